@@ -1,0 +1,159 @@
+//! One error type for the whole crate.
+//!
+//! In: whatever went wrong, with the sentence a user needs. Out: [`Error`], a kind from a closed list, a message and
+//! the error underneath. Policy (retry, degrade, exit) reads the [`Kind`] and never parses text; `main` turns the
+//! kind into an exit code of `sysexits.h`.
+
+use std::fmt;
+
+/// What sort of thing went wrong; decides the exit code and whether trying again can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The command line is wrong (64).
+    Usage,
+    /// A file was read, but what it says is wrong (65).
+    Data,
+    /// A file or device named by the user is not there (66).
+    NoInput,
+    /// A device, service or instruction set is missing or busy (69).
+    Unavailable,
+    /// A fault of our own (70).
+    Internal,
+    /// An output cannot be made (73).
+    CannotCreate,
+    /// Reading or writing failed half-way (74).
+    Io,
+    /// The operating system refused (77).
+    Permission,
+    /// The configuration is wrong (78).
+    Config,
+}
+
+impl Kind {
+    /// The process exit code for this kind, as `sysexits.h` numbers them.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Usage => 64,
+            Self::Data => 65,
+            Self::NoInput => 66,
+            Self::Unavailable => 69,
+            Self::Internal => 70,
+            Self::CannotCreate => 73,
+            Self::Io => 74,
+            Self::Permission => 77,
+            Self::Config => 78,
+        }
+    }
+}
+
+/// A [`Kind`], one sentence for the user, and what caused it.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error without a cause below it.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// The same error with the one that caused it.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The same error with `place` in front of its message, to say where it happened.
+    #[must_use]
+    pub fn at(mut self, place: impl fmt::Display) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
+    /// A failed read of `path`: missing, forbidden or broken, each with its own kind.
+    pub fn reading(path: impl AsRef<std::path::Path>, source: std::io::Error) -> Self {
+        let kind = match source.kind() {
+            std::io::ErrorKind::NotFound => Kind::NoInput,
+            std::io::ErrorKind::PermissionDenied => Kind::Permission,
+            _ => Kind::Io,
+        };
+        Self::new(kind, format!("cannot read {}", path.as_ref().display())).because(source)
+    }
+
+    /// A failed write of `path`.
+    pub fn writing(path: impl AsRef<std::path::Path>, source: std::io::Error) -> Self {
+        let kind = match source.kind() {
+            std::io::ErrorKind::PermissionDenied => Kind::Permission,
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::AlreadyExists => Kind::CannotCreate,
+            _ => Kind::Io,
+        };
+        Self::new(kind, format!("cannot write {}", path.as_ref().display())).because(source)
+    }
+
+    /// What sort of error this is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The sentence without the causes.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The message and every cause below it, joined by `: `, on one line.
+    pub fn chain(&self) -> String {
+        let mut text = self.message.clone();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text.replace('\n', " ")
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}
+
+impl From<candle_core::Error> for Error {
+    /// A tensor operation that failed is a fault of ours: shapes are checked before candle sees them.
+    fn from(source: candle_core::Error) -> Self {
+        Self::new(Kind::Internal, "tensor operation failed").because(source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chain_names_every_cause_on_one_line() {
+        let low = std::io::Error::other("disk\nfell off");
+        let error = Error::reading("/x/y", low).at("import");
+        assert_eq!(error.chain(), "import: cannot read /x/y: disk fell off");
+        assert_eq!(error.kind().exit_code(), 74);
+    }
+
+    #[test]
+    fn a_missing_file_is_no_input() {
+        let error = Error::reading("/x", std::io::ErrorKind::NotFound.into());
+        assert_eq!(error.kind(), Kind::NoInput);
+    }
+}

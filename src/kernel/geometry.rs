@@ -1,0 +1,54 @@
+//! The shape of a convolution, shared by every data type and instruction set.
+
+/// A 2-D convolution without dilation or groups; a linear layer is 1×1 over its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConvGeometry {
+    /// Channels in.
+    pub in_channels: usize,
+    /// Channels out.
+    pub out_channels: usize,
+    /// Rows of the filter.
+    pub kernel_height: usize,
+    /// Columns of the filter.
+    pub kernel_width: usize,
+    /// Step in both directions.
+    pub stride: usize,
+    /// Rows and columns added on every side.
+    pub padding: usize,
+}
+
+impl ConvGeometry {
+    /// A fully connected layer: 1×1, stride 1, no padding.
+    pub const fn linear(in_channels: usize, out_channels: usize) -> Self {
+        Self { in_channels, out_channels, kernel_height: 1, kernel_width: 1, stride: 1, padding: 0 }
+    }
+
+    /// Rows and columns out for `height` × `width` in, as PyTorch counts them; 0 where the filter does not fit.
+    pub const fn output(&self, height: usize, width: usize) -> (usize, usize) {
+        (
+            Self::extent(height, self.kernel_height, self.stride, self.padding),
+            Self::extent(width, self.kernel_width, self.stride, self.padding),
+        )
+    }
+
+    const fn extent(size: usize, kernel: usize, stride: usize, padding: usize) -> usize {
+        let padded = size + 2 * padding;
+        if padded < kernel { 0 } else { (padded - kernel) / stride + 1 }
+    }
+
+    /// Taps of the filter: height × width.
+    pub const fn taps(&self) -> usize {
+        self.kernel_height * self.kernel_width
+    }
+
+    /// Weights: out × height × width × in.
+    pub const fn weights(&self) -> usize {
+        self.out_channels * self.taps() * self.in_channels
+    }
+
+    /// Multiply-adds for `height` × `width` in.
+    pub const fn macs(&self, height: usize, width: usize) -> u64 {
+        let (rows, columns) = self.output(height, width);
+        (rows * columns) as u64 * self.weights() as u64
+    }
+}

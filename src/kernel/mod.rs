@@ -1,0 +1,4 @@
+//! The only SIMD of the crate.
+
+pub mod geometry;
+pub mod isa;

@@ -1,0 +1,9 @@
+//! `lookout` watches cameras: frames in, detections out, and a running proof that the int8 network still agrees with
+//! the full-precision one.
+#![deny(missing_docs, unsafe_op_in_unsafe_fn)]
+#![deny(clippy::undocumented_unsafe_blocks, clippy::print_stdout, clippy::print_stderr)]
+
+pub mod detector;
+pub mod error;
+pub mod kernel;
+pub mod tensor;

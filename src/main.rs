@@ -1,0 +1,3 @@
+//! The `lookout` program.
+
+fn main() {}
