@@ -1,4 +1,5 @@
 //! The only SIMD of the crate.
 
+pub mod aligned;
 pub mod geometry;
 pub mod isa;
