@@ -6,4 +6,5 @@
 pub mod detector;
 pub mod error;
 pub mod kernel;
+pub mod quant;
 pub mod tensor;

@@ -1,0 +1,193 @@
+//! What one byte of an activation means: `x = (q − zero point) · scale`.
+//!
+//! In: the range an observer chose. Out: the grid, on which zero is always a level, and the scalar conversions that
+//! the kernels are compared with. Rounding is half to even everywhere.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Kind, Result};
+
+/// Smallest and largest grid step. Outside of them products of two scales would leave the normal f32 numbers.
+pub const WIDEST: (f32, f32) = (1.0 / (1u64 << 40) as f32, (1u64 << 40) as f32);
+
+/// An interval of activation values that holds zero.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Range {
+    /// Lower end, at most zero.
+    pub min: f32,
+    /// Upper end, at least zero.
+    pub max: f32,
+}
+
+impl Range {
+    /// The smallest range that holds `min`, `max` and zero: padding and ReLU write zeros, so zero must be a level.
+    /// A bound that is not a number counts as zero.
+    pub fn new(min: f32, max: f32) -> Self {
+        Self { min: min.min(0.0) + 0.0, max: max.max(0.0) + 0.0 }
+    }
+
+    /// The smallest range that holds both.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self::new(self.min.min(other.min), self.max.max(other.max))
+    }
+
+    /// The larger of the two magnitudes.
+    pub fn magnitude(&self) -> f32 {
+        self.max.max(-self.min)
+    }
+}
+
+/// How a range is laid over the 256 levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Scheme {
+    /// The levels cover exactly the range.
+    #[default]
+    Affine,
+    /// The levels lie evenly on both sides of zero (zero point 128); a range without negative values starts at zero
+    /// all the same (zero point 0), or half of the levels would be idle.
+    Symmetric,
+}
+
+impl Scheme {
+    /// Every scheme.
+    pub const ALL: &'static [Self] = &[Self::Affine, Self::Symmetric];
+
+    /// The name used in options and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Affine => "affine",
+            Self::Symmetric => "symmetric",
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Scheme {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.iter().copied().find(|scheme| scheme.name() == name).ok_or_else(|| {
+            Error::new(Kind::Usage, format!("there is no quantization scheme `{name}`: choose affine or symmetric"))
+        })
+    }
+}
+
+/// The grid of a u8 activation tensor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Affine {
+    /// Distance of two levels, finite and above zero.
+    pub scale: f32,
+    /// The byte that means 0.0.
+    pub zero_point: u8,
+}
+
+impl Affine {
+    /// A grid from its two numbers.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] where the scale is not a positive number inside [`WIDEST`].
+    pub fn new(scale: f32, zero_point: u8) -> Result<Self> {
+        if (WIDEST.0..=WIDEST.1).contains(&scale) {
+            return Ok(Self { scale, zero_point });
+        }
+        let (low, high) = WIDEST;
+        Err(Error::new(Kind::Data, format!("activation scale {scale:e} is not between {low:e} and {high:e}")))
+    }
+
+    /// The grid that covers `range` under `scheme`. The scale is computed in f64 and rounded once; the zero point is
+    /// the level nearest to where zero falls, so each end of the range lies at most half a step outside of the grid.
+    pub fn covering(range: Range, scheme: Scheme) -> Self {
+        let (min, max) = (f64::from(range.min), f64::from(range.max));
+        let (low, high) = (f64::from(WIDEST.0), f64::from(WIDEST.1));
+        if scheme == Scheme::Symmetric && min < 0.0 {
+            let scale = (f64::from(range.magnitude()) / 127.0).clamp(low, high);
+            return Self { scale: scale as f32, zero_point: 128 };
+        }
+        let scale = ((max - min) / 255.0).clamp(low, high) as f32;
+        let zero_point = (-min / f64::from(scale)).round_ties_even().clamp(0.0, 255.0);
+        Self { scale, zero_point: zero_point as u8 }
+    }
+
+    /// What the grid can express.
+    pub fn range(&self) -> Range {
+        Range { min: self.value(0), max: self.value(255) }
+    }
+
+    /// The factor that takes values onto the grid: `1 / scale`, rounded once.
+    pub fn inverse(&self) -> f32 {
+        1.0 / self.scale
+    }
+
+    /// The nearest level of `x`; values outside of the grid saturate, a value that is no number becomes zero.
+    pub fn quantize(&self, x: f32) -> u8 {
+        requantize(x * self.inverse(), self.zero_point)
+    }
+
+    /// What the byte `q` means.
+    pub fn value(&self, q: u8) -> f32 {
+        (i32::from(q) - i32::from(self.zero_point)) as f32 * self.scale
+    }
+}
+
+/// The last step of every epilogue: `t`, in output steps, rounded half to even, moved by the zero point, saturated.
+pub fn requantize(t: f32, zero_point: u8) -> u8 {
+    // The clamp keeps the conversion to i32 defined; 512 is further than any zero point can bring back.
+    let rounded = t.round_ties_even().clamp(-512.0, 512.0) as i32;
+    (rounded + i32::from(zero_point)).clamp(0, 255) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn after_relu_the_zero_point_is_zero() {
+        for scheme in [Scheme::Affine, Scheme::Symmetric] {
+            let grid = Affine::covering(Range::new(0.0, 2.55), scheme);
+            assert_eq!(grid.zero_point, 0);
+            assert!((grid.scale - 0.01).abs() < 1e-9);
+            assert_eq!((grid.quantize(-1.0), grid.quantize(0.014_9), grid.quantize(9.0)), (0, 1, 255));
+        }
+    }
+
+    #[test]
+    fn halves_round_to_even() {
+        assert_eq!([0.5, 1.5, 2.5, -0.5, -1.5].map(|t| requantize(t, 10)), [10, 12, 12, 10, 8]);
+        assert_eq!([f32::NAN, f32::INFINITY, f32::NEG_INFINITY].map(|t| requantize(t, 7)), [7, 255, 0]);
+    }
+
+    #[test]
+    fn a_dead_edge_has_a_usable_grid() {
+        let grid = Affine::covering(Range::new(0.0, 0.0), Scheme::Affine);
+        assert_eq!((grid.zero_point, grid.quantize(0.0)), (0, 0));
+        assert!(Affine::new(grid.scale, 0).is_ok());
+        assert!(Affine::new(0.0, 0).is_err() && Affine::new(f32::NAN, 0).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn zero_is_exact_and_errors_stay_within_half_a_step(min in -100.0f32..0.0, max in 0.0f32..100.0, at in 0.0f32..1.0) {
+            for &scheme in Scheme::ALL {
+                let grid = Affine::covering(Range::new(min, max), scheme);
+                prop_assert_eq!(grid.value(grid.quantize(0.0)), 0.0);
+                let x = min + (max - min) * at;
+                // An end of the range may lie half a step outside, and is then off by at most that half.
+                prop_assert!((grid.value(grid.quantize(x)) - x).abs() <= grid.scale * 0.501);
+            }
+        }
+
+        #[test]
+        fn every_level_returns_to_itself(scale in 1e-6f32..1e3, zero_point: u8, q: u8) {
+            let grid = Affine::new(scale, zero_point).unwrap();
+            prop_assert_eq!(grid.quantize(grid.value(q)), q);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Weights that no 16-bit sum of two products can saturate.
+//!
+//! `vpmaddubsw` adds two neighbouring u8 × s8 products in 16 bits and saturates. For all activations 0…255 the sum
+//! fits exactly when the positive weights of the pair add up to at most 128 and the negative ones to at least −128
+//! (255 · 128 = 32640, one step more is 32895 > 32767): weights of different sign never matter. Pairs lie inside a
+//! tap: channels (0, 1), (2, 3), …; where the number of channels is odd the last one is paired with a zero, which is
+//! also how the stem reads RGBx pixels. Packers move such pairs whole.
+
+/// Whether every pair of every tap fits; `channels` are the input channels of a tap (not zero).
+pub fn is_pair_safe(weights: &[i8], channels: usize) -> bool {
+    first_unsafe_pair(weights, channels).is_none()
+}
+
+/// Index of the first weight of the first pair that could saturate. −128 is refused as well: it is no weight of ours,
+/// and kernels may negate.
+pub fn first_unsafe_pair(weights: &[i8], channels: usize) -> Option<usize> {
+    if channels.is_multiple_of(2) {
+        // One run over everything, in blocks that vectorise, before looking closer.
+        let mut start = 0;
+        for block in weights.chunks(4096) {
+            if !block.chunks_exact(2).fold(true, |safe, pair| safe & fits(pair[0], pair[1])) {
+                return block.chunks_exact(2).position(|pair| !fits(pair[0], pair[1])).map(|pair| start + 2 * pair);
+            }
+            start += block.len();
+        }
+        return None;
+    }
+    weights.chunks(channels).enumerate().find_map(|(tap, row)| {
+        let pair = row.chunks(2).position(|pair| !fits(pair[0], pair.get(1).copied().unwrap_or(0)))?;
+        Some(tap * channels + 2 * pair)
+    })
+}
+
+#[inline]
+fn fits(a: i8, b: i8) -> bool {
+    let sum = i16::from(a) + i16::from(b);
+    // Of different sign the sum is below 128 by itself.
+    (-128..=128).contains(&sum) & (a != i8::MIN) & (b != i8::MIN)
+}
+
+/// The two integers nearest to `a` and `b` (in weight steps) by squared error, among those in [−127, 127] that fit.
+///
+/// Where plain rounding passes ±128 the best pair lies on the bound itself, as near to the foot of the perpendicular
+/// as integers come: the excess is shared, and an excess of one falls on the weight whose error grows least.
+#[inline]
+pub fn round_pair(a: f32, b: f32) -> (i8, i8) {
+    let p = a.round_ties_even().clamp(-127.0, 127.0);
+    let q = b.round_ties_even().clamp(-127.0, 127.0);
+    if (p + q).abs() <= 128.0 {
+        return (p as i8, q as i8);
+    }
+    let sign = p.signum();
+    let p = ((128.0 + a.abs() - b.abs()) * 0.5).round_ties_even().clamp(1.0, 127.0);
+    ((sign * p) as i8, (sign * (128.0 - p)) as i8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What `vpmaddubsw` must not need: the exact sum leaves i16 for some activations. It is linear in each, so the
+    /// corners decide.
+    fn saturates(a: i8, b: i8) -> bool {
+        [(0, 0), (0, 255), (255, 0), (255, 255)].iter().any(|&(x, y)| {
+            let sum: i32 = x * i32::from(a) + y * i32::from(b);
+            i16::try_from(sum).is_err()
+        })
+    }
+
+    #[test]
+    fn the_rule_is_exactly_the_instructions_limit() {
+        for a in -127..=127i8 {
+            for b in -127..=127i8 {
+                assert_eq!(is_pair_safe(&[a, b], 2), !saturates(a, b), "{a} {b}");
+            }
+        }
+        assert!(!is_pair_safe(&[-128, 5], 2));
+    }
+
+    #[test]
+    fn odd_channels_pair_the_last_one_with_nothing() {
+        // Three channels: (100, 20), (100, –), then (100, 20), (100, –).
+        let weights = [100, 20, 100, 100, 20, 100];
+        assert!(is_pair_safe(&weights, 3));
+        assert_eq!(first_unsafe_pair(&[1, 2, 3, 100, 29, 1], 3), Some(3));
+        assert_eq!(first_unsafe_pair(&weights, 2), Some(2));
+    }
+
+    #[test]
+    fn rounding_finds_the_best_pair_that_fits() {
+        let mut worst = 0.0f32;
+        for i in 0..200 {
+            for j in 0..200 {
+                let (a, b) = (i as f32 * 0.83 - 20.3, j as f32 * 0.79 - 19.7);
+                let cost = |p: i8, q: i8| (f32::from(p) - a).powi(2) + (f32::from(q) - b).powi(2);
+                let (p, q) = round_pair(a, b);
+                assert!(fits(p, q), "{a} {b} gives {p} {q}");
+                let near = |x: f32| {
+                    let x = x as i32;
+                    (x - 60).max(-127)..=(x + 60).min(127)
+                };
+                let best = near(a)
+                    .flat_map(|p| near(b).map(move |q| (p as i8, q as i8)))
+                    .filter(|&(p, q)| fits(p, q))
+                    .map(|(p, q)| cost(p, q))
+                    .fold(f32::INFINITY, f32::min);
+                worst = worst.max(cost(p, q) - best);
+            }
+        }
+        assert!(worst < 1e-2, "{worst}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_u8_can_saturate_a_rounded_pair(a in -400.0f32..400.0, b in -400.0f32..400.0, x: u8, y: u8) {
+            let (p, q) = round_pair(a, b);
+            let sum = i32::from(x) * i32::from(p) + i32::from(y) * i32::from(q);
+            prop_assert!(i16::try_from(sum).is_ok());
+            prop_assert!(is_pair_safe(&[p, q], 2));
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! f32 filters to s8: one scale an output channel, every pair safe.
+//!
+//! In: a [`FilterBank`] `[out][kh][kw][in]` with batch norm folded, and a lower bound for every scale. Out:
+//! [`QuantizedWeights`] in [−127, 127] whose neighbouring pairs cannot saturate a 16-bit sum (see [`super::pairs`]).
+//! Channels are independent of each other, so any number of threads gives the same bytes.
+
+use rayon::prelude::*;
+
+use super::pairs::round_pair;
+use crate::error::{Error, Kind, Result};
+
+/// Filters of one convolution or linear layer: `out × taps × channels` values, the channels of a tap contiguous.
+#[derive(Debug, Clone, Copy)]
+pub struct FilterBank<'a> {
+    /// The weights.
+    pub values: &'a [f32],
+    /// Filters: output channels.
+    pub out: usize,
+    /// Input channels of a tap.
+    pub channels: usize,
+}
+
+/// Over what a scale is shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Granularity {
+    /// A scale of its own for every output channel.
+    #[default]
+    PerChannel,
+    /// One scale for the whole bank, as the paper's linear layers have it; stored once a channel all the same.
+    PerTensor,
+}
+
+/// How a channel's scale follows from its weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ScaleRule {
+    /// `max|w| / 127` and plain rounding. **Not pair-safe**: here to measure what pair safety costs.
+    Full,
+    /// `max|w| / 64`: safe, a bit lost everywhere; what other engines do without VNNI.
+    Reduced,
+    /// `max(max|w| / 127, max|w₀ + w₁| / 128 over same-sign pairs)`: no pair is changed by more than rounding.
+    PairMaximum,
+    /// The scale of least squared error, every pair rounded to the best one that fits. Between the two bounds above
+    /// it weighs a finer grid for all weights against moving the few heavy pairs.
+    #[default]
+    PairSearch,
+}
+
+/// Weights as the kernels use them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuantizedWeights {
+    /// `out × taps × channels` values in [−127, 127].
+    pub values: Vec<i8>,
+    /// The step of every output channel.
+    pub scales: Vec<f32>,
+}
+
+/// The smallest scale of all: what a channel of zeros gets.
+const SMALLEST: f32 = 1.0 / (1u64 << 40) as f32;
+
+impl FilterBank<'_> {
+    /// Products a sum takes: taps × channels.
+    pub fn depth(&self) -> usize {
+        self.values.len().checked_div(self.out).unwrap_or(0)
+    }
+
+    /// The weights in s8. `floors[n]` is the least scale of channel n ([`super::scale_floor`]); empty for none.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] where a weight is not finite, [`Kind::Internal`] where the sizes contradict each other.
+    pub fn quantize(&self, rule: ScaleRule, granularity: Granularity, floors: &[f32]) -> Result<QuantizedWeights> {
+        let depth = self.depth();
+        let whole = self.channels > 0 && depth.is_multiple_of(self.channels) && self.out * depth == self.values.len();
+        if depth == 0 || !whole || !(floors.is_empty() || floors.len() == self.out) {
+            return Err(Error::new(
+                Kind::Internal,
+                format!(
+                    "{} weights and {} floors are not {} filters of taps with {} channels",
+                    self.values.len(),
+                    floors.len(),
+                    self.out,
+                    self.channels
+                ),
+            ));
+        }
+        if let Some(place) = self.values.iter().position(|w| !w.is_finite()) {
+            let (channel, within) = (place / depth, place % depth);
+            return Err(Error::new(
+                Kind::Data,
+                format!("weight {within} of output channel {channel} is {}, not a finite number", self.values[place]),
+            ));
+        }
+        let mut scales: Vec<f32> =
+            self.values.par_chunks(depth).map(|filter| rule.scale(filter, self.channels)).collect();
+        if granularity == Granularity::PerTensor {
+            let shared = scales.iter().copied().fold(SMALLEST, f32::max);
+            scales.fill(shared);
+        }
+        for (scale, floor) in scales.iter_mut().zip(floors) {
+            *scale = scale.max(*floor);
+        }
+        let mut values = vec![0i8; self.values.len()];
+        values.par_chunks_mut(depth).zip(self.values.par_chunks(depth)).zip(&scales).for_each(
+            |((bytes, filter), &scale)| {
+                rule.round(filter, self.channels, scale, bytes);
+            },
+        );
+        Ok(QuantizedWeights { values, scales })
+    }
+}
+
+impl ScaleRule {
+    /// Whether what it makes is pair-safe.
+    pub const fn is_pair_safe(self) -> bool {
+        !matches!(self, Self::Full)
+    }
+
+    fn scale(self, filter: &[f32], channels: usize) -> f32 {
+        let largest = filter.iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
+        let scale = match self {
+            Self::Full => largest / 127.0,
+            Self::Reduced => largest / 64.0,
+            Self::PairMaximum => pair_maximum(filter, channels, largest),
+            Self::PairSearch => search(filter, channels, largest),
+        };
+        scale.max(SMALLEST)
+    }
+
+    fn round(self, filter: &[f32], channels: usize, scale: f32, bytes: &mut [i8]) {
+        let inverse = 1.0 / scale;
+        if self == Self::Full {
+            for (byte, w) in bytes.iter_mut().zip(filter) {
+                *byte = (w * inverse).round_ties_even().clamp(-127.0, 127.0) as i8;
+            }
+            return;
+        }
+        for (tap, weights) in bytes.chunks_mut(channels).zip(filter.chunks(channels)) {
+            for (pair, w) in tap.chunks_mut(2).zip(weights.chunks(2)) {
+                let (first, second) = round_pair(w[0] * inverse, w.get(1).map_or(0.0, |w| w * inverse));
+                pair[0] = first;
+                if let Some(last) = pair.get_mut(1) {
+                    *last = second;
+                }
+            }
+        }
+    }
+}
+
+/// The least scale at which no pair has to move.
+fn pair_maximum(filter: &[f32], channels: usize, largest: f32) -> f32 {
+    // Of different sign the sum is smaller than either, so it cannot win.
+    let pairs = |tap: &[f32]| tap.chunks_exact(2).fold(0.0f32, |sum, pair| sum.max((pair[0] + pair[1]).abs()));
+    let heaviest = filter.chunks(channels).fold(0.0f32, |sum, tap| sum.max(pairs(tap)));
+    (largest / 127.0).max(heaviest / 128.0)
+}
+
+/// The scale of least squared error among a fixed geometric ladder below [`pair_maximum`].
+fn search(filter: &[f32], channels: usize, largest: f32) -> f32 {
+    let top = pair_maximum(filter, channels, largest);
+    if top <= SMALLEST {
+        return top;
+    }
+    // At 0.4 of the top the largest weight is clipped by a fifth or more: never worth it, measured.
+    const STEPS: u32 = 48;
+    const RATIO: f32 = 0.981;
+    let mut best = (f64::INFINITY, top);
+    let mut scale = top;
+    for _ in 0..STEPS {
+        let error = squared_error(filter, channels, scale, best.0);
+        if error < best.0 {
+            best = (error, scale);
+        }
+        scale *= RATIO;
+    }
+    best.1
+}
+
+/// Σ (w − scale·q)² with every pair rounded as it will be; stops early, above `limit`.
+fn squared_error(filter: &[f32], channels: usize, scale: f32, limit: f64) -> f64 {
+    let inverse = 1.0 / scale;
+    let steps = limit / (f64::from(scale) * f64::from(scale));
+    let mut total = 0.0f64;
+    for tap in filter.chunks(channels) {
+        let mut error = 0.0f32;
+        for pair in tap.chunks(2) {
+            let (a, b) = (pair[0] * inverse, pair.get(1).map_or(0.0, |w| w * inverse));
+            let (p, q) = round_pair(a, b);
+            let (da, db) = (a - f32::from(p), b - f32::from(q));
+            error += da * da + db * db;
+        }
+        total += f64::from(error);
+        if total >= steps {
+            return f64::INFINITY;
+        }
+    }
+    total * f64::from(scale) * f64::from(scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::is_pair_safe;
+    use proptest::prelude::*;
+
+    const SAFE: [ScaleRule; 3] = [ScaleRule::Reduced, ScaleRule::PairMaximum, ScaleRule::PairSearch];
+
+    fn error(bank: &FilterBank, quantized: &QuantizedWeights) -> f64 {
+        let depth = bank.depth();
+        bank.values
+            .iter()
+            .zip(&quantized.values)
+            .enumerate()
+            .map(|(i, (w, q))| f64::from(w - f32::from(*q) * quantized.scales[i / depth]).powi(2))
+            .sum()
+    }
+
+    #[test]
+    fn a_heavy_pair_widens_the_step_only_where_it_must() {
+        let values = [1.0, 1.0, 0.5, -0.5, 1.0, -1.0, 0.1, 0.2];
+        let bank = FilterBank { values: &values, out: 2, channels: 4 };
+        let quantized = bank.quantize(ScaleRule::PairMaximum, Granularity::PerChannel, &[]).unwrap();
+        assert_eq!(quantized.scales, [2.0 / 128.0, 1.0 / 127.0]);
+        assert_eq!(quantized.values, [64, 64, 32, -32, 127, -127, 13, 25]);
+        let shared = bank.quantize(ScaleRule::PairMaximum, Granularity::PerTensor, &[]).unwrap();
+        assert_eq!(shared.scales, [2.0 / 128.0; 2]);
+    }
+
+    #[test]
+    fn floors_and_dead_channels_hold() {
+        let bank = FilterBank { values: &[0.0, 0.0, 1.0, 0.5], out: 2, channels: 2 };
+        let quantized = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[0.25, 0.0]).unwrap();
+        assert_eq!(quantized.scales[0], 0.25);
+        assert_eq!(quantized.values[..2], [0, 0]);
+        assert!(bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[]).unwrap().scales[0] > 0.0);
+    }
+
+    #[test]
+    fn what_is_not_finite_is_named() {
+        let bank = FilterBank { values: &[0.0, 1.0, f32::NAN, 0.5], out: 2, channels: 2 };
+        let error = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[]).unwrap_err();
+        assert_eq!(error.message(), "weight 0 of output channel 1 is NaN, not a finite number");
+        let bank = FilterBank { values: &[0.0; 7], out: 2, channels: 2 };
+        assert!(bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[]).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn every_rule_is_safe_and_the_search_never_loses(
+            values in prop::collection::vec(prop_oneof![-1.0f32..1.0, Just(1.0), Just(-1.0), -1e-30f32..1e-30], 2 * 3 * 5 * 2),
+            channels in prop_oneof![Just(1usize), Just(2), Just(3), Just(5), Just(6), Just(10), Just(15)],
+            floor in prop_oneof![Just(0.0f32), 0.0f32..0.1],
+        ) {
+            let bank = FilterBank { values: &values, out: 2, channels };
+            for granularity in [Granularity::PerChannel, Granularity::PerTensor] {
+                for rule in SAFE {
+                    let quantized = bank.quantize(rule, granularity, &[floor; 2]).unwrap();
+                    prop_assert!(is_pair_safe(&quantized.values, channels), "{rule:?}");
+                    prop_assert!(quantized.scales.iter().all(|&scale| scale >= floor));
+                }
+            }
+            let of = |rule| error(&bank, &bank.quantize(rule, Granularity::PerChannel, &[]).unwrap());
+            prop_assert!(of(ScaleRule::PairSearch) <= of(ScaleRule::PairMaximum) * 1.0001);
+        }
+    }
+}
