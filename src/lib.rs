@@ -3,8 +3,10 @@
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 #![deny(clippy::undocumented_unsafe_blocks, clippy::print_stdout, clippy::print_stderr)]
 
+pub mod cli;
 pub mod detector;
 pub mod error;
 pub mod kernel;
 pub mod quant;
+pub mod stop;
 pub mod tensor;

@@ -1,0 +1,103 @@
+//! The command line: one file a command, one enum that lists them.
+//!
+//! In: the program's arguments. Out: a parsed [`Command`], and what running it gave. Each command's file holds its
+//! arguments as a `clap` struct called `Args` and one function `execute(Args) -> Result<()>`; what a command prints
+//! goes through [`console`]. A new command is a file, a variant of [`Command`] and a line in [`execute`].
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::error::{Kind, Result};
+
+mod bench;
+mod check_config;
+pub mod console;
+mod detect;
+mod import;
+mod run;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "lookout", version, about, long_about = None, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done, 64 usage, 65 bad data, 66 no input, 69 unavailable, 70 internal fault, \
+                        73 cannot create, 74 I/O, 77 permission, 78 configuration.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What lookout can be told to do.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Watch cameras and publish what is seen, until stopped
+    Run(run::Args),
+    /// Find objects in pictures and folders of pictures
+    Detect(detect::Args),
+    /// Turn a torchvision Faster R-CNN state dict into a lookout checkpoint
+    Import(import::Args),
+    /// Time every step of the network on this CPU
+    Bench(bench::Args),
+    /// Say whether a configuration is right; if not, where it is wrong
+    CheckConfig(check_config::Args),
+}
+
+/// Where a command's configuration comes from; every command that runs a model takes it.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ConfigArgs {
+    /// Configuration file; drop-ins are read from conf.d beside it [default: /etc/lookout/lookout.toml, where it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Set one configuration key, as in --set detector.threads=2; wins over files and environment
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Reads the arguments. Help and version go to stdout with exit code 0; anything wrong goes to stderr with 64.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<Command, ExitCode> {
+    Cli::try_parse_from(arguments).map(|cli| cli.command).map_err(|error| {
+        // Nothing is left to do if even this cannot be written.
+        let _ = error.print();
+        let help = matches!(error.kind(), clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion);
+        if help { ExitCode::SUCCESS } else { ExitCode::from(Kind::Usage.exit_code()) }
+    })
+}
+
+/// Runs one command to its end.
+///
+/// # Errors
+///
+/// Whatever the command met; its kind is the exit code.
+pub fn execute(command: Command) -> Result<()> {
+    match command {
+        Command::Run(args) => run::execute(args),
+        Command::Detect(args) => detect::execute(args),
+        Command::Import(args) => import::execute(args),
+        Command::Bench(args) => bench::execute(args),
+        Command::CheckConfig(args) => check_config::execute(args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_argument_says_what_it_is_for() {
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+        }
+    }
+}
