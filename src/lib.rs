@@ -6,7 +6,9 @@
 pub mod cli;
 pub mod detector;
 pub mod error;
+pub mod frame;
 pub mod kernel;
+pub mod preprocess;
 pub mod quant;
 pub mod stop;
 pub mod tensor;

@@ -1,7 +1,7 @@
 //! The network's input: a resized, padded picture, and how it lies on the frame it came from.
 
 /// Sizes that tie a canvas to its frame. All in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fit {
     /// Frame the detections are reported in: rows.
     pub frame_height: usize,
@@ -28,7 +28,7 @@ impl Fit {
 }
 
 /// A picture as the network reads it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Canvas<T> {
     /// How it lies on the frame.
     pub fit: Fit,

@@ -1,0 +1,116 @@
+//! JPEG and PNG to [`Picture`].
+//!
+//! JPEG goes to `zune-jpeg` itself in its strict mode: through `image`, a truncated file comes out as a whole picture
+//! with a grey tail. PNG goes through `image`. Sixteen bits become eight by rounding, grey becomes equal red, green
+//! and blue, palettes and CMYK become RGB, and alpha is dropped, as PIL's `convert("RGB")` and so torchvision's
+//! training pictures have it.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use image::codecs::png::PngDecoder;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, Limits, RgbImage};
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use super::{MAX_PIXELS, Picture, jpeg};
+use crate::error::{Error, Kind, Result};
+
+/// Largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+
+/// Longest side of a picture: what a JPEG can declare.
+const MAX_SIDE: u32 = 65_535;
+
+impl Picture {
+    /// The picture in a file, upright.
+    ///
+    /// # Errors
+    /// As [`std::fs::File::open`] and [`Picture::decode`], naming the path.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(|source| Error::reading(path, source))?;
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|source| Error::reading(path, source))?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            let text = format!("{}: larger than the {} MiB a picture may have", path.display(), MAX_FILE_BYTES >> 20);
+            return Err(Error::new(Kind::Data, text));
+        }
+        Self::decode(&bytes).map_err(|error| error.at(path.display()))
+    }
+
+    /// The picture in `bytes`, upright: a JPEG or PNG, told apart by how it begins.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] if it is neither, is larger than [`MAX_PIXELS`], damaged, or cut off.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        match bytes {
+            [] => Err(Error::new(Kind::Data, "the file is empty; a JPEG or PNG picture was expected")),
+            [0xff, 0xd8, 0xff, ..] => decode_jpeg(bytes),
+            [0x89, b'P', b'N', b'G', ..] => decode_png(bytes),
+            _ => Err(Error::new(Kind::Data, "neither a JPEG nor a PNG picture")),
+        }
+    }
+}
+
+fn decode_jpeg(bytes: &[u8]) -> Result<Picture> {
+    let whole = jpeg::complete(bytes).ok_or_else(|| Error::new(Kind::Data, "the JPEG is cut off before its end"))?;
+    let broken = |source| Error::new(Kind::Data, "the JPEG is damaged or cut off").because(source);
+
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(MAX_SIDE as usize)
+        .set_max_height(MAX_SIDE as usize)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(&whole[..]), options);
+    decoder.decode_headers().map_err(broken)?;
+    let (width, height) = decoder.dimensions().unwrap_or_default();
+    check_size(width as u64, height as u64)?;
+    let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
+    let data = decoder.decode().map_err(broken)?;
+    upright(Picture::new(width, height, data)?, orientation.unwrap_or(Orientation::NoTransforms))
+}
+
+fn decode_png(bytes: &[u8]) -> Result<Picture> {
+    let broken = |source| Error::new(Kind::Data, "the PNG is damaged or cut off").because(source);
+
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    // Four channels of sixteen bits, and as much again for the decoder's own rows and tables.
+    limits.max_alloc = Some(MAX_PIXELS * 16);
+    let mut decoder = PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(broken)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width.into(), height.into())?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let pixels = DynamicImage::from_decoder(decoder).map_err(broken)?.into_rgb8();
+    upright(Picture::new(width as usize, height as usize, pixels.into_raw())?, orientation)
+}
+
+fn check_size(width: u64, height: u64) -> Result<()> {
+    if width == 0 || height == 0 {
+        return Err(Error::new(Kind::Data, format!("a picture of {width}×{height} pixels shows nothing")));
+    }
+    if width * height > MAX_PIXELS {
+        let text = format!("{width}×{height} pixels are more than the {MAX_PIXELS} that are decoded");
+        return Err(Error::new(Kind::Data, text));
+    }
+    Ok(())
+}
+
+/// Turns and mirrors `picture` as its EXIF orientation asks.
+fn upright(picture: Picture, orientation: Orientation) -> Result<Picture> {
+    if orientation == Orientation::NoTransforms {
+        return Ok(picture);
+    }
+    let (width, height) = (picture.width as u32, picture.height as u32);
+    let image = RgbImage::from_raw(width, height, picture.data)
+        .ok_or_else(|| Error::new(Kind::Internal, "a decoded picture does not fill its own size"))?;
+    let mut image = DynamicImage::ImageRgb8(image);
+    image.apply_orientation(orientation);
+    let image = image.into_rgb8();
+    Picture::new(image.width() as usize, image.height() as usize, image.into_raw())
+}
