@@ -1,0 +1,288 @@
+//! The numbers of a Faster R-CNN that are not weights: resizing, anchors, thresholds, box coders.
+//!
+//! In: a checkpoint's or an artifact's header, or [`Settings::default`], which is torchvision's
+//! `fasterrcnn_resnet50_fpn`. Out: one plain value that every stage reads its numbers from. Nothing is optional in the
+//! stored form: a header that lacks a number, or has one more, is refused.
+//!
+//! Everything is `f64` where Python holds a float, because torchvision compares f32 tensors with Python floats in
+//! places (its NMS among them) where rounding the threshold first would decide differently.
+
+use serde::{Deserialize, Serialize};
+
+use super::architecture::{Architecture, LEVELS};
+use crate::error::{Error, Kind, Result};
+
+/// All hyper-parameters of the detector.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// From picture to canvas.
+    pub transform: TransformSettings,
+    /// The boxes that the region proposal network starts from.
+    pub anchors: AnchorSettings,
+    /// The region proposal network.
+    pub rpn: RpnSettings,
+    /// The second stage.
+    pub roi: RoiSettings,
+}
+
+/// How a picture becomes the network's input (`GeneralizedRCNNTransform`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransformSettings {
+    /// Pixels of the shorter side after resizing; of several, inference takes the last. Default 800.
+    pub min_size: Vec<u32>,
+    /// Pixels that the longer side may have at most. Default 1333.
+    pub max_size: u32,
+    /// Subtracted from red, green and blue in [0, 1].
+    pub mean: [f64; 3],
+    /// What the difference is divided by.
+    pub std: [f64; 3],
+    /// The canvas is padded right and bottom to a multiple of this. Default 32.
+    pub size_divisor: u32,
+}
+
+/// Anchor shapes (`AnchorGenerator`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnchorSettings {
+    /// Side lengths in canvas pixels at aspect ratio 1, for P2 … P6. Default 32, 64, 128, 256, 512.
+    pub sizes: [Vec<f64>; LEVELS],
+    /// Height over width, the same on every level. Default 0.5, 1, 2.
+    pub aspect_ratios: Vec<f64>,
+}
+
+/// The region proposal network's numbers (`RegionProposalNetwork`, test values).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RpnSettings {
+    /// Best anchors kept on each level before NMS. Default 1000.
+    pub pre_nms_top_n: usize,
+    /// Proposals kept of all levels after NMS. Default 1000.
+    pub post_nms_top_n: usize,
+    /// A box overlapping a better one of its level by more than this IoU is dropped. Default 0.7.
+    pub nms_threshold: f64,
+    /// Proposals narrower or lower than this many canvas pixels are dropped. Default 1e-3.
+    pub min_size: f64,
+    /// Proposals with a lower objectness probability are dropped. Default 0.
+    pub score_threshold: f64,
+    /// What dx, dy, dw, dh are divided by. Default 1, 1, 1, 1.
+    pub box_weights: [f64; 4],
+    /// The most a box may grow in one direction: dw and dh are clamped at its natural logarithm. Default 1000 / 16.
+    pub max_growth: f64,
+}
+
+/// The second stage's numbers (`RoIHeads` and `MultiScaleRoIAlign`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoiSettings {
+    /// Detections must score more than this. Default 0.05.
+    pub score_threshold: f64,
+    /// A box overlapping a better one of its class by more than this IoU is dropped. Default 0.5.
+    pub nms_threshold: f64,
+    /// Detections kept of one picture. Default 100.
+    pub max_detections: usize,
+    /// Detections narrower or lower than this many canvas pixels are dropped. Default 1e-2.
+    pub min_size: f64,
+    /// What dx, dy, dw, dh are divided by. Default 10, 10, 5, 5.
+    pub box_weights: [f64; 4],
+    /// The most a box may grow in one direction: dw and dh are clamped at its natural logarithm. Default 1000 / 16.
+    pub max_growth: f64,
+    /// RoIAlign's samples along each side of a bin. Default 2.
+    pub sampling_ratio: usize,
+    /// A proposal of this size (square root of its area, canvas pixels) is read from `canonical_level`. Default 224.
+    pub canonical_scale: f64,
+    /// The pyramid level belonging to `canonical_scale`. Default 4.
+    pub canonical_level: u32,
+    /// Added to the level's logarithm before it is rounded down. Default 1e-6.
+    pub level_eps: f64,
+}
+
+impl Default for TransformSettings {
+    fn default() -> Self {
+        Self {
+            min_size: vec![800],
+            max_size: 1333,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+            size_divisor: 32,
+        }
+    }
+}
+
+impl Default for AnchorSettings {
+    fn default() -> Self {
+        Self { sizes: [32.0, 64.0, 128.0, 256.0, 512.0].map(|size| vec![size]), aspect_ratios: vec![0.5, 1.0, 2.0] }
+    }
+}
+
+impl Default for RpnSettings {
+    fn default() -> Self {
+        Self {
+            pre_nms_top_n: 1000,
+            post_nms_top_n: 1000,
+            nms_threshold: 0.7,
+            min_size: 1e-3,
+            score_threshold: 0.0,
+            box_weights: [1.0; 4],
+            max_growth: 62.5,
+        }
+    }
+}
+
+impl Default for RoiSettings {
+    fn default() -> Self {
+        Self {
+            score_threshold: 0.05,
+            nms_threshold: 0.5,
+            max_detections: 100,
+            min_size: 1e-2,
+            box_weights: [10.0, 10.0, 5.0, 5.0],
+            max_growth: 62.5,
+            sampling_ratio: 2,
+            canonical_scale: 224.0,
+            canonical_level: 4,
+            level_eps: 1e-6,
+        }
+    }
+}
+
+impl TransformSettings {
+    /// The shorter side that inference resizes to: the last of `min_size`, as torchvision chooses outside training.
+    pub fn test_min_size(&self) -> u32 {
+        self.min_size.last().copied().unwrap_or(800)
+    }
+}
+
+/// The largest picture side that a header may ask for: a bound on what a damaged file can make the detector allocate.
+const MAX_SIDE: u32 = 16_384;
+
+/// The most proposals or detections that a header may ask for.
+const MAX_BOXES: usize = 100_000;
+
+impl Settings {
+    /// Whether every number is one the detector can work with, and the anchors are as many as `architecture` has
+    /// outputs for.
+    ///
+    /// # Errors
+    /// [`Kind::Data`], naming the number, what it is and what it may be.
+    pub fn check(&self, architecture: &Architecture) -> Result<()> {
+        let Self { transform, anchors, rpn, roi } = self;
+        let side = |name: &str, value: u32| {
+            require(name, (1..=MAX_SIDE).contains(&value), value, &format!("from 1 to {MAX_SIDE}"))
+        };
+        require("transform.min_size", !transform.min_size.is_empty(), "empty", "one size or more")?;
+        transform.min_size.iter().try_for_each(|&size| side("transform.min_size", size))?;
+        side("transform.max_size", transform.max_size)?;
+        let divisor = transform.size_divisor;
+        let multiple_of_32 = divisor > 0 && divisor.is_multiple_of(32) && divisor <= 1024;
+        require("transform.size_divisor", multiple_of_32, divisor, "a multiple of 32 up to 1024")?;
+        for channel in 0..3 {
+            let (mean, std) = (transform.mean[channel], transform.std[channel]);
+            require("transform.mean", (0.0..=1.0).contains(&mean), mean, "from 0 to 1")?;
+            require("transform.std", (1e-3..=1e3).contains(&std), std, "from 0.001 to 1000")?;
+        }
+        self.check_anchors(anchors, architecture)?;
+
+        for (name, value) in [
+            ("rpn.nms_threshold", rpn.nms_threshold),
+            ("rpn.score_threshold", rpn.score_threshold),
+            ("roi.score_threshold", roi.score_threshold),
+            ("roi.nms_threshold", roi.nms_threshold),
+        ] {
+            require(name, (0.0..=1.0).contains(&value), value, "from 0 to 1")?;
+        }
+        for (name, value) in [
+            ("rpn.pre_nms_top_n", rpn.pre_nms_top_n),
+            ("rpn.post_nms_top_n", rpn.post_nms_top_n),
+            ("roi.max_detections", roi.max_detections),
+        ] {
+            require(name, (1..=MAX_BOXES).contains(&value), value, &format!("from 1 to {MAX_BOXES}"))?;
+        }
+        for (name, value) in
+            [("rpn.min_size", rpn.min_size), ("roi.min_size", roi.min_size), ("roi.level_eps", roi.level_eps)]
+        {
+            require(name, value.is_finite() && value >= 0.0, value, "zero or more")?;
+        }
+        for (name, value) in [("rpn.max_growth", rpn.max_growth), ("roi.max_growth", roi.max_growth)] {
+            require(name, (1.0..=1e6).contains(&value), value, "from 1 to 1000000")?;
+        }
+        for (name, weights) in [("rpn.box_weights", rpn.box_weights), ("roi.box_weights", roi.box_weights)] {
+            for weight in weights {
+                require(name, (1e-3..=1e3).contains(&weight), weight, "from 0.001 to 1000")?;
+            }
+        }
+        require("roi.sampling_ratio", (1..=16).contains(&roi.sampling_ratio), roi.sampling_ratio, "from 1 to 16")?;
+        let scale = roi.canonical_scale;
+        require("roi.canonical_scale", scale.is_finite() && scale > 0.0, scale, "above 0")?;
+        require("roi.canonical_level", (2..=5).contains(&roi.canonical_level), roi.canonical_level, "from 2 to 5")
+    }
+
+    fn check_anchors(&self, anchors: &AnchorSettings, architecture: &Architecture) -> Result<()> {
+        for sizes in &anchors.sizes {
+            let product = sizes.len().saturating_mul(anchors.aspect_ratios.len());
+            require(
+                "anchors",
+                product == architecture.anchors_per_cell,
+                format!("{} sizes × {} ratios", sizes.len(), anchors.aspect_ratios.len()),
+                &format!("{} a cell, as rpn.head.cls_logits has outputs", architecture.anchors_per_cell),
+            )?;
+            for &size in sizes {
+                require("anchors.sizes", (1.0..=1e5).contains(&size), size, "from 1 to 100000")?;
+            }
+        }
+        for &ratio in &anchors.aspect_ratios {
+            require("anchors.aspect_ratios", (0.01..=100.0).contains(&ratio), ratio, "from 0.01 to 100")?;
+        }
+        Ok(())
+    }
+}
+
+fn require(name: &str, holds: bool, found: impl std::fmt::Display, wanted: &str) -> Result<()> {
+    if holds {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Data, format!("{name} is {found}; it must be {wanted}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::architecture::tests::narrow;
+    use super::*;
+
+    #[test]
+    fn the_defaults_pass_and_survive_json() {
+        let settings = Settings::default();
+        settings.check(&narrow()).unwrap();
+        let text = serde_json::to_string(&settings).unwrap();
+        assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), settings);
+    }
+
+    #[test]
+    fn anchors_must_match_the_head() {
+        let mut settings = Settings::default();
+        settings.anchors.aspect_ratios.push(3.0);
+        let error = settings.check(&narrow()).unwrap_err();
+        assert_eq!(
+            error.message(),
+            "anchors is 1 sizes × 4 ratios; it must be 3 a cell, as rpn.head.cls_logits has outputs"
+        );
+    }
+
+    #[test]
+    fn not_a_number_is_refused() {
+        let mut settings = Settings::default();
+        settings.roi.score_threshold = f64::NAN;
+        assert!(settings.check(&narrow()).is_err());
+    }
+
+    #[test]
+    fn an_unknown_or_missing_number_is_refused() {
+        let mut value = serde_json::to_value(Settings::default()).unwrap();
+        value["rpn"]["surprise"] = 1.into();
+        assert!(serde_json::from_value::<Settings>(value.clone()).is_err());
+        value["rpn"].as_object_mut().unwrap().remove("surprise");
+        value["rpn"].as_object_mut().unwrap().remove("min_size");
+        assert!(serde_json::from_value::<Settings>(value).is_err());
+    }
+}
