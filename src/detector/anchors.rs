@@ -64,10 +64,7 @@ mod tests {
     fn cells_are_torchvisions() {
         // AnchorGenerator(((32,),), ((0.5, 1.0, 2.0),)).cell_anchors, as torchvision prints it.
         let cells = cell_anchors(&[32.0], &[0.5, 1.0, 2.0]);
-        assert_eq!(
-            cells,
-            [[-23.0, -11.0, 23.0, 11.0], [-16.0, -16.0, 16.0, 16.0], [-11.0, -23.0, 11.0, 23.0]]
-        );
+        assert_eq!(cells, [[-23.0, -11.0, 23.0, 11.0], [-16.0, -16.0, 16.0, 16.0], [-11.0, -23.0, 11.0, 23.0]]);
     }
 
     #[test]

@@ -100,8 +100,7 @@ impl Sorted {
     }
 
     fn suppress_by(&mut self, best: usize, threshold: f32) {
-        let (bx0, by0, bx1, by1, barea) =
-            (self.x0[best], self.y0[best], self.x1[best], self.y1[best], self.area[best]);
+        let (bx0, by0, bx1, by1, barea) = (self.x0[best], self.y0[best], self.x1[best], self.y1[best], self.area[best]);
         let rest = best + 1..self.x0.len();
         let (x0, y0) = (&self.x0[rest.clone()], &self.y0[rest.clone()]);
         let (x1, y1) = (&self.x1[rest.clone()], &self.y1[rest.clone()]);

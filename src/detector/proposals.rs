@@ -105,8 +105,7 @@ impl ProposalStage {
 
 /// Writes into `best` the indices of the `count` largest values, largest first; equal values keep their order.
 fn select_best(values: &[f32], count: usize, best: &mut Vec<u32>) {
-    let order =
-        |&a: &u32, &b: &u32| values[b as usize].total_cmp(&values[a as usize]).then(a.cmp(&b));
+    let order = |&a: &u32, &b: &u32| values[b as usize].total_cmp(&values[a as usize]).then(a.cmp(&b));
     best.clear();
     best.extend(0..values.len() as u32);
     if count < best.len() {
@@ -136,14 +135,8 @@ mod tests {
     #[test]
     fn one_strong_anchor_is_the_first_proposal() {
         let settings = Settings::default();
-        let fit = Fit {
-            frame_height: 256,
-            frame_width: 256,
-            height: 256,
-            width: 256,
-            canvas_height: 256,
-            canvas_width: 256,
-        };
+        let fit =
+            Fit { frame_height: 256, frame_width: 256, height: 256, width: 256, canvas_height: 256, canvas_width: 256 };
         let grids = [64usize, 32, 16, 8, 4];
         let mut logits: Vec<Vec<f32>> = grids.iter().map(|g| vec![-9.0; g * g * 3]).collect();
         let deltas: Vec<Vec<f32>> = grids.iter().map(|g| vec![0.0; g * g * 12]).collect();

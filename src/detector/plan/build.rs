@@ -18,11 +18,8 @@ impl Plan {
         let roi_inputs = pyramid[..4].iter().copied().chain([proposals]).collect();
         let roi_features = builder.step("roi_heads.box_roi_pool", Op::RoiAlign, roi_inputs);
         let (box_head, class_logits, box_deltas) = builder.box_head(roi_features);
-        let detections = builder.step(
-            "roi_heads.postprocess_detections",
-            Op::Detections,
-            vec![class_logits, box_deltas, proposals],
-        );
+        let detections =
+            builder.step("roi_heads.postprocess_detections", Op::Detections, vec![class_logits, box_deltas, proposals]);
         let landmarks = Landmarks {
             image,
             stages,

@@ -60,3 +60,62 @@ impl Plan {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Part, Plan};
+    use crate::detector::architecture::Architecture;
+    use crate::detector::settings::Settings;
+
+    /// A KITTI frame, 375×1242, is resized to 402×1333 and padded to 416×1344.
+    #[test]
+    fn multiply_adds_of_a_kitti_frame() {
+        let plan = Plan::new(Architecture::resnet50_fpn(10), Settings::default());
+        let shapes = plan.shapes(416, 1344, 1000);
+        let macs = plan.macs(&shapes);
+        let of_part = |part| {
+            let steps = plan.steps.iter().zip(&macs);
+            steps.filter(|(step, _)| step.part() == part).map(|(_, &macs)| macs as f64).sum::<f64>() / 1e9
+        };
+        let [body, fpn, rpn, roi] = Part::ALL.map(of_part);
+        assert!(((body + fpn + rpn + roi) / 118.8 - 1.0).abs() < 1e-3);
+        // The parts are known to one decimal.
+        for (found, wanted) in [(body, 45.5), (fpn, 31.7), (rpn, 27.6), (roi, 13.9)] {
+            assert!((found - wanted).abs() <= 0.051, "{found} GMAC, expected {wanted}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_torchvisions() {
+        // The count torchvision publishes for FasterRCNN_ResNet50_FPN_Weights.COCO_V1.
+        let plan = Plan::new(Architecture::resnet50_fpn(91), Settings::default());
+        assert_eq!(plan.parameters(), 41_755_286);
+    }
+
+    #[test]
+    fn every_step_follows_its_inputs_and_has_its_own_name() {
+        let plan = Plan::new(Architecture::resnet50_fpn(91), Settings::default());
+        let mut names = std::collections::HashSet::new();
+        for (id, step) in plan.steps.iter().enumerate() {
+            assert!(step.inputs.iter().all(|&input| input < id), "{}", step.name);
+            assert!(names.insert(&step.name), "{}", step.name);
+            assert_eq!(plan.find(&step.name), Some(id));
+        }
+    }
+
+    #[test]
+    fn the_layers_are_the_checkpoints_tensors() {
+        let plan = Plan::new(Architecture::resnet50_fpn(91), Settings::default());
+        let mut expected: std::collections::BTreeMap<_, _> = plan.architecture.expected().into_iter().collect();
+        for layer in &plan.layers {
+            assert_eq!(expected.remove(&format!("{}.weight", layer.name)), Some(layer.stored_shape()));
+            match &layer.batch_norm {
+                None => assert!(expected.remove(&format!("{}.bias", layer.name)).is_some()),
+                Some(norm) => ["weight", "bias", "running_mean", "running_var"]
+                    .iter()
+                    .for_each(|part| assert!(expected.remove(&format!("{norm}.{part}")).is_some())),
+            }
+        }
+        assert!(expected.is_empty(), "{expected:?}");
+    }
+}
