@@ -4,6 +4,7 @@
 #![deny(clippy::undocumented_unsafe_blocks, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
+pub mod clock;
 pub mod detector;
 pub mod error;
 pub mod frame;

@@ -9,5 +9,7 @@ mod encode;
 mod huffman;
 mod jpeg;
 mod picture;
+mod slot;
 
 pub use picture::{MAX_PIXELS, Picture};
+pub use slot::{Frame, Put, Slots};

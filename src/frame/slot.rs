@@ -1,0 +1,225 @@
+//! Between capture and detection: one place a camera, where the newest frame wins.
+//!
+//! In: frames, from one thread a camera. Out: frames, to the one thread that detects, each camera in its turn. Nothing
+//! is queued: a frame that meets an older one not yet taken replaces it and gets the older one back, to be counted. A
+//! source that must lose nothing waits until the detector asks before it hands over.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use super::Picture;
+
+/// A picture with its time and number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// What the camera saw, upright.
+    pub picture: Picture,
+    /// Number among the camera's captured frames, from 1; a gap is a frame that was dropped and counted.
+    pub sequence: u64,
+    /// When it was captured, wall time.
+    pub captured_at: Timestamp,
+    /// When it was captured, nanoseconds of `CLOCK_MONOTONIC`.
+    pub captured_monotonic_ns: u64,
+}
+
+/// One place a camera, one taker.
+#[derive(Debug)]
+pub struct Slots {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    slots: Vec<Slot>,
+    /// The camera served last; the next search begins behind it.
+    served: usize,
+    /// The taker waits for a frame.
+    wanted: bool,
+    /// Nothing is accepted or given any more.
+    shut: bool,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    frame: Option<Frame>,
+    closed: bool,
+}
+
+/// What became of a frame that was put into its slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Put {
+    /// It waits for the detector.
+    Accepted,
+    /// It waits for the detector in the place of this one, which nobody will see.
+    Replaced(Frame),
+    /// The slots are shut: nobody will take it.
+    Shut,
+}
+
+impl Slots {
+    /// Empty slots for `cameras` cameras.
+    pub fn new(cameras: usize) -> Self {
+        let slots = std::iter::repeat_with(Slot::default).take(cameras).collect();
+        Self { state: Mutex::new(State { slots, served: 0, wanted: false, shut: false }), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the newest frame of `camera`; never blocks on the detector.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such camera.
+    pub fn put(&self, camera: usize, frame: Frame) -> Put {
+        let mut state = self.lock();
+        if state.shut {
+            return Put::Shut;
+        }
+        let stale = state.slots[camera].frame.replace(frame);
+        drop(state);
+        self.changed.notify_all();
+        stale.map_or(Put::Accepted, Put::Replaced)
+    }
+
+    /// Blocks until the detector asks for a frame and `camera` has none waiting: what is put then replaces nothing.
+    /// Returns `false` if the slots are shut.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such camera.
+    pub fn wait_until_wanted(&self, camera: usize) -> bool {
+        let mut state = self.lock();
+        while !state.shut && (!state.wanted || state.slots[camera].frame.is_some()) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        !state.shut
+    }
+
+    /// `camera` will put nothing more; what it left is still taken.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such camera.
+    pub fn close(&self, camera: usize) {
+        self.lock().slots[camera].closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Ends it for everybody at once. Frames not yet taken are thrown away; returns the cameras they came from.
+    pub fn shut(&self) -> Vec<usize> {
+        let mut state = self.lock();
+        state.shut = true;
+        let lost = state.slots.iter_mut().enumerate().filter_map(|(camera, slot)| slot.frame.take().map(|_| camera));
+        let lost = lost.collect();
+        drop(state);
+        self.changed.notify_all();
+        lost
+    }
+
+    /// Blocks until some camera has a frame, and takes it; cameras that have one take turns. `None` once the slots are
+    /// shut, or every camera is closed and every slot empty.
+    pub fn take(&self) -> Option<(usize, Frame)> {
+        let mut state = self.lock();
+        loop {
+            if state.shut {
+                return None;
+            }
+            let count = state.slots.len();
+            for turn in 1..=count {
+                let camera = (state.served + turn) % count;
+                if let Some(frame) = state.slots[camera].frame.take() {
+                    state.served = camera;
+                    state.wanted = false;
+                    return Some((camera, frame));
+                }
+            }
+            if state.slots.iter().all(|slot| slot.closed) {
+                return None;
+            }
+            if !state.wanted {
+                state.wanted = true;
+                self.changed.notify_all();
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(sequence: u64) -> Frame {
+        Frame {
+            picture: Picture::filled(1, 1, [0; 3]),
+            sequence,
+            captured_at: Timestamp::UNIX_EPOCH,
+            captured_monotonic_ns: 0,
+        }
+    }
+
+    #[test]
+    fn the_newest_frame_wins_and_the_older_comes_back() {
+        let slots = Slots::new(1);
+        assert_eq!(slots.put(0, frame(1)), Put::Accepted);
+        assert_eq!(slots.put(0, frame(2)), Put::Replaced(frame(1)));
+        assert_eq!(slots.take(), Some((0, frame(2))));
+        slots.close(0);
+        assert_eq!(slots.take(), None);
+    }
+
+    #[test]
+    fn cameras_take_turns() {
+        let slots = Slots::new(3);
+        let mut order = Vec::new();
+        for sequence in 0..4 {
+            for camera in [0, 2] {
+                slots.put(camera, frame(sequence));
+            }
+            order.extend(slots.take().map(|(camera, _)| camera));
+        }
+        assert_eq!(order, [2, 0, 2, 0]);
+    }
+
+    #[test]
+    fn what_was_left_behind_by_a_closed_camera_is_taken() {
+        let slots = Slots::new(2);
+        slots.put(1, frame(7));
+        slots.close(0);
+        slots.close(1);
+        assert_eq!(slots.take(), Some((1, frame(7))));
+        assert_eq!(slots.take(), None);
+    }
+
+    #[test]
+    fn a_patient_source_loses_nothing() {
+        let slots = Slots::new(1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for sequence in 0..100 {
+                    assert!(slots.wait_until_wanted(0));
+                    assert_eq!(slots.put(0, frame(sequence)), Put::Accepted);
+                }
+                slots.close(0);
+            });
+            let taken: Vec<u64> = std::iter::from_fn(|| slots.take()).map(|(_, frame)| frame.sequence).collect();
+            assert_eq!(taken, (0..100).collect::<Vec<_>>());
+        });
+    }
+
+    #[test]
+    fn shutting_wakes_both_sides() {
+        let slots = Slots::new(1);
+        std::thread::scope(|scope| {
+            let patient = scope.spawn(|| slots.wait_until_wanted(0));
+            assert!(slots.shut().is_empty());
+            assert!(!patient.join().unwrap());
+            assert_eq!(slots.take(), None);
+            assert_eq!(slots.put(0, frame(1)), Put::Shut);
+        });
+    }
+}
