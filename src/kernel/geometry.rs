@@ -52,3 +52,13 @@ impl ConvGeometry {
         (rows * columns) as u64 * self.weights() as u64
     }
 }
+
+/// The row or column of a map of size `from` that PyTorch's `interpolate(mode="nearest", size=to)` reads for place
+/// `place` of `to`: its product in f32, cut to the map.
+pub fn nearest_source(place: usize, from: usize, to: usize) -> usize {
+    if from == to {
+        return place;
+    }
+    let scale = from as f32 / to as f32;
+    ((place as f32 * scale) as usize).min(from - 1)
+}

@@ -1,5 +1,14 @@
 //! The only SIMD of the crate.
 
 pub mod aligned;
+pub mod bench_f32;
+pub mod ceiling;
+pub mod claim;
+pub mod conv_f32;
 pub mod geometry;
 pub mod isa;
+mod pack_f32;
+mod rows_f32;
+pub mod tile_f32;
+#[cfg(target_arch = "x86_64")]
+mod x86;

@@ -1,0 +1,115 @@
+//! What this core can do at most, measured: multiply-adds from registers to registers, nothing loaded.
+//!
+//! In: an instruction set. Out: GMAC/s of fp32 and of int8 with exact 32-bit sums, on the calling thread, in about
+//! 200 ms. Shares of a ceiling mean something only beside a ceiling of the same run on the same core.
+
+use std::hint::black_box;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::isa::{Isa, IsaName};
+
+/// The arithmetic ceilings of one core.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ceilings {
+    /// fp32 multiply-adds, in 10⁹ a second.
+    pub f32_gmacs: f64,
+    /// u8 × s8 multiply-adds with 32-bit sums, by the instructions the exact kernels use, in 10⁹ a second.
+    pub i8_gmacs: f64,
+}
+
+/// A loop of multiply-adds that stay in registers: runs `rounds` rounds, returns the multiply-adds of one.
+pub(super) type Burn = fn(rounds: u64) -> u64;
+
+/// Measures `isa` on the calling thread. Best of several bursts by the thread's CPU time, so that what else runs on
+/// the machine counts little.
+pub fn measure(isa: Isa) -> Ceilings {
+    let (f32_burn, i8_burn) = burns(isa);
+    Ceilings { f32_gmacs: best_gmacs(f32_burn), i8_gmacs: best_gmacs(i8_burn) }
+}
+
+fn burns(isa: Isa) -> (Burn, Burn) {
+    match isa.name() {
+        IsaName::Scalar => (scalar_f32, scalar_i8),
+        #[cfg(target_arch = "x86_64")]
+        IsaName::Avx2 => (super::x86::avx2_ceiling::burn_f32, super::x86::avx2_ceiling::burn_i8),
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => (scalar_f32, scalar_i8),
+    }
+}
+
+fn best_gmacs(burn: Burn) -> f64 {
+    const BURSTS: usize = 8;
+    const BURST_SECONDS: f64 = 0.01;
+    let mut rounds = 1000;
+    let mut best = 0f64;
+    let mut bursts = 0;
+    while bursts < BURSTS {
+        let start = thread_seconds();
+        let macs = burn(black_box(rounds)) * rounds;
+        let seconds = thread_seconds() - start;
+        if seconds < BURST_SECONDS / 2.0 {
+            rounds *= 2;
+            continue;
+        }
+        best = best.max(macs as f64 / seconds * 1e-9);
+        bursts += 1;
+    }
+    best
+}
+
+/// CPU time of the calling thread, in seconds.
+pub fn thread_seconds() -> f64 {
+    seconds(ClockId::ThreadCPUTime)
+}
+
+/// CPU time of all threads of the process together, in seconds.
+pub fn process_seconds() -> f64 {
+    seconds(ClockId::ProcessCPUTime)
+}
+
+fn seconds(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+}
+
+fn scalar_f32(rounds: u64) -> u64 {
+    const LANES: usize = 32;
+    let mut sums = [0f32; LANES];
+    let factors: [f32; LANES] = black_box(std::array::from_fn(|lane| 1.0 - lane as f32 * 1e-7));
+    for _ in 0..rounds {
+        for (sum, factor) in sums.iter_mut().zip(&factors) {
+            *sum = *sum * factor + 1.0;
+        }
+    }
+    black_box(sums);
+    LANES as u64
+}
+
+fn scalar_i8(rounds: u64) -> u64 {
+    const LANES: usize = 32;
+    let mut sums = [0i32; LANES];
+    let values: [i16; LANES] = black_box(std::array::from_fn(|lane| lane as i16 - 16));
+    for round in 0..rounds {
+        let value = i32::from(round as u8);
+        for (sum, factor) in sums.iter_mut().zip(&values) {
+            *sum = sum.wrapping_add(value * i32::from(*factor));
+        }
+    }
+    black_box(sums);
+    LANES as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_has_a_ceiling() {
+        for isa in Isa::available() {
+            let ceilings = measure(isa);
+            assert!(ceilings.f32_gmacs > 0.01 && ceilings.f32_gmacs < 1e4, "{isa:?}: {ceilings:?}");
+            assert!(ceilings.i8_gmacs > 0.01 && ceilings.i8_gmacs < 1e4, "{isa:?}: {ceilings:?}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Where the rows of a convolution's tiles find their pixels: implicit GEMM without an im2col copy.
+//!
+//! In: a map and a run of output pixels. Out: for every tile, tap and row the pointer to the input pixel, or to a pixel
+//! of zeros where the tap lies outside of the picture. Maps with very few channels (the stem's three) are first copied,
+//! just the rows that the run reads, into a padded strip where a whole filter row is contiguous: then a tap is
+//! `kernel width × channels` values and the kernel's inner loop is long enough.
+
+use super::geometry::ConvGeometry;
+
+/// Below this many channels a filter wider than one column is read row by row from a strip.
+const STRIP_CHANNELS: usize = 16;
+
+/// A convolution's input: NHWC, N = 1.
+#[derive(Debug, Clone, Copy)]
+pub struct MapF32<'a> {
+    /// `height × width × channels` values.
+    pub data: &'a [f32],
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+/// How a geometry's taps are read: as pixels, or as rows of a strip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segments {
+    /// Contiguous runs that one output reads.
+    pub count: usize,
+    /// Values of a run.
+    pub depth: usize,
+    strip: bool,
+}
+
+impl Segments {
+    /// The way that suits `geometry`; either leaves the weights' order `[kh][kw][in]` as it is.
+    pub fn of(geometry: &ConvGeometry) -> Self {
+        let strip = geometry.in_channels < STRIP_CHANNELS && geometry.kernel_width > 1;
+        if strip {
+            Self { count: geometry.kernel_height, depth: geometry.kernel_width * geometry.in_channels, strip }
+        } else {
+            Self { count: geometry.taps(), depth: geometry.in_channels, strip }
+        }
+    }
+}
+
+/// One thread's table of pointers, filled again for every run of output pixels.
+#[derive(Debug, Default)]
+pub struct RowTable {
+    pointers: Vec<*const f32>,
+    strip: Vec<f32>,
+}
+
+impl RowTable {
+    /// Fills the table for the output pixels `first..first + count` (numbered row by row) in tiles of `mr`; rows past
+    /// the last read `zeros`. `zeros` has at least as many values as a segment and stays where it is.
+    pub fn fill(
+        &mut self,
+        geometry: &ConvGeometry,
+        map: MapF32<'_>,
+        zeros: &[f32],
+        (first, count): (usize, usize),
+        mr: usize,
+    ) {
+        let segments = Segments::of(geometry);
+        debug_assert!(zeros.len() >= segments.depth);
+        self.pointers.clear();
+        self.pointers.resize(count.next_multiple_of(mr) * segments.count, zeros.as_ptr());
+        let (_, columns) = geometry.output(map.height, map.width);
+        if segments.strip {
+            self.fill_from_strip(geometry, map, (first, count), mr, columns);
+        } else {
+            self.fill_from_map(geometry, map, (first, count), mr, columns);
+        }
+    }
+
+    /// The `segments × mr` pointers of one tile.
+    pub fn tile(&self, tile: usize, segments: usize, mr: usize) -> &[*const f32] {
+        &self.pointers[tile * segments * mr..][..segments * mr]
+    }
+
+    fn fill_from_map(
+        &mut self,
+        geometry: &ConvGeometry,
+        map: MapF32<'_>,
+        (first, count): (usize, usize),
+        mr: usize,
+        columns: usize,
+    ) {
+        let taps = geometry.taps();
+        let (mut row, mut column) = (first / columns, first % columns);
+        for pixel in 0..count {
+            let slots = &mut self.pointers[pixel / mr * taps * mr + pixel % mr..];
+            let mut slot = 0;
+            for ky in 0..geometry.kernel_height {
+                let y = (row * geometry.stride + ky).wrapping_sub(geometry.padding);
+                for kx in 0..geometry.kernel_width {
+                    let x = (column * geometry.stride + kx).wrapping_sub(geometry.padding);
+                    if y < map.height && x < map.width {
+                        slots[slot] = map.data[(y * map.width + x) * geometry.in_channels..].as_ptr();
+                    }
+                    slot += mr;
+                }
+            }
+            column += 1;
+            if column == columns {
+                (row, column) = (row + 1, 0);
+            }
+        }
+    }
+
+    fn fill_from_strip(
+        &mut self,
+        geometry: &ConvGeometry,
+        map: MapF32<'_>,
+        (first, count): (usize, usize),
+        mr: usize,
+        columns: usize,
+    ) {
+        let channels = geometry.in_channels;
+        let end = first + count;
+        // Where each output row's part of the run starts in the strip; the pointers follow once it stands still.
+        self.strip.clear();
+        for (row, from, to) in row_parts(first, end, columns) {
+            for ky in 0..geometry.kernel_height {
+                let width = (to - from - 1) * geometry.stride + geometry.kernel_width;
+                let start = self.strip.len();
+                self.strip.resize(start + width * channels, 0.0);
+                let y = (row * geometry.stride + ky).wrapping_sub(geometry.padding);
+                // Columns of the map that the part reads, cut to those that exist.
+                let left = from * geometry.stride;
+                let begin = left.max(geometry.padding);
+                let stop = (left + width).min(map.width + geometry.padding);
+                if y < map.height && begin < stop {
+                    let source = (y * map.width + begin - geometry.padding) * channels;
+                    let length = (stop - begin) * channels;
+                    self.strip[start + (begin - left) * channels..][..length]
+                        .copy_from_slice(&map.data[source..source + length]);
+                }
+            }
+        }
+        let mut start = 0;
+        let mut pixel = 0;
+        for (_, from, to) in row_parts(first, end, columns) {
+            let width = ((to - from - 1) * geometry.stride + geometry.kernel_width) * channels;
+            for column in 0..to - from {
+                for ky in 0..geometry.kernel_height {
+                    let slot = (pixel / mr * geometry.kernel_height + ky) * mr + pixel % mr;
+                    self.pointers[slot] =
+                        self.strip[start + ky * width + column * geometry.stride * channels..].as_ptr();
+                }
+                pixel += 1;
+            }
+            start += geometry.kernel_height * width;
+        }
+    }
+}
+
+/// The run `first..end` of pixels cut where rows end: (row, first column, end column).
+fn row_parts(first: usize, end: usize, columns: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    (first / columns..end.div_ceil(columns)).map(move |row| {
+        let start = row * columns;
+        (row, first.max(start) - start, end.min(start + columns) - start)
+    })
+}

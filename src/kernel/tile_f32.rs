@@ -1,0 +1,123 @@
+//! The contract of the fp32 micro-kernels, and the table that lists them all.
+//!
+//! In: pointers to the pixels that the rows of a tile read, one panel of packed weights. Out: a tile of sums with bias,
+//! skip and ReLU applied. A micro-kernel neither allocates nor starts threads nor keeps state, and always writes the
+//! whole tile: the driver gives it scratch where fewer rows or columns exist.
+
+use super::isa::{Isa, IsaName};
+
+/// Largest number of rows of any kernel in [`KERNELS_F32`]; sizes the driver's scratch.
+pub const MAX_MR: usize = 6;
+/// Columns of a panel, the same for every kernel: weights are packed once for all of them.
+pub const NR: usize = 16;
+
+/// What one call computes: for each of the kernel's `mr` rows and [`NR`] columns
+/// `sum = Σ segment Σ channel rows[segment][row][offset + channel] · weights[segment][channel][column]`,
+/// then `sum += bias`, or what `out` holds, then the skip, then ReLU.
+#[derive(Debug, Clone, Copy)]
+pub struct TileF32 {
+    /// `segments × mr` pointers, one segment after the other.
+    pub rows: *const *const f32,
+    /// Pixels that a row reads, one after the other.
+    pub segments: usize,
+    /// Values to step over at the start of each pixel.
+    pub offset: usize,
+    /// Values to read of each pixel.
+    pub depth: usize,
+    /// `segments × depth × NR` weights, 64-byte aligned.
+    pub weights: *const f32,
+    /// `NR` values added to every row, or null where `out` holds partial sums to go on from.
+    pub bias: *const f32,
+    /// `mr` pointers to rows of `NR` values to add, or null.
+    pub skip: *const *const f32,
+    /// Values to step over at the start of each skip row.
+    pub skip_offset: usize,
+    /// Whether negative sums become 0; NaN becomes 0 too.
+    pub relu: bool,
+    /// The tile: row `i` starts at `out + i · out_stride`.
+    pub out: *mut f32,
+    /// Values from one row of the tile to the next.
+    pub out_stride: usize,
+}
+
+/// Computes one tile.
+///
+/// # Safety
+///
+/// The CPU has the kernel's instruction set. Every pointer of the [`TileF32`] is valid for what its field says for a
+/// kernel of this `mr`, and `out` overlaps nothing that is read except itself.
+pub type TileFunctionF32 = unsafe fn(&TileF32);
+
+/// A micro-kernel and what the driver must know about it.
+#[derive(Debug, Clone, Copy)]
+pub struct KernelF32 {
+    /// Unique name: type, tile and instruction set.
+    pub name: &'static str,
+    /// What the CPU must have.
+    pub isa: IsaName,
+    /// Rows of a tile; at most [`MAX_MR`].
+    pub mr: usize,
+    /// Computes a tile.
+    pub function: TileFunctionF32,
+}
+
+/// Every fp32 micro-kernel, weakest instruction set first. Dispatch, tests and bench read this table and nothing else.
+pub static KERNELS_F32: &[KernelF32] = &[
+    KernelF32 { name: "f32_4x16_scalar", isa: IsaName::Scalar, mr: 4, function: scalar_4x16 },
+    #[cfg(target_arch = "x86_64")]
+    KernelF32 { name: "f32_6x16_avx2", isa: IsaName::Avx2, mr: 6, function: super::x86::avx2_f32::tile_6x16 },
+];
+
+impl KernelF32 {
+    /// The kernel for `isa`: the strongest in the table that needs no more than it.
+    pub fn of(isa: Isa) -> &'static Self {
+        KERNELS_F32.iter().rev().find(|kernel| kernel.isa <= isa.name()).unwrap_or(&KERNELS_F32[0])
+    }
+}
+
+/// The oracle: the contract in plain Rust, separate multiply and add.
+///
+/// # Safety
+///
+/// See [`TileFunctionF32`].
+unsafe fn scalar_4x16(tile: &TileF32) {
+    const MR: usize = 4;
+    let mut sums = [[0f32; NR]; MR];
+    let mut weights = tile.weights;
+    for segment in 0..tile.segments {
+        // SAFETY: `rows` holds `segments × MR` pointers.
+        let rows: [*const f32; MR] = std::array::from_fn(|row| unsafe { *tile.rows.add(segment * MR + row) });
+        for channel in 0..tile.depth {
+            // SAFETY: `weights` holds `segments × depth` rows of NR values; this is the next of them.
+            let column = unsafe { &*weights.cast::<[f32; NR]>() };
+            // SAFETY: as above; one past the end after the last.
+            weights = unsafe { weights.add(NR) };
+            for (sums, row) in sums.iter_mut().zip(rows) {
+                // SAFETY: each pixel has `offset + depth` values.
+                let value = unsafe { *row.add(tile.offset + channel) };
+                for (sum, weight) in sums.iter_mut().zip(column) {
+                    *sum += value * weight;
+                }
+            }
+        }
+    }
+    for (row, sums) in sums.iter_mut().enumerate() {
+        // SAFETY: `out` has MR rows of NR values, `out_stride` apart, which nothing else refers to.
+        let out = unsafe { &mut *tile.out.add(row * tile.out_stride).cast::<[f32; NR]>() };
+        // SAFETY: the bias holds NR values where it is not null.
+        let start = unsafe { tile.bias.cast::<[f32; NR]>().as_ref() }.unwrap_or(out);
+        for (sum, start) in sums.iter_mut().zip(start) {
+            *sum += start;
+        }
+        if !tile.skip.is_null() {
+            // SAFETY: `skip` holds MR pointers to rows of `skip_offset + NR` values.
+            let skip = unsafe { &*(*tile.skip.add(row)).add(tile.skip_offset).cast::<[f32; NR]>() };
+            for (sum, skip) in sums.iter_mut().zip(skip) {
+                *sum += skip;
+            }
+        }
+        for (out, &mut sum) in out.iter_mut().zip(sums) {
+            *out = if tile.relu { if sum > 0.0 { sum } else { 0.0 } } else { sum };
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The fp32 tile with AVX2 and FMA: 6 rows × 16 columns in twelve registers, two for weights, one for the broadcast.
+
+use std::arch::x86_64::{
+    __m256, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_max_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+};
+
+use crate::kernel::tile_f32::{NR, TileF32};
+
+const MR: usize = 6;
+
+/// See [`crate::kernel::tile_f32::TileFunctionF32`].
+///
+/// # Safety
+///
+/// As there; the CPU has AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub unsafe fn tile_6x16(tile: &TileF32) {
+    let mut sums = [[_mm256_setzero_ps(); 2]; MR];
+    // The tile is written at the end, and read there too where K is split: by then it should be near.
+    for row in 0..MR {
+        // SAFETY: `out` has MR rows; a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(tile.out.add(row * tile.out_stride).cast()) };
+    }
+    let mut weights = tile.weights;
+    for segment in 0..tile.segments {
+        // SAFETY: `rows` holds `segments × MR` pointers, each to `offset + depth` values.
+        let rows: [*const f32; MR] =
+            std::array::from_fn(|row| unsafe { (*tile.rows.add(segment * MR + row)).add(tile.offset) });
+        let mut channel = 0;
+        while channel + 4 <= tile.depth {
+            // SAFETY: four more values of each row and four more rows of weights exist.
+            unsafe {
+                step(&mut sums, &rows, channel, weights);
+                step(&mut sums, &rows, channel + 1, weights.add(NR));
+                step(&mut sums, &rows, channel + 2, weights.add(2 * NR));
+                step(&mut sums, &rows, channel + 3, weights.add(3 * NR));
+                weights = weights.add(4 * NR);
+            }
+            channel += 4;
+        }
+        while channel < tile.depth {
+            // SAFETY: one more value of each row and one more row of weights exist.
+            unsafe {
+                step(&mut sums, &rows, channel, weights);
+                weights = weights.add(NR);
+            }
+            channel += 1;
+        }
+    }
+    // SAFETY: as the contract says.
+    unsafe { finish(tile, sums) }
+}
+
+/// One value of K: six broadcasts times two vectors of weights.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn step(sums: &mut [[__m256; 2]; MR], rows: &[*const f32; MR], channel: usize, weights: *const f32) {
+    // SAFETY: the caller has a row of NR weights here.
+    let (low, high) = unsafe { (_mm256_loadu_ps(weights), _mm256_loadu_ps(weights.add(8))) };
+    for (sums, row) in sums.iter_mut().zip(rows) {
+        // SAFETY: the caller has more than `channel` values in each row.
+        let value = unsafe { _mm256_broadcast_ss(&*row.add(channel)) };
+        sums[0] = _mm256_fmadd_ps(value, low, sums[0]);
+        sums[1] = _mm256_fmadd_ps(value, high, sums[1]);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn finish(tile: &TileF32, sums: [[__m256; 2]; MR]) {
+    for (row, sums) in sums.into_iter().enumerate() {
+        for (half, mut sum) in sums.into_iter().enumerate() {
+            // SAFETY: `out` has MR rows of NR values.
+            let out = unsafe { tile.out.add(row * tile.out_stride + 8 * half) };
+            // SAFETY: the bias, where not null, has NR values.
+            let start = if tile.bias.is_null() { out.cast_const() } else { unsafe { tile.bias.add(8 * half) } };
+            // SAFETY: either has eight values here.
+            sum = _mm256_add_ps(sum, unsafe { _mm256_loadu_ps(start) });
+            if !tile.skip.is_null() {
+                // SAFETY: `skip` holds MR pointers to rows of `skip_offset + NR` values.
+                let skip = unsafe { _mm256_loadu_ps((*tile.skip.add(row)).add(tile.skip_offset + 8 * half)) };
+                sum = _mm256_add_ps(sum, skip);
+            }
+            if tile.relu {
+                // NaN gives the second operand, 0, as in the scalar kernel.
+                sum = _mm256_max_ps(sum, _mm256_setzero_ps());
+            }
+            // SAFETY: eight values of the tile.
+            unsafe { _mm256_storeu_ps(out, sum) };
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Micro-kernels for x86-64, one file an instruction set and number type.
+
+pub mod avx2_ceiling;
+pub mod avx2_f32;
