@@ -1,7 +1,7 @@
 //! JPEG and PNG to [`Picture`].
 //!
 //! JPEG goes to `zune-jpeg` itself in its strict mode: through `image`, a truncated file comes out as a whole picture
-//! with a grey tail. PNG goes through `image`. Sixteen bits become eight by rounding, grey becomes equal red, green
+//! with a grey tail. (Data lost before an end marker that is there are not noticed: JPEG has no checksum.) PNG goes through `image`. Sixteen bits become eight by rounding, grey becomes equal red, green
 //! and blue, palettes and CMYK become RGB, and alpha is dropped, as PIL's `convert("RGB")` and so torchvision's
 //! training pictures have it.
 
