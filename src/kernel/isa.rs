@@ -1,5 +1,7 @@
 //! Which instructions this CPU has, as a value: holding one proves that the instructions exist.
 
+use crate::error::{Error, Kind, Result};
+
 /// An instruction set that kernels are written for, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IsaName {
@@ -44,6 +46,29 @@ impl Isa {
         present.then_some(Self(name))
     }
 
+    /// What the setting `name` asks for: `auto`, the strongest this CPU has, or one by name.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`] for a name that is none, [`Kind::Unavailable`] for one that this CPU lacks: never silently
+    /// another.
+    pub fn select(name: &str) -> Result<Self> {
+        if name == "auto" {
+            return Ok(Self::best());
+        }
+        let Some(isa) = IsaName::from_name(name) else {
+            let names: Vec<_> = IsaName::ALL.iter().map(|isa| isa.name()).collect();
+            let text = format!("there is no kernel `{name}`: choose auto, {}", names.join(", "));
+            return Err(Error::new(Kind::Config, text));
+        };
+        Self::new(isa).ok_or_else(|| {
+            let present: Vec<_> = Self::available().iter().map(|isa| isa.name().name()).collect();
+            let text =
+                format!("this CPU has no {name}, which the kernel setting asks for; it has {}", present.join(", "));
+            Error::new(Kind::Unavailable, text)
+        })
+    }
+
     /// The strongest one this CPU has.
     pub fn best() -> Self {
         IsaName::ALL.iter().rev().find_map(|&name| Self::new(name)).unwrap_or(Self(IsaName::Scalar))
@@ -57,5 +82,19 @@ impl Isa {
     /// Which instruction set this proves.
     pub const fn name(self) -> IsaName {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_is_chosen_by_name_or_refused() {
+        assert_eq!(Isa::select("auto").unwrap(), Isa::best());
+        assert_eq!(Isa::select("scalar").unwrap().name(), IsaName::Scalar);
+        let error = Isa::select("mmx").unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        assert_eq!(error.message(), "there is no kernel `mmx`: choose auto, scalar, avx2");
     }
 }

@@ -5,6 +5,7 @@ pub mod bench_f32;
 pub mod ceiling;
 pub mod claim;
 pub mod conv_f32;
+pub mod conv_u8;
 pub mod geometry;
 pub mod isa;
 mod pack_f32;

@@ -2,3 +2,4 @@
 
 pub mod avx2_ceiling;
 pub mod avx2_f32;
+pub(super) mod avx2_u8;

@@ -1,0 +1,433 @@
+//! From a whole map to tiles: checks every extent once, cuts the map into blocks, points at the operands.
+//!
+//! A block is some consecutive output pixels × some panels. For each block the driver fills a table on the stack, one
+//! pointer for each pixel and tap, and runs it against one panel after the other, so that a panel is fetched once a
+//! block and the block's input stays in the second-level cache. Blocks are the tasks that threads share.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::pack::{PIXEL_BYTES, PIXEL_TAPS, Reads, TABLE};
+use super::{Clipped, Epilogue, MAX_MR, OutputKind, PackedU8, SkipKind, SkipTile, TileOutput, TileU8, Watch};
+use crate::error::{Error, Kind, Result};
+use crate::kernel::claim::share;
+
+/// Most pixels of a block.
+const BLOCK_PIXELS: usize = 512;
+/// Most pixels of a block of the first layer, each of which may need a copy of what it reads.
+const EDGE_PIXELS: usize = 96;
+/// Bytes of input that a block reads, about: a share of the second-level cache.
+const BLOCK_BYTES: usize = 192 << 10;
+/// Widest panel: sizes the buffer of watched tiles.
+const MAX_NR: usize = 32;
+
+/// The map that a convolution reads.
+#[derive(Debug, Clone, Copy)]
+pub struct ConvInput<'a> {
+    /// `height × width × in_channels` bytes.
+    pub data: &'a [u8],
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+/// The map that a convolution adds to its output, with the output's channels. It may be smaller than the output:
+/// output pixel (y, x) of h × w reads pixel (y · h' / h, x · w' / w), torchvision's nearest rule.
+#[derive(Debug, Clone, Copy)]
+pub enum SkipInput<'a> {
+    /// None.
+    None,
+    /// A map of bytes.
+    U8 {
+        /// `height × width × out_channels` values.
+        data: &'a [u8],
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+    },
+    /// A map of floats.
+    F32 {
+        /// `height × width × out_channels` values.
+        data: &'a [f32],
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+    },
+}
+
+/// The map that a convolution writes: rows × columns × out_channels values.
+#[derive(Debug)]
+pub enum ConvOutput<'a> {
+    /// Bytes.
+    U8(&'a mut [u8]),
+    /// Floats.
+    F32(&'a mut [f32]),
+}
+
+/// Convolves a whole map on the current rayon pool.
+///
+/// # Errors
+///
+/// [`Kind::Internal`] where a map's length is not what the shapes say, or skip and output are of other types than the
+/// epilogue's.
+pub fn convolve(
+    packed: &PackedU8,
+    epilogue: &Epilogue,
+    input: ConvInput<'_>,
+    skip: SkipInput<'_>,
+    output: ConvOutput<'_>,
+) -> Result<()> {
+    Map::new(packed, epilogue, input, skip, output)?.run(|map, pixels, panels| map.block::<()>(pixels, panels, None));
+    Ok(())
+}
+
+/// [`convolve`], the same bytes, showing every value to `watch` before it is clamped and rounded, and counting what the
+/// output grid could not hold. Slower.
+///
+/// # Errors
+///
+/// As [`convolve`].
+pub fn convolve_watched<W: Watch>(
+    packed: &PackedU8,
+    epilogue: &Epilogue,
+    input: ConvInput<'_>,
+    skip: SkipInput<'_>,
+    output: ConvOutput<'_>,
+    watch: &W,
+) -> Result<Clipped> {
+    let (below, above) = (AtomicU64::new(0), AtomicU64::new(0));
+    Map::new(packed, epilogue, input, skip, output)?.run(|map, pixels, panels| {
+        let mut watched = Watched { watch, clipped: Clipped::default() };
+        map.block(pixels, panels, Some(&mut watched));
+        below.fetch_add(watched.clipped.below, Ordering::Relaxed);
+        above.fetch_add(watched.clipped.above, Ordering::Relaxed);
+    });
+    Ok(Clipped { below: below.into_inner(), above: above.into_inner() })
+}
+
+struct Watched<'a, W> {
+    watch: &'a W,
+    clipped: Clipped,
+}
+
+/// One convolution of one map, every extent checked.
+struct Map<'a> {
+    packed: &'a PackedU8,
+    epilogue: &'a Epilogue,
+    input: ConvInput<'a>,
+    /// Output rows and columns.
+    rows: usize,
+    columns: usize,
+    skip: SkipInput<'a>,
+    output: TileOutput,
+}
+
+// SAFETY: the output pointer comes from an exclusive borrow that lives as long as the map, and blocks write disjoint
+// parts of it; all else is shared references.
+unsafe impl Sync for Map<'_> {}
+
+impl<'a> Map<'a> {
+    fn new(
+        packed: &'a PackedU8,
+        epilogue: &'a Epilogue,
+        input: ConvInput<'a>,
+        skip: SkipInput<'a>,
+        output: ConvOutput<'a>,
+    ) -> Result<Self> {
+        let geometry = packed.geometry();
+        let channels = geometry.out_channels;
+        let (rows, columns) = geometry.output(input.height, input.width);
+        let due = |what: &str, values: usize, height: usize, width: usize, channels: usize| {
+            if values == height * width * channels {
+                return Ok(());
+            }
+            let text = format!("{what} of {values} values where {height} × {width} × {channels} are due");
+            Err(Error::new(Kind::Internal, text))
+        };
+        due("an input", input.data.len(), input.height, input.width, geometry.in_channels)?;
+        let fits = epilogue.channels == channels
+            && epilogue.outside.len() == packed.run()
+            && epilogue.start.len() == packed.panels() * packed.kernel().nr;
+        let same = matches!(
+            (&skip, epilogue.skip),
+            (SkipInput::None, SkipKind::None)
+                | (SkipInput::U8 { .. }, SkipKind::U8 { .. })
+                | (SkipInput::F32 { .. }, SkipKind::F32 { .. })
+        ) && matches!(
+            (&output, epilogue.output),
+            (ConvOutput::U8(_), OutputKind::U8 { .. }) | (ConvOutput::F32(_), OutputKind::F32)
+        );
+        if !fits || !same {
+            return Err(Error::new(
+                Kind::Internal,
+                "an epilogue of another convolution, or maps of other types than its",
+            ));
+        }
+        match skip {
+            SkipInput::None => {}
+            SkipInput::U8 { data, height, width } => due("a residual", data.len(), height, width, channels)?,
+            SkipInput::F32 { data, height, width } => due("a residual", data.len(), height, width, channels)?,
+        }
+        if let SkipInput::U8 { height, width, .. } | SkipInput::F32 { height, width, .. } = skip
+            && (height == 0 || width == 0)
+        {
+            return Err(Error::new(Kind::Internal, "a residual without pixels"));
+        }
+        let output = match output {
+            ConvOutput::U8(data) => {
+                due("an output", data.len(), rows, columns, channels)?;
+                TileOutput::U8(data.as_mut_ptr())
+            }
+            ConvOutput::F32(data) => {
+                due("an output", data.len(), rows, columns, channels)?;
+                TileOutput::F32(data.as_mut_ptr())
+            }
+        };
+        Ok(Self { packed, epilogue, input, rows, columns, skip, output })
+    }
+
+    /// Cuts the map into blocks and hands each to `work`.
+    fn run(&self, work: impl Fn(&Self, Range<usize>, Range<usize>) + Sync) {
+        let pixels = self.rows * self.columns;
+        let panels = self.packed.panels();
+        if pixels == 0 {
+            return;
+        }
+        let mr = self.packed.kernel().mr;
+        let geometry = self.packed.geometry();
+        // New input bytes that each further output pixel brings along a row, of all rows under the filter.
+        let step = geometry.stride.min(geometry.kernel_width) * geometry.kernel_height * geometry.in_channels;
+        let limit = match self.packed.reads() {
+            Reads::Pixel => BLOCK_PIXELS.min(TABLE / self.packed.taps()),
+            Reads::FilterRow => EDGE_PIXELS,
+        };
+        let tiles = pixels.div_ceil(mr);
+        let most = (limit / mr).min((BLOCK_BYTES / step).div_ceil(mr)).max(1);
+        // Some tasks a thread, so that none waits long for the last; never so small that panels are fetched in vain.
+        let threads = rayon::current_num_threads();
+        let wanted = if threads > 1 { 4 * threads } else { 1 };
+        let block = tiles.div_ceil(wanted).clamp(most.min(8), most);
+        let blocks = tiles.div_ceil(block);
+        let cuts = wanted.div_ceil(blocks).clamp(1, panels.div_ceil(2));
+        let width = panels.div_ceil(cuts);
+        let cuts = panels.div_ceil(width);
+        share(blocks * cuts, |tasks| {
+            for task in tasks {
+                let (at, cut) = (task / cuts * block * mr, task % cuts * width);
+                work(self, at..pixels.min(at + block * mr), cut..panels.min(cut + width));
+            }
+        });
+    }
+
+    /// Computes `panels` of the output pixels `pixels`, at most [`BLOCK_PIXELS`].
+    fn block<W: Watch>(&self, pixels: Range<usize>, panels: Range<usize>, mut watched: Option<&mut Watched<'_, W>>) {
+        let kernel = self.packed.kernel();
+        let (mr, nr) = (kernel.mr, kernel.nr);
+        let taps = self.packed.taps();
+        let mut table = [const { MaybeUninit::<*const u8>::uninit() }; TABLE];
+        let mut edges = [const { MaybeUninit::<Edge>::uninit() }; EDGE_PIXELS];
+        let mut offsets = [0usize; BLOCK_PIXELS + MAX_MR];
+        self.point(pixels.clone(), &mut table, &mut edges);
+        let skip = self.skip_tile(pixels.clone(), &mut offsets);
+        let (floor, ceiling) = match watched {
+            None => self.epilogue.clamp(),
+            Some(_) => (f32::NEG_INFINITY, f32::INFINITY),
+        };
+        let zero_point = match self.epilogue.output {
+            OutputKind::U8 { zero_point } => i32::from(zero_point),
+            OutputKind::F32 => 0,
+        };
+        let channels = self.packed.geometry().out_channels;
+        let mut watch_buffer = [0f32; MAX_MR * MAX_NR];
+        for panel in panels {
+            let channel = panel * nr;
+            for (index, pixel) in pixels.clone().step_by(mr).enumerate() {
+                let first = pixel * channels + channel;
+                // SAFETY: the offsets lie inside the output, whose length `new` checked; `table` and `offsets` are
+                // filled for every tile of the block; `skip_tile` offsets leave a whole pixel, of which `channel` is
+                // one.
+                let (rows, skip, output) = unsafe {
+                    let output = match (&watched, self.output) {
+                        (Some(_), _) => TileOutput::F32(watch_buffer.as_mut_ptr()),
+                        (None, TileOutput::U8(out)) => TileOutput::U8(out.add(first)),
+                        (None, TileOutput::F32(out)) => TileOutput::F32(out.add(first)),
+                    };
+                    let skip = match skip {
+                        SkipTile::None => SkipTile::None,
+                        SkipTile::U8 { base, offsets, zero_point, multiplier } => {
+                            let (base, offsets) = (base.add(channel), offsets.add(index * mr));
+                            SkipTile::U8 { base, offsets, zero_point, multiplier }
+                        }
+                        SkipTile::F32 { base, offsets, multiplier } => {
+                            SkipTile::F32 { base: base.add(channel), offsets: offsets.add(index * mr), multiplier }
+                        }
+                    };
+                    (table.as_ptr().cast::<*const u8>().add(index * taps * mr), skip, output)
+                };
+                let tile = TileU8 {
+                    rows,
+                    taps,
+                    run: self.packed.run(),
+                    panel: self.packed.panel(panel).as_ptr(),
+                    start: self.epilogue.start[channel..channel + nr].as_ptr(),
+                    multiplier: self.epilogue.multiplier[channel..channel + nr].as_ptr(),
+                    skip,
+                    floor,
+                    ceiling,
+                    zero_point,
+                    output,
+                    stride: if watched.is_some() { nr } else { channels },
+                    pixels: mr.min(pixels.end - pixel),
+                    channels: nr.min(channels - channel),
+                };
+                // SAFETY: `PackedU8` was made with proof of the kernel's instruction set; the fields are as `TileU8`
+                // says, by what precedes.
+                unsafe { (kernel.run)(&tile) };
+                if let Some(watched) = &mut watched {
+                    self.show(watched, &tile, &watch_buffer, pixel, channel);
+                }
+            }
+        }
+    }
+
+    /// Shows a tile's values to the watcher, counts, clamps, rounds and writes them as the kernels do.
+    fn show<W: Watch>(
+        &self,
+        watched: &mut Watched<'_, W>,
+        tile: &TileU8,
+        values: &[f32],
+        pixel: usize,
+        channel: usize,
+    ) {
+        let (floor, ceiling) = self.epilogue.clamp();
+        let channels = self.packed.geometry().out_channels;
+        for (row, values) in values.chunks_exact(tile.stride).take(tile.pixels).enumerate() {
+            let values = &values[..tile.channels];
+            watched.watch.row(pixel + row, channel, values);
+            for (column, &t) in values.iter().enumerate() {
+                let raised = if t > floor { t } else { floor };
+                let clamped = if raised < ceiling { raised } else { ceiling };
+                let at = (pixel + row) * channels + channel + column;
+                match self.output {
+                    TileOutput::U8(out) => {
+                        watched.clipped.below += u64::from(!self.epilogue.relu && t.round_ties_even() < floor);
+                        watched.clipped.above += u64::from(t.round_ties_even() > ceiling);
+                        // SAFETY: as in `block`, inside the output and of this block alone.
+                        unsafe { *out.add(at) = (clamped.round_ties_even() as i32 + tile.zero_point) as u8 }
+                    }
+                    // SAFETY: as above.
+                    TileOutput::F32(out) => unsafe { *out.add(at) = clamped },
+                }
+            }
+        }
+    }
+
+    /// Fills the table for `pixels`: `[tile][tap][mr]`, the last tile's missing pixels repeating the last one.
+    fn point(
+        &self,
+        pixels: Range<usize>,
+        table: &mut [MaybeUninit<*const u8>; TABLE],
+        edges: &mut [MaybeUninit<Edge>; EDGE_PIXELS],
+    ) {
+        let geometry = self.packed.geometry();
+        let (mr, taps) = (self.packed.kernel().mr, self.packed.taps());
+        for (index, pixel) in pixels.clone().enumerate() {
+            let (y, x) = (pixel / self.columns, pixel % self.columns);
+            let top = (y * geometry.stride) as isize - geometry.padding as isize;
+            let left = (x * geometry.stride) as isize - geometry.padding as isize;
+            let slots = &mut table[index / mr * taps * mr + index % mr..];
+            match self.packed.reads() {
+                Reads::Pixel => self.point_pixel(top, left, slots),
+                Reads::FilterRow => self.point_rows(top, left, slots, &mut edges[index]),
+            }
+        }
+        for index in pixels.len()..pixels.len().next_multiple_of(mr) {
+            let first = index / mr * taps * mr + index % mr;
+            for slot in (first..).step_by(mr).take(taps) {
+                table[slot] = table[slot - 1];
+            }
+        }
+    }
+
+    /// One pointer a tap: to the input pixel under it, or to the row outside the picture.
+    fn point_pixel(&self, top: isize, left: isize, slots: &mut [MaybeUninit<*const u8>]) {
+        let geometry = self.packed.geometry();
+        let mr = self.packed.kernel().mr;
+        let mut slot = 0;
+        for y in top..top + geometry.kernel_height as isize {
+            for x in left..left + geometry.kernel_width as isize {
+                let inside =
+                    (0..self.input.height as isize).contains(&y) && (0..self.input.width as isize).contains(&x);
+                let pointer = if inside {
+                    let at = (y as usize * self.input.width + x as usize) * geometry.in_channels;
+                    self.input.data[at..].as_ptr()
+                } else {
+                    self.epilogue.outside.as_ptr()
+                };
+                slots[slot].write(pointer);
+                slot += mr;
+            }
+        }
+    }
+
+    /// One pointer a filter row: into the input, to the row outside, or to a copy where the picture's side cuts it.
+    fn point_rows(&self, top: isize, left: isize, slots: &mut [MaybeUninit<*const u8>], edge: &mut MaybeUninit<Edge>) {
+        let geometry = self.packed.geometry();
+        let mr = self.packed.kernel().mr;
+        let columns = left..left + geometry.kernel_width as isize;
+        let width = self.input.width as isize;
+        let whole = columns.start >= 0 && columns.end <= width;
+        let copies = if whole { None } else { Some(edge.write([[0; PIXEL_TAPS * PIXEL_BYTES]; PIXEL_TAPS])) };
+        let mut copies = copies.into_iter().flatten();
+        for (row, y) in (top..top + geometry.kernel_height as isize).enumerate() {
+            let copy = copies.next();
+            let pointer = if !(0..self.input.height as isize).contains(&y) {
+                self.epilogue.outside.as_ptr()
+            } else if let Some(copy) = copy {
+                copy[..self.epilogue.outside.len()].copy_from_slice(&self.epilogue.outside);
+                let inside = columns.start.max(0)..columns.end.min(width);
+                if !inside.is_empty() {
+                    let from = (y * width + inside.start) as usize * PIXEL_BYTES;
+                    let to = (inside.start - columns.start) as usize * PIXEL_BYTES;
+                    let bytes = inside.len() * PIXEL_BYTES;
+                    copy[to..to + bytes].copy_from_slice(&self.input.data[from..from + bytes]);
+                }
+                copy.as_ptr()
+            } else {
+                self.input.data[(y * width + columns.start) as usize * PIXEL_BYTES..].as_ptr()
+            };
+            slots[row * mr].write(pointer);
+        }
+    }
+
+    /// Fills `offsets` with where each pixel's residual lies.
+    fn skip_tile(&self, pixels: Range<usize>, offsets: &mut [usize; BLOCK_PIXELS + MAX_MR]) -> SkipTile {
+        let (height, width) = match self.skip {
+            SkipInput::None => return SkipTile::None,
+            SkipInput::U8 { height, width, .. } | SkipInput::F32 { height, width, .. } => (height, width),
+        };
+        let channels = self.packed.geometry().out_channels;
+        for (offset, pixel) in offsets.iter_mut().zip(pixels) {
+            let (y, x) = (pixel / self.columns * height / self.rows, pixel % self.columns * width / self.columns);
+            *offset = (y * width + x) * channels;
+        }
+        let offsets = offsets.as_ptr();
+        match (self.skip, self.epilogue.skip) {
+            (SkipInput::U8 { data, .. }, SkipKind::U8 { zero_point, multiplier }) => {
+                SkipTile::U8 { base: data.as_ptr(), offsets, zero_point: i32::from(zero_point), multiplier }
+            }
+            (SkipInput::F32 { data, .. }, SkipKind::F32 { multiplier }) => {
+                SkipTile::F32 { base: data.as_ptr(), offsets, multiplier }
+            }
+            // `new` let nothing else pass.
+            _ => SkipTile::None,
+        }
+    }
+}
+
+/// Copies of the filter rows of one pixel at the picture's side.
+type Edge = [[u8; PIXEL_TAPS * PIXEL_BYTES]; PIXEL_TAPS];

@@ -1,0 +1,154 @@
+//! What becomes of a convolution's sums: start values, multipliers, residual, ReLU, output grid.
+//!
+//! In: integer biases and multipliers, derived from scales by the one rule of `quant`, and zero points. Out: an
+//! [`Epilogue`], ready for the kernels. For every value, each operation rounded to f32 on its own:
+//!
+//! ```text
+//! t = f32(bias[n] + Σ (q_in − z_in) · w[n]) · m[n]   m = s_in · s_w / s_out;   s_out = 1 for f32 output
+//! t = t + f32(q_skip − z_skip) · m_skip              with a residual; z_skip = 0 for one of floats
+//! t = max(t, 0)                                      with ReLU
+//! q = saturate_u8(round_half_even(t) + z_out)        or t itself for f32 output
+//! ```
+
+use super::PackedU8;
+use crate::error::{Error, Kind, Result};
+
+/// What an epilogue is made from; slices hold one value an output channel.
+#[derive(Debug, Clone, Copy)]
+pub struct EpilogueSpec<'a> {
+    /// The input byte that means 0.0. It is also what taps outside the picture read, unless `outside` says otherwise.
+    pub input_zero_point: u8,
+    /// Biases in units of s_in · s_w.
+    pub bias: &'a [i32],
+    /// From sums to output steps: s_in · s_w / s_out, or s_in · s_w for f32 output.
+    pub multiplier: &'a [f32],
+    /// The pixel that taps outside the picture read, `in_channels` bytes of it: the first layer's mean colour.
+    pub outside: Option<&'a [u8]>,
+    /// What is added before ReLU.
+    pub skip: SkipKind,
+    /// Whether negative values become 0.
+    pub relu: bool,
+    /// What is written.
+    pub output: OutputKind,
+}
+
+/// What a convolution writes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum OutputKind {
+    /// Bytes.
+    U8 {
+        /// The byte that means 0.0.
+        zero_point: u8,
+    },
+    /// Real values.
+    F32,
+}
+
+/// What a convolution adds to its output before ReLU.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum SkipKind {
+    /// Nothing.
+    None,
+    /// Bytes.
+    U8 {
+        /// The byte that means 0.0.
+        zero_point: u8,
+        /// s_skip / s_out.
+        multiplier: f32,
+    },
+    /// Real values.
+    F32 {
+        /// 1 / s_out.
+        multiplier: f32,
+    },
+}
+
+/// See the module's head. Fits one [`PackedU8`]; several may share one.
+#[derive(Debug, Clone)]
+pub struct Epilogue {
+    pub(super) channels: usize,
+    /// Biases with the input's zero point worked in, padded to whole panels.
+    pub(super) start: Vec<i32>,
+    /// Padded to whole panels.
+    pub(super) multiplier: Vec<f32>,
+    /// One run of input outside the picture.
+    pub(super) outside: Vec<u8>,
+    pub(super) skip: SkipKind,
+    pub(super) relu: bool,
+    pub(super) output: OutputKind,
+}
+
+impl Epilogue {
+    /// An epilogue for `packed`. The kernels sum q_in · w; what the zero point adds to that, z_in · Σw, is taken off
+    /// the biases here.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Data`] where a list is not one value an output channel, where a multiplier is not finite, and where a
+    /// bias is so large that a sum could leave 32 bits.
+    pub fn new(packed: &PackedU8, spec: &EpilogueSpec<'_>) -> Result<Self> {
+        let geometry = packed.geometry();
+        let channels = geometry.out_channels;
+        let bad = |what: String| Err(Error::new(Kind::Data, what));
+        if spec.multiplier.len() != channels || spec.bias.len() != channels {
+            let (multipliers, biases) = (spec.multiplier.len(), spec.bias.len());
+            return bad(format!("{multipliers} multipliers and {biases} biases where {channels} of each are due"));
+        }
+        let skip = match spec.skip {
+            SkipKind::None => 0.0,
+            SkipKind::U8 { multiplier, .. } | SkipKind::F32 { multiplier } => multiplier,
+        };
+        if let Some(multiplier) = spec.multiplier.iter().chain([&skip]).find(|multiplier| !multiplier.is_finite()) {
+            return bad(format!("a multiplier is {multiplier}: scales lie too far apart"));
+        }
+        // |start + any part of the sum| ≤ |bias| + Σ 255 · |w|, so no order of summing leaves 32 bits.
+        let reach = 255 * 127 * packed.depth() as i64;
+        if let Some(bias) = spec.bias.iter().find(|&&bias| i64::from(bias).abs() + reach > i64::from(i32::MAX)) {
+            return bad(format!("a bias of {bias} steps leaves no room for {} products in 32 bits", packed.depth()));
+        }
+        let pixel = match spec.outside {
+            None => &[spec.input_zero_point][..],
+            Some(pixel) if pixel.len() == geometry.in_channels => pixel,
+            Some(pixel) => {
+                let (given, due) = (pixel.len(), geometry.in_channels);
+                return bad(format!("a pixel of {given} bytes outside a picture of {due} channels"));
+            }
+        };
+        let padded = packed.panels() * packed.kernel().nr;
+        let mut start = vec![0; padded];
+        for ((start, &bias), &sum) in start.iter_mut().zip(spec.bias).zip(packed.weight_sums()) {
+            *start = bias - i32::from(spec.input_zero_point) * sum;
+        }
+        let mut multiplier = spec.multiplier.to_vec();
+        multiplier.resize(padded, 0.0);
+        Ok(Self {
+            channels,
+            start,
+            multiplier,
+            outside: pixel.iter().copied().cycle().take(packed.run()).collect(),
+            skip: spec.skip,
+            relu: spec.relu,
+            output: spec.output,
+        })
+    }
+
+    /// What the convolution writes.
+    pub fn output(&self) -> OutputKind {
+        self.output
+    }
+
+    /// What it adds.
+    pub fn skip(&self) -> SkipKind {
+        self.skip
+    }
+
+    /// The clamp before rounding: ReLU's 0 or the grid's lower end, and the grid's upper end. Both are whole numbers,
+    /// so clamping first and rounding then is the same as the other way round, and no value is too large to round.
+    pub(super) fn clamp(&self) -> (f32, f32) {
+        let (low, high) = match self.output {
+            OutputKind::U8 { zero_point } => (-f32::from(zero_point), 255.0 - f32::from(zero_point)),
+            OutputKind::F32 => (f32::NEG_INFINITY, f32::INFINITY),
+        };
+        (if self.relu { 0.0 } else { low }, high)
+    }
+}

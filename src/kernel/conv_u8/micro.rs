@@ -1,0 +1,127 @@
+//! The micro-kernel contract and the table of all that keep it.
+//!
+//! A micro-kernel computes one tile: up to `mr` output pixels × `nr` output channels over the whole depth, epilogue
+//! included. It allocates nothing, starts no threads and keeps no state; which tile, and where its operands lie, is
+//! the driver's decision. Every row of the table gives the same bytes.
+
+use super::scalar;
+use crate::error::{Error, Kind, Result};
+use crate::kernel::isa::{Isa, IsaName};
+
+/// The largest `mr` of the table: sizes the driver's buffers.
+pub(crate) const MAX_MR: usize = 8;
+
+/// One micro-kernel.
+#[derive(Debug)]
+pub struct KernelU8 {
+    /// Operand types, tile, how sums are formed, instruction set: `u8s8_6x16c4_sum32_avx2` is 6 pixels × 16 channels,
+    /// 4 depth steps interleaved, every product widened to 32 bits at once.
+    pub name: &'static str,
+    /// What the CPU must have.
+    pub isa: IsaName,
+    /// Pixels of a tile.
+    pub mr: usize,
+    /// Channels of a tile: the width of a panel.
+    pub nr: usize,
+    /// Consecutive depth steps of one channel that lie together in a panel.
+    pub kr: usize,
+    /// Whether neighbouring weights must be [pair-safe](super::pair_safe) for the sums to be exact.
+    pub needs_pair_safe: bool,
+    /// The kernel itself.
+    ///
+    /// # Safety
+    ///
+    /// The CPU has `isa`, and the tile keeps what [`TileU8`] says of every field.
+    pub(crate) run: unsafe fn(&TileU8),
+}
+
+/// Every micro-kernel, weakest instruction set first; the last one of an instruction set is the one it prefers.
+pub static KERNELS_U8: &[KernelU8] = &[
+    KernelU8 {
+        name: "u8s8_1x16c4_sum32_scalar",
+        isa: IsaName::Scalar,
+        mr: 1,
+        nr: 16,
+        kr: 4,
+        needs_pair_safe: false,
+        run: scalar::tile_1x16c4,
+    },
+    #[cfg(target_arch = "x86_64")]
+    KernelU8 {
+        name: "u8s8_6x16c4_sum32_avx2",
+        isa: IsaName::Avx2,
+        mr: 6,
+        nr: 16,
+        kr: 4,
+        needs_pair_safe: true,
+        run: crate::kernel::x86::avx2_u8::tile_6x16c4,
+    },
+];
+
+impl KernelU8 {
+    /// The kernel that `isa` prefers: the last of the table that asks for nothing stronger.
+    pub fn for_isa(isa: Isa) -> &'static Self {
+        KERNELS_U8.iter().rfind(|kernel| kernel.isa <= isa.name()).unwrap_or(&KERNELS_U8[0])
+    }
+
+    /// Whether `isa` proves that the CPU can run this kernel.
+    pub(super) fn proved_by(&self, isa: Isa) -> Result<()> {
+        if self.isa <= isa.name() {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Unavailable, format!("{} needs {}", self.name, self.isa.name())))
+    }
+}
+
+/// One tile's operands. Plain pointers: the driver has checked every extent before it builds one.
+pub(crate) struct TileU8 {
+    /// `taps × mr` pointers, a tap's pixels together; each may be read for `run` bytes. Where `pixels < mr` the rest
+    /// repeat a pixel that exists.
+    pub rows: *const *const u8,
+    /// Runs of input that a pixel's sum reads: one a filter tap.
+    pub taps: usize,
+    /// Bytes of each run, at least 1. The last group of `kr` may be short; its missing weights are not read as input.
+    pub run: usize,
+    /// `taps × ⌈run / kr⌉ × nr × kr` weights, 64-byte aligned, missing channels and steps zero.
+    pub panel: *const i8,
+    /// `nr` start values of the sums.
+    pub start: *const i32,
+    /// `nr` multipliers.
+    pub multiplier: *const f32,
+    /// What is added to the scaled sums.
+    pub skip: SkipTile,
+    /// The epilogue's lower clamp: 0 with ReLU, else the grid's end, or −∞.
+    pub floor: f32,
+    /// The epilogue's upper clamp: the grid's end, or +∞.
+    pub ceiling: f32,
+    /// Added to the rounded value; at least 0, at most 255.
+    pub zero_point: i32,
+    /// Where the first pixel's first channel goes.
+    pub output: TileOutput,
+    /// Values from one output pixel to the next.
+    pub stride: usize,
+    /// Pixels to write, 1 to `mr`.
+    pub pixels: usize,
+    /// Channels to write, 1 to `nr`.
+    pub channels: usize,
+}
+
+/// The residual of one tile: `pixels` offsets, each of which may be read for `channels` values.
+#[derive(Clone, Copy)]
+pub(crate) enum SkipTile {
+    /// Nothing is added.
+    None,
+    /// `(value − zero_point) · multiplier` of bytes.
+    U8 { base: *const u8, offsets: *const usize, zero_point: i32, multiplier: f32 },
+    /// `value · multiplier` of floats.
+    F32 { base: *const f32, offsets: *const usize, multiplier: f32 },
+}
+
+/// Where a tile goes.
+#[derive(Clone, Copy)]
+pub(crate) enum TileOutput {
+    /// Rounded, shifted by the zero point.
+    U8(*mut u8),
+    /// As it is after the clamps.
+    F32(*mut f32),
+}

@@ -1,0 +1,28 @@
+//! Convolution of u8 activations with s8 weights, exact in i32, requantized as it is written.
+//!
+//! In: an NHWC map of bytes, weights packed once ([`PackedU8`]) and what becomes of the sums ([`Epilogue`]). Out: an
+//! NHWC map of bytes or of f32. The same bytes come out on every instruction set and at any number of threads: sums
+//! are exact integers, the epilogue multiplies, adds and rounds one value at a time in a fixed order without fused
+//! multiply-add, and no sum is ever split among threads.
+//!
+//! Output pixels are rows, output channels columns, filter taps × input channels the depth. A block of output pixels
+//! gets a table of pointers, one for each pixel and tap, on the stack; a tap outside the picture points at a row of
+//! zero points. Nothing is copied and nothing allocated. A linear layer is a 1×1 convolution whose pixels are its
+//! rows.
+//!
+//! [`KERNELS_U8`] lists the micro-kernels; dispatch, tests and timings are derived from it.
+
+mod driver;
+mod epilogue;
+mod micro;
+mod pack;
+mod scalar;
+mod watch;
+
+pub use driver::{ConvInput, ConvOutput, SkipInput, convolve, convolve_watched};
+pub use epilogue::{Epilogue, EpilogueSpec, OutputKind, SkipKind};
+pub use micro::{KERNELS_U8, KernelU8};
+pub use pack::{PackedU8, pair_safe};
+pub use watch::{Clipped, Watch};
+
+pub(crate) use micro::{MAX_MR, SkipTile, TileOutput, TileU8};

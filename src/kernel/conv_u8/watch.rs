@@ -1,0 +1,30 @@
+//! Looking at values before they are clamped and rounded, on frames chosen for it.
+
+/// Sees every value of a watched convolution: see [`convolve_watched`](super::convolve_watched).
+pub trait Watch: Sync {
+    /// `values` of output pixel `pixel` (row-major) from `channel` on: with the residual added, before ReLU, rounding
+    /// and clamping, in output steps (real value = `value · s_out`; the value itself for f32 output). Called from
+    /// several threads, in no order, once for every value.
+    fn row(&self, pixel: usize, channel: usize, values: &[f32]);
+}
+
+/// Watches nothing: for the counts alone.
+impl Watch for () {
+    fn row(&self, _pixel: usize, _channel: usize, _values: &[f32]) {}
+}
+
+/// How many values of a map the output grid could not hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Clipped {
+    /// Values below the grid after rounding; what ReLU itself made 0 is not among them.
+    pub below: u64,
+    /// Values above the grid after rounding.
+    pub above: u64,
+}
+
+impl std::ops::AddAssign for Clipped {
+    fn add_assign(&mut self, other: Self) {
+        self.below += other.below;
+        self.above += other.above;
+    }
+}

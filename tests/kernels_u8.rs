@@ -1,0 +1,506 @@
+//! Every kernel this machine has against a naive oracle, bit for bit.
+//!
+//! The oracle sums in i64 and follows the epilogue as the design states it: scale, add the residual, ReLU, round half to
+//! even, saturate. Buffers are surrounded by guard bytes; maps start at odd addresses.
+
+use lookout::kernel::conv_u8::{
+    Clipped, ConvInput, ConvOutput, Epilogue, EpilogueSpec, KERNELS_U8, KernelU8, OutputKind, PackedU8, SkipInput,
+    SkipKind, Watch, convolve, convolve_watched, pair_safe,
+};
+use lookout::kernel::geometry::ConvGeometry;
+use lookout::kernel::isa::Isa;
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn unit(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u64 << 24) as f32
+    }
+}
+
+/// How inputs and weights are drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Draw {
+    /// Any byte; weights at random, made pair-safe.
+    Any,
+    /// Every byte 255, weights 127 and −127 in turn.
+    Alternating,
+    /// Every byte 255, every pair of weights summing to 128.
+    HeavyPairs,
+    /// Every byte 255, every pair of weights summing to −128.
+    LightPairs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Residual {
+    None,
+    U8,
+    F32,
+    CoarserU8,
+    CoarserF32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    geometry: ConvGeometry,
+    height: usize,
+    width: usize,
+    draw: Draw,
+    zero_in: u8,
+    zero_out: u8,
+    residual: Residual,
+    relu: bool,
+    floats: bool,
+    first_layer: bool,
+    seed: u64,
+}
+
+const fn conv(in_channels: usize, out_channels: usize, kernel: usize, stride: usize, padding: usize) -> ConvGeometry {
+    ConvGeometry { in_channels, out_channels, kernel_height: kernel, kernel_width: kernel, stride, padding }
+}
+
+impl Default for Case {
+    fn default() -> Self {
+        Self {
+            geometry: conv(16, 16, 1, 1, 0),
+            height: 5,
+            width: 7,
+            draw: Draw::Any,
+            zero_in: 0,
+            zero_out: 0,
+            residual: Residual::None,
+            relu: true,
+            floats: false,
+            first_layer: false,
+            seed: 1,
+        }
+    }
+}
+
+/// Operands of one case and what must come out.
+struct Built {
+    case: Case,
+    weights: Vec<i8>,
+    bias: Vec<i32>,
+    multiplier: Vec<f32>,
+    input: Vec<u8>,
+    skip_shape: (usize, usize),
+    skip_u8: Vec<u8>,
+    skip_f32: Vec<f32>,
+    zero_skip: u8,
+    skip_multiplier: f32,
+    /// Before ReLU, rounding and clamping.
+    expected: Vec<f32>,
+}
+
+const MEAN: [u8; 4] = [124, 116, 104, 0];
+
+impl Built {
+    fn new(case: Case) -> Self {
+        let mut random = Random(case.seed);
+        let g = case.geometry;
+        let mut weights: Vec<i8> = (0..g.weights())
+            .map(|i| match case.draw {
+                Draw::Any => (random.below(255) as i64 - 127) as i8,
+                Draw::Alternating => [127, -127][i % 2],
+                Draw::HeavyPairs => [127, 1, 64, 64, 1, 127][i % 6],
+                Draw::LightPairs => [-127, -1, -64, -64, -1, -127][i % 6],
+            })
+            .collect();
+        for tap in weights.chunks_mut(g.in_channels) {
+            for pair in tap.chunks_exact_mut(2) {
+                let sum = i32::from(pair[0]) + i32::from(pair[1]);
+                if sum.abs() > 128 {
+                    pair[1] = (sum.signum() * 128 - i32::from(pair[0])) as i8;
+                }
+            }
+        }
+        assert!(pair_safe(&weights, g.in_channels));
+        let pixel = if case.first_layer { 4 } else { g.in_channels };
+        let input: Vec<u8> = (0..case.height * case.width * pixel)
+            .map(|_| if case.draw == Draw::Any { random.below(256) as u8 } else { 255 })
+            .collect();
+        let depth = (g.taps() * g.in_channels) as f32;
+        let bias = (0..g.out_channels).map(|_| random.below(1 << 16) as i32 - (1 << 15)).collect();
+        let multiplier = (0..g.out_channels).map(|_| (0.2 + random.unit()) / (60.0 * depth.sqrt())).collect();
+        let (rows, columns) = g.output(case.height, case.width);
+        let skip_shape = match case.residual {
+            Residual::CoarserU8 | Residual::CoarserF32 => (rows.div_ceil(2), columns.div_ceil(2)),
+            _ => (rows, columns),
+        };
+        let skips = skip_shape.0 * skip_shape.1 * g.out_channels;
+        let skip_u8 = (0..skips).map(|_| random.below(256) as u8).collect();
+        let skip_f32 = (0..skips).map(|_| random.unit() * 200.0 - 100.0).collect();
+        let zero_skip = [0, 77, 255][random.below(3) as usize];
+        let mut built = Self {
+            case,
+            weights,
+            bias,
+            multiplier,
+            input,
+            skip_shape,
+            skip_u8,
+            skip_f32,
+            zero_skip,
+            skip_multiplier: 0.3 + random.unit(),
+            expected: Vec::new(),
+        };
+        built.expected = (0..rows * columns * g.out_channels)
+            .map(|i| built.value(i / g.out_channels / columns, i / g.out_channels % columns, i % g.out_channels))
+            .collect();
+        built
+    }
+
+    fn value(&self, y: usize, x: usize, n: usize) -> f32 {
+        let Case { geometry: g, height, width, .. } = self.case;
+        let pixel = if self.case.first_layer { 4 } else { g.in_channels };
+        let mut sum = i64::from(self.bias[n]);
+        for ky in 0..g.kernel_height {
+            for kx in 0..g.kernel_width {
+                let iy = (y * g.stride + ky).wrapping_sub(g.padding);
+                let ix = (x * g.stride + kx).wrapping_sub(g.padding);
+                let inside = iy < height && ix < width;
+                for (c, &mean) in MEAN[..3].iter().chain(std::iter::repeat(&0)).enumerate().take(g.in_channels) {
+                    let w = self.weights[((n * g.kernel_height + ky) * g.kernel_width + kx) * g.in_channels + c];
+                    let q = match (inside, self.case.first_layer) {
+                        (true, _) => self.input[(iy * width + ix) * pixel + c],
+                        (false, true) => mean,
+                        (false, false) => self.case.zero_in,
+                    };
+                    sum += (i64::from(q) - i64::from(self.case.zero_in)) * i64::from(w);
+                }
+            }
+        }
+        let t = i32::try_from(sum).unwrap() as f32 * self.multiplier[n];
+        let (rows, columns) = g.output(height, width);
+        let at =
+            (y * self.skip_shape.0 / rows * self.skip_shape.1 + x * self.skip_shape.1 / columns) * g.out_channels + n;
+        match self.case.residual {
+            Residual::None => t,
+            Residual::U8 | Residual::CoarserU8 => {
+                t + (i32::from(self.skip_u8[at]) - i32::from(self.zero_skip)) as f32 * self.skip_multiplier
+            }
+            Residual::F32 | Residual::CoarserF32 => t + self.skip_f32[at] * self.skip_multiplier,
+        }
+    }
+
+    fn rectified(&self, t: f32) -> f32 {
+        if self.case.relu && t <= 0.0 { 0.0 } else { t }
+    }
+
+    fn byte(&self, t: f32) -> u8 {
+        (f64::from(self.rectified(t)).round_ties_even() + f64::from(self.case.zero_out)).clamp(0.0, 255.0) as u8
+    }
+
+    fn epilogue(&self, packed: &PackedU8) -> Epilogue {
+        let skip = match self.case.residual {
+            Residual::None => SkipKind::None,
+            Residual::U8 | Residual::CoarserU8 => {
+                SkipKind::U8 { zero_point: self.zero_skip, multiplier: self.skip_multiplier }
+            }
+            Residual::F32 | Residual::CoarserF32 => SkipKind::F32 { multiplier: self.skip_multiplier },
+        };
+        let output = if self.case.floats { OutputKind::F32 } else { OutputKind::U8 { zero_point: self.case.zero_out } };
+        let spec = EpilogueSpec {
+            input_zero_point: self.case.zero_in,
+            bias: &self.bias,
+            multiplier: &self.multiplier,
+            outside: self.case.first_layer.then_some(&MEAN),
+            skip,
+            relu: self.case.relu,
+            output,
+        };
+        Epilogue::new(packed, &spec).unwrap()
+    }
+
+    fn skip(&self) -> SkipInput<'_> {
+        let (height, width) = self.skip_shape;
+        match self.case.residual {
+            Residual::None => SkipInput::None,
+            Residual::U8 | Residual::CoarserU8 => SkipInput::U8 { data: &self.skip_u8, height, width },
+            Residual::F32 | Residual::CoarserF32 => SkipInput::F32 { data: &self.skip_f32, height, width },
+        }
+    }
+
+    fn pack(&self, kernel: &'static KernelU8, isa: Isa) -> PackedU8 {
+        if self.case.first_layer {
+            PackedU8::pixels_with_kernel(kernel, isa, self.case.geometry, &self.weights).unwrap()
+        } else {
+            PackedU8::with_kernel(kernel, isa, self.case.geometry, &self.weights).unwrap()
+        }
+    }
+
+    /// Runs every kernel of this machine, plain and watched.
+    fn check(&self) {
+        let best = Isa::best();
+        for kernel in KERNELS_U8.iter().filter(|kernel| kernel.isa <= best.name()) {
+            let packed = self.pack(kernel, best);
+            let epilogue = self.epilogue(&packed);
+            self.check_plain(&packed, &epilogue);
+            self.check_watched(&packed, &epilogue);
+        }
+    }
+
+    fn check_plain(&self, packed: &PackedU8, epilogue: &Epilogue) {
+        // One byte in, so that no map starts on a boundary; guards on both sides.
+        let mut shifted = vec![0xAA; self.input.len() + 2];
+        shifted[1..=self.input.len()].copy_from_slice(&self.input);
+        let data = &shifted[1..=self.input.len()];
+        let input = ConvInput { data, height: self.case.height, width: self.case.width };
+        let name = packed.kernel().name;
+        let count = self.expected.len();
+        if self.case.floats {
+            let mut out = vec![12345.0f32; count + 2];
+            convolve(packed, epilogue, input, self.skip(), ConvOutput::F32(&mut out[1..=count])).unwrap();
+            assert_eq!((out[0], out[count + 1]), (12345.0, 12345.0), "{name}: {:?}", self.case);
+            for (i, (&got, &t)) in out[1..=count].iter().zip(&self.expected).enumerate() {
+                assert_eq!(got.to_bits(), self.rectified(t).to_bits(), "{name} at {i}: {:?}", self.case);
+            }
+        } else {
+            let mut out = vec![0xAA; count + 2];
+            convolve(packed, epilogue, input, self.skip(), ConvOutput::U8(&mut out[1..=count])).unwrap();
+            assert_eq!((out[0], out[count + 1]), (0xAA, 0xAA), "{name}: {:?}", self.case);
+            for (i, (&got, &t)) in out[1..=count].iter().zip(&self.expected).enumerate() {
+                assert_eq!(got, self.byte(t), "{name} at {i}, {t}: {:?}", self.case);
+            }
+        }
+    }
+
+    fn check_watched(&self, packed: &PackedU8, epilogue: &Epilogue) {
+        let channels = self.case.geometry.out_channels;
+        let seen = Seen { channels, values: std::sync::Mutex::new(vec![f32::NAN; self.expected.len()]) };
+        let input = ConvInput { data: &self.input, height: self.case.height, width: self.case.width };
+        let mut bytes = vec![0; self.expected.len()];
+        let mut floats = vec![0.0; self.expected.len()];
+        let output = if self.case.floats { ConvOutput::F32(&mut floats) } else { ConvOutput::U8(&mut bytes) };
+        let clipped = convolve_watched(packed, epilogue, input, self.skip(), output, &seen).unwrap();
+        let seen = seen.values.into_inner().unwrap();
+        assert!(seen.iter().zip(&self.expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{:?}", self.case);
+        let mut expected = Clipped::default();
+        for (i, &t) in self.expected.iter().enumerate() {
+            if self.case.floats {
+                assert_eq!(floats[i].to_bits(), self.rectified(t).to_bits());
+            } else {
+                assert_eq!(bytes[i], self.byte(t));
+                let rounded = f64::from(self.rectified(t)).round_ties_even() + f64::from(self.case.zero_out);
+                expected.below += u64::from(rounded < 0.0);
+                expected.above += u64::from(rounded > 255.0);
+            }
+        }
+        assert_eq!(clipped, expected, "{:?}", self.case);
+    }
+}
+
+struct Seen {
+    channels: usize,
+    values: std::sync::Mutex<Vec<f32>>,
+}
+
+impl Watch for Seen {
+    fn row(&self, pixel: usize, channel: usize, values: &[f32]) {
+        let at = pixel * self.channels + channel;
+        self.values.lock().unwrap()[at..at + values.len()].copy_from_slice(values);
+    }
+}
+
+const ZERO_POINTS: [u8; 5] = [0, 1, 127, 128, 255];
+const RESIDUALS: [Residual; 5] =
+    [Residual::None, Residual::U8, Residual::F32, Residual::CoarserU8, Residual::CoarserF32];
+
+#[test]
+fn shapes_strides_paddings_and_zero_points() {
+    let shapes = [
+        (16, 16, 1),
+        (64, 64, 3),
+        (32, 48, 1),
+        (16, 16, 7),
+        (12, 33, 3),
+        (5, 7, 3),
+        (3, 1, 1),
+        (1, 17, 2),
+        (127, 15, 1),
+    ];
+    let mut seed = 0;
+    for (inputs, outputs, kernel) in shapes {
+        for stride in [1, 2, 3] {
+            for padding in [0, 1, 3] {
+                for zero_in in ZERO_POINTS {
+                    seed += 1;
+                    let zero_out = ZERO_POINTS[seed as usize % 5];
+                    let (height, width) = [(7, 8), (3, 17), (11, 5)][seed as usize % 3];
+                    let geometry = conv(inputs, outputs, kernel, stride, padding);
+                    let relu = seed % 2 == 0;
+                    Built::new(Case { geometry, height, width, zero_in, zero_out, relu, seed, ..Case::default() })
+                        .check();
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn residuals_relu_and_float_outputs() {
+    let mut seed = 1000;
+    for residual in RESIDUALS {
+        for relu in [false, true] {
+            for floats in [false, true] {
+                for outputs in [16, 32, 3, 21] {
+                    for (height, width) in [(6, 6), (5, 9), (1, 1), (2, 31)] {
+                        seed += 1;
+                        let geometry = conv(20, outputs, 1, 1, 0);
+                        let (zero_in, zero_out) = (ZERO_POINTS[seed as usize % 5], ZERO_POINTS[seed as usize / 5 % 5]);
+                        let case = Case {
+                            geometry,
+                            height,
+                            width,
+                            residual,
+                            relu,
+                            floats,
+                            zero_in,
+                            zero_out,
+                            seed,
+                            ..Case::default()
+                        };
+                        Built::new(case).check();
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn extreme_values_do_not_saturate() {
+    for draw in [Draw::Alternating, Draw::HeavyPairs, Draw::LightPairs] {
+        for zero_in in ZERO_POINTS {
+            for (inputs, kernel) in [(64, 3), (63, 3), (2304, 1), (12544, 1)] {
+                let geometry = conv(inputs, 18, kernel, 1, kernel / 2);
+                let case =
+                    Case { geometry, height: 3, width: 4, draw, zero_in, relu: false, floats: true, ..Case::default() };
+                Built::new(case).check();
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_layer_reads_pixels() {
+    for (height, width) in [(32, 64), (7, 7), (1, 1), (3, 2), (2, 9), (33, 31)] {
+        for geometry in [conv(3, 64, 7, 2, 3), conv(3, 10, 3, 1, 1), conv(3, 16, 8, 2, 4), conv(3, 16, 1, 1, 0)] {
+            if geometry.output(height, width).0 == 0 || geometry.output(height, width).1 == 0 {
+                continue;
+            }
+            Built::new(Case { geometry, height, width, first_layer: true, seed: height as u64, ..Case::default() })
+                .check();
+        }
+    }
+}
+
+#[test]
+fn every_layer_of_the_network_at_small_size() {
+    let layers = [
+        conv(64, 64, 1, 1, 0),
+        conv(64, 256, 1, 1, 0),
+        conv(256, 64, 1, 1, 0),
+        conv(128, 128, 3, 2, 1),
+        conv(256, 512, 1, 2, 0),
+        conv(512, 512, 3, 1, 1),
+        conv(1024, 2048, 1, 2, 0),
+        conv(2048, 256, 1, 1, 0),
+        conv(256, 256, 3, 1, 1),
+        conv(256, 12, 1, 1, 0),
+        conv(1024, 364, 1, 1, 0),
+    ];
+    for (seed, geometry) in layers.into_iter().enumerate() {
+        let seed = seed as u64 + 50;
+        Built::new(Case {
+            geometry,
+            height: 7,
+            width: 9,
+            zero_in: 3,
+            zero_out: 100,
+            relu: false,
+            seed,
+            ..Case::default()
+        })
+        .check();
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bytes() {
+    let cases = [
+        Case {
+            geometry: conv(64, 70, 3, 1, 1),
+            height: 33,
+            width: 29,
+            residual: Residual::CoarserU8,
+            ..Case::default()
+        },
+        Case { geometry: conv(256, 128, 1, 1, 0), height: 3, width: 5, floats: true, ..Case::default() },
+        Case { geometry: conv(3, 64, 7, 2, 3), height: 64, width: 90, first_layer: true, ..Case::default() },
+    ];
+    for case in cases {
+        let built = Built::new(case);
+        for threads in 1..=5 {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| built.check());
+        }
+    }
+}
+
+#[test]
+fn wrong_operands_are_refused() {
+    let isa = Isa::best();
+    let geometry = conv(4, 2, 1, 1, 0);
+    let packed = PackedU8::new(isa, geometry, &[1; 8]).unwrap();
+    let spec = EpilogueSpec {
+        input_zero_point: 0,
+        bias: &[0, 0],
+        multiplier: &[1.0, 1.0],
+        outside: None,
+        skip: SkipKind::None,
+        relu: false,
+        output: OutputKind::U8 { zero_point: 0 },
+    };
+    let epilogue = Epilogue::new(&packed, &spec).unwrap();
+    let input = ConvInput { data: &[0; 24], height: 2, width: 3 };
+    let run = |input, skip, values| convolve(&packed, &epilogue, input, skip, ConvOutput::U8(&mut vec![0; values]));
+    assert!(run(input, SkipInput::None, 12).is_ok());
+    assert!(run(input, SkipInput::None, 11).is_err());
+    let floats = ConvOutput::F32(&mut [0.0; 12]);
+    assert!(convolve(&packed, &epilogue, input, SkipInput::None, floats).is_err());
+    assert!(run(ConvInput { data: &[0; 23], ..input }, SkipInput::None, 12).is_err());
+    let skip = SkipInput::U8 { data: &[0; 12], height: 2, width: 3 };
+    assert!(run(input, skip, 12).is_err());
+    assert!(Epilogue::new(&packed, &EpilogueSpec { bias: &[i32::MAX, 0], ..spec }).is_err());
+    assert!(Epilogue::new(&packed, &EpilogueSpec { multiplier: &[f32::INFINITY, 0.0], ..spec }).is_err());
+    assert!(Epilogue::new(&packed, &EpilogueSpec { bias: &[0], ..spec }).is_err());
+    let other = PackedU8::new(isa, conv(8, 2, 1, 1, 0), &[1; 16]).unwrap();
+    assert!(
+        convolve(
+            &other,
+            &epilogue,
+            ConvInput { data: &[0; 48], ..input },
+            SkipInput::None,
+            ConvOutput::U8(&mut [0; 12])
+        )
+        .is_err()
+    );
+    assert!(PackedU8::new(isa, geometry, &[i8::MIN; 8]).is_err());
+    for kernel in KERNELS_U8.iter().filter(|kernel| kernel.needs_pair_safe && kernel.isa <= isa.name()) {
+        assert!(PackedU8::with_kernel(kernel, isa, geometry, &[127; 8]).is_err());
+    }
+}
