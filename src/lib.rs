@@ -3,6 +3,7 @@
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 #![deny(clippy::undocumented_unsafe_blocks, clippy::print_stdout, clippy::print_stderr)]
 
+pub mod calibrate;
 pub mod cli;
 pub mod clock;
 pub mod detector;

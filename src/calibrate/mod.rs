@@ -1,0 +1,13 @@
+//! From pictures to the ranges of every edge.
+//!
+//! In: activations of the f32 executor, picture by picture. Out: a [`Histogram`] an edge and picture, merged by
+//! addition, and from them the range each [`Observer`] chooses. Counts are integers and bins lie on one absolute
+//! lattice, so the order of pictures, the cut into batches and the number of threads cannot change a result.
+
+mod histogram;
+mod lattice;
+mod recorder;
+
+pub use histogram::Histogram;
+pub use lattice::{BINS, Lattice};
+pub use recorder::Recorder;

@@ -1,0 +1,143 @@
+//! What pair safety costs on trained weights, against plain 8 bit and the 7 bit other engines fall back to.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use lookout::quant::{FilterBank, Granularity, ScaleRule, first_unsafe_pair, is_pair_safe};
+use safetensors::SafeTensors;
+
+/// The trained detector lent beside the checkout, if it is there.
+fn checkpoint() -> Option<Vec<u8>> {
+    let shared = std::env::var_os("LOOKOUT_SHARED")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let path = shared.join("models/road-r50-fpn.safetensors");
+    let bytes = std::fs::read(&path).ok();
+    if bytes.is_none() {
+        eprintln!("SKIPPED: {} is not there", path.display());
+    }
+    bytes
+}
+
+fn values(file: &SafeTensors, name: &str) -> Vec<f32> {
+    let tensor = file.tensor(name).unwrap();
+    tensor.data().chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+}
+
+/// Filters `[out][taps][in]` of one layer, batch norm folded, taps outermost.
+struct Layer {
+    name: String,
+    values: Vec<f32>,
+    out: usize,
+    channels: usize,
+}
+
+fn layers(bytes: &[u8]) -> Vec<Layer> {
+    let file = SafeTensors::deserialize(bytes).unwrap();
+    let mut names: Vec<&str> = file.names().into_iter().filter(|name| name.ends_with(".weight")).collect();
+    names.sort_unstable();
+    let mut layers = Vec::new();
+    for name in names {
+        let shape = file.tensor(name).unwrap().shape().to_vec();
+        if shape.len() < 2 {
+            continue;
+        }
+        let flat = values(&file, name);
+        let name = name.trim_end_matches(".weight");
+        let (out, channels, taps) = match shape[..] {
+            [out, channels, height, width] => (out, channels, height * width),
+            // fc6 reads 7 × 7 pixels of 256 channels, laid out channel by channel in the checkpoint.
+            [out, depth] if name.ends_with("fc6") => (out, depth / 49, 49),
+            [out, depth] => (out, depth, 1),
+            _ => unreachable!("weights have 2 or 4 dimensions"),
+        };
+        let mut scale = vec![1.0f32; out];
+        let norm = match name.rsplit_once('.') {
+            Some((block, conv)) if conv.starts_with("conv") => Some(format!("{block}.bn{}", &conv[4..])),
+            Some((block, "0")) if block.ends_with("downsample") => Some(format!("{block}.1")),
+            _ => None,
+        }
+        .filter(|norm| file.tensor(&format!("{norm}.running_var")).is_ok());
+        if let Some(norm) = norm {
+            let gain = values(&file, &format!("{norm}.weight"));
+            let variance = values(&file, &format!("{norm}.running_var"));
+            for ((scale, gain), variance) in scale.iter_mut().zip(gain).zip(variance) {
+                *scale = gain / (variance + 1e-5).sqrt();
+            }
+        }
+        let mut folded = vec![0.0; flat.len()];
+        for o in 0..out {
+            for c in 0..channels {
+                for t in 0..taps {
+                    folded[(o * taps + t) * channels + c] = flat[(o * channels + c) * taps + t] * scale[o];
+                }
+            }
+        }
+        layers.push(Layer { name: name.to_string(), values: folded, out, channels });
+    }
+    layers
+}
+
+/// Signal and error energy relative to it, summed over channels: every channel counts alike, as its scale does.
+fn relative_error(layer: &Layer, rule: ScaleRule) -> (f64, Vec<i8>) {
+    let bank = FilterBank { values: &layer.values, out: layer.out, channels: layer.channels };
+    let quantized = bank.quantize(rule, Granularity::PerChannel, &[]).unwrap();
+    let depth = bank.depth();
+    let mut total = 0.0;
+    for ((filter, bytes), scale) in
+        layer.values.chunks(depth).zip(quantized.values.chunks(depth)).zip(&quantized.scales)
+    {
+        let signal: f64 = filter.iter().map(|w| f64::from(*w).powi(2)).sum();
+        let error: f64 = filter.iter().zip(bytes).map(|(w, q)| f64::from(w - f32::from(*q) * scale).powi(2)).sum();
+        total += if signal > 0.0 { error / signal } else { 0.0 };
+    }
+    (total / layer.out as f64, quantized.values)
+}
+
+#[test]
+fn pair_safety_costs_little_on_trained_weights() {
+    let Some(bytes) = checkpoint() else { return };
+    const RULES: [ScaleRule; 4] = [ScaleRule::Full, ScaleRule::Reduced, ScaleRule::PairMaximum, ScaleRule::PairSearch];
+    let mut parts: BTreeMap<&str, (f64, [f64; 4])> = BTreeMap::new();
+    println!("SQNR of the weights in dB, mean over layers of the channel mean; loss against 8 bit in brackets");
+    for layer in layers(&bytes) {
+        let errors = RULES.map(|rule| {
+            let (error, values) = relative_error(&layer, rule);
+            if rule.is_pair_safe() {
+                assert!(is_pair_safe(&values, layer.channels), "{} {rule:?}", layer.name);
+            }
+            if rule == ScaleRule::Full && std::env::var_os("VERBOSE").is_some() {
+                println!("{}: first unsafe pair {:?}", layer.name, first_unsafe_pair(&values, layer.channels));
+            }
+            10.0 * error.log10()
+        });
+        let part = ["body.layer1", "body.layer2", "body.layer3", "body.layer4", "body", "fpn", "rpn", "roi_heads"]
+            .into_iter()
+            .find(|part| layer.name.contains(part))
+            .unwrap_or("other");
+        let entry = parts.entry(part).or_default();
+        entry.0 += 1.0;
+        for (sum, error) in entry.1.iter_mut().zip(errors) {
+            *sum -= error;
+        }
+    }
+    let (mut count, mut all) = (0.0, [0.0; 4]);
+    let line = |name: &str, n: f64, sums: [f64; 4]| {
+        let [full, seven, maximum, search] = sums.map(|sum| sum / n);
+        println!(
+            "{name:<12} 8 bit {full:6.2}  7 bit {seven:6.2} ({:5.2})  pair maximum {maximum:6.2} ({:5.2})  pair search {search:6.2} ({:5.2})",
+            seven - full,
+            maximum - full,
+            search - full
+        );
+    };
+    for (part, (n, sums)) in parts {
+        line(part, n, sums);
+        count += n;
+        for (total, sum) in all.iter_mut().zip(sums) {
+            *total += sum;
+        }
+    }
+    line("all", count, all);
+    let [full, seven, maximum, search] = all.map(|sum| sum / count);
+    assert!(full > maximum && search >= maximum && search > seven + 3.0, "{full} {seven} {maximum} {search}");
+}
