@@ -4,10 +4,16 @@
 //! addition, and from them the range each [`Observer`] chooses. Counts are integers and bins lie on one absolute
 //! lattice, so the order of pictures, the cut into batches and the number of threads cannot change a result.
 
+mod entropy;
 mod histogram;
+mod l2;
 mod lattice;
+mod mse;
+mod observer;
 mod recorder;
 
 pub use histogram::Histogram;
 pub use lattice::{BINS, Lattice};
+pub use mse::grid_error;
+pub use observer::{EdgeStatistics, Observer};
 pub use recorder::Recorder;
