@@ -2,6 +2,7 @@
 //!
 //! Nothing here computes. Layout is always NHWC with N = 1, so a pixel's channels are contiguous.
 
+pub mod atomic_file;
 mod canvas;
 
 pub use canvas::{Canvas, Fit};

@@ -1,0 +1,87 @@
+//! Files that are there whole or not at all.
+//!
+//! In: a path and what to write. Out: the file, replaced in one step. Promises: whoever reads the path sees the old
+//! contents or the new ones, also after a power cut; nothing is left behind where writing fails.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Kind, Result};
+
+/// Writes the file at `path` through `contents`: into a new file beside it, synced, then renamed over it.
+///
+/// # Errors
+/// [`Kind::Usage`] where `path` names no file, else as [`Error::writing`] says.
+pub fn write(path: &Path, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let Some(name) = path.file_name() else {
+        return Err(Error::new(Kind::Usage, format!("{} is not the name of a file", path.display())));
+    };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let (file, temporary) = create_beside(folder, name).map_err(|e| Error::writing(path, e))?;
+    let result = fill(file, contents).and_then(|()| std::fs::rename(&temporary, path));
+    if result.is_err() {
+        // The error that matters is the first one.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    // Without this the rename itself may be forgotten. Some file systems refuse to sync a folder; they order it.
+    result.map_err(|e| Error::writing(path, e)).map(|()| {
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    })
+}
+
+/// A new file nobody else writes, hidden, on the file system of the final one.
+fn create_beside(folder: &Path, name: &std::ffi::OsStr) -> io::Result<(File, PathBuf)> {
+    let process = std::process::id();
+    let mut attempt = 0u32;
+    loop {
+        let mut hidden = OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{process}-{attempt}.part"));
+        let path = folder.join(hidden);
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(file) => return Ok((file, path)),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && attempt < 1000 => attempt += 1,
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn fill(file: File, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut buffered = BufWriter::with_capacity(1 << 16, file);
+    contents(&mut buffered)?;
+    buffered.into_inner()?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_in_one_step_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model");
+        write(&path, |out| out.write_all(b"old")).unwrap();
+        let failed = write(&path, |out| {
+            out.write_all(b"half")?;
+            Err(io::Error::other("power cut"))
+        });
+        assert_eq!(failed.unwrap_err().kind(), Kind::Io);
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        write(&path, |out| out.write_all(b"new")).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_folder_cannot_be_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = write(&folder.path().join("no/model"), |_| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), Kind::CannotCreate);
+        assert_eq!(write(Path::new("/"), |_| Ok(())).unwrap_err().kind(), Kind::Usage);
+    }
+}
