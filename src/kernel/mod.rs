@@ -9,6 +9,8 @@ pub mod conv_u8;
 pub mod geometry;
 pub mod isa;
 mod pack_f32;
+pub mod pool_f32;
+pub mod roi_align_f32;
 mod rows_f32;
 pub mod tile_f32;
 #[cfg(target_arch = "x86_64")]

@@ -2,4 +2,5 @@
 
 pub mod avx2_ceiling;
 pub mod avx2_f32;
+pub mod avx2_plain;
 pub(super) mod avx2_u8;

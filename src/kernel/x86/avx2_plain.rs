@@ -1,0 +1,18 @@
+//! Plain Rust that LLVM vectorises well once it may use AVX2: the same functions as for any CPU, compiled again.
+//!
+//! FMA is not enabled here, so that the results are the portable ones to the bit.
+
+use crate::kernel::pool_f32::MaxPool;
+use crate::kernel::roi_align_f32::{Axes, RoiGrid, RoiLevel, pool_box as pool_box_anywhere};
+
+/// See [`MaxPool::row`].
+#[target_feature(enable = "avx2")]
+pub fn max_row(map: &MaxPool<'_>, y: usize, row: &mut [f32]) {
+    map.row(y, row);
+}
+
+/// See [`pool_box_anywhere`].
+#[target_feature(enable = "avx2")]
+pub fn pool_box(axes: &mut Axes, level: &RoiLevel<'_>, grid: RoiGrid, out: &mut [f32]) {
+    pool_box_anywhere(axes, level, grid, out);
+}
