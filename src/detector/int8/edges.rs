@@ -1,0 +1,158 @@
+//! What each step computes in, and what its output is stored as, from the precision of every layer.
+//!
+//! Precision belongs to edges: an output is bytes unless its producer and every reader work in f32. The heads
+//! (objectness, deltas, logits) always give f32. Steps that only move values (pooling, subsampling) store what they
+//! read, on the same grid.
+
+use crate::detector::plan::{Op, Plan, StepId};
+use crate::quant::Precision;
+
+/// What a step's output is stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    /// Pixels of the u8 canvas.
+    Pixels,
+    /// Bytes on the grid of this step: the step itself, or the one whose values it only moves.
+    U8(StepId),
+    /// Full precision.
+    F32,
+    /// Proposals or detections.
+    Boxes,
+}
+
+/// Precision of every step and storage of every output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mixture {
+    /// By step.
+    pub precision: Vec<Precision>,
+    /// By step.
+    pub edges: Vec<Edge>,
+}
+
+impl Mixture {
+    /// The mixture that follows from the precision of every layer of `plan`.
+    pub fn new(plan: &Plan, layers: &[Precision]) -> Self {
+        let precision = step_precision(plan, layers);
+        let mut readers: Vec<Vec<StepId>> = vec![Vec::new(); plan.steps.len()];
+        for (id, step) in plan.steps.iter().enumerate() {
+            for &input in &step.inputs {
+                readers[input].push(id);
+            }
+        }
+        // Whether bytes must exist: asked from the end to the start, so that a moving step knows its readers' answer.
+        let works_in_bytes = |id: StepId| precision[id] == Precision::Int8;
+        let is_head = |id: StepId| readers[id].iter().all(|&r| matches!(plan.steps[r].op, Op::Proposals | Op::Detections));
+        let mut wants_bytes = vec![false; plan.steps.len()];
+        for id in (0..plan.steps.len()).rev() {
+            let moved_to = |&r: &StepId| matches!(plan.steps[r].op, Op::MaxPool | Op::Subsample) && wants_bytes[r];
+            wants_bytes[id] = match plan.steps[id].op {
+                Op::Image | Op::Proposals | Op::Detections => false,
+                Op::Layer { .. } if is_head(id) => false,
+                Op::Layer { .. } | Op::RoiAlign => {
+                    works_in_bytes(id) || readers[id].iter().any(|r| works_in_bytes(*r) || moved_to(r))
+                }
+                Op::MaxPool | Op::Subsample => readers[id].iter().any(|r| works_in_bytes(*r) || moved_to(r)),
+            };
+        }
+        let mut edges: Vec<Edge> = Vec::with_capacity(plan.steps.len());
+        for (id, step) in plan.steps.iter().enumerate() {
+            edges.push(match step.op {
+                Op::Image => Edge::Pixels,
+                Op::Proposals | Op::Detections => Edge::Boxes,
+                Op::MaxPool | Op::Subsample => edges[step.inputs[0]],
+                Op::Layer { .. } | Op::RoiAlign if wants_bytes[id] => Edge::U8(id),
+                Op::Layer { .. } | Op::RoiAlign => Edge::F32,
+            });
+        }
+        Self { precision, edges }
+    }
+
+    /// The steps whose outputs need a grid of their own, in order.
+    pub fn grids(&self) -> impl Iterator<Item = StepId> + '_ {
+        self.edges.iter().enumerate().filter(|&(id, &edge)| edge == Edge::U8(id)).map(|(id, _)| id)
+    }
+}
+
+/// Layers as told; RoIAlign as the layer that reads it; everything else is not arithmetic on the grid.
+fn step_precision(plan: &Plan, layers: &[Precision]) -> Vec<Precision> {
+    let mut precision = vec![Precision::Fp32; plan.steps.len()];
+    for id in (0..plan.steps.len()).rev() {
+        precision[id] = match plan.steps[id].op {
+            Op::Layer { layer, .. } => layers[layer],
+            Op::RoiAlign => {
+                let reads = |step: &&crate::detector::plan::Step| step.inputs.contains(&id);
+                match plan.steps.iter().find(reads).and_then(|step| step.layer()).map(|layer| layers[layer]) {
+                    Some(Precision::Int8) => Precision::Int8,
+                    _ => Precision::Fp32,
+                }
+            }
+            _ => Precision::Fp32,
+        };
+    }
+    precision
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detector::architecture::Architecture;
+    use crate::detector::settings::Settings;
+
+    fn plan() -> Plan {
+        Plan::new(Architecture::resnet50_fpn(4), Settings::default())
+    }
+
+    fn edge(plan: &Plan, mixture: &Mixture, name: &str) -> Edge {
+        mixture.edges[plan.find(name).unwrap()]
+    }
+
+    #[test]
+    fn all_int8_leaves_only_the_heads_in_f32() {
+        let plan = plan();
+        let mixture = Mixture::new(&plan, &vec![Precision::Int8; plan.layers.len()]);
+        let floats: Vec<_> =
+            plan.steps.iter().zip(&mixture.edges).filter(|(_, edge)| **edge == Edge::F32).map(|(s, _)| &s.name).collect();
+        assert_eq!(floats.len(), 12, "{floats:?}");
+        let conv1 = plan.find("backbone.body.conv1").unwrap();
+        assert_eq!(edge(&plan, &mixture, "backbone.body.maxpool"), Edge::U8(conv1));
+    }
+
+    #[test]
+    fn the_papers_coverage_keeps_the_pyramid_in_f32_behind_byte_stages() {
+        let plan = plan();
+        let layers: Vec<_> = plan
+            .layers
+            .iter()
+            .map(|layer| match layer.name.split('.').next() {
+                Some("backbone") if layer.name.starts_with("backbone.body") => Precision::Int8,
+                Some("roi_heads") => Precision::Int8Dynamic,
+                _ => Precision::Fp32,
+            })
+            .collect();
+        let mixture = Mixture::new(&plan, &layers);
+        assert!(matches!(edge(&plan, &mixture, "backbone.body.layer4.2.conv3"), Edge::U8(_)));
+        for name in ["backbone.fpn.inner_blocks.0.0", "backbone.fpn.layer_blocks.2.0", "backbone.fpn.extra_blocks"] {
+            assert_eq!(edge(&plan, &mixture, name), Edge::F32, "{name}");
+        }
+        assert_eq!(edge(&plan, &mixture, "roi_heads.box_roi_pool"), Edge::F32);
+        assert_eq!(edge(&plan, &mixture, "roi_heads.box_head.fc6"), Edge::F32);
+    }
+
+    #[test]
+    fn a_float_step_between_int8_ones_still_reads_and_writes_bytes() {
+        let plan = plan();
+        let layers: Vec<_> = plan
+            .layers
+            .iter()
+            .map(|layer| {
+                let float = layer.name == "backbone.body.layer2.1.conv2" || layer.name == "backbone.body.conv1";
+                if float { Precision::Fp32 } else { Precision::Int8 }
+            })
+            .collect();
+        let mixture = Mixture::new(&plan, &layers);
+        assert!(matches!(edge(&plan, &mixture, "backbone.body.layer2.1.conv1"), Edge::U8(_)));
+        assert!(matches!(edge(&plan, &mixture, "backbone.body.layer2.1.conv2"), Edge::U8(_)));
+        // The stem's output is read through the pooling by int8 layers.
+        assert!(matches!(edge(&plan, &mixture, "backbone.body.conv1"), Edge::U8(_)));
+    }
+}

@@ -1,0 +1,69 @@
+//! The quantized executor: the same plan with u8 activations and s8 weights.
+//!
+//! In: a [`Quantized`] network (from an artifact, or fresh from calibration), then u8 canvases. Out: detections, and
+//! every step's value to a tap. With every layer in int8 the same canvas gives the same bytes at every step on every
+//! instruction set and thread count. Once warm for a canvas size, a frame allocates nothing.
+
+mod edges;
+mod executor;
+mod frame;
+mod model;
+mod slots;
+
+use std::sync::Arc;
+
+use super::plan::Plan;
+use crate::quant::{Affine, Precision};
+
+pub use edges::{Edge, Mixture};
+pub use executor::Int8Executor;
+pub use model::Int8Model;
+
+/// The network with quantized weights and the grids of its activations: what calibration makes and the artifact holds.
+#[derive(Debug, Clone)]
+pub struct Quantized {
+    /// The network.
+    pub plan: Arc<Plan>,
+    /// One a layer of the plan.
+    pub layers: Vec<QuantizedLayer>,
+    /// By step: the grid of its output, for the steps of [`Mixture::grids`].
+    pub grids: Vec<Option<Affine>>,
+}
+
+/// One weight set. The first layer's int8 weights and its bias are in units of raw pixels: normalization is folded in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuantizedLayer {
+    /// `[out][height][width][in]`.
+    pub weights: LayerWeights,
+    /// One an output channel, batch norm folded in, in real units.
+    pub bias: Vec<f32>,
+    /// The arithmetic of the steps that use it.
+    pub precision: Precision,
+}
+
+/// Weights by precision.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LayerWeights {
+    /// For [`Precision::Int8`] and [`Precision::Int8Dynamic`].
+    S8 {
+        /// In [−127, 127], pair-safe.
+        values: Vec<i8>,
+        /// The step of every output channel.
+        scales: Vec<f32>,
+    },
+    /// For [`Precision::Fp32`].
+    F32(Vec<f32>),
+}
+
+impl Quantized {
+    /// Precision and storage of every step.
+    pub fn mixture(&self) -> Mixture {
+        let layers: Vec<Precision> = self.layers.iter().map(|layer| layer.precision).collect();
+        Mixture::new(&self.plan, &layers)
+    }
+
+    /// Whether every layer runs in int8 on fixed grids, so that results are the same on every CPU.
+    pub fn is_exact(&self) -> bool {
+        self.layers.iter().all(|layer| layer.precision == Precision::Int8)
+    }
+}

@@ -1,0 +1,178 @@
+//! A quantized network packed for one instruction set.
+
+use std::sync::Arc;
+
+use super::{Edge, LayerWeights, Mixture, Quantized, QuantizedLayer};
+use crate::detector::plan::{Layer, LayerId, Op, Plan, StepId, Stored};
+use crate::error::{Error, Kind, Result};
+use crate::kernel::conv_f32::ConvF32;
+use crate::kernel::conv_u8::{Epilogue, EpilogueSpec, OutputKind, PackedU8, SkipKind};
+use crate::kernel::isa::Isa;
+use crate::quant::{Affine, Precision, integer_bias, multiplier};
+
+/// The pixel that stands for "outside the picture": the mean colour, which normalizes to almost 0. The canvas's
+/// padding holds it too.
+pub const MEAN_COLOUR: [u8; 3] = [124, 116, 104];
+
+/// A weight set as a kernel wants it.
+#[derive(Debug, Clone)]
+pub(super) enum PackedLayer {
+    /// Fixed grids; the epilogues belong to the steps.
+    Int8(Arc<PackedU8>),
+    /// The input's grid is measured at each call, so the epilogue is made at each call.
+    Dynamic { packed: Arc<PackedU8>, scales: Vec<f32>, bias: Vec<f32> },
+    /// Full precision.
+    Fp32(Arc<ConvF32>),
+}
+
+/// The network, packed and immutable. Panels are shared between models that have the same weights.
+#[derive(Debug, Clone)]
+pub struct Int8Model {
+    pub(super) plan: Arc<Plan>,
+    pub(super) isa: Isa,
+    pub(super) mixture: Mixture,
+    pub(super) grids: Vec<Option<Affine>>,
+    pub(super) layers: Vec<PackedLayer>,
+    pub(super) epilogues: Vec<Option<Epilogue>>,
+}
+
+impl Int8Model {
+    /// Packs `quantized` for `isa`.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] naming the step or layer whose grid is missing, whose sums could overflow, or whose weights are
+    /// not pair-safe.
+    pub fn new(quantized: &Quantized, isa: Isa) -> Result<Self> {
+        let plan = &quantized.plan;
+        let mut layers = Vec::with_capacity(plan.layers.len());
+        for (id, layer) in plan.layers.iter().enumerate() {
+            let reads_pixels = reads_pixels(plan, id);
+            layers.push(pack(isa, layer, &quantized.layers[id], reads_pixels).map_err(|error| error.at(&layer.name))?);
+        }
+        Self::with_layers(quantized, isa, layers)
+    }
+
+    /// The same panels with other grids: a candidate of recalibration. Biases and scales come from `quantized`, whose
+    /// weights must be those this model was packed from.
+    ///
+    /// # Errors
+    /// As [`Int8Model::new`].
+    pub fn with_grids(&self, quantized: &Quantized) -> Result<Self> {
+        Self::with_layers(quantized, self.isa, self.layers.clone())
+    }
+
+    fn with_layers(quantized: &Quantized, isa: Isa, layers: Vec<PackedLayer>) -> Result<Self> {
+        let plan = Arc::clone(&quantized.plan);
+        let mixture = quantized.mixture();
+        for step in mixture.grids() {
+            if quantized.grids[step].is_none() {
+                let text = format!("{} has no scale and zero point for its output", plan.steps[step].name);
+                return Err(Error::new(Kind::Data, text));
+            }
+        }
+        let mut model =
+            Self { plan, isa, mixture, grids: quantized.grids.clone(), layers, epilogues: Vec::new() };
+        for (id, step) in model.plan.steps.iter().enumerate() {
+            let epilogue = model.epilogue(id, quantized).map_err(|error| error.at(&step.name))?;
+            model.epilogues.push(epilogue);
+        }
+        Ok(model)
+    }
+
+    /// The network this model runs.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// The instruction set its panels are packed for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Precision and storage of every step.
+    pub fn mixture(&self) -> &Mixture {
+        &self.mixture
+    }
+
+    /// The grid that the output of `step` is stored on, if it is stored in bytes.
+    pub fn grid(&self, step: StepId) -> Option<Affine> {
+        match self.mixture.edges[step] {
+            Edge::U8(owner) => self.grids[owner],
+            _ => None,
+        }
+    }
+
+    /// The epilogue of `step`, where it has a fixed one.
+    fn epilogue(&self, id: StepId, quantized: &Quantized) -> Result<Option<Epilogue>> {
+        let step = &self.plan.steps[id];
+        let Op::Layer { layer, relu, skip } = step.op else { return Ok(None) };
+        let PackedLayer::Int8(packed) = &self.layers[layer] else { return Ok(None) };
+        let QuantizedLayer { weights: LayerWeights::S8 { scales, .. }, bias, .. } = &quantized.layers[layer] else {
+            return Err(Error::new(Kind::Internal, "an int8 layer without int8 weights"));
+        };
+        let pixels = self.mixture.edges[step.inputs[0]] == Edge::Pixels;
+        let input = match self.grid(step.inputs[0]) {
+            Some(grid) => grid,
+            None if pixels => Affine::new(1.0, 0)?,
+            None => return Err(Error::new(Kind::Internal, "an int8 step reads an output that is not stored in bytes")),
+        };
+        let output = self.grid(id);
+        let out_scale = output.map_or(1.0, |grid| grid.scale);
+        let depth = self.plan.layers[layer].geometry.taps() * self.plan.layers[layer].geometry.in_channels;
+        let mut integer = Vec::with_capacity(bias.len());
+        for (&bias, &scale) in bias.iter().zip(scales) {
+            integer.push(integer_bias(bias, input.scale, scale, depth)?);
+        }
+        let multipliers: Vec<f32> =
+            scales.iter().map(|&scale| multiplier(input.scale, scale, out_scale)).collect();
+        let skip = match skip.then(|| (self.mixture.edges[step.inputs[1]], self.grid(step.inputs[1]))) {
+            None => SkipKind::None,
+            Some((_, Some(grid))) => {
+                SkipKind::U8 { zero_point: grid.zero_point, multiplier: multiplier(grid.scale, 1.0, out_scale) }
+            }
+            Some((_, None)) => SkipKind::F32 { multiplier: multiplier(1.0, 1.0, out_scale) },
+        };
+        let spec = EpilogueSpec {
+            input_zero_point: input.zero_point,
+            bias: &integer,
+            multiplier: &multipliers,
+            outside: pixels.then_some(&MEAN_COLOUR[..]),
+            skip,
+            relu,
+            output: match output {
+                Some(grid) => OutputKind::U8 { zero_point: grid.zero_point },
+                None => OutputKind::F32,
+            },
+        };
+        Epilogue::new(packed, &spec).map(Some)
+    }
+}
+
+/// Whether `layer` reads the canvas.
+fn reads_pixels(plan: &Plan, layer: LayerId) -> bool {
+    plan.steps.iter().any(|step| step.layer() == Some(layer) && step.inputs.contains(&plan.landmarks.image))
+}
+
+fn pack(isa: Isa, layer: &Layer, quantized: &QuantizedLayer, pixels: bool) -> Result<PackedLayer> {
+    let geometry = layer.geometry;
+    match (&quantized.weights, quantized.precision) {
+        (LayerWeights::S8 { values, .. }, Precision::Int8) if pixels => {
+            Ok(PackedLayer::Int8(Arc::new(PackedU8::pixels(isa, geometry, values)?)))
+        }
+        (LayerWeights::S8 { values, .. }, Precision::Int8) => {
+            Ok(PackedLayer::Int8(Arc::new(PackedU8::new(isa, geometry, values)?)))
+        }
+        (LayerWeights::S8 { values, scales }, Precision::Int8Dynamic) if layer.stored != Stored::Convolution => {
+            let packed = Arc::new(PackedU8::new(isa, geometry, values)?);
+            Ok(PackedLayer::Dynamic { packed, scales: scales.clone(), bias: quantized.bias.clone() })
+        }
+        (LayerWeights::F32(values), Precision::Fp32) => {
+            Ok(PackedLayer::Fp32(Arc::new(ConvF32::new(isa, geometry, values, &quantized.bias)?)))
+        }
+        (weights, precision) => {
+            let stored = if matches!(weights, LayerWeights::S8 { .. }) { "s8" } else { "f32" };
+            let text = format!("{stored} weights with precision {} do not go together here", precision.name());
+            Err(Error::new(Kind::Data, text))
+        }
+    }
+}
