@@ -60,6 +60,12 @@ pub trait Tap {
     fn see_raw(&mut self, step: StepId, activation: &Activation<'_>) {
         let _ = (step, activation);
     }
+
+    /// How many raw values of `step` its output grid could not hold, below and above (int8 only; what ReLU makes 0 is
+    /// not counted). Comes with [`Tap::see_raw`].
+    fn see_clipped(&mut self, step: StepId, below: u64, above: u64) {
+        let _ = (step, below, above);
+    }
 }
 
 /// Sees nothing.

@@ -7,8 +7,11 @@
 mod edges;
 mod executor;
 mod frame;
+mod mixed;
 mod model;
+mod raw;
 mod slots;
+mod store;
 
 use std::sync::Arc;
 

@@ -1,0 +1,361 @@
+//! One frame through the quantized network, step by step, in buffers that live on.
+
+use std::sync::Arc;
+
+use super::frame::FrameLayout;
+use super::model::PackedLayer;
+use super::store::Store;
+use super::{Edge, Int8Model};
+use crate::detector::detection::Detection;
+use crate::detector::detections::DetectionStage;
+use crate::detector::plan::{LayerId, Op, StepId};
+use crate::detector::proposals::{LevelHead, ProposalStage};
+use crate::detector::tap::{Activation, NoTap, Tap, Values, Wish};
+use crate::error::{Error, Kind, Result};
+use crate::kernel::conv_u8::{ConvInput, ConvOutput, Epilogue, SkipInput, convolve, convolve_watched};
+use crate::kernel::roi_align_u8::{RoiGridU8, RoiLevelU8, roi_align};
+use crate::kernel::{pool_f32, pool_u8};
+use crate::quant::{Affine, Precision};
+use crate::tensor::{Canvas, Fit, Shape};
+
+/// Runs frames through an [`Int8Model`]. Owns every buffer; a canvas size seen before costs no allocation.
+#[derive(Debug)]
+pub struct Int8Executor {
+    pub(super) model: Arc<Int8Model>,
+    pub(super) layout: Option<FrameLayout>,
+    pub(super) store: Store,
+    pub(super) proposals: Vec<[f32; 4]>,
+    pub(super) level_of: Vec<u8>,
+    detections: Vec<Detection>,
+    proposal_stage: ProposalStage,
+    detection_stage: DetectionStage,
+    next: StepId,
+}
+
+impl Int8Executor {
+    /// An executor with empty buffers; they grow at the first frame.
+    pub fn new(model: Arc<Int8Model>) -> Self {
+        let settings = &model.plan.settings;
+        Self {
+            proposal_stage: ProposalStage::new(settings),
+            detection_stage: DetectionStage::new(&settings.roi),
+            layout: None,
+            store: Store::default(),
+            proposals: Vec::new(),
+            level_of: Vec::new(),
+            detections: Vec::new(),
+            next: 0,
+            model,
+        }
+    }
+
+    /// The model it runs.
+    pub fn model(&self) -> &Arc<Int8Model> {
+        &self.model
+    }
+
+    /// Runs the whole network over `canvas` on the current rayon pool. Detections are in canvas pixels, best first.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if the canvas is not as large as it says.
+    pub fn detect(&mut self, canvas: &Canvas<u8>) -> Result<&[Detection]> {
+        self.detect_with(canvas, &mut NoTap)
+    }
+
+    /// [`Int8Executor::detect`], showing `tap` what it wishes to see.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn detect_with(&mut self, canvas: &Canvas<u8>, tap: &mut dyn Tap) -> Result<&[Detection]> {
+        self.begin(canvas)?;
+        while self.advance(tap)?.is_some() {}
+        Ok(&self.detections)
+    }
+
+    /// Takes in a canvas and stands before the first layer.
+    ///
+    /// # Errors
+    /// As [`Int8Executor::detect`].
+    pub fn begin(&mut self, canvas: &Canvas<u8>) -> Result<()> {
+        let Fit { canvas_height, canvas_width, .. } = canvas.fit;
+        if canvas.channels != 4 || canvas.data.len() != canvas_height * canvas_width * 4 {
+            let text = format!("a canvas of {canvas_height}×{canvas_width} RGBx holds {} bytes", canvas.data.len());
+            return Err(Error::new(Kind::Internal, text));
+        }
+        self.lay_out(canvas.fit);
+        let image = self.model.plan.landmarks.image;
+        if let Some(slot) = self.layout.as_ref().and_then(|layout| layout.bytes.of[image]) {
+            self.store.bytes[slot][..canvas.data.len()].copy_from_slice(&canvas.data);
+        }
+        self.next = image + 1;
+        Ok(())
+    }
+
+    /// Makes room for a frame that lies like `fit`, without a canvas: outputs come by [`Int8Executor::put`].
+    pub fn lay_out(&mut self, fit: Fit) {
+        let same = |layout: &FrameLayout| {
+            let known = &layout.fit;
+            (known.canvas_height, known.canvas_width, known.height) == (fit.canvas_height, fit.canvas_width, fit.height)
+        };
+        match &mut self.layout {
+            Some(layout) if same(layout) => layout.fit = fit,
+            _ => {
+                let layout = FrameLayout::new(&self.model, fit);
+                self.store.reserve(&layout);
+                self.layout = Some(layout);
+            }
+        }
+    }
+
+    /// Runs the next step. Returns which one it was, `None` at the end.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if a step's inputs do not fit, which the plan rules out.
+    pub fn advance(&mut self, tap: &mut dyn Tap) -> Result<Option<StepId>> {
+        let step = self.next;
+        if step >= self.model.plan.steps.len() {
+            return Ok(None);
+        }
+        self.compute(step, tap)?;
+        self.next += 1;
+        Ok(Some(step))
+    }
+
+    /// The step that [`Int8Executor::advance`] runs next; `None` at the end.
+    pub fn next_step(&self) -> Option<StepId> {
+        (self.next < self.model.plan.steps.len()).then_some(self.next)
+    }
+
+    /// The detections of the last frame, in canvas pixels.
+    pub fn detections(&self) -> &[Detection] {
+        &self.detections
+    }
+
+    /// The proposals of the last frame, in canvas pixels.
+    pub fn proposals(&self) -> &[[f32; 4]] {
+        &self.proposals
+    }
+
+    /// Sets the proposals by hand.
+    pub fn put_proposals(&mut self, proposals: &[[f32; 4]]) {
+        self.proposals.clear();
+        let most = self.model.plan.settings.rpn.post_nms_top_n;
+        self.proposals.extend(proposals.iter().take(most));
+    }
+
+    /// Runs one step from what its inputs' buffers hold, whatever the order.
+    ///
+    /// # Errors
+    /// As [`Int8Executor::advance`].
+    pub fn compute(&mut self, step: StepId, tap: &mut dyn Tap) -> Result<()> {
+        let Some(layout) = &self.layout else { return Err(Error::new(Kind::Internal, "no canvas was given")) };
+        let fit = layout.fit;
+        let wish = tap.wish(step);
+        match self.model.plan.steps[step].op {
+            Op::Image => {}
+            Op::Layer { layer, relu, skip } => self.layer(step, layer, relu, skip, (wish == Wish::Both).then_some(tap))?,
+            Op::MaxPool | Op::Subsample => self.pool(step)?,
+            Op::RoiAlign => self.roi_align(step)?,
+            Op::Proposals => {
+                let inputs = &self.model.plan.steps[step].inputs;
+                let levels = inputs.len() / 2;
+                let heads = (0..levels).map(|level| {
+                    let shape = layout.shapes[inputs[level]];
+                    LevelHead {
+                        rows: shape.height,
+                        columns: shape.width,
+                        objectness: self.store.floats(layout, inputs[level], shape.len()),
+                        deltas: self.store.floats(layout, inputs[levels + level], shape.len() * 4),
+                    }
+                });
+                self.proposal_stage.run(heads, &fit, &mut self.proposals);
+                return Ok(());
+            }
+            Op::Detections => {
+                let inputs = &self.model.plan.steps[step].inputs;
+                let of = |id: StepId| self.store.floats(layout, id, self.shape(layout, id).len());
+                let (logits, deltas) = (of(inputs[0]), of(inputs[1]));
+                self.detection_stage.run(logits, deltas, &self.proposals, &fit, &mut self.detections);
+                return Ok(());
+            }
+        }
+        if wish != Wish::Nothing && let Some(activation) = self.activation(step) {
+            tap.see(step, &activation);
+        }
+        Ok(())
+    }
+
+    pub(super) fn shape(&self, layout: &FrameLayout, step: StepId) -> Shape {
+        layout.shape(&self.model, step, self.proposals.len())
+    }
+
+    /// What `step` produced, until a later step takes its buffer.
+    pub fn activation(&self, step: StepId) -> Option<Activation<'_>> {
+        let layout = self.layout.as_ref()?;
+        let shape = self.shape(layout, step);
+        let values = match self.model.mixture.edges[step] {
+            Edge::U8(owner) => {
+                let Affine { scale, zero_point } = self.model.grids[owner]?;
+                Values::U8 { data: self.store.bytes(layout, step, shape.len()), scale, zero_point }
+            }
+            Edge::F32 => Values::F32(self.store.floats(layout, step, shape.len())),
+            Edge::Pixels | Edge::Boxes => return None,
+        };
+        let (valid_height, valid_width) = self.model.plan.valid(step, shape, &layout.fit);
+        Some(Activation { shape, valid_height, valid_width, values })
+    }
+
+    fn layer(
+        &mut self,
+        step: StepId,
+        layer: LayerId,
+        relu: bool,
+        skip: bool,
+        raw: Option<&mut dyn Tap>,
+    ) -> Result<()> {
+        let model = Arc::clone(&self.model);
+        match (&model.layers[layer], &model.epilogues[step]) {
+            (PackedLayer::Int8(packed), Some(epilogue)) => self.convolve(step, packed, epilogue, skip, raw),
+            (PackedLayer::Int8(_), None) => Err(Error::new(Kind::Internal, "an int8 step without an epilogue")),
+            (other, _) => self.mixed_layer(step, other, relu, skip, raw),
+        }
+    }
+
+    fn convolve(
+        &mut self,
+        step: StepId,
+        packed: &crate::kernel::conv_u8::PackedU8,
+        epilogue: &Epilogue,
+        skip: bool,
+        raw: Option<&mut dyn Tap>,
+    ) -> Result<()> {
+        let Some(layout) = &self.layout else { return Ok(()) };
+        let inputs = &self.model.plan.steps[step].inputs;
+        let shape = self.shape(layout, step);
+        let from = self.shape(layout, inputs[0]);
+        // The box head's first layer reads each window as one row.
+        let over_window = from.channels != packed.geometry().in_channels;
+        let (height, width) = match self.model.mixture.edges[inputs[0]] {
+            Edge::Pixels => (from.height, from.width),
+            _ if over_window => (shape.height, 1),
+            _ => (from.height, from.width),
+        };
+        let stored = match self.model.mixture.edges[inputs[0]] {
+            Edge::Pixels => from.pixels() * 4,
+            _ => from.len(),
+        };
+        let skip_shape = skip.then(|| self.shape(layout, inputs[1]));
+        let mut output = self.store.take(layout, step);
+        if shape.is_empty() {
+            self.store.give_back(layout, step, output);
+            return Ok(());
+        }
+        let input = ConvInput { data: self.store.bytes(layout, inputs[0], stored), height, width };
+        let skip = match skip_shape {
+            None => SkipInput::None,
+            Some(Shape { height, width, .. }) => {
+                let len = skip_shape.map_or(0, |shape| shape.len());
+                match self.model.mixture.edges[inputs[1]] {
+                    Edge::F32 => SkipInput::F32 { data: self.store.floats(layout, inputs[1], len), height, width },
+                    _ => SkipInput::U8 { data: self.store.bytes(layout, inputs[1], len), height, width },
+                }
+            }
+        };
+        let target = match self.model.mixture.edges[step] {
+            Edge::F32 => ConvOutput::F32(&mut output.floats[..shape.len()]),
+            _ => ConvOutput::U8(&mut output.bytes[..shape.len()]),
+        };
+        let done = match raw {
+            None => convolve(packed, epilogue, input, skip, target),
+            Some(tap) => {
+                let scale = self.model.grid(step).map_or(1.0, |grid| grid.scale);
+                let watch = super::raw::RawValues::new(shape, scale);
+                let clipped = convolve_watched(packed, epilogue, input, skip, target, &watch);
+                clipped.map(|clipped| {
+                    let values = watch.into_values();
+                    let (valid_height, valid_width) = self.model.plan.valid(step, shape, &layout.fit);
+                    tap.see_clipped(step, clipped.below, clipped.above);
+                    let values = Values::F32(&values);
+                    tap.see_raw(step, &Activation { shape, valid_height, valid_width, values });
+                })
+            }
+        };
+        self.store.give_back(layout, step, output);
+        done
+    }
+
+    fn pool(&mut self, step: StepId) -> Result<()> {
+        let Some(layout) = &self.layout else { return Ok(()) };
+        let source = self.model.plan.steps[step].inputs[0];
+        let from = layout.shapes[source];
+        let Shape { height, width, channels } = from;
+        let len = layout.shapes[step].len();
+        let is_maximum = self.model.plan.steps[step].op == Op::MaxPool;
+        let mut output = self.store.take(layout, step);
+        match self.model.mixture.edges[step] {
+            Edge::F32 => {
+                let (x, y) = (self.store.floats(layout, source, from.len()), &mut output.floats[..len]);
+                match is_maximum {
+                    true => pool_f32::max_pool(self.model.isa, x, height, width, channels, y),
+                    false => pool_f32::subsample(x, height, width, channels, y),
+                }
+            }
+            _ => {
+                let (x, y) = (self.store.bytes(layout, source, from.len()), &mut output.bytes[..len]);
+                match is_maximum {
+                    true => pool_u8::max_pool(self.model.isa, x, height, width, channels, y),
+                    false => pool_u8::subsample(x, height, width, channels, y),
+                }
+            }
+        }
+        self.store.give_back(layout, step, output);
+        Ok(())
+    }
+
+    fn roi_align(&mut self, step: StepId) -> Result<()> {
+        let Some(layout) = &self.layout else { return Ok(()) };
+        self.level_of.clear();
+        self.level_of.extend(self.proposals.iter().map(|&corners| layout.rule.level(corners) as u8));
+        if self.model.mixture.precision[step] != Precision::Int8 {
+            return self.mixed_roi_align(step);
+        }
+        let Some(grid) = self.model.grid(step) else {
+            return Err(Error::new(Kind::Internal, "RoIAlign has no output grid"));
+        };
+        let plan = Arc::clone(&self.model.plan);
+        let mut output = self.store.take(layout, step);
+        let len = self.shape(layout, step).len();
+        let level = |number: usize| {
+            let id = plan.steps[step].inputs[number];
+            let (shape, Affine { scale, zero_point }) = (layout.shapes[id], self.model.grid(id)?);
+            Some(RoiLevelU8 {
+                data: self.store.bytes(layout, id, shape.len()),
+                height: shape.height,
+                width: shape.width,
+                spatial_scale: layout.scales[number],
+                scale,
+                zero_point,
+            })
+        };
+        let levels = [level(0), level(1), level(2), level(3)];
+        let done = match levels {
+            [Some(p2), Some(p3), Some(p4), Some(p5)] => roi_align(
+                self.model.isa,
+                &[p2, p3, p4, p5],
+                RoiGridU8 {
+                    channels: plan.architecture.fpn,
+                    window: plan.architecture.roi_output,
+                    sampling_ratio: plan.settings.roi.sampling_ratio,
+                    scale: grid.scale,
+                    zero_point: grid.zero_point,
+                },
+                &self.proposals,
+                &self.level_of,
+                &mut output.bytes[..len],
+            ),
+            _ => Err(Error::new(Kind::Internal, "RoIAlign reads a level that is not stored in bytes")),
+        };
+        self.store.give_back(layout, step, output);
+        done
+    }
+}

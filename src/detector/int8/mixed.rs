@@ -1,0 +1,168 @@
+//! Steps that do not run in int8: they read their inputs as f32, whatever these are stored as, and store their output
+//! as the plan of precisions wants it. Not the fast path: it allocates.
+
+use std::borrow::Cow;
+
+use super::frame::FrameLayout;
+use super::model::PackedLayer;
+use super::{Edge, Int8Executor};
+use crate::detector::plan::StepId;
+use crate::detector::tap::{Activation, Tap, Values};
+use crate::error::{Error, Kind, Result};
+use crate::kernel::conv_f32::SkipF32;
+use crate::kernel::conv_u8::{
+    ConvInput, ConvOutput, Epilogue, EpilogueSpec, OutputKind, SkipInput, SkipKind, convolve, quantize_dynamic,
+};
+use crate::kernel::roi_align_f32::{RoiGrid, RoiLevel, roi_align};
+use crate::quant::{integer_bias, multiplier};
+use crate::tensor::Shape;
+
+impl Int8Executor {
+    /// A step's output in real units.
+    pub(super) fn real_values(&self, layout: &FrameLayout, step: StepId) -> Cow<'_, [f32]> {
+        let shape = self.shape(layout, step);
+        match self.model.mixture.edges[step] {
+            Edge::F32 => Cow::Borrowed(self.store.floats(layout, step, shape.len())),
+            Edge::Pixels => Cow::Owned(self.normalized_pixels(layout, step, shape)),
+            Edge::U8(owner) => {
+                let bytes = self.store.bytes(layout, step, shape.len());
+                let value = |&q: &u8| self.model.grids[owner].map_or(0.0, |grid| grid.value(q));
+                Cow::Owned(bytes.iter().map(value).collect())
+            }
+            Edge::Boxes => Cow::Owned(Vec::new()),
+        }
+    }
+
+    /// The canvas as the fp32 network reads it; padding is 0.
+    fn normalized_pixels(&self, layout: &FrameLayout, step: StepId, shape: Shape) -> Vec<f32> {
+        let transform = &self.model.plan.settings.transform;
+        let (mean, std) = (transform.mean.map(|m| m as f32), transform.std.map(|s| s as f32));
+        let bytes = self.store.bytes(layout, step, shape.pixels() * 4);
+        let mut values = vec![0.0; shape.len()];
+        for y in 0..layout.fit.height {
+            for x in 0..layout.fit.width {
+                let pixel = y * shape.width + x;
+                for channel in 0..3 {
+                    let level = f32::from(bytes[pixel * 4 + channel]) / 255.0;
+                    values[pixel * 3 + channel] = (level - mean[channel]) / std[channel];
+                }
+            }
+        }
+        values
+    }
+
+    /// Stores `values`, in real units, as the output of `step`.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if there are fewer or more of them than the step gives out, or no canvas size is known.
+    pub fn put(&mut self, step: StepId, values: &[f32]) -> Result<()> {
+        let Some(layout) = &self.layout else { return Err(Error::new(Kind::Internal, "no canvas was given")) };
+        let shape = self.shape(layout, step);
+        if values.len() != shape.len() {
+            let text = format!("{} values for an output of {}", values.len(), shape.len());
+            return Err(Error::new(Kind::Internal, text));
+        }
+        let mut output = self.store.take(layout, step);
+        match (self.model.mixture.edges[step], self.model.grid(step)) {
+            (Edge::F32, _) => output.floats[..values.len()].copy_from_slice(values),
+            (_, Some(grid)) => {
+                for (q, &value) in output.bytes.iter_mut().zip(values) {
+                    *q = grid.quantize(value);
+                }
+            }
+            (_, None) => {}
+        }
+        self.store.give_back(layout, step, output);
+        Ok(())
+    }
+
+    /// A layer in full precision, or in int8 on a grid measured now.
+    pub(super) fn mixed_layer(
+        &mut self,
+        step: StepId,
+        layer: &PackedLayer,
+        relu: bool,
+        skip: bool,
+        raw: Option<&mut dyn Tap>,
+    ) -> Result<()> {
+        let Some(layout) = &self.layout else { return Ok(()) };
+        let inputs = &self.model.plan.steps[step].inputs;
+        let shape = self.shape(layout, step);
+        if shape.is_empty() {
+            return Ok(());
+        }
+        let x = self.real_values(layout, inputs[0]);
+        let fused_relu = relu && raw.is_none();
+        let mut y = vec![0.0; shape.len()];
+        match layer {
+            PackedLayer::Fp32(conv) => {
+                let from = self.shape(layout, inputs[0]);
+                let over_window = from.channels != conv.geometry().in_channels;
+                let (height, width) = if over_window { (shape.height, 1) } else { (from.height, from.width) };
+                let other = skip.then(|| (self.real_values(layout, inputs[1]), self.shape(layout, inputs[1])));
+                let skip = other
+                    .as_ref()
+                    .map(|(data, shape)| SkipF32 { data, height: shape.height, width: shape.width });
+                conv.run(&x, height, width, skip, fused_relu, &mut y);
+            }
+            PackedLayer::Dynamic { packed, scales, bias } => {
+                let depth = packed.geometry().in_channels;
+                let (bytes, scale, zero_point) = quantize_dynamic(&x);
+                let mut integer = Vec::with_capacity(bias.len());
+                for (&bias, &weight_scale) in bias.iter().zip(scales) {
+                    integer.push(integer_bias(bias, scale, weight_scale, depth)?);
+                }
+                let multipliers: Vec<f32> = scales.iter().map(|&s| multiplier(scale, s, 1.0)).collect();
+                let spec = EpilogueSpec {
+                    input_zero_point: zero_point,
+                    bias: &integer,
+                    multiplier: &multipliers,
+                    outside: None,
+                    skip: SkipKind::None,
+                    relu: fused_relu,
+                    output: OutputKind::F32,
+                };
+                let epilogue = Epilogue::new(packed, &spec)?;
+                let input = ConvInput { data: &bytes, height: shape.height, width: 1 };
+                convolve(packed, &epilogue, input, SkipInput::None, ConvOutput::F32(&mut y))?;
+            }
+            PackedLayer::Int8(_) => return Err(Error::new(Kind::Internal, "an int8 layer on the mixed path")),
+        }
+        drop(x);
+        if let Some(tap) = raw {
+            let (valid_height, valid_width) = self.model.plan.valid(step, shape, &layout.fit);
+            tap.see_raw(step, &Activation { shape, valid_height, valid_width, values: Values::F32(&y) });
+            if relu {
+                y.iter_mut().for_each(|value| *value = value.max(0.0));
+            }
+        }
+        self.put(step, &y)
+    }
+
+    /// RoIAlign in f32.
+    pub(super) fn mixed_roi_align(&mut self, step: StepId) -> Result<()> {
+        let Some(layout) = &self.layout else { return Ok(()) };
+        let plan = &self.model.plan;
+        let shape = self.shape(layout, step);
+        let inputs = &plan.steps[step].inputs;
+        let maps: Vec<(Cow<'_, [f32]>, Shape)> = inputs[..layout.scales.len()]
+            .iter()
+            .map(|&id| (self.real_values(layout, id), layout.shapes[id]))
+            .collect();
+        let levels: Vec<RoiLevel<'_>> = maps
+            .iter()
+            .zip(&layout.scales)
+            .map(|((data, shape), &scale)| RoiLevel { data, height: shape.height, width: shape.width, scale })
+            .collect();
+        let grid = RoiGrid {
+            channels: plan.architecture.fpn,
+            window: plan.architecture.roi_output,
+            sampling_ratio: plan.settings.roi.sampling_ratio,
+        };
+        let mut y = vec![0.0; shape.len()];
+        roi_align(self.model.isa, &levels, grid, &self.proposals, &self.level_of, &mut y);
+        drop(levels);
+        drop(maps);
+        self.put(step, &y)
+    }
+}
