@@ -5,6 +5,7 @@ pub mod architecture;
 pub mod boxes;
 pub mod detection;
 pub mod detections;
+pub mod fp32;
 pub mod nms;
 pub mod plan;
 pub mod proposals;

@@ -8,9 +8,11 @@
 mod affine;
 mod bias;
 mod pairs;
+mod precision;
 mod weights;
 
 pub use affine::{Affine, Range, Scheme, WIDEST, requantize};
 pub use bias::{integer_bias, multiplier, scale_floor};
 pub use pairs::{first_unsafe_pair, is_pair_safe, round_pair};
+pub use precision::Precision;
 pub use weights::{FilterBank, Granularity, QuantizedWeights, ScaleRule};

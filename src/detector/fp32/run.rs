@@ -181,11 +181,7 @@ impl<'m> Run<'m> {
         let x = self.map(step, 0)?;
         // The box head's first layer reads each window as one row.
         let rows = x.elem_count() / geometry.in_channels;
-        let x = if x.dim(2)? == geometry.in_channels {
-            x.clone()
-        } else {
-            x.reshape((rows, 1, geometry.in_channels))?
-        };
+        let x = if x.dim(2)? == geometry.in_channels { x.clone() } else { x.reshape((rows, 1, geometry.in_channels))? };
         if rows == 0 {
             return Ok(Tensor::zeros((0, 1, geometry.out_channels), DType::F32, &Device::Cpu)?);
         }
