@@ -2,6 +2,7 @@
 
 pub mod aligned;
 pub mod bench_f32;
+pub mod bench_u8;
 pub mod ceiling;
 pub mod claim;
 pub mod conv_f32;
