@@ -7,6 +7,7 @@ pub mod calibrate;
 pub mod cli;
 pub mod clock;
 pub mod detector;
+pub mod draw;
 pub mod error;
 pub mod frame;
 pub mod kernel;

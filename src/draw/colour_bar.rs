@@ -1,0 +1,82 @@
+//! The bar that says which colour is which number.
+
+use super::{Colour, ColourMap, Rect, TextSize, fill, format_tick, outline, text, text_width, ticks};
+use crate::frame::Picture;
+
+/// A vertical scale, the largest number at the top, with round numbers to its right.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ColourBar {
+    /// Colours.
+    pub map: ColourMap,
+    /// Number at the map's beginning.
+    pub low: f64,
+    /// Number at the map's end.
+    pub high: f64,
+    /// Size of the numbers.
+    pub size: TextSize,
+    /// Colour of the numbers and the frame.
+    pub ink: Colour,
+}
+
+impl ColourBar {
+    /// Columns of the bar itself, in pixels.
+    const BAR: i64 = 16;
+    /// Columns of a tick, and of the gap behind it.
+    const TICK: i64 = 4;
+
+    /// Columns that bar and numbers take for a bar of `height` rows.
+    pub fn width(&self, height: i64) -> i64 {
+        let longest = self.labels(height).iter().map(|(_, label)| text_width(label, self.size)).max().unwrap_or(0);
+        Self::BAR + 2 * Self::TICK + longest
+    }
+
+    /// Draws the bar with its top left corner at (`x`, `y`), `height` rows high. Numbers near the ends reach half a
+    /// line beyond.
+    pub fn draw(&self, picture: &mut Picture, x: i64, y: i64, height: i64) {
+        for row in 0..height {
+            let place = 1.0 - (row as f32 + 0.5) / height as f32;
+            fill(picture, Rect::new(x, y + row, Self::BAR, 1), self.map.colour(place), 255);
+        }
+        outline(picture, Rect::new(x, y, Self::BAR, height), 1, self.ink, 255);
+        for (value, label) in self.labels(height) {
+            let place = (value - self.low) / (self.high - self.low);
+            let row = y + ((1.0 - place) * (height - 1) as f64).round() as i64;
+            fill(picture, Rect::new(x + Self::BAR, row, Self::TICK, 1), self.ink, 255);
+            let left = x + Self::BAR + 2 * Self::TICK;
+            text(picture, left, row - self.size.height() / 2, &label, self.size, self.ink);
+        }
+    }
+
+    /// The numbers and how they are written, no closer than two lines.
+    fn labels(&self, height: i64) -> Vec<(f64, String)> {
+        let count = (height / (2 * self.size.height())).max(2) as usize;
+        let values = ticks(self.low, self.high, count);
+        let step = if let [first, second, ..] = values[..] { second - first } else { self.high - self.low };
+        values.into_iter().map(|value| (value, format_tick(value, step))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_fills_the_width_it_asks_for() {
+        let bar = ColourBar { map: ColourMap::Sequential, low: 0.0, high: 40.0, size: TextSize::SMALL, ink: [0; 3] };
+        let (width, height) = (bar.width(200), 200);
+        let mut picture = Picture::filled(width as usize + 20, height as usize + 40, [255; 3]);
+        bar.draw(&mut picture, 10, 20, height);
+        let inked = |x: usize| (0..picture.height).any(|y| picture.pixel(x, y) != [255; 3]);
+        assert!(inked(10) && !inked(9));
+        assert!(!(10 + width as usize..picture.width).any(inked));
+        // Light at the top, dark at the bottom.
+        assert!(picture.pixel(18, 25)[1] > 150 && picture.pixel(18, 215)[1] < 60);
+    }
+
+    #[test]
+    fn a_scale_without_extent_has_no_numbers() {
+        let bar = ColourBar { map: ColourMap::Diverging, low: 1.0, high: 1.0, size: TextSize::SMALL, ink: [0; 3] };
+        assert!(bar.labels(100).is_empty());
+        bar.draw(&mut Picture::filled(50, 120, [0; 3]), 5, 5, 100);
+    }
+}
