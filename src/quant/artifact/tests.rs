@@ -1,0 +1,217 @@
+//! The format, and what the reader must not let pass.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::quant::container::{self, Container, Tensor};
+use crate::quant::{Affine, FilterBank, Granularity, Range, ScaleRule, Scheme};
+
+/// A model of two steps and three edges.
+fn model() -> (Header, Vec<StepWeights>, Vec<Vec<u32>>) {
+    let values: Vec<f32> = (0..2 * 9 * 4).map(|i| ((i * 37 % 19) as f32 - 9.0) / 9.0).collect();
+    let bank = FilterBank { values: &values, out: 2, channels: 4 };
+    let weights = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[]).unwrap();
+    let step = |name: &str, precision, shape, runs| Step { name: name.into(), precision, shape, runs, sqnr_db: vec![] };
+    let range = Range::new(-0.1, 2.3);
+    let edge = |name: &str, grid, histogram| Edge {
+        name: name.into(),
+        grid,
+        range,
+        clipped: Some(Spread { mean: 0.001, deviation: 0.1 }),
+        distance: None,
+        histogram,
+    };
+    let header = Header {
+        format: FORMAT.into(),
+        plan: json!({ "anchors": [32.0, 0.7] }),
+        labels: vec!["Person".into(), "N/A".into(), "N/A".into()],
+        recipe: "lookout".into(),
+        pair_safe: true,
+        steps: vec![
+            step("rpn.head.conv.0.0", Precision::Int8Static, [2, 3, 3, 4], 2),
+            step("head.fc", Precision::Fp32, [1, 1, 1, 3], 1),
+        ],
+        edges: vec![
+            edge("a@P2", Some(Affine::covering(range, Scheme::Affine).into()), None),
+            edge("b", None, Some(HistogramBins { exponent: -5, first: -2, bins: 3, shift: 1 })),
+        ],
+        calibration: Calibration {
+            observer: "l2".into(),
+            scheme: Scheme::Affine,
+            pictures: 64,
+            sha256: "0123456789abcdef".repeat(4),
+            unfit: vec![],
+            agreement: Some(Agreement { reference: 10, matched: 9, shifted: 2, vanished: 1, appeared: 0 }),
+        },
+        provenance: Provenance { source_sha256: "f".repeat(64), generation: 0, parent: None },
+    };
+    let weights = vec![
+        StepWeights::Int8 { weights, bias: vec![1.0, -2.0, 0.5, 0.25] },
+        StepWeights::Float { weights: vec![0.1, 0.2, 0.3], bias: vec![0.0] },
+    ];
+    (header, weights, vec![vec![], vec![1, 0, 7]])
+}
+
+fn bytes() -> Vec<u8> {
+    let (header, weights, histograms) = model();
+    encode(&header, &weights, &histograms).unwrap()
+}
+
+/// The file with one metadata value replaced and the sums right again.
+fn with(pointer: &str, value: Value) -> Vec<u8> {
+    let bytes = bytes();
+    let container = Container::parse(&bytes).unwrap();
+    let mut metadata = Value::Object(container.metadata().clone());
+    match metadata.pointer_mut(pointer) {
+        Some(place) => *place = value,
+        None => {
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            metadata.pointer_mut(parent).unwrap()[key] = value;
+        }
+    }
+    let mut changed = Vec::new();
+    container::write(&mut changed, metadata.as_object().unwrap(), container.tensors()).unwrap();
+    changed
+}
+
+/// The file with one tensor put in or replaced.
+fn with_tensor(name: &str, tensor: Tensor) -> Vec<u8> {
+    let bytes = bytes();
+    let container = Container::parse(&bytes).unwrap();
+    let mut tensors = container.tensors().clone();
+    tensors.insert(name.into(), tensor);
+    let mut changed = Vec::new();
+    container::write(&mut changed, container.metadata(), &tensors).unwrap();
+    changed
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let (header, weights, _) = model();
+    let bytes = bytes();
+    let artifact = Artifact::parse(&bytes).unwrap();
+    assert_eq!(*artifact.header(), header);
+    let StepWeights::Int8 { weights: expected, .. } = &weights[0] else { unreachable!() };
+    let found = artifact.weights("rpn.head.conv.0.0").unwrap();
+    assert_eq!(found, Weights::Int8 { values: expected.values.clone(), scales: expected.scales.clone() });
+    assert_eq!(artifact.biases("rpn.head.conv.0.0").unwrap(), [[1.0, -2.0], [0.5, 0.25]]);
+    assert_eq!(artifact.weights("head.fc").unwrap(), Weights::Float(vec![0.1, 0.2, 0.3]));
+    assert_eq!(artifact.histogram(artifact.edge("b").unwrap()).unwrap(), [1, 0, 7]);
+    assert!(artifact.histogram(artifact.edge("a@P2").unwrap()).unwrap().is_empty());
+    assert!(artifact.weights("b").is_err() && artifact.edge("head.fc").is_err());
+}
+
+#[test]
+fn reading_and_writing_again_gives_the_same_bytes() {
+    let bytes = bytes();
+    let (_, weights, histograms) = model();
+    let header = Artifact::parse(&bytes).unwrap().header().clone();
+    assert_eq!(encode(&header, &weights, &histograms).unwrap(), bytes);
+}
+
+#[test]
+fn saving_replaces_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.lookout");
+    save(&path, &bytes()).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), bytes());
+    let sidecar = Sidecar {
+        created_at: "2026-01-01T00:00:00Z".into(),
+        version: "0.1.0".into(),
+        sha256: "0".repeat(64),
+        checkpoint: "c".into(),
+        pictures: vec![],
+        seconds: 1.5,
+    };
+    sidecar.save(&path).unwrap();
+    let text = std::fs::read(folder.path().join("model.lookout.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<Sidecar>(&text).unwrap(), sidecar);
+}
+
+#[test]
+fn a_header_that_lies_is_refused_by_name() {
+    let cases = [
+        ("/format", json!("artifact/2"), "artifact/2"),
+        ("/surprise", json!(1), "surprise"),
+        ("/steps/0/surprise", json!(1), "surprise"),
+        ("/labels", json!([]), "labels"),
+        ("/labels/0", json!("a\u{7}"), "label"),
+        ("/recipe", json!("stew"), "stew"),
+        ("/steps/0/name", json!("other"), "step other"),
+        ("/steps/1/name", json!("rpn.head.conv.0.0"), "twice"),
+        ("/steps/0/shape", json!([2, 3, 3, 5]), "rpn.head.conv.0.0"),
+        ("/steps/0/shape", json!([0, 3, 3, 4]), "nothing to compute"),
+        ("/steps/0/shape", json!([1u64 << 62, 1u64 << 62, 3, 4]), "rpn.head.conv.0.0"),
+        ("/steps/0/shape", json!([-2, 3, 3, 4]), "header"),
+        ("/steps/0/runs", json!(3), "bias"),
+        ("/steps/0/precision", json!("fp32"), "weight"),
+        ("/steps/0/sqnr_db", json!([{ "mean": 30.0, "deviation": 1.0 }]), "SQNR"),
+        ("/steps/1/precision", json!("int4"), "header"),
+        ("/edges/0/name", json!(""), "edge"),
+        ("/edges/0/grid/scale", json!(0.0), "edge a@P2"),
+        ("/edges/0/grid/scale", json!(-0.5), "edge a@P2"),
+        ("/edges/0/grid/zero_point", json!(256), "header"),
+        ("/edges/0/range", json!([0.5, 1.0]), "zero"),
+        ("/edges/0/range", json!([0.0, 1e300]), "zero"),
+        ("/edges/0/clipped/mean", json!(1.5), "share"),
+        ("/edges/0/clipped/deviation", json!(-1.0), "evidence"),
+        ("/edges/1/histogram/bins", json!(4), "b.histogram"),
+        ("/edges/1/histogram/first", json!(1), "histogram"),
+        ("/edges/1/histogram/first", json!(i64::MIN), "histogram"),
+        ("/edges/1/histogram/exponent", json!(1000), "histogram"),
+        ("/edges/1/histogram/shift", json!(40), "histogram"),
+        ("/edges/1/histogram", Value::Null, "b.histogram"),
+        ("/calibration/sha256", json!("xyz"), "calibration.sha256"),
+        ("/calibration/scheme", json!("round"), "header"),
+        ("/calibration/agreement/matched", json!(u64::MAX), "matched"),
+        ("/provenance/generation", json!(1), "generation 1"),
+        ("/provenance/parent", json!("0".repeat(64)), "generation 0"),
+    ];
+    for (pointer, value, expected) in cases {
+        let file = with(pointer, value.clone());
+        let message = Artifact::parse(&file).expect_err(pointer).chain();
+        assert!(message.contains(expected), "{pointer} = {value}: {message}");
+    }
+}
+
+#[test]
+fn tensors_that_lie_are_refused_by_name() {
+    let mut unsafe_pair = vec![0i8; 72];
+    (unsafe_pair[38], unsafe_pair[39]) = (100, 29);
+    let mut lowest = vec![0i8; 72];
+    lowest[5] = -128;
+    let shape = vec![2, 3, 3, 4];
+    let name = "rpn.head.conv.0.0";
+    let cases = [
+        ("weight", Tensor::of_i8(shape.clone(), &unsafe_pair), "weights 2 and 3 of output channel 1 are not pair-safe"),
+        ("weight", Tensor::of_i8(shape, &lowest), "weight 5 of output channel 0 is −128"),
+        ("scale", Tensor::of_f32(vec![2], &[1.0, f32::NAN]), "scale 1"),
+        ("scale", Tensor::of_f32(vec![1], &[1.0]), "scale"),
+        ("bias", Tensor::of_f32(vec![2, 2], &[1.0, f32::INFINITY, 0.0, 0.0]), "bias 1 is inf"),
+        ("more", Tensor::of_bytes(vec![1, 2]), "belongs to no step"),
+    ];
+    for (part, tensor, expected) in cases {
+        let file = with_tensor(&format!("{name}.{part}"), tensor);
+        let message = Artifact::parse(&file).expect_err(part).chain();
+        assert!(message.contains(expected) && message.contains(name), "{message}");
+    }
+    // Only what promises to be pair-safe has to be.
+    let mut file = with_tensor(&format!("{name}.weight"), Tensor::of_i8(vec![2, 3, 3, 4], &unsafe_pair));
+    let container = Container::parse(&file).unwrap();
+    let mut metadata = container.metadata().clone();
+    metadata["pair_safe"] = json!(false);
+    let mut honest = Vec::new();
+    container::write(&mut honest, &metadata, container.tensors()).unwrap();
+    file = honest;
+    assert!(Artifact::parse(&file).is_ok());
+}
+
+#[test]
+fn what_would_be_refused_is_not_written() {
+    let (header, weights, histograms) = model();
+    let mut wrong = header.clone();
+    wrong.edges[0].range.max = f32::NAN;
+    assert!(encode(&wrong, &weights, &histograms).is_err());
+    assert!(encode(&header, &weights[..1], &histograms).is_err());
+    assert!(encode(&header, &weights, &[vec![], vec![1, 2]]).is_err());
+}

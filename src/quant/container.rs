@@ -1,0 +1,399 @@
+//! The file under `artifact/1` and the calibration record: safetensors with one metadata key and checksums.
+//!
+//! In: a JSON object and named tensors; or the bytes of a file. Out: bytes that depend on nothing else; or a view that
+//! was checked from end to end. Every offset, shape and sum is verified before anything is used, nothing is allocated
+//! beyond a small multiple of the header's own length, and a damaged file is refused with the place of the damage.
+//!
+//! Layout: u64 length, header, data, as safetensors has it. The header is padded so that data starts on a multiple of
+//! 64 bytes; four-byte elements come first, so that each tensor is aligned. Metadata is one key, `lookout`, holding
+//! sorted JSON. The tensor [`CHECKSUMS`] holds the CRC-32 of the header and of every other tensor in file order.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Kind, Result};
+
+/// The tensor with the sums: U32, header first, then every other tensor in file order.
+pub const CHECKSUMS: &str = "checksums";
+/// The only metadata key.
+const METADATA: &str = "lookout";
+const ALIGNMENT: usize = 64;
+
+/// What a tensor is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Element {
+    /// Signed bytes.
+    I8,
+    /// Bytes.
+    U8,
+    /// Unsigned 32-bit integers.
+    U32,
+    /// 32-bit floats.
+    F32,
+}
+
+impl Element {
+    const ALL: [Self; 4] = [Self::I8, Self::U8, Self::U32, Self::F32];
+
+    /// Its name in safetensors.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::I8 => "I8",
+            Self::U8 => "U8",
+            Self::U32 => "U32",
+            Self::F32 => "F32",
+        }
+    }
+
+    /// Bytes of one.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::I8 | Self::U8 => 1,
+            Self::U32 | Self::F32 => 4,
+        }
+    }
+}
+
+/// A tensor in or for a container; numbers little-endian.
+#[derive(Debug, Clone)]
+pub struct Tensor<'a> {
+    /// Element type.
+    pub element: Element,
+    /// Extents, outermost first.
+    pub shape: Vec<usize>,
+    /// The elements.
+    pub bytes: Cow<'a, [u8]>,
+}
+
+impl<'a> Tensor<'a> {
+    /// A tensor of f32 values.
+    pub fn of_f32(shape: Vec<usize>, values: &[f32]) -> Self {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self { element: Element::F32, shape, bytes: Cow::Owned(bytes) }
+    }
+
+    /// A tensor of u32 values.
+    pub fn of_u32(shape: Vec<usize>, values: &[u32]) -> Self {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self { element: Element::U32, shape, bytes: Cow::Owned(bytes) }
+    }
+
+    /// A tensor of i8 values.
+    pub fn of_i8(shape: Vec<usize>, values: &[i8]) -> Self {
+        let bytes = values.iter().map(|value| value.cast_unsigned()).collect();
+        Self { element: Element::I8, shape, bytes: Cow::Owned(bytes) }
+    }
+
+    /// A tensor of bytes, one-dimensional.
+    pub fn of_bytes(bytes: impl Into<Cow<'a, [u8]>>) -> Self {
+        let bytes = bytes.into();
+        Self { element: Element::U8, shape: vec![bytes.len()], bytes }
+    }
+
+    /// The bytes as f32 values.
+    pub fn to_f32(&self) -> Vec<f32> {
+        self.bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    }
+
+    /// The bytes as u32 values.
+    pub fn to_u32(&self) -> Vec<u32> {
+        self.bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect()
+    }
+
+    /// The bytes as i8 values.
+    pub fn to_i8(&self) -> Vec<i8> {
+        self.bytes.iter().map(|byte| byte.cast_signed()).collect()
+    }
+}
+
+/// Writes a container: the same `metadata` and `tensors` give the same bytes.
+///
+/// # Errors
+/// What `out` fails with; [`io::ErrorKind::InvalidInput`] where a tensor's bytes are not what its shape says or a name
+/// is reserved, which is a fault of the caller.
+pub fn write(out: &mut dyn Write, metadata: &Map<String, Value>, tensors: &BTreeMap<String, Tensor>) -> io::Result<()> {
+    let invalid = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    let mut order: Vec<(&str, &Tensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let sums = Tensor::of_u32(vec![tensors.len() + 1], &vec![0; tensors.len() + 1]);
+    for (name, tensor) in &order {
+        if byte_count(&tensor.shape, tensor.element) != Some(tensor.bytes.len()) {
+            return invalid(format!("{name} has {} bytes for shape {:?}", tensor.bytes.len(), tensor.shape));
+        }
+        if *name == CHECKSUMS || name.starts_with("__") {
+            return invalid(format!("{name} is a reserved name"));
+        }
+    }
+    order.push((CHECKSUMS, &sums));
+    order.sort_by_key(|(name, tensor)| (std::cmp::Reverse(tensor.element.size()), *name));
+
+    let mut header = Map::new();
+    let text = sorted(&Value::Object(metadata.clone())).to_string();
+    header.insert("__metadata__".into(), json!({ METADATA: text }));
+    let mut offset = 0;
+    for (name, tensor) in &order {
+        let end = offset + tensor.bytes.len();
+        let entry = json!({ "dtype": tensor.element.name(), "shape": tensor.shape, "data_offsets": [offset, end] });
+        header.insert((*name).to_string(), entry);
+        offset = end;
+    }
+    let mut header = sorted(&Value::Object(header)).to_string().into_bytes();
+    header.resize((8 + header.len()).next_multiple_of(ALIGNMENT) - 8, b' ');
+
+    let others = order.iter().filter(|(name, _)| *name != CHECKSUMS);
+    let sums: Vec<u32> = std::iter::once(crc32fast::hash(&header))
+        .chain(others.map(|(_, tensor)| crc32fast::hash(&tensor.bytes)))
+        .collect();
+    let sums = Tensor::of_u32(vec![sums.len()], &sums);
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)?;
+    order
+        .iter()
+        .try_for_each(|(name, tensor)| out.write_all(if *name == CHECKSUMS { &sums.bytes } else { &tensor.bytes }))
+}
+
+/// The same value with the keys of every object in order, whichever map serde_json was built with.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            Value::Object(entries.into_iter().map(|(key, value)| (key.clone(), sorted(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+        other => other.clone(),
+    }
+}
+
+/// Bytes of a tensor, `None` where they cannot be counted.
+fn byte_count(shape: &[usize], element: Element) -> Option<usize> {
+    shape.iter().try_fold(element.size(), |bytes, extent| bytes.checked_mul(*extent))
+}
+
+/// A container whose structure and sums are right.
+#[derive(Debug)]
+pub struct Container<'a> {
+    metadata: Map<String, Value>,
+    tensors: BTreeMap<String, Tensor<'a>>,
+}
+
+impl<'a> Container<'a> {
+    /// Checks `file` from end to end.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] naming the first place that is wrong.
+    pub fn parse(file: &'a [u8]) -> Result<Self> {
+        let Some((length, rest)) = file.split_first_chunk::<8>() else {
+            return refuse(format!("it ends after {} bytes, before the length of its header", file.len()));
+        };
+        let length = u64::from_le_bytes(*length);
+        let Some((header, data)) = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length)) else {
+            return refuse(format!("its header claims {length} bytes, {} are left", rest.len()));
+        };
+        let parsed: Value = serde_json::from_slice(header).map_err(|e| {
+            Error::new(Kind::Data, format!("its header is not JSON at byte {}", 8 + e.column())).because(e)
+        })?;
+        let Value::Object(mut entries) = parsed else { return refuse("its header is not a JSON object".into()) };
+        let metadata = metadata(entries.remove("__metadata__"))?;
+        let order = place(entries, data)?;
+        verify(header, data.len(), &order)?;
+        let tensors = order.into_iter().filter(|(name, _)| name != CHECKSUMS).collect();
+        Ok(Self { metadata, tensors })
+    }
+
+    /// The JSON object of the one metadata key.
+    pub fn metadata(&self) -> &Map<String, Value> {
+        &self.metadata
+    }
+
+    /// The tensor called `name`, of this element type and shape.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] where it is missing or different.
+    pub fn tensor(&self, name: &str, element: Element, shape: &[usize]) -> Result<&Tensor<'a>> {
+        let Some(tensor) = self.tensors.get(name) else { return refuse(format!("tensor {name} is missing")) };
+        if (tensor.element, tensor.shape.as_slice()) == (element, shape) {
+            return Ok(tensor);
+        }
+        refuse(format!(
+            "tensor {name} is {} {:?}, expected {} {shape:?}",
+            tensor.element.name(),
+            tensor.shape,
+            element.name()
+        ))
+    }
+
+    /// All tensors by name, the checksums left out.
+    pub fn tensors(&self) -> &BTreeMap<String, Tensor<'a>> {
+        &self.tensors
+    }
+}
+
+fn refuse<T>(what: String) -> Result<T> {
+    Err(Error::new(Kind::Data, what))
+}
+
+fn metadata(entry: Option<Value>) -> Result<Map<String, Value>> {
+    let Some(Value::Object(keys)) = entry else { return refuse("its header has no metadata".into()) };
+    let Some(Value::String(text)) = keys.get(METADATA) else {
+        return refuse(format!("its metadata has no text under `{METADATA}`"));
+    };
+    if let Some(other) = keys.keys().find(|key| *key != METADATA) {
+        return refuse(format!("its metadata has the unknown key `{other}`"));
+    }
+    match serde_json::from_str(text) {
+        Ok(Value::Object(metadata)) => Ok(metadata),
+        Ok(_) => refuse(format!("its metadata `{METADATA}` is not a JSON object")),
+        Err(e) => {
+            let what = format!("its metadata `{METADATA}` is not JSON at character {}", e.column());
+            Err(Error::new(Kind::Data, what).because(e))
+        }
+    }
+}
+
+/// The tensors in file order, tiling `data` without gap or overlap.
+fn place(entries: Map<String, Value>, data: &[u8]) -> Result<Vec<(String, Tensor<'_>)>> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Entry {
+        dtype: String,
+        shape: Vec<usize>,
+        data_offsets: [usize; 2],
+    }
+    let mut order = Vec::with_capacity(entries.len());
+    for (name, entry) in entries {
+        let entry: Entry = serde_json::from_value(entry)
+            .map_err(|e| Error::new(Kind::Data, format!("the header's entry for {name} is wrong")).because(e))?;
+        let Some(element) = Element::ALL.into_iter().find(|element| element.name() == entry.dtype) else {
+            return refuse(format!("tensor {name} is of the unknown type `{}`", entry.dtype));
+        };
+        let [start, end] = entry.data_offsets;
+        let Some(bytes) = data.get(start..end) else {
+            return refuse(format!("tensor {name} claims bytes {start} to {end} of {}", data.len()));
+        };
+        if byte_count(&entry.shape, element) != Some(bytes.len()) {
+            return refuse(format!("tensor {name} has {} bytes for shape {:?}", bytes.len(), entry.shape));
+        }
+        order.push((start, end, name, Tensor { element, shape: entry.shape, bytes: Cow::Borrowed(bytes) }));
+    }
+    order.sort_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
+    let mut expected = 0;
+    for (start, end, name, _) in &order {
+        if *start != expected {
+            return refuse(format!("tensor {name} starts at byte {start} of the data, expected {expected}"));
+        }
+        expected = *end;
+    }
+    if expected != data.len() {
+        return refuse(format!("its tensors end at byte {expected} of {} of the data", data.len()));
+    }
+    Ok(order.into_iter().map(|(_, _, name, tensor)| (name, tensor)).collect())
+}
+
+/// Compares every sum.
+fn verify(header: &[u8], data: usize, order: &[(String, Tensor)]) -> Result<()> {
+    let Some((_, sums)) = order.iter().find(|(name, _)| name == CHECKSUMS) else {
+        return refuse(format!("tensor {CHECKSUMS} is missing"));
+    };
+    if sums.element != Element::U32 || sums.shape != [order.len()] {
+        return refuse(format!("tensor {CHECKSUMS} is not U32 [{}]", order.len()));
+    }
+    let mut sums = sums.to_u32().into_iter();
+    if sums.next() != Some(crc32fast::hash(header)) {
+        return refuse(format!("its header, bytes 8 to {}, does not match its checksum", 8 + header.len()));
+    }
+    let mut start = 8 + header.len();
+    debug_assert_eq!(order.iter().map(|(_, tensor)| tensor.bytes.len()).sum::<usize>(), data);
+    for (name, tensor) in order {
+        let end = start + tensor.bytes.len();
+        if name != CHECKSUMS && sums.next() != Some(crc32fast::hash(&tensor.bytes)) {
+            return refuse(format!("tensor {name}, bytes {start} to {end} of the file, does not match its checksum"));
+        }
+        start = end;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Vec<u8> {
+        let metadata = json!({ "b": [1, { "z": 1, "a": "\"" }], "a": 0.1 });
+        let tensors = BTreeMap::from([
+            ("w".to_string(), Tensor::of_i8(vec![3], &[-127, 0, 5])),
+            ("x".to_string(), Tensor::of_f32(vec![2, 1], &[1.5, -0.0])),
+            ("empty".to_string(), Tensor::of_u32(vec![0], &[])),
+        ]);
+        let mut bytes = Vec::new();
+        write(&mut bytes, metadata.as_object().unwrap(), &tensors).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let bytes = sample();
+        assert_eq!(bytes, sample());
+        let container = Container::parse(&bytes).unwrap();
+        assert_eq!(container.metadata()["b"][1]["a"], "\"");
+        assert_eq!(container.tensor("w", Element::I8, &[3]).unwrap().to_i8(), [-127, 0, 5]);
+        assert_eq!(container.tensor("x", Element::F32, &[2, 1]).unwrap().to_f32(), [1.5, -0.0]);
+        assert!(
+            container.tensor("x", Element::F32, &[2]).is_err() && container.tensor("y", Element::F32, &[]).is_err()
+        );
+        assert!(container.tensors().keys().eq(["empty", "w", "x"]));
+    }
+
+    #[test]
+    fn it_is_safetensors_with_aligned_data() {
+        let bytes = sample();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(file.tensor("w").unwrap().data(), [129, 0, 5]);
+        let (length, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        assert_eq!((8 + length) % 64, 0);
+        assert_eq!(metadata.metadata().as_ref().unwrap()["lookout"], r#"{"a":0.1,"b":[1,{"a":"\"","z":1}]}"#);
+    }
+
+    #[test]
+    fn every_damaged_byte_is_noticed() {
+        let bytes = sample();
+        for at in 0..bytes.len() {
+            for mask in [0x01, 0x80, 0xff] {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= mask;
+                assert!(Container::parse(&damaged).is_err(), "byte {at}");
+            }
+            assert!(Container::parse(&bytes[..at]).is_err(), "cut at {at}");
+        }
+        let longer = [bytes, vec![0]].concat();
+        assert!(Container::parse(&longer).is_err());
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let mut bytes = sample();
+        let last = bytes.len() - 1;
+        bytes[last] = 6;
+        let message = Container::parse(&bytes).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            format!("tensor w, bytes {} to {} of the file, does not match its checksum", last - 2, last + 1)
+        );
+        let message = Container::parse(&bytes[..last]).unwrap_err().to_string();
+        assert!(message.starts_with("tensor w claims bytes"), "{message}");
+    }
+
+    #[test]
+    fn what_would_not_be_read_is_not_written() {
+        for (name, tensor) in [
+            ("w", Tensor { element: Element::F32, shape: vec![3], bytes: Cow::Borrowed(&[0; 4][..]) }),
+            (CHECKSUMS, Tensor::of_bytes(vec![1])),
+            ("__metadata__", Tensor::of_bytes(vec![1])),
+        ] {
+            let tensors = BTreeMap::from([(name.to_string(), tensor)]);
+            assert!(write(&mut Vec::new(), &Map::new(), &tensors).is_err());
+        }
+    }
+}
