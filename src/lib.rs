@@ -13,5 +13,6 @@ pub mod frame;
 pub mod kernel;
 pub mod preprocess;
 pub mod quant;
+pub mod replace;
 pub mod stop;
 pub mod tensor;

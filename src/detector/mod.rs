@@ -3,6 +3,7 @@
 pub mod anchors;
 pub mod architecture;
 pub mod boxes;
+pub mod checkpoint;
 pub mod detection;
 pub mod detections;
 pub mod fp32;

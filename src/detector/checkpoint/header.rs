@@ -1,0 +1,198 @@
+//! The header of `checkpoint/1`: everything about a detector that is not a weight.
+//!
+//! In: JSON from a file, or what an import found out. Out: [`Header`], checked against itself; or sorted JSON. The
+//! stored form is strict: a key missing, unknown or out of range is an error that names it.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::architecture::Architecture;
+use super::super::settings::{AnchorSettings, RoiSettings, RpnSettings, Settings, TransformSettings};
+use crate::error::{Error, Kind, Result};
+
+/// The format's name, its version included.
+pub const FORMAT: &str = "checkpoint/1";
+
+/// The longest class name, in bytes.
+const MAX_LABEL: usize = 100;
+
+/// What a checkpoint says beside its tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Stored", try_from = "Stored")]
+pub struct Header {
+    /// Depth and widths.
+    pub architecture: Architecture,
+    /// Class names from class 1 on; the background has none.
+    pub labels: Vec<String>,
+    /// Hyper-parameters.
+    pub settings: Settings,
+    /// What is added to a frozen batch norm's variance before its root is taken.
+    pub batch_norm_eps: f64,
+    /// SHA-256 of the file this was imported from, in hexadecimal.
+    pub source_sha256: String,
+}
+
+/// [`Header`] as it lies in the file.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    format: String,
+    architecture: Architecture,
+    labels: Vec<String>,
+    transform: TransformSettings,
+    anchors: AnchorSettings,
+    rpn: RpnSettings,
+    roi: RoiSettings,
+    batch_norm_eps: f64,
+    source_sha256: String,
+}
+
+impl From<Header> for Stored {
+    fn from(header: Header) -> Self {
+        let Header { architecture, labels, settings, batch_norm_eps, source_sha256 } = header;
+        let Settings { transform, anchors, rpn, roi } = settings;
+        let format = FORMAT.to_owned();
+        Self { format, architecture, labels, transform, anchors, rpn, roi, batch_norm_eps, source_sha256 }
+    }
+}
+
+impl TryFrom<Stored> for Header {
+    type Error = String;
+
+    fn try_from(stored: Stored) -> std::result::Result<Self, String> {
+        let Stored { format, architecture, labels, transform, anchors, rpn, roi, batch_norm_eps, source_sha256 } =
+            stored;
+        if format != FORMAT {
+            return Err(format!("format is {format:?}; this version reads {FORMAT:?}"));
+        }
+        let settings = Settings { transform, anchors, rpn, roi };
+        Ok(Self { architecture, labels, settings, batch_norm_eps, source_sha256 })
+    }
+}
+
+impl Header {
+    /// Parses and checks the header's JSON.
+    ///
+    /// # Errors
+    /// [`Kind::Data`], naming the key and what it must be.
+    pub fn parse(json: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: String,
+        }
+        let broken = |e: serde_json::Error| Error::new(Kind::Data, "the header is damaged").because(e);
+        let Format { format } = serde_json::from_str(json).map_err(broken)?;
+        if format.starts_with("artifact/") {
+            let text = format!("a quantized model ({format}); expected a full-precision {FORMAT}");
+            return Err(Error::new(Kind::Data, text));
+        }
+        let header: Self = serde_json::from_str(json).map_err(broken)?;
+        header.check()?;
+        Ok(header)
+    }
+
+    /// The header as JSON with sorted keys, the same bytes for the same header.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if a number has no JSON form; [`Header::check`] rules that out.
+    pub fn to_json(&self) -> Result<String> {
+        let cannot = |e: serde_json::Error| Error::new(Kind::Internal, "the header has no JSON form").because(e);
+        let value = serde_json::to_value(self).map_err(cannot)?;
+        serde_json::to_string(&sorted(value)).map_err(cannot)
+    }
+
+    /// Whether labels, settings, eps and hash are ones a detector can have.
+    ///
+    /// # Errors
+    /// [`Kind::Data`], naming the value.
+    pub fn check(&self) -> Result<()> {
+        let data = |text: String| Err(Error::new(Kind::Data, text));
+        let classes = self.architecture.classes.saturating_sub(1);
+        if self.labels.len() != classes {
+            return data(format!("{} labels; expected {classes}, the background not counted", self.labels.len()));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for label in &self.labels {
+            check_label(label)?;
+            if !seen.insert(label) {
+                return data(format!("label {label:?} stands there twice"));
+            }
+        }
+        if !(0.0..=1.0).contains(&self.batch_norm_eps) {
+            return data(format!("batch_norm_eps is {}; it must be from 0 to 1", self.batch_norm_eps));
+        }
+        let hash = &self.source_sha256;
+        if hash.len() != 64 || !hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return data(format!("source_sha256 is {hash:?}; it must be 64 hexadecimal digits"));
+        }
+        self.settings.check(&self.architecture)
+    }
+}
+
+/// Whether `label` can be a class name: not blank, not long, printable.
+pub(super) fn check_label(label: &str) -> Result<()> {
+    let bad = label.trim().is_empty() || label.len() > MAX_LABEL || label.chars().any(char::is_control);
+    if bad {
+        let shown: String = label.chars().take(40).collect();
+        let text = format!("label {shown:?} is no class name; expected 1 to {MAX_LABEL} bytes of printable text");
+        return Err(Error::new(Kind::Data, text));
+    }
+    Ok(())
+}
+
+/// The same value with every object's keys in order, whichever map the JSON library was built with.
+fn sorted(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(map) => {
+            let ordered: std::collections::BTreeMap<_, _> = map.into_iter().map(|(k, v)| (k, sorted(v))).collect();
+            Value::Object(ordered.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::architecture::tests::narrow;
+    use super::*;
+
+    fn header() -> Header {
+        Header {
+            architecture: narrow(),
+            labels: ["Person", "TwoWheeler", "Vehicle"].map(String::from).to_vec(),
+            settings: Settings::default(),
+            batch_norm_eps: 1e-5,
+            source_sha256: "0".repeat(64),
+        }
+    }
+
+    #[test]
+    fn the_header_survives_and_its_keys_are_sorted() {
+        let json = header().to_json().unwrap();
+        assert_eq!(Header::parse(&json).unwrap(), header());
+        let order =
+            ["\"anchors\"", "\"architecture\"", "\"batch_norm_eps\"", "\"format\"", "\"labels\"", "\"roi\"", "\"rpn\""];
+        let places: Vec<_> = order.iter().map(|key| json.find(key).unwrap()).collect();
+        assert!(places.is_sorted(), "{json}");
+    }
+
+    #[test]
+    fn what_a_header_may_not_say_is_named() {
+        for (change, words) in [
+            (("format", "\"checkpoint/2\""), "this version reads"),
+            (("format", "\"artifact/1\""), "a quantized model"),
+            (("labels", "[\"a\"]"), "1 labels; expected 3"),
+            (("labels", "[\"a\", \"b\", \"b\"]"), "\"b\" stands there twice"),
+            (("labels", "[\"a\", \"b\", \"\\n\"]"), "no class name"),
+            (("batch_norm_eps", "-1"), "batch_norm_eps is -1"),
+            (("source_sha256", "\"XYZ\""), "64 hexadecimal digits"),
+            (("surprise", "1"), "unknown field `surprise`"),
+        ] {
+            let mut value: serde_json::Value = serde_json::from_str(&header().to_json().unwrap()).unwrap();
+            value[change.0] = serde_json::from_str(change.1).unwrap();
+            let error = Header::parse(&value.to_string()).unwrap_err();
+            assert!(error.chain().contains(words), "{}", error.chain());
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! A pickle machine that can build nothing but plain data and tensor descriptions.
+//!
+//! In: a pickle as `torch.save` writes it, protocol 1 to 5. Out: a [`Pickle`], an arena of nodes with a root. Promises:
+//! nothing is ever called or imported: a global outside [`super::reduce`]'s closed list is an error that names it and
+//! its place; no opcode allocates more than the bytes it was given; no input makes it panic or recurse. Values are
+//! indices into the arena, so neither deep nesting nor a list that holds itself can exhaust the stack.
+//!
+//! The opcodes are those of Python's `pickletools`.
+
+use super::reduce::{self, Global, Storage, TensorNode};
+use crate::error::{Error, Kind, Result};
+
+/// The longest pickle read: a state dict of ResNet-101 takes 100 KB.
+const MAX_LENGTH: usize = 16 << 20;
+
+/// The most values a pickle may build, stack or remember: a training checkpoint with optimizer state has some ten
+/// thousand.
+const MAX_NODES: usize = 1 << 18;
+
+/// A value's place in the arena.
+pub(super) type Id = usize;
+
+/// One value.
+#[derive(Debug, Clone)]
+pub(super) enum Node {
+    /// `None`.
+    None,
+    /// `True` or `False`.
+    Bool(bool),
+    /// An integer of up to 16 bytes.
+    Int(i128),
+    /// A float: only that it is one matters.
+    Float,
+    /// A string.
+    Str(String),
+    /// Bytes: only that they are there matters.
+    Bytes,
+    /// A tuple, or a `torch.Size`.
+    Tuple(Vec<Id>),
+    /// A list.
+    List(Vec<Id>),
+    /// A `dict` or an `OrderedDict`, in order.
+    Dict(Vec<(Id, Id)>),
+    /// A name that was looked up, not called.
+    Global(Global),
+    /// What a persistent id stands for: memory that tensors view.
+    Storage(Storage),
+    /// A tensor: a view of a storage.
+    Tensor(TensorNode),
+}
+
+impl Node {
+    /// What the node is, for messages.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::Bool(_) => "a bool",
+            Self::Int(_) => "an integer",
+            Self::Float => "a float",
+            Self::Str(_) => "a string",
+            Self::Bytes => "bytes",
+            Self::Tuple(_) => "a tuple",
+            Self::List(_) => "a list",
+            Self::Dict(_) => "a dict",
+            Self::Global(_) => "a type or function",
+            Self::Storage(_) => "a storage",
+            Self::Tensor(_) => "a tensor",
+        }
+    }
+}
+
+/// What a pickle built.
+#[derive(Debug)]
+pub(super) struct Pickle {
+    pub(super) nodes: Vec<Node>,
+    pub(super) root: Id,
+    /// Bytes that the pickle took, its STOP included.
+    pub(super) length: usize,
+}
+
+impl Pickle {
+    /// Runs the pickle at the start of `bytes`; what follows its STOP is left alone.
+    ///
+    /// # Errors
+    /// [`Kind::Data`], with the byte offset and the opcode or global that was refused.
+    pub(super) fn load(bytes: &[u8]) -> Result<Self> {
+        let mut machine = Machine::new(&bytes[..bytes.len().min(MAX_LENGTH)]);
+        let root = machine.run().map_err(|text| {
+            let cut = machine.cut && bytes.len() > MAX_LENGTH;
+            let text = if cut { format!("a pickle of more than {MAX_LENGTH} bytes") } else { text };
+            Error::new(Kind::Data, format!("pickle byte {}: {text}", machine.opcode_at))
+        })?;
+        Ok(Self { root, length: machine.position, nodes: machine.nodes })
+    }
+
+    /// The value at `id`.
+    pub(super) fn node(&self, id: Id) -> &Node {
+        self.nodes.get(id).unwrap_or(&Node::None)
+    }
+}
+
+/// A failed step: the sentence without its place.
+type Step<T> = std::result::Result<T, String>;
+
+struct Machine<'a> {
+    bytes: &'a [u8],
+    position: usize,
+    opcode_at: usize,
+    /// Whether the input ended inside an opcode.
+    cut: bool,
+    nodes: Vec<Node>,
+    stack: Vec<Id>,
+    marks: Vec<usize>,
+    memo: std::collections::HashMap<u64, Id>,
+}
+
+impl<'a> Machine<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            position: 0,
+            opcode_at: 0,
+            cut: false,
+            nodes: Vec::new(),
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: std::collections::HashMap::new(),
+        }
+    }
+
+    fn run(&mut self) -> Step<Id> {
+        loop {
+            self.opcode_at = self.position;
+            let opcode = self.byte()?;
+            if opcode == b'.' {
+                return self.pop();
+            }
+            self.step(opcode)?;
+        }
+    }
+
+    /// One opcode, in groups: constants, containers, the memo, and what names or calls something.
+    fn step(&mut self, opcode: u8) -> Step<()> {
+        match opcode {
+            0x80 => match self.byte()? {
+                1..=5 => Ok(()),
+                protocol => Err(format!("pickle protocol {protocol}; expected 1 to 5")),
+            },
+            // FRAME announces a length, which nothing here needs.
+            0x95 => self.array::<8>().map(drop),
+            b'N' | 0x88 | 0x89 | b'K' | b'M' | b'J' | b'I' | b'L' | b'F' | 0x8a | 0x8b | b'G' => self.number(opcode),
+            b'X' | 0x8c | 0x8d | b'U' | b'T' | b'V' | b'C' | b'B' | 0x8e => self.text(opcode),
+            b'(' | b')' | 0x85 | 0x86 | 0x87 | b't' | b']' | b'l' | b'a' | b'e' | b'}' | b'd' | b's' | b'u' => {
+                self.container(opcode)
+            }
+            b'q' | b'r' | b'p' | b'h' | b'j' | b'g' | 0x94 | b'0' | b'1' | b'2' => self.memory(opcode),
+            b'c' | 0x93 | b'R' | b'b' | b'Q' => self.call(opcode),
+            _ => Err(format!("opcode 0x{opcode:02x}, which no state dict needs")),
+        }
+    }
+
+    fn number(&mut self, opcode: u8) -> Step<()> {
+        let node = match opcode {
+            b'N' => Node::None,
+            0x88 => Node::Bool(true),
+            0x89 => Node::Bool(false),
+            b'K' => Node::Int(self.byte()?.into()),
+            b'M' => Node::Int(u16::from_le_bytes(self.array()?).into()),
+            b'J' => Node::Int(i32::from_le_bytes(self.array()?).into()),
+            b'I' | b'L' => match self.line()? {
+                "00" if opcode == b'I' => Node::Bool(false),
+                "01" if opcode == b'I' => Node::Bool(true),
+                text => {
+                    let digits = if opcode == b'L' { text.strip_suffix('L').unwrap_or(text) } else { text };
+                    Node::Int(digits.parse().map_err(|_| format!("an integer written as {text:?}"))?)
+                }
+            },
+            b'F' => {
+                let text = self.line()?;
+                text.parse::<f64>().map_err(|_| format!("a float written as {text:?}"))?;
+                Node::Float
+            }
+            b'G' => {
+                self.array::<8>()?;
+                Node::Float
+            }
+            _ => {
+                let length = if opcode == 0x8a { self.byte()?.into() } else { self.length32()? };
+                Node::Int(signed(self.take(length)?)?)
+            }
+        };
+        self.push(node)
+    }
+
+    fn text(&mut self, opcode: u8) -> Step<()> {
+        if opcode == b'V' {
+            let text = self.line()?.to_owned();
+            return self.push(Node::Str(text));
+        }
+        let length = match opcode {
+            0x8c | b'U' | b'C' => self.byte()?.into(),
+            b'X' | b'T' | b'B' => self.length32()?,
+            _ => usize::try_from(u64::from_le_bytes(self.array()?)).map_err(|_| "a length of 64 bits".to_owned())?,
+        };
+        let bytes = self.take(length)?;
+        if matches!(opcode, b'C' | b'B' | 0x8e) {
+            return self.push(Node::Bytes);
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| "a string that is not UTF-8".to_owned())?;
+        self.push(Node::Str(text.to_owned()))
+    }
+
+    fn container(&mut self, opcode: u8) -> Step<()> {
+        match opcode {
+            b'(' => {
+                self.marks.push(self.stack.len());
+                within_limit(self.marks.len())
+            }
+            b')' => self.push(Node::Tuple(Vec::new())),
+            0x85..=0x87 => {
+                let count = usize::from(opcode - 0x84);
+                let floor = self.marks.last().copied().unwrap_or(0);
+                let from = self.stack.len().checked_sub(count).filter(|&from| from >= floor);
+                let items = self.stack.split_off(from.ok_or("a tuple of more values than there are")?);
+                self.push(Node::Tuple(items))
+            }
+            b't' => {
+                let items = self.pop_mark()?;
+                self.push(Node::Tuple(items))
+            }
+            b']' => self.push(Node::List(Vec::new())),
+            b'l' => {
+                let items = self.pop_mark()?;
+                self.push(Node::List(items))
+            }
+            b'}' => self.push(Node::Dict(Vec::new())),
+            b'd' => {
+                let items = pairs(&self.pop_mark()?)?;
+                self.push(Node::Dict(items))
+            }
+            b'a' | b'e' => {
+                let items = if opcode == b'e' { self.pop_mark()? } else { vec![self.pop()?] };
+                match self.top_mut()? {
+                    Node::List(list) => list.extend(items),
+                    other => return Err(format!("an append to {}", other.kind())),
+                }
+                Ok(())
+            }
+            _ => {
+                let items = if opcode == b'u' {
+                    pairs(&self.pop_mark()?)?
+                } else {
+                    let value = self.pop()?;
+                    vec![(self.pop()?, value)]
+                };
+                match self.top_mut()? {
+                    Node::Dict(dict) => dict.extend(items),
+                    other => return Err(format!("an item set on {}", other.kind())),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn memory(&mut self, opcode: u8) -> Step<()> {
+        match opcode {
+            b'0' => return self.pop().map(drop),
+            b'1' => return self.pop_mark().map(drop),
+            b'2' => {
+                let top = self.top()?;
+                return self.push_id(top);
+            }
+            _ => {}
+        }
+        let slot = match opcode {
+            b'q' | b'h' => self.byte()?.into(),
+            b'r' | b'j' => u32::from_le_bytes(self.array()?).into(),
+            0x94 => self.memo.len() as u64,
+            _ => {
+                let text = self.line()?;
+                text.parse().map_err(|_| format!("memo slot {text:?}"))?
+            }
+        };
+        if matches!(opcode, b'h' | b'j' | b'g') {
+            let id = *self.memo.get(&slot).ok_or_else(|| format!("memo slot {slot}, which was never filled"))?;
+            return self.push_id(id);
+        }
+        let top = self.top()?;
+        self.memo.insert(slot, top);
+        within_limit(self.memo.len())
+    }
+
+    fn call(&mut self, opcode: u8) -> Step<()> {
+        let node = match opcode {
+            b'c' => {
+                let module = self.line()?;
+                let name = self.line()?;
+                Node::Global(Global::find(module, name)?)
+            }
+            0x93 => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                match (&self.nodes[module], &self.nodes[name]) {
+                    (Node::Str(module), Node::Str(name)) => Node::Global(Global::find(module, name)?),
+                    _ => return Err("a global whose name is no string".into()),
+                }
+            }
+            b'Q' => {
+                let id = self.pop()?;
+                Node::Storage(reduce::persistent(&self.nodes, id)?)
+            }
+            b'R' => {
+                let (arguments, function) = (self.pop()?, self.pop()?);
+                reduce::call(&self.nodes, function, arguments)?
+            }
+            _ => {
+                let state = self.pop()?;
+                let object = self.top()?;
+                return match (&self.nodes[object], &self.nodes[state]) {
+                    // An OrderedDict's attributes: `_metadata`, the modules' versions.
+                    (Node::Dict(_), Node::Dict(_)) => Ok(()),
+                    (other, _) => Err(format!("state set on {}", other.kind())),
+                };
+            }
+        };
+        self.push(node)
+    }
+
+    fn push(&mut self, node: Node) -> Step<()> {
+        self.nodes.push(node);
+        within_limit(self.nodes.len())?;
+        self.push_id(self.nodes.len() - 1)
+    }
+
+    fn push_id(&mut self, id: Id) -> Step<()> {
+        self.stack.push(id);
+        within_limit(self.stack.len())
+    }
+
+    fn pop(&mut self) -> Step<Id> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        if self.stack.len() <= floor {
+            return Err("a value taken from an empty stack".into());
+        }
+        self.stack.pop().ok_or_else(|| "a value taken from an empty stack".into())
+    }
+
+    fn pop_mark(&mut self) -> Step<Vec<Id>> {
+        let from = self.marks.pop().ok_or("a group that was never begun")?;
+        Ok(self.stack.split_off(from.min(self.stack.len())))
+    }
+
+    fn top(&self) -> Step<Id> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        match self.stack.last() {
+            Some(&id) if self.stack.len() > floor => Ok(id),
+            _ => Err("the top of an empty stack".into()),
+        }
+    }
+
+    fn top_mut(&mut self) -> Step<&mut Node> {
+        let id = self.top()?;
+        self.nodes.get_mut(id).ok_or_else(|| "a value that is not there".into())
+    }
+
+    fn take(&mut self, length: usize) -> Step<&'a [u8]> {
+        let rest = self.bytes.get(self.position..).unwrap_or_default();
+        let Some(taken) = rest.get(..length) else {
+            self.cut = true;
+            return Err(format!("{length} bytes wanted, {} left: the file is cut short or damaged", rest.len()));
+        };
+        self.position += length;
+        Ok(taken)
+    }
+
+    fn byte(&mut self) -> Step<u8> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    fn array<const N: usize>(&mut self) -> Step<[u8; N]> {
+        self.take(N)?.try_into().map_err(|_| "a length that does not fit".to_owned())
+    }
+
+    fn length32(&mut self) -> Step<usize> {
+        Ok(u32::from_le_bytes(self.array()?) as usize)
+    }
+
+    /// Text up to the next line feed, which is taken too.
+    fn line(&mut self) -> Step<&'a str> {
+        let rest = self.bytes.get(self.position..).unwrap_or_default();
+        let Some(length) = rest.iter().position(|&byte| byte == b'\n') else {
+            self.cut = true;
+            return Err("a line without end: the file is cut short or damaged".into());
+        };
+        self.position += length + 1;
+        std::str::from_utf8(&rest[..length]).map_err(|_| "text that is not UTF-8".into())
+    }
+}
+
+fn within_limit(count: usize) -> Step<()> {
+    if count > MAX_NODES { Err(format!("more than {MAX_NODES} values")) } else { Ok(()) }
+}
+
+/// A little-endian two's-complement integer of any length up to 16 bytes.
+fn signed(bytes: &[u8]) -> Step<i128> {
+    let Some(&last) = bytes.last() else { return Ok(0) };
+    let mut wide = if last & 0x80 == 0 { [0; 16] } else { [0xff; 16] };
+    wide.get_mut(..bytes.len()).ok_or("an integer of more than 16 bytes")?.copy_from_slice(bytes);
+    Ok(i128::from_le_bytes(wide))
+}
+
+fn pairs(items: &[Id]) -> Step<Vec<(Id, Id)>> {
+    let (pairs, rest) = items.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err("a dict with a key that has no value".into());
+    }
+    Ok(pairs.iter().map(|&[key, value]| (key, value)).collect())
+}
