@@ -6,6 +6,7 @@
 
 use super::lattice::{BINS, Lattice};
 use crate::error::{Error, Kind, Result};
+use crate::quant::artifact::HistogramBins;
 
 /// Counts of the values of one edge, in one picture or many.
 ///
@@ -48,12 +49,7 @@ impl Histogram {
     /// [`Kind::Data`] where the parts contradict each other.
     pub fn from_parts(min: f32, max: f32, zeros: u64, bins: impl IntoIterator<Item = (i64, u64)>) -> Result<Self> {
         let refuse = |what: String| Err(Error::new(Kind::Data, format!("histogram: {what}")));
-        let mut filled = Self::new();
-        if min <= max && min.is_finite() && max.is_finite() {
-            filled = Self::with_extremes(min, max);
-        } else if (min, max) != (f32::INFINITY, f32::NEG_INFINITY) {
-            return refuse(format!("its extremes {min} and {max} are no range"));
-        }
+        let mut filled = Self::of_extremes(min, max)?;
         for (index, count) in bins {
             let Some(slot) = usize::try_from(index - filled.first).ok().and_then(|at| filled.counts.get_mut(at)) else {
                 return refuse(format!("bin {index} is outside of {min} to {max}"));
@@ -83,6 +79,25 @@ impl Histogram {
         let (first, last) = (lattice.index(min.min(0.0)), lattice.index(max.max(0.0)));
         debug_assert!(last - first < BINS as i64);
         Self { lattice, first, counts: vec![0; (last - first + 1) as usize], zeros: 0, min, max }
+    }
+
+    /// Index of the first bin and number of bins that these extremes lead to.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] where they are no range.
+    pub fn layout(min: f32, max: f32) -> Result<(i64, usize)> {
+        Self::of_extremes(min, max).map(|histogram| (histogram.first, histogram.counts.len()))
+    }
+
+    /// Empty counts for extremes nobody vouches for.
+    fn of_extremes(min: f32, max: f32) -> Result<Self> {
+        if min <= max && min.is_finite() && max.is_finite() {
+            return Ok(Self::with_extremes(min + 0.0, max + 0.0));
+        }
+        if (min, max) == (f32::INFINITY, f32::NEG_INFINITY) {
+            return Ok(Self::new());
+        }
+        Err(Error::new(Kind::Data, format!("histogram: its extremes {min} and {max} are no range")))
     }
 
     /// Adds everything `other` counted.
@@ -164,6 +179,16 @@ impl Histogram {
         usize::try_from(index - self.first).ok().and_then(|at| self.counts.get(at)).copied().unwrap_or(0)
     }
 
+    /// The counts as an artifact keeps them: halved, rounding half up, until they fit into 32 bits.
+    pub fn stored(&self) -> (HistogramBins, Vec<u32>) {
+        let largest = self.counts.iter().copied().max().unwrap_or(0);
+        let halved = |count: u64, shift: u32| if shift == 0 { count } else { ((count >> (shift - 1)) + 1) >> 1 };
+        let shift = (0..32).find(|&shift| halved(largest, shift) <= u64::from(u32::MAX)).unwrap_or(32);
+        let counts = self.counts.iter().map(|&count| u32::try_from(halved(count, shift)).unwrap_or(u32::MAX)).collect();
+        let exponent = self.lattice.exponent();
+        (HistogramBins { exponent, first: self.first, bins: self.counts.len(), shift }, counts)
+    }
+
     /// Index and count of every bin that is not empty, in order.
     pub fn bins(&self) -> impl Iterator<Item = (i64, u64)> {
         (self.first..).zip(self.counts.iter().copied()).filter(|(_, count)| *count > 0)
@@ -232,6 +257,16 @@ mod tests {
             let again = Histogram::from_parts(histogram.min(), histogram.max(), histogram.zeros(), histogram.bins());
             prop_assert_eq!(again.unwrap(), histogram);
         }
+    }
+
+    #[test]
+    fn stored_counts_fit_into_32_bits() {
+        let mut histogram = of(&[0.0, 1.0]);
+        assert_eq!(histogram.stored().1.iter().sum::<u32>(), 2);
+        histogram.add_bin(0, 3 << 33);
+        let (bins, counts) = histogram.stored();
+        assert_eq!((bins.shift, bins.bins, counts.len()), (3, 1025, 1025));
+        assert_eq!((counts[0], counts[1024]), (3 << 30, 0));
     }
 
     #[test]

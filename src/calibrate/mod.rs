@@ -5,15 +5,19 @@
 //! lattice, so the order of pictures, the cut into batches and the number of threads cannot change a result.
 
 mod entropy;
+pub mod fitness;
 mod histogram;
 mod l2;
 mod lattice;
 mod mse;
 mod observer;
+mod record;
 mod recorder;
+mod varint;
 
 pub use histogram::Histogram;
 pub use lattice::{BINS, Lattice};
 pub use mse::grid_error;
 pub use observer::{EdgeStatistics, Observer};
+pub use record::{EdgeEntry, Record};
 pub use recorder::Recorder;

@@ -1,0 +1,376 @@
+//! The calibration record: what every edge did on every picture.
+//!
+//! In: the histograms and channel means of one picture after the other. Out: a file (`<artifact>.calib`) from which
+//! any observer and any subset or mixture of the pictures gives ranges without running the network again. The same
+//! observations give the same bytes, in whatever order they came: pictures stand in name order. The reader is as
+//! strict as the artifact's.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::histogram::Histogram;
+use super::observer::EdgeStatistics;
+use super::varint;
+use crate::error::{Error, Kind, Result};
+use crate::quant::container::{self, Container, Element, Tensor};
+use crate::tensor::atomic_file;
+
+/// The only format this reader knows.
+const FORMAT: &str = "calibration/1";
+
+/// Observations of every edge on every picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    checkpoint_sha256: String,
+    edges: Vec<EdgeEntry>,
+    /// By name.
+    pictures: BTreeMap<String, Observations>,
+}
+
+/// An edge of the record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeEntry {
+    /// Its name in the plan.
+    pub name: String,
+    /// Its channels, each of which has a mean.
+    pub channels: usize,
+}
+
+/// What was seen of one picture, packed: histograms of some hundred edges would be megabytes.
+#[derive(Debug, Clone, PartialEq)]
+struct Observations {
+    sha256: String,
+    histograms: Vec<u8>,
+    means: Vec<f32>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordHeader {
+    format: String,
+    checkpoint_sha256: String,
+    edges: Vec<EdgeEntry>,
+    pictures: Vec<PictureEntry>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PictureEntry {
+    name: String,
+    sha256: String,
+}
+
+impl Record {
+    /// A record of nothing for a checkpoint with these edges.
+    pub fn new(checkpoint_sha256: impl Into<String>, edges: Vec<EdgeEntry>) -> Self {
+        Self { checkpoint_sha256: checkpoint_sha256.into(), edges, pictures: BTreeMap::new() }
+    }
+
+    /// SHA-256 of the checkpoint that was observed.
+    pub fn checkpoint_sha256(&self) -> &str {
+        &self.checkpoint_sha256
+    }
+
+    /// The edges, in the plan's order.
+    pub fn edges(&self) -> &[EdgeEntry] {
+        &self.edges
+    }
+
+    /// Names of the pictures, sorted.
+    pub fn pictures(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.pictures.keys().map(String::as_str)
+    }
+
+    /// Adds what was seen of a picture: a histogram an edge, and the channel means of all edges one after the other.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] where their numbers are not those of the edges; [`Kind::Data`] where the name is taken.
+    pub fn add(&mut self, name: &str, sha256: [u8; 32], histograms: &[Histogram], means: Vec<f32>) -> Result<()> {
+        if histograms.len() != self.edges.len() || means.len() != self.mean_count() {
+            let what =
+                format!("{} histograms and {} means of {} edges", histograms.len(), means.len(), self.edges.len());
+            return Err(Error::new(Kind::Internal, what));
+        }
+        let mut packed = Vec::new();
+        histograms.iter().for_each(|histogram| pack(histogram, &mut packed));
+        let sha256 = hexadecimal(&sha256);
+        let seen = Observations { sha256, histograms: packed, means };
+        match self.pictures.insert(name.to_string(), seen) {
+            None => Ok(()),
+            Some(_) => Err(Error::new(Kind::Data, format!("there are two pictures called {name}"))),
+        }
+    }
+
+    /// The histograms of one picture, one an edge.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] where there is no such picture.
+    pub fn histograms(&self, picture: &str) -> Result<Vec<Histogram>> {
+        let packed = &self.get(picture)?.histograms;
+        let mut histograms = Vec::with_capacity(self.edges.len());
+        unpack(packed, self.edges.len(), |histogram| histograms.push(histogram))
+            .map_err(|e| e.at(format!("picture {picture}")))?;
+        Ok(histograms)
+    }
+
+    /// The channel means of one picture, all edges one after the other.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] where there is no such picture.
+    pub fn means(&self, picture: &str) -> Result<&[f32]> {
+        Ok(&self.get(picture)?.means)
+    }
+
+    /// What observers look at, one an edge, over the pictures that `chosen` names; always in name order.
+    ///
+    /// # Errors
+    /// As [`Self::histograms`].
+    pub fn statistics(&self, chosen: impl Fn(&str) -> bool) -> Result<Vec<EdgeStatistics>> {
+        let mut statistics = vec![EdgeStatistics::new(); self.edges.len()];
+        for picture in self.pictures().filter(|name| chosen(name)) {
+            for (seen, histogram) in statistics.iter_mut().zip(self.histograms(picture)?) {
+                seen.add(&histogram);
+            }
+        }
+        Ok(statistics)
+    }
+
+    /// SHA-256 over the pictures that `chosen` names, in name order: their own hashes, not their names.
+    pub fn pictures_sha256(&self, chosen: impl Fn(&str) -> bool) -> String {
+        let mut hash = Sha256::new();
+        for (_, seen) in self.pictures.iter().filter(|(name, _)| chosen(name)) {
+            hash.update(seen.sha256.as_bytes());
+        }
+        hexadecimal(&hash.finalize())
+    }
+
+    /// The file's bytes.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] where the parts do not fit together.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let fault = |e: Box<dyn std::error::Error + Send + Sync>| {
+            Error::new(Kind::Internal, "calibration record to write").because(e)
+        };
+        let entry =
+            |(name, seen): (&String, &Observations)| PictureEntry { name: name.clone(), sha256: seen.sha256.clone() };
+        let header = RecordHeader {
+            format: FORMAT.into(),
+            checkpoint_sha256: self.checkpoint_sha256.clone(),
+            edges: self.edges.clone(),
+            pictures: self.pictures.iter().map(entry).collect(),
+        };
+        let mut tensors = BTreeMap::new();
+        for (at, seen) in self.pictures.values().enumerate() {
+            tensors.insert(format!("{at:06}.histograms"), Tensor::of_bytes(&seen.histograms[..]));
+            tensors.insert(format!("{at:06}.means"), Tensor::of_f32(vec![seen.means.len()], &seen.means));
+        }
+        let Value::Object(metadata) = serde_json::to_value(header).map_err(|e| fault(e.into()))? else {
+            return Err(fault("its header is no JSON object".into()));
+        };
+        let mut bytes = Vec::new();
+        container::write(&mut bytes, &metadata, &tensors).map_err(|e| fault(e.into()))?;
+        Ok(bytes)
+    }
+
+    /// Checks `file` from end to end.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] naming the first place that is wrong.
+    pub fn parse(file: &[u8]) -> Result<Self> {
+        let container = Container::parse(file)?;
+        let header: RecordHeader = serde_json::from_value(Value::Object(container.metadata().clone()))
+            .map_err(|e| Error::new(Kind::Data, format!("its header is not that of {FORMAT}")).because(e))?;
+        if header.format != FORMAT {
+            return Err(Error::new(Kind::Data, format!("its format is `{}`, expected `{FORMAT}`", header.format)));
+        }
+        let mut record = Self::new(header.checkpoint_sha256, header.edges);
+        if container.tensors().len() != 2 * header.pictures.len() {
+            let what = format!("{} tensors of {} pictures", container.tensors().len(), header.pictures.len());
+            return Err(Error::new(Kind::Data, what));
+        }
+        for (at, PictureEntry { name, sha256 }) in header.pictures.into_iter().enumerate() {
+            let means = container.tensor(&format!("{at:06}.means"), Element::F32, &[record.mean_count()])?.to_f32();
+            let packed = format!("{at:06}.histograms");
+            let Some(packed) = container.tensors().get(&packed).filter(|tensor| tensor.element == Element::U8) else {
+                return Err(Error::new(Kind::Data, format!("tensor {packed} of bytes is missing")));
+            };
+            let histograms = packed.bytes.to_vec();
+            // One at a time: a few bytes can stand for a histogram of thousands of bins.
+            unpack(&histograms, record.edges.len(), drop).map_err(|e| e.at(format!("picture {name}")))?;
+            if let Some(mean) = means.iter().find(|mean| !mean.is_finite()) {
+                return Err(Error::new(Kind::Data, format!("picture {name}: a channel's mean is {mean}")));
+            }
+            if record.pictures.last_key_value().is_some_and(|(last, _)| *last >= name) {
+                return Err(Error::new(Kind::Data, format!("picture {name} is out of order")));
+            }
+            record.pictures.insert(name, Observations { sha256, histograms, means });
+        }
+        Ok(record)
+    }
+
+    /// Writes the file at `path`, whole or not at all.
+    ///
+    /// # Errors
+    /// As [`Self::encode`] and [`atomic_file::write`].
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let bytes = self.encode()?;
+        atomic_file::write(path, |out| out.write_all(&bytes))
+    }
+
+    fn get(&self, picture: &str) -> Result<&Observations> {
+        self.pictures
+            .get(picture)
+            .ok_or_else(|| Error::new(Kind::Data, format!("the calibration record has no picture {picture}")))
+    }
+
+    fn mean_count(&self) -> usize {
+        self.edges.iter().fold(0usize, |sum, edge| sum.saturating_add(edge.channels))
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Extremes, zeros, then the bins in order; an empty bin is followed by how many more of them follow.
+fn pack(histogram: &Histogram, out: &mut Vec<u8>) {
+    out.extend(histogram.min().to_le_bytes());
+    out.extend(histogram.max().to_le_bytes());
+    varint::put(histogram.zeros(), out);
+    let mut counts = histogram.counts();
+    while let Some((&count, rest)) = counts.split_first() {
+        varint::put(count, out);
+        counts = rest;
+        if count == 0 {
+            let more = rest.iter().take_while(|count| **count == 0).count();
+            varint::put(more as u64, out);
+            counts = &rest[more..];
+        }
+    }
+}
+
+fn unpack(bytes: &[u8], edges: usize, mut each: impl FnMut(Histogram)) -> Result<()> {
+    let mut rest = bytes;
+    for edge in 0..edges {
+        let at = bytes.len() - rest.len();
+        each(unpack_one(&mut rest).map_err(|e| e.at(format!("edge {edge}, byte {at}")))?);
+    }
+    if rest.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Data, format!("{} bytes are left after the last edge", rest.len())))
+}
+
+fn unpack_one(rest: &mut &[u8]) -> Result<Histogram> {
+    let short = || Error::new(Kind::Data, "the histogram is cut off");
+    let mut float = || {
+        let (bytes, after) = rest.split_first_chunk::<4>().ok_or_else(short)?;
+        *rest = after;
+        Ok::<f32, Error>(f32::from_le_bytes(*bytes))
+    };
+    let (min, max) = (float()?, float()?);
+    let mut integer = || varint::take(rest).ok_or_else(short);
+    let zeros = integer()?;
+    let (first, bins) = Histogram::layout(min, max)?;
+    let mut counts = Vec::with_capacity(bins);
+    while counts.len() < bins {
+        let count = integer()?;
+        counts.push(count);
+        if count == 0 {
+            let more = integer()?;
+            if more > (bins - counts.len()) as u64 {
+                return Err(Error::new(Kind::Data, format!("{more} more empty bins do not fit into {bins}")));
+            }
+            counts.resize(counts.len() + more as usize, 0);
+        }
+    }
+    Histogram::from_parts(min, max, zeros, (first..).zip(counts).filter(|(_, count)| *count > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Recorder;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(values: &[f32]) -> Histogram {
+        let mut recorder = Recorder::new();
+        recorder.observe(values).unwrap();
+        recorder.finish()
+    }
+
+    fn record(order: &[usize]) -> Record {
+        let edges = ["input", "conv1"].map(|name| EdgeEntry { name: name.into(), channels: 2 });
+        let mut record = Record::new("c".repeat(64), edges.to_vec());
+        for &at in order {
+            let values: Vec<f32> = (0..900).map(|i| ((i * (at + 3)) % 301) as f32 * 0.01 - 0.7).collect();
+            let relu: Vec<f32> = values.iter().map(|x| x.max(0.0)).collect();
+            let means = vec![at as f32, 0.5, -1.0, 2.0];
+            record.add(&format!("p{at}"), [at as u8; 32], &[of(&values), of(&relu)], means).unwrap();
+        }
+        record
+    }
+
+    #[test]
+    fn order_of_arrival_leaves_no_trace() {
+        let bytes = record(&[0, 1, 2]).encode().unwrap();
+        assert_eq!(bytes, record(&[2, 0, 1]).encode().unwrap());
+        let read = Record::parse(&bytes).unwrap();
+        assert_eq!(read, record(&[1, 2, 0]));
+        assert_eq!(read.pictures().collect::<Vec<_>>(), ["p0", "p1", "p2"]);
+        assert_eq!(read.means("p1").unwrap(), [1.0, 0.5, -1.0, 2.0]);
+        assert!(read.histograms("p3").is_err());
+    }
+
+    #[test]
+    fn a_subset_is_what_it_would_have_been_alone() {
+        let all = record(&[0, 1, 2]);
+        let chosen = |name: &str| name != "p1";
+        let part = all.statistics(chosen).unwrap();
+        let alone = record(&[0, 2]).statistics(|_| true).unwrap();
+        for (part, alone) in part.iter().zip(&alone) {
+            assert_eq!((part.merged(), part.extremes()), (alone.merged(), alone.extremes()));
+        }
+        assert_eq!(all.pictures_sha256(chosen), record(&[0, 2]).pictures_sha256(|_| true));
+        assert_ne!(all.pictures_sha256(|_| true), all.pictures_sha256(chosen));
+    }
+
+    #[test]
+    fn what_does_not_belong_is_refused() {
+        let mut record = record(&[0]);
+        let histograms = [of(&[1.0]), of(&[])];
+        assert!(record.add("p0", [0; 32], &histograms, vec![0.0; 4]).is_err());
+        assert!(record.add("p9", [0; 32], &histograms[..1], vec![0.0; 4]).is_err());
+        assert!(record.add("p9", [0; 32], &histograms, vec![0.0; 3]).is_err());
+        record.add("p9", [0; 32], &histograms, vec![0.0; 4]).unwrap();
+        let bytes = record.encode().unwrap();
+        assert_eq!(Record::parse(&bytes).unwrap(), record);
+        assert!(Record::parse(&bytes[..bytes.len() - 1]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn packing_loses_nothing(values in prop::collection::vec(prop_oneof![-2.0f32..9.0, Just(0.0), Just(1e-40), -1e5f32..1e5], 0..300)) {
+            let histogram = of(&values);
+            let mut packed = Vec::new();
+            pack(&histogram, &mut packed);
+            let mut unpacked = Vec::new();
+            unpack(&packed, 1, |histogram| unpacked.push(histogram)).unwrap();
+            prop_assert_eq!(unpacked, vec![histogram]);
+            for end in 0..packed.len() {
+                prop_assert!(unpack(&packed[..end], 1, drop).is_err());
+            }
+        }
+
+        #[test]
+        fn no_bytes_can_make_it_fall(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = unpack(&bytes, 3, drop);
+        }
+    }
+}
