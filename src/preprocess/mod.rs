@@ -5,6 +5,7 @@
 //! either normalized in `f32` or as it is in `u8`. Both come from one sampler, so they differ by one rounding.
 //! The canvas carries the sizes that take boxes back to the picture.
 
+mod input;
 mod rule;
 mod sample;
 mod transform;

@@ -38,3 +38,22 @@ pub struct Canvas<T> {
     /// rounded mean colour (124, 116, 104), which normalizes to almost 0.
     pub data: Vec<T>,
 }
+
+/// A canvas of the kind the model reads.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Normalized, for the full-precision network.
+    F32(Canvas<f32>),
+    /// Pixels, for the quantized network.
+    U8(Canvas<u8>),
+}
+
+impl Input {
+    /// How the canvas lies on its frame.
+    pub fn fit(&self) -> &Fit {
+        match self {
+            Self::F32(canvas) => &canvas.fit,
+            Self::U8(canvas) => &canvas.fit,
+        }
+    }
+}

@@ -6,7 +6,7 @@ pub mod atomic_file;
 mod canvas;
 pub mod mapped;
 
-pub use canvas::{Canvas, Fit};
+pub use canvas::{Canvas, Fit, Input};
 
 /// Height, width and channels of one NHWC map (N = 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,7 +12,9 @@ use crate::quant::{Affine, Precision, integer_bias, multiplier};
 
 /// The pixel that stands for "outside the picture": the mean colour, which normalizes to almost 0. The canvas's
 /// padding holds it too.
-pub const MEAN_COLOUR: [u8; 3] = [124, 116, 104];
+fn mean_colour(plan: &Plan) -> [u8; 3] {
+    plan.settings.transform.mean.map(|mean| (mean as f32 * 255.0).round_ties_even() as u8)
+}
 
 /// A weight set as a kernel wants it.
 #[derive(Debug, Clone)]
@@ -132,11 +134,12 @@ impl Int8Model {
             }
             Some((_, None)) => SkipKind::F32 { multiplier: multiplier(1.0, 1.0, out_scale) },
         };
+        let colour = mean_colour(&self.plan);
         let spec = EpilogueSpec {
             input_zero_point: input.zero_point,
             bias: &integer,
             multiplier: &multipliers,
-            outside: pixels.then_some(&MEAN_COLOUR[..]),
+            outside: pixels.then_some(&colour[..]),
             skip,
             relu,
             output: match output {

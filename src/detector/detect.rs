@@ -1,0 +1,219 @@
+//! The detector as its users see it: a model file and options in, detections out, whichever executor runs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::checkpoint::Checkpoint;
+use super::detection::Detection;
+use super::fp32::{Backend, Fp32Model, Run};
+use super::plan::{Plan, StepId};
+use super::settings::{Settings, TransformSettings};
+use super::tap::{NoTap, Tap};
+use crate::error::{Error, Kind, Result};
+use crate::kernel::isa::Isa;
+use crate::tensor::{Canvas, Fit, Input};
+
+/// How to run a model, and which of its own numbers to replace.
+#[derive(Debug, Clone, Copy)]
+pub struct DetectorOptions {
+    /// The instruction set of the kernels.
+    pub isa: Isa,
+    /// Threads of the detector's pool; 0 takes one a core.
+    pub threads: usize,
+    /// Detections must score more than this; the model's own threshold if `None`.
+    pub score: Option<f64>,
+    /// Proposals that reach the second stage; the model's own number if `None`.
+    pub proposals: Option<usize>,
+    /// Detections of one picture; the model's own number if `None`.
+    pub max_detections: Option<usize>,
+}
+
+impl Default for DetectorOptions {
+    /// The best kernels, a thread a core, the model's own numbers.
+    fn default() -> Self {
+        Self { isa: Isa::best(), threads: 0, score: None, proposals: None, max_detections: None }
+    }
+}
+
+impl DetectorOptions {
+    /// `settings` with the numbers of these options in place.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] where a number is out of its range.
+    pub fn apply(&self, mut settings: Settings) -> Result<Settings> {
+        let refuse = |text: String| Err(Error::new(Kind::Config, text));
+        if let Some(score) = self.score {
+            if !(0.0..=1.0).contains(&score) {
+                return refuse(format!("detector.score is {score}; it must be from 0 to 1"));
+            }
+            settings.roi.score_threshold = score;
+        }
+        if let Some(proposals) = self.proposals {
+            if !(1..=10_000).contains(&proposals) {
+                return refuse(format!("detector.proposals is {proposals}; it must be from 1 to 10000"));
+            }
+            settings.rpn.post_nms_top_n = proposals;
+        }
+        if let Some(most) = self.max_detections {
+            if !(1..=10_000).contains(&most) {
+                return refuse(format!("detector.max_detections is {most}; it must be from 1 to 10000"));
+            }
+            settings.roi.max_detections = most;
+        }
+        Ok(settings)
+    }
+}
+
+/// What a loaded model is, for reports and tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelSummary {
+    /// File name without its extension.
+    pub name: String,
+    /// `fp32`, `int8` or `mixed`.
+    pub precision: &'static str,
+    /// Recalibrations behind it; 0 for a model as it was made.
+    pub generation: u64,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+}
+
+/// A model ready to run on a thread pool of its own.
+pub struct Detector {
+    engine: Engine,
+    pool: rayon::ThreadPool,
+    labels: Vec<String>,
+    summary: ModelSummary,
+    detections: Vec<Detection>,
+}
+
+enum Engine {
+    Fp32(Arc<Fp32Model>),
+}
+
+impl Detector {
+    /// Loads a checkpoint (fp32) from `path`.
+    ///
+    /// # Errors
+    /// [`Kind::NoInput`] or [`Kind::Data`], naming the file and what is wrong with it.
+    pub fn load(path: &Path, options: &DetectorOptions) -> Result<Self> {
+        let pool = thread_pool(options.threads)?;
+        let checkpoint = Checkpoint::open(path)?;
+        let header = checkpoint.header();
+        let settings = options.apply(header.settings.clone())?;
+        let plan = Arc::new(Plan::new(header.architecture.clone(), settings));
+        let backend = Backend::Kernel(options.isa);
+        let eps = header.batch_norm_eps;
+        let model = pool
+            .install(|| Fp32Model::new(plan, &checkpoint.var_builder(), eps, backend))
+            .map_err(|error| error.at(path.display()))?;
+        let summary = ModelSummary {
+            name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
+            precision: "fp32",
+            generation: 0,
+            sha256: checkpoint.sha256(),
+        };
+        let labels = header.labels.clone();
+        Ok(Self { engine: Engine::Fp32(Arc::new(model)), pool, labels, summary, detections: Vec::new() })
+    }
+
+    /// The network.
+    pub fn plan(&self) -> &Arc<Plan> {
+        match &self.engine {
+            Engine::Fp32(model) => model.plan(),
+        }
+    }
+
+    /// How a picture becomes a canvas for this model.
+    pub fn transform(&self) -> &TransformSettings {
+        &self.plan().settings.transform
+    }
+
+    /// An empty canvas of the kind this model reads.
+    pub fn new_input(&self) -> Input {
+        let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
+        match &self.engine {
+            Engine::Fp32(_) => Input::F32(Canvas { fit, channels: 3, data: Vec::new() }),
+        }
+    }
+
+    /// The names of the classes; `labels()[class_id − 1]`, for the background has none.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// The name of a detection's class.
+    pub fn label(&self, detection: &Detection) -> &str {
+        let index = (detection.class_id as usize).wrapping_sub(1);
+        self.labels.get(index).map_or("?", String::as_str)
+    }
+
+    /// What the model is.
+    pub fn summary(&self) -> &ModelSummary {
+        &self.summary
+    }
+
+    /// Name of the kernels' instruction set.
+    pub fn kernel(&self) -> &'static str {
+        match &self.engine {
+            Engine::Fp32(model) => model.isa().name().name(),
+        }
+    }
+
+    /// Threads of the pool.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// The pool the network runs on, for work that belongs to the same frame.
+    pub fn pool(&self) -> &rayon::ThreadPool {
+        &self.pool
+    }
+
+    /// Finds the objects on a canvas: boxes in canvas pixels, best first.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if the canvas is of the other kind or not as large as it says.
+    pub fn detect(&mut self, input: &Input) -> Result<&[Detection]> {
+        self.detect_with(input, &mut NoTap, &mut |_| {})
+    }
+
+    /// [`Detector::detect`], showing `tap` what it wishes to see and calling `after` when a step is done.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn detect_with(
+        &mut self,
+        input: &Input,
+        tap: &mut (dyn Tap + Send),
+        after: &mut (dyn FnMut(StepId) + Send),
+    ) -> Result<&[Detection]> {
+        let Self { engine, pool, detections, .. } = self;
+        // Entered once a frame: threads do not sleep between layers.
+        pool.install(|| match (engine, input) {
+            (Engine::Fp32(model), Input::F32(canvas)) => {
+                let mut run = Run::new(model, canvas)?;
+                while let Some(step) = run.advance(tap)? {
+                    after(step);
+                }
+                *detections = run.finish(tap)?;
+                Ok(())
+            }
+            (Engine::Fp32(_), Input::U8(_)) => {
+                Err(Error::new(Kind::Internal, "the full-precision network reads a normalized canvas"))
+            }
+        })?;
+        Ok(&self.detections)
+    }
+}
+
+/// A pool of `threads` workers, or of one a core for 0.
+///
+/// # Errors
+/// [`Kind::Unavailable`] if the system gives no threads.
+pub fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|index| format!("detect-{index}"))
+        .build()
+        .map_err(|source| Error::new(Kind::Unavailable, format!("cannot start {threads} threads")).because(source))
+}
