@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
 use super::detection::Detection;
-use super::fp32::{Backend, Fp32Model, Run};
+use super::fp32::{Backend, Fp32Model, Run, Value};
 use super::plan::{Plan, StepId};
 use super::settings::{Settings, TransformSettings};
 use super::tap::{NoTap, Tap};
@@ -84,6 +84,7 @@ pub struct Detector {
     labels: Vec<String>,
     summary: ModelSummary,
     detections: Vec<Detection>,
+    proposals: usize,
 }
 
 enum Engine {
@@ -96,24 +97,31 @@ impl Detector {
     /// # Errors
     /// [`Kind::NoInput`] or [`Kind::Data`], naming the file and what is wrong with it.
     pub fn load(path: &Path, options: &DetectorOptions) -> Result<Self> {
-        let pool = thread_pool(options.threads)?;
         let checkpoint = Checkpoint::open(path)?;
-        let header = checkpoint.header();
-        let settings = options.apply(header.settings.clone())?;
-        let plan = Arc::new(Plan::new(header.architecture.clone(), settings));
-        let backend = Backend::Kernel(options.isa);
-        let eps = header.batch_norm_eps;
-        let model = pool
-            .install(|| Fp32Model::new(plan, &checkpoint.var_builder(), eps, backend))
-            .map_err(|error| error.at(path.display()))?;
         let summary = ModelSummary {
             name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
             precision: "fp32",
             generation: 0,
             sha256: checkpoint.sha256(),
         };
+        Self::from_checkpoint(&checkpoint, options, summary).map_err(|error| error.at(path.display()))
+    }
+
+    /// The full-precision network of a checkpoint that is already open.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] naming the tensor that is wrong, [`Kind::Config`] for a wrong option.
+    pub fn from_checkpoint(checkpoint: &Checkpoint, options: &DetectorOptions, summary: ModelSummary) -> Result<Self> {
+        let pool = thread_pool(options.threads)?;
+        let header = checkpoint.header();
+        let settings = options.apply(header.settings.clone())?;
+        let plan = Arc::new(Plan::new(header.architecture.clone(), settings));
+        let backend = Backend::Kernel(options.isa);
+        let eps = header.batch_norm_eps;
+        let model = pool.install(|| Fp32Model::new(plan, &checkpoint.var_builder(), eps, backend))?;
         let labels = header.labels.clone();
-        Ok(Self { engine: Engine::Fp32(Arc::new(model)), pool, labels, summary, detections: Vec::new() })
+        let engine = Engine::Fp32(Arc::new(model));
+        Ok(Self { engine, pool, labels, summary, detections: Vec::new(), proposals: 0 })
     }
 
     /// The network.
@@ -164,6 +172,18 @@ impl Detector {
         self.pool.current_num_threads()
     }
 
+    /// Proposals of the last picture.
+    pub fn proposals(&self) -> usize {
+        self.proposals
+    }
+
+    /// The arithmetic of a step: `fp32`, `int8` or `int8_dynamic`.
+    pub fn step_precision(&self, _step: StepId) -> &'static str {
+        match &self.engine {
+            Engine::Fp32(_) => "fp32",
+        }
+    }
+
     /// The pool the network runs on, for work that belongs to the same frame.
     pub fn pool(&self) -> &rayon::ThreadPool {
         &self.pool
@@ -187,12 +207,15 @@ impl Detector {
         tap: &mut (dyn Tap + Send),
         after: &mut (dyn FnMut(StepId) + Send),
     ) -> Result<&[Detection]> {
-        let Self { engine, pool, detections, .. } = self;
+        let Self { engine, pool, detections, proposals, .. } = self;
         // Entered once a frame: threads do not sleep between layers.
         pool.install(|| match (engine, input) {
             (Engine::Fp32(model), Input::F32(canvas)) => {
                 let mut run = Run::new(model, canvas)?;
                 while let Some(step) = run.advance(tap)? {
+                    if let Some(Value::Boxes(boxes)) = run.value(step) {
+                        *proposals = boxes.len();
+                    }
                     after(step);
                 }
                 *detections = run.finish(tap)?;

@@ -1,5 +1,6 @@
 //! How large the canvas becomes, and which numbers normalize a pixel.
 
+use crate::detector::settings::TransformSettings;
 use crate::error::{Error, Kind, Result};
 use crate::tensor::Fit;
 
@@ -19,6 +20,19 @@ pub struct Rule {
     pub std: [f32; 3],
     /// What rows and columns of the canvas are padded to a multiple of, in pixels.
     pub size_divisor: u32,
+}
+
+impl From<&TransformSettings> for Rule {
+    /// The rule of a model.
+    fn from(settings: &TransformSettings) -> Self {
+        Self {
+            min_size: settings.test_min_size(),
+            max_size: settings.max_size,
+            mean: settings.mean.map(|mean| mean as f32),
+            std: settings.std.map(|std| std as f32),
+            size_divisor: settings.size_divisor,
+        }
+    }
 }
 
 impl Default for Rule {

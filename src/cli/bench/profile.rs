@@ -1,0 +1,211 @@
+//! Runs frames and adds up their times by step and stage.
+
+use serde::Serialize;
+
+use crate::detector::Detector;
+use crate::detector::plan::{Op, Part, Plan, StepId};
+use crate::detector::tap::NoTap;
+use crate::error::Result;
+use crate::frame::Picture;
+use crate::kernel::ceiling::{self, process_seconds};
+use crate::kernel::isa::Isa;
+use crate::preprocess::{Rule, Transform};
+
+/// Everything the bench found.
+#[derive(Debug, Serialize)]
+pub(super) struct Profile {
+    pub model: String,
+    pub precision: &'static str,
+    pub cpu: String,
+    pub kernel: &'static str,
+    pub threads: usize,
+    /// width, height
+    pub picture: [usize; 2],
+    /// width, height, padding included
+    pub canvas: [usize; 2],
+    pub proposals: usize,
+    pub detections: usize,
+    pub frames: usize,
+    /// One core's peak, 10⁹ multiply-adds a second.
+    pub ceiling_f32_gmacs: f64,
+    pub ceiling_i8_gmacs: f64,
+    pub gmac: f64,
+    /// CPU time, picture to boxes, median.
+    pub cpu_ms: f64,
+    /// Wall time, picture to boxes.
+    pub wall_ms_p50: f64,
+    pub wall_ms_p99: f64,
+    pub peak_rss_mib: Option<f64>,
+    pub stages: Vec<Stage>,
+    pub steps: Vec<StepTime>,
+}
+
+/// A part of the frame.
+#[derive(Debug, Serialize)]
+pub(super) struct Stage {
+    pub name: &'static str,
+    pub cpu_ms: f64,
+    pub gmac: f64,
+    /// 10⁹ multiply-adds a second of CPU time.
+    pub gmacs: Option<f64>,
+    /// Share of one core's ceiling.
+    pub share: Option<f64>,
+}
+
+/// One step.
+#[derive(Debug, Serialize)]
+pub(super) struct StepTime {
+    pub name: String,
+    /// height, width, channels
+    pub shape: [usize; 3],
+    pub precision: &'static str,
+    pub gmac: f64,
+    pub cpu_ms: f64,
+    pub gmacs: Option<f64>,
+    pub share: Option<f64>,
+}
+
+/// Runs `frames` frames after one to warm up.
+pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa: Isa) -> Result<Profile> {
+    let mut transform = Transform::new(Rule::from(detector.transform()))?;
+    let mut input = detector.new_input();
+    let plan = detector.plan().clone();
+    let (mut walls, mut cpus, mut prepares) = (Vec::new(), Vec::new(), Vec::new());
+    let mut by_step: Vec<Vec<f64>> = vec![Vec::with_capacity(frames); plan.steps.len()];
+    let mut detections = 0;
+    let mut ceilings = ceiling::measure(isa);
+    for frame in 0..=frames {
+        let wall = std::time::Instant::now();
+        let start = process_seconds();
+        detector.pool().install(|| transform.fill(picture, &mut input))?;
+        let prepared = process_seconds();
+        let mut last = prepared;
+        let mut after = |step: StepId| {
+            let now = process_seconds();
+            if frame > 0 {
+                by_step[step].push((now - last) * 1e3);
+            }
+            last = now;
+        };
+        detections = detector.detect_with(&input, &mut NoTap, &mut after)?.len();
+        if frame > 0 {
+            walls.push(wall.elapsed().as_secs_f64() * 1e3);
+            cpus.push((process_seconds() - start) * 1e3);
+            prepares.push((prepared - start) * 1e3);
+        }
+    }
+    // The machine's clock wanders: the ceiling is the better of a measurement before and one after.
+    let again = ceiling::measure(isa);
+    ceilings.f32_gmacs = ceilings.f32_gmacs.max(again.f32_gmacs);
+    ceilings.i8_gmacs = ceilings.i8_gmacs.max(again.i8_gmacs);
+
+    let fit = *input.fit();
+    let proposals = detector.proposals();
+    let shapes = plan.shapes(fit.canvas_height, fit.canvas_width, proposals);
+    let macs = plan.macs(&shapes);
+    let times: Vec<f64> = by_step.iter_mut().map(|times| quantile(times, 0.5)).collect();
+    let ceiling_of = |id: StepId| match detector.step_precision(id) {
+        "fp32" => ceilings.f32_gmacs,
+        _ => ceilings.i8_gmacs,
+    };
+    let steps = (0..plan.steps.len())
+        .filter(|&id| plan.steps[id].op != Op::Image)
+        .map(|id| {
+            let gmac = macs[id] as f64 / 1e9;
+            let gmacs = (macs[id] > 0 && times[id] > 0.0).then(|| gmac / times[id] * 1e3);
+            StepTime {
+                name: plan.steps[id].name.clone(),
+                shape: [shapes[id].height, shapes[id].width, shapes[id].channels],
+                precision: detector.step_precision(id),
+                gmac,
+                cpu_ms: times[id],
+                gmacs,
+                share: gmacs.map(|gmacs| gmacs / ceiling_of(id)),
+            }
+        })
+        .collect();
+    let ceiling = ceiling_of(plan.landmarks.stages[0]);
+    Ok(Profile {
+        model: detector.summary().name.clone(),
+        precision: detector.summary().precision,
+        cpu: cpu_name(),
+        kernel: detector.kernel(),
+        threads: detector.threads(),
+        picture: [picture.width, picture.height],
+        canvas: [fit.canvas_width, fit.canvas_height],
+        proposals,
+        detections,
+        frames,
+        ceiling_f32_gmacs: ceilings.f32_gmacs,
+        ceiling_i8_gmacs: ceilings.i8_gmacs,
+        gmac: macs.iter().sum::<u64>() as f64 / 1e9,
+        cpu_ms: quantile(&mut cpus, 0.5),
+        wall_ms_p50: quantile(&mut walls, 0.5),
+        wall_ms_p99: quantile(&mut walls, 0.99),
+        peak_rss_mib: peak_rss_mib(),
+        stages: stages(&plan, &times, &macs, quantile(&mut prepares, 0.5), ceiling),
+        steps,
+    })
+}
+
+/// Adds steps up: preparation, the convolutions and linear layers by module, and what is neither.
+fn stages(plan: &Plan, times: &[f64], macs: &[u64], prepare_ms: f64, ceiling: f64) -> Vec<Stage> {
+    let sum = |name: &'static str, wanted: &dyn Fn(StepId) -> bool| {
+        let ids = || (0..plan.steps.len()).filter(|&id| wanted(id));
+        let (cpu_ms, gmac) = (ids().map(|id| times[id]).sum::<f64>(), ids().map(|id| macs[id] as f64).sum::<f64>() / 1e9);
+        let gmacs = (gmac > 0.0 && cpu_ms > 0.0).then(|| gmac / cpu_ms * 1e3);
+        Stage { name, cpu_ms, gmac, gmacs, share: gmacs.map(|gmacs| gmacs / ceiling) }
+    };
+    let layers = |part: Part| move |id: StepId| macs[id] > 0 && plan.steps[id].part() == part;
+    let prepare = Stage { name: "preprocess", cpu_ms: prepare_ms, gmac: 0.0, gmacs: None, share: None };
+    vec![
+        prepare,
+        sum("body", &layers(Part::Body)),
+        sum("fpn", &layers(Part::Fpn)),
+        sum("rpn head", &layers(Part::Rpn)),
+        sum("box head", &layers(Part::Roi)),
+        sum("pooling", &|id| matches!(plan.steps[id].op, Op::MaxPool | Op::Subsample)),
+        sum("proposals", &|id| plan.steps[id].op == Op::Proposals),
+        sum("roi align", &|id| plan.steps[id].op == Op::RoiAlign),
+        sum("detections", &|id| plan.steps[id].op == Op::Detections),
+        sum("all layers", &|id| macs[id] > 0),
+    ]
+}
+
+/// The value below which a share of `q` lies, by nearest rank.
+fn quantile(values: &mut [f64], q: f64) -> f64 {
+    if values.is_empty() {
+        return 0.0;
+    }
+    values.sort_by(f64::total_cmp);
+    let rank = (q * values.len() as f64).ceil() as usize;
+    values[rank.clamp(1, values.len()) - 1]
+}
+
+fn cpu_name() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |key: &str| {
+        let line = text.lines().find(|line| line.starts_with(key))?;
+        line.split_once(':').map(|(_, value)| value.trim().to_owned())
+    };
+    field("model name").or_else(|| field("CPU part")).unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
+
+/// The most memory the process has held, as the kernel counts it.
+fn peak_rss_mib() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok().map(|kib| kib / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_by_nearest_rank() {
+        assert_eq!(quantile(&mut [3.0, 1.0, 2.0], 0.5), 2.0);
+        assert_eq!(quantile(&mut [3.0, 1.0, 2.0, 4.0], 0.99), 4.0);
+        assert_eq!(quantile(&mut [], 0.5), 0.0);
+    }
+}

@@ -1,0 +1,86 @@
+//! Something to time where the user has no model or picture at hand: made from a fixed seed.
+
+use crate::detector::architecture::Architecture;
+use crate::detector::checkpoint::{Checkpoint, Header, Values};
+use crate::detector::settings::Settings;
+use crate::error::Result;
+use crate::frame::Picture;
+
+/// Numbers that are the same everywhere: splitmix64.
+struct Random(u64);
+
+impl Random {
+    /// A generator that belongs to `name`.
+    fn of(name: &str) -> Self {
+        Self(name.bytes().fold(0x9e37_79b9_7f4a_7c15, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// About normal with variance 1: the sum of four uniform numbers, centred.
+    fn normal(&mut self) -> f32 {
+        let bits = self.next();
+        let sum: u32 = (0..4).map(|part| ((bits >> (16 * part)) & 0xffff) as u32).sum();
+        (sum as f32 / 65536.0 - 2.0) * 1.732_050_8
+    }
+}
+
+/// torchvision's ResNet-50 FPN detector with 91 classes and random weights, scaled so that activations neither vanish
+/// nor grow and the proposal network gives as many proposals as it may.
+pub(super) fn checkpoint() -> Result<Checkpoint> {
+    let architecture = Architecture::resnet50_fpn(91);
+    let labels = (1..architecture.classes).map(|class| format!("class_{class}")).collect();
+    let header = Header {
+        architecture,
+        labels,
+        settings: Settings::default(),
+        batch_norm_eps: 1e-5,
+        source_sha256: "0".repeat(64),
+    };
+    Checkpoint::build(&header, |name, shape| {
+        let len: usize = shape.iter().product();
+        let mut random = Random::of(name);
+        let mut normals = |scale: f32| (0..len).map(|_| random.normal() * scale).collect();
+        let fan_in: usize = shape.iter().skip(1).product();
+        Ok(Values::F32(match name.rsplit('.').next() {
+            Some("weight") if shape.len() > 1 => normals((gain(name) / fan_in as f32).sqrt()),
+            Some("running_var") => vec![1.0; len],
+            // The last norm of a block is what keeps the residual sum from growing.
+            Some("weight") if name.contains("bn3") => vec![0.3; len],
+            Some("weight") => vec![1.0; len],
+            _ => normals(0.05),
+        }))
+    })
+}
+
+/// Variance of a layer's output for inputs of variance 1.
+fn gain(name: &str) -> f32 {
+    match name {
+        _ if name.starts_with("rpn.head.bbox_pred") || name.contains("box_predictor.bbox_pred") => 0.05,
+        _ if name.contains("cls_score") => 4.0,
+        _ if name.contains("cls_logits") || name.contains("fpn") => 1.0,
+        _ => 2.0,
+    }
+}
+
+/// A picture with smooth parts, edges and noise.
+pub(super) fn picture(width: usize, height: usize) -> Result<Picture> {
+    let mut random = Random::of("picture");
+    let mut data = Vec::with_capacity(width * height * 3);
+    for y in 0..height {
+        for x in 0..width {
+            let block = ((x / 37) * 7 + (y / 23) * 13) % 97;
+            for channel in 0..3 {
+                let smooth = 90.0 + 60.0 * (y as f32 / height as f32) + (block * (channel + 1)) as f32 % 71.0;
+                data.push((smooth + random.normal() * 6.0).clamp(0.0, 255.0) as u8);
+            }
+        }
+    }
+    Picture::new(width, height, data)
+}
