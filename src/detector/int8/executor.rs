@@ -29,6 +29,7 @@ pub struct Int8Executor {
     detections: Vec<Detection>,
     proposal_stage: ProposalStage,
     detection_stage: DetectionStage,
+    keep_features: bool,
     next: StepId,
 }
 
@@ -44,9 +45,18 @@ impl Int8Executor {
             proposals: Vec::new(),
             level_of: Vec::new(),
             detections: Vec::new(),
+            keep_features: false,
             next: 0,
             model,
         }
+    }
+
+    /// Keeps the pyramid until the next frame, so that the second stage can be run again on other proposals.
+    #[must_use]
+    pub fn keeping_features(mut self) -> Self {
+        self.keep_features = true;
+        self.layout = None;
+        self
     }
 
     /// The model it runs.
@@ -100,7 +110,7 @@ impl Int8Executor {
         match &mut self.layout {
             Some(layout) if same(layout) => layout.fit = fit,
             _ => {
-                let layout = FrameLayout::new(&self.model, fit);
+                let layout = FrameLayout::new(&self.model, fit, self.keep_features);
                 self.store.reserve(&layout);
                 self.layout = Some(layout);
             }

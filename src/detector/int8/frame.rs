@@ -22,8 +22,9 @@ pub(super) struct FrameLayout {
 }
 
 impl FrameLayout {
-    /// The layout for a frame that lies like `fit`.
-    pub fn new(model: &Int8Model, fit: Fit) -> Self {
+    /// The layout for a frame that lies like `fit`. With `keep_features`, what RoIAlign reads outlives it, so that the
+    /// second stage can be run again.
+    pub fn new(model: &Int8Model, fit: Fit, keep_features: bool) -> Self {
         let plan = &model.plan;
         let proposals = plan.settings.rpn.post_nms_top_n;
         let shapes = plan.shapes(fit.canvas_height, fit.canvas_width, proposals);
@@ -31,6 +32,11 @@ impl FrameLayout {
         for (id, step) in plan.steps.iter().enumerate() {
             for &input in &step.inputs {
                 last_reader[input] = id;
+            }
+        }
+        if keep_features {
+            for &input in &plan.steps[plan.landmarks.roi_features].inputs {
+                last_reader[input] = plan.steps.len();
             }
         }
         let tenants = |wanted: fn(Edge) -> bool| -> Vec<Option<Tenant>> {

@@ -1,0 +1,146 @@
+//! From f32 weights and grids to the quantized network.
+//!
+//! In: the folded weights of every layer, the precision each is to have, and the grid of every output stored in bytes.
+//! Out: a [`Quantized`] network. The same inputs give the same bytes at any number of threads.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::detector::int8::{Edge, LayerWeights, Mixture, Quantized, QuantizedLayer};
+use crate::detector::plan::{LayerId, Plan};
+use crate::detector::weights::Folded;
+use crate::error::{Error, Kind, Result};
+use crate::quant::{Affine, FilterBank, Granularity, Precision, ScaleRule, scale_floor};
+
+/// The least step of an input grid that is measured at run time: bounds the integer bias of such a layer.
+const LEAST_DYNAMIC_SCALE: f32 = 1e-4;
+
+/// What a layer is to become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerRecipe {
+    /// The arithmetic.
+    pub precision: Precision,
+    /// Over what a weight scale is shared.
+    pub granularity: Granularity,
+    /// How scales follow from weights.
+    pub rule: ScaleRule,
+}
+
+impl Default for LayerRecipe {
+    /// Int8 on fixed grids, a scale a channel.
+    fn default() -> Self {
+        Self { precision: Precision::Int8, granularity: Granularity::default(), rule: ScaleRule::default() }
+    }
+}
+
+/// Quantizes the weights of `plan`. `folded` and `recipes` hold one a layer, `grids` one a step where the mixture of
+/// precisions wants one.
+///
+/// # Errors
+/// [`Kind::Data`] naming the layer that cannot be quantized or the step whose grid is missing.
+pub fn convert(
+    plan: &Arc<Plan>,
+    folded: &[Folded],
+    recipes: &[LayerRecipe],
+    grids: Vec<Option<Affine>>,
+) -> Result<Quantized> {
+    let precisions: Vec<Precision> = recipes.iter().map(|recipe| recipe.precision).collect();
+    let mixture = Mixture::new(plan, &precisions);
+    if let Some(step) = mixture.grids().find(|&step| grids[step].is_none()) {
+        let text = format!("{} has no range: was it observed?", plan.steps[step].name);
+        return Err(Error::new(Kind::Data, text));
+    }
+    let layers = (0..plan.layers.len())
+        .into_par_iter()
+        .map(|id| {
+            let inputs = input_scales(plan, &mixture, &grids, id);
+            layer(plan, id, &folded[id], recipes[id], &inputs).map_err(|error| error.at(&plan.layers[id].name))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Quantized { plan: Arc::clone(plan), layers, grids })
+}
+
+/// Steps of the grids that the steps of `layer` read. The canvas's step is one grey level.
+fn input_scales(plan: &Plan, mixture: &Mixture, grids: &[Option<Affine>], layer: LayerId) -> Vec<f32> {
+    let readers = plan.steps.iter().filter(|step| step.layer() == Some(layer));
+    readers
+        .map(|step| match mixture.edges[step.inputs[0]] {
+            Edge::U8(owner) => grids[owner].map_or(LEAST_DYNAMIC_SCALE, |grid| grid.scale),
+            Edge::Pixels => 1.0,
+            Edge::F32 | Edge::Boxes => LEAST_DYNAMIC_SCALE,
+        })
+        .collect()
+}
+
+fn layer(plan: &Plan, id: LayerId, folded: &Folded, recipe: LayerRecipe, inputs: &[f32]) -> Result<QuantizedLayer> {
+    let LayerRecipe { precision, granularity, rule } = recipe;
+    if precision == Precision::Fp32 {
+        let weights = LayerWeights::F32(folded.weights.clone());
+        return Ok(QuantizedLayer { weights, bias: folded.bias.clone(), precision });
+    }
+    let geometry = plan.layers[id].geometry;
+    let reads_pixels =
+        plan.steps.iter().any(|step| step.layer() == Some(id) && step.inputs.contains(&plan.landmarks.image));
+    let Folded { weights, bias } = if reads_pixels { in_pixels(plan, folded) } else { folded.clone() };
+    let depth = geometry.taps() * geometry.in_channels;
+    let mut floors = Vec::with_capacity(bias.len());
+    for &bias in &bias {
+        let mut floor = 0.0f32;
+        for &input in inputs {
+            floor = floor.max(scale_floor(bias, input, depth)?);
+        }
+        floors.push(floor);
+    }
+    let bank = FilterBank { values: &weights, out: geometry.out_channels, channels: geometry.in_channels };
+    let quantized = bank.quantize(rule, granularity, &floors)?;
+    let weights = LayerWeights::S8 { values: quantized.values, scales: quantized.scales };
+    Ok(QuantizedLayer { weights, bias, precision })
+}
+
+/// The first layer in units of raw pixels: w′ = w / (255 · std), b′ = b − Σ w · mean / std.
+fn in_pixels(plan: &Plan, folded: &Folded) -> Folded {
+    let transform = &plan.settings.transform;
+    let filter = folded.weights.len() / folded.bias.len().max(1);
+    let mut weights = Vec::with_capacity(folded.weights.len());
+    let mut bias = Vec::with_capacity(folded.bias.len());
+    for (values, &constant) in folded.weights.chunks_exact(filter.max(1)).zip(&folded.bias) {
+        let mut shift = 0.0;
+        for (index, &weight) in values.iter().enumerate() {
+            let (mean, std) = (transform.mean[index % 3], transform.std[index % 3]);
+            weights.push((f64::from(weight) / (255.0 * std)) as f32);
+            shift += f64::from(weight) * mean / std;
+        }
+        bias.push((f64::from(constant) - shift) as f32);
+    }
+    Folded { weights, bias }
+}
+
+/// Reads and folds every layer of `plan`.
+///
+/// # Errors
+/// As [`Folded::read`].
+pub fn fold_all(plan: &Plan, tensors: &candle_nn::VarBuilder<'_>, eps: f64) -> Result<Vec<Folded>> {
+    plan.layers.iter().map(|layer| Folded::read(layer, tensors, eps)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detector::architecture::Architecture;
+    use crate::detector::settings::Settings;
+
+    #[test]
+    fn the_first_layer_reads_pixels() {
+        let plan = Plan::new(Architecture::resnet50_fpn(2), Settings::default());
+        let folded = Folded { weights: vec![0.5, -0.25, 1.0], bias: vec![0.125] };
+        let pixels = in_pixels(&plan, &folded);
+        let levels = [200.0f64, 17.0, 90.0];
+        let transform = &plan.settings.transform;
+        let normalized = |c: usize| (levels[c] / 255.0 - transform.mean[c]) / transform.std[c];
+        let expected: f64 = 0.125 + (0..3).map(|c| f64::from(folded.weights[c]) * normalized(c)).sum::<f64>();
+        let found: f64 =
+            f64::from(pixels.bias[0]) + (0..3).map(|c| f64::from(pixels.weights[c]) * levels[c]).sum::<f64>();
+        assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+    }
+}
