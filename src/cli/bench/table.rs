@@ -21,11 +21,8 @@ fn render(p: &Profile) -> String {
         "picture {width}×{height}, canvas {canvas_width}×{canvas_height}, {} proposals, {} detections; {} frames",
         p.proposals, p.detections, p.frames
     );
-    let _ = writeln!(
-        text,
-        "one core's ceiling: fp32 {:.1}, int8 {:.1} GMAC/s\n",
-        p.ceiling_f32_gmacs, p.ceiling_i8_gmacs
-    );
+    let _ =
+        writeln!(text, "one core's ceiling: fp32 {:.1}, int8 {:.1} GMAC/s\n", p.ceiling_f32_gmacs, p.ceiling_i8_gmacs);
     let head = ["step", "output", "", "GMAC", "CPU ms", "GMAC/s", "ceiling"];
     let _ = writeln!(
         text,

@@ -40,7 +40,7 @@ impl Mixture {
             }
         }
         // Whether bytes must exist: asked from the end to the start, so that a moving step knows its readers' answer.
-        let works_in_bytes = |id: StepId| precision[id] == Precision::Int8;
+        let works_in_bytes = |id: StepId| precision[id] == Precision::Int8Static;
         let is_head = |id: StepId| readers[id].iter().all(|&r| matches!(plan.steps[r].op, Op::Proposals | Op::Detections));
         let mut wants_bytes = vec![false; plan.steps.len()];
         for id in (0..plan.steps.len()).rev() {
@@ -82,7 +82,7 @@ fn step_precision(plan: &Plan, layers: &[Precision]) -> Vec<Precision> {
             Op::RoiAlign => {
                 let reads = |step: &&crate::detector::plan::Step| step.inputs.contains(&id);
                 match plan.steps.iter().find(reads).and_then(|step| step.layer()).map(|layer| layers[layer]) {
-                    Some(Precision::Int8) => Precision::Int8,
+                    Some(Precision::Int8Static) => Precision::Int8Static,
                     _ => Precision::Fp32,
                 }
             }
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn all_int8_leaves_only_the_heads_in_f32() {
         let plan = plan();
-        let mixture = Mixture::new(&plan, &vec![Precision::Int8; plan.layers.len()]);
+        let mixture = Mixture::new(&plan, &vec![Precision::Int8Static; plan.layers.len()]);
         let floats: Vec<_> =
             plan.steps.iter().zip(&mixture.edges).filter(|(_, edge)| **edge == Edge::F32).map(|(s, _)| &s.name).collect();
         assert_eq!(floats.len(), 12, "{floats:?}");
@@ -124,7 +124,7 @@ mod tests {
             .layers
             .iter()
             .map(|layer| match layer.name.split('.').next() {
-                Some("backbone") if layer.name.starts_with("backbone.body") => Precision::Int8,
+                Some("backbone") if layer.name.starts_with("backbone.body") => Precision::Int8Static,
                 Some("roi_heads") => Precision::Int8Dynamic,
                 _ => Precision::Fp32,
             })
@@ -146,7 +146,7 @@ mod tests {
             .iter()
             .map(|layer| {
                 let float = layer.name == "backbone.body.layer2.1.conv2" || layer.name == "backbone.body.conv1";
-                if float { Precision::Fp32 } else { Precision::Int8 }
+                if float { Precision::Fp32 } else { Precision::Int8Static }
             })
             .collect();
         let mixture = Mixture::new(&plan, &layers);

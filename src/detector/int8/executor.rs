@@ -326,7 +326,7 @@ impl Int8Executor {
         let Some(layout) = &self.layout else { return Ok(()) };
         self.level_of.clear();
         self.level_of.extend(self.proposals.iter().map(|&corners| layout.rule.level(corners) as u8));
-        if self.model.mixture.precision[step] != Precision::Int8 {
+        if self.model.mixture.precision[step] != Precision::Int8Static {
             return self.mixed_roi_align(step);
         }
         let Some(grid) = self.model.grid(step) else {

@@ -15,7 +15,7 @@ mod store;
 
 use std::sync::Arc;
 
-use super::plan::Plan;
+use super::plan::{LayerId, Plan};
 use crate::quant::{Affine, Precision};
 
 pub use edges::{Edge, Mixture};
@@ -29,17 +29,19 @@ pub struct Quantized {
     pub plan: Arc<Plan>,
     /// One a layer of the plan.
     pub layers: Vec<QuantizedLayer>,
+    /// By step: one bias an output channel, batch norm folded in, in real units, for the steps that have a layer. Steps
+    /// that share a layer may differ: bias correction sees each pyramid level on its own.
+    pub biases: Vec<Vec<f32>>,
     /// By step: the grid of its output, for the steps of [`Mixture::grids`].
     pub grids: Vec<Option<Affine>>,
 }
 
-/// One weight set. The first layer's int8 weights and its bias are in units of raw pixels: normalization is folded in.
+/// One weight set. The first layer's int8 weights are in units of raw pixels: normalization is folded into them and
+/// into the bias.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuantizedLayer {
     /// `[out][height][width][in]`.
     pub weights: LayerWeights,
-    /// One an output channel, batch norm folded in, in real units.
-    pub bias: Vec<f32>,
     /// The arithmetic of the steps that use it.
     pub precision: Precision,
 }
@@ -47,7 +49,7 @@ pub struct QuantizedLayer {
 /// Weights by precision.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LayerWeights {
-    /// For [`Precision::Int8`] and [`Precision::Int8Dynamic`].
+    /// For [`Precision::Int8Static`] and [`Precision::Int8Dynamic`].
     S8 {
         /// In [−127, 127], pair-safe.
         values: Vec<i8>,
@@ -65,8 +67,14 @@ impl Quantized {
         Mixture::new(&self.plan, &layers)
     }
 
+    /// The bias of the first step that uses `layer`: the only one, for layers that are not in int8.
+    pub fn bias_of(&self, layer: LayerId) -> &[f32] {
+        let step = self.plan.steps.iter().position(|step| step.layer() == Some(layer));
+        step.map_or(&[], |step| &self.biases[step])
+    }
+
     /// Whether every layer runs in int8 on fixed grids, so that results are the same on every CPU.
     pub fn is_exact(&self) -> bool {
-        self.layers.iter().all(|layer| layer.precision == Precision::Int8)
+        self.layers.iter().all(|layer| layer.precision == Precision::Int8Static)
     }
 }

@@ -49,7 +49,7 @@ impl Int8Model {
         let mut layers = Vec::with_capacity(plan.layers.len());
         for (id, layer) in plan.layers.iter().enumerate() {
             let reads_pixels = reads_pixels(plan, id);
-            layers.push(pack(isa, layer, &quantized.layers[id], reads_pixels).map_err(|error| error.at(&layer.name))?);
+            layers.push(pack(isa, layer, &quantized.layers[id], quantized.bias_of(id), reads_pixels).map_err(|error| error.at(&layer.name))?);
         }
         Self::with_layers(quantized, isa, layers)
     }
@@ -109,7 +109,8 @@ impl Int8Model {
         let step = &self.plan.steps[id];
         let Op::Layer { layer, relu, skip } = step.op else { return Ok(None) };
         let PackedLayer::Int8(packed) = &self.layers[layer] else { return Ok(None) };
-        let QuantizedLayer { weights: LayerWeights::S8 { scales, .. }, bias, .. } = &quantized.layers[layer] else {
+        let bias = &quantized.biases[id];
+        let LayerWeights::S8 { scales, .. } = &quantized.layers[layer].weights else {
             return Err(Error::new(Kind::Internal, "an int8 layer without int8 weights"));
         };
         let pixels = self.mixture.edges[step.inputs[0]] == Edge::Pixels;
@@ -156,21 +157,21 @@ fn reads_pixels(plan: &Plan, layer: LayerId) -> bool {
     plan.steps.iter().any(|step| step.layer() == Some(layer) && step.inputs.contains(&plan.landmarks.image))
 }
 
-fn pack(isa: Isa, layer: &Layer, quantized: &QuantizedLayer, pixels: bool) -> Result<PackedLayer> {
+fn pack(isa: Isa, layer: &Layer, quantized: &QuantizedLayer, bias: &[f32], pixels: bool) -> Result<PackedLayer> {
     let geometry = layer.geometry;
     match (&quantized.weights, quantized.precision) {
-        (LayerWeights::S8 { values, .. }, Precision::Int8) if pixels => {
+        (LayerWeights::S8 { values, .. }, Precision::Int8Static) if pixels => {
             Ok(PackedLayer::Int8(Arc::new(PackedU8::pixels(isa, geometry, values)?)))
         }
-        (LayerWeights::S8 { values, .. }, Precision::Int8) => {
+        (LayerWeights::S8 { values, .. }, Precision::Int8Static) => {
             Ok(PackedLayer::Int8(Arc::new(PackedU8::new(isa, geometry, values)?)))
         }
         (LayerWeights::S8 { values, scales }, Precision::Int8Dynamic) if layer.stored != Stored::Convolution => {
             let packed = Arc::new(PackedU8::new(isa, geometry, values)?);
-            Ok(PackedLayer::Dynamic { packed, scales: scales.clone(), bias: quantized.bias.clone() })
+            Ok(PackedLayer::Dynamic { packed, scales: scales.clone(), bias: bias.to_vec() })
         }
         (LayerWeights::F32(values), Precision::Fp32) => {
-            Ok(PackedLayer::Fp32(Arc::new(ConvF32::new(isa, geometry, values, &quantized.bias)?)))
+            Ok(PackedLayer::Fp32(Arc::new(ConvF32::new(isa, geometry, values, bias)?)))
         }
         (weights, precision) => {
             let stored = if matches!(weights, LayerWeights::S8 { .. }) { "s8" } else { "f32" };

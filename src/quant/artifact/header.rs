@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::quant::{Affine, Range, Scheme};
+use crate::quant::{Affine, Precision, Range, Scheme};
 
 /// The only format this reader knows.
 pub const FORMAT: &str = "artifact/1";
@@ -33,25 +33,6 @@ pub struct Header {
     pub calibration: Calibration,
     /// Where it comes from.
     pub provenance: Provenance,
-}
-
-/// How a step is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Precision {
-    /// u8 × s8, the input on the grid found in calibration.
-    Int8Static,
-    /// u8 × s8, the input laid on a grid of its own each time.
-    Int8Dynamic,
-    /// f32 throughout.
-    Fp32,
-}
-
-impl Precision {
-    /// Whether its weights are s8.
-    pub const fn is_int8(self) -> bool {
-        !matches!(self, Self::Fp32)
-    }
 }
 
 /// A step with weights.

@@ -16,9 +16,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use header::{
-    Agreement, Calibration, Edge, FORMAT, Grid, Header, HistogramBins, Precision, Provenance, Spread, Step,
-};
+pub use super::Precision;
+pub use header::{Agreement, Calibration, Edge, FORMAT, Grid, Header, HistogramBins, Provenance, Spread, Step};
 pub use read::{Artifact, Weights};
 pub use sidecar::Sidecar;
 pub use write::{StepWeights, encode, save};
