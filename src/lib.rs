@@ -6,11 +6,13 @@
 pub mod calibrate;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod detector;
 pub mod draw;
 pub mod error;
 pub mod frame;
 pub mod kernel;
+pub mod message;
 pub mod preprocess;
 pub mod quant;
 pub mod replace;

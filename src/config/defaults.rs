@@ -1,0 +1,93 @@
+//! Every default of the configuration, and nothing else.
+//!
+//! [`document`] is the lowest layer, below all files; [`Camera`](camera) and [`Publish`](publish) entries have no layer
+//! below them, so their defaults are constants used where they are resolved. `config/lookout.toml` says the same for
+//! people; a test holds the two together.
+
+use super::document::{Detector, Device, Document, History, LogFormat, Model, Monitor, Supervision, Thresholds, Web};
+
+/// The configuration file that is read where none is named.
+pub const FILE: &str = "/etc/lookout/lookout.toml";
+
+/// The configuration of somebody who has said nothing.
+pub fn document() -> Document {
+    let unset = || Some(String::new());
+    let text = |text: &str| Some(text.to_owned());
+    Document {
+        device: Device { id: unset(), state_dir: unset(), log_level: text("info"), log_format: Some(LogFormat::Auto) },
+        model: Model {
+            artifact: unset(),
+            checkpoint: unset(),
+            calibration: unset(),
+            calibration_count: Some(64),
+            reference: unset(),
+        },
+        detector: Detector {
+            threads: Some(0),
+            kernel: text("auto"),
+            // Unset: the model brings its own.
+            score: None,
+            proposals: None,
+            max_detections: None,
+        },
+        camera: Vec::new(),
+        publish: Vec::new(),
+        monitor: Monitor {
+            enabled: Some(false),
+            share: Some(0.1),
+            sample_interval: text("30s"),
+            keep_frames: Some(false),
+            thresholds: Some(Thresholds { raise: Some(4.0), clear: Some(2.0) }),
+            recalibrate: text("never"),
+            keep_generations: Some(5),
+        },
+        history: History { enabled: Some(false), path: unset(), max_age: text("30d"), max_size: text("256MiB") },
+        web: Web { enabled: Some(false), listen: text("127.0.0.1:8480"), token_file: unset(), pictures: Some(true) },
+        supervision: Supervision {
+            stall_timeout: text("10s"),
+            grace_period: text("10s"),
+            throttle_celsius: None,
+            pause_celsius: None,
+        },
+    }
+}
+
+/// Defaults of a `[[camera]]`.
+pub mod camera {
+    use crate::config::document::Flip;
+
+    /// Pictures a second of a replay: the rate of most recordings from vehicles.
+    pub const RATE: f64 = 10.0;
+    /// Whether a replay begins again.
+    pub const LOOP: bool = false;
+    /// Seed of the pattern.
+    pub const SEED: i64 = 1;
+    /// Degrees of the clockwise turn.
+    pub const ROTATE: u32 = 0;
+    /// Mirroring.
+    pub const FLIP: Flip = Flip::None;
+    /// Frames a second; 0 is no limit.
+    pub const MAX_FPS: f64 = 0.0;
+    /// Share of pixels that must have changed.
+    pub const MOTION_GATE: f32 = 0.0;
+}
+
+/// Defaults of a `[[publish]]`.
+pub mod publish {
+    use crate::message::MessageKind;
+
+    /// What streams of lines take: who reads them wants detections.
+    pub const LINE_MESSAGES: &[MessageKind] = &[MessageKind::Report];
+    /// What a broker or a socket takes: who subscribes chooses by topic or type.
+    pub const ALL_MESSAGES: &[MessageKind] = &[MessageKind::Report, MessageKind::Event, MessageKind::Status];
+    /// Size at which a new file is begun.
+    pub const MAX_SIZE: &str = "64MiB";
+    /// Files kept.
+    pub const MAX_FILES: u32 = 4;
+    /// MQTT without TLS.
+    pub const PORT: u32 = 1883;
+    /// MQTT with TLS.
+    pub const PORT_TLS: u32 = 8883;
+    /// Protocol version.
+    pub const PROTOCOL: u32 = 5;
+}

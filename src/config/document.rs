@@ -1,0 +1,339 @@
+//! What the TOML may say, as it stands there: every key optional, no other key allowed, nothing interpreted yet.
+//!
+//! The JSON Schema derived from these types is what files, environment and `--set` are checked against, key by key;
+//! the ranges stand here for that reason. Empty text means "not set" everywhere.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::message::MessageKind;
+
+/// Declares a table of the configuration: public optional fields, no others.
+macro_rules! table {
+    ($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name {
+            $($(#[$field_meta])* #[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$type>,)*
+        }
+    };
+}
+
+/// Declares a choice among words.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$word_meta:meta])* $word:ident = $text:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        pub enum $name { $($(#[$word_meta])* #[serde(rename = $text)] $word,)* }
+
+        impl $name {
+            /// The word as the configuration writes it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$word => $text,)* }
+            }
+        }
+    };
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Document {
+    /// This device and its log.
+    pub device: Device,
+    /// What detects.
+    pub model: Model,
+    /// How it detects.
+    pub detector: Detector,
+    /// What is watched.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub camera: Vec<Camera>,
+    /// Who is told; nobody named means stdout.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<Publish>,
+    /// The int8 network compared with the full-precision one on live frames.
+    pub monitor: Monitor,
+    /// Events kept on the device.
+    pub history: History,
+    /// Live page, API, metrics and health over HTTP.
+    pub web: Web,
+    /// When something counts as stuck, and how long stopping may take.
+    pub supervision: Supervision,
+}
+
+table! {
+    /// `[device]`
+    Device {
+        /// Name of this device in messages; empty: twelve hexadecimal digits made from /etc/machine-id.
+        id: String,
+        /// Directory for what must survive a restart; empty: $STATE_DIRECTORY, else /var/lib/lookout.
+        state_dir: String,
+        /// error, warn, info, debug, trace; or tracing directives such as "info,lookout::daemon=debug".
+        log_level: String,
+        /// How the log is written.
+        log_format: LogFormat,
+    }
+}
+
+words! {
+    /// How the log is written.
+    LogFormat {
+        /// To the journal if it started us, else as text.
+        Auto = "auto",
+        /// Lines on stderr.
+        Text = "text",
+        /// JSON lines on stderr.
+        Json = "json",
+        /// Native journal entries.
+        Journald = "journald",
+    }
+}
+
+table! {
+    /// `[model]`
+    Model {
+        /// Quantized model (artifact/1): runs in int8. Not together with `checkpoint`.
+        artifact: String,
+        /// Full-precision model (checkpoint/1): runs in fp32, or in int8 if `calibration` says from what.
+        checkpoint: String,
+        /// Folder of pictures to quantize the checkpoint with at start, or "live": with the cameras' first frames.
+        calibration: String,
+        /// Pictures that calibration takes.
+        #[schemars(range(min = 1))]
+        calibration_count: u32,
+        /// Full-precision model that the monitor compares with.
+        reference: String,
+    }
+}
+
+table! {
+    /// `[detector]`
+    Detector {
+        /// Threads that one frame is spread over; 0: one a core.
+        #[schemars(range(min = 0, max = 1024))]
+        threads: u32,
+        /// Instruction set of the kernels, or "auto" for the best this CPU has.
+        kernel: String,
+        /// Lowest score that is reported; unset: the model's own.
+        #[schemars(range(min = 0.0, max = 1.0))]
+        score: f32,
+        /// Proposals that the second stage looks at; unset: the model's own.
+        #[schemars(range(min = 1, max = 100_000))]
+        proposals: u32,
+        /// Most detections in one frame; unset: the model's own.
+        #[schemars(range(min = 1, max = 100_000))]
+        max_detections: u32,
+    }
+}
+
+words! {
+    /// What a camera is.
+    CameraKind {
+        /// A V4L2 device.
+        V4l2 = "v4l2",
+        /// Pictures in a folder.
+        Replay = "replay",
+        /// Whatever a child process of ffmpeg can read.
+        Ffmpeg = "ffmpeg",
+        /// A synthetic street.
+        Pattern = "pattern",
+    }
+}
+
+words! {
+    /// Mirroring, after rotation.
+    Flip {
+        /// As it is.
+        None = "none",
+        /// Left becomes right.
+        Horizontal = "horizontal",
+        /// Top becomes bottom.
+        Vertical = "vertical",
+    }
+}
+
+/// Corners of a polygon, x and y as shares of the picture's width and height.
+pub type Polygon = Vec<[f32; 2]>;
+
+table! {
+    /// `[[camera]]`
+    Camera {
+        /// Name in messages: letters, digits, - and _; unique.
+        name: String,
+        /// What it is.
+        kind: CameraKind,
+        /// replay: folder of pictures, shown in the order of their names.
+        path: String,
+        /// replay: pictures a second; 0: the next one when the detector is free, none dropped.
+        #[schemars(range(min = 0.0, max = 1000.0))]
+        rate: f64,
+        /// replay: begin again after the last picture; otherwise the camera ends there.
+        r#loop: bool,
+        /// v4l2: /dev/v4l/by-id/…, /dev/v4l/by-path/… or /dev/videoN.
+        device: String,
+        /// v4l2: columns wanted; the nearest that the device has is taken.
+        #[schemars(range(min = 1, max = 65_535))]
+        width: u32,
+        /// v4l2: rows wanted.
+        #[schemars(range(min = 1, max = 65_535))]
+        height: u32,
+        /// v4l2: pixel format wanted, as its four characters.
+        format: String,
+        /// v4l2: frames a second wanted.
+        #[schemars(range(min = 0.0, max = 1000.0))]
+        fps: f64,
+        /// v4l2: controls by name, set after every opening.
+        controls: BTreeMap<String, i64>,
+        /// ffmpeg: what it shall read.
+        input: String,
+        /// pattern: seed of the scene.
+        #[schemars(range(min = 0))]
+        seed: i64,
+        /// Clockwise turn in degrees: 0, 90, 180 or 270.
+        rotate: u32,
+        /// Mirroring, after the turn.
+        flip: Flip,
+        /// Most frames a second that are looked at; 0: no limit.
+        #[schemars(range(min = 0.0, max = 1000.0))]
+        max_fps: f64,
+        /// Share of pixels that must have changed for a frame to be looked at; 0: every frame.
+        #[schemars(range(min = 0.0, max = 1.0))]
+        motion_gate: f32,
+        /// Named polygons; a detection tells in which it stands.
+        zones: BTreeMap<String, Polygon>,
+        /// Polygons in which nothing is reported.
+        masks: Vec<Polygon>,
+    }
+}
+
+words! {
+    /// What a sink is.
+    PublishKind {
+        /// JSON lines on stdout.
+        Stdout = "stdout",
+        /// JSON lines in a file.
+        File = "file",
+        /// JSON lines for whoever connects to a unix socket.
+        Unix = "unix",
+        /// An MQTT broker.
+        Mqtt = "mqtt",
+    }
+}
+
+table! {
+    /// `[[publish]]`
+    Publish {
+        /// What it is.
+        kind: PublishKind,
+        /// Which messages it takes.
+        messages: Vec<MessageKind>,
+        /// file, unix: where.
+        path: String,
+        /// file: size at which a new one is begun.
+        max_size: String,
+        /// file: how many are kept.
+        #[schemars(range(min = 1, max = 10_000))]
+        max_files: u32,
+        /// mqtt: the broker.
+        host: String,
+        /// mqtt: its port.
+        #[schemars(range(min = 1, max = 65_535))]
+        port: u32,
+        /// mqtt: 4 (MQTT 3.1.1) or 5.
+        #[schemars(range(min = 4, max = 5))]
+        protocol: u32,
+        /// mqtt: encrypt.
+        tls: bool,
+        /// mqtt: certificates that sign the broker's; empty: the system's.
+        ca_file: String,
+        /// mqtt: certificate that says who we are.
+        certificate_file: String,
+        /// mqtt: its private key.
+        key_file: String,
+        /// mqtt: user to log in as.
+        username: String,
+        /// mqtt: file that holds the password.
+        password_file: String,
+    }
+}
+
+table! {
+    /// `[monitor]`
+    Monitor {
+        /// Compare at all.
+        enabled: bool,
+        /// Share of one core it may take.
+        #[schemars(range(min = 0.0, max = 1.0))]
+        share: f32,
+        /// Time between two frames that are compared.
+        sample_interval: String,
+        /// Allow frames on disk.
+        keep_frames: bool,
+        /// When drift is raised and cleared.
+        thresholds: Thresholds,
+        /// "never", "on-drift" or an interval.
+        recalibrate: String,
+        /// Models kept to go back to.
+        #[schemars(range(min = 1, max = 1000))]
+        keep_generations: u32,
+    }
+}
+
+table! {
+    /// `[monitor.thresholds]`, in spreads of the error seen while calibrating.
+    Thresholds {
+        /// Drift is raised above this.
+        #[schemars(range(min = 0.0))]
+        raise: f32,
+        /// Drift is cleared below this.
+        #[schemars(range(min = 0.0))]
+        clear: f32,
+    }
+}
+
+table! {
+    /// `[history]`
+    History {
+        /// Keep events at all.
+        enabled: bool,
+        /// Directory; empty: history below the state directory.
+        path: String,
+        /// Older events go.
+        max_age: String,
+        /// The oldest events go above this size.
+        max_size: String,
+    }
+}
+
+table! {
+    /// `[web]`
+    Web {
+        /// Serve at all.
+        enabled: bool,
+        /// Address and port.
+        listen: String,
+        /// File that holds the token; needed where `listen` is not a loopback address.
+        token_file: String,
+        /// Allow live pictures.
+        pictures: bool,
+    }
+}
+
+table! {
+    /// `[supervision]`
+    Supervision {
+        /// A camera without a frame for so long counts as stalled.
+        stall_timeout: String,
+        /// Longest that stopping may take.
+        grace_period: String,
+        /// Temperature in °C above which less is done; unset: never.
+        #[schemars(range(min = 0.0, max = 200.0))]
+        throttle_celsius: f32,
+        /// Temperature in °C above which detection pauses; unset: never.
+        #[schemars(range(min = 0.0, max = 200.0))]
+        pause_celsius: f32,
+    }
+}

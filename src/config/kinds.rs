@@ -1,0 +1,232 @@
+//! `[[camera]]` and `[[publish]]`: entries whose keys depend on their kind. A key of another kind, and one that the
+//! kind needs and lacks, are both wrong.
+
+use super::defaults;
+use super::document;
+use super::resolve::{NAME_RULE, Resolver, given, is_name, path};
+use super::settings::{CameraKind, CameraSettings, SinkKind, SinkSettings};
+
+/// Keys of every camera.
+const CAMERA: &[&str] = &["name", "kind", "rotate", "flip", "max_fps", "motion_gate", "zones", "masks"];
+
+/// Keys of every sink.
+const SINK: &[&str] = &["kind", "messages"];
+
+/// A kind with its keys: those it needs, and those it may have.
+type Keys = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+const CAMERA_KINDS: &[Keys] = &[
+    ("v4l2", &["device"], &["width", "height", "format", "fps", "controls"]),
+    ("replay", &["path"], &["rate", "loop"]),
+    ("ffmpeg", &["input"], &[]),
+    ("pattern", &[], &["seed"]),
+];
+
+const SINK_KINDS: &[Keys] = &[
+    ("stdout", &[], &[]),
+    ("file", &["path"], &["max_size", "max_files"]),
+    ("unix", &["path"], &[]),
+    (
+        "mqtt",
+        &["host"],
+        &["port", "protocol", "tls", "ca_file", "certificate_file", "key_file", "username", "password_file"],
+    ),
+];
+
+impl Resolver<'_> {
+    pub(super) fn cameras(&mut self, cameras: &[document::Camera]) -> Vec<CameraSettings> {
+        let mut names: Vec<String> = Vec::new();
+        let mut resolved = Vec::new();
+        for (index, camera) in cameras.iter().enumerate() {
+            let key = format!("camera[{index}]");
+            let name = self.camera_name(&key, camera, &names);
+            names.push(name.clone());
+            let Some(kind) = camera.kind else {
+                self.complain(&key, format!("kind is missing; it is one of {}", kinds(CAMERA_KINDS)));
+                continue;
+            };
+            if self.entry(&key, kind.name(), CAMERA_KINDS, CAMERA) {
+                resolved.push(self.camera(&key, name, kind, camera));
+            }
+        }
+        resolved
+    }
+
+    fn camera_name(&mut self, key: &str, camera: &document::Camera, taken: &[String]) -> String {
+        let name = camera.name.clone().unwrap_or_default();
+        if name.is_empty() {
+            self.complain(key, "name is missing; messages tell cameras apart by it");
+        } else if !is_name(&name) {
+            self.complain(&format!("{key}.name"), format!("\"{name}\" is no name: {NAME_RULE}"));
+        } else if let Some(first) = taken.iter().position(|other| *other == name) {
+            self.complain(&format!("{key}.name"), format!("\"{name}\" is already the name of camera[{first}]"));
+        }
+        name
+    }
+
+    fn camera(
+        &mut self,
+        key: &str,
+        name: String,
+        kind: document::CameraKind,
+        camera: &document::Camera,
+    ) -> CameraSettings {
+        let rotate = camera.rotate.unwrap_or(defaults::camera::ROTATE);
+        if ![0, 90, 180, 270].contains(&rotate) {
+            self.complain(&format!("{key}.rotate"), format!("{rotate} is not one of 0, 90, 180, 270"));
+        }
+        let zones = camera.zones.clone().unwrap_or_default();
+        for (zone, corners) in &zones {
+            self.polygon(&format!("{key}.zones.{zone}"), corners);
+        }
+        let masks = camera.masks.clone().unwrap_or_default();
+        for (index, corners) in masks.iter().enumerate() {
+            self.polygon(&format!("{key}.masks[{index}]"), corners);
+        }
+        CameraSettings {
+            name,
+            kind: camera_kind(kind, camera),
+            rotate,
+            flip: camera.flip.unwrap_or(defaults::camera::FLIP),
+            max_fps: Some(camera.max_fps.unwrap_or(defaults::camera::MAX_FPS)).filter(|&fps| fps > 0.0),
+            motion_gate: camera.motion_gate.unwrap_or(defaults::camera::MOTION_GATE),
+            zones,
+            masks,
+        }
+    }
+
+    fn polygon(&mut self, key: &str, corners: &[[f32; 2]]) {
+        if corners.len() < 3 {
+            self.complain(key, format!("{} corners; a polygon has at least 3", corners.len()));
+        }
+        if corners.iter().flatten().any(|share| !(0.0..=1.0).contains(share)) {
+            self.complain(key, "a corner lies outside the picture; x and y are shares from 0 to 1");
+        }
+    }
+
+    pub(super) fn sinks(&mut self, sinks: &[document::Publish]) -> Vec<SinkSettings> {
+        let mut resolved = Vec::new();
+        for (index, sink) in sinks.iter().enumerate() {
+            let key = format!("publish[{index}]");
+            let Some(kind) = sink.kind else {
+                self.complain(&key, format!("kind is missing; it is one of {}", kinds(SINK_KINDS)));
+                continue;
+            };
+            if self.entry(&key, kind.name(), SINK_KINDS, SINK) {
+                resolved.push(self.sink(&key, kind, sink));
+            }
+        }
+        if sinks.is_empty() {
+            let messages = defaults::publish::LINE_MESSAGES.to_vec();
+            resolved.push(SinkSettings { kind: SinkKind::Stdout, messages });
+        }
+        resolved
+    }
+
+    fn sink(&mut self, key: &str, kind: document::PublishKind, sink: &document::Publish) -> SinkSettings {
+        let default = match kind {
+            document::PublishKind::Stdout | document::PublishKind::File => defaults::publish::LINE_MESSAGES,
+            document::PublishKind::Unix | document::PublishKind::Mqtt => defaults::publish::ALL_MESSAGES,
+        };
+        let messages = sink.messages.clone().unwrap_or_else(|| default.to_vec());
+        if messages.is_empty() {
+            self.complain(&format!("{key}.messages"), "a sink without messages says nothing; remove it or name one");
+        }
+        let text = |text: &Option<String>| given(text).unwrap_or_default();
+        let kind = match kind {
+            document::PublishKind::Stdout => SinkKind::Stdout,
+            document::PublishKind::File => {
+                let max_size = sink.max_size.as_deref().unwrap_or(defaults::publish::MAX_SIZE);
+                SinkKind::File {
+                    path: text(&sink.path).into(),
+                    max_size: self.size(&format!("{key}.max_size"), max_size),
+                    max_files: sink.max_files.unwrap_or(defaults::publish::MAX_FILES),
+                }
+            }
+            document::PublishKind::Unix => SinkKind::Unix { path: text(&sink.path).into() },
+            document::PublishKind::Mqtt => self.mqtt(key, sink),
+        };
+        SinkSettings { kind, messages }
+    }
+
+    fn mqtt(&mut self, key: &str, sink: &document::Publish) -> SinkKind {
+        let tls = sink.tls.unwrap_or_default();
+        let default_port = if tls { defaults::publish::PORT_TLS } else { defaults::publish::PORT };
+        let certificate = match (path(&sink.certificate_file), path(&sink.key_file)) {
+            (Some(certificate), Some(private)) => Some((certificate, private)),
+            (None, None) => None,
+            _ => {
+                self.complain(key, "certificate_file and key_file belong together; one of them is missing");
+                None
+            }
+        };
+        if !tls && (certificate.is_some() || path(&sink.ca_file).is_some()) {
+            self.complain(key, "certificates are used with tls = true only");
+        }
+        if path(&sink.password_file).is_some() && given(&sink.username).is_none() {
+            self.complain(key, "password_file without username");
+        }
+        SinkKind::Mqtt {
+            host: given(&sink.host).unwrap_or_default(),
+            // Both were held to their ranges by the shape check.
+            port: sink.port.unwrap_or(default_port) as u16,
+            protocol: sink.protocol.unwrap_or(defaults::publish::PROTOCOL) as u8,
+            tls,
+            ca_file: path(&sink.ca_file),
+            certificate,
+            username: given(&sink.username),
+            password_file: path(&sink.password_file),
+        }
+    }
+
+    /// Checks the keys of one entry against those of its kind; `false` if it cannot be resolved.
+    fn entry(&mut self, key: &str, kind: &str, kinds: &[Keys], common: &[&str]) -> bool {
+        let Some((_, needed, allowed)) = kinds.iter().find(|(name, ..)| *name == kind) else { return false };
+        let present = self.keys(key);
+        let mut right = true;
+        for name in needed.iter().filter(|name| !present.iter().any(|present| present == *name)) {
+            self.complain(key, format!("{name} is missing; kind \"{kind}\" needs it"));
+            right = false;
+        }
+        for name in &present {
+            let of_this = |key: &&str| *key == name.as_str();
+            if common.iter().chain(*needed).chain(*allowed).any(of_this) {
+                continue;
+            }
+            let owners: Vec<&str> = kinds
+                .iter()
+                .filter(|(_, needed, allowed)| needed.iter().chain(*allowed).any(of_this))
+                .map(|(owner, ..)| *owner)
+                .collect();
+            let owners = owners.join("\" or \"");
+            self.complain(&format!("{key}.{name}"), format!("is for kind \"{owners}\"; this is \"{kind}\""));
+            right = false;
+        }
+        right
+    }
+}
+
+fn camera_kind(kind: document::CameraKind, camera: &document::Camera) -> CameraKind {
+    let text = |text: &Option<String>| given(text).unwrap_or_default();
+    match kind {
+        document::CameraKind::Replay => CameraKind::Replay {
+            path: text(&camera.path).into(),
+            rate: Some(camera.rate.unwrap_or(defaults::camera::RATE)).filter(|&rate| rate > 0.0),
+            repeat: camera.r#loop.unwrap_or(defaults::camera::LOOP),
+        },
+        document::CameraKind::V4l2 => CameraKind::V4l2 {
+            device: text(&camera.device).into(),
+            width: camera.width,
+            height: camera.height,
+            format: given(&camera.format),
+            fps: camera.fps,
+            controls: camera.controls.clone().unwrap_or_default(),
+        },
+        document::CameraKind::Ffmpeg => CameraKind::Ffmpeg { input: text(&camera.input) },
+        document::CameraKind::Pattern => CameraKind::Pattern { seed: camera.seed.unwrap_or(defaults::camera::SEED) },
+    }
+}
+
+fn kinds(kinds: &[Keys]) -> String {
+    kinds.iter().map(|(name, ..)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,197 @@
+//! Layers: files, environment, `--set`, each read into values that know where they were written.
+//!
+//! The `config` crate merges layers but keeps no lines; so a file is read with `toml`, which does, and every value is
+//! handed on with `file:line` as its origin.
+
+use std::path::{Path, PathBuf};
+
+use config::{ConfigError, Map, Value, ValueKind};
+use serde_json::Value as Json;
+use toml::de::{DeTable, DeValue};
+
+use super::{Complaint, shape};
+
+/// What environment variables of the configuration begin with.
+pub const PREFIX: &str = "LOOKOUT__";
+
+/// Some keys with their values.
+#[derive(Debug, Clone, Default)]
+pub struct Layer {
+    entries: Map<String, Value>,
+}
+
+impl config::Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn config::Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(self.entries.clone())
+    }
+}
+
+/// The configuration file and its drop-ins, in the order in which they are laid on each other. A named file must
+/// exist; the default one need not.
+pub fn files(named: Option<&Path>, default: &Path) -> Result<Vec<PathBuf>, Complaint> {
+    let main = named.unwrap_or(default);
+    let mut files = Vec::new();
+    if named.is_some() || main.exists() {
+        files.push(main.to_owned());
+    }
+    let folder = main.with_file_name("conf.d");
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(files),
+        Err(error) => return Err(unreadable(&folder, &error)),
+    };
+    let mut drop_ins = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| unreadable(&folder, &error))?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            drop_ins.push(path);
+        }
+    }
+    drop_ins.sort();
+    files.extend(drop_ins);
+    Ok(files)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Complaint {
+    Complaint { origin: path.display().to_string(), key: String::new(), text: format!("cannot be read: {error}") }
+}
+
+/// Reads and checks one file.
+pub fn file(path: &Path, schema: &Json, complaints: &mut Vec<Complaint>) -> Layer {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            complaints.push(unreadable(path, &error));
+            return Layer::default();
+        }
+    };
+    let name = path.display().to_string();
+    let place = Place { name: &name, text: &text };
+    match DeTable::parse(&text) {
+        Ok(table) => {
+            let entries = place.table(table.get_ref());
+            let root = Value::new(Some(&name), ValueKind::Table(entries.clone()));
+            shape::check(schema, "", &root, complaints);
+            Layer { entries }
+        }
+        Err(error) => {
+            let origin = error.span().map_or_else(|| name.clone(), |span| place.line(span.start));
+            let text = format!("not TOML: {}", error.message());
+            complaints.push(Complaint { origin, key: String::new(), text });
+            Layer::default()
+        }
+    }
+}
+
+/// Reads and checks `LOOKOUT__SECTION__KEY` variables; a number between the underscores is an index.
+pub fn environment(variables: &[(String, String)], schema: &Json, complaints: &mut Vec<Complaint>) -> Layer {
+    let mut layer = Layer::default();
+    for (variable, text) in variables {
+        let Some(name) = variable.strip_prefix(PREFIX) else { continue };
+        let mut key = String::new();
+        for part in name.split("__") {
+            match part.parse::<u16>() {
+                Ok(index) => key.push_str(&format!("[{index}]")),
+                Err(_) if key.is_empty() => key = part.to_ascii_lowercase(),
+                Err(_) => key.push_str(&format!(".{}", part.to_ascii_lowercase())),
+            }
+        }
+        layer.add(&key, text, &format!("environment {variable}"), schema, complaints);
+    }
+    layer
+}
+
+/// Reads and checks one `key=value`.
+pub fn setting(text: &str, schema: &Json, complaints: &mut Vec<Complaint>) -> Layer {
+    let mut layer = Layer::default();
+    match text.split_once('=') {
+        Some((key, value)) => layer.add(key.trim(), value.trim(), "--set", schema, complaints),
+        None => complaints.push(Complaint {
+            origin: "--set".to_owned(),
+            key: text.to_owned(),
+            text: "a value is missing: write key=value, as in detector.threads=2".to_owned(),
+        }),
+    }
+    layer
+}
+
+impl Layer {
+    fn add(&mut self, key: &str, text: &str, origin: &str, schema: &Json, complaints: &mut Vec<Complaint>) {
+        match shape::find(schema, key) {
+            Ok(schema) => {
+                let value = shape::typed(schema, text, origin);
+                shape::check(schema, key, &value, complaints);
+                self.entries.insert(key.to_owned(), value);
+            }
+            Err(text) => complaints.push(Complaint { origin: origin.to_owned(), key: key.to_owned(), text }),
+        }
+    }
+}
+
+/// `text` as a TOML value, if it is one.
+pub fn inline(text: &str, origin: &str) -> Option<Value> {
+    let parsed = DeValue::parse(text).ok()?;
+    let mut value = Place { name: origin, text: "" }.value(parsed.get_ref(), 0);
+    relabel(&mut value, origin);
+    Some(value)
+}
+
+/// Gives a value and all below it one origin.
+fn relabel(value: &mut Value, origin: &str) {
+    let kind = match std::mem::take(&mut value.kind) {
+        ValueKind::Table(mut table) => {
+            table.values_mut().for_each(|below| relabel(below, origin));
+            ValueKind::Table(table)
+        }
+        ValueKind::Array(mut items) => {
+            items.iter_mut().for_each(|below| relabel(below, origin));
+            ValueKind::Array(items)
+        }
+        plain => plain,
+    };
+    *value = Value::new(Some(&origin.to_owned()), kind);
+}
+
+/// Where in which text a value was written.
+struct Place<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+impl Place<'_> {
+    fn line(&self, offset: usize) -> String {
+        let before = self.text.as_bytes().iter().take(offset);
+        format!("{}:{}", self.name, before.filter(|&&byte| byte == b'\n').count() + 1)
+    }
+
+    fn table(&self, table: &DeTable<'_>) -> Map<String, Value> {
+        let mut entries = Map::new();
+        for (key, value) in table {
+            entries.insert(key.get_ref().to_string(), self.value(value.get_ref(), key.span().start));
+        }
+        entries
+    }
+
+    fn value(&self, value: &DeValue<'_>, offset: usize) -> Value {
+        let kind = match value {
+            DeValue::String(text) => ValueKind::String(text.to_string()),
+            // What does not fit 64 bits fits no key: as text it is refused with its name.
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+                .map_or_else(|_| ValueKind::String(number.to_string()), ValueKind::I64),
+            DeValue::Float(number) => {
+                number.as_str().parse().map_or_else(|_| ValueKind::String(number.to_string()), ValueKind::Float)
+            }
+            DeValue::Boolean(flag) => ValueKind::Boolean(*flag),
+            DeValue::Datetime(time) => ValueKind::String(time.to_string()),
+            DeValue::Array(items) => {
+                ValueKind::Array(items.iter().map(|item| self.value(item.get_ref(), item.span().start)).collect())
+            }
+            DeValue::Table(table) => ValueKind::Table(self.table(table)),
+        };
+        Value::new(Some(&self.line(offset)), kind)
+    }
+}

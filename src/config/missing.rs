@@ -1,0 +1,58 @@
+//! What the configuration can say and this build cannot do: told, never passed over in silence. Whoever builds one of
+//! these removes its line.
+
+use config::Value;
+
+use super::Complaint;
+use super::resolve::locate;
+use super::settings::{CameraKind, ModelSource, Settings, SinkKind};
+use crate::config::document::Flip;
+
+/// Everything that is configured and not in this build.
+pub fn missing(settings: &Settings, merged: &Value) -> Vec<Complaint> {
+    let mut complaints = Vec::new();
+    let mut complain = |wanted: bool, key: &str, what: &str| {
+        if wanted {
+            let text = format!("{what} is not in this build yet");
+            complaints.push(Complaint::at(locate(merged, key), key, text));
+        }
+    };
+    let model = &settings.model;
+    complain(matches!(model.source, ModelSource::Artifact(_)), "model.artifact", "an int8 model");
+    let calibrated = matches!(model.source, ModelSource::Quantize { .. } | ModelSource::Live { .. });
+    complain(calibrated, "model.calibration", "quantizing at start");
+    complain(model.reference.is_some(), "model.reference", "the monitor, which alone reads it,");
+    for (index, camera) in settings.cameras.iter().enumerate() {
+        let kind = match camera.kind {
+            CameraKind::Replay { .. } => None,
+            CameraKind::V4l2 { .. } => Some("camera kind \"v4l2\""),
+            CameraKind::Ffmpeg { .. } => Some("camera kind \"ffmpeg\""),
+            CameraKind::Pattern { .. } => Some("camera kind \"pattern\""),
+        };
+        let key = format!("camera[{index}]");
+        complain(kind.is_some(), &format!("{key}.kind"), kind.unwrap_or_default());
+        complain(camera.rotate != 0, &format!("{key}.rotate"), "turning pictures");
+        complain(camera.flip != Flip::None, &format!("{key}.flip"), "mirroring pictures");
+        complain(camera.max_fps.is_some(), &format!("{key}.max_fps"), "a limit of frames a second");
+        complain(camera.motion_gate > 0.0, &format!("{key}.motion_gate"), "the motion gate");
+        complain(!camera.zones.is_empty(), &format!("{key}.zones"), "finding detections in zones");
+        complain(!camera.masks.is_empty(), &format!("{key}.masks"), "masking parts of the picture");
+    }
+    for (index, sink) in settings.sinks.iter().enumerate() {
+        let kind = match sink.kind {
+            SinkKind::Stdout => None,
+            SinkKind::File { .. } => Some("publish kind \"file\""),
+            SinkKind::Unix { .. } => Some("publish kind \"unix\""),
+            SinkKind::Mqtt { .. } => Some("publish kind \"mqtt\""),
+        };
+        complain(kind.is_some(), &format!("publish[{index}].kind"), kind.unwrap_or_default());
+    }
+    complain(settings.monitor.enabled, "monitor.enabled", "the monitor");
+    complain(settings.history.enabled, "history.enabled", "the history");
+    complain(settings.web.enabled, "web.enabled", "the web page");
+    let supervision = &settings.supervision;
+    let throttle = supervision.throttle_celsius.is_some();
+    complain(throttle, "supervision.throttle_celsius", "doing less when hot");
+    complain(supervision.pause_celsius.is_some(), "supervision.pause_celsius", "pausing when hot");
+    complaints
+}

@@ -1,0 +1,147 @@
+//! The configuration: parsed, then validated, then resolved.
+//!
+//! In: built-in defaults, `/etc/lookout/lookout.toml` or the file named, `conf.d/*.toml` beside it in the order of
+//! their names, `LOOKOUT__SECTION__KEY` variables, `--set key=value`; the later wins. Tables merge key by key; a list
+//! such as `[[camera]]` replaces the one below it. Out: [`Settings`], which hold nothing that could still be wrong, or
+//! every [`Complaint`] with file, line, key and what would be right. Relative paths count from the working directory.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use config::{Value, ValueKind};
+
+use crate::error::{Error, Kind};
+
+pub mod defaults;
+pub mod document;
+mod kinds;
+mod layer;
+mod missing;
+mod resolve;
+mod settings;
+mod shape;
+mod units;
+
+pub use settings::{
+    CameraKind, CameraSettings, DetectorSettings, DeviceSettings, HistorySettings, ModelSettings, ModelSource,
+    MonitorSettings, Recalibrate, Settings, SinkKind, SinkSettings, SupervisionSettings, WebSettings,
+};
+
+use document::Document;
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// The file to read instead of [`defaults::FILE`].
+    pub file: Option<PathBuf>,
+    /// Environment variables; those that begin with `LOOKOUT__` count.
+    pub environment: Vec<(String, String)>,
+    /// `key=value` settings, the last wins.
+    pub set: Vec<String>,
+}
+
+impl Inputs {
+    /// The inputs of this process.
+    pub fn of_process(file: Option<PathBuf>, set: Vec<String>) -> Self {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+            .filter(|(name, _)| name.starts_with(layer::PREFIX))
+            .collect();
+        Self { file, environment, set }
+    }
+}
+
+/// One thing wrong with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// Where it was written: `file:line`, `environment NAME`, `--set` or `built-in`.
+    pub origin: String,
+    /// The key, as in `camera[0].rate`; empty if no key is to blame.
+    pub key: String,
+    /// What is wrong and what would be right.
+    pub text: String,
+}
+
+impl Complaint {
+    fn at(value: &Value, key: &str, text: String) -> Self {
+        Self { origin: value.origin().unwrap_or("built-in").to_owned(), key: key.to_owned(), text }
+    }
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.origin)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.text)
+    }
+}
+
+/// A configuration that is refused: everything that is wrong with it, at least one thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal(pub Vec<Complaint>);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, complaint) in self.0.iter().enumerate() {
+            let between = if index == 0 { "" } else { "; " };
+            write!(f, "{between}{complaint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(Kind::Config, refusal.to_string())
+    }
+}
+
+/// Reads, checks and resolves the configuration.
+///
+/// # Errors
+///
+/// [`Refusal`] with everything that is wrong in the earliest stage that found anything: reading and shape, then the
+/// meaning of the whole, then what this build cannot do yet.
+pub fn load(inputs: &Inputs) -> Result<Settings, Refusal> {
+    let merged = merge(inputs)?;
+    let document = document(&merged)?;
+    let settings = resolve::resolve(&document, &merged)?;
+    let missing = missing::missing(&settings, &merged);
+    if missing.is_empty() { Ok(settings) } else { Err(Refusal(missing)) }
+}
+
+/// The values of all layers, merged, each with the origin that won.
+fn merge(inputs: &Inputs) -> Result<Value, Refusal> {
+    let schema = shape::schema();
+    let mut complaints = Vec::new();
+    let mut layers = Vec::new();
+    match layer::files(inputs.file.as_deref(), Path::new(defaults::FILE)) {
+        Ok(files) => layers.extend(files.iter().map(|path| layer::file(path, &schema, &mut complaints))),
+        Err(complaint) => complaints.push(complaint),
+    }
+    layers.push(layer::environment(&inputs.environment, &schema, &mut complaints));
+    layers.extend(inputs.set.iter().map(|text| layer::setting(text, &schema, &mut complaints)));
+    if !complaints.is_empty() {
+        return Err(Refusal(complaints));
+    }
+    let build = || {
+        let mut builder = config::Config::builder().add_source(config::Config::try_from(&defaults::document())?);
+        for layer in layers {
+            builder = builder.add_source(layer);
+        }
+        config::Source::collect(&builder.build()?)
+    };
+    build().map(|table| Value::new(None, ValueKind::Table(table))).map_err(unforeseen)
+}
+
+/// The merged values in the types of the document.
+fn document(merged: &Value) -> Result<Document, Refusal> {
+    merged.clone().try_deserialize().map_err(unforeseen)
+}
+
+/// What the shape check should have caught, told as it is.
+fn unforeseen(error: config::ConfigError) -> Refusal {
+    Refusal(vec![Complaint { origin: "configuration".to_owned(), key: String::new(), text: error.to_string() }])
+}

@@ -1,0 +1,286 @@
+//! From the [`Document`] to [`Settings`]: what single keys could not tell by themselves. Texts become paths, durations
+//! and words; the keys of a camera or sink must be those of its kind; names must be unique.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use config::{Value, ValueKind};
+use tracing_subscriber::EnvFilter;
+
+use super::document::{self, Document};
+use super::settings::{
+    DetectorSettings, DeviceSettings, HistorySettings, ModelSettings, ModelSource, MonitorSettings, Recalibrate,
+    Settings, SupervisionSettings, WebSettings,
+};
+use super::{Complaint, Refusal, shape, units};
+use crate::kernel::isa::IsaName;
+
+/// Resolves a whole configuration.
+///
+/// # Errors
+///
+/// Everything that contradicts itself or means nothing.
+pub fn resolve(document: &Document, merged: &Value) -> Result<Settings, Refusal> {
+    let mut resolver = Resolver { merged, complaints: Vec::new() };
+    let settings = Settings {
+        device: resolver.device(&document.device),
+        model: resolver.model(&document.model),
+        detector: resolver.detector(&document.detector),
+        cameras: resolver.cameras(&document.camera),
+        sinks: resolver.sinks(&document.publish),
+        monitor: resolver.monitor(&document.monitor),
+        history: resolver.history(&document.history),
+        web: resolver.web(&document.web),
+        supervision: resolver.supervision(&document.supervision),
+    };
+    if resolver.complaints.is_empty() { Ok(settings) } else { Err(Refusal(resolver.complaints)) }
+}
+
+/// Collects complaints and knows where each key was written.
+pub(super) struct Resolver<'a> {
+    merged: &'a Value,
+    complaints: Vec<Complaint>,
+}
+
+/// Text that says something.
+pub(super) fn given(text: &Option<String>) -> Option<String> {
+    text.clone().filter(|text| !text.is_empty())
+}
+
+/// Text that names a path.
+pub(super) fn path(text: &Option<String>) -> Option<PathBuf> {
+    given(text).map(PathBuf::from)
+}
+
+/// The value at the dotted `key`, or the one nearest above it.
+pub(super) fn locate<'a>(root: &'a Value, key: &str) -> &'a Value {
+    let mut value = root;
+    for segment in key.replace('[', ".[").split('.') {
+        let below = match (&value.kind, segment.strip_prefix('[').and_then(|index| index.strip_suffix(']'))) {
+            (ValueKind::Array(items), Some(index)) => index.parse().ok().and_then(|index: usize| items.get(index)),
+            (ValueKind::Table(table), None) => table.get(segment),
+            _ => None,
+        };
+        match below {
+            Some(below) => value = below,
+            None => break,
+        }
+    }
+    value
+}
+
+impl Resolver<'_> {
+    /// Notes that the value at `key` is wrong.
+    pub(super) fn complain(&mut self, key: &str, text: impl Into<String>) {
+        self.complaints.push(Complaint::at(locate(self.merged, key), key, text.into()));
+    }
+
+    /// The keys that stand in the table at `key`, sorted.
+    pub(super) fn keys(&self, key: &str) -> Vec<String> {
+        let ValueKind::Table(table) = &locate(self.merged, key).kind else { return Vec::new() };
+        let mut keys: Vec<_> = table.keys().cloned().collect();
+        keys.sort();
+        keys
+    }
+
+    /// A duration longer than nothing.
+    fn duration(&mut self, key: &str, text: &Option<String>) -> Duration {
+        match text.as_deref().and_then(units::duration) {
+            Some(duration) if !duration.is_zero() => duration,
+            _ => {
+                let text = text.as_deref().unwrap_or_default();
+                self.complain(key, format!("\"{text}\" is no duration; write \"500ms\", \"10s\", \"5m\" or \"1h30m\""));
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// A size in bytes above nothing.
+    pub(super) fn size(&mut self, key: &str, text: &str) -> u64 {
+        match units::size(text) {
+            Some(size) if size > 0 => size,
+            _ => {
+                self.complain(key, format!("\"{text}\" is no size; write \"500kB\", \"64MiB\" or \"2GiB\""));
+                0
+            }
+        }
+    }
+
+    fn device(&mut self, device: &document::Device) -> DeviceSettings {
+        let log_level = device.log_level.clone().unwrap_or_default();
+        if log_level.is_empty() || EnvFilter::try_new(&log_level).is_err() || !is_filter(&log_level) {
+            let nearest = shape::guess(&log_level, LEVELS.iter().copied());
+            self.complain(
+                "device.log_level",
+                format!("\"{log_level}\" is no log level; write error, warn, info, debug or trace{nearest}"),
+            );
+        }
+        if let Some(id) = given(&device.id)
+            && !is_name(&id)
+        {
+            self.complain("device.id", format!("\"{id}\" is no name: {NAME_RULE}"));
+        }
+        DeviceSettings {
+            id: given(&device.id),
+            state_dir: path(&device.state_dir),
+            log_level,
+            log_format: device.log_format.unwrap_or(document::LogFormat::Auto),
+        }
+    }
+
+    fn model(&mut self, model: &document::Model) -> ModelSettings {
+        let count = model.calibration_count.unwrap_or_default();
+        let source = match (path(&model.artifact), path(&model.checkpoint), given(&model.calibration)) {
+            (None, None, None) => ModelSource::None,
+            (Some(artifact), None, None) => ModelSource::Artifact(artifact),
+            (None, Some(checkpoint), None) => ModelSource::Checkpoint(checkpoint),
+            (None, Some(checkpoint), Some(from)) if from == "live" => ModelSource::Live { checkpoint, count },
+            (None, Some(checkpoint), Some(from)) => {
+                ModelSource::Quantize { checkpoint, pictures: PathBuf::from(from), count }
+            }
+            (Some(_), Some(_), _) => {
+                let place = locate(self.merged, "model.checkpoint").origin().unwrap_or("built-in").to_owned();
+                self.complain(
+                    "model.artifact",
+                    format!("an artifact (int8) and a checkpoint (fp32, {place}) are named; only one can serve"),
+                );
+                ModelSource::None
+            }
+            (_, None, Some(_)) => {
+                self.complain(
+                    "model.calibration",
+                    "there is nothing to calibrate: name the checkpoint as model.checkpoint",
+                );
+                ModelSource::None
+            }
+        };
+        ModelSettings { source, reference: path(&model.reference) }
+    }
+
+    fn detector(&mut self, detector: &document::Detector) -> DetectorSettings {
+        let kernel = match given(&detector.kernel).as_deref() {
+            None | Some("auto") => None,
+            Some(name) => {
+                let known = IsaName::from_name(name);
+                if known.is_none() {
+                    let names: Vec<&str> =
+                        std::iter::once("auto").chain(IsaName::ALL.iter().map(|isa| isa.name())).collect();
+                    let nearest = shape::guess(name, names.iter().copied());
+                    self.complain(
+                        "detector.kernel",
+                        format!("\"{name}\" is no kernel; there are {}{nearest}", names.join(", ")),
+                    );
+                }
+                known
+            }
+        };
+        DetectorSettings {
+            threads: detector.threads.filter(|&threads| threads > 0).map(|threads| threads as usize),
+            kernel,
+            score: detector.score,
+            proposals: detector.proposals.map(|proposals| proposals as usize),
+            max_detections: detector.max_detections.map(|detections| detections as usize),
+        }
+    }
+
+    fn monitor(&mut self, monitor: &document::Monitor) -> MonitorSettings {
+        let thresholds = monitor.thresholds.clone().unwrap_or_default();
+        let (raise, clear) = (thresholds.raise.unwrap_or_default(), thresholds.clear.unwrap_or_default());
+        if clear > raise {
+            self.complain(
+                "monitor.thresholds.clear",
+                format!("{clear} is above raise = {raise}; drift would never clear"),
+            );
+        }
+        let recalibrate = match given(&monitor.recalibrate).as_deref() {
+            Some("never") | None => Recalibrate::Never,
+            Some("on-drift") => Recalibrate::OnDrift,
+            Some(text) => match units::duration(text) {
+                Some(interval) if !interval.is_zero() => Recalibrate::Every(interval),
+                _ => {
+                    let text =
+                        format!("\"{text}\" is neither \"never\" nor \"on-drift\" nor an interval such as \"24h\"");
+                    self.complain("monitor.recalibrate", text);
+                    Recalibrate::Never
+                }
+            },
+        };
+        MonitorSettings {
+            enabled: monitor.enabled.unwrap_or_default(),
+            share: monitor.share.unwrap_or_default(),
+            sample_interval: self.duration("monitor.sample_interval", &monitor.sample_interval),
+            keep_frames: monitor.keep_frames.unwrap_or_default(),
+            thresholds: (raise, clear),
+            recalibrate,
+            keep_generations: monitor.keep_generations.unwrap_or_default(),
+        }
+    }
+
+    fn history(&mut self, history: &document::History) -> HistorySettings {
+        HistorySettings {
+            enabled: history.enabled.unwrap_or_default(),
+            path: path(&history.path),
+            max_age: self.duration("history.max_age", &history.max_age),
+            max_size: self.size("history.max_size", history.max_size.as_deref().unwrap_or_default()),
+        }
+    }
+
+    fn web(&mut self, web: &document::Web) -> WebSettings {
+        let text = web.listen.clone().unwrap_or_default();
+        let listen = text.parse().unwrap_or_else(|_| {
+            self.complain(
+                "web.listen",
+                format!("\"{text}\" is no address and port; write \"127.0.0.1:8480\" or \"[::1]:8480\""),
+            );
+            std::net::SocketAddr::from(([127, 0, 0, 1], 0))
+        });
+        let token_file = path(&web.token_file);
+        if web.enabled == Some(true) && !listen.ip().is_loopback() && token_file.is_none() {
+            self.complain(
+                "web.token_file",
+                format!("is needed where web.listen = \"{listen}\" is not a loopback address"),
+            );
+        }
+        WebSettings {
+            enabled: web.enabled.unwrap_or_default(),
+            listen,
+            token_file,
+            pictures: web.pictures.unwrap_or_default(),
+        }
+    }
+
+    fn supervision(&mut self, supervision: &document::Supervision) -> SupervisionSettings {
+        if let (Some(throttle), Some(pause)) = (supervision.throttle_celsius, supervision.pause_celsius)
+            && throttle > pause
+        {
+            self.complain(
+                "supervision.throttle_celsius",
+                format!("{throttle} is above pause_celsius = {pause}; throttling comes before pausing"),
+            );
+        }
+        SupervisionSettings {
+            stall_timeout: self.duration("supervision.stall_timeout", &supervision.stall_timeout),
+            grace_period: self.duration("supervision.grace_period", &supervision.grace_period),
+            throttle_celsius: supervision.throttle_celsius,
+            pause_celsius: supervision.pause_celsius,
+        }
+    }
+}
+
+/// What a name may hold: it becomes part of topics, labels and file names.
+pub(super) const NAME_RULE: &str = "letters, digits, - and _, at most 64";
+
+/// Whether `text` may be the name of a device, camera or zone.
+pub(super) fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace", "off"];
+
+/// Whether each directive names a level: a bare word would otherwise pass as the name of a module.
+fn is_filter(directives: &str) -> bool {
+    directives.split(',').all(|directive| {
+        let level = directive.rsplit('=').next().unwrap_or_default().trim();
+        LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known))
+    })
+}

@@ -1,0 +1,218 @@
+//! The shape check: a value against the JSON Schema of [`Document`](super::document::Document), key by key.
+//!
+//! In: a value that knows where it was written, and the schema at its place. Out: one [`Complaint`] for each key that
+//! does not exist (with the nearest that does), each value of the wrong type, outside its range or not among the words.
+
+use config::{Value, ValueKind};
+use serde_json::Value as Json;
+
+use super::Complaint;
+use super::document::Document;
+
+/// What stands at one place of the schema.
+enum Wanted<'a> {
+    /// A table of known keys.
+    Table(&'a serde_json::Map<String, Json>),
+    /// A table of any keys, all of one shape.
+    Map(&'a Json),
+    /// An array, and how many it holds where that is fixed.
+    Array(&'a Json, Option<u64>),
+    Words(Vec<&'a str>),
+    Text,
+    Integer,
+    Number,
+    Flag,
+}
+
+/// The schema of the whole configuration, nothing referenced, everything in its place.
+pub fn schema() -> Json {
+    let settings =
+        schemars::generate::SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<Document>().to_value()
+}
+
+/// Checks `value`, which stands at `key`, and all below it.
+pub fn check(schema: &Json, key: &str, value: &Value, complaints: &mut Vec<Complaint>) {
+    let mut complain = |text: String| complaints.push(Complaint::at(value, key, text));
+    match (wanted(schema), &value.kind) {
+        (Wanted::Table(known), ValueKind::Table(table)) => {
+            for (name, below) in ordered(table) {
+                match known.get(name) {
+                    Some(schema) => check(schema, &join(key, name), below, complaints),
+                    None => complaints.push(Complaint::at(below, &join(key, name), unknown(name, known.keys()))),
+                }
+            }
+        }
+        (Wanted::Map(schema), ValueKind::Table(table)) => {
+            for (name, below) in ordered(table) {
+                check(schema, &join(key, name), below, complaints);
+            }
+        }
+        (Wanted::Array(schema, length), ValueKind::Array(items)) => {
+            if length.is_some_and(|length| items.len() as u64 != length) {
+                complain(format!("has {} values, {} are expected", items.len(), length.unwrap_or_default()));
+            }
+            for (index, item) in items.iter().enumerate() {
+                check(schema, &format!("{key}[{index}]"), item, complaints);
+            }
+        }
+        (Wanted::Words(words), ValueKind::String(text)) if !words.contains(&text.as_str()) => {
+            complain(format!("\"{text}\" is not one of {}{}", list(&words), guess(text, words.iter().copied())));
+        }
+        (Wanted::Words(_), ValueKind::String(_)) | (Wanted::Text, ValueKind::String(_)) => {}
+        (Wanted::Flag, ValueKind::Boolean(_)) => {}
+        (Wanted::Integer, ValueKind::I64(number)) => {
+            if let Some(range) = outside(schema, *number as f64) {
+                complain(format!("{number} is out of range: {range}"));
+            }
+        }
+        (Wanted::Number, ValueKind::I64(_) | ValueKind::Float(_)) => {
+            let number = match value.kind {
+                ValueKind::Float(number) => number,
+                ValueKind::I64(number) => number as f64,
+                _ => f64::NAN,
+            };
+            if let Some(range) = outside(schema, number) {
+                complain(format!("{number} is out of range: {range}"));
+            }
+        }
+        (wanted, found) => complain(format!("{} is expected, this is {}", wanted.name(), name(found))),
+    }
+}
+
+/// The schema at the dotted `key`, or why there is none: what `--set` and the environment name.
+pub fn find<'a>(root: &'a Json, key: &str) -> Result<&'a Json, String> {
+    let mut schema = root;
+    for segment in key.replace('[', ".[").split('.') {
+        schema = match (wanted(schema), segment.strip_prefix('[')) {
+            (Wanted::Array(items, _), Some(_)) => items,
+            (Wanted::Map(below), None) => below,
+            (Wanted::Table(known), None) => known.get(segment).ok_or_else(|| unknown(segment, known.keys()))?,
+            (wanted, _) => return Err(format!("{} has no part called {segment}", wanted.name())),
+        };
+    }
+    Ok(schema)
+}
+
+/// `text`, as an environment variable or an argument gives it, as the value that the schema wants.
+pub fn typed(schema: &Json, text: &str, origin: &str) -> Value {
+    let verbatim = || Value::new(Some(&origin.to_owned()), text.to_owned());
+    match wanted(schema) {
+        Wanted::Text | Wanted::Words(_) => verbatim(),
+        _ => super::layer::inline(text, origin).unwrap_or_else(verbatim),
+    }
+}
+
+/// Keys in a fixed order: complaints must not depend on a hash.
+fn ordered(table: &config::Map<String, Value>) -> Vec<(&String, &Value)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| *name);
+    entries
+}
+
+fn join(key: &str, name: &str) -> String {
+    if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") }
+}
+
+fn wanted(schema: &Json) -> Wanted<'_> {
+    // An optional table or choice stands beside null.
+    if let Some(forms) = schema.get("anyOf").and_then(Json::as_array) {
+        return forms.iter().find(|form| form["type"] != "null").map_or(Wanted::Text, wanted);
+    }
+    let words: Vec<&str> = match (schema.get("oneOf"), schema.get("enum")) {
+        (Some(forms), _) => forms.as_array().into_iter().flatten().flat_map(words_of).collect(),
+        (None, Some(_)) => words_of(schema),
+        (None, None) => Vec::new(),
+    };
+    if !words.is_empty() {
+        return Wanted::Words(words);
+    }
+    let is = |kind: &str| match &schema["type"] {
+        Json::Array(kinds) => kinds.iter().any(|one| one == kind),
+        one => one == kind,
+    };
+    if is("object") {
+        return match schema.get("properties").and_then(Json::as_object) {
+            Some(known) => Wanted::Table(known),
+            None => Wanted::Map(&schema["additionalProperties"]),
+        };
+    }
+    if is("array") {
+        return Wanted::Array(&schema["items"], schema.get("minItems").and_then(Json::as_u64));
+    }
+    match () {
+        () if is("integer") => Wanted::Integer,
+        () if is("number") => Wanted::Number,
+        () if is("boolean") => Wanted::Flag,
+        () => Wanted::Text,
+    }
+}
+
+fn words_of(schema: &Json) -> Vec<&str> {
+    let one = schema.get("const").and_then(Json::as_str);
+    let many = schema.get("enum").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
+    one.into_iter().chain(many).collect()
+}
+
+impl Wanted<'_> {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Table(_) | Self::Map(_) => "a table",
+            Self::Array(..) => "an array",
+            Self::Words(_) | Self::Text => "text in quotes",
+            Self::Integer => "a whole number",
+            Self::Number => "a number",
+            Self::Flag => "true or false",
+        }
+    }
+}
+
+fn name(kind: &ValueKind) -> &'static str {
+    match kind {
+        ValueKind::Nil => "nothing",
+        ValueKind::Boolean(_) => "true or false",
+        ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::U64(_) | ValueKind::U128(_) => "a whole number",
+        ValueKind::Float(_) => "a number",
+        ValueKind::String(_) => "text",
+        ValueKind::Table(_) => "a table",
+        ValueKind::Array(_) => "an array",
+    }
+}
+
+/// What the range is, if `number` is not in it; not-a-number never is.
+fn outside(schema: &Json, number: f64) -> Option<String> {
+    let low = schema.get("minimum").and_then(Json::as_f64);
+    let high = schema.get("maximum").and_then(Json::as_f64);
+    let inside = number.is_finite() && low.is_none_or(|low| number >= low) && high.is_none_or(|high| number <= high);
+    if inside {
+        return None;
+    }
+    Some(match (low, high) {
+        (Some(low), Some(high)) => format!("{low} to {high}"),
+        (Some(low), None) => format!("{low} or more"),
+        (None, Some(high)) => format!("{high} or less"),
+        (None, None) => "a finite number".to_owned(),
+    })
+}
+
+fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
+    let nearest = guess(name, known.clone().map(String::as_str));
+    if nearest.is_empty() {
+        format!("there is no such key; there are {}", known.cloned().collect::<Vec<_>>().join(", "))
+    } else {
+        format!("there is no such key{nearest}")
+    }
+}
+
+/// `; did you mean "…"?` with the nearest of `known`, or nothing where none is near.
+pub fn guess<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let nearest = known.map(|name| (strsim::jaro_winkler(wrong, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((likeness, name)) if likeness > 0.7 => format!("; did you mean \"{name}\"?"),
+        _ => String::new(),
+    }
+}
+
+fn list(words: &[&str]) -> String {
+    words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,241 @@
+//! The configuration from outside: the documented file is the defaults, layers win in their order, and whatever is
+//! wrong is refused with file, line, key and what would be right.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use lookout::config::document::Document;
+use lookout::config::{self, CameraKind, Complaint, Inputs, ModelSource, Settings, SinkKind, defaults};
+use lookout::message::MessageKind;
+
+/// A configuration file in a folder of its own.
+struct File {
+    folder: tempfile::TempDir,
+}
+
+impl File {
+    fn new(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("lookout.toml"), text).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("lookout.toml")
+    }
+
+    fn inputs(&self) -> Inputs {
+        Inputs { file: Some(self.path()), ..Inputs::default() }
+    }
+
+    fn load(&self) -> Result<Settings, Vec<Complaint>> {
+        config::load(&self.inputs()).map_err(|refusal| refusal.0)
+    }
+}
+
+fn check_config(path: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lookout"));
+    command.arg("check-config").arg(path).env_clear().output().unwrap()
+}
+
+fn documented() -> String {
+    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/lookout.toml")).unwrap()
+}
+
+#[test]
+fn the_documented_file_is_exactly_the_defaults() {
+    assert_eq!(toml::from_str::<Document>(&documented()).unwrap(), defaults::document());
+    let empty = File::new("").load().unwrap();
+    assert_eq!(File::new(&documented()).load().unwrap(), empty);
+    assert_eq!(empty.sinks.len(), 1, "nobody named means stdout");
+    assert_eq!(empty.sinks[0].messages, [MessageKind::Report]);
+    assert_eq!(empty.model.source, ModelSource::None);
+}
+
+#[test]
+fn every_key_is_documented() {
+    fn keys(schema: &serde_json::Value, found: &mut Vec<String>) {
+        if let Some(properties) = schema.get("properties").and_then(|value| value.as_object()) {
+            found.extend(properties.keys().cloned());
+        }
+        match schema {
+            serde_json::Value::Object(map) => map.values().for_each(|below| keys(below, found)),
+            serde_json::Value::Array(items) => items.iter().for_each(|below| keys(below, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    keys(&schemars::schema_for!(Document).to_value(), &mut found);
+    assert!(found.len() > 50);
+    let text = documented();
+    for key in found {
+        let stands = text.lines().any(|line| {
+            let line = line.trim_start_matches(['#', ' ', '[']);
+            line.strip_prefix(&key).is_some_and(|rest| rest.starts_with([' ', ']']))
+                || line.contains(&format!(".{key}]"))
+        });
+        assert!(stands, "{key} is not in config/lookout.toml");
+    }
+}
+
+#[test]
+fn later_layers_win() {
+    let file = File::new("[detector]\nthreads = 1\nproposals = 1\nscore = 0.1\nmax_detections = 1\n");
+    let drop_ins = file.folder.path().join("conf.d");
+    std::fs::create_dir(&drop_ins).unwrap();
+    std::fs::write(drop_ins.join("20.toml"), "[detector]\nproposals = 3\n").unwrap();
+    std::fs::write(drop_ins.join("10.toml"), "[detector]\nproposals = 2\nscore = 0.2\nmax_detections = 2\n").unwrap();
+    std::fs::write(drop_ins.join("99.bak"), "nonsense").unwrap();
+    let inputs = Inputs {
+        environment: vec![
+            ("LOOKOUT__DETECTOR__SCORE".into(), "0.3".into()),
+            ("LOOKOUT__DETECTOR__MAX_DETECTIONS".into(), "3".into()),
+            ("LOOKOUT_SHARED".into(), "is not ours".into()),
+        ],
+        set: vec!["detector.max_detections=4".into()],
+        ..file.inputs()
+    };
+    let detector = config::load(&inputs).unwrap().detector;
+    assert_eq!(detector.threads, Some(1));
+    assert_eq!(detector.proposals, Some(3));
+    assert_eq!(detector.score, Some(0.3));
+    assert_eq!(detector.max_detections, Some(4));
+}
+
+#[test]
+fn environment_and_arguments_reach_into_lists() {
+    let file = File::new("[[camera]]\nname = \"A-1\"\nkind = \"replay\"\npath = \"x\"\n");
+    let inputs = Inputs {
+        environment: vec![("LOOKOUT__CAMERA__0__PATH".into(), "1234".into())],
+        set: vec!["camera[0].rate=0".into(), "camera[0].loop=true".into(), "device.id=007".into()],
+        ..file.inputs()
+    };
+    let settings = config::load(&inputs).unwrap();
+    let expected = CameraKind::Replay { path: "1234".into(), rate: None, repeat: true };
+    assert_eq!(settings.cameras[0].kind, expected);
+    assert_eq!(settings.cameras[0].name, "A-1");
+    assert_eq!(settings.device.id.as_deref(), Some("007"), "text stays text, whatever it looks like");
+
+    let inputs = Inputs {
+        set: vec![
+            r#"camera=[{ name = "a", kind = "replay", path = "p" }]"#.into(),
+            r#"publish=[{kind="stdout"}]"#.into(),
+        ],
+        ..File::new("").inputs()
+    };
+    let settings = config::load(&inputs).unwrap();
+    assert_eq!(settings.cameras.len(), 1);
+    assert_eq!(settings.sinks[0].kind, SinkKind::Stdout);
+}
+
+#[test]
+fn wrong_settings_name_where_they_came_from() {
+    let refuse = |environment: Option<(&str, &str)>, set: &str| {
+        let environment = environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let set = Some(set.to_owned()).filter(|set| !set.is_empty()).into_iter().collect();
+        config::load(&Inputs { environment, set, ..File::new("").inputs() }).unwrap_err().to_string()
+    };
+    let text = refuse(Some(("LOOKOUT__DETECTOR__THREAD", "2")), "");
+    assert_eq!(
+        text,
+        "environment LOOKOUT__DETECTOR__THREAD: detector.thread: there is no such key; did you mean \"threads\"?"
+    );
+    let text = refuse(None, "detector.threads=two");
+    assert_eq!(text, "--set: detector.threads: a whole number is expected, this is text");
+    assert!(refuse(None, "detector.threads").contains("a value is missing"));
+    assert!(refuse(None, "supervision.grace_period=10").starts_with("--set: supervision.grace_period: \"10\" is no"));
+}
+
+/// Configurations broken one way each, with what the complaint must say: `line: key: …`.
+const BROKEN: &[(&str, &str)] = &[
+    ("[detector]\nthread = 2", ":2: detector.thread: there is no such key; did you mean \"threads\"?"),
+    ("\n[detecter]\nthreads = 2", ":2: detecter: there is no such key; did you mean \"detector\"?"),
+    ("[detector]\nthreads = \"two\"", ":2: detector.threads: a whole number is expected, this is text"),
+    ("[detector]\nthreads = 1.5", ":2: detector.threads: a whole number is expected, this is a number"),
+    ("[detector]\nthreads = -1", ":2: detector.threads: -1 is out of range: 0 to 1024"),
+    ("[detector]\n\nscore = 1.5", ":3: detector.score: 1.5 is out of range: 0 to 1"),
+    ("[detector]\nscore = nan", ":2: detector.score: NaN is out of range: 0 to 1"),
+    ("[detector]\nkernel = \"avx3\"", ":2: detector.kernel: \"avx3\" is no kernel"),
+    ("[device]\nlog_format = \"jsn\"", ":2: device.log_format: \"jsn\" is not one of"),
+    ("[device]\nlog_level = \"inof\"", ":2: device.log_level: \"inof\" is no log level"),
+    ("device = 3", ":1: device: a table is expected, this is a whole number"),
+    ("[detector\nthreads = 2", ":1: not TOML"),
+    ("[detector]\nthreads = 1\nthreads = 2", ":3: not TOML"),
+    ("[model]\nartifact = \"a\"\ncheckpoint = \"b\"", ":2: model.artifact: an artifact"),
+    ("[model]\ncalibration = \"live\"", ":2: model.calibration: there is nothing to calibrate"),
+    ("[model]\nartifact = \"a\"", ":2: model.artifact: an int8 model is not in this build yet"),
+    ("[[camera]]\nname = \"a\"\nkind = \"replay\"", ":1: camera[0]: path is missing"),
+    ("[[camera]]\nname = \"a\"\nkind = \"reply\"", ":3: camera[0].kind: \"reply\" is not one of"),
+    ("[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\ndevice = \"y\"", ":5: camera[0].device: is for kind"),
+    ("[[camera]]\nkind = \"replay\"\npath = \"x\"", ":1: camera[0]: name is missing"),
+    ("[[camera]]\nname = \"a b\"\nkind = \"replay\"\npath = \"x\"", ":2: camera[0].name: \"a b\" is no name"),
+    ("[[camera]]\nname = \"a\"\nkind = \"v4l2\"\ndevice = \"x\"", ":3: camera[0].kind: camera kind \"v4l2\" is not in"),
+    (
+        "[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\n[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"",
+        ":6: camera[1].name: \"a\" is already the name of camera[0]",
+    ),
+    ("[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\nrate = -1", ":5: camera[0].rate: -1 is out of range"),
+    (
+        "[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\nrotate = 45",
+        ":5: camera[0].rotate: 45 is not one of",
+    ),
+    ("[[publish]]\nkind = \"mqtt\"", ":1: publish[0]: host is missing"),
+    (
+        "[[publish]]\nkind = \"stdout\"\nmessages = [\"reports\"]",
+        ":3: publish[0].messages[0]: \"reports\" is not one of",
+    ),
+    ("[supervision]\ngrace_period = \"soon\"", ":2: supervision.grace_period: \"soon\" is no duration"),
+    ("[supervision]\ngrace_period = 10", ":2: supervision.grace_period: text in quotes is expected"),
+    ("[web]\nenabled = true", ":2: web.enabled: the web page is not in this build yet"),
+    ("[web]\nlisten = \"localhost\"", ":2: web.listen: \"localhost\" is no address and port"),
+    ("[monitor]\nrecalibrate = \"often\"", ":2: monitor.recalibrate: \"often\" is neither"),
+    ("[monitor.thresholds]\nraise = 1.0\nclear = 2.0", ":3: monitor.thresholds.clear: 2 is above raise"),
+    ("[monitor]\nthresholds = { rise = 1.0 }", ":2: monitor.thresholds.rise: there is no such key"),
+];
+
+#[test]
+fn every_broken_configuration_is_refused_where_it_is_broken() {
+    for (text, expected) in BROKEN {
+        let file = File::new(text);
+        let complaints = file.load().expect_err(text);
+        let said = complaints.iter().map(Complaint::to_string).collect::<Vec<_>>().join("\n");
+        let expected = format!("{}{expected}", file.path().display());
+        assert!(said.contains(&expected), "{text}\nsaid: {said}\nexpected: {expected}");
+    }
+}
+
+#[test]
+fn the_program_says_so_on_one_line_and_exits_78() {
+    for (text, expected) in BROKEN {
+        let file = File::new(text);
+        let output = check_config(&file.path());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{text}\n{said}");
+        assert!(said.contains(expected), "{text}\n{said}");
+        assert!(said.lines().all(|line| line.starts_with("lookout: ")), "{said}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn the_program_accepts_what_is_right() {
+    let output = check_config(File::new(&documented()).path().as_path());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty() && output.stdout.is_empty());
+}
+
+#[test]
+fn files_that_cannot_be_read_are_refused() {
+    let output = check_config(Path::new("/nonexistent/lookout.toml"));
+    assert_eq!(output.status.code(), Some(78));
+    let file = File::new("");
+    std::fs::write(file.path(), b"[device]\nid = \"\xff\"\n").unwrap();
+    assert_eq!(check_config(&file.path()).status.code(), Some(78));
+    assert_eq!(check_config(file.folder.path()).status.code(), Some(78), "a folder is no file");
+}
+
+#[test]
+fn a_password_in_an_address_is_not_shown() {
+    let kind = CameraKind::Ffmpeg { input: "rtsp://user:secret@camera/".into() };
+    assert!(!format!("{kind:?}").contains("secret"));
+}
