@@ -51,9 +51,16 @@ impl Golden {
     pub fn integers(&self, name: &str) -> Vec<usize> {
         let file = self.open();
         let view = file.tensor(name).unwrap();
-        let width = view.data().len() / view.shape().iter().product::<usize>();
+        let width = view.data().len() / view.shape().iter().product::<usize>().max(1);
         let value = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte)) as usize;
-        view.data().chunks_exact(width).map(value).collect()
+        view.data().chunks_exact(width.max(1)).map(value).collect()
+    }
+
+    /// A text of the header's metadata.
+    #[allow(dead_code)]
+    pub fn note(&self, name: &str) -> Option<String> {
+        let (_, header) = SafeTensors::read_metadata(&self.0).unwrap();
+        header.metadata().as_ref()?.get(name).cloned()
     }
 
     fn open(&self) -> SafeTensors<'_> {
