@@ -11,8 +11,13 @@ pub mod geometry;
 pub mod isa;
 mod pack_f32;
 pub mod pool_f32;
+pub mod pool_u8;
 pub mod roi_align_f32;
+pub mod roi_align_u8;
 mod rows_f32;
+mod self_test;
 pub mod tile_f32;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+
+pub use self_test::self_test;

@@ -13,6 +13,7 @@
 //! [`KERNELS_U8`] lists the micro-kernels; dispatch, tests and timings are derived from it.
 
 mod driver;
+mod dynamic;
 mod epilogue;
 mod micro;
 mod pack;
@@ -20,6 +21,7 @@ mod scalar;
 mod watch;
 
 pub use driver::{ConvInput, ConvOutput, SkipInput, convolve, convolve_watched};
+pub use dynamic::quantize_dynamic;
 pub use epilogue::{Epilogue, EpilogueSpec, OutputKind, SkipKind};
 pub use micro::{KERNELS_U8, KernelU8};
 pub use pack::{PackedU8, pair_safe};

@@ -1,0 +1,164 @@
+//! Do the kernels that will run give the bytes of the portable ones? Asked once when the daemon starts: a fault here is
+//! a miscompiled binary or a broken CPU, and every detection after it would be wrong.
+//!
+//! In: an instruction set. Out: nothing, or which kernel differs. Takes some milliseconds.
+
+use super::conv_u8::{
+    ConvInput, ConvOutput, Epilogue, EpilogueSpec, KERNELS_U8, KernelU8, OutputKind, PackedU8, SkipInput, SkipKind,
+    convolve,
+};
+use super::geometry::ConvGeometry;
+use super::isa::{Isa, IsaName};
+use super::pool_u8;
+use super::roi_align_u8::{RoiGridU8, RoiLevelU8, roi_align};
+use crate::error::{Error, Kind, Result};
+
+const HEIGHT: usize = 9;
+const WIDTH: usize = 14;
+
+/// Runs every int8 kernel that `isa` may use beside the portable one, on inputs with extreme values, borders, residuals
+/// and odd numbers of channels.
+///
+/// # Errors
+///
+/// [`Kind::Internal`] naming the kernel whose bytes differ.
+pub fn self_test(isa: Isa) -> Result<()> {
+    let Some(portable) = Isa::new(IsaName::Scalar) else {
+        return Err(Error::new(Kind::Internal, "the portable kernels are missing"));
+    };
+    for (number, case) in CASES.iter().enumerate() {
+        let expected = layer(KernelU8::for_isa(portable), portable, case)?;
+        for kernel in KERNELS_U8.iter().filter(|kernel| kernel.isa <= isa.name()) {
+            if layer(kernel, isa, case)? != expected {
+                return Err(differs(kernel.name, number));
+            }
+        }
+    }
+    for channels in [64, 70] {
+        if pooled(isa, channels) != pooled(portable, channels) {
+            return Err(differs("max_pool_u8", channels));
+        }
+        if regions(isa, channels)? != regions(portable, channels)? {
+            return Err(differs("roi_align_u8", channels));
+        }
+    }
+    Ok(())
+}
+
+fn differs(kernel: &str, case: usize) -> Error {
+    let text = format!("self-test case {case}: {kernel} does not give the bytes of the portable kernel on this CPU");
+    Error::new(Kind::Internal, text)
+}
+
+struct Case {
+    geometry: ConvGeometry,
+    zero_point: u8,
+    relu: bool,
+    residual: bool,
+}
+
+const fn case(in_channels: usize, out_channels: usize, kernel: usize, stride: usize, residual: bool) -> Case {
+    let geometry = ConvGeometry {
+        in_channels,
+        out_channels,
+        kernel_height: kernel,
+        kernel_width: kernel,
+        stride,
+        padding: kernel / 2,
+    };
+    Case { geometry, zero_point: if residual { 0 } else { 131 }, relu: residual, residual }
+}
+
+const CASES: [Case; 5] = [
+    case(64, 48, 3, 1, false),
+    case(37, 21, 3, 2, false),
+    case(256, 32, 1, 1, true),
+    case(22, 9, 1, 1, true),
+    case(3, 32, 7, 2, false),
+];
+
+/// Numbers that look random and are the same everywhere.
+fn bytes(length: usize, seed: u32) -> impl Iterator<Item = u8> {
+    (0..length as u32).map(move |index| {
+        let mixed = (index ^ seed).wrapping_mul(0x9E37_79B1);
+        let byte = (mixed ^ (mixed >> 15)).wrapping_mul(0x85EB_CA77) >> 24;
+        // A fifth of all at the ends of the range.
+        if byte < 26 {
+            255
+        } else if byte > 230 {
+            0
+        } else {
+            byte as u8
+        }
+    })
+}
+
+fn layer(kernel: &'static KernelU8, isa: Isa, case: &Case) -> Result<Vec<u8>> {
+    let geometry = case.geometry;
+    // Pairs (w, 128 − w) and (w, −w): at the edge of what a 16-bit sum holds.
+    let mut weights = vec![0i8; geometry.weights()];
+    for (tap, drawn) in weights.chunks_mut(geometry.in_channels).zip(0..) {
+        for (pair, byte) in tap.chunks_mut(2).zip(bytes(geometry.in_channels, drawn)) {
+            let w = (byte >> 1).max(1) as i8;
+            let other = if byte % 2 == 0 { (128 - i16::from(w)) as i8 } else { -w };
+            pair.iter_mut().zip([w, other]).for_each(|(slot, w)| *slot = w);
+        }
+    }
+    let packed = match geometry.in_channels {
+        3 => PackedU8::pixels_with_kernel(kernel, isa, geometry, &weights)?,
+        _ => PackedU8::with_kernel(kernel, isa, geometry, &weights)?,
+    };
+    let channels = geometry.out_channels;
+    let multiplier = 0.7 / (geometry.taps() * geometry.in_channels) as f32 / 64.0;
+    let epilogue = EpilogueSpec {
+        input_zero_point: case.zero_point,
+        bias: &(0..channels as i32).map(|n| n * 500 - 4000).collect::<Vec<_>>(),
+        multiplier: &vec![multiplier; channels],
+        outside: None,
+        skip: if case.residual { SkipKind::U8 { zero_point: 3, multiplier: 0.3 } } else { SkipKind::None },
+        relu: case.relu,
+        output: OutputKind::U8 { zero_point: case.zero_point },
+    };
+    let epilogue = Epilogue::new(&packed, &epilogue)?;
+    let input: Vec<u8> = bytes(HEIGHT * WIDTH * packed.geometry().in_channels, 1).collect();
+    let (rows, columns) = geometry.output(HEIGHT, WIDTH);
+    let skip: Vec<u8> = bytes(rows * columns * channels, 2).collect();
+    let skip = match case.residual {
+        true => SkipInput::U8 { data: &skip, height: rows, width: columns },
+        false => SkipInput::None,
+    };
+    let mut out = vec![0; rows * columns * channels];
+    let input = ConvInput { data: &input, height: HEIGHT, width: WIDTH };
+    convolve(&packed, &epilogue, input, skip, ConvOutput::U8(&mut out))?;
+    Ok(out)
+}
+
+fn pooled(isa: Isa, channels: usize) -> Vec<u8> {
+    let input: Vec<u8> = bytes(HEIGHT * WIDTH * channels, 3).collect();
+    let mut out = vec![0; HEIGHT.div_ceil(2) * WIDTH.div_ceil(2) * channels];
+    pool_u8::max_pool(isa, &input, HEIGHT, WIDTH, channels, &mut out);
+    out
+}
+
+fn regions(isa: Isa, channels: usize) -> Result<Vec<u8>> {
+    let data: Vec<u8> = bytes(HEIGHT * WIDTH * channels, 4).collect();
+    let level =
+        RoiLevelU8 { data: &data, height: HEIGHT, width: WIDTH, spatial_scale: 0.25, scale: 0.02, zero_point: 99 };
+    let grid = RoiGridU8 { channels, window: 7, sampling_ratio: 2, scale: 0.017, zero_point: 120 };
+    let boxes = [[3.0, 2.0, 41.0, 30.0], [-9.0, -9.0, 90.0, 70.0], [50.0, 30.0, 50.0, 30.0]];
+    let mut out = vec![0; boxes.len() * 49 * channels];
+    roi_align(isa, &[level], grid, &boxes, &[0; 3], &mut out)?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_passes() {
+        for isa in Isa::available() {
+            self_test(isa).unwrap();
+        }
+    }
+}
