@@ -116,12 +116,13 @@ fn environment_and_arguments_reach_into_lists() {
     assert_eq!(settings.cameras[0].name, "A-1");
     assert_eq!(settings.device.id.as_deref(), Some("007"), "text stays text, whatever it looks like");
 
+    let empty = File::new("");
     let inputs = Inputs {
         set: vec![
             r#"camera=[{ name = "a", kind = "replay", path = "p" }]"#.into(),
             r#"publish=[{kind="stdout"}]"#.into(),
         ],
-        ..File::new("").inputs()
+        ..empty.inputs()
     };
     let settings = config::load(&inputs).unwrap();
     assert_eq!(settings.cameras.len(), 1);
