@@ -4,16 +4,20 @@
 #![deny(clippy::undocumented_unsafe_blocks, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod calibrate;
+pub mod camera;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod detector;
 pub mod draw;
 pub mod error;
 pub mod frame;
 pub mod kernel;
 pub mod message;
+pub mod metrics;
 pub mod preprocess;
+pub mod publish;
 pub mod quant;
 pub mod replace;
 pub mod stop;

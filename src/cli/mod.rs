@@ -59,8 +59,9 @@ pub struct ConfigArgs {
 ///
 /// # Errors
 /// What reading the configuration gives.
-pub(crate) fn detector_options(_config: &ConfigArgs) -> Result<crate::detector::DetectorOptions> {
-    Ok(crate::detector::DetectorOptions::default())
+pub(crate) fn detector_options(config: &ConfigArgs) -> Result<crate::detector::DetectorOptions> {
+    let inputs = crate::config::Inputs::of_process(config.config.clone(), config.set.clone());
+    crate::daemon::detector_options(&crate::config::load_detector(&inputs)?)
 }
 
 /// Reads the arguments. Help and version go to stdout with exit code 0; anything wrong goes to stderr with 64.

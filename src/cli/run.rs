@@ -1,7 +1,9 @@
 //! `lookout run`: the service.
 
 use super::ConfigArgs;
-use crate::error::{Error, Kind, Result};
+use crate::config::{self, Inputs};
+use crate::daemon::{self, logging};
+use crate::error::Result;
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -10,8 +12,9 @@ pub struct Args {
     config: ConfigArgs,
 }
 
-/// Watches the configured cameras until stopped.
+/// Watches the configured cameras until a signal stops it or every replay has ended.
 pub fn execute(args: Args) -> Result<()> {
-    let _ = args.config;
-    Err(Error::new(Kind::Unavailable, "run is not in this build yet"))
+    let settings = config::load(&Inputs::of_process(args.config.config, args.config.set))?;
+    logging::start(&settings.device)?;
+    daemon::run(&settings)
 }

@@ -119,12 +119,12 @@ table! {
         kernel: String,
         /// Lowest score that is reported; unset: the model's own.
         #[schemars(range(min = 0.0, max = 1.0))]
-        score: f32,
+        score: f64,
         /// Proposals that the second stage looks at; unset: the model's own.
-        #[schemars(range(min = 1, max = 100_000))]
+        #[schemars(range(min = 1, max = 10_000))]
         proposals: u32,
         /// Most detections in one frame; unset: the model's own.
-        #[schemars(range(min = 1, max = 100_000))]
+        #[schemars(range(min = 1, max = 10_000))]
         max_detections: u32,
     }
 }

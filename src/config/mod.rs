@@ -105,11 +105,25 @@ impl From<Refusal> for Error {
 /// [`Refusal`] with everything that is wrong in the earliest stage that found anything: reading and shape, then the
 /// meaning of the whole, then what this build cannot do yet.
 pub fn load(inputs: &Inputs) -> Result<Settings, Refusal> {
-    let merged = merge(inputs)?;
-    let document = document(&merged)?;
-    let settings = resolve::resolve(&document, &merged)?;
+    let (settings, merged) = resolved(inputs)?;
     let missing = missing::missing(&settings, &merged);
     if missing.is_empty() { Ok(settings) } else { Err(Refusal(missing)) }
+}
+
+/// Only the `[detector]` section, for commands that run a model on something else than cameras. The rest must be right
+/// too, but may ask for what this build cannot do.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_detector(inputs: &Inputs) -> Result<DetectorSettings, Refusal> {
+    resolved(inputs).map(|(settings, _)| settings.detector)
+}
+
+fn resolved(inputs: &Inputs) -> Result<(Settings, Value), Refusal> {
+    let merged = merge(inputs)?;
+    let document = document(&merged)?;
+    Ok((resolve::resolve(&document, &merged)?, merged))
 }
 
 /// The values of all layers, merged, each with the origin that won.

@@ -89,7 +89,7 @@ pub struct DetectorSettings {
     /// Instruction set; `None`: the best there is.
     pub kernel: Option<IsaName>,
     /// Lowest score reported; `None`: the model's.
-    pub score: Option<f32>,
+    pub score: Option<f64>,
     /// Proposals; `None`: the model's.
     pub proposals: Option<usize>,
     /// Most detections; `None`: the model's.

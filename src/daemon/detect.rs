@@ -1,0 +1,143 @@
+//! The detector thread: takes frames from the slots, each camera in its turn, and turns them into reports.
+
+use std::sync::Arc;
+
+use super::capture::{Shared, drop_frame};
+use super::engine::{Engine, EngineOutput, ModelInfo};
+use super::identity::clock_synchronized;
+use crate::error::{Error, Kind, Result};
+use crate::frame::Frame;
+use crate::message::{Detection, Message, Model, Moment, Report, Schema, Timing};
+use crate::metrics::{self, Seen, Stage};
+
+/// How often a picture may fail on its own account before the engine is to blame.
+const PATIENCE: u32 = 100;
+
+/// Detects until the slots are shut or every camera has ended.
+///
+/// # Errors
+///
+/// What the engine died of.
+pub fn run(shared: &Shared, cameras: &[String], engine: &mut dyn Engine) -> Result<()> {
+    let mut failures = 0;
+    while let Some((index, frame)) = shared.slots.take() {
+        let camera = &cameras[index];
+        let begin_ns = shared.clock.monotonic_ns();
+        match engine.detect(&frame.picture) {
+            Ok(output) => {
+                failures = 0;
+                let report = report(shared, camera, &frame, begin_ns, output, engine.info());
+                count(shared, &report);
+                shared.voice.report(index, Message::Report(report));
+            }
+            Err(error) if error.kind() == Kind::Data && failures < PATIENCE => {
+                failures += 1;
+                drop_frame(&shared.metrics, &shared.health, camera, "unfit");
+                tracing::warn!(
+                    camera,
+                    sequence = frame.sequence,
+                    error = error.chain(),
+                    "a picture cannot be looked at"
+                );
+            }
+            Err(error) => return Err(error.at(format!("camera {camera}, frame {}", frame.sequence))),
+        }
+    }
+    Ok(())
+}
+
+/// What messages say of a model.
+pub fn model(info: &ModelInfo) -> Model {
+    Model {
+        name: info.name.clone(),
+        precision: info.precision,
+        generation: info.generation,
+        sha256: info.sha256.clone(),
+    }
+}
+
+fn report(
+    shared: &Shared,
+    camera: &str,
+    frame: &Frame,
+    begin_ns: u64,
+    output: EngineOutput,
+    info: ModelInfo,
+) -> Report {
+    let label = |class_id: u32| {
+        let index = (class_id as usize).wrapping_sub(1);
+        info.labels.get(index).cloned().unwrap_or_else(|| format!("class_{class_id}"))
+    };
+    let detections = output.detections.iter().map(|found| Detection {
+        label: label(found.class_id),
+        class_id: found.class_id,
+        score: found.score,
+        bbox: found.bbox,
+        track: None,
+        zones: Vec::new(),
+    });
+    let since_capture = |ns: u64| rounded(ns.saturating_sub(frame.captured_monotonic_ns) as f64 * 1e-6);
+    Report {
+        schema: Schema::V1,
+        device: shared.voice.identity().device.clone(),
+        camera: camera.to_owned(),
+        sequence: frame.sequence,
+        captured_at: Moment(frame.captured_at),
+        captured_monotonic_ns: frame.captured_monotonic_ns,
+        boot_id: shared.voice.identity().boot_id.clone(),
+        clock_synchronized: clock_synchronized(),
+        width: frame.picture.width,
+        height: frame.picture.height,
+        model: model(&info),
+        timing_ms: Timing {
+            age: since_capture(begin_ns),
+            convert: rounded(output.convert_ms),
+            detect: rounded(output.detect_ms),
+            total: since_capture(shared.clock.monotonic_ns()),
+        },
+        detections: detections.collect(),
+    }
+}
+
+/// Milliseconds to the microsecond: more digits would be noise.
+fn rounded(milliseconds: f64) -> f64 {
+    (milliseconds * 1e3).round() * 1e-3
+}
+
+fn count(shared: &Shared, report: &Report) {
+    let metrics = &shared.metrics;
+    let timing = &report.timing_ms;
+    metrics.frame_age.observe(timing.age * 1e-3);
+    for (stage, milliseconds) in [("convert", timing.convert), ("detect", timing.detect), ("total", timing.total)] {
+        metrics.stage_duration.get_or_create(&Stage { stage }).observe(milliseconds * 1e-3);
+    }
+    let camera = metrics::Camera { camera: report.camera.clone() };
+    metrics.last_inference.get_or_create(&camera).set(shared.clock.wall().as_microsecond() as f64 * 1e-6);
+    for found in &report.detections {
+        let seen = Seen { camera: report.camera.clone(), label: found.label.clone() };
+        metrics.detections.get_or_create(&seen).inc();
+    }
+}
+
+/// Starts the detector thread.
+///
+/// # Errors
+///
+/// [`Kind::Unavailable`] if the system gives no thread.
+pub fn spawn(
+    shared: Shared,
+    cameras: Arc<[String]>,
+    mut engine: Box<dyn Engine>,
+    done: tokio::sync::oneshot::Sender<Result<()>>,
+) -> Result<()> {
+    let work = move || {
+        // The sender falls with the thread: a panic is noticed on the other side.
+        let outcome = run(&shared, &cameras, engine.as_mut());
+        let _ = done.send(outcome);
+    };
+    std::thread::Builder::new()
+        .name("detector".to_owned())
+        .spawn(work)
+        .map(drop)
+        .map_err(|error| Error::new(Kind::Unavailable, "cannot start the detector thread").because(error))
+}

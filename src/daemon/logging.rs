@@ -1,0 +1,49 @@
+//! The log: to the journal if it started us, else to stderr as text or JSON lines. One filter for all of it.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::config::DeviceSettings;
+use crate::config::document::LogFormat;
+use crate::error::{Error, Kind, Result};
+
+/// Starts logging as `[device]` says. A second call in one process changes nothing.
+///
+/// # Errors
+///
+/// [`Kind::Config`] for a filter that cannot be read; [`Kind::Unavailable`] if the journal was asked for by name and is
+/// not there.
+pub fn start(device: &DeviceSettings) -> Result<()> {
+    let filter = EnvFilter::try_new(&device.log_level)
+        .map_err(|error| Error::new(Kind::Config, "device.log_level cannot be read").because(error))?;
+    let output = output(device.log_format)?;
+    let _ = tracing_subscriber::registry().with(output).with(filter).try_init();
+    Ok(())
+}
+
+fn output(format: LogFormat) -> Result<Box<dyn Layer<Registry> + Send + Sync>> {
+    let text = || {
+        let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).boxed()
+    };
+    Ok(match format {
+        LogFormat::Text => text(),
+        LogFormat::Json => tracing_subscriber::fmt::layer().json().with_writer(Mutex::new(std::io::stderr())).boxed(),
+        LogFormat::Journald => tracing_journald::layer()
+            .map_err(|error| Error::new(Kind::Unavailable, "device.log_format: there is no journal").because(error))?
+            .boxed(),
+        // The journal that collects stderr would be there; a socket that is not falls back on it.
+        LogFormat::Auto if stderr_is_journal() => tracing_journald::layer().map_or_else(|_| text(), Layer::boxed),
+        LogFormat::Auto => text(),
+    })
+}
+
+/// Whether stderr is the stream that systemd opened for us: `JOURNAL_STREAM` holds its device and inode.
+fn stderr_is_journal() -> bool {
+    let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
+    rustix::fs::fstat(std::io::stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}

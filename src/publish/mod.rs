@@ -1,0 +1,43 @@
+//! Sinks: where messages go, behind one trait, and the outbox that feeds them.
+//!
+//! In: [`Message`]s from any thread. Out: the same to every sink that takes their kind, each on a task and with a short
+//! queue of its own, so that a sink that is stuck costs its own messages only, and those are counted.
+
+mod outbox;
+mod stdout;
+
+pub use outbox::{Outbox, Outlet};
+pub use stdout::Stdout;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::error::Result;
+use crate::message::Message;
+
+/// What a sink's methods give: a future that its task waits for.
+pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+/// A place that messages go to.
+pub trait Sink: Send {
+    /// Sends one message.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps this message from its readers; the next one is tried all the same, unless [`Sink::is_gone`].
+    fn send<'a>(&'a mut self, message: &'a Message) -> Sending<'a>;
+
+    /// Hands on what is still held back. Called before the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sink::send`].
+    fn flush(&mut self) -> Sending<'_> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Whether nothing will ever get through again.
+    fn is_gone(&self) -> bool {
+        false
+    }
+}

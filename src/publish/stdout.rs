@@ -1,0 +1,68 @@
+//! JSON lines on a stream, stdout first of all: one message a line, each written whole and at once.
+
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::{Sending, Sink};
+use crate::error::{Error, Kind, Result};
+use crate::message::Message;
+
+/// JSON lines on stdout, or on any other stream in its place.
+#[derive(Debug)]
+pub struct Stdout<W = tokio::io::Stdout> {
+    stream: W,
+    gone: bool,
+}
+
+impl Stdout {
+    /// The process's own stdout.
+    pub fn new() -> Self {
+        Self::on(tokio::io::stdout())
+    }
+}
+
+impl Default for Stdout {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<W: AsyncWrite + Unpin + Send> Stdout<W> {
+    /// The same on `stream`.
+    pub fn on(stream: W) -> Self {
+        Self { stream, gone: false }
+    }
+
+    fn judge(&mut self, outcome: std::io::Result<()>) -> Result<()> {
+        outcome.map_err(|error| {
+            self.gone = error.kind() == std::io::ErrorKind::BrokenPipe;
+            let text = if self.gone { "the reader of stdout went away" } else { "cannot write to stdout" };
+            Error::new(Kind::Io, text).because(error)
+        })
+    }
+}
+
+impl<W: AsyncWrite + Unpin + Send> Sink for Stdout<W> {
+    fn send<'a>(&'a mut self, message: &'a Message) -> Sending<'a> {
+        Box::pin(async move {
+            let mut line = serde_json::to_vec(message)
+                .map_err(|error| Error::new(Kind::Internal, "cannot write a message as JSON").because(error))?;
+            line.push(b'\n');
+            let outcome = match self.stream.write_all(&line).await {
+                Ok(()) => self.stream.flush().await,
+                error => error,
+            };
+            self.judge(outcome)
+        })
+    }
+
+    fn flush(&mut self) -> Sending<'_> {
+        Box::pin(async move {
+            let outcome = self.stream.flush().await;
+            self.judge(outcome)
+        })
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone
+    }
+}
