@@ -14,6 +14,7 @@ pub mod draw;
 pub mod error;
 pub mod frame;
 pub mod kernel;
+pub mod measure;
 pub mod message;
 pub mod metrics;
 pub mod preprocess;

@@ -76,7 +76,13 @@ fn input_scales(plan: &Plan, mixture: &Mixture, grids: &[Option<Affine>], layer:
         .collect()
 }
 
-fn layer(plan: &Plan, id: LayerId, folded: &Folded, recipe: LayerRecipe, inputs: &[f32]) -> Result<(QuantizedLayer, Vec<f32>)> {
+fn layer(
+    plan: &Plan,
+    id: LayerId,
+    folded: &Folded,
+    recipe: LayerRecipe,
+    inputs: &[f32],
+) -> Result<(QuantizedLayer, Vec<f32>)> {
     let LayerRecipe { precision, granularity, rule } = recipe;
     if precision == Precision::Fp32 {
         let weights = LayerWeights::F32(folded.weights.clone());

@@ -4,6 +4,7 @@
 //! addition, and from them the range each [`Observer`] chooses. Counts are integers and bins lie on one absolute
 //! lattice, so the order of pictures, the cut into batches and the number of threads cannot change a result.
 
+mod convert;
 mod entropy;
 pub mod fitness;
 mod histogram;
@@ -15,6 +16,7 @@ mod record;
 mod recorder;
 mod varint;
 
+pub use convert::{LayerRecipe, convert, fold_all};
 pub use histogram::Histogram;
 pub use lattice::{BINS, Lattice};
 pub use mse::grid_error;

@@ -13,6 +13,7 @@ mod detect;
 pub mod detection;
 pub mod detections;
 pub mod fp32;
+pub mod int8;
 pub mod nms;
 pub mod plan;
 pub mod proposals;

@@ -41,7 +41,8 @@ impl Mixture {
         }
         // Whether bytes must exist: asked from the end to the start, so that a moving step knows its readers' answer.
         let works_in_bytes = |id: StepId| precision[id] == Precision::Int8Static;
-        let is_head = |id: StepId| readers[id].iter().all(|&r| matches!(plan.steps[r].op, Op::Proposals | Op::Detections));
+        let is_head =
+            |id: StepId| readers[id].iter().all(|&r| matches!(plan.steps[r].op, Op::Proposals | Op::Detections));
         let mut wants_bytes = vec![false; plan.steps.len()];
         for id in (0..plan.steps.len()).rev() {
             let moved_to = |&r: &StepId| matches!(plan.steps[r].op, Op::MaxPool | Op::Subsample) && wants_bytes[r];
@@ -110,8 +111,13 @@ mod tests {
     fn all_int8_leaves_only_the_heads_in_f32() {
         let plan = plan();
         let mixture = Mixture::new(&plan, &vec![Precision::Int8Static; plan.layers.len()]);
-        let floats: Vec<_> =
-            plan.steps.iter().zip(&mixture.edges).filter(|(_, edge)| **edge == Edge::F32).map(|(s, _)| &s.name).collect();
+        let floats: Vec<_> = plan
+            .steps
+            .iter()
+            .zip(&mixture.edges)
+            .filter(|(_, edge)| **edge == Edge::F32)
+            .map(|(s, _)| &s.name)
+            .collect();
         assert_eq!(floats.len(), 12, "{floats:?}");
         let conv1 = plan.find("backbone.body.conv1").unwrap();
         assert_eq!(edge(&plan, &mixture, "backbone.body.maxpool"), Edge::U8(conv1));

@@ -163,7 +163,9 @@ impl Int8Executor {
         let wish = tap.wish(step);
         match self.model.plan.steps[step].op {
             Op::Image => {}
-            Op::Layer { layer, relu, skip } => self.layer(step, layer, relu, skip, (wish == Wish::Both).then_some(tap))?,
+            Op::Layer { layer, relu, skip } => {
+                self.layer(step, layer, relu, skip, (wish == Wish::Both).then_some(tap))?
+            }
             Op::MaxPool | Op::Subsample => self.pool(step)?,
             Op::RoiAlign => self.roi_align(step)?,
             Op::Proposals => {
@@ -183,13 +185,16 @@ impl Int8Executor {
             }
             Op::Detections => {
                 let inputs = &self.model.plan.steps[step].inputs;
-                let of = |id: StepId| self.store.floats(layout, id, self.shape(layout, id).len());
-                let (logits, deltas) = (of(inputs[0]), of(inputs[1]));
+                let [logits, deltas] = [inputs[0], inputs[1]].map(|id| (id, self.shape(layout, id).len()));
+                let logits = self.store.floats(layout, logits.0, logits.1);
+                let deltas = self.store.floats(layout, deltas.0, deltas.1);
                 self.detection_stage.run(logits, deltas, &self.proposals, &fit, &mut self.detections);
                 return Ok(());
             }
         }
-        if wish != Wish::Nothing && let Some(activation) = self.activation(step) {
+        if wish != Wish::Nothing
+            && let Some(activation) = self.activation(step)
+        {
             tap.see(step, &activation);
         }
         Ok(())
@@ -215,14 +220,7 @@ impl Int8Executor {
         Some(Activation { shape, valid_height, valid_width, values })
     }
 
-    fn layer(
-        &mut self,
-        step: StepId,
-        layer: LayerId,
-        relu: bool,
-        skip: bool,
-        raw: Option<&mut dyn Tap>,
-    ) -> Result<()> {
+    fn layer(&mut self, step: StepId, layer: LayerId, relu: bool, skip: bool, raw: Option<&mut dyn Tap>) -> Result<()> {
         let model = Arc::clone(&self.model);
         match (&model.layers[layer], &model.epilogues[step]) {
             (PackedLayer::Int8(packed), Some(epilogue)) => self.convolve(step, packed, epilogue, skip, raw),

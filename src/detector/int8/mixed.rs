@@ -100,9 +100,8 @@ impl Int8Executor {
                 let over_window = from.channels != conv.geometry().in_channels;
                 let (height, width) = if over_window { (shape.height, 1) } else { (from.height, from.width) };
                 let other = skip.then(|| (self.real_values(layout, inputs[1]), self.shape(layout, inputs[1])));
-                let skip = other
-                    .as_ref()
-                    .map(|(data, shape)| SkipF32 { data, height: shape.height, width: shape.width });
+                let skip =
+                    other.as_ref().map(|(data, shape)| SkipF32 { data, height: shape.height, width: shape.width });
                 conv.run(&x, height, width, skip, fused_relu, &mut y);
             }
             PackedLayer::Dynamic { packed, scales, bias } => {
@@ -145,10 +144,8 @@ impl Int8Executor {
         let plan = &self.model.plan;
         let shape = self.shape(layout, step);
         let inputs = &plan.steps[step].inputs;
-        let maps: Vec<(Cow<'_, [f32]>, Shape)> = inputs[..layout.scales.len()]
-            .iter()
-            .map(|&id| (self.real_values(layout, id), layout.shapes[id]))
-            .collect();
+        let maps: Vec<(Cow<'_, [f32]>, Shape)> =
+            inputs[..layout.scales.len()].iter().map(|&id| (self.real_values(layout, id), layout.shapes[id])).collect();
         let levels: Vec<RoiLevel<'_>> = maps
             .iter()
             .zip(&layout.scales)

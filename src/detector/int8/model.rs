@@ -11,9 +11,10 @@ use crate::kernel::isa::Isa;
 use crate::quant::{Affine, Precision, integer_bias, multiplier};
 
 /// The pixel that stands for "outside the picture": the mean colour, which normalizes to almost 0. The canvas's
-/// padding holds it too.
-fn mean_colour(plan: &Plan) -> [u8; 3] {
-    plan.settings.transform.mean.map(|mean| (mean as f32 * 255.0).round_ties_even() as u8)
+/// padding holds it too. RGBx.
+fn mean_colour(plan: &Plan) -> [u8; 4] {
+    let [r, g, b] = plan.settings.transform.mean.map(|mean| (mean as f32 * 255.0).round_ties_even() as u8);
+    [r, g, b, 0]
 }
 
 /// A weight set as a kernel wants it.
@@ -49,7 +50,10 @@ impl Int8Model {
         let mut layers = Vec::with_capacity(plan.layers.len());
         for (id, layer) in plan.layers.iter().enumerate() {
             let reads_pixels = reads_pixels(plan, id);
-            layers.push(pack(isa, layer, &quantized.layers[id], quantized.bias_of(id), reads_pixels).map_err(|error| error.at(&layer.name))?);
+            layers.push(
+                pack(isa, layer, &quantized.layers[id], quantized.bias_of(id), reads_pixels)
+                    .map_err(|error| error.at(&layer.name))?,
+            );
         }
         Self::with_layers(quantized, isa, layers)
     }
@@ -72,8 +76,7 @@ impl Int8Model {
                 return Err(Error::new(Kind::Data, text));
             }
         }
-        let mut model =
-            Self { plan, isa, mixture, grids: quantized.grids.clone(), layers, epilogues: Vec::new() };
+        let mut model = Self { plan, isa, mixture, grids: quantized.grids.clone(), layers, epilogues: Vec::new() };
         for (id, step) in model.plan.steps.iter().enumerate() {
             let epilogue = model.epilogue(id, quantized).map_err(|error| error.at(&step.name))?;
             model.epilogues.push(epilogue);
@@ -126,8 +129,7 @@ impl Int8Model {
         for (&bias, &scale) in bias.iter().zip(scales) {
             integer.push(integer_bias(bias, input.scale, scale, depth)?);
         }
-        let multipliers: Vec<f32> =
-            scales.iter().map(|&scale| multiplier(input.scale, scale, out_scale)).collect();
+        let multipliers: Vec<f32> = scales.iter().map(|&scale| multiplier(input.scale, scale, out_scale)).collect();
         let skip = match skip.then(|| (self.mixture.edges[step.inputs[1]], self.grid(step.inputs[1]))) {
             None => SkipKind::None,
             Some((_, Some(grid))) => {
