@@ -6,10 +6,12 @@
 
 mod decode;
 mod encode;
+mod folder;
 mod huffman;
 mod jpeg;
 mod picture;
 mod slot;
 
+pub use folder::pictures_in;
 pub use picture::{MAX_PIXELS, Picture};
 pub use slot::{Frame, Put, Slots};

@@ -1,0 +1,159 @@
+//! Which pictures `detect` looks at, and where their annotated copies go.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Kind, Result};
+use crate::frame::{Picture, pictures_in};
+
+/// One picture to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Input {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is called among the annotated copies: its path below the folder that was named, or its file name.
+    pub name: PathBuf,
+}
+
+/// The pictures that `path` stands for: itself, or those of the folder, without the annotated copies in `annotated`.
+///
+/// # Errors
+/// As [`Error::reading`] and [`pictures_in`].
+pub(super) fn expand(path: &Path, annotated: Option<&Path>) -> Result<Vec<Input>> {
+    let kind = fs::metadata(path).map_err(|source| Error::reading(path, source))?;
+    if !kind.is_dir() {
+        let name = path.file_name().map_or_else(|| path.into(), PathBuf::from);
+        return Ok(vec![Input { path: path.into(), name }]);
+    }
+    let within = |file: &Path| {
+        let copies = annotated.and_then(|folder| folder.canonicalize().ok()).filter(|copies| !is_same(path, copies));
+        copies.is_some_and(|copies| file.canonicalize().is_ok_and(|file| file.starts_with(copies)))
+    };
+    let below = |file: PathBuf| {
+        let name = file.strip_prefix(path).map_or_else(|_| file.clone(), Path::to_path_buf);
+        Input { path: file, name }
+    };
+    Ok(pictures_in(path)?.into_iter().filter(|file| !within(file)).map(below).collect())
+}
+
+/// Whether two paths lead to one file or folder.
+fn is_same(a: &Path, b: &Path) -> bool {
+    matches!((identity(a), identity(b)), (Some(a), Some(b)) if a == b)
+}
+
+/// What tells a file from every other one, whatever paths and links lead to it.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+/// The folder of annotated copies.
+#[derive(Debug)]
+pub(super) struct Copies {
+    folder: PathBuf,
+    inputs: HashSet<(u64, u64)>,
+    written: HashSet<PathBuf>,
+}
+
+impl Copies {
+    /// Makes `folder`, which must not receive a copy that is one of `inputs`.
+    ///
+    /// # Errors
+    /// As [`Error::writing`].
+    pub fn new(folder: &Path, inputs: &[Input]) -> Result<Self> {
+        fs::create_dir_all(folder).map_err(|source| Error::writing(folder, source))?;
+        let inputs = inputs.iter().filter_map(|input| identity(&input.path)).collect();
+        Ok(Self { folder: folder.into(), inputs, written: HashSet::new() })
+    }
+
+    /// Writes the annotated copy of `input`.
+    ///
+    /// # Errors
+    /// [`Kind::CannotCreate`] if the place is that of a picture that was read; else as [`Picture::save`].
+    pub fn write(&mut self, input: &Input, picture: &Picture) -> Result<()> {
+        let target = self.place(&input.name);
+        if identity(&target).is_some_and(|target| self.inputs.contains(&target)) {
+            let text = format!("{} would overwrite a picture that was read; choose another folder", target.display());
+            return Err(Error::new(Kind::CannotCreate, text));
+        }
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).map_err(|source| Error::writing(parent, source))?;
+        }
+        picture.save(&target)
+    }
+
+    /// A place of its own for the copy called `name`: two pictures of one name from two folders keep apart.
+    fn place(&mut self, name: &Path) -> PathBuf {
+        let mut name = name.to_path_buf();
+        if !Picture::is_named_like_one(&name) {
+            name.as_mut_os_string().push(".jpg");
+        }
+        let mut target = self.folder.join(&name);
+        let mut number = 2;
+        while !self.written.insert(target.clone()) {
+            let mut numbered = name.file_stem().map(OsString::from).unwrap_or_default();
+            numbered.push(format!("-{number}."));
+            numbered.push(name.extension().unwrap_or_default());
+            target = self.folder.join(name.with_file_name(numbered));
+            number += 1;
+        }
+        target
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture() -> Picture {
+        Picture::filled(4, 4, [1, 2, 3])
+    }
+
+    #[test]
+    fn a_folder_stands_for_its_pictures_but_not_for_their_copies() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        fs::create_dir_all(root.join("drawn")).unwrap();
+        for name in ["b.png", "a.jpg", "drawn/a.jpg"] {
+            fs::write(root.join(name), b"").unwrap();
+        }
+        let names = |annotated: Option<&Path>| -> Vec<_> {
+            expand(root, annotated).unwrap().into_iter().map(|input| input.name).collect()
+        };
+        assert_eq!(names(None), [Path::new("a.jpg"), Path::new("b.png"), Path::new("drawn/a.jpg")]);
+        assert_eq!(names(Some(&root.join("drawn"))), [Path::new("a.jpg"), Path::new("b.png")]);
+        assert_eq!(names(Some(root)).len(), 3);
+        assert_eq!(expand(&root.join("none.png"), None).unwrap_err().kind(), Kind::NoInput);
+    }
+
+    #[test]
+    fn a_copy_never_overwrites_what_was_read() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        picture().save(root.join("a.png")).unwrap();
+        let before = fs::read(root.join("a.png")).unwrap();
+        fs::create_dir(root.join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(root.join("a.png"), root.join("elsewhere/a.png")).unwrap();
+        let inputs = expand(&root.join("a.png"), None).unwrap();
+        for folder in [root.to_path_buf(), root.join("elsewhere")] {
+            let error = Copies::new(&folder, &inputs).unwrap().write(&inputs[0], &picture()).unwrap_err();
+            assert_eq!(error.kind(), Kind::CannotCreate);
+        }
+        assert_eq!(fs::read(root.join("a.png")).unwrap(), before);
+    }
+
+    #[test]
+    fn copies_keep_apart_and_their_names() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let mut copies = Copies::new(&root.join("out"), &[]).unwrap();
+        for name in ["x.png", "x.png", "deep/x.png", "frame"] {
+            copies.write(&Input { path: name.into(), name: name.into() }, &picture()).unwrap();
+        }
+        let written = pictures_in(&root.join("out")).unwrap();
+        let names: Vec<_> = written.iter().map(|path| path.strip_prefix(root.join("out")).unwrap()).collect();
+        assert_eq!(names, ["deep/x.png", "frame.jpg", "x-2.png", "x.png"].map(Path::new));
+    }
+}
