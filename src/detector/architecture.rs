@@ -270,7 +270,7 @@ impl Architecture {
     }
 
     /// Whether every extent is one a network can have; a stored header is not trusted more than a state dict.
-    fn check_extents(&self) -> Result<()> {
+    pub(crate) fn check_extents(&self) -> Result<()> {
         let extents = [self.stem, self.fpn, self.anchors_per_cell, self.roi_output, self.head, self.classes];
         let stages = self.stages.iter().flat_map(|stage| [stage.middle, stage.output]);
         for extent in extents.into_iter().chain(stages) {

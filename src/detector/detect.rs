@@ -3,14 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use safetensors::SafeTensors;
+use sha2::{Digest, Sha256};
+
 use super::checkpoint::Checkpoint;
 use super::detection::Detection;
 use super::fp32::{Backend, Fp32Model, Run, Value};
+use super::int8::{Int8Executor, Int8Model, Quantized};
 use super::plan::{Plan, StepId};
 use super::settings::{Settings, TransformSettings};
 use super::tap::{NoTap, Tap};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::isa::Isa;
+use crate::quant::Precision;
+use crate::quant::artifact::Artifact;
+use crate::tensor::mapped::Mapped;
 use crate::tensor::{Canvas, Fit, Input};
 
 /// How to run a model, and which of its own numbers to replace.
@@ -89,22 +96,47 @@ pub struct Detector {
 
 enum Engine {
     Fp32(Arc<Fp32Model>),
+    Int8(Box<Int8Executor>),
 }
 
 impl Detector {
-    /// Loads a checkpoint (fp32) from `path`.
+    /// Loads `path`: a checkpoint runs in full precision, an artifact in int8.
     ///
     /// # Errors
     /// [`Kind::NoInput`] or [`Kind::Data`], naming the file and what is wrong with it.
     pub fn load(path: &Path, options: &DetectorOptions) -> Result<Self> {
-        let checkpoint = Checkpoint::open(path)?;
-        let summary = ModelSummary {
-            name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
-            precision: "fp32",
-            generation: 0,
-            sha256: checkpoint.sha256(),
+        let file = Mapped::open(path)?;
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let loaded = if is_artifact(&file) {
+            Self::from_artifact(&file, name, options)
+        } else {
+            Checkpoint::from_bytes(file).and_then(|checkpoint| {
+                let sha256 = checkpoint.sha256();
+                let summary = ModelSummary { name, precision: "fp32", generation: 0, sha256 };
+                Self::from_checkpoint(&checkpoint, options, summary)
+            })
         };
-        Self::from_checkpoint(&checkpoint, options, summary).map_err(|error| error.at(path.display()))
+        loaded.map_err(|error| error.at(path.display()))
+    }
+
+    /// The quantized network of an artifact's bytes, called `name`.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] naming what is wrong in the file, [`Kind::Config`] for a wrong option.
+    pub fn from_artifact(file: &[u8], name: String, options: &DetectorOptions) -> Result<Self> {
+        let pool = thread_pool(options.threads)?;
+        let artifact = Artifact::parse(file)?;
+        let quantized = Quantized::from_artifact(&artifact, |settings| options.apply(settings))?;
+        let model = pool.install(|| Int8Model::new(&quantized, options.isa))?;
+        let header = artifact.header();
+        let summary = ModelSummary {
+            name,
+            precision: if quantized.is_exact() { "int8" } else { "mixed" },
+            generation: u64::from(header.provenance.generation),
+            sha256: hex(&Sha256::digest(file)),
+        };
+        let engine = Engine::Int8(Box::new(Int8Executor::new(Arc::new(model))));
+        Ok(Self { engine, pool, labels: header.labels.clone(), summary, detections: Vec::new(), proposals: 0 })
     }
 
     /// The full-precision network of a checkpoint that is already open.
@@ -128,6 +160,7 @@ impl Detector {
     pub fn plan(&self) -> &Arc<Plan> {
         match &self.engine {
             Engine::Fp32(model) => model.plan(),
+            Engine::Int8(executor) => executor.model().plan(),
         }
     }
 
@@ -141,6 +174,7 @@ impl Detector {
         let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
         match &self.engine {
             Engine::Fp32(_) => Input::F32(Canvas { fit, channels: 3, data: Vec::new() }),
+            Engine::Int8(_) => Input::U8(Canvas { fit, channels: 4, data: Vec::new() }),
         }
     }
 
@@ -164,6 +198,7 @@ impl Detector {
     pub fn kernel(&self) -> &'static str {
         match &self.engine {
             Engine::Fp32(model) => model.isa().name().name(),
+            Engine::Int8(executor) => executor.model().isa().name().name(),
         }
     }
 
@@ -177,10 +212,11 @@ impl Detector {
         self.proposals
     }
 
-    /// The arithmetic of a step: `fp32`, `int8` or `int8_dynamic`.
-    pub fn step_precision(&self, _step: StepId) -> &'static str {
+    /// The arithmetic of a step.
+    pub fn step_precision(&self, step: StepId) -> Precision {
         match &self.engine {
-            Engine::Fp32(_) => "fp32",
+            Engine::Fp32(_) => Precision::Fp32,
+            Engine::Int8(executor) => executor.model().mixture().precision[step],
         }
     }
 
@@ -221,12 +257,41 @@ impl Detector {
                 *detections = run.finish(tap)?;
                 Ok(())
             }
+            (Engine::Int8(executor), Input::U8(canvas)) => {
+                executor.begin(canvas)?;
+                while let Some(step) = executor.advance(tap)? {
+                    after(step);
+                }
+                *proposals = executor.proposals().len();
+                detections.clear();
+                detections.extend_from_slice(executor.detections());
+                Ok(())
+            }
             (Engine::Fp32(_), Input::U8(_)) => {
                 Err(Error::new(Kind::Internal, "the full-precision network reads a normalized canvas"))
+            }
+            (Engine::Int8(_), Input::F32(_)) => {
+                Err(Error::new(Kind::Internal, "the quantized network reads a canvas of pixels"))
             }
         })?;
         Ok(&self.detections)
     }
+}
+
+/// Whether `file` says that it is an artifact; what else is wrong with it, its reader finds.
+fn is_artifact(file: &[u8]) -> bool {
+    let header = SafeTensors::read_metadata(file).ok();
+    let text = header.as_ref().and_then(|(_, metadata)| metadata.metadata().as_ref()?.get("lookout"));
+    let value = text.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+    value.is_some_and(|value| value["format"].as_str().is_some_and(|format| format.starts_with("artifact/")))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // Writing to a string cannot fail.
+        text
+    })
 }
 
 /// A pool of `threads` workers, or of one a core for 0.

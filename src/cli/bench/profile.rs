@@ -10,6 +10,7 @@ use crate::frame::Picture;
 use crate::kernel::ceiling::{self, process_seconds};
 use crate::kernel::isa::Isa;
 use crate::preprocess::{Rule, Transform};
+use crate::quant::Precision;
 
 /// Everything the bench found.
 #[derive(Debug, Serialize)]
@@ -105,7 +106,7 @@ pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa
     let macs = plan.macs(&shapes);
     let times: Vec<f64> = by_step.iter_mut().map(|times| quantile(times, 0.5)).collect();
     let ceiling_of = |id: StepId| match detector.step_precision(id) {
-        "fp32" => ceilings.f32_gmacs,
+        Precision::Fp32 => ceilings.f32_gmacs,
         _ => ceilings.i8_gmacs,
     };
     let steps = (0..plan.steps.len())
@@ -116,7 +117,7 @@ pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa
             StepTime {
                 name: plan.steps[id].name.clone(),
                 shape: [shapes[id].height, shapes[id].width, shapes[id].channels],
-                precision: detector.step_precision(id),
+                precision: if macs[id] > 0 { detector.step_precision(id).name() } else { "" },
                 gmac,
                 cpu_ms: times[id],
                 gmacs,

@@ -12,6 +12,7 @@ mod model;
 mod raw;
 mod slots;
 mod store;
+mod stored;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use crate::quant::{Affine, Precision};
 pub use edges::{Edge, Mixture};
 pub use executor::Int8Executor;
 pub use model::Int8Model;
+pub use stored::plan_value;
 
 /// The network with quantized weights and the grids of its activations: what calibration makes and the artifact holds.
 #[derive(Debug, Clone)]

@@ -1,0 +1,128 @@
+//! The quantized network to and from the parts of an artifact.
+//!
+//! The artifact's reader has checked every offset, length and scale; here the parts must also be those of the network
+//! that its header describes: every layer there, of the right shape, every output stored in bytes with a grid.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{LayerWeights, Quantized, QuantizedLayer};
+use crate::detector::architecture::Architecture;
+use crate::detector::plan::{Layer, LayerId, Plan, StepId};
+use crate::detector::settings::Settings;
+use crate::error::{Error, Kind, Result};
+use crate::quant::artifact::{self, Artifact, StepWeights, Weights};
+use crate::quant::{Affine, QuantizedWeights};
+
+/// The artifact's `plan`: what the steps are built from.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredPlan {
+    architecture: Architecture,
+    settings: Settings,
+}
+
+/// The header's `plan` for a network.
+///
+/// # Errors
+/// [`Kind::Internal`] if a number has no JSON form, which the settings' check rules out.
+pub fn plan_value(plan: &Plan) -> Result<Value> {
+    let stored = StoredPlan { architecture: plan.architecture.clone(), settings: plan.settings.clone() };
+    serde_json::to_value(stored)
+        .map_err(|source| Error::new(Kind::Internal, "the plan has no JSON form").because(source))
+}
+
+impl Quantized {
+    /// The network an artifact holds; `adjust` may replace numbers of its settings first.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] naming the step, edge or number that does not fit, and what `adjust` returns.
+    pub fn from_artifact(artifact: &Artifact<'_>, adjust: impl FnOnce(Settings) -> Result<Settings>) -> Result<Self> {
+        let StoredPlan { architecture, settings } = serde_json::from_value(artifact.header().plan.clone())
+            .map_err(|source| Error::new(Kind::Data, "its plan is not a network's").because(source))?;
+        architecture.check_extents()?;
+        settings.check(&architecture)?;
+        if artifact.header().labels.len() + 1 != architecture.classes {
+            let (labels, classes) = (artifact.header().labels.len(), architecture.classes - 1);
+            return Err(Error::new(Kind::Data, format!("{labels} labels for {classes} classes")));
+        }
+        let plan = Arc::new(Plan::new(architecture, adjust(settings)?));
+        let mut quantized =
+            Self { layers: Vec::new(), biases: vec![Vec::new(); plan.steps.len()], grids: Vec::new(), plan };
+        let plan = Arc::clone(&quantized.plan);
+        for (id, layer) in plan.layers.iter().enumerate() {
+            quantized.read_layer(artifact, id, layer).map_err(|error| error.at(format!("step {}", layer.name)))?;
+        }
+        if let Some(stranger) = artifact.header().steps.iter().find(|s| !plan.layers.iter().any(|l| l.name == s.name)) {
+            return Err(Error::new(Kind::Data, format!("step {} is not one of the network's", stranger.name)));
+        }
+        quantized.grids = vec![None; plan.steps.len()];
+        let mixture = quantized.mixture();
+        for step in mixture.grids() {
+            let name = &plan.steps[step].name;
+            let grid = artifact.edge(name)?.grid.ok_or_else(|| {
+                Error::new(Kind::Data, format!("edge {name} has no grid, and its readers work in int8"))
+            })?;
+            quantized.grids[step] = Some(Affine::new(grid.scale, grid.zero_point).map_err(|error| error.at(name))?);
+        }
+        Ok(quantized)
+    }
+
+    fn read_layer(&mut self, artifact: &Artifact<'_>, id: LayerId, layer: &Layer) -> Result<()> {
+        let step = artifact.step(&layer.name)?;
+        let users: Vec<StepId> = self.users(id).collect();
+        if step.shape != shape(layer) || step.runs != users.len() {
+            let (found, runs) = (step.shape, step.runs);
+            let text = format!("weights {found:?} in {runs} runs; expected {:?} in {}", shape(layer), users.len());
+            return Err(Error::new(Kind::Data, text));
+        }
+        let weights = match artifact.weights(&layer.name)? {
+            Weights::Int8 { values, scales } => LayerWeights::S8 { values, scales },
+            Weights::Float(values) => LayerWeights::F32(values),
+        };
+        self.layers.push(QuantizedLayer { weights, precision: step.precision });
+        for (user, bias) in users.into_iter().zip(artifact.biases(&layer.name)?) {
+            self.biases[user] = bias;
+        }
+        Ok(())
+    }
+
+    /// The steps that run `layer`, in order.
+    pub fn users(&self, layer: LayerId) -> impl Iterator<Item = StepId> + '_ {
+        let steps = self.plan.steps.iter().enumerate();
+        steps.filter(move |(_, step)| step.layer() == Some(layer)).map(|(id, _)| id)
+    }
+
+    /// The header's steps and their tensors, one a layer of the plan; evidence is left empty.
+    pub fn to_steps(&self) -> (Vec<artifact::Step>, Vec<StepWeights>) {
+        let of_layer = |(id, layer): (LayerId, &Layer)| {
+            let users: Vec<StepId> = self.users(id).collect();
+            let bias: Vec<f32> = users.iter().flat_map(|&user| self.biases[user].iter().copied()).collect();
+            let QuantizedLayer { weights, precision } = &self.layers[id];
+            let step = artifact::Step {
+                name: layer.name.clone(),
+                precision: *precision,
+                shape: shape(layer),
+                runs: users.len(),
+                sqnr_db: Vec::new(),
+            };
+            let weights = match weights {
+                LayerWeights::S8 { values, scales } => StepWeights::Int8 {
+                    weights: QuantizedWeights { values: values.clone(), scales: scales.clone() },
+                    bias,
+                },
+                LayerWeights::F32(values) => StepWeights::Float { weights: values.clone(), bias },
+            };
+            (step, weights)
+        };
+        self.plan.layers.iter().enumerate().map(of_layer).unzip()
+    }
+}
+
+/// Extents of a layer's weights: out, kernel height, kernel width, in.
+fn shape(layer: &Layer) -> [usize; 4] {
+    let g = &layer.geometry;
+    [g.out_channels, g.kernel_height, g.kernel_width, g.in_channels]
+}
