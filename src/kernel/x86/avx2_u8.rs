@@ -6,14 +6,12 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use crate::kernel::conv_u8::{SkipTile, TileOutput, TileU8};
+use super::avx2_u8_epilogue::{Sums, finish, prefetch};
+use crate::kernel::conv_u8::TileU8;
 
 const MR: usize = 6;
 const NR: usize = 16;
 const KR: usize = 4;
-
-/// Sums of 6 pixels × (8 + 8) channels.
-type Sums = [[__m256i; 2]; MR];
 
 /// 6 pixels × 16 channels.
 ///
@@ -24,12 +22,9 @@ type Sums = [[__m256i; 2]; MR];
 pub(in crate::kernel) unsafe fn tile_6x16c4(tile: &TileU8) {
     // SAFETY: passed on from the caller.
     unsafe {
+        prefetch(tile);
         let sums = sum(tile);
-        match tile.skip {
-            SkipTile::None => finish::<0>(tile, &sums),
-            SkipTile::U8 { .. } => finish::<1>(tile, &sums),
-            SkipTile::F32 { .. } => finish::<2>(tile, &sums),
-        }
+        finish(tile, &sums);
     }
 }
 
@@ -140,110 +135,4 @@ unsafe fn multiply(sums: &mut Sums, rows: [*const u8; MR], panel: *const i8, gro
             options(readonly, nostack),
         );
     }
-}
-
-/// The epilogue; `SKIP` is 0 for none, 1 for bytes, 2 for floats.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn finish<const SKIP: usize>(tile: &TileU8, sums: &Sums) {
-    // SAFETY: `multiplier` points at 16 values. Offsets and outputs are those of the tile's pixels; whole vectors are
-    // read and written only where there are 16 channels, else through buffers.
-    unsafe {
-        let multiplier = [_mm256_loadu_ps(tile.multiplier), _mm256_loadu_ps(tile.multiplier.add(8))];
-        let (floor, ceiling) = (_mm256_set1_ps(tile.floor), _mm256_set1_ps(tile.ceiling));
-        let zero_point = _mm256_set1_epi32(tile.zero_point);
-        let whole = tile.channels == NR;
-        for (pixel, sums) in sums.iter().enumerate().take(tile.pixels) {
-            let mut t = [
-                _mm256_mul_ps(_mm256_cvtepi32_ps(sums[0]), multiplier[0]),
-                _mm256_mul_ps(_mm256_cvtepi32_ps(sums[1]), multiplier[1]),
-            ];
-            if SKIP > 0 {
-                let added = skip::<SKIP>(tile, pixel, whole);
-                t = [_mm256_add_ps(t[0], added[0]), _mm256_add_ps(t[1], added[1])];
-            }
-            // `max` and `min` give their second operand where the first is no number, as the scalar kernel does.
-            for t in &mut t {
-                *t = _mm256_min_ps(_mm256_max_ps(*t, floor), ceiling);
-            }
-            match tile.output {
-                TileOutput::U8(out) => {
-                    let bytes = to_bytes(t, zero_point);
-                    let out = out.add(pixel * tile.stride);
-                    if whole {
-                        _mm_storeu_si128(out.cast(), bytes);
-                    } else {
-                        let mut buffer = [0u8; NR];
-                        _mm_storeu_si128(buffer.as_mut_ptr().cast(), bytes);
-                        out.copy_from_nonoverlapping(buffer.as_ptr(), tile.channels);
-                    }
-                }
-                TileOutput::F32(out) => {
-                    let out = out.add(pixel * tile.stride);
-                    if whole {
-                        _mm256_storeu_ps(out, t[0]);
-                        _mm256_storeu_ps(out.add(8), t[1]);
-                    } else {
-                        let mut buffer = [0f32; NR];
-                        _mm256_storeu_ps(buffer.as_mut_ptr(), t[0]);
-                        _mm256_storeu_ps(buffer.as_mut_ptr().add(8), t[1]);
-                        out.copy_from_nonoverlapping(buffer.as_ptr(), tile.channels);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// One pixel's residual, scaled.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn skip<const SKIP: usize>(tile: &TileU8, pixel: usize, whole: bool) -> [__m256; 2] {
-    // SAFETY: an offset may be read for `channels` values: 16 where `whole`, else they are copied first.
-    unsafe {
-        match tile.skip {
-            SkipTile::U8 { base, offsets, zero_point, multiplier } if SKIP == 1 => {
-                let from = base.add(*offsets.add(pixel));
-                let mut buffer = [0u8; NR];
-                if !whole {
-                    buffer.as_mut_ptr().copy_from_nonoverlapping(from, tile.channels);
-                }
-                let bytes = _mm_loadu_si128(if whole { from } else { buffer.as_ptr() }.cast());
-                let zero_point = _mm256_set1_epi32(zero_point);
-                let multiplier = _mm256_set1_ps(multiplier);
-                let low = _mm256_sub_epi32(_mm256_cvtepu8_epi32(bytes), zero_point);
-                let high = _mm256_sub_epi32(_mm256_cvtepu8_epi32(_mm_srli_si128::<8>(bytes)), zero_point);
-                [
-                    _mm256_mul_ps(_mm256_cvtepi32_ps(low), multiplier),
-                    _mm256_mul_ps(_mm256_cvtepi32_ps(high), multiplier),
-                ]
-            }
-            SkipTile::F32 { base, offsets, multiplier } if SKIP == 2 => {
-                let from = base.add(*offsets.add(pixel));
-                let mut buffer = [0f32; NR];
-                if !whole {
-                    buffer.as_mut_ptr().copy_from_nonoverlapping(from, tile.channels);
-                }
-                let from = if whole { from } else { buffer.as_ptr() };
-                let multiplier = _mm256_set1_ps(multiplier);
-                [
-                    _mm256_mul_ps(_mm256_loadu_ps(from), multiplier),
-                    _mm256_mul_ps(_mm256_loadu_ps(from.add(8)), multiplier),
-                ]
-            }
-            _ => [_mm256_setzero_ps(); 2],
-        }
-    }
-}
-
-/// Rounds half to even, adds the zero point and narrows; the values are clamped already.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn to_bytes(t: [__m256; 2], zero_point: __m256i) -> __m128i {
-    // No closure here or above: it would not inherit the target feature, and be called instead of inlined.
-    let low = _mm256_add_epi32(_mm256_cvtps_epi32(t[0]), zero_point);
-    let high = _mm256_add_epi32(_mm256_cvtps_epi32(t[1]), zero_point);
-    // Packing works inside 128-bit halves: channels 0–3, 8–11, 4–7, 12–15, put in order afterwards.
-    let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(low, high));
-    _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words))
 }

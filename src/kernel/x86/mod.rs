@@ -4,3 +4,4 @@ pub mod avx2_ceiling;
 pub mod avx2_f32;
 pub mod avx2_plain;
 pub(super) mod avx2_u8;
+mod avx2_u8_epilogue;
