@@ -28,6 +28,13 @@ impl Golden {
         self.open().names().into_iter().map(str::to_owned).collect()
     }
 
+    /// One value of the metadata.
+    #[allow(dead_code)]
+    pub fn metadata(&self, key: &str) -> String {
+        let (_, header) = SafeTensors::read_metadata(&self.0).unwrap();
+        header.metadata().as_ref().unwrap()[key].clone()
+    }
+
     /// Shape and values of a u8 tensor.
     pub fn bytes(&self, name: &str) -> (Vec<usize>, Vec<u8>) {
         let file = self.open();
