@@ -141,3 +141,65 @@ fn pair_safety_costs_little_on_trained_weights() {
     let [full, seven, maximum, search] = all.map(|sum| sum / count);
     assert!(full > maximum && search >= maximum && search > seven + 3.0, "{full} {seven} {maximum} {search}");
 }
+
+/// Run with `--release --ignored --nocapture` for the figures.
+#[test]
+#[ignore = "measures"]
+fn time_to_quantize_and_to_check() {
+    use lookout::quant::artifact::{
+        Artifact, Calibration, FORMAT, Header, Precision, Provenance, Step, StepWeights, encode,
+    };
+    use std::time::Instant;
+    let Some(bytes) = checkpoint() else { return };
+    let layers = layers(&bytes);
+    for rule in [ScaleRule::PairMaximum, ScaleRule::PairSearch] {
+        let start = Instant::now();
+        for layer in &layers {
+            let bank = FilterBank { values: &layer.values, out: layer.out, channels: layer.channels };
+            bank.quantize(rule, Granularity::PerChannel, &[]).unwrap();
+        }
+        println!("{rule:?}: {:.2} s", start.elapsed().as_secs_f64());
+    }
+    let mut steps = Vec::new();
+    let mut weights = Vec::new();
+    for layer in &layers {
+        let bank = FilterBank { values: &layer.values, out: layer.out, channels: layer.channels };
+        let shape = [layer.out, 1, bank.depth() / layer.channels, layer.channels];
+        let bias = vec![0.0; layer.out];
+        let quantized = bank.quantize(ScaleRule::PairMaximum, Granularity::PerChannel, &[]).unwrap();
+        steps.push(Step {
+            name: layer.name.clone(),
+            precision: Precision::Int8Static,
+            shape,
+            runs: 1,
+            sqnr_db: vec![],
+        });
+        weights.push(StepWeights::Int8 { weights: quantized, bias });
+    }
+    let header = Header {
+        format: FORMAT.into(),
+        plan: serde_json::json!({}),
+        labels: vec!["Person".into()],
+        recipe: "lookout".into(),
+        pair_safe: true,
+        steps,
+        edges: vec![],
+        calibration: Calibration {
+            observer: "l2".into(),
+            scheme: lookout::quant::Scheme::Affine,
+            pictures: 1,
+            sha256: "0".repeat(64),
+            unfit: vec![],
+            agreement: None,
+        },
+        provenance: Provenance { source_sha256: "0".repeat(64), generation: 0, parent: None },
+    };
+    let start = Instant::now();
+    let file = encode(&header, &weights, &[]).unwrap();
+    println!("encode {} bytes: {:.3} s", file.len(), start.elapsed().as_secs_f64());
+    for _ in 0..3 {
+        let start = Instant::now();
+        Artifact::parse(&file).unwrap();
+        println!("parse: {:.3} s", start.elapsed().as_secs_f64());
+    }
+}

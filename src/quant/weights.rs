@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::pairs::round_pair;
+use super::pairs::{nearest_pair, round_pair};
 use crate::error::{Error, Kind, Result};
 
 /// Filters of one convolution or linear layer: `out × taps × channels` values, the channels of a tap contiguous.
@@ -159,9 +159,9 @@ fn search(filter: &[f32], channels: usize, largest: f32) -> f32 {
     if top <= SMALLEST {
         return top;
     }
-    // At 0.4 of the top the largest weight is clipped by a fifth or more: never worth it, measured.
-    const STEPS: u32 = 48;
-    const RATIO: f32 = 0.981;
+    // Below four fifths of the top the moved pairs always cost more; between, the error only flickers.
+    const STEPS: u32 = 16;
+    const RATIO: f32 = 0.985;
     let mut best = (f64::INFINITY, top);
     let mut scale = top;
     for _ in 0..STEPS {
@@ -177,22 +177,32 @@ fn search(filter: &[f32], channels: usize, largest: f32) -> f32 {
 /// Σ (w − scale·q)² with every pair rounded as it will be; stops early, above `limit`.
 fn squared_error(filter: &[f32], channels: usize, scale: f32, limit: f64) -> f64 {
     let inverse = 1.0 / scale;
-    let steps = limit / (f64::from(scale) * f64::from(scale));
+    let unit = f64::from(scale) * f64::from(scale);
+    let error = |a: f32, b: f32| {
+        let (p, q) = nearest_pair(a, b);
+        (a - p) * (a - p) + (b - q) * (b - q)
+    };
     let mut total = 0.0f64;
-    for tap in filter.chunks(channels) {
-        let mut error = 0.0f32;
-        for pair in tap.chunks(2) {
-            let (a, b) = (pair[0] * inverse, pair.get(1).map_or(0.0, |w| w * inverse));
-            let (p, q) = round_pair(a, b);
-            let (da, db) = (a - f32::from(p), b - f32::from(q));
-            error += da * da + db * db;
+    // Even taps follow each other without a gap, so they can be cut anywhere between pairs.
+    let run = if channels.is_multiple_of(2) { 512 } else { channels };
+    for part in filter.chunks(run) {
+        // Several sums, in a fixed order, so that they can be taken side by side.
+        let mut sums = [0.0f32; 8];
+        let (rows, rest) = part.as_chunks::<16>();
+        for row in rows {
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                *sum += error(row[2 * lane] * inverse, row[2 * lane + 1] * inverse);
+            }
         }
-        total += f64::from(error);
-        if total >= steps {
+        for pair in rest.chunks(2) {
+            sums[0] += error(pair[0] * inverse, pair.get(1).map_or(0.0, |w| w * inverse));
+        }
+        total += f64::from(sums.iter().sum::<f32>());
+        if total * unit >= limit {
             return f64::INFINITY;
         }
     }
-    total * f64::from(scale) * f64::from(scale)
+    total * unit
 }
 
 #[cfg(test)]

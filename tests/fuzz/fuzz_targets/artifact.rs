@@ -1,0 +1,33 @@
+//! The artifact reader on bytes nobody vouches for: an error or a model, nothing else. What it accepts it must be able
+//! to hand out whole.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use lookout::quant::artifact::{Artifact, Weights};
+use lookout::quant::is_pair_safe;
+
+fuzz_target!(|file: &[u8]| {
+    read(file);
+    if let Some(sealed) = lookout_fuzz::resealed(file) {
+        read(&sealed);
+    }
+});
+
+fn read(file: &[u8]) {
+    let Ok(artifact) = Artifact::parse(file) else { return };
+    let header = artifact.header();
+    for step in &header.steps {
+        assert_eq!(artifact.biases(&step.name).unwrap().len(), step.runs);
+        match artifact.weights(&step.name).unwrap() {
+            Weights::Int8 { values, scales } => {
+                assert_eq!(values.len(), step.shape.iter().product::<usize>());
+                assert_eq!(scales.len(), step.shape[0]);
+                assert!(!header.pair_safe || is_pair_safe(&values, step.shape[3]));
+            }
+            Weights::Float(values) => assert!(values.iter().all(|value| value.is_finite())),
+        }
+    }
+    for edge in &header.edges {
+        artifact.histogram(edge).unwrap();
+    }
+}
