@@ -19,6 +19,8 @@ const BLOCK_PIXELS: usize = 512;
 const EDGE_PIXELS: usize = 96;
 /// Bytes of input that a block reads, about: a share of the second-level cache.
 const BLOCK_BYTES: usize = 192 << 10;
+/// Tiles that a block has even where they read more: fewer would not pay for fetching a deep layer's panels.
+const BLOCK_TILES: usize = 32;
 /// Widest panel: sizes the buffer of watched tiles.
 const MAX_NR: usize = 32;
 
@@ -206,7 +208,7 @@ impl<'a> Map<'a> {
             Reads::FilterRow => EDGE_PIXELS,
         };
         let tiles = pixels.div_ceil(mr);
-        let most = (limit / mr).min((BLOCK_BYTES / step).div_ceil(mr)).max(1);
+        let most = (BLOCK_BYTES / step).div_ceil(mr).max(BLOCK_TILES).min(limit / mr).max(1);
         // Some tasks a thread, so that none waits long for the last; never so small that panels are fetched in vain.
         let threads = rayon::current_num_threads();
         let wanted = if threads > 1 { 4 * threads } else { 1 };
