@@ -56,6 +56,9 @@ pub fn execute(args: Args) -> Result<()> {
     Ok(())
 }
 
+/// How many class names the summary lists.
+const SHOWN_LABELS: usize = 10;
+
 /// An import in a few lines.
 struct Summary<'a>(&'a ImportReport);
 
@@ -84,12 +87,14 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "sha256        {}", report.sha256)?;
         writeln!(
             f,
-            "network       Faster R-CNN, ResNet-{} FPN, {} tensors, {:.1} M values, {precision}",
+            "network       Faster R-CNN, ResNet-{} FPN, {} tensors, {:.2} M values, {precision}",
             u8::from(architecture.depth),
             report.tensors,
             report.values as f64 / 1e6
         )?;
-        writeln!(f, "classes       {}", report.labels.join(", "))?;
+        let shown = report.labels.get(..SHOWN_LABELS).unwrap_or(&report.labels).join(", ");
+        let more = if report.labels.len() > SHOWN_LABELS { ", …" } else { "" };
+        writeln!(f, "classes       {}: {shown}{more}", report.labels.len())?;
         let sizes: Vec<String> = report.transform.min_size.iter().map(u32::to_string).collect();
         writeln!(f, "picture size  short side {}, long side at most {}", sizes.join("/"), report.transform.max_size)?;
         write!(f, "batch norm    eps {:e}, {reason}", report.batch_norm_eps.value)

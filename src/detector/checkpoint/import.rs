@@ -75,9 +75,9 @@ pub struct ImportReport {
 }
 
 /// A state dict under today's names, known to be a Faster R-CNN.
-struct Recognised {
-    architecture: Architecture,
-    tensors: BTreeMap<String, RawTensor>,
+pub(super) struct Recognised {
+    pub(super) architecture: Architecture,
+    pub(super) tensors: BTreeMap<String, RawTensor>,
     renamed: usize,
     ignored: usize,
 }
@@ -174,7 +174,7 @@ fn check_options(options: &ImportOptions) -> Result<()> {
 }
 
 /// Renames, drops the counters, says what the network is, and checks every name and shape.
-fn recognise(tensors: BTreeMap<String, RawTensor>) -> Result<Recognised> {
+pub(super) fn recognise(tensors: BTreeMap<String, RawTensor>) -> Result<Recognised> {
     let (mut renamed, mut ignored) = (0, 0);
     let mut current = BTreeMap::new();
     for (name, tensor) in tensors {
@@ -207,6 +207,15 @@ fn recognise(tensors: BTreeMap<String, RawTensor>) -> Result<Recognised> {
         );
         return Err(Error::new(Kind::Data, text));
     }
+    if !shapes.keys().any(|name| ["backbone.", "rpn.", "roi_heads."].iter().any(|part| name.starts_with(part))) {
+        let first = shapes.keys().next().map_or("", String::as_str);
+        let text = format!(
+            "none of its {} tensors ({first}, …) is a Faster R-CNN's; expected backbone.…, rpn.… and roi_heads.…, as \
+             torchvision names them",
+            shapes.len()
+        );
+        return Err(Error::new(Kind::Data, text));
+    }
     let architecture = Architecture::from_shapes(&shapes)?;
     for (name, tensor) in &current {
         tensor.precision().map_err(|e| e.at(format!("tensor {name}")))?;
@@ -218,7 +227,7 @@ fn find<'a>(tensors: &'a BTreeMap<String, RawTensor>, name: &str) -> Result<&'a 
     tensors.get(name).ok_or_else(|| Error::new(Kind::Internal, format!("tensor {name} was checked and is gone")))
 }
 
-fn read_tensor(tensors: &BTreeMap<String, RawTensor>, name: &str, file: &[u8]) -> Result<Values> {
+pub(super) fn read_tensor(tensors: &BTreeMap<String, RawTensor>, name: &str, file: &[u8]) -> Result<Values> {
     let values = find(tensors, name)?.read(file).map_err(|e| e.at(format!("tensor {name}")))?;
     stored::check(name, &values.widened())?;
     Ok(values)

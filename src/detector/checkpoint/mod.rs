@@ -10,6 +10,8 @@ mod archive;
 mod eps;
 mod foreign;
 mod header;
+#[cfg(test)]
+mod hostile;
 mod import;
 mod legacy;
 mod names;
