@@ -16,6 +16,7 @@ mod import;
 mod legacy;
 mod names;
 mod pickle;
+mod reader;
 mod reduce;
 mod source;
 mod stored;

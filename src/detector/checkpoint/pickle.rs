@@ -7,6 +7,7 @@
 //!
 //! The opcodes are those of Python's `pickletools`.
 
+use super::reader::{Reader, Step};
 use super::reduce::{self, Global, Storage, TensorNode};
 use crate::error::{Error, Kind, Result};
 
@@ -86,11 +87,11 @@ impl Pickle {
     pub(super) fn load(bytes: &[u8]) -> Result<Self> {
         let mut machine = Machine::new(&bytes[..bytes.len().min(MAX_LENGTH)]);
         let root = machine.run().map_err(|text| {
-            let cut = machine.cut && bytes.len() > MAX_LENGTH;
+            let cut = machine.input.cut && bytes.len() > MAX_LENGTH;
             let text = if cut { format!("a pickle of more than {MAX_LENGTH} bytes") } else { text };
             Error::new(Kind::Data, format!("pickle byte {}: {text}", machine.opcode_at))
         })?;
-        Ok(Self { root, length: machine.position, nodes: machine.nodes })
+        Ok(Self { root, length: machine.input.position, nodes: machine.nodes })
     }
 
     /// The value at `id`.
@@ -99,15 +100,9 @@ impl Pickle {
     }
 }
 
-/// A failed step: the sentence without its place.
-type Step<T> = std::result::Result<T, String>;
-
 struct Machine<'a> {
-    bytes: &'a [u8],
-    position: usize,
+    input: Reader<'a>,
     opcode_at: usize,
-    /// Whether the input ended inside an opcode.
-    cut: bool,
     nodes: Vec<Node>,
     stack: Vec<Id>,
     marks: Vec<usize>,
@@ -117,10 +112,8 @@ struct Machine<'a> {
 impl<'a> Machine<'a> {
     fn new(bytes: &'a [u8]) -> Self {
         Self {
-            bytes,
-            position: 0,
+            input: Reader::new(bytes),
             opcode_at: 0,
-            cut: false,
             nodes: Vec::new(),
             stack: Vec::new(),
             marks: Vec::new(),
@@ -130,8 +123,8 @@ impl<'a> Machine<'a> {
 
     fn run(&mut self) -> Step<Id> {
         loop {
-            self.opcode_at = self.position;
-            let opcode = self.byte()?;
+            self.opcode_at = self.input.position;
+            let opcode = self.input.byte()?;
             if opcode == b'.' {
                 return self.pop();
             }
@@ -142,12 +135,12 @@ impl<'a> Machine<'a> {
     /// One opcode, in groups: constants, containers, the memo, and what names or calls something.
     fn step(&mut self, opcode: u8) -> Step<()> {
         match opcode {
-            0x80 => match self.byte()? {
+            0x80 => match self.input.byte()? {
                 1..=5 => Ok(()),
                 protocol => Err(format!("pickle protocol {protocol}; expected 1 to 5")),
             },
             // FRAME announces a length, which nothing here needs.
-            0x95 => self.array::<8>().map(drop),
+            0x95 => self.input.array::<8>().map(drop),
             b'N' | 0x88 | 0x89 | b'K' | b'M' | b'J' | b'I' | b'L' | b'F' | 0x8a | 0x8b | b'G' => self.number(opcode),
             b'X' | 0x8c | 0x8d | b'U' | b'T' | b'V' | b'C' | b'B' | 0x8e => self.text(opcode),
             b'(' | b')' | 0x85 | 0x86 | 0x87 | b't' | b']' | b'l' | b'a' | b'e' | b'}' | b'd' | b's' | b'u' => {
@@ -164,10 +157,10 @@ impl<'a> Machine<'a> {
             b'N' => Node::None,
             0x88 => Node::Bool(true),
             0x89 => Node::Bool(false),
-            b'K' => Node::Int(self.byte()?.into()),
-            b'M' => Node::Int(u16::from_le_bytes(self.array()?).into()),
-            b'J' => Node::Int(i32::from_le_bytes(self.array()?).into()),
-            b'I' | b'L' => match self.line()? {
+            b'K' => Node::Int(self.input.byte()?.into()),
+            b'M' => Node::Int(u16::from_le_bytes(self.input.array()?).into()),
+            b'J' => Node::Int(i32::from_le_bytes(self.input.array()?).into()),
+            b'I' | b'L' => match self.input.line()? {
                 "00" if opcode == b'I' => Node::Bool(false),
                 "01" if opcode == b'I' => Node::Bool(true),
                 text => {
@@ -176,17 +169,17 @@ impl<'a> Machine<'a> {
                 }
             },
             b'F' => {
-                let text = self.line()?;
+                let text = self.input.line()?;
                 text.parse::<f64>().map_err(|_| format!("a float written as {text:?}"))?;
                 Node::Float
             }
             b'G' => {
-                self.array::<8>()?;
+                self.input.array::<8>()?;
                 Node::Float
             }
             _ => {
-                let length = if opcode == 0x8a { self.byte()?.into() } else { self.length32()? };
-                Node::Int(signed(self.take(length)?)?)
+                let length = if opcode == 0x8a { self.input.byte()?.into() } else { self.input.length32()? };
+                Node::Int(signed(self.input.take(length)?)?)
             }
         };
         self.push(node)
@@ -194,15 +187,16 @@ impl<'a> Machine<'a> {
 
     fn text(&mut self, opcode: u8) -> Step<()> {
         if opcode == b'V' {
-            let text = self.line()?.to_owned();
+            let text = self.input.line()?.to_owned();
             return self.push(Node::Str(text));
         }
         let length = match opcode {
-            0x8c | b'U' | b'C' => self.byte()?.into(),
-            b'X' | b'T' | b'B' => self.length32()?,
-            _ => usize::try_from(u64::from_le_bytes(self.array()?)).map_err(|_| "a length of 64 bits".to_owned())?,
+            0x8c | b'U' | b'C' => self.input.byte()?.into(),
+            b'X' | b'T' | b'B' => self.input.length32()?,
+            _ => usize::try_from(u64::from_le_bytes(self.input.array()?))
+                .map_err(|_| "a length of 64 bits".to_owned())?,
         };
-        let bytes = self.take(length)?;
+        let bytes = self.input.take(length)?;
         if matches!(opcode, b'C' | b'B' | 0x8e) {
             return self.push(Node::Bytes);
         }
@@ -273,11 +267,11 @@ impl<'a> Machine<'a> {
             _ => {}
         }
         let slot = match opcode {
-            b'q' | b'h' => self.byte()?.into(),
-            b'r' | b'j' => u32::from_le_bytes(self.array()?).into(),
+            b'q' | b'h' => self.input.byte()?.into(),
+            b'r' | b'j' => u32::from_le_bytes(self.input.array()?).into(),
             0x94 => self.memo.len() as u64,
             _ => {
-                let text = self.line()?;
+                let text = self.input.line()?;
                 text.parse().map_err(|_| format!("memo slot {text:?}"))?
             }
         };
@@ -293,8 +287,8 @@ impl<'a> Machine<'a> {
     fn call(&mut self, opcode: u8) -> Step<()> {
         let node = match opcode {
             b'c' => {
-                let module = self.line()?;
-                let name = self.line()?;
+                let module = self.input.line()?;
+                let name = self.input.line()?;
                 Node::Global(Global::find(module, name)?)
             }
             0x93 => {
@@ -360,39 +354,6 @@ impl<'a> Machine<'a> {
     fn top_mut(&mut self) -> Step<&mut Node> {
         let id = self.top()?;
         self.nodes.get_mut(id).ok_or_else(|| "a value that is not there".into())
-    }
-
-    fn take(&mut self, length: usize) -> Step<&'a [u8]> {
-        let rest = self.bytes.get(self.position..).unwrap_or_default();
-        let Some(taken) = rest.get(..length) else {
-            self.cut = true;
-            return Err(format!("{length} bytes wanted, {} left: the file is cut short or damaged", rest.len()));
-        };
-        self.position += length;
-        Ok(taken)
-    }
-
-    fn byte(&mut self) -> Step<u8> {
-        Ok(self.array::<1>()?[0])
-    }
-
-    fn array<const N: usize>(&mut self) -> Step<[u8; N]> {
-        self.take(N)?.try_into().map_err(|_| "a length that does not fit".to_owned())
-    }
-
-    fn length32(&mut self) -> Step<usize> {
-        Ok(u32::from_le_bytes(self.array()?) as usize)
-    }
-
-    /// Text up to the next line feed, which is taken too.
-    fn line(&mut self) -> Step<&'a str> {
-        let rest = self.bytes.get(self.position..).unwrap_or_default();
-        let Some(length) = rest.iter().position(|&byte| byte == b'\n') else {
-            self.cut = true;
-            return Err("a line without end: the file is cut short or damaged".into());
-        };
-        self.position += length + 1;
-        std::str::from_utf8(&rest[..length]).map_err(|_| "text that is not UTF-8".into())
     }
 }
 
