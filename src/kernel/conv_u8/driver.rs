@@ -1,4 +1,4 @@
-//! From a whole map to tiles: checks every extent once, cuts the map into blocks, points at the operands.
+//! From a whole map to tiles: checks every extent once, cuts the map into blocks, runs the tiles of each.
 //!
 //! A block is some consecutive output pixels × some panels. For each block the driver fills a table on the stack, one
 //! pointer for each pixel and tap, and runs it against one panel after the other, so that a panel is fetched once a
@@ -8,15 +8,12 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::pack::{PIXEL_BYTES, PIXEL_TAPS, Reads, TABLE};
+use super::pack::{Reads, TABLE};
+use super::point::{BLOCK_PIXELS, EDGE_PIXELS, Edge};
 use super::{Clipped, Epilogue, MAX_MR, OutputKind, PackedU8, SkipKind, SkipTile, TileOutput, TileU8, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::claim::share;
 
-/// Most pixels of a block.
-const BLOCK_PIXELS: usize = 512;
-/// Most pixels of a block of the first layer, each of which may need a copy of what it reads.
-const EDGE_PIXELS: usize = 96;
 /// Bytes of input that a block reads, about: a share of the second-level cache.
 const BLOCK_BYTES: usize = 192 << 10;
 /// Tiles that a block has even where they read more: fewer would not pay for fetching a deep layer's panels.
@@ -117,14 +114,14 @@ struct Watched<'a, W> {
 }
 
 /// One convolution of one map, every extent checked.
-struct Map<'a> {
-    packed: &'a PackedU8,
-    epilogue: &'a Epilogue,
-    input: ConvInput<'a>,
+pub(super) struct Map<'a> {
+    pub(super) packed: &'a PackedU8,
+    pub(super) epilogue: &'a Epilogue,
+    pub(super) input: ConvInput<'a>,
     /// Output rows and columns.
-    rows: usize,
-    columns: usize,
-    skip: SkipInput<'a>,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) skip: SkipInput<'a>,
     output: TileOutput,
 }
 
@@ -327,109 +324,4 @@ impl<'a> Map<'a> {
             }
         }
     }
-
-    /// Fills the table for `pixels`: `[tile][tap][mr]`, the last tile's missing pixels repeating the last one.
-    fn point(
-        &self,
-        pixels: Range<usize>,
-        table: &mut [MaybeUninit<*const u8>; TABLE],
-        edges: &mut [MaybeUninit<Edge>; EDGE_PIXELS],
-    ) {
-        let geometry = self.packed.geometry();
-        let (mr, taps) = (self.packed.kernel().mr, self.packed.taps());
-        for (index, pixel) in pixels.clone().enumerate() {
-            let (y, x) = (pixel / self.columns, pixel % self.columns);
-            let top = (y * geometry.stride) as isize - geometry.padding as isize;
-            let left = (x * geometry.stride) as isize - geometry.padding as isize;
-            let slots = &mut table[index / mr * taps * mr + index % mr..];
-            match self.packed.reads() {
-                Reads::Pixel => self.point_pixel(top, left, slots),
-                Reads::FilterRow => self.point_rows(top, left, slots, &mut edges[index]),
-            }
-        }
-        for index in pixels.len()..pixels.len().next_multiple_of(mr) {
-            let first = index / mr * taps * mr + index % mr;
-            for slot in (first..).step_by(mr).take(taps) {
-                table[slot] = table[slot - 1];
-            }
-        }
-    }
-
-    /// One pointer a tap: to the input pixel under it, or to the row outside the picture.
-    fn point_pixel(&self, top: isize, left: isize, slots: &mut [MaybeUninit<*const u8>]) {
-        let geometry = self.packed.geometry();
-        let mr = self.packed.kernel().mr;
-        let mut slot = 0;
-        for y in top..top + geometry.kernel_height as isize {
-            for x in left..left + geometry.kernel_width as isize {
-                let inside =
-                    (0..self.input.height as isize).contains(&y) && (0..self.input.width as isize).contains(&x);
-                let pointer = if inside {
-                    let at = (y as usize * self.input.width + x as usize) * geometry.in_channels;
-                    self.input.data[at..].as_ptr()
-                } else {
-                    self.epilogue.outside.as_ptr()
-                };
-                slots[slot].write(pointer);
-                slot += mr;
-            }
-        }
-    }
-
-    /// One pointer a filter row: into the input, to the row outside, or to a copy where the picture's side cuts it.
-    fn point_rows(&self, top: isize, left: isize, slots: &mut [MaybeUninit<*const u8>], edge: &mut MaybeUninit<Edge>) {
-        let geometry = self.packed.geometry();
-        let mr = self.packed.kernel().mr;
-        let columns = left..left + geometry.kernel_width as isize;
-        let width = self.input.width as isize;
-        let whole = columns.start >= 0 && columns.end <= width;
-        let copies = if whole { None } else { Some(edge.write([[0; PIXEL_TAPS * PIXEL_BYTES]; PIXEL_TAPS])) };
-        let mut copies = copies.into_iter().flatten();
-        for (row, y) in (top..top + geometry.kernel_height as isize).enumerate() {
-            let copy = copies.next();
-            let pointer = if !(0..self.input.height as isize).contains(&y) {
-                self.epilogue.outside.as_ptr()
-            } else if let Some(copy) = copy {
-                copy[..self.epilogue.outside.len()].copy_from_slice(&self.epilogue.outside);
-                let inside = columns.start.max(0)..columns.end.min(width);
-                if !inside.is_empty() {
-                    let from = (y * width + inside.start) as usize * PIXEL_BYTES;
-                    let to = (inside.start - columns.start) as usize * PIXEL_BYTES;
-                    let bytes = inside.len() * PIXEL_BYTES;
-                    copy[to..to + bytes].copy_from_slice(&self.input.data[from..from + bytes]);
-                }
-                copy.as_ptr()
-            } else {
-                self.input.data[(y * width + columns.start) as usize * PIXEL_BYTES..].as_ptr()
-            };
-            slots[row * mr].write(pointer);
-        }
-    }
-
-    /// Fills `offsets` with where each pixel's residual lies.
-    fn skip_tile(&self, pixels: Range<usize>, offsets: &mut [usize; BLOCK_PIXELS + MAX_MR]) -> SkipTile {
-        let (height, width) = match self.skip {
-            SkipInput::None => return SkipTile::None,
-            SkipInput::U8 { height, width, .. } | SkipInput::F32 { height, width, .. } => (height, width),
-        };
-        let channels = self.packed.geometry().out_channels;
-        for (offset, pixel) in offsets.iter_mut().zip(pixels) {
-            let (y, x) = (pixel / self.columns * height / self.rows, pixel % self.columns * width / self.columns);
-            *offset = (y * width + x) * channels;
-        }
-        let offsets = offsets.as_ptr();
-        match (self.skip, self.epilogue.skip) {
-            (SkipInput::U8 { data, .. }, SkipKind::U8 { zero_point, multiplier }) => {
-                SkipTile::U8 { base: data.as_ptr(), offsets, zero_point: i32::from(zero_point), multiplier }
-            }
-            (SkipInput::F32 { data, .. }, SkipKind::F32 { multiplier }) => {
-                SkipTile::F32 { base: data.as_ptr(), offsets, multiplier }
-            }
-            // `new` let nothing else pass.
-            _ => SkipTile::None,
-        }
-    }
 }
-
-/// Copies of the filter rows of one pixel at the picture's side.
-type Edge = [[u8; PIXEL_TAPS * PIXEL_BYTES]; PIXEL_TAPS];

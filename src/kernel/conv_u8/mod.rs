@@ -17,6 +17,7 @@ mod dynamic;
 mod epilogue;
 mod micro;
 mod pack;
+mod point;
 mod scalar;
 mod watch;
 
