@@ -18,7 +18,6 @@ pub fn missing(settings: &Settings, merged: &Value) -> Vec<Complaint> {
         }
     };
     let model = &settings.model;
-    complain(matches!(model.source, ModelSource::Artifact(_)), "model.artifact", "an int8 model");
     let calibrated = matches!(model.source, ModelSource::Quantize { .. } | ModelSource::Live { .. });
     complain(calibrated, "model.calibration", "quantizing at start");
     complain(model.reference.is_some(), "model.reference", "the monitor, which alone reads it,");

@@ -10,6 +10,7 @@ use crate::camera::{Replay, Source};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{CameraKind, CameraSettings, ModelSource, Settings, SinkKind};
 use crate::error::{Error, Kind, Result};
+use crate::message::Precision;
 use crate::metrics::Metrics;
 use crate::publish::{Outlet, Sink, Stdout};
 
@@ -97,11 +98,18 @@ impl Parts {
 }
 
 fn load(settings: &Settings) -> Result<LocalEngine> {
-    let path: &Path = match &settings.model.source {
-        ModelSource::Checkpoint(path) => path,
+    let (path, wanted): (&Path, &str) = match &settings.model.source {
+        ModelSource::Checkpoint(path) => (path, "checkpoint"),
+        ModelSource::Artifact(path) => (path, "artifact"),
         _ => return Err(Error::new(Kind::Config, "this kind of [model] is not in this build yet")),
     };
-    let engine = LocalEngine::load(path, &detector_options(&settings.detector)?)?;
+    let options = detector_options(&settings.detector)?;
+    crate::kernel::self_test(options.isa)?;
+    let engine = LocalEngine::load(path, &options)?;
+    if (engine.info().precision == Precision::Fp32) == (wanted == "artifact") {
+        let text = format!("model.{wanted} is {}, which is no {wanted}", path.display());
+        return Err(Error::new(Kind::Config, text));
+    }
     let detector = engine.detector();
     let summary = detector.summary();
     tracing::info!(
