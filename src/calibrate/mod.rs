@@ -5,21 +5,32 @@
 //! lattice, so the order of pictures, the cut into batches and the number of threads cannot change a result.
 
 mod convert;
+mod correct;
 mod entropy;
+mod evidence;
 pub mod fitness;
 mod histogram;
 mod l2;
 mod lattice;
 mod mse;
+mod observe;
 mod observer;
+mod pictures;
+mod pipeline;
+mod recipe;
 mod record;
 mod recorder;
 mod varint;
 
 pub use convert::{LayerRecipe, convert, fold_all};
+pub use correct::{LocalError, add_local_errors};
 pub use histogram::Histogram;
 pub use lattice::{BINS, Lattice};
 pub use mse::grid_error;
+pub use observe::{EdgeWatcher, Observation};
 pub use observer::{EdgeStatistics, Observer};
+pub use pictures::{Chosen, Selection, select};
+pub use pipeline::{AGREEMENT_SCORE, Options, Outcome, Progress, quantize, quantize_from_record};
+pub use recipe::{KeepFloat, Recipe};
 pub use record::{EdgeEntry, Record};
 pub use recorder::Recorder;

@@ -17,7 +17,9 @@ mod check_config;
 pub mod console;
 mod detect;
 mod import;
+mod quantize;
 mod run;
+mod verify;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -38,6 +40,10 @@ pub enum Command {
     Detect(detect::Args),
     /// Turn a torchvision Faster R-CNN state dict into a lookout checkpoint
     Import(import::Args),
+    /// Quantize a checkpoint to int8 on pictures like those the camera will see
+    Quantize(quantize::Args),
+    /// Say whether two models are byte-identical; if not, where they first differ
+    Verify(verify::Args),
     /// Time every step of the network on this CPU
     Bench(bench::Args),
     /// Say whether a configuration is right; if not, where it is wrong
@@ -84,6 +90,8 @@ pub fn execute(command: Command) -> Result<()> {
         Command::Run(args) => run::execute(args),
         Command::Detect(args) => detect::execute(args),
         Command::Import(args) => import::execute(args),
+        Command::Quantize(args) => quantize::execute(args),
+        Command::Verify(args) => verify::execute(args),
         Command::Bench(args) => bench::execute(args),
         Command::CheckConfig(args) => check_config::execute(args),
     }

@@ -6,15 +6,15 @@ use crate::detector::detection::Detection;
 
 /// Overlap from which a box of the same class counts as the same object.
 const SAME: f32 = 0.5;
-/// Overlap from which it counts as the same object somewhere else.
-const NEAR: f32 = 0.1;
+/// Overlap from which it counts as being in the same place.
+const STEADY: f32 = 0.9;
 
 /// How the reference's detections fared in the other model, added up over pictures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Agreement {
     /// Found again: same class, overlap ≥ 0.5.
     pub matched: u64,
-    /// Found elsewhere: same class, overlap from 0.1 to 0.5.
+    /// Of the matched: those whose overlap is below 0.9.
     pub shifted: u64,
     /// Not found.
     pub vanished: u64,
@@ -50,10 +50,7 @@ impl Agreement {
                 Some((index, overlap)) if overlap >= SAME => {
                     taken[index] = true;
                     self.matched += 1;
-                }
-                Some((index, overlap)) if overlap >= NEAR => {
-                    taken[index] = true;
-                    self.shifted += 1;
+                    self.shifted += u64::from(overlap < STEADY);
                 }
                 _ => self.vanished += 1,
             }
@@ -72,8 +69,13 @@ impl Agreement {
 
     /// Share of the reference's detections that were found again; `None` where it had none.
     pub fn matched_share(&self) -> Option<f64> {
-        let all = self.matched + self.shifted + self.vanished;
+        let all = self.reference();
         (all > 0).then(|| self.matched as f64 / all as f64)
+    }
+
+    /// Detections of the reference.
+    pub fn reference(&self) -> u64 {
+        self.matched + self.vanished
     }
 }
 
@@ -88,11 +90,11 @@ mod tests {
     #[test]
     fn each_fate_is_counted_once() {
         let reference = [at(0.0, 1, 0.9), at(100.0, 1, 0.8), at(200.0, 2, 0.7), at(300.0, 1, 0.4)];
-        let other = [at(1.0, 1, 0.9), at(107.0, 1, 0.8), at(200.0, 1, 0.7), at(301.0, 1, 0.9)];
+        let other = [at(0.0, 1, 0.9), at(102.0, 1, 0.8), at(200.0, 1, 0.7), at(301.0, 1, 0.9)];
         let mut agreement = Agreement::default();
         agreement.add(&reference, &other, 0.5, 0.5);
-        assert_eq!(agreement, Agreement { matched: 1, shifted: 1, vanished: 1, appeared: 2 });
-        assert_eq!(agreement.matched_share(), Some(1.0 / 3.0));
+        assert_eq!(agreement, Agreement { matched: 2, shifted: 1, vanished: 1, appeared: 2 });
+        assert_eq!(agreement.matched_share(), Some(2.0 / 3.0));
     }
 
     #[test]

@@ -1,0 +1,130 @@
+//! Empirical bias correction, and how much each step errs on its own.
+//!
+//! Rounding weights and clipping inputs moves the mean of an output channel; later layers take a moved mean for signal.
+//! Every int8 step is run on the reference's own inputs, laid on their grids, so that only its own error is seen; the
+//! mean difference of each channel, before ReLU, goes into the step's bias. Steps that share weights on several pyramid
+//! levels are corrected level by level.
+
+use crate::detector::fp32::{Fp32Model, Run, Value};
+use crate::detector::int8::{Edge, Int8Executor};
+use crate::detector::plan::{Op, StepId};
+use crate::detector::tap::{Activation, Tap, Values, Wish};
+use crate::error::{Error, Kind, Result};
+use crate::measure::StepError;
+use crate::quant::Precision;
+use crate::tensor::Canvas;
+
+/// What one step does on the reference's inputs, over pictures.
+#[derive(Debug, Clone, Default)]
+pub struct LocalError {
+    /// Σ (reference − int8) of each output channel, before ReLU.
+    shift: Vec<f64>,
+    /// Output pixels summed.
+    pixels: f64,
+    /// The error before ReLU.
+    pub error: StepError,
+}
+
+impl LocalError {
+    /// Mean of reference − int8 by channel: what the bias lacks. Empty if the step was not seen.
+    pub fn mean_shift(&self) -> Vec<f32> {
+        self.shift.iter().map(|&shift| (shift / self.pixels.max(1.0)) as f32).collect()
+    }
+
+    fn add(&mut self, reference: &Raw, other: &Activation<'_>) {
+        let Values::F32(other_values) = other.values else { return };
+        let channels = other.shape.channels;
+        self.shift.resize(channels, 0.0);
+        let stride = other.shape.width * channels;
+        for row in 0..other.valid_height {
+            let row = row * stride..row * stride + other.valid_width * channels;
+            let pairs = reference.values[row.clone()].chunks_exact(channels);
+            for (f, q) in pairs.zip(other_values[row].chunks_exact(channels)) {
+                for ((shift, &f), &q) in self.shift.iter_mut().zip(f).zip(q) {
+                    *shift += f64::from(f) - f64::from(q);
+                }
+            }
+        }
+        self.pixels += (other.valid_height * other.valid_width) as f64;
+        let reference = Activation { values: Values::F32(&reference.values), ..*other };
+        self.error.add(&reference, other);
+    }
+}
+
+/// Keeps the reference's raw values of one step.
+#[derive(Default)]
+struct Raw {
+    wanted: bool,
+    values: Vec<f32>,
+}
+
+impl Tap for Raw {
+    fn wish(&self, _: StepId) -> Wish {
+        if self.wanted { Wish::Both } else { Wish::Nothing }
+    }
+
+    fn see(&mut self, _: StepId, _: &Activation<'_>) {}
+
+    fn see_raw(&mut self, _: StepId, activation: &Activation<'_>) {
+        if let Values::F32(values) = activation.values {
+            self.values.clear();
+            self.values.extend_from_slice(values);
+        }
+    }
+}
+
+/// Adds one step's raw int8 values to its sums.
+struct Against<'a> {
+    reference: &'a Raw,
+    local: &'a mut LocalError,
+}
+
+impl Tap for Against<'_> {
+    fn wish(&self, _: StepId) -> Wish {
+        Wish::Both
+    }
+
+    fn see(&mut self, _: StepId, _: &Activation<'_>) {}
+
+    fn see_raw(&mut self, _: StepId, activation: &Activation<'_>) {
+        self.local.add(self.reference, activation);
+    }
+}
+
+/// Runs every int8 step of `executor` on the reference's inputs for one picture and adds to `locals`, one a step.
+///
+/// # Errors
+/// What either executor returns.
+pub fn add_local_errors(
+    reference: &Fp32Model,
+    canvas: &Canvas<f32>,
+    executor: &mut Int8Executor,
+    pixels: &Canvas<u8>,
+    locals: &mut [LocalError],
+) -> Result<()> {
+    let plan = reference.plan().clone();
+    let model = executor.model().clone();
+    executor.begin(pixels)?;
+    let mut run = Run::new(reference, canvas)?;
+    let mut raw = Raw::default();
+    while let Some(step) = run.next_step() {
+        let compared =
+            matches!(plan.steps[step].op, Op::Layer { .. }) && model.mixture().precision[step] == Precision::Int8Static;
+        raw.wanted = compared;
+        run.advance(&mut raw)?;
+        if compared && !raw.values.is_empty() {
+            executor.compute(step, &mut Against { reference: &raw, local: &mut locals[step] })?;
+        }
+        match run.value(step) {
+            Some(Value::Boxes(proposals)) => executor.put_proposals(proposals),
+            Some(Value::Map(map)) if matches!(model.mixture().edges[step], Edge::U8(_) | Edge::F32) => {
+                let values: Vec<f32> = map.flatten_all().and_then(|map| map.to_vec1()).map_err(|source| {
+                    Error::new(Kind::Internal, "a map of the reference cannot be read").because(source)
+                })?;
+                executor.put(step, &values)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

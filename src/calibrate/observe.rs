@@ -1,0 +1,123 @@
+//! One picture through the reference, every wanted output counted.
+//!
+//! Only what shows the picture is counted, padding is not. A map is cut into a fixed number of bands, whatever the
+//! number of threads, so that the channel means, sums of floats, come out the same; counts are integers anyway.
+
+use rayon::prelude::*;
+
+use super::histogram::Histogram;
+use super::record::EdgeEntry;
+use super::recorder::Recorder;
+use crate::detector::fp32::{Fp32Model, Run};
+use crate::detector::plan::{Plan, StepId};
+use crate::detector::tap::{Activation, Tap, Values, Wish};
+use crate::error::Result;
+use crate::tensor::Canvas;
+
+/// Bands a map is cut into.
+const BANDS: usize = 8;
+
+/// What one picture gave: one histogram an edge, and the channel means of all edges one after the other.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    /// In the order of the edges.
+    pub histograms: Vec<Histogram>,
+    /// Each edge's channels, edge after edge.
+    pub means: Vec<f32>,
+}
+
+/// Observes the outputs of some steps. Keeps its tables between pictures.
+#[derive(Debug)]
+pub struct EdgeWatcher {
+    /// By step: which edge it is.
+    edge_of: Vec<Option<usize>>,
+    edges: Vec<EdgeEntry>,
+    bands: Vec<Recorder>,
+    seen: Vec<Option<(Histogram, Vec<f32>)>>,
+    trouble: Option<crate::error::Error>,
+}
+
+impl EdgeWatcher {
+    /// A watcher of the outputs of `steps`.
+    pub fn new(plan: &Plan, steps: &[StepId]) -> Self {
+        let shapes = plan.shapes(64, 64, 1);
+        let mut edge_of = vec![None; plan.steps.len()];
+        for (edge, &step) in steps.iter().enumerate() {
+            edge_of[step] = Some(edge);
+        }
+        let entry = |&step: &StepId| EdgeEntry { name: plan.steps[step].name.clone(), channels: shapes[step].channels };
+        Self {
+            edge_of,
+            edges: steps.iter().map(entry).collect(),
+            bands: (0..BANDS).map(|_| Recorder::new()).collect(),
+            seen: vec![None; steps.len()],
+            trouble: None,
+        }
+    }
+
+    /// The edges in order.
+    pub fn edges(&self) -> &[EdgeEntry] {
+        &self.edges
+    }
+
+    /// Runs the reference over `canvas` on the current pool and gives what was seen.
+    ///
+    /// # Errors
+    /// [`Kind::Data`](crate::error::Kind::Data) if an activation is not finite; what the executor returns.
+    pub fn observe(&mut self, reference: &Fp32Model, canvas: &Canvas<f32>) -> Result<Observation> {
+        self.seen.fill(None);
+        Run::new(reference, canvas)?.finish(self)?;
+        if let Some(trouble) = self.trouble.take() {
+            return Err(trouble);
+        }
+        let mut observation = Observation { histograms: Vec::with_capacity(self.seen.len()), means: Vec::new() };
+        for (seen, edge) in self.seen.iter_mut().zip(&self.edges) {
+            // No proposals: the second stage was not seen.
+            let (histogram, means) = seen.take().unwrap_or_else(|| (Histogram::new(), vec![0.0; edge.channels]));
+            observation.histograms.push(histogram);
+            observation.means.extend(means);
+        }
+        Ok(observation)
+    }
+}
+
+impl Tap for EdgeWatcher {
+    fn wish(&self, step: StepId) -> Wish {
+        if self.edge_of[step].is_some() { Wish::Output } else { Wish::Nothing }
+    }
+
+    fn see(&mut self, step: StepId, activation: &Activation<'_>) {
+        let (Some(edge), Values::F32(values)) = (self.edge_of[step], activation.values) else { return };
+        let channels = activation.shape.channels;
+        let (stride, valid) = (activation.shape.width * channels, activation.valid_width * channels);
+        let rows = activation.valid_height;
+        let per_band = rows.div_ceil(BANDS).max(1);
+        let bands = self.bands.par_iter_mut().enumerate().map(|(band, recorder)| {
+            let mut sums = vec![0.0f64; channels];
+            for row in (band * per_band..rows).take(per_band) {
+                let values = &values[row * stride..][..valid];
+                recorder.observe(values)?;
+                for pixel in values.chunks_exact(channels) {
+                    for (sum, &value) in sums.iter_mut().zip(pixel) {
+                        *sum += f64::from(value);
+                    }
+                }
+            }
+            Ok((recorder.take(), sums))
+        });
+        let bands: Vec<Result<(Histogram, Vec<f64>)>> = bands.collect();
+        let mut merged = Histogram::new();
+        let mut sums = vec![0.0f64; channels];
+        for band in bands {
+            match band {
+                Ok((histogram, partial)) => {
+                    merged.merge(&histogram);
+                    sums.iter_mut().zip(partial).for_each(|(sum, part)| *sum += part);
+                }
+                Err(error) => self.trouble = Some(error.at(&self.edges[edge].name)),
+            }
+        }
+        let count = (rows * activation.valid_width).max(1) as f64;
+        self.seen[edge] = Some((merged, sums.iter().map(|&sum| (sum / count) as f32).collect()));
+    }
+}

@@ -1,0 +1,362 @@
+//! From a checkpoint and pictures to an artifact.
+//!
+//! Observe the reference on every picture, choose ranges, quantize, correct biases, then run both networks side by side
+//! for the evidence. Nothing depends on the number of threads, the folder's place or the day: the same checkpoint,
+//! pictures and options give the same bytes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::convert::{convert, fold_all};
+use super::correct::{LocalError, add_local_errors};
+use super::evidence::{clipped_share, distance, spread, stored};
+use super::observe::EdgeWatcher;
+use super::observer::{EdgeStatistics, Observer};
+use super::pictures::{Chosen, Selection, select};
+use super::recipe::{KeepFloat, Recipe};
+use super::record::Record;
+use crate::detector::checkpoint::Checkpoint;
+use crate::detector::fp32::{Backend, Fp32Model};
+use crate::detector::int8::{Int8Executor, Int8Model, Mixture, Quantized, plan_value};
+use crate::detector::plan::{LayerId, Plan, StepId};
+use crate::detector::weights::Folded;
+use crate::error::{Error, Kind, Result};
+use crate::frame::Picture;
+use crate::kernel::isa::Isa;
+use crate::measure::{Agreement, StepError, compare};
+use crate::preprocess::{Rule, Transform};
+use crate::quant::artifact::{self, Calibration, Header, Provenance};
+use crate::quant::{Affine, Precision, Scheme};
+use crate::tensor::{Canvas, Fit};
+
+/// Lowest score of the detections whose agreement is counted.
+pub const AGREEMENT_SCORE: f32 = 0.5;
+
+/// How to quantize.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Pictures to calibrate with, at most.
+    pub count: usize,
+    /// Chooses which.
+    pub seed: u64,
+    /// Precision of the layers.
+    pub recipe: Recipe,
+    /// How ranges are chosen.
+    pub observer: Observer,
+    /// Layers to leave in fp32 beyond the recipe's.
+    pub keep_float: KeepFloat,
+    /// Pictures that bias correction runs over; 0 leaves it out.
+    pub correction_pictures: usize,
+    /// Pictures that both networks are compared on for the evidence.
+    pub evidence_pictures: usize,
+    /// Calibrate on pictures that nothing can be learned from.
+    pub allow_unfit: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            count: 64,
+            seed: 0,
+            recipe: Recipe::default(),
+            observer: Observer::default(),
+            keep_float: KeepFloat::default(),
+            correction_pictures: 16,
+            evidence_pictures: 16,
+            allow_unfit: false,
+        }
+    }
+}
+
+/// What quantizing gave.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The artifact's bytes.
+    pub bytes: Vec<u8>,
+    /// What was observed.
+    pub record: Record,
+    /// The network itself.
+    pub quantized: Quantized,
+    /// Error of every step against the reference, over the evidence pictures.
+    pub errors: Vec<StepError>,
+    /// Each int8 layer's own error, worst first: (layer, SQNR in dB before ReLU). Empty without bias correction.
+    pub sensitivity: Vec<(LayerId, f64)>,
+    /// Detections of both networks at [`AGREEMENT_SCORE`].
+    pub agreement: Agreement,
+    /// The pictures.
+    pub selection: Selection,
+}
+
+/// What is going on, for a progress bar: a phase and how much of it is done.
+pub type Progress<'a> = &'a mut (dyn FnMut(&'static str, usize, usize) + Send);
+
+/// Quantizes `checkpoint` on the pictures of `folder`, on the current rayon pool.
+///
+/// # Errors
+/// As [`select`]; [`Kind::Data`] where a layer cannot be quantized.
+pub fn quantize(
+    checkpoint: &Checkpoint,
+    folder: &Path,
+    options: &Options,
+    isa: Isa,
+    progress: Progress<'_>,
+) -> Result<Outcome> {
+    let selection = select(folder, options.count, options.seed, options.allow_unfit)?;
+    Job::new(checkpoint, options, isa)?.run(selection, None, progress)
+}
+
+/// Quantizes `checkpoint` with the ranges of `record` instead of observing; the pictures of `folder` still serve bias
+/// correction and evidence.
+///
+/// # Errors
+/// As [`quantize`]; [`Kind::Data`] if the record belongs to another checkpoint or lacks an edge or picture.
+pub fn quantize_from_record(
+    checkpoint: &Checkpoint,
+    folder: &Path,
+    record: Record,
+    options: &Options,
+    isa: Isa,
+    progress: Progress<'_>,
+) -> Result<Outcome> {
+    if record.checkpoint_sha256() != checkpoint.sha256() {
+        return Err(Error::new(Kind::Data, "the calibration record was made with another checkpoint"));
+    }
+    let selection = select(folder, options.count, options.seed, options.allow_unfit)?;
+    Job::new(checkpoint, options, isa)?.run(selection, Some(record), progress)
+}
+
+/// One quantization under way.
+struct Job<'a> {
+    checkpoint: &'a Checkpoint,
+    options: &'a Options,
+    isa: Isa,
+    plan: Arc<Plan>,
+    reference: Fp32Model,
+    folded: Vec<Folded>,
+    transform: Transform,
+    normalized: Canvas<f32>,
+    pixels: Canvas<u8>,
+}
+
+impl<'a> Job<'a> {
+    fn new(checkpoint: &'a Checkpoint, options: &'a Options, isa: Isa) -> Result<Self> {
+        let header = checkpoint.header();
+        let plan = Arc::new(Plan::new(header.architecture.clone(), header.settings.clone()));
+        let tensors = checkpoint.var_builder();
+        let reference = Fp32Model::new(plan.clone(), &tensors, header.batch_norm_eps, Backend::Kernel(isa))?;
+        let folded = fold_all(&plan, &tensors, header.batch_norm_eps)?;
+        let transform = Transform::new(Rule::from(&plan.settings.transform))?;
+        let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
+        let normalized = Canvas { fit, channels: 3, data: Vec::new() };
+        let pixels = Canvas { fit, channels: 4, data: Vec::new() };
+        Ok(Self { checkpoint, options, isa, plan, reference, folded, transform, normalized, pixels })
+    }
+
+    /// Reads a picture into both canvases.
+    fn load(&mut self, chosen: &Chosen) -> Result<()> {
+        let picture = Picture::open(&chosen.path)?;
+        self.transform.to_f32(&picture, &mut self.normalized)?;
+        self.transform.to_u8(&picture, &mut self.pixels)
+    }
+
+    fn run(mut self, selection: Selection, record: Option<Record>, progress: Progress<'_>) -> Result<Outcome> {
+        // Every output that int8 could store is observed, so that the record serves other mixtures too.
+        let all = Mixture::new(&self.plan, &vec![Precision::Int8Static; self.plan.layers.len()]);
+        let steps: Vec<StepId> = all.grids().collect();
+        let record = match record {
+            Some(record) => record,
+            None => self.observe(&steps, &selection, progress)?,
+        };
+        let chosen = |name: &str| selection.pictures.iter().any(|picture| picture.name == name);
+        let statistics = record.statistics(chosen)?;
+        if statistics.len() != steps.len() || statistics.iter().all(|seen| seen.merged().is_empty()) {
+            return Err(Error::new(Kind::Data, "the calibration record lacks these pictures or this network's edges"));
+        }
+        let mut ranges = vec![None; self.plan.steps.len()];
+        for (&step, seen) in steps.iter().zip(&statistics) {
+            let range = self.options.observer.range(seen, Scheme::Affine);
+            ranges[step] = Some((range, Affine::covering(range, Scheme::Affine)));
+        }
+        let grids: Vec<Option<Affine>> = ranges.iter().map(|range| range.map(|(_, grid)| grid)).collect();
+        let mut recipes = self.options.recipe.layers(&self.plan);
+        let mut quantized = convert(&self.plan, &self.folded, &recipes, grids.clone())?;
+
+        let mut sensitivity = Vec::new();
+        if self.options.correction_pictures > 0 {
+            let mut locals = self.local_errors(&quantized, &selection, progress)?;
+            sensitivity = rank(&self.plan, &locals);
+            let kept = self.options.keep_float.layers(&self.plan, &sensitivity)?;
+            if !kept.is_empty() {
+                for layer in kept {
+                    recipes[layer].precision = Precision::Fp32;
+                }
+                quantized = convert(&self.plan, &self.folded, &recipes, grids)?;
+                locals = self.local_errors(&quantized, &selection, progress)?;
+            }
+            for (bias, local) in quantized.biases.iter_mut().zip(&locals) {
+                bias.iter_mut().zip(local.mean_shift()).for_each(|(bias, shift)| *bias += shift);
+            }
+        }
+        let (errors, spreads, agreement) = self.compare(&quantized, &selection, progress)?;
+        let header = self.header(&quantized, &record, &selection, &steps, &ranges, &statistics, &spreads, agreement)?;
+        let bytes = self.encode(&quantized, header, &statistics)?;
+        Ok(Outcome { bytes, record, quantized, errors, sensitivity, agreement, selection })
+    }
+
+    fn observe(&mut self, steps: &[StepId], selection: &Selection, progress: Progress<'_>) -> Result<Record> {
+        let mut watcher = EdgeWatcher::new(&self.plan, steps);
+        let mut record = Record::new(self.checkpoint.sha256(), watcher.edges().to_vec());
+        for (done, picture) in selection.pictures.iter().enumerate() {
+            progress("observing", done, selection.pictures.len());
+            self.load(picture)?;
+            let seen = watcher.observe(&self.reference, &self.normalized).map_err(|e| e.at(&picture.name))?;
+            record.add(&picture.name, picture.sha256, &seen.histograms, seen.means)?;
+        }
+        Ok(record)
+    }
+
+    fn executor(&self, quantized: &Quantized) -> Result<Int8Executor> {
+        Ok(Int8Executor::new(Arc::new(Int8Model::new(quantized, self.isa)?)).keeping_features())
+    }
+
+    fn local_errors(
+        &mut self,
+        quantized: &Quantized,
+        selection: &Selection,
+        progress: Progress<'_>,
+    ) -> Result<Vec<LocalError>> {
+        let mut executor = self.executor(quantized)?;
+        let mut locals = vec![LocalError::default(); self.plan.steps.len()];
+        let pictures = evenly(&selection.pictures, self.options.correction_pictures);
+        for (done, picture) in pictures.iter().enumerate() {
+            progress("correcting", done, pictures.len());
+            self.load(picture)?;
+            let Self { reference, normalized, pixels, .. } = self;
+            add_local_errors(reference, normalized, &mut executor, pixels, &mut locals)?;
+        }
+        Ok(locals)
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn compare(
+        &mut self,
+        quantized: &Quantized,
+        selection: &Selection,
+        progress: Progress<'_>,
+    ) -> Result<(Vec<StepError>, Vec<Vec<f64>>, Agreement)> {
+        let mut executor = self.executor(quantized)?;
+        let mut total = vec![StepError::default(); self.plan.steps.len()];
+        let mut single: Vec<Vec<f64>> = vec![Vec::new(); self.plan.steps.len()];
+        let mut agreement = Agreement::default();
+        let pictures = evenly(&selection.pictures, self.options.evidence_pictures);
+        for (done, picture) in pictures.iter().enumerate() {
+            progress("comparing", done, pictures.len());
+            self.load(picture)?;
+            let Self { reference, normalized, pixels, .. } = self;
+            let mut errors = vec![StepError::default(); total.len()];
+            let (wanted, found) = compare(reference, normalized, &mut executor, pixels, &mut errors)?;
+            agreement.add(&wanted, &found, AGREEMENT_SCORE, AGREEMENT_SCORE);
+            for ((total, single), error) in total.iter_mut().zip(&mut single).zip(&errors) {
+                total.merge(error);
+                single.extend(error.sqnr_db().filter(|db| db.is_finite()));
+            }
+        }
+        Ok((total, single, agreement))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn header(
+        &self,
+        quantized: &Quantized,
+        record: &Record,
+        selection: &Selection,
+        steps: &[StepId],
+        ranges: &[Option<(crate::quant::Range, Affine)>],
+        statistics: &[EdgeStatistics],
+        spreads: &[Vec<f64>],
+        agreement: Agreement,
+    ) -> Result<Header> {
+        let mixture = quantized.mixture();
+        let serving: Vec<StepId> = mixture.grids().collect();
+        let chosen = |name: &str| selection.pictures.iter().any(|picture| picture.name == name);
+        let mut clipped: Vec<Vec<f64>> = vec![Vec::new(); steps.len()];
+        let mut distances: Vec<Vec<f64>> = vec![Vec::new(); steps.len()];
+        for picture in record.pictures().filter(|name| chosen(name)) {
+            for (edge, histogram) in record.histograms(picture)?.iter().enumerate() {
+                let Some((_, grid)) = &ranges[steps[edge]] else { continue };
+                if !histogram.is_empty() {
+                    clipped[edge].push(clipped_share(histogram, grid));
+                    distances[edge].push(distance(histogram, statistics[edge].merged()));
+                }
+            }
+        }
+        let mut edges = Vec::with_capacity(steps.len());
+        for (edge, &step) in steps.iter().enumerate() {
+            let Some((range, grid)) = ranges[step] else { continue };
+            edges.push(artifact::Edge {
+                name: self.plan.steps[step].name.clone(),
+                grid: serving.contains(&step).then(|| grid.into()),
+                range,
+                clipped: spread(&clipped[edge]),
+                distance: spread(&distances[edge]),
+                histogram: stored(statistics[edge].merged()).0,
+            });
+        }
+        let mut layers = quantized.to_steps().0;
+        for (id, layer) in layers.iter_mut().enumerate() {
+            let of_users: Option<Vec<_>> = quantized.users(id).map(|user| spread(&spreads[user])).collect();
+            layer.sqnr_db = of_users.unwrap_or_default();
+        }
+        let pair_safe = true;
+        Ok(Header {
+            format: artifact::FORMAT.to_owned(),
+            plan: plan_value(&self.plan)?,
+            labels: self.checkpoint.header().labels.clone(),
+            recipe: self.options.recipe.name().to_owned(),
+            pair_safe,
+            steps: layers,
+            edges,
+            calibration: Calibration {
+                observer: self.options.observer.to_string(),
+                scheme: Scheme::Affine,
+                pictures: selection.pictures.len(),
+                sha256: record.pictures_sha256(chosen),
+                unfit: selection.unfit.clone(),
+                agreement: Some(artifact::Agreement {
+                    reference: agreement.reference(),
+                    matched: agreement.matched,
+                    shifted: agreement.shifted,
+                    vanished: agreement.vanished,
+                    appeared: agreement.appeared,
+                }),
+            },
+            provenance: Provenance { source_sha256: self.checkpoint.sha256(), generation: 0, parent: None },
+        })
+    }
+
+    fn encode(&self, quantized: &Quantized, header: Header, statistics: &[EdgeStatistics]) -> Result<Vec<u8>> {
+        let weights = quantized.to_steps().1;
+        let histograms: Vec<Vec<u32>> = statistics.iter().map(|seen| stored(seen.merged()).1).collect();
+        artifact::encode(&header, &weights, &histograms)
+    }
+}
+
+/// The int8 layers by their own error, worst first. A layer on several levels counts with its worst one.
+fn rank(plan: &Plan, locals: &[LocalError]) -> Vec<(LayerId, f64)> {
+    let mut worst: Vec<(LayerId, f64)> = Vec::new();
+    for (step, local) in plan.steps.iter().zip(locals) {
+        let (Some(layer), Some(db)) = (step.layer(), local.error.sqnr_db()) else { continue };
+        match worst.iter_mut().find(|(known, _)| *known == layer) {
+            Some((_, known)) => *known = known.min(db),
+            None => worst.push((layer, db)),
+        }
+    }
+    worst.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+    worst
+}
+
+/// At most `count` of `all`, evenly spread.
+fn evenly(all: &[Chosen], count: usize) -> Vec<Chosen> {
+    let count = count.min(all.len());
+    (0..count).map(|i| all[i * all.len() / count].clone()).collect()
+}

@@ -1,0 +1,148 @@
+//! Which layer gets which precision.
+
+use std::str::FromStr;
+
+use super::convert::LayerRecipe;
+use crate::detector::plan::{LayerId, Plan, Stored};
+use crate::error::{Error, Kind, Result};
+use crate::quant::{Granularity, Precision, ScaleRule};
+
+/// A way to quantize the whole network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Recipe {
+    /// Everything in int8 on fixed grids, a weight scale a channel.
+    #[default]
+    Lookout,
+    /// What the paper covers: the body static, pyramid and proposal network in fp32, the four linear layers dynamic with
+    /// one weight scale each. Unlike the paper's code, batch norm is folded into the convolutions.
+    Paper,
+}
+
+impl Recipe {
+    /// The name on the command line and in the artifact.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lookout => "lookout",
+            Self::Paper => "paper",
+        }
+    }
+
+    /// The recipe of every layer of `plan`.
+    pub fn layers(self, plan: &Plan) -> Vec<LayerRecipe> {
+        let of_layer = |layer: &crate::detector::plan::Layer| match self {
+            Self::Lookout => LayerRecipe::default(),
+            Self::Paper if layer.stored != Stored::Convolution => LayerRecipe {
+                precision: Precision::Int8Dynamic,
+                granularity: Granularity::PerTensor,
+                rule: ScaleRule::default(),
+            },
+            Self::Paper if layer.name.starts_with("backbone.body") => LayerRecipe::default(),
+            Self::Paper => LayerRecipe { precision: Precision::Fp32, ..LayerRecipe::default() },
+        };
+        plan.layers.iter().map(of_layer).collect()
+    }
+}
+
+impl FromStr for Recipe {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        [Self::Lookout, Self::Paper]
+            .into_iter()
+            .find(|recipe| recipe.name() == text)
+            .ok_or_else(|| Error::new(Kind::Usage, format!("there is no recipe {text:?}; there are lookout and paper")))
+    }
+}
+
+/// Layers that stay in fp32.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum KeepFloat {
+    /// None.
+    #[default]
+    Nothing,
+    /// Those whose names are one of these, or begin with one and a dot.
+    Named(Vec<String>),
+    /// The `n` that err most on their own.
+    Worst(usize),
+    /// Every one that errs on its own with less than this SQNR, in dB.
+    Below(f64),
+}
+
+impl FromStr for KeepFloat {
+    type Err = Error;
+
+    /// `3` for a count, `20dB` for a budget, else names with commas between them.
+    fn from_str(text: &str) -> Result<Self> {
+        if let Ok(count) = text.parse() {
+            return Ok(Self::Worst(count));
+        }
+        if let Some(budget) = text.strip_suffix("dB") {
+            let wrong = || Error::new(Kind::Usage, format!("{text:?} is no budget; one looks like 20dB"));
+            return budget.trim().parse().ok().filter(|db: &f64| db.is_finite()).map(Self::Below).ok_or_else(wrong);
+        }
+        Ok(Self::Named(text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()))
+    }
+}
+
+impl KeepFloat {
+    /// The layers to keep. `worst_first` ranks the int8 layers by their own error: (layer, SQNR in dB).
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] naming a name that no layer has.
+    pub fn layers(&self, plan: &Plan, worst_first: &[(LayerId, f64)]) -> Result<Vec<LayerId>> {
+        match self {
+            Self::Nothing => Ok(Vec::new()),
+            Self::Worst(count) => Ok(worst_first.iter().take(*count).map(|&(layer, _)| layer).collect()),
+            Self::Below(budget) => {
+                Ok(worst_first.iter().filter(|&&(_, db)| db < *budget).map(|&(layer, _)| layer).collect())
+            }
+            Self::Named(names) => {
+                let mut kept = Vec::new();
+                for name in names {
+                    let below = format!("{name}.");
+                    let before = kept.len();
+                    let matches =
+                        |layer: &crate::detector::plan::Layer| layer.name == *name || layer.name.starts_with(&below);
+                    kept.extend((0..plan.layers.len()).filter(|&id| matches(&plan.layers[id])));
+                    if kept.len() == before {
+                        let text = format!("--keep-float {name}: no layer has this name or begins with it");
+                        return Err(Error::new(Kind::Usage, text));
+                    }
+                }
+                kept.sort_unstable();
+                kept.dedup();
+                Ok(kept)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detector::architecture::Architecture;
+    use crate::detector::settings::Settings;
+
+    #[test]
+    fn counts_budgets_and_names() {
+        let plan = Plan::new(Architecture::resnet50_fpn(4), Settings::default());
+        let ranked = [(7, 12.0), (3, 19.0), (9, 30.0)];
+        let kept = |text: &str| text.parse::<KeepFloat>().unwrap().layers(&plan, &ranked);
+        assert_eq!(kept("2").unwrap(), [7, 3]);
+        assert_eq!(kept("20dB").unwrap(), [7, 3]);
+        assert_eq!(kept("rpn").unwrap().len(), 3);
+        assert_eq!(kept("backbone.body.conv1, rpn.head.bbox_pred").unwrap().len(), 2);
+        assert!(kept("backbone.bod").is_err());
+        assert!("xdB".parse::<KeepFloat>().is_err());
+    }
+
+    #[test]
+    fn the_papers_recipe_covers_what_the_paper_covers() {
+        let plan = Plan::new(Architecture::resnet50_fpn(4), Settings::default());
+        let recipes = Recipe::Paper.layers(&plan);
+        let count = |precision| recipes.iter().filter(|recipe| recipe.precision == precision).count();
+        assert_eq!(count(Precision::Int8Static), 53);
+        assert_eq!(count(Precision::Int8Dynamic), 4);
+        assert_eq!(count(Precision::Fp32), 11);
+    }
+}

@@ -1,0 +1,128 @@
+//! `lookout quantize`: checkpoint and pictures in, artifact and calibration record out, with a summary of what it cost.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{ConfigArgs, console};
+use crate::calibrate::{KeepFloat, Observer, Options, Outcome, Recipe, Record, quantize, quantize_from_record};
+use crate::detector::checkpoint::Checkpoint;
+use crate::detector::thread_pool;
+use crate::error::{Error, Kind, Result};
+use crate::quant::artifact::{Sidecar, save};
+use crate::tensor::mapped::Mapped;
+
+mod summary;
+
+/// Arguments of `quantize`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Checkpoint that `lookout import` wrote
+    #[arg(value_name = "CKPT")]
+    checkpoint: PathBuf,
+    /// Folder of pictures like those the camera will see
+    #[arg(long, value_name = "DIR")]
+    images: PathBuf,
+    /// Artifact to write; the calibration record goes beside it as ART.calib
+    #[arg(long, value_name = "ART")]
+    out: PathBuf,
+    /// Pictures to calibrate with, at most
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    count: u32,
+    /// Chooses which pictures, where the folder has more
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// lookout: everything in int8; paper: body static, pyramid and proposal network fp32, linear layers dynamic
+    #[arg(long, value_name = "NAME", default_value = "lookout")]
+    recipe: Recipe,
+    /// How ranges are chosen: min-max, moving-average, percentile[:P], entropy, l2 or mse
+    #[arg(long, value_name = "NAME", default_value_t = Options::default().observer)]
+    observer: Observer,
+    /// Layers to leave in fp32: names with commas, how many of the worst, or all that err with less than some dB (20dB)
+    #[arg(long, value_name = "WHICH")]
+    keep_float: Option<KeepFloat>,
+    /// Take ranges from this calibration record instead of running the checkpoint over the pictures
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Go on with pictures nothing can be learned from; the artifact says so
+    #[arg(long)]
+    allow_unfit: bool,
+    /// The summary as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Quantizes and writes artifact, record and sidecar.
+pub fn execute(args: Args) -> Result<()> {
+    let begin = Instant::now();
+    let detector = super::detector_options(&args.config)?;
+    let options = Options {
+        count: args.count as usize,
+        seed: args.seed,
+        recipe: args.recipe,
+        observer: args.observer,
+        keep_float: args.keep_float.clone().unwrap_or_default(),
+        allow_unfit: args.allow_unfit,
+        ..Options::default()
+    };
+    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let record = args.record.as_deref().map(read_record).transpose()?;
+    let pool = thread_pool(detector.threads)?;
+    let bar = progress_bar();
+    let mut progress = |phase: &'static str, done: usize, all: usize| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+        bar.set_message(phase);
+    };
+    let outcome = pool.install(|| match record {
+        None => quantize(&checkpoint, &args.images, &options, detector.isa, &mut progress),
+        Some(record) => quantize_from_record(&checkpoint, &args.images, record, &options, detector.isa, &mut progress),
+    });
+    bar.finish_and_clear();
+    let outcome = outcome?;
+    for warning in &outcome.selection.warnings {
+        console::note(format_args!("lookout: warning: {warning}"));
+    }
+    write(&args, &outcome, begin)?;
+    let summary = summary::Summary::new(&checkpoint, &outcome, &options, begin.elapsed().as_secs_f64())?;
+    if args.json {
+        let json = serde_json::to_string(&summary)
+            .map_err(|source| Error::new(Kind::Internal, "the summary has no JSON form").because(source))?;
+        console::print(json)?;
+    } else {
+        console::print(summary)?;
+    }
+    Ok(())
+}
+
+fn read_record(path: &Path) -> Result<Record> {
+    Record::parse(&Mapped::open(path)?).map_err(|error| error.at(path.display()))
+}
+
+fn write(args: &Args, outcome: &Outcome, begin: Instant) -> Result<()> {
+    save(&args.out, &outcome.bytes)?;
+    let mut record = args.out.as_os_str().to_owned();
+    record.push(".calib");
+    outcome.record.save(Path::new(&record))?;
+    let sidecar = Sidecar {
+        created_at: jiff::Timestamp::now().to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        sha256: summary::sha256(&outcome.bytes),
+        checkpoint: args.checkpoint.display().to_string(),
+        pictures: outcome.selection.pictures.iter().map(|picture| picture.path.display().to_string()).collect(),
+        seconds: begin.elapsed().as_secs_f64(),
+    };
+    sidecar.save(&args.out)
+}
+
+fn progress_bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{msg:>10} {bar:40} {pos}/{len} {elapsed}");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

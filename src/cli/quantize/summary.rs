@@ -1,0 +1,196 @@
+//! What quantizing gave, in figures.
+
+use std::fmt;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::calibrate::{AGREEMENT_SCORE, Options, Outcome, Recipe};
+use crate::detector::checkpoint::Checkpoint;
+use crate::detector::plan::{Part, Plan, StepId};
+use crate::error::Result;
+use crate::measure::Agreement;
+use crate::preprocess::Rule;
+use crate::quant::Precision;
+
+/// Worst steps named.
+const WORST: usize = 8;
+
+/// The figures.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    sha256: String,
+    recipe: &'static str,
+    observer: String,
+    pictures: usize,
+    pictures_unfit: Vec<String>,
+    coverage: Vec<Coverage>,
+    /// Of the checkpoint with every number in f32.
+    fp32_bytes: u64,
+    bytes: u64,
+    /// Share by which the artifact is smaller.
+    reduction: f64,
+    stages: Vec<StepFigure>,
+    worst: Vec<StepFigure>,
+    /// int8 layers by their own error, worst first.
+    sensitivity: Vec<StepFigure>,
+    agreement: Agreement,
+    matched_share: Option<f64>,
+    notes: Vec<&'static str>,
+    seconds: f64,
+}
+
+/// How much of a module runs in int8.
+#[derive(Debug, Serialize)]
+struct Coverage {
+    part: &'static str,
+    gmac: f64,
+    gmac_int8: f64,
+    parameters: u64,
+    parameters_int8: u64,
+}
+
+/// A step and its error.
+#[derive(Debug, Serialize)]
+struct StepFigure {
+    name: String,
+    sqnr_db: f64,
+}
+
+/// SHA-256 in hexadecimal.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Summary {
+    pub(super) fn new(checkpoint: &Checkpoint, outcome: &Outcome, options: &Options, seconds: f64) -> Result<Self> {
+        let plan = &outcome.quantized.plan;
+        let figure = |step: StepId| {
+            outcome.errors[step].sqnr_db().map(|sqnr_db| StepFigure { name: plan.steps[step].name.clone(), sqnr_db })
+        };
+        let landmarks = &plan.landmarks;
+        let ends = landmarks.stages.iter().chain(&landmarks.pyramid[..4]).chain([
+            &landmarks.objectness[0],
+            &landmarks.roi_features,
+            &landmarks.box_head,
+            &landmarks.class_logits,
+            &landmarks.box_deltas,
+        ]);
+        let stages = ends.filter_map(|&step| figure(step)).collect();
+        let mut worst: Vec<StepFigure> = (0..plan.steps.len()).filter_map(figure).collect();
+        worst.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
+        worst.truncate(WORST);
+        let of_layer = |&(layer, sqnr_db): &(usize, f64)| StepFigure { name: plan.layers[layer].name.clone(), sqnr_db };
+        let fp32_bytes: u64 =
+            checkpoint.tensors().map(|(_, shape, _)| 4 * shape.iter().product::<usize>() as u64).sum();
+        let bytes = outcome.bytes.len() as u64;
+        let notes = match options.recipe {
+            Recipe::Lookout => Vec::new(),
+            Recipe::Paper => vec![
+                "unlike the paper's code, batch norm is folded into the convolutions and ReLU and residuals are fused",
+                "unlike the paper's code, weights are pair-safe in [-127, 127] and sums are exact on every CPU",
+            ],
+        };
+        Ok(Self {
+            sha256: sha256(&outcome.bytes),
+            recipe: options.recipe.name(),
+            observer: options.observer.to_string(),
+            pictures: outcome.selection.pictures.len(),
+            pictures_unfit: outcome.selection.unfit.clone(),
+            coverage: coverage(plan, outcome)?,
+            fp32_bytes,
+            bytes,
+            reduction: 1.0 - bytes as f64 / fp32_bytes.max(1) as f64,
+            stages,
+            worst,
+            sensitivity: outcome.sensitivity.iter().map(of_layer).collect(),
+            agreement: outcome.agreement,
+            matched_share: outcome.agreement.matched_share(),
+            notes,
+            seconds,
+        })
+    }
+}
+
+/// MACs and parameters of each module for a picture of 1242 × 375 with every proposal.
+fn coverage(plan: &Plan, outcome: &Outcome) -> Result<Vec<Coverage>> {
+    let fit = Rule::from(&plan.settings.transform).fit(1242, 375)?;
+    let shapes = plan.shapes(fit.canvas_height, fit.canvas_width, plan.settings.rpn.post_nms_top_n);
+    let macs = plan.macs(&shapes);
+    let is_int8 = |layer: usize| outcome.quantized.layers[layer].precision != Precision::Fp32;
+    let mut rows: Vec<Coverage> = Part::ALL
+        .iter()
+        .map(|part| Coverage { part: part.name(), gmac: 0.0, gmac_int8: 0.0, parameters: 0, parameters_int8: 0 })
+        .collect();
+    let mut counted = vec![false; plan.layers.len()];
+    for (id, step) in plan.steps.iter().enumerate() {
+        let (Some(layer), Some(row)) = (step.layer(), rows.iter_mut().find(|row| row.part == step.part().name()))
+        else {
+            continue;
+        };
+        let gmac = macs[id] as f64 / 1e9;
+        row.gmac += gmac;
+        row.gmac_int8 += if is_int8(layer) { gmac } else { 0.0 };
+        if !std::mem::replace(&mut counted[layer], true) {
+            let parameters = plan.layers[layer].parameters();
+            row.parameters += parameters;
+            row.parameters_int8 += if is_int8(layer) { parameters } else { 0 };
+        }
+    }
+    Ok(rows)
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "sha256      {}", self.sha256)?;
+        writeln!(f, "recipe      {}, observer {}, {} pictures", self.recipe, self.observer, self.pictures)?;
+        let megabytes = |bytes: u64| bytes as f64 / 1e6;
+        let (before, after) = (megabytes(self.fp32_bytes), megabytes(self.bytes));
+        writeln!(f, "size        {before:.1} MB in fp32, {after:.1} MB now: {:.1} % smaller", self.reduction * 100.0)?;
+        let share = self.matched_share.map_or("none".to_owned(), |share| format!("{:.1} %", share * 100.0));
+        let Agreement { matched, shifted, vanished, appeared } = self.agreement;
+        writeln!(
+            f,
+            "agreement   {share} of fp32's detections of score ≥ {AGREEMENT_SCORE}: {matched} matched ({shifted} of them \
+             with IoU < 0.9), {vanished} vanished, {appeared} appeared"
+        )?;
+        writeln!(f, "\n{:<16} {:>9} {:>8} {:>12} {:>8}", "module", "GMAC", "int8", "parameters", "int8")?;
+        let percent = |part: f64, whole: f64| if whole > 0.0 { 100.0 * part / whole } else { 0.0 };
+        let total = |value: fn(&Coverage) -> f64| self.coverage.iter().map(value).sum::<f64>();
+        for row in &self.coverage {
+            writeln!(
+                f,
+                "{:<16} {:>9.3} {:>6.1} % {:>12} {:>6.1} %",
+                row.part,
+                row.gmac,
+                percent(row.gmac_int8, row.gmac),
+                row.parameters,
+                percent(row.parameters_int8 as f64, row.parameters as f64)
+            )?;
+        }
+        writeln!(
+            f,
+            "{:<16} {:>9.3} {:>6.1} % {:>12} {:>6.1} %",
+            "all",
+            total(|row| row.gmac),
+            percent(total(|row| row.gmac_int8), total(|row| row.gmac)),
+            total(|row| row.parameters as f64),
+            percent(total(|row| row.parameters_int8 as f64), total(|row| row.parameters as f64))
+        )?;
+        writeln!(f, "\nSQNR at the end of each stage")?;
+        for step in &self.stages {
+            writeln!(f, "{:<44} {:>6.1} dB", step.name, step.sqnr_db)?;
+        }
+        writeln!(f, "\nworst steps")?;
+        for step in &self.worst {
+            writeln!(f, "{:<44} {:>6.1} dB", step.name, step.sqnr_db)?;
+        }
+        for reason in &self.pictures_unfit {
+            writeln!(f, "unfit: {reason}")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "note: {note}")?;
+        }
+        write!(f, "\n{:.1} s", self.seconds)
+    }
+}
