@@ -97,6 +97,6 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "classes       {}: {shown}{more}", report.labels.len())?;
         let sizes: Vec<String> = report.transform.min_size.iter().map(u32::to_string).collect();
         writeln!(f, "picture size  short side {}, long side at most {}", sizes.join("/"), report.transform.max_size)?;
-        write!(f, "batch norm    eps {:e}, {reason}", report.batch_norm_eps.value)
+        write!(f, "batch norm    eps {:?}, {reason}", report.batch_norm_eps.value)
     }
 }

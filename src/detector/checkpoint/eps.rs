@@ -117,7 +117,7 @@ impl Eps {
             _ => "nothing in the file says otherwise",
         };
         Some(format!(
-            "batch norm eps {:e} was chosen because {why}; were it {:e}, scales would differ {change} ({}): give \
+            "batch norm eps {:?} was chosen because {why}; were it {:?}, scales would differ {change} ({}): give \
              --bn-eps if you know it",
             self.value, self.alternative, self.where_largest
         ))
