@@ -117,7 +117,10 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
     };
 
     let deadline = Instant::now() + grace_period;
+    status.abort();
+    let _ = status.await;
     health.stopping();
+    outbox.offer(Message::Status(health.status(clock.as_ref())));
     ending.stop();
     for camera in slots.shut() {
         drop_frame(&metrics, &health, &names[camera], "stopped");
@@ -128,10 +131,7 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
             Err(_) => tracing::warn!("the frame in work took longer than the grace period and is given up"),
         }
     }
-    status.abort();
-    let _ = status.await;
-    outbox.offer(Message::Status(health.status(clock.as_ref())));
-    drop(outbox);
+    outbox.close();
     sinks.drain(deadline).await;
     outcome.unwrap_or(Ok(()))
 }

@@ -1,6 +1,6 @@
 //! The outbox: one short queue and one task a sink.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -34,19 +34,20 @@ pub struct Outbox {
 struct Queue {
     name: String,
     messages: Vec<MessageKind>,
-    sender: mpsc::Sender<Arc<Message>>,
+    /// `None` once the outbox is closed.
+    sender: Mutex<Option<mpsc::Sender<Arc<Message>>>>,
 }
 
 impl Outbox {
-    /// Starts a task for each outlet, on the runtime this is called in. The tasks end when every clone of the outbox is
-    /// gone and the queues are empty; one whose sink is gone for good ends at once with its error.
+    /// Starts a task for each outlet, on the runtime this is called in. The tasks end when the outbox is closed and the
+    /// queues are empty; one whose sink is gone for good ends at once with its error.
     pub fn start(outlets: Vec<Outlet>, metrics: &Arc<Metrics>) -> (Self, Vec<JoinHandle<Result<()>>>) {
         let mut queues = Vec::new();
         let mut tasks = Vec::new();
         for Outlet { name, messages, sink } in outlets {
             let (sender, receiver) = mpsc::channel(QUEUE);
             tasks.push(tokio::spawn(serve(name.clone(), sink, receiver, metrics.clone())));
-            queues.push(Queue { name, messages, sender });
+            queues.push(Queue { name, messages, sender: Mutex::new(Some(sender)) });
         }
         (Self { queues: queues.into(), metrics: metrics.clone() }, tasks)
     }
@@ -54,22 +55,35 @@ impl Outbox {
     /// Hands `message` to every sink that takes it and has room; never blocks. Where there is no room it is dropped and
     /// counted.
     pub fn offer(&self, message: Message) {
-        self.each(message, |queue, message| queue.sender.try_send(message).is_ok());
+        self.each(message, |sender, message| sender.try_send(message).is_ok());
     }
 
     /// The same, waiting for room: for reports of which none may be lost. Not to be called from a future.
     pub fn deliver(&self, message: Message) {
-        self.each(message, |queue, message| queue.sender.blocking_send(message).is_ok());
+        self.each(message, |sender, message| sender.blocking_send(message).is_ok());
     }
 
-    fn each(&self, message: Message, send: impl Fn(&Queue, Arc<Message>) -> bool) {
+    /// Takes nothing more, whoever still holds a clone: a thread that hangs in a driver must not keep sinks waiting.
+    pub fn close(&self) {
+        self.queues.iter().for_each(|queue| drop(queue.lock().take()));
+    }
+
+    fn each(&self, message: Message, send: impl Fn(&mpsc::Sender<Arc<Message>>, Arc<Message>) -> bool) {
         let kind = message.kind();
         let message = Arc::new(message);
         for queue in self.queues.iter().filter(|queue| queue.messages.contains(&kind)) {
-            if !send(queue, message.clone()) {
+            // A copy of the sender: waiting for room must not hold the lock.
+            let sender = queue.lock().clone();
+            if !sender.is_some_and(|sender| send(&sender, message.clone())) {
                 self.metrics.publish.get_or_create(&Said { sink: queue.name.clone(), result: "dropped" }).inc();
             }
         }
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<mpsc::Sender<Arc<Message>>>> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,7 +163,7 @@ mod tests {
             outbox.offer(event(id));
             tokio::task::yield_now().await;
         }
-        drop(outbox);
+        outbox.close();
         tasks.swap_remove(1).await.unwrap().unwrap();
         let mut text = String::new();
         tokio::io::AsyncReadExt::read_to_string(&mut theirs, &mut text).await.unwrap();

@@ -1,0 +1,301 @@
+//! The whole daemon without a network: made-up cameras, a made-up engine, a simulated clock. Cameras fail, stall, give
+//! garbage and change their size; every frame is reported or counted as dropped, and stopping always works.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use lookout::camera::{Capture, Delivery, Replay, Source};
+use lookout::clock::SimulatedClock;
+use lookout::daemon::{Camera, Engine, EngineOutput, Identity, ModelInfo, Parts, run_once};
+use lookout::detector::detection::Detection;
+use lookout::error::{Error, Kind, Result};
+use lookout::frame::Picture;
+use lookout::message::{EventName, Message, MessageKind, Precision, Report, State};
+use lookout::metrics::{self, Metrics, Why};
+use lookout::publish::{Outlet, Sending, Sink};
+use lookout::stop::{self, Stop};
+
+/// What a made-up camera does next.
+#[derive(Debug, Clone)]
+enum Step {
+    Picture(usize, usize),
+    Corrupt,
+    Fail,
+    /// Never comes back, not even when stopped: a driver that hangs.
+    Hang,
+}
+
+/// Plays its steps, then ends.
+struct Scripted {
+    steps: Arc<Mutex<VecDeque<Step>>>,
+    delivery: Delivery,
+}
+
+impl Source for Scripted {
+    fn next(&mut self, _: &Stop) -> Result<Capture> {
+        let step = self.steps.lock().unwrap().pop_front();
+        match step {
+            Some(Step::Picture(width, height)) => {
+                Ok(Capture::Picture { picture: Picture::filled(width, height, [7; 3]), monotonic_ns: None })
+            }
+            Some(Step::Corrupt) => Ok(Capture::Corrupt(Error::new(Kind::Data, "half a picture"))),
+            Some(Step::Fail) => Err(Error::new(Kind::Unavailable, "unplugged")),
+            Some(Step::Hang) => loop {
+                std::thread::park();
+            },
+            None => Ok(Capture::Ended),
+        }
+    }
+
+    fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+}
+
+/// Sees one object, as large as the picture.
+#[derive(Default)]
+struct FakeEngine {
+    /// Answers before the usual one, the first first.
+    outcomes: VecDeque<Box<dyn FnOnce() -> Result<EngineOutput> + Send>>,
+}
+
+impl Engine for FakeEngine {
+    fn detect(&mut self, picture: &Picture) -> Result<EngineOutput> {
+        if let Some(outcome) = self.outcomes.pop_front() {
+            return outcome();
+        }
+        let bbox = [0.0, 0.0, picture.width as f32, picture.height as f32];
+        let detections = vec![Detection { class_id: 2, score: 0.5, bbox }];
+        Ok(EngineOutput { detections, convert_ms: 1.0, detect_ms: 2.0 })
+    }
+
+    fn info(&self) -> ModelInfo {
+        ModelInfo {
+            name: "fake".into(),
+            precision: Precision::Fp32,
+            generation: 0,
+            sha256: "00".into(),
+            labels: vec!["Person".into(), "Vehicle".into()],
+        }
+    }
+}
+
+/// Keeps what it is told.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<Message>>>);
+
+impl Sink for Kept {
+    fn send<'a>(&'a mut self, message: &'a Message) -> Sending<'a> {
+        self.0.lock().unwrap().push(message.clone());
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl Kept {
+    fn reports(&self) -> Vec<Report> {
+        let kept = self.0.lock().unwrap();
+        kept.iter()
+            .filter_map(|message| if let Message::Report(report) = message { Some(report.clone()) } else { None })
+            .collect()
+    }
+
+    fn sequences(&self, camera: &str) -> Vec<u64> {
+        self.reports().iter().filter(|report| report.camera == camera).map(|report| report.sequence).collect()
+    }
+
+    fn events(&self) -> Vec<EventName> {
+        let kept = self.0.lock().unwrap();
+        kept.iter()
+            .filter_map(|message| if let Message::Event(event) = message { Some(event.event) } else { None })
+            .collect()
+    }
+}
+
+/// A daemon to be started.
+struct Bench {
+    parts: Parts,
+    kept: Kept,
+    metrics: Arc<Metrics>,
+    clock: Arc<SimulatedClock>,
+}
+
+impl Bench {
+    fn new(engine: FakeEngine) -> Self {
+        let kept = Kept::default();
+        let metrics = Arc::new(Metrics::new());
+        let clock = Arc::new(SimulatedClock::default());
+        let messages = vec![MessageKind::Report, MessageKind::Event, MessageKind::Status];
+        let parts = Parts {
+            identity: Identity { device: "test".into(), boot_id: "boot".into() },
+            cameras: Vec::new(),
+            engine: Box::new(engine),
+            outlets: vec![Outlet { name: "kept".into(), messages, sink: Box::new(kept.clone()) }],
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            stall_timeout: Duration::from_secs(10),
+            grace_period: Duration::from_secs(20),
+        };
+        Self { parts, kept, metrics, clock }
+    }
+
+    fn camera(mut self, name: &str, delivery: Delivery, steps: &[Step]) -> Self {
+        let steps = Arc::new(Mutex::new(VecDeque::from(steps.to_vec())));
+        let open = move || Ok(Box::new(Scripted { steps: steps.clone(), delivery }) as Box<dyn Source>);
+        self.parts.cameras.push(Camera { name: name.into(), open: Box::new(open) });
+        self
+    }
+
+    fn run(self, stop: &Stop) -> (Result<()>, Kept, Arc<Metrics>) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let outcome = run_once(&runtime, self.parts, stop);
+        runtime.shutdown_background();
+        (outcome, self.kept, self.metrics)
+    }
+}
+
+fn dropped(metrics: &Metrics, camera: &str, reason: &'static str) -> u64 {
+    metrics.frames_dropped.get_or_create(&Why { camera: camera.into(), reason }).get()
+}
+
+fn captured(metrics: &Metrics, camera: &str) -> u64 {
+    metrics.frames_captured.get_or_create(&metrics::Camera { camera: camera.into() }).get()
+}
+
+#[test]
+fn every_picture_of_a_patient_camera_is_reported_in_order() {
+    let steps = [Step::Picture(8, 6), Step::Picture(4, 2), Step::Corrupt, Step::Picture(8, 6)];
+    let bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &steps);
+    let (_trigger, stop) = stop::pair();
+    let (outcome, kept, metrics) = bench.run(&stop);
+    outcome.unwrap();
+    assert_eq!(kept.sequences("front"), [1, 2, 4], "the gap is the picture that could not be decoded");
+    assert_eq!((captured(&metrics, "front"), dropped(&metrics, "front", "corrupt")), (4, 1));
+    assert_eq!(kept.events(), [EventName::CameraFound]);
+
+    let report = &kept.reports()[1];
+    assert_eq!((report.width, report.height), (4, 2));
+    assert_eq!(report.detections[0].bbox, [0.0, 0.0, 4.0, 2.0]);
+    assert_eq!((report.detections[0].label.as_str(), report.detections[0].class_id), ("Vehicle", 2));
+    assert_eq!((report.device.as_str(), report.boot_id.as_str()), ("test", "boot"));
+    let last = kept.0.lock().unwrap().iter().rev().find_map(|message| match message {
+        Message::Status(status) => Some(status.state),
+        _ => None,
+    });
+    assert_eq!(last, Some(State::Stopping));
+}
+
+#[test]
+fn a_hurried_camera_loses_frames_and_counts_each() {
+    let steps = vec![Step::Picture(8, 6); 500];
+    let bench = Bench::new(FakeEngine::default()).camera("a", Delivery::Newest, &steps);
+    let bench = bench.camera("b", Delivery::Newest, &steps);
+    let (_trigger, stop) = stop::pair();
+    let (outcome, kept, metrics) = bench.run(&stop);
+    outcome.unwrap();
+    for camera in ["a", "b"] {
+        let sequences = kept.sequences(camera);
+        assert!(sequences.is_sorted() && sequences.last() == Some(&500), "the newest frame is always looked at");
+        let unsaid = metrics.publish.get_or_create(&metrics::Said { sink: "kept".into(), result: "dropped" }).get();
+        if unsaid == 0 {
+            assert_eq!(sequences.len() as u64 + dropped(&metrics, camera, "busy"), captured(&metrics, camera));
+        }
+    }
+}
+
+#[test]
+fn a_lost_camera_is_opened_again_and_told_once() {
+    let steps = [Step::Picture(8, 6), Step::Fail, Step::Fail, Step::Fail, Step::Picture(8, 6)];
+    let bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &steps);
+    let clock = bench.clock.clone();
+    let (_trigger, stop) = stop::pair();
+    let (outcome, kept, metrics) = bench.run(&stop);
+    outcome.unwrap();
+    assert_eq!(kept.sequences("front"), [1, 2], "numbers go on over a loss");
+    assert_eq!(kept.events(), [EventName::CameraFound, EventName::CameraLost, EventName::CameraFound]);
+    let waited = lookout::clock::Clock::monotonic_ns(clock.as_ref()) / 1_000_000_000;
+    assert!((5..=7).contains(&waited), "1, 2 and 4 seconds less some spread, were {waited}");
+    let reconnects = |reason| metrics.camera_reconnects.get_or_create(&Why { camera: "front".into(), reason }).get();
+    assert_eq!((reconnects("failed"), reconnects("absent")), (1, 2));
+}
+
+#[test]
+fn ten_thousand_failed_openings_do_no_harm() {
+    let mut bench = Bench::new(FakeEngine::default());
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let counted = attempts.clone();
+    let open = move || match counted.fetch_add(1, Ordering::SeqCst) {
+        0..10_000 => Err(Error::new(Kind::NoInput, "not there")),
+        _ => Ok(Box::new(Scripted { steps: Arc::default(), delivery: Delivery::Newest }) as Box<dyn Source>),
+    };
+    bench.parts.cameras.push(Camera { name: "front".into(), open: Box::new(open) });
+    let (_trigger, stop) = stop::pair();
+    let (outcome, kept, _) = bench.run(&stop);
+    outcome.unwrap();
+    assert_eq!(attempts.load(Ordering::SeqCst), 10_001);
+    assert_eq!(kept.events(), [EventName::CameraLost]);
+}
+
+#[test]
+fn a_camera_that_hangs_neither_holds_up_another_nor_the_end() {
+    let bench = Bench::new(FakeEngine::default())
+        .camera("stuck", Delivery::Newest, &[Step::Picture(8, 6), Step::Hang])
+        .camera("front", Delivery::Every, &vec![Step::Picture(8, 6); 50]);
+    let kept = bench.kept.clone();
+    let (trigger, stop) = stop::pair();
+    let begin = Instant::now();
+    let daemon = std::thread::spawn(move || bench.run(&stop).0);
+    while kept.sequences("front").len() < 50 {
+        assert!(begin.elapsed() < Duration::from_secs(60));
+        std::thread::yield_now();
+    }
+    trigger.stop();
+    daemon.join().unwrap().unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(15), "nobody waited for the camera that hangs");
+}
+
+#[test]
+fn a_picture_the_engine_refuses_costs_that_picture_only() {
+    let mut engine = FakeEngine::default();
+    engine.outcomes.push_back(Box::new(|| Err(Error::new(Kind::Data, "too narrow"))));
+    let bench = Bench::new(engine).camera("front", Delivery::Every, &[Step::Picture(1, 900), Step::Picture(8, 6)]);
+    let (_trigger, stop) = stop::pair();
+    let (outcome, kept, metrics) = bench.run(&stop);
+    outcome.unwrap();
+    assert_eq!(kept.sequences("front"), [2]);
+    assert_eq!(dropped(&metrics, "front", "unfit"), 1);
+}
+
+#[test]
+fn an_engine_that_fails_or_panics_ends_it_with_an_error() {
+    let failures: [fn() -> Result<EngineOutput>; 2] =
+        [|| Err(Error::new(Kind::Internal, "a shape is wrong")), || panic!("made up for this test")];
+    for failure in failures {
+        let mut engine = FakeEngine::default();
+        engine.outcomes.push_back(Box::new(failure));
+        let bench = Bench::new(engine).camera("front", Delivery::Every, &[Step::Picture(8, 6)]);
+        let (_trigger, stop) = stop::pair();
+        assert_eq!(bench.run(&stop).0.unwrap_err().kind(), Kind::Internal);
+    }
+}
+
+#[test]
+fn a_folder_without_a_rate_is_seen_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    for index in 0..20 {
+        let picture = image::RgbImage::from_pixel(10 + index, 8, image::Rgb([0; 3]));
+        picture.save(folder.path().join(format!("{index:03}.png"))).unwrap();
+    }
+    std::fs::write(folder.path().join("004.png"), "garbage").unwrap();
+    let mut bench = Bench::new(FakeEngine::default());
+    let (path, clock) = (folder.path().to_owned(), bench.clock.clone());
+    let open = move || Ok(Box::new(Replay::open(&path, None, false, clock.clone())?) as Box<dyn Source>);
+    bench.parts.cameras.push(Camera { name: "folder".into(), open: Box::new(open) });
+    let (_trigger, stop) = stop::pair();
+    let (outcome, kept, metrics) = bench.run(&stop);
+    outcome.unwrap();
+    let widths: Vec<usize> = kept.reports().iter().map(|report| report.width).collect();
+    assert_eq!(widths, (10..30).filter(|&width| width != 14).collect::<Vec<_>>());
+    assert_eq!(dropped(&metrics, "folder", "corrupt"), 1);
+}

@@ -1,0 +1,194 @@
+//! The built program as a service: a narrow network on made-up pictures, pipes and signals.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// A folder with a model, pictures and a configuration.
+struct Site {
+    folder: tempfile::TempDir,
+}
+
+impl Site {
+    fn new(pictures: u32, camera: &str) -> Self {
+        let site = Self { folder: tempfile::tempdir().unwrap() };
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/r18.safetensors");
+        let imported = program()
+            .args(["import", golden, "--min-size", "64", "--max-size", "96", "--out"])
+            .arg(site.path("model.safetensors"))
+            .output()
+            .unwrap();
+        assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+        std::fs::create_dir(site.path("pictures")).unwrap();
+        for index in 0..pictures {
+            let picture =
+                image::RgbImage::from_fn(64, 48, |x, y| image::Rgb([(x * 4) as u8, (y * 5) as u8, index as u8]));
+            picture.save(site.path(&format!("pictures/{index:03}.png"))).unwrap();
+        }
+        let text = format!(
+            "[model]\ncheckpoint = {:?}\n[detector]\nthreads = 1\n[[camera]]\nname = \"front\"\nkind = \"replay\"\npath = {:?}\n{camera}\n",
+            site.path("model.safetensors"),
+            site.path("pictures"),
+        );
+        std::fs::write(site.path("lookout.toml"), text).unwrap();
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self) -> Command {
+        let mut command = program();
+        command.arg("run").arg("--config").arg(self.path("lookout.toml"));
+        command
+    }
+}
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lookout"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    let text = std::str::from_utf8(&output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// The exit code, if it ends in time.
+fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
+    let begin = Instant::now();
+    while begin.elapsed() < limit {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    panic!("still running after {limit:?}");
+}
+
+#[test]
+fn a_replay_is_reported_picture_by_picture_and_ends_well() {
+    let site = Site::new(5, "rate = 0");
+    std::fs::write(site.path("pictures/002.png"), "garbage").unwrap();
+    let output = site.run().output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    let lines = lines(&output);
+    let sequences: Vec<u64> = lines.iter().map(|line| line["sequence"].as_u64().unwrap()).collect();
+    assert_eq!(sequences, [1, 2, 4, 5]);
+    for line in &lines {
+        assert_eq!((&line["schema"], &line["type"]), (&"lookout/1".into(), &"report".into()));
+        assert_eq!((&line["camera"], &line["width"], &line["height"]), (&"front".into(), &64.into(), &48.into()));
+        assert_eq!((&line["model"]["name"], &line["model"]["precision"]), (&"model".into(), &"fp32".into()));
+        assert_eq!(line["model"]["sha256"].as_str().unwrap().len(), 64);
+        assert!(line["timing_ms"]["total"].as_f64() >= line["timing_ms"]["detect"].as_f64());
+        assert!(line["captured_at"].as_str().unwrap().ends_with('Z'));
+    }
+    assert_eq!(log.matches("cannot be decoded").count(), 1, "{log}");
+}
+
+#[test]
+fn a_signal_in_the_middle_ends_it_with_whole_lines_and_zero() {
+    for kind in [Signal::TERM, Signal::INT] {
+        let site = Site::new(3, "rate = 0\nloop = true");
+        let mut child = site.run().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut reader = BufReader::new(child.stdout.take().unwrap());
+        let mut text = String::new();
+        for _ in 0..3 {
+            reader.read_line(&mut text).unwrap();
+        }
+        signal(&child, kind);
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(wait(&mut child, Duration::from_secs(20)), Some(0));
+        assert!(text.ends_with('\n'));
+        let sequences: Vec<u64> = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["sequence"].as_u64().unwrap())
+            .collect();
+        assert_eq!(sequences, (1..=sequences.len() as u64).collect::<Vec<_>>());
+    }
+}
+
+/// A program whose reader does not read, long enough for every buffer on the way to be full.
+fn stuck(site: &Site, grace_period: &str) -> Child {
+    let mut command = site.run();
+    command.args(["--set", &format!("supervision.grace_period={grace_period}")]);
+    // Reports of the narrow network are large: a pipe and the queue are full at once.
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let begin = Instant::now();
+    let cpu = |child: &Child| {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        stat.rsplit(')').next().unwrap().split_whitespace().nth(11).unwrap().parse::<u64>().unwrap()
+    };
+    let mut before = u64::MAX;
+    while cpu(&child) != before {
+        assert!(begin.elapsed() < Duration::from_secs(120));
+        before = cpu(&child);
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    child
+}
+
+#[test]
+fn a_reader_that_does_not_read_delays_the_end_by_the_grace_period_at_most() {
+    let site = Site::new(3, "rate = 0\nloop = true");
+    let mut child = stuck(&site, "300ms");
+    signal(&child, Signal::TERM);
+    assert_eq!(wait(&mut child, Duration::from_secs(5)), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let site = Site::new(3, "rate = 0\nloop = true");
+    let mut child = stuck(&site, "10m");
+    signal(&child, Signal::TERM);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "it waits for its reader");
+    signal(&child, Signal::TERM);
+    assert_eq!(wait(&mut child, Duration::from_secs(5)), Some(143));
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_with_74() {
+    let site = Site::new(3, "rate = 0\nloop = true");
+    let mut child = site.run().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(wait(&mut child, Duration::from_secs(30)), Some(74));
+}
+
+#[test]
+fn what_cannot_run_says_why() {
+    let site = Site::new(1, "rate = 0");
+    let set = |setting: &str| {
+        let output = site.run().args(["--set", setting]).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.stdout.is_empty());
+        (output.status.code(), text)
+    };
+    for (setting, code, word) in [
+        ("model.checkpoint=/nonexistent", 66, "/nonexistent"),
+        ("model.checkpoint=", 78, "model.checkpoint"),
+        ("camera=[]", 78, "[[camera]]"),
+        ("camera[0].path=/nonexistent", 66, "/nonexistent"),
+        ("camera[0].kind=v4l2", 78, "device is missing"),
+        ("detector.thread=2", 78, "threads"),
+    ] {
+        let (found, text) = set(setting);
+        assert_eq!(found, Some(code), "{setting}: {text}");
+        assert!(text.contains(word) && text.lines().last().unwrap().starts_with("lookout: "), "{setting}: {text}");
+    }
+    let output = program().args(["run", "--config"]).arg(Path::new("/nonexistent.toml")).output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert_eq!(program().arg("walk").output().unwrap().status.code(), Some(64));
+}
