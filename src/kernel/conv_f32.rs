@@ -3,15 +3,18 @@
 //! In: weights once, then a map a call. Out: the map the layer leaves. Every output is summed in one fixed order, so
 //! the result does not depend on threads or on how the work is cut; across instruction sets it differs by rounding.
 //!
-//! Work is cut into blocks of output pixels (threads claim them), a block runs over the blocks of K, over the panels
-//! of outputs, over tiles: a panel's piece stays in the first-level cache while the block's input, read from the
-//! second, passes by once a panel.
+//! Work is cut into blocks of output pixels (threads claim them), a block runs over the blocks of K, over groups of
+//! panels, over tiles, over the panels of a group: the group's weights and the block's input stay in the second-level
+//! cache, a tile's rows in the first. K is cut so that these sizes hold for any layer.
 
-use super::aligned::AlignedBuffer;
+use std::ptr::null;
+
+use super::aligned::{ALIGNMENT, AlignedBuffer};
 use super::claim::share;
 use super::geometry::{ConvGeometry, nearest_source};
 use super::isa::Isa;
-use super::pack_f32::PanelsF32;
+use super::pack_f32::{DepthBlock, PanelsF32};
+use super::prefetch::prefetch;
 use super::rows_f32::{MapF32, RowTable, Segments};
 use super::tile_f32::{KernelF32, MAX_MR, NR, TileF32};
 use crate::error::{Error, Kind, Result};
@@ -20,6 +23,8 @@ use crate::error::{Error, Kind, Result};
 const BLOCK_PIXELS: usize = 192;
 /// Fewest output pixels of a block, so that loading a panel's piece pays.
 const MIN_BLOCK_PIXELS: usize = 48;
+/// Weights of a block of K that are used together, in values: 128 KiB, a part of the second-level cache.
+const NEAR_WEIGHTS: usize = 1 << 15;
 /// Tasks for each thread, so that one which comes late finds little left to wait for.
 const TASKS_PER_THREAD: usize = 4;
 
@@ -53,6 +58,22 @@ struct Job<'a> {
     rows: usize,
     columns: usize,
     out: OutPointer,
+}
+
+/// A task: its place, and what it reads besides the weights.
+struct Run<'a> {
+    job: &'a Job<'a>,
+    table: &'a RowTable,
+    skips: &'a [*const f32],
+    pixels: std::ops::Range<usize>,
+    panels: std::ops::Range<usize>,
+}
+
+/// A block of K, and whether it starts the sums or ends them.
+struct Stage<'a> {
+    block: &'a DepthBlock,
+    first: bool,
+    last: bool,
 }
 
 /// The output, written by all threads at once, each at pixels and columns of its own.
@@ -168,56 +189,87 @@ impl ConvF32 {
                 let (pixels, panels) = cut.task(task);
                 table.fill(geometry, job.map, &self.zeros, (pixels.start, pixels.len()), self.kernel.mr);
                 job.skip_rows(pixels.clone(), geometry.out_channels, self.kernel.mr, &mut skips);
-                self.block(&job, &table, &skips, pixels, panels);
+                self.block(&Run { job: &job, table: &table, skips: &skips, pixels, panels });
             }
         });
     }
 
     /// One block of output pixels, some panels of outputs, all of K.
-    fn block(
-        &self,
-        job: &Job<'_>,
-        table: &RowTable,
-        skips: &[*const f32],
-        pixels: std::ops::Range<usize>,
-        panels: std::ops::Range<usize>,
-    ) {
-        let mr = self.kernel.mr;
-        let outputs = self.geometry.out_channels;
+    fn block(&self, run: &Run<'_>) {
         let blocks = self.panels.blocks();
+        let tiles = run.pixels.len().div_ceil(self.kernel.mr);
         for (index, block) in blocks.iter().enumerate() {
-            let last = index + 1 == blocks.len();
-            for panel in panels.clone() {
-                let weights = self.panels.panel(block, panel).as_ptr();
-                let bias = if index == 0 { self.panels.bias(panel).as_ptr() } else { std::ptr::null() };
-                let filled = NR.min(outputs - panel * NR);
-                for tile in 0..pixels.len().div_ceil(mr) {
-                    let first = pixels.start + tile * mr;
-                    let count = mr.min(pixels.end - first);
-                    let segments = &table.tile(tile, self.segments.count, mr)[block.tap * mr..];
-                    // SAFETY: pixel `first` and output `panel · NR` exist, so this lies inside of the output.
-                    let out = unsafe { job.out.0.add(first * outputs + panel * NR) };
-                    let call = TileF32 {
-                        rows: segments.as_ptr(),
-                        segments: block.taps,
-                        offset: block.offset,
-                        depth: block.depth,
-                        weights,
-                        bias,
-                        skip: if last && !skips.is_empty() { skips[tile * mr..].as_ptr() } else { std::ptr::null() },
-                        skip_offset: panel * NR,
-                        relu: last && job.relu,
-                        out,
-                        out_stride: outputs,
-                    };
-                    if count == mr && filled == NR {
-                        // SAFETY: `Isa` proved the instruction set; table, panel and skips were made for this `mr`
-                        // and geometry; a full tile lies inside of the output and belongs to this task.
-                        unsafe { (self.kernel.function)(&call) }
-                    } else {
-                        // SAFETY: as above, for the `count × filled` values that exist.
-                        unsafe { self.edge_tile(call, count, filled) }
+            let stage = Stage { block, first: index == 0, last: index + 1 == blocks.len() };
+            // A tile runs over several panels before the next one's turn, so that its rows go out, and the skip's come
+            // in, some cache lines at a time. The panels must stay near meanwhile.
+            let together = (NEAR_WEIGHTS / block.panel_len()).max(1);
+            for start in run.panels.clone().step_by(together) {
+                let group = start..run.panels.end.min(start + together);
+                for tile in 0..tiles {
+                    for panel in group.clone() {
+                        self.tile(run, &stage, panel, tile);
                     }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn tile(&self, run: &Run<'_>, stage: &Stage<'_>, panel: usize, tile: usize) {
+        let (mr, outputs) = (self.kernel.mr, self.geometry.out_channels);
+        let block = stage.block;
+        let first = run.pixels.start + tile * mr;
+        let count = mr.min(run.pixels.end - first);
+        let filled = NR.min(outputs - panel * NR);
+        let skip = if stage.last && !run.skips.is_empty() { run.skips[tile * mr..].as_ptr() } else { null() };
+        let call = TileF32 {
+            rows: run.table.tile(tile, self.segments.count, mr)[block.tap * mr..].as_ptr(),
+            segments: block.taps,
+            offset: block.offset,
+            depth: block.depth,
+            weights: self.panels.panel(block, panel).as_ptr(),
+            bias: if stage.first { self.panels.bias(panel).as_ptr() } else { null() },
+            skip,
+            skip_offset: panel * NR,
+            relu: stage.last && run.job.relu,
+            // SAFETY: pixel `first` and output `panel · NR` exist, so this lies inside of the output.
+            out: unsafe { run.job.out.0.add(first * outputs + panel * NR) },
+            out_stride: outputs,
+        };
+        self.prefetch_next(run, &call, tile);
+        if count == mr && filled == NR {
+            // SAFETY: `Isa` proved the instruction set; table, panel and skips were made for this `mr` and geometry; a
+            // full tile lies inside of the output and belongs to this task.
+            unsafe { (self.kernel.function)(&call) }
+        } else {
+            // SAFETY: as above, for the `count × filled` values that exist.
+            unsafe { self.edge_tile(call, count, filled) }
+        }
+    }
+
+    /// Asks for what the same panel's next tile writes and adds, and, with the first panel, for what it reads: six
+    /// streams with gaps are more than the hardware foresees. (Taps that overlap are near already.)
+    #[inline(always)]
+    fn prefetch_next(&self, run: &Run<'_>, call: &TileF32, tile: usize) {
+        let mr = self.kernel.mr;
+        let next = tile + 1;
+        if next * mr >= run.pixels.len() {
+            return;
+        }
+        // The last value's line: where rows start off a line, the panel before asked for the first one's.
+        let out = call.out.wrapping_add(mr * call.out_stride + NR - 1);
+        for row in 0..mr {
+            prefetch(out.wrapping_add(row * call.out_stride));
+        }
+        if !call.skip.is_null() {
+            for row in &run.skips[next * mr..][..mr] {
+                prefetch(row.wrapping_add(call.skip_offset + NR - 1));
+            }
+        }
+        if self.segments.count == 1 && call.skip_offset == run.panels.start * NR {
+            for row in run.table.tile(next, 1, mr) {
+                for value in (0..call.depth).step_by(ALIGNMENT / size_of::<f32>()) {
+                    prefetch(row.wrapping_add(call.offset + value));
                 }
             }
         }

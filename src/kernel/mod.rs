@@ -12,6 +12,7 @@ pub mod isa;
 mod pack_f32;
 pub mod pool_f32;
 pub mod pool_u8;
+mod prefetch;
 pub mod roi_align_f32;
 pub mod roi_align_u8;
 mod rows_f32;

@@ -1,8 +1,8 @@
 //! The fp32 tile with AVX2 and FMA: 6 rows × 16 columns in twelve registers, two for weights, one for the broadcast.
 
 use std::arch::x86_64::{
-    __m256, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_max_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+    __m256, _mm256_add_ps, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_setzero_ps,
+    _mm256_storeu_ps,
 };
 
 use crate::kernel::tile_f32::{NR, TileF32};
@@ -17,11 +17,6 @@ const MR: usize = 6;
 #[target_feature(enable = "avx2,fma")]
 pub unsafe fn tile_6x16(tile: &TileF32) {
     let mut sums = [[_mm256_setzero_ps(); 2]; MR];
-    // The tile is written at the end, and read there too where K is split: by then it should be near.
-    for row in 0..MR {
-        // SAFETY: `out` has MR rows; a prefetch reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(tile.out.add(row * tile.out_stride).cast()) };
-    }
     let mut weights = tile.weights;
     for segment in 0..tile.segments {
         // SAFETY: `rows` holds `segments × MR` pointers, each to `offset + depth` values.
