@@ -9,12 +9,14 @@ mod affine;
 pub mod artifact;
 mod bias;
 pub mod container;
+mod pairing;
 mod pairs;
 mod precision;
 mod weights;
 
 pub use affine::{Affine, Range, Scheme, WIDEST, requantize};
 pub use bias::{integer_bias, multiplier, scale_floor};
+pub use pairing::pair_order;
 pub use pairs::{first_unsafe_pair, is_pair_safe, round_pair};
 pub use precision::Precision;
 pub use weights::{FilterBank, Granularity, QuantizedWeights, ScaleRule};
