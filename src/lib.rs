@@ -1,5 +1,38 @@
-//! `lookout` watches cameras: frames in, detections out, and a running proof that the int8 network still agrees with
-//! the full-precision one.
+//! `lookout` watches cameras: frames in, detections out, with the whole network in int8 where the owner has quantized
+//! it, and the full-precision network beside it as the reference.
+//!
+//! One way for data to flow:
+//!
+//! ```text
+//! camera ──► frame ──► preprocess ──► detector ──► publish ──► one Report a frame
+//!            newest     resize to       one plan
+//!            wins       a canvas        fp32 | int8
+//!
+//! pictures ──► calibrate ──► quant ──► artifact          checkpoint ──► detector::checkpoint ──► fp32
+//!              observe, choose ranges,                   what `import` made of a torchvision
+//!              correct, compare (measure)                state dict
+//! ```
+//!
+//! The modules, from the top to the ground; nothing points up:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`cli`] | the command line: one file a command |
+//! | [`daemon`] | builds the stages from the configuration, owns their threads, stops them in order |
+//! | [`calibrate`] | pictures → observers → ranges → quantized network |
+//! | [`measure`] | how far int8 is from fp32: errors by step, agreement of detections |
+//! | [`publish`], [`camera`] | the edges: what takes messages, what gives frames |
+//! | [`config`] | what the TOML may say: parsed, validated, resolved; every default in one place |
+//! | [`preprocess`], [`frame`], [`draw`] | pictures: decoding, the newest-wins slot, torchvision's resize, boxes drawn |
+//! | [`detector`] | the network, once, as data ([`detector::plan`]), and its two executors |
+//! | [`quant`] | what a byte means, how weights become bytes, the artifact file |
+//! | [`kernel`] | the only SIMD: convolution, pooling, RoIAlign, for f32 and u8; one table of micro-kernels each |
+//! | [`tensor`] | plain containers and files |
+//! | [`error`], [`stop`], [`clock`], [`metrics`], [`message`] | the ground that everything stands on |
+//!
+//! Rules: a step's name is torchvision's and means the same in checkpoint, artifact, log and table. The tap
+//! ([`detector::tap::Tap`]) is the only hook into an executor. `unsafe` stands only in [`kernel`] and in
+//! [`tensor::mapped`]. Integer results are the same on every CPU and at any number of threads.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 #![deny(clippy::undocumented_unsafe_blocks, clippy::print_stdout, clippy::print_stderr)]
 
@@ -20,6 +53,5 @@ pub mod metrics;
 pub mod preprocess;
 pub mod publish;
 pub mod quant;
-pub mod replace;
 pub mod stop;
 pub mod tensor;

@@ -44,12 +44,11 @@ const DOWNWARDS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("message", &[]),
     ("metrics", &[]),
-    ("replace", &[]),
     ("stop", &[]),
 ];
 
-/// Used by everything: errors, stopping, time, counting, the shapes of messages, writing a file whole.
-const GROUND: &[&str] = &["clock", "error", "message", "metrics", "replace", "stop"];
+/// Used by everything: errors, stopping, time, counting, the shapes of messages.
+const GROUND: &[&str] = &["clock", "error", "message", "metrics", "stop"];
 
 /// Where `unsafe` may stand.
 const UNSAFE: &[&str] = &["src/kernel/", "src/camera/v4l2", "src/tensor/mapped.rs"];

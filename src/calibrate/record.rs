@@ -18,6 +18,7 @@ use super::varint;
 use crate::error::{Error, Kind, Result};
 use crate::quant::container::{self, Container, Element, Tensor};
 use crate::tensor::atomic_file;
+use crate::tensor::digest::hexadecimal;
 
 /// The only format this reader knows.
 const FORMAT: &str = "calibration/1";
@@ -232,10 +233,6 @@ impl Record {
     fn mean_count(&self) -> usize {
         self.edges.iter().fold(0usize, |sum, edge| sum.saturating_add(edge.channels))
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Extremes, zeros, then the bins in order; an empty bin is followed by how many more of them follow.

@@ -12,6 +12,7 @@ use crate::detector::checkpoint::Checkpoint;
 use crate::detector::thread_pool;
 use crate::error::{Error, Kind, Result};
 use crate::quant::artifact::{Sidecar, save};
+use crate::tensor::digest::sha256;
 use crate::tensor::mapped::Mapped;
 
 mod summary;
@@ -111,7 +112,7 @@ fn write(args: &Args, outcome: &Outcome, begin: Instant) -> Result<()> {
     let sidecar = Sidecar {
         created_at: jiff::Timestamp::now().to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        sha256: summary::sha256(&outcome.bytes),
+        sha256: sha256(&outcome.bytes),
         checkpoint: args.checkpoint.display().to_string(),
         pictures: outcome.selection.pictures.iter().map(|picture| picture.path.display().to_string()).collect(),
         seconds: begin.elapsed().as_secs_f64(),

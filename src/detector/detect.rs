@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use safetensors::SafeTensors;
-use sha2::{Digest, Sha256};
 
 use super::checkpoint::Checkpoint;
 use super::detection::Detection;
@@ -17,6 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::kernel::isa::Isa;
 use crate::quant::Precision;
 use crate::quant::artifact::Artifact;
+use crate::tensor::digest::sha256;
 use crate::tensor::mapped::Mapped;
 use crate::tensor::{Canvas, Fit, Input};
 
@@ -133,7 +133,7 @@ impl Detector {
             name,
             precision: if quantized.is_exact() { "int8" } else { "mixed" },
             generation: u64::from(header.provenance.generation),
-            sha256: hex(&Sha256::digest(file)),
+            sha256: sha256(file),
         };
         let engine = Engine::Int8(Box::new(Int8Executor::new(Arc::new(model))));
         Ok(Self { engine, pool, labels: header.labels.clone(), summary, detections: Vec::new(), proposals: 0 })
@@ -284,14 +284,6 @@ fn is_artifact(file: &[u8]) -> bool {
     let text = header.as_ref().and_then(|(_, metadata)| metadata.metadata().as_ref()?.get("lookout"));
     let value = text.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
     value.is_some_and(|value| value["format"].as_str().is_some_and(|format| format.starts_with("artifact/")))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // Writing to a string cannot fail.
-        text
-    })
 }
 
 /// A pool of `threads` workers, or of one a core for 0.

@@ -13,23 +13,34 @@ use crate::error::{Error, Kind, Result};
 /// Writes the file at `path` through `contents`: into a new file beside it, synced, then renamed over it.
 ///
 /// # Errors
-/// [`Kind::Usage`] where `path` names no file, else as [`Error::writing`] says.
+/// [`Kind::CannotCreate`] where `path` names no file, else as [`Error::writing`] says.
 pub fn write(path: &Path, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-    let Some(name) = path.file_name() else {
-        return Err(Error::new(Kind::Usage, format!("{} is not the name of a file", path.display())));
-    };
+    write_checked(path, |out| contents(out).map_err(|e| Error::writing(path, e)))
+}
+
+/// [`write`] for contents that can be wrong themselves: their error is passed on and the old file stays.
+///
+/// # Errors
+/// As [`write`], and what `contents` returns.
+pub fn write_checked(path: &Path, contents: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let refuse = |what: &str| Err(Error::new(Kind::CannotCreate, format!("{} {what}", path.display())));
+    let Some(name) = path.file_name() else { return refuse("is not the name of a file") };
+    if path.is_dir() {
+        return refuse("is a folder; expected a file to write");
+    }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let (file, temporary) = create_beside(folder, name).map_err(|e| Error::writing(path, e))?;
-    let result = fill(file, contents).and_then(|()| std::fs::rename(&temporary, path));
+    let failed = |e| Error::writing(path, e);
+    let (file, temporary) = create_beside(folder, name).map_err(failed)?;
+    let result = fill(file, path, contents).and_then(|()| std::fs::rename(&temporary, path).map_err(failed));
     if result.is_err() {
         // The error that matters is the first one.
         let _ = std::fs::remove_file(&temporary);
     }
     // Without this the rename itself may be forgotten. Some file systems refuse to sync a folder; they order it.
-    result.map_err(|e| Error::writing(path, e)).map(|()| {
+    result.map(|()| {
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
     })
 }
@@ -51,10 +62,11 @@ fn create_beside(folder: &Path, name: &std::ffi::OsStr) -> io::Result<(File, Pat
     }
 }
 
-fn fill(file: File, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+fn fill(file: File, path: &Path, contents: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let mut buffered = BufWriter::with_capacity(1 << 16, file);
     contents(&mut buffered)?;
-    buffered.into_inner()?.sync_all()
+    let flushed = buffered.into_inner().map_err(io::IntoInnerError::into_error);
+    flushed.and_then(|file| file.sync_all()).map_err(|e| Error::writing(path, e))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 pub mod atomic_file;
 mod canvas;
+pub mod digest;
 pub mod mapped;
 
 pub use canvas::{Canvas, Fit, Input};

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::calibrate::{AGREEMENT_SCORE, Options, Outcome, Recipe};
 use crate::detector::checkpoint::Checkpoint;
@@ -12,6 +11,7 @@ use crate::error::Result;
 use crate::measure::Agreement;
 use crate::preprocess::Rule;
 use crate::quant::Precision;
+use crate::tensor::digest::sha256;
 
 /// Worst steps named.
 const WORST: usize = 8;
@@ -55,11 +55,6 @@ struct Coverage {
 struct StepFigure {
     name: String,
     sqnr_db: f64,
-}
-
-/// SHA-256 in hexadecimal.
-pub(super) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Summary {

@@ -17,9 +17,10 @@ use super::header::{Header, check_label};
 use super::names::{self, Name};
 use super::source::{FileForm, RawTensor, Source};
 use super::stored::{self, Precision, Values};
-use super::{sha256, write};
+use super::write;
 use crate::error::{Error, Kind, Result};
-use crate::replace::replace;
+use crate::tensor::atomic_file;
+use crate::tensor::digest::sha256;
 use crate::tensor::mapped::Mapped;
 
 /// What to import, and what overrides the file.
@@ -135,7 +136,7 @@ pub fn import(options: &ImportOptions) -> Result<ImportReport> {
     header.check().map_err(at_source)?;
 
     let precision = |name: &str| find(&recognised.tensors, name)?.precision().map_err(|e| at_source(e.at(name)));
-    replace(&options.out, |out| write::write(out, &header, precision, read))?;
+    atomic_file::write_checked(&options.out, |mut out| write::write(&mut out, &header, precision, read))?;
 
     let expected = header.architecture.expected();
     let precisions: Vec<Precision> = expected.iter().map(|(name, _)| precision(name)).collect::<Result<_>>()?;

@@ -33,7 +33,6 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 use safetensors::Dtype;
-use sha2::{Digest, Sha256};
 
 pub use eps::{Eps, EpsReason};
 pub use header::{FORMAT, Header};
@@ -43,6 +42,7 @@ pub use stored::{Precision, Values};
 
 use super::architecture::Shapes;
 use crate::error::{Error, Kind, Result};
+use crate::tensor::digest::sha256;
 use crate::tensor::mapped::Mapped;
 
 /// A full-precision detector: header and weights. Cloning shares the weights.
@@ -216,14 +216,4 @@ impl SimpleBackend for Backend {
     fn contains_tensor(&self, name: &str) -> bool {
         self.0.tensors.contains_key(name)
     }
-}
-
-/// SHA-256 in lower-case hexadecimal.
-fn sha256(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
