@@ -240,3 +240,33 @@ fn speed() {
         println!("{name:24} {rate:6.1} GMAC/s of {peak:6.1}: {:.2}", rate / peak);
     }
 }
+
+/// Prints how much sooner two threads are done than one. Means something on an idle machine only.
+#[test]
+#[ignore = "a measurement: run alone, with --release, on at least two idle cores"]
+fn two_threads() {
+    let layers = [
+        ("P2 3×3 256→256", geometry(256, 256, 3, 1, 1), 104, 336),
+        ("layer4 3×3 512→512", geometry(512, 512, 3, 1, 1), 13, 42),
+        ("layer1 1×1 64→256", geometry(64, 256, 1, 1, 0), 104, 336),
+        ("fc6 12544→1024", ConvGeometry::linear(12544, 1024), 1000, 1),
+    ];
+    for (name, geometry, height, width) in layers {
+        let mut noise = Noise(3);
+        let weights = noise.values(geometry.weights());
+        let input = noise.values(height * width * geometry.in_channels);
+        let conv = ConvF32::new(Isa::best(), geometry, &weights, &[]).unwrap();
+        let (rows, columns) = geometry.output(height, width);
+        let mut out = vec![0.0; rows * columns * geometry.out_channels];
+        let mut best = [f64::INFINITY; 2];
+        let pools = pools();
+        for _ in 0..5 {
+            for (best, pool) in best.iter_mut().zip(&pools) {
+                let start = std::time::Instant::now();
+                pool.install(|| conv.run(&input, height, width, None, true, &mut out));
+                *best = best.min(start.elapsed().as_secs_f64());
+            }
+        }
+        println!("{name:24} {:.1} ms, {:.1} ms: {:.2}", best[0] * 1e3, best[1] * 1e3, best[0] / best[1]);
+    }
+}
