@@ -23,14 +23,8 @@ fn every_kind_of_file_reads_as_pil_reads_it() {
         let picture = Picture::open(golden::folder().join("pictures").join(&name)).unwrap();
         let (shape, expected) = golden.bytes(&name);
         assert_eq!([picture.height, picture.width], shape[..2], "{name}");
-        // PNG is exact; JPEG decoders may differ by the rounding of their transforms, most where chroma is interpolated.
-        let limit = match name.as_str() {
-            "subsampled.jpg" => 8,
-            name if name.ends_with(".jpg") => 3,
-            _ => 0,
-        };
         let worst = difference(&picture, &expected);
-        if worst > limit {
+        if worst > 0 {
             failures.push(format!("{name}: {worst} levels"));
         }
     }
@@ -39,13 +33,29 @@ fn every_kind_of_file_reads_as_pil_reads_it() {
 
 #[test]
 fn a_truncated_file_is_refused_wherever_it_ends() {
-    for name in ["orientation_1.jpg", "progressive.jpg", "restarts.jpg", "grey.jpg", "rgb.png", "palette.png"] {
+    for name in ["orientation_1.jpg", "optimized.jpg", "progressive.jpg", "restarts.jpg", "rgb.png", "palette.png"] {
         let whole = file(name);
         // A PNG shows its picture once the last IDAT is there; what follows is twelve bytes of IEND and a checksum.
         let last = if name.ends_with("png") { whole.len() - 24 } else { whole.len() };
         for length in (0..last).step_by(7).chain([last - 1]) {
             let error = Picture::decode(&whole[..length]).expect_err(&format!("{name}: {length} of {}", whole.len()));
             assert_eq!(error.kind(), Kind::Data, "{name}: {length} bytes: {}", error.chain());
+        }
+    }
+}
+
+#[test]
+fn data_missing_from_the_middle_is_refused() {
+    // As when a camera's frame lost packets: start and end are there. (Once in a while the codes behind a hole happen to
+    // fit; nothing can tell that.)
+    let whole = file("optimized.jpg");
+    let scan = whole.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+    for percent in [30, 60, 95] {
+        let hole = scan + (whole.len() - scan) * percent / 100;
+        for length in [40, 100] {
+            let mut cut = whole[..hole].to_vec();
+            cut.extend(&whole[(hole + length).min(whole.len() - 2)..]);
+            assert_eq!(Picture::decode(&cut).unwrap_err().kind(), Kind::Data, "{length} bytes at {percent} %");
         }
     }
 }
@@ -118,7 +128,16 @@ fn what_is_saved_reads_back() {
 
 #[test]
 fn noise_is_never_a_panic() {
-    let seeds = ["orientation_6.jpg", "progressive.jpg", "cmyk.jpg", "rgb.png", "palette.png", "grey_16.png"];
+    let seeds = [
+        "orientation_6.jpg",
+        "optimized.jpg",
+        "progressive_odd.jpg",
+        "restarts.jpg",
+        "cmyk.jpg",
+        "rgb.png",
+        "palette.png",
+        "grey_16.png",
+    ];
     let mut state = 1_u64;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -1,8 +1,7 @@
 //! JPEG and PNG to [`Picture`].
 //!
-//! JPEG goes to `zune-jpeg` itself in its strict mode: through `image`, a truncated file comes out as a whole picture
-//! with a grey tail. (Data lost before an end marker that is there are not noticed: JPEG has no checksum.) PNG goes through `image`. Sixteen bits become eight by rounding, grey becomes equal red, green
-//! and blue, palettes and CMYK become RGB, and alpha is dropped, as PIL's `convert("RGB")` and so torchvision's
+//! JPEG is decoded here, PNG through `image`. Sixteen bits become eight by rounding, grey becomes equal red, green and
+//! blue, palettes and CMYK become RGB, and alpha is dropped, as PIL's `convert("RGB")` and so torchvision's
 //! training pictures have it.
 
 use std::fs::File;
@@ -12,9 +11,6 @@ use std::path::Path;
 use image::codecs::png::PngDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, Limits, RgbImage};
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::{MAX_PIXELS, Picture, jpeg};
 use crate::error::{Error, Kind, Result};
@@ -57,21 +53,9 @@ impl Picture {
 }
 
 fn decode_jpeg(bytes: &[u8]) -> Result<Picture> {
-    let whole = jpeg::complete(bytes).ok_or_else(|| Error::new(Kind::Data, "the JPEG is cut off before its end"))?;
-    let broken = |source| Error::new(Kind::Data, "the JPEG is damaged or cut off").because(source);
-
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .set_max_width(MAX_SIDE as usize)
-        .set_max_height(MAX_SIDE as usize)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(&whole[..]), options);
-    decoder.decode_headers().map_err(broken)?;
-    let (width, height) = decoder.dimensions().unwrap_or_default();
-    check_size(width as u64, height as u64)?;
-    let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
-    let data = decoder.decode().map_err(broken)?;
-    upright(Picture::new(width, height, data)?, orientation.unwrap_or(Orientation::NoTransforms))
+    let jpeg::Decoded { picture, exif } = jpeg::decode(bytes)?;
+    let orientation = exif.and_then(|exif| Orientation::from_exif_chunk(&exif));
+    upright(picture, orientation.unwrap_or(Orientation::NoTransforms))
 }
 
 fn decode_png(bytes: &[u8]) -> Result<Picture> {
@@ -90,7 +74,7 @@ fn decode_png(bytes: &[u8]) -> Result<Picture> {
     upright(Picture::new(width as usize, height as usize, pixels.into_raw())?, orientation)
 }
 
-fn check_size(width: u64, height: u64) -> Result<()> {
+pub(super) fn check_size(width: u64, height: u64) -> Result<()> {
     if width == 0 || height == 0 {
         return Err(Error::new(Kind::Data, format!("a picture of {width}×{height} pixels shows nothing")));
     }

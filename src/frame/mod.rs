@@ -7,7 +7,6 @@
 mod decode;
 mod encode;
 mod folder;
-mod huffman;
 mod jpeg;
 mod picture;
 mod slot;

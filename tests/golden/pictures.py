@@ -24,6 +24,11 @@ def scene(columns=48, rows=24):
     return np.stack([red, green, blue], axis=-1).round().astype(np.uint8)
 
 
+def noisy(columns, rows):
+    """Every coefficient is used."""
+    return np.random.default_rng(1).integers(0, 256, (rows, columns, 3), dtype=np.uint8)
+
+
 def main():
     FOLDER.mkdir(exist_ok=True)
     picture = Image.fromarray(scene())
@@ -48,6 +53,12 @@ def main():
     save("orientation_6.png", picture, exif=exif)
     save("subsampled.jpg", picture, quality=95, subsampling=2)
     save("progressive.jpg", picture, quality=95, subsampling=0, progressive=True)
+    odd = Image.fromarray(scene(45, 23))
+    save("subsampled_odd.jpg", odd, quality=90, subsampling=2)
+    save("subsampled_wide.jpg", odd, quality=90, subsampling=1)
+    save("progressive_odd.jpg", odd, quality=90, subsampling=2, progressive=True)
+    save("optimized.jpg", Image.fromarray(noisy(61, 43)), quality=97, subsampling=2, optimize=True)
+    save("narrow.jpg", Image.fromarray(scene(3, 37)), quality=90, subsampling=2)
     save("restarts.jpg", picture, quality=95, subsampling=0, restart_marker_blocks=2)
     save("grey.jpg", picture.convert("L"), quality=95)
     save("cmyk.jpg", picture.convert("CMYK"), quality=95)

@@ -1,31 +1,19 @@
 //! The Huffman tables that JPEG falls back on.
 //!
-//! Motion-JPEG cameras leave them out of every frame to save 420 bytes; decoders then refuse the picture. These are
-//! the typical tables of ITU-T T.81, annex K.3, which such streams mean.
+//! Motion-JPEG cameras leave them out of every frame to save 420 bytes. These are the typical tables of ITU-T T.81,
+//! annex K.3, which such streams mean.
 
 /// One table: how many codes there are of each length from 1 to 16 bits, and the values in order of their codes.
-struct Table {
+pub(super) struct Table {
     /// Class (0 DC, 1 AC) in the high half, number of the table in the low half.
-    id: u8,
-    lengths: [u8; 16],
-    values: &'static [u8],
-}
-
-/// A complete `DHT` segment with the four typical tables, marker included.
-pub(super) fn segment() -> Vec<u8> {
-    let length: usize = 2 + TABLES.iter().map(|table| 17 + table.values.len()).sum::<usize>();
-    let mut bytes = vec![0xff, 0xc4, (length >> 8) as u8, length as u8];
-    for table in &TABLES {
-        bytes.push(table.id);
-        bytes.extend_from_slice(&table.lengths);
-        bytes.extend_from_slice(table.values);
-    }
-    bytes
+    pub id: u8,
+    pub lengths: [u8; 16],
+    pub values: &'static [u8],
 }
 
 /// Tables K.3 to K.6: luminance DC, luminance AC, chrominance DC, chrominance AC.
 #[rustfmt::skip]
-const TABLES: [Table; 4] = [
+pub(super) const TABLES: [Table; 4] = [
     Table {
         id: 0x00,
         lengths: [0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0],
