@@ -4,6 +4,7 @@
 //! addition, and from them the range each [`Observer`] chooses. Counts are integers and bins lie on one absolute
 //! lattice, so the order of pictures, the cut into batches and the number of threads cannot change a result.
 
+mod cache;
 mod convert;
 mod correct;
 mod entropy;
@@ -22,6 +23,7 @@ mod record;
 mod recorder;
 mod varint;
 
+pub use cache::{Cached, quantize_cached};
 pub use convert::{LayerRecipe, convert, fold_all};
 pub use correct::{LocalError, add_local_errors};
 pub use histogram::Histogram;
@@ -30,7 +32,9 @@ pub use mse::grid_error;
 pub use observe::{EdgeWatcher, Observation};
 pub use observer::{EdgeStatistics, Observer};
 pub use pictures::{Chosen, Selection, select};
-pub use pipeline::{AGREEMENT_SCORE, Options, Outcome, Progress, quantize, quantize_from_record};
+pub use pipeline::{
+    AGREEMENT_SCORE, Options, Outcome, Progress, quantize, quantize_from_record, quantize_record_alone,
+};
 pub use recipe::{KeepFloat, Recipe};
 pub use record::{EdgeEntry, Record};
 pub use recorder::Recorder;

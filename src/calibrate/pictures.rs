@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::fitness::{Candidate, judge};
+use super::record::Record;
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Picture, pictures_in};
 
@@ -44,12 +45,7 @@ pub fn select(folder: &Path, count: usize, seed: u64, allow_unfit: bool) -> Resu
         let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
         named.push((parts.join("/"), path));
     }
-    named.sort_by_cached_key(|(name, _)| {
-        let mut hash = Sha256::new();
-        hash.update(seed.to_le_bytes());
-        hash.update(name.as_bytes());
-        hash.finalize()
-    });
+    named.sort_by_cached_key(|(name, _)| rank(seed, name));
     named.truncate(count);
     named.sort();
     let mut candidates = Vec::with_capacity(named.len());
@@ -71,8 +67,37 @@ pub fn select(folder: &Path, count: usize, seed: u64, allow_unfit: bool) -> Resu
         .map(|(_, ((name, path), candidate))| Chosen { name, path, sha256: candidate.sha256 })
         .collect();
     let mut warnings = verdict.warnings;
-    if !allow_unfit {
-        warnings.extend(verdict.reasons.iter().map(|reason| format!("left out: {reason}")));
+    if allow_unfit {
+        // They are used, and the artifact says so.
+        warnings.retain(|warning| !warning.starts_with("left out: "));
+        warnings.extend(verdict.reasons.iter().map(|reason| format!("used all the same: {reason}")));
     }
     Ok(Selection { pictures, warnings, unfit: if allow_unfit { verdict.reasons } else { Vec::new() } })
+}
+
+/// Chooses as [`select`] does among the pictures of `record`; they were judged when they were recorded.
+///
+/// # Errors
+/// [`Kind::Data`] if the record is of no picture.
+pub fn select_recorded(record: &Record, count: usize, seed: u64) -> Result<Selection> {
+    let mut names: Vec<&str> = record.pictures().collect();
+    names.sort_by_cached_key(|name| rank(seed, name));
+    names.truncate(count);
+    names.sort_unstable();
+    if names.is_empty() {
+        return Err(Error::new(Kind::Data, "the calibration record is of no picture"));
+    }
+    let mut pictures = Vec::with_capacity(names.len());
+    for name in names {
+        pictures.push(Chosen { name: name.to_owned(), path: name.into(), sha256: record.sha256(name)? });
+    }
+    Ok(Selection { pictures, ..Selection::default() })
+}
+
+/// What pictures are chosen by, least first.
+fn rank(seed: u64, name: &str) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(seed.to_le_bytes());
+    hash.update(name.as_bytes());
+    hash.finalize().into()
 }

@@ -12,7 +12,7 @@ use super::correct::{LocalError, add_local_errors};
 use super::evidence::{clipped_share, distance, spread, stored};
 use super::observe::EdgeWatcher;
 use super::observer::{EdgeStatistics, Observer};
-use super::pictures::{Chosen, Selection, select};
+use super::pictures::{Chosen, Selection, select, select_recorded};
 use super::recipe::{KeepFloat, Recipe};
 use super::record::Record;
 use crate::detector::checkpoint::Checkpoint;
@@ -102,6 +102,20 @@ pub fn quantize(
     progress: Progress<'_>,
 ) -> Result<Outcome> {
     let selection = select(folder, options.count, options.seed, options.allow_unfit)?;
+    quantize_selected(checkpoint, selection, options, isa, progress)
+}
+
+/// [`quantize`] on pictures that were chosen already.
+///
+/// # Errors
+/// As there, without those of choosing.
+pub(super) fn quantize_selected(
+    checkpoint: &Checkpoint,
+    selection: Selection,
+    options: &Options,
+    isa: Isa,
+    progress: Progress<'_>,
+) -> Result<Outcome> {
     Job::new(checkpoint, options, isa)?.run(selection, None, progress)
 }
 
@@ -118,11 +132,41 @@ pub fn quantize_from_record(
     isa: Isa,
     progress: Progress<'_>,
 ) -> Result<Outcome> {
-    if record.checkpoint_sha256() != checkpoint.sha256() {
-        return Err(Error::new(Kind::Data, "the calibration record was made with another checkpoint"));
-    }
+    belongs(&record, checkpoint)?;
     let selection = select(folder, options.count, options.seed, options.allow_unfit)?;
+    for picture in &selection.pictures {
+        if record.sha256(&picture.name)? != picture.sha256 {
+            let text = format!("{} is not the picture of this name that was recorded", picture.name);
+            return Err(Error::new(Kind::Data, text));
+        }
+    }
     Job::new(checkpoint, options, isa)?.run(selection, Some(record), progress)
+}
+
+/// Quantizes `checkpoint` with the ranges of `record` and nothing else: no picture is read and no network is run, so
+/// biases stay uncorrected and the artifact carries no error figures. `options` choose observer and subset.
+///
+/// # Errors
+/// [`Kind::Data`] if the record belongs to another checkpoint or holds nothing; [`Kind::Usage`] if layers are to be kept
+/// in fp32 by how much they err, which only pictures tell.
+pub fn quantize_record_alone(
+    checkpoint: &Checkpoint,
+    record: Record,
+    options: &Options,
+    isa: Isa,
+    progress: Progress<'_>,
+) -> Result<Outcome> {
+    belongs(&record, checkpoint)?;
+    let options = Options { correction_pictures: 0, evidence_pictures: 0, ..options.clone() };
+    let selection = select_recorded(&record, options.count, options.seed)?;
+    Job::new(checkpoint, &options, isa)?.run(selection, Some(record), progress)
+}
+
+fn belongs(record: &Record, checkpoint: &Checkpoint) -> Result<()> {
+    if record.checkpoint_sha256() == checkpoint.sha256() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Data, "the calibration record was made with another checkpoint"))
 }
 
 /// One quantization under way.
@@ -181,21 +225,25 @@ impl<'a> Job<'a> {
         let mut recipes = self.options.recipe.layers(&self.plan);
         let mut quantized = convert(&self.plan, &self.folded, &recipes, grids.clone())?;
 
-        let mut sensitivity = Vec::new();
-        if self.options.correction_pictures > 0 {
-            let mut locals = self.local_errors(&quantized, &selection, progress)?;
-            sensitivity = rank(&self.plan, &locals);
-            let kept = self.options.keep_float.layers(&self.plan, &sensitivity)?;
-            if !kept.is_empty() {
-                for layer in kept {
-                    recipes[layer].precision = Precision::Fp32;
-                }
-                quantized = convert(&self.plan, &self.folded, &recipes, grids)?;
+        let corrects = self.options.correction_pictures > 0;
+        let mut locals = if corrects { self.local_errors(&quantized, &selection, progress)? } else { Vec::new() };
+        let sensitivity = rank(&self.plan, &locals);
+        if !corrects && self.options.keep_float.needs_ranking() {
+            let text = "which layers err most is only known from pictures: name the layers to keep in fp32";
+            return Err(Error::new(Kind::Usage, text));
+        }
+        let kept = self.options.keep_float.layers(&self.plan, &sensitivity)?;
+        if !kept.is_empty() {
+            for layer in kept {
+                recipes[layer].precision = Precision::Fp32;
+            }
+            quantized = convert(&self.plan, &self.folded, &recipes, grids)?;
+            if corrects {
                 locals = self.local_errors(&quantized, &selection, progress)?;
             }
-            for (bias, local) in quantized.biases.iter_mut().zip(&locals) {
-                bias.iter_mut().zip(local.mean_shift()).for_each(|(bias, shift)| *bias += shift);
-            }
+        }
+        for (bias, local) in quantized.biases.iter_mut().zip(&locals) {
+            bias.iter_mut().zip(local.mean_shift()).for_each(|(bias, shift)| *bias += shift);
         }
         let (errors, spreads, agreement) = self.compare(&quantized, &selection, progress)?;
         let header = self.header(&quantized, &record, &selection, &steps, &ranges, &statistics, &spreads, agreement)?;
@@ -322,7 +370,7 @@ impl<'a> Job<'a> {
                 pictures: selection.pictures.len(),
                 sha256: record.pictures_sha256(chosen),
                 unfit: selection.unfit.clone(),
-                agreement: Some(artifact::Agreement {
+                agreement: (self.options.evidence_pictures > 0).then_some(artifact::Agreement {
                     reference: agreement.reference(),
                     matched: agreement.matched,
                     shifted: agreement.shifted,

@@ -85,6 +85,11 @@ impl FromStr for KeepFloat {
 }
 
 impl KeepFloat {
+    /// Whether the choice depends on how much each layer errs.
+    pub const fn needs_ranking(&self) -> bool {
+        matches!(self, Self::Worst(_) | Self::Below(_))
+    }
+
     /// The layers to keep. `worst_first` ranks the int8 layers by their own error: (layer, SQNR in dB).
     ///
     /// # Errors

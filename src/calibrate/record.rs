@@ -119,6 +119,23 @@ impl Record {
         Ok(histograms)
     }
 
+    /// SHA-256 of one picture's size and pixels.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] where there is no such picture, or its sum is no sum.
+    pub fn sha256(&self, picture: &str) -> Result<[u8; 32]> {
+        let text = &self.get(picture)?.sha256;
+        let wrong = || Error::new(Kind::Data, format!("picture {picture}: {text:?} is no SHA-256"));
+        let mut sum = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(wrong());
+        }
+        for (at, byte) in sum.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).map_err(|source| wrong().because(source))?;
+        }
+        Ok(sum)
+    }
+
     /// The channel means of one picture, all edges one after the other.
     ///
     /// # Errors

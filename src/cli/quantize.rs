@@ -7,7 +7,9 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{ConfigArgs, console};
-use crate::calibrate::{KeepFloat, Observer, Options, Outcome, Recipe, Record, quantize, quantize_from_record};
+use crate::calibrate::{
+    KeepFloat, Observer, Options, Outcome, Recipe, Record, quantize, quantize_from_record, quantize_record_alone,
+};
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::thread_pool;
 use crate::error::{Error, Kind, Result};
@@ -23,9 +25,9 @@ pub struct Args {
     /// Checkpoint that `lookout import` wrote
     #[arg(value_name = "CKPT")]
     checkpoint: PathBuf,
-    /// Folder of pictures like those the camera will see
-    #[arg(long, value_name = "DIR")]
-    images: PathBuf,
+    /// Folder of pictures like those the camera will see; may be missing with --record, then biases stay uncorrected
+    #[arg(long, value_name = "DIR", required_unless_present = "record")]
+    images: Option<PathBuf>,
     /// Artifact to write; the calibration record goes beside it as ART.calib
     #[arg(long, value_name = "ART")]
     out: PathBuf,
@@ -79,9 +81,12 @@ pub fn execute(args: Args) -> Result<()> {
         bar.set_position(done as u64);
         bar.set_message(phase);
     };
-    let outcome = pool.install(|| match record {
-        None => quantize(&checkpoint, &args.images, &options, detector.isa, &mut progress),
-        Some(record) => quantize_from_record(&checkpoint, &args.images, record, &options, detector.isa, &mut progress),
+    let isa = detector.isa;
+    let outcome = pool.install(|| match (record, &args.images) {
+        (Some(record), None) => quantize_record_alone(&checkpoint, record, &options, isa, &mut progress),
+        (Some(record), Some(folder)) => quantize_from_record(&checkpoint, folder, record, &options, isa, &mut progress),
+        (None, Some(folder)) => quantize(&checkpoint, folder, &options, isa, &mut progress),
+        (None, None) => Err(Error::new(Kind::Usage, "name a folder of pictures with --images")),
     });
     bar.finish_and_clear();
     let outcome = outcome?;
