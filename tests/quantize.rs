@@ -1,0 +1,132 @@
+//! Quantizing narrow networks: the same bytes from everywhere, records in place of pictures, and what is refused.
+
+#[allow(dead_code)]
+mod golden;
+
+use std::path::{Path, PathBuf};
+
+use lookout::calibrate::{
+    KeepFloat, Observer, Options, Outcome, quantize, quantize_cached, quantize_from_record, quantize_record_alone,
+};
+use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
+use lookout::detector::thread_pool;
+use lookout::error::Kind;
+use lookout::frame::Picture;
+use lookout::kernel::isa::Isa;
+use tempfile::TempDir;
+
+/// A narrow checkpoint and a folder of pictures.
+struct Case {
+    folder: TempDir,
+    checkpoint: Checkpoint,
+    options: Options,
+}
+
+impl Case {
+    fn new(name: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model");
+        import(&ImportOptions {
+            source: golden::folder().join(format!("{name}.safetensors")),
+            out: model.clone(),
+            labels: None,
+            min_size: Some(96),
+            max_size: Some(128),
+            batch_norm_eps: None,
+        })
+        .unwrap();
+        let case = Self { checkpoint: Checkpoint::open(&model).unwrap(), folder, options: Options::default() };
+        case.pictures("pictures");
+        case
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes scenes: a sky, a road, and a dark box that moves.
+    fn pictures(&self, name: &str) -> PathBuf {
+        let folder = self.path(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        for index in 0..4usize {
+            let mut picture = Picture::filled(128, 96, [0; 3]);
+            for (at, pixel) in picture.data.chunks_exact_mut(3).enumerate() {
+                let (x, y) = (at % 128, at / 128);
+                let dark = (20 * index..20 * index + 24).contains(&x) && (40..70).contains(&y);
+                let base = if dark { 30 } else { 220 - 2 * (y / 2) };
+                pixel.copy_from_slice(&[base as u8, (base / 2 + x) as u8, (base - (x * 7 + y * 3) % 11) as u8]);
+            }
+            picture.save(folder.join(format!("{index}.png"))).unwrap();
+        }
+        folder
+    }
+
+    fn run(&self, folder: &Path, options: &Options, threads: usize) -> lookout::error::Result<Outcome> {
+        let pool = thread_pool(threads).unwrap();
+        pool.install(|| quantize(&self.checkpoint, folder, options, Isa::best(), &mut |_, _, _| {}))
+    }
+}
+
+#[test]
+fn threads_folder_and_time_leave_no_trace() {
+    let case = Case::new("r18");
+    let one = case.run(&case.path("pictures"), &case.options, 1).unwrap();
+    let two = case.run(&case.pictures("elsewhere"), &case.options, 2).unwrap();
+    assert!(one.bytes == two.bytes);
+    assert_eq!(one.record, two.record);
+
+    let (state, folder) = (case.path("state"), case.path("pictures"));
+    let start = || {
+        let report = &mut |_: &'static str, _: usize, _: usize| {};
+        quantize_cached(&case.checkpoint, &folder, &case.options, Isa::best(), &state, report).unwrap()
+    };
+    let first = start();
+    assert!(!first.found && first.bytes == one.bytes);
+    let second = start();
+    assert!(second.found && second.bytes == one.bytes);
+    std::fs::write(&first.path, &one.bytes[..1000]).unwrap();
+    let mended = start();
+    assert!(!mended.found && std::fs::read(&mended.path).unwrap() == one.bytes);
+}
+
+#[test]
+fn a_record_serves_in_place_of_the_pictures() {
+    let case = Case::new("r18");
+    let folder = case.path("pictures");
+    let seen = case.run(&folder, &case.options, 2).unwrap();
+    let isa = Isa::best();
+    let report = &mut |_: &'static str, _: usize, _: usize| {};
+    let again =
+        quantize_from_record(&case.checkpoint, &folder, seen.record.clone(), &case.options, isa, report).unwrap();
+    assert!(again.bytes == seen.bytes);
+    for observer in Observer::NAMES {
+        let options = Options { observer: observer.parse().unwrap(), count: 3, ..Options::default() };
+        let alone = quantize_record_alone(&case.checkpoint, seen.record.clone(), &options, isa, report).unwrap();
+        assert_eq!(alone.selection.pictures.len(), 3, "{observer}");
+    }
+    let ranked = Options { keep_float: KeepFloat::Worst(2), ..Options::default() };
+    let refused = quantize_record_alone(&case.checkpoint, seen.record.clone(), &ranked, isa, report).unwrap_err();
+    assert_eq!(refused.kind(), Kind::Usage);
+
+    std::fs::copy(folder.join("0.png"), folder.join("1.png")).unwrap();
+    let other = quantize_from_record(&case.checkpoint, &folder, seen.record, &case.options, isa, report).unwrap_err();
+    assert!(other.message().contains("1.png"), "{}", other.message());
+}
+
+#[test]
+fn what_cannot_calibrate_is_refused_by_name() {
+    let case = Case::new("r18");
+    let empty = case.path("empty");
+    std::fs::create_dir(&empty).unwrap();
+    assert_eq!(case.run(&empty, &case.options, 1).unwrap_err().kind(), Kind::NoInput);
+
+    let flat = case.path("flat");
+    std::fs::create_dir(&flat).unwrap();
+    Picture::filled(128, 96, [90; 3]).save(flat.join("wall.png")).unwrap();
+    assert!(case.run(&flat, &case.options, 1).unwrap_err().message().contains("wall.png"));
+    let forced = Options { allow_unfit: true, ..Options::default() };
+    assert_eq!(case.run(&flat, &forced, 1).unwrap().selection.unfit.len(), 1);
+
+    std::fs::write(flat.join("torn.png"), "no picture").unwrap();
+    assert!(case.run(&flat, &forced, 1).unwrap_err().chain().contains("torn.png"));
+}
