@@ -84,7 +84,7 @@ fn rgb(luma: u8, cb: u8, cr: u8) -> [u8; 3] {
 /// `light` × `black` / 255, as PIL rounds when it converts CMYK to RGB.
 fn dimmed(light: u8, black: u8) -> u8 {
     let product = (255 - u32::from(light)) * u32::from(black) + 128;
-    black.saturating_sub(((product >> 8) + product >> 8) as u8)
+    black.saturating_sub((((product >> 8) + product) >> 8) as u8)
 }
 
 /// Row `y` of the picture from a component of whatever size.
@@ -97,7 +97,7 @@ fn enlarge(component: &Component, units: (usize, usize), y: usize, row: &mut [u8
         |across: usize, down: usize| component.horizontal * across == units.0 && component.vertical * down == units.1;
     // The rows a halved one lies between: the nearer, then the farther.
     let near = (y / 2).min(component.height - 1);
-    let far = if y % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(component.height - 1) };
+    let far = if y.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(component.height - 1) };
     let is_wide = component.width > 2;
     if is(1, 1) {
         row[..component.width].copy_from_slice(line(y));
@@ -110,7 +110,7 @@ fn enlarge(component: &Component, units: (usize, usize), y: usize, row: &mut [u8
         sums.extend(line(near).iter().zip(line(far)).map(|(&near, &far)| 3 * i32::from(near) + i32::from(far)));
         double(sums, row, [8, 7], 4);
     } else if is(1, 2) {
-        let bias = if y % 2 == 0 { 1 } else { 2 };
+        let bias = if y.is_multiple_of(2) { 1 } else { 2 };
         for ((out, &near), &far) in row.iter_mut().zip(line(near)).zip(line(far)) {
             *out = ((3 * u32::from(near) + u32::from(far) + bias) >> 2) as u8;
         }
