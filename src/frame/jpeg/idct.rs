@@ -1,64 +1,62 @@
 //! Coefficients of a block to its 64 samples.
 //!
 //! The transform of Loeffler, Ligtenberg and Moschytz (1989) in integers, with thirteen bits after the point and two
-//! kept between the passes, as libjpeg's accurate one has it: integer sums are exact, so the same constants and the same
-//! two roundings give the same samples whatever the order of the sums. Here both passes are written as the products of
-//! the even and the odd coefficients with a fixed matrix.
+//! kept between the passes, as in libjpeg's accurate one: integer sums are exact, so the same constants and the same
+//! two roundings give the same samples on every machine.
 
 /// Bits after the point of the constants.
-const POINT: i32 = 13;
+const POINT: u32 = 13;
 /// Bits kept from the first pass to the second.
-const KEPT: i32 = 2;
+const KEPT: u32 = 2;
 
-/// What coefficients 2 and 6 contribute to the outer and the inner even part.
-const EVEN: [[i32; 2]; 2] = [[4433 + 6270, 4433], [4433, 4433 - 15137]];
-
-/// What coefficients 1, 3, 5 and 7 contribute to the differences of samples 0–7, 1–6, 2–5 and 3–4: the products of the
-/// constants along the paths of the graph.
-const ODD: [[i32; 4]; 4] = [
-    [12299 - 7373 + 9633 - 3196, 9633, 9633 - 3196, 9633 - 7373],
-    [9633, 25172 - 20995 + 9633 - 16069, 9633 - 20995, 9633 - 16069],
-    [9633 - 3196, 9633 - 20995, 16819 - 20995 + 9633 - 3196, 9633],
-    [9633 - 7373, 9633 - 16069, 9633, 2446 - 7373 + 9633 - 16069],
-];
-
-/// Eight numbers of one row or column, for eight columns or rows side by side.
-type Lanes = [[i32; 8]; 8];
-
-/// One direction: eight transforms side by side; each result is divided by 2^`shift`, rounding halves up.
-#[inline]
-fn pass(input: &Lanes, shift: i32) -> Lanes {
-    let mut output = [[0; 8]; 8];
-    let half = 1 << (shift - 1);
-    for lane in 0..8 {
-        let [c0, c1, c2, c3, c4, c5, c6, c7] = [0, 1, 2, 3, 4, 5, 6, 7].map(|index: usize| input[index][lane]);
-        // Sums wrap: only a damaged file gets that far.
-        let product = |row: &[i32; 4]| {
-            let sum = c1.wrapping_mul(row[0]).wrapping_add(c3.wrapping_mul(row[1]));
-            sum.wrapping_add(c5.wrapping_mul(row[2])).wrapping_add(c7.wrapping_mul(row[3]))
-        };
-        let outer = c2.wrapping_mul(EVEN[0][0]).wrapping_add(c6.wrapping_mul(EVEN[0][1]));
-        let inner = c2.wrapping_mul(EVEN[1][0]).wrapping_add(c6.wrapping_mul(EVEN[1][1]));
-        let sum = c0.wrapping_add(c4).wrapping_shl(POINT as u32).wrapping_add(half);
-        let difference = c0.wrapping_sub(c4).wrapping_shl(POINT as u32).wrapping_add(half);
-        let even = [
-            sum.wrapping_add(outer),
-            difference.wrapping_add(inner),
-            difference.wrapping_sub(inner),
-            sum.wrapping_sub(outer),
-        ];
-        for index in 0..4 {
-            let odd = product(&ODD[index]);
-            output[index][lane] = even[index].wrapping_add(odd) >> shift;
-            output[7 - index][lane] = even[index].wrapping_sub(odd) >> shift;
-        }
-    }
-    output
+/// √2 times cosines of multiples of π/16, and their sums along the paths of the graph, times 2^13.
+mod constant {
+    pub const C6: i32 = 4_433;
+    pub const C2_LESS_C6: i32 = 6_270;
+    pub const C2_AND_C6: i32 = 15_137;
+    pub const C3: i32 = 9_633;
+    pub const PAIR_17: i32 = 7_373;
+    pub const PAIR_35: i32 = 20_995;
+    pub const PAIR_37: i32 = 16_069;
+    pub const PAIR_15: i32 = 3_196;
+    pub const ONE: i32 = 12_299;
+    pub const THREE: i32 = 25_172;
+    pub const FIVE: i32 = 16_819;
+    pub const SEVEN: i32 = 2_446;
 }
 
-#[inline]
-fn transposed(lanes: &Lanes) -> Lanes {
-    std::array::from_fn(|row| std::array::from_fn(|column| lanes[column][row]))
+/// One row or column. Each result is divided by 2^`shift`, rounding halves up. Sums wrap: only a damaged file gets that
+/// far.
+#[inline(always)]
+fn pass([c0, c1, c2, c3, c4, c5, c6, c7]: [i32; 8], shift: u32) -> [i32; 8] {
+    use constant::*;
+    let add = i32::wrapping_add;
+    let sub = i32::wrapping_sub;
+    let times = i32::wrapping_mul;
+
+    let half = 1 << (shift - 1);
+    let sum = add(add(c0, c4) << POINT, half);
+    let difference = add(sub(c0, c4) << POINT, half);
+    let turned = times(add(c2, c6), C6);
+    let outer = add(turned, times(c2, C2_LESS_C6));
+    let inner = sub(turned, times(c6, C2_AND_C6));
+    let even = [add(sum, outer), add(difference, inner), sub(difference, inner), sub(sum, outer)];
+
+    let all = times(add(add(c1, c3), add(c5, c7)), C3);
+    let one_seven = times(add(c1, c7), PAIR_17);
+    let three_five = times(add(c3, c5), PAIR_35);
+    let three_seven = sub(all, times(add(c3, c7), PAIR_37));
+    let one_five = sub(all, times(add(c1, c5), PAIR_15));
+    let odd = [
+        add(sub(times(c1, ONE), one_seven), one_five),
+        add(sub(times(c3, THREE), three_five), three_seven),
+        add(sub(times(c5, FIVE), three_five), one_five),
+        add(sub(times(c7, SEVEN), one_seven), three_seven),
+    ];
+    std::array::from_fn(|index| {
+        let (even, odd) = (even[index.min(7 - index)], odd[index.min(7 - index)]);
+        if index < 4 { add(even, odd) >> shift } else { sub(even, odd) >> shift }
+    })
 }
 
 /// The level of a sample: 128 is the middle.
@@ -70,17 +68,27 @@ fn level(value: i32) -> u8 {
 /// Writes the 8 × 8 samples of a block, whose dequantized coefficients stand row by row in `block`, into `plane` from
 /// place `at` on, whose rows are `stride` apart.
 pub(super) fn transform(block: &[i32; 64], plane: &mut [u8], at: usize, stride: usize) {
-    let rows: Lanes = std::array::from_fn(|row| std::array::from_fn(|column| block[row * 8 + column]));
-    let columns_done = pass(&rows, POINT - KEPT);
-    let samples = transposed(&pass(&transposed(&columns_done), POINT + KEPT + 3));
-    for (row, values) in samples.iter().enumerate() {
-        plane[at + row * stride..][..8].copy_from_slice(&values.map(level));
+    let mut rows = [0; 64];
+    for column in 0..8 {
+        let line: [i32; 8] = std::array::from_fn(|row| block[row * 8 + column]);
+        // In pictures most columns hold at most their mean.
+        let done = if line[1..].iter().all(|&value| value == 0) {
+            [line[0].wrapping_shl(KEPT); 8]
+        } else {
+            pass(line, POINT - KEPT)
+        };
+        for (row, value) in done.into_iter().enumerate() {
+            rows[row * 8 + column] = value;
+        }
+    }
+    for (row, line) in rows.as_chunks::<8>().0.iter().enumerate() {
+        plane[at + row * stride..][..8].copy_from_slice(&pass(*line, POINT + KEPT + 3).map(level));
     }
 }
 
 /// The same for a block of which only the first coefficient, the mean, is not zero.
 pub(super) fn transform_flat(mean: i32, plane: &mut [u8], at: usize, stride: usize) {
-    let value = level(mean.wrapping_shl(KEPT as u32).wrapping_add(1 << (KEPT + 2)) >> (KEPT + 3));
+    let value = level(mean.wrapping_shl(KEPT).wrapping_add(1 << (KEPT + 2)) >> (KEPT + 3));
     for row in 0..8 {
         plane[at + row * stride..][..8].fill(value);
     }
