@@ -101,7 +101,7 @@ fn report(
 
 /// Milliseconds to the microsecond: more digits would be noise.
 fn rounded(milliseconds: f64) -> f64 {
-    (milliseconds * 1e3).round() * 1e-3
+    (milliseconds * 1e3).round() / 1e3
 }
 
 fn count(shared: &Shared, report: &Report) {
