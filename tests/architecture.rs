@@ -9,6 +9,7 @@ const DOWNWARDS: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
+            "calibrate",
             "camera",
             "config",
             "detector",

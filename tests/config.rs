@@ -166,7 +166,7 @@ const BROKEN: &[(&str, &str)] = &[
     ("[model]\ncalibration = \"live\"", ":2: model.calibration: there is nothing to calibrate"),
     (
         "[model]\ncheckpoint = \"a\"\ncalibration = \"live\"",
-        ":3: model.calibration: quantizing at start is not in this build yet",
+        ":3: model.calibration: calibrating from the cameras is not in this build yet",
     ),
     ("[[camera]]\nname = \"a\"\nkind = \"replay\"", ":1: camera[0]: path is missing"),
     ("[[camera]]\nname = \"a\"\nkind = \"reply\"", ":3: camera[0].kind: \"reply\" is not one of"),

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::options::{Options, Progress};
 use super::pictures::{Selection, select};
-use super::pipeline::{Options, Progress, quantize_selected};
+use super::pipeline::quantize_selected;
 use crate::detector::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::kernel::isa::Isa;

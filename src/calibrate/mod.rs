@@ -16,6 +16,7 @@ mod lattice;
 mod mse;
 mod observe;
 mod observer;
+mod options;
 mod pictures;
 mod pipeline;
 mod recipe;
@@ -31,10 +32,9 @@ pub use lattice::{BINS, Lattice};
 pub use mse::grid_error;
 pub use observe::{EdgeWatcher, Observation};
 pub use observer::{EdgeStatistics, Observer};
+pub use options::{AGREEMENT_SCORE, Options, Outcome, Progress};
 pub use pictures::{Chosen, Selection, select};
-pub use pipeline::{
-    AGREEMENT_SCORE, Options, Outcome, Progress, quantize, quantize_from_record, quantize_record_alone,
-};
+pub use pipeline::{quantize, quantize_from_record, quantize_record_alone};
 pub use recipe::{KeepFloat, Recipe};
 pub use record::{EdgeEntry, Record};
 pub use recorder::Recorder;

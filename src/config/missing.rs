@@ -18,8 +18,8 @@ pub fn missing(settings: &Settings, merged: &Value) -> Vec<Complaint> {
         }
     };
     let model = &settings.model;
-    let calibrated = matches!(model.source, ModelSource::Quantize { .. } | ModelSource::Live { .. });
-    complain(calibrated, "model.calibration", "quantizing at start");
+    let live = matches!(model.source, ModelSource::Live { .. });
+    complain(live, "model.calibration", "calibrating from the cameras");
     complain(model.reference.is_some(), "model.reference", "the monitor, which alone reads it,");
     for (index, camera) in settings.cameras.iter().enumerate() {
         let kind = match camera.kind {

@@ -63,7 +63,7 @@ pub enum ModelSource {
     Artifact(PathBuf),
     /// `checkpoint/1`, fp32.
     Checkpoint(PathBuf),
-    /// `checkpoint/1`, quantized at start with the first `count` pictures of a folder.
+    /// `checkpoint/1`, quantized at start with `count` pictures of a folder, chosen as `lookout quantize` does.
     Quantize {
         /// The checkpoint.
         checkpoint: PathBuf,

@@ -88,7 +88,15 @@ impl LocalEngine {
     ///
     /// As [`Detector::load`].
     pub fn load(path: &std::path::Path, options: &DetectorOptions) -> Result<Self> {
-        let detector = Detector::load(path, options)?;
+        Self::new(Detector::load(path, options)?)
+    }
+
+    /// The engine of a detector that is already loaded.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transform::new`].
+    pub fn new(detector: Detector) -> Result<Self> {
         let transform = Transform::new(Rule::from(detector.transform()))?;
         let input = detector.new_input();
         Ok(Self { detector, transform, input })

@@ -1,16 +1,18 @@
 //! What one life of the service is made of, built from the configuration; tests put their own in.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::{Engine, LocalEngine, detector_options};
 use super::identity::Identity;
+use crate::calibrate::{Options, quantize_cached};
 use crate::camera::{Replay, Source};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{CameraKind, CameraSettings, ModelSource, Settings, SinkKind};
+use crate::detector::checkpoint::Checkpoint;
+use crate::detector::{Detector, DetectorOptions, thread_pool};
 use crate::error::{Error, Kind, Result};
-use crate::message::Precision;
 use crate::metrics::Metrics;
 use crate::publish::{Outlet, Sink, Stdout};
 
@@ -98,18 +100,19 @@ impl Parts {
 }
 
 fn load(settings: &Settings) -> Result<LocalEngine> {
-    let (path, wanted): (&Path, &str) = match &settings.model.source {
-        ModelSource::Checkpoint(path) => (path, "checkpoint"),
-        ModelSource::Artifact(path) => (path, "artifact"),
-        _ => return Err(Error::new(Kind::Config, "this kind of [model] is not in this build yet")),
-    };
     let options = detector_options(&settings.detector)?;
     crate::kernel::self_test(options.isa)?;
-    let engine = LocalEngine::load(path, &options)?;
-    if (engine.info().precision == Precision::Fp32) == (wanted == "artifact") {
-        let text = format!("model.{wanted} is {}, which is no {wanted}", path.display());
-        return Err(Error::new(Kind::Config, text));
-    }
+    let engine = match &settings.model.source {
+        ModelSource::Checkpoint(path) => load_as(path, "checkpoint", &options)?,
+        ModelSource::Artifact(path) => load_as(path, "artifact", &options)?,
+        ModelSource::Quantize { checkpoint, pictures, count } => {
+            let state = state_folder(settings)?;
+            quantized(checkpoint, pictures, *count, &state, &options)?
+        }
+        ModelSource::Live { .. } | ModelSource::None => {
+            return Err(Error::new(Kind::Config, "this kind of [model] is not in this build yet"));
+        }
+    };
     let detector = engine.detector();
     let summary = detector.summary();
     tracing::info!(
@@ -121,6 +124,53 @@ fn load(settings: &Settings) -> Result<LocalEngine> {
         "model loaded"
     );
     Ok(engine)
+}
+
+/// The model at `path`, which the configuration names as `wanted`: a checkpoint or an artifact.
+fn load_as(path: &Path, wanted: &str, options: &DetectorOptions) -> Result<LocalEngine> {
+    let engine = LocalEngine::load(path, options)?;
+    if (engine.detector().summary().precision == "fp32") == (wanted == "artifact") {
+        let text = format!("model.{wanted} is {}, which is no {wanted}", path.display());
+        return Err(Error::new(Kind::Config, text));
+    }
+    Ok(engine)
+}
+
+/// The checkpoint at `path`, quantized on `pictures`: made once, then taken from the state folder.
+fn quantized(path: &Path, pictures: &Path, count: u32, state: &Path, options: &DetectorOptions) -> Result<LocalEngine> {
+    let checkpoint = Checkpoint::open(path)?;
+    let how = Options { count: count as usize, ..Options::default() };
+    let mut phase = "";
+    let mut progress = |now: &'static str, _: usize, all: usize| {
+        if now != phase {
+            phase = now;
+            tracing::info!(phase, pictures = all, "quantizing");
+        }
+    };
+    let pool = thread_pool(options.threads)?;
+    let made = pool.install(|| quantize_cached(&checkpoint, pictures, &how, options.isa, state, &mut progress))?;
+    for warning in &made.warnings {
+        tracing::warn!("{warning}");
+    }
+    tracing::info!(path = %made.path.display(), cached = made.found, "quantized");
+    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    LocalEngine::new(Detector::from_artifact(&made.bytes, name, options)?)
+}
+
+/// Where state is kept: as configured, else as systemd says, else where the user's programs keep theirs.
+fn state_folder(settings: &Settings) -> Result<PathBuf> {
+    let from_environment = |name: &str, below: &str| {
+        let folder = std::env::var_os(name).filter(|folder| !folder.is_empty())?;
+        // systemd separates several with colons; the first is the service's own.
+        let first = folder.to_string_lossy().split(':').next().map(PathBuf::from)?;
+        Some(if below.is_empty() { first } else { first.join(below) })
+    };
+    let configured = settings.device.state_dir.clone();
+    configured
+        .or_else(|| from_environment("STATE_DIRECTORY", ""))
+        .or_else(|| from_environment("XDG_STATE_HOME", "lookout"))
+        .or_else(|| from_environment("HOME", ".local/state/lookout"))
+        .ok_or_else(|| Error::new(Kind::Config, "there is no folder to keep state in: set device.state_dir"))
 }
 
 /// A camera that can be opened. A folder to be replayed is looked at now: unlike a device it does not come back by
