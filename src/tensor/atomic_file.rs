@@ -94,6 +94,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = write(&folder.path().join("no/model"), |_| Ok(())).unwrap_err();
         assert_eq!(error.kind(), Kind::CannotCreate);
-        assert_eq!(write(Path::new("/"), |_| Ok(())).unwrap_err().kind(), Kind::Usage);
+        assert_eq!(write(Path::new("/"), |_| Ok(())).unwrap_err().kind(), Kind::CannotCreate);
     }
 }
