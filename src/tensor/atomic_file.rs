@@ -18,10 +18,10 @@ pub fn write(path: &Path, contents: impl FnOnce(&mut dyn Write) -> io::Result<()
     write_checked(path, |out| contents(out).map_err(|e| Error::writing(path, e)))
 }
 
-/// [`write`] for contents that can be wrong themselves: their error is passed on and the old file stays.
+/// [`write()`] for contents that can be wrong themselves: their error is passed on and the old file stays.
 ///
 /// # Errors
-/// As [`write`], and what `contents` returns.
+/// As [`write()`], and what `contents` returns.
 pub fn write_checked(path: &Path, contents: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let refuse = |what: &str| Err(Error::new(Kind::CannotCreate, format!("{} {what}", path.display())));
     let Some(name) = path.file_name() else { return refuse("is not the name of a file") };
