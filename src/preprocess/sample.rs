@@ -1,4 +1,4 @@
-//! The bilinear sampler, in plain Rust: half-pixel centres, no antialiasing.
+//! The bilinear sampler: half-pixel centres, no antialiasing. Plain Rust, for rows blend as fast as memory gives them.
 //!
 //! In: rows of `f32` that the caller makes of a picture's rows. Out: rows of the resized picture. The arithmetic is
 //! that of PyTorch's `interpolate(mode="bilinear", align_corners=False)` without its fused multiply-adds, so results

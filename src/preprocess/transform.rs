@@ -93,7 +93,7 @@ impl Transform {
             let (inside, right) = canvas.data[y * stride..][..stride].split_at_mut(fit.width * 4);
             for (out, pixel) in inside.chunks_exact_mut(4).zip(row.chunks_exact(3)) {
                 for channel in 0..3 {
-                    out[channel] = pixel[channel].round_ties_even() as u8;
+                    out[channel] = rounded(pixel[channel]);
                 }
                 out[3] = 0;
             }
@@ -115,9 +115,24 @@ impl Transform {
     }
 }
 
+/// `level`, 0 to 255, rounded half to even. At 2^23 and above numbers are whole, so the sum does the rounding, in
+/// instructions that every CPU has, and its lowest bits are the result.
+#[inline]
+fn rounded(level: f32) -> u8 {
+    (level + 8_388_608.0).to_bits() as u8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rounding_is_half_to_even() {
+        for step in 0..=255 * 64 {
+            let level = step as f32 / 64.0;
+            assert_eq!(rounded(level), level.round_ties_even() as u8, "{level}");
+        }
+    }
 
     fn transform(min_size: u32, max_size: u32) -> Transform {
         Transform::new(Rule { min_size, max_size, ..Rule::default() }).unwrap()
