@@ -28,7 +28,7 @@
 //! | [`quant`] | what a byte means, how weights become bytes, the artifact file |
 //! | [`kernel`] | the only SIMD: convolution, pooling, RoIAlign, for f32 and u8; one table of micro-kernels each |
 //! | [`tensor`] | plain containers and files |
-//! | [`error`], [`stop`], [`clock`], [`metrics`], [`message`] | the ground that everything stands on |
+//! | [`error`], [`stop`], [`clock`], [`metrics`], [`message`], [`control`] | the ground that everything stands on |
 //!
 //! Rules: a step's name is torchvision's and means the same in checkpoint, artifact, log and table. The tap
 //! ([`detector::tap::Tap`]) is the only hook into an executor. `unsafe` stands only in [`kernel`] and in
@@ -41,6 +41,7 @@ pub mod camera;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod detector;
 pub mod draw;

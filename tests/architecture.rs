@@ -42,6 +42,7 @@ const DOWNWARDS: &[(&str, &[&str])] = &[
     ("tensor", &[]),
     // The ground itself.
     ("clock", &[]),
+    ("control", &[]),
     ("error", &[]),
     ("message", &[]),
     ("metrics", &[]),
@@ -49,7 +50,7 @@ const DOWNWARDS: &[(&str, &[&str])] = &[
 ];
 
 /// Used by everything: errors, stopping, time, counting, the shapes of messages.
-const GROUND: &[&str] = &["clock", "error", "message", "metrics", "stop"];
+const GROUND: &[&str] = &["clock", "control", "error", "message", "metrics", "stop"];
 
 /// Where `unsafe` may stand.
 const UNSAFE: &[&str] = &["src/kernel/", "src/camera/v4l2", "src/tensor/mapped.rs"];
