@@ -57,12 +57,25 @@ pub struct Said {
     pub result: &'static str,
 }
 
+/// Labels of the model that detects.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Serving {
+    /// Its name.
+    pub name: String,
+    /// `fp32`, `int8` or `mixed`.
+    pub precision: &'static str,
+    /// SHA-256 of its file.
+    pub sha256: String,
+}
+
 type Float = Gauge<f64, AtomicU64>;
 
 /// All of them, and the registry that writes them out.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// 1 for the model that detects.
+    model: Family<Serving, Gauge>,
     /// 1 while a camera gives frames, else 0.
     pub camera_up: Family<Camera, Gauge>,
     /// Openings after a failure, by what had failed.
@@ -95,6 +108,7 @@ impl Metrics {
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("arch", std::env::consts::ARCH)]);
         registry.register("build", "What this build is", build);
         let metrics = Self {
+            model: Family::default(),
             camera_up: Family::default(),
             camera_reconnects: Family::default(),
             frames_captured: Family::default(),
@@ -106,6 +120,7 @@ impl Metrics {
             publish: Family::default(),
             registry: Registry::default(),
         };
+        registry.register("model_info", "What detects", metrics.model.clone());
         registry.register("camera_up", "Whether a camera gives frames", metrics.camera_up.clone());
         registry.register("camera_reconnects", "Openings after a failure", metrics.camera_reconnects.clone());
         registry.register("frames_captured", "Frames that cameras gave", metrics.frames_captured.clone());
@@ -121,10 +136,10 @@ impl Metrics {
         Self { registry, ..metrics }
     }
 
-    /// Tells which model detects.
-    pub fn model(&mut self, name: &str, precision: &'static str, sha256: &str) {
-        let labels = [("name", name.to_owned()), ("precision", precision.to_owned()), ("sha256", sha256.to_owned())];
-        self.registry.register("model", "What detects", Info::new(labels));
+    /// Tells which model detects from now on.
+    pub fn model(&self, name: &str, precision: &'static str, sha256: &str) {
+        self.model.clear();
+        self.model.get_or_create(&Serving { name: name.to_owned(), precision, sha256: sha256.to_owned() }).set(1);
     }
 
     /// The state of all of them in the OpenMetrics text format.
@@ -152,7 +167,8 @@ mod tests {
 
     #[test]
     fn names_carry_prefix_and_unit() {
-        let mut metrics = Metrics::new();
+        let metrics = Metrics::new();
+        metrics.model("city", "fp32", "ff");
         metrics.model("road", "fp32", "00");
         metrics.frames_dropped.get_or_create(&Why { camera: "front".into(), reason: "busy" }).inc();
         metrics.stage_duration.get_or_create(&Stage { stage: "detect" }).observe(0.3);
@@ -167,5 +183,6 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\nnot in\n{text}");
         }
+        assert!(!text.contains("city"), "only one model detects:\n{text}");
     }
 }

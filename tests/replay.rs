@@ -3,15 +3,16 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lookout::camera::{Capture, Delivery, Replay, Source};
 use lookout::clock::SimulatedClock;
-use lookout::daemon::{Camera, Engine, EngineOutput, Identity, ModelInfo, Parts, run_once};
+use lookout::daemon::{Camera, Engine, EngineOutput, Identity, ModelInfo, Parts, Swap, Watcher, run_once};
 use lookout::detector::detection::Detection;
 use lookout::error::{Error, Kind, Result};
-use lookout::frame::Picture;
+use lookout::frame::{Frame, Picture};
 use lookout::message::{EventName, Message, MessageKind, Precision, Report, State};
 use lookout::metrics::{self, Metrics, Why};
 use lookout::publish::{Outlet, Sending, Sink};
@@ -59,6 +60,7 @@ impl Source for Scripted {
 struct FakeEngine {
     /// Answers before the usual one, the first first.
     outcomes: VecDeque<Box<dyn FnOnce() -> Result<EngineOutput> + Send>>,
+    generation: u32,
 }
 
 impl Engine for FakeEngine {
@@ -75,8 +77,8 @@ impl Engine for FakeEngine {
         ModelInfo {
             name: "fake".into(),
             precision: Precision::Fp32,
-            generation: 0,
-            sha256: "00".into(),
+            generation: self.generation,
+            sha256: format!("{:02}", self.generation),
             labels: vec!["Person".into(), "Vehicle".into()],
         }
     }
@@ -131,6 +133,8 @@ impl Bench {
             identity: Identity { device: "test".into(), boot_id: "boot".into() },
             cameras: Vec::new(),
             engine: Box::new(engine),
+            swap: Swap::default(),
+            watchers: Vec::new(),
             outlets: vec![Outlet { name: "kept".into(), messages, sink: Box::new(kept.clone()) }],
             clock: clock.clone(),
             metrics: metrics.clone(),
@@ -265,6 +269,51 @@ fn a_picture_the_engine_refuses_costs_that_picture_only() {
     outcome.unwrap();
     assert_eq!(kept.sequences("front"), [2]);
     assert_eq!(dropped(&metrics, "front", "unfit"), 1);
+}
+
+/// Offers another engine when it sees frame number 3, and keeps what it sees.
+struct Offers {
+    swap: Swap,
+    seen: Arc<Mutex<Vec<(u64, usize)>>>,
+    replaced: Arc<Mutex<Option<Receiver<Box<dyn Engine>>>>>,
+}
+
+impl Watcher for Offers {
+    fn seen(&mut self, camera: usize, frame: &Arc<Frame>, report: &Report) {
+        assert_eq!((frame.sequence, report.camera.as_str()), (report.sequence, "front"));
+        self.seen.lock().unwrap().push((frame.sequence, camera));
+        if frame.sequence == 3 {
+            // Only the later of two offers is taken.
+            drop(self.swap.offer(Box::new(FakeEngine { generation: 7, ..FakeEngine::default() })));
+            let engine = FakeEngine { generation: 1, ..FakeEngine::default() };
+            *self.replaced.lock().unwrap() = Some(self.swap.offer(Box::new(engine)));
+            assert!(self.swap.is_waiting());
+        }
+    }
+}
+
+#[test]
+fn another_engine_comes_in_between_two_frames_and_none_is_lost() {
+    let mut bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &vec![Step::Picture(8, 6); 10]);
+    let (seen, replaced) = (Arc::default(), Arc::default());
+    let swap = bench.parts.swap.clone();
+    let watcher = Offers { swap: swap.clone(), seen: Arc::clone(&seen), replaced: Arc::clone(&replaced) };
+    bench.parts.watchers.push(Box::new(watcher));
+    let (_trigger, stop) = stop::pair();
+    let (outcome, kept, metrics) = bench.run(&stop);
+    outcome.unwrap();
+    assert_eq!(*seen.lock().unwrap(), (1..=10).map(|sequence| (sequence, 0)).collect::<Vec<_>>());
+    let generations: Vec<u32> = kept.reports().iter().map(|report| report.model.generation).collect();
+    assert_eq!(generations, [0, 0, 0, 1, 1, 1, 1, 1, 1, 1]);
+    let old = replaced.lock().unwrap().take().unwrap().recv().unwrap();
+    assert_eq!((old.info().generation, swap.is_waiting()), (0, false));
+    let text = metrics.encode().unwrap();
+    assert!(text.contains("sha256=\"01\"} 1") && !text.contains("sha256=\"00\""), "{text}");
+    let last = kept.0.lock().unwrap().iter().rev().find_map(|message| match message {
+        Message::Status(status) => status.model.clone(),
+        _ => None,
+    });
+    assert_eq!(last.unwrap().generation, 1);
 }
 
 #[test]

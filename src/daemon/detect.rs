@@ -1,33 +1,68 @@
-//! The detector thread: takes frames from the slots, each camera in its turn, and turns them into reports.
+//! The detector thread: takes frames from the slots, each camera in its turn, and turns them into reports. Between two
+//! frames it takes up another engine if one was offered, and shows the watchers what was seen.
 
 use std::sync::Arc;
 
 use super::capture::{Shared, drop_frame};
 use super::engine::{Engine, EngineOutput, ModelInfo};
 use super::identity::clock_synchronized;
+use super::swap::Swap;
+use super::watch::Watcher;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Frame;
-use crate::message::{Detection, Message, Model, Moment, Report, Schema, Timing};
+use crate::message::{self, Message, Model, Moment, Report, Schema, Timing};
 use crate::metrics::{self, Seen, Stage};
 
 /// How often a picture may fail on its own account before the engine is to blame.
 const PATIENCE: u32 = 100;
+
+/// What the detector thread works with.
+pub struct Detection {
+    /// Names of the cameras, by the number of their slot.
+    pub cameras: Arc<[String]>,
+    pub engine: Box<dyn Engine>,
+    pub swap: Swap,
+    pub watchers: Vec<Box<dyn Watcher>>,
+}
+
+/// Tells health and metrics which model detects from now on.
+pub fn announce(shared: &Shared, info: &ModelInfo) {
+    shared.health.model(model(info));
+    shared.metrics.model(&info.name, info.precision.name(), &info.sha256);
+}
 
 /// Detects until the slots are shut or every camera has ended.
 ///
 /// # Errors
 ///
 /// What the engine died of.
-pub fn run(shared: &Shared, cameras: &[String], engine: &mut dyn Engine) -> Result<()> {
+fn run(shared: &Shared, detection: &mut Detection) -> Result<()> {
+    let Detection { cameras, engine, swap, watchers } = detection;
     let mut failures = 0;
     while let Some((index, frame)) = shared.slots.take() {
+        if swap.exchange(engine) {
+            let info = engine.info();
+            announce(shared, &info);
+            failures = 0;
+            tracing::info!(
+                model = info.name,
+                precision = info.precision.name(),
+                generation = info.generation,
+                sha256 = info.sha256,
+                "another model detects from now on"
+            );
+        }
         let camera = &cameras[index];
+        let frame = Arc::new(frame);
         let begin_ns = shared.clock.monotonic_ns();
         match engine.detect(&frame.picture) {
             Ok(output) => {
                 failures = 0;
                 let report = report(shared, camera, &frame, begin_ns, output, engine.info());
                 count(shared, &report);
+                for watcher in watchers.iter_mut() {
+                    watcher.seen(index, &frame, &report);
+                }
                 shared.voice.report(index, Message::Report(report));
             }
             Err(error) if error.kind() == Kind::Data && failures < PATIENCE => {
@@ -68,7 +103,7 @@ fn report(
         let index = (class_id as usize).wrapping_sub(1);
         info.labels.get(index).cloned().unwrap_or_else(|| format!("class_{class_id}"))
     };
-    let detections = output.detections.iter().map(|found| Detection {
+    let detections = output.detections.iter().map(|found| message::Detection {
         label: label(found.class_id),
         class_id: found.class_id,
         score: found.score,
@@ -119,25 +154,22 @@ fn count(shared: &Shared, report: &Report) {
     }
 }
 
-/// Starts the detector thread.
-///
-/// # Errors
-///
-/// [`Kind::Unavailable`] if the system gives no thread.
-pub fn spawn(
-    shared: Shared,
-    cameras: Arc<[String]>,
-    mut engine: Box<dyn Engine>,
-    done: tokio::sync::oneshot::Sender<Result<()>>,
-) -> Result<()> {
-    let work = move || {
-        // The sender falls with the thread: a panic is noticed on the other side.
-        let outcome = run(&shared, &cameras, engine.as_mut());
-        let _ = done.send(outcome);
-    };
-    std::thread::Builder::new()
-        .name("detector".to_owned())
-        .spawn(work)
-        .map(drop)
-        .map_err(|error| Error::new(Kind::Unavailable, "cannot start the detector thread").because(error))
+impl Detection {
+    /// Starts the detector thread; `done` hears how it ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unavailable`] if the system gives no thread.
+    pub fn spawn(mut self, shared: Shared, done: tokio::sync::oneshot::Sender<Result<()>>) -> Result<()> {
+        let work = move || {
+            // The sender falls with the thread: a panic is noticed on the other side.
+            let outcome = run(&shared, &mut self);
+            let _ = done.send(outcome);
+        };
+        std::thread::Builder::new()
+            .name("detector".to_owned())
+            .spawn(work)
+            .map(drop)
+            .map_err(|error| Error::new(Kind::Unavailable, "cannot start the detector thread").because(error))
+    }
 }

@@ -14,12 +14,16 @@ pub mod logging;
 mod parts;
 mod service;
 mod signals;
+mod swap;
+mod watch;
 
 pub use backoff::Backoff;
 pub use engine::{Engine, EngineOutput, LocalEngine, ModelInfo, detector_options};
 pub use identity::Identity;
 pub use parts::{Camera, Open, Parts};
 pub use service::run_once;
+pub use swap::Swap;
+pub use watch::Watcher;
 
 use std::time::Duration;
 

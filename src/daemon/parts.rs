@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::engine::{Engine, LocalEngine, detector_options};
 use super::identity::Identity;
+use super::swap::Swap;
+use super::watch::Watcher;
 use crate::calibrate::{Options, quantize_cached};
 use crate::camera::{Replay, Source};
 use crate::clock::{Clock, SystemClock};
@@ -35,6 +37,10 @@ pub struct Parts {
     pub cameras: Vec<Camera>,
     /// What detects.
     pub engine: Box<dyn Engine>,
+    /// Through which another engine may come.
+    pub swap: Swap,
+    /// Who sees each frame with its report.
+    pub watchers: Vec<Box<dyn Watcher>>,
     /// Who is told.
     pub outlets: Vec<Outlet>,
     /// Where the time comes from.
@@ -73,9 +79,7 @@ impl Parts {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let cameras = settings.cameras.iter().map(|camera| open(camera, &clock)).collect::<Result<_>>()?;
         let engine = load(settings)?;
-        let mut metrics = Metrics::new();
-        let info = engine.info();
-        metrics.model(&info.name, info.precision.name(), &info.sha256);
+        let metrics = Metrics::new();
         let mut outlets = Vec::new();
         for sink in &settings.sinks {
             let (name, place): (&str, Box<dyn Sink>) = match sink.kind {
@@ -90,6 +94,8 @@ impl Parts {
             identity: Identity::of_machine(settings.device.id.as_deref()),
             cameras,
             engine: Box::new(engine),
+            swap: Swap::default(),
+            watchers: Vec::new(),
             outlets,
             clock,
             metrics: Arc::new(metrics),

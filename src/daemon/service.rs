@@ -13,10 +13,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::capture::{Capturer, Shared, drop_frame};
+use super::detect::{self, Detection};
 use super::health::{self, Health};
 use super::identity::Identity;
 use super::parts::{Camera, Parts};
-use super::{detect, engine::ModelInfo};
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Slots;
@@ -84,7 +84,8 @@ pub fn run_once(runtime: &tokio::runtime::Runtime, parts: Parts, stop: &Stop) ->
 }
 
 async fn live(parts: Parts, stop: &Stop) -> Result<()> {
-    let Parts { identity, cameras, engine, outlets, clock, metrics, stall_timeout, grace_period } = parts;
+    let Parts { identity, cameras, engine, swap, watchers, outlets, clock, metrics, stall_timeout, grace_period } =
+        parts;
     let names: Arc<[String]> = cameras.iter().map(|camera| camera.name.clone()).collect();
     let health = Arc::new(Health::new(&identity.device, names.iter().map(String::as_str), stall_timeout));
     let (outbox, sinks) = Outbox::start(outlets, &metrics);
@@ -105,9 +106,9 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
         stop: captures_stop,
     };
     let slots = shared.slots.clone();
-    start_health(&health, &engine.info());
+    detect::announce(&shared, &engine.info());
     let status = tokio::spawn(tell_status(health.clone(), clock.clone(), outbox.clone()));
-    let mut detected = start(shared, cameras, names.clone(), engine)?;
+    let mut detected = start(shared, cameras, Detection { cameras: names.clone(), engine, swap, watchers })?;
     let mut sinks = Sinks(sinks);
 
     let mut outcome = tokio::select! {
@@ -136,17 +137,8 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
     outcome.unwrap_or(Ok(()))
 }
 
-fn start_health(health: &Health, info: &ModelInfo) {
-    health.model(detect::model(info));
-}
-
 /// Starts the threads; the receiver hears how detection ended.
-fn start(
-    shared: Shared,
-    cameras: Vec<Camera>,
-    names: Arc<[String]>,
-    engine: Box<dyn super::engine::Engine>,
-) -> Result<oneshot::Receiver<Result<()>>> {
+fn start(shared: Shared, cameras: Vec<Camera>, detection: Detection) -> Result<oneshot::Receiver<Result<()>>> {
     for (index, camera) in cameras.into_iter().enumerate() {
         let capturer = Capturer::new(shared.clone(), index, camera.name.clone());
         std::thread::Builder::new()
@@ -155,7 +147,7 @@ fn start(
             .map_err(|error| Error::new(Kind::Unavailable, "cannot start a camera's thread").because(error))?;
     }
     let (done, detected) = oneshot::channel();
-    detect::spawn(shared, names, engine, done)?;
+    detection.spawn(shared, done)?;
     Ok(detected)
 }
 
