@@ -30,6 +30,39 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    const ALL: [Self; 9] = [
+        Self::Usage,
+        Self::Data,
+        Self::NoInput,
+        Self::Unavailable,
+        Self::Internal,
+        Self::CannotCreate,
+        Self::Io,
+        Self::Permission,
+        Self::Config,
+    ];
+
+    /// The word for this kind in messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Data => "data",
+            Self::NoInput => "no_input",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
+            Self::CannotCreate => "cannot_create",
+            Self::Io => "io",
+            Self::Permission => "permission",
+            Self::Config => "config",
+        }
+    }
+
+    /// The kind that `name` is the word for.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// The process exit code for this kind, as `sysexits.h` numbers them.
     pub const fn exit_code(self) -> u8 {
         match self {

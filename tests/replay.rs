@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use lookout::camera::{Capture, Delivery, Replay, Source};
 use lookout::clock::SimulatedClock;
+use lookout::control::Control;
 use lookout::daemon::{Camera, Engine, EngineOutput, Identity, ModelInfo, Parts, Swap, Watcher, run_once};
 use lookout::detector::detection::Detection;
 use lookout::error::{Error, Kind, Result};
@@ -137,6 +138,7 @@ impl Bench {
             watchers: Vec::new(),
             outlets: vec![Outlet { name: "kept".into(), messages, sink: Box::new(kept.clone()) }],
             clock: clock.clone(),
+            control: Control::default(),
             metrics: metrics.clone(),
             stall_timeout: Duration::from_secs(10),
             grace_period: Duration::from_secs(20),

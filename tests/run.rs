@@ -44,7 +44,7 @@ impl Site {
 
     fn run(&self) -> Command {
         let mut command = program();
-        command.arg("run").arg("--config").arg(self.path("lookout.toml"));
+        command.arg("run").arg("--config").arg(self.path("lookout.toml")).env("RUNTIME_DIRECTORY", self.path("run"));
         command
     }
 }
@@ -191,4 +191,36 @@ fn what_cannot_run_says_why() {
     let output = program().args(["run", "--config"]).arg(Path::new("/nonexistent.toml")).output().unwrap();
     assert_eq!(output.status.code(), Some(78));
     assert_eq!(program().arg("walk").output().unwrap().status.code(), Some(64));
+}
+
+#[test]
+fn a_running_daemon_is_asked_over_its_socket_and_a_second_one_refused() {
+    let site = Site::new(3, "rate = 0\nloop = true");
+    let ask =
+        |arguments: &[&str]| program().args(arguments).env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap();
+    assert_eq!(ask(&["status"]).status.code(), Some(69), "nobody is there");
+    let mut child = site.run().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    let sink = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+
+    let output = ask(&["status", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let status = &lines(&output)[0];
+    assert_eq!((&status["type"], &status["state"]), (&"status".into(), &"ok".into()));
+    assert_eq!(status["cameras"]["front"]["state"], "streaming");
+    let text = String::from_utf8(ask(&["status"]).stdout).unwrap();
+    assert!(text.starts_with("ok on ") && text.contains("\ncamera front: streaming, "), "{text}");
+
+    let second = site.run().output().unwrap();
+    assert_eq!(second.status.code(), Some(69));
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(said.contains(&format!("another lookout (process {})", child.id())), "{said}");
+
+    signal(&child, Signal::TERM);
+    assert_eq!(wait(&mut child, Duration::from_secs(20)), Some(0));
+    sink.join().unwrap().unwrap();
+    assert!(!site.path("run/control.sock").exists(), "the socket goes with the daemon");
+    assert_eq!(ask(&["status"]).status.code(), Some(69));
 }

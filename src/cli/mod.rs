@@ -14,11 +14,13 @@ use crate::error::{Kind, Result};
 
 mod bench;
 mod check_config;
+pub(crate) mod client;
 pub mod console;
 mod detect;
 mod import;
 mod quantize;
 mod run;
+mod status;
 mod verify;
 
 /// The whole command line.
@@ -46,6 +48,8 @@ pub enum Command {
     Verify(verify::Args),
     /// Time every step of the network on this CPU
     Bench(bench::Args),
+    /// Ask the running daemon how it is
+    Status(status::Args),
     /// Say whether a configuration is right; if not, where it is wrong
     CheckConfig(check_config::Args),
 }
@@ -93,6 +97,7 @@ pub fn execute(command: Command) -> Result<()> {
         Command::Quantize(args) => quantize::execute(args),
         Command::Verify(args) => verify::execute(args),
         Command::Bench(args) => bench::execute(args),
+        Command::Status(args) => status::execute(args),
         Command::CheckConfig(args) => check_config::execute(args),
     }
 }

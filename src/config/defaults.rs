@@ -14,7 +14,13 @@ pub fn document() -> Document {
     let unset = || Some(String::new());
     let text = |text: &str| Some(text.to_owned());
     Document {
-        device: Device { id: unset(), state_dir: unset(), log_level: text("info"), log_format: Some(LogFormat::Auto) },
+        device: Device {
+            id: unset(),
+            state_dir: unset(),
+            runtime_dir: unset(),
+            log_level: text("info"),
+            log_format: Some(LogFormat::Auto),
+        },
         model: Model {
             artifact: unset(),
             checkpoint: unset(),

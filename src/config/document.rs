@@ -71,6 +71,8 @@ table! {
         id: String,
         /// Directory for what must survive a restart; empty: $STATE_DIRECTORY, else /var/lib/lookout.
         state_dir: String,
+        /// Directory for the control socket; empty: $RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/lookout, else /run/lookout.
+        runtime_dir: String,
         /// error, warn, info, debug, trace; or tracing directives such as "info,lookout::daemon=debug".
         log_level: String,
         /// How the log is written.

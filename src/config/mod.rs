@@ -120,6 +120,15 @@ pub fn load_detector(inputs: &Inputs) -> Result<DetectorSettings, Refusal> {
     resolved(inputs).map(|(settings, _)| settings.detector)
 }
 
+/// Only the `[device]` section, for commands that ask the running daemon; otherwise as [`load_detector`].
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_device(inputs: &Inputs) -> Result<DeviceSettings, Refusal> {
+    resolved(inputs).map(|(settings, _)| settings.device)
+}
+
 fn resolved(inputs: &Inputs) -> Result<(Settings, Value), Refusal> {
     let merged = merge(inputs)?;
     let document = document(&merged)?;

@@ -123,6 +123,7 @@ impl Resolver<'_> {
         DeviceSettings {
             id: given(&device.id),
             state_dir: path(&device.state_dir),
+            runtime_dir: path(&device.runtime_dir),
             log_level,
             log_format: device.log_format.unwrap_or(document::LogFormat::Auto),
         }

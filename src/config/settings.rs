@@ -39,6 +39,8 @@ pub struct DeviceSettings {
     pub id: Option<String>,
     /// Where state is kept, where the owner said so.
     pub state_dir: Option<PathBuf>,
+    /// Where the control socket stands, where the owner said so.
+    pub runtime_dir: Option<PathBuf>,
     /// Tracing directives.
     pub log_level: String,
     /// How the log is written.

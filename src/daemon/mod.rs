@@ -12,8 +12,10 @@ mod health;
 mod identity;
 pub mod logging;
 mod parts;
+mod places;
 mod service;
 mod signals;
+mod socket;
 mod swap;
 mod watch;
 
@@ -21,7 +23,9 @@ pub use backoff::Backoff;
 pub use engine::{Engine, EngineOutput, LocalEngine, ModelInfo, detector_options};
 pub use identity::Identity;
 pub use parts::{Camera, Open, Parts};
+pub use places::runtime_folders;
 pub use service::run_once;
+pub use socket::NAME as CONTROL_SOCKET;
 pub use swap::Swap;
 pub use watch::Watcher;
 
@@ -29,6 +33,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
+use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::stop;
 
@@ -47,12 +52,15 @@ pub fn run(settings: &Settings) -> Result<()> {
         .build()
         .map_err(|error| Error::new(Kind::Unavailable, "cannot start the runtime").because(error))?;
     let (trigger, stop) = stop::pair();
+    let control = Control::default();
     let outcome = {
         let _inside = runtime.enter();
         signals::watch(trigger)?;
+        let socket = socket::open(&places::runtime_folder(&settings.device))?;
+        let serving = socket.map(|socket| tokio::spawn(socket.serve(control.clone())));
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-        loop {
-            let outcome = Parts::build(settings).and_then(|parts| run_once(&runtime, parts, &stop));
+        let outcome = loop {
+            let outcome = Parts::build(settings, &control).and_then(|parts| run_once(&runtime, parts, &stop));
             match outcome {
                 Err(error) if may_get_better(&error) && !stop.is_stopped() => {
                     let delay = backoff.delay();
@@ -63,7 +71,13 @@ pub fn run(settings: &Settings) -> Result<()> {
                 }
                 outcome => break outcome,
             }
+        };
+        if let Some(serving) = serving {
+            // Waited for: the socket's file goes with it.
+            serving.abort();
+            let _ = runtime.block_on(serving);
         }
+        outcome
     };
     // A write that hangs must not keep the process from ending.
     runtime.shutdown_background();

@@ -1,17 +1,19 @@
 //! What one life of the service is made of, built from the configuration; tests put their own in.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::{Engine, LocalEngine, detector_options};
 use super::identity::Identity;
+use super::places::state_folder;
 use super::swap::Swap;
 use super::watch::Watcher;
 use crate::calibrate::{Options, quantize_cached};
 use crate::camera::{Replay, Source};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{CameraKind, CameraSettings, ModelSource, Settings, SinkKind};
+use crate::control::Control;
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::{Detector, DetectorOptions, thread_pool};
 use crate::error::{Error, Kind, Result};
@@ -45,6 +47,8 @@ pub struct Parts {
     pub outlets: Vec<Outlet>,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
+    /// The verbs that the daemon obeys; who can do something registers it here.
+    pub control: Control,
     /// Where things are counted.
     pub metrics: Arc<Metrics>,
     /// A camera silent for so long is stalled.
@@ -70,12 +74,12 @@ pub fn check(settings: &Settings) -> Result<()> {
 }
 
 impl Parts {
-    /// The parts that `settings` ask for, the model loaded.
+    /// The parts that `settings` ask for, the model loaded; what they can do is registered with `control`.
     ///
     /// # Errors
     ///
     /// Whatever is wrong with the model or with a folder to be replayed.
-    pub fn build(settings: &Settings) -> Result<Self> {
+    pub fn build(settings: &Settings, control: &Control) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let cameras = settings.cameras.iter().map(|camera| open(camera, &clock)).collect::<Result<_>>()?;
         let engine = load(settings)?;
@@ -98,6 +102,7 @@ impl Parts {
             watchers: Vec::new(),
             outlets,
             clock,
+            control: control.clone(),
             metrics: Arc::new(metrics),
             stall_timeout: settings.supervision.stall_timeout,
             grace_period: settings.supervision.grace_period,
@@ -112,7 +117,7 @@ fn load(settings: &Settings) -> Result<LocalEngine> {
         ModelSource::Checkpoint(path) => load_as(path, "checkpoint", &options)?,
         ModelSource::Artifact(path) => load_as(path, "artifact", &options)?,
         ModelSource::Quantize { checkpoint, pictures, count } => {
-            let state = state_folder(settings)?;
+            let state = state_folder(&settings.device)?;
             quantized(checkpoint, pictures, *count, &state, &options)?
         }
         ModelSource::Live { .. } | ModelSource::None => {
@@ -161,22 +166,6 @@ fn quantized(path: &Path, pictures: &Path, count: u32, state: &Path, options: &D
     tracing::info!(path = %made.path.display(), cached = made.found, "quantized");
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     LocalEngine::new(Detector::from_artifact(&made.bytes, name, options)?)
-}
-
-/// Where state is kept: as configured, else as systemd says, else where the user's programs keep theirs.
-fn state_folder(settings: &Settings) -> Result<PathBuf> {
-    let from_environment = |name: &str, below: &str| {
-        let folder = std::env::var_os(name).filter(|folder| !folder.is_empty())?;
-        // systemd separates several with colons; the first is the service's own.
-        let first = folder.to_string_lossy().split(':').next().map(PathBuf::from)?;
-        Some(if below.is_empty() { first } else { first.join(below) })
-    };
-    let configured = settings.device.state_dir.clone();
-    configured
-        .or_else(|| from_environment("STATE_DIRECTORY", ""))
-        .or_else(|| from_environment("XDG_STATE_HOME", "lookout"))
-        .or_else(|| from_environment("HOME", ".local/state/lookout"))
-        .ok_or_else(|| Error::new(Kind::Config, "there is no folder to keep state in: set device.state_dir"))
 }
 
 /// A camera that can be opened. A folder to be replayed is looked at now: unlike a device it does not come back by

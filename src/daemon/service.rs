@@ -18,6 +18,7 @@ use super::health::{self, Health};
 use super::identity::Identity;
 use super::parts::{Camera, Parts};
 use crate::clock::Clock;
+use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Slots;
 use crate::message::{Event, EventName, Message, Moment, Schema};
@@ -84,8 +85,19 @@ pub fn run_once(runtime: &tokio::runtime::Runtime, parts: Parts, stop: &Stop) ->
 }
 
 async fn live(parts: Parts, stop: &Stop) -> Result<()> {
-    let Parts { identity, cameras, engine, swap, watchers, outlets, clock, metrics, stall_timeout, grace_period } =
-        parts;
+    let Parts {
+        identity,
+        cameras,
+        engine,
+        swap,
+        watchers,
+        outlets,
+        clock,
+        control,
+        metrics,
+        stall_timeout,
+        grace_period,
+    } = parts;
     let names: Arc<[String]> = cameras.iter().map(|camera| camera.name.clone()).collect();
     let health = Arc::new(Health::new(&identity.device, names.iter().map(String::as_str), stall_timeout));
     let (outbox, sinks) = Outbox::start(outlets, &metrics);
@@ -107,6 +119,7 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
     };
     let slots = shared.slots.clone();
     detect::announce(&shared, &engine.info());
+    answer_status(&control, &health, &clock);
     let status = tokio::spawn(tell_status(health.clone(), clock.clone(), outbox.clone()));
     let mut detected = start(shared, cameras, Detection { cameras: names.clone(), engine, swap, watchers })?;
     let mut sinks = Sinks(sinks);
@@ -135,6 +148,15 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
     outbox.close();
     sinks.drain(deadline).await;
     outcome.unwrap_or(Ok(()))
+}
+
+/// Makes `status` answer with what is published as status.
+fn answer_status(control: &Control, health: &Arc<Health>, clock: &Arc<dyn Clock>) {
+    let (health, clock) = (health.clone(), clock.clone());
+    control.register("status", move |_| {
+        serde_json::to_value(Message::Status(health.status(clock.as_ref())))
+            .map_err(|error| Error::new(Kind::Internal, "the status has no JSON form").because(error))
+    });
 }
 
 /// Starts the threads; the receiver hears how detection ended.

@@ -1,0 +1,73 @@
+//! `lookout status`: how the running daemon is.
+
+use serde_json::Value;
+
+use super::{ConfigArgs, client, console};
+use crate::error::Result;
+
+/// Arguments of `status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The status as JSON, as the daemon publishes it
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Asks the daemon and prints its answer.
+pub fn execute(args: Args) -> Result<()> {
+    let status = client::ask(&args.config, "status", Value::Null)?;
+    if args.json {
+        return console::print(status).map(drop);
+    }
+    for line in lines(&status) {
+        if !console::print(line)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The status for people: what it is, why, and a line for each camera.
+fn lines(status: &Value) -> Vec<String> {
+    let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    let mut lines = vec![format!("{} on {}", word(&status["state"]), word(&status["device"]))];
+    let reasons = status["reasons"].as_array().into_iter().flatten();
+    lines.extend(reasons.map(|reason| format!("  {}", word(reason))));
+    if let Some(model) = status.get("model").filter(|model| model.is_object()) {
+        let (name, precision) = (word(&model["name"]), word(&model["precision"]));
+        lines.push(format!("model {name}, {precision}, generation {}", model["generation"]));
+    }
+    for (name, camera) in status["cameras"].as_object().into_iter().flatten() {
+        let dropped = camera["dropped"].as_object().into_iter().flatten();
+        let dropped: Vec<String> = dropped.map(|(reason, count)| format!("{count} {reason}")).collect();
+        let dropped = if dropped.is_empty() { String::new() } else { format!(", dropped {}", dropped.join(", ")) };
+        lines.push(format!("camera {name}: {}, {} frames a second{dropped}", word(&camera["state"]), camera["fps"]));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn people_see_what_is_wrong_and_every_camera() {
+        let status = json!({
+            "device": "d", "state": "degraded", "reasons": ["camera a is lost"],
+            "model": { "name": "m", "precision": "int8", "generation": 2 },
+            "cameras": { "a": { "state": "backoff", "fps": 0.0, "dropped": { "busy": 3, "corrupt": 1 } } },
+        });
+        let expected = [
+            "degraded on d",
+            "  camera a is lost",
+            "model m, int8, generation 2",
+            "camera a: backoff, 0.0 frames a second, dropped 3 busy, 1 corrupt",
+        ];
+        assert_eq!(lines(&status), expected);
+        assert_eq!(lines(&Value::Null), ["? on ?"], "an answer without anything is no panic");
+    }
+}
