@@ -22,6 +22,7 @@
 //! | [`calibrate`] | pictures → observers → ranges → quantized network |
 //! | [`measure`] | how far int8 is from fp32: errors by step, agreement of detections |
 //! | [`publish`], [`camera`] | the edges: what takes messages, what gives frames |
+//! | [`track`] | detections of successive frames → objects with ids |
 //! | [`config`] | what the TOML may say: parsed, validated, resolved; every default in one place |
 //! | [`preprocess`], [`frame`], [`draw`] | pictures: decoding, the newest-wins slot, torchvision's resize, boxes drawn |
 //! | [`detector`] | the network, once, as data ([`detector::plan`]), and its two executors |
@@ -56,3 +57,4 @@ pub mod publish;
 pub mod quant;
 pub mod stop;
 pub mod tensor;
+pub mod track;

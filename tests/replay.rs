@@ -140,6 +140,7 @@ impl Bench {
             clock: clock.clone(),
             control: Control::default(),
             metrics: metrics.clone(),
+            track: None,
             stall_timeout: Duration::from_secs(10),
             grace_period: Duration::from_secs(20),
         };

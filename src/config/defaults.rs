@@ -4,7 +4,9 @@
 //! below them, so their defaults are constants used where they are resolved. `config/lookout.toml` says the same for
 //! people; a test holds the two together.
 
-use super::document::{Detector, Device, Document, History, LogFormat, Model, Monitor, Supervision, Thresholds, Web};
+use super::document::{
+    Detector, Device, Document, History, LogFormat, Model, Monitor, Supervision, Thresholds, Track, Web,
+};
 
 /// The configuration file that is read where none is named.
 pub const FILE: &str = "/etc/lookout/lookout.toml";
@@ -37,6 +39,7 @@ pub fn document() -> Document {
             max_detections: None,
         },
         camera: Vec::new(),
+        track: Track { enabled: Some(true), begin_score: Some(0.5), confirm: Some(2), patience: text("2s") },
         publish: Vec::new(),
         monitor: Monitor {
             enabled: Some(false),

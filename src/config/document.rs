@@ -51,6 +51,8 @@ pub struct Document {
     /// What is watched.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub camera: Vec<Camera>,
+    /// Objects followed from frame to frame.
+    pub track: Track,
     /// Who is told; nobody named means stdout.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub publish: Vec<Publish>,
@@ -208,6 +210,22 @@ table! {
         zones: BTreeMap<String, Polygon>,
         /// Polygons in which nothing is reported.
         masks: Vec<Polygon>,
+    }
+}
+
+table! {
+    /// `[track]`
+    Track {
+        /// Follow objects: their ids in reports, and events when they come and go.
+        enabled: bool,
+        /// Lowest score with which an object begins.
+        #[schemars(range(min = 0.0, max = 1.0))]
+        begin_score: f32,
+        /// Frames in which it must have been seen before it is told of.
+        #[schemars(range(min = 1, max = 1000))]
+        confirm: u32,
+        /// How long it may be out of sight and still be the same.
+        patience: String,
     }
 }
 

@@ -24,7 +24,7 @@ mod units;
 
 pub use settings::{
     CameraKind, CameraSettings, DetectorSettings, DeviceSettings, HistorySettings, ModelSettings, ModelSource,
-    MonitorSettings, Recalibrate, Settings, SinkKind, SinkSettings, SupervisionSettings, WebSettings,
+    MonitorSettings, Recalibrate, Settings, SinkKind, SinkSettings, SupervisionSettings, TrackSettings, WebSettings,
 };
 
 use document::Document;

@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 use super::document::{self, Document};
 use super::settings::{
     DetectorSettings, DeviceSettings, HistorySettings, ModelSettings, ModelSource, MonitorSettings, Recalibrate,
-    Settings, SupervisionSettings, WebSettings,
+    Settings, SupervisionSettings, TrackSettings, WebSettings,
 };
 use super::{Complaint, Refusal, shape, units};
 use crate::kernel::isa::IsaName;
@@ -27,6 +27,7 @@ pub fn resolve(document: &Document, merged: &Value) -> Result<Settings, Refusal>
         model: resolver.model(&document.model),
         detector: resolver.detector(&document.detector),
         cameras: resolver.cameras(&document.camera),
+        track: resolver.track(&document.track),
         sinks: resolver.sinks(&document.publish),
         monitor: resolver.monitor(&document.monitor),
         history: resolver.history(&document.history),
@@ -181,6 +182,15 @@ impl Resolver<'_> {
             score: detector.score,
             proposals: detector.proposals.map(|proposals| proposals as usize),
             max_detections: detector.max_detections.map(|detections| detections as usize),
+        }
+    }
+
+    fn track(&mut self, track: &document::Track) -> TrackSettings {
+        TrackSettings {
+            enabled: track.enabled.unwrap_or_default(),
+            begin_score: track.begin_score.unwrap_or_default(),
+            confirm: track.confirm.unwrap_or_default(),
+            patience: self.duration("track.patience", &track.patience),
         }
     }
 

@@ -20,6 +20,8 @@ pub struct Settings {
     pub detector: DetectorSettings,
     /// What is watched.
     pub cameras: Vec<CameraSettings>,
+    /// Objects followed from frame to frame.
+    pub track: TrackSettings,
     /// Who is told; never empty.
     pub sinks: Vec<SinkSettings>,
     /// Int8 beside full precision.
@@ -170,6 +172,19 @@ impl std::fmt::Debug for CameraKind {
             Self::Pattern { seed } => f.debug_struct("Pattern").field("seed", seed).finish(),
         }
     }
+}
+
+/// Objects followed from frame to frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrackSettings {
+    /// Follow them at all.
+    pub enabled: bool,
+    /// Lowest score with which one begins.
+    pub begin_score: f32,
+    /// Frames in which it must have been seen before it is told of.
+    pub confirm: u32,
+    /// How long it may be out of sight.
+    pub patience: Duration,
 }
 
 /// One sink.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::capture::{Shared, drop_frame};
 use super::engine::{Engine, EngineOutput, ModelInfo};
 use super::identity::clock_synchronized;
+use super::objects::{self, Objects};
 use super::swap::Swap;
 use super::watch::Watcher;
 use crate::error::{Error, Kind, Result};
@@ -23,6 +24,7 @@ pub struct Detection {
     pub engine: Box<dyn Engine>,
     pub swap: Swap,
     pub watchers: Vec<Box<dyn Watcher>>,
+    pub objects: Objects,
 }
 
 /// Tells health and metrics which model detects from now on.
@@ -37,7 +39,7 @@ pub fn announce(shared: &Shared, info: &ModelInfo) {
 ///
 /// What the engine died of.
 fn run(shared: &Shared, detection: &mut Detection) -> Result<()> {
-    let Detection { cameras, engine, swap, watchers } = detection;
+    let Detection { cameras, engine, swap, watchers, objects } = detection;
     let mut failures = 0;
     while let Some((index, frame)) = shared.slots.take() {
         if swap.exchange(engine) {
@@ -58,12 +60,14 @@ fn run(shared: &Shared, detection: &mut Detection) -> Result<()> {
         match engine.detect(&frame.picture) {
             Ok(output) => {
                 failures = 0;
-                let report = report(shared, camera, &frame, begin_ns, output, engine.info());
+                let mut report = report(shared, camera, &frame, begin_ns, output, engine.info());
+                let changes = objects.follow(index, &mut report);
                 count(shared, &report);
                 for watcher in watchers.iter_mut() {
                     watcher.seen(index, &frame, &report);
                 }
                 shared.voice.report(index, Message::Report(report));
+                objects::tell(&shared.voice, camera, changes);
             }
             Err(error) if error.kind() == Kind::Data && failures < PATIENCE => {
                 failures += 1;
@@ -164,6 +168,9 @@ impl Detection {
         let work = move || {
             // The sender falls with the thread: a panic is noticed on the other side.
             let outcome = run(&shared, &mut self);
+            for (camera, changes) in self.cameras.iter().zip(self.objects.finish(&self.cameras)) {
+                objects::tell(&shared.voice, camera, changes);
+            }
             let _ = done.send(outcome);
         };
         std::thread::Builder::new()

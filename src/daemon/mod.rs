@@ -11,6 +11,7 @@ mod engine;
 mod health;
 mod identity;
 pub mod logging;
+mod objects;
 mod parts;
 mod places;
 mod service;

@@ -12,13 +12,14 @@ use super::watch::Watcher;
 use crate::calibrate::{Options, quantize_cached};
 use crate::camera::{Replay, Source};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{CameraKind, CameraSettings, ModelSource, Settings, SinkKind};
 use crate::control::Control;
+use crate::config::{CameraKind, CameraSettings, ModelSource, Settings, SinkKind, TrackSettings};
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::{Detector, DetectorOptions, thread_pool};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::publish::{Outlet, Sink, Stdout};
+use crate::track::Rules;
 
 /// Opens a camera: called on its thread, at the start and after each failure.
 pub type Open = Box<dyn FnMut() -> Result<Box<dyn Source>> + Send>;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub control: Control,
     /// Where things are counted.
     pub metrics: Arc<Metrics>,
+    /// How objects are followed, if they are.
+    pub track: Option<Rules>,
     /// A camera silent for so long is stalled.
     pub stall_timeout: Duration,
     /// Longest that stopping may take.
@@ -104,10 +107,16 @@ impl Parts {
             clock,
             control: control.clone(),
             metrics: Arc::new(metrics),
+            track: rules(&settings.track),
             stall_timeout: settings.supervision.stall_timeout,
             grace_period: settings.supervision.grace_period,
         })
     }
+}
+
+fn rules(track: &TrackSettings) -> Option<Rules> {
+    let TrackSettings { enabled, begin_score, confirm, patience } = *track;
+    enabled.then_some(Rules { begin_score, confirm, patience })
 }
 
 fn load(settings: &Settings) -> Result<LocalEngine> {

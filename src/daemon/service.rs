@@ -16,6 +16,7 @@ use super::capture::{Capturer, Shared, drop_frame};
 use super::detect::{self, Detection};
 use super::health::{self, Health};
 use super::identity::Identity;
+use super::objects::Objects;
 use super::parts::{Camera, Parts};
 use crate::clock::Clock;
 use crate::control::Control;
@@ -94,6 +95,7 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
         outlets,
         clock,
         control,
+        track,
         metrics,
         stall_timeout,
         grace_period,
@@ -121,7 +123,8 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
     detect::announce(&shared, &engine.info());
     answer_status(&control, &health, &clock);
     let status = tokio::spawn(tell_status(health.clone(), clock.clone(), outbox.clone()));
-    let mut detected = start(shared, cameras, Detection { cameras: names.clone(), engine, swap, watchers })?;
+    let objects = Objects::new(track, names.len());
+    let mut detected = start(shared, cameras, Detection { cameras: names.clone(), engine, swap, watchers, objects })?;
     let mut sinks = Sinks(sinks);
 
     let mut outcome = tokio::select! {
