@@ -13,7 +13,7 @@ use lookout::control::Control;
 use lookout::daemon::{Camera, Engine, EngineOutput, Identity, ModelInfo, Parts, Swap, Watcher, run_once};
 use lookout::detector::detection::Detection;
 use lookout::error::{Error, Kind, Result};
-use lookout::frame::{Frame, Picture};
+use lookout::frame::{Frame, Image, Picture, Turn};
 use lookout::message::{EventName, Message, MessageKind, Precision, Report, State};
 use lookout::metrics::{self, Metrics, Why};
 use lookout::publish::{Outlet, Sending, Sink};
@@ -40,7 +40,8 @@ impl Source for Scripted {
         let step = self.steps.lock().unwrap().pop_front();
         match step {
             Some(Step::Picture(width, height)) => {
-                Ok(Capture::Picture { picture: Picture::filled(width, height, [7; 3]), monotonic_ns: None })
+                let image = Picture::filled(width, height, [7; 3]).into();
+                Ok(Capture::Image { image, monotonic_ns: None })
             }
             Some(Step::Corrupt) => Ok(Capture::Corrupt(Error::new(Kind::Data, "half a picture"))),
             Some(Step::Fail) => Err(Error::new(Kind::Unavailable, "unplugged")),
@@ -65,11 +66,11 @@ struct FakeEngine {
 }
 
 impl Engine for FakeEngine {
-    fn detect(&mut self, picture: &Picture) -> Result<EngineOutput> {
+    fn detect(&mut self, image: &Image) -> Result<EngineOutput> {
         if let Some(outcome) = self.outcomes.pop_front() {
             return outcome();
         }
-        let bbox = [0.0, 0.0, picture.width as f32, picture.height as f32];
+        let bbox = [0.0, 0.0, image.width() as f32, image.height() as f32];
         let detections = vec![Detection { class_id: 2, score: 0.5, bbox }];
         Ok(EngineOutput { detections, convert_ms: 1.0, detect_ms: 2.0 })
     }
@@ -150,7 +151,7 @@ impl Bench {
     fn camera(mut self, name: &str, delivery: Delivery, steps: &[Step]) -> Self {
         let steps = Arc::new(Mutex::new(VecDeque::from(steps.to_vec())));
         let open = move || Ok(Box::new(Scripted { steps: steps.clone(), delivery }) as Box<dyn Source>);
-        self.parts.cameras.push(Camera { name: name.into(), open: Box::new(open) });
+        self.parts.cameras.push(Camera { name: name.into(), turn: Turn::NONE, open: Box::new(open) });
         self
     }
 
@@ -236,7 +237,7 @@ fn ten_thousand_failed_openings_do_no_harm() {
         0..10_000 => Err(Error::new(Kind::NoInput, "not there")),
         _ => Ok(Box::new(Scripted { steps: Arc::default(), delivery: Delivery::Newest }) as Box<dyn Source>),
     };
-    bench.parts.cameras.push(Camera { name: "front".into(), open: Box::new(open) });
+    bench.parts.cameras.push(Camera { name: "front".into(), turn: Turn::NONE, open: Box::new(open) });
     let (_trigger, stop) = stop::pair();
     let (outcome, kept, _) = bench.run(&stop);
     outcome.unwrap();
@@ -343,7 +344,7 @@ fn a_folder_without_a_rate_is_seen_whole() {
     let mut bench = Bench::new(FakeEngine::default());
     let (path, clock) = (folder.path().to_owned(), bench.clock.clone());
     let open = move || Ok(Box::new(Replay::open(&path, None, false, clock.clone())?) as Box<dyn Source>);
-    bench.parts.cameras.push(Camera { name: "folder".into(), open: Box::new(open) });
+    bench.parts.cameras.push(Camera { name: "folder".into(), turn: Turn::NONE, open: Box::new(open) });
     let (_trigger, stop) = stop::pair();
     let (outcome, kept, metrics) = bench.run(&stop);
     outcome.unwrap();

@@ -8,16 +8,16 @@ mod replay;
 pub use replay::Replay;
 
 use crate::error::{Error, Result};
-use crate::frame::Picture;
+use crate::frame::Image;
 use crate::stop::Stop;
 
 /// What a source gives when asked for the next picture.
 #[derive(Debug)]
 pub enum Capture {
     /// A picture.
-    Picture {
-        /// Upright RGB.
-        picture: Picture,
+    Image {
+        /// What was seen, not yet turned as the camera hangs.
+        image: Image,
         /// When it was taken, nanoseconds of `CLOCK_MONOTONIC`; `None`: when it is handed over.
         monotonic_ns: Option<u64>,
     },

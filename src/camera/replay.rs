@@ -85,7 +85,7 @@ impl Source for Replay {
         Ok(match decoded {
             Ok(picture) => {
                 self.fruitful = true;
-                Capture::Picture { picture, monotonic_ns: None }
+                Capture::Image { image: picture.into(), monotonic_ns: None }
             }
             Err(error) => Capture::Corrupt(error),
         })
@@ -113,7 +113,7 @@ mod tests {
 
     fn shade(capture: Capture) -> Option<u8> {
         match capture {
-            Capture::Picture { picture, .. } => Some(picture.data[0]),
+            Capture::Image { image, .. } => Some(image.to_picture().data[0]),
             _ => None,
         }
     }

@@ -6,7 +6,6 @@ use config::Value;
 use super::Complaint;
 use super::resolve::locate;
 use super::settings::{CameraKind, ModelSource, Settings, SinkKind};
-use crate::config::document::Flip;
 
 /// Everything that is configured and not in this build.
 pub fn missing(settings: &Settings, merged: &Value) -> Vec<Complaint> {
@@ -30,8 +29,6 @@ pub fn missing(settings: &Settings, merged: &Value) -> Vec<Complaint> {
         };
         let key = format!("camera[{index}]");
         complain(kind.is_some(), &format!("{key}.kind"), kind.unwrap_or_default());
-        complain(camera.rotate != 0, &format!("{key}.rotate"), "turning pictures");
-        complain(camera.flip != Flip::None, &format!("{key}.flip"), "mirroring pictures");
         complain(camera.max_fps.is_some(), &format!("{key}.max_fps"), "a limit of frames a second");
         complain(camera.motion_gate > 0.0, &format!("{key}.motion_gate"), "the motion gate");
         complain(!camera.zones.is_empty(), &format!("{key}.zones"), "finding detections in zones");

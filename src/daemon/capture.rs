@@ -12,7 +12,7 @@ use super::service::Voice;
 use crate::camera::{Capture, Delivery, Source};
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::frame::{Frame, Put, Slots};
+use crate::frame::{Frame, Put, Slots, Turn};
 use crate::message::{CameraState, EventName};
 use crate::metrics::{self, Metrics, Why};
 use crate::stop::Stop;
@@ -42,6 +42,7 @@ pub struct Capturer {
     shared: Shared,
     index: usize,
     name: String,
+    turn: Turn,
     sequence: u64,
     /// Frames come; told so.
     up: bool,
@@ -50,9 +51,9 @@ pub struct Capturer {
 
 impl Capturer {
     /// The camera whose slot is number `index`.
-    pub fn new(shared: Shared, index: usize, name: String) -> Self {
+    pub fn new(shared: Shared, index: usize, camera: &Camera) -> Self {
         let backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
-        Self { shared, index, name, sequence: 0, up: false, backoff }
+        Self { shared, index, name: camera.name.clone(), turn: camera.turn, sequence: 0, up: false, backoff }
     }
 
     /// Captures until the camera ends in order or the service stops.
@@ -87,7 +88,7 @@ impl Capturer {
                 return Ok(End::Stopped);
             }
             match source.next(&self.shared.stop)? {
-                Capture::Picture { picture, monotonic_ns } => {
+                Capture::Image { image, monotonic_ns } => {
                     if every && !self.shared.slots.wait_until_wanted(self.index) {
                         return Ok(End::Stopped);
                     }
@@ -97,7 +98,7 @@ impl Capturer {
                     let age = jiff::SignedDuration::from_nanos((now_ns - taken_ns) as i64);
                     let wall = self.shared.clock.wall();
                     let frame = Frame {
-                        picture,
+                        image: image.turned(self.turn),
                         sequence: self.sequence,
                         captured_at: wall.checked_sub(age).unwrap_or(wall),
                         captured_monotonic_ns: taken_ns,

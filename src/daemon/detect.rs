@@ -57,7 +57,7 @@ fn run(shared: &Shared, detection: &mut Detection) -> Result<()> {
         let camera = &cameras[index];
         let frame = Arc::new(frame);
         let begin_ns = shared.clock.monotonic_ns();
-        match engine.detect(&frame.picture) {
+        match engine.detect(&frame.image) {
             Ok(output) => {
                 failures = 0;
                 let mut report = report(shared, camera, &frame, begin_ns, output, engine.info());
@@ -125,8 +125,8 @@ fn report(
         captured_monotonic_ns: frame.captured_monotonic_ns,
         boot_id: shared.voice.identity().boot_id.clone(),
         clock_synchronized: clock_synchronized(),
-        width: frame.picture.width,
-        height: frame.picture.height,
+        width: frame.image.width(),
+        height: frame.image.height(),
         model: model(&info),
         timing_ms: Timing {
             age: since_capture(begin_ns),

@@ -6,7 +6,7 @@ use crate::config::DetectorSettings;
 use crate::detector::detection::Detection;
 use crate::detector::{Detector, DetectorOptions};
 use crate::error::{Error, Kind, Result};
-use crate::frame::Picture;
+use crate::frame::Image;
 use crate::kernel::isa::Isa;
 use crate::message::Precision;
 use crate::preprocess::{Rule, Transform};
@@ -40,13 +40,13 @@ pub struct EngineOutput {
 
 /// What detects. Lives on the detector thread alone.
 pub trait Engine: Send {
-    /// Finds the objects in `picture`.
+    /// Finds the objects in `image`.
     ///
     /// # Errors
     ///
     /// [`Kind::Data`] if this picture cannot be looked at, and the next one may be; any other
     /// kind if the engine is of no more use.
-    fn detect(&mut self, picture: &Picture) -> Result<EngineOutput>;
+    fn detect(&mut self, image: &Image) -> Result<EngineOutput>;
 
     /// What the model is, now.
     fn info(&self) -> ModelInfo;
@@ -109,9 +109,9 @@ impl LocalEngine {
 }
 
 impl Engine for LocalEngine {
-    fn detect(&mut self, picture: &Picture) -> Result<EngineOutput> {
+    fn detect(&mut self, image: &Image) -> Result<EngineOutput> {
         let begin = Instant::now();
-        self.transform.fill(picture, &mut self.input)?;
+        self.transform.fill(image, &mut self.input)?;
         let converted = Instant::now();
         let fit = *self.input.fit();
         let found = self.detector.detect(&self.input)?;

@@ -12,11 +12,13 @@ use super::watch::Watcher;
 use crate::calibrate::{Options, quantize_cached};
 use crate::camera::{Replay, Source};
 use crate::clock::{Clock, SystemClock};
+use crate::config::document::Flip;
 use crate::config::{CameraKind, CameraSettings, ModelSource, Settings, SinkKind, TrackSettings};
 use crate::control::Control;
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::{Detector, DetectorOptions, thread_pool};
 use crate::error::{Error, Kind, Result};
+use crate::frame::Turn;
 use crate::metrics::Metrics;
 use crate::publish::{Outlet, Sink, Stdout};
 use crate::track::Rules;
@@ -28,6 +30,8 @@ pub type Open = Box<dyn FnMut() -> Result<Box<dyn Source>> + Send>;
 pub struct Camera {
     /// Its name.
     pub name: String,
+    /// How it hangs: turns its pictures upright.
+    pub turn: Turn,
     /// How to open it.
     pub open: Open,
 }
@@ -181,12 +185,13 @@ fn quantized(path: &Path, pictures: &Path, count: u32, state: &Path, options: &D
 /// itself, so a wrong path is told at once.
 fn open(camera: &CameraSettings, clock: &Arc<dyn Clock>) -> Result<Camera> {
     let name = camera.name.clone();
+    let turn = Turn::new(camera.rotate / 90, camera.flip == Flip::Horizontal, camera.flip == Flip::Vertical);
     match &camera.kind {
         CameraKind::Replay { path, rate, repeat } => {
             let (path, rate, repeat, clock) = (path.clone(), *rate, *repeat, clock.clone());
             let replay = move || Replay::open(&path, rate, repeat, clock.clone());
             replay().map_err(|error| error.at(format!("camera {name}")))?;
-            Ok(Camera { name, open: Box::new(move || Ok(Box::new(replay()?))) })
+            Ok(Camera { name, turn, open: Box::new(move || Ok(Box::new(replay()?))) })
         }
         CameraKind::V4l2 { .. } | CameraKind::Ffmpeg { .. } | CameraKind::Pattern { .. } => {
             Err(Error::new(Kind::Config, "this kind of [[camera]] is not in this build yet"))

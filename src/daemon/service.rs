@@ -165,7 +165,7 @@ fn answer_status(control: &Control, health: &Arc<Health>, clock: &Arc<dyn Clock>
 /// Starts the threads; the receiver hears how detection ended.
 fn start(shared: Shared, cameras: Vec<Camera>, detection: Detection) -> Result<oneshot::Receiver<Result<()>>> {
     for (index, camera) in cameras.into_iter().enumerate() {
-        let capturer = Capturer::new(shared.clone(), index, camera.name.clone());
+        let capturer = Capturer::new(shared.clone(), index, &camera);
         std::thread::Builder::new()
             .name(format!("camera-{}", camera.name))
             .spawn(move || capturer.run(camera))

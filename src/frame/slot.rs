@@ -8,13 +8,13 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use super::Picture;
+use super::Image;
 
 /// A picture with its time and number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// What the camera saw, upright.
-    pub picture: Picture,
+    /// What the camera saw.
+    pub image: Image,
     /// Number among the camera's captured frames, from 1; a gap is a frame that was dropped and counted.
     pub sequence: u64,
     /// When it was captured, wall time.
@@ -152,10 +152,11 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::Picture;
 
     fn frame(sequence: u64) -> Frame {
         Frame {
-            picture: Picture::filled(1, 1, [0; 3]),
+            image: Picture::filled(1, 1, [0; 3]).into(),
             sequence,
             captured_at: Timestamp::UNIX_EPOCH,
             captured_monotonic_ns: 0,

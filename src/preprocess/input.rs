@@ -2,18 +2,18 @@
 
 use super::Transform;
 use crate::error::Result;
-use crate::frame::Picture;
+use crate::frame::View;
 use crate::tensor::Input;
 
 impl Transform {
-    /// Writes `picture` into `input`, whichever kind of canvas that is.
+    /// Writes `image` into `input`, whichever kind of canvas that is.
     ///
     /// # Errors
     /// As [`Transform::to_f32`] and [`Transform::to_u8`].
-    pub fn fill(&mut self, picture: &Picture, input: &mut Input) -> Result<()> {
+    pub fn fill<'a>(&mut self, image: impl Into<View<'a>>, input: &mut Input) -> Result<()> {
         match input {
-            Input::F32(canvas) => self.to_f32(picture, canvas),
-            Input::U8(canvas) => self.to_u8(picture, canvas),
+            Input::F32(canvas) => self.to_f32(image, canvas),
+            Input::U8(canvas) => self.to_u8(image, canvas),
         }
     }
 }

@@ -1,9 +1,10 @@
-//! Picture in, canvas out.
+//! Picture or camera's bytes in, canvas out.
 
 use super::Rule;
 use super::sample::Sampler;
-use crate::error::{Error, Kind, Result};
-use crate::frame::Picture;
+use crate::error::Result;
+use crate::frame::View;
+use crate::kernel::isa::Isa;
 use crate::tensor::{Canvas, Fit};
 
 /// Makes canvases by one [`Rule`]. Keeps its tables and rows, so that pictures of one size allocate nothing after the
@@ -16,6 +17,9 @@ pub struct Transform {
     /// The colour that normalizes to almost zero, with a fourth byte of 0.
     mean_colour: [u8; 4],
     sampler: Sampler,
+    /// A row of the frame, four bytes a pixel.
+    pixels: Vec<u8>,
+    isa: Isa,
 }
 
 impl Transform {
@@ -34,7 +38,14 @@ impl Transform {
             }
             mean_colour[channel] = (mean * 255.0).round_ties_even() as u8;
         }
-        Ok(Self { rule, levels, mean_colour, sampler: Sampler::default() })
+        let sampler = Sampler::default();
+        Ok(Self { rule, levels, mean_colour, sampler, pixels: Vec::new(), isa: Isa::best() })
+    }
+
+    /// The same transform with the instructions of `isa`: the same canvas, sooner or later.
+    #[must_use]
+    pub fn with_isa(self, isa: Isa) -> Self {
+        Self { isa, ..self }
     }
 
     /// The numbers this transform works by.
@@ -42,27 +53,31 @@ impl Transform {
         &self.rule
     }
 
-    /// Resizes the normalized `picture` into `canvas`: (level / 255 − mean) / std, three channels, padding 0.0. What
+    /// Resizes the normalized `image` into `canvas`: (level / 255 − mean) / std, three channels, padding 0.0. What
     /// the canvas held is overwritten; its memory is used again.
     ///
     /// # Errors
     /// As [`Rule::fit`].
-    pub fn to_f32(&mut self, picture: &Picture, canvas: &mut Canvas<f32>) -> Result<()> {
-        let fit = self.prepare(picture)?;
+    pub fn to_f32<'a>(&mut self, image: impl Into<View<'a>>, canvas: &mut Canvas<f32>) -> Result<()> {
+        let image = image.into();
+        let fit = self.prepare(image)?;
         canvas.fit = fit;
         canvas.channels = 3;
         canvas.data.resize(fit.canvas_height * fit.canvas_width * 3, 0.0);
         let stride = fit.canvas_width * 3;
 
-        let levels = &self.levels;
+        let Self { levels, sampler, pixels, .. } = self;
+        pixels.resize(fit.frame_width * 4, 0);
+        let mut rows = image.rows(self.isa);
         let read = |y: usize, row: &mut [f32]| {
-            for (out, pixel) in row.chunks_exact_mut(3).zip(picture.row(y).chunks_exact(3)) {
+            rows.read(y, pixels);
+            for (out, pixel) in row.chunks_exact_mut(3).zip(pixels.chunks_exact(4)) {
                 for channel in 0..3 {
                     out[channel] = levels[channel][usize::from(pixel[channel])];
                 }
             }
         };
-        self.sampler.run(read, |y, row| {
+        sampler.run(read, |y, row| {
             let (inside, right) = canvas.data[y * stride..][..stride].split_at_mut(row.len());
             inside.copy_from_slice(row);
             right.fill(0.0);
@@ -71,68 +86,47 @@ impl Transform {
         Ok(())
     }
 
-    /// Resizes `picture` into `canvas` without normalizing it: red, green, blue and a byte of 0, rounded half to even,
+    /// Resizes `image` into `canvas` without normalizing it: red, green, blue and a byte of 0, rounded half to even,
     /// padding in the rounded mean colour. What the canvas held is overwritten; its memory is used again.
     ///
     /// # Errors
     /// As [`Rule::fit`].
-    pub fn to_u8(&mut self, picture: &Picture, canvas: &mut Canvas<u8>) -> Result<()> {
-        let fit = self.prepare(picture)?;
+    pub fn to_u8<'a>(&mut self, image: impl Into<View<'a>>, canvas: &mut Canvas<u8>) -> Result<()> {
+        let image = image.into();
+        let fit = self.prepare(image)?;
         canvas.fit = fit;
         canvas.channels = 4;
         canvas.data.resize(fit.canvas_height * fit.canvas_width * 4, 0);
         let stride = fit.canvas_width * 4;
 
-        let read = |y: usize, row: &mut [f32]| {
-            for (out, &level) in row.iter_mut().zip(picture.row(y)) {
-                *out = f32::from(level);
-            }
-        };
         let padding = self.mean_colour;
-        self.sampler.run(read, |y, row| {
-            let (inside, right) = canvas.data[y * stride..][..stride].split_at_mut(fit.width * 4);
-            for (out, pixel) in inside.chunks_exact_mut(4).zip(row.chunks_exact(3)) {
-                for channel in 0..3 {
-                    out[channel] = rounded(pixel[channel]);
-                }
-                out[3] = 0;
-            }
-            right.chunks_exact_mut(4).for_each(|pixel| pixel.copy_from_slice(&padding));
+        let pad = |pixels: &mut [u8]| pixels.chunks_exact_mut(4).for_each(|pixel| pixel.copy_from_slice(&padding));
+        let (inside, below) = canvas.data.split_at_mut(fit.height * stride);
+        let rows_out = inside.chunks_exact_mut(stride).map(|row| {
+            let (inside, right) = row.split_at_mut(fit.width * 4);
+            pad(right);
+            inside
         });
-        canvas.data[fit.height * stride..].chunks_exact_mut(4).for_each(|pixel| pixel.copy_from_slice(&padding));
+        let mut rows_in = image.rows(self.isa);
+        self.sampler.run_bytes(self.isa, |y, row| rows_in.read(y, row), rows_out);
+        pad(below);
         Ok(())
     }
 
-    /// Checks the picture, and sets the sampler to its size.
-    fn prepare(&mut self, picture: &Picture) -> Result<Fit> {
-        if picture.data.len() != picture.width * picture.height * Picture::CHANNELS {
-            return Err(Error::new(Kind::Internal, format!("{picture:?} does not have the bytes its size says")));
-        }
-        let fit = self.rule.fit(picture.width, picture.height)?;
+    /// Checks the image, and sets the sampler to its size.
+    fn prepare(&mut self, image: View<'_>) -> Result<Fit> {
+        let (width, height) = image.size()?;
+        let fit = self.rule.fit(width, height)?;
         self.sampler.rows.set(fit.frame_height, fit.height);
         self.sampler.columns.set(fit.frame_width, fit.width);
         Ok(fit)
     }
 }
 
-/// `level`, 0 to 255, rounded half to even. At 2^23 and above numbers are whole, so the sum does the rounding, in
-/// instructions that every CPU has, and its lowest bits are the result.
-#[inline]
-fn rounded(level: f32) -> u8 {
-    (level + 8_388_608.0).to_bits() as u8
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rounding_is_half_to_even() {
-        for step in 0..=255 * 64 {
-            let level = step as f32 / 64.0;
-            assert_eq!(rounded(level), level.round_ties_even() as u8, "{level}");
-        }
-    }
+    use crate::frame::{Image, Matrix, Picture, PixelFormat, Range, Raw, Turn};
 
     fn transform(min_size: u32, max_size: u32) -> Transform {
         Transform::new(Rule { min_size, max_size, ..Rule::default() }).unwrap()
@@ -182,6 +176,31 @@ mod tests {
                     let level = (floats.data[at * 3 + channel] * rule.std[channel] + rule.mean[channel]) * 255.0;
                     let rounded = f32::from(bytes.data[at * 4 + channel]);
                     assert!((level - rounded).abs() < 0.5001, "{level} against {rounded} at {x}, {y}");
+                }
+            }
+        }
+    }
+
+    /// Straight from the camera's bytes, and by way of a picture; on every instruction set.
+    #[test]
+    fn raw_bytes_give_the_canvas_of_their_picture() {
+        let formats = [PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::Grey, PixelFormat::Bgr24];
+        for (format, quarters) in formats.into_iter().zip([0, 2, 1, 3]) {
+            for (width, height) in [(61, 47), (2, 90), (130, 5)] {
+                let data = (0..format.bytes(width, height)).map(|index| (index * 151 % 253) as u8).collect();
+                let raw = Raw::new(format, (width, height), (Matrix::Bt709, Range::Limited), data).unwrap();
+                let image = Image::Raw(raw).turned(Turn::new(quarters, true, false));
+                let picture = image.to_picture();
+                for isa in Isa::available() {
+                    let mut transform = transform(40, 90).with_isa(isa);
+                    let mut canvases = [Canvas::default(), Canvas::default()];
+                    transform.to_u8(&image, &mut canvases[0]).unwrap();
+                    transform.to_u8(&*picture, &mut canvases[1]).unwrap();
+                    assert_eq!(canvases[0].data, canvases[1].data, "{format:?}");
+                    let mut canvases = [Canvas::default(), Canvas::default()];
+                    transform.to_f32(&image, &mut canvases[0]).unwrap();
+                    transform.to_f32(&*picture, &mut canvases[1]).unwrap();
+                    assert_eq!(canvases[0].data, canvases[1].data, "{format:?}");
                 }
             }
         }

@@ -2,9 +2,10 @@
 //!
 //! FMA is not enabled here, so that the results are the portable ones to the bit.
 
+use crate::kernel::colour::{self, Conversion, Row, Scratch};
 use crate::kernel::pool_f32::MaxPool;
 use crate::kernel::roi_align_f32::{Axes, RoiGrid, RoiLevel, pool_box as pool_box_anywhere};
-use crate::kernel::{pool_u8, roi_align_u8};
+use crate::kernel::{pool_u8, resample, roi_align_u8};
 
 /// See [`MaxPool::row`].
 #[target_feature(enable = "avx2")]
@@ -33,4 +34,16 @@ pub fn pool_box_u8(
     out: &mut [u8],
 ) {
     roi_align_u8::pool_box(axes, level, grid, out);
+}
+
+/// See [`colour::to_rgbx`].
+#[target_feature(enable = "avx2")]
+pub fn to_rgbx(conversion: &Conversion, row: Row<'_>, scratch: &mut Scratch, out: &mut [u8]) {
+    colour::to_rgbx_anywhere(conversion, row, scratch, out);
+}
+
+/// See [`resample::blend`].
+#[target_feature(enable = "avx2")]
+pub fn blend(low: &[f32], high: &[f32], weight: f32, out: &mut [u8]) {
+    resample::blend_anywhere(low, high, weight, out);
 }

@@ -3,5 +3,6 @@
 pub mod avx2_ceiling;
 pub mod avx2_f32;
 pub mod avx2_plain;
+pub mod avx2_resample;
 pub(super) mod avx2_u8;
 mod avx2_u8_epilogue;
