@@ -204,9 +204,10 @@ fn a_hurried_camera_loses_frames_and_counts_each() {
     outcome.unwrap();
     for camera in ["a", "b"] {
         let sequences = kept.sequences(camera);
-        assert!(sequences.is_sorted() && sequences.last() == Some(&500), "the newest frame is always looked at");
+        assert!(sequences.is_sorted());
         let unsaid = metrics.publish.get_or_create(&metrics::Said { sink: "kept".into(), result: "dropped" }).get();
         if unsaid == 0 {
+            assert_eq!(sequences.last(), Some(&500), "the newest frame is always looked at");
             assert_eq!(sequences.len() as u64 + dropped(&metrics, camera, "busy"), captured(&metrics, camera));
         }
     }
