@@ -245,9 +245,9 @@ impl Built {
 
     /// Runs every kernel of this machine, plain and watched.
     fn check(&self) {
-        let best = Isa::best();
-        for kernel in KERNELS_U8.iter().filter(|kernel| kernel.isa <= best.name()) {
-            let packed = self.pack(kernel, best);
+        for kernel in KERNELS_U8 {
+            let Some(isa) = Isa::new(kernel.isa) else { continue };
+            let packed = self.pack(kernel, isa);
             let epilogue = self.epilogue(&packed);
             self.check_plain(&packed, &epilogue);
             self.check_watched(&packed, &epilogue);
@@ -500,7 +500,7 @@ fn wrong_operands_are_refused() {
         .is_err()
     );
     assert!(PackedU8::new(isa, geometry, &[i8::MIN; 8]).is_err());
-    for kernel in KERNELS_U8.iter().filter(|kernel| kernel.needs_pair_safe && kernel.isa <= isa.name()) {
-        assert!(PackedU8::with_kernel(kernel, isa, geometry, &[127; 8]).is_err());
+    for kernel in KERNELS_U8.iter().filter(|kernel| kernel.needs_pair_safe && Isa::new(kernel.isa).is_some()) {
+        assert!(PackedU8::with_kernel(kernel, Isa::new(kernel.isa).unwrap(), geometry, &[127; 8]).is_err());
     }
 }

@@ -29,13 +29,24 @@ pub fn measure(isa: Isa) -> Ceilings {
 }
 
 fn burns(isa: Isa) -> (Burn, Burn) {
-    match isa.name() {
-        IsaName::Scalar => (scalar_f32, scalar_i8),
-        #[cfg(target_arch = "x86_64")]
-        IsaName::Avx2 => (super::x86::avx2_ceiling::burn_f32, super::x86::avx2_ceiling::burn_i8),
-        #[cfg(not(target_arch = "x86_64"))]
-        _ => (scalar_f32, scalar_i8),
+    #[cfg(target_arch = "x86_64")]
+    {
+        use super::x86::{avx2_ceiling, vnni_ceiling};
+        if isa.proves(IsaName::Avx512Vnni) {
+            return (vnni_ceiling::burn_f32_512, vnni_ceiling::burn_i8_512);
+        }
+        if isa.proves(IsaName::AvxVnni) {
+            return (avx2_ceiling::burn_f32, vnni_ceiling::burn_i8_256);
+        }
+        if isa.proves(IsaName::Avx2) {
+            return (avx2_ceiling::burn_f32, avx2_ceiling::burn_i8);
+        }
+        if isa.proves(IsaName::Sse41) {
+            return (vnni_ceiling::burn_f32_128, vnni_ceiling::burn_i8_128);
+        }
     }
+    let _ = isa;
+    (scalar_f32, scalar_i8)
 }
 
 fn best_gmacs(burn: Burn) -> f64 {

@@ -22,8 +22,11 @@ pub fn max_pool(isa: Isa, input: &[f32], height: usize, width: usize, channels: 
     out[..rows * columns * channels].par_chunks_exact_mut(columns * channels).enumerate().for_each(|(y, row)| {
         match isa.name() {
             #[cfg(target_arch = "x86_64")]
+            // SAFETY: the `Isa` proves AVX-512.
+            _ if isa.proves(IsaName::Avx512Vnni) => unsafe { super::x86::avx512_plain::max_row(&map, y, row) },
+            #[cfg(target_arch = "x86_64")]
             // SAFETY: the `Isa` proves AVX2 and FMA.
-            IsaName::Avx2 => unsafe { super::x86::avx2_plain::max_row(&map, y, row) },
+            _ if isa.proves(IsaName::Avx2) => unsafe { super::x86::avx2_plain::max_row(&map, y, row) },
             _ => map.row(y, row),
         }
     });

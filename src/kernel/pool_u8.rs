@@ -25,8 +25,11 @@ pub fn max_pool(isa: Isa, input: &[u8], height: usize, width: usize, channels: u
             let row = unsafe { out.row(y) };
             match isa.name() {
                 #[cfg(target_arch = "x86_64")]
+                // SAFETY: the `Isa` proves AVX-512.
+                _ if isa.proves(IsaName::Avx512Vnni) => unsafe { super::x86::avx512_plain::max_row_u8(&map, y, row) },
+                #[cfg(target_arch = "x86_64")]
                 // SAFETY: the `Isa` proves AVX2.
-                IsaName::Avx2 => unsafe { super::x86::avx2_plain::max_row_u8(&map, y, row) },
+                _ if isa.proves(IsaName::Avx2) => unsafe { super::x86::avx2_plain::max_row_u8(&map, y, row) },
                 _ => map.row(y, row),
             }
         }

@@ -70,8 +70,13 @@ pub fn roi_align(
             axes.set(boxes[*index], level, grid);
             match isa.name() {
                 #[cfg(target_arch = "x86_64")]
+                // SAFETY: the `Isa` proves AVX-512.
+                _ if isa.proves(IsaName::Avx512Vnni) => unsafe {
+                    super::x86::avx512_plain::pool_box(axes, level, grid, out)
+                },
+                #[cfg(target_arch = "x86_64")]
                 // SAFETY: the `Isa` proves AVX2 and FMA.
-                IsaName::Avx2 => unsafe { super::x86::avx2_plain::pool_box(axes, level, grid, out) },
+                _ if isa.proves(IsaName::Avx2) => unsafe { super::x86::avx2_plain::pool_box(axes, level, grid, out) },
                 _ => pool_box(axes, level, grid, out),
             }
         }

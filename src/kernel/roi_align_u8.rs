@@ -101,8 +101,15 @@ pub fn roi_align(
             let out = unsafe { out.window(index) };
             match isa.name() {
                 #[cfg(target_arch = "x86_64")]
+                // SAFETY: the `Isa` proves AVX-512.
+                _ if isa.proves(IsaName::Avx512Vnni) => unsafe {
+                    super::x86::avx512_plain::pool_box_u8(&axes, level, &grid, out)
+                },
+                #[cfg(target_arch = "x86_64")]
                 // SAFETY: the `Isa` proves AVX2.
-                IsaName::Avx2 => unsafe { super::x86::avx2_plain::pool_box_u8(&axes, level, &grid, out) },
+                _ if isa.proves(IsaName::Avx2) => unsafe {
+                    super::x86::avx2_plain::pool_box_u8(&axes, level, &grid, out)
+                },
                 _ => pool_box(&axes, level, &grid, out),
             }
         }

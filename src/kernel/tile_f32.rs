@@ -71,7 +71,7 @@ pub static KERNELS_F32: &[KernelF32] = &[
 impl KernelF32 {
     /// The kernel for `isa`: the strongest in the table that needs no more than it.
     pub fn of(isa: Isa) -> &'static Self {
-        KERNELS_F32.iter().rev().find(|kernel| kernel.isa <= isa.name()).unwrap_or(&KERNELS_F32[0])
+        KERNELS_F32.iter().rev().find(|kernel| isa.proves(kernel.isa)).unwrap_or(&KERNELS_F32[0])
     }
 }
 

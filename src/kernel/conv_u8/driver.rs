@@ -18,6 +18,9 @@ use crate::kernel::claim::share;
 const BLOCK_BYTES: usize = 192 << 10;
 /// Tiles that a block has even where they read more: fewer would not pay for fetching a deep layer's panels.
 const BLOCK_TILES: usize = 32;
+/// Bytes of weights that are used together, a tile at a time: they stay in the first-level cache, and whole cache lines
+/// of the output are written at once.
+const NEAR_BYTES: usize = 16 << 10;
 /// Widest panel: sizes the buffer of watched tiles.
 const MAX_NR: usize = 32;
 
@@ -242,9 +245,12 @@ impl<'a> Map<'a> {
         };
         let channels = self.packed.geometry().out_channels;
         let mut watch_buffer = [0f32; MAX_MR * MAX_NR];
-        for panel in panels {
-            let channel = panel * nr;
-            for (index, pixel) in pixels.clone().step_by(mr).enumerate() {
+        let together = (NEAR_BYTES / self.packed.panel(0).len()).max(1);
+        for near in panels.clone().step_by(together) {
+            let near = near..panels.end.min(near + together);
+            let tiles = pixels.clone().step_by(mr).enumerate();
+            for (panel, (index, pixel)) in tiles.flat_map(|tile| near.clone().map(move |panel| (panel, tile))) {
+                let channel = panel * nr;
                 let first = pixel * channels + channel;
                 // SAFETY: the offsets lie inside the output, whose length `new` checked; `table` and `offsets` are
                 // filled for every tile of the block; `skip_tile` offsets leave a whole pixel, of which `channel` is

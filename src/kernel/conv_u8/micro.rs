@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::kernel::isa::{Isa, IsaName};
 
 /// The largest `mr` of the table: sizes the driver's buffers.
-pub(crate) const MAX_MR: usize = 8;
+pub(crate) const MAX_MR: usize = 14;
 
 /// One micro-kernel.
 #[derive(Debug)]
@@ -48,6 +48,16 @@ pub static KERNELS_U8: &[KernelU8] = &[
     },
     #[cfg(target_arch = "x86_64")]
     KernelU8 {
+        name: "u8s8_4x8c4_sum32_sse41",
+        isa: IsaName::Sse41,
+        mr: 4,
+        nr: 8,
+        kr: 4,
+        needs_pair_safe: true,
+        run: crate::kernel::x86::sse41_u8::tile_4x8c4,
+    },
+    #[cfg(target_arch = "x86_64")]
+    KernelU8 {
         name: "u8s8_6x16c4_sum32_avx2",
         isa: IsaName::Avx2,
         mr: 6,
@@ -56,17 +66,37 @@ pub static KERNELS_U8: &[KernelU8] = &[
         needs_pair_safe: true,
         run: crate::kernel::x86::avx2_u8::tile_6x16c4,
     },
+    #[cfg(target_arch = "x86_64")]
+    KernelU8 {
+        name: "u8s8_6x16c4_sum32_avxvnni",
+        isa: IsaName::AvxVnni,
+        mr: 6,
+        nr: 16,
+        kr: 4,
+        needs_pair_safe: false,
+        run: crate::kernel::x86::avx_vnni_u8::tile_6x16c4,
+    },
+    #[cfg(target_arch = "x86_64")]
+    KernelU8 {
+        name: "u8s8_14x32c4_sum32_avx512vnni",
+        isa: IsaName::Avx512Vnni,
+        mr: 14,
+        nr: 32,
+        kr: 4,
+        needs_pair_safe: false,
+        run: crate::kernel::x86::avx512_vnni_u8::tile_14x32c4,
+    },
 ];
 
 impl KernelU8 {
-    /// The kernel that `isa` prefers: the last of the table that asks for nothing stronger.
+    /// The kernel that `isa` prefers: the last of the table whose needs it proves.
     pub fn for_isa(isa: Isa) -> &'static Self {
-        KERNELS_U8.iter().rfind(|kernel| kernel.isa <= isa.name()).unwrap_or(&KERNELS_U8[0])
+        KERNELS_U8.iter().rfind(|kernel| isa.proves(kernel.isa)).unwrap_or(&KERNELS_U8[0])
     }
 
     /// Whether `isa` proves that the CPU can run this kernel.
     pub(super) fn proved_by(&self, isa: Isa) -> Result<()> {
-        if self.isa <= isa.name() {
+        if isa.proves(self.isa) {
             return Ok(());
         }
         Err(Error::new(Kind::Unavailable, format!("{} needs {}", self.name, self.isa.name())))
@@ -106,7 +136,8 @@ pub(crate) struct TileU8 {
     pub channels: usize,
 }
 
-/// The residual of one tile: `pixels` offsets, each of which may be read for `channels` values.
+/// The residual of one tile: `pixels` offsets, each of which may be read for `channels` values. `mr` offsets more exist
+/// behind a tile's `mr`, of the next tile or of none: enough to prefetch by.
 #[derive(Clone, Copy)]
 pub(crate) enum SkipTile {
     /// Nothing is added.

@@ -6,12 +6,15 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
+use super::avx_vnni_u8;
 use super::avx2_u8_epilogue::{Sums, finish, prefetch};
 use crate::kernel::conv_u8::TileU8;
 
-const MR: usize = 6;
+/// Pixels of a tile.
+pub(super) const MR: usize = 6;
 const NR: usize = 16;
-const KR: usize = 4;
+/// Steps that lie together in a panel.
+pub(super) const KR: usize = 4;
 
 /// 6 pixels × 16 channels.
 ///
@@ -23,15 +26,19 @@ pub(in crate::kernel) unsafe fn tile_6x16c4(tile: &TileU8) {
     // SAFETY: passed on from the caller.
     unsafe {
         prefetch(tile);
-        let sums = sum(tile);
+        let sums = sum::<false>(tile);
         finish(tile, &sums);
     }
 }
 
-/// Start values plus every product of the tile.
+/// Start values plus every product of the tile, by AVX-VNNI where `VNNI`.
+///
+/// # Safety
+///
+/// As [`TileU8`] says, on a CPU with AVX2 and, where `VNNI`, AVX-VNNI.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn sum(tile: &TileU8) -> Sums {
+pub(super) unsafe fn sum<const VNNI: bool>(tile: &TileU8) -> Sums {
     // SAFETY: `start` points at 16 values, `rows` at 6 pointers a tap; every read of a row is below `run`; the panel
     // holds 64 bytes a group.
     unsafe {
@@ -42,7 +49,11 @@ unsafe fn sum(tile: &TileU8) -> Sums {
         for tap in 0..tile.taps {
             let rows = tile.rows.add(tap * MR).cast::<[*const u8; MR]>().read();
             if groups > 0 {
-                multiply(&mut sums, rows, panel, groups);
+                if VNNI {
+                    avx_vnni_u8::multiply(&mut sums, rows, panel, groups);
+                } else {
+                    multiply(&mut sums, rows, panel, groups);
+                }
             }
             panel = panel.add(groups * NR * KR);
             if rest > 0 {
@@ -55,7 +66,11 @@ unsafe fn sum(tile: &TileU8) -> Sums {
                     }
                     *end = bytes.as_ptr();
                 }
-                multiply(&mut sums, ends, panel, 1);
+                if VNNI {
+                    avx_vnni_u8::multiply(&mut sums, ends, panel, 1);
+                } else {
+                    multiply(&mut sums, ends, panel, 1);
+                }
                 panel = panel.add(NR * KR);
             }
         }

@@ -1,0 +1,36 @@
+//! Plain Rust that LLVM vectorises well once it may use AVX-512: the same functions as for any CPU, compiled again.
+//!
+//! Nothing here is fused, so that the results are the portable ones to the bit.
+
+use crate::kernel::pool_f32::MaxPool;
+use crate::kernel::roi_align_f32::{Axes, RoiGrid, RoiLevel, pool_box as pool_box_anywhere};
+use crate::kernel::{pool_u8, roi_align_u8};
+
+/// See [`MaxPool::row`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub fn max_row(map: &MaxPool<'_>, y: usize, row: &mut [f32]) {
+    map.row(y, row);
+}
+
+/// See [`pool_box_anywhere`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub fn pool_box(axes: &mut Axes, level: &RoiLevel<'_>, grid: RoiGrid, out: &mut [f32]) {
+    pool_box_anywhere(axes, level, grid, out);
+}
+
+/// See [`pool_u8::MaxPool::row`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub fn max_row_u8(map: &pool_u8::MaxPool<'_>, y: usize, row: &mut [u8]) {
+    map.row(y, row);
+}
+
+/// See [`roi_align_u8::pool_box`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub fn pool_box_u8(
+    axes: &roi_align_u8::Axes,
+    level: &roi_align_u8::RoiLevelU8<'_>,
+    grid: &roi_align_u8::RoiGridU8,
+    out: &mut [u8],
+) {
+    roi_align_u8::pool_box(axes, level, grid, out);
+}
