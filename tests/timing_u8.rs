@@ -59,7 +59,7 @@ fn layers() -> Vec<Layer> {
 #[test]
 #[ignore = "timing; run with --ignored --nocapture"]
 fn every_layer_of_a_kitti_frame() {
-    let isa = Isa::best();
+    let isa = Isa::select(std::env::var("KERNEL").as_deref().unwrap_or("auto")).unwrap();
     let rounds: usize = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
     let only = std::env::var("LAYER").unwrap_or_default();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();

@@ -12,8 +12,10 @@
 //! Samples outside of the level have weight 0: they add the real value 0, as torchvision's do. Every instruction set
 //! and any number of threads give the same bytes. Nothing is allocated.
 
+use super::aligned::ALIGNMENT;
 use super::claim::share;
 use super::isa::{Isa, IsaName};
+use super::prefetch::prefetch;
 use crate::error::{Error, Kind, Result};
 
 /// Boxes that are put in order before they are read; more are taken as they come.
@@ -22,6 +24,8 @@ const ORDERED: usize = 4096;
 const SAMPLES: usize = 512;
 /// Channels whose sums stay in registers while a bin's samples are added up.
 const CHUNK: usize = 64;
+/// Samples of a bin whose corners are worked out once rather than for every chunk of channels.
+const KNOWN: usize = 16;
 
 /// A level of the pyramid.
 #[derive(Debug, Clone, Copy)]
@@ -215,67 +219,128 @@ impl Sample {
     }
 }
 
-/// The four cells around a sample: where their channels start, and their weights.
-type Corners = ([usize; 4], [f32; 4]);
+/// Asks for the cells that a bin reads, a bin ahead: no hardware foresees where samples lie.
+#[inline(always)]
+fn prefetch_bin(axes: &Axes, level: &RoiLevelU8<'_>, grid: &RoiGridU8, bin: usize) {
+    for row in axes.rows.bin(bin / grid.window) {
+        for column in axes.columns.bin(bin % grid.window) {
+            for y in [row.low, row.high] {
+                for x in [column.low, column.high] {
+                    let start = (y as usize * level.width + x as usize) * grid.channels;
+                    for line in (0..grid.channels).step_by(ALIGNMENT) {
+                        prefetch(level.data.as_ptr().wrapping_add(start + line));
+                    }
+                }
+            }
+        }
+    }
+}
 
-/// Pools one box; compiled once for each instruction set.
+/// The four cells around a sample: where their channels start, and their weights.
+#[derive(Debug, Clone, Copy, Default)]
+struct Corners {
+    starts: [usize; 4],
+    weights: [f32; 4],
+}
+
+impl Corners {
+    #[inline(always)]
+    fn new(row: &Sample, column: &Sample, line: usize, channels: usize) -> Self {
+        let (top, bottom) = (row.low as usize * line, row.high as usize * line);
+        let (left, right) = (column.low as usize * channels, column.high as usize * channels);
+        Self {
+            starts: [top + left, top + right, bottom + left, bottom + right],
+            weights: [
+                row.low_weight * column.low_weight,
+                row.low_weight * column.high_weight,
+                row.high_weight * column.low_weight,
+                row.high_weight * column.high_weight,
+            ],
+        }
+    }
+}
+
+/// Pools one box; compiled once for each instruction set, so nothing in it may be a closure: that would be called, not
+/// inlined.
 #[inline(always)]
 pub(super) fn pool_box(axes: &Axes, level: &RoiLevelU8<'_>, grid: &RoiGridU8, out: &mut [u8]) {
     let samples = (axes.rows.per_bin * axes.columns.per_bin) as f64;
     let multiplier = (f64::from(level.scale) / (f64::from(grid.scale) * samples)) as f32;
     let line = level.width * grid.channels;
+    let bins = grid.window * grid.window;
+    let mut known = [Corners::default(); KNOWN];
     for (bin, out) in out.chunks_exact_mut(grid.channels).enumerate() {
+        if bin + 1 < bins {
+            prefetch_bin(axes, level, grid, bin + 1);
+        }
         let (rows, columns) = (axes.rows.bin(bin / grid.window), axes.columns.bin(bin % grid.window));
-        let corners = |row: &Sample, column: &Sample| -> Corners {
-            let (top, bottom) = (row.low as usize * line, row.high as usize * line);
-            let (left, right) = (column.low as usize * grid.channels, column.high as usize * grid.channels);
-            let weights = [
-                row.low_weight * column.low_weight,
-                row.low_weight * column.high_weight,
-                row.high_weight * column.low_weight,
-                row.high_weight * column.high_weight,
-            ];
-            ([top + left, top + right, bottom + left, bottom + right], weights)
-        };
-        let mut chunks = out.chunks_exact_mut(CHUNK);
+        let count = rows.len() * columns.len();
+        let mut total = 0f32;
+        for number in 0..count {
+            let (row, column) = (&rows[number / columns.len()], &columns[number % columns.len()]);
+            let corners = Corners::new(row, column, line, grid.channels);
+            total = total + corners.weights[0] + corners.weights[1] + corners.weights[2] + corners.weights[3];
+            if let Some(slot) = known.get_mut(number) {
+                *slot = corners;
+            }
+        }
+        let shift = f32::from(level.zero_point) * total;
         let mut first = 0;
-        for out in &mut chunks {
+        while first < grid.channels {
+            let length = CHUNK.min(grid.channels - first);
             let mut sums = [0f32; CHUNK];
-            let mut total = 0f32;
-            for row in rows {
-                for column in columns {
-                    let (starts, weights) = corners(row, column);
-                    let cells: [&[u8; CHUNK]; 4] = starts.map(|start| cell(level.data, start + first));
-                    for channel in 0..CHUNK {
-                        let mut sum = sums[channel];
-                        sum += weights[0] * f32::from(cells[0][channel]);
-                        sum += weights[1] * f32::from(cells[1][channel]);
-                        sum += weights[2] * f32::from(cells[2][channel]);
-                        sum += weights[3] * f32::from(cells[3][channel]);
-                        sums[channel] = sum;
+            for number in 0..count {
+                let corners = match known.get(number) {
+                    Some(corners) => *corners,
+                    None => {
+                        let (row, column) = (&rows[number / columns.len()], &columns[number % columns.len()]);
+                        Corners::new(row, column, line, grid.channels)
                     }
-                    total = weights.iter().fold(total, |total, weight| total + weight);
+                };
+                if length == CHUNK {
+                    add_whole(&mut sums, level.data, &corners, first);
+                } else {
+                    add_part(&mut sums[..length], level.data, &corners, first);
                 }
             }
-            finish(&sums, total, level, grid, multiplier, out);
+            match out[first..first + length].first_chunk_mut() {
+                Some(out) => finish(&sums, shift, multiplier, grid, out),
+                None => {
+                    let mut bytes = [0; CHUNK];
+                    finish(&sums, shift, multiplier, grid, &mut bytes);
+                    out[first..first + length].copy_from_slice(&bytes[..length]);
+                }
+            }
             first += CHUNK;
         }
-        let rest = chunks.into_remainder();
-        let mut sums = [0f32; CHUNK];
-        let mut total = 0f32;
-        for row in rows {
-            for column in columns {
-                let (starts, weights) = corners(row, column);
-                for (start, weight) in starts.into_iter().zip(weights) {
-                    let cell = &level.data[start + first..][..rest.len()];
-                    for (sum, &value) in sums.iter_mut().zip(cell) {
-                        *sum += weight * f32::from(value);
-                    }
-                    total += weight;
-                }
-            }
+    }
+}
+
+/// Adds one sample of [`CHUNK`] channels.
+#[inline(always)]
+fn add_whole(sums: &mut [f32; CHUNK], data: &[u8], corners: &Corners, first: usize) {
+    let [w0, w1, w2, w3] = corners.weights;
+    let [s0, s1, s2, s3] = corners.starts;
+    let (c0, c1) = (cell(data, s0 + first), cell(data, s1 + first));
+    let (c2, c3) = (cell(data, s2 + first), cell(data, s3 + first));
+    for channel in 0..CHUNK {
+        let mut sum = sums[channel];
+        sum += w0 * f32::from(c0[channel]);
+        sum += w1 * f32::from(c1[channel]);
+        sum += w2 * f32::from(c2[channel]);
+        sum += w3 * f32::from(c3[channel]);
+        sums[channel] = sum;
+    }
+}
+
+/// Adds one sample of fewer channels, in the same order.
+#[inline(always)]
+fn add_part(sums: &mut [f32], data: &[u8], corners: &Corners, first: usize) {
+    for (&start, &weight) in corners.starts.iter().zip(&corners.weights) {
+        let cell = &data[start + first..][..sums.len()];
+        for (sum, &value) in sums.iter_mut().zip(cell) {
+            *sum += weight * f32::from(value);
         }
-        finish(&sums, total, level, grid, multiplier, rest);
     }
 }
 
@@ -290,13 +355,15 @@ fn cell(data: &[u8], start: usize) -> &[u8; CHUNK] {
 
 /// From sums of weighted bytes to the output grid.
 #[inline(always)]
-fn finish(sums: &[f32; CHUNK], total: f32, level: &RoiLevelU8<'_>, grid: &RoiGridU8, multiplier: f32, out: &mut [u8]) {
-    let shift = f32::from(level.zero_point) * total;
+fn finish(sums: &[f32; CHUNK], shift: f32, multiplier: f32, grid: &RoiGridU8, out: &mut [u8; CHUNK]) {
+    // Added to a number this near to 0, it leaves the number rounded half to even in its low bits.
+    const ROUND: f32 = 12_582_912.0;
+    let zero_point = i32::from(grid.zero_point).wrapping_sub(ROUND.to_bits() as i32);
     let (floor, ceiling) = (-f32::from(grid.zero_point), 255.0 - f32::from(grid.zero_point));
     for (out, sum) in out.iter_mut().zip(sums) {
         let t = (sum - shift) * multiplier;
         let raised = if t > floor { t } else { floor };
         let clamped = if raised < ceiling { raised } else { ceiling };
-        *out = (clamped.round_ties_even() as i32 + i32::from(grid.zero_point)) as u8;
+        *out = ((clamped + ROUND).to_bits() as i32).wrapping_add(zero_point) as u8;
     }
 }
