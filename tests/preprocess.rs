@@ -3,7 +3,8 @@
 mod golden;
 
 use golden::Golden;
-use lookout::frame::Picture;
+use lookout::frame::{Image, Matrix, Picture, PixelFormat, Range, Raw, Turn};
+use lookout::kernel::isa::Isa;
 use lookout::preprocess::{Rule, Transform};
 use lookout::tensor::Canvas;
 
@@ -72,5 +73,44 @@ fn canvases_of_the_shared_goldens_are_torchvisions() {
         let fit = rule.fit(picture.width, picture.height).unwrap();
         assert_eq!([fit.canvas_height, fit.canvas_width], shape[1..]);
         compare(name, rule, &picture, [size[0], size[1]], |y, x, c| expected[(c * shape[1] + y) * shape[2] + x]);
+    }
+}
+
+/// CPU time of this thread from a camera's frame to the detector's canvas, the median of many.
+#[test]
+#[ignore = "timing; run with --ignored --nocapture"]
+fn time_to_the_canvas() {
+    let now = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 * 1e-6
+    };
+    println!("1920×1080 to the canvas of 800 / 1333, CPU time on one core:");
+    let formats = [
+        (PixelFormat::Yuyv, 0),
+        (PixelFormat::Uyvy, 2),
+        (PixelFormat::Nv12, 0),
+        (PixelFormat::Grey, 0),
+        (PixelFormat::Rgb24, 0),
+        (PixelFormat::Yuyv, 1),
+    ];
+    for (format, quarters) in formats {
+        let (width, height) = (1920, 1080);
+        let data = (0..format.bytes(width, height)).map(|index| (index * 151 % 253) as u8).collect();
+        let raw = Raw::new(format, (width, height), (Matrix::Bt709, Range::Limited), data).unwrap();
+        let image = Image::Raw(raw).turned(Turn::new(quarters, false, false));
+        for isa in Isa::available() {
+            let mut transform = Transform::new(Rule::default()).unwrap().with_isa(isa);
+            let mut canvas = Canvas::default();
+            let mut times: Vec<f64> = (0..31)
+                .map(|_| {
+                    let begin = now();
+                    transform.to_u8(&image, &mut canvas).unwrap();
+                    now() - begin
+                })
+                .collect();
+            times.sort_by(f64::total_cmp);
+            let (isa, turn) = (isa.name().name(), quarters * 90);
+            println!("{format:?} turned by {turn}°, {isa}: {:.2} ms", times[15]);
+        }
     }
 }
