@@ -4,6 +4,7 @@
 //! returning an error and is then thrown away and opened anew; it never tries to mend itself.
 
 mod replay;
+pub mod v4l2;
 
 pub use replay::Replay;
 
@@ -50,5 +51,10 @@ pub trait Source: Send {
     /// How its pictures go to the detector.
     fn delivery(&self) -> Delivery {
         Delivery::Newest
+    }
+
+    /// How many pictures were passed over since this was last asked, because a newer one was there already.
+    fn passed_over(&mut self) -> u64 {
+        0
     }
 }
