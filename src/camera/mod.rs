@@ -4,7 +4,6 @@
 //! returning an error and is then thrown away and opened anew; it never tries to mend itself.
 
 mod replay;
-pub mod v4l2;
 
 pub use replay::Replay;
 
