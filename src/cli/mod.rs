@@ -18,6 +18,7 @@ pub(crate) mod client;
 pub mod console;
 mod detect;
 mod import;
+mod pattern;
 mod quantize;
 mod run;
 mod status;
@@ -42,6 +43,8 @@ pub enum Command {
     Detect(detect::Args),
     /// Turn a torchvision Faster R-CNN state dict into a lookout checkpoint
     Import(import::Args),
+    /// Write pictures of the synthetic street with their labels
+    Pattern(pattern::Args),
     /// Quantize a checkpoint to int8 on pictures like those the camera will see
     Quantize(quantize::Args),
     /// Say whether two models are byte-identical; if not, where they first differ
@@ -94,6 +97,7 @@ pub fn execute(command: Command) -> Result<()> {
         Command::Run(args) => run::execute(args),
         Command::Detect(args) => detect::execute(args),
         Command::Import(args) => import::execute(args),
+        Command::Pattern(args) => pattern::execute(args),
         Command::Quantize(args) => quantize::execute(args),
         Command::Verify(args) => verify::execute(args),
         Command::Bench(args) => bench::execute(args),

@@ -1,0 +1,66 @@
+//! The scene as a camera: frames at a rate, the weather by a timetable or by order.
+//!
+//! In: a seed, a size, a rate, a timetable. Out: pictures through [`Source`]. The weather can be changed from another
+//! thread through a [`Sky`], which then stays until it is given back to the timetable.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::Scene;
+use super::weather::{Change, Weather, at_time};
+use crate::camera::{Capture, Source};
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::stop::Stop;
+
+/// The weather that somebody ordered, shared between a camera and whoever orders.
+#[derive(Debug, Clone, Default)]
+pub struct Sky(Arc<Mutex<Option<Weather>>>);
+
+impl Sky {
+    /// Orders a weather; `None` gives it back to the timetable.
+    pub fn order(&self, weather: Option<Weather>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = weather;
+    }
+
+    /// The weather that is ordered.
+    pub fn ordered(&self) -> Option<Weather> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A camera that films a synthetic street.
+pub struct Pattern {
+    scene: Scene,
+    timetable: Vec<Change>,
+    sky: Sky,
+    clock: Arc<dyn Clock>,
+    period: Duration,
+    number: u64,
+    due_ns: Option<u64>,
+}
+
+impl Pattern {
+    /// Films `scene`, `rate` frames a second, with the weather of `timetable` unless `sky` orders another.
+    pub fn new(mut scene: Scene, rate: f64, timetable: Vec<Change>, sky: Sky, clock: Arc<dyn Clock>) -> Self {
+        let rate = if rate.is_finite() { rate.clamp(0.01, 1000.0) } else { Scene::RATE };
+        scene.set_rate(rate);
+        Self { scene, timetable, sky, clock, period: Duration::from_secs_f64(1.0 / rate), number: 0, due_ns: None }
+    }
+}
+
+impl Source for Pattern {
+    fn next(&mut self, stop: &Stop) -> Result<Capture> {
+        let time = self.number as f64 * self.period.as_secs_f64();
+        self.scene.set_weather(self.sky.ordered().unwrap_or_else(|| at_time(&self.timetable, time)));
+        let (picture, _) = self.scene.frame(self.number);
+        self.number += 1;
+        let now = self.clock.monotonic_ns();
+        let due = self.due_ns.unwrap_or(now).max(now);
+        if self.clock.wait(Duration::from_nanos(due - now), stop).is_err() {
+            return Ok(Capture::Stopped);
+        }
+        self.due_ns = Some(due + self.period.as_nanos() as u64);
+        Ok(Capture::Picture { picture, monotonic_ns: None })
+    }
+}

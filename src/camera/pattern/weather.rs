@@ -1,0 +1,132 @@
+//! Weather and light: how dark, how wet, how foggy, whether the cap is on the lens; and a timetable of it.
+//!
+//! In: names, shares and times. Out: [`Weather`], four shares from 0 to 1 that everything in the scene is lit by.
+
+use crate::error::{Error, Kind, Result};
+
+/// The weather; every share from 0 (none) to 1 (full).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Weather {
+    /// Nightfall: 0 day, 1 night with streetlights.
+    pub darkness: f32,
+    /// Rain: streaks, no shadows, less contrast.
+    pub rain: f32,
+    /// Fog: at 1 one sees about fifty metres.
+    pub fog: f32,
+    /// The cap before the lens: 1 lets nothing through.
+    pub cap: f32,
+}
+
+impl Weather {
+    /// The weathers that have a name.
+    pub const NAMES: [&'static str; 5] = ["day", "night", "rain", "fog", "cap"];
+
+    /// A clear day.
+    pub const DAY: Self = Self { darkness: 0.0, rain: 0.0, fog: 0.0, cap: 0.0 };
+
+    /// The weather of a name: one of [`Weather::NAMES`].
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for another name, listing those there are.
+    pub fn named(name: &str) -> Result<Self> {
+        match name {
+            "day" => Ok(Self::DAY),
+            "night" => Ok(Self { darkness: 1.0, ..Self::DAY }),
+            "rain" => Ok(Self { rain: 1.0, ..Self::DAY }),
+            "fog" => Ok(Self { fog: 1.0, ..Self::DAY }),
+            "cap" => Ok(Self { cap: 1.0, ..Self::DAY }),
+            _ => {
+                let text = format!("\"{name}\" is no weather; it is one of {}", Self::NAMES.join(", "));
+                Err(Error::new(Kind::Usage, text))
+            }
+        }
+    }
+
+    /// Between this weather and `other`: `share` 0 is this one, 1 the other.
+    pub fn towards(self, other: Self, share: f32) -> Self {
+        let share = share.clamp(0.0, 1.0);
+        let mix = |a: f32, b: f32| a + (b - a) * share;
+        Self {
+            darkness: mix(self.darkness, other.darkness),
+            rain: mix(self.rain, other.rain),
+            fog: mix(self.fog, other.fog),
+            cap: mix(self.cap, other.cap),
+        }
+    }
+
+    /// Every share within 0 to 1; what is no number is 0.
+    pub(super) fn tamed(self) -> Self {
+        let tame = |share: f32| if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) };
+        Self { darkness: tame(self.darkness), rain: tame(self.rain), fog: tame(self.fog), cap: tame(self.cap) }
+    }
+
+    /// Light from the sky, red, green and blue.
+    pub(super) fn ambient(self) -> [f32; 3] {
+        let dull = 1.0 - 0.16 * self.rain - 0.05 * self.fog;
+        [0.77, 0.765, 0.68].map(|lost| dull * (1.0 - lost * self.darkness))
+    }
+
+    /// Share of what is seen that is fog, at a distance in metres.
+    pub(super) fn veil(self, distance: f32) -> f32 {
+        let density = 0.042 * self.fog + 0.009 * self.rain;
+        1.0 - libm::expf(-density * distance)
+    }
+
+    /// The fog's colour.
+    pub(super) fn veil_colour(self) -> [f32; 3] {
+        let day = 205.0 - 32.0 * self.rain;
+        let night = 46.0;
+        let grey = day + (night - day) * self.darkness;
+        [grey, grey * 1.005, grey * 1.02]
+    }
+}
+
+/// One line of a timetable: from when on it is what weather, and how long the change takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Change {
+    /// Seconds from the start.
+    pub at: f64,
+    /// What it becomes.
+    pub weather: Weather,
+    /// Seconds until it is so.
+    pub over: f64,
+}
+
+/// The weather at `time` seconds, by a timetable in the order of its times; a clear day before the first line.
+pub fn at_time(timetable: &[Change], time: f64) -> Weather {
+    let mut weather = Weather::DAY;
+    for change in timetable.iter().take_while(|change| change.at <= time) {
+        let share = if change.over > 0.0 { (time - change.at) / change.over } else { 1.0 };
+        weather = weather.towards(change.weather, share as f32);
+    }
+    weather
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_has_its_weather() {
+        for name in Weather::NAMES {
+            Weather::named(name).unwrap();
+        }
+        assert!(Weather::named("hail").unwrap_err().message().contains("day, night, rain, fog, cap"));
+    }
+
+    #[test]
+    fn a_timetable_changes_slowly_and_in_order() {
+        let line = |at, name, over| Change { at, weather: Weather::named(name).unwrap(), over };
+        let table = [line(10.0, "night", 10.0), line(30.0, "fog", 0.0)];
+        assert_eq!(at_time(&table, 9.9), Weather::DAY);
+        assert!((at_time(&table, 15.0).darkness - 0.5).abs() < 1e-6);
+        assert_eq!(at_time(&table, 25.0).darkness, 1.0);
+        assert_eq!(at_time(&table, 30.0), Weather::named("fog").unwrap());
+    }
+
+    #[test]
+    fn what_is_no_share_is_made_one() {
+        let wild = Weather { darkness: f32::NAN, rain: 7.0, fog: -1.0, cap: 0.5 };
+        assert_eq!(wild.tamed(), Weather { darkness: 0.0, rain: 1.0, fog: 0.0, cap: 0.5 });
+    }
+}
