@@ -71,6 +71,10 @@ pub mod camera {
     pub const LOOP: bool = false;
     /// Seed of the pattern.
     pub const SEED: i64 = 1;
+    /// Columns and rows of the pattern: what the demo model was trained on.
+    pub const PATTERN_SIZE: [u32; 2] = [640, 360];
+    /// Frames a second of the pattern.
+    pub const PATTERN_FPS: f64 = 15.0;
     /// Degrees of the clockwise turn.
     pub const ROTATE: u32 = 0;
     /// Mirroring.

@@ -159,6 +159,34 @@ words! {
     }
 }
 
+words! {
+    /// Weather of the synthetic street.
+    WeatherName {
+        /// A clear day.
+        Day = "day",
+        /// Night with streetlights.
+        Night = "night",
+        /// Rain.
+        Rain = "rain",
+        /// Fog.
+        Fog = "fog",
+        /// The cap on the lens.
+        Cap = "cap",
+    }
+}
+
+table! {
+    /// One line of a pattern's `timetable`.
+    WeatherChange {
+        /// Time from the camera's start at which the change begins.
+        at: String,
+        /// What the weather becomes.
+        weather: WeatherName,
+        /// How long the change takes; empty: at once.
+        over: String,
+    }
+}
+
 /// Corners of a polygon, x and y as shares of the picture's width and height.
 pub type Polygon = Vec<[f32; 2]>;
 
@@ -178,15 +206,15 @@ table! {
         r#loop: bool,
         /// v4l2: /dev/v4l/by-id/…, /dev/v4l/by-path/… or /dev/videoN.
         device: String,
-        /// v4l2: columns wanted; the nearest that the device has is taken.
+        /// pattern: columns; v4l2: columns wanted, the nearest that the device has is taken.
         #[schemars(range(min = 1, max = 65_535))]
         width: u32,
-        /// v4l2: rows wanted.
+        /// pattern: rows; v4l2: rows wanted.
         #[schemars(range(min = 1, max = 65_535))]
         height: u32,
         /// v4l2: pixel format wanted, as its four characters.
         format: String,
-        /// v4l2: frames a second wanted.
+        /// pattern: frames a second; v4l2: frames a second wanted.
         #[schemars(range(min = 0.0, max = 1000.0))]
         fps: f64,
         /// v4l2: controls by name, set after every opening.
@@ -196,6 +224,8 @@ table! {
         /// pattern: seed of the scene.
         #[schemars(range(min = 0))]
         seed: i64,
+        /// pattern: when the weather changes, in the order of the times; a clear day before the first line.
+        timetable: Vec<WeatherChange>,
         /// Clockwise turn in degrees: 0, 90, 180 or 270.
         rotate: u32,
         /// Mirroring, after the turn.

@@ -1,10 +1,13 @@
 //! `[[camera]]` and `[[publish]]`: entries whose keys depend on their kind. A key of another kind, and one that the
 //! kind needs and lacks, are both wrong.
 
+use std::time::Duration;
+
 use super::defaults;
 use super::document;
 use super::resolve::{NAME_RULE, Resolver, given, is_name, path};
-use super::settings::{CameraKind, CameraSettings, SinkKind, SinkSettings};
+use super::settings::{CameraKind, CameraSettings, SinkKind, SinkSettings, WeatherLine};
+use super::units;
 
 /// Keys of every camera.
 const CAMERA: &[&str] = &["name", "kind", "rotate", "flip", "max_fps", "motion_gate", "zones", "masks"];
@@ -19,7 +22,7 @@ const CAMERA_KINDS: &[Keys] = &[
     ("v4l2", &["device"], &["width", "height", "format", "fps", "controls"]),
     ("replay", &["path"], &["rate", "loop"]),
     ("ffmpeg", &["input"], &[]),
-    ("pattern", &[], &["seed"]),
+    ("pattern", &[], &["seed", "width", "height", "fps", "timetable"]),
 ];
 
 const SINK_KINDS: &[Keys] = &[
@@ -85,7 +88,7 @@ impl Resolver<'_> {
         }
         CameraSettings {
             name,
-            kind: camera_kind(kind, camera),
+            kind: self.camera_kind(key, kind, camera),
             rotate,
             flip: camera.flip.unwrap_or(defaults::camera::FLIP),
             max_fps: Some(camera.max_fps.unwrap_or(defaults::camera::MAX_FPS)).filter(|&fps| fps > 0.0),
@@ -102,6 +105,69 @@ impl Resolver<'_> {
         if corners.iter().flatten().any(|share| !(0.0..=1.0).contains(share)) {
             self.complain(key, "a corner lies outside the picture; x and y are shares from 0 to 1");
         }
+    }
+
+    fn camera_kind(&mut self, key: &str, kind: document::CameraKind, camera: &document::Camera) -> CameraKind {
+        let text = |text: &Option<String>| given(text).unwrap_or_default();
+        match kind {
+            document::CameraKind::Replay => CameraKind::Replay {
+                path: text(&camera.path).into(),
+                rate: Some(camera.rate.unwrap_or(defaults::camera::RATE)).filter(|&rate| rate > 0.0),
+                repeat: camera.r#loop.unwrap_or(defaults::camera::LOOP),
+            },
+            document::CameraKind::V4l2 => CameraKind::V4l2 {
+                device: text(&camera.device).into(),
+                width: camera.width,
+                height: camera.height,
+                format: given(&camera.format),
+                fps: camera.fps,
+                controls: camera.controls.clone().unwrap_or_default(),
+            },
+            document::CameraKind::Ffmpeg => CameraKind::Ffmpeg { input: text(&camera.input) },
+            document::CameraKind::Pattern => self.pattern(key, camera),
+        }
+    }
+
+    fn pattern(&mut self, key: &str, camera: &document::Camera) -> CameraKind {
+        let [width, height] = defaults::camera::PATTERN_SIZE;
+        let size = [camera.width.unwrap_or(width), camera.height.unwrap_or(height)];
+        for (name, side) in [("width", size[0]), ("height", size[1])] {
+            if !(16..=8192).contains(&side) {
+                self.complain(&format!("{key}.{name}"), format!("{side} is out of range: a pattern has 16 to 8192"));
+            }
+        }
+        let fps = camera.fps.unwrap_or(defaults::camera::PATTERN_FPS);
+        if fps <= 0.0 {
+            self.complain(&format!("{key}.fps"), "a pattern needs more than 0 frames a second");
+        }
+        let mut timetable: Vec<WeatherLine> = Vec::new();
+        for (index, line) in camera.timetable.iter().flatten().enumerate() {
+            let key = format!("{key}.timetable[{index}]");
+            let mut time = |name: &str, text: &Option<String>, needed: bool| match given(text) {
+                Some(text) => units::duration(&text).unwrap_or_else(|| {
+                    self.complain(
+                        &format!("{key}.{name}"),
+                        format!("\"{text}\" is no duration; write \"90s\" or \"5m\""),
+                    );
+                    Duration::ZERO
+                }),
+                None => {
+                    if needed {
+                        self.complain(&key, format!("{name} is missing: when the change begins, as \"90s\""));
+                    }
+                    Duration::ZERO
+                }
+            };
+            let (at, over) = (time("at", &line.at, true), time("over", &line.over, false));
+            if timetable.last().is_some_and(|before| before.at > at) {
+                self.complain(&format!("{key}.at"), "is before the line above; times go upwards");
+            }
+            match line.weather {
+                Some(weather) => timetable.push(WeatherLine { at, weather, over }),
+                None => self.complain(&key, "weather is missing; it is day, night, rain, fog or cap"),
+            }
+        }
+        CameraKind::Pattern { seed: camera.seed.unwrap_or(defaults::camera::SEED), size, fps, timetable }
     }
 
     pub(super) fn sinks(&mut self, sinks: &[document::Publish]) -> Vec<SinkSettings> {
@@ -203,27 +269,6 @@ impl Resolver<'_> {
             right = false;
         }
         right
-    }
-}
-
-fn camera_kind(kind: document::CameraKind, camera: &document::Camera) -> CameraKind {
-    let text = |text: &Option<String>| given(text).unwrap_or_default();
-    match kind {
-        document::CameraKind::Replay => CameraKind::Replay {
-            path: text(&camera.path).into(),
-            rate: Some(camera.rate.unwrap_or(defaults::camera::RATE)).filter(|&rate| rate > 0.0),
-            repeat: camera.r#loop.unwrap_or(defaults::camera::LOOP),
-        },
-        document::CameraKind::V4l2 => CameraKind::V4l2 {
-            device: text(&camera.device).into(),
-            width: camera.width,
-            height: camera.height,
-            format: given(&camera.format),
-            fps: camera.fps,
-            controls: camera.controls.clone().unwrap_or_default(),
-        },
-        document::CameraKind::Ffmpeg => CameraKind::Ffmpeg { input: text(&camera.input) },
-        document::CameraKind::Pattern => CameraKind::Pattern { seed: camera.seed.unwrap_or(defaults::camera::SEED) },
     }
 }
 

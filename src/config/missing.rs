@@ -22,10 +22,9 @@ pub fn missing(settings: &Settings, merged: &Value) -> Vec<Complaint> {
     complain(model.reference.is_some(), "model.reference", "the monitor, which alone reads it,");
     for (index, camera) in settings.cameras.iter().enumerate() {
         let kind = match camera.kind {
-            CameraKind::Replay { .. } => None,
+            CameraKind::Replay { .. } | CameraKind::Pattern { .. } => None,
             CameraKind::V4l2 { .. } => Some("camera kind \"v4l2\""),
             CameraKind::Ffmpeg { .. } => Some("camera kind \"ffmpeg\""),
-            CameraKind::Pattern { .. } => Some("camera kind \"pattern\""),
         };
         let key = format!("camera[{index}]");
         complain(kind.is_some(), &format!("{key}.kind"), kind.unwrap_or_default());

@@ -24,7 +24,8 @@ mod units;
 
 pub use settings::{
     CameraKind, CameraSettings, DetectorSettings, DeviceSettings, HistorySettings, ModelSettings, ModelSource,
-    MonitorSettings, Recalibrate, Settings, SinkKind, SinkSettings, SupervisionSettings, TrackSettings, WebSettings,
+    MonitorSettings, Recalibrate, Settings, SinkKind, SinkSettings, SupervisionSettings, TrackSettings, WeatherLine,
+    WebSettings,
 };
 
 use document::Document;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::document::{Flip, LogFormat, Polygon};
+use super::document::{Flip, LogFormat, Polygon, WeatherName};
 use crate::kernel::isa::IsaName;
 use crate::message::MessageKind;
 
@@ -157,6 +157,12 @@ pub enum CameraKind {
     Pattern {
         /// Seed of the scene.
         seed: i64,
+        /// Columns and rows.
+        size: [u32; 2],
+        /// Frames a second.
+        fps: f64,
+        /// When the weather changes, in the order of the times.
+        timetable: Vec<WeatherLine>,
     },
 }
 
@@ -169,9 +175,20 @@ impl std::fmt::Debug for CameraKind {
             }
             Self::V4l2 { device, .. } => f.debug_struct("V4l2").field("device", device).finish_non_exhaustive(),
             Self::Ffmpeg { .. } => f.debug_struct("Ffmpeg").finish_non_exhaustive(),
-            Self::Pattern { seed } => f.debug_struct("Pattern").field("seed", seed).finish(),
+            Self::Pattern { seed, .. } => f.debug_struct("Pattern").field("seed", seed).finish_non_exhaustive(),
         }
     }
+}
+
+/// One change of a pattern's weather.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WeatherLine {
+    /// From the camera's start.
+    pub at: Duration,
+    /// What it becomes.
+    pub weather: WeatherName,
+    /// How long the change takes.
+    pub over: Duration,
 }
 
 /// Objects followed from frame to frame.

@@ -19,6 +19,7 @@ mod signals;
 mod socket;
 mod swap;
 mod watch;
+mod weather;
 
 pub use backoff::Backoff;
 pub use engine::{Engine, EngineOutput, LocalEngine, ModelInfo, detector_options};

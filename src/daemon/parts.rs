@@ -9,6 +9,7 @@ use super::identity::Identity;
 use super::places::state_folder;
 use super::swap::Swap;
 use super::watch::Watcher;
+use super::weather::Skies;
 use crate::calibrate::{Options, quantize_cached};
 use crate::camera::{Replay, Source};
 use crate::clock::{Clock, SystemClock};
@@ -88,7 +89,9 @@ impl Parts {
     /// Whatever is wrong with the model or with a folder to be replayed.
     pub fn build(settings: &Settings, control: &Control) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let cameras = settings.cameras.iter().map(|camera| open(camera, &clock)).collect::<Result<_>>()?;
+        let mut skies = Skies::default();
+        let cameras = settings.cameras.iter().map(|camera| open(camera, &clock, &mut skies)).collect::<Result<_>>()?;
+        skies.register(control);
         let engine = load(settings)?;
         let metrics = Metrics::new();
         let mut outlets = Vec::new();
@@ -183,7 +186,7 @@ fn quantized(path: &Path, pictures: &Path, count: u32, state: &Path, options: &D
 
 /// A camera that can be opened. A folder to be replayed is looked at now: unlike a device it does not come back by
 /// itself, so a wrong path is told at once.
-fn open(camera: &CameraSettings, clock: &Arc<dyn Clock>) -> Result<Camera> {
+fn open(camera: &CameraSettings, clock: &Arc<dyn Clock>, skies: &mut Skies) -> Result<Camera> {
     let name = camera.name.clone();
     let turn = Turn::new(camera.rotate / 90, camera.flip == Flip::Horizontal, camera.flip == Flip::Vertical);
     match &camera.kind {
@@ -193,7 +196,11 @@ fn open(camera: &CameraSettings, clock: &Arc<dyn Clock>) -> Result<Camera> {
             replay().map_err(|error| error.at(format!("camera {name}")))?;
             Ok(Camera { name, turn, open: Box::new(move || Ok(Box::new(replay()?))) })
         }
-        CameraKind::V4l2 { .. } | CameraKind::Ffmpeg { .. } | CameraKind::Pattern { .. } => {
+        CameraKind::Pattern { seed, size, fps, timetable } => {
+            let open = skies.camera(&name, (*seed, *size, *fps), timetable, clock)?;
+            Ok(Camera { name, turn, open })
+        }
+        CameraKind::V4l2 { .. } | CameraKind::Ffmpeg { .. } => {
             Err(Error::new(Kind::Config, "this kind of [[camera]] is not in this build yet"))
         }
     }

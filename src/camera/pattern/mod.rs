@@ -28,7 +28,7 @@ mod view;
 pub mod weather;
 
 pub use scene::Scene;
-pub use source::Pattern;
+pub use source::{Pattern, Sky};
 pub use weather::Weather;
 
 /// What an object is.

@@ -49,7 +49,6 @@ enum Load {
     Nothing,
     Backpack,
     Bag,
-    Umbrella,
 }
 
 /// A person of some looks.

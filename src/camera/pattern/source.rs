@@ -61,6 +61,37 @@ impl Source for Pattern {
             return Ok(Capture::Stopped);
         }
         self.due_ns = Some(due + self.period.as_nanos() as u64);
-        Ok(Capture::Picture { picture, monotonic_ns: None })
+        Ok(Capture::Image { image: picture.into(), monotonic_ns: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SimulatedClock;
+    use crate::stop;
+
+    fn brightness(camera: &mut Pattern, stop: &Stop) -> f64 {
+        let Capture::Image { image, .. } = camera.next(stop).unwrap() else { panic!("no picture") };
+        let data = &image.to_picture().data;
+        data.iter().map(|&value| f64::from(value)).sum::<f64>() / data.len() as f64
+    }
+
+    #[test]
+    fn the_weather_follows_the_timetable_until_somebody_orders_another() {
+        let clock = Arc::new(SimulatedClock::default());
+        let (_trigger, stop) = stop::pair();
+        let sky = Sky::default();
+        let night = Change { at: 0.2, weather: Weather::named("night").unwrap(), over: 0.0 };
+        let mut camera = Pattern::new(Scene::new(3, 64, 48), 10.0, vec![night], sky.clone(), clock.clone());
+        let day = brightness(&mut camera, &stop);
+        brightness(&mut camera, &stop);
+        let dark = brightness(&mut camera, &stop);
+        assert!(dark < 0.6 * day, "{dark} {day}");
+        sky.order(Some(Weather::DAY));
+        assert!(brightness(&mut camera, &stop) > 0.9 * day);
+        sky.order(None);
+        assert!(brightness(&mut camera, &stop) < 0.6 * day);
+        assert_eq!(clock.monotonic_ns(), 400_000_000);
     }
 }
