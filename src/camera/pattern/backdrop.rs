@@ -3,6 +3,7 @@
 //! In: a street and a view. Out: a [`Backdrop`], four maps of the picture's size: colour by day, distance, what shines
 //! by night, and how much of the streetlights' light arrives. Each pixel is two rays cast into the street.
 
+use super::facade::{Facade, PLOTS};
 use super::random::{Noise, Random};
 use super::street::{BICYCLE_LANE, CROSSING, KERB, LANE, PARKING, PLOT, Street};
 use super::view::View;
@@ -70,23 +71,6 @@ struct Rays<'a> {
     skyline: f32,
     drift: f32,
 }
-
-/// A building's looks.
-#[derive(Debug, Clone)]
-struct Facade {
-    height: f32,
-    wall: [f32; 3],
-    ground: [f32; 3],
-    pitch: f32,
-    window: [f32; 2],
-    storey: f32,
-    shop: bool,
-    brick: bool,
-    seed: u64,
-}
-
-/// Plots a side of the street has, from 8 behind the camera on.
-const PLOTS: usize = 24;
 
 impl<'a> Rays<'a> {
     fn new(street: &'a Street, view: &'a View) -> Self {
@@ -362,47 +346,5 @@ impl<'a> Rays<'a> {
             clear + (white - clear) * cover
         });
         Hit { colour, distance: 255.0, glow: 0.0, lamp: 0.0 }
-    }
-}
-
-impl Facade {
-    /// The looks of a plot: index by side along the street, then by side along the crossing street.
-    fn new(street: &Street, index: usize) -> Self {
-        let (row, plot) = (index / PLOTS, index % PLOTS);
-        let mut random = Random::new(street.seed, &[7, index as u64]);
-        let side = if row % 2 == 1 { 1.0 } else { -1.0 };
-        let mut middle = (plot as f32 + 0.5) * PLOT;
-        if row < 2 && street.in_crossing(middle) {
-            // The plot's middle is the crossing street, its ends are not.
-            middle = plot as f32 * PLOT + 0.1;
-        }
-        let height = if row < 2 {
-            street.building(side, middle)
-        } else {
-            random.range(street.buildings[0], street.buildings[1])
-        };
-        let palette = [
-            [176.0, 160.0, 138.0],
-            [160.0, 92.0, 72.0],
-            [196.0, 190.0, 178.0],
-            [142.0, 146.0, 150.0],
-            [188.0, 168.0, 118.0],
-            [128.0, 110.0, 98.0],
-            [150.0, 160.0, 166.0],
-            [172.0, 134.0, 118.0],
-        ];
-        let wall = random.pick(&palette);
-        let wall = random.near(wall, 24.0);
-        Self {
-            height,
-            wall,
-            ground: wall.map(|c| c * 0.72),
-            pitch: random.range(1.9, 3.1),
-            window: [random.range(0.9, 1.3), random.range(1.2, 1.7)],
-            storey: random.range(2.9, 3.4),
-            shop: random.chance(0.45),
-            brick: random.chance(0.45),
-            seed: random.bits() >> 48,
-        }
     }
 }

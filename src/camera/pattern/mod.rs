@@ -11,10 +11,13 @@
 //! the sensor's noise ([`sensor`]).
 
 mod backdrop;
+mod compose;
+mod facade;
 mod furniture;
 pub mod labels;
 mod model;
 mod person;
+mod profile;
 mod random;
 mod raster;
 mod scene;
