@@ -20,6 +20,7 @@
 //! | [`cli`] | the command line: one file a command |
 //! | [`daemon`] | builds the stages from the configuration, owns their threads, stops them in order |
 //! | [`calibrate`] | pictures → observers → ranges → quantized network |
+//! | [`evaluate`] | labelled pictures → the paper's figures, average precision, agreement, each with its interval |
 //! | [`measure`] | how far int8 is from fp32: errors by step, agreement of detections |
 //! | [`publish`], [`camera`] | the edges: what takes messages, what gives frames |
 //! | [`track`] | detections of successive frames → objects with ids |
@@ -47,6 +48,7 @@ pub mod daemon;
 pub mod detector;
 pub mod draw;
 pub mod error;
+pub mod evaluate;
 pub mod frame;
 pub mod kernel;
 pub mod measure;
