@@ -89,13 +89,32 @@ fn two_models_are_judged_on_the_same_pictures_and_nothing_runs_twice() {
     let bench = Bench::new();
     bench.quantize();
     let arguments = [
-        "evaluate", "--model", "model.safetensors", "--model", "model.lookout", "--dataset", "kitti:data", "--score", "0.2",
-        "--resamples", "50", "--json", "--out", "out", "--coco-results", "results", "--kitti-results", "kitti",
+        "evaluate",
+        "--model",
+        "model.safetensors",
+        "--model",
+        "model.lookout",
+        "--dataset",
+        "kitti:data",
+        "--score",
+        "0.2",
+        "--resamples",
+        "50",
+        "--json",
+        "--out",
+        "out",
+        "--coco-results",
+        "results",
+        "--kitti-results",
+        "kitti",
     ];
     let output = bench.lookout(&arguments);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((report["pictures"].as_u64(), report["truths"].as_u64(), report["regions"].as_u64()), (Some(4), Some(4), Some(4)));
+    assert_eq!(
+        (report["pictures"].as_u64(), report["truths"].as_u64(), report["regions"].as_u64()),
+        (Some(4), Some(4), Some(4))
+    );
     let models = report["models"].as_array().unwrap();
     assert_eq!(models.len(), 2);
     let (fp32, int8) = (&models[0]["model"], &models[1]["model"]);
@@ -109,7 +128,10 @@ fn two_models_are_judged_on_the_same_pictures_and_nothing_runs_twice() {
     assert_eq!(int8["timing"][0]["threads"].as_u64(), Some(1));
     assert!(int8["timing"][0]["wall_ms_p50"].as_f64() > Some(0.0));
     let pair = &report["pairs"][0];
-    assert_eq!((pair["reference"].as_str(), pair["other"].as_str()), (Some("model.safetensors"), Some("model.lookout")));
+    assert_eq!(
+        (pair["reference"].as_str(), pair["other"].as_str()),
+        (Some("model.safetensors"), Some("model.lookout"))
+    );
     for figure in ["paper.accuracy", "regions.f1", "coco.ap"] {
         assert!(pair["differences"].get(figure).is_some());
     }
@@ -120,8 +142,16 @@ fn two_models_are_judged_on_the_same_pictures_and_nothing_runs_twice() {
     assert_eq!(report, again);
     // Judged from the files it wrote, the figures are the same.
     let from_files = bench.lookout(&[
-        "evaluate", "--detections", "results/model.lookout.json", "--dataset", "coco:results/annotations.json", "--score",
-        "0.2", "--resamples", "0", "--json",
+        "evaluate",
+        "--detections",
+        "results/model.lookout.json",
+        "--dataset",
+        "coco:results/annotations.json",
+        "--score",
+        "0.2",
+        "--resamples",
+        "0",
+        "--json",
     ]);
     assert!(from_files.status.success(), "{}", text(&from_files.stderr));
     let from_files: Value = serde_json::from_slice(&from_files.stdout).unwrap();
@@ -200,8 +230,16 @@ fn voc_is_read_and_difficult_objects_do_not_count() {
         let text = format!("<annotation><filename>{index:06}.png</filename>{}{}</annotation>", object(0), object(1));
         std::fs::write(bench.path(&format!("voc/Annotations/{index:06}.xml")), text).unwrap();
     }
-    let output =
-        bench.lookout(&["evaluate", "--model", "model.safetensors", "--dataset", "voc:voc", "--resamples", "0", "--json"]);
+    let output = bench.lookout(&[
+        "evaluate",
+        "--model",
+        "model.safetensors",
+        "--dataset",
+        "voc:voc",
+        "--resamples",
+        "0",
+        "--json",
+    ]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((report["truths"].as_u64(), report["regions"].as_u64()), (Some(2), Some(2)));

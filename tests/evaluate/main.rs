@@ -4,6 +4,6 @@
 #[path = "../golden/mod.rs"]
 mod golden;
 
-mod command;
 mod coco;
+mod command;
 mod paper_split;
