@@ -18,15 +18,19 @@ mod kinds;
 mod layer;
 mod missing;
 mod resolve;
+mod secret;
 mod settings;
 mod shape;
 mod units;
 
 pub use settings::{
     CameraKind, CameraSettings, DetectorSettings, DeviceSettings, HistorySettings, ModelSettings, ModelSource,
-    MonitorSettings, Recalibrate, Settings, SinkKind, SinkSettings, SupervisionSettings, TrackSettings, WeatherLine,
+    MonitorSettings, MqttSettings, Recalibrate, Settings, SinkKind, SinkSettings, SupervisionSettings, TrackSettings,
+    WeatherLine,
     WebSettings,
 };
+
+pub use secret::credential;
 
 use document::Document;
 
