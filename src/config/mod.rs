@@ -26,8 +26,7 @@ mod units;
 pub use settings::{
     CameraKind, CameraSettings, DetectorSettings, DeviceSettings, HistorySettings, ModelSettings, ModelSource,
     MonitorSettings, MqttSettings, Recalibrate, Settings, SinkKind, SinkSettings, SupervisionSettings, TrackSettings,
-    WeatherLine,
-    WebSettings,
+    WeatherLine, WebSettings,
 };
 
 pub use secret::credential;
