@@ -5,6 +5,7 @@
 
 pub mod pattern;
 mod replay;
+pub mod v4l2;
 
 pub use replay::Replay;
 

@@ -13,6 +13,7 @@ use clap::Parser;
 use crate::error::{Kind, Result};
 
 mod bench;
+mod cameras;
 mod check_config;
 pub(crate) mod client;
 pub mod console;
@@ -55,6 +56,8 @@ pub enum Command {
     Evaluate(evaluate::Args),
     /// Time every step of the network on this CPU
     Bench(bench::Args),
+    /// List the cameras of this machine: names, formats, controls, and why one cannot be used
+    Cameras(cameras::Args),
     /// Ask the running daemon how it is
     Status(status::Args),
     /// Say whether a configuration is right; if not, where it is wrong
@@ -106,6 +109,7 @@ pub fn execute(command: Command) -> Result<()> {
         Command::Verify(args) => verify::execute(args),
         Command::Evaluate(args) => evaluate::execute(args),
         Command::Bench(args) => bench::execute(args),
+        Command::Cameras(args) => cameras::execute(args),
         Command::Status(args) => status::execute(args),
         Command::CheckConfig(args) => check_config::execute(args),
     }

@@ -1,0 +1,220 @@
+//! Controls: what can be set at a camera, by names.
+//!
+//! In: names and numbers from the configuration. Out: the controls set, each read back; or an error that lists what
+//! there is. A name is the driver's own, or that in lower case with `_` between words, as `v4l2-ctl` writes it.
+
+use std::collections::BTreeMap;
+
+use v4l::control::Flags;
+use v4l::v4l_sys as sys;
+
+use super::device::Device;
+use super::ioctl::{CONTROL, CONTROLS, MENU, SET_CONTROL, blank, text};
+use crate::error::{Error, Kind, Result};
+
+/// Most controls, and most words of one, that are looked at.
+const LIMIT: usize = 1024;
+
+/// What a control's number means.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// A number in steps.
+    Number,
+    /// 0 or 1.
+    Switch,
+    /// One of these, by number.
+    Choice(Vec<(i64, String)>),
+    /// Any number does it.
+    Button,
+}
+
+/// One control.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Control {
+    id: u32,
+    /// Its name in lower case, with `_` between words.
+    pub name: String,
+    /// What its number means.
+    pub values: Values,
+    /// Least, most, and between two; and what it is at first.
+    pub range: (i64, i64, u64, i64),
+    /// What it is; `None` if that cannot be read.
+    pub value: Option<i64>,
+    /// It cannot be set.
+    pub is_fixed: bool,
+    /// It has no effect until another control is set.
+    pub is_inactive: bool,
+}
+
+/// `name` in lower case, with one `_` for whatever is neither letter nor digit.
+fn plain(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_lowercase).collect::<Vec<_>>().join("_")
+}
+
+/// Every control of `device` that holds a number.
+pub fn list(device: &Device) -> Vec<Control> {
+    let mut controls = Vec::new();
+    let mut id = 0;
+    while controls.len() < LIMIT {
+        let mut query = sys::v4l2_query_ext_ctrl { id: id | Flags::NEXT_CTRL.bits(), ..blank() };
+        // An id that does not grow would go round for ever.
+        if device.node.ask(CONTROLS, &mut query).is_err() || query.id <= id {
+            break;
+        }
+        id = query.id;
+        let flags = Flags::from_bits_truncate(query.flags);
+        let values = match query.type_ {
+            sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER | sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_BITMASK => Values::Number,
+            sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_BOOLEAN => Values::Switch,
+            sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_BUTTON => Values::Button,
+            sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_MENU | sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER_MENU => {
+                Values::Choice(words(device, &query))
+            }
+            _ => continue,
+        };
+        if flags.contains(Flags::DISABLED) {
+            continue;
+        }
+        let name: Vec<u8> = query.name.iter().map(|&byte| byte as u8).collect();
+        let value = if matches!(values, Values::Button) { None } else { read(device, id) };
+        controls.push(Control {
+            id,
+            name: plain(&text(&name)),
+            values,
+            range: (query.minimum, query.maximum, query.step, query.default_value),
+            value,
+            is_fixed: flags.contains(Flags::READ_ONLY),
+            is_inactive: flags.contains(Flags::INACTIVE),
+        });
+    }
+    controls
+}
+
+fn words(device: &Device, query: &sys::v4l2_query_ext_ctrl) -> Vec<(i64, String)> {
+    let is_number = query.type_ == sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER_MENU;
+    let mut words = Vec::new();
+    for index in (query.minimum.max(0)..=query.maximum).take(LIMIT) {
+        let mut menu = sys::v4l2_querymenu { id: query.id, index: index as u32, ..blank() };
+        // Drivers leave out numbers between the least and the most.
+        if device.node.ask(MENU, &mut menu).is_err() {
+            continue;
+        }
+        // SAFETY: the kernel filled in the part that belongs to the type; both are plain bytes.
+        let word = unsafe {
+            let (name, value) = (menu.__bindgen_anon_1.name, menu.__bindgen_anon_1.value);
+            if is_number { value.to_string() } else { text(&name) }
+        };
+        words.push((index, word));
+    }
+    words
+}
+
+fn read(device: &Device, id: u32) -> Option<i64> {
+    let mut control = sys::v4l2_control { id, ..blank() };
+    device.node.ask(CONTROL, &mut control).ok().map(|()| i64::from(control.value))
+}
+
+/// Sets controls, and reads each back. Those that others must be set for first are tried again.
+///
+/// # Errors
+/// [`Kind::Config`] for a name that is none (with those that there are) and a number out of range;
+/// [`Kind::Unavailable`] if the driver refuses.
+pub fn set(device: &Device, wanted: &BTreeMap<String, i64>) -> Result<()> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let there = list(device);
+    let mut left = wanted.iter().map(|(name, &value)| check(&there, name, value)).collect::<Result<Vec<_>>>();
+    let place = device.path.display();
+    let left = left.as_mut().map_err(|error| std::mem::replace(error, Error::new(Kind::Config, "")).at(&place))?;
+    while !left.is_empty() {
+        let before = left.len();
+        let mut refused = None;
+        left.retain(|&(control, value)| {
+            let mut request = sys::v4l2_control { id: control.id, value: value as i32 };
+            match device.node.ask(SET_CONTROL, &mut request) {
+                Ok(()) => {
+                    report(device, control, value);
+                    false
+                }
+                Err(error) => {
+                    refused = Some((control, value, error));
+                    true
+                }
+            }
+        });
+        if let (true, Some((control, value, error))) = (left.len() == before, refused) {
+            let text = format!("{place}: the driver refuses {} = {value}", control.name);
+            return Err(Error::new(Kind::Unavailable, text).because(error));
+        }
+    }
+    Ok(())
+}
+
+/// Says what a control is now.
+fn report(device: &Device, control: &Control, value: i64) {
+    let camera = device.path.display().to_string();
+    let name = &control.name;
+    match read(device, control.id) {
+        Some(now) if now != value && !matches!(control.values, Values::Button) => {
+            tracing::warn!(device = camera, control = name, wanted = value, value = now, "the driver set another value");
+        }
+        _ => tracing::debug!(device = camera, control = name, value, "control set"),
+    }
+}
+
+/// The control called `name`, if it may become `value`.
+fn check<'a>(there: &'a [Control], name: &str, value: i64) -> Result<(&'a Control, i64)> {
+    let refuse = |text: String| Err(Error::new(Kind::Config, text));
+    let Some(control) = there.iter().find(|control| control.name == plain(name)) else {
+        let names: Vec<_> = there.iter().filter(|control| !control.is_fixed).map(|control| control.name.as_str()).collect();
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        return refuse(format!("there is no control \"{name}\"; this camera has {names}"));
+    };
+    if control.is_fixed {
+        return refuse(format!("control {name} can only be read"));
+    }
+    let (least, most, ..) = control.range;
+    match &control.values {
+        Values::Choice(words) if !words.iter().any(|(number, _)| *number == value) => {
+            let words: Vec<_> = words.iter().map(|(number, word)| format!("{number} ({word})")).collect();
+            refuse(format!("control {name} cannot be {value}; it can be {}", words.join(", ")))
+        }
+        Values::Number | Values::Switch if !(least..=most).contains(&value) => {
+            refuse(format!("control {name} cannot be {value}; it can be {least} to {most}"))
+        }
+        _ => Ok((control, value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn control(name: &str, values: Values, range: (i64, i64, u64, i64)) -> Control {
+        Control { id: 1, name: name.into(), values, range, value: None, is_fixed: false, is_inactive: false }
+    }
+
+    #[test]
+    fn names_are_written_as_the_tools_write_them() {
+        assert_eq!(plain("White Balance, Automatic"), "white_balance_automatic");
+        assert_eq!(plain("exposure_time_absolute"), "exposure_time_absolute");
+        assert_eq!(plain(" 1 Gain (dB) "), "1_gain_db");
+    }
+
+    #[test]
+    fn a_wrong_name_or_value_lists_what_there_is() {
+        let there = [
+            control("brightness", Values::Number, (0, 255, 1, 128)),
+            control("exposure_auto", Values::Choice(vec![(1, "Manual".into()), (3, "Aperture".into())]), (0, 3, 1, 3)),
+            Control { is_fixed: true, ..control("privacy", Values::Switch, (0, 1, 1, 0)) },
+        ];
+        let message = |name: &str, value| check(&there, name, value).unwrap_err().message().to_owned();
+        assert_eq!(message("bright", 1), "there is no control \"bright\"; this camera has brightness, exposure_auto");
+        assert_eq!(message("brightness", 256), "control brightness cannot be 256; it can be 0 to 255");
+        assert_eq!(message("exposure_auto", 2), "control exposure_auto cannot be 2; it can be 1 (Manual), 3 (Aperture)");
+        assert_eq!(message("privacy", 1), "control privacy can only be read");
+        assert_eq!(check(&there, "Exposure, Auto", 1).unwrap().0.name, "exposure_auto");
+    }
+}

@@ -1,0 +1,249 @@
+//! Which devices there are, what they are called for good, and why one cannot be used.
+//!
+//! In: `/dev`, or what the configuration calls a camera: a path, or `card` or `card@bus`. Out: open capture nodes with
+//! what their driver says of them; or one sentence that says what is wrong and what to do.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use v4l::capability::Flags;
+use v4l::v4l_sys as sys;
+
+use super::ioctl::{CAPABILITIES, Node, REQUEST_BUFFERS, blank, text};
+use crate::error::{Error, Kind, Result};
+
+/// A node that gives pictures.
+#[derive(Debug)]
+pub struct Device {
+    /// The node, open.
+    pub node: Node,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its driver, such as `uvcvideo`.
+    pub driver: String,
+    /// Its name, as the maker gave it.
+    pub card: String,
+    /// Where it is plugged in.
+    pub bus: String,
+    /// The kind of its buffers: single- or multi-planar capture.
+    pub kind: u32,
+}
+
+impl Device {
+    /// Opens the node at `path`.
+    ///
+    /// # Errors
+    /// [`Kind::NoInput`] if it is not there, [`Kind::Permission`] if we may not, [`Kind::Unavailable`] if it is busy,
+    /// gone, or gives no pictures; each says what to do.
+    pub fn open(path: &Path) -> Result<Self> {
+        let node = Node::open(path).map_err(|error| explain(path, error))?;
+        let mut answer = blank::<sys::v4l2_capability>();
+        if let Err(error) = node.ask(CAPABILITIES, &mut answer) {
+            return Err(match error.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::NOTTY | Errno::INVAL) => {
+                    let text = format!("{}: not a video device; `lookout cameras` lists them", path.display());
+                    Error::new(Kind::Unavailable, text)
+                }
+                _ => explain(path, error),
+            });
+        }
+        let all = Flags::from_bits_truncate(answer.capabilities);
+        let own = if all.contains(Flags::DEVICE_CAPS) { Flags::from_bits_truncate(answer.device_caps) } else { all };
+        let kind = if own.contains(Flags::VIDEO_CAPTURE) {
+            sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE
+        } else if own.contains(Flags::VIDEO_CAPTURE_MPLANE) {
+            sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE
+        } else {
+            let what = if own.contains(Flags::META_CAPTURE) { "camera's metadata" } else { "device's output or radio" };
+            let text = format!(
+                "{}: not a capture device: this is a {what} node of {}; `lookout cameras` lists those that give pictures",
+                path.display(),
+                text(&answer.card)
+            );
+            return Err(Error::new(Kind::Unavailable, text));
+        };
+        if !own.contains(Flags::STREAMING) {
+            let text = format!("{}: the driver cannot stream into mapped buffers", path.display());
+            return Err(Error::new(Kind::Unavailable, text));
+        }
+        Ok(Self {
+            node,
+            path: path.to_owned(),
+            driver: text(&answer.driver),
+            card: text(&answer.card),
+            bus: text(&answer.bus_info),
+            kind,
+        })
+    }
+
+    /// The device that the configuration calls `name`: a path; or a card, followed by `@` and its bus where several
+    /// have the same.
+    ///
+    /// # Errors
+    /// As [`Device::open`]; [`Kind::NoInput`] if no card is called so, [`Kind::Config`] if several are.
+    pub fn find(name: &str) -> Result<Self> {
+        if name.starts_with('/') {
+            return Self::open(Path::new(name));
+        }
+        let mut found: Vec<Self> = Vec::new();
+        let mut others = Vec::new();
+        let mut closed = Vec::new();
+        for path in nodes() {
+            match Self::open(&path) {
+                Ok(device) if is_called(&device.card, &device.bus, name) => found.push(device),
+                Ok(device) => others.push(format!("\"{}@{}\"", device.card, device.bus)),
+                Err(error) if error.kind() == Kind::Permission => closed.push(error),
+                Err(_) => {}
+            }
+        }
+        if found.len() > 1 {
+            // Some cameras have several nodes for one picture: the first is the one.
+            let mut buses: Vec<&str> = found.iter().map(|device| device.bus.as_str()).collect();
+            buses.dedup();
+            if buses.len() > 1 {
+                let buses: Vec<_> = buses.iter().map(|bus| format!("\"{}@{bus}\"", found[0].card)).collect();
+                let text = format!("several cameras are called \"{name}\": say which, {}", buses.join(" or "));
+                return Err(Error::new(Kind::Config, text));
+            }
+        }
+        match (found.into_iter().next(), closed.into_iter().next()) {
+            (Some(device), _) => Ok(device),
+            (None, Some(error)) => Err(error),
+            (None, None) => {
+                let there = if others.is_empty() { "there is none".to_owned() } else { others.join(", ") };
+                Err(Error::new(Kind::NoInput, format!("no camera is called \"{name}\"; there: {there}")))
+            }
+        }
+    }
+}
+
+impl Device {
+    /// Why another program's use keeps this device from streaming for us, if it does. Asks for no buffers, which
+    /// changes nothing.
+    pub fn busy(&self) -> Option<Error> {
+        let memory = sys::v4l2_memory_V4L2_MEMORY_MMAP;
+        let mut request = sys::v4l2_requestbuffers { count: 0, type_: self.kind, memory, ..blank() };
+        let error = self.node.ask(REQUEST_BUFFERS, &mut request).err()?;
+        (error.raw_os_error() == Some(Errno::BUSY.raw_os_error())).then(|| explain(&self.path, error))
+    }
+}
+
+/// Whether a card on a bus is meant by `name`.
+fn is_called(card: &str, bus: &str, name: &str) -> bool {
+    name == card || name.strip_suffix(bus).and_then(|rest| rest.strip_suffix('@')).is_some_and(|rest| rest == card)
+}
+
+/// Whether `name` is a number that the kernel gives out anew at every start.
+pub fn is_bare(name: &str) -> bool {
+    let number = name.strip_prefix("/dev/video");
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Every `/dev/videoN`, by number.
+pub fn nodes() -> Vec<PathBuf> {
+    let mut numbered: Vec<(u32, PathBuf)> = fs::read_dir("/dev")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            Some((name.strip_prefix("video")?.parse().ok()?, entry.path()))
+        })
+        .collect();
+    numbered.sort();
+    numbered.into_iter().map(|(_, path)| path).collect()
+}
+
+/// The links under `/dev/v4l` that lead to `node`: names that stay the same.
+pub fn stable_names(node: &Path) -> Vec<PathBuf> {
+    let Ok(node) = fs::canonicalize(node) else { return Vec::new() };
+    let mut names: Vec<PathBuf> = ["/dev/v4l/by-id", "/dev/v4l/by-path"]
+        .into_iter()
+        .flat_map(|folder| {
+            let mut links: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+            links.sort();
+            links
+        })
+        .filter(|link| fs::canonicalize(link).is_ok_and(|target| target == node))
+        .collect();
+    names.dedup();
+    names
+}
+
+/// What the system says, as a sentence that says what to do.
+pub fn explain(path: &Path, error: io::Error) -> Error {
+    let place = path.display();
+    let (kind, text) = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT | Errno::NOTDIR) => {
+            (Kind::NoInput, format!("{place}: not there; is the camera plugged in? `lookout cameras` lists what is"))
+        }
+        Some(Errno::NODEV | Errno::NXIO) => (Kind::Unavailable, format!("{place}: the camera is gone")),
+        Some(Errno::ACCESS | Errno::PERM) => (
+            Kind::Permission,
+            format!("{place}: permission denied; add the user to group video (usermod -aG video USER) or run as the service"),
+        ),
+        Some(Errno::BUSY) => {
+            (Kind::Unavailable, format!("{place}: busy: another program uses this camera{}", holders(path)))
+        }
+        _ => (Kind::Unavailable, format!("{place}: the camera does not work")),
+    };
+    Error::new(kind, text).because(error)
+}
+
+/// Who else has the node open, as far as we may see.
+fn holders(path: &Path) -> String {
+    let Ok(node) = fs::canonicalize(path) else { return String::new() };
+    let mut found = Vec::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(id) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        if id == std::process::id() {
+            continue;
+        }
+        let descriptors = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+        if descriptors.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|target| target == node) {
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            found.push(format!("{} (process {id})", name.trim()));
+        }
+    }
+    if found.is_empty() { String::new() } else { format!(": {}", found.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cards_are_called_by_name_and_bus() {
+        assert!(is_called("HD Cam", "usb-1.2", "HD Cam"));
+        assert!(is_called("HD Cam", "usb-1.2", "HD Cam@usb-1.2"));
+        assert!(is_called("a@b", "usb-1.2", "a@b@usb-1.2"));
+        assert!(!is_called("HD Cam", "usb-1.2", "HD Cam@usb-1.3"));
+        assert!(!is_called("HD Cam", "usb-1.2", "HD"));
+        assert!(!is_called("HD Cam", "usb-1.2", "HD Cam@"));
+    }
+
+    #[test]
+    fn only_numbers_change() {
+        assert!(is_bare("/dev/video0") && is_bare("/dev/video12"));
+        assert!(!is_bare("/dev/v4l/by-id/usb-x") && !is_bare("/dev/video") && !is_bare("HD Cam"));
+    }
+
+    #[test]
+    fn what_cannot_be_opened_says_why_and_what_to_do() {
+        let error = Device::find("/dev/v4l/by-id/usb-nothing").unwrap_err();
+        assert_eq!(error.kind(), Kind::NoInput);
+        assert!(error.message().contains("plugged in"), "{error}");
+        let error = Device::find("/dev/null").unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert!(error.message().contains("not a video device"), "{error}");
+        let error = Device::find("No Such Camera").unwrap_err();
+        assert!(error.message().contains("No Such Camera"), "{error}");
+        let explained = |errno: Errno| explain(Path::new("/dev/video0"), errno.into());
+        assert_eq!(explained(Errno::ACCESS).kind(), Kind::Permission);
+        assert!(explained(Errno::ACCESS).message().contains("group video"));
+        assert!(explained(Errno::BUSY).message().contains("another program"));
+        assert!(explained(Errno::NODEV).message().contains("gone"));
+    }
+}

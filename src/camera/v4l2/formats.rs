@@ -1,0 +1,331 @@
+//! Pixel formats: what a camera offers, which of it comes nearest to what is wanted, and what the driver really gave.
+
+use std::fmt;
+
+use v4l::format::FourCC;
+use v4l::framesize::FrameSizeEnum;
+use v4l::v4l_sys as sys;
+
+use super::device::Device;
+use super::ioctl::{FORMATS, INTERVALS, PARAMETERS, SET_FORMAT, SET_PARAMETERS, SIZES, blank, text};
+use crate::error::{Error, Kind, Result};
+use crate::frame::{Matrix, PixelFormat, Range};
+
+/// The size that is asked for where none is wanted: what detectors resize to, nearly.
+const SIZE: (u32, u32) = (1280, 720);
+
+/// Frames a second that a format should give where none are wanted.
+const RATE: f64 = 10.0;
+
+/// Most formats, sizes and rates of a camera that are looked at.
+const LIMIT: u32 = 256;
+
+/// How a buffer holds a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// As pixels.
+    Pixels(PixelFormat),
+    /// As a JPEG.
+    Jpeg,
+}
+
+/// What can be read, by four characters, the preferred first: what costs the least to convert, and colour before grey.
+const READABLE: [(&[u8; 4], Encoding); 14] = [
+    (b"YUYV", Encoding::Pixels(PixelFormat::Yuyv)),
+    (b"UYVY", Encoding::Pixels(PixelFormat::Uyvy)),
+    (b"NV12", Encoding::Pixels(PixelFormat::Nv12)),
+    (b"NV21", Encoding::Pixels(PixelFormat::Nv21)),
+    (b"NM12", Encoding::Pixels(PixelFormat::Nv12)),
+    (b"NM21", Encoding::Pixels(PixelFormat::Nv21)),
+    (b"YU12", Encoding::Pixels(PixelFormat::I420)),
+    (b"YM12", Encoding::Pixels(PixelFormat::I420)),
+    (b"422P", Encoding::Pixels(PixelFormat::I422)),
+    (b"RGB3", Encoding::Pixels(PixelFormat::Rgb24)),
+    (b"BGR3", Encoding::Pixels(PixelFormat::Bgr24)),
+    (b"MJPG", Encoding::Jpeg),
+    (b"JPEG", Encoding::Jpeg),
+    (b"GREY", Encoding::Pixels(PixelFormat::Grey)),
+];
+
+/// What the configuration wants.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Wanted {
+    /// Columns.
+    pub width: Option<u32>,
+    /// Rows.
+    pub height: Option<u32>,
+    /// Four characters.
+    pub format: Option<String>,
+    /// Frames a second.
+    pub fps: Option<f64>,
+}
+
+/// One format that a camera offers, at one size (or any within bounds).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Offer {
+    /// Its four characters.
+    pub fourcc: [u8; 4],
+    /// What the driver calls it.
+    pub name: String,
+    /// Columns and rows; `None`: the driver does not say.
+    pub size: Option<Size>,
+    /// Most frames a second; `None`: the driver does not say.
+    pub fps: Option<f64>,
+}
+
+/// A size, or sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Smallest columns and rows.
+    pub least: (u32, u32),
+    /// Largest columns and rows.
+    pub most: (u32, u32),
+    /// Between two of them.
+    pub step: (u32, u32),
+}
+
+impl Size {
+    /// The one nearest to `wanted`.
+    fn nearest(&self, wanted: (u32, u32)) -> (u32, u32) {
+        let side = |wanted: u32, least: u32, most: u32, step: u32| {
+            let wanted = wanted.clamp(least, most.max(least));
+            wanted - (wanted - least) % step.max(1)
+        };
+        (
+            side(wanted.0, self.least.0, self.most.0, self.step.0),
+            side(wanted.1, self.least.1, self.most.1, self.step.1),
+        )
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}×{}", self.least.0, self.least.1)?;
+        if self.most != self.least { write!(f, " to {}×{}", self.most.0, self.most.1) } else { Ok(()) }
+    }
+}
+
+/// The format in use.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Given {
+    /// Its four characters.
+    pub fourcc: [u8; 4],
+    /// How buffers hold pictures.
+    pub encoding: Encoding,
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// Bytes from row to row, of each plane; 0: the driver does not say.
+    pub strides: Vec<u32>,
+    /// What its colours mean.
+    pub colours: (Matrix, Range),
+    /// Frames a second; `None`: the driver does not say.
+    pub fps: Option<f64>,
+}
+
+/// How buffers of a format hold pictures, if that can be read.
+pub fn encoding(fourcc: [u8; 4]) -> Option<Encoding> {
+    READABLE.iter().find(|(known, _)| **known == fourcc).map(|(_, encoding)| *encoding)
+}
+
+/// Four characters to be shown.
+pub fn shown(fourcc: [u8; 4]) -> String {
+    String::from_utf8_lossy(&fourcc).trim_end().to_owned()
+}
+
+/// Everything that `device` offers.
+pub fn offers(device: &Device) -> Vec<Offer> {
+    let mut formats = Vec::new();
+    let next = |index| sys::v4l2_fmtdesc { index, type_: device.kind, ..blank() };
+    device.node.each(FORMATS, LIMIT, next, |format| formats.push((format.pixelformat, text(&format.description))));
+    let mut offers = Vec::new();
+    for (pixel_format, name) in formats {
+        let fourcc = FourCC::from(pixel_format).repr;
+        let mut sizes = Vec::new();
+        let next = |index| sys::v4l2_frmsizeenum { index, pixel_format, ..blank() };
+        device.node.each(SIZES, LIMIT, next, |size| sizes.extend(FrameSizeEnum::try_from(*size)));
+        if sizes.is_empty() {
+            offers.push(Offer { fourcc, name, size: None, fps: None });
+            continue;
+        }
+        for size in sizes {
+            let size = match size {
+                FrameSizeEnum::Discrete(one) => {
+                    let size = (one.width, one.height);
+                    Size { least: size, most: size, step: (1, 1) }
+                }
+                FrameSizeEnum::Stepwise(many) => Size {
+                    least: (many.min_width, many.min_height),
+                    most: (many.max_width, many.max_height),
+                    step: (many.step_width, many.step_height),
+                },
+            };
+            let fps = fastest(device, pixel_format, size.nearest(SIZE));
+            offers.push(Offer { fourcc, name: name.clone(), size: Some(size), fps });
+        }
+    }
+    offers
+}
+
+/// Most frames a second in a format and size.
+fn fastest(device: &Device, pixel_format: u32, (width, height): (u32, u32)) -> Option<f64> {
+    let mut fastest: Option<f64> = None;
+    let next = |index| sys::v4l2_frmivalenum { index, pixel_format, width, height, ..blank() };
+    device.node.each(INTERVALS, LIMIT, next, |interval| {
+        // SAFETY: which part of the union is meant is what `type_` says; both are plain numbers.
+        let shortest = unsafe {
+            if interval.type_ == sys::v4l2_frmivaltypes_V4L2_FRMIVAL_TYPE_DISCRETE {
+                interval.__bindgen_anon_1.discrete
+            } else {
+                interval.__bindgen_anon_1.stepwise.min
+            }
+        };
+        let fps = f64::from(shortest.denominator) / f64::from(shortest.numerator.max(1));
+        fastest = Some(fastest.map_or(fps, |before| before.max(fps)));
+    });
+    fastest
+}
+
+/// Of `offers`, the four characters and size that come nearest to `wanted`; readable ones only.
+///
+/// First the format if one is named, then the size, then whether it is fast enough, then what is cheapest to convert.
+pub fn choose(offers: &[Offer], wanted: &Wanted) -> Option<([u8; 4], (u32, u32))> {
+    let size = (wanted.width.unwrap_or(SIZE.0), wanted.height.unwrap_or(SIZE.1));
+    let fps = wanted.fps.unwrap_or(RATE);
+    let is_named = |fourcc: [u8; 4]| wanted.format.as_ref().is_some_and(|name| *name == shown(fourcc));
+    offers
+        .iter()
+        .filter_map(|offer| {
+            let preference = READABLE.iter().position(|(known, _)| **known == offer.fourcc)?;
+            let nearest = offer.size.map_or(size, |sizes| sizes.nearest(size));
+            let distance = nearest.0.abs_diff(size.0) + nearest.1.abs_diff(size.1);
+            let missing = offer.fps.map_or(0.0, |most| (fps - most).max(0.0));
+            // Thousandths of a frame a second, so that it can be ordered.
+            let missing = (missing * 1e3) as u64;
+            Some(((!is_named(offer.fourcc), distance, missing, preference), offer.fourcc, nearest))
+        })
+        .min_by_key(|(rank, ..)| *rank)
+        .map(|(_, fourcc, size)| (fourcc, size))
+}
+
+/// Chooses a format for `device` and sets it.
+///
+/// # Errors
+/// [`Kind::Unavailable`] if it offers nothing that can be read, or is busy.
+pub fn negotiate(device: &Device, wanted: &Wanted) -> Result<Given> {
+    let offers = offers(device);
+    let place = device.path.display();
+    let Some((fourcc, (width, height))) = choose(&offers, wanted) else {
+        let mut there: Vec<_> = offers.iter().map(|offer| shown(offer.fourcc)).collect();
+        there.dedup();
+        let readable: Vec<_> = READABLE.iter().map(|(known, _)| shown(**known)).collect();
+        let text = format!(
+            "{place}: gives no format that can be read: it has {}; {} can be read",
+            if there.is_empty() { "none".to_owned() } else { there.join(", ") },
+            readable.join(", ")
+        );
+        return Err(Error::new(Kind::Unavailable, text));
+    };
+    let mut format = sys::v4l2_format { type_: device.kind, ..blank() };
+    let pixel_format = u32::from_le_bytes(fourcc);
+    let field = sys::v4l2_field_V4L2_FIELD_NONE;
+    let is_multi = device.kind == sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
+    if is_multi {
+        let pixels = sys::v4l2_pix_format_mplane { width, height, pixelformat: pixel_format, field, ..MULTI };
+        format.fmt.pix_mp = pixels;
+    } else {
+        format.fmt.pix = sys::v4l2_pix_format { width, height, pixelformat: pixel_format, field, ..SINGLE };
+    }
+    device.node.ask(SET_FORMAT, &mut format).map_err(|error| super::device::explain(&device.path, error))?;
+    // SAFETY: the kernel filled in the part that belongs to the kind of buffer.
+    let mut given = unsafe { if is_multi { multi(&format.fmt.pix_mp) } else { single(&format.fmt.pix) } }
+        .map_err(|error| error.at(place))?;
+    given.fps = set_rate(device, wanted.fps);
+    Ok(given)
+}
+
+/// Blank formats.
+// SAFETY: plain numbers.
+const SINGLE: sys::v4l2_pix_format = unsafe { std::mem::zeroed() };
+// SAFETY: plain numbers.
+const MULTI: sys::v4l2_pix_format_mplane = unsafe { std::mem::zeroed() };
+
+fn single(format: &sys::v4l2_pix_format) -> Result<Given> {
+    // SAFETY: the union has one part, a plain number.
+    let encoded = unsafe { format.__bindgen_anon_1.ycbcr_enc };
+    let how = (format.colorspace, encoded, format.quantization);
+    given(format.pixelformat, (format.width, format.height), format.field, how, vec![format.bytesperline])
+}
+
+fn multi(format: &sys::v4l2_pix_format_mplane) -> Result<Given> {
+    let planes = format.plane_fmt;
+    let strides = planes.iter().take(usize::from(format.num_planes)).map(|plane| plane.bytesperline).collect();
+    // SAFETY: the union has one part, a plain number.
+    let encoded = unsafe { format.__bindgen_anon_1.ycbcr_enc };
+    let how = (format.colorspace, u32::from(encoded), u32::from(format.quantization));
+    given(format.pixelformat, (format.width, format.height), format.field, how, strides)
+}
+
+fn given(
+    pixel_format: u32,
+    (width, height): (u32, u32),
+    field: u32,
+    how: (u32, u32, u32),
+    strides: Vec<u32>,
+) -> Result<Given> {
+    let fourcc = FourCC::from(pixel_format).repr;
+    let refuse = |text: String| Err(Error::new(Kind::Unavailable, text));
+    let Some(encoding) = encoding(fourcc) else {
+        return refuse(format!("the driver gives {} instead of what it was asked for", shown(fourcc)));
+    };
+    let whole = [sys::v4l2_field_V4L2_FIELD_ANY, sys::v4l2_field_V4L2_FIELD_NONE, sys::v4l2_field_V4L2_FIELD_INTERLACED];
+    if !whole.contains(&field) && ![8, 9].contains(&field) {
+        return refuse(format!("the driver gives single fields (V4L2 field order {field}), not whole pictures"));
+    }
+    let is_yuv = matches!(encoding, Encoding::Pixels(format) if format.is_yuv());
+    Ok(Given { fourcc, encoding, width, height, strides, colours: colours(is_yuv, how), fps: None })
+}
+
+/// What colours mean, after the kernel's own rules for what it calls default.
+fn colours(is_yuv: bool, (space, encoded, quantized): (u32, u32, u32)) -> (Matrix, Range) {
+    let matrix = match (encoded, space) {
+        (sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_709 | sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_XV709, _)
+        | (
+            sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_DEFAULT,
+            sys::v4l2_colorspace_V4L2_COLORSPACE_REC709 | sys::v4l2_colorspace_V4L2_COLORSPACE_DCI_P3,
+        ) => Matrix::Bt709,
+        (
+            sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_BT2020
+            | sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_BT2020_CONST_LUM,
+            _,
+        )
+        | (sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_DEFAULT, sys::v4l2_colorspace_V4L2_COLORSPACE_BT2020) => {
+            Matrix::Bt2020
+        }
+        _ => Matrix::Bt601,
+    };
+    let range = match (quantized, space) {
+        (sys::v4l2_quantization_V4L2_QUANTIZATION_FULL_RANGE, _)
+        | (sys::v4l2_quantization_V4L2_QUANTIZATION_DEFAULT, sys::v4l2_colorspace_V4L2_COLORSPACE_JPEG) => Range::Full,
+        _ if !is_yuv => Range::Full,
+        _ => Range::Limited,
+    };
+    (matrix, range)
+}
+
+/// Asks for frames a second if any are wanted, and says how many the driver gives.
+fn set_rate(device: &Device, wanted: Option<f64>) -> Option<f64> {
+    let mut parameters = sys::v4l2_streamparm { type_: device.kind, ..blank() };
+    device.node.ask(PARAMETERS, &mut parameters).ok()?;
+    // SAFETY: for capture, the kernel filled in this part of the union.
+    let can = unsafe { parameters.parm.capture.capability } & sys::V4L2_CAP_TIMEPERFRAME != 0;
+    if let Some(fps) = wanted.filter(|&fps| can && fps > 0.0) {
+        let time = sys::v4l2_fract { numerator: 1000, denominator: (fps * 1e3).round().max(1.0) as u32 };
+        parameters.parm.capture.timeperframe = time;
+        device.node.ask(SET_PARAMETERS, &mut parameters).ok()?;
+    }
+    // SAFETY: as above.
+    let time = unsafe { parameters.parm.capture.timeperframe };
+    (time.numerator > 0 && time.denominator > 0).then(|| f64::from(time.denominator) / f64::from(time.numerator))
+}

@@ -1,0 +1,167 @@
+//! From a driver's buffer to an image: padding between rows left out, half frames refused.
+
+use super::formats::{Encoding, Given};
+use crate::error::{Error, Kind, Result};
+use crate::frame::{Image, Picture, PixelFormat, Raw};
+
+/// The picture in `planes`, which hold what the driver says was filled.
+///
+/// # Errors
+/// [`Kind::Data`] if it is not all there.
+pub fn unpack(given: &Given, planes: &[&[u8]]) -> Result<Image> {
+    let used: usize = planes.iter().map(|plane| plane.len()).sum();
+    if used == 0 {
+        return Err(Error::new(Kind::Data, "an empty frame"));
+    }
+    match given.encoding {
+        // What stands behind the end marker is padding; what lacks one is refused.
+        Encoding::Jpeg => Picture::decode(planes[0]).map(Image::Rgb),
+        Encoding::Pixels(format) => {
+            let (width, height) = (given.width as usize, given.height as usize);
+            let data = if planes.len() > 1 {
+                separate(format, (width, height), &given.strides, planes)?
+            } else {
+                together(format, (width, height), given.strides.first().map_or(0, |&stride| stride as usize), planes[0])?
+            };
+            Ok(Image::Raw(Raw::new(format, (width, height), given.colours, data)?))
+        }
+    }
+}
+
+/// Planes that follow each other in one buffer, `stride` bytes from row to row of the first; 0: no padding.
+fn together(format: PixelFormat, (width, height): (usize, usize), stride: usize, bytes: &[u8]) -> Result<Vec<u8>> {
+    let parts = format.planes(width, height);
+    let first = parts[0].0;
+    let stride = stride.max(first);
+    if stride == first && bytes.len() >= format.bytes(width, height) {
+        return Ok(bytes[..format.bytes(width, height)].to_vec());
+    }
+    let mut packed = Vec::with_capacity(format.bytes(width, height));
+    let mut at = 0;
+    for (row, rows) in parts {
+        if rows == 0 {
+            break;
+        }
+        // A plane of narrower rows has them closer together: half the bytes, half the distance.
+        let stride = if row * 2 <= first + 1 { stride / 2 } else { stride };
+        rows_of(bytes.get(at..).unwrap_or_default(), row, rows, stride, &mut packed)?;
+        at += stride * rows;
+    }
+    Ok(packed)
+}
+
+/// Planes in buffers of their own.
+fn separate(
+    format: PixelFormat,
+    (width, height): (usize, usize),
+    strides: &[u32],
+    planes: &[&[u8]],
+) -> Result<Vec<u8>> {
+    let mut packed = Vec::with_capacity(format.bytes(width, height));
+    let parts = format.planes(width, height);
+    for (index, (row, rows)) in parts.into_iter().enumerate().filter(|(_, (_, rows))| *rows > 0) {
+        let stride = strides.get(index).map_or(0, |&stride| stride as usize);
+        rows_of(planes.get(index).copied().unwrap_or_default(), row, rows, stride.max(row), &mut packed)?;
+    }
+    Ok(packed)
+}
+
+/// Appends `rows` rows of `row` bytes that lie `stride` bytes apart.
+fn rows_of(bytes: &[u8], row: usize, rows: usize, stride: usize, packed: &mut Vec<u8>) -> Result<()> {
+    let needed = stride * (rows - 1) + row;
+    if bytes.len() < needed {
+        return Err(Error::new(Kind::Data, format!("half a frame: {} bytes of a plane of {needed}", bytes.len())));
+    }
+    for y in 0..rows {
+        packed.extend_from_slice(&bytes[y * stride..][..row]);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Matrix, Range};
+
+    fn given(format: PixelFormat, strides: &[u32]) -> Given {
+        Given {
+            fourcc: *b"TEST",
+            encoding: Encoding::Pixels(format),
+            width: 4,
+            height: 2,
+            strides: strides.to_vec(),
+            colours: (Matrix::Bt601, Range::Limited),
+            fps: None,
+        }
+    }
+
+    fn raw(format: PixelFormat, data: &[u8]) -> Image {
+        let colours = (Matrix::Bt601, Range::Limited);
+        Image::Raw(Raw::new(format, (4, 2), colours, data.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn padding_between_rows_and_behind_the_picture_is_left_out() {
+        let grey: Vec<u8> = (1..=8).collect();
+        let padded = [1, 2, 3, 4, 0, 0, 5, 6, 7, 8, 0, 0, 0, 0];
+        assert_eq!(unpack(&given(PixelFormat::Grey, &[6]), &[&padded]).unwrap(), raw(PixelFormat::Grey, &grey));
+        // The last row may lack its padding, and a tight picture may have something behind it.
+        assert_eq!(unpack(&given(PixelFormat::Grey, &[6]), &[&padded[..10]]).unwrap(), raw(PixelFormat::Grey, &grey));
+        assert_eq!(
+            unpack(&given(PixelFormat::Grey, &[0]), &[&[1, 2, 3, 4, 5, 6, 7, 8, 0]]).unwrap(),
+            raw(PixelFormat::Grey, &grey)
+        );
+    }
+
+    #[test]
+    fn chroma_follows_luma_in_one_buffer_or_in_its_own() {
+        let packed: Vec<u8> = (1..=12).collect();
+        let together = [1, 2, 3, 4, 0, 0, 5, 6, 7, 8, 0, 0, 9, 10, 11, 12, 0, 0];
+        let nv12 = given(PixelFormat::Nv12, &[6]);
+        assert_eq!(unpack(&nv12, &[&together]).unwrap(), raw(PixelFormat::Nv12, &packed));
+        let (luma, chroma) = together.split_at(12);
+        let two = given(PixelFormat::Nv12, &[6, 6]);
+        assert_eq!(unpack(&two, &[luma, chroma]).unwrap(), raw(PixelFormat::Nv12, &packed));
+        // Three planes: chroma rows are half as far apart.
+        let planar = [1, 2, 3, 4, 0, 0, 5, 6, 7, 8, 0, 0, 9, 10, 0, 11, 12, 0];
+        assert_eq!(unpack(&given(PixelFormat::I420, &[6]), &[&planar]).unwrap(), raw(PixelFormat::I420, &packed));
+    }
+
+    #[test]
+    fn half_a_frame_is_refused() {
+        for (format, bytes) in [(PixelFormat::Yuyv, 15), (PixelFormat::Nv12, 11), (PixelFormat::Rgb24, 0)] {
+            let error = unpack(&given(format, &[0]), &[&vec![0; bytes]]).unwrap_err();
+            assert_eq!(error.kind(), Kind::Data);
+        }
+        let error = unpack(&given(PixelFormat::Nv12, &[4, 4]), &[&[0; 8], &[0; 3]]).unwrap_err();
+        assert_eq!(error.kind(), Kind::Data);
+    }
+
+    #[test]
+    fn a_jpeg_may_be_padded_and_must_not_be_cut_off() {
+        let picture = Picture::filled(16, 8, [200, 100, 50]);
+        let jpeg = picture.to_jpeg().unwrap();
+        let given = Given { encoding: Encoding::Jpeg, ..given(PixelFormat::Grey, &[0]) };
+        let padded = [&jpeg[..], &[0; 300]].concat();
+        let Image::Rgb(decoded) = unpack(&given, &[&padded]).unwrap() else { panic!("a picture") };
+        assert_eq!((decoded.width, decoded.height), (16, 8));
+        for length in [jpeg.len() - 2, jpeg.len() / 2, 3] {
+            let cut = [&jpeg[..length], &[0; 300]].concat();
+            assert_eq!(unpack(&given, &[&cut]).unwrap_err().kind(), Kind::Data, "{length}");
+        }
+        // Without its Huffman tables, as many USB cameras send it.
+        let mut bare = Vec::new();
+        let mut at = 2;
+        bare.extend_from_slice(&jpeg[..2]);
+        while jpeg[at + 1] != 0xda {
+            let length = 2 + usize::from(u16::from_be_bytes([jpeg[at + 2], jpeg[at + 3]]));
+            if jpeg[at + 1] != 0xc4 {
+                bare.extend_from_slice(&jpeg[at..at + length]);
+            }
+            at += length;
+        }
+        bare.extend_from_slice(&jpeg[at..]);
+        assert!(bare.len() < jpeg.len());
+        assert_eq!(unpack(&given, &[&bare]).unwrap(), Image::Rgb(decoded));
+    }
+}
