@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_named() {
-        for (key, value) in [("anchor_sizes", "16,32"), ("proposals", "many"), ("min_size", ""), ("aspect_ratios", "a")] {
+        for (key, value) in [("anchor_sizes", "16,32"), ("proposals", "many"), ("min_size", ""), ("aspect_ratios", "a")]
+        {
             let error = of(&[(key, value)]).unwrap_err();
             assert!(error.kind() == Kind::Data && error.message().contains(key), "{error}");
         }
