@@ -46,7 +46,7 @@ impl Random {
 
     /// 0 to `count - 1`.
     pub(super) fn below(&mut self, count: usize) -> usize {
-        ((self.bits() >> 32) * count as u64 >> 32) as usize
+        (((self.bits() >> 32) * count as u64) >> 32) as usize
     }
 
     /// One of `choices`, which are not empty.
