@@ -176,7 +176,7 @@ fn quantized_at_start_or_before_is_the_same_model_to_the_byte() {
     }
     let against = program().arg("verify").arg(&offline).arg(site.path("model.safetensors")).output().unwrap();
     assert_eq!(against.status.code(), Some(65));
-    assert!(String::from_utf8_lossy(&against.stderr).contains("differ: header .format"));
+    assert!(String::from_utf8_lossy(&against.stderr).contains("differ: header"));
     let no_model = program().arg("verify").arg(&offline).arg(site.path("lookout.toml")).output().unwrap();
     assert_eq!(no_model.status.code(), Some(65));
     assert!(String::from_utf8_lossy(&no_model.stderr).contains("lookout.toml"));
