@@ -162,16 +162,11 @@ words! {
 words! {
     /// Weather of the synthetic street.
     WeatherName {
-        /// A clear day.
-        Day = "day",
-        /// Night with streetlights.
-        Night = "night",
-        /// Rain.
-        Rain = "rain",
-        /// Fog.
-        Fog = "fog",
-        /// The cap on the lens.
-        Cap = "cap",
+        #[doc = "A clear day."] Day = "day",
+        #[doc = "Night with streetlights."] Night = "night",
+        #[doc = "Rain."] Rain = "rain",
+        #[doc = "Fog."] Fog = "fog",
+        #[doc = "The cap on the lens."] Cap = "cap",
     }
 }
 
