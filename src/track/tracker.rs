@@ -206,6 +206,7 @@ mod tests {
     const FRAME_NS: u64 = 100_000_000;
 
     /// Runs frames of detections through a tracker; the tracks, and what changed at which frame.
+    #[allow(clippy::type_complexity)]
     fn run(rules: Rules, frames: Vec<Vec<Detection>>) -> (Vec<Vec<Option<u64>>>, Vec<(usize, Change)>) {
         let mut tracker = Tracker::new(rules);
         let (mut ids, mut changes) = (Vec::new(), Vec::new());

@@ -119,6 +119,7 @@ impl Layer {
         let y = i64::from(self.origin[1]) + row as i64;
         let mut sum = 0.0;
         let pixels = &mut self.pixels[row * self.width..][..self.width];
+        #[allow(clippy::needless_range_loop)] // x is a place in the picture too
         for x in from..to {
             sum += self.coverage[x];
             let alpha = (sum * (1.0 / SUB as f32)).clamp(0.0, 1.0) * paint.alpha;

@@ -53,6 +53,7 @@ impl Street {
         let crossing = random.range(15.0, 27.0);
         let high = random.chance(0.55);
         let buildings = if high { [9.0, 24.0] } else { [4.5, 9.5] };
+        #[allow(clippy::approx_constant)] // the bytes of every street hang on this number
         let angle = random.range(0.0, 6.283);
         let height = random.range(0.55, 1.2);
         let sun = [libm::cosf(angle) * libm::cosf(height), libm::sinf(height), libm::sinf(angle) * libm::cosf(height)];

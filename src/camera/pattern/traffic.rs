@@ -216,6 +216,7 @@ fn standing(street: &Street, far: f32) -> Vec<Actor> {
         let z = random.range(6.0, 36.0);
         if random.chance(0.22) && (z - street.crossing).abs() > CROSSING + 1.0 {
             let x = side * random.range(KERB + 0.8, street.wall - 0.5);
+            #[allow(clippy::approx_constant)] // the bytes of every street hang on this number
             let angle = random.range(0.0, 6.283);
             let heading = [libm::sinf(angle), libm::cosf(angle)];
             let looks = Looks::Person(Person::new(&mut random));

@@ -214,6 +214,7 @@ impl Buffers {
             }
             let flags = Flags::from_bits_truncate(buffer.flags);
             let is_monotonic = flags & Flags::TIMESTAMP_MASK == Flags::TIMESTAMP_MONOTONIC;
+            #[allow(clippy::unnecessary_cast)] // 32 bits wide on 32-bit boards
             let (seconds, micros) = (buffer.timestamp.tv_sec as i64, buffer.timestamp.tv_usec as i64);
             let nanoseconds = seconds.checked_mul(1_000_000_000).and_then(|ns| ns.checked_add(micros * 1000));
             Full {

@@ -29,6 +29,7 @@ pub(in crate::kernel) unsafe fn tile_3x16(tile: &TileF32) {
                     _mm_set1_ps(*rows[1].add(channel)),
                     _mm_set1_ps(*rows[2].add(channel)),
                 ];
+                #[allow(clippy::needless_range_loop)] // quad is an offset into the panel too
                 for quad in 0..NR / 4 {
                     let column = _mm_load_ps(weights.add(4 * quad));
                     sums[0][quad] = _mm_add_ps(sums[0][quad], _mm_mul_ps(input[0], column));
