@@ -280,6 +280,7 @@ fn a_picture_the_engine_refuses_costs_that_picture_only() {
 struct Offers {
     swap: Swap,
     seen: Arc<Mutex<Vec<(u64, usize)>>>,
+    #[allow(clippy::type_complexity)]
     replaced: Arc<Mutex<Option<Receiver<Box<dyn Engine>>>>>,
 }
 

@@ -17,7 +17,7 @@ use crate::broker::{Broker, Ear, until};
 const OPEN: &str = "listener PORT 127.0.0.1\nallow_anonymous true\n";
 
 fn event(id: usize) -> Message {
-    let event = if id % 10 == 0 { EventName::DriftRaised } else { EventName::ObjectNew };
+    let event = if id.is_multiple_of(10) { EventName::DriftRaised } else { EventName::ObjectNew };
     let (id, at) = (format!("{id:05}"), Moment(jiff::Timestamp::UNIX_EPOCH));
     let details = [("padding".to_owned(), "x".repeat(200).into())].into();
     Message::Event(Event { schema: Schema::V1, device: "d".into(), event, id, at, camera: None, details })
