@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lookout::camera::{Capture, Delivery, Replay, Source};
-use lookout::clock::SimulatedClock;
-use lookout::control::Control;
-use lookout::daemon::{Camera, Engine, EngineOutput, Identity, ModelInfo, Parts, Swap, Watcher, run_once};
+use lookout::clock::{Clock, SimulatedClock};
+use lookout::config::{self, Inputs};
+use lookout::daemon::{
+    Camera, Engine, EngineOutput, Filter, GateRules, ModelInfo, Parts, Reload, Rules, Swap, Watcher, run_once,
+};
 use lookout::detector::detection::Detection;
 use lookout::error::{Error, Kind, Result};
-use lookout::frame::{Frame, Image, Picture, Turn};
+use lookout::frame::{Frame, Image, Picture};
 use lookout::message::{EventName, Message, MessageKind, Precision, Report, State};
 use lookout::metrics::{self, Metrics, Why};
 use lookout::publish::{Outlet, Sending, Sink};
@@ -25,6 +27,10 @@ enum Step {
     Picture(usize, usize),
     Corrupt,
     Fail,
+    /// Somebody sets the wall clock.
+    Wall(&'static str),
+    /// Time passes before the next picture.
+    Wait(Duration),
     /// Never comes back, not even when stopped: a driver that hangs.
     Hang,
 }
@@ -33,10 +39,11 @@ enum Step {
 struct Scripted {
     steps: Arc<Mutex<VecDeque<Step>>>,
     delivery: Delivery,
+    clock: Arc<SimulatedClock>,
 }
 
 impl Source for Scripted {
-    fn next(&mut self, _: &Stop) -> Result<Capture> {
+    fn next(&mut self, stop: &Stop) -> Result<Capture> {
         let step = self.steps.lock().unwrap().pop_front();
         match step {
             Some(Step::Picture(width, height)) => {
@@ -45,6 +52,14 @@ impl Source for Scripted {
             }
             Some(Step::Corrupt) => Ok(Capture::Corrupt(Error::new(Kind::Data, "half a picture"))),
             Some(Step::Fail) => Err(Error::new(Kind::Unavailable, "unplugged")),
+            Some(Step::Wall(wall)) => {
+                self.clock.set_wall(wall.parse().unwrap());
+                self.next(stop)
+            }
+            Some(Step::Wait(time)) => {
+                self.clock.advance(time);
+                self.next(stop)
+            }
             Some(Step::Hang) => loop {
                 std::thread::park();
             },
@@ -131,27 +146,20 @@ impl Bench {
         let metrics = Arc::new(Metrics::new());
         let clock = Arc::new(SimulatedClock::default());
         let messages = vec![MessageKind::Report, MessageKind::Event, MessageKind::Status];
-        let parts = Parts {
-            identity: Identity { device: "test".into(), boot_id: "boot".into() },
-            cameras: Vec::new(),
-            engine: Box::new(engine),
-            swap: Swap::default(),
-            watchers: Vec::new(),
-            outlets: vec![Outlet { name: "kept".into(), messages, sink: Box::new(kept.clone()) }],
-            clock: clock.clone(),
-            control: Control::default(),
-            metrics: metrics.clone(),
-            track: None,
-            stall_timeout: Duration::from_secs(10),
-            grace_period: Duration::from_secs(20),
-        };
+        let mut parts = Parts::around(engine, clock.clone());
+        parts.metrics = metrics.clone();
+        parts.outlets = vec![Outlet { name: "kept".into(), messages, sink: Box::new(kept.clone()) }];
         Self { parts, kept, metrics, clock }
     }
 
     fn camera(mut self, name: &str, delivery: Delivery, steps: &[Step]) -> Self {
         let steps = Arc::new(Mutex::new(VecDeque::from(steps.to_vec())));
-        let open = move || Ok(Box::new(Scripted { steps: steps.clone(), delivery }) as Box<dyn Source>);
-        self.parts.cameras.push(Camera { name: name.into(), turn: Turn::NONE, open: Box::new(open) });
+        let clock = self.clock.clone();
+        let open = move || {
+            let (steps, clock) = (steps.clone(), clock.clone());
+            Ok(Box::new(Scripted { steps, delivery, clock }) as Box<dyn Source>)
+        };
+        self.parts.cameras.push(Camera::new(name, open));
         self
     }
 
@@ -223,7 +231,7 @@ fn a_lost_camera_is_opened_again_and_told_once() {
     outcome.unwrap();
     assert_eq!(kept.sequences("front"), [1, 2], "numbers go on over a loss");
     assert_eq!(kept.events(), [EventName::CameraFound, EventName::CameraLost, EventName::CameraFound]);
-    let waited = lookout::clock::Clock::monotonic_ns(clock.as_ref()) / 1_000_000_000;
+    let waited = clock.monotonic_ns() / 1_000_000_000;
     assert!((5..=7).contains(&waited), "1, 2 and 4 seconds less some spread, were {waited}");
     let reconnects = |reason| metrics.camera_reconnects.get_or_create(&Why { camera: "front".into(), reason }).get();
     assert_eq!((reconnects("failed"), reconnects("absent")), (1, 2));
@@ -233,12 +241,13 @@ fn a_lost_camera_is_opened_again_and_told_once() {
 fn ten_thousand_failed_openings_do_no_harm() {
     let mut bench = Bench::new(FakeEngine::default());
     let attempts = Arc::new(AtomicUsize::new(0));
-    let counted = attempts.clone();
+    let (counted, clock) = (attempts.clone(), bench.clock.clone());
     let open = move || match counted.fetch_add(1, Ordering::SeqCst) {
         0..10_000 => Err(Error::new(Kind::NoInput, "not there")),
-        _ => Ok(Box::new(Scripted { steps: Arc::default(), delivery: Delivery::Newest }) as Box<dyn Source>),
+        _ => Ok(Box::new(Scripted { steps: Arc::default(), delivery: Delivery::Newest, clock: clock.clone() })
+            as Box<dyn Source>),
     };
-    bench.parts.cameras.push(Camera { name: "front".into(), turn: Turn::NONE, open: Box::new(open) });
+    bench.parts.cameras.push(Camera::new("front", open));
     let (_trigger, stop) = stop::pair();
     let (outcome, kept, _) = bench.run(&stop);
     outcome.unwrap();
@@ -345,11 +354,194 @@ fn a_folder_without_a_rate_is_seen_whole() {
     let mut bench = Bench::new(FakeEngine::default());
     let (path, clock) = (folder.path().to_owned(), bench.clock.clone());
     let open = move || Ok(Box::new(Replay::open(&path, None, false, clock.clone())?) as Box<dyn Source>);
-    bench.parts.cameras.push(Camera { name: "folder".into(), turn: Turn::NONE, open: Box::new(open) });
+    bench.parts.cameras.push(Camera::new("folder", open));
     let (_trigger, stop) = stop::pair();
     let (outcome, kept, metrics) = bench.run(&stop);
     outcome.unwrap();
     let widths: Vec<usize> = kept.reports().iter().map(|report| report.width).collect();
     assert_eq!(widths, (10..30).filter(|&width| width != 14).collect::<Vec<_>>());
     assert_eq!(dropped(&metrics, "folder", "corrupt"), 1);
+}
+
+/// The rules of a camera configured with these further lines.
+fn rules(lines: &str) -> Rules {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lookout.toml");
+    let text = format!("[[camera]]\nname = \"front\"\nkind = \"replay\"\npath = \"x\"\n{lines}\n");
+    std::fs::write(&file, text).unwrap();
+    let settings = config::load(&Inputs { file: Some(file), ..Inputs::default() }).unwrap();
+    Rules { gate: GateRules::new(&settings.cameras[0]), filter: Filter::new(&settings.cameras[0]) }
+}
+
+#[test]
+fn a_step_of_the_wall_clock_changes_nothing_but_the_printed_time() {
+    let second = Duration::from_secs(1);
+    let mut steps = vec![Step::Wall("1970-01-01T00:00:05Z"), Step::Picture(8, 6)];
+    for wall in ["2026-11-25T10:00:00Z", "1999-01-01T00:00:00Z", "2026-11-25T10:00:09Z"] {
+        steps.extend([Step::Wait(second), Step::Wall(wall), Step::Picture(8, 6)]);
+    }
+    let bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &steps);
+    let (_trigger, stop) = stop::pair();
+    let (outcome, kept, metrics) = bench.run(&stop);
+    outcome.unwrap();
+    let reports = kept.reports();
+    let times: Vec<u64> = reports.iter().map(|report| report.captured_monotonic_ns / 1_000_000_000).collect();
+    assert_eq!(times, [0, 1, 2, 3], "durations are untouched");
+    let printed: Vec<String> = reports.iter().map(|report| report.captured_at.0.to_string()).collect();
+    assert_eq!(
+        printed,
+        ["1970-01-01T00:00:05Z", "2026-11-25T10:00:00Z", "1999-01-01T00:00:00Z", "2026-11-25T10:00:09Z"]
+    );
+    // The source runs ahead of the detector by a picture: a second.
+    assert!(reports.iter().all(|report| report.timing_ms.age <= 1000.0 && report.timing_ms.total <= 1000.0));
+    assert_eq!(kept.events(), [EventName::CameraFound], "nobody was lost by it");
+    assert_eq!(captured(&metrics, "front"), 4);
+}
+
+#[test]
+fn the_rate_cap_makes_a_patient_camera_wait_and_drops_from_a_hurried_one() {
+    let steps = vec![Step::Picture(8, 6); 11];
+    let mut bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &steps);
+    bench.parts.cameras[0].rules = rules("max_fps = 5.0");
+    let clock = bench.clock.clone();
+    let (_trigger, stop) = stop::pair();
+    let (outcome, kept, metrics) = bench.run(&stop);
+    outcome.unwrap();
+    assert_eq!(kept.sequences("front").len(), 11, "none is lost");
+    let waited_ms = clock.monotonic_ns() / 1_000_000;
+    assert!((1800..=2000).contains(&waited_ms), "ten times 200 ms, were {waited_ms}");
+    assert_eq!(dropped(&metrics, "front", "rate"), 0);
+
+    let tick = Duration::from_millis(50);
+    let steps: Vec<Step> = (0..41).flat_map(|_| [Step::Wait(tick), Step::Picture(8, 6)]).collect();
+    let mut bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Newest, &steps);
+    bench.parts.cameras[0].rules = rules("max_fps = 5.0");
+    let (_trigger, stop) = stop::pair();
+    let (outcome, _, metrics) = bench.run(&stop);
+    outcome.unwrap();
+    assert_eq!(dropped(&metrics, "front", "rate"), 30, "of 41 in two seconds, eleven pass");
+}
+
+#[test]
+fn a_still_scene_is_looked_at_once_in_a_while() {
+    let second = Duration::from_secs(1);
+    let steps: Vec<Step> = (0..21).flat_map(|_| [Step::Picture(8, 6), Step::Wait(second)]).collect();
+    let mut bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &steps);
+    bench.parts.cameras[0].rules = rules("motion_gate = 0.02\nmotion_interval = \"5s\"");
+    let (_trigger, stop) = stop::pair();
+    let (outcome, kept, metrics) = bench.run(&stop);
+    outcome.unwrap();
+    assert_eq!(kept.sequences("front"), [1, 6, 11, 16, 21]);
+    assert_eq!(dropped(&metrics, "front", "still"), 16);
+}
+
+#[test]
+fn what_the_rules_remove_is_gone_for_everybody_and_told_where_asked_for() {
+    let mask = "masks = [[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]]";
+    for (lines, rule) in [
+        (format!("{mask}\nexplain = true"), Some("masks[0]")),
+        (mask.to_owned(), None),
+        ("limits = { Vehicle = { min_score = 0.6 } }\nexplain = true".to_owned(), Some("limits.Vehicle.min_score")),
+    ] {
+        let mut bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &[Step::Picture(8, 6)]);
+        bench.parts.cameras[0].rules = rules(&lines);
+        let (_trigger, stop) = stop::pair();
+        let (outcome, kept, metrics) = bench.run(&stop);
+        outcome.unwrap();
+        let report = &kept.reports()[0];
+        assert!(report.detections.is_empty());
+        assert_eq!(report.removed.first().map(|removed| removed.rule.as_str()), rule);
+        let removed = metrics.encode().unwrap();
+        assert!(removed.contains("lookout_detections_removed_total{camera=\"front\""), "{removed}");
+    }
+    let mut bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &[Step::Picture(8, 6)]);
+    bench.parts.cameras[0].rules = rules("zones = { gate = [[0.4, 0.9], [0.6, 0.9], [0.6, 1.0], [0.4, 1.0]] }");
+    let (_trigger, stop) = stop::pair();
+    let (_, kept, _) = bench.run(&stop);
+    assert_eq!(kept.reports()[0].detections[0].zones, ["gate"]);
+}
+
+/// A folder with a configuration and two folders of pictures.
+fn site() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, width) in [("a", 10), ("b", 20), ("c", 30)] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        let picture = image::RgbImage::from_pixel(width, 8, image::Rgb([0; 3]));
+        picture.save(folder.path().join(name).join("0.png")).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn another_configuration_is_taken_up_where_it_changed_and_refused_where_it_is_wrong() {
+    let site = site();
+    let file = site.path().join("lookout.toml");
+    let write = |cameras: &[(&str, &str)]| {
+        let one = |(name, more): &(&str, &str)| {
+            let path = site.path().join(name);
+            format!(
+                "[[camera]]\nname = \"{name}\"\nkind = \"replay\"\nrate = 0\nloop = true\npath = {path:?}\n{more}\n"
+            )
+        };
+        let cameras: String = cameras.iter().map(one).collect();
+        std::fs::write(&file, format!("[model]\ncheckpoint = \"m\"\n{cameras}")).unwrap();
+    };
+    write(&[("a", ""), ("b", "")]);
+    let inputs = Inputs { file: Some(file.clone()), ..Inputs::default() };
+    let settings = config::load(&inputs).unwrap();
+    let mut bench = Bench::new(FakeEngine::default());
+    for name in ["a", "b"] {
+        let (path, clock) = (site.path().join(name), bench.clock.clone());
+        let open = move || Ok(Box::new(Replay::open(&path, None, true, clock.clone())?) as Box<dyn Source>);
+        bench.parts.cameras.push(Camera::new(name, open));
+    }
+    bench.parts.reload = Some(Reload { inputs, settings, refused: None, next: Arc::default() });
+    let (control, kept) = (bench.parts.control.clone(), bench.kept.clone());
+    let (trigger, stop) = stop::pair();
+    let daemon = std::thread::spawn(move || bench.run(&stop).0);
+    let begin = Instant::now();
+    let until = |what: &dyn Fn() -> bool| {
+        while !what() {
+            assert!(begin.elapsed() < Duration::from_secs(60));
+            std::thread::yield_now();
+        }
+    };
+    let reload = || control.call("reload", serde_json::Value::Null);
+    let seen = |width: usize| kept.reports().iter().filter(|report| report.width == width).count();
+    until(&|| seen(10) > 2 && seen(20) > 2 && control.verbs().contains(&"reload"));
+    assert_eq!(reload().unwrap()["changed"], serde_json::json!([]));
+
+    // One goes, one comes, one stays and gets another rule.
+    write(&[("a", "limits = { Vehicle = { min_score = 0.9 } }"), ("c", "")]);
+    assert_eq!(reload().unwrap()["changed"], serde_json::json!(["camera"]));
+    until(&|| seen(30) > 2);
+    until(&|| kept.reports().last().is_some_and(|report| report.width == 10 && report.detections.is_empty()));
+    let gone = seen(20);
+    let status = control.call("status", serde_json::Value::Null).unwrap();
+    let names: Vec<&str> = status["cameras"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!((names, status["state"].as_str()), (vec!["a", "c"], Some("ok")));
+
+    // Wrong in itself, then right but for a folder that is not there: everything goes on as it was.
+    std::fs::write(&file, "[[camera]]\nnaem = \"a\"\n").unwrap();
+    let error = reload().unwrap_err();
+    assert_eq!(error.kind(), Kind::Config);
+    assert!(error.message().contains("lookout.toml:2") && error.message().contains("did you mean \"name\""), "{error}");
+    write(&[("a", ""), ("d", "")]);
+    assert_eq!(reload().unwrap_err().kind(), Kind::NoInput);
+    let status = control.call("status", serde_json::Value::Null).unwrap();
+    assert_eq!(status["state"], "degraded");
+    assert!(status["reasons"][0].as_str().unwrap().contains("the new configuration is refused"), "{status}");
+    assert!(kept.events().contains(&EventName::ConfigRefused));
+    let before = seen(30);
+    until(&|| seen(30) > before + 2);
+
+    write(&[("a", ""), ("c", "")]);
+    reload().unwrap();
+    let status = control.call("status", serde_json::Value::Null).unwrap();
+    assert_eq!(status["state"], "ok", "{status}");
+    until(&|| kept.reports().last().is_some_and(|report| report.width == 10 && report.detections.len() == 1));
+    assert!(seen(20) <= gone + 1, "nothing more of a camera that was taken away");
+    trigger.stop();
+    daemon.join().unwrap().unwrap();
+    assert!(!control.verbs().contains(&"reload"), "between two lives nobody reloads");
 }

@@ -83,6 +83,10 @@ pub mod camera {
     pub const MAX_FPS: f64 = 0.0;
     /// Share of pixels that must have changed.
     pub const MOTION_GATE: f32 = 0.0;
+    /// Longest time without a look at a still scene.
+    pub const MOTION_INTERVAL: &str = "10s";
+    /// Whether reports tell what rules removed.
+    pub const EXPLAIN: bool = false;
 }
 
 /// Defaults of a `[[publish]]`.

@@ -28,17 +28,9 @@ pub fn missing(settings: &Settings, merged: &Value) -> Vec<Complaint> {
         };
         let key = format!("camera[{index}]");
         complain(kind.is_some(), &format!("{key}.kind"), kind.unwrap_or_default());
-        complain(camera.max_fps.is_some(), &format!("{key}.max_fps"), "a limit of frames a second");
-        complain(camera.motion_gate > 0.0, &format!("{key}.motion_gate"), "the motion gate");
-        complain(!camera.zones.is_empty(), &format!("{key}.zones"), "finding detections in zones");
-        complain(!camera.masks.is_empty(), &format!("{key}.masks"), "masking parts of the picture");
     }
     complain(settings.monitor.enabled, "monitor.enabled", "the monitor");
     complain(settings.history.enabled, "history.enabled", "the history");
     complain(settings.web.enabled, "web.enabled", "the web page");
-    let supervision = &settings.supervision;
-    let throttle = supervision.throttle_celsius.is_some();
-    complain(throttle, "supervision.throttle_celsius", "doing less when hot");
-    complain(supervision.pause_celsius.is_some(), "supervision.pause_celsius", "pausing when hot");
     complaints
 }
