@@ -135,6 +135,7 @@ impl Bench {
             identity: Identity { device: "test".into(), boot_id: "boot".into() },
             cameras: Vec::new(),
             engine: Box::new(engine),
+            monitoring: None,
             swap: Swap::default(),
             watchers: Vec::new(),
             outlets: vec![Outlet { name: "kept".into(), messages, sink: Box::new(kept.clone()) }],

@@ -19,10 +19,12 @@ pub(crate) mod client;
 pub mod console;
 mod detect;
 mod evaluate;
+mod generations;
 mod import;
 mod machine;
 mod pattern;
 mod quantize;
+mod recalibrate;
 mod run;
 mod status;
 mod verify;
@@ -60,6 +62,10 @@ pub enum Command {
     Cameras(cameras::Args),
     /// Ask the running daemon how it is
     Status(status::Args),
+    /// Have the running daemon recalibrate its model on what the cameras saw
+    Recalibrate(recalibrate::Args),
+    /// The models that recalibration made: list, compare, pin, roll back
+    Generations(generations::Args),
     /// Say whether a configuration is right; if not, where it is wrong
     CheckConfig(check_config::Args),
 }
@@ -111,6 +117,8 @@ pub fn execute(command: Command) -> Result<()> {
         Command::Bench(args) => bench::execute(args),
         Command::Cameras(args) => cameras::execute(args),
         Command::Status(args) => status::execute(args),
+        Command::Recalibrate(args) => recalibrate::execute(args),
+        Command::Generations(args) => generations::execute(args),
         Command::CheckConfig(args) => check_config::execute(args),
     }
 }

@@ -334,8 +334,16 @@ table! {
         share: f32,
         /// Time between two frames that are compared.
         sample_interval: String,
+        /// A frame is compared at least this often, whatever the share says.
+        max_interval: String,
+        /// Most memory of the frames that are kept to recalibrate with.
+        reservoir: String,
         /// Allow frames on disk.
         keep_frames: bool,
+        /// Most bytes of frames on disk.
+        keep_max_size: String,
+        /// Frames on disk go when they are older.
+        keep_max_age: String,
         /// When drift is raised and cleared.
         thresholds: Thresholds,
         /// "never", "on-drift" or an interval.

@@ -5,7 +5,7 @@ use config::Value;
 
 use super::Complaint;
 use super::resolve::locate;
-use super::settings::{CameraKind, ModelSource, Settings};
+use super::settings::{CameraKind, Settings};
 
 /// Everything that is configured and not in this build.
 pub fn missing(settings: &Settings, merged: &Value) -> Vec<Complaint> {
@@ -16,10 +16,6 @@ pub fn missing(settings: &Settings, merged: &Value) -> Vec<Complaint> {
             complaints.push(Complaint::at(locate(merged, key), key, text));
         }
     };
-    let model = &settings.model;
-    let live = matches!(model.source, ModelSource::Live { .. });
-    complain(live, "model.calibration", "calibrating from the cameras");
-    complain(model.reference.is_some(), "model.reference", "the monitor, which alone reads it,");
     for (index, camera) in settings.cameras.iter().enumerate() {
         let kind = match camera.kind {
             CameraKind::Replay { .. } | CameraKind::Pattern { .. } => None,
@@ -33,7 +29,6 @@ pub fn missing(settings: &Settings, merged: &Value) -> Vec<Complaint> {
         complain(!camera.zones.is_empty(), &format!("{key}.zones"), "finding detections in zones");
         complain(!camera.masks.is_empty(), &format!("{key}.masks"), "masking parts of the picture");
     }
-    complain(settings.monitor.enabled, "monitor.enabled", "the monitor");
     complain(settings.history.enabled, "history.enabled", "the history");
     complain(settings.web.enabled, "web.enabled", "the web page");
     let supervision = &settings.supervision;

@@ -19,6 +19,9 @@ pub struct Health {
 struct Table {
     stopping: bool,
     model: Option<Model>,
+    drift: Option<serde_json::Value>,
+    /// What does not work, by who says so.
+    wrong: BTreeMap<&'static str, String>,
     cameras: BTreeMap<String, Entry>,
 }
 
@@ -41,7 +44,7 @@ impl Health {
         let entry =
             || Entry { state: CameraState::Connecting, dropped: BTreeMap::new(), alive_ns: 0, interval_s: None };
         let cameras = cameras.map(|name| (name.to_owned(), entry())).collect();
-        let table = Mutex::new(Table { stopping: false, model: None, cameras });
+        let table = Mutex::new(Table { stopping: false, model: None, drift: None, wrong: BTreeMap::new(), cameras });
         Self { device: device.to_owned(), stall_timeout, table }
     }
 
@@ -57,6 +60,20 @@ impl Health {
     /// `model` detects.
     pub fn model(&self, model: Model) {
         self.lock().model = Some(model);
+    }
+
+    /// How far the network's error is from its calibration.
+    pub fn drift(&self, drift: serde_json::Value) {
+        self.lock().drift = Some(drift);
+    }
+
+    /// Something of `part` does not work, for this reason, or works again.
+    pub fn wrong(&self, part: &'static str, reason: Option<String>) {
+        let mut table = self.lock();
+        match reason {
+            Some(reason) => drop(table.wrong.insert(part, reason)),
+            None => drop(table.wrong.remove(part)),
+        }
     }
 
     /// A camera is in another state.
@@ -93,7 +110,7 @@ impl Health {
         let now_ns = clock.monotonic_ns();
         let stall_ns = self.stall_timeout.as_nanos() as u64;
         let table = self.lock();
-        let mut reasons = Vec::new();
+        let mut reasons: Vec<String> = table.wrong.values().cloned().collect();
         let mut starting = table.model.is_none();
         let mut cameras = BTreeMap::new();
         for (name, entry) in &table.cameras {
@@ -126,7 +143,7 @@ impl Health {
             reasons,
             cameras,
             model: table.model.clone(),
-            drift: None,
+            drift: table.drift.clone(),
         }
     }
 }

@@ -1,25 +1,22 @@
 //! What one life of the service is made of, built from the configuration; tests put their own in.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::{Engine, LocalEngine, detector_options};
+use super::engine::Engine;
 use super::identity::Identity;
-use super::places::state_folder;
+use super::load::load;
+use super::monitoring::Monitoring;
 use super::recent::Recent;
 use super::sinks::Ground;
 use super::swap::Swap;
 use super::watch::Watcher;
 use super::weather::Skies;
-use crate::calibrate::{Options, quantize_cached};
 use crate::camera::{Replay, Source};
 use crate::clock::{Clock, SystemClock};
 use crate::config::document::Flip;
 use crate::config::{CameraKind, CameraSettings, ModelSource, Settings, TrackSettings};
 use crate::control::Control;
-use crate::detector::checkpoint::Checkpoint;
-use crate::detector::{Detector, DetectorOptions, thread_pool};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Turn;
 use crate::metrics::Metrics;
@@ -47,6 +44,8 @@ pub struct Parts {
     pub cameras: Vec<Camera>,
     /// What detects.
     pub engine: Box<dyn Engine>,
+    /// Who watches its error, if anybody.
+    pub monitoring: Option<Monitoring>,
     /// Through which another engine may come.
     pub swap: Swap,
     /// Who sees each frame with its report.
@@ -94,9 +93,9 @@ impl Parts {
         let mut skies = Skies::default();
         let cameras = settings.cameras.iter().map(|camera| open(camera, &clock, &mut skies)).collect::<Result<_>>()?;
         skies.register(control);
-        let engine = load(settings)?;
-        let metrics = Arc::new(Metrics::new());
         let identity = Identity::of_machine(settings.device.id.as_deref());
+        let (engine, monitoring) = load(settings, &identity)?;
+        let metrics = Arc::new(Metrics::new());
         let recent = Recent::new(settings.cameras.iter().map(|camera| camera.name.clone()));
         let model = engine.info();
         let ground = Ground {
@@ -117,6 +116,7 @@ impl Parts {
             identity,
             cameras,
             engine: Box::new(engine),
+            monitoring,
             swap: Swap::default(),
             watchers,
             outlets,
@@ -133,64 +133,6 @@ impl Parts {
 fn rules(track: &TrackSettings) -> Option<Rules> {
     let TrackSettings { enabled, begin_score, confirm, patience } = *track;
     enabled.then_some(Rules { begin_score, confirm, patience })
-}
-
-fn load(settings: &Settings) -> Result<LocalEngine> {
-    let options = detector_options(&settings.detector)?;
-    crate::kernel::self_test(options.isa)?;
-    let engine = match &settings.model.source {
-        ModelSource::Checkpoint(path) => load_as(path, "checkpoint", &options)?,
-        ModelSource::Artifact(path) => load_as(path, "artifact", &options)?,
-        ModelSource::Quantize { checkpoint, pictures, count } => {
-            let state = state_folder(&settings.device)?;
-            quantized(checkpoint, pictures, *count, &state, &options)?
-        }
-        ModelSource::Live { .. } | ModelSource::None => {
-            return Err(Error::new(Kind::Config, "this kind of [model] is not in this build yet"));
-        }
-    };
-    let detector = engine.detector();
-    let summary = detector.summary();
-    tracing::info!(
-        model = summary.name,
-        precision = summary.precision,
-        sha256 = summary.sha256,
-        kernel = detector.kernel(),
-        threads = detector.threads(),
-        "model loaded"
-    );
-    Ok(engine)
-}
-
-/// The model at `path`, which the configuration names as `wanted`: a checkpoint or an artifact.
-fn load_as(path: &Path, wanted: &str, options: &DetectorOptions) -> Result<LocalEngine> {
-    let engine = LocalEngine::load(path, options)?;
-    if (engine.detector().summary().precision == "fp32") == (wanted == "artifact") {
-        let text = format!("model.{wanted} is {}, which is no {wanted}", path.display());
-        return Err(Error::new(Kind::Config, text));
-    }
-    Ok(engine)
-}
-
-/// The checkpoint at `path`, quantized on `pictures`: made once, then taken from the state folder.
-fn quantized(path: &Path, pictures: &Path, count: u32, state: &Path, options: &DetectorOptions) -> Result<LocalEngine> {
-    let checkpoint = Checkpoint::open(path)?;
-    let how = Options { count: count as usize, ..Options::default() };
-    let mut phase = "";
-    let mut progress = |now: &'static str, _: usize, all: usize| {
-        if now != phase {
-            phase = now;
-            tracing::info!(phase, pictures = all, "quantizing");
-        }
-    };
-    let pool = thread_pool(options.threads)?;
-    let made = pool.install(|| quantize_cached(&checkpoint, pictures, &how, options.isa, state, &mut progress))?;
-    for warning in &made.warnings {
-        tracing::warn!("{warning}");
-    }
-    tracing::info!(path = %made.path.display(), cached = made.found, "quantized");
-    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    LocalEngine::new(Detector::from_artifact(&made.bytes, name, options)?)
 }
 
 /// A camera that can be opened. A folder to be replayed is looked at now: unlike a device it does not come back by

@@ -16,6 +16,7 @@ use super::capture::{Capturer, Shared, drop_frame};
 use super::detect::{self, Detection};
 use super::health::{self, Health};
 use super::identity::Identity;
+use super::monitoring::Running;
 use super::objects::Objects;
 use super::parts::{Camera, Parts};
 use crate::clock::Clock;
@@ -90,8 +91,9 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
         identity,
         cameras,
         engine,
+        monitoring,
         swap,
-        watchers,
+        mut watchers,
         outlets,
         clock,
         control,
@@ -123,6 +125,14 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
     detect::announce(&shared, &engine.info());
     answer_status(&control, &health, &clock);
     let status = tokio::spawn(tell_status(health.clone(), clock.clone(), outbox.clone()));
+    let monitor = match monitoring.map(|monitoring| monitoring.start(&shared, names.clone(), swap.clone(), &control)) {
+        Some(started) => {
+            let (watcher, running) = started?;
+            watchers.push(watcher);
+            Some(running)
+        }
+        None => None,
+    };
     let objects = Objects::new(track, names.len());
     let mut detected = start(shared, cameras, Detection { cameras: names.clone(), engine, swap, watchers, objects })?;
     let mut sinks = Sinks(sinks);
@@ -147,6 +157,9 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
             Ok(finished) => outcome = Some(judge(finished)),
             Err(_) => tracing::warn!("the frame in work took longer than the grace period and is given up"),
         }
+    }
+    if !matches!(outcome, Some(Err(_))) {
+        monitor.iter().for_each(Running::end);
     }
     outbox.close();
     sinks.drain(deadline).await;

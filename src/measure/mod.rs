@@ -11,4 +11,4 @@ mod lockstep;
 pub use agreement::{Agreement, iou};
 pub use coverage::{Coverage, coverage};
 pub use error::StepError;
-pub use lockstep::compare;
+pub use lockstep::{Looks, compare, compare_with};
