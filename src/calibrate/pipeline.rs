@@ -132,9 +132,8 @@ struct Comparison {
     spreads: Vec<Vec<f64>>,
     agreement: Agreement,
     found_again: Agreement,
-    /// By edge, the clipped share of each picture as the int8 counters give it.
+    /// By edge and picture, as the int8 counters give them: clipped share, and distance from all pictures.
     clipped: Vec<Vec<f64>>,
-    /// By edge, the distance of each picture from all of them, likewise.
     distances: Vec<Vec<f64>>,
 }
 
@@ -266,8 +265,7 @@ impl<'a> Job<'a> {
         progress: Progress<'_>,
     ) -> Result<Comparison> {
         let mut executor = self.executor(quantized)?;
-        let serving: Vec<StepId> = executor.model().mixture().grids().collect();
-        let mut counter = Counter::new(&self.plan, serving);
+        let mut counter = Counter::new(&self.plan, executor.model().mixture().grids());
         let steps = self.plan.steps.len();
         let mut seen = Comparison {
             errors: vec![StepError::default(); steps],
@@ -290,7 +288,7 @@ impl<'a> Job<'a> {
                 total.merge(error);
                 single.extend(error.sqnr_db().filter(|db| db.is_finite()));
             }
-            // Once more, watched: the same bytes, and what the monitor's counters would say of them.
+            // Once more, watched: what the monitor's counters would say.
             executor.detect_with(pixels, &mut counter)?;
             let counted = counter.take()?;
             for (edge, (&step, all)) in edges.iter().zip(statistics).enumerate() {
