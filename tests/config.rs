@@ -173,7 +173,10 @@ const BROKEN: &[(&str, &str)] = &[
     ("[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\ndevice = \"y\"", ":5: camera[0].device: is for kind"),
     ("[[camera]]\nkind = \"replay\"\npath = \"x\"", ":1: camera[0]: name is missing"),
     ("[[camera]]\nname = \"a b\"\nkind = \"replay\"\npath = \"x\"", ":2: camera[0].name: \"a b\" is no name"),
-    ("[[camera]]\nname = \"a\"\nkind = \"v4l2\"\ndevice = \"x\"", ":3: camera[0].kind: camera kind \"v4l2\" is not in"),
+    (
+        "[[camera]]\nname = \"a\"\nkind = \"v4l2\"\ndevice = \"x\"\nformat = \"MJPEG\"",
+        ":5: camera[0].format: \"MJPEG\" cannot be read",
+    ),
     (
         "[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\n[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"",
         ":6: camera[1].name: \"a\" is already the name of camera[0]",

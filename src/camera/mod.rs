@@ -3,9 +3,11 @@
 //! In: a device, a folder, a stream. Out: [`Capture`]s, one at a time, on the thread that asks. A source fails by
 //! returning an error and is then thrown away and opened anew; it never tries to mend itself.
 
+pub mod ffmpeg;
 pub mod pattern;
 mod replay;
 pub mod v4l2;
+mod y4m;
 
 pub use replay::Replay;
 

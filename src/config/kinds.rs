@@ -119,13 +119,23 @@ impl Resolver<'_> {
                 device: text(&camera.device).into(),
                 width: camera.width,
                 height: camera.height,
-                format: given(&camera.format),
+                format: self.pixel_format(key, given(&camera.format)),
                 fps: camera.fps,
                 controls: camera.controls.clone().unwrap_or_default(),
             },
             document::CameraKind::Ffmpeg => CameraKind::Ffmpeg { input: text(&camera.input) },
             document::CameraKind::Pattern => self.pattern(key, camera),
         }
+    }
+
+    fn pixel_format(&mut self, key: &str, format: Option<String>) -> Option<String> {
+        let known = defaults::camera::FORMATS;
+        if let Some(format) = format.as_deref().filter(|format| !known.contains(format)) {
+            let nearest = super::shape::guess(format, known.iter().copied());
+            let text = format!("\"{format}\" cannot be read; there are {}{nearest}", known.join(", "));
+            self.complain(&format!("{key}.format"), text);
+        }
+        format
     }
 
     fn pattern(&mut self, key: &str, camera: &document::Camera) -> CameraKind {

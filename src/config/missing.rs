@@ -5,7 +5,7 @@ use config::Value;
 
 use super::Complaint;
 use super::resolve::locate;
-use super::settings::{CameraKind, ModelSource, Settings, SinkKind};
+use super::settings::{ModelSource, Settings, SinkKind};
 
 /// Everything that is configured and not in this build.
 pub fn missing(settings: &Settings, merged: &Value) -> Vec<Complaint> {
@@ -21,13 +21,7 @@ pub fn missing(settings: &Settings, merged: &Value) -> Vec<Complaint> {
     complain(live, "model.calibration", "calibrating from the cameras");
     complain(model.reference.is_some(), "model.reference", "the monitor, which alone reads it,");
     for (index, camera) in settings.cameras.iter().enumerate() {
-        let kind = match camera.kind {
-            CameraKind::Replay { .. } | CameraKind::Pattern { .. } => None,
-            CameraKind::V4l2 { .. } => Some("camera kind \"v4l2\""),
-            CameraKind::Ffmpeg { .. } => Some("camera kind \"ffmpeg\""),
-        };
         let key = format!("camera[{index}]");
-        complain(kind.is_some(), &format!("{key}.kind"), kind.unwrap_or_default());
         complain(camera.max_fps.is_some(), &format!("{key}.max_fps"), "a limit of frames a second");
         complain(camera.motion_gate > 0.0, &format!("{key}.motion_gate"), "the motion gate");
         complain(!camera.zones.is_empty(), &format!("{key}.zones"), "finding detections in zones");

@@ -11,6 +11,8 @@ use super::swap::Swap;
 use super::watch::Watcher;
 use super::weather::Skies;
 use crate::calibrate::{Options, quantize_cached};
+use crate::camera::ffmpeg::{self, Ffmpeg};
+use crate::camera::v4l2::{self, Setup, formats::Wanted};
 use crate::camera::{Replay, Source};
 use crate::clock::{Clock, SystemClock};
 use crate::config::document::Flip;
@@ -90,7 +92,10 @@ impl Parts {
     pub fn build(settings: &Settings, control: &Control) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let mut skies = Skies::default();
-        let cameras = settings.cameras.iter().map(|camera| open(camera, &clock, &mut skies)).collect::<Result<_>>()?;
+        // Health calls a camera stalled after the time-out; somewhat later it is opened anew.
+        let patience = settings.supervision.stall_timeout * 3 / 2;
+        let cameras = settings.cameras.iter().map(|camera| open(camera, &clock, &mut skies, patience));
+        let cameras = cameras.collect::<Result<_>>()?;
         skies.register(control);
         let engine = load(settings)?;
         let metrics = Metrics::new();
@@ -186,7 +191,9 @@ fn quantized(path: &Path, pictures: &Path, count: u32, state: &Path, options: &D
 
 /// A camera that can be opened. A folder to be replayed is looked at now: unlike a device it does not come back by
 /// itself, so a wrong path is told at once.
-fn open(camera: &CameraSettings, clock: &Arc<dyn Clock>, skies: &mut Skies) -> Result<Camera> {
+///
+/// `patience`: a device silent for so long is to be opened anew.
+fn open(camera: &CameraSettings, clock: &Arc<dyn Clock>, skies: &mut Skies, patience: Duration) -> Result<Camera> {
     let name = camera.name.clone();
     let turn = Turn::new(camera.rotate / 90, camera.flip == Flip::Horizontal, camera.flip == Flip::Vertical);
     match &camera.kind {
@@ -200,8 +207,15 @@ fn open(camera: &CameraSettings, clock: &Arc<dyn Clock>, skies: &mut Skies) -> R
             let open = skies.camera(&name, (*seed, *size, *fps), timetable, clock)?;
             Ok(Camera { name, turn, open })
         }
-        CameraKind::V4l2 { .. } | CameraKind::Ffmpeg { .. } => {
-            Err(Error::new(Kind::Config, "this kind of [[camera]] is not in this build yet"))
+        CameraKind::V4l2 { device, width, height, format, fps, controls } => {
+            let wanted = Wanted { width: *width, height: *height, format: format.clone(), fps: *fps };
+            let device = device.to_string_lossy().into_owned();
+            let open = v4l2::opener(&name, Setup { device, wanted, controls: controls.clone() }, patience);
+            Ok(Camera { name, turn, open })
+        }
+        CameraKind::Ffmpeg { input } => {
+            let setup = ffmpeg::Setup { program: "ffmpeg".into(), input: input.clone() };
+            Ok(Camera { name, turn, open: Ffmpeg::opener(setup, patience) })
         }
     }
 }

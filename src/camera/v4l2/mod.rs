@@ -47,6 +47,15 @@ pub struct V4l2 {
     passed_over: u64,
 }
 
+/// Opens the camera called `camera` whenever it is asked to. Warns at once of a name that will not last.
+pub fn opener(camera: &str, setup: Setup, patience: Duration) -> Box<dyn FnMut() -> Result<Box<dyn Source>> + Send> {
+    if device::is_bare(&setup.device) {
+        let hint = "another number may mean this camera after the next start; `lookout cameras` lists names that last";
+        tracing::warn!(camera, device = setup.device, hint, "the device is named by its number");
+    }
+    Box::new(move || Ok(Box::new(V4l2::open(&setup, patience)?)))
+}
+
 impl V4l2 {
     /// Opens the device, chooses the format nearest to what is wanted, sets the controls and starts the stream. Says in
     /// the log what the driver really gave. A stream silent for longer than `patience` will be an error.
