@@ -20,8 +20,10 @@
 //! | [`cli`] | the command line: one file a command |
 //! | [`daemon`] | builds the stages from the configuration, owns their threads, stops them in order |
 //! | [`calibrate`] | pictures → observers → ranges → quantized network |
+//! | [`evaluate`] | labelled pictures → the paper's figures, average precision, agreement, each with its interval |
 //! | [`measure`] | how far int8 is from fp32: errors by step, agreement of detections |
 //! | [`publish`], [`camera`] | the edges: what takes messages, what gives frames |
+//! | [`web`] | the live page, its API, metrics and health over HTTP |
 //! | [`track`] | detections of successive frames → objects with ids |
 //! | [`config`] | what the TOML may say: parsed, validated, resolved; every default in one place |
 //! | [`preprocess`], [`frame`], [`draw`] | pictures: decoding, the newest-wins slot, torchvision's resize, boxes drawn |
@@ -29,7 +31,7 @@
 //! | [`quant`] | what a byte means, how weights become bytes, the artifact file |
 //! | [`kernel`] | the only SIMD: convolution, pooling, RoIAlign, for f32 and u8; one table of micro-kernels each |
 //! | [`tensor`] | plain containers and files |
-//! | [`error`], [`stop`], [`clock`], [`metrics`], [`message`], [`control`] | the ground that everything stands on |
+//! | [`backoff`], [`error`], [`stop`], [`clock`], [`metrics`], [`message`], [`control`] | the ground that everything stands on |
 //!
 //! Rules: a step's name is torchvision's and means the same in checkpoint, artifact, log and table. The tap
 //! ([`detector::tap::Tap`]) is the only hook into an executor. `unsafe` stands only in [`kernel`] and in
@@ -37,6 +39,7 @@
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 #![deny(clippy::undocumented_unsafe_blocks, clippy::print_stdout, clippy::print_stderr)]
 
+pub mod backoff;
 pub mod calibrate;
 pub mod camera;
 pub mod cli;
@@ -47,6 +50,7 @@ pub mod daemon;
 pub mod detector;
 pub mod draw;
 pub mod error;
+pub mod evaluate;
 pub mod frame;
 pub mod kernel;
 pub mod measure;
@@ -58,3 +62,4 @@ pub mod quant;
 pub mod stop;
 pub mod tensor;
 pub mod track;
+pub mod web;

@@ -57,6 +57,22 @@ pub struct Said {
     pub result: &'static str,
 }
 
+/// Label of what belongs to one sink.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Sink {
+    /// Its name.
+    pub sink: String,
+}
+
+/// Labels of what became of messages that must arrive.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Spooled {
+    /// The sink.
+    pub sink: String,
+    /// `produced`, `delivered`, or why it was dropped: `size`, `age`, `disk`, `damaged`, `refused`.
+    pub result: &'static str,
+}
+
 /// Labels of the model that detects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Serving {
@@ -94,6 +110,14 @@ pub struct Metrics {
     pub detections: Family<Seen, Counter>,
     /// Messages handed to sinks, by what became of them.
     pub publish: Family<Said, Counter>,
+    /// 1 while a broker has us, else 0.
+    pub mqtt_connected: Family<Sink, Gauge>,
+    /// Messages of a spool since it was made, by what became of them.
+    pub spool: Family<Spooled, Counter>,
+    /// Messages that wait in a spool.
+    pub spool_entries: Family<Sink, Gauge>,
+    /// What they take.
+    pub spool_bytes: Family<Sink, Gauge>,
 }
 
 /// Upper ends of the buckets for durations, in seconds: 1 ms to 33 s, each twice the one before.
@@ -118,6 +142,10 @@ impl Metrics {
             stage_duration: Family::new_with_constructor(durations),
             detections: Family::default(),
             publish: Family::default(),
+            mqtt_connected: Family::default(),
+            spool: Family::default(),
+            spool_entries: Family::default(),
+            spool_bytes: Family::default(),
             registry: Registry::default(),
         };
         registry.register("model_info", "What detects", metrics.model.clone());
@@ -133,6 +161,11 @@ impl Metrics {
         registry.register_with_unit("stage_duration", "How long a stage takes", Unit::Seconds, stages);
         registry.register("detections", "Objects reported", metrics.detections.clone());
         registry.register("publish", "Messages handed to sinks", metrics.publish.clone());
+        registry.register("mqtt_connected", "Whether a broker has us", metrics.mqtt_connected.clone());
+        registry.register("spool_messages", "Messages of a spool since it was made", metrics.spool.clone());
+        registry.register("spool_entries", "Messages that wait in a spool", metrics.spool_entries.clone());
+        let bytes = metrics.spool_bytes.clone();
+        registry.register_with_unit("spool", "What waiting messages take", Unit::Bytes, bytes);
         Self { registry, ..metrics }
     }
 

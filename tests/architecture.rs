@@ -29,7 +29,7 @@ const DOWNWARDS: &[(&str, &[&str])] = &[
     ("calibrate", &["detector", "frame", "kernel", "measure", "preprocess", "quant", "tensor"]),
     ("measure", &["detector", "frame", "preprocess", "quant", "tensor"]),
     ("web", &["detector", "draw", "frame"]),
-    ("publish", &["config", "detector"]),
+    ("publish", &["config", "detector", "tensor"]),
     ("track", &["detector"]),
     ("draw", &["detector", "frame"]),
     ("detector", &["kernel", "quant", "tensor"]),
@@ -41,6 +41,7 @@ const DOWNWARDS: &[(&str, &[&str])] = &[
     ("kernel", &["tensor"]),
     ("tensor", &[]),
     // The ground itself.
+    ("backoff", &[]),
     ("clock", &[]),
     ("control", &[]),
     ("error", &[]),
@@ -50,7 +51,7 @@ const DOWNWARDS: &[(&str, &[&str])] = &[
 ];
 
 /// Used by everything: errors, stopping, time, counting, the shapes of messages.
-const GROUND: &[&str] = &["clock", "control", "error", "message", "metrics", "stop"];
+const GROUND: &[&str] = &["backoff", "clock", "control", "error", "message", "metrics", "stop"];
 
 /// Where `unsafe` may stand.
 const UNSAFE: &[&str] = &["src/kernel/", "src/camera/v4l2", "src/tensor/mapped.rs"];

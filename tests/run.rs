@@ -120,6 +120,68 @@ fn a_signal_in_the_middle_ends_it_with_whole_lines_and_zero() {
     }
 }
 
+/// Writes pictures that ranges can be learned from: a sky, a road, and a dark box that moves.
+fn scenes(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    for index in 0..4 {
+        let picture = image::RgbImage::from_fn(96, 72, |x, y| {
+            let dark = (16 * index..16 * index + 20).contains(&x) && (30..52).contains(&y);
+            let base = if dark { 30 } else { 220 - 2 * (y / 2) };
+            image::Rgb([base as u8, (base / 2 + x) as u8, (base - (x * 7 + y * 3) % 11) as u8])
+        });
+        picture.save(folder.join(format!("{index}.png"))).unwrap();
+    }
+}
+
+#[test]
+fn quantized_at_start_or_before_is_the_same_model_to_the_byte() {
+    let site = Site::new(2, "rate = 0");
+    let (here, there) = (site.path("calibration"), site.path("elsewhere/below"));
+    scenes(&here);
+    scenes(&there);
+    // The service on one thread, from one folder, and once more from what it kept.
+    let start = |folder: &Path, state: &str, threads: u32| {
+        let mut command = site.run();
+        let set = |key: &str, value: String| ["--set".to_owned(), format!("{key}={value}")];
+        command.args(set("model.calibration", format!("{folder:?}")));
+        command.args(set("device.state_dir", format!("{:?}", site.path(state))));
+        command.args(set("detector.threads", threads.to_string()));
+        let output = command.output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{log}");
+        let reports = lines(&output);
+        assert_eq!(reports.len(), 2, "{log}");
+        assert!(reports.iter().all(|report| report["model"]["precision"] == "int8"), "{log}");
+        let mut kept: Vec<PathBuf> =
+            std::fs::read_dir(site.path(state).join("quantized")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        kept.retain(|path| path.extension().is_some_and(|extension| extension == "lookout"));
+        let [artifact] = &kept[..] else { panic!("one artifact expected: {kept:?}") };
+        (artifact.clone(), reports[0]["detections"].clone(), reports[0]["model"]["sha256"].clone(), log)
+    };
+    let (first, detections, sha256, log) = start(&here, "state", 1);
+    assert!(log.contains("observing"), "{log}");
+    let (again, .., log) = start(&here, "state", 1);
+    assert!(again == first && !log.contains("observing"), "{log}");
+    let (other, other_detections, other_sha256, _) = start(&there, "state2", 2);
+    assert_eq!((&detections, &sha256), (&other_detections, &other_sha256));
+    // Offline, on two threads, from the other folder.
+    let offline = site.path("offline.lookout");
+    let mut command = program();
+    command.arg("quantize").arg(site.path("model.safetensors")).arg("--images").arg(&there).arg("--out").arg(&offline);
+    let output = command.args(["--set", "detector.threads=2"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for made in [&first, &other] {
+        let verified = program().arg("verify").arg(made).arg(&offline).output().unwrap();
+        assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stderr));
+    }
+    let against = program().arg("verify").arg(&offline).arg(site.path("model.safetensors")).output().unwrap();
+    assert_eq!(against.status.code(), Some(65));
+    assert!(String::from_utf8_lossy(&against.stderr).contains("differ: header .format"));
+    let no_model = program().arg("verify").arg(&offline).arg(site.path("lookout.toml")).output().unwrap();
+    assert_eq!(no_model.status.code(), Some(65));
+    assert!(String::from_utf8_lossy(&no_model.stderr).contains("lookout.toml"));
+}
+
 /// A program whose reader does not read, long enough for every buffer on the way to be full.
 fn stuck(site: &Site, grace_period: &str) -> Child {
     let mut command = site.run();

@@ -62,6 +62,9 @@ pub struct Outcome {
     pub sensitivity: Vec<(LayerId, f64)>,
     /// Detections of both networks at [`AGREEMENT_SCORE`].
     pub agreement: Agreement,
+    /// The reference's at [`AGREEMENT_SCORE`] among the other's of whatever score: an object whose score slips below
+    /// the line is still found.
+    pub found_again: Agreement,
     /// The pictures.
     pub selection: Selection,
 }

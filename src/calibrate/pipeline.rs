@@ -108,6 +108,16 @@ fn belongs(record: &Record, checkpoint: &Checkpoint) -> Result<()> {
     Err(Error::new(Kind::Data, "the calibration record was made with another checkpoint"))
 }
 
+/// Both networks on the evidence pictures.
+struct Comparison {
+    /// By step, over all pictures.
+    errors: Vec<StepError>,
+    /// By step: SQNR of every picture, in dB.
+    spreads: Vec<Vec<f64>>,
+    agreement: Agreement,
+    found_again: Agreement,
+}
+
 /// One quantization under way.
 struct Job<'a> {
     checkpoint: &'a Checkpoint,
@@ -184,10 +194,10 @@ impl<'a> Job<'a> {
         for (bias, local) in quantized.biases.iter_mut().zip(&locals) {
             bias.iter_mut().zip(local.mean_shift()).for_each(|(bias, shift)| *bias += shift);
         }
-        let (errors, spreads, agreement) = self.compare(&quantized, &selection, progress)?;
+        let Comparison { errors, spreads, agreement, found_again } = self.compare(&quantized, &selection, progress)?;
         let header = self.header(&quantized, &record, &selection, &steps, &ranges, &statistics, &spreads, agreement)?;
         let bytes = self.encode(&quantized, header, &statistics)?;
-        Ok(Outcome { bytes, record, quantized, errors, sensitivity, agreement, selection })
+        Ok(Outcome { bytes, record, quantized, errors, sensitivity, agreement, found_again, selection })
     }
 
     fn observe(&mut self, steps: &[StepId], selection: &Selection, progress: Progress<'_>) -> Result<Record> {
@@ -224,31 +234,30 @@ impl<'a> Job<'a> {
         Ok(locals)
     }
 
-    #[allow(clippy::type_complexity)]
-    fn compare(
-        &mut self,
-        quantized: &Quantized,
-        selection: &Selection,
-        progress: Progress<'_>,
-    ) -> Result<(Vec<StepError>, Vec<Vec<f64>>, Agreement)> {
+    fn compare(&mut self, quantized: &Quantized, selection: &Selection, progress: Progress<'_>) -> Result<Comparison> {
         let mut executor = self.executor(quantized)?;
-        let mut total = vec![StepError::default(); self.plan.steps.len()];
-        let mut single: Vec<Vec<f64>> = vec![Vec::new(); self.plan.steps.len()];
-        let mut agreement = Agreement::default();
+        let steps = self.plan.steps.len();
+        let mut seen = Comparison {
+            errors: vec![StepError::default(); steps],
+            spreads: vec![Vec::new(); steps],
+            agreement: Agreement::default(),
+            found_again: Agreement::default(),
+        };
         let pictures = evenly(&selection.pictures, self.options.evidence_pictures);
         for (done, picture) in pictures.iter().enumerate() {
             progress("comparing", done, pictures.len());
             self.load(picture)?;
             let Self { reference, normalized, pixels, .. } = self;
-            let mut errors = vec![StepError::default(); total.len()];
+            let mut errors = vec![StepError::default(); steps];
             let (wanted, found) = compare(reference, normalized, &mut executor, pixels, &mut errors)?;
-            agreement.add(&wanted, &found, AGREEMENT_SCORE, AGREEMENT_SCORE);
-            for ((total, single), error) in total.iter_mut().zip(&mut single).zip(&errors) {
+            seen.agreement.add(&wanted, &found, AGREEMENT_SCORE, AGREEMENT_SCORE);
+            seen.found_again.add(&wanted, &found, AGREEMENT_SCORE, 0.0);
+            for ((total, single), error) in seen.errors.iter_mut().zip(&mut seen.spreads).zip(&errors) {
                 total.merge(error);
                 single.extend(error.sqnr_db().filter(|db| db.is_finite()));
             }
         }
-        Ok((total, single, agreement))
+        Ok(seen)
     }
 
     #[allow(clippy::too_many_arguments)]

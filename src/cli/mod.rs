@@ -18,7 +18,9 @@ mod check_config;
 pub(crate) mod client;
 pub mod console;
 mod detect;
+mod evaluate;
 mod import;
+mod machine;
 mod pattern;
 mod quantize;
 mod run;
@@ -50,6 +52,8 @@ pub enum Command {
     Quantize(quantize::Args),
     /// Say whether two models are byte-identical; if not, where they first differ
     Verify(verify::Args),
+    /// Judge models on labelled pictures: accuracy, average precision, agreement, cost
+    Evaluate(evaluate::Args),
     /// Time every step of the network on this CPU
     Bench(bench::Args),
     /// List the cameras of this machine: names, formats, controls, and why one cannot be used
@@ -103,6 +107,7 @@ pub fn execute(command: Command) -> Result<()> {
         Command::Pattern(args) => pattern::execute(args),
         Command::Quantize(args) => quantize::execute(args),
         Command::Verify(args) => verify::execute(args),
+        Command::Evaluate(args) => evaluate::execute(args),
         Command::Bench(args) => bench::execute(args),
         Command::Cameras(args) => cameras::execute(args),
         Command::Status(args) => status::execute(args),

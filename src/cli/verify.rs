@@ -24,6 +24,8 @@ pub struct Args {
 #[derive(Debug, Serialize)]
 struct Answer {
     identical: bool,
+    /// Arithmetic of the first model: `mixed` gives the same detections on one instruction set only.
+    precision: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_difference: Option<String>,
 }
@@ -31,14 +33,20 @@ struct Answer {
 /// Compares the two files. Exit code 0 if they are the same, 65 if not.
 pub fn execute(args: Args) -> Result<()> {
     let (a, b) = (Mapped::open(&args.a)?, Mapped::open(&args.b)?);
+    let precision = precision(&a).map_err(|error| error.at(args.a.display()))?;
+    self::precision(&b).map_err(|error| error.at(args.b.display()))?;
     let difference = first_difference(&a, &b);
-    let answer = Answer { identical: difference.is_none(), first_difference: difference.clone() };
+    let answer = Answer { identical: difference.is_none(), precision, first_difference: difference.clone() };
     if args.json {
         let json = serde_json::to_string(&answer)
             .map_err(|source| Error::new(Kind::Internal, "the answer has no JSON form").because(source))?;
         console::print(json)?;
     } else if difference.is_none() {
-        console::print(format_args!("identical: {} bytes", a.len()))?;
+        let note = match precision {
+            "mixed" => "; mixed precision: the layers kept in fp32 round as this CPU's kernels do",
+            _ => "",
+        };
+        console::print(format_args!("identical: {} bytes{note}", a.len()))?;
     }
     let names = |path: &Path| path.display().to_string();
     match difference {
@@ -47,6 +55,30 @@ pub fn execute(args: Args) -> Result<()> {
             Err(Error::new(Kind::Data, format!("{} and {} differ: {place}", names(&args.a), names(&args.b))))
         }
     }
+}
+
+/// Whether a model's layers run in `int8`, in `fp32` or in both (`mixed`), by its own header.
+///
+/// # Errors
+/// [`Kind::Data`] if it is no model.
+fn precision(file: &[u8]) -> Result<&'static str> {
+    let header = SafeTensors::read_metadata(file).ok().and_then(|(_, header)| model_header(&header));
+    let Some(header) = header else {
+        return Err(Error::new(Kind::Data, "it is no model: neither a checkpoint nor an artifact"));
+    };
+    // A checkpoint has no list of steps: all of it is fp32.
+    let steps = header["steps"].as_array().map_or(&[][..], Vec::as_slice);
+    let fixed = steps.iter().filter(|step| step["precision"] == "int8-static").count();
+    Ok(match (steps.len(), fixed) {
+        (0, _) => "fp32",
+        (all, fixed) if all == fixed => "int8",
+        _ => "mixed",
+    })
+}
+
+/// What a model says about itself.
+fn model_header(metadata: &safetensors::tensor::Metadata) -> Option<serde_json::Value> {
+    serde_json::from_str(metadata.metadata().as_ref()?.get("lookout")?).ok()
 }
 
 /// Where two files first differ, in words: the header's key, the tensor and its index, or the byte.
@@ -61,11 +93,7 @@ fn first_difference(a: &[u8], b: &[u8]) -> Option<String> {
     let (Ok((_, header_a)), Ok((_, header_b))) = (SafeTensors::read_metadata(a), SafeTensors::read_metadata(b)) else {
         return Some(by_byte());
     };
-    let json = |metadata: &safetensors::tensor::Metadata| {
-        let text = metadata.metadata().as_ref()?.get("lookout")?.clone();
-        serde_json::from_str::<serde_json::Value>(&text).ok()
-    };
-    if let (Some(a), Some(b)) = (json(&header_a), json(&header_b))
+    if let (Some(a), Some(b)) = (model_header(&header_a), model_header(&header_b))
         && let Some(place) = json_difference("", &a, &b)
     {
         return Some(format!("header {place}"));

@@ -95,8 +95,10 @@ pub mod publish {
 
     /// What streams of lines take: who reads them wants detections.
     pub const LINE_MESSAGES: &[MessageKind] = &[MessageKind::Report];
-    /// What a broker or a socket takes: who subscribes chooses by topic or type.
+    /// What a socket takes: who reads chooses by type.
     pub const ALL_MESSAGES: &[MessageKind] = &[MessageKind::Report, MessageKind::Event, MessageKind::Status];
+    /// What a broker takes: a message for every frame is more than most links should carry unasked.
+    pub const BROKER_MESSAGES: &[MessageKind] = &[MessageKind::Event, MessageKind::Status];
     /// Size at which a new file is begun.
     pub const MAX_SIZE: &str = "64MiB";
     /// Files kept.
@@ -107,4 +109,14 @@ pub mod publish {
     pub const PORT_TLS: u32 = 8883;
     /// Protocol version.
     pub const PROTOCOL: u32 = 5;
+    /// Time between signs of life to a broker.
+    pub const KEEP_ALIVE: &str = "20s";
+    /// Where Home Assistant looks unless its owner changed it.
+    pub const DISCOVERY: &str = "homeassistant";
+    /// Most that waiting events may take.
+    pub const SPOOL_SIZE: &str = "64MiB";
+    /// Age at which a waiting event is given up.
+    pub const SPOOL_AGE: &str = "7d";
+    /// Disk space left free.
+    pub const SPOOL_FREE: &str = "64MiB";
 }

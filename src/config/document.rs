@@ -307,6 +307,20 @@ table! {
         username: String,
         /// mqtt: file that holds the password.
         password_file: String,
+        /// mqtt: time between signs of life; a broker silent for two and a half of them is given up.
+        keep_alive: String,
+        /// mqtt: topic below which Home Assistant looks for devices; empty: it is told nothing.
+        discovery: String,
+        /// mqtt: labels that are counted; none: all of the model's.
+        labels: Vec<String>,
+        /// mqtt: publish the last picture in which an object began.
+        pictures: bool,
+        /// mqtt: most that waiting events may take on disk.
+        spool_size: String,
+        /// mqtt: older events are given up.
+        spool_age: String,
+        /// mqtt: disk space that waiting events leave free.
+        spool_free: String,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::defaults;
 use super::document;
 use super::resolve::{NAME_RULE, Resolver, given, is_name, path};
-use super::settings::{CameraKind, CameraSettings, SinkKind, SinkSettings, WeatherLine};
+use super::settings::{CameraKind, CameraSettings, MqttSettings, SinkKind, SinkSettings, WeatherLine};
 use super::units;
 
 /// Keys of every camera.
@@ -32,7 +32,23 @@ const SINK_KINDS: &[Keys] = &[
     (
         "mqtt",
         &["host"],
-        &["port", "protocol", "tls", "ca_file", "certificate_file", "key_file", "username", "password_file"],
+        &[
+            "port",
+            "protocol",
+            "tls",
+            "ca_file",
+            "certificate_file",
+            "key_file",
+            "username",
+            "password_file",
+            "keep_alive",
+            "discovery",
+            "labels",
+            "pictures",
+            "spool_size",
+            "spool_age",
+            "spool_free",
+        ],
     ),
 ];
 
@@ -202,7 +218,8 @@ impl Resolver<'_> {
     fn sink(&mut self, key: &str, kind: document::PublishKind, sink: &document::Publish) -> SinkSettings {
         let default = match kind {
             document::PublishKind::Stdout | document::PublishKind::File => defaults::publish::LINE_MESSAGES,
-            document::PublishKind::Unix | document::PublishKind::Mqtt => defaults::publish::ALL_MESSAGES,
+            document::PublishKind::Unix => defaults::publish::ALL_MESSAGES,
+            document::PublishKind::Mqtt => defaults::publish::BROKER_MESSAGES,
         };
         let messages = sink.messages.clone().unwrap_or_else(|| default.to_vec());
         if messages.is_empty() {
@@ -242,7 +259,12 @@ impl Resolver<'_> {
         if path(&sink.password_file).is_some() && given(&sink.username).is_none() {
             self.complain(key, "password_file without username");
         }
-        SinkKind::Mqtt {
+        let text = |given: &Option<String>, default: &str| given.clone().unwrap_or_else(|| default.to_owned());
+        let spool_size = text(&sink.spool_size, defaults::publish::SPOOL_SIZE);
+        let spool_free = text(&sink.spool_free, defaults::publish::SPOOL_FREE);
+        let keep_alive = Some(text(&sink.keep_alive, defaults::publish::KEEP_ALIVE));
+        let spool_age = Some(text(&sink.spool_age, defaults::publish::SPOOL_AGE));
+        SinkKind::Mqtt(Box::new(MqttSettings {
             host: given(&sink.host).unwrap_or_default(),
             // Both were held to their ranges by the shape check.
             port: sink.port.unwrap_or(default_port) as u16,
@@ -252,7 +274,14 @@ impl Resolver<'_> {
             certificate,
             username: given(&sink.username),
             password_file: path(&sink.password_file),
-        }
+            keep_alive: self.duration(&format!("{key}.keep_alive"), &keep_alive),
+            discovery: Some(text(&sink.discovery, defaults::publish::DISCOVERY)).filter(|prefix| !prefix.is_empty()),
+            labels: sink.labels.clone().unwrap_or_default(),
+            pictures: sink.pictures.unwrap_or_default(),
+            spool_size: self.size(&format!("{key}.spool_size"), &spool_size),
+            spool_age: self.duration(&format!("{key}.spool_age"), &spool_age),
+            spool_free: self.size(&format!("{key}.spool_free"), &spool_free),
+        }))
     }
 
     /// Checks the keys of one entry against those of its kind; `false` if it cannot be resolved.

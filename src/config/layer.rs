@@ -69,17 +69,21 @@ pub fn file(path: &Path, schema: &Json, complaints: &mut Vec<Complaint>) -> Laye
             return Layer::default();
         }
     };
-    let name = path.display().to_string();
-    let place = Place { name: &name, text: &text };
-    match DeTable::parse(&text) {
+    self::text(&path.display().to_string(), &text, schema, complaints)
+}
+
+/// Checks TOML that is at hand, called `name` in complaints.
+pub fn text(name: &str, text: &str, schema: &Json, complaints: &mut Vec<Complaint>) -> Layer {
+    let place = Place { name, text };
+    match DeTable::parse(text) {
         Ok(table) => {
             let entries = place.table(table.get_ref());
-            let root = Value::new(Some(&name), ValueKind::Table(entries.clone()));
+            let root = Value::new(Some(&name.to_owned()), ValueKind::Table(entries.clone()));
             shape::check(schema, "", &root, complaints);
             Layer { entries }
         }
         Err(error) => {
-            let origin = error.span().map_or_else(|| name.clone(), |span| place.line(span.start));
+            let origin = error.span().map_or_else(|| name.to_owned(), |span| place.line(span.start));
             let text = format!("not TOML: {}", error.message());
             complaints.push(Complaint { origin, key: String::new(), text });
             Layer::default()

@@ -5,7 +5,7 @@ use config::Value;
 
 use super::Complaint;
 use super::resolve::locate;
-use super::settings::{ModelSource, Settings, SinkKind};
+use super::settings::{ModelSource, Settings};
 
 /// Everything that is configured and not in this build.
 pub fn missing(settings: &Settings, merged: &Value) -> Vec<Complaint> {
@@ -26,15 +26,6 @@ pub fn missing(settings: &Settings, merged: &Value) -> Vec<Complaint> {
         complain(camera.motion_gate > 0.0, &format!("{key}.motion_gate"), "the motion gate");
         complain(!camera.zones.is_empty(), &format!("{key}.zones"), "finding detections in zones");
         complain(!camera.masks.is_empty(), &format!("{key}.masks"), "masking parts of the picture");
-    }
-    for (index, sink) in settings.sinks.iter().enumerate() {
-        let kind = match sink.kind {
-            SinkKind::Stdout => None,
-            SinkKind::File { .. } => Some("publish kind \"file\""),
-            SinkKind::Unix { .. } => Some("publish kind \"unix\""),
-            SinkKind::Mqtt { .. } => Some("publish kind \"mqtt\""),
-        };
-        complain(kind.is_some(), &format!("publish[{index}].kind"), kind.unwrap_or_default());
     }
     complain(settings.monitor.enabled, "monitor.enabled", "the monitor");
     complain(settings.history.enabled, "history.enabled", "the history");

@@ -18,15 +18,18 @@ mod kinds;
 mod layer;
 mod missing;
 mod resolve;
+mod secret;
 mod settings;
 mod shape;
 mod units;
 
 pub use settings::{
     CameraKind, CameraSettings, DetectorSettings, DeviceSettings, HistorySettings, ModelSettings, ModelSource,
-    MonitorSettings, Recalibrate, Settings, SinkKind, SinkSettings, SupervisionSettings, TrackSettings, WeatherLine,
-    WebSettings,
+    MonitorSettings, MqttSettings, Recalibrate, Settings, SinkKind, SinkSettings, SupervisionSettings, TrackSettings,
+    WeatherLine, WebSettings,
 };
+
+pub use secret::credential;
 
 use document::Document;
 
@@ -39,6 +42,8 @@ pub struct Inputs {
     pub environment: Vec<(String, String)>,
     /// `key=value` settings, the last wins.
     pub set: Vec<String>,
+    /// What an option of the command line stands for: its name and TOML, over the files and below the environment.
+    pub built_in: Option<(&'static str, &'static str)>,
 }
 
 impl Inputs {
@@ -48,7 +53,7 @@ impl Inputs {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
             .filter(|(name, _)| name.starts_with(layer::PREFIX))
             .collect();
-        Self { file, environment, set }
+        Self { file, environment, set, built_in: None }
     }
 }
 
@@ -144,6 +149,9 @@ fn merge(inputs: &Inputs) -> Result<Value, Refusal> {
     match layer::files(inputs.file.as_deref(), Path::new(defaults::FILE)) {
         Ok(files) => layers.extend(files.iter().map(|path| layer::file(path, &schema, &mut complaints))),
         Err(complaint) => complaints.push(complaint),
+    }
+    if let Some((name, text)) = inputs.built_in {
+        layers.push(layer::text(name, text, &schema, &mut complaints));
     }
     layers.push(layer::environment(&inputs.environment, &schema, &mut complaints));
     layers.extend(inputs.set.iter().map(|text| layer::setting(text, &schema, &mut complaints)));

@@ -85,7 +85,7 @@ impl Resolver<'_> {
     }
 
     /// A duration longer than nothing.
-    fn duration(&mut self, key: &str, text: &Option<String>) -> Duration {
+    pub(super) fn duration(&mut self, key: &str, text: &Option<String>) -> Duration {
         match text.as_deref().and_then(units::duration) {
             Some(duration) if !duration.is_zero() => duration,
             _ => {

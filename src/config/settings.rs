@@ -232,25 +232,43 @@ pub enum SinkKind {
         /// The socket.
         path: PathBuf,
     },
-    /// An MQTT broker; secrets are in files and only named here.
-    Mqtt {
-        /// Its name or address.
-        host: String,
-        /// Its port.
-        port: u16,
-        /// 4 or 5.
-        protocol: u8,
-        /// Encrypt.
-        tls: bool,
-        /// Certificates that sign the broker's.
-        ca_file: Option<PathBuf>,
-        /// Our certificate and its key.
-        certificate: Option<(PathBuf, PathBuf)>,
-        /// User to log in as.
-        username: Option<String>,
-        /// File with the password.
-        password_file: Option<PathBuf>,
-    },
+    /// An MQTT broker.
+    Mqtt(Box<MqttSettings>),
+}
+
+/// An MQTT broker; secrets are in files and only named here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MqttSettings {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// 4 or 5.
+    pub protocol: u8,
+    /// Encrypt.
+    pub tls: bool,
+    /// Certificates that sign the broker's.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// User to log in as.
+    pub username: Option<String>,
+    /// File with the password.
+    pub password_file: Option<PathBuf>,
+    /// Time between signs of life.
+    pub keep_alive: Duration,
+    /// Home Assistant's prefix.
+    pub discovery: Option<String>,
+    /// Labels that are counted; none: all of the model's.
+    pub labels: Vec<String>,
+    /// Publish pictures.
+    pub pictures: bool,
+    /// Bytes that waiting events may take.
+    pub spool_size: u64,
+    /// Age at which they are given up.
+    pub spool_age: Duration,
+    /// Bytes of disk left free.
+    pub spool_free: u64,
 }
 
 /// Int8 beside full precision.

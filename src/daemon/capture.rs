@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backoff::Backoff;
 use super::health::Health;
 use super::parts::Camera;
 use super::service::Voice;
+use crate::backoff::Backoff;
 use crate::camera::{Capture, Delivery, Source};
 use crate::clock::Clock;
 use crate::error::Result;

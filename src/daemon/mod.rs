@@ -4,7 +4,6 @@
 //! captures, one detects, tokio carries the rest. [`run`] retries what may get better; [`run_once`] is one straight
 //! life from the first frame to the last flush, built from [`Parts`] that tests can replace.
 
-mod backoff;
 mod capture;
 mod detect;
 mod engine;
@@ -14,14 +13,16 @@ pub mod logging;
 mod objects;
 mod parts;
 mod places;
+mod recent;
 mod service;
 mod signals;
+mod sinks;
 mod socket;
 mod swap;
 mod watch;
 mod weather;
 
-pub use backoff::Backoff;
+pub use crate::backoff::Backoff;
 pub use engine::{Engine, EngineOutput, LocalEngine, ModelInfo, detector_options};
 pub use identity::Identity;
 pub use parts::{Camera, Open, Parts};

@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::engine::{Engine, LocalEngine, detector_options};
 use super::identity::Identity;
 use super::places::state_folder;
+use super::recent::Recent;
+use super::sinks::Ground;
 use super::swap::Swap;
 use super::watch::Watcher;
 use super::weather::Skies;
@@ -16,14 +18,14 @@ use crate::camera::v4l2::{self, Setup, formats::Wanted};
 use crate::camera::{Replay, Source};
 use crate::clock::{Clock, SystemClock};
 use crate::config::document::Flip;
-use crate::config::{CameraKind, CameraSettings, ModelSource, Settings, SinkKind, TrackSettings};
+use crate::config::{CameraKind, CameraSettings, ModelSource, Settings, TrackSettings};
 use crate::control::Control;
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::{Detector, DetectorOptions, thread_pool};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Turn;
 use crate::metrics::Metrics;
-use crate::publish::{Outlet, Sink, Stdout};
+use crate::publish::Outlet;
 use crate::track::Rules;
 
 /// Opens a camera: called on its thread, at the start and after each failure.
@@ -98,27 +100,34 @@ impl Parts {
         let cameras = cameras.collect::<Result<_>>()?;
         skies.register(control);
         let engine = load(settings)?;
-        let metrics = Metrics::new();
-        let mut outlets = Vec::new();
-        for sink in &settings.sinks {
-            let (name, place): (&str, Box<dyn Sink>) = match sink.kind {
-                SinkKind::Stdout => ("stdout", Box::new(Stdout::new())),
-                SinkKind::File { .. } | SinkKind::Unix { .. } | SinkKind::Mqtt { .. } => {
-                    return Err(Error::new(Kind::Config, "this kind of [[publish]] is not in this build yet"));
-                }
-            };
-            outlets.push(Outlet { name: name.to_owned(), messages: sink.messages.clone(), sink: place });
+        let metrics = Arc::new(Metrics::new());
+        let identity = Identity::of_machine(settings.device.id.as_deref());
+        let recent = Recent::new(settings.cameras.iter().map(|camera| camera.name.clone()));
+        let model = engine.info();
+        let ground = Ground {
+            settings,
+            identity: &identity,
+            model: &model,
+            recent: &recent,
+            control,
+            clock: &clock,
+            metrics: &metrics,
+        };
+        let outlets = ground.outlets()?;
+        let mut watchers: Vec<Box<dyn Watcher>> = Vec::new();
+        if Ground::wants_frames(settings) {
+            watchers.push(Box::new(recent.clone()));
         }
         Ok(Self {
-            identity: Identity::of_machine(settings.device.id.as_deref()),
+            identity,
             cameras,
             engine: Box::new(engine),
             swap: Swap::default(),
-            watchers: Vec::new(),
+            watchers,
             outlets,
             clock,
             control: control.clone(),
-            metrics: Arc::new(metrics),
+            metrics,
             track: rules(&settings.track),
             stall_timeout: settings.supervision.stall_timeout,
             grace_period: settings.supervision.grace_period,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use safetensors::SafeTensors;
 
 use super::checkpoint::Checkpoint;
+use super::demo;
 use super::detection::Detection;
 use super::fp32::{Backend, Fp32Model, Run, Value};
 use super::int8::{Int8Executor, Int8Model, Quantized};
@@ -100,23 +101,32 @@ enum Engine {
 }
 
 impl Detector {
-    /// Loads `path`: a checkpoint runs in full precision, an artifact in int8.
+    /// Loads `path`: a checkpoint runs in full precision, an artifact in int8. [`demo::INT8`] and [`demo::FP32`] name the
+    /// models that are built in.
     ///
     /// # Errors
     /// [`Kind::NoInput`] or [`Kind::Data`], naming the file and what is wrong with it.
     pub fn load(path: &Path, options: &DetectorOptions) -> Result<Self> {
+        if let Some(bytes) = demo::named(path)? {
+            return Self::from_bytes(bytes, "demo".to_owned(), options);
+        }
         let file = Mapped::open(path)?;
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let loaded = if is_artifact(&file) {
-            Self::from_artifact(&file, name, options)
-        } else {
-            Checkpoint::from_bytes(file).and_then(|checkpoint| {
-                let sha256 = checkpoint.sha256();
-                let summary = ModelSummary { name, precision: "fp32", generation: 0, sha256 };
-                Self::from_checkpoint(&checkpoint, options, summary)
-            })
-        };
-        loaded.map_err(|error| error.at(path.display()))
+        Self::from_bytes(file, name, options).map_err(|error| error.at(path.display()))
+    }
+
+    /// A model whose bytes are at hand, called `name`; otherwise as [`Detector::load`].
+    fn from_bytes(
+        file: impl AsRef<[u8]> + Send + Sync + 'static,
+        name: String,
+        options: &DetectorOptions,
+    ) -> Result<Self> {
+        if is_artifact(file.as_ref()) {
+            return Self::from_artifact(file.as_ref(), name, options);
+        }
+        let checkpoint = Checkpoint::from_bytes(file)?;
+        let summary = ModelSummary { name, precision: "fp32", generation: 0, sha256: checkpoint.sha256() };
+        Self::from_checkpoint(&checkpoint, options, summary)
     }
 
     /// The quantized network of an artifact's bytes, called `name`.

@@ -9,6 +9,7 @@ pub mod anchors;
 pub mod architecture;
 pub mod boxes;
 pub mod checkpoint;
+pub mod demo;
 mod detect;
 pub mod detection;
 pub mod detections;

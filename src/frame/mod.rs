@@ -10,11 +10,13 @@ mod folder;
 mod image;
 mod jpeg;
 mod picture;
+mod size;
 mod slot;
 mod turn;
 
 pub use folder::pictures_in;
 pub use image::{Image, Matrix, PixelFormat, Range, Raw, Rows, View};
 pub use picture::{MAX_PIXELS, Picture};
+pub use size::size_of;
 pub use slot::{Frame, Put, Slots};
 pub use turn::Turn;

@@ -45,6 +45,19 @@ fn burns(isa: Isa) -> (Burn, Burn) {
             return (vnni_ceiling::burn_f32_128, vnni_ceiling::burn_i8_128);
         }
     }
+    #[cfg(target_arch = "aarch64")]
+    {
+        use super::aarch64::ceiling as arm;
+        if isa.proves(IsaName::I8mm) {
+            return (arm::burn_f32, arm::burn_i8_i8mm);
+        }
+        if isa.proves(IsaName::Dotprod) {
+            return (arm::burn_f32, arm::burn_i8_dotprod);
+        }
+        if isa.proves(IsaName::Neon) {
+            return (arm::burn_f32, arm::burn_i8_neon);
+        }
+    }
     let _ = isa;
     (scalar_f32, scalar_i8)
 }

@@ -114,11 +114,11 @@ pub struct Scratch {
 /// Converts a row into `out`, four bytes a pixel, as many pixels as `out` has room for.
 pub fn to_rgbx(isa: Isa, conversion: &Conversion, row: Row<'_>, scratch: &mut Scratch, out: &mut [u8]) {
     #[cfg(target_arch = "x86_64")]
-    if isa.name() >= IsaName::Avx2 {
+    if isa.proves(IsaName::Avx2) {
         // SAFETY: `isa` proves that this CPU has AVX2.
         return unsafe { super::x86::avx2_plain::to_rgbx(conversion, row, scratch, out) };
     }
-    let _ = isa.name() == IsaName::Scalar;
+    let _ = isa.proves(IsaName::Scalar);
     to_rgbx_anywhere(conversion, row, scratch, out);
 }
 

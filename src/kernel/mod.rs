@@ -1,5 +1,7 @@
 //! The only SIMD of the crate.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 pub mod aligned;
 pub mod bench_f32;
 pub mod bench_u8;

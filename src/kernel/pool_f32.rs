@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::isa::{Isa, IsaName};
+use super::isa::Isa;
 
 /// Maximum over 3×3, stride 2, padding 1 (padding never wins). `input` is `[height][width][channels]`, `out`
 /// `[height / 2][width / 2][channels]`, both halves rounded up.
@@ -23,10 +23,12 @@ pub fn max_pool(isa: Isa, input: &[f32], height: usize, width: usize, channels: 
         match isa.name() {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the `Isa` proves AVX-512.
-            _ if isa.proves(IsaName::Avx512Vnni) => unsafe { super::x86::avx512_plain::max_row(&map, y, row) },
+            _ if isa.proves(super::isa::IsaName::Avx512Vnni) => unsafe {
+                super::x86::avx512_plain::max_row(&map, y, row)
+            },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the `Isa` proves AVX2 and FMA.
-            _ if isa.proves(IsaName::Avx2) => unsafe { super::x86::avx2_plain::max_row(&map, y, row) },
+            _ if isa.proves(super::isa::IsaName::Avx2) => unsafe { super::x86::avx2_plain::max_row(&map, y, row) },
             _ => map.row(y, row),
         }
     });

@@ -3,7 +3,7 @@
 //! In: a map. Out: one of half the rows and columns, rounded up, on the same grid: neither changes what a byte means.
 
 use super::claim::share;
-use super::isa::{Isa, IsaName};
+use super::isa::Isa;
 
 /// Maximum over 3×3, stride 2, padding 1 (padding never wins), on the current rayon pool. `input` is
 /// `[height][width][channels]`, `out` `[height / 2][width / 2][channels]`, both halves rounded up.
@@ -26,10 +26,14 @@ pub fn max_pool(isa: Isa, input: &[u8], height: usize, width: usize, channels: u
             match isa.name() {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the `Isa` proves AVX-512.
-                _ if isa.proves(IsaName::Avx512Vnni) => unsafe { super::x86::avx512_plain::max_row_u8(&map, y, row) },
+                _ if isa.proves(super::isa::IsaName::Avx512Vnni) => unsafe {
+                    super::x86::avx512_plain::max_row_u8(&map, y, row)
+                },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the `Isa` proves AVX2.
-                _ if isa.proves(IsaName::Avx2) => unsafe { super::x86::avx2_plain::max_row_u8(&map, y, row) },
+                _ if isa.proves(super::isa::IsaName::Avx2) => unsafe {
+                    super::x86::avx2_plain::max_row_u8(&map, y, row)
+                },
                 _ => map.row(y, row),
             }
         }

@@ -28,11 +28,11 @@ pub fn across(isa: Isa, row: &[u8], taps: &[Tap], out: &mut [f32]) {
     let last = taps.iter().map(|tap| tap.low as usize).max().unwrap_or(0);
     assert!((last + 2) * CHANNELS <= row.len() && taps.len() * CHANNELS <= out.len(), "a tap outside its row");
     #[cfg(target_arch = "x86_64")]
-    if isa.name() >= IsaName::Avx2 {
+    if isa.proves(IsaName::Avx2) {
         // SAFETY: `isa` proves that this CPU has AVX2, and every tap was seen to lie inside.
         return unsafe { super::x86::avx2_resample::across(row, taps, out) };
     }
-    let _ = isa.name() == IsaName::Scalar;
+    let _ = isa.proves(IsaName::Scalar);
     across_anywhere(row, taps, out);
 }
 
@@ -51,11 +51,11 @@ fn across_anywhere(row: &[u8], taps: &[Tap], out: &mut [f32]) {
 /// Blends two rows into bytes: `low · (1 − weight) + high · weight`, 0 to 255, rounded half to even.
 pub fn blend(isa: Isa, low: &[f32], high: &[f32], weight: f32, out: &mut [u8]) {
     #[cfg(target_arch = "x86_64")]
-    if isa.name() >= IsaName::Avx2 {
+    if isa.proves(IsaName::Avx2) {
         // SAFETY: `isa` proves that this CPU has AVX2.
         return unsafe { super::x86::avx2_plain::blend(low, high, weight, out) };
     }
-    let _ = isa.name() == IsaName::Scalar;
+    let _ = isa.proves(IsaName::Scalar);
     blend_anywhere(low, high, weight, out);
 }
 

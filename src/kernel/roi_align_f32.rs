@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use super::isa::{Isa, IsaName};
+use super::isa::Isa;
 
 /// Boxes that a thread takes at a time.
 const BOXES_PER_TASK: usize = 8;
@@ -71,12 +71,14 @@ pub fn roi_align(
             match isa.name() {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the `Isa` proves AVX-512.
-                _ if isa.proves(IsaName::Avx512Vnni) => unsafe {
+                _ if isa.proves(super::isa::IsaName::Avx512Vnni) => unsafe {
                     super::x86::avx512_plain::pool_box(axes, level, grid, out)
                 },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the `Isa` proves AVX2 and FMA.
-                _ if isa.proves(IsaName::Avx2) => unsafe { super::x86::avx2_plain::pool_box(axes, level, grid, out) },
+                _ if isa.proves(super::isa::IsaName::Avx2) => unsafe {
+                    super::x86::avx2_plain::pool_box(axes, level, grid, out)
+                },
                 _ => pool_box(axes, level, grid, out),
             }
         }

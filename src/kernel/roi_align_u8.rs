@@ -14,7 +14,7 @@
 
 use super::aligned::ALIGNMENT;
 use super::claim::share;
-use super::isa::{Isa, IsaName};
+use super::isa::Isa;
 use super::prefetch::prefetch;
 use crate::error::{Error, Kind, Result};
 
@@ -106,12 +106,12 @@ pub fn roi_align(
             match isa.name() {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the `Isa` proves AVX-512.
-                _ if isa.proves(IsaName::Avx512Vnni) => unsafe {
+                _ if isa.proves(super::isa::IsaName::Avx512Vnni) => unsafe {
                     super::x86::avx512_plain::pool_box_u8(&axes, level, &grid, out)
                 },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the `Isa` proves AVX2.
-                _ if isa.proves(IsaName::Avx2) => unsafe {
+                _ if isa.proves(super::isa::IsaName::Avx2) => unsafe {
                     super::x86::avx2_plain::pool_box_u8(&axes, level, &grid, out)
                 },
                 _ => pool_box(&axes, level, &grid, out),

@@ -7,7 +7,7 @@
 use super::isa::{Isa, IsaName};
 
 /// Largest number of rows of any kernel in [`KERNELS_F32`]; sizes the driver's scratch.
-pub const MAX_MR: usize = 6;
+pub const MAX_MR: usize = 14;
 /// Columns of a panel, the same for every kernel: weights are packed once for all of them.
 pub const NR: usize = 16;
 
@@ -65,7 +65,18 @@ pub struct KernelF32 {
 pub static KERNELS_F32: &[KernelF32] = &[
     KernelF32 { name: "f32_4x16_scalar", isa: IsaName::Scalar, mr: 4, function: scalar_4x16 },
     #[cfg(target_arch = "x86_64")]
+    KernelF32 { name: "f32_3x16_sse41", isa: IsaName::Sse41, mr: 3, function: super::x86::sse41_f32::tile_3x16 },
+    #[cfg(target_arch = "x86_64")]
     KernelF32 { name: "f32_6x16_avx2", isa: IsaName::Avx2, mr: 6, function: super::x86::avx2_f32::tile_6x16 },
+    #[cfg(target_arch = "x86_64")]
+    KernelF32 {
+        name: "f32_14x16_avx512",
+        isa: IsaName::Avx512Vnni,
+        mr: 14,
+        function: super::x86::avx512_f32::tile_14x16,
+    },
+    #[cfg(target_arch = "aarch64")]
+    KernelF32 { name: "f32_5x16_neon", isa: IsaName::Neon, mr: 5, function: super::aarch64::neon_f32::tile_5x16 },
 ];
 
 impl KernelF32 {

@@ -4,9 +4,11 @@
 //! only live tensors exist, and the agreement of the detections ([`Agreement`]). fp32 is always the reference.
 
 mod agreement;
+mod coverage;
 mod error;
 mod lockstep;
 
 pub use agreement::{Agreement, iou};
+pub use coverage::{Coverage, coverage};
 pub use error::StepError;
 pub use lockstep::compare;

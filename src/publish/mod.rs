@@ -3,16 +3,23 @@
 //! In: [`Message`]s from any thread. Out: the same to every sink that takes their kind, each on a task and with a short
 //! queue of its own, so that a sink that is stuck costs its own messages only, and those are counted.
 
+mod file;
+pub mod mqtt;
 mod outbox;
+pub mod spool;
 mod stdout;
+pub mod store;
+mod unix;
 
+pub use file::Files;
 pub use outbox::{Outbox, Outlet};
 pub use stdout::Stdout;
+pub use unix::Socket;
 
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::message::Message;
 
 /// What a sink's methods give: a future that its task waits for.
@@ -40,4 +47,18 @@ pub trait Sink: Send {
     fn is_gone(&self) -> bool {
         false
     }
+}
+
+/// A message as a line of JSON, its end included.
+fn line(message: &Message) -> Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(message)
+        .map_err(|error| Error::new(Kind::Internal, "cannot write a message as JSON").because(error))?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Does what may wait for a disk on a thread where waiting harms nobody.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::new(Kind::Internal, "work on a disk panicked").because(error))
 }

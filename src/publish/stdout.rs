@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::{Sending, Sink};
+use super::{Sending, Sink, line};
 use crate::error::{Error, Kind, Result};
 use crate::message::Message;
 
@@ -44,9 +44,7 @@ impl<W: AsyncWrite + Unpin + Send> Stdout<W> {
 impl<W: AsyncWrite + Unpin + Send> Sink for Stdout<W> {
     fn send<'a>(&'a mut self, message: &'a Message) -> Sending<'a> {
         Box::pin(async move {
-            let mut line = serde_json::to_vec(message)
-                .map_err(|error| Error::new(Kind::Internal, "cannot write a message as JSON").because(error))?;
-            line.push(b'\n');
+            let line = line(message)?;
             let outcome = match self.stream.write_all(&line).await {
                 Ok(()) => self.stream.flush().await,
                 error => error,

@@ -1,5 +1,6 @@
 //! The quantized executor on narrow random networks: the same bytes everywhere, no allocation, and near to fp32.
 
+mod digests;
 mod network;
 
 use std::alloc::System;

@@ -10,3 +10,4 @@ mod golden;
 mod case;
 mod detections;
 mod stages;
+mod trace;

@@ -129,7 +129,7 @@ pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa
     Ok(Profile {
         model: detector.summary().name.clone(),
         precision: detector.summary().precision,
-        cpu: cpu_name(),
+        cpu: crate::cli::machine::cpu_name(),
         kernel: detector.kernel(),
         threads: detector.threads(),
         picture: [picture.width, picture.height],
@@ -182,15 +182,6 @@ fn quantile(values: &mut [f64], q: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let rank = (q * values.len() as f64).ceil() as usize;
     values[rank.clamp(1, values.len()) - 1]
-}
-
-fn cpu_name() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |key: &str| {
-        let line = text.lines().find(|line| line.starts_with(key))?;
-        line.split_once(':').map(|(_, value)| value.trim().to_owned())
-    };
-    field("model name").or_else(|| field("CPU part")).unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
 /// The most memory the process has held, as the kernel counts it.

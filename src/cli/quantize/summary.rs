@@ -36,6 +36,8 @@ pub(super) struct Summary {
     sensitivity: Vec<StepFigure>,
     agreement: Agreement,
     matched_share: Option<f64>,
+    /// Of the same detections of fp32, those that int8 finds at whatever score.
+    found_again_share: Option<f64>,
     notes: Vec<&'static str>,
     seconds: f64,
 }
@@ -101,6 +103,7 @@ impl Summary {
             sensitivity: outcome.sensitivity.iter().map(of_layer).collect(),
             agreement: outcome.agreement,
             matched_share: outcome.agreement.matched_share(),
+            found_again_share: outcome.found_again.matched_share(),
             notes,
             seconds,
         })
@@ -142,12 +145,15 @@ impl fmt::Display for Summary {
         let megabytes = |bytes: u64| bytes as f64 / 1e6;
         let (before, after) = (megabytes(self.fp32_bytes), megabytes(self.bytes));
         writeln!(f, "size        {before:.1} MB in fp32, {after:.1} MB now: {:.1} % smaller", self.reduction * 100.0)?;
-        let share = self.matched_share.map_or("none".to_owned(), |share| format!("{:.1} %", share * 100.0));
+        let percent_of =
+            |share: Option<f64>| share.map_or("none".to_owned(), |share| format!("{:.1} %", share * 100.0));
         let Agreement { matched, shifted, vanished, appeared } = self.agreement;
         writeln!(
             f,
-            "agreement   {share} of fp32's detections of score ≥ {AGREEMENT_SCORE}: {matched} matched ({shifted} of them \
-             with IoU < 0.9), {vanished} vanished, {appeared} appeared"
+            "agreement   {} of fp32's detections of score ≥ {AGREEMENT_SCORE} are found again, {} at such a score: \
+             {matched} matched ({shifted} of them with IoU < 0.9), {vanished} vanished below it, {appeared} appeared",
+            percent_of(self.found_again_share),
+            percent_of(self.matched_share)
         )?;
         writeln!(f, "\n{:<16} {:>9} {:>8} {:>12} {:>8}", "module", "GMAC", "int8", "parameters", "int8")?;
         let percent = |part: f64, whole: f64| if whole > 0.0 { 100.0 * part / whole } else { 0.0 };

@@ -14,6 +14,7 @@ use super::super::architecture::{Architecture, Shapes};
 use super::super::settings::{Settings, TransformSettings};
 use super::eps::{Eps, Evidence};
 use super::header::{Header, check_label};
+use super::metadata;
 use super::names::{self, Name};
 use super::source::{FileForm, RawTensor, Source};
 use super::stored::{self, Precision, Values};
@@ -106,15 +107,10 @@ pub fn import(options: &ImportOptions) -> Result<ImportReport> {
     let architecture = recognised.architecture.clone();
     let labels = match &options.labels {
         Some(path) => read_labels(path, &architecture)?,
-        None => metadata_labels(&metadata, &architecture).map_err(at_source)?,
+        None => metadata::labels(&metadata, &architecture).map_err(at_source)?,
     };
     let mut settings = Settings::default();
-    if let Some(sizes) = metadata_numbers(&metadata, "min_size").map_err(at_source)? {
-        settings.transform.min_size = sizes;
-    }
-    if let Some(sizes) = metadata_numbers(&metadata, "max_size").map_err(at_source)? {
-        settings.transform.max_size = sizes.last().copied().unwrap_or_default();
-    }
+    metadata::settings(&metadata, &mut settings).map_err(at_source)?;
     settings.transform.min_size = options.min_size.map_or(settings.transform.min_size, |size| vec![size]);
     settings.transform.max_size = options.max_size.unwrap_or(settings.transform.max_size);
 
@@ -122,7 +118,7 @@ pub fn import(options: &ImportOptions) -> Result<ImportReport> {
     let read = |name: &str| read_tensor(&recognised.tensors, name, &file).map_err(at_source);
     let evidence = Evidence {
         given: options.batch_norm_eps,
-        metadata: metadata_eps(&metadata).map_err(at_source)?,
+        metadata: metadata::eps(&metadata).map_err(at_source)?,
         sha256: &source_sha256,
         old_names: recognised.renamed > 0,
         architecture: &architecture,
@@ -249,42 +245,4 @@ fn read_labels(path: &Path, architecture: &Architecture) -> Result<Vec<String>> 
     }
     labels.iter().try_for_each(|label| check_label(label)).map_err(at)?;
     Ok(labels)
-}
-
-fn metadata_labels(metadata: &BTreeMap<String, String>, architecture: &Architecture) -> Result<Vec<String>> {
-    let Some(classes) = metadata.get("classes") else {
-        return Ok((1..architecture.classes).map(|class| format!("class_{class}")).collect());
-    };
-    let mut labels = classes.split(',').map(|label| label.trim().to_owned());
-    let first = labels.next().unwrap_or_default();
-    let labels: Vec<String> = labels.collect();
-    if first != "__background__" || labels.len() + 1 != architecture.classes {
-        let text = format!(
-            "metadata key classes lists {} names, the first {first:?}; expected {}, the first \"__background__\"",
-            labels.len() + 1,
-            architecture.classes
-        );
-        return Err(Error::new(Kind::Data, text));
-    }
-    Ok(labels)
-}
-
-/// A size, or several, as `800`, `640, 800` or `[640, 800]`.
-fn metadata_numbers(metadata: &BTreeMap<String, String>, key: &str) -> Result<Option<Vec<u32>>> {
-    let Some(text) = metadata.get(key) else { return Ok(None) };
-    let inner = text.trim().trim_start_matches(['[', '(']).trim_end_matches([']', ')', ',']);
-    let numbers: std::result::Result<Vec<u32>, _> = inner.split(',').map(|number| number.trim().parse()).collect();
-    let bad = |e| Error::new(Kind::Data, format!("metadata key {key} is {text:?}; expected pixels")).because(e);
-    numbers.map(Some).map_err(|e: std::num::ParseIntError| bad(e))
-}
-
-fn metadata_eps(metadata: &BTreeMap<String, String>) -> Result<Option<f64>> {
-    let Some(text) = metadata.get("batch_norm_eps") else { return Ok(None) };
-    match text.trim().parse() {
-        Ok(eps) if (0.0..=1.0).contains(&eps) => Ok(Some(eps)),
-        _ => {
-            let text = format!("metadata key batch_norm_eps is {text:?}; expected a number from 0 to 1");
-            Err(Error::new(Kind::Data, text))
-        }
-    }
 }

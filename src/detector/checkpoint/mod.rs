@@ -14,6 +14,7 @@ mod header;
 mod hostile;
 mod import;
 mod legacy;
+mod metadata;
 mod names;
 mod pickle;
 mod reader;
@@ -41,6 +42,7 @@ pub use source::FileForm;
 pub use stored::{Precision, Values};
 
 use super::architecture::Shapes;
+use super::demo;
 use crate::error::{Error, Kind, Result};
 use crate::tensor::digest::sha256;
 use crate::tensor::mapped::Mapped;
@@ -77,12 +79,15 @@ impl fmt::Debug for Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a `checkpoint/1`. The weights are mapped, not read.
+    /// Opens a `checkpoint/1`. The weights are mapped, not read. [`demo::FP32`] names the one that is built in.
     ///
     /// # Errors
     /// [`Kind::Data`] if the file is none, with how to make one where it is a state dict; otherwise as
     /// [`Mapped::open`].
     pub fn open(path: &Path) -> Result<Self> {
+        if let Some(bytes) = demo::named(path)? {
+            return Self::from_bytes(bytes);
+        }
         let file = Mapped::open(path)?;
         Self::from_bytes(file).map_err(|e| e.at(path.display()))
     }

@@ -5,6 +5,7 @@
 //! runs on candle's own layers ([`Backend::Stock`]), which is the oracle that tests compare with. On one instruction
 //! set the numbers are the same at any thread count.
 
+mod buffers;
 mod ops;
 mod run;
 mod stock;
@@ -37,12 +38,13 @@ enum LayerOp {
     Stock(stock::StockLayer),
 }
 
-/// The network with full-precision weights. Immutable, shared between runs.
+/// The network with full-precision weights. Shared between runs, and so is the memory that their activations leave.
 #[derive(Debug)]
 pub struct Fp32Model {
     plan: Arc<Plan>,
     isa: Isa,
     layers: Vec<LayerOp>,
+    buffers: buffers::Buffers,
 }
 
 impl Fp32Model {
@@ -65,7 +67,7 @@ impl Fp32Model {
             Backend::Kernel(isa) => isa,
             Backend::Stock => Isa::best(),
         };
-        Ok(Self { plan, isa, layers })
+        Ok(Self { plan, isa, layers, buffers: buffers::Buffers::default() })
     }
 
     /// The network this model runs.

@@ -1,6 +1,7 @@
-//! Our kernels as candle custom operations over `[height][width][channels]` tensors.
+//! Our kernels as candle custom operations over `[height][width][channels]` tensors, each writing into a tensor that is
+//! there already.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape as CandleShape, Storage, Tensor};
+use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor};
 
 use crate::kernel::conv_f32::{ConvF32, SkipF32};
 use crate::kernel::isa::Isa;
@@ -18,7 +19,10 @@ pub(super) struct MaxPool(pub Isa);
 /// Every second row and column.
 pub(super) struct Subsample;
 
-/// RoIAlign of the boxes it is applied to (`[n][4]`, canvas pixels).
+/// Negative values become 0.
+pub(super) struct Relu;
+
+/// RoIAlign of the boxes in its second tensor (`[n][4]`, canvas pixels).
 pub(super) struct RoiAlign<'a> {
     pub isa: Isa,
     /// The finer levels and their scales.
@@ -37,6 +41,14 @@ fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     }
 }
 
+/// The values of a contiguous f32 tensor that is written.
+fn target<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
+        _ => candle_core::bail!("expected a contiguous f32 tensor, got {layout:?}"),
+    }
+}
+
 /// Calls `read` with the values of a contiguous f32 tensor on the CPU.
 pub(super) fn with_values<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
     let (storage, layout) = tensor.storage_and_layout();
@@ -46,88 +58,84 @@ pub(super) fn with_values<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) ->
     }
 }
 
-impl Convolve<'_> {
-    fn run(&self, input: &[f32], layout: &Layout, skip: Option<SkipF32<'_>>) -> Result<(CpuStorage, CandleShape)> {
-        let (height, width, _) = layout.shape().dims3()?;
-        let (rows, columns) = self.conv.geometry().output(height, width);
-        let channels = self.conv.geometry().out_channels;
-        let mut output = vec![0.0; rows * columns * channels];
-        self.conv.run(input, height, width, skip, self.relu, &mut output);
-        Ok((CpuStorage::F32(output), CandleShape::from((rows, columns, channels))))
-    }
-}
-
-impl CustomOp1 for Convolve<'_> {
+impl InplaceOp2 for Convolve<'_> {
     fn name(&self) -> &'static str {
         "lookout-convolve"
     }
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, CandleShape)> {
-        self.run(values(storage, layout)?, layout, None)
+    fn cpu_fwd(&self, out: &mut CpuStorage, at: &Layout, input: &CpuStorage, layout: &Layout) -> Result<()> {
+        let (height, width, _) = layout.shape().dims3()?;
+        self.conv.run(values(input, layout)?, height, width, None, self.relu, target(out, at)?);
+        Ok(())
     }
 }
 
-impl CustomOp2 for Convolve<'_> {
+impl InplaceOp3 for Convolve<'_> {
     fn name(&self) -> &'static str {
         "lookout-convolve-add"
     }
 
     fn cpu_fwd(
         &self,
-        storage: &CpuStorage,
+        out: &mut CpuStorage,
+        at: &Layout,
+        input: &CpuStorage,
         layout: &Layout,
         skip: &CpuStorage,
         skip_layout: &Layout,
-    ) -> Result<(CpuStorage, CandleShape)> {
+    ) -> Result<()> {
         let (height, width, _) = skip_layout.shape().dims3()?;
         let skip = SkipF32 { data: values(skip, skip_layout)?, height, width };
-        self.run(values(storage, layout)?, layout, Some(skip))
+        let (height, width, _) = layout.shape().dims3()?;
+        self.conv.run(values(input, layout)?, height, width, Some(skip), self.relu, target(out, at)?);
+        Ok(())
     }
 }
 
-/// Runs a pooling kernel that halves both sides.
-fn halve(
-    storage: &CpuStorage,
-    layout: &Layout,
-    pool: impl FnOnce(&[f32], [usize; 3], &mut [f32]),
-) -> Result<(CpuStorage, CandleShape)> {
-    let (height, width, channels) = layout.shape().dims3()?;
-    let (rows, columns) = (height.div_ceil(2), width.div_ceil(2));
-    let mut output = vec![0.0; rows * columns * channels];
-    pool(values(storage, layout)?, [height, width, channels], &mut output);
-    Ok((CpuStorage::F32(output), CandleShape::from((rows, columns, channels))))
-}
-
-impl CustomOp1 for MaxPool {
+impl InplaceOp2 for MaxPool {
     fn name(&self) -> &'static str {
         "lookout-max-pool"
     }
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, CandleShape)> {
-        halve(storage, layout, |x, [height, width, channels], y| {
-            pool_f32::max_pool(self.0, x, height, width, channels, y);
-        })
+    fn cpu_fwd(&self, out: &mut CpuStorage, at: &Layout, input: &CpuStorage, layout: &Layout) -> Result<()> {
+        let (height, width, channels) = layout.shape().dims3()?;
+        pool_f32::max_pool(self.0, values(input, layout)?, height, width, channels, target(out, at)?);
+        Ok(())
     }
 }
 
-impl CustomOp1 for Subsample {
+impl InplaceOp2 for Subsample {
     fn name(&self) -> &'static str {
         "lookout-subsample"
     }
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, CandleShape)> {
-        halve(storage, layout, |x, [height, width, channels], y| pool_f32::subsample(x, height, width, channels, y))
+    fn cpu_fwd(&self, out: &mut CpuStorage, at: &Layout, input: &CpuStorage, layout: &Layout) -> Result<()> {
+        let (height, width, channels) = layout.shape().dims3()?;
+        pool_f32::subsample(values(input, layout)?, height, width, channels, target(out, at)?);
+        Ok(())
     }
 }
 
-impl CustomOp1 for RoiAlign<'_> {
+impl InplaceOp1 for Relu {
+    fn name(&self) -> &'static str {
+        "lookout-relu"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        // NaN becomes 0, as in the kernels.
+        target(storage, layout)?.iter_mut().for_each(|x| *x = if *x > 0.0 { *x } else { 0.0 });
+        Ok(())
+    }
+}
+
+impl InplaceOp2 for RoiAlign<'_> {
     fn name(&self) -> &'static str {
         "lookout-roi-align"
     }
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, CandleShape)> {
+    fn cpu_fwd(&self, out: &mut CpuStorage, at: &Layout, boxes: &CpuStorage, layout: &Layout) -> Result<()> {
         let boxes: Vec<[f32; 4]> =
-            values(storage, layout)?.chunks_exact(4).map(|corners| std::array::from_fn(|i| corners[i])).collect();
+            values(boxes, layout)?.chunks_exact(4).map(|corners| std::array::from_fn(|i| corners[i])).collect();
         let Some((finest, _)) = self.levels.first() else { candle_core::bail!("RoIAlign needs at least one level") };
         let channels = finest.dim(2)?;
         let guards: Vec<_> = self.levels.iter().map(|(map, scale)| (map.storage_and_layout(), *scale)).collect();
@@ -138,9 +146,7 @@ impl CustomOp1 for RoiAlign<'_> {
             levels.push(roi_align_f32::RoiLevel { data: values(storage, layout)?, height, width, scale: *scale });
         }
         let grid = roi_align_f32::RoiGrid { channels, window: self.window, sampling_ratio: self.sampling_ratio };
-        let mut output = vec![0.0; boxes.len() * self.window * self.window * channels];
-        roi_align_f32::roi_align(self.isa, &levels, grid, &boxes, self.level_of, &mut output);
-        let shape = CandleShape::from((boxes.len() * self.window, self.window, channels));
-        Ok((CpuStorage::F32(output), shape))
+        roi_align_f32::roi_align(self.isa, &levels, grid, &boxes, self.level_of, target(out, at)?);
+        Ok(())
     }
 }

@@ -1,10 +1,12 @@
 //! One frame through the plan, step by step.
 //!
-//! Values are dropped as soon as their last reader has run, so only live tensors are held. A value can also be put in
-//! by hand: tests feed a stage its golden input, the monitor runs two executors in lock-step.
+//! A value's memory serves a later step as soon as its last reader has run, so only live tensors are held, and a copy
+//! of a [`Value::Map`] that outlives its readers changes. A value can also be put in by hand: tests feed a stage its
+//! golden input, the monitor runs two executors in lock-step.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, InplaceOp2, Tensor};
 
+use super::buffers::Filled;
 use super::{Fp32Model, LayerOp, ops, stock};
 use crate::detector::detection::Detection;
 use crate::detector::detections::DetectionStage;
@@ -32,6 +34,8 @@ pub struct Run<'m> {
     model: &'m Fp32Model,
     fit: Fit,
     values: Vec<Option<Value>>,
+    /// By step: the memory of its value, where that is to be used again.
+    buffers: Vec<Option<Tensor>>,
     /// Readers that have not run yet, by step.
     waiting: Vec<usize>,
     next: StepId,
@@ -53,7 +57,9 @@ impl<'m> Run<'m> {
     /// A run without any value yet, for a frame that lies like `fit`; values come by [`Run::put`].
     pub fn empty(model: &'m Fp32Model, fit: Fit) -> Self {
         let steps = model.plan.steps.len();
-        Self { model, fit, values: vec![None; steps], waiting: model.plan.readers(), next: 0 }
+        model.buffers.serve((fit.canvas_height, fit.canvas_width));
+        let (values, buffers) = (vec![None; steps], vec![None; steps]);
+        Self { model, fit, values, buffers, waiting: model.plan.readers(), next: 0 }
     }
 
     /// The step that [`Run::advance`] runs next; `None` at the end.
@@ -87,10 +93,18 @@ impl<'m> Run<'m> {
         for &input in &self.model.plan.steps[step].inputs {
             self.waiting[input] -= 1;
             if self.waiting[input] == 0 {
-                self.values[input] = None;
+                self.drop_value(input);
             }
         }
         Ok(Some(step))
+    }
+
+    /// Forgets a step's output; its memory is free for others.
+    fn drop_value(&mut self, step: StepId) {
+        self.values[step] = None;
+        if let Some(buffer) = self.buffers[step].take() {
+            self.model.buffers.give_back((self.fit.canvas_height, self.fit.canvas_width), buffer);
+        }
     }
 
     /// Runs every step that is left and returns the detections, in canvas pixels and best first.
@@ -111,35 +125,54 @@ impl<'m> Run<'m> {
     /// [`Kind::Internal`] if an input is not there.
     pub fn compute(&mut self, step: StepId, tap: &mut dyn Tap) -> Result<()> {
         let wish = tap.wish(step);
-        let value = match self.model.plan.steps[step].op {
+        let plain = |map: Tensor| Filled { map, buffer: None };
+        let filled = match self.model.plan.steps[step].op {
             Op::Image => match self.values[step].take() {
-                Some(value) => value,
-                None => return Err(Error::new(Kind::Internal, "the run has no canvas")),
+                Some(Value::Map(map)) => plain(map),
+                _ => return Err(Error::new(Kind::Internal, "the run has no canvas")),
             },
             Op::Layer { layer, relu, skip } => {
                 let fused = self.layer(step, layer, relu && wish != Wish::Both, skip)?;
                 if wish == Wish::Both {
-                    self.show(step, &fused, |activation| tap.see_raw(step, activation))?;
+                    self.show(step, &fused.map, |activation| tap.see_raw(step, activation))?;
+                    if relu {
+                        fused.map.inplace_op1(&ops::Relu)?;
+                    }
                 }
-                Value::Map(if relu && wish == Wish::Both { fused.relu()? } else { fused })
+                fused
             }
-            Op::MaxPool => {
-                let x = self.map(step, 0)?;
-                Value::Map(match self.model.layers.first() {
-                    Some(LayerOp::Stock(_)) => stock::max_pool(x)?,
-                    _ => x.apply_op1_no_bwd(&ops::MaxPool(self.model.isa))?,
-                })
+            Op::MaxPool if self.is_stock() => plain(stock::max_pool(self.map(step, 0)?)?),
+            Op::MaxPool => self.halved(step, &ops::MaxPool(self.model.isa))?,
+            Op::Subsample => self.halved(step, &ops::Subsample)?,
+            Op::RoiAlign => self.roi_align(step)?,
+            Op::Proposals => {
+                self.values[step] = Some(Value::Boxes(self.proposals(step)?));
+                return Ok(());
             }
-            Op::Subsample => Value::Map(self.map(step, 0)?.apply_op1_no_bwd(&ops::Subsample)?),
-            Op::RoiAlign => Value::Map(self.roi_align(step)?),
-            Op::Proposals => Value::Boxes(self.proposals(step)?),
-            Op::Detections => Value::Detections(self.detections(step)?),
+            Op::Detections => {
+                self.values[step] = Some(Value::Detections(self.detections(step)?));
+                return Ok(());
+            }
         };
-        if let (Value::Map(map), true) = (&value, wish != Wish::Nothing) {
-            self.show(step, map, |activation| tap.see(step, activation))?;
+        if wish != Wish::Nothing {
+            self.show(step, &filled.map, |activation| tap.see(step, activation))?;
         }
-        self.values[step] = Some(value);
+        self.values[step] = Some(Value::Map(filled.map));
+        self.buffers[step] = filled.buffer;
         Ok(())
+    }
+
+    fn is_stock(&self) -> bool {
+        matches!(self.model.layers.first(), Some(LayerOp::Stock(_)))
+    }
+
+    /// Runs a pooling operation that halves both sides.
+    fn halved(&self, step: StepId, op: &impl InplaceOp2) -> Result<Filled> {
+        let x = self.map(step, 0)?;
+        let (height, width, channels) = x.dims3()?;
+        let filled = self.model.buffers.take((height.div_ceil(2), width.div_ceil(2), channels))?;
+        filled.map.inplace_op2(x, op)?;
+        Ok(filled)
     }
 
     fn show(&self, step: StepId, map: &Tensor, see: impl FnOnce(&Activation<'_>)) -> Result<()> {
@@ -176,22 +209,33 @@ impl<'m> Run<'m> {
         }
     }
 
-    fn layer(&self, step: StepId, layer: LayerId, relu: bool, skip: bool) -> Result<Tensor> {
+    fn layer(&self, step: StepId, layer: LayerId, relu: bool, skip: bool) -> Result<Filled> {
         let geometry = &self.model.plan.layers[layer].geometry;
         let x = self.map(step, 0)?;
         // The box head's first layer reads each window as one row.
         let rows = x.elem_count() / geometry.in_channels;
         let x = if x.dim(2)? == geometry.in_channels { x.clone() } else { x.reshape((rows, 1, geometry.in_channels))? };
         if rows == 0 {
-            return Ok(Tensor::zeros((0, 1, geometry.out_channels), DType::F32, &Device::Cpu)?);
+            let map = Tensor::zeros((0, 1, geometry.out_channels), DType::F32, &Device::Cpu)?;
+            return Ok(Filled { map, buffer: None });
         }
         let skip = if skip { Some(self.map(step, 1)?) } else { None };
-        Ok(match (&self.model.layers[layer], skip) {
-            (LayerOp::Kernel(conv), None) => x.apply_op1_no_bwd(&ops::Convolve { conv, relu })?,
-            (LayerOp::Kernel(conv), Some(skip)) => x.apply_op2_no_bwd(skip, &ops::Convolve { conv, relu })?,
-            (LayerOp::Stock(stock), skip) if relu => stock.forward(&x, skip)?.relu()?,
-            (LayerOp::Stock(stock), skip) => stock.forward(&x, skip)?,
-        })
+        match &self.model.layers[layer] {
+            LayerOp::Kernel(conv) => {
+                let (height, width, _) = x.dims3()?;
+                let (rows, columns) = geometry.output(height, width);
+                let filled = self.model.buffers.take((rows, columns, geometry.out_channels))?;
+                match skip {
+                    None => filled.map.inplace_op2(&x, &ops::Convolve { conv, relu })?,
+                    Some(skip) => filled.map.inplace_op3(&x, skip, &ops::Convolve { conv, relu })?,
+                }
+                Ok(filled)
+            }
+            LayerOp::Stock(stock) => {
+                let sum = stock.forward(&x, skip)?;
+                Ok(Filled { map: if relu { sum.relu()? } else { sum }, buffer: None })
+            }
+        }
     }
 
     fn proposals(&self, step: StepId) -> Result<Vec<[f32; 4]>> {
@@ -213,13 +257,14 @@ impl<'m> Run<'m> {
         Ok(proposals)
     }
 
-    fn roi_align(&self, step: StepId) -> Result<Tensor> {
+    fn roi_align(&self, step: StepId) -> Result<Filled> {
         let plan = &self.model.plan;
         let count = plan.steps[step].inputs.len() - 1;
         let boxes = self.boxes(step, count)?;
         let window = plan.architecture.roi_output;
         if boxes.is_empty() {
-            return Ok(Tensor::zeros((0, window, plan.architecture.fpn), DType::F32, &Device::Cpu)?);
+            let map = Tensor::zeros((0, window, plan.architecture.fpn), DType::F32, &Device::Cpu)?;
+            return Ok(Filled { map, buffer: None });
         }
         let mut levels = Vec::with_capacity(count);
         for level in 0..count {
@@ -233,7 +278,10 @@ impl<'m> Run<'m> {
         let sampling_ratio = plan.settings.roi.sampling_ratio;
         let op = ops::RoiAlign { isa: self.model.isa, levels: &levels, level_of: &level_of, window, sampling_ratio };
         let flat: Vec<f32> = boxes.iter().flatten().copied().collect();
-        Ok(Tensor::from_vec(flat, (boxes.len(), 4), &Device::Cpu)?.apply_op1_no_bwd(&op)?)
+        let corners = Tensor::from_vec(flat, (boxes.len(), 4), &Device::Cpu)?;
+        let filled = self.model.buffers.take((boxes.len() * window, window, plan.architecture.fpn))?;
+        filled.map.inplace_op2(&corners, &op)?;
+        Ok(filled)
     }
 
     fn detections(&self, step: StepId) -> Result<Vec<Detection>> {
@@ -243,5 +291,13 @@ impl<'m> Run<'m> {
         let mut stage = DetectionStage::new(&self.model.plan.settings.roi);
         stage.run(&logits, &deltas, self.boxes(step, 2)?, &self.fit, &mut detections);
         Ok(detections)
+    }
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        for step in 0..self.values.len() {
+            self.drop_value(step);
+        }
     }
 }

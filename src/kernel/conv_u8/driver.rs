@@ -152,6 +152,7 @@ impl<'a> Map<'a> {
         };
         due("an input", input.data.len(), input.height, input.width, geometry.in_channels)?;
         let fits = epilogue.channels == channels
+            && epilogue.flips == packed.kernel().flips
             && epilogue.outside.len() == packed.run()
             && epilogue.start.len() == packed.panels() * packed.kernel().nr;
         let same = matches!(

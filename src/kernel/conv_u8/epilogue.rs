@@ -71,6 +71,8 @@ pub struct Epilogue {
     pub(super) start: Vec<i32>,
     /// Padded to whole panels.
     pub(super) multiplier: Vec<f32>,
+    /// Whether the start values are for flipped activations.
+    pub(super) flips: bool,
     /// One run of input outside the picture.
     pub(super) outside: Vec<u8>,
     pub(super) skip: SkipKind,
@@ -115,9 +117,11 @@ impl Epilogue {
             }
         };
         let padded = packed.panels() * packed.kernel().nr;
+        // |z − 128| ≤ 128 < 255, so what holds for the sums above holds with flipped activations too.
+        let flipped = if packed.kernel().flips { 128 } else { 0 };
         let mut start = vec![0; padded];
         for ((start, &bias), &sum) in start.iter_mut().zip(spec.bias).zip(packed.weight_sums()) {
-            *start = bias - i32::from(spec.input_zero_point) * sum;
+            *start = bias - (i32::from(spec.input_zero_point) - flipped) * sum;
         }
         let mut multiplier = spec.multiplier.to_vec();
         multiplier.resize(padded, 0.0);
@@ -125,6 +129,7 @@ impl Epilogue {
             channels,
             start,
             multiplier,
+            flips: packed.kernel().flips,
             outside: pixel.iter().copied().cycle().take(packed.run()).collect(),
             skip: spec.skip,
             relu: spec.relu,

@@ -15,7 +15,7 @@ pub(crate) const MAX_MR: usize = 14;
 #[derive(Debug)]
 pub struct KernelU8 {
     /// Operand types, tile, how sums are formed, instruction set: `u8s8_6x16c4_sum32_avx2` is 6 pixels × 16 channels,
-    /// 4 depth steps interleaved, every product widened to 32 bits at once.
+    /// 4 depth steps interleaved, every product widened to 32 bits at once; `sum16`: two products summed in 16 bits first.
     pub name: &'static str,
     /// What the CPU must have.
     pub isa: IsaName,
@@ -27,6 +27,9 @@ pub struct KernelU8 {
     pub kr: usize,
     /// Whether neighbouring weights must be [pair-safe](super::pair_safe) for the sums to be exact.
     pub needs_pair_safe: bool,
+    /// Whether it flips bit 7 of the activations, so that its products are of q − 128: the start values that an
+    /// [`Epilogue`](super::Epilogue) holds for it make up for it.
+    pub flips: bool,
     /// The kernel itself.
     ///
     /// # Safety
@@ -44,6 +47,7 @@ pub static KERNELS_U8: &[KernelU8] = &[
         nr: 16,
         kr: 4,
         needs_pair_safe: false,
+        flips: false,
         run: scalar::tile_1x16c4,
     },
     #[cfg(target_arch = "x86_64")]
@@ -54,6 +58,7 @@ pub static KERNELS_U8: &[KernelU8] = &[
         nr: 8,
         kr: 4,
         needs_pair_safe: true,
+        flips: false,
         run: crate::kernel::x86::sse41_u8::tile_4x8c4,
     },
     #[cfg(target_arch = "x86_64")]
@@ -64,6 +69,7 @@ pub static KERNELS_U8: &[KernelU8] = &[
         nr: 16,
         kr: 4,
         needs_pair_safe: true,
+        flips: false,
         run: crate::kernel::x86::avx2_u8::tile_6x16c4,
     },
     #[cfg(target_arch = "x86_64")]
@@ -74,6 +80,7 @@ pub static KERNELS_U8: &[KernelU8] = &[
         nr: 16,
         kr: 4,
         needs_pair_safe: false,
+        flips: false,
         run: crate::kernel::x86::avx_vnni_u8::tile_6x16c4,
     },
     #[cfg(target_arch = "x86_64")]
@@ -84,7 +91,41 @@ pub static KERNELS_U8: &[KernelU8] = &[
         nr: 32,
         kr: 4,
         needs_pair_safe: false,
+        flips: false,
         run: crate::kernel::x86::avx512_vnni_u8::tile_14x32c4,
+    },
+    #[cfg(target_arch = "aarch64")]
+    KernelU8 {
+        name: "u8s8_2x8c16_sum16_neon",
+        isa: IsaName::Neon,
+        mr: 2,
+        nr: 8,
+        kr: 16,
+        needs_pair_safe: false,
+        flips: true,
+        run: crate::kernel::aarch64::neon_u8::tile_2x8c16,
+    },
+    #[cfg(target_arch = "aarch64")]
+    KernelU8 {
+        name: "u8s8_4x16c4_sum32_dotprod",
+        isa: IsaName::Dotprod,
+        mr: 4,
+        nr: 16,
+        kr: 4,
+        needs_pair_safe: false,
+        flips: true,
+        run: crate::kernel::aarch64::dotprod_u8::tile_4x16c4,
+    },
+    #[cfg(target_arch = "aarch64")]
+    KernelU8 {
+        name: "u8s8_8x8c8_sum32_i8mm",
+        isa: IsaName::I8mm,
+        mr: 8,
+        nr: 8,
+        kr: 8,
+        needs_pair_safe: false,
+        flips: false,
+        run: crate::kernel::aarch64::i8mm_u8::tile_8x8c8,
     },
 ];
 

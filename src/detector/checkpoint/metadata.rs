@@ -1,0 +1,132 @@
+//! What a state dict's file says beside its tensors: keys that lookout's own training scripts write, and others may.
+//!
+//! In: the metadata of a safetensors file, all of it text. Out: class names, sizes, anchors, proposals, batch norm's
+//! epsilon. A key that is there and cannot be read is an error that names it; a key that is not leaves the default.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use super::super::architecture::{Architecture, LEVELS};
+use super::super::settings::Settings;
+use crate::error::{Error, Kind, Result};
+
+/// Keys and values.
+type Metadata = BTreeMap<String, String>;
+
+/// Puts the hyper-parameters that the file names into `settings`: `min_size`, `max_size` (pixels), `anchor_sizes` (one a
+/// pyramid level, in pixels), `aspect_ratios`, `proposals_per_level` (before non-maximum suppression) and `proposals`
+/// (after it, of all levels). The ranges are checked with the whole header.
+pub(super) fn settings(metadata: &Metadata, settings: &mut Settings) -> Result<()> {
+    if let Some(sizes) = numbers(metadata, "min_size", "pixels")? {
+        settings.transform.min_size = sizes;
+    }
+    if let Some(size) = last(metadata, "max_size", "pixels")? {
+        settings.transform.max_size = size;
+    }
+    if let Some(sizes) = numbers::<f64>(metadata, "anchor_sizes", "pixels")? {
+        let Ok(sizes) = <[f64; LEVELS]>::try_from(sizes.as_slice()) else {
+            let text = format!("metadata key anchor_sizes lists {} sizes; expected one a level, {LEVELS}", sizes.len());
+            return Err(Error::new(Kind::Data, text));
+        };
+        settings.anchors.sizes = sizes.map(|size| vec![size]);
+    }
+    if let Some(ratios) = numbers(metadata, "aspect_ratios", "heights over widths")? {
+        settings.anchors.aspect_ratios = ratios;
+    }
+    if let Some(count) = last(metadata, "proposals_per_level", "a number")? {
+        settings.rpn.pre_nms_top_n = count;
+    }
+    if let Some(count) = last(metadata, "proposals", "a number")? {
+        settings.rpn.post_nms_top_n = count;
+    }
+    Ok(())
+}
+
+/// A number, or several, as `800`, `640, 800` or `[640, 800]`.
+fn numbers<T: FromStr>(metadata: &Metadata, key: &str, what: &str) -> Result<Option<Vec<T>>>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let Some(text) = metadata.get(key) else { return Ok(None) };
+    let inner = text.trim().trim_start_matches(['[', '(']).trim_end_matches([']', ')', ',']);
+    let numbers: std::result::Result<Vec<T>, T::Err> = inner.split(',').map(|number| number.trim().parse()).collect();
+    let bad = |e| Error::new(Kind::Data, format!("metadata key {key} is {text:?}; expected {what}")).because(e);
+    numbers.map(Some).map_err(bad)
+}
+
+/// The last of several numbers, as torchvision takes it outside training.
+fn last<T: FromStr + Copy>(metadata: &Metadata, key: &str, what: &str) -> Result<Option<T>>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    Ok(numbers(metadata, key, what)?.and_then(|numbers| numbers.last().copied()))
+}
+
+/// The class names that the file lists; without a list `class_1`, `class_2`, …
+pub(super) fn labels(metadata: &BTreeMap<String, String>, architecture: &Architecture) -> Result<Vec<String>> {
+    let Some(classes) = metadata.get("classes") else {
+        return Ok((1..architecture.classes).map(|class| format!("class_{class}")).collect());
+    };
+    let mut labels = classes.split(',').map(|label| label.trim().to_owned());
+    let first = labels.next().unwrap_or_default();
+    let labels: Vec<String> = labels.collect();
+    if first != "__background__" || labels.len() + 1 != architecture.classes {
+        let text = format!(
+            "metadata key classes lists {} names, the first {first:?}; expected {}, the first \"__background__\"",
+            labels.len() + 1,
+            architecture.classes
+        );
+        return Err(Error::new(Kind::Data, text));
+    }
+    Ok(labels)
+}
+
+/// Batch norm's epsilon, if the file says it.
+pub(super) fn eps(metadata: &BTreeMap<String, String>) -> Result<Option<f64>> {
+    let Some(text) = metadata.get("batch_norm_eps") else { return Ok(None) };
+    match text.trim().parse() {
+        Ok(eps) if (0.0..=1.0).contains(&eps) => Ok(Some(eps)),
+        _ => {
+            let text = format!("metadata key batch_norm_eps is {text:?}; expected a number from 0 to 1");
+            Err(Error::new(Kind::Data, text))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(keys: &[(&str, &str)]) -> Result<Settings> {
+        let metadata = keys.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let mut found = Settings::default();
+        settings(&metadata, &mut found).map(|()| found)
+    }
+
+    #[test]
+    fn what_the_file_says_wins_over_the_defaults() {
+        let found = of(&[
+            ("min_size", "[320, 360]"),
+            ("max_size", "640"),
+            ("anchor_sizes", "16,32,64,128,256"),
+            ("aspect_ratios", "0.4, 1, 2.5"),
+            ("proposals_per_level", "300"),
+            ("proposals", "150"),
+        ]);
+        let found = found.unwrap();
+        assert_eq!((found.transform.min_size, found.transform.max_size), (vec![320, 360], 640));
+        assert_eq!(found.anchors.sizes, [16.0, 32.0, 64.0, 128.0, 256.0].map(|size| vec![size]));
+        assert_eq!(found.anchors.aspect_ratios, [0.4, 1.0, 2.5]);
+        assert_eq!((found.rpn.pre_nms_top_n, found.rpn.post_nms_top_n), (300, 150));
+        assert_eq!(of(&[]).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        for (key, value) in [("anchor_sizes", "16,32"), ("proposals", "many"), ("min_size", ""), ("aspect_ratios", "a")]
+        {
+            let error = of(&[(key, value)]).unwrap_err();
+            assert!(error.kind() == Kind::Data && error.message().contains(key), "{error}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The model that is built into the program, so that it detects something out of the box.
+//!
+//! In: nothing, or a name where a model's path is expected. Out: the bytes of a `checkpoint/1` and of the `artifact/1`
+//! quantized from it. It knows the synthetic street of [`camera::pattern`](../../camera/pattern/index.html) and nothing
+//! else: classes Person, TwoWheeler, Vehicle. `tests/demo` has the script that trained it, its log and how good it is.
+//! Without the cargo feature `demo` there are none, and the names say so.
+
+use std::path::Path;
+
+use crate::error::{Error, Kind, Result};
+
+/// What names the quantized network where a path of a model is expected; a file of this name is `./demo-int8`.
+pub const INT8: &str = "demo-int8";
+
+/// What names the full-precision network.
+pub const FP32: &str = "demo-fp32";
+
+/// The full-precision network; `None` in a build without the feature `demo`.
+pub fn checkpoint() -> Option<&'static [u8]> {
+    #[cfg(feature = "demo")]
+    return Some(include_bytes!("demo/street.checkpoint"));
+    #[cfg(not(feature = "demo"))]
+    None
+}
+
+/// The quantized network; `None` in a build without the feature `demo`.
+pub fn artifact() -> Option<&'static [u8]> {
+    #[cfg(feature = "demo")]
+    return Some(include_bytes!("demo/street.lookout"));
+    #[cfg(not(feature = "demo"))]
+    None
+}
+
+/// The built-in model that `path` names; `None` if it names none, so that it is a file's.
+///
+/// # Errors
+/// [`Kind::Unavailable`] if it names one and this build has none.
+pub fn named(path: &Path) -> Result<Option<&'static [u8]>> {
+    let bytes = match path.to_str() {
+        Some(INT8) => artifact(),
+        Some(FP32) => checkpoint(),
+        _ => return Ok(None),
+    };
+    match bytes {
+        Some(bytes) => Ok(Some(bytes)),
+        None => Err(missing()),
+    }
+}
+
+/// What to say where the built-in model is wanted and not there.
+pub fn missing() -> Error {
+    let text = "this build has no demo model: it was built without the cargo feature \"demo\"";
+    Error::new(Kind::Unavailable, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_only_these() {
+        for name in ["demo", "./demo-int8", "demo-int8/x", ""] {
+            assert!(named(Path::new(name)).unwrap().is_none(), "{name}");
+        }
+        for name in [INT8, FP32] {
+            assert_eq!(named(Path::new(name)).is_ok(), cfg!(feature = "demo"), "{name}");
+        }
+    }
+
+    #[cfg(feature = "demo")]
+    #[test]
+    fn both_are_the_same_network() {
+        use crate::detector::checkpoint::Checkpoint;
+        use crate::quant::artifact::Artifact;
+        let checkpoint = Checkpoint::from_bytes(checkpoint().unwrap()).unwrap();
+        let artifact = Artifact::parse(artifact().unwrap()).unwrap();
+        assert_eq!(checkpoint.header().labels, ["Person", "TwoWheeler", "Vehicle"]);
+        assert_eq!(artifact.header().labels, checkpoint.header().labels);
+        assert_eq!(artifact.header().provenance.source_sha256, checkpoint.sha256());
+    }
+}

@@ -1,0 +1,190 @@
+//! COCO's annotation file: one JSON document of pictures, boxes and categories.
+//!
+//! Every entry is read on its own, so that a wrong one is named with its line and the others are used. Categories and
+//! pictures come in the order of their ids, as `pycocotools` has them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::bounds::Bounds;
+use super::dataset::{Dataset, Label, Labelled, Layout, Role};
+use super::json_lists::{Entry, json_lists};
+use super::problem::{ProblemKind, Problems};
+use crate::error::{Error, Kind, Result};
+use crate::tensor::mapped::Mapped;
+
+#[derive(Deserialize)]
+struct Image {
+    id: u64,
+    file_name: String,
+}
+
+#[derive(Deserialize)]
+struct Annotation {
+    id: Option<i64>,
+    image_id: u64,
+    category_id: u64,
+    bbox: [f64; 4],
+    area: Option<f64>,
+    #[serde(default)]
+    iscrowd: u8,
+}
+
+#[derive(Deserialize)]
+struct Category {
+    id: u64,
+    name: String,
+}
+
+/// Reads the file; pictures are looked for in `images`, or around it.
+///
+/// # Errors
+/// As [`Mapped::open`]; [`Kind::Data`] if it is no JSON document of these three lists or has no picture or category.
+pub(super) fn read(path: &Path, images: Option<&Path>) -> Result<Dataset> {
+    let file = Mapped::open(path)?;
+    let wrong = |text: String| Error::new(Kind::Data, format!("{}: {text}", path.display()));
+    let text = std::str::from_utf8(&file).map_err(|source| wrong("not UTF-8".to_owned()).because(source))?;
+    let [images_listed, annotations, categories_listed] = json_lists(text, ["images", "annotations", "categories"])
+        .map_err(|error| error.at(format!("{}: not a COCO annotation file", path.display())))?;
+    let mut problems = Problems::default();
+    let reject = |problems: &mut Problems, entry: &Entry<'_>, what: String| {
+        problems.add(ProblemKind::Malformed, path, entry.line, format!("{what}; left out"));
+    };
+
+    let mut categories = Vec::new();
+    for entry in categories_listed {
+        match serde_json::from_str::<Category>(entry.text) {
+            Ok(category) => categories.push((category.id, category.name)),
+            Err(error) => reject(&mut problems, &entry, format!("not a category: {error}")),
+        }
+    }
+    categories.sort_unstable();
+    categories.dedup_by_key(|category| category.0);
+    let mut pictures: Vec<Labelled> = Vec::new();
+    for entry in images_listed {
+        match serde_json::from_str::<Image>(entry.text) {
+            Ok(Image { id, file_name }) => pictures.push(Labelled {
+                picture: PathBuf::from(&file_name),
+                name: file_name,
+                id,
+                size: None,
+                file: path.to_owned(),
+                labels: Vec::new(),
+            }),
+            Err(error) => reject(&mut problems, &entry, format!("not an image: {error}")),
+        }
+    }
+    pictures.sort_by_key(|labelled| labelled.id);
+    pictures.dedup_by_key(|labelled| labelled.id);
+    if pictures.is_empty() || categories.is_empty() {
+        return Err(wrong("no picture or no category in it".to_owned()));
+    }
+    let by_id: HashMap<u64, usize> = pictures.iter().enumerate().map(|(at, labelled)| (labelled.id, at)).collect();
+    let names: HashMap<u64, &String> = categories.iter().map(|(id, name)| (*id, name)).collect();
+    for entry in annotations {
+        let annotation: Annotation = match serde_json::from_str(entry.text) {
+            Ok(annotation) => annotation,
+            Err(error) => {
+                reject(&mut problems, &entry, format!("not an annotation: {error}"));
+                continue;
+            }
+        };
+        let Annotation { id, image_id, category_id, bbox, area, iscrowd } = annotation;
+        let (Some(&at), Some(&class)) = (by_id.get(&image_id), names.get(&category_id)) else {
+            reject(&mut problems, &entry, format!("no image {image_id} or no category {category_id}"));
+            continue;
+        };
+        let line = entry.line;
+        let bounds = Bounds::from_sides(bbox);
+        if !bounds.is_sound() {
+            problems.add(ProblemKind::EmptyBox, path, line, format!("the box {bbox:?} of {class} is none; left out"));
+            continue;
+        }
+        if bounds.area() <= 0.0 {
+            problems.add(
+                ProblemKind::EmptyBox,
+                path,
+                line,
+                format!("the box {bbox:?} of {class} has no area; counted"),
+            );
+        }
+        if id.is_none_or(|id| id == 0) {
+            let what =
+                "an annotation without an id, or with id 0, which COCO's evaluation takes for no match; counted so";
+            problems.add(ProblemKind::Malformed, path, line, what);
+        }
+        if area.is_none() {
+            problems.add(ProblemKind::Malformed, path, line, "an annotation without area; its box's is used");
+        }
+        pictures[at].labels.push(Label {
+            class: class.clone(),
+            bounds,
+            area: area.unwrap_or_else(|| bounds.area()),
+            role: if iscrowd != 0 { Role::Crowd } else { Role::Object },
+            has_id_zero: id == Some(0),
+            line,
+        });
+    }
+    find_pictures(path, images, &mut pictures);
+    Ok(Dataset { layout: Layout::Coco, pictures, categories, problems })
+}
+
+/// Puts a folder in front of the file names: `images`, or the first place around the annotation file that holds one.
+fn find_pictures(path: &Path, images: Option<&Path>, pictures: &mut [Labelled]) {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    // instances_val2017.json in annotations/ belongs to val2017/ beside it.
+    let split = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.rsplit('_').next()).unwrap_or("");
+    let around = || {
+        let up = folder.join("..");
+        [folder.to_owned(), folder.join("images"), up.clone(), up.join("images"), up.join(split), folder.join(split)]
+    };
+    let places: Vec<PathBuf> = images.map_or_else(|| around().into(), |images| vec![images.to_owned()]);
+    let holds_one =
+        |place: &&PathBuf| pictures.iter().take(100).any(|labelled| place.join(&labelled.picture).is_file());
+    let place = places.iter().find(holds_one).or(places.first()).cloned().unwrap_or_default();
+    for labelled in pictures {
+        labelled.picture = place.join(&labelled.picture);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_named_by_line() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a.json");
+        let text = r#"{"categories": [{"id": 2, "name": "dog"}, {"id": 1, "name": "cat"}],
+"images": [{"id": 7, "file_name": "b.png"},
+           {"id": 3, "file_name": "a.png", "width": 9}],
+"annotations": [
+{"id": 1, "image_id": 3, "category_id": 2, "bbox": [1, 2, 3, 4], "area": 5.5, "iscrowd": 1},
+{"id": 2, "image_id": 3, "category_id": 9, "bbox": [1, 2, 3, 4], "area": 5},
+{"id": 3, "image_id": 3, "category_id": 2, "bbox": [1, 2, 3], "area": 5},
+{"id": 4, "image_id": 3, "category_id": 2, "bbox": [1, 2, -3, 4], "area": 5},
+{"id": 0, "image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4]}]}"#;
+        std::fs::write(&path, text).unwrap();
+        let dataset = read(&path, None).unwrap();
+        assert_eq!(dataset.categories, [(1, "cat".to_owned()), (2, "dog".to_owned())]);
+        let names: Vec<_> = dataset.pictures.iter().map(|labelled| labelled.name.as_str()).collect();
+        assert_eq!(names, ["a.png", "b.png"]);
+        let label = &dataset.pictures[0].labels[0];
+        assert_eq!((label.role, label.area, label.bounds.corners), (Role::Crowd, 5.5, [1.0, 2.0, 4.0, 6.0]));
+        assert!(dataset.pictures[1].labels[0].has_id_zero);
+        let lines: Vec<_> = dataset.problems.0.iter().map(|problem| problem.line).collect();
+        assert_eq!(lines, [6, 7, 8, 9, 9]);
+    }
+
+    #[test]
+    fn what_is_no_annotation_file_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a.json");
+        for text in ["", "[]", "{\"images\": []}", "{\"images\": [], \"annotations\": [], \"categories\": []}"] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(read(&path, None).unwrap_err().kind(), Kind::Data, "{text}");
+        }
+    }
+}

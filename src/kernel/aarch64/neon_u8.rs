@@ -1,0 +1,75 @@
+//! u8 × s8 convolution with plain Advanced SIMD (Cortex-A53, A72): `smull`, `smlal2`, `sadalp`.
+//!
+//! There is no multiplication of unsigned by signed bytes, so bit 7 of the activations is flipped as they are loaded:
+//! q ^ 0x80 is q − 128 as a signed byte, and the start values carry 128 · Σw in return. Two products of a byte in
+//! [−128, 127] and a weight in [−127, 127] are at most 2 · 128 · 127 = 32512 in magnitude, so their sum fits 16 bits,
+//! whatever the weights: every sum is exact.
+
+use std::arch::aarch64::*;
+
+use super::epilogue_u8::finish;
+use crate::kernel::conv_u8::TileU8;
+
+const MR: usize = 2;
+const NR: usize = 8;
+const KR: usize = 16;
+
+/// 2 pixels × 8 channels; a sum's four lanes hold parts of it.
+type Sums = [[int32x4_t; NR]; MR];
+
+/// 2 pixels × 8 channels, 16 steps at a time.
+///
+/// # Safety
+///
+/// As [`TileU8`] says, with start values for flipped activations.
+#[target_feature(enable = "neon")]
+pub(in crate::kernel) unsafe fn tile_2x8c16(tile: &TileU8) {
+    let mut sums: Sums = [[vdupq_n_s32(0); NR]; MR];
+    let (groups, rest) = (tile.run / KR, tile.run % KR);
+    let mut panel = tile.panel;
+    for tap in 0..tile.taps {
+        // SAFETY: `rows` holds 2 pointers a tap, each to `run` bytes; the panel holds 128 bytes a group.
+        unsafe {
+            let rows = tile.rows.add(tap * MR).cast::<[*const u8; MR]>().read();
+            for group in 0..groups {
+                multiply(&mut sums, [vld1q_u8(rows[0].add(group * KR)), vld1q_u8(rows[1].add(group * KR))], panel);
+                panel = panel.add(NR * KR);
+            }
+            if rest > 0 {
+                // Only bytes of the run are read: the next ones may not be there. Missing steps have weight 0.
+                let mut bytes = [[0u8; KR]; MR];
+                for (bytes, row) in bytes.iter_mut().zip(rows) {
+                    bytes.as_mut_ptr().copy_from_nonoverlapping(row.add(groups * KR), rest);
+                }
+                multiply(&mut sums, [vld1q_u8(bytes[0].as_ptr()), vld1q_u8(bytes[1].as_ptr())], panel);
+                panel = panel.add(NR * KR);
+            }
+        }
+    }
+    for (pixel, sums) in sums.iter().enumerate().take(tile.pixels) {
+        // SAFETY: `start` points at 8 values; the rest is passed on from the caller.
+        unsafe {
+            let low = vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3]));
+            let high = vpaddq_s32(vpaddq_s32(sums[4], sums[5]), vpaddq_s32(sums[6], sums[7]));
+            let whole = [vaddq_s32(low, vld1q_s32(tile.start)), vaddq_s32(high, vld1q_s32(tile.start.add(4)))];
+            finish(tile, pixel, &whole);
+        }
+    }
+}
+
+/// Adds the products of sixteen steps.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn multiply(sums: &mut Sums, input: [uint8x16_t; MR], panel: *const i8) {
+    let flip = vdupq_n_u8(0x80);
+    let input = [vreinterpretq_s8_u8(veorq_u8(input[0], flip)), vreinterpretq_s8_u8(veorq_u8(input[1], flip))];
+    for channel in 0..NR {
+        // SAFETY: the caller has 128 bytes of a panel here.
+        let weights = unsafe { vld1q_s8(panel.add(channel * KR)) };
+        for (sums, input) in sums.iter_mut().zip(input) {
+            let products = vmull_s8(vget_low_s8(input), vget_low_s8(weights));
+            let products = vmlal_high_s8(products, input, weights);
+            sums[channel] = vpadalq_s16(sums[channel], products);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The fp32 tile with AVX-512: 14 rows × 16 columns in fourteen registers, weights in one, the input broadcast from memory.
+
+use std::arch::x86_64::*;
+
+use crate::kernel::tile_f32::{NR, TileF32};
+
+const MR: usize = 14;
+
+/// See [`crate::kernel::tile_f32::TileFunctionF32`].
+///
+/// # Safety
+///
+/// As there; the CPU has AVX-512F.
+#[target_feature(enable = "avx512f")]
+pub(in crate::kernel) unsafe fn tile_14x16(tile: &TileF32) {
+    let mut sums = [_mm512_setzero_ps(); MR];
+    let mut weights = tile.weights;
+    for segment in 0..tile.segments {
+        // SAFETY: `rows` holds `segments × MR` pointers, each to `offset + depth` values; `weights` a row of NR a value.
+        unsafe {
+            let rows = tile.rows.add(segment * MR).cast::<[*const f32; MR]>().read();
+            for channel in tile.offset..tile.offset + tile.depth {
+                let column = _mm512_loadu_ps(weights);
+                weights = weights.add(NR);
+                for (sum, row) in sums.iter_mut().zip(rows) {
+                    *sum = _mm512_fmadd_ps(_mm512_set1_ps(*row.add(channel)), column, *sum);
+                }
+            }
+        }
+    }
+    // SAFETY: as the contract says.
+    unsafe { finish(tile, &sums) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn finish(tile: &TileF32, sums: &[__m512; MR]) {
+    for (row, &sum) in sums.iter().enumerate() {
+        // SAFETY: `out` has MR rows of NR values; the bias, where not null, has NR values; `skip` holds MR pointers to
+        // rows of `skip_offset + NR` values.
+        unsafe {
+            let out = tile.out.add(row * tile.out_stride);
+            let start = if tile.bias.is_null() { out.cast_const() } else { tile.bias };
+            let mut sum = _mm512_add_ps(sum, _mm512_loadu_ps(start));
+            if !tile.skip.is_null() {
+                sum = _mm512_add_ps(sum, _mm512_loadu_ps((*tile.skip.add(row)).add(tile.skip_offset)));
+            }
+            if tile.relu {
+                // NaN gives the second operand, 0, as in the scalar kernel.
+                sum = _mm512_max_ps(sum, _mm512_setzero_ps());
+            }
+            _mm512_storeu_ps(out, sum);
+        }
+    }
+}

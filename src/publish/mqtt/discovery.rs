@@ -1,0 +1,166 @@
+//! What Home Assistant is told, so that the device and its entities appear by themselves: one retained message in the
+//! form of its MQTT device discovery (2024.12 and later).
+
+use serde_json::{Map, Value, json};
+
+use super::About;
+use super::topics::{Topics, identifier};
+
+/// Seconds after which a number that nobody renewed is shown as unavailable.
+const EXPIRE_S: u32 = 180;
+
+/// Where the message goes, below Home Assistant's `prefix`.
+pub fn topic(prefix: &str, device: &str) -> String {
+    format!("{prefix}/device/lookout_{}/config", identifier(device))
+}
+
+/// Where Home Assistant says that it has (re)started: `online`.
+pub fn birth(prefix: &str) -> String {
+    format!("{prefix}/status")
+}
+
+/// The message.
+pub fn payload(about: &About, topics: &Topics) -> Vec<u8> {
+    let device = identifier(&about.device);
+    let mut components = Map::new();
+    let mut add = |key: String, mut component: Value| {
+        if let Some(object) = component.as_object_mut() {
+            object.insert("unique_id".to_owned(), json!(format!("lookout_{device}_{key}")));
+        }
+        components.insert(key, component);
+    };
+    for camera in &about.cameras {
+        let key = identifier(camera);
+        // A count says nothing about a camera that gives no frames.
+        let available = json!([
+            { "topic": topics.availability(), "value_template": AVAILABLE },
+            { "topic": topics.state(camera),
+              "value_template": "{{ 'online' if value == 'streaming' else 'offline' }}" },
+        ]);
+        for label in &about.labels {
+            let (label_key, topic) = (identifier(label), topics.count(camera, label));
+            add(
+                format!("{key}_{label_key}_count"),
+                json!({
+                    "platform": "sensor", "name": format!("{camera} {label} count"), "state_topic": topic,
+                    "state_class": "measurement", "availability": available, "availability_mode": "all",
+                }),
+            );
+            add(
+                format!("{key}_{label_key}_occupancy"),
+                json!({
+                    "platform": "binary_sensor", "name": format!("{camera} {label} occupancy"), "state_topic": topic,
+                    "device_class": "occupancy", "value_template": "{{ 'ON' if value | int(0) > 0 else 'OFF' }}",
+                    "availability": available, "availability_mode": "all",
+                }),
+            );
+        }
+        for (name, field, unit) in [("fps", "fps", "fps"), ("latency", "latency_ms", "ms")] {
+            add(
+                format!("{key}_{name}"),
+                json!({
+                    "platform": "sensor", "name": format!("{camera} {name}"), "state_topic": topics.stats(camera),
+                    "value_template": format!("{{{{ value_json.{field} }}}}"), "unit_of_measurement": unit,
+                    "state_class": "measurement", "entity_category": "diagnostic", "expire_after": EXPIRE_S,
+                }),
+            );
+        }
+        add(
+            format!("{key}_enabled"),
+            json!({
+                "platform": "switch", "name": format!("{camera} detection"), "state_topic": topics.state(camera),
+                "value_template": "{{ 'OFF' if value == 'disabled' else 'ON' }}",
+                "state_on": "ON", "state_off": "OFF",
+                "command_topic": topics.command("camera"),
+                "payload_on": json!({ "camera": camera, "enabled": true }).to_string(),
+                "payload_off": json!({ "camera": camera, "enabled": false }).to_string(),
+            }),
+        );
+        if about.pictures {
+            add(
+                format!("{key}_picture"),
+                json!({
+                    "platform": "image", "name": format!("{camera} picture"), "image_topic": topics.picture(camera),
+                    "content_type": "image/jpeg",
+                }),
+            );
+        }
+    }
+    let diagnostic = |name: &str, template: &str| {
+        json!({
+            "platform": "sensor", "name": name, "state_topic": topics.status(), "value_template": template,
+            "entity_category": "diagnostic",
+        })
+    };
+    add("state".to_owned(), diagnostic("state", "{{ value_json.state }}"));
+    let mut drift = diagnostic("drift", "{{ (value_json.drift or {}).get('score', None) }}");
+    let mut temperature = diagnostic("temperature", "{{ value_json.temperature_celsius }}");
+    for (sensor, unit, class) in [(&mut drift, None, None), (&mut temperature, Some("°C"), Some("temperature"))] {
+        sensor["state_class"] = json!("measurement");
+        if let (Some(unit), Some(class)) = (unit, class) {
+            sensor["unit_of_measurement"] = json!(unit);
+            sensor["device_class"] = json!(class);
+        }
+    }
+    add("drift".to_owned(), drift);
+    add("temperature".to_owned(), temperature);
+    add(
+        "recalibrate".to_owned(),
+        json!({
+            "platform": "button", "name": "recalibrate", "command_topic": topics.command("recalibrate"),
+            "payload_press": "{}", "entity_category": "config",
+        }),
+    );
+    let message = json!({
+        "device": {
+            "identifiers": [format!("lookout_{device}")], "name": format!("lookout {}", about.device),
+            "manufacturer": "lookout", "model": about.model, "sw_version": env!("CARGO_PKG_VERSION"),
+        },
+        "origin": { "name": "lookout", "sw_version": env!("CARGO_PKG_VERSION") },
+        "components": components,
+        "availability": [{ "topic": topics.availability(), "value_template": AVAILABLE }],
+        "qos": 1,
+    });
+    message.to_string().into_bytes()
+}
+
+/// Home Assistant knows two words where we have three: stopped is not available either.
+const AVAILABLE: &str = "{{ 'online' if value == 'online' else 'offline' }}";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_entity_is_unique_and_reads_a_topic_of_ours() {
+        let about = About {
+            device: "gate 1".into(),
+            model: "road".into(),
+            cameras: vec!["front".into(), "rear".into()],
+            labels: vec!["Car".into(), "Traffic light".into()],
+            pictures: true,
+        };
+        let topics = Topics::new(&about.device);
+        let message: Value = serde_json::from_slice(&payload(&about, &topics)).unwrap();
+        let components = message["components"].as_object().unwrap();
+        assert_eq!(components.len(), 2 * (2 * 2 + 4) + 4);
+        let mut ids = BTreeSet::new();
+        for (key, component) in components {
+            let id = component["unique_id"].as_str().unwrap();
+            assert!(ids.insert(id.to_owned()), "{id}");
+            assert!(key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-'), "{key}");
+            let platform = component["platform"].as_str().unwrap();
+            let wanted = match platform {
+                "button" => "command_topic",
+                "image" => "image_topic",
+                _ => "state_topic",
+            };
+            assert!(component[wanted].as_str().unwrap().starts_with("lookout/gate 1/"), "{component}");
+        }
+        assert!(ids.contains("lookout_gate_1_front_Traffic_light_occupancy"));
+        assert_eq!(topic("homeassistant", "gate 1"), "homeassistant/device/lookout_gate_1/config");
+        assert_eq!(components["front_enabled"]["payload_off"], r#"{"camera":"front","enabled":false}"#);
+    }
+}

@@ -1,0 +1,298 @@
+//! The connection's task: connects for ever, announces everything on each connection, and keeps a few events of the
+//! spool in flight.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::wire::{Happening, Incoming, Manner, Wire};
+use super::{Inner, LEAVE, command, discovery};
+use crate::backoff::Backoff;
+use crate::error::Error;
+use crate::publish::aside;
+use crate::publish::spool::Reason;
+
+/// Events in flight at one time.
+const WINDOW: usize = 16;
+/// Orders being obeyed at one time.
+const ORDERS: usize = 4;
+/// Time between two looks at what was acknowledged, so that one commit notes many.
+const TICK: Duration = Duration::from_millis(200);
+/// Ticks between two looks at the spool's ages.
+const TEND: u32 = 150;
+/// First and longest delay before the broker is tried again.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// How a connection ended.
+enum End {
+    Stopped,
+    Lost(Error),
+}
+
+/// Connects until stopped.
+pub async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
+    let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+    let mut told = false;
+    loop {
+        let end = match Wire::open(&inner.broker, &inner.client_id, &inner.topics.availability()) {
+            Ok(wire) => Session::new(&inner, wire).run(&mut stop, &mut backoff, &mut told).await,
+            Err(error) => End::Lost(error),
+        };
+        inner.connected(false);
+        let End::Lost(error) = end else { return };
+        let delay = backoff.delay();
+        // Told when it is lost or was never there, not at every attempt.
+        if std::mem::replace(&mut told, true) {
+            tracing::debug!(sink = inner.name, error = error.chain(), "still no broker");
+        } else {
+            let (error, retry_in_s) = (error.chain(), delay.as_secs_f64());
+            tracing::warn!(sink = inner.name, host = inner.broker.host, error, retry_in_s, "no broker; events wait");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = stopped(&mut stop) => return,
+        }
+        tend(&inner).await;
+    }
+}
+
+impl Inner {
+    fn connected(&self, up: bool) {
+        let gauge = self.metrics.mqtt_connected.get_or_create_owned(&crate::metrics::Sink { sink: self.name.clone() });
+        gauge.set(i64::from(up));
+    }
+}
+
+/// Waits for the end.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the sink is gone, which is an end too.
+    let _ = stop.wait_for(|&stop| stop).await;
+}
+
+async fn tend(inner: &Arc<Inner>) {
+    let tending = inner.clone();
+    // A panic over there has been told already.
+    let _ = aside(move || tending.spool().tend()).await;
+    inner.account();
+}
+
+/// One connection.
+struct Session<'a> {
+    inner: &'a Arc<Inner>,
+    wire: Wire,
+    up: bool,
+    /// By event number: what the broker says to it.
+    flight: JoinSet<(u64, Result<bool, ()>)>,
+    flying: BTreeSet<u64>,
+    arrived: Vec<u64>,
+    refused: Vec<u64>,
+    orders: JoinSet<()>,
+    /// There may be more in the spool.
+    more: bool,
+}
+
+impl<'a> Session<'a> {
+    fn new(inner: &'a Arc<Inner>, wire: Wire) -> Self {
+        Self {
+            inner,
+            wire,
+            up: false,
+            flight: JoinSet::new(),
+            flying: BTreeSet::new(),
+            arrived: Vec::new(),
+            refused: Vec::new(),
+            orders: JoinSet::new(),
+            more: true,
+        }
+    }
+
+    async fn run(mut self, stop: &mut watch::Receiver<bool>, backoff: &mut Backoff, told: &mut bool) -> End {
+        let mut ticks = 0;
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                happening = self.wire.next() => match happening {
+                    Happening::Connected => {
+                        backoff.reset();
+                        *told = false;
+                        self.begin();
+                    }
+                    Happening::Message(message) => self.message(message),
+                    Happening::Lost(error) => {
+                        while let Some(landed) = self.flight.try_join_next() {
+                            self.land(landed);
+                        }
+                        self.note().await;
+                        return End::Lost(error);
+                    }
+                },
+                Some(landed) = self.flight.join_next() => self.land(landed),
+                Some(_) = self.orders.join_next() => {}
+                () = self.inner.wake.notified() => self.more = true,
+                _ = tick.tick() => {
+                    self.note().await;
+                    ticks += 1;
+                    if ticks >= TEND {
+                        ticks = 0;
+                        tend(self.inner).await;
+                    }
+                }
+                () = stopped(stop) => {
+                    self.leave().await;
+                    return End::Stopped;
+                }
+            }
+            if self.up {
+                self.publish().await;
+            }
+        }
+    }
+
+    /// The broker took us in: everything is said again.
+    fn begin(&mut self) {
+        self.up = true;
+        self.more = true;
+        self.inner.connected(true);
+        tracing::info!(sink = self.inner.name, host = self.inner.broker.host, "connected to the broker");
+        let mut filters = vec![self.inner.topics.command("+")];
+        filters.extend(self.inner.discovery.as_deref().map(discovery::birth));
+        for filter in filters {
+            if !self.wire.subscribe(&filter) {
+                tracing::warn!(sink = self.inner.name, filter, "cannot subscribe");
+            }
+        }
+        let mut state = self.inner.state();
+        state.table.set(self.inner.topics.availability(), b"online".to_vec());
+        state.table.announce_all();
+    }
+
+    fn message(&mut self, message: Incoming) {
+        if let Some(verb) = self.inner.topics.verb(&message.topic) {
+            if self.orders.len() < ORDERS {
+                self.orders.spawn(command::obey(self.inner.clone(), verb.to_owned(), message));
+            } else {
+                tracing::warn!(sink = self.inner.name, verb, "too many orders at once; this one is passed over");
+            }
+        } else if self.inner.discovery.as_deref().is_some_and(|prefix| message.topic == discovery::birth(prefix))
+            && message.payload == b"online"
+            && !message.retained
+        {
+            tracing::info!(sink = self.inner.name, "Home Assistant has started; everything is announced again");
+            self.inner.state().table.announce_all();
+        }
+    }
+
+    /// Notes what became of an event in flight.
+    fn land(&mut self, landed: Result<(u64, Result<bool, ()>), tokio::task::JoinError>) {
+        let Ok((number, outcome)) = landed else { return };
+        self.flying.remove(&number);
+        self.more = true;
+        match outcome {
+            Ok(true) => self.arrived.push(number),
+            Ok(false) => self.refused.push(number),
+            Err(()) => {}
+        }
+    }
+
+    /// Takes what has arrived out of the spool.
+    async fn note(&mut self) {
+        let (arrived, refused) = (std::mem::take(&mut self.arrived), std::mem::take(&mut self.refused));
+        if arrived.is_empty() && refused.is_empty() {
+            return;
+        }
+        if !refused.is_empty() {
+            tracing::warn!(sink = self.inner.name, events = refused.len(), "the broker refuses events");
+        }
+        let noting = self.inner.clone();
+        let _ = aside(move || {
+            let mut spool = noting.spool();
+            spool.delivered(&arrived);
+            if !refused.is_empty() {
+                spool.give_up(&refused, Reason::Refused);
+            }
+        })
+        .await;
+        self.inner.account();
+    }
+
+    /// Publishes what there is, as far as the client takes it.
+    async fn publish(&mut self) {
+        {
+            let mut state = self.inner.state();
+            let wire = &self.wire;
+            // Whether these arrive shows in the connection: with a new one all of them are published again.
+            state.table.publish(|topic, payload| wire.publish(topic, payload, Manner::Retained, None).is_some());
+            while let Some(next) = state.passing.pop_front() {
+                if wire.publish(&next.topic, &next.payload, next.manner, next.correlation.clone()).is_none() {
+                    state.passing.push_front(next);
+                    break;
+                }
+            }
+        }
+        // Those that arrived and are not noted yet are still in the spool.
+        let out = self.flying.len() + self.arrived.len() + self.refused.len();
+        if !self.more || out >= WINDOW {
+            return;
+        }
+        let room = WINDOW - out;
+        let mut except = self.flying.clone();
+        except.extend(self.arrived.iter().chain(&self.refused));
+        let reading = self.inner.clone();
+        let Ok(waiting) = aside(move || reading.spool().waiting(room, &except)).await else { return };
+        self.more = waiting.len() == room;
+        for (number, payload) in waiting {
+            let Some(acknowledged) = self.wire.publish(&self.inner.topics.events(), &payload, Manner::Sure, None)
+            else {
+                self.more = true;
+                break;
+            };
+            self.flying.insert(number);
+            self.flight.spawn(async move { (number, acknowledged.await) });
+        }
+    }
+
+    /// The clean end: what can still go out goes, then `stopped`, then leave is taken.
+    async fn leave(mut self) {
+        let deadline = Instant::now() + LEAVE * 3 / 4;
+        if !self.up {
+            return;
+        }
+        self.settle(deadline).await;
+        self.inner.state().table.set(self.inner.topics.availability(), b"stopped".to_vec());
+        self.settle(deadline + LEAVE / 8).await;
+        self.note().await;
+        self.inner.connected(false);
+        tracing::info!(sink = self.inner.name, "took leave of the broker");
+        self.wire.close(LEAVE / 8).await;
+    }
+
+    /// Publishes until nothing is left, the connection breaks, or time is up.
+    async fn settle(&mut self, deadline: Instant) {
+        loop {
+            self.more = true;
+            self.publish().await;
+            let published = {
+                let state = self.inner.state();
+                state.table.is_published() && state.passing.is_empty()
+            };
+            if published && self.flying.is_empty() && !self.more {
+                return;
+            }
+            let step = deadline.min(Instant::now() + TICK);
+            tokio::select! {
+                happening = self.wire.next() => if matches!(happening, Happening::Lost(_)) { return },
+                Some(landed) = self.flight.join_next() => self.land(landed),
+                () = tokio::time::sleep_until(step) => {}
+            }
+            self.note().await;
+            if Instant::now() >= deadline {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What the broker shall hold for late-comers: one retained payload a topic, and which of them it has not got yet.
+//!
+//! In: new values from any thread. Out: the topics to be published. After a new connection everything is to be
+//! published again, for the broker may have lost it or be another one.
+
+use std::collections::BTreeMap;
+
+/// Retained payloads by topic.
+#[derive(Debug, Default)]
+pub struct Table {
+    values: BTreeMap<String, Value>,
+}
+
+#[derive(Debug)]
+struct Value {
+    payload: Vec<u8>,
+    fresh: bool,
+}
+
+impl Table {
+    /// Sets what `topic` says; the same as before changes nothing. Returns whether there is something to publish.
+    pub fn set(&mut self, topic: String, payload: Vec<u8>) -> bool {
+        match self.values.get_mut(&topic) {
+            Some(value) if value.payload == payload => false,
+            Some(value) => {
+                *value = Value { payload, fresh: true };
+                true
+            }
+            None => {
+                self.values.insert(topic, Value { payload, fresh: true });
+                true
+            }
+        }
+    }
+
+    /// Forgets everything that was published.
+    pub fn announce_all(&mut self) {
+        self.values.values_mut().for_each(|value| value.fresh = true);
+    }
+
+    /// Hands each unpublished value to `publish` until that says no; what it took counts as published.
+    pub fn publish(&mut self, mut publish: impl FnMut(&str, &[u8]) -> bool) {
+        for (topic, value) in self.values.iter_mut().filter(|(_, value)| value.fresh) {
+            if !publish(topic, &value.payload) {
+                break;
+            }
+            value.fresh = false;
+        }
+    }
+
+    /// Whether everything is published.
+    pub fn is_published(&self) -> bool {
+        self.values.values().all(|value| !value.fresh)
+    }
+
+    /// What `topic` says.
+    #[cfg(test)]
+    pub fn get(&self, topic: &str) -> Option<&[u8]> {
+        self.values.get(topic).map(|value| value.payload.as_slice())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn published(table: &mut Table, room: usize) -> Vec<String> {
+        let mut topics = Vec::new();
+        table.publish(|topic, _| {
+            let taken = topics.len() < room;
+            if taken {
+                topics.push(topic.to_owned());
+            }
+            taken
+        });
+        topics
+    }
+
+    #[test]
+    fn values_are_published_once_and_all_again_after_a_new_connection() {
+        let mut table = Table::default();
+        assert!(table.set("a".into(), b"1".to_vec()) && table.set("b".into(), b"1".to_vec()));
+        assert_eq!(published(&mut table, 1), ["a"]);
+        assert!(!table.is_published());
+        assert_eq!(published(&mut table, 9), ["b"]);
+        assert!(!table.set("a".into(), b"1".to_vec()) && table.is_published());
+        assert!(table.set("a".into(), b"2".to_vec()));
+        assert_eq!(published(&mut table, 9), ["a"]);
+        table.announce_all();
+        assert_eq!(published(&mut table, 9), ["a", "b"]);
+        assert_eq!(table.get("a"), Some(&b"2"[..]));
+    }
+}

@@ -1,0 +1,145 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::clock::SimulatedClock;
+use crate::message::{CameraStatus, Detection, Event, Model, Moment, Precision, Schema, State, Timing};
+use crate::publish::spool::Limits;
+
+fn moment() -> Moment {
+    Moment(jiff::Timestamp::UNIX_EPOCH)
+}
+
+fn event(id: usize, event: EventName) -> Message {
+    let details = BTreeMap::from([("sequence".to_owned(), 1.into())]);
+    let camera = Some("front".into());
+    Message::Event(Event {
+        schema: Schema::V1,
+        device: "d".into(),
+        event,
+        id: id.to_string(),
+        at: moment(),
+        camera,
+        details,
+    })
+}
+
+fn report(cars: usize) -> Message {
+    let car =
+        Detection { label: "Car".into(), class_id: 1, score: 0.9, bbox: [0.0; 4], track: None, zones: Vec::new() };
+    Message::Report(Report {
+        schema: Schema::V1,
+        device: "d".into(),
+        camera: "front".into(),
+        sequence: 1,
+        captured_at: moment(),
+        captured_monotonic_ns: 0,
+        boot_id: "b".into(),
+        clock_synchronized: false,
+        width: 10,
+        height: 10,
+        model: Model { name: "m".into(), precision: Precision::Int8, generation: 0, sha256: String::new() },
+        timing_ms: Timing { total: 40.0, ..Timing::default() },
+        detections: vec![car; cars],
+    })
+}
+
+fn status(state: CameraState) -> Message {
+    let camera = CameraStatus { state, fps: 5.0, dropped: BTreeMap::new() };
+    Message::Status(Status {
+        schema: Schema::V1,
+        device: "d".into(),
+        at: moment(),
+        state: State::Ok,
+        reasons: Vec::new(),
+        cameras: BTreeMap::from([("front".to_owned(), camera)]),
+        model: None,
+        drift: None,
+    })
+}
+
+fn setup(folder: &std::path::Path, clock: &Arc<SimulatedClock>, messages: &[MessageKind]) -> Setup {
+    let limits = Limits { max_size: 1 << 20, max_age: Duration::from_secs(3600), min_free: 0 };
+    Setup {
+        name: "mqtt".into(),
+        broker: Broker {
+            host: "127.0.0.1".into(),
+            // Nobody listens there.
+            port: 1,
+            protocol: 5,
+            tls: None,
+            username: None,
+            password_file: None,
+            keep_alive: Duration::from_secs(20),
+        },
+        client_id: "lookout-d".into(),
+        about: About {
+            device: "d".into(),
+            model: "m".into(),
+            cameras: vec!["front".into()],
+            labels: vec!["Car".into(), "Person".into()],
+            pictures: true,
+        },
+        messages: messages.to_vec(),
+        discovery: Some("homeassistant".into()),
+        spool: Spool::open(folder.join("mqtt.redb"), limits, clock.clone(), "boot"),
+        control: Control::default(),
+        picture: Some(Arc::new(|camera, sequence| Some(format!("{camera} {sequence}").into_bytes()))),
+        clock: clock.clone(),
+        metrics: Arc::new(Metrics::new()),
+    }
+}
+
+#[tokio::test]
+async fn without_a_broker_events_wait_and_the_rest_is_kept_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SimulatedClock::default());
+    let setup = setup(folder.path(), &clock, &[MessageKind::Event, MessageKind::Status]);
+    let metrics = setup.metrics.clone();
+    let mut sink = Mqtt::start(setup).unwrap();
+    sink.send(&status(CameraState::Streaming)).await.unwrap();
+    for id in 0..20 {
+        sink.send(&event(id, EventName::ObjectNew)).await.unwrap();
+        sink.send(&report(id % 3)).await.unwrap();
+        clock.advance(Duration::from_secs(1));
+    }
+    sink.send(&event(99, EventName::CameraLost)).await.unwrap();
+    let inner = sink.inner.clone();
+    let value = |topic: &str| {
+        let state = inner.state();
+        state.table.get(topic).map(|payload| String::from_utf8_lossy(payload).into_owned())
+    };
+    assert_eq!(value("lookout/d/front/Car").as_deref(), Some("1"));
+    assert_eq!(value("lookout/d/front/Person").as_deref(), Some("0"));
+    assert_eq!(value("lookout/d/front/state").as_deref(), Some("streaming"));
+    assert_eq!(value("lookout/d/front/stats").as_deref(), Some(r#"{"fps":1.0,"latency_ms":40.0}"#));
+    assert_eq!(value("lookout/d/front/picture").as_deref(), Some("front 1"));
+    assert!(value("homeassistant/device/lookout_d/config").is_some());
+    assert_eq!(value("lookout/d/availability"), None);
+    let waiting = sink.inner.spool().waiting(usize::MAX, &Default::default());
+    assert_eq!(waiting.len(), 21);
+    assert!(String::from_utf8_lossy(&waiting[0].1).contains("camera.lost"));
+    let count = |result| metrics.spool.get_or_create(&Spooled { sink: "mqtt".into(), result }).get();
+    assert_eq!((count("produced"), count("delivered")), (21, 0));
+
+    sink.send(&status(CameraState::Backoff)).await.unwrap();
+    assert_eq!(value("lookout/d/front/Car").as_deref(), Some("0"));
+    assert_eq!(value("lookout/d/front/state").as_deref(), Some("backoff"));
+    assert!(sink.inner.state().passing.is_empty(), "reports are not passed on unasked");
+    tokio::time::timeout(Duration::from_secs(5), sink.flush()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn reports_that_nobody_takes_are_dropped_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SimulatedClock::default());
+    let setup = setup(folder.path(), &clock, &[MessageKind::Report]);
+    let metrics = setup.metrics.clone();
+    let mut sink = Mqtt::start(setup).unwrap();
+    for _ in 0..PASSING + 5 {
+        sink.send(&report(1)).await.unwrap();
+    }
+    sink.send(&event(1, EventName::ObjectNew)).await.unwrap();
+    assert_eq!(sink.inner.state().passing.len(), PASSING);
+    assert_eq!(metrics.publish.get_or_create(&Said { sink: "mqtt".into(), result: "dropped" }).get(), 5);
+    assert_eq!(sink.inner.spool().size().0, 0, "events were not asked for");
+}

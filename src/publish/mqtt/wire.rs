@@ -1,0 +1,229 @@
+//! One connection to a broker, MQTT 3.1.1 or 5 alike.
+//!
+//! In: what to publish. Out: what the broker did, from a task that does nothing but run the protocol. A connection that
+//! breaks is thrown away whole: what it had not acknowledged is published again on the next one, by whoever knows it.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Broker;
+use super::access::Access;
+use crate::error::{Error, Kind, Result};
+
+/// Requests that may wait in the client.
+const REQUESTS: usize = 128;
+/// Things that may have happened and not been looked at.
+const HAPPENINGS: usize = 64;
+
+/// What a broker did.
+#[derive(Debug)]
+pub enum Happening {
+    /// It took us in.
+    Connected,
+    /// It passed on a message that we subscribed to.
+    Message(Incoming),
+    /// The connection is over.
+    Lost(Error),
+}
+
+/// A message from the broker.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Its topic.
+    pub topic: String,
+    /// What it says.
+    pub payload: Vec<u8>,
+    /// It was kept by the broker, not sent now.
+    pub retained: bool,
+    /// Where the sender wants the answer, and what to send with it (MQTT 5).
+    pub answer_to: Option<(String, Option<Vec<u8>>)>,
+}
+
+/// How a message shall be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Once at most, for now.
+    Passing,
+    /// At least once, kept by the broker.
+    Retained,
+    /// At least once.
+    Sure,
+}
+
+/// Resolves when the broker has acknowledged: `Ok(true)`; it refused for good: `Ok(false)`; the connection broke: `Err`.
+pub type Acknowledged = std::pin::Pin<Box<dyn Future<Output = std::result::Result<bool, ()>> + Send>>;
+
+/// A connection, made or being made.
+pub struct Wire {
+    client: Client,
+    happenings: mpsc::Receiver<Happening>,
+    running: JoinHandle<()>,
+}
+
+enum Client {
+    V4(rumqttc_v4::AsyncClient),
+    V5(rumqttc_v5::AsyncClient),
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+impl Wire {
+    /// Begins a connection as `client_id` that says `offline` on `will` if it ends without a word.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the files that name secrets.
+    pub fn open(broker: &Broker, client_id: &str, will: &str) -> Result<Self> {
+        let access = Access::read(broker)?;
+        let (sender, happenings) = mpsc::channel(HAPPENINGS);
+        let silence = broker.keep_alive * 5 / 2;
+        let keep_alive = u16::try_from(broker.keep_alive.as_secs()).unwrap_or(u16::MAX).max(5);
+        macro_rules! open {
+            ($library:ident, $will:expr, $variant:ident, $run:ident) => {{
+                let mut options = $library::MqttOptions::new(client_id, (broker.host.as_str(), broker.port));
+                options.set_keep_alive(keep_alive);
+                options.set_last_will($will);
+                if let Some((user, password)) = &access.login {
+                    options.set_credentials(user.clone(), password.clone());
+                }
+                #[cfg(feature = "mqtt-tls")]
+                if let Some(tls) = &access.tls {
+                    options.set_transport($library::Transport::tls_with_config(tls.clone()));
+                }
+                let (client, events) = $library::AsyncClient::builder(options).capacity(REQUESTS).build();
+                (Client::$variant(client), tokio::spawn($run(events, sender, silence)))
+            }};
+        }
+        let (client, running) = match broker.protocol {
+            4 => {
+                use rumqttc_v4::mqttbytes::QoS;
+                open!(rumqttc_v4, rumqttc_v4::LastWill::new(will, "offline", QoS::AtLeastOnce, true), V4, run_v4)
+            }
+            _ => {
+                use rumqttc_v5::mqttbytes::{QoS, v5::LastWill};
+                open!(rumqttc_v5, LastWill::new(will, "offline", QoS::AtLeastOnce, true, None), V5, run_v5)
+            }
+        };
+        Ok(Self { client, happenings, running })
+    }
+
+    /// What happened next; [`Happening::Lost`] is the last.
+    pub async fn next(&mut self) -> Happening {
+        let ended = || Happening::Lost(Error::new(Kind::Unavailable, "the connection ended"));
+        self.happenings.recv().await.unwrap_or_else(ended)
+    }
+
+    /// Publishes, or gives `None` where the client has no room now.
+    pub fn publish(&self, topic: &str, payload: &[u8], manner: Manner, with: Option<Vec<u8>>) -> Option<Acknowledged> {
+        let (sure, retain) = (manner != Manner::Passing, manner == Manner::Retained);
+        match &self.client {
+            Client::V4(client) => {
+                use rumqttc_v4::{PublishNoticeError, PublishOptions};
+                let options =
+                    if sure { PublishOptions::at_least_once() } else { PublishOptions::at_most_once() }.retain(retain);
+                let notice = client.try_publish_tracked(topic, payload.to_vec(), options).ok()?;
+                Some(Box::pin(async move {
+                    match notice.wait_completion_async().await {
+                        Ok(()) => Ok(true),
+                        Err(PublishNoticeError::Recv | PublishNoticeError::SessionReset) => Err(()),
+                        Err(_) => Err(()),
+                    }
+                }))
+            }
+            Client::V5(client) => {
+                use rumqttc_v5::mqttbytes::v5::PublishProperties;
+                use rumqttc_v5::{PublishNoticeError, PublishOptions};
+                let mut options =
+                    if sure { PublishOptions::at_least_once() } else { PublishOptions::at_most_once() }.retain(retain);
+                if let Some(correlation) = with {
+                    options = options.properties(PublishProperties {
+                        correlation_data: Some(correlation.into()),
+                        ..PublishProperties::default()
+                    });
+                }
+                let notice = client.try_publish_tracked(topic, payload.to_vec(), options).ok()?;
+                Some(Box::pin(async move {
+                    match notice.wait_completion_async().await {
+                        Ok(()) => Ok(true),
+                        // Not allowed, too large, no quota: the same message would be refused again.
+                        Err(PublishNoticeError::V5PubAck(_)) => Ok(false),
+                        Err(_) => Err(()),
+                    }
+                }))
+            }
+        }
+    }
+
+    /// Asks for the messages on `filter`; `false` where the client has no room.
+    pub fn subscribe(&self, filter: &str) -> bool {
+        match &self.client {
+            Client::V4(client) => client.try_subscribe(filter, rumqttc_v4::mqttbytes::QoS::AtLeastOnce).is_ok(),
+            Client::V5(client) => client.try_subscribe(filter, rumqttc_v5::mqttbytes::QoS::AtLeastOnce).is_ok(),
+        }
+    }
+
+    /// Takes leave, so that the broker does not speak the will, and waits for the end.
+    pub async fn close(mut self, patience: Duration) {
+        let asked = match &self.client {
+            Client::V4(client) => client.try_disconnect().is_ok(),
+            Client::V5(client) => client.try_disconnect().is_ok(),
+        };
+        if asked {
+            let end = async { while !matches!(self.next().await, Happening::Lost(_)) {} };
+            let _ = tokio::time::timeout(patience, end).await;
+        }
+    }
+}
+
+/// Declares the task that runs one version's protocol.
+macro_rules! run {
+    ($name:ident, $library:ident, $packet:path, $answer_to:expr) => {
+        async fn $name(mut events: $library::EventLoop, sender: mpsc::Sender<Happening>, silence: Duration) {
+            use $library::Event;
+            use $packet as Packet;
+            let mut connected = false;
+            loop {
+                // Pings make something happen in every period; a silence means that the other end is not there any
+                // more, whether or not the kernel has noticed.
+                let happening = match tokio::time::timeout(silence, events.poll()).await {
+                    Ok(Ok(Event::Incoming(Packet::ConnAck(_)))) if !connected => {
+                        connected = true;
+                        Happening::Connected
+                    }
+                    // The library connects again by itself; what was in flight belongs to us.
+                    Ok(Ok(Event::Incoming(Packet::ConnAck(_)))) => {
+                        Happening::Lost(Error::new(Kind::Unavailable, "the connection was replaced"))
+                    }
+                    Ok(Ok(Event::Incoming(Packet::Publish(publish)))) => Happening::Message(Incoming {
+                        topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+                        payload: publish.payload.to_vec(),
+                        retained: publish.retain,
+                        answer_to: $answer_to(&publish),
+                    }),
+                    Ok(Ok(_)) => continue,
+                    Ok(Err(error)) => {
+                        Happening::Lost(Error::new(Kind::Unavailable, "the broker cannot be used").because(error))
+                    }
+                    Err(_) => Happening::Lost(Error::new(Kind::Unavailable, "the broker fell silent")),
+                };
+                let last = matches!(happening, Happening::Lost(_));
+                if sender.send(happening).await.is_err() || last {
+                    return;
+                }
+            }
+        }
+    };
+}
+
+run!(run_v4, rumqttc_v4, rumqttc_v4::Packet, |_: &rumqttc_v4::mqttbytes::v4::Publish| None);
+run!(run_v5, rumqttc_v5, rumqttc_v5::mqttbytes::v5::Packet, |publish: &rumqttc_v5::mqttbytes::v5::Publish| {
+    let properties = publish.properties.as_ref()?;
+    let correlation = properties.correlation_data.as_ref().map(|data| data.to_vec());
+    Some((properties.response_topic.clone()?, correlation))
+});

@@ -1,0 +1,196 @@
+//! JSON lines for whoever connects to a unix socket: many readers, each with a short queue of its own. A reader that
+//! does not keep up is cut off, for one that silently missed lines would be worse; it may connect again.
+
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+
+use super::{Sending, Sink, line};
+use crate::error::{Error, Kind, Result};
+use crate::message::Message;
+
+/// Lines that may wait for one reader.
+const QUEUE: usize = 256;
+/// Readers at one time.
+const READERS: usize = 64;
+/// Longest that one write to a reader may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The socket and its readers.
+#[derive(Debug)]
+pub struct Socket {
+    path: PathBuf,
+    lines: broadcast::Sender<Arc<Vec<u8>>>,
+    /// Says to every reader's task that nothing more will come.
+    end: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+}
+
+impl Socket {
+    /// Listens at `path`, mode 0600, in place of a socket that nobody listens on any more. Called inside a runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unavailable`] if another process listens there, [`Kind::CannotCreate`] if something that is no socket
+    /// stands there, else as [`Error::writing`].
+    pub fn listen(path: &Path) -> Result<Self> {
+        let failed = |error| Error::writing(path, error);
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                let text = format!("{} is there and is no socket", path.display());
+                return Err(Error::new(Kind::CannotCreate, text));
+            }
+            Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+                let text = format!("another process listens on {}", path.display());
+                return Err(Error::new(Kind::Unavailable, text));
+            }
+            Ok(_) => std::fs::remove_file(path).map_err(failed)?,
+            Err(_) => {}
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        let (lines, _) = broadcast::channel(QUEUE);
+        let (end, ended) = watch::channel(false);
+        let accepting = tokio::spawn(accept(listener, lines.clone(), ended));
+        Ok(Self { path: path.to_owned(), lines, end, accepting })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn accept(listener: UnixListener, lines: broadcast::Sender<Arc<Vec<u8>>>, ended: watch::Receiver<bool>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) if lines.receiver_count() < READERS => {
+                tokio::spawn(serve(stream, lines.subscribe(), ended.clone()));
+            }
+            Ok(_) => tracing::warn!(readers = READERS, "a reader of the socket is turned away: there are too many"),
+            Err(error) => {
+                // Out of file descriptors: they come back.
+                tracing::warn!(error = error.to_string(), "cannot take a reader of the socket");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// Sends lines to one reader until it goes, falls behind, or there is an end.
+async fn serve(mut stream: UnixStream, mut lines: broadcast::Receiver<Arc<Vec<u8>>>, mut ended: watch::Receiver<bool>) {
+    loop {
+        let next = tokio::select! {
+            biased;
+            next = lines.recv() => next,
+            _ = ended.wait_for(|&ended| ended) => return,
+        };
+        let Ok(line) = next else {
+            tracing::warn!("a reader of the socket does not keep up and is cut off");
+            return;
+        };
+        match tokio::time::timeout(PATIENCE, stream.write_all(&line)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => {
+                tracing::warn!("a reader of the socket takes nothing and is cut off");
+                return;
+            }
+        }
+    }
+}
+
+impl Sink for Socket {
+    fn send<'a>(&'a mut self, message: &'a Message) -> Sending<'a> {
+        // Nobody reads: that is no failure.
+        let sent = line(message).map(|text| drop(self.lines.send(Arc::new(text))));
+        Box::pin(std::future::ready(sent))
+    }
+
+    fn flush(&mut self) -> Sending<'_> {
+        Box::pin(async {
+            self.end.send_replace(true);
+            let gone = async {
+                while self.lines.receiver_count() > 0 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            // Who is still slow now is left behind.
+            let _ = tokio::time::timeout(Duration::from_secs(2), gone).await;
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+
+    use super::*;
+    use crate::message::{Event, EventName, Moment, Schema};
+
+    fn event(id: usize) -> Message {
+        Message::Event(Event {
+            schema: Schema::V1,
+            device: "d".into(),
+            event: EventName::CameraLost,
+            id: id.to_string(),
+            at: Moment(jiff::Timestamp::UNIX_EPOCH),
+            camera: None,
+            details: [("padding".to_owned(), "x".repeat(1000).into())].into(),
+        })
+    }
+
+    #[tokio::test]
+    async fn every_reader_gets_every_line_and_a_slow_one_is_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run/lines.sock");
+        let mut socket = Socket::listen(&path).unwrap();
+        assert_eq!(Socket::listen(&path).unwrap_err().kind(), Kind::Unavailable);
+        let read = |stream: UnixStream| async {
+            let mut lines = BufReader::new(stream).lines();
+            let mut count = 0;
+            while lines.next_line().await.unwrap().is_some() {
+                count += 1;
+            }
+            count
+        };
+        let quick = tokio::spawn(read(UnixStream::connect(&path).await.unwrap()));
+        let slow = UnixStream::connect(&path).await.unwrap();
+        while socket.lines.receiver_count() < 2 {
+            tokio::task::yield_now().await;
+        }
+        for id in 0..2000 {
+            socket.send(&event(id)).await.unwrap();
+            if id % 32 == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        socket.flush().await.unwrap();
+        assert_eq!(quick.await.unwrap(), 2000);
+        assert!(read(slow).await < 2000);
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_socket_left_behind_is_replaced_and_a_file_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(Socket::listen(&path).unwrap());
+        std::fs::write(&path, "mine").unwrap();
+        assert_eq!(Socket::listen(&path).unwrap_err().kind(), Kind::CannotCreate);
+    }
+}

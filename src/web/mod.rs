@@ -1,0 +1,3 @@
+//! HTTP: the live page, its API, metrics and health.
+
+pub mod picture;

@@ -1,0 +1,292 @@
+//! The MQTT sink against a real broker that is late, killed, frozen, full, suspicious.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lookout::clock::SystemClock;
+use lookout::control::Control;
+use lookout::message::{Event, EventName, Message, MessageKind, Moment, Schema};
+use lookout::metrics::{self, Metrics, Spooled};
+use lookout::publish::Sink;
+use lookout::publish::mqtt::{About, Broker as Address, Mqtt, Setup};
+use lookout::publish::spool::{Limits, Spool};
+
+use crate::broker::{Broker, Ear, until};
+
+const OPEN: &str = "listener PORT 127.0.0.1\nallow_anonymous true\n";
+
+fn event(id: usize) -> Message {
+    let event = if id % 10 == 0 { EventName::DriftRaised } else { EventName::ObjectNew };
+    let (id, at) = (format!("{id:05}"), Moment(jiff::Timestamp::UNIX_EPOCH));
+    let details = [("padding".to_owned(), "x".repeat(200).into())].into();
+    Message::Event(Event { schema: Schema::V1, device: "d".into(), event, id, at, camera: None, details })
+}
+
+fn setup(folder: &Path, port: u16, change: impl FnOnce(&mut Setup)) -> Setup {
+    let limits = Limits { max_size: 1 << 20, max_age: Duration::from_secs(3600), min_free: 0 };
+    let control = Control::default();
+    control.register("echo", Ok);
+    let mut setup = Setup {
+        name: "mqtt".into(),
+        broker: Address {
+            host: "127.0.0.1".into(),
+            port,
+            protocol: 5,
+            tls: None,
+            username: None,
+            password_file: None,
+            keep_alive: Duration::from_secs(5),
+        },
+        client_id: "lookout-d".into(),
+        about: About {
+            device: "d".into(),
+            model: "m".into(),
+            cameras: vec!["front".into()],
+            labels: vec!["Car".into()],
+            pictures: false,
+        },
+        messages: vec![MessageKind::Event, MessageKind::Status],
+        discovery: Some("homeassistant".into()),
+        spool: Spool::open(folder.join("spool.redb"), limits, Arc::new(SystemClock), "boot"),
+        control,
+        picture: None,
+        clock: Arc::new(SystemClock),
+        metrics: Arc::new(Metrics::new()),
+    };
+    change(&mut setup);
+    setup
+}
+
+fn count(metrics: &Metrics, result: &'static str) -> u64 {
+    metrics.spool.get_or_create(&Spooled { sink: "mqtt".into(), result }).get()
+}
+
+fn connected(metrics: &Metrics) -> bool {
+    metrics.mqtt_connected.get_or_create(&metrics::Sink { sink: "mqtt".into() }).get() == 1
+}
+
+/// Produced, delivered, spooled and dropped must add up.
+fn balanced(metrics: &Metrics) {
+    let spooled = metrics.spool_entries.get_or_create(&metrics::Sink { sink: "mqtt".into() }).get() as u64;
+    let dropped: u64 = ["size", "age", "disk", "damaged", "refused"].map(|reason| count(metrics, reason)).iter().sum();
+    let (produced, delivered) = (count(metrics, "produced"), count(metrics, "delivered"));
+    assert_eq!(produced, delivered + spooled + dropped, "{delivered} + {spooled} + {dropped}");
+}
+
+/// Sends, and insists that it never takes long.
+async fn send(sink: &mut Mqtt, ids: std::ops::Range<usize>) {
+    for id in ids {
+        let begin = Instant::now();
+        sink.send(&event(id)).await.unwrap();
+        assert!(begin.elapsed() < Duration::from_secs(5), "sending blocked");
+    }
+}
+
+/// Waits in an async test, which has a runtime of several threads.
+async fn eventually(what: &'static str, is: impl FnMut() -> bool + Send + 'static) {
+    tokio::task::spawn_blocking(move || until(what, is)).await.unwrap();
+}
+
+macro_rules! wait {
+    ($what:literal, $metrics:expr, $is:expr) => {{
+        let metrics = $metrics.clone();
+        eventually($what, move || $is(&metrics)).await
+    }};
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mosquitto: run tests/peers.sh"]
+async fn a_broker_that_is_late_then_killed_gets_every_event_and_everything_again() {
+    for protocol in [4, 5] {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(mut broker) = Broker::prepare(folder.path(), OPEN) else { return };
+        let setup = setup(folder.path(), broker.port, |setup| setup.broker.protocol = protocol);
+        let metrics = setup.metrics.clone();
+        let mut sink = Mqtt::start(setup).unwrap();
+        send(&mut sink, 0..100).await;
+        assert_eq!(count(&metrics, "produced"), 100);
+        broker.up();
+        let ear = Ear::open(broker.port, None);
+        wait!("late broker", metrics, |metrics: &Metrics| count(metrics, "delivered") == 100);
+        balanced(&metrics);
+        send(&mut sink, 100..150).await;
+        broker.kill();
+        wait!("loss is noticed", metrics, |metrics: &Metrics| !connected(metrics));
+        send(&mut sink, 150..250).await;
+        broker.up();
+        wait!("killed broker", metrics, |metrics: &Metrics| count(metrics, "delivered") == 250);
+        balanced(&metrics);
+        // A broker that lost its memory was told everything again.
+        let late = Ear::open(broker.port, None);
+        let clock = Instant::now();
+        while late.last("homeassistant/device/lookout_d/config").is_none() && clock.elapsed() < Duration::from_secs(10)
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(late.last("lookout/d/availability").as_deref(), Some("online"));
+        assert!(late.heard().iter().all(|heard| heard.retained));
+        sink.flush().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(late.last("lookout/d/availability").as_deref(), Some("stopped"), "protocol {protocol}");
+        drop(ear);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mosquitto: run tests/peers.sh"]
+async fn a_frozen_broker_is_given_up_and_what_it_did_not_acknowledge_comes_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(broker) = Broker::start(folder.path(), OPEN) else { return };
+    let setup = setup(folder.path(), broker.port, |_| {});
+    let metrics = setup.metrics.clone();
+    let mut sink = Mqtt::start(setup).unwrap();
+    wait!("connects", metrics, connected);
+    // Half open: the kernel still takes what we send, nobody reads it.
+    let pid = rustix::process::Pid::from_raw(broker.pid()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    send(&mut sink, 0..300).await;
+    wait!("the silence is noticed", metrics, |metrics: &Metrics| !connected(metrics));
+    balanced(&metrics);
+    assert_eq!(count(&metrics, "delivered"), 0);
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    let ear = Ear::open(broker.port, None);
+    wait!("all arrive", metrics, |metrics: &Metrics| count(metrics, "delivered") == 300);
+    balanced(&metrics);
+    drop((ear, sink));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mosquitto: run tests/peers.sh"]
+async fn a_full_spool_drops_the_oldest_objects_and_says_how_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut broker) = Broker::prepare(folder.path(), OPEN) else { return };
+    let limits = Limits { max_size: 40_000, max_age: Duration::from_secs(3600), min_free: 0 };
+    let spool = Spool::open(folder.path().join("small.redb"), limits, Arc::new(SystemClock), "boot");
+    let setup = setup(folder.path(), broker.port, |setup| setup.spool = spool);
+    let metrics = setup.metrics.clone();
+    let mut sink = Mqtt::start(setup).unwrap();
+    send(&mut sink, 0..500).await;
+    balanced(&metrics);
+    let dropped = count(&metrics, "size");
+    assert!(dropped > 300, "{dropped}");
+    broker.up();
+    let ear = Ear::open(broker.port, None);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    wait!("the rest arrives", metrics, |metrics: &Metrics| {
+        count(metrics, "delivered") + count(metrics, "size") == 500
+    });
+    balanced(&metrics);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let heard = ear.events();
+    assert!(heard.contains("00490") && heard.contains("00499"), "{heard:?}");
+    assert!((0..50).all(|drift| heard.contains(&format!("{:05}", drift * 10))), "system events are kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mosquitto: run tests/peers.sh"]
+async fn a_wrong_password_is_told_and_a_corrected_one_used_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let passwords = folder.path().join("passwords");
+    let Some(tool) = crate::broker::find("mosquitto_passwd") else { return };
+    let made =
+        std::process::Command::new(tool).args(["-b", "-c"]).arg(&passwords).args(["cam", "right"]).status().unwrap();
+    assert!(made.success());
+    // Mosquitto gives up root's rights and must still read it.
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&passwords, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let lines = format!("listener PORT 127.0.0.1\nallow_anonymous false\npassword_file {}\n", passwords.display());
+    let Some(broker) = Broker::start(folder.path(), &lines) else { return };
+    for protocol in [4, 5] {
+        let ours = folder.path().join("ours");
+        std::fs::write(&ours, "wrong\n").unwrap();
+        let named = ours.clone();
+        let site = folder.path().join(format!("site-{protocol}"));
+        let setup = setup(&site, broker.port, |setup| {
+            setup.broker.protocol = protocol;
+            setup.broker.username = Some("cam".into());
+            setup.broker.password_file = Some(named);
+        });
+        let metrics = setup.metrics.clone();
+        let mut sink = Mqtt::start(setup).unwrap();
+        send(&mut sink, 0..10).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(!connected(&metrics));
+        balanced(&metrics);
+        std::fs::write(&ours, "right\n").unwrap();
+        let ear = Ear::open(broker.port, Some(("cam", "right")));
+        wait!("let in", metrics, |metrics: &Metrics| count(metrics, "delivered") == 10);
+        sink.flush().await.unwrap();
+        drop(ear);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mosquitto: run tests/peers.sh"]
+async fn orders_are_obeyed_and_home_assistant_is_greeted_when_it_starts() {
+    use rumqttc_v5::PublishOptions;
+
+    let folder = tempfile::tempdir().unwrap();
+    let Some(broker) = Broker::start(folder.path(), OPEN) else { return };
+    let setup = setup(folder.path(), broker.port, |_| {});
+    let metrics = setup.metrics.clone();
+    let mut sink = Mqtt::start(setup).unwrap();
+    wait!("connects", metrics, connected);
+    let ear = Ear::open(broker.port, None);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let once = PublishOptions::at_least_once;
+    for (topic, payload) in
+        [("echo", r#"{"a": 1}"#), ("echo", ""), ("echo", "ON"), ("nonsense", "{}"), ("echo", r#"{"last": true}"#)]
+    {
+        ear.client.publish(format!("lookout/d/cmd/{topic}"), payload, once()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let answers = ear.on("lookout/d/reply/echo");
+    assert_eq!(answers.len(), 4, "{answers:?}");
+    assert_eq!(answers[0], r#"{"ok":true,"result":{"a":1}}"#);
+    assert!(answers[2].contains("\"kind\":\"usage\""), "{}", answers[2]);
+    assert!(ear.last("lookout/d/reply/nonsense").unwrap().contains("is no verb"));
+
+    ear.clear();
+    ear.client.publish("homeassistant/status", "online", once()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(ear.on("homeassistant/device/lookout_d/config").len(), 1);
+    assert_eq!(ear.on("lookout/d/availability"), ["online"]);
+
+    // An order that the broker kept is from another time.
+    ear.client.publish("lookout/d/cmd/echo", "{}", once().retained()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    ear.clear();
+    sink.flush().await.unwrap();
+    let setup = setup_again(folder.path(), broker.port);
+    let metrics = setup.metrics.clone();
+    let mut sink = Mqtt::start(setup).unwrap();
+    wait!("connects again", metrics, connected);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(ear.on("lookout/d/reply/echo").is_empty(), "{:?}", ear.on("lookout/d/reply/echo"));
+    sink.flush().await.unwrap();
+}
+
+fn setup_again(folder: &Path, port: u16) -> Setup {
+    setup(&folder.join("again"), port, |_| {})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mosquitto: run tests/peers.sh"]
+async fn a_death_without_a_word_is_announced_by_the_broker() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(broker) = Broker::start(folder.path(), OPEN) else { return };
+    let setup = setup(folder.path(), broker.port, |_| {});
+    let metrics = setup.metrics.clone();
+    let sink = Mqtt::start(setup).unwrap();
+    wait!("connects", metrics, connected);
+    let ear = Ear::open(broker.port, None);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    drop(sink);
+    let begin = Instant::now();
+    while ear.last("lookout/d/availability").as_deref() != Some("offline") {
+        assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", ear.on("lookout/d/availability"));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
