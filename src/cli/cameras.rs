@@ -85,7 +85,8 @@ pub fn execute(args: Args) -> Result<()> {
         let (entry, problem) = look(path, opened);
         usable |= problem.is_none();
         // A camera's node for metadata is no reason while there may be a better one.
-        let is_better = |before: &Option<Error>| before.as_ref().is_none_or(|before| before.kind() == Kind::Unavailable);
+        let is_better =
+            |before: &Option<Error>| before.as_ref().is_none_or(|before| before.kind() == Kind::Unavailable);
         if let Some(problem) = problem.filter(|_| is_better(&first)) {
             first = Some(problem);
         }

@@ -11,9 +11,7 @@ use v4l::buffer::Flags;
 use v4l::v4l_sys as sys;
 use v4l::v4l2;
 
-use super::ioctl::{
-    DEQUEUE, Node, QUERY_BUFFER, QUEUE, REQUEST_BUFFERS, STREAM_OFF, STREAM_ON, blank,
-};
+use super::ioctl::{DEQUEUE, Node, QUERY_BUFFER, QUEUE, REQUEST_BUFFERS, STREAM_OFF, STREAM_ON, blank};
 
 /// Buffers asked for: one is filled, one waits, one is looked at, and one to spare.
 const COUNT: u32 = 4;
@@ -44,8 +42,7 @@ impl Mapping {
         }
         let descriptor = node.as_fd().as_raw_fd();
         // SAFETY: a new mapping at an address of the kernel's choice; it is unmapped once, by `drop`.
-        let address =
-            unsafe { v4l2::mmap(std::ptr::null_mut(), length, READ, SHARED, descriptor, offset as _)? };
+        let address = unsafe { v4l2::mmap(std::ptr::null_mut(), length, READ, SHARED, descriptor, offset as _)? };
         Ok(Self { address, length })
     }
 

@@ -158,7 +158,13 @@ fn report(device: &Device, control: &Control, value: i64) {
     let name = &control.name;
     match read(device, control.id) {
         Some(now) if now != value && !matches!(control.values, Values::Button) => {
-            tracing::warn!(device = camera, control = name, wanted = value, value = now, "the driver set another value");
+            tracing::warn!(
+                device = camera,
+                control = name,
+                wanted = value,
+                value = now,
+                "the driver set another value"
+            );
         }
         _ => tracing::debug!(device = camera, control = name, value, "control set"),
     }
@@ -168,7 +174,8 @@ fn report(device: &Device, control: &Control, value: i64) {
 fn check<'a>(there: &'a [Control], name: &str, value: i64) -> Result<(&'a Control, i64)> {
     let refuse = |text: String| Err(Error::new(Kind::Config, text));
     let Some(control) = there.iter().find(|control| control.name == plain(name)) else {
-        let names: Vec<_> = there.iter().filter(|control| !control.is_fixed).map(|control| control.name.as_str()).collect();
+        let names: Vec<_> =
+            there.iter().filter(|control| !control.is_fixed).map(|control| control.name.as_str()).collect();
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         return refuse(format!("there is no control \"{name}\"; this camera has {names}"));
     };
@@ -213,7 +220,10 @@ mod tests {
         let message = |name: &str, value| check(&there, name, value).unwrap_err().message().to_owned();
         assert_eq!(message("bright", 1), "there is no control \"bright\"; this camera has brightness, exposure_auto");
         assert_eq!(message("brightness", 256), "control brightness cannot be 256; it can be 0 to 255");
-        assert_eq!(message("exposure_auto", 2), "control exposure_auto cannot be 2; it can be 1 (Manual), 3 (Aperture)");
+        assert_eq!(
+            message("exposure_auto", 2),
+            "control exposure_auto cannot be 2; it can be 1 (Manual), 3 (Aperture)"
+        );
         assert_eq!(message("privacy", 1), "control privacy can only be read");
         assert_eq!(check(&there, "Exposure, Auto", 1).unwrap().0.name, "exposure_auto");
     }

@@ -162,7 +162,8 @@ pub fn stable_names(node: &Path) -> Vec<PathBuf> {
     let mut names: Vec<PathBuf> = ["/dev/v4l/by-id", "/dev/v4l/by-path"]
         .into_iter()
         .flat_map(|folder| {
-            let mut links: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+            let mut links: Vec<_> =
+                fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
             links.sort();
             links
         })
@@ -182,7 +183,9 @@ pub fn explain(path: &Path, error: io::Error) -> Error {
         Some(Errno::NODEV | Errno::NXIO) => (Kind::Unavailable, format!("{place}: the camera is gone")),
         Some(Errno::ACCESS | Errno::PERM) => (
             Kind::Permission,
-            format!("{place}: permission denied; add the user to group video (usermod -aG video USER) or run as the service"),
+            format!(
+                "{place}: permission denied; add the user to group video (usermod -aG video USER) or run as the service"
+            ),
         ),
         Some(Errno::BUSY) => {
             (Kind::Unavailable, format!("{place}: busy: another program uses this camera{}", holders(path)))

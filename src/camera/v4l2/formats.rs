@@ -91,10 +91,7 @@ impl Size {
             let wanted = wanted.clamp(least, most.max(least));
             wanted - (wanted - least) % step.max(1)
         };
-        (
-            side(wanted.0, self.least.0, self.most.0, self.step.0),
-            side(wanted.1, self.least.1, self.most.1, self.step.1),
-        )
+        (side(wanted.0, self.least.0, self.most.0, self.step.0), side(wanted.1, self.least.1, self.most.1, self.step.1))
     }
 }
 
@@ -279,7 +276,8 @@ fn given(
     let Some(encoding) = encoding(fourcc) else {
         return refuse(format!("the driver gives {} instead of what it was asked for", shown(fourcc)));
     };
-    let whole = [sys::v4l2_field_V4L2_FIELD_ANY, sys::v4l2_field_V4L2_FIELD_NONE, sys::v4l2_field_V4L2_FIELD_INTERLACED];
+    let whole =
+        [sys::v4l2_field_V4L2_FIELD_ANY, sys::v4l2_field_V4L2_FIELD_NONE, sys::v4l2_field_V4L2_FIELD_INTERLACED];
     if !whole.contains(&field) && ![8, 9].contains(&field) {
         return refuse(format!("the driver gives single fields (V4L2 field order {field}), not whole pictures"));
     }
@@ -296,8 +294,7 @@ fn colours(is_yuv: bool, (space, encoded, quantized): (u32, u32, u32)) -> (Matri
             sys::v4l2_colorspace_V4L2_COLORSPACE_REC709 | sys::v4l2_colorspace_V4L2_COLORSPACE_DCI_P3,
         ) => Matrix::Bt709,
         (
-            sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_BT2020
-            | sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_BT2020_CONST_LUM,
+            sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_BT2020 | sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_BT2020_CONST_LUM,
             _,
         )
         | (sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_DEFAULT, sys::v4l2_colorspace_V4L2_COLORSPACE_BT2020) => {

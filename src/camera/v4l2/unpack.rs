@@ -21,7 +21,12 @@ pub fn unpack(given: &Given, planes: &[&[u8]]) -> Result<Image> {
             let data = if planes.len() > 1 {
                 separate(format, (width, height), &given.strides, planes)?
             } else {
-                together(format, (width, height), given.strides.first().map_or(0, |&stride| stride as usize), planes[0])?
+                together(
+                    format,
+                    (width, height),
+                    given.strides.first().map_or(0, |&stride| stride as usize),
+                    planes[0],
+                )?
             };
             Ok(Image::Raw(Raw::new(format, (width, height), given.colours, data)?))
         }
