@@ -73,6 +73,7 @@ fn every_key_is_documented() {
             let line = line.trim_start_matches(['#', ' ', '[']);
             line.strip_prefix(&key).is_some_and(|rest| rest.starts_with([' ', ']']))
                 || line.contains(&format!(".{key}]"))
+                || line.split(['{', ',']).skip(1).any(|item| item.trim_start().starts_with(&format!("{key} = ")))
         });
         assert!(stands, "{key} is not in config/lookout.toml");
     }
