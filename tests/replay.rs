@@ -138,6 +138,7 @@ impl Bench {
             swap: Swap::default(),
             watchers: Vec::new(),
             outlets: vec![Outlet { name: "kept".into(), messages, sink: Box::new(kept.clone()) }],
+            server: None,
             clock: clock.clone(),
             control: Control::default(),
             metrics: metrics.clone(),

@@ -19,6 +19,7 @@ pub(crate) mod client;
 pub mod console;
 mod detect;
 mod evaluate;
+mod events;
 mod import;
 mod machine;
 mod pattern;
@@ -60,6 +61,8 @@ pub enum Command {
     Cameras(cameras::Args),
     /// Ask the running daemon how it is
     Status(status::Args),
+    /// What the running daemon kept in its history: objects, cameras, drift, the newest first
+    Events(events::Args),
     /// Say whether a configuration is right; if not, where it is wrong
     CheckConfig(check_config::Args),
 }
@@ -111,6 +114,7 @@ pub fn execute(command: Command) -> Result<()> {
         Command::Bench(args) => bench::execute(args),
         Command::Cameras(args) => cameras::execute(args),
         Command::Status(args) => status::execute(args),
+        Command::Events(args) => events::execute(args),
         Command::CheckConfig(args) => check_config::execute(args),
     }
 }

@@ -34,8 +34,6 @@ pub fn missing(settings: &Settings, merged: &Value) -> Vec<Complaint> {
         complain(!camera.masks.is_empty(), &format!("{key}.masks"), "masking parts of the picture");
     }
     complain(settings.monitor.enabled, "monitor.enabled", "the monitor");
-    complain(settings.history.enabled, "history.enabled", "the history");
-    complain(settings.web.enabled, "web.enabled", "the web page");
     let supervision = &settings.supervision;
     let throttle = supervision.throttle_celsius.is_some();
     complain(throttle, "supervision.throttle_celsius", "doing less when hot");

@@ -21,6 +21,7 @@ mod socket;
 mod swap;
 mod watch;
 mod weather;
+mod web;
 
 pub use crate::backoff::Backoff;
 pub use engine::{Engine, EngineOutput, LocalEngine, ModelInfo, detector_options};

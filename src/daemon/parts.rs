@@ -8,10 +8,11 @@ use super::engine::{Engine, LocalEngine, detector_options};
 use super::identity::Identity;
 use super::places::state_folder;
 use super::recent::Recent;
-use super::sinks::Ground;
+use super::sinks;
 use super::swap::Swap;
 use super::watch::Watcher;
 use super::weather::Skies;
+use super::web;
 use crate::calibrate::{Options, quantize_cached};
 use crate::camera::{Replay, Source};
 use crate::clock::{Clock, SystemClock};
@@ -25,6 +26,7 @@ use crate::frame::Turn;
 use crate::metrics::Metrics;
 use crate::publish::Outlet;
 use crate::track::Rules;
+use crate::web::Server;
 
 /// Opens a camera: called on its thread, at the start and after each failure.
 pub type Open = Box<dyn FnMut() -> Result<Box<dyn Source>> + Send>;
@@ -53,6 +55,8 @@ pub struct Parts {
     pub watchers: Vec<Box<dyn Watcher>>,
     /// Who is told.
     pub outlets: Vec<Outlet>,
+    /// What serves the page and the API, if anything does.
+    pub server: Option<Server>,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
     /// The verbs that the daemon obeys; who can do something registers it here.
@@ -99,7 +103,7 @@ impl Parts {
         let identity = Identity::of_machine(settings.device.id.as_deref());
         let recent = Recent::new(settings.cameras.iter().map(|camera| camera.name.clone()));
         let model = engine.info();
-        let ground = Ground {
+        let ground = sinks::Ground {
             settings,
             identity: &identity,
             model: &model,
@@ -108,9 +112,12 @@ impl Parts {
             clock: &clock,
             metrics: &metrics,
         };
-        let outlets = ground.outlets()?;
+        let mut outlets = ground.outlets()?;
+        let ground = web::Ground { settings, recent: &recent, control, clock: &clock, metrics: &metrics };
+        let web::Built { outlets: more, server } = ground.build()?;
+        outlets.extend(more);
         let mut watchers: Vec<Box<dyn Watcher>> = Vec::new();
-        if Ground::wants_frames(settings) {
+        if sinks::Ground::wants_frames(settings) || web::Ground::wants_frames(settings) {
             watchers.push(Box::new(recent.clone()));
         }
         Ok(Self {
@@ -120,6 +127,7 @@ impl Parts {
             swap: Swap::default(),
             watchers,
             outlets,
+            server,
             clock,
             control: control.clone(),
             metrics,

@@ -43,7 +43,6 @@ impl Recent {
     }
 
     /// The newest frame of `camera`.
-    #[allow(dead_code, reason = "the live page asks for it")]
     pub fn latest(&self, camera: &str) -> Option<Seen> {
         self.of(camera)?.frames.lock().unwrap_or_else(PoisonError::into_inner).back().cloned()
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::capture::{Capturer, Shared, drop_frame};
@@ -93,6 +93,7 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
         swap,
         watchers,
         outlets,
+        server,
         clock,
         control,
         track,
@@ -123,6 +124,11 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
     detect::announce(&shared, &engine.info());
     answer_status(&control, &health, &clock);
     let status = tokio::spawn(tell_status(health.clone(), clock.clone(), outbox.clone()));
+    // Aborted whichever way this function is left.
+    let mut serving = JoinSet::new();
+    if let Some(server) = server {
+        serving.spawn(server.serve());
+    }
     let objects = Objects::new(track, names.len());
     let mut detected = start(shared, cameras, Detection { cameras: names.clone(), engine, swap, watchers, objects })?;
     let mut sinks = Sinks(sinks);
@@ -150,6 +156,7 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
     }
     outbox.close();
     sinks.drain(deadline).await;
+    drop(serving);
     outcome.unwrap_or(Ok(()))
 }
 

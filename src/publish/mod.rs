@@ -4,6 +4,7 @@
 //! queue of its own, so that a sink that is stuck costs its own messages only, and those are counted.
 
 mod file;
+pub mod history;
 pub mod mqtt;
 mod outbox;
 pub mod spool;

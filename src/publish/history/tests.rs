@@ -1,0 +1,104 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::clock::SimulatedClock;
+use crate::message::{Moment, Schema};
+
+fn event(id: usize, name: EventName, clock: &SimulatedClock) -> Event {
+    let details = BTreeMap::from([
+        ("sequence".to_owned(), id.into()),
+        ("box".to_owned(), serde_json::json!([1.0, 2.0, 3.0, 4.0])),
+        ("padding".to_owned(), "x".repeat(100).into()),
+    ]);
+    Event {
+        schema: Schema::V1,
+        device: "d".into(),
+        event: name,
+        id: id.to_string(),
+        at: Moment(clock.wall()),
+        camera: Some(if id.is_multiple_of(2) { "front" } else { "rear" }.into()),
+        details,
+    }
+}
+
+fn open(folder: &std::path::Path, limits: Limits, clock: &Arc<SimulatedClock>) -> History {
+    let thumbnail: ThumbnailOf =
+        Arc::new(|camera, sequence, bbox| Some(format!("{camera} {sequence} {bbox:?}").into()));
+    History::open(folder.join("history/events.redb"), limits, clock.clone(), Some(thumbnail))
+}
+
+const ROOMY: Limits = Limits { max_age: Duration::from_secs(86_400), max_size: 1 << 30, min_free: 0 };
+
+fn ids(page: &Page) -> Vec<usize> {
+    page.events.iter().map(|kept| kept.message["id"].as_str().unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn events_are_found_page_by_page_after_a_crash_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SimulatedClock::default());
+    let history = open(folder.path(), ROOMY, &clock);
+    for id in 0..25 {
+        let name = if id == 7 { EventName::DriftRaised } else { EventName::ObjectNew };
+        history.keep(&event(id, name, &clock)).unwrap();
+    }
+    drop(history);
+    let history = open(folder.path(), ROOMY, &clock);
+    let query = Query { limit: Some(10), ..Query::default() };
+    let first = history.find(&query).unwrap();
+    assert_eq!(ids(&first), (15..25).rev().collect::<Vec<_>>());
+    let second = history.find(&Query { before: first.next, ..query.clone() }).unwrap();
+    assert_eq!(ids(&second), (5..15).rev().collect::<Vec<_>>());
+    let third = history.find(&Query { before: second.next, ..query }).unwrap();
+    assert_eq!((ids(&third), third.next), ((0..5).rev().collect(), None));
+    let of = |event: &str, camera: Option<&str>| {
+        let (event, camera) = (Some(event.to_owned()), camera.map(str::to_owned));
+        ids(&history.find(&Query { event, camera, ..Query::default() }).unwrap())
+    };
+    assert_eq!(of("drift", None), [7]);
+    assert_eq!(of("drift.raised", Some("front")), Vec::<usize>::new());
+    assert_eq!(of("object", Some("rear")).len(), 11);
+    assert_eq!(of("obj", None), Vec::<usize>::new());
+    let newest = &first.events[0];
+    assert!(newest.thumbnail);
+    assert_eq!(history.thumbnail(newest.key).unwrap().unwrap(), b"front 24 [1.0, 2.0, 3.0, 4.0]");
+    assert_eq!(history.thumbnail(9999).unwrap(), None);
+}
+
+#[test]
+fn the_old_and_the_too_much_go_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SimulatedClock::default());
+    let limits = Limits { max_age: Duration::from_secs(100), max_size: 10_000, min_free: 0 };
+    let history = open(folder.path(), limits, &clock);
+    for id in 0..60 {
+        history.keep(&event(id, EventName::ObjectNew, &clock)).unwrap();
+        clock.advance(Duration::from_secs(1));
+    }
+    let kept = ids(&history.find(&Query::default()).unwrap());
+    assert_eq!(kept[0], 59);
+    assert!((15..40).contains(&kept.len()), "{}", kept.len());
+    clock.advance(Duration::from_secs(90));
+    history.keep(&event(60, EventName::ObjectNew, &clock)).unwrap();
+    let kept = ids(&history.find(&Query::default()).unwrap());
+    assert_eq!(kept, (50..61).rev().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_damaged_store_is_begun_anew_and_a_missing_disk_is_told_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SimulatedClock::default());
+    std::fs::create_dir(folder.path().join("history")).unwrap();
+    std::fs::write(folder.path().join("history/events.redb"), vec![3; 9000]).unwrap();
+    let history = open(folder.path(), ROOMY, &clock);
+    history.keep(&event(1, EventName::ObjectNew, &clock)).unwrap();
+    assert_eq!(ids(&history.find(&Query::default()).unwrap()), [1]);
+    assert!(folder.path().join("history/events.redb.damaged").exists());
+
+    let full = open(&folder.path().join("b"), Limits { min_free: u64::MAX, ..ROOMY }, &clock);
+    assert_eq!(full.keep(&event(1, EventName::ObjectNew, &clock)).unwrap_err().kind(), Kind::Io);
+    std::fs::write(folder.path().join("c"), "no folder").unwrap();
+    let none = open(&folder.path().join("c"), ROOMY, &clock);
+    assert!(none.keep(&event(1, EventName::ObjectNew, &clock)).is_err());
+    assert!(none.find(&Query::default()).is_err());
+}

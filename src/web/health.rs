@@ -1,0 +1,99 @@
+//! `/healthz`, `/readyz`, `/metrics`: what machines ask.
+//!
+//! Both answers of health come from the daemon's one status, which follows the last frame and not a flag: alive while
+//! the daemon answers for itself and is not about to end; ready while every camera is watched.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::{Site, refusal};
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// `GET /healthz`
+pub async fn alive(State(site): State<Arc<Site>>) -> Response {
+    told(&site, |state| !matches!(state, "stopping" | "")).await
+}
+
+/// `GET /readyz`
+pub async fn ready(State(site): State<Arc<Site>>) -> Response {
+    told(&site, |state| state == "ok").await
+}
+
+async fn told(site: &Site, good: fn(&str) -> bool) -> Response {
+    let control = site.setup.control.clone();
+    let status = tokio::task::spawn_blocking(move || control.call("status", Value::Null)).await;
+    let status = match status {
+        Ok(Ok(status)) => status,
+        Ok(Err(error)) => return refusal(&error),
+        Err(_) => return super::failure(StatusCode::INTERNAL_SERVER_ERROR, "the status cannot be told"),
+    };
+    let state = status.get("state").and_then(Value::as_str).unwrap_or_default();
+    let code = if good(state) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let reasons = status.get("reasons").cloned().unwrap_or_default();
+    (code, axum::Json(json!({ "state": state, "reasons": reasons }))).into_response()
+}
+
+/// `GET /metrics`
+pub async fn metrics(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+    let text = match site.setup.metrics.encode() {
+        Ok(text) => text,
+        Err(error) => return refusal(&error),
+    };
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let accepted: Vec<&str> = accepted.collect();
+    // Who asks for the older text format by name, and not for ours, gets it.
+    let older = accepted.iter().any(|kinds| kinds.contains("text/plain"))
+        && !accepted.iter().any(|kinds| kinds.contains("openmetrics") || kinds.contains("*/*"));
+    if older {
+        return ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], plain(&text)).into_response();
+    }
+    ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response()
+}
+
+/// OpenMetrics as Prometheus' older text format: counters and infos are called by their sample's name there, and units
+/// and the end are not told.
+pub fn plain(text: &str) -> String {
+    let mut lines = String::with_capacity(text.len());
+    let counted: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    for line in text.lines().filter(|line| !line.starts_with("# UNIT ") && *line != "# EOF") {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some(what @ ("HELP" | "TYPE")), Some(name), rest) => {
+                let rest = rest.unwrap_or_default();
+                let (suffix, rest) = match rest {
+                    "info" => ("_info", "gauge"),
+                    rest if counted.contains(&name) => ("_total", rest),
+                    rest => (if info_follows(text, name) { "_info" } else { "" }, rest),
+                };
+                lines.push_str(&format!("# {what} {name}{suffix} {rest}\n"));
+            }
+            _ => {
+                lines.push_str(line);
+                lines.push('\n');
+            }
+        }
+    }
+    lines
+}
+
+fn info_follows(text: &str, name: &str) -> bool {
+    text.contains(&format!("# TYPE {name} info\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_older_format_calls_counters_by_their_samples() {
+        let text = "# HELP a_b Said.\n# TYPE a_b counter\na_b_total{x=\"1\"} 2\n# HELP i What.\n# TYPE i info\ni_info{v=\"1\"} 1\n# HELP t_seconds T.\n# TYPE t_seconds gauge\n# UNIT t_seconds seconds\nt_seconds 1\n# EOF\n";
+        let wanted = "# HELP a_b_total Said.\n# TYPE a_b_total counter\na_b_total{x=\"1\"} 2\n# HELP i_info What.\n# TYPE i_info gauge\ni_info{v=\"1\"} 1\n# HELP t_seconds T.\n# TYPE t_seconds gauge\nt_seconds 1\n";
+        assert_eq!(plain(text), wanted);
+    }
+}

@@ -1,0 +1,46 @@
+//! Server-sent events: every message as it is said, and a sign of life where nothing is.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::live::Said;
+use super::{Site, failure};
+
+/// Time between two signs of life.
+const SIGN: Duration = Duration::from_secs(10);
+/// Watchers at one time.
+const MOST: usize = 128;
+
+/// `GET /api/v1/stream`
+pub async fn stream(State(site): State<Arc<Site>>) -> Response {
+    let said = site.setup.live.watch();
+    if site.setup.live.watchers() > MOST {
+        return failure(StatusCode::SERVICE_UNAVAILABLE, "too many watch already");
+    }
+    let first = Bytes::from_static(b"retry: 2000\n\n");
+    let texts = futures_util::stream::unfold((Some(first), said), |(first, mut said)| async move {
+        let text = match first {
+            Some(first) => first,
+            None => next(&mut said).await?,
+        };
+        Some((Ok::<_, Infallible>(text), (None, said)))
+    });
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(texts)).into_response()
+}
+
+async fn next(said: &mut Receiver<Said>) -> Option<Bytes> {
+    match tokio::time::timeout(SIGN, said.recv()).await {
+        Ok(Ok(Said { kind, text })) => Some(format!("event: {kind}\ndata: {text}\n\n").into()),
+        Ok(Err(RecvError::Lagged(missed))) => Some(format!("event: missed\ndata: {missed}\n\n").into()),
+        Ok(Err(RecvError::Closed)) => None,
+        Err(_) => Some(Bytes::from_static(b": still here\n\n")),
+    }
+}
