@@ -191,7 +191,10 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     ("[supervision]\ngrace_period = \"soon\"", ":2: supervision.grace_period: \"soon\" is no duration"),
     ("[supervision]\ngrace_period = 10", ":2: supervision.grace_period: text in quotes is expected"),
-    ("[web]\nenabled = true", ":2: web.enabled: the web page is not in this build yet"),
+    (
+        "[web]\nenabled = true\nlisten = \"0.0.0.0:8480\"\ntoken_file = \"\"",
+        ":4: web.token_file: is needed where web.listen",
+    ),
     ("[web]\nlisten = \"localhost\"", ":2: web.listen: \"localhost\" is no address and port"),
     ("[monitor]\nrecalibrate = \"often\"", ":2: monitor.recalibrate: \"often\" is neither"),
     ("[monitor.thresholds]\nraise = 1.0\nclear = 2.0", ":3: monitor.thresholds.clear: 2 is above raise"),

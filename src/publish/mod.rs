@@ -5,6 +5,8 @@
 
 mod file;
 pub mod history;
+#[cfg(test)]
+mod kills;
 pub mod mqtt;
 mod outbox;
 pub mod spool;

@@ -196,3 +196,6 @@ fn refusal(error: &Error) -> Response {
     };
     failure(status, &error.chain())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! SIGKILL at any moment: a child process writes and says what it has finished; the parent kills it, opens what it
+//! left, and checks that nothing is lost, nothing doubled, and every account balanced. `LOOKOUT_KILLS` says how often.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::history::{self, History, Query};
+use super::spool::{self, Rank, Spool};
+use crate::clock::{Clock, SystemClock};
+use crate::message::{Event, EventName, Moment, Schema};
+
+const CHILD: &str = "LOOKOUT_KILLS_CHILD";
+
+fn kills() -> usize {
+    std::env::var("LOOKOUT_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(12)
+}
+
+/// Says a line that the parent reads.
+fn say(line: std::fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\nsaid {line}").and_then(|()| out.flush()).unwrap();
+}
+
+/// Runs `child` (a test of this module) in `folder` from number `first` on, kills it after `delay`, and gives what it
+/// said.
+fn killed(child: &str, folder: &Path, first: usize, delay: Duration) -> Vec<String> {
+    let mut process = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("publish::kills::{child}"), "--nocapture", "--test-threads", "1"])
+        .env(CHILD, folder)
+        .env("LOOKOUT_KILLS_FIRST", first.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    // From the moment it begins to write.
+    let begun = lines.by_ref().map_while(Result::ok).any(|line| line == "said begin");
+    assert!(begun, "the child never began");
+    std::thread::sleep(delay);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("said ").map(str::to_owned)).collect()
+}
+
+/// What the child is to do, if this process is one.
+fn task() -> Option<(std::path::PathBuf, usize)> {
+    let folder = std::env::var_os(CHILD)?.into();
+    Some((folder, std::env::var("LOOKOUT_KILLS_FIRST").unwrap().parse().unwrap()))
+}
+
+/// From 0 to about 50 ms, no two alike.
+fn delay(round: usize) -> Duration {
+    Duration::from_micros((round as u64 * 7919 + 131) % 50_000)
+}
+
+fn open_history(folder: &Path) -> History {
+    let limits = history::Limits { max_age: Duration::from_secs(86_400), max_size: 60_000, min_free: 0 };
+    let thumbnail: history::ThumbnailOf = Arc::new(|_, _, _| Some(vec![9; 300]));
+    History::open(folder.join("history/events.redb"), limits, Arc::new(SystemClock), Some(thumbnail))
+}
+
+#[test]
+fn history_child() {
+    let Some((folder, first)) = task() else { return };
+    let history = open_history(&folder);
+    say(format_args!("begin"));
+    for id in first.. {
+        let details = [("sequence".to_owned(), id.into()), ("box".to_owned(), serde_json::json!([0, 0, 9, 9]))].into();
+        history
+            .keep(&Event {
+                schema: Schema::V1,
+                device: "d".into(),
+                event: EventName::ObjectNew,
+                id: id.to_string(),
+                at: Moment(SystemClock.wall()),
+                camera: Some("front".into()),
+                details,
+            })
+            .unwrap();
+        say(format_args!("{id}"));
+    }
+}
+
+#[test]
+fn a_history_outlives_its_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut next = 0;
+    for round in 0..kills() {
+        let said = killed("history_child", folder.path(), next, delay(round));
+        let told = said.last().map_or(next, |id| id.parse::<usize>().unwrap() + 1);
+        let history = open_history(folder.path());
+        let page = history.find(&Query { limit: Some(1000), ..Query::default() }).unwrap();
+        let ids: Vec<usize> =
+            page.events.iter().map(|kept| kept.message["id"].as_str().unwrap().parse().unwrap()).collect();
+        // What was in work may be there or not; what was finished is.
+        let newest = ids.first().map_or(0, |id| id + 1);
+        assert!(newest == told || newest == told + 1, "round {round}: said {told}, found {newest}");
+        assert!(ids.windows(2).all(|pair| pair[0] == pair[1] + 1), "round {round}: {ids:?}");
+        assert!(ids.len() >= newest.min(90) && ids.len() <= 140, "round {round}: {} kept", ids.len());
+        for kept in &page.events {
+            assert_eq!(history.thumbnail(kept.key).unwrap().map(|jpeg| jpeg.len()), Some(300));
+        }
+        assert!(!folder.path().join("history/events.redb.damaged").exists());
+        next = newest;
+    }
+    assert!(next > kills() / 2, "the children hardly wrote: {next}");
+}
+
+fn open_spool(folder: &Path) -> Spool {
+    let limits = spool::Limits { max_size: 1 << 30, max_age: Duration::from_secs(86_400), min_free: 0 };
+    Spool::open(folder.join("spool.redb"), limits, Arc::new(SystemClock), "boot")
+}
+
+#[test]
+fn spool_child() {
+    let Some((folder, first)) = task() else { return };
+    let mut spool = open_spool(&folder);
+    say(format_args!("begin"));
+    for id in first.. {
+        spool.push(Rank::Object, id.to_string().into_bytes());
+        say(format_args!("pushed {id}"));
+        // Two of three go out again.
+        if id % 3 != 0 {
+            let (number, payload) = spool.waiting(1, &BTreeSet::new()).pop().unwrap();
+            spool.delivered(&[number]);
+            say(format_args!("delivered {}", String::from_utf8(payload).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn a_spool_outlives_its_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut pushed, mut delivered) = (0, 0);
+    for round in 0..kills() {
+        for line in killed("spool_child", folder.path(), pushed, delay(round)) {
+            let (what, id) = line.split_once(' ').unwrap();
+            let id: usize = id.parse().unwrap();
+            let counter = if what == "pushed" { &mut pushed } else { &mut delivered };
+            assert_eq!(id, *counter, "round {round}: in order, none twice");
+            *counter += 1;
+        }
+        let mut spool = open_spool(folder.path());
+        let tally = spool.tally().clone();
+        assert!(tally.dropped.is_empty(), "round {round}: {tally:?}");
+        assert_eq!(tally.produced, tally.delivered + spool.size().0, "round {round}");
+        let waiting: Vec<usize> = spool
+            .waiting(usize::MAX, &BTreeSet::new())
+            .into_iter()
+            .map(|(_, payload)| String::from_utf8(payload).unwrap().parse().unwrap())
+            .collect();
+        let (produced, gone) = (tally.produced as usize, tally.delivered as usize);
+        assert!(produced == pushed || produced == pushed + 1, "round {round}: {produced} of {pushed}");
+        assert!(gone == delivered || gone == delivered + 1, "round {round}: {gone} of {delivered}");
+        assert_eq!(waiting, (gone..produced).collect::<Vec<_>>(), "round {round}");
+        (pushed, delivered) = (produced, gone);
+    }
+    assert!(pushed > kills() / 2, "the children hardly wrote: {pushed}");
+}

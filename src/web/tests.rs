@@ -1,0 +1,337 @@
+//! The whole server on a port of its own, spoken to in plain HTTP.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use jiff::Timestamp;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::frame::Picture;
+use crate::message::{Event, EventName, Message, Model, Moment, Precision, Schema, Timing};
+
+const TOKEN: &str = "correct horse battery staple";
+
+struct Site {
+    address: SocketAddr,
+    live: Live,
+    rolled_back: Arc<AtomicUsize>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+fn report(sequence: u64) -> Report {
+    Report {
+        schema: Schema::V1,
+        device: "d".into(),
+        camera: "front".into(),
+        sequence,
+        captured_at: Moment(Timestamp::UNIX_EPOCH),
+        captured_monotonic_ns: sequence * 1_000_000_000,
+        boot_id: "b".into(),
+        clock_synchronized: true,
+        width: 400,
+        height: 300,
+        model: Model { name: "m".into(), precision: Precision::Int8, generation: 0, sha256: String::new() },
+        timing_ms: Timing::default(),
+        detections: Vec::new(),
+    }
+}
+
+fn setup(state: &'static str) -> (Setup, Arc<AtomicUsize>) {
+    let control = Control::default();
+    control.register("status", move |_| Ok(json!({ "state": state, "reasons": ["so"], "cameras": {} })));
+    let rolled_back = Arc::new(AtomicUsize::new(0));
+    let count = rolled_back.clone();
+    control.register("generations", move |args| {
+        if args["do"] == "rollback" {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(json!([]))
+    });
+    let frame = Frame {
+        image: Picture::filled(400, 300, [90, 120, 150]).into(),
+        sequence: 7,
+        captured_at: Timestamp::UNIX_EPOCH,
+        captured_monotonic_ns: 1,
+    };
+    let seen = (Arc::new(frame), Arc::new(report(7)));
+    let setup = Setup {
+        cameras: vec!["front".into(), "rear".into()],
+        pictures: true,
+        token: None,
+        control,
+        metrics: Arc::new(Metrics::new()),
+        live: Live::new(),
+        latest: Arc::new(move |camera| (camera == "front").then(|| seen.clone())),
+        events: Some(Arc::new(|args| Ok(json!({ "events": [], "next": null, "asked": args })))),
+        thumbnail: Some(Arc::new(|key| Ok((key == 3).then(|| b"jpeg".to_vec())))),
+        maps: Some(Arc::new(|| vec![("P3".into(), b"png".to_vec())])),
+    };
+    (setup, rolled_back)
+}
+
+fn serve(change: impl FnOnce(&mut Setup)) -> Site {
+    serve_in("ok", change)
+}
+
+fn serve_in(state: &'static str, change: impl FnOnce(&mut Setup)) -> Site {
+    let (mut setup, rolled_back) = setup(state);
+    change(&mut setup);
+    let live = setup.live.clone();
+    let server = Server::listen(([127, 0, 0, 1], 0).into(), setup).unwrap();
+    let address = server.address().unwrap();
+    Site { address, live, rolled_back, serving: tokio::spawn(server.serve()) }
+}
+
+impl Site {
+    /// Sends a request; gives status, headers in lower case, body.
+    async fn ask(&self, line: &str, headers: &[&str], body: &str) -> (u16, String, Vec<u8>) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let named = headers.iter().any(|header| header.starts_with("Host:"));
+        let host = if named { String::new() } else { format!("Host: {}\r\n", self.address) };
+        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+        let length = body.len();
+        let text =
+            format!("{line} HTTP/1.1\r\n{host}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+        (head[9..12].parse().unwrap(), head, answer[end + 4..].to_vec())
+    }
+
+    async fn get(&self, path: &str) -> u16 {
+        self.ask(&format!("GET {path}"), &[], "").await.0
+    }
+
+    async fn json(&self, path: &str) -> Value {
+        let (status, head, body) = self.ask(&format!("GET {path}"), &[], "").await;
+        assert_eq!(status, 200, "{path}: {head}");
+        serde_json::from_slice(&body).unwrap()
+    }
+}
+
+const JSON: &str = "Content-Type: application/json";
+
+#[tokio::test]
+async fn everything_that_is_described_answers_and_nothing_else_does() {
+    let site = serve(|_| {});
+    let document = site.json("/api/openapi.json").await;
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() > 15);
+    for (path, operations) in paths {
+        let path = path.replace("{camera}", "front").replace("{key}", "3").replace("{name}", "P3");
+        if path == "/api/v1/stream" {
+            continue;
+        }
+        let (method, headers): (_, &[&str]) =
+            if operations.get("post").is_some() { ("POST", &[JSON]) } else { ("GET", &[]) };
+        let (status, head, _) = site.ask(&format!("{method} {path}"), headers, "").await;
+        let known = match path.as_str() {
+            // Said of the camera's first report, the monitor and its verbs, which are not here.
+            "/api/v1/cameras/front/report" | "/api/v1/drift" | "/api/v1/recalibrate" => 404,
+            _ => 200,
+        };
+        assert_eq!(status, known, "{method} {path}: {head}");
+        assert_eq!(site.ask(&format!("DELETE {path}"), &[JSON], "").await.0, 405, "{path}");
+    }
+    // What the page asks for is described.
+    for part in include_str!("page/page.js")
+        .split("\"/api/")
+        .skip(1)
+        .chain(include_str!("page/page.js").split("`/api/").skip(1))
+    {
+        let path = part.split(['"', '`', '?']).next().unwrap_or_default();
+        let path: String = format!("/api/{}", path.split("${").next().unwrap_or_default());
+        assert!(paths.keys().any(|known| known.starts_with(&path)), "{path}");
+    }
+    for nothing in ["/api/v1/", "/api", "/etc/passwd", "/../etc/passwd", "/page.js/x", "/api/v1/cameras/x/picture"] {
+        assert_eq!(site.get(nothing).await, 404, "{nothing}");
+    }
+    for wrong in [
+        "/api/v1/cameras/front/picture?width=1",
+        "/api/v1/cameras/front/picture?width=x",
+        "/api/v1/events?limit=0",
+        "/api/v1/events?limit=9999",
+        "/api/v1/events?order=x",
+        "/api/v1/events/x/thumbnail",
+    ] {
+        assert_eq!(site.get(wrong).await, 400, "{wrong}");
+    }
+    assert_eq!(site.json("/api/v1/events?limit=5&camera=front").await["asked"]["camera"], "front");
+}
+
+#[tokio::test]
+async fn without_a_token_only_this_machine_and_our_page_are_heard() {
+    let site = serve(|_| {});
+    for (header, status) in [
+        ("Host: evil.example", 421),
+        ("Host: 192.168.1.7:8480", 421),
+        ("Host: localhost:1", 200),
+        ("Origin: http://evil.example", 403),
+        ("Origin: null", 403),
+        ("Sec-Fetch-Site: cross-site", 403),
+        ("Sec-Fetch-Site: same-origin", 200),
+    ] {
+        assert_eq!(site.ask("GET /api/v1/status", &[header], "").await.0, status, "{header}");
+    }
+    let order = "POST /api/v1/generations/rollback";
+    assert_eq!(site.ask(order, &["Content-Type: text/plain"], "{}").await.0, 415);
+    assert_eq!(site.ask(order, &["Content-Type: application/x-www-form-urlencoded"], "").await.0, 415);
+    assert_eq!(site.ask(order, &["Origin: http://evil.example", JSON], "{}").await.0, 403);
+    assert_eq!(site.rolled_back.load(Ordering::Relaxed), 0);
+    let ours = format!("Origin: http://{}", site.address);
+    assert_eq!(site.ask(order, &[&ours, JSON], "{}").await.0, 200);
+    assert_eq!(site.rolled_back.load(Ordering::Relaxed), 1);
+    let (_, head, _) = site.ask("GET /", &[], "").await;
+    for header in ["content-security-policy: default-src 'none'", "x-frame-options: deny", "cache-control: no-store"] {
+        assert!(head.contains(header), "{head}");
+    }
+    assert_eq!(site.ask("POST /login", &[JSON], &"x".repeat(20_000)).await.0, 413);
+    let open = Server::listen(([0, 0, 0, 0], 0).into(), setup("ok").0);
+    assert_eq!(open.err().map(|error| error.kind()), Some(Kind::Config));
+}
+
+#[tokio::test]
+async fn with_a_token_nothing_of_the_device_is_told_without_it() {
+    let site = serve(|setup| setup.token = Some(TOKEN.into()));
+    let Value::Object(paths) = openapi::description()["paths"].clone() else { panic!("no paths") };
+    for path in
+        paths.keys().map(String::as_str).chain(["/api", "/x", "/metrics?x", "//api/v1/status", "/login/../metrics"])
+    {
+        for method in ["GET", "HEAD", "POST", "PUT", "OPTIONS"] {
+            let (status, _, body) = site.ask(&format!("{method} {path}"), &[JSON], "").await;
+            assert_eq!(status, 401, "{method} {path}");
+            assert!(!String::from_utf8_lossy(&body).contains("front"));
+        }
+    }
+    for public in ["/", "/page.js", "/page.css"] {
+        assert_eq!(site.get(public).await, 200);
+    }
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    assert_eq!(site.ask("GET /metrics", &[&bearer], "").await.0, 200);
+    assert_eq!(site.ask("GET /metrics", &["Authorization: Bearer wrong"], "").await.0, 401);
+    // From elsewhere under any name, but not from another site's page.
+    assert_eq!(site.ask("GET /api/v1/status", &[&bearer, "Host: gate.example"], "").await.0, 200);
+    assert_eq!(site.ask("GET /api/v1/status", &[&bearer, "Origin: http://evil.example"], "").await.0, 403);
+
+    let begin = std::time::Instant::now();
+    assert_eq!(site.ask("POST /login", &[JSON], "{\"token\": \"guess\"}").await.0, 401);
+    assert!(begin.elapsed() >= std::time::Duration::from_millis(900), "guessing costs time");
+    assert_eq!(site.ask("POST /login", &[JSON], "{\"token\": 5}").await.0, 400);
+    let (status, head, _) = site.ask("POST /login", &[JSON], &json!({ "token": TOKEN }).to_string()).await;
+    assert_eq!(status, 204);
+    let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    assert!(cookie.contains("httponly") && cookie.contains("samesite=strict") && !cookie.contains(TOKEN), "{cookie}");
+    let cookie = format!("Cookie: {}", cookie.split(';').next().unwrap());
+    assert_eq!(site.ask("GET /api/v1/features", &[&cookie], "").await.0, 200);
+}
+
+#[tokio::test]
+async fn health_is_what_the_status_says() {
+    for (state, alive, ready) in
+        [("ok", 200, 200), ("degraded", 200, 503), ("starting", 200, 503), ("stopping", 503, 503)]
+    {
+        let site = serve_in(state, |_| {});
+        assert_eq!((site.get("/healthz").await, site.get("/readyz").await), (alive, ready), "{state}");
+    }
+    let dead = serve(|setup| setup.control = Control::default());
+    assert!(dead.get("/healthz").await >= 400);
+}
+
+#[tokio::test]
+async fn metrics_come_in_both_formats() {
+    let site = serve(|_| {});
+    let (_, head, body) = site.ask("GET /metrics", &[], "").await;
+    assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
+    assert!(String::from_utf8(body).unwrap().ends_with("# EOF\n"));
+    let (_, head, body) = site.ask("GET /metrics", &["Accept: text/plain"], "").await;
+    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    assert!(!String::from_utf8(body).unwrap().contains("# EOF"));
+}
+
+#[tokio::test]
+async fn pictures_are_shared_and_can_be_forbidden() {
+    let site = serve(|_| {});
+    let (status, head, jpeg) = site.ask("GET /api/v1/cameras/front/picture?width=200", &[], "").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("x-lookout-sequence: 7") && head.contains("content-type: image/jpeg"), "{head}");
+    let picture = Picture::decode(&jpeg).unwrap();
+    assert_eq!((picture.width, picture.height), (200, 150));
+    assert_eq!(site.get("/api/v1/cameras/rear/picture").await, 404);
+
+    let blind = serve(|setup| setup.pictures = false);
+    assert_eq!(blind.get("/api/v1/cameras/front/picture").await, 403);
+    assert_eq!(blind.get("/api/v1/events/3/thumbnail").await, 403);
+    blind.live.take(&Message::Report(report(9)));
+    assert_eq!(blind.json("/api/v1/cameras/front/report").await["sequence"], 9);
+    assert_eq!(blind.json("/api/v1/features").await["pictures"], false);
+}
+
+#[tokio::test]
+async fn the_stream_tells_what_is_said_and_ends_with_the_server() {
+    let site = serve(|_| {});
+    let mut stream = TcpStream::connect(site.address).await.unwrap();
+    let request = format!("GET /api/v1/stream HTTP/1.1\r\nHost: {}\r\n\r\n", site.address);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    while !text.contains("event: event") {
+        site.live.take(&Message::Event(Event {
+            schema: Schema::V1,
+            device: "d".into(),
+            event: EventName::CameraLost,
+            id: "1".into(),
+            at: Moment(Timestamp::UNIX_EPOCH),
+            camera: None,
+            details: Default::default(),
+        }));
+        let read = tokio::time::timeout(std::time::Duration::from_secs(10), stream.read(&mut buffer)).await;
+        let read = read.unwrap().unwrap();
+        assert!(read > 0, "{text}");
+        text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+    }
+    assert!(text.contains("text/event-stream") && text.contains("\"event\":\"camera.lost\""), "{text}");
+    site.serving.abort();
+    let rest = tokio::time::timeout(std::time::Duration::from_secs(10), async {
+        while matches!(stream.read(&mut buffer).await, Ok(1..)) {}
+    });
+    rest.await.expect("a connection does not outlive the server");
+}
+
+#[tokio::test]
+async fn a_taken_address_is_waited_for() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap();
+    let server = Server::listen(address, setup("ok").0).unwrap();
+    assert!(server.address().is_none());
+    let _serving = tokio::spawn(server.serve());
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    drop(other);
+    let begin = std::time::Instant::now();
+    while TcpStream::connect(address).await.is_err() {
+        assert!(begin.elapsed() < std::time::Duration::from_secs(10));
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn two_hundred_clients_that_take_nothing_leave_room_for_one_that_does() {
+    let site = serve(|_| {});
+    let mut slow = Vec::new();
+    for number in 0..200 {
+        let mut stream = TcpStream::connect(site.address).await.unwrap();
+        // Half of a request, or a whole one whose answer nobody reads.
+        let text = if number % 2 == 0 { "GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n" } else { "GET / HT" };
+        stream.write_all(text.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    for sequence in 0..500 {
+        site.live.take(&Message::Report(report(sequence)));
+    }
+    let begin = std::time::Instant::now();
+    assert_eq!(site.get("/api/v1/status").await, 200);
+    assert_eq!(site.json("/api/v1/cameras/front/report").await["sequence"], 499);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(5));
+}
