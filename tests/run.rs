@@ -134,7 +134,6 @@ fn scenes(folder: &Path) {
 }
 
 #[test]
-#[ignore = "does not pass yet: issue 4 is open; run with --ignored to see where"]
 fn quantized_at_start_or_before_is_the_same_model_to_the_byte() {
     let site = Site::new(2, "rate = 0");
     let (here, there) = (site.path("calibration"), site.path("elsewhere/below"));

@@ -94,11 +94,12 @@ pub fn find<'a>(root: &'a Json, key: &str) -> Result<&'a Json, String> {
     Ok(schema)
 }
 
-/// `text`, as an environment variable or an argument gives it, as the value that the schema wants.
+/// `text`, as an environment variable or an argument gives it, as the value that the schema wants. Text may be written
+/// bare, or between TOML's quotes as in a file.
 pub fn typed(schema: &Json, text: &str, origin: &str) -> Value {
     let verbatim = || Value::new(Some(&origin.to_owned()), text.to_owned());
     match wanted(schema) {
-        Wanted::Text | Wanted::Words(_) => verbatim(),
+        Wanted::Text | Wanted::Words(_) if !text.starts_with(['"', '\'']) => verbatim(),
         _ => super::layer::inline(text, origin).unwrap_or_else(verbatim),
     }
 }

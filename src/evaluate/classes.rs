@@ -17,7 +17,7 @@ const IGNORE: &str = "ignore";
 /// KITTI's class for regions nobody labelled.
 pub(super) const DONT_CARE: &str = "DontCare";
 
-/// Labelled class → the models' class, or [`IGNORE`].
+/// Labelled class → the models' class, or `IGNORE`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClassMap(BTreeMap<String, String>);
 

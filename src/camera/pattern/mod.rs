@@ -5,10 +5,10 @@
 //! asked for before; no two seeds are the same street. Calculated in plain f32 without platform functions, so nothing
 //! depends on a mathematical library.
 //!
-//! How it is made: a backdrop cast ray by ray once ([`backdrop`]); furniture painted once ([`furniture`]); and in each
-//! frame who is there by the clock ([`traffic`]), from far to near, each painted on a layer of its own from polygons in
-//! metres ([`model`], [`raster`]), lit, smeared by its motion, veiled, laid over the picture and counted; then rain and
-//! the sensor's noise ([`sensor`]).
+//! How it is made: a backdrop cast ray by ray once (`backdrop`); furniture painted once (`furniture`); and in each
+//! frame who is there by the clock (`traffic`), from far to near, each painted on a layer of its own from polygons in
+//! metres (`model`, `raster`), lit, smeared by its motion, veiled, laid over the picture and counted; then rain and
+//! the sensor's noise (`sensor`).
 
 mod backdrop;
 mod compose;

@@ -1,7 +1,7 @@
 //! Cameras on this board: V4L2 devices, streamed into mapped buffers.
 //!
 //! In: what the configuration calls the device and wants of it. Out: its frames, the newest each time. [`device`] finds
-//! and names devices, [`formats`] and [`controls`] set them up, [`buffers`] streams, [`unpack`] makes images; [`ioctl`]
+//! and names devices, [`formats`] and [`controls`] set them up, [`buffers`] streams, `unpack` makes images; `ioctl`
 //! is the way to the kernel. Whatever goes wrong is an error after which the device is opened anew.
 
 pub mod buffers;
