@@ -3,7 +3,7 @@
 //! Two times matter. Wall time goes into messages and may jump when the board finds a time server; monotonic time
 //! (`CLOCK_MONOTONIC`, the one V4L2 stamps its buffers with) measures every duration and never jumps.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,6 +17,11 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
 
     /// Nanoseconds of `CLOCK_MONOTONIC`.
     fn monotonic_ns(&self) -> u64;
+
+    /// Nanoseconds of `CLOCK_BOOTTIME`, which goes on while the board sleeps: for what is due by the hour.
+    fn boot_ns(&self) -> u64 {
+        self.monotonic_ns()
+    }
 
     /// Blocks this thread for `duration`.
     ///
@@ -36,9 +41,11 @@ impl Clock for SystemClock {
     }
 
     fn monotonic_ns(&self) -> u64 {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        // The kernel counts up from boot: neither part can be negative.
-        now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+        since_boot(rustix::time::ClockId::Monotonic)
+    }
+
+    fn boot_ns(&self) -> u64 {
+        since_boot(rustix::time::ClockId::Boottime)
     }
 
     fn wait(&self, duration: Duration, stop: &Stop) -> Result<(), Stopped> {
@@ -46,11 +53,20 @@ impl Clock for SystemClock {
     }
 }
 
+fn since_boot(clock: rustix::time::ClockId) -> u64 {
+    let now = rustix::time::clock_gettime(clock);
+    // The kernel counts up from boot: neither part can be negative.
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 /// A time that only waiting and [`SimulatedClock::advance`] move: a wait is over at once and has taken as long as it
 /// should.
 #[derive(Debug, Default)]
 pub struct SimulatedClock {
     elapsed_ns: AtomicU64,
+    asleep_ns: AtomicU64,
+    /// What wall time differs by from [`SimulatedClock::EPOCH_S`] and the time elapsed.
+    wall_step_ns: AtomicI64,
 }
 
 impl SimulatedClock {
@@ -61,13 +77,28 @@ impl SimulatedClock {
     pub fn advance(&self, duration: Duration) {
         self.elapsed_ns.fetch_add(duration.as_nanos() as u64, Ordering::SeqCst);
     }
+
+    /// The board sleeps: boot time and wall time go on, monotonic time stands still.
+    pub fn sleep(&self, duration: Duration) {
+        self.asleep_ns.fetch_add(duration.as_nanos() as u64, Ordering::SeqCst);
+    }
+
+    /// Somebody sets the wall clock to `wall`.
+    pub fn set_wall(&self, wall: Timestamp) {
+        let step = wall.as_nanosecond() - self.wall().as_nanosecond();
+        self.wall_step_ns.fetch_add(i64::try_from(step).unwrap_or_default(), Ordering::SeqCst);
+    }
 }
 
 impl Clock for SimulatedClock {
     fn wall(&self) -> Timestamp {
-        let elapsed = self.monotonic_ns();
-        let seconds = Self::EPOCH_S.saturating_add_unsigned(elapsed / 1_000_000_000);
-        Timestamp::new(seconds, (elapsed % 1_000_000_000) as i32).unwrap_or(Timestamp::MAX)
+        let step = i128::from(self.wall_step_ns.load(Ordering::SeqCst));
+        let wall = i128::from(Self::EPOCH_S) * 1_000_000_000 + i128::from(self.boot_ns()) + step;
+        Timestamp::from_nanosecond(wall).unwrap_or(Timestamp::MAX)
+    }
+
+    fn boot_ns(&self) -> u64 {
+        self.monotonic_ns() + self.asleep_ns.load(Ordering::SeqCst)
     }
 
     fn monotonic_ns(&self) -> u64 {
@@ -97,8 +128,20 @@ mod tests {
     }
 
     #[test]
+    fn sleep_and_the_wall_clock_do_not_move_monotonic_time() {
+        let clock = SimulatedClock::default();
+        clock.sleep(Duration::from_secs(60));
+        assert_eq!((clock.monotonic_ns(), clock.boot_ns()), (0, 60_000_000_000));
+        assert_eq!(clock.wall().to_string(), "2026-01-01T00:01:00Z");
+        clock.set_wall(Timestamp::UNIX_EPOCH);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!((clock.wall().as_second(), clock.monotonic_ns()), (1, 1_000_000_000));
+    }
+
+    #[test]
     fn monotonic_time_does_not_go_back() {
         let before = SystemClock.monotonic_ns();
         assert!(SystemClock.monotonic_ns() >= before && before > 0);
+        assert!(SystemClock.boot_ns() >= before, "boot time has the sleep beside");
     }
 }

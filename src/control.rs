@@ -31,6 +31,11 @@ impl Control {
         self.verbs.write().unwrap_or_else(PoisonError::into_inner).insert(verb, Arc::new(handler));
     }
 
+    /// Nobody does `verb` any more.
+    pub fn remove(&self, verb: &str) {
+        self.verbs.write().unwrap_or_else(PoisonError::into_inner).remove(verb);
+    }
+
     /// The verbs there are, in alphabetical order.
     pub fn verbs(&self) -> Vec<&'static str> {
         self.verbs.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
@@ -67,6 +72,7 @@ mod tests {
         control.register("reload", |_| Err(Error::new(Kind::Config, "it is wrong")));
         assert_eq!(same.call("status", json!({ "a": 1 })).unwrap(), json!({ "asked": { "a": 1 } }));
         assert_eq!(same.call("reload", Value::Null).unwrap_err().kind(), Kind::Config);
+        control.remove("echo");
         let error = same.call("restart", Value::Null).unwrap_err();
         assert_eq!(error.kind(), Kind::Usage);
         assert!(error.to_string().contains("reload, status"), "{error}");

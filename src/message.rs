@@ -114,6 +114,9 @@ pub struct Report {
     pub timing_ms: Timing,
     /// What was found, best first.
     pub detections: Vec<Detection>,
+    /// What the camera's rules removed, and which: only where the owner asked to see it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<Removed>,
 }
 
 /// The model behind a [`Report`].
@@ -185,6 +188,22 @@ pub struct Detection {
     pub zones: Vec<String>,
 }
 
+/// A detection that a rule removed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Removed {
+    /// Name of its class.
+    pub label: String,
+    /// Number of its class in the model.
+    pub class_id: u32,
+    /// 0 to 1.
+    pub score: f32,
+    /// x0, y0, x1, y1 in pixels of the frame.
+    #[serde(rename = "box")]
+    pub bbox: [f32; 4],
+    /// The rule, as the camera's configuration names it: `masks[0]`, `include`, `limits.Vehicle.min_score`.
+    pub rule: String,
+}
+
 /// Something began, changed or ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
@@ -253,6 +272,9 @@ pub struct Status {
     pub device: String,
     /// When this was true.
     pub at: Moment,
+    /// Seconds since the service came to life, time asleep included.
+    #[serde(default)]
+    pub uptime_s: u64,
     /// In one word.
     pub state: State,
     /// Why it is not `ok`.
@@ -262,9 +284,23 @@ pub struct Status {
     /// What detects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Model>,
+    /// How hot it is and what that costs, where temperatures are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttle: Option<Throttle>,
     /// How far the network's error is from its calibration, where that is watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<serde_json::Value>,
+}
+
+/// Heat in a [`Status`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Throttle {
+    /// How much less is done: 0 (nothing) to 4 (paused).
+    pub level: u8,
+    /// The hottest zone, by the kernel's name.
+    pub zone: Option<String>,
+    /// Its temperature in °C.
+    pub celsius: Option<f32>,
 }
 
 /// A device in one word.
@@ -308,6 +344,19 @@ pub enum CameraState {
     Ended,
 }
 
+impl CameraState {
+    /// The word itself.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Streaming => "streaming",
+            Self::Stalled => "stalled",
+            Self::Backoff => "backoff",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,6 +383,7 @@ mod tests {
                 track: None,
                 zones: Vec::new(),
             }],
+            removed: Vec::new(),
         }
     }
 

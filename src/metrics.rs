@@ -32,6 +32,13 @@ pub struct Why {
     pub reason: &'static str,
 }
 
+/// Label of a thermal zone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Zone {
+    /// Its type, as the kernel names it.
+    pub zone: String,
+}
+
 /// Labels of detections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Seen {
@@ -108,6 +115,16 @@ pub struct Metrics {
     pub stage_duration: Family<Stage, Histogram>,
     /// Objects reported.
     pub detections: Family<Seen, Counter>,
+    /// Detections that a camera's rules removed, by the kind of rule.
+    pub detections_removed: Family<Why, Counter>,
+    /// Temperatures in °C.
+    pub temperature: Family<Zone, Float>,
+    /// How much less is done because of heat: 0 to 4.
+    pub throttle_level: Gauge,
+    /// 1 if the configuration in force is the one last asked for, 0 if that one was refused.
+    pub reload_successful: Gauge,
+    /// Wall time of the last successful reading of the configuration, in seconds since 1970.
+    pub reload_time: Float,
     /// Messages handed to sinks, by what became of them.
     pub publish: Family<Said, Counter>,
     /// 1 while a broker has us, else 0.
@@ -141,6 +158,11 @@ impl Metrics {
             last_inference: Family::default(),
             stage_duration: Family::new_with_constructor(durations),
             detections: Family::default(),
+            detections_removed: Family::default(),
+            temperature: Family::default(),
+            throttle_level: Gauge::default(),
+            reload_successful: Gauge::default(),
+            reload_time: Float::default(),
             publish: Family::default(),
             mqtt_connected: Family::default(),
             spool: Family::default(),
@@ -160,6 +182,19 @@ impl Metrics {
         let stages = metrics.stage_duration.clone();
         registry.register_with_unit("stage_duration", "How long a stage takes", Unit::Seconds, stages);
         registry.register("detections", "Objects reported", metrics.detections.clone());
+        let removed = metrics.detections_removed.clone();
+        registry.register("detections_removed", "Objects found and removed by a camera's rules", removed);
+        let temperature = metrics.temperature.clone();
+        registry.register_with_unit("soc_temperature", "Temperatures", Unit::Celsius, temperature);
+        registry.register("throttle_level", "How much less is done because of heat", metrics.throttle_level.clone());
+        let reloaded = metrics.reload_successful.clone();
+        registry.register(
+            "config_last_reload_successful",
+            "Whether the configuration last asked for is in force",
+            reloaded,
+        );
+        let time = metrics.reload_time.clone();
+        registry.register_with_unit("config_last_reload_success_timestamp", "When it was read", Unit::Seconds, time);
         registry.register("publish", "Messages handed to sinks", metrics.publish.clone());
         registry.register("mqtt_connected", "Whether a broker has us", metrics.mqtt_connected.clone());
         registry.register("spool_messages", "Messages of a spool since it was made", metrics.spool.clone());

@@ -47,11 +47,12 @@ const DOWNWARDS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("message", &[]),
     ("metrics", &[]),
+    ("redact", &[]),
     ("stop", &[]),
 ];
 
 /// Used by everything: errors, stopping, time, counting, the shapes of messages.
-const GROUND: &[&str] = &["backoff", "clock", "control", "error", "message", "metrics", "stop"];
+const GROUND: &[&str] = &["backoff", "clock", "control", "error", "message", "metrics", "redact", "stop"];
 
 /// Where `unsafe` may stand.
 const UNSAFE: &[&str] = &["src/kernel/", "src/camera/v4l2", "src/tensor/mapped.rs"];

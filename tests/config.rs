@@ -174,7 +174,10 @@ const BROKEN: &[(&str, &str)] = &[
     ("[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\ndevice = \"y\"", ":5: camera[0].device: is for kind"),
     ("[[camera]]\nkind = \"replay\"\npath = \"x\"", ":1: camera[0]: name is missing"),
     ("[[camera]]\nname = \"a b\"\nkind = \"replay\"\npath = \"x\"", ":2: camera[0].name: \"a b\" is no name"),
-    ("[[camera]]\nname = \"a\"\nkind = \"v4l2\"\ndevice = \"x\"", ":3: camera[0].kind: camera kind \"v4l2\" is not in"),
+    (
+        "[[camera]]\nname = \"a\"\nkind = \"v4l2\"\ndevice = \"x\"\nformat = \"MJPEG\"",
+        ":5: camera[0].format: \"MJPEG\" cannot be read",
+    ),
     (
         "[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\n[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"",
         ":6: camera[1].name: \"a\" is already the name of camera[0]",
@@ -183,6 +186,26 @@ const BROKEN: &[(&str, &str)] = &[
     (
         "[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\nrotate = 45",
         ":5: camera[0].rotate: 45 is not one of",
+    ),
+    (
+        "[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\nmasks = [[[0.0, 0.0], [1.0, 1.0]]]",
+        ":5: camera[0].masks[0]: 2 corners; a polygon has at least 3",
+    ),
+    (
+        "[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\ninclude = [[[0.0, 0.0], [1.5, 1.0], [0.0, 1.0]]]",
+        ":5: camera[0].include[0]: a corner lies outside the picture",
+    ),
+    (
+        "[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\n[camera.limits.Car]\nmin_scroe = 0.5",
+        ":6: camera[0].limits.Car.min_scroe: there is no such key; did you mean \"min_score\"?",
+    ),
+    (
+        "[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\n[camera.limits.Car]\nmin_area = 0.5\nmax_area = 0.1",
+        ":5: camera[0].limits.Car: min_area = 0.5 is above max_area = 0.1",
+    ),
+    (
+        "[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\nmotion_interval = \"0s\"",
+        ":5: camera[0].motion_interval: \"0s\" is no duration",
     ),
     ("[[publish]]\nkind = \"mqtt\"", ":1: publish[0]: host is missing"),
     (
@@ -246,4 +269,51 @@ fn files_that_cannot_be_read_are_refused() {
 fn a_password_in_an_address_is_not_shown() {
     let kind = CameraKind::Ffmpeg { input: "rtsp://user:secret@camera/".into() };
     assert!(!format!("{kind:?}").contains("secret"));
+}
+
+#[test]
+fn what_is_in_force_is_shown_with_its_origin_and_without_secrets() {
+    let file = File::new("[detector]\nthreads = 3\n[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\n");
+    let output = Command::new(env!("CARGO_BIN_EXE_lookout"))
+        .args(["config", "show", "--json", "--set", "device.id=gate", "--config"])
+        .arg(file.path())
+        .env_clear()
+        .env("LOOKOUT__CAMERA__0__PATH", "rtsp://me:secret@host/x")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains("secret"), "{text}");
+    let shown: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let find = |key: &str| shown["keys"].as_array().unwrap().iter().find(|shown| shown["key"] == key).unwrap().clone();
+    let place = file.path().display().to_string();
+    for (key, value, origin) in [
+        ("detector.threads", serde_json::json!(3), format!("{place}:2")),
+        ("device.id", serde_json::json!("gate"), "--set".to_owned()),
+        ("camera[0].path", serde_json::json!("rtsp://***@host/x"), "environment LOOKOUT__CAMERA__0__PATH".to_owned()),
+        ("monitor.share", serde_json::json!(0.1), "built-in".to_owned()),
+    ] {
+        assert_eq!((&find(key)["value"], find(key)["origin"].as_str()), (&value, Some(origin.as_str())), "{key}");
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lookout"));
+    let output =
+        command.args(["config", "show", "--origin", "--config"]).arg(file.path()).env_clear().output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.lines().any(|line| line.starts_with("detector.threads = 3 ") && line.ends_with("lookout.toml:2")),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_schemas_are_what_the_program_goes_by() {
+    let print = |of: &str| -> serde_json::Value {
+        let output = Command::new(env!("CARGO_BIN_EXE_lookout")).args(["schema", of]).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    assert!(print("config")["properties"]["camera"]["items"]["properties"]["motion_gate"].is_object());
+    let message = print("message").to_string();
+    for word in ["lookout/1", "captured_monotonic_ns", "drift.raised", "uptime_s"] {
+        assert!(message.contains(word), "{word}");
+    }
 }

@@ -286,3 +286,84 @@ fn a_running_daemon_is_asked_over_its_socket_and_a_second_one_refused() {
     assert!(!site.path("run/control.sock").exists(), "the socket goes with the daemon");
     assert_eq!(ask(&["status"]).status.code(), Some(69));
 }
+
+#[test]
+fn sighup_takes_up_what_is_right_and_refuses_what_is_wrong() {
+    let site = Site::new(3, "rate = 0\nloop = true");
+    let ask =
+        |arguments: &[&str]| program().args(arguments).env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap();
+    let mut child = site.run().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    reader.read_line(&mut String::new()).unwrap();
+    let sink = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    let until = |what: &dyn Fn(&Value) -> bool| {
+        let begin = Instant::now();
+        loop {
+            let output = ask(&["status", "--json"]);
+            if output.status.success() && what(&lines(&output)[0]) {
+                return;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let right = std::fs::read_to_string(site.path("lookout.toml")).unwrap();
+    std::fs::write(site.path("lookout.toml"), right.replace("\"front\"", "\"back\"")).unwrap();
+    signal(&child, Signal::HUP);
+    until(&|status| status["cameras"].get("back").is_some() && status["cameras"].get("front").is_none());
+
+    std::fs::write(site.path("lookout.toml"), "nonsense").unwrap();
+    signal(&child, Signal::HUP);
+    until(&|status| status["state"] == "degraded");
+    let refused = ask(&["reload"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(78), "{said}");
+    assert!(said.contains("lookout.toml:1: not TOML"), "{said}");
+
+    // The model and what a life is built around: another engine, then another life, in the same process.
+    std::fs::write(
+        site.path("lookout.toml"),
+        format!("{right}\n[track]\nconfirm = 3\n").replace("threads = 1", "threads = 2"),
+    )
+    .unwrap();
+    let taken = ask(&["reload"]);
+    assert_eq!(String::from_utf8(taken.stdout).unwrap(), "changed: model, camera, track\n");
+    until(&|status| status["state"] == "ok" && status["cameras"].get("front").is_some());
+    assert_eq!(String::from_utf8(ask(&["reload", "--json"]).stdout).unwrap(), "{\"changed\":[]}\n");
+
+    signal(&child, Signal::TERM);
+    assert_eq!(wait(&mut child, Duration::from_secs(20)), Some(0));
+    sink.join().unwrap().unwrap();
+}
+
+#[test]
+fn the_doctor_finds_what_would_not_work() {
+    let site = Site::new(1, "rate = 0");
+    let doctor = |set: &[&str]| {
+        let mut command = program();
+        command.args(["doctor", "--json", "--config"]).arg(site.path("lookout.toml"));
+        set.iter().for_each(|set| {
+            command.args(["--set", set]);
+        });
+        let output = command.env("RUNTIME_DIRECTORY", site.path("run")).env("HOME", site.path("")).output().unwrap();
+        (output.status.code(), lines(&output).remove(0))
+    };
+    let (code, report) = doctor(&[]);
+    assert_eq!((code, &report["fit"]), (Some(0), &Value::Bool(true)), "{report}");
+    let grade = |report: &Value, what: &str| {
+        let findings = report["findings"].as_array().unwrap();
+        findings.iter().find(|finding| finding["what"] == what).unwrap()["grade"].as_str().unwrap().to_owned()
+    };
+    for what in ["CPU", "configuration", "model", "memory", "camera", "state", "daemon", "page size"] {
+        assert_eq!(grade(&report, what), "good", "{what}: {report}");
+    }
+    for (set, what) in [
+        ("camera[0].path=/nonexistent", "camera"),
+        ("model.checkpoint=/nonexistent", "model"),
+        ("detector.thread=1", "configuration"),
+        ("device.state_dir=/dev/null/lookout", "state"),
+    ] {
+        let (code, report) = doctor(&[set]);
+        assert_eq!((code, grade(&report, what).as_str()), (Some(69), "bad"), "{set}: {report}");
+    }
+}

@@ -3,9 +3,11 @@
 //! In: a device, a folder, a stream. Out: [`Capture`]s, one at a time, on the thread that asks. A source fails by
 //! returning an error and is then thrown away and opened anew; it never tries to mend itself.
 
+pub mod ffmpeg;
 pub mod pattern;
 mod replay;
 pub mod v4l2;
+mod y4m;
 
 pub use replay::Replay;
 
@@ -23,6 +25,9 @@ pub enum Capture {
         /// When it was taken, nanoseconds of `CLOCK_MONOTONIC`; `None`: when it is handed over.
         monotonic_ns: Option<u64>,
     },
+    /// None yet, and no error either: a source that waits says so several times a second, so that whoever asks can stop,
+    /// and can lose patience.
+    Nothing,
     /// A picture that cannot be decoded: counted and passed over.
     Corrupt(Error),
     /// There will be no more, and that is in order.
@@ -42,7 +47,7 @@ pub enum Delivery {
 
 /// Something that gives pictures. Opened, asked until it fails or ends, dropped: all on one thread.
 pub trait Source: Send {
-    /// Blocks until there is a picture, or until stopped.
+    /// Blocks until there is a picture, until stopped, or for a part of a second.
     ///
     /// # Errors
     ///

@@ -1,15 +1,19 @@
 //! `lookout cameras`: the video devices of this machine, what to call them in the configuration, what they offer, and
-//! why one cannot be used.
+//! why one cannot be used; and a picture of one, to aim it by.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::console;
 use crate::camera::v4l2::controls::{self, Control, Values};
 use crate::camera::v4l2::device::{self, Device};
-use crate::camera::v4l2::formats::{self, Offer};
+use crate::camera::v4l2::formats::{self, Offer, Wanted};
+use crate::camera::v4l2::{Setup, V4l2};
+use crate::camera::{Capture, Source};
 use crate::error::{Error, Kind, Result};
+use crate::stop;
 
 /// Arguments of `cameras`.
 #[derive(Debug, clap::Args)]
@@ -19,7 +23,25 @@ pub struct Args {
     /// The list as JSON
     #[arg(long)]
     json: bool,
+    /// Take one picture with the device and write it here (.png or .jpg)
+    #[arg(long, value_name = "FILE", requires = "device")]
+    picture: Option<PathBuf>,
+    /// With --picture: pixel format wanted, as its four characters
+    #[arg(long, value_name = "FORMAT", requires = "picture")]
+    format: Option<String>,
+    /// With --picture: columns wanted
+    #[arg(long, value_name = "N", requires = "picture")]
+    width: Option<u32>,
+    /// With --picture: rows wanted
+    #[arg(long, value_name = "N", requires = "picture")]
+    height: Option<u32>,
 }
+
+/// Pictures let go before the one that is kept: cameras need some to find their exposure.
+const SETTLING: u32 = 4;
+
+/// Longest that taking a picture may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One device.
 #[derive(Debug, Serialize)]
@@ -78,6 +100,10 @@ struct Setting {
 
 /// Prints the list. Fails where no device can be used, with the first reason.
 pub fn execute(args: Args) -> Result<()> {
+    if let (Some(device), Some(file)) = (&args.device, &args.picture) {
+        let wanted = Wanted { width: args.width, height: args.height, format: args.format.clone(), fps: None };
+        return take(Setup { device: device.clone(), wanted, ..Setup::default() }, file);
+    }
     let mut first = None;
     let mut entries = Vec::new();
     let mut usable = false;
@@ -123,6 +149,29 @@ pub fn execute(args: Args) -> Result<()> {
             Err(Error::new(Kind::NoInput, text))
         }
     }
+}
+
+/// Takes one picture and writes it.
+fn take(setup: Setup, file: &Path) -> Result<()> {
+    let mut camera = V4l2::open(&setup)?;
+    let (_trigger, stop) = stop::pair();
+    let (begin, mut good) = (Instant::now(), 0);
+    let mut why = Error::new(Kind::Unavailable, "no picture came");
+    while begin.elapsed() < PATIENCE {
+        match camera.next(&stop)? {
+            Capture::Image { image, .. } if good == SETTLING => {
+                let given = camera.given();
+                let format = formats::shown(given.fourcc);
+                image.to_picture().save(file)?;
+                console::print(format_args!("{}: {}×{}, {format}", file.display(), given.width, given.height))?;
+                return Ok(());
+            }
+            Capture::Image { .. } => good += 1,
+            Capture::Corrupt(error) => why = Error::new(Kind::Unavailable, "no usable picture came").because(error),
+            _ => {}
+        }
+    }
+    Err(why.at(format!("{}, within {} s", setup.device, PATIENCE.as_secs())))
 }
 
 /// What there is to say about a device, and why it cannot be used.

@@ -16,15 +16,19 @@ mod bench;
 mod cameras;
 mod check_config;
 pub(crate) mod client;
+mod config;
 pub mod console;
 mod detect;
+mod doctor;
 mod evaluate;
 mod events;
 mod import;
 mod machine;
 mod pattern;
 mod quantize;
+mod reload;
 mod run;
+mod schema;
 mod status;
 mod verify;
 
@@ -61,6 +65,14 @@ pub enum Command {
     Cameras(cameras::Args),
     /// Ask the running daemon how it is
     Status(status::Args),
+    /// Say whether this machine is fit to run the configuration
+    Doctor(doctor::Args),
+    /// Have the running daemon read its configuration again
+    Reload(reload::Args),
+    /// Show the configuration in force
+    Config(config::Args),
+    /// Print the JSON Schema of messages or of the configuration
+    Schema(schema::Args),
     /// What the running daemon kept in its history: objects, cameras, drift, the newest first
     Events(events::Args),
     /// Say whether a configuration is right; if not, where it is wrong
@@ -114,6 +126,10 @@ pub fn execute(command: Command) -> Result<()> {
         Command::Bench(args) => bench::execute(args),
         Command::Cameras(args) => cameras::execute(args),
         Command::Status(args) => status::execute(args),
+        Command::Doctor(args) => doctor::execute(args),
+        Command::Reload(args) => reload::execute(args),
+        Command::Config(args) => config::execute(args),
+        Command::Schema(args) => schema::execute(args),
         Command::Events(args) => events::execute(args),
         Command::CheckConfig(args) => check_config::execute(args),
     }

@@ -30,5 +30,5 @@ pub fn execute(args: Args) -> Result<()> {
     }
     let settings = config::load(&inputs)?;
     logging::start(&settings.device)?;
-    daemon::run(&settings)
+    daemon::run(&inputs, settings)
 }

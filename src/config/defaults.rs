@@ -69,6 +69,10 @@ pub mod camera {
     pub const RATE: f64 = 10.0;
     /// Whether a replay begins again.
     pub const LOOP: bool = false;
+    /// Pixel formats of V4L2 devices that can be read, by their four characters; the preferred first.
+    pub const FORMATS: &[&str] = &[
+        "YUYV", "UYVY", "NV12", "NV21", "NM12", "NM21", "YU12", "YM12", "422P", "RGB3", "BGR3", "MJPG", "JPEG", "GREY",
+    ];
     /// Seed of the pattern.
     pub const SEED: i64 = 1;
     /// Columns and rows of the pattern: what the demo model was trained on.
@@ -83,6 +87,10 @@ pub mod camera {
     pub const MAX_FPS: f64 = 0.0;
     /// Share of pixels that must have changed.
     pub const MOTION_GATE: f32 = 0.0;
+    /// Longest time without a look at a still scene.
+    pub const MOTION_INTERVAL: &str = "10s";
+    /// Whether reports tell what rules removed.
+    pub const EXPLAIN: bool = false;
 }
 
 /// Defaults of a `[[publish]]`.

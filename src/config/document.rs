@@ -3,8 +3,6 @@
 //! The JSON Schema derived from these types is what files, environment and `--set` are checked against, key by key;
 //! the ranges stand here for that reason. Empty text means "not set" everywhere.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -133,110 +131,9 @@ table! {
     }
 }
 
-words! {
-    /// What a camera is.
-    CameraKind {
-        /// A V4L2 device.
-        V4l2 = "v4l2",
-        /// Pictures in a folder.
-        Replay = "replay",
-        /// Whatever a child process of ffmpeg can read.
-        Ffmpeg = "ffmpeg",
-        /// A synthetic street.
-        Pattern = "pattern",
-    }
-}
+mod camera;
 
-words! {
-    /// Mirroring, after rotation.
-    Flip {
-        /// As it is.
-        None = "none",
-        /// Left becomes right.
-        Horizontal = "horizontal",
-        /// Top becomes bottom.
-        Vertical = "vertical",
-    }
-}
-
-words! {
-    /// Weather of the synthetic street.
-    WeatherName {
-        #[doc = "A clear day."] Day = "day",
-        #[doc = "Night with streetlights."] Night = "night",
-        #[doc = "Rain."] Rain = "rain",
-        #[doc = "Fog."] Fog = "fog",
-        #[doc = "The cap on the lens."] Cap = "cap",
-    }
-}
-
-table! {
-    /// One line of a pattern's `timetable`.
-    WeatherChange {
-        /// Time from the camera's start at which the change begins.
-        at: String,
-        /// What the weather becomes.
-        weather: WeatherName,
-        /// How long the change takes; empty: at once.
-        over: String,
-    }
-}
-
-/// Corners of a polygon, x and y as shares of the picture's width and height.
-pub type Polygon = Vec<[f32; 2]>;
-
-table! {
-    /// `[[camera]]`
-    Camera {
-        /// Name in messages: letters, digits, - and _; unique.
-        name: String,
-        /// What it is.
-        kind: CameraKind,
-        /// replay: folder of pictures, shown in the order of their names.
-        path: String,
-        /// replay: pictures a second; 0: the next one when the detector is free, none dropped.
-        #[schemars(range(min = 0.0, max = 1000.0))]
-        rate: f64,
-        /// replay: begin again after the last picture; otherwise the camera ends there.
-        r#loop: bool,
-        /// v4l2: /dev/v4l/by-id/…, /dev/v4l/by-path/… or /dev/videoN.
-        device: String,
-        /// pattern: columns; v4l2: columns wanted, the nearest that the device has is taken.
-        #[schemars(range(min = 1, max = 65_535))]
-        width: u32,
-        /// pattern: rows; v4l2: rows wanted.
-        #[schemars(range(min = 1, max = 65_535))]
-        height: u32,
-        /// v4l2: pixel format wanted, as its four characters.
-        format: String,
-        /// pattern: frames a second; v4l2: frames a second wanted.
-        #[schemars(range(min = 0.0, max = 1000.0))]
-        fps: f64,
-        /// v4l2: controls by name, set after every opening.
-        controls: BTreeMap<String, i64>,
-        /// ffmpeg: what it shall read.
-        input: String,
-        /// pattern: seed of the scene.
-        #[schemars(range(min = 0))]
-        seed: i64,
-        /// pattern: when the weather changes, in the order of the times; a clear day before the first line.
-        timetable: Vec<WeatherChange>,
-        /// Clockwise turn in degrees: 0, 90, 180 or 270.
-        rotate: u32,
-        /// Mirroring, after the turn.
-        flip: Flip,
-        /// Most frames a second that are looked at; 0: no limit.
-        #[schemars(range(min = 0.0, max = 1000.0))]
-        max_fps: f64,
-        /// Share of pixels that must have changed for a frame to be looked at; 0: every frame.
-        #[schemars(range(min = 0.0, max = 1.0))]
-        motion_gate: f32,
-        /// Named polygons; a detection tells in which it stands.
-        zones: BTreeMap<String, Polygon>,
-        /// Polygons in which nothing is reported.
-        masks: Vec<Polygon>,
-    }
-}
+pub use camera::{Camera, CameraKind, Flip, Limits, Polygon, WeatherChange, WeatherName};
 
 table! {
     /// `[track]`
@@ -388,7 +285,7 @@ table! {
         stall_timeout: String,
         /// Longest that stopping may take.
         grace_period: String,
-        /// Temperature in °C above which less is done; unset: never.
+        /// Temperature in °C above which less is done; unset: 5 below the lowest at which the kernel itself would.
         #[schemars(range(min = 0.0, max = 200.0))]
         throttle_celsius: f32,
         /// Temperature in °C above which detection pauses; unset: never.

@@ -10,7 +10,20 @@ use super::settings::{CameraKind, CameraSettings, MqttSettings, SinkKind, SinkSe
 use super::units;
 
 /// Keys of every camera.
-const CAMERA: &[&str] = &["name", "kind", "rotate", "flip", "max_fps", "motion_gate", "zones", "masks"];
+const CAMERA: &[&str] = &[
+    "name",
+    "kind",
+    "rotate",
+    "flip",
+    "max_fps",
+    "motion_gate",
+    "motion_interval",
+    "zones",
+    "include",
+    "masks",
+    "limits",
+    "explain",
+];
 
 /// Keys of every sink.
 const SINK: &[&str] = &["kind", "messages"];
@@ -98,10 +111,18 @@ impl Resolver<'_> {
         for (zone, corners) in &zones {
             self.polygon(&format!("{key}.zones.{zone}"), corners);
         }
+        let include = camera.include.clone().unwrap_or_default();
         let masks = camera.masks.clone().unwrap_or_default();
-        for (index, corners) in masks.iter().enumerate() {
-            self.polygon(&format!("{key}.masks[{index}]"), corners);
+        for (name, polygons) in [("include", &include), ("masks", &masks)] {
+            for (index, corners) in polygons.iter().enumerate() {
+                self.polygon(&format!("{key}.{name}[{index}]"), corners);
+            }
         }
+        let limits = camera.limits.clone().unwrap_or_default();
+        for (label, limits) in &limits {
+            self.limits(&format!("{key}.limits.{label}"), limits);
+        }
+        let interval = camera.motion_interval.clone().unwrap_or_else(|| defaults::camera::MOTION_INTERVAL.to_owned());
         CameraSettings {
             name,
             kind: self.camera_kind(key, kind, camera),
@@ -109,8 +130,27 @@ impl Resolver<'_> {
             flip: camera.flip.unwrap_or(defaults::camera::FLIP),
             max_fps: Some(camera.max_fps.unwrap_or(defaults::camera::MAX_FPS)).filter(|&fps| fps > 0.0),
             motion_gate: camera.motion_gate.unwrap_or(defaults::camera::MOTION_GATE),
+            motion_interval: self.duration(&format!("{key}.motion_interval"), &Some(interval)),
             zones,
+            include,
             masks,
+            limits,
+            explain: camera.explain.unwrap_or(defaults::camera::EXPLAIN),
+        }
+    }
+
+    fn limits(&mut self, key: &str, limits: &document::Limits) {
+        for (name, least, most) in
+            [("area", limits.min_area, limits.max_area), ("aspect", limits.min_aspect, limits.max_aspect)]
+        {
+            if let (Some(least), Some(most)) = (least, most)
+                && least > most
+            {
+                self.complain(
+                    key,
+                    format!("min_{name} = {least} is above max_{name} = {most}; nothing would be reported"),
+                );
+            }
         }
     }
 
@@ -135,13 +175,23 @@ impl Resolver<'_> {
                 device: text(&camera.device).into(),
                 width: camera.width,
                 height: camera.height,
-                format: given(&camera.format),
+                format: self.pixel_format(key, given(&camera.format)),
                 fps: camera.fps,
                 controls: camera.controls.clone().unwrap_or_default(),
             },
             document::CameraKind::Ffmpeg => CameraKind::Ffmpeg { input: text(&camera.input) },
             document::CameraKind::Pattern => self.pattern(key, camera),
         }
+    }
+
+    fn pixel_format(&mut self, key: &str, format: Option<String>) -> Option<String> {
+        let known = defaults::camera::FORMATS;
+        if let Some(format) = format.as_deref().filter(|format| !known.contains(format)) {
+            let nearest = super::shape::guess(format, known.iter().copied());
+            let text = format!("\"{format}\" cannot be read; there are {}{nearest}", known.join(", "));
+            self.complain(&format!("{key}.format"), text);
+        }
+        format
     }
 
     fn pattern(&mut self, key: &str, camera: &document::Camera) -> CameraKind {

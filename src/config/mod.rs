@@ -21,6 +21,7 @@ mod resolve;
 mod secret;
 mod settings;
 mod shape;
+mod show;
 mod units;
 
 pub use settings::{
@@ -30,8 +31,10 @@ pub use settings::{
 };
 
 pub use secret::credential;
+pub use show::Shown;
 
 use document::Document;
+pub use document::Limits;
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone, Default)]
@@ -133,6 +136,23 @@ pub fn load_detector(inputs: &Inputs) -> Result<DetectorSettings, Refusal> {
 /// As [`load`].
 pub fn load_device(inputs: &Inputs) -> Result<DeviceSettings, Refusal> {
     resolved(inputs).map(|(settings, _)| settings.device)
+}
+
+/// Every key with its value and where that was written, secrets redacted. The configuration must be right.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn show(inputs: &Inputs) -> Result<Vec<Shown>, Refusal> {
+    let (_, merged) = resolved(inputs)?;
+    let mut found = Vec::new();
+    show::shown("", &merged, &mut found);
+    Ok(found)
+}
+
+/// JSON Schema of the TOML.
+pub fn schema() -> serde_json::Value {
+    shape::schema()
 }
 
 fn resolved(inputs: &Inputs) -> Result<(Settings, Value), Refusal> {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::document::{Flip, LogFormat, Polygon, WeatherName};
+use super::document::{Flip, Limits, LogFormat, Polygon, WeatherName};
 use crate::kernel::isa::IsaName;
 use crate::message::MessageKind;
 
@@ -115,10 +115,18 @@ pub struct CameraSettings {
     pub max_fps: Option<f64>,
     /// Share of pixels that must have changed; 0: every frame is looked at.
     pub motion_gate: f32,
+    /// With it, one frame in this time is looked at though nothing moved.
+    pub motion_interval: Duration,
     /// Named polygons.
     pub zones: BTreeMap<String, Polygon>,
+    /// Polygons outside of which nothing is reported, if there are any.
+    pub include: Vec<Polygon>,
     /// Polygons in which nothing is reported.
     pub masks: Vec<Polygon>,
+    /// By label, or "*" for every other: what a detection must have.
+    pub limits: BTreeMap<String, Limits>,
+    /// Reports tell what these rules removed.
+    pub explain: bool,
 }
 
 /// What a camera is, with what that needs.
@@ -334,7 +342,7 @@ pub struct SupervisionSettings {
     pub stall_timeout: Duration,
     /// Longest that stopping may take.
     pub grace_period: Duration,
-    /// Do less above this many °C.
+    /// Do less above this many °C; `None`: a little below where the kernel would.
     pub throttle_celsius: Option<f32>,
     /// Pause above this many °C.
     pub pause_celsius: Option<f32>,

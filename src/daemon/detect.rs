@@ -2,25 +2,26 @@
 //! frames it takes up another engine if one was offered, and shows the watchers what was seen.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::capture::{Shared, drop_frame};
 use super::engine::{Engine, EngineOutput, ModelInfo};
+use super::health::Work;
 use super::identity::clock_synchronized;
 use super::objects::{self, Objects};
 use super::swap::Swap;
+use super::thermal;
 use super::watch::Watcher;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Frame;
 use crate::message::{self, Message, Model, Moment, Report, Schema, Timing};
-use crate::metrics::{self, Seen, Stage};
+use crate::metrics::{self, Seen, Stage, Why};
 
 /// How often a picture may fail on its own account before the engine is to blame.
 const PATIENCE: u32 = 100;
 
 /// What the detector thread works with.
 pub struct Detection {
-    /// Names of the cameras, by the number of their slot.
-    pub cameras: Arc<[String]>,
     pub engine: Box<dyn Engine>,
     pub swap: Swap,
     pub watchers: Vec<Box<dyn Watcher>>,
@@ -39,8 +40,10 @@ pub fn announce(shared: &Shared, info: &ModelInfo) {
 ///
 /// What the engine died of.
 fn run(shared: &Shared, detection: &mut Detection) -> Result<()> {
-    let Detection { cameras, engine, swap, watchers, objects } = detection;
+    let Detection { engine, swap, watchers, objects } = detection;
     let mut failures = 0;
+    let now_ns = || shared.clock.monotonic_ns();
+    shared.health.work(Work::Waiting(now_ns()));
     while let Some((index, frame)) = shared.slots.take() {
         if swap.exchange(engine) {
             let info = engine.info();
@@ -54,19 +57,31 @@ fn run(shared: &Shared, detection: &mut Detection) -> Result<()> {
                 "another model detects from now on"
             );
         }
-        let camera = &cameras[index];
+        let Some(lane) = shared.lanes.get(index) else { continue };
+        let camera = lane.name.as_str();
         let frame = Arc::new(frame);
-        let begin_ns = shared.clock.monotonic_ns();
+        let begin_ns = now_ns();
+        shared.health.taken(camera, begin_ns);
         match engine.detect(&frame.image) {
             Ok(output) => {
                 failures = 0;
                 let mut report = report(shared, camera, &frame, begin_ns, output, engine.info());
+                let size = (report.width, report.height);
+                let removed = |reason| {
+                    let why = Why { camera: camera.to_owned(), reason };
+                    shared.metrics.detections_removed.get_or_create(&why).inc();
+                };
+                report.removed = lane.rules.load().filter.apply(size, &mut report.detections, removed);
                 let changes = objects.follow(index, &mut report);
                 count(shared, &report);
                 for watcher in watchers.iter_mut() {
                     watcher.seen(index, &frame, &report);
                 }
-                shared.voice.report(index, Message::Report(report));
+                let patience = lane.is_patient();
+                if patience {
+                    shared.health.work(Work::Delivering(now_ns()));
+                }
+                shared.voice.report(patience, Message::Report(report));
                 objects::tell(&shared.voice, camera, changes);
             }
             Err(error) if error.kind() == Kind::Data && failures < PATIENCE => {
@@ -81,8 +96,25 @@ fn run(shared: &Shared, detection: &mut Detection) -> Result<()> {
             }
             Err(error) => return Err(error.at(format!("camera {camera}, frame {}", frame.sequence))),
         }
+        rest(shared, Duration::from_nanos(now_ns().saturating_sub(begin_ns)));
+        shared.health.work(Work::Waiting(now_ns()));
     }
     Ok(())
+}
+
+/// Does nothing for a while where it is hot, after a frame that took `busy`; the frames that come meanwhile replace
+/// each other.
+fn rest(shared: &Shared, busy: Duration) {
+    let wait = |time: Duration| {
+        let until_ns = shared.clock.monotonic_ns().saturating_add(time.as_nanos() as u64);
+        shared.health.work(Work::Resting(until_ns));
+        shared.clock.wait(time, &shared.stop)
+    };
+    let time = thermal::rest(shared.health.throttle_level(), busy);
+    if !time.is_zero() && wait(time).is_err() {
+        return;
+    }
+    while shared.health.throttle_level() >= thermal::PAUSED && wait(Duration::from_secs(1)).is_ok() {}
 }
 
 /// What messages say of a model.
@@ -135,6 +167,7 @@ fn report(
             total: since_capture(shared.clock.monotonic_ns()),
         },
         detections: detections.collect(),
+        removed: Vec::new(),
     }
 }
 
@@ -168,8 +201,8 @@ impl Detection {
         let work = move || {
             // The sender falls with the thread: a panic is noticed on the other side.
             let outcome = run(&shared, &mut self);
-            for (camera, changes) in self.cameras.iter().zip(self.objects.finish(&self.cameras)) {
-                objects::tell(&shared.voice, camera, changes);
+            for (camera, changes) in self.objects.finish() {
+                objects::tell(&shared.voice, &camera, changes);
             }
             let _ = done.send(outcome);
         };

@@ -102,6 +102,11 @@ impl LocalEngine {
         Ok(Self { detector, transform, input })
     }
 
+    /// The detector itself, to be run on something else than pictures.
+    pub fn detector_mut(&mut self) -> &mut Detector {
+        &mut self.detector
+    }
+
     /// The detector itself, for its kernel and threads.
     pub fn detector(&self) -> &Detector {
         &self.detector

@@ -1,11 +1,11 @@
 //! The log: to the journal if it started us, else to stderr as text or JSON lines. One filter for all of it.
 
 use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use crate::config::DeviceSettings;
 use crate::config::document::LogFormat;
@@ -21,11 +21,34 @@ pub fn start(device: &DeviceSettings) -> Result<()> {
     let filter = EnvFilter::try_new(&device.log_level)
         .map_err(|error| Error::new(Kind::Config, "device.log_level cannot be read").because(error))?;
     let output = output(device.log_format)?;
-    let _ = tracing_subscriber::registry().with(output).with(filter).try_init();
+    let (filter, handle) = reload::Layer::new(filter);
+    if tracing_subscriber::registry().with(output).with(filter).try_init().is_ok() {
+        let _ = FILTER.set(handle);
+    }
     Ok(())
 }
 
-fn output(format: LogFormat) -> Result<Box<dyn Layer<Registry> + Send + Sync>> {
+/// What lets the filter be changed later.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Layered<Output, Registry>>> = OnceLock::new();
+
+type Output = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Logs by other directives from now on.
+///
+/// # Errors
+///
+/// [`Kind::Config`] for a filter that cannot be read.
+pub fn set_level(directives: &str) -> Result<()> {
+    let filter = EnvFilter::try_new(directives)
+        .map_err(|error| Error::new(Kind::Config, "device.log_level cannot be read").because(error))?;
+    if let Some(handle) = FILTER.get() {
+        // Fails only where the subscriber is gone.
+        let _ = handle.reload(filter);
+    }
+    Ok(())
+}
+
+fn output(format: LogFormat) -> Result<Output> {
     let text = || {
         let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).boxed()

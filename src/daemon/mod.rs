@@ -7,48 +7,69 @@
 mod capture;
 mod detect;
 mod engine;
+mod filter;
+mod gate;
 mod health;
 mod identity;
+mod lanes;
 pub mod logging;
+mod model;
 mod objects;
+mod opening;
 mod parts;
 mod places;
+mod proof;
+mod pulse;
 mod recent;
+mod reload;
 mod service;
 mod signals;
 mod sinks;
 mod socket;
 mod swap;
+mod systemd;
+mod tasks;
+mod thermal;
+mod vitals;
+mod voice;
 mod watch;
 mod weather;
 mod web;
 
 pub use crate::backoff::Backoff;
 pub use engine::{Engine, EngineOutput, LocalEngine, ModelInfo, detector_options};
-pub use identity::Identity;
-pub use parts::{Camera, Open, Parts};
-pub use places::runtime_folders;
+pub use filter::Filter;
+pub use gate::GateRules;
+pub use health::{Health, Work};
+pub use identity::{Identity, clock_synchronized};
+pub use lanes::Rules;
+pub use opening::{Camera, Open};
+pub use parts::{Parts, check};
+pub use places::{runtime_folders, state_folder};
+pub use reload::Reload;
 pub use service::run_once;
 pub use socket::NAME as CONTROL_SOCKET;
 pub use swap::Swap;
+pub use thermal::{Heat, Thermal, ZONES as THERMAL_ZONES};
 pub use watch::Watcher;
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::Settings;
+use crate::config::{Inputs, Settings};
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
-use crate::stop;
+use crate::stop::{self, Stop};
 
 /// Runs the service until a signal ends it, every camera has ended, or something is wrong that will not get better by
-/// itself.
+/// itself. `settings` is what `inputs` say now; they are read again when that is asked for.
 ///
 /// # Errors
 ///
 /// [`Kind::Config`] if no camera or no model is configured; otherwise whatever ended it.
-pub fn run(settings: &Settings) -> Result<()> {
-    parts::check(settings)?;
+pub fn run(inputs: &Inputs, settings: Settings) -> Result<()> {
+    parts::check(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("io")
@@ -59,23 +80,10 @@ pub fn run(settings: &Settings) -> Result<()> {
     let control = Control::default();
     let outcome = {
         let _inside = runtime.enter();
-        signals::watch(trigger)?;
+        signals::watch(trigger, control.clone())?;
         let socket = socket::open(&places::runtime_folder(&settings.device))?;
         let serving = socket.map(|socket| tokio::spawn(socket.serve(control.clone())));
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-        let outcome = loop {
-            let outcome = Parts::build(settings, &control).and_then(|parts| run_once(&runtime, parts, &stop));
-            match outcome {
-                Err(error) if may_get_better(&error) && !stop.is_stopped() => {
-                    let delay = backoff.delay();
-                    tracing::warn!(error = error.chain(), retry_in_s = delay.as_secs_f64(), "trying again");
-                    if SystemClock.wait(delay, &stop).is_err() {
-                        break Ok(());
-                    }
-                }
-                outcome => break outcome,
-            }
-        };
+        let outcome = live_on(&runtime, inputs, settings, &control, &stop);
         if let Some(serving) = serving {
             // Waited for: the socket's file goes with it.
             serving.abort();
@@ -86,6 +94,68 @@ pub fn run(settings: &Settings) -> Result<()> {
     // A write that hangs must not keep the process from ending.
     runtime.shutdown_background();
     outcome
+}
+
+/// Life after life: after a failure that may get better, and after a change of what a life is built around.
+fn live_on(
+    runtime: &tokio::runtime::Runtime,
+    inputs: &Inputs,
+    mut settings: Settings,
+    control: &Control,
+    stop: &Stop,
+) -> Result<()> {
+    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+    // What to go back to where a new configuration turns out not to work, and why it did not.
+    let mut before: Option<Settings> = None;
+    let mut refused = None;
+    loop {
+        let next = Arc::new(Mutex::new(None));
+        let outcome = match (Parts::build(&settings, control), before.take()) {
+            (Err(error), Some(working)) => {
+                refused = Some(error.chain());
+                settings = working;
+                continue;
+            }
+            (Err(error), None) => Err(error),
+            (Ok(mut parts), _) => {
+                parts.reload = Some(Reload {
+                    inputs: inputs.clone(),
+                    settings: settings.clone(),
+                    refused: refused.take(),
+                    next: next.clone(),
+                });
+                run_once(runtime, parts, stop)
+            }
+        };
+        let wanted = next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (outcome, wanted) {
+            (Ok(()), Some(wanted)) if !stop.is_stopped() => {
+                tracing::info!("a new life by the new configuration");
+                before = Some(std::mem::replace(&mut settings, wanted));
+                backoff.reset();
+            }
+            (Err(error), _) if may_get_better(&error) && !stop.is_stopped() => {
+                let delay = backoff.delay();
+                tracing::warn!(error = error.chain(), retry_in_s = delay.as_secs_f64(), "trying again");
+                if wait_alive(delay, stop).is_err() {
+                    return Ok(());
+                }
+            }
+            (outcome, _) => return outcome,
+        }
+    }
+}
+
+/// Waits between two lives; the watchdog is told that nothing is due meanwhile.
+fn wait_alive(delay: Duration, stop: &Stop) -> Result<(), stop::Stopped> {
+    let slice = systemd::watchdog().map_or(delay, |watchdog| watchdog / 4).max(Duration::from_millis(10));
+    let mut left = delay;
+    while !left.is_zero() {
+        systemd::alive();
+        SystemClock.wait(left.min(slice), stop)?;
+        left = left.saturating_sub(slice);
+    }
+    Ok(())
 }
 
 /// Whether trying again can help: something is missing or busy that may come back.

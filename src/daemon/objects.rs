@@ -8,18 +8,20 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::service::Voice;
+use super::voice::Voice;
 use crate::message::{Detection, EventName, Moment, Report};
 use crate::track::{Change, Object, Rules, Tracker};
 
-/// The trackers of every camera.
+/// The trackers of every camera, by the number of its slot.
 #[derive(Debug)]
 pub struct Objects {
-    followed: Vec<Followed>,
+    rules: Option<Rules>,
+    followed: BTreeMap<usize, Followed>,
 }
 
 #[derive(Debug)]
 struct Followed {
+    camera: String,
     tracker: Tracker,
     latest: Latest,
 }
@@ -40,29 +42,31 @@ pub struct Told {
 }
 
 impl Objects {
-    /// Follows objects of `cameras` cameras by `rules`, or none without.
-    pub fn new(rules: Option<Rules>, cameras: usize) -> Self {
-        let latest = Latest { wall: Moment(jiff::Timestamp::UNIX_EPOCH), monotonic_ns: 0, sequence: 0 };
-        let one = |rules| Followed { tracker: Tracker::new(rules), latest };
-        Self { followed: rules.into_iter().flat_map(|rules| (0..cameras).map(move |_| one(rules))).collect() }
+    /// Follows objects by `rules`, or none without.
+    pub fn new(rules: Option<Rules>) -> Self {
+        Self { rules, followed: BTreeMap::new() }
     }
 
     /// Fills in the tracks of a report of camera `index`.
     pub fn follow(&mut self, index: usize, report: &mut Report) -> Vec<Told> {
-        let Some(Followed { tracker, latest }) = self.followed.get_mut(index) else { return Vec::new() };
+        let Some(rules) = self.rules else { return Vec::new() };
         let (monotonic_ns, sequence) = (report.captured_monotonic_ns, report.sequence);
-        *latest = Latest { wall: report.captured_at, monotonic_ns, sequence };
+        let now = Latest { wall: report.captured_at, monotonic_ns, sequence };
+        let new = || Followed { camera: report.camera.clone(), tracker: Tracker::new(rules), latest: now };
+        let Followed { tracker, latest, .. } = self.followed.entry(index).or_insert_with(new);
+        *latest = now;
         let changes = tracker.follow(monotonic_ns, &mut report.detections);
         changes.iter().map(|change| latest.told(&report.camera, change)).collect()
     }
 
     /// Ends every object: camera by camera, what is to be told.
-    pub fn finish(&mut self, cameras: &[String]) -> Vec<Vec<Told>> {
-        let end = |(followed, camera): (&mut Followed, &String)| {
+    pub fn finish(&mut self) -> Vec<(String, Vec<Told>)> {
+        let end = |mut followed: Followed| {
             let changes = followed.tracker.finish();
-            changes.iter().map(|change| followed.latest.told(camera, change)).collect()
+            let told = changes.iter().map(|change| followed.latest.told(&followed.camera, change)).collect();
+            (followed.camera, told)
         };
-        self.followed.iter_mut().zip(cameras).map(end).collect()
+        std::mem::take(&mut self.followed).into_values().map(end).collect()
     }
 }
 
@@ -151,12 +155,13 @@ mod tests {
             model: Model { name: "m".into(), precision: Precision::Int8, generation: 0, sha256: String::new() },
             timing_ms: Timing::default(),
             detections: if seen { vec![detection] } else { Vec::new() },
+            removed: Vec::new(),
         }
     }
 
     #[test]
     fn an_object_is_told_when_it_comes_and_when_it_has_gone() {
-        let mut objects = Objects::new(Some(Rules::default()), 1);
+        let mut objects = Objects::new(Some(Rules::default()));
         let told: Vec<_> = (0..9).flat_map(|step| objects.follow(0, &mut report(step, step < 5))).collect();
         let [begun, ended] = &told[..] else { panic!("{told:?}") };
         assert_eq!((begun.event, ended.event), (EventName::ObjectNew, EventName::ObjectEnd));
@@ -170,15 +175,15 @@ mod tests {
 
     #[test]
     fn what_is_there_at_the_end_ends_then_and_nothing_is_followed_without_rules() {
-        let mut objects = Objects::new(Some(Rules::default()), 1);
+        let mut objects = Objects::new(Some(Rules::default()));
         for step in 0..3 {
             objects.follow(0, &mut report(step, true));
         }
-        let told = objects.finish(&["front".to_owned()]);
-        assert_eq!(told[0].len(), 1);
-        assert_eq!(told[0][0].details["last_at"], "1970-01-01T00:00:02.000000Z");
+        let told = objects.finish();
+        assert_eq!(told[0].1.len(), 1);
+        assert_eq!(told[0].1[0].details["last_at"], "1970-01-01T00:00:02.000000Z");
 
-        let mut none = Objects::new(None, 1);
+        let mut none = Objects::new(None);
         let mut first = report(0, true);
         assert!(none.follow(0, &mut first).is_empty() && first.detections[0].track.is_none());
     }

@@ -36,7 +36,7 @@ struct Kept {
 }
 
 impl Recent {
-    /// A store for the cameras called `names`, in the order of their numbers.
+    /// A store for the cameras called `names`, whatever their numbers.
     pub fn new(names: impl Iterator<Item = String>) -> Self {
         let kept = |name| Kept { name, frames: Mutex::default() };
         Self { cameras: names.map(kept).collect::<Vec<_>>().into() }
@@ -59,8 +59,8 @@ impl Recent {
 }
 
 impl Watcher for Recent {
-    fn seen(&mut self, camera: usize, frame: &Arc<Frame>, report: &Report) {
-        let Some(kept) = self.cameras.get(camera) else { return };
+    fn seen(&mut self, _: usize, frame: &Arc<Frame>, report: &Report) {
+        let Some(kept) = self.of(&report.camera) else { return };
         let seen = Seen { frame: frame.clone(), report: Arc::new(report.clone()) };
         let old = {
             let mut frames = kept.frames.lock().unwrap_or_else(PoisonError::into_inner);

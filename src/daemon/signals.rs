@@ -1,7 +1,8 @@
-//! SIGTERM and SIGINT: the first one stops in order, the second one at once.
+//! SIGTERM and SIGINT: the first one stops in order, the second one at once. SIGHUP reads the configuration again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::stop::Trigger;
 
@@ -10,11 +11,22 @@ use crate::stop::Trigger;
 /// # Errors
 ///
 /// [`Kind::Unavailable`] if signals cannot be watched.
-pub fn watch(trigger: Trigger) -> Result<()> {
+pub fn watch(trigger: Trigger, control: Control) -> Result<()> {
     let listen =
         |kind| signal(kind).map_err(|error| Error::new(Kind::Unavailable, "cannot watch for signals").because(error));
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let control = control.clone();
+            // Whatever it comes to is told where it is done; between two lives there is nobody to do it.
+            let outcome = tokio::task::spawn_blocking(move || control.call("reload", serde_json::Value::Null)).await;
+            if let Ok(Err(error)) = outcome {
+                tracing::warn!(error = error.chain(), "SIGHUP changed nothing");
+            }
+        }
+    });
     tokio::spawn(async move {
         let first = either(&mut terminate, &mut interrupt).await;
         tracing::info!(signal = first, "stopping; a second signal ends at once");

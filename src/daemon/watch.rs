@@ -10,7 +10,8 @@ use crate::message::Report;
 
 /// Sees every frame with what was found in it.
 pub trait Watcher: Send {
-    /// Frame and report of camera number `camera`. Must return at once; a frame that is to be kept is kept by cloning
+    /// Frame and report of camera number `camera`; a camera that is opened anew by another configuration has another
+    /// number and the same name. Must return at once; a frame that is to be kept is kept by cloning
     /// the [`Arc`].
     fn seen(&mut self, camera: usize, frame: &Arc<Frame>, report: &Report);
 }

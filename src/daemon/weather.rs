@@ -6,12 +6,12 @@
 //! for all of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::parts::Open;
+use super::opening::Open;
 use crate::camera::pattern::weather::Change;
 use crate::camera::pattern::{Pattern, Scene, Sky, Weather};
 use crate::clock::Clock;
@@ -19,9 +19,9 @@ use crate::config::WeatherLine;
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 
-/// The skies of all pattern cameras, by camera.
+/// The skies of all pattern cameras, by camera; clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Skies(BTreeMap<String, Sky>);
+pub struct Skies(Arc<Mutex<BTreeMap<String, Sky>>>);
 
 /// What the verb takes.
 #[derive(Debug, Default, Deserialize)]
@@ -38,14 +38,14 @@ struct Order {
 impl Skies {
     /// How to open the pattern camera `name`.
     pub fn camera(
-        &mut self,
+        &self,
         name: &str,
         (seed, size, fps): (i64, [u32; 2], f64),
         timetable: &[WeatherLine],
         clock: &Arc<dyn Clock>,
     ) -> Result<Open> {
         let sky = Sky::default();
-        self.0.insert(name.to_owned(), sky.clone());
+        self.lock().insert(name.to_owned(), sky.clone());
         let changes = timetable.iter().map(|line| {
             let weather = Weather::named(line.weather.name())?;
             Ok(Change { at: line.at.as_secs_f64(), weather, over: line.over.as_secs_f64() })
@@ -59,10 +59,15 @@ impl Skies {
     }
 
     /// Registers the verb, if there is a pattern camera.
-    pub fn register(self, control: &Control) {
-        if !self.0.is_empty() {
-            control.register("pattern", move |args| self.obey(args));
+    pub fn register(&self, control: &Control) {
+        if !self.lock().is_empty() {
+            let skies = self.clone();
+            control.register("pattern", move |args| skies.obey(args));
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Sky>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn obey(&self, args: Value) -> Result<Value> {
@@ -84,16 +89,17 @@ impl Skies {
                 Some(Weather { darkness, rain, fog, cap })
             }
         };
+        let skies = self.lock();
         let wanted: Vec<&String> = match &order.camera {
-            Some(camera) if !self.0.contains_key(camera) => {
-                let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
+            Some(camera) if !skies.contains_key(camera) => {
+                let known: Vec<&str> = skies.keys().map(String::as_str).collect();
                 let text = format!("\"{camera}\" is no pattern camera; there is {}", known.join(", "));
                 return Err(Error::new(Kind::Usage, text));
             }
             Some(camera) => vec![camera],
-            None => self.0.keys().collect(),
+            None => skies.keys().collect(),
         };
-        for sky in wanted.iter().filter_map(|camera| self.0.get(*camera)) {
+        for sky in wanted.iter().filter_map(|camera| skies.get(*camera)) {
             sky.order(weather);
         }
         let answer = weather.map(|weather| {
@@ -111,11 +117,14 @@ mod tests {
     #[test]
     fn the_verb_orders_weather_and_gives_it_back() {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let mut skies = Skies::default();
+        let skies = Skies::default();
         for name in ["a", "b"] {
             drop(skies.camera(name, (1, [64, 48], 15.0), &[], &clock).unwrap());
         }
-        let (a, b) = (skies.0["a"].clone(), skies.0["b"].clone());
+        let (a, b) = {
+            let skies = skies.lock();
+            (skies["a"].clone(), skies["b"].clone())
+        };
         let control = Control::default();
         skies.register(&control);
         control.call("pattern", json!({"camera": "a", "weather": "night"})).unwrap();

@@ -210,6 +210,30 @@ impl Image {
         }
     }
 
+    /// How bright the picture is at a place, 0 to 255, by the camera's own measure and before any turn: for telling
+    /// pictures apart. `x` and `y` are shares of width and height.
+    pub fn brightness(&self, x: f32, y: f32) -> u8 {
+        let place = |share: f32, size: usize| ((share * size as f32) as usize).min(size.saturating_sub(1));
+        let (width, height) = match self {
+            Self::Rgb(picture) => (picture.width, picture.height),
+            Self::Raw(raw) => (raw.width, raw.height),
+        };
+        let (x, y) = (place(x, width), place(y, height));
+        let (data, format) = match self {
+            Self::Rgb(picture) => (&picture.data, PixelFormat::Rgb24),
+            Self::Raw(raw) => (&raw.data, raw.format),
+        };
+        let row = y * format.planes(width, height)[0].0;
+        // Of three colours the green one is nearest to luma, and stands in the middle in either order.
+        let offset = match format {
+            PixelFormat::Yuyv => 2 * x,
+            PixelFormat::Uyvy => 2 * x + 1,
+            PixelFormat::Rgb24 | PixelFormat::Bgr24 => 3 * x + 1,
+            _ => x,
+        };
+        data.get(row + offset).copied().unwrap_or_default()
+    }
+
     /// The image turned: an RGB picture at once, raw bytes when they are converted.
     #[must_use]
     pub fn turned(self, turn: Turn) -> Self {

@@ -45,6 +45,8 @@ struct State {
 struct Slot {
     frame: Option<Frame>,
     closed: bool,
+    /// Nothing is accepted any more.
+    gone: bool,
 }
 
 /// What became of a frame that was put into its slot.
@@ -65,6 +67,30 @@ impl Slots {
         Self { state: Mutex::new(State { slots, served: 0, wanted: false, shut: false }), changed: Condvar::new() }
     }
 
+    /// One more empty slot; its number.
+    pub fn add(&self) -> usize {
+        let mut state = self.lock();
+        state.slots.push(Slot::default());
+        state.slots.len() - 1
+    }
+
+    /// `camera` is not ours any more: nothing of it is accepted, and a frame of it that waits is thrown away. Returns
+    /// whether there was one.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such camera.
+    pub fn remove(&self, camera: usize) -> bool {
+        let mut state = self.lock();
+        let slot = &mut state.slots[camera];
+        slot.closed = true;
+        slot.gone = true;
+        let waited = slot.frame.take().is_some();
+        drop(state);
+        self.changed.notify_all();
+        waited
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,7 +102,7 @@ impl Slots {
     /// If there is no such camera.
     pub fn put(&self, camera: usize, frame: Frame) -> Put {
         let mut state = self.lock();
-        if state.shut {
+        if state.shut || state.slots[camera].gone {
             return Put::Shut;
         }
         let stale = state.slots[camera].frame.replace(frame);
@@ -86,17 +112,18 @@ impl Slots {
     }
 
     /// Blocks until the detector asks for a frame and `camera` has none waiting: what is put then replaces nothing.
-    /// Returns `false` if the slots are shut.
+    /// Returns `false` if the slots are shut or the camera was removed.
     ///
     /// # Panics
     ///
     /// If there is no such camera.
     pub fn wait_until_wanted(&self, camera: usize) -> bool {
         let mut state = self.lock();
-        while !state.shut && (!state.wanted || state.slots[camera].frame.is_some()) {
+        let over = |state: &State| state.shut || state.slots[camera].gone;
+        while !over(&state) && (!state.wanted || state.slots[camera].frame.is_some()) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        !state.shut
+        !over(&state)
     }
 
     /// `camera` will put nothing more; what it left is still taken.
@@ -210,6 +237,20 @@ mod tests {
             let taken: Vec<u64> = std::iter::from_fn(|| slots.take()).map(|(_, frame)| frame.sequence).collect();
             assert_eq!(taken, (0..100).collect::<Vec<_>>());
         });
+    }
+
+    #[test]
+    fn cameras_come_and_go() {
+        let slots = Slots::new(1);
+        slots.put(0, frame(1));
+        assert_eq!(slots.add(), 1);
+        slots.put(1, frame(2));
+        assert!(slots.remove(0) && !slots.remove(0));
+        assert_eq!(slots.put(0, frame(3)), Put::Shut);
+        assert!(!slots.wait_until_wanted(0));
+        assert_eq!(slots.take(), Some((1, frame(2))));
+        slots.close(1);
+        assert_eq!(slots.take(), None);
     }
 
     #[test]

@@ -34,6 +34,7 @@ fn report(sequence: u64) -> Report {
         model: Model { name: "m".into(), precision: Precision::Int8, generation: 0, sha256: String::new() },
         timing_ms: Timing::default(),
         detections: Vec::new(),
+        removed: Vec::new(),
     }
 }
 

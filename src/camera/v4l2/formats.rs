@@ -326,3 +326,61 @@ fn set_rate(device: &Device, wanted: Option<f64>) -> Option<f64> {
     let time = unsafe { parameters.parm.capture.timeperframe };
     (time.numerator > 0 && time.denominator > 0).then(|| f64::from(time.denominator) / f64::from(time.numerator))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer(fourcc: &[u8; 4], size: (u32, u32), fps: f64) -> Offer {
+        let size = Some(Size { least: size, most: size, step: (1, 1) });
+        Offer { fourcc: *fourcc, name: String::new(), size, fps: Some(fps) }
+    }
+
+    fn wanted(width: u32, height: u32, format: Option<&str>, fps: Option<f64>) -> Wanted {
+        Wanted { width: Some(width), height: Some(height), format: format.map(str::to_owned), fps }
+    }
+
+    #[test]
+    fn the_nearest_is_taken() {
+        let offers = [
+            offer(b"YUYV", (640, 480), 30.0),
+            offer(b"YUYV", (1920, 1080), 5.0),
+            offer(b"MJPG", (1920, 1080), 30.0),
+            offer(b"H264", (1920, 1080), 60.0),
+        ];
+        let chosen = |wanted: &Wanted| choose(&offers, wanted).unwrap();
+        assert_eq!(chosen(&wanted(1920, 1080, None, Some(5.0))), (*b"YUYV", (1920, 1080)));
+        assert_eq!(chosen(&wanted(1920, 1080, None, Some(25.0))), (*b"MJPG", (1920, 1080)));
+        assert_eq!(chosen(&wanted(1920, 1080, Some("YUYV"), Some(25.0))), (*b"YUYV", (1920, 1080)));
+        assert_eq!(chosen(&wanted(600, 400, None, None)), (*b"YUYV", (640, 480)));
+        // A format that the camera lacks: the size still counts.
+        assert_eq!(chosen(&wanted(600, 400, Some("NV12"), None)), (*b"YUYV", (640, 480)));
+        assert_eq!(choose(&offers[3..], &Wanted::default()), None);
+    }
+
+    #[test]
+    fn sizes_in_steps_are_met_as_nearly_as_they_allow() {
+        let size = Size { least: (320, 240), most: (1920, 1080), step: (16, 2) };
+        assert_eq!(size.nearest((1000, 700)), (992, 700));
+        assert_eq!(size.nearest((1, 5000)), (320, 1080));
+        assert_eq!(size.to_string(), "320×240 to 1920×1080");
+    }
+
+    #[test]
+    fn what_the_kernel_calls_default_is_resolved_by_its_rules() {
+        let of = |space, encoded, quantized| colours(true, (space, encoded, quantized));
+        assert_eq!(of(sys::v4l2_colorspace_V4L2_COLORSPACE_SRGB, 0, 0), (Matrix::Bt601, Range::Limited));
+        assert_eq!(of(sys::v4l2_colorspace_V4L2_COLORSPACE_JPEG, 0, 0), (Matrix::Bt601, Range::Full));
+        assert_eq!(of(sys::v4l2_colorspace_V4L2_COLORSPACE_REC709, 0, 0), (Matrix::Bt709, Range::Limited));
+        let full = sys::v4l2_quantization_V4L2_QUANTIZATION_FULL_RANGE;
+        let bt709 = sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_709;
+        assert_eq!(of(sys::v4l2_colorspace_V4L2_COLORSPACE_SRGB, bt709, full), (Matrix::Bt709, Range::Full));
+        assert_eq!(of(sys::v4l2_colorspace_V4L2_COLORSPACE_BT2020, 0, 0).0, Matrix::Bt2020);
+    }
+
+    #[test]
+    fn the_configuration_knows_the_same_formats() {
+        let readable: Vec<_> = READABLE.iter().map(|(known, _)| shown(**known)).collect();
+        assert_eq!(readable, crate::config::defaults::camera::FORMATS);
+    }
+}

@@ -12,7 +12,7 @@ mod ioctl;
 mod unpack;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use buffers::{Buffers, Waited};
 use device::Device;
@@ -42,18 +42,25 @@ pub struct V4l2 {
     path: std::path::PathBuf,
     given: Given,
     buffers: Buffers,
-    /// A camera silent for longer is to be opened anew.
-    patience: Duration,
     passed_over: u64,
+}
+
+/// Opens the camera called `camera` whenever it is asked to. Warns at once of a name that will not last.
+pub fn opener(camera: &str, setup: Setup) -> Box<dyn FnMut() -> Result<Box<dyn Source>> + Send> {
+    if device::is_bare(&setup.device) {
+        let hint = "another number may mean this camera after the next start; `lookout cameras` lists names that last";
+        tracing::warn!(camera, device = setup.device, hint, "the device is named by its number");
+    }
+    Box::new(move || Ok(Box::new(V4l2::open(&setup)?)))
 }
 
 impl V4l2 {
     /// Opens the device, chooses the format nearest to what is wanted, sets the controls and starts the stream. Says in
-    /// the log what the driver really gave. A stream silent for longer than `patience` will be an error.
+    /// the log what the driver really gave.
     ///
     /// # Errors
     /// As [`Device::find`], [`formats::negotiate`] and [`controls::set`]; [`Kind::Unavailable`] if it cannot stream.
-    pub fn open(setup: &Setup, patience: Duration) -> Result<Self> {
+    pub fn open(setup: &Setup) -> Result<Self> {
         let device = Device::find(&setup.device)?;
         let given = formats::negotiate(&device, &setup.wanted)?;
         controls::set(&device, &setup.controls)?;
@@ -71,7 +78,7 @@ impl V4l2 {
             colours = ?given.colours,
             "camera opened"
         );
-        Ok(Self { path, given, buffers, patience, passed_over: 0 })
+        Ok(Self { path, given, buffers, passed_over: 0 })
     }
 
     /// The format in use.
@@ -86,20 +93,12 @@ impl V4l2 {
 
 impl Source for V4l2 {
     fn next(&mut self, stop: &Stop) -> Result<Capture> {
-        let begin = Instant::now();
-        let (full, passed_over) = loop {
-            if stop.is_stopped() {
-                return Ok(Capture::Stopped);
-            }
-            match self.buffers.wait(SLICE).map_err(|error| self.failed(error))? {
-                Waited::Full(full, passed_over) => break (full, passed_over),
-                Waited::Nothing if begin.elapsed() > self.patience => {
-                    let silent = begin.elapsed().as_secs();
-                    let text = format!("{}: stalled: no frame for {silent} s", self.path.display());
-                    return Err(Error::new(Kind::Unavailable, text));
-                }
-                Waited::Nothing => {}
-            }
+        if stop.is_stopped() {
+            return Ok(Capture::Stopped);
+        }
+        let (full, passed_over) = match self.buffers.wait(SLICE).map_err(|error| self.failed(error))? {
+            Waited::Full(full, passed_over) => (full, passed_over),
+            Waited::Nothing => return Ok(Capture::Nothing),
         };
         self.passed_over += passed_over;
         let unpacked = if full.is_damaged {

@@ -40,6 +40,7 @@ fn report(cars: usize) -> Message {
         model: Model { name: "m".into(), precision: Precision::Int8, generation: 0, sha256: String::new() },
         timing_ms: Timing { total: 40.0, ..Timing::default() },
         detections: vec![car; cars],
+        removed: Vec::new(),
     })
 }
 
@@ -49,10 +50,12 @@ fn status(state: CameraState) -> Message {
         schema: Schema::V1,
         device: "d".into(),
         at: moment(),
+        uptime_s: 1,
         state: State::Ok,
         reasons: Vec::new(),
         cameras: BTreeMap::from([("front".to_owned(), camera)]),
         model: None,
+        throttle: None,
         drift: None,
     })
 }

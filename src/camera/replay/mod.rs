@@ -1,4 +1,8 @@
-//! A folder of pictures as a camera: sorted by name, at a rate or as fast as the detector takes them, once or for ever.
+//! Recordings as a camera: a folder of pictures sorted by name, an MJPEG or a Y4M file; at a rate or as fast as the
+//! detector takes them, once or for ever.
+
+mod mjpeg;
+mod reel;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,48 +11,37 @@ use std::time::Duration;
 use super::{Capture, Delivery, Source};
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
-use crate::frame::Picture;
+use crate::frame::Image;
 use crate::stop::Stop;
+use reel::Reel;
 
-/// Pictures of a folder, in the order of their names.
+/// Pictures of a recording, in their order.
 #[derive(Debug)]
 pub struct Replay {
-    folder: PathBuf,
-    pictures: Vec<PathBuf>,
-    next: usize,
+    path: PathBuf,
+    reel: Reel,
     /// Between two pictures; `None`: no pace of its own.
     period: Option<Duration>,
     repeat: bool,
     clock: Arc<dyn Clock>,
     /// When the next picture is due, nanoseconds of monotonic time.
     due_ns: Option<u64>,
-    /// Whether this pass through the folder has given anything.
+    /// Whether this pass has given anything.
     fruitful: bool,
 }
 
 impl Replay {
-    /// The pictures in `folder`, `rate` a second; without a rate each is given when it is asked for and none is
-    /// dropped. After the last one the replay begins again if `repeat`, and ends otherwise.
+    /// The pictures in the folder or file at `path`, `rate` a second; without a rate each is given when it is asked for
+    /// and none is dropped. After the last one the replay begins again if `repeat`, and ends otherwise.
     ///
     /// # Errors
     ///
-    /// [`Kind::NoInput`] if the folder is not there or holds no picture; as reading it otherwise.
-    pub fn open(folder: &Path, rate: Option<f64>, repeat: bool, clock: Arc<dyn Clock>) -> Result<Self> {
-        let unreadable = |source| Error::reading(folder, source);
-        let mut pictures = Vec::new();
-        for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
-            if Picture::is_named_like_one(&path) {
-                pictures.push(path);
-            }
-        }
-        if pictures.is_empty() {
-            let text = format!("{} holds no picture (.jpg, .jpeg or .png)", folder.display());
-            return Err(Error::new(Kind::NoInput, text));
-        }
-        pictures.sort();
+    /// [`Kind::NoInput`] if it is not there or holds no picture, [`Kind::Data`] if it is no recording; as reading it
+    /// otherwise.
+    pub fn open(path: &Path, rate: Option<f64>, repeat: bool, clock: Arc<dyn Clock>) -> Result<Self> {
+        let reel = Reel::open(path)?;
         let period = rate.map(|rate| Duration::from_secs_f64(1.0 / rate.max(1e-6)));
-        Ok(Self { folder: folder.to_owned(), pictures, next: 0, period, repeat, clock, due_ns: None, fruitful: false })
+        Ok(Self { path: path.to_owned(), reel, period, repeat, clock, due_ns: None, fruitful: false })
     }
 
     /// Waits until the next picture is due. A reader too slow for the rate starts anew from now: it never hurries to
@@ -61,31 +54,36 @@ impl Replay {
         self.due_ns = Some(due + period.as_nanos() as u64);
         Ok(())
     }
+
+    /// The next picture, beginning again where that is wanted; `None` at the end.
+    fn picture(&mut self) -> Result<Option<Result<Image>>> {
+        if let Some(found) = self.reel.next()? {
+            return Ok(Some(found));
+        }
+        if !self.repeat {
+            return Ok(None);
+        }
+        if !self.fruitful {
+            // Otherwise a loop without a rate would spin.
+            let text = format!("{}: not one picture in it can be decoded", self.path.display());
+            return Err(Error::new(Kind::Data, text));
+        }
+        self.fruitful = false;
+        self.reel = Reel::open(&self.path)?;
+        self.reel.next()
+    }
 }
 
 impl Source for Replay {
     fn next(&mut self, stop: &Stop) -> Result<Capture> {
-        if self.next == self.pictures.len() {
-            if !self.repeat {
-                return Ok(Capture::Ended);
-            }
-            if !self.fruitful {
-                // Otherwise a loop without a rate would spin.
-                let text = format!("none of the {} pictures in {} can be decoded", self.next, self.folder.display());
-                return Err(Error::new(Kind::Data, text));
-            }
-            self.next = 0;
-            self.fruitful = false;
-        }
-        let decoded = Picture::open(&self.pictures[self.next]);
-        self.next += 1;
+        let Some(found) = self.picture()? else { return Ok(Capture::Ended) };
         if self.pace(stop).is_err() {
             return Ok(Capture::Stopped);
         }
-        Ok(match decoded {
-            Ok(picture) => {
+        Ok(match found {
+            Ok(image) => {
                 self.fruitful = true;
-                Capture::Image { image: picture.into(), monotonic_ns: None }
+                Capture::Image { image, monotonic_ns: None }
             }
             Err(error) => Capture::Corrupt(error),
         })
@@ -100,6 +98,7 @@ impl Source for Replay {
 mod tests {
     use super::*;
     use crate::clock::SimulatedClock;
+    use crate::frame::Picture;
     use crate::stop;
 
     fn folder(names: &[&str]) -> tempfile::TempDir {
@@ -167,6 +166,59 @@ mod tests {
         let empty = tempfile::tempdir().unwrap();
         for path in [empty.path(), Path::new("/nonexistent")] {
             assert_eq!(Replay::open(path, None, false, clock.clone()).unwrap_err().kind(), Kind::NoInput);
+        }
+    }
+
+    #[test]
+    fn a_file_of_jpegs_is_a_recording() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("drive.mjpeg");
+        let jpeg = |shade| Picture::filled(16, 8, [shade; 3]).to_jpeg().unwrap();
+        let whole = [jpeg(10), jpeg(200)[..300].to_vec(), jpeg(90), jpeg(90)].concat();
+        std::fs::write(&path, whole).unwrap();
+        let (_trigger, stop) = stop::pair();
+        let mut replay = Replay::open(&path, None, true, Arc::new(SimulatedClock::default())).unwrap();
+        let mut shades = Vec::new();
+        let mut corrupt = 0;
+        for _ in 0..6 {
+            match replay.next(&stop).unwrap() {
+                Capture::Corrupt(_) => corrupt += 1,
+                capture => shades.extend(shade(capture)),
+            }
+        }
+        assert!(corrupt >= 1 && shades.len() >= 3, "{shades:?}");
+        assert!(shades.iter().all(|&shade| shade == 10 || shade == 90), "{shades:?}");
+    }
+
+    #[test]
+    fn a_file_of_raw_frames_is_a_recording() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("drive.y4m");
+        let mut bytes = b"YUV4MPEG2 W4 H2 F25:1 Cmono XCOLORRANGE=FULL\n".to_vec();
+        for shade in [5u8, 250] {
+            bytes.extend_from_slice(b"FRAME\n");
+            bytes.extend_from_slice(&[shade; 8]);
+        }
+        bytes.extend_from_slice(b"FRAME\nab");
+        std::fs::write(&path, bytes).unwrap();
+        let (_trigger, stop) = stop::pair();
+        let mut replay = Replay::open(&path, Some(25.0), false, Arc::new(SimulatedClock::default())).unwrap();
+        assert_eq!(shade(replay.next(&stop).unwrap()), Some(5));
+        assert_eq!(shade(replay.next(&stop).unwrap()), Some(250));
+        assert!(matches!(replay.next(&stop).unwrap(), Capture::Corrupt(_)), "the last frame is cut off");
+        assert!(matches!(replay.next(&stop).unwrap(), Capture::Ended));
+    }
+
+    #[test]
+    fn what_is_no_recording_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SimulatedClock::default());
+        for (name, bytes) in [("a.mp4", &b"\0\0\0\x20ftypisom"[..]), ("b.y4m", b"YUV4MPEG2 W4\n"), ("empty", b"")] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            let error = Replay::open(&path, None, false, clock.clone()).unwrap_err();
+            assert_eq!(error.kind(), Kind::Data, "{error}");
+            assert!(error.message().contains(name), "{error}");
         }
     }
 }

@@ -1,0 +1,294 @@
+//! Whatever ffmpeg can read, as a camera: a supervised child turns a stream or a film into raw frames.
+//!
+//! In: an address or a path. Out: frames as they come. The child is watched: its silence is an error as its end is, and
+//! after an error another one is started. A film that was seen to its end is the end of the camera.
+
+mod child;
+mod pipe;
+
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::y4m::{Cut, Y4m};
+use super::{Capture, Source};
+use crate::error::{Error, Kind, Result};
+use crate::redact::redact;
+use crate::stop::Stop;
+use child::Ffmpeg as Child;
+use pipe::{Patient, is_stopped};
+
+/// Bytes read at once: what a pipe holds.
+const BUFFER: usize = 64 << 10;
+
+/// A camera that ffmpeg reads.
+#[derive(Debug)]
+pub struct Ffmpeg {
+    child: Child,
+    state: State,
+    /// The input, fit to be written down.
+    shown: String,
+    is_film: bool,
+    frames: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The child runs and has not said yet what it sends.
+    Begun(BufReader<Patient>),
+    /// It sends frames.
+    Sends(Y4m<BufReader<Patient>>),
+    /// It failed.
+    Over,
+}
+
+/// What to start, and on what.
+#[derive(Clone)]
+pub struct Setup {
+    /// The program.
+    pub program: PathBuf,
+    /// An address, which may hold a password, or a path.
+    pub input: String,
+}
+
+impl std::fmt::Debug for Setup {
+    /// Without what may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Setup").field("program", &self.program).field("input", &redact(&self.input)).finish()
+    }
+}
+
+impl Ffmpeg {
+    /// Starts the child. One silent for longer than `patience` within a picture will be an error.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] if it cannot be started, [`Kind::NoInput`] if the film is not there.
+    pub fn open(setup: &Setup, patience: Duration) -> Result<Self> {
+        let shown = redact(&setup.input);
+        let is_film = child::is_file(&setup.input);
+        if setup.input.contains(['\n', '\r', '\0']) {
+            return Err(Error::new(Kind::Config, "the input holds a line end or a zero byte"));
+        }
+        if is_film {
+            let path = setup.input.strip_prefix("file:").unwrap_or(&setup.input);
+            std::fs::File::open(path).map_err(|source| Error::reading(std::path::Path::new(path), source))?;
+        }
+        let (child, output) = Child::start(&setup.program, &setup.input)?;
+        let reader = BufReader::with_capacity(BUFFER, Patient::new(output, patience));
+        Ok(Self { child, state: State::Begun(reader), shown, is_film, frames: 0 })
+    }
+
+    /// Opens the camera whenever it is asked to.
+    pub fn opener(setup: Setup, patience: Duration) -> Box<dyn FnMut() -> Result<Box<dyn Source>> + Send> {
+        Box::new(move || Ok(Box::new(Self::open(&setup, patience)?)))
+    }
+
+    /// The child closed its output, or stopped within a frame.
+    fn ended(&mut self) -> Result<Capture> {
+        self.state = State::Over;
+        let status = self.child.ended();
+        if self.is_film && self.frames > 0 && status.is_some_and(|status| status.success()) {
+            return Ok(Capture::Ended);
+        }
+        let status = status.map_or_else(|| "closed its output".to_owned(), |status| format!("ended: {status}"));
+        Err(self.failed(&status))
+    }
+
+    fn failed(&self, what: &str) -> Error {
+        let complaints = self.child.complaints();
+        let said = if complaints.is_empty() { String::new() } else { format!(": {complaints}") };
+        Error::new(Kind::Unavailable, format!("{}: ffmpeg {what}{said}", self.shown))
+    }
+
+    /// Reading the pipe failed.
+    fn broken(&mut self, error: &std::io::Error) -> Result<Capture> {
+        if is_stopped(error) {
+            return Ok(Capture::Stopped);
+        }
+        self.state = State::Over;
+        Err(self.failed(&error.to_string()))
+    }
+}
+
+impl Source for Ffmpeg {
+    fn next(&mut self, stop: &Stop) -> Result<Capture> {
+        if stop.is_stopped() {
+            return Ok(Capture::Stopped);
+        }
+        let reader = match &mut self.state {
+            State::Begun(reader) => reader,
+            State::Sends(frames) => frames.reader(),
+            State::Over => return Err(self.failed("has ended")),
+        };
+        // Between two pictures it is the asker's patience that counts, within one that of the pipe.
+        if reader.buffer().is_empty() {
+            match reader.get_ref().has_something() {
+                Ok(true) => {}
+                Ok(false) => return Ok(Capture::Nothing),
+                Err(error) => return self.broken(&error),
+            }
+        }
+        if let State::Begun(reader) = &mut self.state {
+            reader.get_mut().begin(stop);
+            let State::Begun(reader) = std::mem::replace(&mut self.state, State::Over) else { return self.ended() };
+            match Y4m::new(reader) {
+                Ok(frames) => self.state = State::Sends(frames),
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return self.ended(),
+                Err(error) => return self.broken(&error),
+            }
+            tracing::info!(input = self.shown, "ffmpeg sends");
+        }
+        let State::Sends(frames) = &mut self.state else { return Err(self.failed("has ended")) };
+        frames.reader().get_mut().begin(stop);
+        match frames.next() {
+            Ok(Some(image)) => {
+                self.frames += 1;
+                Ok(Capture::Image { image, monotonic_ns: None })
+            }
+            Ok(None) | Err(Cut::Short) => self.ended(),
+            Err(Cut::Io(error)) => self.broken(&error),
+            Err(Cut::Damaged(error)) => Err(self.failed(error.message())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stop;
+    use std::path::Path;
+    use std::time::Instant;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A program that does what `script` says in place of ffmpeg.
+    fn program(folder: &Path, script: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = folder.join("ffmpeg");
+        std::fs::write(&path, format!("#!/bin/sh\n[ \"$1\" = -version ] && exit\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    /// What it gives next, however long that takes.
+    fn next(camera: &mut Ffmpeg, stop: &Stop) -> Result<Capture> {
+        loop {
+            match camera.next(stop) {
+                Ok(Capture::Nothing) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Starts it on a stream whose address holds a password.
+    fn open(script: &str, patience: Duration) -> (tempfile::TempDir, Ffmpeg) {
+        let folder = tempfile::tempdir().unwrap();
+        let program = program(folder.path(), script);
+        let input = "rtsp://admin:hunter2@camera/live?token=opensesame".to_owned();
+        // A program just written may still be open elsewhere: a fork of another test's thread.
+        let child = loop {
+            match Ffmpeg::open(&Setup { program: program.clone(), input: input.clone() }, patience) {
+                Err(error) if error.chain().contains("busy") => std::thread::sleep(Duration::from_millis(5)),
+                other => break other.unwrap(),
+            }
+        };
+        (folder, child)
+    }
+
+    #[test]
+    fn the_address_is_told_where_nobody_else_reads_it() {
+        let script = r#"cat > "$(dirname "$0")/stdin"; echo "$@" > "$(dirname "$0")/arguments"
+echo "rtsp://admin:hunter2@camera/live: hunter2 was refused" >&2; exit 1"#;
+        let (folder, mut camera) = open(script, PATIENCE);
+        let (_trigger, stop) = stop::pair();
+        let error = next(&mut camera, &stop).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable);
+        let message = error.chain();
+        assert!(message.contains("rtsp://***@camera/live: *** was refused"), "{message}");
+        assert!(message.contains("exit status: 1"), "{message}");
+        let read = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert!(read("stdin").contains("rtsp://admin:hunter2@camera/live?token=opensesame"));
+        for told in [message, read("arguments"), format!("{camera:?}")] {
+            assert!(!told.contains("hunter2") && !told.contains("opensesame"), "{told}");
+        }
+        // Asked again it does not wait for what cannot come.
+        assert!(next(&mut camera, &stop).is_err());
+    }
+
+    #[test]
+    fn frames_come_until_the_child_ends_and_that_is_an_error_for_a_stream() {
+        let script = r#"printf 'YUV4MPEG2 W2 H2 C420jpeg\nFRAME\nabcdefFRAME\nghijkl'; cat > /dev/null"#;
+        let (_folder, mut camera) = open(script, PATIENCE);
+        let (_trigger, stop) = stop::pair();
+        for _ in 0..2 {
+            assert!(matches!(next(&mut camera, &stop).unwrap(), Capture::Image { image, .. } if image.width() == 2));
+        }
+        assert_eq!(next(&mut camera, &stop).unwrap_err().kind(), Kind::Unavailable);
+    }
+
+    #[test]
+    fn a_child_silent_within_a_picture_is_an_error_and_a_stop_is_heard() {
+        let half = r"printf 'YUV4MPEG2 W2 H2 C420jpeg\nFRAME\nabc'; exec sleep 60";
+        let (_folder, mut camera) = open(half, Duration::from_millis(10));
+        let (trigger, stop) = stop::pair();
+        let begin = Instant::now();
+        let error = loop {
+            match camera.next(&stop) {
+                Ok(Capture::Nothing) => {}
+                other => break other.unwrap_err(),
+            }
+        };
+        assert!(error.message().contains("stalled"), "{error}");
+        drop(camera);
+        let (_folder, mut camera) = open("exec sleep 60", PATIENCE);
+        assert!(matches!(camera.next(&stop).unwrap(), Capture::Nothing));
+        trigger.stop();
+        assert!(matches!(camera.next(&stop).unwrap(), Capture::Stopped));
+        drop(camera);
+        assert!(begin.elapsed() < PATIENCE);
+    }
+
+    #[test]
+    fn garbage_and_a_missing_film_are_told() {
+        let (_folder, mut camera) = open("cat > /dev/null; echo no frames at all", PATIENCE);
+        let (_trigger, stop) = stop::pair();
+        assert!(next(&mut camera, &stop).unwrap_err().message().contains("YUV4MPEG2"));
+        let setup = Setup { program: "ffmpeg".into(), input: "/nonexistent/film.mp4".into() };
+        assert_eq!(Ffmpeg::open(&setup, PATIENCE).unwrap_err().kind(), Kind::NoInput);
+        let setup = Setup { program: "ffmpeg".into(), input: "a\nfile 'b'".into() };
+        assert_eq!(Ffmpeg::open(&setup, PATIENCE).unwrap_err().kind(), Kind::Config);
+    }
+
+    #[test]
+    fn a_real_film_is_seen_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let film = folder.path().join("it's a film.avi");
+        let made = std::process::Command::new("ffmpeg")
+            .args(["-loglevel", "error", "-f", "lavfi", "-i", "color=red:size=64x48:rate=10:duration=0.5"])
+            .args(["-c:v", "mjpeg"])
+            .arg(&film)
+            .status();
+        if !made.is_ok_and(|status| status.success()) {
+            eprintln!("SKIPPED: ffmpeg is not installed");
+            return;
+        }
+        let setup = Setup { program: "ffmpeg".into(), input: film.to_str().unwrap().into() };
+        let mut camera = Ffmpeg::open(&setup, PATIENCE).unwrap();
+        let (_trigger, stop) = stop::pair();
+        let mut frames = 0;
+        loop {
+            match next(&mut camera, &stop).unwrap() {
+                Capture::Image { image, .. } => {
+                    let picture = image.into_picture();
+                    assert_eq!((picture.width, picture.height), (64, 48));
+                    let [red, green, blue] = picture.pixel(30, 20);
+                    assert!(red > 245 && green < 10 && blue < 10, "{red} {green} {blue}");
+                    frames += 1;
+                }
+                Capture::Ended => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(frames, 5);
+    }
+}

@@ -1,0 +1,169 @@
+//! A file of JPEGs one behind the other, as cameras and `ffmpeg -f mjpeg` write them; also with the parts' headers of
+//! an HTTP stream between them.
+//!
+//! In: bytes. Out: one JPEG after the other, told apart by their markers. A piece that is cut off or damaged is one to
+//! be counted; the search goes on behind it.
+
+use std::io::{self, BufRead};
+
+/// Largest JPEG, in bytes.
+const MAX_BYTES: usize = 64 << 20;
+
+/// What was found next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// A whole JPEG.
+    Jpeg(Vec<u8>),
+    /// The beginning of one.
+    Damaged(&'static str),
+}
+
+/// Reads JPEGs.
+#[derive(Debug)]
+pub struct Jpegs<R> {
+    reader: R,
+    /// The start marker of the next one was read already.
+    begun: bool,
+}
+
+/// Why a JPEG could not be read to its end.
+enum Cut {
+    Io(io::Error),
+    Damaged(&'static str),
+}
+
+impl From<io::Error> for Cut {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof { Self::Damaged("it is cut off") } else { Self::Io(error) }
+    }
+}
+
+impl<R: BufRead> Jpegs<R> {
+    /// The JPEGs of `reader`.
+    pub fn new(reader: R) -> Self {
+        Self { reader, begun: false }
+    }
+
+    /// The next one; `None` at the end.
+    ///
+    /// # Errors
+    /// As reading.
+    pub fn next(&mut self) -> io::Result<Option<Piece>> {
+        if !std::mem::take(&mut self.begun) && !self.find_start()? {
+            return Ok(None);
+        }
+        let mut jpeg = vec![0xff, 0xd8];
+        match self.read_on(&mut jpeg) {
+            Ok(()) => Ok(Some(Piece::Jpeg(jpeg))),
+            Err(Cut::Damaged(what)) => Ok(Some(Piece::Damaged(what))),
+            Err(Cut::Io(error)) => Err(error),
+        }
+    }
+
+    /// Passes over everything up to a start marker; `false` if there is none.
+    fn find_start(&mut self) -> io::Result<bool> {
+        loop {
+            let passed = self.reader.skip_until(0xff)?;
+            if passed == 0 {
+                return Ok(false);
+            }
+            loop {
+                let Some(&byte) = self.reader.fill_buf()?.first() else { return Ok(false) };
+                if byte != 0xff && byte != 0xd8 {
+                    break;
+                }
+                self.reader.consume(1);
+                if byte == 0xd8 {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    /// Reads from behind the start marker to the end marker.
+    fn read_on(&mut self, jpeg: &mut Vec<u8>) -> Result<(), Cut> {
+        if self.byte(jpeg)? != 0xff {
+            return Err(Cut::Damaged("no marker follows its start"));
+        }
+        loop {
+            let mut marker = self.byte(jpeg)?;
+            while marker == 0xff {
+                marker = self.byte(jpeg)?;
+            }
+            match marker {
+                0xd9 => return Ok(()),
+                0xd8 => {
+                    self.begun = true;
+                    return Err(Cut::Damaged("another one begins within it"));
+                }
+                0x00 | 0x01 | 0xd0..=0xd7 => {}
+                _ => {
+                    let length = usize::from(u16::from_be_bytes([self.byte(jpeg)?, self.byte(jpeg)?]));
+                    let begin = jpeg.len();
+                    jpeg.resize(begin + length.saturating_sub(2), 0);
+                    self.reader.read_exact(&mut jpeg[begin..])?;
+                }
+            }
+            // Data stands behind a scan's header and the marks within it; behind any other segment follows a marker.
+            if matches!(marker, 0xda | 0x00 | 0xd0..=0xd7) {
+                if self.reader.read_until(0xff, jpeg)? == 0 || jpeg.last() != Some(&0xff) {
+                    return Err(Cut::Damaged("it is cut off"));
+                }
+            } else if self.byte(jpeg)? != 0xff {
+                return Err(Cut::Damaged("no marker follows a segment"));
+            }
+            if jpeg.len() > MAX_BYTES {
+                return Err(Cut::Damaged("it does not end"));
+            }
+        }
+    }
+
+    fn byte(&mut self, jpeg: &mut Vec<u8>) -> io::Result<u8> {
+        let mut byte = [0];
+        self.reader.read_exact(&mut byte)?;
+        jpeg.push(byte[0]);
+        Ok(byte[0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Picture;
+
+    fn jpeg(shade: u8) -> Vec<u8> {
+        // Noise, so that the scan holds stuffed bytes.
+        let data = (0..48 * 32 * 3u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8 ^ shade).collect();
+        Picture::new(48, 32, data).unwrap().to_jpeg().unwrap()
+    }
+
+    fn pieces(bytes: &[u8]) -> Vec<Piece> {
+        let mut jpegs = Jpegs::new(io::BufReader::with_capacity(7, bytes));
+        std::iter::from_fn(|| jpegs.next().unwrap()).collect()
+    }
+
+    #[test]
+    fn jpegs_are_told_apart_with_or_without_something_between_them() {
+        let (one, two) = (jpeg(1), jpeg(2));
+        assert!(one.windows(2).any(|pair| pair == [0xff, 0]), "the test needs a stuffed byte");
+        let expected = [Piece::Jpeg(one.clone()), Piece::Jpeg(two.clone())];
+        assert_eq!(pieces(&[&one[..], &two].concat()), expected);
+        let header = b"\r\n--frame\r\nContent-Type: image/jpeg\r\n\r\n";
+        assert_eq!(pieces(&[header, &one[..], header, &two, b"\r\n\xff\xff"].concat()), expected);
+        assert_eq!(pieces(b""), []);
+        assert_eq!(pieces(b"no picture at all"), []);
+    }
+
+    #[test]
+    fn a_cut_one_is_told_and_the_next_is_found() {
+        let (one, two) = (jpeg(1), jpeg(2));
+        for length in [2, 3, 100, one.len() / 2, one.len() - 2] {
+            let found = pieces(&[&one[..length], &two].concat());
+            assert!(matches!(found.first(), Some(Piece::Damaged(_))), "{length}: {found:?}");
+            if length > 600 {
+                assert_eq!(found.last(), Some(&Piece::Jpeg(two.clone())), "cut at {length}");
+            }
+        }
+        assert_eq!(pieces(&one[..one.len() - 1]), [Piece::Damaged("it is cut off")]);
+    }
+}

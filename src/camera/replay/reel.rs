@@ -1,0 +1,104 @@
+//! What a recording is stored as; read once, from its beginning to its end.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use super::mjpeg::{Jpegs, Piece};
+use crate::camera::y4m::{Cut, MAGIC, Y4m};
+use crate::error::{Error, Kind, Result};
+use crate::frame::{Image, Picture};
+
+/// Bytes read at once.
+const BUFFER: usize = 256 << 10;
+
+/// A recording, and how far it was read.
+#[derive(Debug)]
+pub enum Reel {
+    /// Pictures of a folder, the last first.
+    Folder(Vec<PathBuf>),
+    /// JPEGs in a file.
+    Mjpeg(PathBuf, Jpegs<BufReader<File>>),
+    /// Raw frames in a file; none once it is damaged.
+    Y4m(PathBuf, Option<Y4m<BufReader<File>>>),
+}
+
+impl Reel {
+    /// The recording at `path`: a folder; or a file, told apart by how it begins.
+    ///
+    /// # Errors
+    /// See [`super::Replay::open`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let unreadable = |source| Error::reading(path, source);
+        if path.is_dir() {
+            return folder(path).map(Self::Folder);
+        }
+        let mut file = BufReader::with_capacity(BUFFER, File::open(path).map_err(unreadable)?);
+        let begin = file.fill_buf().map_err(unreadable)?;
+        if begin.starts_with(MAGIC) {
+            let frames = Y4m::new(file).map_err(|source| {
+                Error::new(Kind::Data, format!("{}: not a Y4M that can be read", path.display())).because(source)
+            })?;
+            return Ok(Self::Y4m(path.to_owned(), Some(frames)));
+        }
+        // Parts of an HTTP stream have their headers in front.
+        if begin.starts_with(&[0xff, 0xd8, 0xff]) || begin.starts_with(b"--") || begin.starts_with(b"\r\n--") {
+            return Ok(Self::Mjpeg(path.to_owned(), Jpegs::new(file)));
+        }
+        let text = format!(
+            "{}: neither a folder of pictures nor an MJPEG or Y4M file; kind = \"ffmpeg\" reads other films",
+            path.display()
+        );
+        Err(Error::new(Kind::Data, text))
+    }
+
+    /// The next picture, or why one cannot be shown; `None` at the end.
+    ///
+    /// # Errors
+    /// As reading the file.
+    pub fn next(&mut self) -> Result<Option<Result<Image>>> {
+        match self {
+            Self::Folder(left) => Ok(left.pop().map(|path| Picture::open(path).map(Image::Rgb))),
+            Self::Mjpeg(path, jpegs) => {
+                let piece = jpegs.next().map_err(|source| Error::reading(path, source))?;
+                Ok(piece.map(|piece| match piece {
+                    Piece::Jpeg(bytes) => Picture::decode(&bytes).map(Image::Rgb),
+                    Piece::Damaged(what) => Err(Error::new(Kind::Data, format!("a JPEG is damaged: {what}"))),
+                }))
+            }
+            Self::Y4m(path, frames) => {
+                let Some(stream) = frames else { return Ok(None) };
+                match stream.next() {
+                    Ok(image) => Ok(image.map(Ok)),
+                    Err(Cut::Io(source)) => Err(Error::reading(path, source)),
+                    Err(Cut::Short) => {
+                        *frames = None;
+                        Ok(Some(Err(Error::new(Kind::Data, "the last frame is cut off"))))
+                    }
+                    Err(Cut::Damaged(error)) => {
+                        *frames = None;
+                        Ok(Some(Err(error)))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The pictures of a folder, the last by name first.
+fn folder(folder: &Path) -> Result<Vec<PathBuf>> {
+    let unreadable = |source| Error::reading(folder, source);
+    let mut pictures = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if Picture::is_named_like_one(&path) {
+            pictures.push(path);
+        }
+    }
+    if pictures.is_empty() {
+        let text = format!("{} holds no picture (.jpg, .jpeg or .png)", folder.display());
+        return Err(Error::new(Kind::NoInput, text));
+    }
+    pictures.sort_unstable_by(|one, other| other.cmp(one));
+    Ok(pictures)
+}

@@ -1,0 +1,164 @@
+//! YUV4MPEG2: raw frames behind a line that says their size.
+//!
+//! In: bytes, from a file or a pipe. Out: images, one after the other.
+
+use std::io::{self, BufRead, Read};
+
+use crate::error::{Error, Kind, Result};
+use crate::frame::{Image, MAX_PIXELS, Matrix, PixelFormat, Range, Raw};
+
+/// How a Y4M stream begins.
+pub const MAGIC: &[u8] = b"YUV4MPEG2";
+
+/// Longest line, in bytes.
+const MAX_LINE: u64 = 4096;
+
+/// Rows from which on pictures are high definition, whose colours are those of BT.709.
+const HIGH: usize = 720;
+
+/// What the first line says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Header {
+    format: PixelFormat,
+    size: (usize, usize),
+    colours: (Matrix, Range),
+}
+
+/// A stream of frames.
+#[derive(Debug)]
+pub struct Y4m<R> {
+    reader: R,
+    header: Header,
+}
+
+/// Why there is no next frame.
+#[derive(Debug)]
+pub enum Cut {
+    /// The stream ends within one.
+    Short,
+    /// It says something else than a frame.
+    Damaged(Error),
+    /// Reading failed.
+    Io(io::Error),
+}
+
+impl<R: BufRead> Y4m<R> {
+    /// Reads the first line.
+    ///
+    /// # Errors
+    /// As reading, and [`io::ErrorKind::InvalidData`] with an [`Error`] if it is no Y4M or a kind that cannot be read.
+    pub fn new(mut reader: R) -> io::Result<Self> {
+        let line = line(&mut reader)?;
+        let header = parse(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+        Ok(Self { reader, header })
+    }
+
+    /// The reader below.
+    pub fn reader(&mut self) -> &mut R {
+        &mut self.reader
+    }
+
+    /// The next frame; `None` at the end.
+    ///
+    /// # Errors
+    /// See [`Cut`].
+    pub fn next(&mut self) -> Result<Option<Image>, Cut> {
+        if self.reader.fill_buf().map_err(Cut::Io)?.is_empty() {
+            return Ok(None);
+        }
+        let line = line(&mut self.reader).map_err(cut)?;
+        if line != "FRAME" && !line.starts_with("FRAME ") {
+            let text = "the Y4M stream is damaged: a line that is no FRAME where one was expected";
+            return Err(Cut::Damaged(Error::new(Kind::Data, text)));
+        }
+        let Header { format, size: (width, height), colours } = self.header;
+        let mut data = vec![0; format.bytes(width, height)];
+        self.reader.read_exact(&mut data).map_err(cut)?;
+        Raw::new(format, (width, height), colours, data).map(|raw| Some(Image::Raw(raw))).map_err(Cut::Damaged)
+    }
+}
+
+fn cut(error: io::Error) -> Cut {
+    if error.kind() == io::ErrorKind::UnexpectedEof { Cut::Short } else { Cut::Io(error) }
+}
+
+/// A line without its end.
+fn line(reader: &mut impl BufRead) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_LINE).read_until(b'\n', &mut bytes)?;
+    if bytes.pop() != Some(b'\n') {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+}
+
+fn parse(line: &str) -> Result<Header> {
+    let refuse = |text: String| Err(Error::new(Kind::Data, text));
+    let mut words = line.split_ascii_whitespace();
+    if words.next().map(str::as_bytes) != Some(MAGIC) {
+        return refuse("no Y4M: it does not begin with YUV4MPEG2".to_owned());
+    }
+    let (mut width, mut height, mut format, mut range) = (0, 0, PixelFormat::I420, Range::Limited);
+    for word in words {
+        let mut letters = word.chars();
+        let (key, value) = (letters.next(), letters.as_str());
+        match key {
+            Some('W') => width = value.parse().unwrap_or(0),
+            Some('H') => height = value.parse().unwrap_or(0),
+            Some('C') => {
+                format = match value {
+                    "420" | "420jpeg" | "420mpeg2" | "420paldv" => PixelFormat::I420,
+                    "422" => PixelFormat::I422,
+                    "444" => PixelFormat::I444,
+                    "mono" => PixelFormat::Grey,
+                    _ => {
+                        let known = "420, 420jpeg, 420mpeg2, 420paldv, 422, 444 and mono";
+                        return refuse(format!("a Y4M with colours of kind {value}; {known} can be read"));
+                    }
+                }
+            }
+            Some('X') if value == "COLORRANGE=FULL" => range = Range::Full,
+            _ => {}
+        }
+    }
+    if width == 0 || height == 0 || (width as u64).saturating_mul(height as u64) > MAX_PIXELS {
+        return refuse(format!("a Y4M of {width}×{height} pixels"));
+    }
+    let matrix = if height < HIGH { Matrix::Bt601 } else { Matrix::Bt709 };
+    Ok(Header { format, size: (width, height), colours: (matrix, range) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_follow_the_line_that_says_their_size() {
+        let frame: Vec<u8> = (1..=12).collect();
+        let bytes =
+            [b"YUV4MPEG2 W4 H2 F30:1 Ip A1:1 C420jpeg\nFRAME\n", &frame[..], b"FRAME Ip\n", &frame, b"FRAME\nab"];
+        let bytes = bytes.concat();
+        let mut frames = Y4m::new(&bytes[..]).unwrap();
+        let colours = (Matrix::Bt601, Range::Limited);
+        let expected = Image::Raw(Raw::new(PixelFormat::I420, (4, 2), colours, frame).unwrap());
+        assert_eq!(frames.next().unwrap(), Some(expected.clone()));
+        assert_eq!(frames.next().unwrap(), Some(expected));
+        assert!(matches!(frames.next(), Err(Cut::Short)));
+        let mut empty = Y4m::new(&b"YUV4MPEG2 W4 H2\n"[..]).unwrap();
+        assert_eq!(empty.next().unwrap(), None);
+    }
+
+    #[test]
+    fn what_the_line_says_is_checked() {
+        let header = parse("YUV4MPEG2 W1920 H1080 C444 XCOLORRANGE=FULL").unwrap();
+        assert_eq!(header.colours, (Matrix::Bt709, Range::Full));
+        assert_eq!(header.format, PixelFormat::I444);
+        for wrong in ["YUV4MPEG2", "YUV4MPEG2 W4", "YUV4MPEG2 W-4 H2", "YUV4MPEG2 W4 H2 C420p10", "RIFF W4 H2"] {
+            assert_eq!(parse(wrong).unwrap_err().kind(), Kind::Data, "{wrong}");
+        }
+        assert!(parse("YUV4MPEG2 W4294967295 H4294967295").is_err());
+        assert!(Y4m::new(&b"YUV4MPEG2 W4 H2"[..]).is_err());
+        let mut damaged = Y4m::new(&b"YUV4MPEG2 W4 H2\nFRANE\n"[..]).unwrap();
+        assert!(matches!(damaged.next(), Err(Cut::Damaged(_))));
+    }
+}

@@ -1,0 +1,110 @@
+//! The merged configuration for people: each key with its value and where that was written, without secrets.
+
+use config::{Value, ValueKind};
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use crate::redact::redact;
+
+/// One key.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Shown {
+    /// The dotted key, as `--set` takes it.
+    pub key: String,
+    /// Its value; what may hold a password is redacted.
+    pub value: Json,
+    /// `built-in`, `file:line`, `environment NAME` or `--set`.
+    pub origin: String,
+}
+
+impl Shown {
+    /// The value as TOML writes it.
+    pub fn text(&self) -> String {
+        match &self.value {
+            // An inline table, which JSON writes another way.
+            Json::Object(fields) => {
+                let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+                format!("{{ {} }}", fields.join(", "))
+            }
+            value => value.to_string(),
+        }
+    }
+}
+
+/// Every key below `value`, which stands at `key`, in alphabetical order; lists of tables are entered, others are not.
+pub fn shown(key: &str, value: &Value, found: &mut Vec<Shown>) {
+    match &value.kind {
+        ValueKind::Table(table) if !table.is_empty() => {
+            let mut entries: Vec<_> = table.iter().collect();
+            entries.sort_by_key(|(name, _)| *name);
+            for (name, below) in entries {
+                shown(&if key.is_empty() { name.clone() } else { format!("{key}.{name}") }, below, found);
+            }
+        }
+        ValueKind::Array(items) if items.first().is_some_and(|item| matches!(item.kind, ValueKind::Table(_))) => {
+            for (index, item) in items.iter().enumerate() {
+                shown(&format!("{key}[{index}]"), item, found);
+            }
+        }
+        _ => found.push(Shown {
+            key: key.to_owned(),
+            value: redacted(key, json(value)),
+            origin: value.origin().unwrap_or("built-in").to_owned(),
+        }),
+    }
+}
+
+fn json(value: &Value) -> Json {
+    match &value.kind {
+        ValueKind::Nil => Json::Null,
+        ValueKind::Boolean(flag) => (*flag).into(),
+        ValueKind::I64(number) => (*number).into(),
+        ValueKind::U64(number) => (*number).into(),
+        ValueKind::I128(_) | ValueKind::U128(_) => value.to_string().into(),
+        // 0.1 as an f32 is 0.10000000149: the shortest text that gives the same f32 is what was written.
+        ValueKind::Float(number) if f64::from(*number as f32) == *number => {
+            (*number as f32).to_string().parse::<f64>().map_or(Json::Null, Json::from)
+        }
+        ValueKind::Float(number) => (*number).into(),
+        ValueKind::String(text) => text.clone().into(),
+        ValueKind::Table(table) => table.iter().map(|(name, below)| (name.clone(), json(below))).collect(),
+        ValueKind::Array(items) => items.iter().map(json).collect(),
+    }
+}
+
+/// Without what may be a secret: passwords and tokens by the key's name, and the login in an address. Names of files
+/// that hold secrets are none.
+fn redacted(key: &str, value: Json) -> Json {
+    const HIDDEN: &str = "***";
+    let name = key.rsplit('.').next().unwrap_or_default();
+    let secret = ["password", "token", "secret"].iter().any(|word| name.contains(word)) && !name.ends_with("_file");
+    match value {
+        Json::String(text) if secret && !text.is_empty() => HIDDEN.into(),
+        Json::String(text) => redact(&text).into(),
+        Json::Array(items) => items.into_iter().map(|item| redacted(key, item)).collect(),
+        value => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let hide = |key: &str, text: &str| redacted(key, text.into()).as_str().unwrap().to_owned();
+        assert_eq!(hide("camera[0].input", "rtsp://user:p@ss@host/stream"), "rtsp://***@host/stream");
+        assert_eq!(hide("camera[0].input", "rtsp://host/stream"), "rtsp://host/stream");
+        assert_eq!(hide("camera[0].input", "http://host/v?token=abc"), "http://host/v?token=***");
+        assert_eq!(hide("publish[0].password", "x"), "***");
+        assert_eq!(hide("publish[0].password_file", "/etc/p"), "/etc/p");
+        assert_eq!(hide("web.token_file", ""), "");
+    }
+
+    #[test]
+    fn floats_are_shown_as_they_were_written() {
+        let share = Value::new(None, ValueKind::Float(f64::from(0.1f32)));
+        assert_eq!(json(&share), 0.1);
+        assert_eq!(json(&Value::new(None, ValueKind::Float(0.05))), 0.05);
+    }
+}

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# The daemon on a real Linux: tests/vm/run.sh [unit|install]...  (all of them without arguments)
+#   unit     the unit under systemd: readiness, watchdog, restarts, reloading, stopping, permissions (a minute)
+#   install  the README's commands, as they are written, in a machine with cameras: install, upgrade, remove (minutes)
+# Needs the lab of ../shared (or $LOOKOUT_SHARED); LOOKOUT names the binary [target/release/lookout].
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+shared=${LOOKOUT_SHARED:-../shared}
+lab=$shared/lab
+[ -x "$lab/nspawn.sh" ] || { echo "skipped: there is no lab at $lab"; exit 0; }
+binary=${LOOKOUT:-target/release/lookout}
+[ -x "$binary" ] || { echo "build it first: cargo build --release (or name it: LOOKOUT=target/debug/lookout)" >&2; exit 66; }
+in=$(mktemp -d); trap 'rm -rf "$in"' EXIT
+
+# What the machine gets: the program, its unit, a small model, some pictures, the README's commands.
+strip -o "$in/lookout" "$binary" 2>/dev/null || cp "$binary" "$in/lookout"
+cp systemd/lookout.service config/lookout.toml "$in/"
+"$binary" import tests/golden/r18.safetensors --min-size 64 --max-size 96 --out "$in/model.safetensors" >/dev/null
+mkdir "$in/pictures"
+cp tests/golden/pictures/orientation_1.jpg tests/golden/pictures/rgb.png "$in/pictures/"
+cp tests/vm/*.sh "$in/"
+# The lines of the README's block that follows the heading.
+block() { sed -n "/^### $1\$/,/^###* /p" README.md | sed -n '/^```sh$/,/^```$/p' | grep -v '^```'; }
+for name in Install Upgrade Remove; do block "$name" > "$in/$name.sh"; done
+
+outcome=0
+timed() { local begin=$SECONDS name=$1; shift
+  if "$@"; then echo "$name: passed in $((SECONDS - begin)) s"; else echo "$name: FAILED after $((SECONDS - begin)) s"; outcome=1; fi; }
+unit() { timed unit bash "$lab/nspawn.sh" run --in "$in" --timeout 240 -- bash /in/unit.sh; }
+install() { timed install bash "$lab/vm.sh" run --in "$in" --timeout 900 -- bash /in/install.sh; }
+
+[ $# -gt 0 ] || set -- unit install
+for name in "$@"; do
+  case $name in unit|install) "$name" ;; *) echo "there are unit and install" >&2; exit 64 ;; esac
+done
+exit $outcome
