@@ -21,6 +21,7 @@
 //! | [`daemon`] | builds the stages from the configuration, owns their threads, stops them in order |
 //! | [`calibrate`] | pictures → observers → ranges → quantized network |
 //! | [`evaluate`] | labelled pictures → the paper's figures, average precision, agreement, each with its interval |
+//! | [`inspect`] | fp32 beside int8 in pictures: maps, errors, hexagons, plots over depth, side-by-side frames |
 //! | [`measure`] | how far int8 is from fp32: errors by step, agreement of detections |
 //! | [`publish`], [`camera`] | the edges: what takes messages, what gives frames |
 //! | [`web`] | the live page, its API, metrics and health over HTTP |
@@ -52,6 +53,7 @@ pub mod draw;
 pub mod error;
 pub mod evaluate;
 pub mod frame;
+pub mod inspect;
 pub mod kernel;
 pub mod measure;
 pub mod message;

@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t)]
     dont_care: DontCare,
     /// Lowest score of what counts in accuracy, precision, mean IoU, recall and agreement
-    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = parse_share)]
+    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = super::parse_share)]
     score: f64,
     /// Draws of the bootstrap behind the intervals; 0 for none
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
@@ -179,11 +179,6 @@ fn default_cache() -> Result<PathBuf> {
     let cache =
         cache.ok_or_else(|| Error::new(Kind::Usage, "there is no home folder: name one for results with --cache"));
     cache.map(|cache| cache.join("lookout/evaluate"))
-}
-
-fn parse_share(text: &str) -> std::result::Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| format!("{text:?} is not a number from 0 to 1"))
 }
 
 fn progress_bar() -> ProgressBar {

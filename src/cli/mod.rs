@@ -23,6 +23,7 @@ mod doctor;
 mod evaluate;
 mod events;
 mod import;
+mod inspect;
 mod machine;
 mod pattern;
 mod quantize;
@@ -59,6 +60,8 @@ pub enum Command {
     Verify(verify::Args),
     /// Judge models on labelled pictures: accuracy, average precision, agreement, cost
     Evaluate(evaluate::Args),
+    /// Show where int8 differs from fp32: maps, errors and detections of both, in pictures and tables
+    Inspect(inspect::Args),
     /// Time every step of the network on this CPU
     Bench(bench::Args),
     /// List the cameras of this machine: names, formats, controls, and why one cannot be used
@@ -99,6 +102,12 @@ pub(crate) fn detector_options(config: &ConfigArgs) -> Result<crate::detector::D
     crate::daemon::detector_options(&crate::config::load_detector(&inputs)?)
 }
 
+/// A number from 0 to 1.
+fn parse_share(text: &str) -> std::result::Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| format!("{text:?} is not a number from 0 to 1"))
+}
+
 /// Reads the arguments. Help and version go to stdout with exit code 0; anything wrong goes to stderr with 64.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<Command, ExitCode> {
     Cli::try_parse_from(arguments).map(|cli| cli.command).map_err(|error| {
@@ -123,6 +132,7 @@ pub fn execute(command: Command) -> Result<()> {
         Command::Quantize(args) => quantize::execute(args),
         Command::Verify(args) => verify::execute(args),
         Command::Evaluate(args) => evaluate::execute(args),
+        Command::Inspect(args) => inspect::execute(args),
         Command::Bench(args) => bench::execute(args),
         Command::Cameras(args) => cameras::execute(args),
         Command::Status(args) => status::execute(args),

@@ -10,6 +10,7 @@ mod marks;
 mod oklab;
 mod paint;
 mod palette;
+pub mod svg;
 mod text;
 mod ticks;
 

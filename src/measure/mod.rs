@@ -7,8 +7,10 @@ mod agreement;
 mod coverage;
 mod error;
 mod lockstep;
+mod pair;
 
 pub use agreement::{Agreement, iou};
 pub use coverage::{Coverage, coverage};
 pub use error::StepError;
 pub use lockstep::compare;
+pub use pair::{PairTap, walk, walk_alone};

@@ -10,7 +10,7 @@ use super::buffers::Filled;
 use super::{Fp32Model, LayerOp, ops, stock};
 use crate::detector::detection::Detection;
 use crate::detector::detections::DetectionStage;
-use crate::detector::plan::{LayerId, Op, StepId};
+use crate::detector::plan::{LayerId, Op, Plan, StepId};
 use crate::detector::proposals::{LevelHead, ProposalStage};
 use crate::detector::roi_align::{LevelRule, level_scale};
 use crate::detector::tap::{Activation, Tap, Values, Wish};
@@ -75,6 +75,22 @@ impl<'m> Run<'m> {
     /// A step's output, while it is alive.
     pub fn value(&self, step: StepId) -> Option<&Value> {
         self.values[step].as_ref()
+    }
+
+    /// The network.
+    pub fn plan(&self) -> &Plan {
+        &self.model.plan
+    }
+
+    /// Shows a step's output, while it is alive and if it is a map.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if the tensor is not one of this run's.
+    pub fn see(&self, step: StepId, see: impl FnOnce(&Activation<'_>)) -> Result<()> {
+        match self.value(step) {
+            Some(Value::Map(map)) => self.show(step, map, see),
+            _ => Ok(()),
+        }
     }
 
     /// Sets a step's output by hand.

@@ -1,0 +1,288 @@
+//! Maps: one number a pixel of an activation, resized and averaged.
+//!
+//! A step's channels become one by their signed maximum. Maps of several sizes are resized to the largest by the
+//! bicubic rule that OpenCV and PyTorch use (a = −0.75, half-pixel centres). What the padding shows is cut off.
+
+use crate::detector::tap::{Activation, Values};
+
+/// The free number of the cubic kernel.
+const A: f64 = -0.75;
+
+/// Numbers in rows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Map {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// `height × width` numbers, row by row.
+    pub values: Vec<f32>,
+}
+
+impl Map {
+    /// A map of zeros.
+    pub fn zeros(height: usize, width: usize) -> Self {
+        Self { height, width, values: vec![0.0; height * width] }
+    }
+
+    /// The signed maximum over the channels of the part of `activation` that shows the picture.
+    pub fn project(activation: &Activation<'_>) -> Self {
+        let shape = activation.shape;
+        let (height, width) = (activation.valid_height.min(shape.height), activation.valid_width.min(shape.width));
+        let mut values = Vec::with_capacity(height * width);
+        for y in 0..height {
+            let row = y * shape.width * shape.channels..(y * shape.width + width) * shape.channels;
+            match activation.values {
+                Values::F32(all) => {
+                    let pixels = all[row].chunks_exact(shape.channels.max(1));
+                    values.extend(pixels.map(largest));
+                }
+                Values::U8 { data, scale, zero_point } => {
+                    let pixels = data[row].chunks_exact(shape.channels.max(1));
+                    let real = |q: u8| (i32::from(q) - i32::from(zero_point)) as f32 * scale;
+                    values.extend(pixels.map(|pixel| real(pixel.iter().copied().max().unwrap_or(zero_point))));
+                }
+            }
+        }
+        Self { height, width, values }
+    }
+
+    /// The map at another size, bicubic.
+    pub fn resized(&self, height: usize, width: usize) -> Self {
+        if (height, width) == (self.height, self.width) || self.values.is_empty() {
+            return self.clone();
+        }
+        let (rows, columns) = (taps(self.height, height), taps(self.width, width));
+        let mut wide = Vec::with_capacity(self.height * width);
+        for row in self.values.chunks_exact(self.width) {
+            wide.extend(columns.iter().map(|tap| {
+                tap.iter().map(|&(at, weight)| f64::from(row[at]) * weight).sum::<f64>() as f32
+            }));
+        }
+        let mut values = vec![0.0f32; height * width];
+        for (out, tap) in values.chunks_exact_mut(width).zip(&rows) {
+            for (x, out) in out.iter_mut().enumerate() {
+                *out = tap.iter().map(|&(at, weight)| f64::from(wide[at * width + x]) * weight).sum::<f64>() as f32;
+            }
+        }
+        Self { height, width, values }
+    }
+
+    /// Each number squared.
+    #[must_use]
+    pub fn squared(mut self) -> Self {
+        self.values.iter_mut().for_each(|value| *value *= *value);
+        self
+    }
+
+    /// The values below which `shares` of the numbers lie.
+    pub fn quantiles<const N: usize>(maps: &[&Self], shares: [f64; N]) -> [f64; N] {
+        let mut all: Vec<f32> = maps.iter().flat_map(|map| &map.values).copied().filter(|v| v.is_finite()).collect();
+        all.sort_unstable_by(f32::total_cmp);
+        let last = all.len().saturating_sub(1);
+        shares.map(|share| all.get((share * last as f64).round() as usize).map_or(0.0, |&value| f64::from(value)))
+    }
+}
+
+/// For each of `to` samples, the four of `from` it is made of and their weights; the border repeats.
+fn taps(from: usize, to: usize) -> Vec<[(usize, f64); 4]> {
+    let scale = from as f64 / to as f64;
+    let near = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
+    let far = |x: f64| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
+    let last = from as i64 - 1;
+    let of_sample = |index: usize| {
+        let place = (index as f64 + 0.5) * scale - 0.5;
+        let (floor, t) = (place.floor() as i64, place - place.floor());
+        let weights = [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)];
+        std::array::from_fn(|tap| ((floor - 1 + tap as i64).clamp(0, last) as usize, weights[tap]))
+    };
+    (0..to).map(of_sample).collect()
+}
+
+/// The largest of a pixel's channels, several at a time.
+fn largest(pixel: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let more = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = pixel.chunks_exact(LANES);
+    let rest = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, more);
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, &value)| *lane = more(*lane, value));
+    }
+    lanes.into_iter().fold(rest, more)
+}
+
+/// A step's errors: element by element, then the largest over the channels.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ErrorMaps {
+    /// |q − f|, in units of the activation.
+    pub absolute: Map,
+    /// |q − f| / |f| by the rule of [`relative`].
+    pub relative: Map,
+}
+
+impl ErrorMaps {
+    /// The errors of `other`; empty if the shapes differ or the reference is not in f32.
+    pub fn project(reference: &Activation<'_>, other: &Activation<'_>) -> Self {
+        let shape = reference.shape;
+        let (Values::F32(f), true) = (reference.values, other.shape == shape) else { return Self::default() };
+        let (height, width) = (reference.valid_height.min(shape.height), reference.valid_width.min(shape.width));
+        let mut maps = Self { absolute: Map::zeros(height, width), relative: Map::zeros(height, width) };
+        for y in 0..height {
+            for x in 0..width {
+                let pixel = (y * shape.width + x) * shape.channels..(y * shape.width + x + 1) * shape.channels;
+                let mut most = (0.0f32, 0.0f32);
+                let mut see = |f: f32, q: f32| {
+                    most.0 = most.0.max((q - f).abs());
+                    most.1 = most.1.max(relative(f, q));
+                };
+                match other.values {
+                    Values::F32(q) => f[pixel.clone()].iter().zip(&q[pixel]).for_each(|(&f, &q)| see(f, q)),
+                    Values::U8 { data, scale, zero_point } => {
+                        let real = |q: u8| (i32::from(q) - i32::from(zero_point)) as f32 * scale;
+                        f[pixel.clone()].iter().zip(&data[pixel]).for_each(|(&f, &q)| see(f, real(q)));
+                    }
+                }
+                (maps.absolute.values[y * width + x], maps.relative.values[y * width + x]) = most;
+            }
+        }
+        maps
+    }
+}
+
+/// The mean of maps of any size. Those of one size are summed as they are, for resizing is linear: a mean costs one
+/// resize a size.
+#[derive(Debug, Clone, Default)]
+pub struct MeanMap {
+    sums: Vec<(Map, usize)>,
+}
+
+impl MeanMap {
+    /// Adds a map; one with something that is not a number is left out.
+    pub fn add(&mut self, map: &Map) {
+        if map.values.is_empty() || map.values.iter().any(|value| !value.is_finite()) {
+            return;
+        }
+        let same = |(sum, _): &&mut (Map, usize)| (sum.height, sum.width) == (map.height, map.width);
+        match self.sums.iter_mut().find(same) {
+            Some((sum, count)) => {
+                sum.values.iter_mut().zip(&map.values).for_each(|(sum, value)| *sum += value);
+                *count += 1;
+            }
+            None => self.sums.push((map.clone(), 1)),
+        }
+    }
+
+    /// The mean at the size of the largest; `None` of nothing.
+    pub fn mean(&self) -> Option<Map> {
+        let (largest, _) = self.sums.iter().max_by_key(|(sum, _)| sum.values.len())?;
+        let mut mean = Map::zeros(largest.height, largest.width);
+        for (sum, _) in &self.sums {
+            let resized = sum.resized(mean.height, mean.width);
+            mean.values.iter_mut().zip(&resized.values).for_each(|(mean, value)| *mean += value);
+        }
+        let count = self.sums.iter().map(|(_, count)| *count).sum::<usize>() as f32;
+        mean.values.iter_mut().for_each(|value| *value /= count);
+        Some(mean)
+    }
+
+    /// The mean of the maps of each size, the largest size first, and of how many it is.
+    pub fn levels(&self) -> Vec<(Map, usize)> {
+        let mean = |(sum, count): &(Map, usize)| {
+            let values = sum.values.iter().map(|value| value / *count as f32).collect();
+            (Map { values, ..*sum }, *count)
+        };
+        let mut levels: Vec<(Map, usize)> = self.sums.iter().map(mean).collect();
+        levels.sort_by_key(|(map, _)| std::cmp::Reverse(map.values.len()));
+        levels
+    }
+}
+
+/// Relative error as the study defines it: 0 where both are 0, 1 where only the reference is.
+pub fn relative(reference: f32, other: f32) -> f32 {
+    match (reference == 0.0, other == 0.0) {
+        (true, true) => 0.0,
+        (true, false) => 1.0,
+        _ => ((other - reference) / reference).abs(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Shape;
+
+    #[test]
+    fn channels_become_their_signed_maximum_and_padding_goes() {
+        let values = [-3.0, -1.0, 9.0, 9.0, 2.0, -5.0, 9.0, 9.0];
+        let shape = Shape::new(2, 2, 2);
+        let activation = Activation { shape, valid_height: 2, valid_width: 1, values: Values::F32(&values) };
+        assert_eq!(Map::project(&activation), Map { height: 2, width: 1, values: vec![-1.0, 2.0] });
+        let data = [7, 9, 0, 0, 12, 3, 0, 0];
+        let values = Values::U8 { data: &data, scale: 0.5, zero_point: 10 };
+        let activation = Activation { shape, valid_height: 2, valid_width: 1, values };
+        assert_eq!(Map::project(&activation).values, [-0.5, 1.0]);
+    }
+
+    #[test]
+    fn resizing_is_opencv_s_cubic() {
+        // cv2.resize([[0, 1, 4, 9]], (8, 1), interpolation=cv2.INTER_CUBIC), and [[0, 1, 4], [9, 2, 5]] to (4, 3).
+        let near = |found: &[f32], expected: &[f32]| {
+            assert_eq!(found.len(), expected.len());
+            found.iter().zip(expected).for_each(|(a, b)| assert!((a - b).abs() < 1e-4, "{a} {b}"));
+        };
+        let map = Map { height: 1, width: 4, values: vec![0.0, 1.0, 4.0, 9.0] };
+        let expected = [-0.105_468_75, 0.121_093_75, 0.457_031_25, 1.609_375, 2.828_125, 5.449_219, 7.972_656, 9.527_344];
+        near(&map.resized(1, 8).values, &expected);
+        let map = Map { height: 2, width: 3, values: vec![0.0, 1.0, 4.0, 9.0, 2.0, 5.0] };
+        let expected = [
+            -0.902_872, -0.026_991, 2.180_406, 4.128_527, 4.715_332, 2.251_465, 2.251_465, 4.715_332, 10.333_537, 4.529_921,
+            2.322_524, 5.302_137,
+        ];
+        near(&map.resized(3, 4).values, &expected);
+        assert_eq!(Map::zeros(2, 2).resized(4, 4), Map::zeros(4, 4));
+    }
+
+    #[test]
+    fn zeros_have_their_own_rule() {
+        assert_eq!((relative(0.0, 0.0), relative(0.0, 2.0), relative(-2.0, -1.0)), (0.0, 1.0, 0.5));
+    }
+
+    #[test]
+    fn errors_are_taken_by_element_before_channels_become_one() {
+        let shape = Shape::new(1, 2, 2);
+        let f = Activation { shape, valid_height: 1, valid_width: 1, values: Values::F32(&[4.0, 0.0, 9.0, 9.0]) };
+        let q = Activation { values: Values::U8 { data: &[13, 9, 0, 0], scale: 1.0, zero_point: 9 }, ..f };
+        let maps = ErrorMaps::project(&f, &q);
+        assert_eq!((maps.absolute.values, maps.relative.values), (vec![0.0], vec![0.0]));
+        let q = Activation { values: Values::F32(&[3.0, 0.5, 0.0, 0.0]), ..f };
+        let maps = ErrorMaps::project(&f, &q);
+        assert_eq!((maps.absolute.clone().squared().values, maps.relative.values), (vec![1.0], vec![1.0]));
+        let other = Activation { shape: Shape::new(1, 1, 2), ..q };
+        assert_eq!(ErrorMaps::project(&f, &other), ErrorMaps::default());
+    }
+
+    #[test]
+    fn the_largest_of_any_number_of_channels() {
+        for count in [1, 15, 16, 17, 40] {
+            let values: Vec<f32> = (0..count).map(|at| -(at as f32) - 1.0).collect();
+            assert_eq!(largest(&values), -1.0);
+            let values: Vec<f32> = (0..count).map(|at| at as f32).collect();
+            assert_eq!(largest(&values), count as f32 - 1.0);
+        }
+    }
+
+    #[test]
+    fn a_mean_takes_maps_of_any_size() {
+        let mut mean = MeanMap::default();
+        assert!(mean.mean().is_none());
+        mean.add(&Map { height: 1, width: 1, values: vec![3.0] });
+        mean.add(&Map { height: 2, width: 2, values: vec![1.0; 4] });
+        mean.add(&Map { height: 2, width: 2, values: vec![2.0; 4] });
+        mean.add(&Map { height: 1, width: 1, values: vec![f32::NAN] });
+        assert_eq!(mean.mean().unwrap().values, [2.0; 4]);
+        let levels = mean.levels();
+        assert_eq!((levels[0].0.values.as_slice(), levels[0].1), ([1.5; 4].as_slice(), 2));
+        assert_eq!((levels[1].0.values.as_slice(), levels[1].1), ([3.0].as_slice(), 1));
+    }
+}

@@ -1,0 +1,317 @@
+//! The pages: HTML without scripts or anything outside the folder, so that they open from disk.
+
+use std::fmt::Write as _;
+
+use super::picture_maps::SheetRow;
+use super::report::{ModelRow, Report};
+use super::stats::Spread;
+use super::table::{Kept, Row};
+use crate::draw::svg::escape;
+use crate::measure::Agreement;
+
+/// Rows of the ranking that the page shows; the files hold all.
+const KEPT_ROWS: usize = 16;
+/// Side-by-side pictures that the page shows; the others are links.
+const SHOWN: usize = 12;
+
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:1120px;margin:2em auto;padding:0 1em}\
+h1{font-size:1.6em;margin-bottom:.2em}h2{font-size:1.25em;margin-top:2em;border-bottom:1px solid #ddd}\
+h3{font-size:1.05em}table{border-collapse:collapse;font-size:13px}\
+th,td{padding:2px 8px;border-bottom:1px solid #eee;text-align:right;white-space:nowrap}\
+th{background:#f6f6f6;position:sticky;top:0}td:first-child,th:first-child{text-align:left}\
+img{max-width:100%}figure{margin:1em 0}figcaption{color:#555;font-size:13px}p.note{color:#555;font-size:13px}\
+div.wide{overflow-x:auto;max-height:34em;overflow-y:auto;border:1px solid #eee}\
+div.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(340px,1fr));gap:.5em}\
+code{background:#f4f4f4;padding:0 .25em}";
+
+/// Hexagons of one step or of all.
+pub struct HexbinRow {
+    /// Whose.
+    pub title: String,
+    /// Files: by kind, then count, mean and largest error.
+    pub plots: Vec<String>,
+}
+
+fn document(title: &str, body: &str) -> String {
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{0}</title>\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><style>{STYLE}</style></head>\n\
+         <body>\n<h1>{0}</h1>\n{body}</body></html>\n",
+        escape(title)
+    )
+}
+
+fn number(value: Option<f64>, decimals: usize) -> String {
+    value.filter(|value| value.is_finite()).map_or_else(|| "–".to_owned(), |value| format!("{value:.decimals$}"))
+}
+
+fn small(value: Option<f64>) -> String {
+    match value.filter(|value| value.is_finite()) {
+        None => "–".to_owned(),
+        Some(0.0) => "0".to_owned(),
+        Some(value) if value.abs() < 1e-3 || value.abs() >= 1e4 => format!("{value:.1e}"),
+        Some(value) => format!("{value:.4}"),
+    }
+}
+
+/// A table from its head and rows of cells that are HTML already.
+fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut text = String::from("<table><tr>");
+    head.iter().for_each(|cell| text.push_str(&format!("<th>{cell}</th>")));
+    text.push_str("</tr>\n");
+    for row in rows {
+        text.push_str("<tr>");
+        row.iter().for_each(|cell| text.push_str(&format!("<td>{cell}</td>")));
+        text.push_str("</tr>\n");
+    }
+    text.push_str("</table>\n");
+    text
+}
+
+fn figure(file: &str, caption: &str) -> String {
+    let file = escape(file);
+    format!(
+        "<figure><a href=\"{file}\"><img loading=\"lazy\" src=\"{file}\" alt=\"{0}\"></a><figcaption>{0}</figcaption></figure>\n",
+        escape(caption)
+    )
+}
+
+fn model(row: &ModelRow) -> Vec<String> {
+    let megabytes = format!("{:.1}", row.bytes as f64 / 1e6);
+    let sha = row.sha256.get(..12).unwrap_or_default();
+    vec![escape(&row.name), row.precision.to_owned(), row.generation.to_string(), megabytes, format!("<code>{sha}</code>")]
+}
+
+fn agreement(name: String, row: &Agreement) -> Vec<String> {
+    let share = number(row.matched_share().map(|share| share * 100.0), 1);
+    let counts = [row.reference(), row.matched, row.shifted, row.vanished, row.appeared].map(|count| count.to_string());
+    [vec![name], counts.to_vec(), vec![share]].concat()
+}
+
+/// The main page.
+pub fn index(report: &Report, rows: &[Row], kept: &[Kept], hexbins: &[HexbinRow]) -> String {
+    let mut body = String::new();
+    let plural = |count: usize| if count == 1 { "" } else { "s" };
+    let pictures = report.pictures.len();
+    // Writing to a string cannot fail, here and below.
+    let _ = writeln!(
+        body,
+        "<p>{pictures} picture{}, kernel {}, {} thread{}. fp32 is the reference everywhere. Numbers: \
+         <a href=\"report.json\">report.json</a>, <a href=\"steps.csv\">steps.csv</a>, <a href=\"steps.json\">steps.json</a>, \
+         <a href=\"sensitivity.csv\">sensitivity.csv</a>, <a href=\"pictures.csv\">pictures.csv</a>.</p>",
+        plural(pictures),
+        report.kernel,
+        report.threads,
+        plural(report.threads),
+    );
+    let models = [&report.reference, &report.model].into_iter().map(model);
+    body.push_str(&table(&["model", "precision", "generation", "MB", "SHA-256"], models));
+    if !report.is_related {
+        body.push_str("<p><b>The artifact does not say that it was made from this checkpoint.</b></p>\n");
+    }
+    body.push_str("<h2>Detections</h2>\n");
+    let score = report.score;
+    let both = [
+        agreement(format!("both at {score}"), &report.strict),
+        agreement(format!("{} at {:.2}", report.model.precision, (score - 0.2).max(0.0)), &report.tolerant),
+    ];
+    let head = ["", "fp32 found", "matched", "of them shifted", "vanished", "appeared", "matched, %"];
+    body.push_str(&table(&head, both.into_iter()));
+    body.push_str(
+        "<p class=\"note\">Matched: same class, IoU at least 0.5. Shifted: IoU below 0.9. Appeared: found by the \
+         quantized model alone.</p>\n",
+    );
+    side_by_side(&mut body, report);
+
+    body.push_str("<h2>Error over the depth of the network</h2>\n<p>Worst steps: ");
+    let worst = report.worst.iter().map(|worst| {
+        let own = worst.injected_db.map_or_else(String::new, |db| format!(", {db:.1} dB of its own"));
+        format!("<code>{}</code> ({:.1} dB{own})", escape(&worst.step), worst.sqnr_db)
+    });
+    body.push_str(&worst.collect::<Vec<_>>().join(", "));
+    body.push_str(".</p>\n");
+    let depth = [
+        ("sqnr", "Signal to quantization noise: what each step has with all errors before it, and what it would have on the reference's inputs"),
+        ("relative", "Relative error: by element, and of the channels' maximum"),
+        ("mean-absolute", "Mean absolute error"),
+        ("cosine", "Cosine distance"),
+        ("clipped", "Share of values that the output grid could not hold"),
+    ];
+    for (name, caption) in depth {
+        body.push_str(&figure(&format!("plots/{name}.svg"), caption));
+    }
+    body.push_str("<div class=\"wide\">");
+    body.push_str(&steps(rows));
+    body.push_str("</div>\n");
+    if report.alone > 0 {
+        sensitivity(&mut body, report, kept);
+    }
+    hexagons(&mut body, report, hexbins);
+    maps(&mut body, report);
+    pictures_table(&mut body, report);
+    document(&format!("{} beside {}", report.model.name, report.reference.name), &body)
+}
+
+fn side_by_side(body: &mut String, report: &Report) {
+    let drawn: Vec<_> = report.pictures.iter().filter(|row| row.has_mosaic).collect();
+    for row in drawn.iter().take(SHOWN.min(2)) {
+        body.push_str(&figure(&format!("side-by-side/{}.jpg", row.name), &row.picture));
+    }
+    if drawn.len() > 2 {
+        body.push_str("<details><summary>More pictures side by side</summary>\n");
+        for row in drawn.iter().take(SHOWN).skip(2) {
+            body.push_str(&figure(&format!("side-by-side/{}.jpg", row.name), &row.picture));
+        }
+        for row in drawn.iter().skip(SHOWN) {
+            let _ = writeln!(body, "<a href=\"side-by-side/{0}.jpg\">{0}</a>", escape(&row.name));
+        }
+        body.push_str("</details>\n");
+    }
+}
+
+fn steps(rows: &[Row]) -> String {
+    let head = [
+        "step",
+        "precision",
+        "SQNR, dB",
+        "median",
+        "quartiles",
+        "own, dB",
+        "mean |error|",
+        "relative, element",
+        "relative, projection",
+        "cosine",
+        "clipped, %",
+    ];
+    let median = |spread: &Option<Spread>| spread.map(|spread| spread.median);
+    let row = |row: &Row| {
+        let quartiles = row.sqnr_db_spread.map_or_else(|| "–".to_owned(), |s| format!("{:.1} … {:.1}", s.low, s.high));
+        vec![
+            escape(&row.step),
+            row.precision.to_owned(),
+            number(row.sqnr_db, 1),
+            number(median(&row.sqnr_db_spread), 1),
+            quartiles,
+            number(row.injected_db, 1),
+            small(Some(row.mean_absolute)),
+            small(median(&row.relative_element)),
+            small(median(&row.relative_projection)),
+            number(row.cosine, 5),
+            small(row.clipped_share.map(|share| share * 100.0)),
+        ]
+    };
+    table(&head, rows.iter().map(row))
+}
+
+fn sensitivity(body: &mut String, report: &Report, kept: &[Kept]) {
+    body.push_str("<h2>What to keep in fp32</h2>\n");
+    let _ = writeln!(
+        body,
+        "<p>Layers by their own error on the reference's inputs ({} picture{}), worst first, and the signal to noise that \
+         −10·log₁₀ Σρ² predicts for the whole if that many of them stay in fp32: errors taken for independent, none \
+         amplified. <code>lookout quantize --keep-float K</code> makes such a model, <code>lookout evaluate</code> judges \
+         it.</p>",
+        report.alone,
+        if report.alone == 1 { "" } else { "s" }
+    );
+    body.push_str(&figure("plots/kept.svg", "Predicted signal to noise against how many layers stay in fp32"));
+    let row = |(count, kept): (usize, &Kept)| {
+        vec![
+            count.to_string(),
+            escape(&kept.layer),
+            number(kept.injected_db, 1),
+            number(kept.predicted_db, 1),
+            number(kept.gain_db, 1),
+            number(Some(kept.fp32_mac_share * 100.0), 1),
+        ]
+    };
+    let head = ["kept", "layer", "own, dB", "predicted, dB", "gain, dB", "work in fp32, %"];
+    body.push_str(&table(&head, kept.iter().enumerate().take(KEPT_ROWS).map(row)));
+}
+
+fn hexagons(body: &mut String, report: &Report, hexbins: &[HexbinRow]) {
+    let values = if report.before_relu { "before ReLU" } else { "after ReLU" };
+    let points = match report.points {
+        0 => "every value".to_owned(),
+        most => format!("at most about {most} values of a step and picture, evenly spread"),
+    };
+    let _ = writeln!(
+        body,
+        "<h2>Error against activation</h2>\n<p>{} steps, values {values}, {points}. Columns: points (the line is the mean \
+         error), mean error, largest error of a cell; both scales; beside each plot its cells as CSV and its totals as \
+         JSON in <code>hexbins/</code>. Relative errors are 0 where both values are 0 and 1 where only the reference is; \
+         their linear plot ends at 2.</p>",
+        report.selected.len()
+    );
+    for row in hexbins {
+        let _ = writeln!(body, "<h3>{}</h3>\n<div class=\"grid\">", escape(&row.title));
+        for plot in &row.plots {
+            let file = escape(plot);
+            let _ = writeln!(body, "<a href=\"{file}\"><img loading=\"lazy\" src=\"{file}\" alt=\"{file}\"></a>");
+        }
+        body.push_str("</div>\n");
+    }
+}
+
+fn maps(body: &mut String, report: &Report) {
+    let with: Vec<_> = report.pictures.iter().filter(|row| row.has_maps).collect();
+    if with.is_empty() {
+        return;
+    }
+    body.push_str("<h2>Maps</h2>\n");
+    for row in with {
+        let name = escape(&row.name);
+        let _ = writeln!(body, "<p><a href=\"maps/{name}/index.html\">Every step of {}</a></p>", escape(&row.picture));
+        body.push_str(&figure(&format!("maps/{}/mean.png", row.name), "Mean over the steps"));
+    }
+}
+
+fn pictures_table(body: &mut String, report: &Report) {
+    body.push_str("<h2>Pictures</h2>\n<div class=\"wide\">");
+    let head =
+        ["picture", "size", "fp32", "quantized", "matched", "shifted", "vanished", "appeared", "P2, dB", "worst step"];
+    let row = |row: &super::report::PictureRow| {
+        let Agreement { matched, shifted, vanished, appeared } = row.agreement;
+        let worst = row.worst.as_ref().map_or_else(String::new, |(step, db)| format!("{} ({db:.1} dB)", escape(step)));
+        vec![
+            escape(&row.picture),
+            format!("{}×{}", row.width, row.height),
+            row.detections[0].to_string(),
+            row.detections[1].to_string(),
+            matched.to_string(),
+            shifted.to_string(),
+            vanished.to_string(),
+            appeared.to_string(),
+            number(row.pyramid_db, 1),
+            worst,
+        ]
+    };
+    body.push_str(&table(&head, report.pictures.iter().map(row)));
+    body.push_str("</div>\n");
+}
+
+/// The page of one picture's maps.
+pub fn of_maps(picture: &str, what: &str, sheets: &[SheetRow]) -> String {
+    let mut body = format!(
+        "<p><a href=\"../../index.html\">Back</a>. Values {what}. Both activation maps share one scale; each error has its \
+         own, from 0. Scales end where 0.5 % of the pixels lie beyond. Maps of errors: element by element, then the \
+         largest over the channels. Numbers: <a href=\"maps.json\">maps.json</a>.</p>\n"
+    );
+    for sheet in sheets {
+        body.push_str(&figure(&sheet.file, &sheet.title));
+    }
+    document(&format!("Maps of {picture}"), &body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_number_is_a_dash_and_names_are_escaped() {
+        assert_eq!((number(Some(f64::NAN), 1), small(Some(2e-5)), small(None)), ("–".into(), "2.0e-5".into(), "–".into()));
+        let page = document("a<b", "<p></p>");
+        assert!(page.contains("<title>a&lt;b</title>") && page.starts_with("<!DOCTYPE html>"));
+        assert!(figure("x\".png", "a & b").contains("x&quot;.png"));
+    }
+}

@@ -1,0 +1,459 @@
+//! One inspection from its first picture to its last file.
+//!
+//! A first look at up to three pictures, spread over all, lays the hexagons and freezes the colour scale of the
+//! side-by-side pictures. Then every picture once: figures, hexagons, side-by-side, for the first ones maps of every
+//! step. On some, every layer runs on the reference's inputs too, which tells its own error from what it was handed.
+
+use std::path::{Path, PathBuf};
+
+use super::map::Map;
+use super::models::Pair;
+use super::mosaic::mosaic;
+use super::page;
+use super::panel::ColourScale;
+use super::picture_maps::{PictureMaps, SheetRow};
+use super::report::{PictureRow, Report};
+use super::stats::StepStats;
+use super::table;
+use super::video::Video;
+use super::watch::{Extent, Hexbins, Injected, StepMaps, Steps, Watch};
+use super::{plots, report};
+use crate::detector::DetectorOptions;
+use crate::detector::plan::StepId;
+use crate::error::{Error, Kind, Result};
+use crate::frame::Picture;
+use crate::measure::Agreement;
+use crate::preprocess::Rule;
+
+/// Pictures of the first look.
+const SCOUTS: usize = 3;
+/// How much lower a score may be in the artifact for the tolerant agreement.
+const TOLERANCE: f32 = 0.2;
+/// Worst steps that are named, and that get hexagons of their own where none are asked for.
+const WORST: usize = 5;
+
+/// What to inspect, and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Checkpoint: the reference.
+    pub reference: PathBuf,
+    /// Artifact.
+    pub model: PathBuf,
+    /// Pictures, in order.
+    pub images: Vec<PathBuf>,
+    /// Folder of the results.
+    pub out: PathBuf,
+    /// Steps that maps and hexagons are of.
+    pub steps: Steps,
+    /// Steps with hexagons of their own; the worst if `None`.
+    pub hexbins: Option<Steps>,
+    /// Whether maps and hexagons are of the values before ReLU.
+    pub before_relu: bool,
+    /// Pictures, from the first, that get maps of every step.
+    pub maps: usize,
+    /// Pictures, from the first, that get a side-by-side picture.
+    pub mosaics: usize,
+    /// Pictures, spread over all, that every step's own error is measured on.
+    pub alone: usize,
+    /// Points of a step and picture that the hexagons get, at most about; 0 for every one.
+    pub points: usize,
+    /// Score from which detections are drawn and compared.
+    pub score: f32,
+    /// Film of the side-by-side pictures.
+    pub video: Option<PathBuf>,
+    /// Its pictures a second.
+    pub fps: u32,
+    /// Kernels, threads, and numbers of the model to replace.
+    pub detector: DetectorOptions,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What `report.json` holds.
+    pub report: Report,
+    /// The page.
+    pub index: PathBuf,
+    /// Pictures that could not be used, and the kind of the first such failure.
+    pub failed: (usize, Option<Kind>),
+}
+
+/// Inspects. `progress` is told how many looks at pictures are done, and of how many; `note` what could not be used.
+///
+/// # Errors
+/// As [`Pair::load`]; [`Kind::Usage`] for a step that does not exist; [`Kind::CannotCreate`] or [`Kind::Io`] for the
+/// folder; the first picture's failure if none could be used.
+pub fn inspect(
+    options: &Options,
+    progress: &mut dyn FnMut(usize, usize),
+    note: &mut dyn FnMut(&str),
+) -> Result<Outcome> {
+    let pair = Pair::load(&options.reference, &options.model, &options.detector)?;
+    if !pair.is_related {
+        note(&format!(
+            "{} does not say that it was made from {}: errors include those of the weights",
+            options.model.display(),
+            options.reference.display()
+        ));
+    }
+    let mut session = Session::new(options, pair)?;
+    let count = options.images.len();
+    let scouts = spread(count, SCOUTS);
+    let alone = spread(count, options.alone);
+    let all = scouts.len() + count + alone.len();
+    let mut done = 0;
+    let mut step = |progress: &mut dyn FnMut(usize, usize)| {
+        done += 1;
+        progress(done, all);
+    };
+    progress(0, all);
+    for &at in &scouts {
+        // What cannot be used is said when its turn comes.
+        if let Ok(picture) = Picture::open(&options.images[at]) {
+            session.scout(&picture).ok();
+        }
+        step(progress);
+    }
+    session.lay();
+    let mut failed = (0, None);
+    for (at, path) in options.images.iter().enumerate() {
+        match session.look(at, path) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), Kind::CannotCreate | Kind::Io | Kind::Internal) => return Err(error),
+            Err(error) if count == 1 => return Err(error),
+            Err(error) => {
+                note(&error.chain());
+                failed.0 += 1;
+                failed.1.get_or_insert(error.kind());
+            }
+        }
+        step(progress);
+    }
+    if session.pictures.is_empty() {
+        let kind = failed.1.unwrap_or(Kind::NoInput);
+        return Err(Error::new(kind, format!("none of the {count} pictures could be used")));
+    }
+    for &at in &alone {
+        session.look_alone(&options.images[at]).ok();
+        step(progress);
+    }
+    let (report, index) = session.finish()?;
+    Ok(Outcome { report, index, failed })
+}
+
+/// Up to `most` numbers below `count`, evenly spread, the first among them.
+fn spread(count: usize, most: usize) -> Vec<usize> {
+    let most = most.min(count);
+    (0..most).map(|at| at * count / most).collect()
+}
+
+struct Session<'o> {
+    options: &'o Options,
+    pair: Pair,
+    /// By step: whether maps and hexagons are of it.
+    mask: Vec<bool>,
+    selected: Vec<StepId>,
+    stats: Vec<StepStats>,
+    extents: Vec<Extent>,
+    hexbins: Vec<Option<Hexbins>>,
+    all: Hexbins,
+    scouted: Vec<[Map; 2]>,
+    scale: Option<ColourScale>,
+    video: Option<Video>,
+    pictures: Vec<PictureRow>,
+    alone: usize,
+    agreement: [Agreement; 2],
+}
+
+impl<'o> Session<'o> {
+    fn new(options: &'o Options, pair: Pair) -> Result<Self> {
+        let plan = std::sync::Arc::clone(pair.plan());
+        let steps = plan.steps.len();
+        let selected = options.steps.of(&plan)?;
+        let own = options.hexbins.as_ref().map(|steps| steps.of(&plan)).transpose()?;
+        let mut mask = vec![false; steps];
+        selected.iter().for_each(|&step| mask[step] = true);
+        if let Some(stranger) = own.iter().flatten().find(|&&step| !mask[step]) {
+            let name = &plan.steps[*stranger].name;
+            let text = format!("hexagons of {name} are asked for, but it is not among the steps that are looked at");
+            return Err(Error::new(Kind::Usage, text));
+        }
+        std::fs::create_dir_all(&options.out).map_err(|source| Error::writing(&options.out, source))?;
+        let video = options.video.as_deref().map(|path| Video::create(path, options.fps)).transpose()?;
+        Ok(Self {
+            stats: vec![StepStats::default(); steps],
+            extents: vec![Extent::default(); steps],
+            hexbins: vec![None; steps],
+            all: Hexbins::new(&Extent::default()),
+            scouted: Vec::new(),
+            scale: None,
+            pictures: Vec::new(),
+            alone: 0,
+            agreement: [Agreement::default(); 2],
+            options,
+            pair,
+            mask,
+            selected,
+            video,
+        })
+    }
+
+    fn points(&self) -> usize {
+        if self.options.points == 0 { usize::MAX } else { self.options.points }
+    }
+
+    fn what(&self) -> &'static str {
+        if self.options.before_relu { "before ReLU" } else { "after ReLU" }
+    }
+
+    /// The first look at one picture: extents and mean maps.
+    fn scout(&mut self, picture: &Picture) -> Result<()> {
+        let mut maps = PictureMaps::new(picture, None, self.what(), self.pair.rows[1].precision);
+        let points = self.points();
+        let Self { pair, mask, extents, hexbins, .. } = self;
+        let mut see = |_: StepId, step: &StepMaps<'_>| maps.take("", step);
+        let mut watch = Watch {
+            steps: mask,
+            before_relu: self.options.before_relu,
+            stats: None,
+            extents: Some(extents),
+            hexbins,
+            all: None,
+            points,
+            want_errors: false,
+            see_maps: Some(&mut see),
+        };
+        pair.walk(picture, &mut watch)?;
+        self.scouted.extend(maps.means());
+        Ok(())
+    }
+
+    /// Lays the hexagons and freezes the scale, by what the first look saw.
+    fn lay(&mut self) {
+        let mut all = Extent::default();
+        for &step in &self.selected {
+            all.join(&self.extents[step]);
+            self.hexbins[step] = Some(Hexbins::new(&self.extents[step]));
+        }
+        self.all = Hexbins::new(&all);
+        let maps: Vec<&Map> = self.scouted.iter().flatten().collect();
+        self.scale = (!maps.is_empty()).then(|| ColourScale::of_activations(&maps));
+        self.scouted = Vec::new();
+    }
+
+    fn look(&mut self, at: usize, path: &Path) -> Result<()> {
+        let picture = Picture::open(path)?;
+        let name = file_name(at, path);
+        let options = self.options;
+        let has_maps = at < options.maps;
+        let has_mosaic = at < options.mosaics;
+        let folder = has_maps.then(|| options.out.join("maps").join(&name));
+        if let Some(folder) = &folder {
+            std::fs::create_dir_all(folder).map_err(|source| Error::writing(folder, source))?;
+        }
+        let mut maps = PictureMaps::new(&picture, folder.as_deref(), self.what(), self.pair.rows[1].precision);
+        let wants_maps = has_maps || has_mosaic || self.video.is_some();
+        let plan = std::sync::Arc::clone(self.pair.plan());
+        let points = self.points();
+        let found = {
+            let Self { pair, mask, stats, hexbins, all, .. } = self;
+            let mut see = |step: StepId, seen: &StepMaps<'_>| maps.take(&plan.steps[step].name, seen);
+            let mut watch = Watch {
+                steps: mask,
+                before_relu: options.before_relu,
+                stats: Some(stats),
+                extents: None,
+                hexbins,
+                all: Some(all),
+                points,
+                want_errors: has_maps,
+                see_maps: wants_maps.then_some(&mut see),
+            };
+            pair.walk(&picture, &mut watch).map_err(|error| error.at(path.display()))?
+        };
+        let means = maps.means();
+        let sheets = maps.finish()?;
+        if has_maps {
+            self.write_maps_page(&name, path, &sheets)?;
+        }
+        let mut agreement = Agreement::default();
+        agreement.add(&found[0], &found[1], options.score, options.score);
+        let mut tolerant = Agreement::default();
+        tolerant.add(&found[0], &found[1], options.score, (options.score - TOLERANCE).max(0.0));
+        self.agreement[0].merge(&agreement);
+        self.agreement[1].merge(&tolerant);
+
+        let mut is_drawn = false;
+        if let Some([f, q]) = means.as_ref().filter(|_| has_mosaic || self.video.is_some()) {
+            let scale = *self.scale.get_or_insert_with(|| ColourScale::of_activations(&[f, q]));
+            let sheet = mosaic(&path.display().to_string(), &picture, &self.pair, &found, [f, q], &scale, options.score);
+            if has_mosaic {
+                let folder = options.out.join("side-by-side");
+                std::fs::create_dir_all(&folder).map_err(|source| Error::writing(&folder, source))?;
+                sheet.save(folder.join(format!("{name}.jpg")))?;
+                is_drawn = true;
+            }
+            if let Some(video) = &mut self.video {
+                video.add(&sheet)?;
+            }
+        }
+        let last = |stats: &StepStats| stats.sqnr_db.last().copied().filter(|db| db.is_finite());
+        let steps = self.stats.iter().enumerate();
+        let worst = steps.filter_map(|(step, stats)| Some((step, last(stats)?))).min_by(|a, b| a.1.total_cmp(&b.1));
+        self.pictures.push(PictureRow {
+            picture: path.display().to_string(),
+            name,
+            width: picture.width,
+            height: picture.height,
+            detections: found.map(|found| found.iter().filter(|one| one.score >= options.score).count()),
+            agreement,
+            pyramid_db: last(&self.stats[plan.landmarks.pyramid[0]]).map(f64::from),
+            worst: worst.map(|(step, db)| (plan.steps[step].name.clone(), f64::from(db))),
+            has_maps,
+            has_mosaic: is_drawn,
+        });
+        Ok(())
+    }
+
+    fn look_alone(&mut self, path: &Path) -> Result<()> {
+        let picture = Picture::open(path)?;
+        let Self { pair, stats, .. } = self;
+        pair.walk_alone(&picture, &mut Injected(stats))?;
+        self.alone += 1;
+        Ok(())
+    }
+
+    fn write_maps_page(&self, name: &str, path: &Path, sheets: &[SheetRow]) -> Result<()> {
+        let page = page::of_maps(&path.display().to_string(), self.what(), sheets);
+        self.write(&format!("maps/{name}/index.html"), &page)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.options.out.join(name);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|source| Error::writing(parent, source))?;
+        }
+        std::fs::write(&path, text).map_err(|source| Error::writing(&path, source))
+    }
+
+    fn write_json(&self, name: &str, value: &impl serde::Serialize) -> Result<()> {
+        let json = serde_json::to_string_pretty(value)
+            .map_err(|source| Error::new(Kind::Internal, format!("{name} has no JSON form")).because(source))?;
+        self.write(name, &json)
+    }
+
+    /// Writes tables, plots and the page.
+    fn finish(mut self) -> Result<(Report, PathBuf)> {
+        if let Some(video) = self.video.take() {
+            video.finish()?;
+        }
+        let plan = std::sync::Arc::clone(self.pair.plan());
+        let mixture = self.pair.int8().mixture();
+        let rows = table::rows(&plan, &self.stats, |step| mixture.precision[step]);
+        let kept = table::sensitivity(&plan, &self.stats, &self.macs()?);
+        self.write("steps.csv", &table::to_csv(&rows))?;
+        self.write_json("steps.json", &rows)?;
+        self.write("sensitivity.csv", &table::kept_to_csv(&kept))?;
+        self.write_json("sensitivity.json", &kept)?;
+        for (name, plot) in plots::over_depth(&plan, &rows) {
+            self.write(&format!("plots/{name}"), &plot)?;
+        }
+        if self.alone > 0 {
+            self.write("plots/kept.svg", &plots::kept(&kept))?;
+        }
+        let worst = report::Report::worst_of(&rows, WORST);
+        let hexbins = self.write_hexbins(&worst.iter().map(|worst| worst.step.as_str()).collect::<Vec<_>>())?;
+        let (kernel, threads) = self.pair.kernel();
+        let [reference, model] = self.pair.rows.clone();
+        let report = Report {
+            version: env!("CARGO_PKG_VERSION"),
+            reference,
+            model,
+            is_related: self.pair.is_related,
+            kernel,
+            threads,
+            score: self.options.score,
+            before_relu: self.options.before_relu,
+            selected: self.selected.iter().map(|&step| plan.steps[step].name.clone()).collect(),
+            alone: self.alone,
+            points: self.options.points,
+            strict: self.agreement[0],
+            tolerant: self.agreement[1],
+            worst,
+            pictures: std::mem::take(&mut self.pictures),
+        };
+        self.write("pictures.csv", &report.pictures_to_csv())?;
+        self.write_json("report.json", &report)?;
+        self.write("index.html", &page::index(&report, &rows, &kept, &hexbins))?;
+        Ok((report, self.options.out.join("index.html")))
+    }
+
+    /// Multiply-adds by step on the first picture's canvas.
+    fn macs(&self) -> Result<Vec<u64>> {
+        let plan = self.pair.plan();
+        let Some(first) = self.pictures.first() else { return Ok(vec![0; plan.steps.len()]) };
+        let fit = Rule::from(&plan.settings.transform).fit(first.width, first.height)?;
+        let proposals = plan.settings.rpn.post_nms_top_n;
+        Ok(plan.macs(&plan.shapes(fit.canvas_height, fit.canvas_width, proposals)))
+    }
+
+    /// Writes the hexagons of all steps, and of those asked for or else the `worst`. Returns what there is.
+    fn write_hexbins(&self, worst: &[&str]) -> Result<Vec<page::HexbinRow>> {
+        let plan = self.pair.plan();
+        let chosen: Vec<StepId> = match &self.options.hexbins {
+            Some(steps) => steps.of(plan)?,
+            None => worst.iter().filter_map(|name| plan.find(name)).filter(|&step| self.mask[step]).collect(),
+        };
+        let mut written = vec![self.write_hexbin("all", "all steps", &self.all)?];
+        for step in chosen {
+            let name = &plan.steps[step].name;
+            if let Some(bins) = &self.hexbins[step] {
+                written.push(self.write_hexbin(&name.replace('@', "-"), name, bins)?);
+            }
+        }
+        Ok(written)
+    }
+
+    fn write_hexbin(&self, file: &str, title: &str, bins: &Hexbins) -> Result<page::HexbinRow> {
+        let mut row = page::HexbinRow { title: title.to_owned(), plots: Vec::new() };
+        for (kind, bins) in Hexbins::KINDS.iter().zip(&bins.plots) {
+            let [error, scale] = *kind;
+            let label = format!("{error} error");
+            let base = format!("hexbins/{file}-{error}-{scale}");
+            for colouring in plots::Colouring::ALL {
+                let title = format!("{title}: {label} against activation");
+                let name = format!("{base}-{}.svg", colouring.name());
+                self.write(&name, &plots::hexagons(&title, bins, &label, colouring))?;
+                row.plots.push(name);
+            }
+            self.write(&format!("{base}.csv"), &bins.to_csv())?;
+            self.write_json(&format!("{base}.json"), &bins.summary())?;
+        }
+        Ok(row)
+    }
+}
+
+/// What the files of a picture are called: its number and its name, without what file systems dislike.
+fn file_name(at: usize, path: &Path) -> String {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let stem: String = stem.chars().map(plain).take(60).collect();
+    format!("{:04}-{stem}", at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spread_over_all() {
+        assert_eq!(spread(10, 3), [0, 3, 6]);
+        assert_eq!(spread(2, 3), [0, 1]);
+        assert!(spread(0, 3).is_empty() && spread(5, 0).is_empty());
+    }
+
+    #[test]
+    fn names_of_files_are_plain() {
+        assert_eq!(file_name(0, Path::new("a/b c/é ü.tar.png")), "0001-____.tar".replace("____", "___"));
+    }
+}

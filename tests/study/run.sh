@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# The study: the paper's table of results and its calibration experiments on real pictures.
+#
+#     tests/study/run.sh STEP…      all | record | observers | counts | noise | recipes | settings | final
+#
+# Every step keeps what it made in $WORK (target/study) and makes only what is missing: artifacts there, detections in
+# the evaluation's cache, so it can be stopped and called again. One forward pass over the 192 calibration pictures (the
+# record) serves every observer and subset. Settings are chosen on kitti-tracking-0001 (step settings); road-test is read
+# once, by the step final.
+#
+#     LOOKOUT   the program            [target/release/lookout]
+#     SHARED    models and pictures    [../shared]
+#     WORK      results                [target/study]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+LOOKOUT=${LOOKOUT:-target/release/lookout}
+SHARED=${SHARED:-../shared}
+WORK=${WORK:-target/study}
+export LOOKOUT__DETECTOR__THREADS=${LOOKOUT__DETECTOR__THREADS:-1}
+CALIB=$SHARED/data/road-calib/image_2
+TRACKING=kitti:$SHARED/data/kitti-tracking-0001
+TEST=kitti:$SHARED/data/road-test
+OBSERVERS="min-max moving-average percentile entropy l2 mse"
+mkdir -p "$WORK"
+
+# quantized NAME ARGUMENTS…: makes the artifact NAME unless it is there.
+quantized() {
+    local name=$1
+    shift
+    [ -e "$WORK/$name.lookout" ] && return
+    echo "quantize $name: $*"
+    "$LOOKOUT" quantize "$WORK/road.safetensors" --out "$WORK/part.lookout" --json "$@" >"$WORK/$name.json"
+    rm -f "$WORK/part.lookout.calib" "$WORK/part.lookout.json"
+    mv "$WORK/part.lookout" "$WORK/$name.lookout"
+}
+
+record() {
+    [ -e "$WORK/road.safetensors" ] || "$LOOKOUT" import "$SHARED/models/road-r50-fpn.safetensors" --out "$WORK/road.safetensors"
+    if [ ! -e "$WORK/record.calib" ]; then
+        "$LOOKOUT" quantize "$WORK/road.safetensors" --images "$CALIB" --count 192 --out "$WORK/all.lookout" --json >"$WORK/all.json"
+        mv "$WORK/all.lookout.calib" "$WORK/record.calib"
+    fi
+}
+
+# From the record alone: ranges only, no bias correction, so that observers and counts differ in nothing else.
+observers() {
+    record
+    local name
+    for name in $OBSERVERS; do
+        quantized "observer-$name" --record "$WORK/record.calib" --count 64 --observer "$name"
+    done
+}
+
+counts() {
+    record
+    local count seed
+    for count in 1 4 16 64; do
+        for seed in 0 1 2; do
+            quantized "count-$count-draw-$seed" --record "$WORK/record.calib" --count "$count" --seed "$seed" --allow-unfit
+        done
+    done
+    quantized count-192 --record "$WORK/record.calib" --count 192
+}
+
+noise() {
+    record
+    [ -d "$WORK/noise" ] || python3 tests/study/noise.py "$WORK/noise" 16
+    quantized noise --images "$WORK/noise" --count 16 --allow-unfit
+}
+
+# The rows of the table: the paper's recipe and ours, on the same 64 pictures.
+recipes() {
+    record
+    quantized paper --record "$WORK/record.calib" --count 64 --recipe paper --observer l2
+    quantized ours --record "$WORK/record.calib" --images "$CALIB" --count 64
+}
+
+models() {
+    local path
+    for path in "$@"; do
+        [ -e "$path" ] && printf -- '--model\n%s\n' "$path"
+    done
+}
+
+evaluated() {
+    local name=$1 dataset=$2
+    shift 2
+    mapfile -t chosen < <(models "$@")
+    "$LOOKOUT" evaluate "${chosen[@]}" --dataset "$dataset" --class-map tests/study/class-map.toml \
+        --cache "$WORK/cache" --out "$WORK/$name" >/dev/null
+    cat "$WORK/$name/report.txt"
+}
+
+settings() {
+    evaluated tracking "$TRACKING" "$WORK"/road.safetensors "$WORK"/paper.lookout "$WORK"/ours.lookout \
+        "$WORK"/observer-*.lookout "$WORK"/count-*.lookout "$WORK"/noise.lookout
+}
+
+final() {
+    evaluated road-test "$TEST" "$WORK"/road.safetensors "$WORK"/paper.lookout "$WORK"/ours.lookout
+}
+
+for step in "${@:-all}"; do
+    case $step in
+    all) record; observers; counts; noise; recipes; settings; final ;;
+    record | observers | counts | noise | recipes | settings | final) "$step" ;;
+    *) echo "no step $step; see the head of $0" >&2; exit 64 ;;
+    esac
+done
