@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long)]
     before_relu: bool,
     /// Pictures, from the first, that get maps of every chosen step
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     maps: usize,
     /// Steps with hexagons of their own beside those of all chosen ones: all, first:N or names [default: the worst five]
     #[arg(long, value_name = "STEPS")]
@@ -182,7 +182,7 @@ mod tests {
         }
         let found = pictures(&[root.path().to_path_buf()], &out).unwrap();
         assert_eq!(found, [root.path().join("a.png")]);
-        assert_eq!(pictures(&[out.clone()], &out).unwrap().len(), 1);
+        assert_eq!(pictures(std::slice::from_ref(&out), &out).unwrap().len(), 1);
         assert_eq!(pictures(&[root.path().join("none")], &out).unwrap_err().kind(), Kind::NoInput);
     }
 }

@@ -73,17 +73,17 @@ pub struct LogBar {
 }
 
 impl LogBar {
-    /// The decades that the positive among `values` lie in, at most six below the largest.
+    /// The decades that the positive among `values` lie in, at most eight below the largest.
     pub fn over(label: &str, values: impl Iterator<Item = f64>) -> Self {
         let positive: Vec<f64> = values.filter(|value| *value > 0.0 && value.is_finite()).map(f64::log10).collect();
-        let (least, most) = positive.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), &value| {
-            (least.min(value), most.max(value))
-        });
+        let (least, most) = positive
+            .iter()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), &value| (least.min(value), most.max(value)));
         if least > most {
             return Self { label: label.to_owned(), low: 0, high: 1 };
         }
         let high = most.ceil() as i64;
-        let low = (least.floor() as i64).clamp(high - 6, high - 1);
+        let low = (least.floor() as i64).clamp(high - 8, high - 1);
         Self { label: label.to_owned(), low, high }
     }
 
@@ -137,7 +137,8 @@ impl Plot {
         }
         let middle = left + width / 2.0;
         let (below, beside) = (frame.height - 8.0, top + height / 2.0);
-        let _ = writeln!(text, r#"<text x="{middle}" y="{below}" text-anchor="middle">{}</text>"#, escape(&plot.x.label));
+        let _ =
+            writeln!(text, r#"<text x="{middle}" y="{below}" text-anchor="middle">{}</text>"#, escape(&plot.x.label));
         let _ = writeln!(
             text,
             r#"<text transform="translate(14 {beside}) rotate(-90)" text-anchor="middle">{}</text>"#,
@@ -164,7 +165,8 @@ impl Plot {
         let colour = hex(colour);
         let dash = if dashed { r#" stroke-dasharray="5 3""# } else { "" };
         for run in points.split(|(_, y)| !y.is_finite()).filter(|run| !run.is_empty()) {
-            let path: Vec<String> = run.iter().map(|&(x, y)| format!("{:.1},{:.1}", self.x_of(x), self.y_of(y))).collect();
+            let path: Vec<String> =
+                run.iter().map(|&(x, y)| format!("{:.1},{:.1}", self.x_of(x), self.y_of(y))).collect();
             let path = path.join(" ");
             let _ = writeln!(
                 self.body,
@@ -187,7 +189,8 @@ impl Plot {
         let points: Vec<_> = points.iter().filter(finite).collect();
         let above = points.iter().map(|(x, _, high)| (*x, *high));
         let below = points.iter().rev().map(|(x, low, _)| (*x, *low));
-        let path: Vec<String> = above.chain(below).map(|(x, y)| format!("{:.1},{:.1}", self.x_of(x), self.y_of(y))).collect();
+        let path: Vec<String> =
+            above.chain(below).map(|(x, y)| format!("{:.1},{:.1}", self.x_of(x), self.y_of(y))).collect();
         let (path, colour) = (path.join(" "), hex(colour));
         let _ = writeln!(self.body, r#"<polygon points="{path}" fill="{colour}" fill-opacity="0.18"/>"#);
     }
@@ -239,7 +242,8 @@ impl Plot {
         for ([x, y], value) in cells {
             let colour = hex(ColourMap::Sequential.colour(bar.share(*value) as f32));
             let (x, y) = (left + x * width, top + (1.0 - y) * height);
-            let _ = writeln!(self.body, r##"<use href="#h" x="{x:.1}" y="{y:.1}" fill="{colour}" stroke="{colour}"/>"##);
+            let _ =
+                writeln!(self.body, r##"<use href="#h" x="{x:.1}" y="{y:.1}" fill="{colour}" stroke="{colour}"/>"##);
         }
         self.body.push_str("</g>\n");
         let x = left + width + 14.0;
@@ -278,8 +282,7 @@ mod tests {
     #[test]
     fn a_plot_is_whole_xml_with_its_words() {
         let frame = Frame { width: 400.0, height: 200.0, margin: [50.0, 30.0, 60.0, 40.0] };
-        let mut plot =
-            Plot::new("a < b", frame, Axis::linear("step", 0.0, 4.0, 5), Axis::decades("error", -3.0, 0.2));
+        let mut plot = Plot::new("a < b", frame, Axis::linear("step", 0.0, 4.0, 5), Axis::decades("error", -3.0, 0.2));
         plot.band(&[(0.0, -2.0, -1.0), (1.0, f64::NAN, 0.0)], [1, 2, 3]);
         plot.curve(&[(0.0, -1.0), (1.0, f64::NAN), (2.0, -2.0)], &["x".into(), "y".into(), "z&".into()], [9; 3], true);
         plot.mark(1.0, "layer1");

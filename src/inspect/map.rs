@@ -55,9 +55,11 @@ impl Map {
         let (rows, columns) = (taps(self.height, height), taps(self.width, width));
         let mut wide = Vec::with_capacity(self.height * width);
         for row in self.values.chunks_exact(self.width) {
-            wide.extend(columns.iter().map(|tap| {
-                tap.iter().map(|&(at, weight)| f64::from(row[at]) * weight).sum::<f64>() as f32
-            }));
+            wide.extend(
+                columns
+                    .iter()
+                    .map(|tap| tap.iter().map(|&(at, weight)| f64::from(row[at]) * weight).sum::<f64>() as f32),
+            );
         }
         let mut values = vec![0.0f32; height * width];
         for (out, tap) in values.chunks_exact_mut(width).zip(&rows) {
@@ -72,6 +74,13 @@ impl Map {
     #[must_use]
     pub fn squared(mut self) -> Self {
         self.values.iter_mut().for_each(|value| *value *= *value);
+        self
+    }
+
+    /// The decimal logarithm of each number, those below `least` taken for it.
+    #[must_use]
+    pub fn log10(mut self, least: f32) -> Self {
+        self.values.iter_mut().for_each(|value| *value = value.max(least).log10());
         self
     }
 
@@ -232,12 +241,13 @@ mod tests {
             found.iter().zip(expected).for_each(|(a, b)| assert!((a - b).abs() < 1e-4, "{a} {b}"));
         };
         let map = Map { height: 1, width: 4, values: vec![0.0, 1.0, 4.0, 9.0] };
-        let expected = [-0.105_468_75, 0.121_093_75, 0.457_031_25, 1.609_375, 2.828_125, 5.449_219, 7.972_656, 9.527_344];
+        let expected =
+            [-0.105_468_75, 0.121_093_75, 0.457_031_25, 1.609_375, 2.828_125, 5.449_219, 7.972_656, 9.527_344];
         near(&map.resized(1, 8).values, &expected);
         let map = Map { height: 2, width: 3, values: vec![0.0, 1.0, 4.0, 9.0, 2.0, 5.0] };
         let expected = [
-            -0.902_872, -0.026_991, 2.180_406, 4.128_527, 4.715_332, 2.251_465, 2.251_465, 4.715_332, 10.333_537, 4.529_921,
-            2.322_524, 5.302_137,
+            -0.902_872, -0.026_991, 2.180_406, 4.128_527, 4.715_332, 2.251_465, 2.251_465, 4.715_332, 10.333_537,
+            4.529_921, 2.322_524, 5.302_137,
         ];
         near(&map.resized(3, 4).values, &expected);
         assert_eq!(Map::zeros(2, 2).resized(4, 4), Map::zeros(4, 4));

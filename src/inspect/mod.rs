@@ -14,6 +14,7 @@ mod panel;
 mod picture_maps;
 mod plots;
 mod report;
+mod results;
 mod session;
 mod stats;
 mod table;

@@ -85,10 +85,13 @@ impl Pair {
             sha256,
             bytes,
         };
-        let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        let length = match demo::named(reference)? {
+            Some(bytes) => bytes.len() as u64,
+            None => std::fs::metadata(reference).map_or(0, |file| file.len()),
+        };
         let precision = if quantized.is_exact() { "int8" } else { "mixed" };
         let rows = [
-            row(reference, "fp32", 0, source.clone(), length(reference)),
+            row(reference, "fp32", 0, source.clone(), length),
             row(model, precision, generation, sha256(bytes), bytes.len() as u64),
         ];
         let transform = Transform::new(Rule::from(&one.settings.transform))?.with_isa(options.isa);

@@ -79,7 +79,13 @@ fn figure(file: &str, caption: &str) -> String {
 fn model(row: &ModelRow) -> Vec<String> {
     let megabytes = format!("{:.1}", row.bytes as f64 / 1e6);
     let sha = row.sha256.get(..12).unwrap_or_default();
-    vec![escape(&row.name), row.precision.to_owned(), row.generation.to_string(), megabytes, format!("<code>{sha}</code>")]
+    vec![
+        escape(&row.name),
+        row.precision.to_owned(),
+        row.generation.to_string(),
+        megabytes,
+        format!("<code>{sha}</code>"),
+    ]
 }
 
 fn agreement(name: String, row: &Agreement) -> Vec<String> {
@@ -131,11 +137,17 @@ pub fn index(report: &Report, rows: &[Row], kept: &[Kept], hexbins: &[HexbinRow]
     body.push_str(&worst.collect::<Vec<_>>().join(", "));
     body.push_str(".</p>\n");
     let depth = [
-        ("sqnr", "Signal to quantization noise: what each step has with all errors before it, and what it would have on the reference's inputs"),
-        ("relative", "Relative error: by element, and of the channels' maximum"),
+        (
+            "sqnr",
+            "Signal to quantization noise: what each step has with all errors before it, and what it would have on the reference's inputs",
+        ),
+        (
+            "relative",
+            "Relative error: by element, and of the channels' maximum; no point where the median is 0, as it is where ReLU makes most values 0",
+        ),
         ("mean-absolute", "Mean absolute error"),
         ("cosine", "Cosine distance"),
-        ("clipped", "Share of values that the output grid could not hold"),
+        ("clipped", "Share of values that the output grid could not hold; no point where it held all"),
     ];
     for (name, caption) in depth {
         body.push_str(&figure(&format!("plots/{name}.svg"), caption));
@@ -294,7 +306,7 @@ fn pictures_table(body: &mut String, report: &Report) {
 pub fn of_maps(picture: &str, what: &str, sheets: &[SheetRow]) -> String {
     let mut body = format!(
         "<p><a href=\"../../index.html\">Back</a>. Values {what}. Both activation maps share one scale; each error has its \
-         own, from 0. Scales end where 0.5 % of the pixels lie beyond. Maps of errors: element by element, then the \
+         own, from 0; relative errors have no end, so theirs shows logarithms, from 0.001 on. Scales end where 0.5 % of the pixels lie beyond. Maps of errors: element by element, then the \
          largest over the channels. Numbers: <a href=\"maps.json\">maps.json</a>.</p>\n"
     );
     for sheet in sheets {
@@ -309,7 +321,10 @@ mod tests {
 
     #[test]
     fn what_is_not_a_number_is_a_dash_and_names_are_escaped() {
-        assert_eq!((number(Some(f64::NAN), 1), small(Some(2e-5)), small(None)), ("–".into(), "2.0e-5".into(), "–".into()));
+        assert_eq!(
+            (number(Some(f64::NAN), 1), small(Some(2e-5)), small(None)),
+            ("–".into(), "2.0e-5".into(), "–".into())
+        );
         let page = document("a<b", "<p></p>");
         assert!(page.contains("<title>a&lt;b</title>") && page.starts_with("<!DOCTYPE html>"));
         assert!(figure("x\".png", "a & b").contains("x&quot;.png"));

@@ -37,6 +37,12 @@ impl ColourScale {
         Self { map: ColourMap::Sequential, low: 0.0, high: if high > 0.0 { high } else { 1.0 } }
     }
 
+    /// The scale of logarithms of errors: the percentiles of activations, no narrower than a decade.
+    pub fn of_logarithms(maps: &[&Map]) -> Self {
+        let Self { map, low, high } = Self::of_activations(maps);
+        Self { map, low: low.min(high - 1.0), high }
+    }
+
     fn colour(&self, value: f32) -> Colour {
         self.map.colour(((f64::from(value) - self.low) / (self.high - self.low)) as f32)
     }

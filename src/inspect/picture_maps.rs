@@ -15,7 +15,9 @@ use crate::error::{Error, Result};
 use crate::frame::Picture;
 
 /// A panel's size at most.
-const MOST: (usize, usize) = (620, 480);
+const MOST: (usize, usize) = (560, 420);
+/// Relative errors below this are shown as this: they have no end upwards, so their maps show logarithms.
+const LEAST_RATIO: f32 = 1e-3;
 
 /// Least, mean and largest number of a map.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -130,10 +132,15 @@ impl PictureMaps {
         let others = [&self.other, &self.absolute, &self.relative, &self.squared].map(MeanMap::levels);
         for (f, count) in self.reference.levels() {
             let same = |levels: &Vec<(Map, usize)>| {
-                levels.iter().find(|(map, _)| (map.height, map.width) == (f.height, f.width)).map(|(map, _)| map.clone())
+                levels
+                    .iter()
+                    .find(|(map, _)| (map.height, map.width) == (f.height, f.width))
+                    .map(|(map, _)| map.clone())
             };
             // A level whose errors are not numbers has no sheet.
-            let [Some(q), Some(absolute), Some(relative), Some(squared)] = others.each_ref().map(same) else { continue };
+            let [Some(q), Some(absolute), Some(relative), Some(squared)] = others.each_ref().map(same) else {
+                continue;
+            };
             let (rows, columns) = (f.height, f.width);
             let title = format!("mean over the {count} steps of {columns}x{rows} pixels, {}", self.what);
             let file = format!("level-{columns}x{rows}.png");
@@ -164,6 +171,8 @@ impl PictureMaps {
         };
         let [f, q] = maps;
         let [fp32, int8] = self.words;
+        let ratios = relative.clone().log10(LEAST_RATIO);
+        let of_ratios = ColourScale::of_logarithms(&[&ratios]);
         let of_errors = |map: &Map| ColourScale::of_errors(&[map]);
         let panels = [
             plain(f, format!("{fp32}: channels' maximum"), scale),
@@ -172,7 +181,7 @@ impl PictureMaps {
             over(q, format!("{int8}, over the picture"), scale),
             plain(absolute, format!("absolute error |{int8} - {fp32}|"), of_errors(absolute)),
             over(absolute, "absolute error, over the picture".to_owned(), of_errors(absolute)),
-            plain(relative, format!("relative error |{int8} - {fp32}| / |{fp32}|"), of_errors(relative)),
+            plain(&ratios, format!("log10 of relative error |{int8} - {fp32}| / |{fp32}|"), of_ratios),
             plain(squared, format!("squared error ({int8} - {fp32})^2"), of_errors(squared)),
         ];
         let path = folder.join(file);

@@ -31,13 +31,12 @@ pub fn over_depth(plan: &Plan, rows: &[Row]) -> Vec<(&'static str, String)> {
         ("sqnr.svg", {
             let whole = curve(&|row| median(&row.sqnr_db_spread));
             let own = curve(&|row| median(&row.injected_db_spread));
-            let band: Vec<_> = rows
-                .iter()
-                .filter_map(|row| row.sqnr_db_spread.map(|s| (row.depth as f64, s.low, s.high)))
-                .collect();
+            let band: Vec<_> =
+                rows.iter().filter_map(|row| row.sqnr_db_spread.map(|s| (row.depth as f64, s.low, s.high))).collect();
             let extent: Vec<f64> = whole.iter().chain(&own).map(|(_, db)| *db).collect();
             let y = linear("SQNR, dB", &extent);
-            let mut plot = depth_plot(plan, "Signal to quantization noise: median over pictures and quartiles", rows, y);
+            let mut plot =
+                depth_plot(plan, "Signal to quantization noise: median over pictures and quartiles", rows, y);
             plot.band(&band, blue());
             plot.curve(&own, &names(rows, "dB injected", &own), orange(), true);
             plot.curve(&whole, &names(rows, "dB", &whole), blue(), false);
@@ -52,7 +51,8 @@ pub fn over_depth(plan: &Plan, rows: &[Row]) -> Vec<(&'static str, String)> {
             let element = curve(&|row| log(median(&row.relative_element)));
             let projection = curve(&|row| log(median(&row.relative_projection)));
             let y = decades("relative error", element.iter().chain(&projection));
-            let mut plot = depth_plot(plan, "Relative error: median over elements, and over the channels' maximum", rows, y);
+            let mut plot =
+                depth_plot(plan, "Relative error: median over elements, and over the channels' maximum", rows, y);
             plot.curve(&element, &names(rows, "log10 by element", &element), blue(), false);
             plot.curve(&projection, &names(rows, "log10 by projection", &projection), orange(), false);
             plot.legend(&[("by element", blue()), ("by projection", orange())]);
@@ -109,8 +109,10 @@ fn linear(label: &str, values: &[f64]) -> Axis {
 
 fn decades<'a>(label: &str, points: impl Iterator<Item = &'a (f64, f64)>) -> Axis {
     let finite: Vec<f64> = points.map(|(_, value)| *value).filter(|value| value.is_finite()).collect();
-    let (low, high) =
-        (finite.iter().copied().fold(f64::INFINITY, f64::min), finite.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+    let (low, high) = (
+        finite.iter().copied().fold(f64::INFINITY, f64::min),
+        finite.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+    );
     if low > high { Axis::decades(label, -1.0, 0.0) } else { Axis::decades(label, low, high) }
 }
 
@@ -194,7 +196,11 @@ fn symlog_axis(label: &str, low: f64, high: f64) -> Axis {
     for value in values {
         let place = scale.place(value);
         if (low..=high).contains(&place) && place - last >= apart {
-            let text = if value == 0.0 || (0.01..1e4).contains(&value.abs()) { format!("{value}") } else { format!("{value:e}") };
+            let text = if value == 0.0 || (0.01..1e4).contains(&value.abs()) {
+                format!("{value}")
+            } else {
+                format!("{value:e}")
+            };
             ticks.push((place, text));
             last = place;
         }

@@ -9,28 +9,22 @@ use std::path::{Path, PathBuf};
 use super::map::Map;
 use super::models::Pair;
 use super::mosaic::mosaic;
-use super::page;
 use super::panel::ColourScale;
-use super::picture_maps::{PictureMaps, SheetRow};
+use super::picture_maps::PictureMaps;
 use super::report::{PictureRow, Report};
 use super::stats::StepStats;
-use super::table;
 use super::video::Video;
 use super::watch::{Extent, Hexbins, Injected, StepMaps, Steps, Watch};
-use super::{plots, report};
 use crate::detector::DetectorOptions;
 use crate::detector::plan::StepId;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
 use crate::measure::Agreement;
-use crate::preprocess::Rule;
 
 /// Pictures of the first look.
 const SCOUTS: usize = 3;
 /// How much lower a score may be in the artifact for the tolerant agreement.
 const TOLERANCE: f32 = 0.2;
-/// Worst steps that are named, and that get hexagons of their own where none are asked for.
-const WORST: usize = 5;
 
 /// What to inspect, and how.
 #[derive(Debug, Clone)]
@@ -147,22 +141,25 @@ fn spread(count: usize, most: usize) -> Vec<usize> {
     (0..most).map(|at| at * count / most).collect()
 }
 
-struct Session<'o> {
-    options: &'o Options,
-    pair: Pair,
+/// An inspection on its way.
+pub(super) struct Session<'o> {
+    pub options: &'o Options,
+    pub pair: Pair,
     /// By step: whether maps and hexagons are of it.
-    mask: Vec<bool>,
-    selected: Vec<StepId>,
-    stats: Vec<StepStats>,
-    extents: Vec<Extent>,
-    hexbins: Vec<Option<Hexbins>>,
-    all: Hexbins,
-    scouted: Vec<[Map; 2]>,
-    scale: Option<ColourScale>,
-    video: Option<Video>,
-    pictures: Vec<PictureRow>,
-    alone: usize,
-    agreement: [Agreement; 2],
+    pub mask: Vec<bool>,
+    pub selected: Vec<StepId>,
+    /// Steps with hexagons of their own; the worst if `None`.
+    pub own: Option<Vec<StepId>>,
+    pub stats: Vec<StepStats>,
+    pub extents: Vec<Extent>,
+    pub hexbins: Vec<Option<Hexbins>>,
+    pub all: Hexbins,
+    pub scouted: Vec<[Map; 2]>,
+    pub scale: Option<ColourScale>,
+    pub video: Option<Video>,
+    pub pictures: Vec<PictureRow>,
+    pub alone: usize,
+    pub agreement: [Agreement; 2],
 }
 
 impl<'o> Session<'o> {
@@ -170,14 +167,9 @@ impl<'o> Session<'o> {
         let plan = std::sync::Arc::clone(pair.plan());
         let steps = plan.steps.len();
         let selected = options.steps.of(&plan)?;
-        let own = options.hexbins.as_ref().map(|steps| steps.of(&plan)).transpose()?;
+        let own = options.hexbins.as_ref().map(|steps| steps.among(&selected, &plan)).transpose()?;
         let mut mask = vec![false; steps];
         selected.iter().for_each(|&step| mask[step] = true);
-        if let Some(stranger) = own.iter().flatten().find(|&&step| !mask[step]) {
-            let name = &plan.steps[*stranger].name;
-            let text = format!("hexagons of {name} are asked for, but it is not among the steps that are looked at");
-            return Err(Error::new(Kind::Usage, text));
-        }
         std::fs::create_dir_all(&options.out).map_err(|source| Error::writing(&options.out, source))?;
         let video = options.video.as_deref().map(|path| Video::create(path, options.fps)).transpose()?;
         Ok(Self {
@@ -194,6 +186,7 @@ impl<'o> Session<'o> {
             pair,
             mask,
             selected,
+            own,
             video,
         })
     }
@@ -202,7 +195,8 @@ impl<'o> Session<'o> {
         if self.options.points == 0 { usize::MAX } else { self.options.points }
     }
 
-    fn what(&self) -> &'static str {
+    /// Which values maps are of.
+    pub(super) fn what(&self) -> &'static str {
         if self.options.before_relu { "before ReLU" } else { "after ReLU" }
     }
 
@@ -286,7 +280,8 @@ impl<'o> Session<'o> {
         let mut is_drawn = false;
         if let Some([f, q]) = means.as_ref().filter(|_| has_mosaic || self.video.is_some()) {
             let scale = *self.scale.get_or_insert_with(|| ColourScale::of_activations(&[f, q]));
-            let sheet = mosaic(&path.display().to_string(), &picture, &self.pair, &found, [f, q], &scale, options.score);
+            let sheet =
+                mosaic(&path.display().to_string(), &picture, &self.pair, &found, [f, q], &scale, options.score);
             if has_mosaic {
                 let folder = options.out.join("side-by-side");
                 std::fs::create_dir_all(&folder).map_err(|source| Error::writing(&folder, source))?;
@@ -321,115 +316,6 @@ impl<'o> Session<'o> {
         pair.walk_alone(&picture, &mut Injected(stats))?;
         self.alone += 1;
         Ok(())
-    }
-
-    fn write_maps_page(&self, name: &str, path: &Path, sheets: &[SheetRow]) -> Result<()> {
-        let page = page::of_maps(&path.display().to_string(), self.what(), sheets);
-        self.write(&format!("maps/{name}/index.html"), &page)
-    }
-
-    fn write(&self, name: &str, text: &str) -> Result<()> {
-        let path = self.options.out.join(name);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|source| Error::writing(parent, source))?;
-        }
-        std::fs::write(&path, text).map_err(|source| Error::writing(&path, source))
-    }
-
-    fn write_json(&self, name: &str, value: &impl serde::Serialize) -> Result<()> {
-        let json = serde_json::to_string_pretty(value)
-            .map_err(|source| Error::new(Kind::Internal, format!("{name} has no JSON form")).because(source))?;
-        self.write(name, &json)
-    }
-
-    /// Writes tables, plots and the page.
-    fn finish(mut self) -> Result<(Report, PathBuf)> {
-        if let Some(video) = self.video.take() {
-            video.finish()?;
-        }
-        let plan = std::sync::Arc::clone(self.pair.plan());
-        let mixture = self.pair.int8().mixture();
-        let rows = table::rows(&plan, &self.stats, |step| mixture.precision[step]);
-        let kept = table::sensitivity(&plan, &self.stats, &self.macs()?);
-        self.write("steps.csv", &table::to_csv(&rows))?;
-        self.write_json("steps.json", &rows)?;
-        self.write("sensitivity.csv", &table::kept_to_csv(&kept))?;
-        self.write_json("sensitivity.json", &kept)?;
-        for (name, plot) in plots::over_depth(&plan, &rows) {
-            self.write(&format!("plots/{name}"), &plot)?;
-        }
-        if self.alone > 0 {
-            self.write("plots/kept.svg", &plots::kept(&kept))?;
-        }
-        let worst = report::Report::worst_of(&rows, WORST);
-        let hexbins = self.write_hexbins(&worst.iter().map(|worst| worst.step.as_str()).collect::<Vec<_>>())?;
-        let (kernel, threads) = self.pair.kernel();
-        let [reference, model] = self.pair.rows.clone();
-        let report = Report {
-            version: env!("CARGO_PKG_VERSION"),
-            reference,
-            model,
-            is_related: self.pair.is_related,
-            kernel,
-            threads,
-            score: self.options.score,
-            before_relu: self.options.before_relu,
-            selected: self.selected.iter().map(|&step| plan.steps[step].name.clone()).collect(),
-            alone: self.alone,
-            points: self.options.points,
-            strict: self.agreement[0],
-            tolerant: self.agreement[1],
-            worst,
-            pictures: std::mem::take(&mut self.pictures),
-        };
-        self.write("pictures.csv", &report.pictures_to_csv())?;
-        self.write_json("report.json", &report)?;
-        self.write("index.html", &page::index(&report, &rows, &kept, &hexbins))?;
-        Ok((report, self.options.out.join("index.html")))
-    }
-
-    /// Multiply-adds by step on the first picture's canvas.
-    fn macs(&self) -> Result<Vec<u64>> {
-        let plan = self.pair.plan();
-        let Some(first) = self.pictures.first() else { return Ok(vec![0; plan.steps.len()]) };
-        let fit = Rule::from(&plan.settings.transform).fit(first.width, first.height)?;
-        let proposals = plan.settings.rpn.post_nms_top_n;
-        Ok(plan.macs(&plan.shapes(fit.canvas_height, fit.canvas_width, proposals)))
-    }
-
-    /// Writes the hexagons of all steps, and of those asked for or else the `worst`. Returns what there is.
-    fn write_hexbins(&self, worst: &[&str]) -> Result<Vec<page::HexbinRow>> {
-        let plan = self.pair.plan();
-        let chosen: Vec<StepId> = match &self.options.hexbins {
-            Some(steps) => steps.of(plan)?,
-            None => worst.iter().filter_map(|name| plan.find(name)).filter(|&step| self.mask[step]).collect(),
-        };
-        let mut written = vec![self.write_hexbin("all", "all steps", &self.all)?];
-        for step in chosen {
-            let name = &plan.steps[step].name;
-            if let Some(bins) = &self.hexbins[step] {
-                written.push(self.write_hexbin(&name.replace('@', "-"), name, bins)?);
-            }
-        }
-        Ok(written)
-    }
-
-    fn write_hexbin(&self, file: &str, title: &str, bins: &Hexbins) -> Result<page::HexbinRow> {
-        let mut row = page::HexbinRow { title: title.to_owned(), plots: Vec::new() };
-        for (kind, bins) in Hexbins::KINDS.iter().zip(&bins.plots) {
-            let [error, scale] = *kind;
-            let label = format!("{error} error");
-            let base = format!("hexbins/{file}-{error}-{scale}");
-            for colouring in plots::Colouring::ALL {
-                let title = format!("{title}: {label} against activation");
-                let name = format!("{base}-{}.svg", colouring.name());
-                self.write(&name, &plots::hexagons(&title, bins, &label, colouring))?;
-                row.plots.push(name);
-            }
-            self.write(&format!("{base}.csv"), &bins.to_csv())?;
-            self.write_json(&format!("{base}.json"), &bins.summary())?;
-        }
-        Ok(row)
     }
 }
 

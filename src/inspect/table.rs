@@ -167,7 +167,8 @@ mod tests {
         let mut stats = vec![StepStats::default(); plan.steps.len()];
         let shape = Shape::new(1, 1, 1);
         // Noise to signal of 10⁻², 10⁻⁴, and on two levels of one layer 10⁻⁶ and 10⁻⁵.
-        let names = ["backbone.body.conv1", "backbone.body.layer1.0.conv1", "rpn.head.conv.0.0@P2", "rpn.head.conv.0.0@P3"];
+        let names =
+            ["backbone.body.conv1", "backbone.body.layer1.0.conv1", "rpn.head.conv.0.0@P2", "rpn.head.conv.0.0@P3"];
         for (name, other) in names.iter().zip([1.1f32, 1.01, 1.001, 1.003_162_3]) {
             let of = |values| Activation { shape, valid_height: 1, valid_width: 1, values: Values::F32(values) };
             let other = [other];
@@ -179,7 +180,8 @@ mod tests {
         let kept = sensitivity(&plan, &stats, &macs);
         let layers: Vec<&str> = kept.iter().map(|kept| kept.layer.as_str()).collect();
         assert_eq!(layers, ["none", names[0], names[1], "rpn.head.conv.0.0"]);
-        let near = |found: Option<f64>, wanted: f64| assert!((found.unwrap() - wanted).abs() < 0.01, "{found:?} {wanted}");
+        let near =
+            |found: Option<f64>, wanted: f64| assert!((found.unwrap() - wanted).abs() < 0.01, "{found:?} {wanted}");
         near(kept[0].predicted_db, -10.0 * (1e-2f64 + 1e-4 + 1e-5).log10());
         near(kept[1].predicted_db, -10.0 * (1e-4f64 + 1e-5).log10());
         near(kept[1].gain_db, 19.63);

@@ -62,6 +62,30 @@ impl Steps {
     }
 }
 
+impl Steps {
+    /// Those of `selected` that this says, in order.
+    ///
+    /// # Errors
+    /// As [`Steps::of`]; [`Kind::Usage`](crate::error::Kind::Usage) naming a step that is not among them.
+    pub fn among(&self, selected: &[StepId], plan: &Plan) -> crate::error::Result<Vec<StepId>> {
+        match self {
+            Self::All => Ok(selected.to_vec()),
+            Self::First(count) => Ok(selected.iter().copied().take(*count).collect()),
+            Self::Named(_) => {
+                let named = self.of(plan)?;
+                match named.iter().find(|step| !selected.contains(step)) {
+                    None => Ok(named),
+                    Some(&stranger) => {
+                        let name = &plan.steps[stranger].name;
+                        let text = format!("{name} is not among the steps that are looked at: name it in --steps, too");
+                        Err(crate::error::Error::new(crate::error::Kind::Usage, text))
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// The four hexagon plots of one step or of all: absolute and relative error, linear and symmetric logarithm.
 #[derive(Debug, Clone)]
 pub struct Hexbins {
@@ -265,6 +289,13 @@ mod tests {
         assert_eq!(count("first:7").unwrap(), 7);
         assert_eq!(count("backbone.body.layer1,rpn.head.conv.0.0").unwrap(), 10 + 5);
         assert_eq!(count("rpn.head.conv.0.0@P3").unwrap(), 1);
+        let selected = Steps::First(3).of(&plan).unwrap();
+        let among = |text: &str| text.parse::<Steps>().unwrap().among(&selected, &plan).map(|steps| steps.len());
+        assert_eq!(
+            (among("all").unwrap(), among("first:2").unwrap(), among("backbone.body.conv1").unwrap()),
+            (3, 2, 1)
+        );
+        assert!(among("rpn").is_err());
         let error = count("backbone.body.layer").unwrap_err();
         assert_eq!(error.kind(), crate::error::Kind::Usage);
     }

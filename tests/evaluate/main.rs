@@ -6,4 +6,5 @@ mod golden;
 
 mod coco;
 mod command;
+mod inspect;
 mod paper_split;

@@ -1,0 +1,294 @@
+//! `lookout inspect` as a user calls it, and the lock-step behind it against each network on its own.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lookout::detector::checkpoint::Checkpoint;
+use lookout::detector::fp32::{Backend, Fp32Model};
+use lookout::detector::int8::{Int8Executor, Int8Model, Quantized};
+use lookout::detector::plan::{Plan, StepId};
+use lookout::detector::tap::{Activation, Values};
+use lookout::detector::thread_pool;
+use lookout::frame::Picture;
+use lookout::kernel::isa::Isa;
+use lookout::measure::{PairTap, StepError, compare, walk, walk_alone};
+use lookout::preprocess::{Rule, Transform};
+use lookout::quant::artifact::Artifact;
+use lookout::tensor::{Canvas, Fit};
+use serde_json::Value;
+
+use crate::command::{Bench, text};
+
+const ARGUMENTS: [&str; 8] =
+    ["inspect", "--reference", "model.safetensors", "--model", "model.lookout", "--images", "data/image_2", "--out"];
+
+fn inspect<'a>(bench: &Bench, rest: &[&'a str]) -> std::process::Output {
+    let arguments: Vec<&'a str> = ARGUMENTS.iter().copied().chain(rest.iter().copied()).collect();
+    bench.lookout(&arguments)
+}
+
+/// Every file that the page at `path` refers to.
+fn references(path: &Path) -> Vec<String> {
+    let page = std::fs::read_to_string(path).unwrap();
+    assert!(!page.contains("<script") && !page.contains("http"), "{} needs nothing from outside", path.display());
+    let quoted = page.split(['"']).collect::<Vec<_>>();
+    let follows = |pair: &[&str]| (pair[0].ends_with("href=") || pair[0].ends_with("src=")).then(|| pair[1].to_owned());
+    quoted.windows(2).filter_map(follows).collect()
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn the_folder_holds_all_that_its_pages_show() {
+    let bench = Bench::new();
+    bench.quantize();
+    let output = inspect(&bench, &["out", "--video", "film.y4m", "--maps", "2", "--own-error", "2", "--score", "0.1"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).trim_end().ends_with("out/index.html"), "{}", text(&output.stdout));
+
+    let out = bench.path("out");
+    let pages = ["index.html", "maps/0001-000000/index.html", "maps/0002-000001/index.html"];
+    for page in pages {
+        let page = out.join(page);
+        let found = references(&page);
+        assert!(found.len() > 20, "{}: {}", page.display(), found.len());
+        for file in found {
+            let path = page.parent().unwrap().join(&file);
+            assert!(path.is_file(), "{} shows {file}, which is not there", page.display());
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("svg") => {
+                    let plot = std::fs::read_to_string(&path).unwrap();
+                    assert!(roxmltree::Document::parse(&plot).is_ok() && !plot.contains("NaN"), "{file}");
+                }
+                Some("png" | "jpg") => assert!(Picture::open(&path).unwrap().width > 100, "{file}"),
+                _ => {}
+            }
+        }
+    }
+
+    let report = json(&out.join("report.json"));
+    assert_eq!((report["is_related"].clone(), report["pictures"].as_array().unwrap().len()), (true.into(), 4));
+    assert_eq!(report["alone"], 2);
+    let fates = &report["strict"];
+    let of_reference: u64 =
+        report["pictures"].as_array().unwrap().iter().map(|p| p["detections"][0].as_u64().unwrap()).sum();
+    assert_eq!(fates["matched"].as_u64().unwrap() + fates["vanished"].as_u64().unwrap(), of_reference);
+
+    let steps = json(&out.join("steps.json"));
+    let steps = steps.as_array().unwrap();
+    let csv = std::fs::read_to_string(out.join("steps.csv")).unwrap();
+    assert_eq!(csv.lines().count(), steps.len() + 1);
+    for step in steps {
+        let db = step["sqnr_db"].as_f64().unwrap();
+        assert!((5.0..80.0).contains(&db), "{step}");
+        let is_layer = !["pool", "extra_blocks"].iter().any(|word| step["step"].as_str().unwrap().contains(word));
+        assert_eq!(step["injected_db"].is_number(), is_layer, "{step}");
+        assert_eq!(step["clipped_share"].is_number(), is_layer, "{step}");
+        assert!(step["cosine"].as_f64().unwrap() > 0.8 && step["mean_absolute"].as_f64().unwrap() > 0.0, "{step}");
+    }
+    // The worst step of the report is that of the table.
+    let least = steps.iter().map(|step| step["sqnr_db"].as_f64().unwrap()).fold(f64::INFINITY, f64::min);
+    assert_eq!(report["worst"][0]["sqnr_db"].as_f64().unwrap(), least);
+
+    let kept = json(&out.join("sensitivity.json"));
+    let kept = kept.as_array().unwrap();
+    assert_eq!(kept[0]["layer"], "none");
+    let gains: Vec<f64> = kept.iter().filter_map(|row| row["gain_db"].as_f64()).collect();
+    assert!(gains.len() > 20 && gains.windows(2).all(|pair| pair[0] <= pair[1]), "{gains:?}");
+    assert!((kept.last().unwrap()["fp32_mac_share"].as_f64().unwrap() - 1.0).abs() < 1e-9);
+
+    let film = std::fs::read(bench.path("film.y4m")).unwrap();
+    assert_eq!(film.windows(6).filter(|bytes| bytes == b"FRAME\n").count(), 4);
+}
+
+#[test]
+fn hexagons_hold_every_point_once_and_only_of_the_steps_asked_for() {
+    let bench = Bench::new();
+    bench.quantize();
+    let only = ["--maps", "0", "--own-error", "0", "--side-by-side", "0", "--points", "0"];
+    for rest in [["--steps", "first:2", "--hexbins", "all"].as_slice(), &["--steps", "first:2", "--before-relu"]] {
+        let output = inspect(&bench, &[["out"].as_slice(), &only, rest].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let points = |name: &str| json(&bench.path(&format!("out/hexbins/{name}.json")))["points"].as_u64().unwrap();
+        let all = points("all-absolute-linear");
+        assert_eq!((all, all), (points("all-relative-symlog"), points("all-absolute-symlog")));
+        let csv = std::fs::read_to_string(bench.path("out/hexbins/all-absolute-linear.csv")).unwrap();
+        let counts = csv.lines().skip(1).map(|line| line.split(',').nth(2).unwrap().parse::<u64>().unwrap());
+        assert_eq!(counts.sum::<u64>(), all);
+        if rest.contains(&"all") {
+            // The stem at half the picture's size and the first layer behind the pooling, of four pictures.
+            let parts =
+                points("backbone.body.conv1-absolute-linear") + points("backbone.body.layer1.0.conv1-absolute-linear");
+            assert_eq!(parts, all);
+        }
+        let least = std::fs::read_to_string(bench.path("out/report.json")).unwrap();
+        assert_eq!(least.contains("\"before_relu\": true"), rest.contains(&"--before-relu"));
+    }
+    assert!(!bench.path("out/maps").exists() && !bench.path("out/side-by-side").exists());
+}
+
+#[test]
+fn wrong_calls_say_what_would_be_right() {
+    let bench = Bench::new();
+    bench.quantize();
+    let says = |arguments: &[&str], code: i32, words: &str| {
+        let output = bench.lookout(arguments);
+        let complaint = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {complaint}");
+        assert!(complaint.contains(words), "{arguments:?}: {complaint}");
+    };
+    let with = |rest: &[&'static str]| -> Vec<&'static str> {
+        ARGUMENTS.iter().copied().chain(rest.iter().copied()).collect()
+    };
+    says(&with(&["out", "--steps", "backbone.body.layer9"]), 64, "backbone.body.layer9");
+    says(&with(&["out", "--steps", "first:2", "--hexbins", "rpn"]), 64, "rpn.head.conv.0.0@P2");
+    says(&with(&["out", "--video", "film.mp4"]), 64, ".y4m");
+    says(&with(&["model.lookout"]), 73, "model.lookout");
+    let of = |reference, model, images| {
+        ["inspect", "--reference", reference, "--model", model, "--images", images, "--out", "out"]
+    };
+    says(&of("model.lookout", "model.lookout", "data"), 65, "model.lookout");
+    says(&of("model.safetensors", "model.safetensors", "data"), 65, "model.safetensors");
+    says(&of("model.safetensors", "demo-int8", "data/image_2"), 65, "not one network");
+    says(&of("model.safetensors", "model.lookout", "nothing"), 66, "nothing");
+    std::fs::create_dir(bench.path("mixed")).unwrap();
+    std::fs::copy(bench.path("data/image_2/000001.png"), bench.path("mixed/b.png")).unwrap();
+    std::fs::write(bench.path("mixed/a.png"), b"no picture").unwrap();
+    // What can be used is inspected all the same.
+    says(&of("model.safetensors", "model.lookout", "mixed"), 65, "1 of 2 pictures could not be used");
+    assert!(bench.path("out/index.html").is_file());
+}
+
+/// Both networks of a bench, and a picture on their canvases.
+struct Networks {
+    reference: Fp32Model,
+    other: Int8Executor,
+    canvas: Canvas<f32>,
+    pixels: Canvas<u8>,
+}
+
+impl Networks {
+    fn new(bench: &Bench) -> Self {
+        let checkpoint = Checkpoint::open(&bench.path("model.safetensors")).unwrap();
+        let header = checkpoint.header();
+        let plan = Arc::new(Plan::new(header.architecture.clone(), header.settings.clone()));
+        let backend = Backend::Kernel(Isa::best());
+        let reference = Fp32Model::new(plan, &checkpoint.var_builder(), header.batch_norm_eps, backend).unwrap();
+        let bytes = std::fs::read(bench.path("model.lookout")).unwrap();
+        let quantized = Quantized::from_artifact(&Artifact::parse(&bytes).unwrap(), Ok).unwrap();
+        let model = Arc::new(Int8Model::new(&quantized, Isa::best()).unwrap());
+        let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
+        let (mut canvas, mut pixels) =
+            (Canvas { fit, channels: 3, data: Vec::new() }, Canvas { fit, channels: 4, data: Vec::new() });
+        let mut transform = Transform::new(Rule::from(&reference.plan().settings.transform)).unwrap();
+        let picture = Picture::open(bench.path("data/image_2/000002.png")).unwrap();
+        transform.to_f32(&picture, &mut canvas).unwrap();
+        transform.to_u8(&picture, &mut pixels).unwrap();
+        Self { reference, other: Int8Executor::new(model).keeping_features(), canvas, pixels }
+    }
+}
+
+/// Adds errors, and holds raw values against fused ones.
+struct Checks {
+    errors: Vec<StepError>,
+    relu: Vec<bool>,
+    raw: Option<(StepId, Vec<f32>, Vec<f32>)>,
+    checked: usize,
+}
+
+fn floats(activation: &Activation<'_>) -> Vec<f32> {
+    match activation.values {
+        Values::F32(values) => values.to_vec(),
+        Values::U8 { .. } => panic!("expected f32"),
+    }
+}
+
+impl PairTap for Checks {
+    fn watches(&self, _: StepId) -> bool {
+        true
+    }
+
+    fn wants_raw(&self, step: StepId) -> bool {
+        // Every other step, so that both ways through the lock-step are taken.
+        step.is_multiple_of(2)
+    }
+
+    fn see(&mut self, step: StepId, reference: &Activation<'_>, other: &Activation<'_>) {
+        self.errors[step].add(reference, other);
+        let Some((_, f, q)) = self.raw.take().filter(|(of, ..)| *of == step) else { return };
+        let relu = |value: f32| if self.relu[step] { value.max(0.0) } else { value };
+        let fused = floats(reference);
+        assert!(fused.iter().zip(&f).all(|(fused, &raw)| *fused == relu(raw)), "fp32 step {step}");
+        match other.values {
+            Values::F32(values) => {
+                assert!(values.iter().zip(&q).all(|(value, &raw)| *value == relu(raw)), "step {step}")
+            }
+            Values::U8 { data, scale, zero_point } => {
+                for (&byte, &raw) in data.iter().zip(&q) {
+                    let wanted = (relu(raw) / scale + f32::from(zero_point)).clamp(0.0, 255.0);
+                    assert!((f32::from(byte) - wanted).abs() < 0.51, "step {step}: {raw} is {byte}");
+                }
+            }
+        }
+        self.checked += 1;
+    }
+
+    fn see_raw(&mut self, step: StepId, reference: &Activation<'_>, other: &Activation<'_>) {
+        self.raw = Some((step, floats(reference), floats(other)));
+    }
+}
+
+/// Each step's own error.
+struct Own(Vec<StepError>);
+
+impl PairTap for Own {
+    fn watches(&self, _: StepId) -> bool {
+        true
+    }
+
+    fn wants_raw(&self, _: StepId) -> bool {
+        true
+    }
+
+    fn see(&mut self, _: StepId, _: &Activation<'_>, _: &Activation<'_>) {}
+
+    fn see_raw(&mut self, step: StepId, reference: &Activation<'_>, other: &Activation<'_>) {
+        self.0[step].add(reference, other);
+    }
+}
+
+#[test]
+fn the_lock_step_sees_what_each_network_computes() {
+    let bench = Bench::new();
+    bench.quantize();
+    let mut networks = Networks::new(&bench);
+    let Networks { reference, other, canvas, pixels } = &mut networks;
+    let plan = Arc::clone(reference.plan());
+    let relu =
+        |step: &lookout::detector::plan::Step| matches!(step.op, lookout::detector::plan::Op::Layer { relu: true, .. });
+    let steps = plan.steps.len();
+    let relu: Vec<bool> = plan.steps.iter().map(relu).collect();
+    let mut checks = Checks { errors: vec![StepError::default(); steps], relu, raw: None, checked: 0 };
+    let mut errors = vec![StepError::default(); steps];
+    let pool = thread_pool(2).unwrap();
+    let seen = pool.install(|| walk(reference, canvas, other, pixels, &mut checks).unwrap());
+    let known = pool.install(|| compare(reference, canvas, other, pixels, &mut errors).unwrap());
+    assert_eq!(seen, known);
+    assert!(checks.checked > 15, "{} steps", checks.checked);
+    for (step, (found, wanted)) in checks.errors.iter().zip(&errors).enumerate() {
+        assert_eq!(found, wanted, "{}", plan.steps[step].name);
+    }
+
+    let mut own = Own(vec![StepError::default(); steps]);
+    pool.install(|| walk_alone(reference, canvas, other, pixels, &mut own).unwrap());
+    let mut better = 0;
+    for (step, own) in own.0.iter().enumerate().filter(|(_, own)| own.count() > 0) {
+        let (alone, all) = (own.sqnr_db().unwrap(), errors[step].sqnr_db().unwrap());
+        assert!(alone > 15.0, "{}: {alone} dB on its own", plan.steps[step].name);
+        better += usize::from(alone > all);
+    }
+    let layers = own.0.iter().filter(|own| own.count() > 0).count();
+    assert!(better * 10 > layers * 8, "{better} of {layers} err less on the reference's inputs");
+}
