@@ -245,6 +245,8 @@ fn what_cannot_run_says_why() {
         ("camera[0].path=/nonexistent", 66, "/nonexistent"),
         ("camera[0].kind=v4l2", 78, "device is missing"),
         ("detector.thread=2", 78, "threads"),
+        // No machine has both.
+        (if cfg!(target_arch = "x86_64") { "detector.kernel=neon" } else { "detector.kernel=avx2" }, 69, "kernel"),
     ] {
         let (found, text) = set(setting);
         assert_eq!(found, Some(code), "{setting}: {text}");

@@ -62,7 +62,8 @@ pub struct Parts {
 ///
 /// # Errors
 ///
-/// [`Kind::Config`], naming the section.
+/// [`Kind::Config`], naming the section; [`Kind::Unavailable`] if this CPU lacks the kernel asked for, which no second
+/// attempt would mend.
 pub fn check(settings: &Settings) -> Result<()> {
     let refuse = |text: &str| Err(Error::new(Kind::Config, text));
     if settings.cameras.is_empty() {
@@ -71,7 +72,7 @@ pub fn check(settings: &Settings) -> Result<()> {
     if settings.model.source == ModelSource::None {
         return refuse("there is no model to detect with: name a checkpoint as model.checkpoint in the configuration");
     }
-    Ok(())
+    super::engine::detector_options(&settings.detector).map(drop)
 }
 
 impl Parts {
