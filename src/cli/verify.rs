@@ -6,6 +6,7 @@ use safetensors::SafeTensors;
 use serde::Serialize;
 
 use super::console;
+use crate::detector::demo;
 use crate::error::{Error, Kind, Result};
 use crate::tensor::mapped::Mapped;
 
@@ -32,10 +33,11 @@ struct Answer {
 
 /// Compares the two files. Exit code 0 if they are the same, 65 if not.
 pub fn execute(args: Args) -> Result<()> {
-    let (a, b) = (Mapped::open(&args.a)?, Mapped::open(&args.b)?);
-    let precision = precision(&a).map_err(|error| error.at(args.a.display()))?;
-    self::precision(&b).map_err(|error| error.at(args.b.display()))?;
-    let difference = first_difference(&a, &b);
+    let (a, b) = (open(&args.a)?, open(&args.b)?);
+    let (a, b) = (a.as_ref().as_ref(), b.as_ref().as_ref());
+    let precision = precision(a).map_err(|error| error.at(args.a.display()))?;
+    self::precision(b).map_err(|error| error.at(args.b.display()))?;
+    let difference = first_difference(a, b);
     let answer = Answer { identical: difference.is_none(), precision, first_difference: difference.clone() };
     if args.json {
         let json = serde_json::to_string(&answer)
@@ -55,6 +57,14 @@ pub fn execute(args: Args) -> Result<()> {
             Err(Error::new(Kind::Data, format!("{} and {} differ: {place}", names(&args.a), names(&args.b))))
         }
     }
+}
+
+/// A model's bytes: a built-in one's or a file's.
+fn open(path: &Path) -> Result<Box<dyn AsRef<[u8]>>> {
+    Ok(match demo::named(path)? {
+        Some(bytes) => Box::new(bytes),
+        None => Box::new(Mapped::open(path)?),
+    })
 }
 
 /// Whether a model's layers run in `int8`, in `fp32` or in both (`mixed`), by its own header.

@@ -11,7 +11,7 @@ use super::dataset::Dataset;
 use super::problem::ProblemKind;
 use crate::detector::detection::Detection;
 use crate::detector::plan::Part;
-use crate::detector::{Detector, DetectorOptions};
+use crate::detector::{Detector, DetectorOptions, demo};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
 use crate::measure::{Coverage, coverage};
@@ -64,7 +64,10 @@ impl Contender {
     /// # Errors
     /// As [`Detector::load`] and [`Cache::open`].
     pub fn load(path: &Path, name: String, options: &RunOptions) -> Result<Self> {
-        let bytes = std::fs::metadata(path).map_err(|source| Error::reading(path, source))?.len();
+        let bytes = match demo::named(path)? {
+            Some(bytes) => bytes.len() as u64,
+            None => std::fs::metadata(path).map_err(|source| Error::reading(path, source))?.len(),
+        };
         let detector = Detector::load(path, &options.detector)?;
         let machine =
             Machine { cpu: options.cpu.clone(), threads: detector.threads(), kernel: detector.kernel().to_owned() };

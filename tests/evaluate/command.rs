@@ -244,3 +244,33 @@ fn voc_is_read_and_difficult_objects_do_not_count() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((report["truths"].as_u64(), report["regions"].as_u64()), (Some(2), Some(2)));
 }
+
+/// The built-in model on scenes that it was not trained on. 1000 such pictures are judged in `tests/demo/README.md`.
+#[cfg(feature = "demo")]
+#[test]
+fn the_built_in_model_finds_what_the_street_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let lookout = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lookout"));
+        command.args(arguments).current_dir(folder.path()).env("XDG_CACHE_HOME", folder.path());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        output.stdout
+    };
+    let export = ["pattern", "--export", "street", "--count", "30", "--scenes", "30", "--step", "40"];
+    lookout(&[&export[..], &["--seed", "9000000"]].concat());
+    let judged =
+        lookout(&["evaluate", "--model", "demo-int8", "--dataset", "kitti:street", "--resamples", "20", "--json"]);
+    let report: Value = serde_json::from_slice(&judged).unwrap();
+    let model = &report["models"][0];
+    assert_eq!(model["model"]["precision"], "int8");
+    let classes = model["classes"].as_array().unwrap();
+    assert_eq!(classes.len(), 3);
+    for class in classes {
+        let count = |key: &str| class[key].as_f64().unwrap();
+        assert!(count("truths") > 30.0, "{class}");
+        let (recall, precision) = (count("hits") / count("truths"), count("hits") / count("predictions"));
+        assert!(recall >= 0.85 && precision >= 0.85, "{}: recall {recall}, precision {precision}", class["class"]);
+    }
+    assert!(text(&lookout(&["verify", "demo-int8", "demo-int8"])).starts_with("identical"));
+}
