@@ -169,6 +169,7 @@ const BROKEN: &[(&str, &str)] = &[
         "[model]\ncheckpoint = \"a\"\ncalibration = \"live\"",
         ":3: model.calibration: calibrating from the cameras is not in this build yet",
     ),
+    ("[camera]\nname = \"a\"", ":1: camera: there may be several: write [[camera]]"),
     ("[[camera]]\nname = \"a\"\nkind = \"replay\"", ":1: camera[0]: path is missing"),
     ("[[camera]]\nname = \"a\"\nkind = \"reply\"", ":3: camera[0].kind: \"reply\" is not one of"),
     ("[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\ndevice = \"y\"", ":5: camera[0].device: is for kind"),
@@ -216,7 +217,7 @@ const BROKEN: &[(&str, &str)] = &[
     ("[supervision]\ngrace_period = 10", ":2: supervision.grace_period: text in quotes is expected"),
     (
         "[web]\nenabled = true\nlisten = \"0.0.0.0:8480\"\ntoken_file = \"\"",
-        ":4: web.token_file: is needed where web.listen",
+        ":3: web.listen: \"0.0.0.0:8480\" is not a loopback address",
     ),
     ("[web]\nlisten = \"localhost\"", ":2: web.listen: \"localhost\" is no address and port"),
     ("[monitor]\nrecalibrate = \"often\"", ":2: monitor.recalibrate: \"often\" is neither"),

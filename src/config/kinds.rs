@@ -186,6 +186,7 @@ impl Resolver<'_> {
 
     fn pixel_format(&mut self, key: &str, format: Option<String>) -> Option<String> {
         let known = defaults::camera::FORMATS;
+        let format = format.map(|format| format.to_ascii_uppercase());
         if let Some(format) = format.as_deref().filter(|format| !known.contains(format)) {
             let nearest = super::shape::guess(format, known.iter().copied());
             let text = format!("\"{format}\" cannot be read; there are {}{nearest}", known.join(", "));

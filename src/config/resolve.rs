@@ -247,10 +247,7 @@ impl Resolver<'_> {
         });
         let token_file = path(&web.token_file);
         if web.enabled == Some(true) && !listen.ip().is_loopback() && token_file.is_none() {
-            self.complain(
-                "web.token_file",
-                format!("is needed where web.listen = \"{listen}\" is not a loopback address"),
-            );
+            self.complain("web.listen", format!("\"{listen}\" is not a loopback address, so web.token_file is needed"));
         }
         WebSettings {
             enabled: web.enabled.unwrap_or_default(),

@@ -76,6 +76,9 @@ pub fn check(schema: &Json, key: &str, value: &Value, complaints: &mut Vec<Compl
                 complain(format!("{number} is out of range: {range}"));
             }
         }
+        (Wanted::Array(..), ValueKind::Table(_)) if !key.contains(['.', '[']) => {
+            complain(format!("there may be several: write [[{key}]]"));
+        }
         (wanted, found) => complain(format!("{} is expected, this is {}", wanted.name(), name(found))),
     }
 }

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::{MAX_PIXELS, Picture, Turn};
+use super::{MAX_PIXELS, Picture, Turn, sideways};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::colour::{self, Conversion, Row, Scratch};
 use crate::kernel::isa::Isa;
@@ -71,8 +71,8 @@ impl PixelFormat {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Raw {
     format: PixelFormat,
-    width: usize,
-    height: usize,
+    pub(super) width: usize,
+    pub(super) height: usize,
     matrix: Matrix,
     range: Range,
     turn: Turn,
@@ -111,7 +111,7 @@ impl Raw {
     }
 
     /// Calls `with` for each row of the camera's picture from top to bottom, as RGBx.
-    fn rows(&self, isa: Isa, mut with: impl FnMut(usize, &[u8])) {
+    pub(super) fn rows(&self, isa: Isa, mut with: impl FnMut(usize, &[u8])) {
         let mut reader = Reader::default();
         let mut row = vec![0; self.width * 4];
         for y in 0..self.height {
@@ -306,8 +306,10 @@ impl<'a> View<'a> {
     /// since its rows are the camera's columns.
     pub fn rows(self, isa: Isa) -> Rows<'a> {
         let source = match self {
-            Self::Rgb(picture) => Source::Picture(Cow::Borrowed(picture)),
-            Self::Raw(raw) if raw.turn.transpose => Source::Picture(Cow::Owned(raw.to_picture())),
+            Self::Rgb(picture) => Source::Picture(picture),
+            Self::Raw(raw) if raw.turn.transpose => {
+                Source::Upright { pixels: sideways::upright(raw, isa), width: raw.height }
+            }
             Self::Raw(raw) => Source::Raw(raw),
         };
         Rows { source, isa, reader: Reader::default() }
@@ -324,8 +326,13 @@ pub struct Rows<'a> {
 
 #[derive(Debug)]
 enum Source<'a> {
-    Picture(Cow<'a, Picture>),
+    Picture(&'a Picture),
     Raw(&'a Raw),
+    /// A camera's picture that was on its side.
+    Upright {
+        pixels: Vec<[u8; 4]>,
+        width: usize,
+    },
 }
 
 impl Rows<'_> {
@@ -335,6 +342,9 @@ impl Rows<'_> {
     /// If there is no such row, or `out` has not four bytes for each of its pixels.
     pub fn read(&mut self, y: usize, out: &mut [u8]) {
         match &self.source {
+            Source::Upright { pixels, width } => {
+                out.copy_from_slice(pixels[y * width..][..*width].as_flattened());
+            }
             Source::Picture(picture) => {
                 let row = Row::Rgb(picture.row(y));
                 let conversion = Conversion::new(Matrix::Bt601, Range::Full);
@@ -397,13 +407,13 @@ mod tests {
 
     #[test]
     fn rows_and_picture_agree_however_the_camera_hangs() {
-        for format in FORMATS {
+        for (format, (width, height)) in FORMATS.into_iter().flat_map(|format| [(format, (9, 7)), (format, (37, 50))]) {
             for quarters in 0..4 {
                 for (horizontal, vertical) in [(false, false), (true, false), (false, true)] {
                     let turn = Turn::new(quarters, horizontal, vertical);
-                    let image = raw(format, 9, 7).turned(turn);
+                    let image = raw(format, width, height).turned(turn);
                     let picture = image.to_picture().into_owned();
-                    assert_eq!(picture, turn.apply(raw(format, 9, 7).into_picture()), "{format:?} {turn:?}");
+                    assert_eq!(picture, turn.apply(raw(format, width, height).into_picture()), "{format:?} {turn:?}");
                     assert_eq!((image.width(), image.height()), (picture.width, picture.height));
                     for isa in Isa::available() {
                         let mut rows = View::from(&image).rows(isa);

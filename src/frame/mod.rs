@@ -10,6 +10,7 @@ mod folder;
 mod image;
 mod jpeg;
 mod picture;
+mod sideways;
 mod size;
 mod slot;
 mod turn;

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# The daemon on a real Linux: tests/vm/run.sh [unit|install]...  (all of them without arguments)
+# The daemon on a real Linux: tests/vm/run.sh [unit|cameras|install]...  (all of them without arguments)
 #   unit     the unit under systemd: readiness, watchdog, restarts, reloading, stopping, permissions (a minute)
+#   cameras  V4L2 devices: formats, unplugging, stalls, two programs on one device, permissions (minutes)
 #   install  the README's commands, as they are written, in a machine with cameras: install, upgrade, remove (minutes)
-# Needs the lab of ../shared (or $LOOKOUT_SHARED); LOOKOUT names the binary [target/release/lookout].
+# Needs the lab of ../shared (or $LOOKOUT_SHARED); LOOKOUT names the binary [target/release/lookout]; OUT keeps the
+# pictures that cameras were asked for.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 shared=${LOOKOUT_SHARED:-../shared}
@@ -10,7 +12,8 @@ lab=$shared/lab
 [ -x "$lab/nspawn.sh" ] || { echo "skipped: there is no lab at $lab"; exit 0; }
 binary=${LOOKOUT:-target/release/lookout}
 [ -x "$binary" ] || { echo "build it first: cargo build --release (or name it: LOOKOUT=target/debug/lookout)" >&2; exit 66; }
-in=$(mktemp -d); trap 'rm -rf "$in"' EXIT
+in=$(mktemp -d); out=${OUT:-$in/out}; trap 'rm -rf "$in"' EXIT
+mkdir -p "$out"
 
 # What the machine gets: the program, its unit, a small model, some pictures, the README's commands.
 strip -o "$in/lookout" "$binary" 2>/dev/null || cp "$binary" "$in/lookout"
@@ -26,11 +29,12 @@ for name in Install Upgrade Remove; do block "$name" > "$in/$name.sh"; done
 outcome=0
 timed() { local begin=$SECONDS name=$1; shift
   if "$@"; then echo "$name: passed in $((SECONDS - begin)) s"; else echo "$name: FAILED after $((SECONDS - begin)) s"; outcome=1; fi; }
-unit() { timed unit bash "$lab/nspawn.sh" run --in "$in" --timeout 240 -- bash /in/unit.sh; }
+unit() { timed unit bash "$lab/nspawn.sh" run --in "$in" --timeout 300 -- bash /in/unit.sh; }
+cameras() { timed cameras bash "$lab/vm.sh" run --in "$in" --out "$out" --timeout 1800 -- bash /in/cameras.sh; }
 install() { timed install bash "$lab/vm.sh" run --in "$in" --timeout 900 -- bash /in/install.sh; }
 
-[ $# -gt 0 ] || set -- unit install
+[ $# -gt 0 ] || set -- unit cameras install
 for name in "$@"; do
-  case $name in unit|install) "$name" ;; *) echo "there are unit and install" >&2; exit 64 ;; esac
+  case $name in unit|cameras|install) "$name" ;; *) echo "there are unit, cameras and install" >&2; exit 64 ;; esac
 done
 exit $outcome

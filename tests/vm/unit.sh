@@ -16,7 +16,7 @@ is() { [ "$(show "$1")" = "$2" ]; }
 says() { lookout status --json | grep -q "$1"; }
 line() { show StatusText | grep -q "$1"; }
 restarted() { [ "$(show NRestarts)" -gt "$1" ] && is ActiveState active; }
-journal() { journalctl -u lookout --no-pager | grep -q "$1"; }
+journal() { journalctl -u lookout --no-pager | grep -qi "$1"; }
 
 install -D -m 755 /in/lookout /usr/local/bin/lookout
 install -D -m 644 /in/model.safetensors /usr/local/share/lookout/model.safetensors
@@ -34,6 +34,9 @@ kind = "replay"
 path = "/srv/pictures"
 loop = true
 rate = 5.0
+[[publish]]
+kind = "unix"
+path = "/run/lookout/reports.sock"
 END
 cp /etc/lookout/lookout.toml /srv/right.toml
 # A stuck process is to be noticed while somebody watches.
@@ -52,7 +55,7 @@ check "the watchdog is fed: nothing was restarted" is NRestarts 0
 
 n=$(show NRestarts); kill -STOP "$(pid)"
 check "a stuck process: the watchdog ends it and it is started again" soon restarted "$n"
-check "the journal tells of the watchdog" journal -i 'watchdog'
+check "the journal tells of the watchdog" journal 'watchdog timeout'
 
 n=$(show NRestarts); kill -KILL "$(pid)"
 check "SIGKILL: it is started again" soon restarted "$n"

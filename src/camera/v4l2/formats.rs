@@ -281,12 +281,12 @@ fn given(
     if !whole.contains(&field) && ![8, 9].contains(&field) {
         return refuse(format!("the driver gives single fields (V4L2 field order {field}), not whole pictures"));
     }
-    let is_yuv = matches!(encoding, Encoding::Pixels(format) if format.is_yuv());
-    Ok(Given { fourcc, encoding, width, height, strides, colours: colours(is_yuv, how), fps: None })
+    Ok(Given { fourcc, encoding, width, height, strides, colours: colours(encoding, how), fps: None })
 }
 
-/// What colours mean, after the kernel's own rules for what it calls default.
-fn colours(is_yuv: bool, (space, encoded, quantized): (u32, u32, u32)) -> (Matrix, Range) {
+/// What colours mean, after the kernel's own rules for what it calls default. Grey alone has its full range by default,
+/// as the kernel's test generator and infrared cameras have it.
+fn colours(encoding: Encoding, (space, encoded, quantized): (u32, u32, u32)) -> (Matrix, Range) {
     let matrix = match (encoded, space) {
         (sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_709 | sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_XV709, _)
         | (
@@ -305,7 +305,10 @@ fn colours(is_yuv: bool, (space, encoded, quantized): (u32, u32, u32)) -> (Matri
     let range = match (quantized, space) {
         (sys::v4l2_quantization_V4L2_QUANTIZATION_FULL_RANGE, _)
         | (sys::v4l2_quantization_V4L2_QUANTIZATION_DEFAULT, sys::v4l2_colorspace_V4L2_COLORSPACE_JPEG) => Range::Full,
-        _ if !is_yuv => Range::Full,
+        (sys::v4l2_quantization_V4L2_QUANTIZATION_DEFAULT, _) if encoding == Encoding::Pixels(PixelFormat::Grey) => {
+            Range::Full
+        }
+        _ if !matches!(encoding, Encoding::Pixels(format) if format.is_yuv()) => Range::Full,
         _ => Range::Limited,
     };
     (matrix, range)
@@ -368,7 +371,8 @@ mod tests {
 
     #[test]
     fn what_the_kernel_calls_default_is_resolved_by_its_rules() {
-        let of = |space, encoded, quantized| colours(true, (space, encoded, quantized));
+        let yuyv = Encoding::Pixels(PixelFormat::Yuyv);
+        let of = |space, encoded, quantized| colours(yuyv, (space, encoded, quantized));
         assert_eq!(of(sys::v4l2_colorspace_V4L2_COLORSPACE_SRGB, 0, 0), (Matrix::Bt601, Range::Limited));
         assert_eq!(of(sys::v4l2_colorspace_V4L2_COLORSPACE_JPEG, 0, 0), (Matrix::Bt601, Range::Full));
         assert_eq!(of(sys::v4l2_colorspace_V4L2_COLORSPACE_REC709, 0, 0), (Matrix::Bt709, Range::Limited));
@@ -376,6 +380,9 @@ mod tests {
         let bt709 = sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_709;
         assert_eq!(of(sys::v4l2_colorspace_V4L2_COLORSPACE_SRGB, bt709, full), (Matrix::Bt709, Range::Full));
         assert_eq!(of(sys::v4l2_colorspace_V4L2_COLORSPACE_BT2020, 0, 0).0, Matrix::Bt2020);
+        let srgb = (sys::v4l2_colorspace_V4L2_COLORSPACE_SRGB, 0, 0);
+        let range = |format| colours(Encoding::Pixels(format), srgb).1;
+        assert_eq!((range(PixelFormat::Grey), range(PixelFormat::Rgb24)), (Range::Full, Range::Full));
     }
 
     #[test]
