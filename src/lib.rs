@@ -35,7 +35,7 @@
 //! | [`backoff`], [`error`], [`stop`], [`clock`], [`metrics`], [`message`], [`redact`], [`control`] | the ground that everything stands on |
 //!
 //! Rules: a step's name is torchvision's and means the same in checkpoint, artifact, log and table. The tap
-//! ([`detector::tap::Tap`]) is the only hook into an executor. `unsafe` stands only in [`kernel`] and in
+//! ([`detector::tap::Tap`]) is the only hook into an executor. `unsafe` stands only in [`kernel`], [`camera::v4l2`] and
 //! [`tensor::mapped`]. Integer results are the same on every CPU and at any number of threads.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 #![deny(clippy::undocumented_unsafe_blocks, clippy::print_stdout, clippy::print_stderr)]

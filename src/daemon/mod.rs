@@ -53,6 +53,7 @@ pub use swap::Swap;
 pub use thermal::{Heat, Thermal, ZONES as THERMAL_ZONES};
 pub use watch::Watcher;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -80,10 +81,11 @@ pub fn run(inputs: &Inputs, settings: Settings) -> Result<()> {
     let control = Control::default();
     let outcome = {
         let _inside = runtime.enter();
-        signals::watch(trigger, control.clone())?;
+        let starting = Arc::new(AtomicBool::new(true));
+        signals::watch(trigger, control.clone(), starting.clone())?;
         let socket = socket::open(&places::runtime_folder(&settings.device))?;
         let serving = socket.map(|socket| tokio::spawn(socket.serve(control.clone())));
-        let outcome = live_on(&runtime, inputs, settings, &control, &stop);
+        let outcome = live_on(&runtime, inputs, settings, (&control, &starting), &stop);
         if let Some(serving) = serving {
             // Waited for: the socket's file goes with it.
             serving.abort();
@@ -101,7 +103,7 @@ fn live_on(
     runtime: &tokio::runtime::Runtime,
     inputs: &Inputs,
     mut settings: Settings,
-    control: &Control,
+    (control, starting): (&Control, &AtomicBool),
     stop: &Stop,
 ) -> Result<()> {
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
@@ -110,7 +112,10 @@ fn live_on(
     let mut refused = None;
     loop {
         let next = Arc::new(Mutex::new(None));
-        let outcome = match (Parts::build(&settings, control), before.take()) {
+        starting.store(true, Ordering::SeqCst);
+        let parts = Parts::build(&settings, control);
+        starting.store(false, Ordering::SeqCst);
+        let outcome = match (parts, before.take()) {
             (Err(error), Some(working)) => {
                 refused = Some(error.chain());
                 settings = working;

@@ -77,6 +77,8 @@ fn quantized(path: &Path, pictures: &Path, count: u32, state: &Path, options: &D
             phase = now;
             tracing::info!(phase, pictures = all, "quantizing");
         }
+        // Before the first life, more time to start in; between two, a sign of life.
+        systemd::alive();
         systemd::more_time(QUANTIZING, &format!("quantizing: {phase}, {done} of {all}"));
     };
     let pool = thread_pool(options.threads)?;

@@ -1,4 +1,8 @@
-//! SIGTERM and SIGINT: the first one stops in order, the second one at once. SIGHUP reads the configuration again.
+//! SIGTERM and SIGINT: the first one stops in order, the second one at once; while a model is still being loaded or
+//! quantized there is nothing to be stopped in order, and the first one ends it. SIGHUP reads the configuration again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -6,12 +10,13 @@ use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::stop::Trigger;
 
-/// Pulls `trigger` at the first signal and ends the process at the second. Called inside a runtime.
+/// Pulls `trigger` at the first signal and ends the process at the second, or at the first if `starting`. Called inside
+/// a runtime.
 ///
 /// # Errors
 ///
 /// [`Kind::Unavailable`] if signals cannot be watched.
-pub fn watch(trigger: Trigger, control: Control) -> Result<()> {
+pub fn watch(trigger: Trigger, control: Control, starting: Arc<AtomicBool>) -> Result<()> {
     let listen =
         |kind| signal(kind).map_err(|error| Error::new(Kind::Unavailable, "cannot watch for signals").because(error));
     let mut terminate = listen(SignalKind::terminate())?;
@@ -31,6 +36,9 @@ pub fn watch(trigger: Trigger, control: Control) -> Result<()> {
         let first = either(&mut terminate, &mut interrupt).await;
         tracing::info!(signal = first, "stopping; a second signal ends at once");
         trigger.stop();
+        if starting.load(Ordering::SeqCst) {
+            std::process::exit(0);
+        }
         let second = either(&mut terminate, &mut interrupt).await;
         // As a shell reports a process that died of the signal.
         std::process::exit(128 + second);

@@ -4,7 +4,7 @@
 #   cameras  V4L2 devices: formats, unplugging, stalls, two programs on one device, permissions (minutes)
 #   install  the README's commands, as they are written, in a machine with cameras: install, upgrade, remove (minutes)
 # Needs the lab of ../shared (or $LOOKOUT_SHARED); LOOKOUT names the binary [target/release/lookout]; OUT keeps the
-# pictures that cameras were asked for.
+# pictures that cameras were asked for; PARTS chooses parts of cameras and their order, such as "replug formats".
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 shared=${LOOKOUT_SHARED:-../shared}
@@ -13,7 +13,7 @@ lab=$shared/lab
 binary=${LOOKOUT:-target/release/lookout}
 [ -x "$binary" ] || { echo "build it first: cargo build --release (or name it: LOOKOUT=target/debug/lookout)" >&2; exit 66; }
 in=$(mktemp -d); out=${OUT:-$in/out}; trap 'rm -rf "$in"' EXIT
-mkdir -p "$out"
+mkdir -p "$out"; rm -f "$out/reference.png"
 
 # What the machine gets: the program, its unit, a small model, some pictures, the README's commands.
 strip -o "$in/lookout" "$binary" 2>/dev/null || cp "$binary" "$in/lookout"
@@ -26,11 +26,13 @@ cp tests/vm/*.sh "$in/"
 block() { sed -n "/^### $1\$/,/^###* /p" README.md | sed -n '/^```sh$/,/^```$/p' | grep -v '^```'; }
 for name in Install Upgrade Remove; do block "$name" > "$in/$name.sh"; done
 
+chmod -R a+rX "$in"
+
 outcome=0
 timed() { local begin=$SECONDS name=$1; shift
   if "$@"; then echo "$name: passed in $((SECONDS - begin)) s"; else echo "$name: FAILED after $((SECONDS - begin)) s"; outcome=1; fi; }
 unit() { timed unit bash "$lab/nspawn.sh" run --in "$in" --timeout 300 -- bash /in/unit.sh; }
-cameras() { timed cameras bash "$lab/vm.sh" run --in "$in" --out "$out" --timeout 1800 -- bash /in/cameras.sh; }
+cameras() { timed cameras bash "$lab/vm.sh" run --in "$in" --out "$out" --timeout 1800 -- bash /in/cameras.sh ${PARTS:-}; }
 install() { timed install bash "$lab/vm.sh" run --in "$in" --timeout 900 -- bash /in/install.sh; }
 
 [ $# -gt 0 ] || set -- unit cameras install

@@ -43,6 +43,8 @@ cp /etc/lookout/lookout.toml /srv/right.toml
 printf '[Service]\nWatchdogSec=3s\nRestartSec=200ms\n' > /etc/systemd/system/lookout.service.d/fast.conf
 systemctl daemon-reload
 
+check "exposure to the rest of the system is at most 1.7 of 10" \
+  systemd-analyze security --offline=true --threshold=17 --no-pager /etc/systemd/system/lookout.service >/dev/null
 check "READY: start returns when the service is up" systemctl start lookout
 check "STATUS says how it is" soon line '^ok; 1 of 1 cameras'
 echo "      $(journalctl -u lookout --no-pager -o cat | grep -m1 ready)"
