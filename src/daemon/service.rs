@@ -134,9 +134,9 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
     outbox.close();
     sinks.drain(deadline).await;
     drop(serving);
-    // The next life wants the devices. A driver that hangs is not waited for.
+    // The next life wants the devices, and a child left behind would go on. A driver that hangs is not waited for.
     let deadline = deadline.min(Instant::now() + RELEASE);
-    while !stop.is_stopped() && captures.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
+    while captures.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     outcome.unwrap_or(Ok(()))

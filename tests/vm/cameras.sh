@@ -193,7 +193,7 @@ stream() {
   kill -KILL "$child"
   check "a killed child is started again" soon eval 'pgrep -P $pid ffmpeg | grep -qvx "$child"'
   stop
-  check "and ends with the daemon" eval '! pgrep ffmpeg'
+  check "and ends with the daemon" eval '! pgrep -x ffmpeg'
 }
 
 planes() {

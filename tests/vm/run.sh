@@ -28,6 +28,9 @@ for name in Install Upgrade Remove; do block "$name" > "$in/$name.sh"; done
 
 chmod -R a+rX "$in"
 
+# A guest that is given little time miscounts its timer at boot.
+export LAB_VM_APPEND=${LAB_VM_APPEND:-no_timer_check}
+
 outcome=0
 timed() { local begin=$SECONDS name=$1; shift
   if "$@"; then echo "$name: passed in $((SECONDS - begin)) s"; else echo "$name: FAILED after $((SECONDS - begin)) s"; outcome=1; fi; }
