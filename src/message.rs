@@ -340,6 +340,8 @@ pub enum CameraState {
     Stalled,
     /// It failed and will be opened again.
     Backoff,
+    /// It was switched off by an order: nobody looks at its frames.
+    Disabled,
     /// A replay came to its end.
     Ended,
 }
@@ -350,6 +352,7 @@ impl CameraState {
         match self {
             Self::Connecting => "connecting",
             Self::Streaming => "streaming",
+            Self::Disabled => "disabled",
             Self::Stalled => "stalled",
             Self::Backoff => "backoff",
             Self::Ended => "ended",

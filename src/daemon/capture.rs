@@ -23,6 +23,9 @@ use crate::stop::Stop;
 /// First and longest delay before a lost camera is opened again.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// Time between two looks of a source that loses no frame whether it was switched on again.
+const SWITCHED: Duration = Duration::from_millis(200);
+
 /// What the threads of one life share.
 #[derive(Clone)]
 pub struct Shared {
@@ -190,6 +193,10 @@ impl Capturer {
 
     /// Puts a picture where the detector takes it, if its rules let it through; `false` if nobody takes any more.
     fn hand_over(&mut self, image: Image, monotonic_ns: Option<u64>, now_ns: u64) -> bool {
+        if self.shared.health.is_off(&self.name) {
+            self.dropped("disabled");
+            return true;
+        }
         let (rules, boot_ns) = (self.lane.rules.load().gate, self.shared.clock.boot_ns());
         if let Some(reason) = self.gate.judge(&rules, &image, now_ns, boot_ns) {
             self.dropped(reason);
@@ -219,6 +226,13 @@ impl Capturer {
 
     /// Waits until the rate cap and the detector allow for another frame of a source that loses none.
     fn wait_until_wanted(&self) -> bool {
+        while self.shared.health.is_off(&self.name) {
+            // It is in order, and waits for an order.
+            self.shared.health.frame(&self.name, self.now_ns());
+            if self.shared.clock.wait(SWITCHED, &self.lane.stop).is_err() {
+                return false;
+            }
+        }
         let early = self.gate.early(&self.lane.rules.load().gate, self.now_ns());
         let waited = early.is_zero() || self.shared.clock.wait(early, &self.lane.stop).is_ok();
         waited && self.shared.slots.wait_until_wanted(self.index)

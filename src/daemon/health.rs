@@ -1,7 +1,7 @@
 //! How everything is: one table that capture and detection write, and that every report of health is read from: the
 //! published status, systemd's status line, readiness and the watchdog.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(super) struct Table {
     stopping: bool,
     model: Option<Model>,
     pub(super) cameras: BTreeMap<String, Entry>,
+    /// Cameras that an order switched off.
+    pub(super) off: BTreeSet<String>,
     /// What is wrong beside cameras, by who says so.
     reasons: BTreeMap<&'static str, String>,
     heat: Option<Heat>,
@@ -92,6 +94,11 @@ impl Health {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells whoever waits that a state has changed.
+    pub(super) fn wake(&self) {
+        self.changed.notify_one();
     }
 
     /// Completes when a state has changed since it completed last.
@@ -250,12 +257,12 @@ impl Health {
         let mut starting = table.model.is_none();
         let mut cameras = BTreeMap::new();
         for (name, entry) in &table.cameras {
-            let state = entry.state(now_ns);
+            let state = if table.off.contains(name) { CameraState::Disabled } else { entry.state(now_ns) };
             match state {
                 CameraState::Connecting => starting = true,
                 CameraState::Stalled => reasons.push(format!("camera {name} gives no frames")),
                 CameraState::Backoff => reasons.push(format!("camera {name} is lost")),
-                CameraState::Streaming | CameraState::Ended => {}
+                CameraState::Streaming | CameraState::Disabled | CameraState::Ended => {}
             }
             let moving = state == CameraState::Streaming;
             let fps =

@@ -27,6 +27,7 @@ mod signals;
 mod sinks;
 mod socket;
 mod swap;
+mod switches;
 mod systemd;
 mod tasks;
 mod thermal;

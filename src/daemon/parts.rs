@@ -12,6 +12,7 @@ use super::recent::Recent;
 use super::reload::Reload;
 use super::sinks;
 use super::swap::Swap;
+use super::switches;
 use super::watch::Watcher;
 use super::weather::Skies;
 use super::web;
@@ -109,8 +110,10 @@ impl Parts {
         if sinks::Ground::wants_frames(settings) || web::Ground::wants_frames(settings) {
             watchers.push(Box::new(recent.clone()));
         }
+        let health = Arc::new(Health::new(&identity.device, clock.as_ref()));
+        switches::register(settings, &health, control);
         Ok(Self {
-            health: Arc::new(Health::new(&identity.device, clock.as_ref())),
+            health,
             identity,
             cameras,
             engine: Box::new(engine),

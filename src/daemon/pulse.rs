@@ -68,7 +68,7 @@ impl Health {
                 CameraState::Backoff => {
                     over(entry.retry_ns.max(entry.alive_ns), silence).map(|s| format!("been opening again for {s} s"))
                 }
-                CameraState::Ended => None,
+                CameraState::Disabled | CameraState::Ended => None,
             };
             if let Some(text) = stuck {
                 return Err(format!("camera {name} has {text}"));

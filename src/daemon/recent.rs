@@ -36,7 +36,7 @@ struct Kept {
 }
 
 impl Recent {
-    /// A store for the cameras called `names`, whatever their numbers.
+    /// A store for the cameras called `names`.
     pub fn new(names: impl Iterator<Item = String>) -> Self {
         let kept = |name| Kept { name, frames: Mutex::default() };
         Self { cameras: names.map(kept).collect::<Vec<_>>().into() }
@@ -59,6 +59,7 @@ impl Recent {
 }
 
 impl Watcher for Recent {
+    /// Goes by the name: a camera that was opened anew with another configuration has another number.
     fn seen(&mut self, _: usize, frame: &Arc<Frame>, report: &Report) {
         let Some(kept) = self.of(&report.camera) else { return };
         let seen = Seen { frame: frame.clone(), report: Arc::new(report.clone()) };

@@ -100,6 +100,7 @@ impl Ground<'_> {
                 cameras: self.settings.cameras.iter().map(|camera| camera.name.clone()).collect(),
                 labels,
                 pictures: mqtt.pictures,
+                monitor: self.settings.monitor.enabled,
             },
             messages,
             discovery: mqtt.discovery.clone(),
