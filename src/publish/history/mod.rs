@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use query::{Page, Query};
-use records::Records;
+use records::{Now, Records};
 
 use super::{Sending, Sink, aside};
 use crate::clock::Clock;
@@ -69,8 +69,8 @@ impl History {
         let thumbnail = self.thumbnail_of(event);
         let text = serde_json::to_vec(&Message::Event(event.clone()))
             .map_err(|error| Error::new(Kind::Internal, "cannot write an event as JSON").because(error))?;
-        let now_us = self.clock.wall().as_microsecond();
-        self.records().add(event.at.0.as_microsecond(), now_us, &text, thumbnail.as_deref())
+        let now = Now { wall_us: self.clock.wall().as_microsecond(), monotonic_ns: self.clock.monotonic_ns() };
+        self.records().add(event.at.0.as_microsecond(), now, &text, thumbnail.as_deref())
     }
 
     fn thumbnail_of(&self, event: &Event) -> Option<Vec<u8>> {

@@ -23,13 +23,25 @@ const OVERHEAD: u64 = 64;
 /// Most events let go of with one new one: a store that was far over its limits shrinks step by step.
 const LET_GO: usize = 64;
 
+/// A moment by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    pub wall_us: i64,
+    pub monotonic_ns: u64,
+}
+
 /// The file, while it can be had.
 #[derive(Debug)]
 pub struct Records {
     path: PathBuf,
     limits: Limits,
     database: Option<Database>,
+    /// Before this, in nanoseconds of monotonic time, a disk that failed is left alone: opening reads all of the file.
+    retry_ns: u64,
 }
+
+/// How long a disk that failed is left alone.
+const RETRY_NS: u64 = 10_000_000_000;
 
 /// Turns the library's errors into ours.
 macro_rules! told {
@@ -40,7 +52,7 @@ macro_rules! told {
 
 impl Records {
     pub fn new(path: PathBuf, limits: Limits) -> Self {
-        Self { path, limits, database: None }
+        Self { path, limits, database: None, retry_ns: 0 }
     }
 
     fn failed(&self, error: redb::Error) -> Error {
@@ -61,8 +73,17 @@ impl Records {
         Ok(())
     }
 
-    /// Adds an event that happened at `at_us`, and lets go of what is too old at `now_us` or too much.
-    pub fn add(&mut self, at_us: i64, now_us: i64, text: &[u8], thumbnail: Option<&[u8]>) -> Result<()> {
+    /// Adds an event that happened at `at_us`, and lets go of what is too old at `now` or too much.
+    pub fn add(&mut self, at_us: i64, now: Now, text: &[u8], thumbnail: Option<&[u8]>) -> Result<()> {
+        if now.monotonic_ns < self.retry_ns {
+            return Err(Error::new(Kind::Unavailable, "the history's disk failed a moment ago"));
+        }
+        let outcome = self.add_now(at_us, now.wall_us, text, thumbnail);
+        self.retry_ns = if outcome.is_err() { now.monotonic_ns.saturating_add(RETRY_NS) } else { 0 };
+        outcome
+    }
+
+    fn add_now(&mut self, at_us: i64, now_us: i64, text: &[u8], thumbnail: Option<&[u8]>) -> Result<()> {
         self.open()?;
         let free = self.path.parent().and_then(store::free_bytes);
         if free.is_some_and(|free| free < self.limits.min_free) {

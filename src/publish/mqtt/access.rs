@@ -46,7 +46,7 @@ impl Access {
 fn tls(tls: &super::Tls) -> Result<rumqttc_v5::TlsConfiguration> {
     use rumqttc_v5::TlsConfiguration;
 
-    let read = |path: &std::path::Path| {
+    let read = |path: &std::path::Path| -> Result<Vec<u8>> {
         let path = crate::config::credential(path)?;
         std::fs::read(&path).map_err(|error| Error::reading(&path, error))
     };
@@ -59,8 +59,10 @@ fn tls(tls: &super::Tls) -> Result<rumqttc_v5::TlsConfiguration> {
             Error::new(Kind::NoInput, "this system has no trusted certificates: name the broker's as ca_file")
         })?,
     };
-    let client_auth =
-        tls.certificate.as_ref().map(|(certificate, key)| Ok((read(certificate)?, read(key)?))).transpose()?;
+    let client_auth = match &tls.certificate {
+        Some((certificate, key)) => Some((read(certificate)?, read(key)?)),
+        None => None,
+    };
     Ok(TlsConfiguration::Simple { ca, alpn: None, client_auth })
 }
 

@@ -93,24 +93,23 @@ pub fn payload(about: &About, topics: &Topics) -> Vec<u8> {
         })
     };
     add("state".to_owned(), diagnostic("state", "{{ value_json.state }}"));
-    let mut drift = diagnostic("drift", "{{ (value_json.drift or {}).get('score', None) }}");
-    let mut temperature = diagnostic("temperature", "{{ value_json.temperature_celsius }}");
-    for (sensor, unit, class) in [(&mut drift, None, None), (&mut temperature, Some("°C"), Some("temperature"))] {
-        sensor["state_class"] = json!("measurement");
-        if let (Some(unit), Some(class)) = (unit, class) {
-            sensor["unit_of_measurement"] = json!(unit);
-            sensor["device_class"] = json!(class);
-        }
-    }
-    add("drift".to_owned(), drift);
+    let mut temperature = diagnostic("temperature", "{{ (value_json.throttle or {}).get('celsius') }}");
+    temperature["state_class"] = json!("measurement");
+    temperature["unit_of_measurement"] = json!("°C");
+    temperature["device_class"] = json!("temperature");
     add("temperature".to_owned(), temperature);
-    add(
-        "recalibrate".to_owned(),
-        json!({
-            "platform": "button", "name": "recalibrate", "command_topic": topics.command("recalibrate"),
-            "payload_press": "{}", "entity_category": "config",
-        }),
-    );
+    if about.monitor {
+        let mut drift = diagnostic("drift", "{{ (value_json.drift or {}).get('deviations') }}");
+        drift["state_class"] = json!("measurement");
+        add("drift".to_owned(), drift);
+        add(
+            "recalibrate".to_owned(),
+            json!({
+                "platform": "button", "name": "recalibrate", "command_topic": topics.command("recalibrate"),
+                "payload_press": "{}", "entity_category": "config",
+            }),
+        );
+    }
     let message = json!({
         "device": {
             "identifiers": [format!("lookout_{device}")], "name": format!("lookout {}", about.device),
@@ -141,6 +140,7 @@ mod tests {
             cameras: vec!["front".into(), "rear".into()],
             labels: vec!["Car".into(), "Traffic light".into()],
             pictures: true,
+            monitor: true,
         };
         let topics = Topics::new(&about.device);
         let message: Value = serde_json::from_slice(&payload(&about, &topics)).unwrap();
@@ -160,6 +160,9 @@ mod tests {
             assert!(component[wanted].as_str().unwrap().starts_with("lookout/gate 1/"), "{component}");
         }
         assert!(ids.contains("lookout_gate_1_front_Traffic_light_occupancy"));
+        let plain: Value = serde_json::from_slice(&payload(&About { monitor: false, ..about }, &topics)).unwrap();
+        let missing = ["drift", "recalibrate"].map(|key| plain["components"].get(key).is_none());
+        assert_eq!(missing, [true; 2], "nothing is offered that nobody does");
         assert_eq!(topic("homeassistant", "gate 1"), "homeassistant/device/lookout_gate_1/config");
         assert_eq!(components["front_enabled"]["payload_off"], r#"{"camera":"front","enabled":false}"#);
     }

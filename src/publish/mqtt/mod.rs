@@ -91,6 +91,8 @@ pub struct About {
     pub labels: Vec<String>,
     /// Pictures are published.
     pub pictures: bool,
+    /// The monitor runs: it tells of drift and can recalibrate.
+    pub monitor: bool,
 }
 
 /// Everything an [`Mqtt`] needs.

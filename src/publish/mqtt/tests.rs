@@ -81,6 +81,7 @@ fn setup(folder: &std::path::Path, clock: &Arc<SimulatedClock>, messages: &[Mess
             cameras: vec!["front".into()],
             labels: vec!["Car".into(), "Person".into()],
             pictures: true,
+            monitor: true,
         },
         messages: messages.to_vec(),
         discovery: Some("homeassistant".into()),
