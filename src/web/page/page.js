@@ -320,5 +320,11 @@ async function begin() {
 }
 
 setInterval(refresh, 2000);
-setInterval(() => { if (stream && !document.hidden) Promise.allSettled([loadDrift(), loadGenerations()]); }, 15000);
+setInterval(async () => {
+  if (!stream || document.hidden) return;
+  // The monitor may come later, cameras with another configuration.
+  const now = await json("/api/v1/features").catch(() => null);
+  if (now) { features = now; for (const name of now.cameras) if (!views.has(name)) views.set(name, new View(name)); }
+  Promise.allSettled([loadDrift(), loadGenerations()]);
+}, 15000);
 begin().catch(console.debug);
