@@ -1,5 +1,14 @@
-//! What lookout does with real peers: mosquitto, promtool, Chromium, schemathesis. Run by `tests/peers.sh`, which
-//! installs them; where one is absent its tests say so and pass over.
+//! What lookout does with real peers: mosquitto, Prometheus and its promtool, Chromium, schemathesis, a full disk. Run by
+//! `tests/peers.sh`, which installs them; where one is absent its tests say so and pass over.
 
 mod broker;
+mod browser;
+mod buttons;
+mod daemon;
+mod disk;
+mod messages;
 mod mosquitto;
+mod outage;
+mod page;
+#[cfg(feature = "mqtt-tls")]
+mod tls;

@@ -14,16 +14,16 @@ use lookout::publish::spool::{Limits, Spool};
 
 use crate::broker::{Broker, Ear, until};
 
-const OPEN: &str = "listener PORT 127.0.0.1\nallow_anonymous true\n";
+pub const OPEN: &str = "listener PORT 127.0.0.1\nallow_anonymous true\n";
 
-fn event(id: usize) -> Message {
+pub fn event(id: usize) -> Message {
     let event = if id.is_multiple_of(10) { EventName::DriftRaised } else { EventName::ObjectNew };
     let (id, at) = (format!("{id:05}"), Moment(jiff::Timestamp::UNIX_EPOCH));
     let details = [("padding".to_owned(), "x".repeat(200).into())].into();
     Message::Event(Event { schema: Schema::V1, device: "d".into(), event, id, at, camera: None, details })
 }
 
-fn setup(folder: &Path, port: u16, change: impl FnOnce(&mut Setup)) -> Setup {
+pub fn setup(folder: &Path, port: u16, change: impl FnOnce(&mut Setup)) -> Setup {
     let limits = Limits { max_size: 1 << 20, max_age: Duration::from_secs(3600), min_free: 0 };
     let control = Control::default();
     control.register("echo", Ok);
@@ -45,6 +45,7 @@ fn setup(folder: &Path, port: u16, change: impl FnOnce(&mut Setup)) -> Setup {
             cameras: vec!["front".into()],
             labels: vec!["Car".into()],
             pictures: false,
+            monitor: true,
         },
         messages: vec![MessageKind::Event, MessageKind::Status],
         discovery: Some("homeassistant".into()),
@@ -58,16 +59,16 @@ fn setup(folder: &Path, port: u16, change: impl FnOnce(&mut Setup)) -> Setup {
     setup
 }
 
-fn count(metrics: &Metrics, result: &'static str) -> u64 {
+pub fn count(metrics: &Metrics, result: &'static str) -> u64 {
     metrics.spool.get_or_create(&Spooled { sink: "mqtt".into(), result }).get()
 }
 
-fn connected(metrics: &Metrics) -> bool {
+pub fn connected(metrics: &Metrics) -> bool {
     metrics.mqtt_connected.get_or_create(&metrics::Sink { sink: "mqtt".into() }).get() == 1
 }
 
 /// Produced, delivered, spooled and dropped must add up.
-fn balanced(metrics: &Metrics) {
+pub fn balanced(metrics: &Metrics) {
     let spooled = metrics.spool_entries.get_or_create(&metrics::Sink { sink: "mqtt".into() }).get() as u64;
     let dropped: u64 = ["size", "age", "disk", "damaged", "refused"].map(|reason| count(metrics, reason)).iter().sum();
     let (produced, delivered) = (count(metrics, "produced"), count(metrics, "delivered"));
@@ -75,7 +76,7 @@ fn balanced(metrics: &Metrics) {
 }
 
 /// Sends, and insists that it never takes long.
-async fn send(sink: &mut Mqtt, ids: std::ops::Range<usize>) {
+pub async fn send(sink: &mut Mqtt, ids: std::ops::Range<usize>) {
     for id in ids {
         let begin = Instant::now();
         sink.send(&event(id)).await.unwrap();
@@ -84,7 +85,7 @@ async fn send(sink: &mut Mqtt, ids: std::ops::Range<usize>) {
 }
 
 /// Waits in an async test, which has a runtime of several threads.
-async fn eventually(what: &'static str, is: impl FnMut() -> bool + Send + 'static) {
+pub async fn eventually(what: &'static str, is: impl FnMut() -> bool + Send + 'static) {
     tokio::task::spawn_blocking(move || until(what, is)).await.unwrap();
 }
 
