@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(ended.details["duration_s"], 4.0);
         assert_eq!(ended.details["frames"], 5);
         assert_eq!(ended.details["last_at"], "1970-01-01T00:00:04.000000Z");
-        assert_eq!(ended.details["best_score"].to_string(), "0.64");
+        assert_eq!(ended.details["best_score"].to_string(), (0.6 + 0.01 * 4.0f32).to_string());
     }
 
     #[test]
