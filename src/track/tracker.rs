@@ -45,6 +45,8 @@ struct Track {
     object: Object,
     motion: Motion,
     told: bool,
+    /// In how many frames it was seen with a score that may begin an object: doubtful ones confirm nothing.
+    sure: u32,
     /// In the frame before this one.
     seen: bool,
 }
@@ -110,6 +112,7 @@ impl Tracker {
             track.motion.correct(&detections[found].bbox);
             detections[found].track = Some(track.object.track);
             track.see(now_ns, &detections[found]);
+            track.sure = track.sure.saturating_add(u32::from(detections[found].score >= self.rules.begin_score));
         }
         for found in sure {
             let number = self.next;
@@ -118,8 +121,8 @@ impl Tracker {
             self.tracks.push(Track::new(number, now_ns, &detections[found]));
         }
         let mut changes = Vec::new();
-        let confirm = u64::from(self.rules.confirm.max(1));
-        for track in self.tracks.iter_mut().filter(|track| !track.told && track.object.frames >= confirm) {
+        let confirm = self.rules.confirm.max(1);
+        for track in self.tracks.iter_mut().filter(|track| !track.told && track.sure >= confirm) {
             track.told = true;
             changes.push(Change::Begun(track.object.clone()));
         }
@@ -154,7 +157,7 @@ impl Track {
             best: detection.clone(),
             zones: Vec::new(),
         };
-        let mut track = Self { object, motion: Motion::new(&detection.bbox), told: false, seen: true };
+        let mut track = Self { object, motion: Motion::new(&detection.bbox), told: false, sure: 1, seen: true };
         track.see(now_ns, detection);
         track
     }
@@ -237,8 +240,10 @@ mod tests {
     fn a_doubtful_detection_continues_an_object_and_begins_none() {
         let frames =
             vec![vec![seen(1, 0.9, 0.0)], vec![seen(1, 0.2, 5.0), seen(1, 0.2, 300.0)], vec![seen(1, 0.9, 10.0)]];
-        let (ids, _) = run(Rules::default(), frames);
+        let (ids, changes) = run(Rules::default(), frames);
         assert_eq!(ids, [vec![Some(1)], vec![Some(1), None], vec![Some(1)]]);
+        // Nor does it confirm one: the second sure frame is the third.
+        assert!(matches!(&changes[..], [(2, Change::Begun(_)), (3, Change::Ended(_))]), "{changes:?}");
     }
 
     #[test]

@@ -63,6 +63,8 @@ class View {
     this.canvas = element("canvas", undefined, "view");
     this.canvas.width = 960; this.canvas.height = 540;
     this.canvas.setAttribute("aria-label", `live view of ${name}`);
+    const pen = this.canvas.getContext("2d");
+    pen.fillStyle = "#8b98a3"; pen.font = "28px system-ui, sans-serif"; pen.fillText("no frame yet", 30, 60);
     this.counts = element("ul", undefined, "counts");
     const plots = element("div", undefined, "plots");
     this.fps = this.plot(plots, "frames a second");
@@ -122,22 +124,30 @@ class View {
       pen.fillStyle = "#101418"; pen.fillRect(0, 0, width, height);
       pen.fillStyle = "#55606a"; pen.font = "14px system-ui, sans-serif"; pen.fillText("pictures are off", 10, height - 12);
     }
-    pen.font = "600 15px system-ui, sans-serif"; pen.lineWidth = 2.5; pen.textBaseline = "top";
-    for (const found of report.detections.slice().reverse()) {
-      if (found.score < 0.3) continue;
+    // As large on every screen, whatever the canvas is shrunk to.
+    const letters = Math.round(12 * width / (canvas.clientWidth || width)), high = letters + 4;
+    pen.font = `600 ${letters}px system-ui, sans-serif`; pen.lineWidth = 2.5; pen.textBaseline = "top";
+    const shown = report.detections.filter((found) => found.score >= 0.3), tags = [];
+    for (const found of shown) {
       const [x0, y0, x1, y1] = found.box.map((edge) => edge * scale);
-      const ink = colour(found.class_id);
       pen.globalAlpha = found.score < 0.5 ? 0.5 : 1;
-      pen.strokeStyle = ink; pen.strokeRect(x0, y0, x1 - x0, y1 - y0);
+      pen.strokeStyle = colour(found.class_id); pen.strokeRect(x0, y0, x1 - x0, y1 - y0);
       const text = `${found.label} ${found.score.toFixed(2)}${found.track === undefined ? "" : ` #${found.track}`}`;
-      const long = pen.measureText(text).width + 8;
-      const left = Math.max(0, Math.min(x0, width - long)), top = y0 >= 20 ? y0 - 20 : y0;
-      pen.fillStyle = ink; pen.fillRect(left, top, long, 20);
-      pen.fillStyle = "#000"; pen.fillText(text, left + 4, top + 3);
+      const long = pen.measureText(text).width + 6;
+      const left = Math.max(0, Math.min(x0, width - long));
+      // Above the box, below it, inside; where each place is taken, the box alone says it.
+      const free = [y0 - high, y1, y0].find((top) => top >= 0 && top + high <= height
+        && tags.every((tag) => left + long < tag.left || tag.left + tag.long < left || top + high < tag.top || tag.top + high < top));
+      if (free !== undefined) tags.push({ left, long, top: free, text, ink: colour(found.class_id) });
+    }
+    pen.globalAlpha = 0.85;
+    for (const { left, long, top, text, ink } of tags) {
+      pen.fillStyle = ink; pen.fillRect(left, top, long, high);
+      pen.fillStyle = "#000"; pen.fillText(text, left + 3, top + 2);
     }
     pen.globalAlpha = 1;
     canvas.dataset.sequence = report.sequence;
-    canvas.dataset.boxes = JSON.stringify(report.detections.filter((found) => found.score >= 0.3).map((found) => found.box));
+    canvas.dataset.boxes = JSON.stringify(shown.map((found) => found.box));
   }
 
   series(points) {
