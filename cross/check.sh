@@ -1,0 +1,211 @@
+#!/usr/bin/env bash
+# Builds and tests lookout for other machines than this one, on Debian, without containers.
+#
+#   cross/check.sh [OPTION...] [TARGET...]
+#
+# TARGET: aarch64-unknown-linux-gnu aarch64-unknown-linux-musl armv7-unknown-linux-gnueabihf x86_64-unknown-linux-musl;
+# without one, all four. Each is built, its tests run under every CPU listed below (emulated, or this one), and the
+# program finds the same things in the same picture under each. The last lines are a table of what passed. The exit status
+# is 1 if anything failed, 69 if something is missing that the script may not install.
+#
+#   --install        install missing Debian packages (as root)
+#   --test NAME      run this integration test, or `lib`; may be repeated (default: kernels_u8 kernels_f32 int8 preprocess)
+#   --filter TEXT    run only tests whose names hold TEXT
+#   --all            every test that does not start the program itself
+#   --cpu NAME       emulate this CPU only; may be repeated
+#   --rust WHERE     where the standard library of a target comes from: `rustup` (an installed target, or `rustup target
+#                    add`), `source` (built from the toolchain's rust-src), `debian` (Debian's own toolchain, fetched and
+#                    unpacked aside, see debian-rust.sh); without it, the first of these that works
+#
+# Environment: CARGO_TARGET_DIR (default target/cross), LOOKOUT_CROSS_CACHE (tools that are fetched, default
+# ~/.cache/lookout-cross), CARGO (default cargo).
+#
+# The gnu targets are linked by Debian's cross gcc, the musl ones by zig (cargo-zigbuild, from PyPI).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+CACHE=${LOOKOUT_CROSS_CACHE:-$HOME/.cache/lookout-cross}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target/cross}
+ARITHMETIC=(kernels_u8 kernels_f32 int8 preprocess)
+# The versions that the results in README.md were made with.
+ZIG=(cargo-zigbuild==0.24.1 ziglang==0.15.2)
+
+say() { printf '%s\n' "$*" >&2; }
+fail() { say "cross/check.sh: $1"; exit "${2:-1}"; }
+
+targets=() tests=() cpus=() filter='' install='' rust=''
+while (($#)); do
+  case $1 in
+    --install) install=1 ;;
+    --all) mapfile -t tests < <(echo lib; self_starting() { grep -lq CARGO_BIN_EXE "tests/$1.rs" "tests/$1"/*.rs 2>/dev/null; }
+      for file in tests/*.rs tests/*/main.rs; do
+        name=${file#tests/}; name=${name%/main.rs}; name=${name%.rs}
+        self_starting "$name" || echo "$name"
+      done) ;;
+    --test) tests+=("${2:?a test\'s name}"); shift ;;
+    --filter) filter=${2:?a text}; shift ;;
+    --cpu) cpus+=("${2:?a CPU}"); shift ;;
+    --rust) rust=${2:?rustup, source or debian}; shift ;;
+    -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
+    -*) fail "there is no option $1; see --help" 64 ;;
+    *) targets+=("$1") ;;
+  esac
+  shift
+done
+((${#targets[@]})) || targets=(aarch64-unknown-linux-gnu aarch64-unknown-linux-musl armv7-unknown-linux-gnueabihf x86_64-unknown-linux-musl)
+((${#tests[@]})) || tests=("${ARITHMETIC[@]}")
+
+# packages PROGRAM=PACKAGE...: what must be installed.
+packages() {
+  local missing=() pair
+  for pair; do command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}"); done
+  ((${#missing[@]})) || return 0
+  local command=(apt-get install -y --no-install-recommends --no-remove "${missing[@]}")
+  [ -n "$install" ] || fail "run \`${command[*]}\` as root, or this with --install" 69
+  say "# ${command[*]}"
+  { apt-get -q update && "${command[@]}"; } >&2 || fail "cannot install ${missing[*]}" 69
+}
+
+CALLERS_RUSTC=${RUSTC:-} CALLERS_RUSTDOC=${RUSTDOC:-} unreached=''
+# The target's standard library: sets `sources` where it must be built, and the toolchain to use.
+standard_library() {
+  local target=$1 rustc=${CALLERS_RUSTC:-rustc}
+  sources=()
+  unset RUSTC RUSTDOC
+  [ -z "$CALLERS_RUSTC" ] || export RUSTC=$CALLERS_RUSTC ${CALLERS_RUSTDOC:+"RUSTDOC=$CALLERS_RUSTDOC"}
+  has() { compgen -G "$("$1" --print target-libdir --target "$target")/libstd-*.rlib" >/dev/null; }
+  if [ -z "$rust" ] || [ "$rust" = rustup ]; then
+    if command -v "$rustc" >/dev/null && has "$rustc"; then return; fi
+    # A toolchain that the caller chose is not rustup's to extend, and a server that cannot be reached is asked once.
+    if [ -z "$CALLERS_RUSTC$unreached" ] && command -v rustup >/dev/null; then
+      if timeout 300 rustup target add "$target" >&2; then return; fi
+      unreached=1
+    fi
+    [ -z "$rust" ] || fail "rustup cannot add $target" 69
+  fi
+  if [ -z "$rust" ] || [ "$rust" = source ]; then
+    if command -v "$rustc" >/dev/null && [ -f "$("$rustc" --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock" ]; then
+      sources=(-Z 'build-std=std,panic_unwind'); return
+    fi
+    [ -z "$rust" ] || fail "no rust-src: rustup component add rust-src" 69
+  fi
+  # shellcheck source=cross/debian-rust.sh
+  . cross/debian-rust.sh
+  debian_rust "$CACHE" || fail "cannot unpack Debian's Rust" 69
+  has "$RUSTC" || sources=(-Z 'build-std=std,panic_unwind')
+}
+
+# zig as a linker, in a virtual environment of its own.
+zig() {
+  packages python3=python3
+  [ -x "$CACHE/zig/bin/cargo-zigbuild" ] && [ -x "$CACHE/zig/bin/python-zig" ] && return
+  python3 -m venv "$CACHE/zig" >&2 || fail "cannot make a virtual environment; Debian has it in python3-venv" 69
+  "$CACHE/zig/bin/pip" install -q "${ZIG[@]}" >&2 || fail "cannot install ${ZIG[*]}" 69
+}
+
+results=() failed=0
+note() { results+=("$(printf '| %s | %s | %s | %s |' "$@")"); say "${results[-1]}"; }
+
+# build TARGET: sets `tested`, lines of "name path", and `program`, the path of lookout.
+build() {
+  local target=$1 test choice=() messages
+  local cargo=("${CARGO:-cargo}") verb=build
+  for test in "${tests[@]}"; do
+    if [ "$test" = lib ]; then choice+=(--lib); else choice+=(--test "$test"); fi
+  done
+  # Optimised enough for emulation, and quick to build.
+  local flags=(--locked --message-format=json-render-diagnostics "${sources[@]}" --target "$target"
+    --config 'profile.dev.opt-level=1' --config 'profile.dev.package."*".opt-level=1' --config 'profile.dev.debug=false')
+  unset RUSTC_BOOTSTRAP
+  ((${#sources[@]} == 0)) || export RUSTC_BOOTSTRAP=1
+  case $target in
+    *-musl) zig; verb=zigbuild cargo=(env "PATH=$CACHE/zig/bin:$PATH" "CARGO_ZIGBUILD_PYTHON_PATH=$CACHE/zig/bin/python3" "$CACHE/zig/bin/cargo-zigbuild") ;;
+    aarch64-*) packages aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc=libc6-dev-arm64-cross
+      export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc ;;
+    armv7-*) packages arm-linux-gnueabihf-gcc=gcc-arm-linux-gnueabihf arm-linux-gnueabihf-gcc=libc6-dev-armhf-cross
+      export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc ;;
+  esac
+  # Integration tests bring the program with them; the library's own do not.
+  messages=$("${cargo[@]}" test --no-run "${flags[@]}" "${choice[@]}" && "${cargo[@]}" "$verb" "${flags[@]}" --bin lookout) || return 1
+  messages=$(sed -nE 's/.*"kind":\["([a-z]*)"\].*"name":"([^"]*)".*"profile":\{[^}]*"test":(true|false)\}.*"executable":"([^"]*)".*/\1-\3 \2 \4/p' <<<"$messages")
+  tested=$(sed -nE 's/^(test|lib)-true //p' <<<"$messages")
+  program=$(sed -nE 's/^bin-false lookout //p' <<<"$messages" | tail -n 1)
+  [ -n "$tested" ] && [ -n "$program" ]
+}
+
+# emulated CPUs of a target; `native` is this one.
+cpus_of() {
+  case $1 in
+    aarch64-*) echo cortex-a53 cortex-a72 cortex-a76 max ;;
+    armv7-*) echo cortex-a7 cortex-a15 max ;;
+    # Without AVX (Apollo Lake); without SSE4.1; with AVX2.
+    x86_64-*) echo native Denverton Conroe Haswell ;;
+  esac
+}
+
+# The command before a program that runs it as TARGET and CPU.
+emulator() {
+  case $1/$2 in
+    */native) emulator=(env) ;;
+    aarch64-*) emulator=(qemu-aarch64-static -L /usr/aarch64-linux-gnu -cpu "$2") ;;
+    armv7-*) emulator=(qemu-arm-static -L /usr/arm-linux-gnueabihf -cpu "$2") ;;
+    x86_64-*) emulator=(qemu-x86_64-static -cpu "$2") ;;
+  esac
+}
+
+# run_target TARGET: tests and program under each CPU.
+run_target() {
+  local target=$1 cpu name path log started summary
+  local list; read -ra list <<<"$(cpus_of "$target")"
+  ((${#cpus[@]})) && list=("${cpus[@]}")
+  for cpu in "${list[@]}"; do
+    emulator "$target" "$cpu"
+    [ "${emulator[0]}" = env ] || packages "${emulator[0]}=qemu-user-static"
+    log=$(mktemp)
+    while read -r name path; do
+      started=$SECONDS
+      say "# $target, $cpu: $name"
+      if "${emulator[@]}" "$path" ${filter:+"$filter"} </dev/null >"$log" 2>&1; then summary=passed; else summary="FAILED ($?)" failed=1; tail -n 40 "$log" >&2; fi
+      note "$target" "$cpu" "$name" "$summary: $(sed -nE 's/^test result: [a-zA-Z]*\. ([0-9]+) passed; ([0-9]+) failed; ([0-9]+) ignored.*/\1 passed, \2 failed, \3 ignored/p' "$log"), $((SECONDS - started)) s"
+    done <<<"$tested"
+    program_under "$target" "$cpu"
+    rm -f "$log"
+  done
+}
+
+# program_under TARGET CPU: the synthetic street's first picture, and what the built-in int8 model finds in it. Both are the
+# same everywhere, to the last digit: the digests are compared at the end.
+program_under() {
+  local street=$CARGO_TARGET_DIR/street/$1-$2 out started=$SECONDS summary
+  rm -rf "$street"
+  if "${emulator[@]}" "$program" pattern --export "$street" --count 1 --png </dev/null >/dev/null &&
+    out=$("${emulator[@]}" "$program" detect --json --model demo-int8 "$street/image_2/000000.png" </dev/null 2>/dev/null); then
+    # Without the picture's path.
+    out=${out#*\"width\"}
+    pictures+=("$(digest <"$street/image_2/000000.png")") finds+=("$(digest <<<"$out")")
+    summary="picture ${pictures[-1]}, $(grep -o '"label"' <<<"$out" | wc -l) found, ${finds[-1]}"
+  else
+    summary="FAILED ($?)" failed=1
+  fi
+  note "$1" "$2" "lookout detect" "$summary, $((SECONDS - started)) s"
+}
+digest() { sha256sum | cut -c 1-12; }
+
+pictures=() finds=()
+for target in "${targets[@]}"; do
+  case $target in
+    aarch64-unknown-linux-gnu | aarch64-unknown-linux-musl | armv7-unknown-linux-gnueabihf | x86_64-unknown-linux-musl) ;;
+    *) fail "no target $target is known here; see --help" 64 ;;
+  esac
+  standard_library "$target"
+  if build "$target"; then run_target "$target"; else note "$target" - build FAILED; failed=1; fi
+done
+for all in "${pictures[*]}" "${finds[*]}"; do
+  if [ "$(tr ' ' '\n' <<<"$all" | sort -u | wc -l)" -gt 1 ]; then
+    say "not the same everywhere: $all"
+    failed=1
+  fi
+done
+printf '| target | CPU | what | result |\n|---|---|---|---|\n'
+printf '%s\n' "${results[@]}"
+exit "$failed"
