@@ -113,9 +113,9 @@ build() {
   for test in "${tests[@]}"; do
     if [ "$test" = lib ]; then choice+=(--lib); else choice+=(--test "$test"); fi
   done
-  # Optimised enough for emulation, and quick to build.
+  # Dependencies little optimised: quick to build, and quick enough under emulation.
   local flags=(--locked --message-format=json-render-diagnostics "${sources[@]}" --target "$target"
-    --config 'profile.dev.opt-level=1' --config 'profile.dev.package."*".opt-level=1' --config 'profile.dev.debug=false')
+    --config "profile.dev.package.'*'.opt-level=${LOOKOUT_CROSS_OPT:-1}" --config 'profile.dev.debug=false')
   unset RUSTC_BOOTSTRAP
   ((${#sources[@]} == 0)) || export RUSTC_BOOTSTRAP=1
   case $target in

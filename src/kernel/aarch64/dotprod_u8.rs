@@ -66,7 +66,9 @@ pub(in crate::kernel) unsafe fn tile_4x16c4(tile: &TileU8) {
                 at += KR;
             }
         }
-        for (pixel, sums) in sums.iter().enumerate().take(tile.pixels) {
+        // Indexed by a variable, the sums themselves would have to lie in memory: stored anew in every turn of the loop.
+        let done = sums;
+        for (pixel, sums) in done.iter().enumerate().take(tile.pixels) {
             finish(tile, pixel, sums);
         }
     }

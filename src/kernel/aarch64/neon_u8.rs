@@ -46,7 +46,9 @@ pub(in crate::kernel) unsafe fn tile_2x8c16(tile: &TileU8) {
             }
         }
     }
-    for (pixel, sums) in sums.iter().enumerate().take(tile.pixels) {
+    // Indexed by a variable, the sums themselves would have to lie in memory: stored anew in every turn of the loop.
+    let done = sums;
+    for (pixel, sums) in done.iter().enumerate().take(tile.pixels) {
         // SAFETY: `start` points at 8 values; the rest is passed on from the caller.
         unsafe {
             let low = vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3]));
@@ -63,13 +65,25 @@ pub(in crate::kernel) unsafe fn tile_2x8c16(tile: &TileU8) {
 unsafe fn multiply(sums: &mut Sums, input: [uint8x16_t; MR], panel: *const i8) {
     let flip = vdupq_n_u8(0x80);
     let input = [vreinterpretq_s8_u8(veorq_u8(input[0], flip)), vreinterpretq_s8_u8(veorq_u8(input[1], flip))];
-    for channel in 0..NR {
+    // Two channels at a time: their four products, the sums, and nothing else that must be kept fit the registers.
+    for first in (0..NR).step_by(2) {
         // SAFETY: the caller has 128 bytes of a panel here.
-        let weights = unsafe { vld1q_s8(panel.add(channel * KR)) };
-        for (sums, input) in sums.iter_mut().zip(input) {
-            let products = vmull_s8(vget_low_s8(input), vget_low_s8(weights));
-            let products = vmlal_high_s8(products, input, weights);
-            sums[channel] = vpadalq_s16(sums[channel], products);
+        let weights = unsafe { [vld1q_s8(panel.add(first * KR)), vld1q_s8(panel.add((first + 1) * KR))] };
+        let mut products = [[vdupq_n_s16(0); MR]; 2];
+        for (products, weights) in products.iter_mut().zip(weights) {
+            for (product, input) in products.iter_mut().zip(input) {
+                *product = vmull_s8(vget_low_s8(input), vget_low_s8(weights));
+            }
+        }
+        for (products, weights) in products.iter_mut().zip(weights) {
+            for (product, input) in products.iter_mut().zip(input) {
+                *product = vmlal_high_s8(*product, input, weights);
+            }
+        }
+        for (channel, products) in products.iter().enumerate() {
+            for (sums, &product) in sums.iter_mut().zip(products) {
+                sums[first + channel] = vpadalq_s16(sums[first + channel], product);
+            }
         }
     }
 }
