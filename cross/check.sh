@@ -106,16 +106,25 @@ zig() {
 results=() failed=0
 note() { results+=("$(printf '| %s | %s | %s | %s |' "$@")"); say "${results[-1]}"; }
 
+# artifacts MESSAGES: what cargo's messages name.
+artifacts() {
+  local all
+  all=$(sed -nE 's/.*"kind":\["([a-z]*)"\].*"name":"([^"]*)".*"profile":\{[^}]*"test":(true|false)\}.*"executable":"([^"]*)".*/\1-\3 \2 \4/p' <<<"$1")
+  tested+=$(sed -nE 's/^(test|lib)-true //p' <<<"$all")
+  program=$(sed -nE 's/^bin-false lookout //p' <<<"$all" | tail -n 1)
+}
+
 # build TARGET: sets `tested`, lines of "name path", and `program`, the path of lookout.
 build() {
   local target=$1 test choice=() messages
   local cargo=("${CARGO:-cargo}") verb=build
+  tested='' program=''
   for test in "${tests[@]}"; do
     if [ "$test" = lib ]; then choice+=(--lib); else choice+=(--test "$test"); fi
   done
   # Dependencies little optimised: quick to build, and quick enough under emulation.
   local flags=(--locked --message-format=json-render-diagnostics "${sources[@]}" --target "$target"
-    --config "profile.dev.package.'*'.opt-level=${LOOKOUT_CROSS_OPT:-1}" --config 'profile.dev.debug=false')
+    --config "profile.dev.package.'*'.opt-level=${LOOKOUT_CROSS_OPT:-1}")
   unset RUSTC_BOOTSTRAP
   ((${#sources[@]} == 0)) || export RUSTC_BOOTSTRAP=1
   case $target in
@@ -125,11 +134,10 @@ build() {
     armv7-*) packages arm-linux-gnueabihf-gcc=gcc-arm-linux-gnueabihf arm-linux-gnueabihf-gcc=libc6-dev-armhf-cross
       export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc ;;
   esac
+  messages=$("${cargo[@]}" test --no-run "${flags[@]}" "${choice[@]}") || return 1
+  artifacts "$messages"
   # Integration tests bring the program with them; the library's own do not.
-  messages=$("${cargo[@]}" test --no-run "${flags[@]}" "${choice[@]}" && "${cargo[@]}" "$verb" "${flags[@]}" --bin lookout) || return 1
-  messages=$(sed -nE 's/.*"kind":\["([a-z]*)"\].*"name":"([^"]*)".*"profile":\{[^}]*"test":(true|false)\}.*"executable":"([^"]*)".*/\1-\3 \2 \4/p' <<<"$messages")
-  tested=$(sed -nE 's/^(test|lib)-true //p' <<<"$messages")
-  program=$(sed -nE 's/^bin-false lookout //p' <<<"$messages" | tail -n 1)
+  [ -n "$program" ] || { messages=$("${cargo[@]}" "$verb" "${flags[@]}" --bin lookout) && artifacts "$messages"; } || return 1
   [ -n "$tested" ] && [ -n "$program" ]
 }
 
@@ -173,22 +181,25 @@ run_target() {
   done
 }
 
-# program_under TARGET CPU: the synthetic street's first picture, and what the built-in int8 model finds in it. Both are the
-# same everywhere, to the last digit: the digests are compared at the end.
+# program_under TARGET CPU: the synthetic street's first picture, and what the built-in models find in it. The picture and
+# what int8 finds are the same everywhere, to the last digit: their digests are compared at the end. The fp32 model is
+# held to run.
 program_under() {
-  local street=$CARGO_TARGET_DIR/street/$1-$2 out started=$SECONDS summary
+  local street=$CARGO_TARGET_DIR/street/$1-$2 int8 fp32 started=$SECONDS summary
+  local see=("${emulator[@]}" "$program" detect --json "$street/image_2/000000.png")
   rm -rf "$street"
   if "${emulator[@]}" "$program" pattern --export "$street" --count 1 --png </dev/null >/dev/null &&
-    out=$("${emulator[@]}" "$program" detect --json --model demo-int8 "$street/image_2/000000.png" </dev/null 2>/dev/null); then
+    int8=$("${see[@]}" --model demo-int8 </dev/null 2>/dev/null) && fp32=$("${see[@]}" --model demo-fp32 </dev/null 2>/dev/null); then
     # Without the picture's path.
-    out=${out#*\"width\"}
-    pictures+=("$(digest <"$street/image_2/000000.png")") finds+=("$(digest <<<"$out")")
-    summary="picture ${pictures[-1]}, $(grep -o '"label"' <<<"$out" | wc -l) found, ${finds[-1]}"
+    int8=${int8#*\"width\"}
+    pictures+=("$(digest <"$street/image_2/000000.png")") finds+=("$(digest <<<"$int8")")
+    summary="picture ${pictures[-1]}; int8 found $(count "$int8"), ${finds[-1]}; fp32 found $(count "$fp32")"
   else
     summary="FAILED ($?)" failed=1
   fi
-  note "$1" "$2" "lookout detect" "$summary, $((SECONDS - started)) s"
+  note "$1" "$2" "lookout detect" "$summary; $((SECONDS - started)) s"
 }
+count() { grep -o '"label"' <<<"$1" | wc -l; }
 digest() { sha256sum | cut -c 1-12; }
 
 pictures=() finds=()
