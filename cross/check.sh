@@ -8,6 +8,7 @@
 # program finds the same things in the same picture under each. The last lines are a table of what passed. The exit status
 # is 1 if anything failed, 69 if something is missing that the script may not install.
 #
+#   --build          build only, the tests too
 #   --install        install missing Debian packages (as root)
 #   --test NAME      run this integration test, or `lib`; may be repeated (default: kernels_u8 kernels_f32 int8 preprocess)
 #   --filter TEXT    run only tests whose names hold TEXT
@@ -33,9 +34,10 @@ ZIG=(cargo-zigbuild==0.24.1 ziglang==0.15.2)
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "cross/check.sh: $1"; exit "${2:-1}"; }
 
-targets=() tests=() cpus=() filter='' install='' rust=''
+targets=() tests=() cpus=() filter='' install='' rust='' only_build=''
 while (($#)); do
   case $1 in
+    --build) only_build=1 ;;
     --install) install=1 ;;
     --all) mapfile -t tests < <(echo lib; self_starting() { grep -lq CARGO_BIN_EXE "tests/$1.rs" "tests/$1"/*.rs 2>/dev/null; }
       for file in tests/*.rs tests/*/main.rs; do
@@ -209,7 +211,14 @@ for target in "${targets[@]}"; do
     *) fail "no target $target is known here; see --help" 64 ;;
   esac
   standard_library "$target"
-  if build "$target"; then run_target "$target"; else note "$target" - build FAILED; failed=1; fi
+  if ! build "$target"; then
+    note "$target" - build FAILED
+    failed=1
+  elif [ -n "$only_build" ]; then
+    note "$target" - build "$program"
+  else
+    run_target "$target"
+  fi
 done
 for all in "${pictures[*]}" "${finds[*]}"; do
   if [ "$(tr ' ' '\n' <<<"$all" | sort -u | wc -l)" -gt 1 ]; then
