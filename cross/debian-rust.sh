@@ -26,9 +26,9 @@ debian_rust() {
     (
       cd "$home/packages" && rm -f ./*.deb
       _apt download rustc-web rust-web-src libstd-rust-web-dev:amd64 libstd-rust-web-dev:arm64 >&2 || exit 1
-      version=$(dpkg-deb -f rustc-web_*.deb Depends | grep -oE 'libstd-rust-web-[0-9.]+' | head -n 1)
-      _apt download "$version" >&2 || exit 1
-      llvm=$(dpkg-deb -f "$version"_*.deb Depends | grep -oE 'libllvm[0-9]+' | head -n 1)
+      version=$(dpkg-deb -f rustc-web_*.deb Version | grep -oE '^[0-9]+\.[0-9]+')
+      _apt download "libstd-rust-web-$version:amd64" >&2 || exit 1
+      llvm=$(dpkg-deb -f "libstd-rust-web-$version"_*.deb Depends | grep -oE 'libllvm[0-9]+' | head -n 1)
       _apt download "$llvm:amd64" >&2 || exit 1
       # Standard libraries of two versions would be refused, one after the other, by every build.
       [ "$(for deb in libstd-rust-web-dev_*.deb; do dpkg-deb -f "$deb" Version; done | sort -u | wc -l)" = 1 ] ||
