@@ -124,9 +124,9 @@ build() {
   for test in "${tests[@]}"; do
     if [ "$test" = lib ]; then choice+=(--lib); else choice+=(--test "$test"); fi
   done
-  # Dependencies little optimised: quick to build, and quick enough under emulation.
+  # Little optimised: quick to build, and quick enough under emulation.
   local flags=(--locked --message-format=json-render-diagnostics "${sources[@]}" --target "$target"
-    --config "profile.dev.package.'*'.opt-level=${LOOKOUT_CROSS_OPT:-1}")
+    --config 'profile.dev.opt-level=1' --config "profile.dev.package.'*'.opt-level=${LOOKOUT_CROSS_OPT:-1}")
   unset RUSTC_BOOTSTRAP
   ((${#sources[@]} == 0)) || export RUSTC_BOOTSTRAP=1
   case $target in
