@@ -22,6 +22,7 @@
 //! | [`calibrate`] | pictures → observers → ranges → quantized network |
 //! | [`evaluate`] | labelled pictures → the paper's figures, average precision, agreement, each with its interval |
 //! | [`inspect`] | fp32 beside int8 in pictures: maps, errors, hexagons, plots over depth, side-by-side frames |
+//! | [`monitor`] | int8 beside fp32 on live frames: drift, recalibration, roll-back |
 //! | [`measure`] | how far int8 is from fp32: errors by step, agreement of detections |
 //! | [`publish`], [`camera`] | the edges: what takes messages, what gives frames |
 //! | [`web`] | the live page, its API, metrics and health over HTTP |
@@ -58,6 +59,7 @@ pub mod kernel;
 pub mod measure;
 pub mod message;
 pub mod metrics;
+pub mod monitor;
 pub mod preprocess;
 pub mod publish;
 pub mod quant;

@@ -3,6 +3,8 @@
 //! Names follow Prometheus' rules: prefix `lookout_`, base units, `_total` on counters (added by the encoder), few and
 //! bounded labels.
 
+pub mod monitor;
+
 use std::fmt::Debug;
 use std::sync::atomic::AtomicU64;
 
@@ -135,6 +137,8 @@ pub struct Metrics {
     pub spool_entries: Family<Sink, Gauge>,
     /// What they take.
     pub spool_bytes: Family<Sink, Gauge>,
+    /// What the monitor counts.
+    pub monitor: monitor::MonitorMetrics,
 }
 
 /// Upper ends of the buckets for durations, in seconds: 1 ms to 33 s, each twice the one before.
@@ -168,6 +172,7 @@ impl Metrics {
             spool: Family::default(),
             spool_entries: Family::default(),
             spool_bytes: Family::default(),
+            monitor: monitor::MonitorMetrics::new(&mut registry),
             registry: Registry::default(),
         };
         registry.register("model_info", "What detects", metrics.model.clone());

@@ -165,10 +165,6 @@ const BROKEN: &[(&str, &str)] = &[
     ("[detector]\nthreads = 1\nthreads = 2", ":3: not TOML"),
     ("[model]\nartifact = \"a\"\ncheckpoint = \"b\"", ":2: model.artifact: an artifact"),
     ("[model]\ncalibration = \"live\"", ":2: model.calibration: there is nothing to calibrate"),
-    (
-        "[model]\ncheckpoint = \"a\"\ncalibration = \"live\"",
-        ":3: model.calibration: calibrating from the cameras is not in this build yet",
-    ),
     ("[camera]\nname = \"a\"", ":1: camera: there may be several: write [[camera]]"),
     ("[[camera]]\nname = \"a\"\nkind = \"replay\"", ":1: camera[0]: path is missing"),
     ("[[camera]]\nname = \"a\"\nkind = \"reply\"", ":3: camera[0].kind: \"reply\" is not one of"),

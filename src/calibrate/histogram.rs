@@ -73,6 +73,53 @@ impl Histogram {
         Ok(filled)
     }
 
+    /// The histogram that an artifact keeps, its counts still divided as they are stored. Extremes are known to the bin
+    /// only, and exact zeros no more.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] where bins and counts do not lie on one lattice.
+    pub fn from_stored(bins: &HistogramBins, counts: &[u32]) -> Result<Self> {
+        let filled = || (bins.first..).zip(counts).filter(|(_, count)| **count > 0).map(|(index, _)| index);
+        let (Some(low), Some(high)) = (filled().min(), filled().max()) else { return Ok(Self::new()) };
+        let wrong = || Error::new(Kind::Data, format!("histogram: no bins of 2^{}", bins.exponent));
+        let lattice = Lattice::new(bins.exponent).ok_or_else(wrong)?;
+        // The far end of the lowest bin and the middle of the highest: no finer lattice holds both, as none held the
+        // values themselves.
+        let (min, max) = (lattice.lower(low) as f32, (lattice.lower(high) + lattice.width() / 2.0) as f32);
+        let mut histogram = Self::of_extremes(min, max)?;
+        let shift = bins.exponent - histogram.lattice.exponent();
+        for (index, &count) in (bins.first..).zip(counts).filter(|(_, count)| **count > 0) {
+            // Where single outliers were rounded away, what is left may lie on a finer lattice.
+            let fine = if shift >= 0 { index << shift.min(40) } else { index >> (-shift).min(62) };
+            let slot = usize::try_from(fine - histogram.first).ok().and_then(|at| histogram.counts.get_mut(at));
+            *slot.ok_or_else(wrong)? += u64::from(count);
+        }
+        let (low, high) = (histogram.lattice.index(min), histogram.lattice.index(max));
+        if histogram.count(low) == 0 || histogram.count(high) == 0 {
+            let ends = [histogram.bins().next(), histogram.bins().last()].map(|end| end.map_or(0, |(index, _)| index));
+            [histogram.min, histogram.max] = ends.map(|index| histogram.lattice.lower(index) as f32);
+        }
+        Ok(histogram)
+    }
+
+    /// Mean square of the values, each taken at the middle of its bin, exact zeros as zero.
+    pub fn mean_square(&self) -> f64 {
+        let width = self.lattice.width();
+        let square = |(index, count): (i64, u64)| {
+            let count = if index == 0 { count - self.zeros.min(count) } else { count };
+            count as f64 * ((index as f64 + 0.5) * width).powi(2)
+        };
+        self.bins().map(square).sum::<f64>() / self.total().max(1) as f64
+    }
+
+    /// The same distribution with every count multiplied by `factor`.
+    #[must_use]
+    pub fn times(mut self, factor: u64) -> Self {
+        self.counts.iter_mut().for_each(|count| *count = count.saturating_mul(factor));
+        self.zeros = self.zeros.saturating_mul(factor);
+        self
+    }
+
     /// Empty counts on the lattice that `min` and `max` (finite) ask for.
     pub(super) fn with_extremes(min: f32, max: f32) -> Self {
         let lattice = Lattice::covering(min, max);

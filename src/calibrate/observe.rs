@@ -67,6 +67,14 @@ impl EdgeWatcher {
     pub fn observe(&mut self, reference: &Fp32Model, canvas: &Canvas<f32>) -> Result<Observation> {
         self.seen.fill(None);
         Run::new(reference, canvas)?.finish(self)?;
+        self.take()
+    }
+
+    /// What was seen of a frame that somebody else ran with this tap; the watcher starts anew.
+    ///
+    /// # Errors
+    /// [`Kind::Data`](crate::error::Kind::Data) if an activation was not finite.
+    pub fn take(&mut self) -> Result<Observation> {
         if let Some(trouble) = self.trouble.take() {
             return Err(trouble);
         }

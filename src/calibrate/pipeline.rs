@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::convert::{convert, fold_all};
 use super::correct::{LocalError, add_local_errors};
+use super::counter::Counter;
 use super::evidence::{clipped_share, distance, spread, stored};
 use super::observe::EdgeWatcher;
 use super::observer::EdgeStatistics;
@@ -56,6 +57,21 @@ pub(super) fn quantize_selected(
     progress: Progress<'_>,
 ) -> Result<Outcome> {
     Job::new(checkpoint, options, isa)?.run(selection, None, progress)
+}
+
+/// [`quantize`] on pictures that lie in memory: `open` gives each one of `selection`.
+///
+/// # Errors
+/// As [`quantize`], and what `open` returns.
+pub fn quantize_frames(
+    checkpoint: &Checkpoint,
+    selection: Selection,
+    open: &dyn Fn(&Chosen) -> Result<Picture>,
+    options: &Options,
+    isa: Isa,
+    progress: Progress<'_>,
+) -> Result<Outcome> {
+    Job { open, ..Job::new(checkpoint, options, isa)? }.run(selection, None, progress)
 }
 
 /// Quantizes `checkpoint` with the ranges of `record` instead of observing; the pictures of `folder` still serve bias
@@ -116,12 +132,16 @@ struct Comparison {
     spreads: Vec<Vec<f64>>,
     agreement: Agreement,
     found_again: Agreement,
+    /// By edge and picture, as the int8 counters give them: clipped share, and distance from all pictures.
+    clipped: Vec<Vec<f64>>,
+    distances: Vec<Vec<f64>>,
 }
 
 /// One quantization under way.
 struct Job<'a> {
     checkpoint: &'a Checkpoint,
     options: &'a Options,
+    open: &'a dyn Fn(&Chosen) -> Result<Picture>,
     isa: Isa,
     plan: Arc<Plan>,
     reference: Fp32Model,
@@ -142,12 +162,13 @@ impl<'a> Job<'a> {
         let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
         let normalized = Canvas { fit, channels: 3, data: Vec::new() };
         let pixels = Canvas { fit, channels: 4, data: Vec::new() };
-        Ok(Self { checkpoint, options, isa, plan, reference, folded, transform, normalized, pixels })
+        let open = &|chosen: &Chosen| Picture::open(&chosen.path);
+        Ok(Self { checkpoint, options, open, isa, plan, reference, folded, transform, normalized, pixels })
     }
 
     /// Reads a picture into both canvases.
     fn load(&mut self, chosen: &Chosen) -> Result<()> {
-        let picture = Picture::open(&chosen.path)?;
+        let picture = (self.open)(chosen)?;
         self.transform.to_f32(&picture, &mut self.normalized)?;
         self.transform.to_u8(&picture, &mut self.pixels)
     }
@@ -194,9 +215,10 @@ impl<'a> Job<'a> {
         for (bias, local) in quantized.biases.iter_mut().zip(&locals) {
             bias.iter_mut().zip(local.mean_shift()).for_each(|(bias, shift)| *bias += shift);
         }
-        let Comparison { errors, spreads, agreement, found_again } = self.compare(&quantized, &selection, progress)?;
-        let header = self.header(&quantized, &record, &selection, &steps, &ranges, &statistics, &spreads, agreement)?;
+        let compared = self.compare(&quantized, &selection, &steps, &statistics, progress)?;
+        let header = self.header(&quantized, &record, &selection, &steps, &ranges, &statistics, &compared)?;
         let bytes = self.encode(&quantized, header, &statistics)?;
+        let Comparison { errors, agreement, found_again, .. } = compared;
         Ok(Outcome { bytes, record, quantized, errors, sensitivity, agreement, found_again, selection })
     }
 
@@ -234,14 +256,24 @@ impl<'a> Job<'a> {
         Ok(locals)
     }
 
-    fn compare(&mut self, quantized: &Quantized, selection: &Selection, progress: Progress<'_>) -> Result<Comparison> {
+    fn compare(
+        &mut self,
+        quantized: &Quantized,
+        selection: &Selection,
+        edges: &[StepId],
+        statistics: &[EdgeStatistics],
+        progress: Progress<'_>,
+    ) -> Result<Comparison> {
         let mut executor = self.executor(quantized)?;
+        let mut counter = Counter::new(&self.plan, executor.model().mixture().grids());
         let steps = self.plan.steps.len();
         let mut seen = Comparison {
             errors: vec![StepError::default(); steps],
             spreads: vec![Vec::new(); steps],
             agreement: Agreement::default(),
             found_again: Agreement::default(),
+            clipped: vec![Vec::new(); edges.len()],
+            distances: vec![Vec::new(); edges.len()],
         };
         let pictures = evenly(&selection.pictures, self.options.evidence_pictures);
         for (done, picture) in pictures.iter().enumerate() {
@@ -256,6 +288,16 @@ impl<'a> Job<'a> {
                 total.merge(error);
                 single.extend(error.sqnr_db().filter(|db| db.is_finite()));
             }
+            // Once more, watched: what the monitor's counters would say.
+            executor.detect_with(pixels, &mut counter)?;
+            let counted = counter.take()?;
+            for (edge, (&step, all)) in edges.iter().zip(statistics).enumerate() {
+                let histogram = counted[step].as_ref().filter(|histogram| !histogram.is_empty());
+                if let (Some(histogram), Some(grid)) = (histogram, executor.model().grid(step)) {
+                    seen.clipped[edge].push(clipped_share(histogram, &grid));
+                    seen.distances[edge].push(distance(histogram, all.merged()));
+                }
+            }
         }
         Ok(seen)
     }
@@ -269,18 +311,18 @@ impl<'a> Job<'a> {
         steps: &[StepId],
         ranges: &[Option<(crate::quant::Range, Affine)>],
         statistics: &[EdgeStatistics],
-        spreads: &[Vec<f64>],
-        agreement: Agreement,
+        compared: &Comparison,
     ) -> Result<Header> {
+        let agreement = compared.agreement;
         let mixture = quantized.mixture();
         let serving: Vec<StepId> = mixture.grids().collect();
         let chosen = |name: &str| selection.pictures.iter().any(|picture| picture.name == name);
-        let mut clipped: Vec<Vec<f64>> = vec![Vec::new(); steps.len()];
-        let mut distances: Vec<Vec<f64>> = vec![Vec::new(); steps.len()];
+        let (mut clipped, mut distances) = (compared.clipped.clone(), compared.distances.clone());
         for picture in record.pictures().filter(|name| chosen(name)) {
             for (edge, histogram) in record.histograms(picture)?.iter().enumerate() {
                 let Some((_, grid)) = &ranges[steps[edge]] else { continue };
-                if !histogram.is_empty() {
+                // Where nothing was run, or this edge is not stored in bytes, the reference's values must do.
+                if compared.clipped[edge].is_empty() && !histogram.is_empty() {
                     clipped[edge].push(clipped_share(histogram, grid));
                     distances[edge].push(distance(histogram, statistics[edge].merged()));
                 }
@@ -300,7 +342,7 @@ impl<'a> Job<'a> {
         }
         let mut layers = quantized.to_steps().0;
         for (id, layer) in layers.iter_mut().enumerate() {
-            let of_users: Option<Vec<_>> = quantized.users(id).map(|user| spread(&spreads[user])).collect();
+            let of_users: Option<Vec<_>> = quantized.users(id).map(|user| spread(&compared.spreads[user])).collect();
             layer.sqnr_db = of_users.unwrap_or_default();
         }
         let pair_safe = true;

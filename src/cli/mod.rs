@@ -22,11 +22,13 @@ mod detect;
 mod doctor;
 mod evaluate;
 mod events;
+mod generations;
 mod import;
 mod inspect;
 mod machine;
 mod pattern;
 mod quantize;
+mod recalibrate;
 mod reload;
 mod run;
 mod schema;
@@ -78,6 +80,10 @@ pub enum Command {
     Schema(schema::Args),
     /// What the running daemon kept in its history: objects, cameras, drift, the newest first
     Events(events::Args),
+    /// Have the running daemon recalibrate its model on what the cameras saw
+    Recalibrate(recalibrate::Args),
+    /// The models that recalibration made: list, compare, pin, roll back
+    Generations(generations::Args),
     /// Say whether a configuration is right; if not, where it is wrong
     CheckConfig(check_config::Args),
 }
@@ -141,6 +147,8 @@ pub fn execute(command: Command) -> Result<()> {
         Command::Config(args) => config::execute(args),
         Command::Schema(args) => schema::execute(args),
         Command::Events(args) => events::execute(args),
+        Command::Recalibrate(args) => recalibrate::execute(args),
+        Command::Generations(args) => generations::execute(args),
         Command::CheckConfig(args) => check_config::execute(args),
     }
 }

@@ -36,6 +36,10 @@ macro_rules! words {
     };
 }
 
+mod monitor;
+
+pub use monitor::{Monitor, Thresholds};
+
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -213,40 +217,6 @@ table! {
         spool_age: String,
         /// mqtt: disk space that waiting events leave free.
         spool_free: String,
-    }
-}
-
-table! {
-    /// `[monitor]`
-    Monitor {
-        /// Compare at all.
-        enabled: bool,
-        /// Share of one core it may take.
-        #[schemars(range(min = 0.0, max = 1.0))]
-        share: f32,
-        /// Time between two frames that are compared.
-        sample_interval: String,
-        /// Allow frames on disk.
-        keep_frames: bool,
-        /// When drift is raised and cleared.
-        thresholds: Thresholds,
-        /// "never", "on-drift" or an interval.
-        recalibrate: String,
-        /// Models kept to go back to.
-        #[schemars(range(min = 1, max = 1000))]
-        keep_generations: u32,
-    }
-}
-
-table! {
-    /// `[monitor.thresholds]`, in spreads of the error seen while calibrating.
-    Thresholds {
-        /// Drift is raised above this.
-        #[schemars(range(min = 0.0))]
-        raise: f32,
-        /// Drift is cleared below this.
-        #[schemars(range(min = 0.0))]
-        clear: f32,
     }
 }
 

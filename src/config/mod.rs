@@ -16,7 +16,6 @@ pub mod defaults;
 pub mod document;
 mod kinds;
 mod layer;
-mod missing;
 mod resolve;
 mod secret;
 mod settings;
@@ -112,15 +111,13 @@ impl From<Refusal> for Error {
 /// # Errors
 ///
 /// [`Refusal`] with everything that is wrong in the earliest stage that found anything: reading and shape, then the
-/// meaning of the whole, then what this build cannot do yet.
+/// meaning of the whole.
 pub fn load(inputs: &Inputs) -> Result<Settings, Refusal> {
-    let (settings, merged) = resolved(inputs)?;
-    let missing = missing::missing(&settings, &merged);
-    if missing.is_empty() { Ok(settings) } else { Err(Refusal(missing)) }
+    resolved(inputs).map(|(settings, _)| settings)
 }
 
 /// Only the `[detector]` section, for commands that run a model on something else than cameras. The rest must be right
-/// too, but may ask for what this build cannot do.
+/// too.
 ///
 /// # Errors
 ///

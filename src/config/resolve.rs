@@ -216,11 +216,26 @@ impl Resolver<'_> {
                 }
             },
         };
+        let sample_interval = self.duration("monitor.sample_interval", &monitor.sample_interval);
+        let max_interval = self.duration("monitor.max_interval", &monitor.max_interval);
+        if max_interval < sample_interval {
+            self.complain("monitor.max_interval", "is shorter than monitor.sample_interval; no sample would be due");
+        }
+        if monitor.enabled == Some(true) && monitor.share.is_some_and(|share| share < 0.001) {
+            self.complain(
+                "monitor.share",
+                "0 leaves nothing to compare with; the least is 0.001, and enabled = false is off",
+            );
+        }
         MonitorSettings {
             enabled: monitor.enabled.unwrap_or_default(),
             share: monitor.share.unwrap_or_default(),
-            sample_interval: self.duration("monitor.sample_interval", &monitor.sample_interval),
+            sample_interval,
+            max_interval,
+            reservoir: self.size("monitor.reservoir", monitor.reservoir.as_deref().unwrap_or_default()),
             keep_frames: monitor.keep_frames.unwrap_or_default(),
+            keep_max_size: self.size("monitor.keep_max_size", monitor.keep_max_size.as_deref().unwrap_or_default()),
+            keep_max_age: self.duration("monitor.keep_max_age", &monitor.keep_max_age),
             thresholds: (raise, clear),
             recalibrate,
             keep_generations: monitor.keep_generations.unwrap_or_default(),

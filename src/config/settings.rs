@@ -288,8 +288,16 @@ pub struct MonitorSettings {
     pub share: f32,
     /// Time between samples.
     pub sample_interval: Duration,
+    /// Longest time between two passes.
+    pub max_interval: Duration,
+    /// Bytes of frames in memory.
+    pub reservoir: u64,
     /// Allow frames on disk.
     pub keep_frames: bool,
+    /// Most bytes of frames on disk.
+    pub keep_max_size: u64,
+    /// Frames on disk go when they are older.
+    pub keep_max_age: Duration,
     /// Raise drift above, clear it below, in spreads.
     pub thresholds: (f32, f32),
     /// When to recalibrate.

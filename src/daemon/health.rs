@@ -308,11 +308,16 @@ pub fn differs(one: &Status, other: &Status) -> bool {
         status.cameras.iter().map(|(name, camera)| (name.clone(), camera.state)).collect()
     };
     let level = |status: &Status| status.throttle.as_ref().map_or(0, |throttle| throttle.level);
+    let verdict = |status: &Status| {
+        let drift = status.drift.as_ref()?;
+        Some([drift["verdict"].clone(), drift["generation"].clone()])
+    };
     one.state != other.state
         || one.reasons != other.reasons
         || one.model != other.model
         || states(one) != states(other)
         || level(one) != level(other)
+        || verdict(one) != verdict(other)
 }
 
 /// A status on one line.

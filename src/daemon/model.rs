@@ -23,30 +23,43 @@ const QUANTIZING: Duration = Duration::from_secs(120);
 /// whatever is wrong with the model.
 pub fn load(settings: &Settings) -> Result<LocalEngine> {
     let options = detector_options(&settings.detector)?;
-    crate::kernel::self_test(options.isa)?;
     let again: Box<dyn Fn(&DetectorOptions) -> Result<LocalEngine>> = match &settings.model.source {
         ModelSource::Checkpoint(path) => Box::new(|options| load_as(path, "checkpoint", options)),
         ModelSource::Artifact(path) => Box::new(|options| load_as(path, "artifact", options)),
         ModelSource::Quantize { checkpoint, pictures, count } => {
             let state = state_folder(&settings.device)?;
             let bytes = quantized(checkpoint, pictures, *count, &state, &options)?;
-            let name = checkpoint.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = stem(checkpoint);
             Box::new(move |options| LocalEngine::new(Detector::from_artifact(&bytes, name.clone(), options)?))
         }
         ModelSource::Live { .. } | ModelSource::None => {
-            return Err(Error::new(Kind::Config, "this kind of [model] is not in this build yet"));
+            return Err(Error::new(Kind::Config, "there is no model to detect with by itself"));
         }
     };
+    proved(&options, &*again)
+}
+
+/// The engine that `again` makes, proved before it serves.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn proved(
+    options: &DetectorOptions,
+    again: &dyn Fn(&DetectorOptions) -> Result<LocalEngine>,
+) -> Result<LocalEngine> {
+    crate::kernel::self_test(options.isa)?;
     let begin = Instant::now();
-    let mut engine = again(&options)?;
+    let mut engine = again(options)?;
     let loaded = Instant::now();
-    proof::prove(&mut engine, &options, &*again)?;
+    proof::prove(&mut engine, options, again)?;
     let (load_ms, proof_ms) = ((loaded - begin).as_millis() as u64, loaded.elapsed().as_millis() as u64);
     let detector = engine.detector();
     let summary = detector.summary();
     tracing::info!(
         model = summary.name,
         precision = summary.precision,
+        generation = summary.generation,
         sha256 = summary.sha256,
         kernel = detector.kernel(),
         threads = detector.threads(),
@@ -67,8 +80,17 @@ fn load_as(path: &Path, wanted: &str, options: &DetectorOptions) -> Result<Local
     Ok(engine)
 }
 
+/// The name of the model in the file at `path`.
+pub fn stem(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 /// The checkpoint at `path`, quantized on `pictures`: made once, then taken from the state folder.
-fn quantized(path: &Path, pictures: &Path, count: u32, state: &Path, options: &DetectorOptions) -> Result<Vec<u8>> {
+///
+/// # Errors
+///
+/// As quantizing.
+pub fn quantized(path: &Path, pictures: &Path, count: u32, state: &Path, options: &DetectorOptions) -> Result<Vec<u8>> {
     let checkpoint = Checkpoint::open(path)?;
     let how = Options { count: count as usize, ..Options::default() };
     let mut phase = "";

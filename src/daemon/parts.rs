@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::engine::Engine;
 use super::health::Health;
 use super::identity::Identity;
-use super::model;
+use super::load::load;
+use super::monitoring::Monitoring;
 use super::opening::{Camera, open};
 use super::recent::Recent;
 use super::reload::Reload;
@@ -35,6 +36,8 @@ pub struct Parts {
     pub cameras: Vec<Camera>,
     /// What detects.
     pub engine: Box<dyn Engine>,
+    /// Who watches its error, if anybody.
+    pub monitoring: Option<Monitoring>,
     /// Through which another engine may come.
     pub swap: Swap,
     /// Who sees each frame with its report.
@@ -88,9 +91,9 @@ impl Parts {
         let open = |camera| open(camera, &settings.supervision, &clock, &skies);
         let cameras = settings.cameras.iter().map(open).collect::<Result<_>>()?;
         skies.register(control);
-        let engine = model::load(settings)?;
-        let metrics = Arc::new(Metrics::new());
         let identity = Identity::of_machine(settings.device.id.as_deref());
+        let (engine, monitoring) = load(settings, &identity)?;
+        let metrics = Arc::new(Metrics::new());
         let recent = Recent::new(settings.cameras.iter().map(|camera| camera.name.clone()));
         let model = engine.info();
         let ground = sinks::Ground {
@@ -103,7 +106,8 @@ impl Parts {
             metrics: &metrics,
         };
         let mut outlets = ground.outlets()?;
-        let ground = web::Ground { settings, recent: &recent, control, clock: &clock, metrics: &metrics };
+        let view = monitoring.as_ref().map(Monitoring::view);
+        let ground = web::Ground { settings, recent: &recent, control, clock: &clock, metrics: &metrics, view };
         let web::Built { outlets: more, server } = ground.build()?;
         outlets.extend(more);
         let mut watchers: Vec<Box<dyn Watcher>> = Vec::new();
@@ -117,6 +121,7 @@ impl Parts {
             identity,
             cameras,
             engine: Box::new(engine),
+            monitoring,
             swap: Swap::default(),
             watchers,
             outlets,
@@ -143,6 +148,7 @@ impl Parts {
             health: Arc::new(Health::new("test", clock.as_ref())),
             cameras: Vec::new(),
             engine: Box::new(engine),
+            monitoring: None,
             swap: Swap::default(),
             watchers: Vec::new(),
             outlets: Vec::new(),

@@ -202,9 +202,10 @@ fn needs_opening(before: &CameraSettings, after: &CameraSettings) -> bool {
 /// Whether what a life is built around changed. The monitor belongs to the model it watches.
 fn needs_new_life(now: &Settings, next: &Settings, model: bool) -> bool {
     let names = |settings: &Settings| -> Vec<String> {
-        // The page, the history and brokers know the cameras by name from the beginning.
+        // The page, the history, the monitor and brokers know the cameras by name from the beginning.
         let mqtt = settings.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Mqtt { .. }));
-        let known = settings.web.enabled || settings.history.enabled || mqtt;
+        let live = matches!(settings.model.source, ModelSource::Live { .. });
+        let known = settings.web.enabled || settings.history.enabled || settings.monitor.enabled || live || mqtt;
         settings.cameras.iter().filter(|_| known).map(|camera| camera.name.clone()).collect()
     };
     let around = |settings: &Settings| {
@@ -218,7 +219,7 @@ fn needs_new_life(now: &Settings, next: &Settings, model: bool) -> bool {
         || now.monitor != next.monitor
         || now.history != next.history
         || now.web != next.web
-        || model && (now.monitor.enabled || matches!(next.model.source, ModelSource::Live { .. }))
+        || model && (next.monitor.enabled || matches!(next.model.source, ModelSource::Live { .. }))
 }
 
 /// Size and time of the files that a model comes from: another file under the same name is another model.

@@ -14,6 +14,7 @@ use super::capture::{Shared, drop_frame};
 use super::detect::{self, Detection};
 use super::health::Health;
 use super::lanes::Lanes;
+use super::monitoring::Running;
 use super::objects::Objects;
 use super::parts::Parts;
 use super::reload::{Reload, Reloader, State};
@@ -47,8 +48,9 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
         health,
         cameras,
         engine,
+        monitoring,
         swap,
-        watchers,
+        mut watchers,
         outlets,
         server,
         clock,
@@ -77,9 +79,15 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
     answer_status(&control, &health, &clock);
     let (limits, limits_now) = watch::channel(Arc::new(supervision));
     let vitals = Vitals { shared: shared.clone(), outbox: outbox.clone(), limits: limits_now.clone() };
+    let names: Arc<[String]> = cameras.iter().map(|camera| camera.name.clone()).collect();
     for camera in cameras {
         shared.begin(camera, None)?;
     }
+    let started = monitoring.map(|monitoring| monitoring.start(&shared, names, swap.clone(), &control)).transpose()?;
+    let monitor = started.map(|(watcher, running)| {
+        watchers.push(watcher);
+        running
+    });
     let vitals = tokio::spawn(vitals.watch());
     // Aborted whichever way this function is left.
     let mut serving = JoinSet::new();
@@ -130,6 +138,9 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
             Ok(finished) => outcome = Some(judge(finished)),
             Err(_) => tracing::warn!("the frame in work took longer than the grace period and is given up"),
         }
+    }
+    if !matches!(outcome, Some(Err(_))) {
+        monitor.iter().for_each(Running::end);
     }
     outbox.close();
     sinks.drain(deadline).await;

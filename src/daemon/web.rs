@@ -10,9 +10,10 @@ use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::message::{Message, MessageKind};
 use crate::metrics::Metrics;
+use crate::monitor::{ErrorMap, View};
 use crate::publish::history::{History, Limits, Query, ThumbnailOf};
 use crate::publish::{Outlet, Sending, Sink};
-use crate::web::{Live, Server, Setup, picture};
+use crate::web::{Live, MapsOf, Server, Setup, picture};
 
 /// Longer side of a thumbnail, in pixels.
 const THUMBNAIL: usize = 160;
@@ -26,6 +27,8 @@ pub struct Ground<'a> {
     pub control: &'a Control,
     pub clock: &'a Arc<dyn Clock>,
     pub metrics: &'a Arc<Metrics>,
+    /// Where the monitor shows its error maps, if there is one.
+    pub view: Option<Arc<View>>,
 }
 
 /// Both, as far as they are configured.
@@ -105,10 +108,16 @@ impl Ground<'_> {
                 events: history.map(|history| -> crate::web::EventsOf { Arc::new(move |args| events(&history, args)) }),
                 thumbnail: thumbnails
                     .map(|history| -> crate::web::ThumbnailOf { Arc::new(move |key| history.thumbnail(key)) }),
-                maps: None,
+                maps: self.view.clone().map(maps),
             },
         )
     }
+}
+
+/// The maps that `view` shows, as PNG files by level.
+fn maps(view: Arc<View>) -> MapsOf {
+    let file = |map: &ErrorMap| Some((map.level.to_owned(), map.to_png().ok()?));
+    Arc::new(move || view.maps().iter().filter_map(file).collect())
 }
 
 /// The verb `events`: a page of the history.

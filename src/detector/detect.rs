@@ -88,7 +88,7 @@ pub struct ModelSummary {
 /// A model ready to run on a thread pool of its own.
 pub struct Detector {
     engine: Engine,
-    pool: rayon::ThreadPool,
+    pool: Arc<rayon::ThreadPool>,
     labels: Vec<String>,
     summary: ModelSummary,
     detections: Vec<Detection>,
@@ -134,7 +134,7 @@ impl Detector {
     /// # Errors
     /// [`Kind::Data`] naming what is wrong in the file, [`Kind::Config`] for a wrong option.
     pub fn from_artifact(file: &[u8], name: String, options: &DetectorOptions) -> Result<Self> {
-        let pool = thread_pool(options.threads)?;
+        let pool = Arc::new(thread_pool(options.threads)?);
         let artifact = Artifact::parse(file)?;
         let quantized = Quantized::from_artifact(&artifact, |settings| options.apply(settings))?;
         let model = pool.install(|| Int8Model::new(&quantized, options.isa))?;
@@ -154,7 +154,7 @@ impl Detector {
     /// # Errors
     /// [`Kind::Data`] naming the tensor that is wrong, [`Kind::Config`] for a wrong option.
     pub fn from_checkpoint(checkpoint: &Checkpoint, options: &DetectorOptions, summary: ModelSummary) -> Result<Self> {
-        let pool = thread_pool(options.threads)?;
+        let pool = Arc::new(thread_pool(options.threads)?);
         let header = checkpoint.header();
         let settings = options.apply(header.settings.clone())?;
         let plan = Arc::new(Plan::new(header.architecture.clone(), settings));
@@ -164,6 +164,45 @@ impl Detector {
         let labels = header.labels.clone();
         let engine = Engine::Fp32(Arc::new(model));
         Ok(Self { engine, pool, labels, summary, detections: Vec::new(), proposals: 0 })
+    }
+
+    /// A quantized network that is in memory already, on a pool that may serve others: what recalibration made.
+    pub fn of_model(
+        model: Arc<Int8Model>,
+        pool: Arc<rayon::ThreadPool>,
+        labels: Vec<String>,
+        summary: ModelSummary,
+    ) -> Self {
+        let engine = Engine::Int8(Box::new(Int8Executor::new(model)));
+        Self { engine, pool, labels, summary, detections: Vec::new(), proposals: 0 }
+    }
+
+    /// Makes room for frames that lie like `fit`, so that the first one need not.
+    pub fn make_room(&mut self, fit: Fit) {
+        if let Engine::Int8(executor) = &mut self.engine {
+            executor.lay_out(fit);
+        }
+    }
+
+    /// The quantized network, if it is one.
+    pub fn int8_model(&self) -> Option<&Arc<Int8Model>> {
+        match &self.engine {
+            Engine::Int8(executor) => Some(executor.model()),
+            Engine::Fp32(_) => None,
+        }
+    }
+
+    /// The full-precision network, if it is one.
+    pub fn fp32_model(&self) -> Option<&Arc<Fp32Model>> {
+        match &self.engine {
+            Engine::Fp32(model) => Some(model),
+            Engine::Int8(_) => None,
+        }
+    }
+
+    /// The pool, to be shared with a detector that takes this one's place.
+    pub fn shared_pool(&self) -> Arc<rayon::ThreadPool> {
+        Arc::clone(&self.pool)
     }
 
     /// The network.
@@ -202,6 +241,14 @@ impl Detector {
     /// What the model is.
     pub fn summary(&self) -> &ModelSummary {
         &self.summary
+    }
+
+    /// The kernels' instruction set.
+    pub fn isa(&self) -> Isa {
+        match &self.engine {
+            Engine::Fp32(model) => model.isa(),
+            Engine::Int8(executor) => executor.model().isa(),
+        }
     }
 
     /// Name of the kernels' instruction set.

@@ -14,6 +14,8 @@ pub enum Wish {
     Nothing,
     /// The fused output.
     Output,
+    /// The fused output, and how many values its grid could not hold (int8 only; no raw values, so no memory).
+    Counts,
     /// The fused output, and before it the f32 value ahead of ReLU (fp32) or ahead of rounding and clamping (int8).
     Both,
 }
@@ -62,7 +64,8 @@ pub trait Tap {
     }
 
     /// How many raw values of `step` its output grid could not hold, below and above (int8 only; what ReLU makes 0 is
-    /// not counted). Comes with [`Tap::see_raw`].
+    /// not counted). Comes with [`Wish::Both`]
+    /// and [`Wish::Counts`].
     fn see_clipped(&mut self, step: StepId, below: u64, above: u64) {
         let _ = (step, below, above);
     }

@@ -43,18 +43,46 @@ pub fn compare(
     pixels: &Canvas<u8>,
     errors: &mut [StepError],
 ) -> Result<(Vec<Detection>, Vec<Detection>)> {
+    let mut see = |step: StepId, a: &Activation<'_>, b: &Activation<'_>| errors[step].add(a, b);
+    let looks = Looks { tap: &mut NoTap, see: &mut see, rest: &mut || Ok(()) };
+    compare_with(reference, canvas, other, pixels, looks)
+}
+
+/// Who looks on at a comparison.
+pub struct Looks<'a> {
+    /// A tap of the quantized network, on its own frame.
+    pub tap: &'a mut dyn Tap,
+    /// Sees each step's activation in both networks, the reference's first.
+    pub see: &'a mut dyn FnMut(StepId, &Activation<'_>, &Activation<'_>),
+    /// Called between two steps: may wait, and ends the comparison by an error.
+    pub rest: &'a mut dyn FnMut() -> Result<()>,
+}
+
+/// [`compare`] for whoever wants more than the errors.
+///
+/// # Errors
+/// What either executor or [`Looks::rest`] returns.
+pub fn compare_with(
+    reference: &Fp32Model,
+    canvas: &Canvas<f32>,
+    other: &mut Int8Executor,
+    pixels: &Canvas<u8>,
+    looks: Looks<'_>,
+) -> Result<(Vec<Detection>, Vec<Detection>)> {
+    let Looks { tap, see, rest } = looks;
     let landmarks = &reference.plan().landmarks;
     let mut run = Run::new(reference, canvas)?;
     other.begin(pixels)?;
     run.advance(&mut NoTap)?;
     while let Some(step) = run.next_step().filter(|&step| step < landmarks.proposals) {
-        other.compute(step, &mut NoTap)?;
-        let mut see = |step: StepId, a: &Activation<'_>, b: &Activation<'_>| errors[step].add(a, b);
-        run.advance(&mut Beside { other, until: landmarks.proposals, see: &mut see })?;
+        rest()?;
+        other.compute(step, tap)?;
+        run.advance(&mut Beside { other, until: landmarks.proposals, see: &mut *see })?;
     }
     // Each network's own detections first, then the second stage of both on the same proposals.
     for step in landmarks.proposals..reference.plan().steps.len() {
-        other.compute(step, &mut NoTap)?;
+        rest()?;
+        other.compute(step, tap)?;
     }
     let detections = other.detections().to_vec();
     run.advance(&mut NoTap)?;
@@ -62,9 +90,9 @@ pub fn compare(
         other.put_proposals(proposals);
     }
     while let Some(step) = run.next_step().filter(|&step| step < landmarks.detections) {
+        rest()?;
         other.compute(step, &mut NoTap)?;
-        let mut see = |step: StepId, a: &Activation<'_>, b: &Activation<'_>| errors[step].add(a, b);
-        run.advance(&mut Beside { other, until: landmarks.detections, see: &mut see })?;
+        run.advance(&mut Beside { other, until: landmarks.detections, see: &mut *see })?;
     }
     Ok((run.finish(&mut NoTap)?, detections))
 }

@@ -12,5 +12,5 @@ mod pair;
 pub use agreement::{Agreement, iou};
 pub use coverage::{Coverage, coverage};
 pub use error::StepError;
-pub use lockstep::compare;
+pub use lockstep::{Looks, compare, compare_with};
 pub use pair::{PairTap, walk, walk_alone};

@@ -68,6 +68,12 @@ impl Mixture {
         Self { precision, edges }
     }
 
+    /// Whether every layer of `plan` runs in int8 on fixed grids, so that results are the same on every CPU.
+    pub fn is_exact(&self, plan: &Plan) -> bool {
+        let layers = plan.steps.iter().zip(&self.precision).filter(|(step, _)| step.layer().is_some());
+        layers.into_iter().all(|(_, precision)| *precision == Precision::Int8Static)
+    }
+
     /// The steps whose outputs need a grid of their own, in order.
     pub fn grids(&self) -> impl Iterator<Item = StepId> + '_ {
         self.edges.iter().enumerate().filter(|&(id, &edge)| edge == Edge::U8(id)).map(|(id, _)| id)

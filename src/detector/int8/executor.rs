@@ -18,6 +18,9 @@ use crate::kernel::{pool_f32, pool_u8};
 use crate::quant::{Affine, Precision};
 use crate::tensor::{Canvas, Fit, Shape};
 
+/// Who wants to see more of a step than its output, and what.
+type Watched<'a> = Option<(&'a mut dyn Tap, Wish)>;
+
 /// Runs frames through an [`Int8Model`]. Owns every buffer; a canvas size seen before costs no allocation.
 #[derive(Debug)]
 pub struct Int8Executor {
@@ -164,7 +167,11 @@ impl Int8Executor {
         match self.model.plan.steps[step].op {
             Op::Image => {}
             Op::Layer { layer, relu, skip } => {
-                self.layer(step, layer, relu, skip, (wish == Wish::Both).then_some(tap))?
+                let watched = match wish {
+                    Wish::Both | Wish::Counts => Some((&mut *tap as &mut dyn Tap, wish)),
+                    Wish::Nothing | Wish::Output => None,
+                };
+                self.layer(step, layer, relu, skip, watched)?
             }
             Op::MaxPool | Op::Subsample => self.pool(step)?,
             Op::RoiAlign => self.roi_align(step)?,
@@ -220,12 +227,15 @@ impl Int8Executor {
         Some(Activation { shape, valid_height, valid_width, values })
     }
 
-    fn layer(&mut self, step: StepId, layer: LayerId, relu: bool, skip: bool, raw: Option<&mut dyn Tap>) -> Result<()> {
+    fn layer(&mut self, step: StepId, layer: LayerId, relu: bool, skip: bool, watched: Watched<'_>) -> Result<()> {
         let model = Arc::clone(&self.model);
         match (&model.layers[layer], &model.epilogues[step]) {
-            (PackedLayer::Int8(packed), Some(epilogue)) => self.convolve(step, packed, epilogue, skip, raw),
+            (PackedLayer::Int8(packed), Some(epilogue)) => self.convolve(step, packed, epilogue, skip, watched),
             (PackedLayer::Int8(_), None) => Err(Error::new(Kind::Internal, "an int8 step without an epilogue")),
-            (other, _) => self.mixed_layer(step, other, relu, skip, raw),
+            (other, _) => {
+                let raw = watched.filter(|(_, wish)| *wish == Wish::Both).map(|(tap, _)| tap);
+                self.mixed_layer(step, other, relu, skip, raw)
+            }
         }
     }
 
@@ -235,7 +245,7 @@ impl Int8Executor {
         packed: &crate::kernel::conv_u8::PackedU8,
         epilogue: &Epilogue,
         skip: bool,
-        raw: Option<&mut dyn Tap>,
+        watched: Watched<'_>,
     ) -> Result<()> {
         let Some(layout) = &self.layout else { return Ok(()) };
         let inputs = &self.model.plan.steps[step].inputs;
@@ -273,9 +283,11 @@ impl Int8Executor {
             Edge::F32 => ConvOutput::F32(&mut output.floats[..shape.len()]),
             _ => ConvOutput::U8(&mut output.bytes[..shape.len()]),
         };
-        let done = match raw {
+        let done = match watched {
             None => convolve(packed, epilogue, input, skip, target),
-            Some(tap) => {
+            Some((tap, Wish::Counts)) => convolve_watched(packed, epilogue, input, skip, target, &())
+                .map(|clipped| tap.see_clipped(step, clipped.below, clipped.above)),
+            Some((tap, _)) => {
                 let scale = self.model.grid(step).map_or(1.0, |grid| grid.scale);
                 let watch = super::raw::RawValues::new(shape, scale);
                 let clipped = convolve_watched(packed, epilogue, input, skip, target, &watch);

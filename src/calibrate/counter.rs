@@ -1,0 +1,100 @@
+//! Counting what the quantized network computes, before its grids clamp it.
+//!
+//! In: a frame through the int8 executor. Out: one [`Histogram`] an edge, of the values ahead of rounding and clamping
+//! (behind ReLU where there is one): what went beyond the grid is seen, not only what fitted. Padding is left out. The
+//! executor gives the same bytes whether it is watched or not.
+
+use super::histogram::Histogram;
+use super::recorder::Recorder;
+use crate::detector::plan::{Op, Plan, StepId};
+use crate::detector::tap::{Activation, Tap, Values, Wish};
+use crate::error::Result;
+
+/// Counts the edges of one frame after another.
+#[derive(Debug)]
+pub struct Counter {
+    /// By step: whether it is counted, and whether ReLU cuts its negative values.
+    kinds: Vec<Option<Kind>>,
+    recorder: Recorder,
+    row: Vec<f32>,
+    seen: Vec<Option<Histogram>>,
+    trouble: Option<crate::error::Error>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    /// A layer, counted before its clamp.
+    Raw { relu: bool },
+    /// Anything else that is stored in bytes, counted as it is stored.
+    Stored,
+}
+
+impl Counter {
+    /// Counts the outputs of `steps`.
+    pub fn new(plan: &Plan, steps: impl IntoIterator<Item = StepId>) -> Self {
+        let mut kinds = vec![None; plan.steps.len()];
+        for step in steps {
+            kinds[step] = Some(match plan.steps[step].op {
+                Op::Layer { relu, .. } => Kind::Raw { relu },
+                _ => Kind::Stored,
+            });
+        }
+        let seen = vec![None; plan.steps.len()];
+        Self { kinds, recorder: Recorder::new(), row: Vec::new(), seen, trouble: None }
+    }
+
+    /// What was counted since the last call, by step; `None` where nothing was seen.
+    ///
+    /// # Errors
+    /// [`Kind::Data`](crate::error::Kind::Data) if a value was not finite.
+    pub fn take(&mut self) -> Result<Vec<Option<Histogram>>> {
+        let steps = self.seen.len();
+        let seen = std::mem::replace(&mut self.seen, vec![None; steps]);
+        self.trouble.take().map_or(Ok(seen), Err)
+    }
+
+    fn count(&mut self, step: StepId, activation: &Activation<'_>, relu: bool) {
+        let stride = activation.shape.width * activation.shape.channels;
+        let valid = activation.valid_width * activation.shape.channels;
+        for y in 0..activation.valid_height {
+            let range = y * stride..y * stride + valid;
+            self.row.clear();
+            match activation.values {
+                Values::F32(values) => self.row.extend_from_slice(&values[range]),
+                Values::U8 { data, scale, zero_point } => {
+                    let zero = i32::from(zero_point);
+                    self.row.extend(data[range].iter().map(|&q| (i32::from(q) - zero) as f32 * scale));
+                }
+            }
+            if relu {
+                self.row.iter_mut().for_each(|value| *value = value.max(0.0));
+            }
+            if let Err(error) = self.recorder.observe(&self.row) {
+                self.trouble = Some(error);
+            }
+        }
+        self.seen[step] = Some(self.recorder.take());
+    }
+}
+
+impl Tap for Counter {
+    fn wish(&self, step: StepId) -> Wish {
+        match self.kinds[step] {
+            None => Wish::Nothing,
+            Some(Kind::Raw { .. }) => Wish::Both,
+            Some(Kind::Stored) => Wish::Output,
+        }
+    }
+
+    fn see(&mut self, step: StepId, activation: &Activation<'_>) {
+        if self.kinds[step] == Some(Kind::Stored) {
+            self.count(step, activation, false);
+        }
+    }
+
+    fn see_raw(&mut self, step: StepId, activation: &Activation<'_>) {
+        if let Some(Kind::Raw { relu }) = self.kinds[step] {
+            self.count(step, activation, relu);
+        }
+    }
+}

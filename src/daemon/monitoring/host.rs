@@ -1,0 +1,99 @@
+//! The service as the monitor sees it.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+use crate::daemon::capture::Shared;
+use crate::daemon::engine::{Engine, LocalEngine};
+use crate::daemon::health::Health;
+use crate::daemon::swap::Swap;
+use crate::daemon::voice::Voice;
+use crate::detector::{Detector, ModelSummary};
+use crate::error::Result;
+use crate::message::EventName;
+use crate::monitor::{Host, Served};
+use crate::preprocess::Rule;
+
+/// Speaks with the service's voice and swaps the detector's engine.
+pub struct ServiceHost {
+    voice: Voice,
+    health: Arc<Health>,
+    clock: Arc<dyn crate::clock::Clock>,
+    swap: Swap,
+    name: String,
+    pool: Arc<rayon::ThreadPool>,
+    /// Size of the last frame: the next engine makes room for it before it takes over.
+    size: Mutex<Option<(usize, usize)>>,
+    replaced: Mutex<Option<Receiver<Box<dyn Engine>>>>,
+}
+
+impl ServiceHost {
+    /// Through what the service shares.
+    pub fn new(shared: &Shared, swap: Swap, name: String, pool: Arc<rayon::ThreadPool>) -> Self {
+        Self {
+            voice: shared.voice.clone(),
+            health: Arc::clone(&shared.health),
+            clock: Arc::clone(&shared.clock),
+            swap,
+            name,
+            pool,
+            size: Mutex::new(None),
+            replaced: Mutex::new(None),
+        }
+    }
+
+    /// The size of the frames that come.
+    pub fn frame_size(&self, width: usize, height: usize) {
+        *self.size.lock().unwrap_or_else(PoisonError::into_inner) = Some((width, height));
+    }
+
+    /// Frees the engine that was replaced, on this thread.
+    pub fn tidy(&self) {
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        if replaced.as_ref().is_some_and(|receiver| receiver.try_recv().is_ok()) {
+            *replaced = None;
+        }
+    }
+}
+
+impl Host for ServiceHost {
+    fn event(&self, event: EventName, details: BTreeMap<String, Value>) {
+        self.voice.event(event, None, details);
+    }
+
+    fn serve(&self, served: &Served) -> Result<()> {
+        let exact = served.model.mixture().is_exact(served.model.plan());
+        let summary = ModelSummary {
+            name: self.name.clone(),
+            precision: if exact { "int8" } else { "mixed" },
+            generation: u64::from(served.generation),
+            sha256: served.sha256.clone(),
+        };
+        let labels = served.labels.to_vec();
+        let mut detector = Detector::of_model(Arc::clone(&served.model), Arc::clone(&self.pool), labels, summary);
+        if let Some((width, height)) = *self.size.lock().unwrap_or_else(PoisonError::into_inner)
+            && let Ok(fit) = Rule::from(detector.transform()).fit(width, height)
+        {
+            detector.make_room(fit);
+        }
+        let engine = LocalEngine::new(detector)?;
+        let receiver = self.swap.offer(Box::new(engine));
+        *self.replaced.lock().unwrap_or_else(PoisonError::into_inner) = Some(receiver);
+        Ok(())
+    }
+
+    fn status(&self, drift: Value) {
+        self.health.drift(Some(drift));
+    }
+
+    fn degraded(&self, reason: Option<String>) {
+        self.health.complain("monitor", reason);
+    }
+
+    fn now(&self) -> String {
+        self.clock.wall().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+}

@@ -1,0 +1,212 @@
+//! The monitor in the service: its settings, its thread, its verbs, and how its decisions reach the detector.
+//!
+//! In: the configuration and the loaded model. Out: a watcher for the detector thread, a thread of low priority that the
+//! samples go to, and the verbs `recalibrate`, `generations` and `drift`.
+
+mod host;
+mod thread;
+mod verbs;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::capture::Shared;
+use super::engine::LocalEngine;
+use super::identity::Identity;
+use super::places::state_folder;
+use super::swap::Swap;
+use super::watch::Watcher;
+use crate::config::{Recalibrate, Settings};
+use crate::control::Control;
+use crate::detector::checkpoint::Checkpoint;
+use crate::detector::fp32::Fp32Model;
+use crate::error::{Error, Kind, Result};
+use crate::frame::Frame;
+use crate::kernel::isa::Isa;
+use crate::message::Report;
+use crate::monitor::{Generations, KeepFrames, Models, Options, Sampler, Served, View, When};
+
+/// What the monitor works on.
+enum Work {
+    /// A quantized model serves.
+    Watch { generations: Generations, served: Served, gave_up: Vec<(u32, String)>, reference: Option<PathBuf> },
+    /// The full-precision one serves until there are enough frames.
+    First { generations: Generations, checkpoint: Checkpoint, model: Arc<Fp32Model>, count: usize },
+}
+
+/// The monitor before it starts.
+pub struct Monitoring {
+    options: Options,
+    /// Go on once there is a quantized model.
+    enabled: bool,
+    work: Work,
+    name: String,
+    labels: Arc<[String]>,
+    pool: Arc<rayon::ThreadPool>,
+    isa: Isa,
+    boot_id: String,
+    view: Arc<View>,
+}
+
+/// The monitor once it runs.
+pub struct Running {
+    /// What serves, once a quantized model does.
+    models: Arc<Mutex<Option<Arc<Models>>>>,
+}
+
+impl Monitoring {
+    /// Of a model out of `generations`.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if the engine does not run a quantized network.
+    pub fn of_generations(
+        settings: &Settings,
+        engine: &LocalEngine,
+        generations: Generations,
+        generation: u32,
+        gave_up: Vec<(u32, String)>,
+        reference: Option<PathBuf>,
+        identity: &Identity,
+    ) -> Result<Self> {
+        let detector = engine.detector();
+        let model = detector.int8_model().ok_or_else(|| Error::new(Kind::Internal, "a generation is not quantized"))?;
+        let labels: Arc<[String]> = detector.labels().into();
+        let sha256 = detector.summary().sha256.clone();
+        let served = Served { model: Arc::clone(model), generation, sha256, labels };
+        Ok(Self::new(settings, engine, Work::Watch { generations, served, gave_up, reference }, identity))
+    }
+
+    /// Of a full-precision model that the cameras' frames shall quantize.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if the engine does not run a full-precision network.
+    pub fn of_live(
+        settings: &Settings,
+        engine: &LocalEngine,
+        generations: Generations,
+        checkpoint: Checkpoint,
+        count: usize,
+        identity: &Identity,
+    ) -> Result<Self> {
+        let model = engine.detector().fp32_model();
+        let model = model.ok_or_else(|| Error::new(Kind::Internal, "a checkpoint runs in full precision"))?;
+        let work = Work::First { generations, checkpoint, model: Arc::clone(model), count };
+        Ok(Self::new(settings, engine, work, identity))
+    }
+
+    fn new(settings: &Settings, engine: &LocalEngine, work: Work, identity: &Identity) -> Self {
+        let detector = engine.detector();
+        Self {
+            options: options(settings),
+            enabled: settings.monitor.enabled,
+            work,
+            name: detector.summary().name.clone(),
+            labels: detector.labels().into(),
+            pool: detector.shared_pool(),
+            isa: detector.isa(),
+            boot_id: identity.boot_id.clone(),
+            view: Arc::default(),
+        }
+    }
+
+    /// Where the latest pass is shown.
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view)
+    }
+
+    /// Starts the thread and registers the verbs.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] if the system gives no thread.
+    pub fn start(
+        self,
+        shared: &Shared,
+        cameras: Arc<[String]>,
+        swap: Swap,
+        control: &Control,
+    ) -> Result<(Box<dyn Watcher>, Running)> {
+        let (to, samples) = sync_channel(1);
+        let watcher = Watching {
+            sampler: Sampler::new(cameras.len(), self.options.sample_interval, to),
+            cameras: Arc::clone(&cameras),
+        };
+        let models = Arc::new(Mutex::new(None));
+        let asked = Arc::new(AtomicBool::new(false));
+        verbs::register(control, Arc::clone(&models), Arc::clone(&asked), Arc::clone(&self.view));
+        let host = Arc::new(host::ServiceHost::new(shared, swap, self.name.clone(), Arc::clone(&self.pool)));
+        let health = Arc::clone(&shared.health);
+        let thread = thread::Thread {
+            host,
+            hot: Arc::new(move || health.throttle_level() > 0),
+            metrics: Arc::clone(&shared.metrics),
+            stop: shared.stop.clone(),
+            cameras,
+            samples,
+            models: Arc::clone(&models),
+            asked,
+        };
+        std::thread::Builder::new()
+            .name("monitor-wait".to_owned())
+            .spawn(move || thread.run(self))
+            .map_err(|error| Error::new(Kind::Unavailable, "cannot start the monitor's thread").because(error))?;
+        Ok((Box::new(watcher), Running { models }))
+    }
+}
+
+impl Running {
+    /// The service ends in order: what serves did not die.
+    pub fn end(&self) {
+        let models = self.models.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(models) = models
+            && let Err(error) = models.generations().end()
+        {
+            tracing::warn!(error = error.chain(), "the ledger of generations cannot be written");
+        }
+    }
+}
+
+/// The monitor's eye on the detector thread.
+struct Watching {
+    sampler: Sampler,
+    cameras: Arc<[String]>,
+}
+
+impl Watcher for Watching {
+    fn seen(&mut self, _: usize, frame: &Arc<Frame>, report: &Report) {
+        // By name: a camera that was opened anew has another slot.
+        if let Some(camera) = self.cameras.iter().position(|name| *name == report.camera) {
+            self.sampler.seen(camera, frame);
+        }
+    }
+}
+
+/// `[monitor]` as the monitor takes it.
+fn options(settings: &Settings) -> Options {
+    let monitor = &settings.monitor;
+    let keep = || {
+        let folder = state_folder(&settings.device).ok()?.join("reservoir");
+        Some(KeepFrames { folder, bytes: monitor.keep_max_size, age: monitor.keep_max_age })
+    };
+    Options {
+        share: f64::from(monitor.share).max(0.001),
+        sample_interval: monitor.sample_interval,
+        max_interval: monitor.max_interval,
+        reservoir_bytes: usize::try_from(monitor.reservoir).unwrap_or(usize::MAX),
+        keep_frames: if monitor.keep_frames { keep() } else { None },
+        raise: f64::from(monitor.thresholds.0),
+        clear: f64::from(monitor.thresholds.1),
+        recalibrate: match monitor.recalibrate {
+            Recalibrate::Never => When::Never,
+            Recalibrate::OnDrift => When::OnDrift,
+            Recalibrate::Every(interval) => When::Every(interval),
+        },
+        keep_generations: monitor.keep_generations as usize,
+    }
+}
+
+/// Whether the owner asked for a recalibration since the last look.
+fn asked(flag: &AtomicBool) -> bool {
+    flag.swap(false, Ordering::SeqCst)
+}

@@ -1,0 +1,63 @@
+//! What the owner can ask of the monitor: `drift`, `recalibrate`, `generations`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+
+use crate::control::Control;
+use crate::error::{Error, Kind, Result};
+use crate::monitor::{Models, View};
+
+type Known = Arc<Mutex<Option<Arc<Models>>>>;
+
+/// Registers the verbs.
+pub fn register(control: &Control, models: Known, asked: Arc<AtomicBool>, view: Arc<View>) {
+    control.register("drift", move |_| Ok(view.figures()));
+    let known = Arc::clone(&models);
+    control.register("recalibrate", move |_| {
+        let models = serving(&known)?;
+        let pinned = models.generations().pinned();
+        if let Some(pinned) = pinned {
+            let text = format!("generation {pinned} is pinned: free it first, with `lookout generations pin --none`");
+            return Err(Error::new(Kind::Unavailable, text));
+        }
+        asked.store(true, Ordering::SeqCst);
+        Ok(json!({ "begun": true, "serving": models.serving().generation }))
+    });
+    control.register("generations", move |args| generations(&*serving(&models)?, &args));
+}
+
+fn serving(models: &Known) -> Result<Arc<Models>> {
+    let known = models.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    known.ok_or_else(|| Error::new(Kind::Unavailable, "no quantized model serves yet"))
+}
+
+fn generations(models: &Models, args: &Value) -> Result<Value> {
+    let number = |name: &str| match args.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match value.as_u64().and_then(|number| u32::try_from(number).ok()) {
+            Some(number) => Ok(Some(number)),
+            None => Err(Error::new(Kind::Usage, format!("{name} is {value}; it must be the number of a generation"))),
+        },
+    };
+    let needed = |name: &'static str| {
+        number(name)?.ok_or_else(|| Error::new(Kind::Usage, format!("{name} is missing: the number of a generation")))
+    };
+    match args.get("do").and_then(Value::as_str).unwrap_or("list") {
+        "list" => Ok(models.generations().list()),
+        "compare" => models.compare(needed("one")?, needed("other")?),
+        "pin" => {
+            models.pin(number("generation")?)?;
+            Ok(models.generations().list())
+        }
+        "rollback" => {
+            models.roll_back("asked for", Value::Null)?;
+            Ok(models.generations().list())
+        }
+        other => {
+            let text = format!("generations cannot {other:?}; it knows list, compare, pin, rollback");
+            Err(Error::new(Kind::Usage, text))
+        }
+    }
+}

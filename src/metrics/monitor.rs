@@ -1,0 +1,112 @@
+//! What the monitor counts.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Float;
+
+/// Label of a step of the network.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Step {
+    /// Its name in the plan.
+    pub step: String,
+}
+
+/// Label of how something ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Ended {
+    /// One word.
+    pub result: &'static str,
+}
+
+/// All of them.
+#[derive(Debug, Clone)]
+pub struct MonitorMetrics {
+    passes: Family<Ended, Counter>,
+    calibrations: Family<Ended, Counter>,
+    frames: Gauge,
+    bytes: Gauge,
+    /// How long a pass takes, pauses included, in seconds.
+    pub pass_duration: Histogram,
+    /// Signal to quantization noise of a step's output, in dB.
+    pub sqnr: Family<Step, Float>,
+    /// Σ|int8 − fp32| / Σ|fp32| of a step's output.
+    pub error: Family<Step, Float>,
+    /// Share of a step's values that its grid could not hold.
+    pub clipped: Family<Step, Float>,
+    /// By how many spreads of the evidence the worst step is off.
+    pub score: Float,
+    /// 1 while drift is raised.
+    pub raised: Gauge,
+    /// Share of the reference's detections found again, averaged.
+    pub agreement: Float,
+    /// Recalibrations behind the serving model.
+    pub generation: Gauge,
+}
+
+impl MonitorMetrics {
+    /// All at zero, in `registry`.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            passes: Family::default(),
+            calibrations: Family::default(),
+            frames: Gauge::default(),
+            bytes: Gauge::default(),
+            pass_duration: super::durations(),
+            sqnr: Family::default(),
+            error: Family::default(),
+            clipped: Family::default(),
+            score: Float::default(),
+            raised: Gauge::default(),
+            agreement: Float::default(),
+            generation: Gauge::default(),
+        };
+        registry.register("monitor_passes", "Sampled frames: compared, or why unfit", metrics.passes.clone());
+        let duration = metrics.pass_duration.clone();
+        registry.register_with_unit("monitor_pass_duration", "How long a pass takes", Unit::Seconds, duration);
+        registry.register("calibration_runs", "Recalibrations, by how they ended", metrics.calibrations.clone());
+        registry.register("reservoir_frames", "Frames kept to recalibrate with", metrics.frames.clone());
+        registry.register_with_unit("reservoir_size", "Memory they take", Unit::Bytes, metrics.bytes.clone());
+        let sqnr = "Signal to quantization noise of a step's output, in dB";
+        registry.register("activation_sqnr_db", sqnr, metrics.sqnr.clone());
+        let error = "Absolute error of a step's output over its magnitude";
+        registry.register_with_unit("activation_error", error, Unit::Ratios, metrics.error.clone());
+        let clipped = "Share of a step's values that its grid could not hold";
+        registry.register_with_unit("activation_clipped", clipped, Unit::Ratios, metrics.clipped.clone());
+        registry.register(
+            "drift_score",
+            "Spreads of the evidence by which the worst step is off",
+            metrics.score.clone(),
+        );
+        registry.register("drift_raised", "Whether drift is raised", metrics.raised.clone());
+        let agreement = "Share of the reference's detections found again";
+        registry.register_with_unit("detection_agreement", agreement, Unit::Ratios, metrics.agreement.clone());
+        registry.register("model_generation", "Recalibrations behind the serving model", metrics.generation.clone());
+        metrics
+    }
+
+    /// A sampled frame was compared, or was unfit for this reason.
+    pub fn passed(&self, result: &'static str) {
+        self.passes.get_or_create(&Ended { result }).inc();
+    }
+
+    /// Sampled frames that ended so.
+    pub fn passes(&self, result: &'static str) -> u64 {
+        self.passes.get_or_create(&Ended { result }).get()
+    }
+
+    /// A recalibration was `accepted`, `rejected`, `failed` or `rolled_back`.
+    pub fn calibrated(&self, result: &'static str) {
+        self.calibrations.get_or_create(&Ended { result }).inc();
+    }
+
+    /// What the reservoir holds.
+    pub fn reservoir(&self, frames: usize, bytes: usize) {
+        self.frames.set(i64::try_from(frames).unwrap_or(i64::MAX));
+        self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+}

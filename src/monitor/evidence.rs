@@ -1,0 +1,93 @@
+//! What the serving artifact says of its own calibration, by step of the plan.
+//!
+//! In: an artifact. Out: for every step what its error and its counters were on single pictures of the calibration, and
+//! from a live figure by how many spreads it is off. The spread is widened by what few pictures leave unknown, and by a
+//! floor below which a difference means nothing.
+
+use crate::calibrate::Histogram;
+use crate::detector::plan::Plan;
+use crate::error::Result;
+use crate::quant::artifact::{Artifact, Spread};
+
+/// SQNR that differs by less, in dB, is the same.
+const SQNR_FLOOR: f64 = 0.35;
+/// The same for the share of clipped values.
+const CLIPPED_FLOOR: f64 = 3e-4;
+/// The same for the distance of two distributions.
+const DISTANCE_FLOOR: f64 = 0.015;
+/// Of a mean share or distance: figures near zero jump by their own size, and an edge of few values is far from the
+/// distribution of all pictures in every single one.
+const RELATIVE: f64 = 0.3;
+/// Pictures that spreads were taken over, where nobody wrote down how many.
+const PICTURES: f64 = 16.0;
+
+/// By step of the plan.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    /// SQNR of the output in dB.
+    pub sqnr_db: Vec<Option<Spread>>,
+    /// Share of values outside of the grid.
+    pub clipped: Vec<Option<Spread>>,
+    /// Distance of one picture's distribution from all of them.
+    pub distance: Vec<Option<Spread>>,
+    /// The distribution of all pictures.
+    pub histogram: Vec<Option<Histogram>>,
+    /// Share of the reference's detections that were found again.
+    pub agreement: Option<f64>,
+}
+
+impl Evidence {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`Kind::Data`](crate::error::Kind::Data) where a histogram is none.
+    pub fn of(artifact: &Artifact<'_>, plan: &Plan) -> Result<Self> {
+        let header = artifact.header();
+        let empty = || vec![None; plan.steps.len()];
+        let (mut sqnr_db, mut clipped, mut distance) = (empty(), empty(), empty());
+        let mut histogram = vec![None; plan.steps.len()];
+        for (id, layer) in plan.layers.iter().enumerate() {
+            let users = plan.steps.iter().enumerate().filter(|(_, step)| step.layer() == Some(id));
+            let spreads = artifact.step(&layer.name).map(|step| step.sqnr_db.clone()).unwrap_or_default();
+            for ((user, _), spread) in users.zip(spreads) {
+                sqnr_db[user] = Some(spread);
+            }
+        }
+        for edge in &header.edges {
+            let Some(step) = plan.find(&edge.name) else { continue };
+            (clipped[step], distance[step]) = (edge.clipped, edge.distance);
+            if let Some(bins) = &edge.histogram {
+                let counts = artifact.histogram(edge)?;
+                histogram[step] = Some(Histogram::from_stored(bins, &counts).map_err(|e| e.at(&edge.name))?);
+            }
+        }
+        let agreement = header.calibration.agreement.filter(|counts| counts.reference > 0);
+        let agreement = agreement.map(|counts| counts.matched as f64 / counts.reference as f64);
+        Ok(Self { sqnr_db, clipped, distance, histogram, agreement })
+    }
+
+    /// By how many spreads `sqnr_db` of `step` is below what it was.
+    pub fn sqnr_off(&self, step: usize, sqnr_db: f64) -> Option<f64> {
+        let spread = self.sqnr_db[step]?;
+        Some((f64::from(spread.mean) - sqnr_db) / widened(spread, SQNR_FLOOR))
+    }
+
+    /// By how many spreads the clipped share of `step` is above what it was.
+    pub fn clipped_off(&self, step: usize, share: f64) -> Option<f64> {
+        let spread = self.clipped[step]?;
+        let mean = f64::from(spread.mean);
+        Some((share - mean) / widened(spread, CLIPPED_FLOOR).hypot(RELATIVE * mean))
+    }
+
+    /// By how many spreads the distance of `step` is above what it was.
+    pub fn distance_off(&self, step: usize, distance: f64) -> Option<f64> {
+        let spread = self.distance[step]?;
+        let mean = f64::from(spread.mean);
+        Some((distance - mean) / widened(spread, DISTANCE_FLOOR).hypot(RELATIVE * mean))
+    }
+}
+
+/// The deviation of a new figure from a mean of few, and the floor.
+fn widened(spread: Spread, floor: f64) -> f64 {
+    (f64::from(spread.deviation) * (1.0 + 1.0 / PICTURES).sqrt()).hypot(floor)
+}

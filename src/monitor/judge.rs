@@ -1,0 +1,235 @@
+//! Is the candidate better, and is it safe?
+//!
+//! In: on frames that calibrated nothing, how the candidate, the serving model and generation 0 did; and what
+//! generation 0's own pictures would lose. Out: a [`Decision`] with every number and, if it is a refusal, every reason.
+//! Kept only if no light got worse, something got better by a margin, and generation 0 is not left behind: step by step
+//! no chain of small losses can lead away from it (no ratchet).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::measure::{Agreement, StepError};
+
+/// What the mean over the steps must gain, in dB.
+const GAIN_DB: f64 = 0.2;
+/// What the mean of one stratum may lose, in dB.
+const STRATUM_LOSS_DB: f64 = 0.3;
+/// What may be lost against generation 0, in dB.
+const RATCHET_DB: f64 = 0.5;
+/// What generation 0's own pictures may lose on their worst edge, in dB of expected error.
+const EDGE_LOSS_DB: f64 = 1.0;
+/// What the share of detections found again may lose, and what is a gain, beyond what counting so few leaves to chance.
+const AGREEMENT: (f64, f64) = (0.02, 0.03);
+/// Fewest reference detections whose share says something.
+const FEWEST_DETECTIONS: u64 = 20;
+/// SQNR above this counts as this: a step without error says nothing about the others.
+const BEST_DB: f64 = 60.0;
+
+/// How one model did on the judging frames.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    /// By stratum, the quality of each frame: mean over the steps, in dB, the more the better.
+    strata: BTreeMap<usize, Vec<f64>>,
+    /// With the reference.
+    pub agreement: Agreement,
+}
+
+impl Record {
+    /// Adds a frame of a stratum.
+    pub fn add(&mut self, stratum: usize, quality_db: Option<f64>, agreement: Option<Agreement>) {
+        self.strata.entry(stratum).or_default().extend(quality_db);
+        self.agreement.merge(&agreement.unwrap_or_default());
+    }
+
+    /// Adds the frames of another record.
+    pub fn merge(&mut self, other: Self) {
+        for (stratum, mut frames) in other.strata {
+            self.strata.entry(stratum).or_default().append(&mut frames);
+        }
+        self.agreement.merge(&other.agreement);
+    }
+
+    /// Mean quality by stratum.
+    fn by_stratum(&self) -> BTreeMap<usize, f64> {
+        let mean = |values: &Vec<f64>| values.iter().sum::<f64>() / values.len().max(1) as f64;
+        self.strata.iter().filter(|(_, values)| !values.is_empty()).map(|(&s, values)| (s, mean(values))).collect()
+    }
+
+    /// Mean over the strata, each with the same weight.
+    pub fn quality_db(&self) -> f64 {
+        let strata = self.by_stratum();
+        strata.values().sum::<f64>() / strata.len().max(1) as f64
+    }
+}
+
+/// The quality of one frame from the errors of its steps: mean SQNR.
+pub fn quality_of_errors(errors: &[StepError]) -> Option<f64> {
+    mean(errors.iter().filter_map(StepError::sqnr_db).map(|db| db.clamp(-BEST_DB, BEST_DB)))
+}
+
+/// The quality of one frame from the expected relative errors of its edges.
+pub fn quality_of_expected(relative: impl Iterator<Item = f64>) -> Option<f64> {
+    mean(relative.filter(|error| *error > 0.0).map(|error| (-10.0 * error.log10()).clamp(-BEST_DB, BEST_DB)))
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
+}
+
+/// Everything the judgement rests on.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The new model.
+    pub candidate: Record,
+    /// The one that serves.
+    pub serving: Record,
+    /// Generation 0.
+    pub first: Record,
+    /// By edge, what generation 0's pictures would lose by the new grid, in dB of expected error.
+    pub first_losses_db: Vec<(String, f64)>,
+    /// Whether the reference was there: detections are compared with its own then, else with the serving model's.
+    pub with_reference: bool,
+}
+
+/// The judgement.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Decision {
+    /// Whether it is kept.
+    pub accepted: bool,
+    /// Why not.
+    pub reasons: Vec<String>,
+    /// Mean quality of the candidate over the serving model, in dB.
+    pub gain_db: f64,
+    /// The least of any stratum.
+    pub worst_stratum_gain_db: f64,
+    /// Mean quality over generation 0.
+    pub gain_over_first_db: f64,
+    /// What generation 0's pictures lose, on average over the edges.
+    pub first_loss_db: f64,
+    /// The edge where they lose most.
+    pub first_worst_edge: String,
+    /// How much there.
+    pub first_worst_edge_db: f64,
+    /// Share of detections found again: candidate, serving.
+    pub agreement: [Option<f64>; 2],
+    /// Detections that this rests on.
+    pub detections: u64,
+}
+
+impl Case {
+    /// Judges.
+    pub fn judge(&self) -> Decision {
+        let (candidate, serving) = (self.candidate.by_stratum(), self.serving.by_stratum());
+        let gains: Vec<f64> = candidate.iter().filter_map(|(s, quality)| Some(quality - serving.get(s)?)).collect();
+        let worst = gains.iter().copied().fold(f64::INFINITY, f64::min);
+        let gain = self.candidate.quality_db() - self.serving.quality_db();
+        let over_first = self.candidate.quality_db() - self.first.quality_db();
+        let losses = &self.first_losses_db;
+        let first_loss = losses.iter().map(|(_, db)| db).sum::<f64>() / losses.len().max(1) as f64;
+        let worst_edge = losses.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        let (edge, edge_db) = worst_edge.map_or((String::new(), 0.0), |(name, db)| (name.clone(), *db));
+        let shares = [&self.candidate, &self.serving].map(|record| record.agreement.matched_share());
+        let detections = self.candidate.agreement.reference();
+
+        let mut reasons = Vec::new();
+        if gains.is_empty() || !gain.is_finite() {
+            reasons.push("nothing could be compared".to_owned());
+        }
+        if worst < -STRATUM_LOSS_DB {
+            reasons.push(format!("in one light it is {:.2} dB worse than the serving model", -worst));
+        }
+        if over_first < -RATCHET_DB {
+            reasons.push(format!("it is {:.2} dB worse than generation 0", -over_first));
+        }
+        if first_loss > RATCHET_DB {
+            reasons.push(format!("what generation 0 was calibrated on would lose {first_loss:.2} dB"));
+        }
+        if edge_db > EDGE_LOSS_DB {
+            reasons.push(format!("what generation 0 was calibrated on would lose {edge_db:.2} dB at {edge}"));
+        }
+        let mut better = gain >= GAIN_DB;
+        if detections >= FEWEST_DETECTIONS
+            && let [Some(new), Some(old)] = shares
+        {
+            let chance = chance(new, old, detections);
+            if new < old - AGREEMENT.0 - chance {
+                let (new, old) = (new * 100.0, old * 100.0);
+                reasons.push(format!("{new:.1} % of the detections are found again, {old:.1} % by the serving model"));
+            }
+            better |= self.with_reference && new >= old + AGREEMENT.1 + chance;
+        }
+        if !better && reasons.is_empty() {
+            reasons.push(format!("it gains {gain:.2} dB, less than the {GAIN_DB} dB that a change must be worth"));
+        }
+        Decision {
+            accepted: reasons.is_empty(),
+            reasons,
+            gain_db: gain,
+            worst_stratum_gain_db: worst,
+            gain_over_first_db: over_first,
+            first_loss_db: first_loss,
+            first_worst_edge: edge,
+            first_worst_edge_db: edge_db,
+            agreement: shares,
+            detections,
+        }
+    }
+}
+
+/// The standard error of the difference of two shares of `count`: √(2 p (1 − p) / n) at their mean p.
+fn chance(one: f64, other: f64, count: u64) -> f64 {
+    let mean = 0.5 * (one + other);
+    (2.0 * mean * (1.0 - mean) / count.max(1) as f64).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(strata: &[(usize, f64)]) -> Record {
+        let mut record = Record::default();
+        strata.iter().for_each(|&(stratum, db)| record.add(stratum, Some(db), None));
+        record
+    }
+
+    fn case(candidate: &[(usize, f64)], serving: &[(usize, f64)], first: &[(usize, f64)]) -> Case {
+        Case {
+            candidate: record(candidate),
+            serving: record(serving),
+            first: record(first),
+            first_losses_db: vec![("a".into(), 0.1), ("b".into(), -0.2)],
+            with_reference: true,
+        }
+    }
+
+    #[test]
+    fn better_by_a_margin_is_kept() {
+        let decision = case(&[(0, 21.0), (4, 25.0)], &[(0, 19.0), (4, 25.1)], &[(0, 19.0), (4, 25.1)]).judge();
+        assert!(decision.accepted, "{decision:?}");
+        assert!((decision.gain_db - 0.95).abs() < 1e-9 && (decision.worst_stratum_gain_db + 0.1).abs() < 1e-9);
+        assert_eq!(decision.first_worst_edge, "a");
+    }
+
+    #[test]
+    fn each_way_to_be_refused() {
+        let night_only = case(&[(0, 24.0), (4, 24.0)], &[(0, 19.0), (4, 25.0)], &[(0, 19.0), (4, 25.0)]).judge();
+        assert!(night_only.reasons[0].contains("in one light it is 1.00 dB worse"), "{night_only:?}");
+        let idle = case(&[(0, 19.1)], &[(0, 19.0)], &[(0, 19.0)]).judge();
+        assert!(idle.reasons[0].contains("it gains 0.10 dB"), "{idle:?}");
+        let ratchet = case(&[(0, 19.0)], &[(0, 18.0)], &[(0, 20.0)]).judge();
+        assert!(ratchet.reasons[0].contains("1.00 dB worse than generation 0"), "{ratchet:?}");
+        let nothing = case(&[], &[(0, 18.0)], &[]).judge();
+        assert!(!nothing.accepted);
+
+        let mut harmed = case(&[(0, 21.0)], &[(0, 19.0)], &[(0, 19.0)]);
+        harmed.first_losses_db = vec![("wide".into(), 1.4), ("b".into(), 0.0)];
+        assert_eq!(harmed.judge().reasons.len(), 2, "on average and at the edge: {:?}", harmed.judge());
+
+        let mut blind = case(&[(0, 21.0)], &[(0, 19.0)], &[(0, 19.0)]);
+        blind.candidate.agreement = Agreement { matched: 34, shifted: 0, vanished: 6, appeared: 0 };
+        blind.serving.agreement = Agreement { matched: 40, shifted: 0, vanished: 0, appeared: 0 };
+        assert!(blind.judge().reasons[0].contains("85.0 %"), "{:?}", blind.judge());
+    }
+}

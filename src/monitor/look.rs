@@ -1,0 +1,247 @@
+//! One frame through the quantized network, and through the reference beside it where there is one.
+//!
+//! In: a picture and a quantized model. Out: a [`Look`]: with the reference, the error of every step, the clipped shares
+//! and what became of the detections; without it, what every edge computed before its clamp. Only live tensors are
+//! held. The models are shared with the detector, the buffers are not: nothing it computes can change.
+
+use std::sync::Arc;
+
+use super::maps::ErrorMap;
+use crate::calibrate::{AGREEMENT_SCORE, Counter, EdgeWatcher, Histogram, LocalError, add_local_errors};
+use crate::detector::detection::Detection;
+use crate::detector::fp32::{Fp32Model, Run};
+use crate::detector::int8::{Int8Executor, Int8Model};
+use crate::detector::plan::{LEVELS, Plan, StepId};
+use crate::detector::tap::{Activation, NoTap, Tap, Wish};
+use crate::error::{Error, Kind, Result};
+use crate::frame::Picture;
+use crate::measure::{Agreement, Looks, StepError, compare_with};
+use crate::preprocess::{Rule, Transform};
+use crate::tensor::{Canvas, Fit, Shape};
+
+/// Pauses between two steps.
+pub type Between<'a> = &'a mut dyn FnMut() -> Result<()>;
+
+/// What one frame gave. All lists are by step of the plan.
+#[derive(Debug, Clone, Default)]
+pub struct Look {
+    /// With the reference: the error of every step.
+    pub errors: Vec<StepError>,
+    /// Share of values that the grid could not hold; `None` where a step has no grid.
+    pub clipped: Vec<Option<f64>>,
+    /// Without the reference: what each edge computed before its clamp.
+    pub histograms: Vec<Option<Histogram>>,
+    /// With the reference: how its detections fared.
+    pub agreement: Option<Agreement>,
+    /// What the quantized network found, in canvas pixels.
+    pub detections: Vec<Detection>,
+    /// With the reference, if asked for: where it errs.
+    pub maps: Vec<ErrorMap>,
+}
+
+/// Looks at frames. Keeps its buffers.
+pub struct Looker {
+    plan: Arc<Plan>,
+    reference: Option<Arc<Fp32Model>>,
+    transform: Transform,
+    normalized: Canvas<f32>,
+    pixels: Canvas<u8>,
+    executor: Option<Int8Executor>,
+}
+
+impl Looker {
+    /// For models of `plan`; `reference` must be of the same plan.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] if the reference is another network; as [`Transform::new`].
+    pub fn new(plan: Arc<Plan>, reference: Option<Arc<Fp32Model>>) -> Result<Self> {
+        if let Some(reference) = &reference
+            && (reference.plan().architecture != plan.architecture || reference.plan().steps != plan.steps)
+        {
+            return Err(Error::new(Kind::Data, "the reference is not the network that was quantized"));
+        }
+        let transform = Transform::new(Rule::from(&plan.settings.transform))?;
+        let normalized = Canvas { fit: Fit::default(), channels: 3, data: Vec::new() };
+        let pixels = Canvas { fit: Fit::default(), channels: 4, data: Vec::new() };
+        Ok(Self { plan, reference, transform, normalized, pixels, executor: None })
+    }
+
+    /// The network.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Whether the reference looks on.
+    pub fn has_reference(&self) -> bool {
+        self.reference.is_some()
+    }
+
+    /// The reference.
+    pub fn reference(&self) -> Option<&Arc<Fp32Model>> {
+        self.reference.as_ref()
+    }
+
+    /// Frees the buffers of the quantized network.
+    pub fn forget_buffers(&mut self) {
+        self.executor = None;
+    }
+
+    fn executor(&mut self, model: &Arc<Int8Model>) -> Int8Executor {
+        let same = |executor: &Int8Executor| Arc::ptr_eq(executor.model(), model);
+        let known = self.executor.take().filter(same);
+        known.unwrap_or_else(|| Int8Executor::new(Arc::clone(model)).keeping_features())
+    }
+
+    /// Looks at `picture` through `model`, on the current pool.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] if the picture cannot be looked at; what `between` returns.
+    pub fn look(
+        &mut self,
+        model: &Arc<Int8Model>,
+        picture: &Picture,
+        maps: bool,
+        between: Between<'_>,
+    ) -> Result<Look> {
+        self.transform.to_u8(picture, &mut self.pixels)?;
+        let mut executor = self.executor(model);
+        let look = match self.reference.clone() {
+            Some(reference) => self.beside(&reference, &mut executor, picture, maps, between),
+            None => self.alone(&mut executor, between),
+        };
+        self.executor = Some(executor);
+        look
+    }
+
+    fn beside(
+        &mut self,
+        reference: &Fp32Model,
+        executor: &mut Int8Executor,
+        picture: &Picture,
+        maps: bool,
+        between: Between<'_>,
+    ) -> Result<Look> {
+        self.transform.to_f32(picture, &mut self.normalized)?;
+        let steps = self.plan.steps.len();
+        let mut look = Look { errors: vec![StepError::default(); steps], ..Look::default() };
+        let mut counts =
+            Counts { model: Arc::clone(executor.model()), clipped: vec![None; steps], values: vec![0; steps] };
+        let pyramid = self.plan.landmarks.pyramid;
+        let mut see = |step: StepId, f: &Activation<'_>, q: &Activation<'_>| {
+            look.errors[step].add(f, q);
+            if let Some(level) = pyramid.iter().position(|&id| id == step).filter(|_| maps) {
+                look.maps.extend(ErrorMap::of(LEVELS[level], f, q));
+            }
+        };
+        let looks = Looks { tap: &mut counts, see: &mut see, rest: between };
+        let (wanted, found) = compare_with(reference, &self.normalized, executor, &self.pixels, looks)?;
+        let mut agreement = Agreement::default();
+        agreement.add(&wanted, &found, AGREEMENT_SCORE, AGREEMENT_SCORE);
+        let share = |(clipped, values): (&Option<u64>, &usize)| clipped.map(|n| n as f64 / (*values).max(1) as f64);
+        look.clipped = counts.clipped.iter().zip(&counts.values).map(share).collect();
+        Ok(Look { agreement: Some(agreement), detections: found, ..look })
+    }
+
+    fn alone(&mut self, executor: &mut Int8Executor, between: Between<'_>) -> Result<Look> {
+        let model = Arc::clone(executor.model());
+        let mut counter = Counter::new(&self.plan, model.mixture().grids());
+        executor.begin(&self.pixels)?;
+        while executor.advance(&mut counter)?.is_some() {
+            between()?;
+        }
+        let histograms = counter.take()?;
+        let clipped = |(step, histogram): (usize, &Option<Histogram>)| {
+            let histogram = histogram.as_ref().filter(|histogram| !histogram.is_empty())?;
+            Some(crate::calibrate::clipped_share(histogram, &model.grid(step)?))
+        };
+        let clipped = histograms.iter().enumerate().map(clipped).collect();
+        Ok(Look { clipped, histograms, detections: executor.detections().to_vec(), ..Look::default() })
+    }
+
+    /// What every edge that could be stored in bytes took in `picture`, by step: of the reference where there is one,
+    /// else of `model` before its clamps.
+    ///
+    /// # Errors
+    /// As [`Looker::look`].
+    pub fn observe(
+        &mut self,
+        model: &Arc<Int8Model>,
+        picture: &Picture,
+        between: Between<'_>,
+    ) -> Result<Vec<Option<Histogram>>> {
+        let Some(reference) = self.reference.clone() else {
+            return self.look(model, picture, false, between).map(|look| look.histograms);
+        };
+        self.transform.to_f32(picture, &mut self.normalized)?;
+        let steps: Vec<StepId> = model.mixture().grids().collect();
+        let mut watcher = EdgeWatcher::new(&self.plan, &steps);
+        let mut run = Run::new(&reference, &self.normalized)?;
+        while run.advance(&mut watcher)?.is_some() {
+            between()?;
+        }
+        let mut histograms = vec![None; self.plan.steps.len()];
+        for (step, histogram) in steps.into_iter().zip(watcher.take()?.histograms) {
+            histograms[step] = Some(histogram).filter(|histogram| !histogram.is_empty());
+        }
+        Ok(histograms)
+    }
+
+    /// What only the quantized network finds in `picture`, in canvas pixels, at its full speed.
+    ///
+    /// # Errors
+    /// As [`Looker::look`].
+    pub fn detect(
+        &mut self,
+        model: &Arc<Int8Model>,
+        picture: &Picture,
+        between: Between<'_>,
+    ) -> Result<Vec<Detection>> {
+        self.transform.to_u8(picture, &mut self.pixels)?;
+        let mut executor = self.executor(model);
+        let outcome = executor.begin(&self.pixels).and_then(|()| {
+            while executor.advance(&mut NoTap)?.is_some() {
+                between()?;
+            }
+            Ok(executor.detections().to_vec())
+        });
+        self.executor = Some(executor);
+        outcome
+    }
+
+    /// Adds to `locals` what each int8 step of `model` does wrong on the reference's own inputs. Without a reference
+    /// nothing is known and nothing is added.
+    ///
+    /// # Errors
+    /// As [`Looker::look`].
+    pub fn add_local(&mut self, model: &Arc<Int8Model>, picture: &Picture, locals: &mut [LocalError]) -> Result<()> {
+        let Some(reference) = self.reference.clone() else { return Ok(()) };
+        self.transform.to_f32(picture, &mut self.normalized)?;
+        self.transform.to_u8(picture, &mut self.pixels)?;
+        let mut executor = self.executor(model);
+        let outcome = add_local_errors(&reference, &self.normalized, &mut executor, &self.pixels, locals);
+        self.executor = Some(executor);
+        outcome
+    }
+}
+
+/// Counts what the grids of one frame could not hold.
+struct Counts {
+    model: Arc<Int8Model>,
+    clipped: Vec<Option<u64>>,
+    values: Vec<usize>,
+}
+
+impl Tap for Counts {
+    fn wish(&self, step: StepId) -> Wish {
+        if self.model.grid(step).is_some() { Wish::Counts } else { Wish::Nothing }
+    }
+
+    fn see(&mut self, step: StepId, activation: &Activation<'_>) {
+        let Shape { height, width, channels } = activation.shape;
+        self.values[step] = height * width * channels;
+    }
+
+    fn see_clipped(&mut self, step: StepId, below: u64, above: u64) {
+        self.clipped[step] = Some(below + above);
+    }
+}

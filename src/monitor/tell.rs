@@ -1,0 +1,154 @@
+//! What is said of a pass: the log line, the metrics, the status, the table, and the event when the verdict changes.
+//!
+//! In: a [`Look`] and the evidence. Out: by how many spreads each step is off, and all of the above.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::core::{Monitor, rounded};
+use super::drift::Verdict;
+use super::host::details;
+use super::look::Look;
+use super::sample::Sample;
+use crate::calibrate::distance;
+use crate::message::EventName;
+use crate::metrics::monitor::Step;
+
+/// Weight of the newest pass in the average of the agreement.
+const AGREEMENT_WEIGHT: f64 = 0.1;
+
+impl Monitor {
+    /// By how many spreads each step is off.
+    fn off(&self, look: &Look) -> Vec<Option<f64>> {
+        let steps = self.looker.plan().steps.len();
+        let of_step = |step: usize| {
+            if let Some(error) = look.errors.get(step) {
+                return self.evidence.sqnr_off(step, error.sqnr_db()?);
+            }
+            let clipped = look.clipped.get(step).copied().flatten();
+            let clipped = clipped.and_then(|share| self.evidence.clipped_off(step, share));
+            let distance = self.distance(look, step).and_then(|d| self.evidence.distance_off(step, d));
+            [clipped, distance].into_iter().flatten().max_by(f64::total_cmp)
+        };
+        (0..steps).map(of_step).collect()
+    }
+
+    fn distance(&self, look: &Look, step: usize) -> Option<f64> {
+        let histogram = look.histograms.get(step)?.as_ref().filter(|histogram| !histogram.is_empty())?;
+        Some(distance(histogram, self.evidence.histogram[step].as_ref()?))
+    }
+
+    pub(super) fn judge_look(&mut self, sample: &Sample, look: &Look, milliseconds: f64) -> Verdict {
+        let off = self.off(look);
+        let verdict = self.drift.pass(&off);
+        let plan = Arc::clone(self.looker.plan());
+        let worst = verdict.worst;
+        let name = plan.steps.get(worst).map(|step| step.name.clone()).unwrap_or_default();
+        let sqnr_db = look.errors.get(worst).and_then(|error| error.sqnr_db());
+        let calibrated_db = self.evidence.sqnr_db.get(worst).copied().flatten().map(|spread| f64::from(spread.mean));
+        let clipped = look.clipped.get(worst).copied().flatten();
+        let largest = look.clipped.iter().flatten().copied().fold(0.0, f64::max);
+        if let Some(share) = look.agreement.and_then(|agreement| agreement.matched_share()) {
+            let before = self.agreement.unwrap_or(share);
+            self.agreement = Some(before + AGREEMENT_WEIGHT * (share - before));
+        }
+        let verdict_word = if verdict.drifting { "drifting" } else { "steady" };
+        tracing::info!(
+            camera = self.camera(sample),
+            sequence = sample.frame.sequence,
+            generation = self.served.generation,
+            reference = self.looker.has_reference(),
+            worst = name,
+            deviations = rounded(verdict.score),
+            sqnr_db = sqnr_db.map(rounded),
+            calibrated_db = calibrated_db.map(rounded),
+            clipped = clipped.map(|share| (share * 1e6).round() / 1e6),
+            distance = self.distance(look, worst).map(rounded),
+            agreement = self.agreement.map(rounded),
+            milliseconds = milliseconds.round(),
+            verdict = verdict_word,
+            "int8 compared"
+        );
+        let metrics = &self.setup.metrics.monitor;
+        metrics.passed("compared");
+        metrics.pass_duration.observe(milliseconds * 1e-3);
+        metrics.score.set(verdict.score);
+        metrics.raised.set(i64::from(verdict.drifting));
+        if let Some(share) = self.agreement {
+            metrics.agreement.set(share);
+        }
+        for (step, planned) in plan.steps.iter().enumerate() {
+            let label = Step { step: planned.name.clone() };
+            let error = look.errors.get(step);
+            if let Some(db) = error.and_then(|error| error.sqnr_db()).filter(|db| db.is_finite()) {
+                metrics.sqnr.get_or_create(&label).set(db);
+            }
+            if let Some(ratio) = error.and_then(|error| error.relative()) {
+                metrics.error.get_or_create(&label).set(ratio);
+            }
+            if let Some(share) = look.clipped.get(step).copied().flatten() {
+                metrics.clipped.get_or_create(&label).set(share);
+            }
+        }
+        let figures = json!({
+            "worst": name,
+            "deviations": rounded(verdict.score),
+            "sqnr_db": sqnr_db.map(rounded),
+            "calibrated_db": calibrated_db.map(rounded),
+            "clipped": clipped,
+            "most_clipped": largest,
+            "agreement": self.agreement.map(rounded),
+        });
+        if verdict.changed {
+            let event = if verdict.drifting { EventName::DriftRaised } else { EventName::DriftCleared };
+            let over: Vec<&str> = self.drift.steps_over().map(|step| plan.steps[step].name.as_str()).collect();
+            let generation = self.served.generation;
+            self.setup.host.event(
+                event,
+                details([("generation", generation.into()), ("steps", json!(over)), ("numbers", figures.clone())]),
+            );
+        }
+        let mut status = figures;
+        if let Value::Object(fields) = &mut status {
+            fields.insert("verdict".into(), verdict_word.into());
+            fields.insert("generation".into(), self.served.generation.into());
+            fields.insert("reference".into(), self.looker.has_reference().into());
+            fields.insert("passes".into(), self.drift.passes().into());
+            fields.insert("frames_kept".into(), self.reservoir.frames().len().into());
+            fields.insert("on_trial".into(), self.trial.is_some().into());
+            if let Some(reason) = &self.setup.without {
+                fields.insert("without_reference".into(), reason.as_str().into());
+            }
+        }
+        self.setup.view.show(look.maps.clone(), self.table(look, &off));
+        self.setup.host.status(status);
+        verdict
+    }
+
+    /// Every step's figures, for the page that shows them.
+    fn table(&self, look: &Look, off: &[Option<f64>]) -> Value {
+        let row = |(step, planned): (usize, &crate::detector::plan::Step)| {
+            let error = look.errors.get(step).filter(|error| error.count() > 0);
+            let clipped = look.clipped.get(step).copied().flatten();
+            if error.is_none() && clipped.is_none() {
+                return None;
+            }
+            let histogram = look.histograms.get(step).and_then(Option::as_ref);
+            Some(json!({
+                "step": planned.name,
+                "sqnr_db": error.and_then(|error| error.sqnr_db()),
+                "calibrated_db": self.evidence.sqnr_db[step].map(|spread| spread.mean),
+                "mean_absolute": error.map(|error| error.mean_absolute()),
+                "relative": error.and_then(|error| error.relative()),
+                "cosine": error.and_then(|error| error.cosine()),
+                "clipped": clipped,
+                "used_range": histogram.map(|histogram| [histogram.min(), histogram.max()]),
+                "distance": self.distance(look, step),
+                "deviations": off[step],
+                "average": self.drift.averages()[step],
+            }))
+        };
+        self.looker.plan().steps.iter().enumerate().filter_map(row).collect()
+    }
+}

@@ -1,0 +1,38 @@
+//! What the monitor shows to whoever asks: the latest maps and figures.
+//!
+//! In: each pass. Out: copies of the last one's maps and table, from any thread.
+
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::Value;
+
+use super::maps::ErrorMap;
+
+/// The latest pass.
+#[derive(Debug, Default)]
+pub struct View {
+    latest: Mutex<Latest>,
+}
+
+#[derive(Debug, Default)]
+struct Latest {
+    maps: Vec<ErrorMap>,
+    figures: Value,
+}
+
+impl View {
+    /// Shows a pass.
+    pub fn show(&self, maps: Vec<ErrorMap>, figures: Value) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Latest { maps, figures };
+    }
+
+    /// The error maps of the latest pass, finest level first; none without a reference.
+    pub fn maps(&self) -> Vec<ErrorMap> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).maps.clone()
+    }
+
+    /// Its figures, step by step; null before the first pass.
+    pub fn figures(&self) -> Value {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).figures.clone()
+    }
+}

@@ -1,0 +1,241 @@
+//! What the monitor costs. Not for a busy machine: figures of two threads mean nothing beside other work.
+//!
+//! ```sh
+//! cargo test --release --test monitor cost:: -- --ignored --nocapture --test-threads 1
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use lookout::calibrate::{Options as Quantizing, quantize};
+use lookout::camera::pattern::Scene;
+use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
+use lookout::detector::demo;
+use lookout::detector::fp32::{Backend, Fp32Model};
+use lookout::detector::{Detector, DetectorOptions, thread_pool};
+use lookout::frame::{Image, Picture};
+use lookout::kernel::isa::Isa;
+use lookout::monitor::{Kept, Looker, Options, Pace, Reservoir};
+use lookout::preprocess::{Rule, Transform};
+use lookout::stop;
+
+use super::golden;
+
+/// Pairs of blocks, and frames of a block.
+const BLOCKS: (usize, usize) = (8, 500);
+
+/// The full-precision network that `checkpoint` holds, on the plan of `detector`'s.
+fn reference(detector: &Detector, checkpoint: &Checkpoint) -> Arc<Fp32Model> {
+    let plan = Arc::clone(detector.int8_model().unwrap().plan());
+    let (backend, eps) = (Backend::Kernel(Isa::best()), checkpoint.header().batch_norm_eps);
+    Arc::new(Fp32Model::new(plan, &checkpoint.var_builder(), eps, backend).unwrap())
+}
+
+/// Median over `pairs` of the p99 of a block with passes over that of the block without beside it. Blocks of `frames`
+/// frames alternate; a frame comes in every two mean times of one, so half of the time detects.
+fn ratio(mut detector: Detector, reference: Arc<Fp32Model>, pictures: &[Picture], pairs: usize, frames: usize) -> f64 {
+    let served = Arc::clone(detector.int8_model().unwrap());
+    let mut transform = Transform::new(Rule::from(detector.transform())).unwrap();
+    let mut input = detector.new_input();
+    let images: Vec<Image> = pictures.iter().cloned().map(Image::Rgb).collect();
+    let mut detect = |at: usize| {
+        let begin = Instant::now();
+        transform.fill(&images[at % images.len()], &mut input).unwrap();
+        detector.detect(&input).unwrap();
+        begin.elapsed()
+    };
+    let warm: Vec<Duration> = (0..frames / 4).map(&mut detect).collect();
+    let settled = &warm[warm.len() / 2..];
+    let period = settled.iter().sum::<Duration>() / settled.len() as u32 * 2;
+    println!("a frame in every {period:?}: half of the time detects");
+
+    // The monitor's own threads, passes as fast as its share lets it: more of them than any interval would give.
+    let (trigger, stop) = stop::pair();
+    let on = Arc::new(AtomicBool::new(false));
+    let (to, passes) = sync_channel(1 << 16);
+    let share = Options::default().share;
+    let monitor = std::thread::spawn({
+        let (on, stop, picture) = (Arc::clone(&on), stop.clone(), pictures[0].clone());
+        move || {
+            let pace = Pace::new(share, stop.clone(), Arc::new(|| false)).unwrap();
+            let mut looker = Looker::new(Arc::clone(served.plan()), Some(reference)).unwrap();
+            while !stop.is_stopped() {
+                if !on.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(1));
+                    continue;
+                }
+                let begin = Instant::now();
+                let spent = pace.run(Duration::from_secs(300), &mut |rest| {
+                    looker.look(&served, &picture, true, &mut || rest.rest())?;
+                    Ok(rest.spent())
+                });
+                if let Ok(spent) = spent {
+                    let _ = to.send((spent, begin.elapsed()));
+                    // The share counts from the beginning of a pass: the rest of its time is rest.
+                    std::thread::sleep(spent.div_f64(share).saturating_sub(begin.elapsed()));
+                }
+            }
+        }
+    });
+    let mut block = |with: bool| {
+        on.store(with, Ordering::Relaxed);
+        let begin = Instant::now();
+        let mut times: Vec<Duration> = (0..frames)
+            .map(|at| {
+                std::thread::sleep((begin + period * at as u32).saturating_duration_since(Instant::now()));
+                detect(at)
+            })
+            .collect();
+        times.sort_unstable();
+        times[frames * 99 / 100].as_secs_f64()
+    };
+    let mut ratios: Vec<f64> = (0..pairs)
+        .map(|pair| {
+            // Whichever is first has the cooler machine: they take turns.
+            let first = block(pair % 2 == 0);
+            let second = block(pair % 2 == 1);
+            println!("pair {pair}: p99 {:.2} ms, then {:.2} ms", first * 1e3, second * 1e3);
+            if pair % 2 == 0 { first / second } else { second / first }
+        })
+        .collect();
+    trigger.stop();
+    monitor.join().unwrap();
+    ratios.sort_by(f64::total_cmp);
+    let median = (ratios[(pairs - 1) / 2] + ratios[pairs / 2]) / 2.0;
+    let passes: Vec<(Duration, Duration)> = passes.try_iter().collect();
+    let mean = |of: fn(&(Duration, Duration)) -> Duration| {
+        passes.iter().map(|pass| of(pass).as_secs_f64()).sum::<f64>() * 1e3 / passes.len().max(1) as f64
+    };
+    println!(
+        "{} passes of {:.0} ms CPU in {:.0} ms; p99 with over p99 without, paired: median {median:.3} of {ratios:.3?}",
+        passes.len(),
+        mean(|pass| pass.0),
+        mean(|pass| pass.1)
+    );
+    median
+}
+
+#[test]
+#[ignore = "measures: see the module's head"]
+fn latency_with_and_without_passes() {
+    let mut scene = Scene::new(3, 640, 360);
+    let pictures: Vec<Picture> = (0..20).map(|at| scene.frame(at * 15).0).collect();
+    let options = DetectorOptions { threads: 2, ..DetectorOptions::default() };
+    let detector = Detector::from_artifact(demo::artifact().unwrap(), "demo".into(), &options).unwrap();
+    let reference = reference(&detector, &Checkpoint::from_bytes(demo::checkpoint().unwrap()).unwrap());
+    let median = ratio(detector, reference, &pictures, BLOCKS.0, BLOCKS.1);
+    assert!(median <= 1.05, "{median:.3}");
+}
+
+#[test]
+#[ignore = "measures: seconds of every core; see the module's head"]
+fn a_saturated_machine_still_gives_it_its_share() {
+    let options = DetectorOptions::default();
+    let detector = Detector::from_artifact(demo::artifact().unwrap(), "demo".into(), &options).unwrap();
+    let reference = reference(&detector, &Checkpoint::from_bytes(demo::checkpoint().unwrap()).unwrap());
+    let served = Arc::clone(detector.int8_model().unwrap());
+    let (trigger, stop) = stop::pair();
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let busy: Vec<_> = (0..cores)
+        .map(|_| {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                while !stop.is_stopped() {
+                    std::hint::black_box((0..100_000u64).sum::<u64>());
+                }
+            })
+        })
+        .collect();
+    let share = Options::default().share;
+    let pace = Pace::new(share, stop.clone(), Arc::new(|| false)).unwrap();
+    let mut looker = Looker::new(Arc::clone(served.plan()), Some(reference)).unwrap();
+    let picture = Scene::new(3, 640, 360).frame(0).0;
+    for pass in 1..=3 {
+        let begin = Instant::now();
+        let spent = pace.run(Duration::from_secs(60), &mut |rest| {
+            // As much work as a ResNet-50 on a street takes.
+            while rest.spent() < Duration::from_secs(1) {
+                looker.look(&served, &picture, false, &mut || rest.rest())?;
+            }
+            Ok(rest.spent())
+        });
+        let wall = begin.elapsed().as_secs_f64();
+        let spent = spent.unwrap().as_secs_f64();
+        println!("pass {pass}: {spent:.2} s CPU over {wall:.1} s, {:.0} % of a core", 100.0 * spent / wall);
+        assert!(wall < 60.0, "within max_interval");
+    }
+    trigger.stop();
+    busy.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+/// Peak of this process's memory since it was reset, in MiB.
+fn peak() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap() / 1024.0
+}
+
+#[test]
+#[ignore = "measures: needs ../shared and minutes; see the module's head"]
+fn memory_and_latency_of_a_resnet50_on_a_street() {
+    let Some(weights) = golden::shared("models/road-r50-fpn.safetensors") else { return };
+    let Some(drive) = golden::shared("data/kitti-drive-0052") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("road");
+    import(&ImportOptions {
+        source: weights,
+        out: path.clone(),
+        labels: None,
+        min_size: None,
+        max_size: None,
+        batch_norm_eps: None,
+    })
+    .unwrap();
+    let model = folder.path().join("road.lookout");
+    let pool = thread_pool(1).unwrap();
+    {
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        let options = Quantizing { count: 2, correction_pictures: 0, evidence_pictures: 1, ..Quantizing::default() };
+        let made = pool.install(|| quantize(&checkpoint, &drive, &options, Isa::best(), &mut |_, _, _| {})).unwrap();
+        std::fs::write(&model, made.bytes).unwrap();
+    }
+    let mut pictures = lookout::frame::pictures_in(&drive).unwrap();
+    pictures.sort();
+    let picture = Picture::open(&pictures[0]).unwrap();
+    let mut detector = Detector::load(&model, &DetectorOptions::default()).unwrap();
+    let mut transform = Transform::new(Rule::from(detector.transform())).unwrap();
+    let mut input = detector.new_input();
+    transform.fill(&Image::Rgb(picture.clone()), &mut input).unwrap();
+    detector.detect(&input).unwrap();
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    detector.detect(&input).unwrap();
+    let without = peak();
+
+    let served = Arc::clone(detector.int8_model().unwrap());
+    let reference = reference(&detector, &Checkpoint::open(&path).unwrap());
+    let loaded = peak();
+    let mut reservoir = Reservoir::new(Options::default().reservoir_bytes);
+    for (at, path) in pictures.iter().enumerate().take(60) {
+        let png = Picture::open(path).unwrap().to_png().unwrap();
+        reservoir.keep(Kept::from_png(0, at as i64 * 1_000_000, png).unwrap());
+    }
+    let mut looker = Looker::new(Arc::clone(served.plan()), Some(Arc::clone(&reference))).unwrap();
+    let begin = Instant::now();
+    pool.install(|| looker.look(&served, &picture, true, &mut || Ok(()))).unwrap();
+    let pass = begin.elapsed().as_secs_f64();
+    detector.detect(&input).unwrap();
+    let more = peak() - without;
+    println!(
+        "{without:.0} MiB without; loading the reference takes it to {loaded:.0} MiB, a pass with {} frames kept to \
+         {:.0} MiB: {more:.0} MiB more; the pass took {pass:.1} s on one thread",
+        reservoir.frames().len(),
+        without + more,
+    );
+    assert!(more <= 350.0);
+    drop((looker, reservoir));
+    let pictures: Vec<Picture> = pictures.iter().take(5).map(|path| Picture::open(path).unwrap()).collect();
+    let median = ratio(detector, reference, &pictures, 4, 40);
+    println!("ResNet-50: median {median:.3}");
+}

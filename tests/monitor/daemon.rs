@@ -1,0 +1,134 @@
+//! The monitor in the whole service: detections stay the same bit for bit, and a first calibration needs no restart.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use lookout::detector::checkpoint::Checkpoint;
+use lookout::message::{Message, Precision, Report};
+
+use super::device::{artifact, between, checkpoint};
+use super::world::{self, Weather};
+
+/// A folder of frames of a morning.
+fn frames(folder: &Path, count: i64) {
+    std::fs::create_dir_all(folder).unwrap();
+    for at in 0..count {
+        let picture = world::street(10 * 3600 + 30 * at, Weather::Clear);
+        std::fs::write(folder.join(format!("{at:04}.png")), picture.to_png().unwrap()).unwrap();
+    }
+}
+
+/// Runs the service on a configuration until `enough` has heard enough of what it says; all that it said.
+fn run(folder: &Path, configuration: &str, mut enough: impl FnMut(&[Message]) -> bool) -> Vec<Message> {
+    let path = folder.join("lookout.toml");
+    std::fs::write(&path, configuration).unwrap();
+    let errors = folder.join("errors.txt");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_lookout"))
+        .args(["run", "--config"])
+        .arg(&path)
+        .env("XDG_RUNTIME_DIR", folder)
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(&errors).unwrap())
+        .spawn()
+        .unwrap();
+    let mut messages: Vec<Message> = Vec::new();
+    let mut told = false;
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        messages.push(serde_json::from_str(&line.unwrap()).unwrap());
+        if !told && (enough(&messages) || messages.len() > 20_000) {
+            told = true;
+            let process = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+        }
+    }
+    let status = child.wait().unwrap();
+    assert!(status.success() && told, "{}", std::fs::read_to_string(&errors).unwrap());
+    messages
+}
+
+fn reports(messages: &[Message]) -> Vec<&Report> {
+    let report = |message| if let &Message::Report(ref report) = message { Some(report) } else { None };
+    messages.iter().filter_map(report).collect()
+}
+
+/// What a pass told last, if one did.
+fn drift(message: &Message) -> Option<&serde_json::Value> {
+    if let Message::Status(status) = message { status.drift.as_ref() } else { None }
+}
+
+#[test]
+fn detections_are_the_same_with_and_without() {
+    const FRAMES: usize = 24;
+    let folder = tempfile::tempdir().unwrap();
+    let path = checkpoint(folder.path());
+    let model = folder.path().join("small.lookout");
+    std::fs::write(&model, artifact(&Checkpoint::open(&path).unwrap(), &between((8, 18)))).unwrap();
+    frames(&folder.path().join("frames"), FRAMES as i64);
+    let configuration = |monitored: bool, reference: bool| {
+        let name = format!("{monitored}{reference}");
+        let reference = if reference { path.display().to_string() } else { String::new() };
+        format!(
+            "[device]\nstate_dir = \"{0}/{name}\"\n[model]\nartifact = \"{1}\"\nreference = \"{reference}\"\n\
+             [detector]\nscore = 0.05\n[[camera]]\nname = \"front\"\nkind = \"replay\"\npath = \"{0}/frames\"\nrate = 0.0\n\
+             loop = true\n[[publish]]\nkind = \"stdout\"\nmessages = [\"report\", \"status\"]\n\
+             [monitor]\nenabled = {monitored}\nshare = 1.0\nsample_interval = \"1ms\"\nmax_interval = \"1s\"\n",
+            folder.path().display(),
+            model.display(),
+        )
+    };
+    // Ids of objects hang on when the frames came; what was seen must not.
+    let seen = |report: &&Report| -> Vec<(u32, u32, [u32; 4])> {
+        let found = report.detections.iter();
+        found.map(|d| (d.class_id, d.score.to_bits(), d.bbox.map(f32::to_bits))).collect()
+    };
+    let without = run(folder.path(), &configuration(false, false), |said| reports(said).len() >= FRAMES);
+    let plain: Vec<_> = reports(&without).iter().map(seen).take(FRAMES).collect();
+    assert!(plain.iter().filter(|detections| !detections.is_empty()).count() > FRAMES / 2);
+    for reference in [false, true] {
+        // Round after round, until it has told of a pass, and one round more.
+        let mut end = usize::MAX;
+        let with = run(folder.path(), &configuration(true, reference), |said| {
+            let so_far = reports(said).len();
+            if end == usize::MAX && said.last().and_then(drift).is_some() {
+                end = so_far.max(1) + FRAMES;
+            }
+            so_far >= end
+        });
+        for (at, report) in reports(&with).iter().enumerate() {
+            assert!(seen(report) == plain[at % FRAMES], "report {at}, reference {reference}");
+        }
+        let told = with.iter().filter_map(drift).next_back().unwrap();
+        assert_eq!(told["reference"], reference);
+    }
+}
+
+#[test]
+fn the_first_calibration_comes_from_the_camera_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = checkpoint(folder.path());
+    frames(&folder.path().join("frames"), 40);
+    let configuration = format!(
+        "[device]\nstate_dir = \"{0}/state\"\n[model]\ncheckpoint = \"{1}\"\ncalibration = \"live\"\ncalibration_count = 12\n\
+         [[camera]]\nname = \"front\"\nkind = \"replay\"\npath = \"{0}/frames\"\nrate = 20.0\nloop = true\n\
+         [[publish]]\nkind = \"stdout\"\nmessages = [\"report\", \"status\"]\n\
+         [monitor]\nshare = 1.0\nsample_interval = \"10ms\"\nmax_interval = \"1s\"\n",
+        folder.path().display(),
+        path.display(),
+    );
+    let precision = |report: &&Report| report.model.precision;
+    let messages = run(folder.path(), &configuration, |said| {
+        let reports = reports(said);
+        reports.iter().filter(|report| precision(report) == Precision::Int8).count() >= 5
+    });
+    let precisions: Vec<Precision> = reports(&messages).iter().map(precision).collect();
+    assert_eq!(precisions.first(), Some(&Precision::Fp32));
+    assert!(precisions.is_sorted_by_key(|precision| *precision == Precision::Int8), "once, and for good");
+    let degraded = messages.iter().any(|message| {
+        matches!(message, Message::Status(status) if status.reasons.iter().any(|reason| reason.contains("12 frames")))
+    });
+    assert!(degraded, "it says why it is not in int8 yet");
+    // The next life begins in int8.
+    let again = run(folder.path(), &configuration, |said| reports(said).len() >= 3);
+    assert!(reports(&again).iter().all(|report| precision(report) == Precision::Int8));
+}

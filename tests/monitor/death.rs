@@ -1,0 +1,140 @@
+//! The process that dies in the middle.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use lookout::detector::checkpoint::Checkpoint;
+use lookout::monitor::{Entry, Generations};
+use lookout::quant::artifact::Artifact;
+use lookout::tensor::digest::sha256;
+
+use super::device::{artifact, between, narrow};
+
+fn entry(number: u32, bytes: &[u8]) -> Entry {
+    Entry {
+        generation: number,
+        sha256: sha256(bytes),
+        at: "2026-01-01T00:00:00Z".into(),
+        why: "asked".into(),
+        rolled_back: None,
+        numbers: serde_json::Value::Null,
+    }
+}
+
+fn first(folder: &std::path::Path) -> Vec<u8> {
+    artifact(&Checkpoint::open(&narrow(folder)).unwrap(), &between((8, 18))[..4])
+}
+
+const FOLDER: &str = "LOOKOUT_TEST_DEATH";
+
+/// Not a test of its own: the process that is killed. Accepts and takes back, for ever.
+#[test]
+#[ignore = "runs in the process that the_machine_killed_at_any_moment starts"]
+fn victim() {
+    let Some(folder) = std::env::var_os(FOLDER).map(std::path::PathBuf::from) else { return };
+    let bytes = std::fs::read(folder.join("first")).unwrap();
+    let mut generations = Generations::open(&folder, &sha256(&bytes), 3).unwrap();
+    generations.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
+    generations.start("boot").unwrap();
+    std::fs::write(folder.join("ready"), "").unwrap();
+    loop {
+        let number = generations.next();
+        let serving = generations.current().unwrap();
+        generations.accept(&bytes, entry(number, &bytes), "boot").unwrap();
+        if number % 3 == 0 {
+            generations.take_back(number, serving, "a test").unwrap();
+        } else {
+            generations.confirm().unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_machine_killed_at_any_moment_leaves_a_model_to_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = first(folder.path());
+    std::fs::write(folder.path().join("first"), &bytes).unwrap();
+    for round in 0..40u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "death::victim", "--ignored", "--nocapture"])
+            .env(FOLDER, folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let ready = folder.path().join("ready");
+        while !ready.exists() {
+            assert!(child.try_wait().unwrap().is_none(), "it fell by itself");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::fs::remove_file(ready).unwrap();
+        // From here on any microsecond is as good as another.
+        std::thread::sleep(Duration::from_micros(round * 7919 % 40_000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut generations = Generations::open(folder.path(), &sha256(&bytes), 3).unwrap();
+        generations.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
+        let start = generations.start("boot").unwrap();
+        Artifact::parse(&start.bytes).unwrap();
+        assert_eq!(generations.current(), Some(start.generation));
+    }
+    let generations = Generations::open(folder.path(), &sha256(&bytes), 3).unwrap();
+    assert!(generations.next() > 10, "the victims did their work: {}", generations.next());
+}
+
+#[test]
+fn two_deaths_within_one_boot_lead_back_and_a_reboot_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = first(folder.path());
+    let open = || Generations::open(folder.path(), &sha256(&bytes), 5).unwrap();
+    let mut life = open();
+    life.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
+    life.start("boot 1").unwrap();
+    life.accept(&bytes, entry(1, &bytes), "boot 1").unwrap();
+    drop(life); // died once
+    assert_eq!(open().start("boot 1").unwrap().generation, 1, "once is chance");
+    // Died again, but the power failed.
+    assert_eq!(open().start("boot 2").unwrap().generation, 1);
+    // An orderly end is no death.
+    let mut orderly = open();
+    assert_eq!(orderly.start("boot 2").unwrap().generation, 1);
+    orderly.end().unwrap();
+    // Only the life before died in this boot; the next one does too.
+    assert_eq!(open().start("boot 2").unwrap().generation, 1);
+    let start = open().start("boot 2").unwrap();
+    assert_eq!(start.generation, 0, "died twice in boot 2");
+    assert!(start.gave_up[0].1.contains("died 2 times"), "{:?}", start.gave_up);
+    assert!(open().list()[1]["rolled_back"].is_string());
+
+    // A generation that stood its trial is not to blame.
+    let mut life = open();
+    life.start("boot 2").unwrap();
+    life.accept(&bytes, entry(2, &bytes), "boot 2").unwrap();
+    life.confirm().unwrap();
+    for _ in 0..5 {
+        assert_eq!(open().start("boot 2").unwrap().generation, 2);
+    }
+}
+
+#[test]
+fn what_is_damaged_is_passed_over_and_another_lineage_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = first(folder.path());
+    let mut life = Generations::open(folder.path(), &sha256(&bytes), 5).unwrap();
+    life.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
+    life.accept(&bytes, entry(1, &bytes), "boot").unwrap();
+    life.confirm().unwrap();
+    life.accept(&bytes, entry(2, &bytes), "boot").unwrap();
+    let file = |number: u32| folder.path().join(format!("models/gen-{number:04}.lookout"));
+    std::fs::write(file(2), &bytes[..bytes.len() / 2]).unwrap();
+    let start = life.start("boot").unwrap();
+    assert_eq!((start.generation, start.gave_up[0].0), (1, 2));
+    std::fs::remove_file(file(1)).unwrap();
+    std::fs::write(folder.path().join("models/ledger.json"), "{").unwrap();
+    let mut anew = Generations::open(folder.path(), &sha256(&bytes), 5).unwrap();
+    anew.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
+    assert_eq!(anew.start("boot").unwrap().generation, 0);
+
+    let mut other = Generations::open(folder.path(), &"0".repeat(64), 5).unwrap();
+    assert!(!other.has_first() && other.start("boot").is_err() && !file(0).exists());
+}

@@ -1,0 +1,238 @@
+//! A device with a monitor on it, driven by hand.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use lookout::calibrate::{Chosen, Options as Quantizing, Selection, fitness, quantize_frames};
+use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
+use lookout::detector::fp32::{Backend, Fp32Model};
+use lookout::detector::int8::{Int8Model, Quantized};
+use lookout::error::Result;
+use lookout::frame::{Frame, Image, Picture};
+use lookout::kernel::isa::Isa;
+use lookout::message::EventName;
+use lookout::metrics::Metrics;
+use lookout::monitor::{
+    Generations, Host, Look, Looker, Models, Monitor, Options, Outcome, Sample, Seen, Served, Setup, View,
+};
+use lookout::quant::artifact::Artifact;
+use lookout::tensor::digest::sha256;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::golden;
+use super::world::{self, Weather};
+
+/// Keeps what it is told.
+#[derive(Default)]
+pub struct FakeHost {
+    pub events: Mutex<Vec<(EventName, BTreeMap<String, Value>)>>,
+    pub served: Mutex<Vec<u32>>,
+    pub second: Mutex<i64>,
+}
+
+impl Host for FakeHost {
+    fn event(&self, event: EventName, details: BTreeMap<String, Value>) {
+        self.events.lock().unwrap().push((event, details));
+    }
+
+    fn serve(&self, served: &Served) -> Result<()> {
+        self.served.lock().unwrap().push(served.generation);
+        Ok(())
+    }
+
+    fn status(&self, _: Value) {}
+
+    fn degraded(&self, _: Option<String>) {}
+
+    fn now(&self) -> String {
+        jiff::Timestamp::from_second(*self.second.lock().unwrap()).unwrap().to_string()
+    }
+}
+
+/// The demo model, made to look at frames of [`world::SIZE`] as they are: a quarter of the work.
+pub fn small() -> &'static [u8] {
+    static SMALL: OnceLock<Vec<u8>> = OnceLock::new();
+    SMALL.get_or_init(|| {
+        let mut bytes = lookout::detector::demo::checkpoint().expect("the demo model is built in").to_vec();
+        for (from, to) in [("max_size\\\":640", "max_size\\\":320"), ("min_size\\\":[360]", "min_size\\\":[180]")] {
+            let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).expect(from);
+            bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        }
+        bytes
+    })
+}
+
+/// [`small`] as a file.
+pub fn checkpoint(folder: &std::path::Path) -> PathBuf {
+    let out = folder.join("small.checkpoint");
+    std::fs::write(&out, small()).unwrap();
+    out
+}
+
+/// A narrow network that nobody trained, as `lookout import` makes it.
+pub fn narrow(folder: &std::path::Path) -> PathBuf {
+    let out = folder.join("narrow.checkpoint");
+    import(&ImportOptions {
+        source: golden::folder().join("r18.safetensors"),
+        out: out.clone(),
+        labels: None,
+        min_size: Some(96),
+        max_size: Some(128),
+        batch_norm_eps: None,
+    })
+    .unwrap();
+    out
+}
+
+/// The artifact of `checkpoint`, calibrated on these pictures: made once for all tests.
+pub fn artifact(checkpoint: &Checkpoint, pictures: &[Picture]) -> Vec<u8> {
+    static MADE: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
+    let sums: Vec<u8> = pictures.iter().flat_map(fitness::fingerprint).collect();
+    let key = checkpoint.sha256() + &sha256(&sums);
+    let mut made = MADE.lock().unwrap();
+    made.entry(key).or_insert_with(|| quantize(checkpoint, pictures)).clone()
+}
+
+fn quantize(checkpoint: &Checkpoint, pictures: &[Picture]) -> Vec<u8> {
+    let name = |at: usize| format!("{at:04}");
+    let chosen = |(at, picture): (usize, &Picture)| Chosen {
+        name: name(at),
+        path: name(at).into(),
+        sha256: fitness::fingerprint(picture),
+    };
+    let selection = Selection { pictures: pictures.iter().enumerate().map(chosen).collect(), ..Selection::default() };
+    let open = |chosen: &Chosen| Ok(pictures[chosen.name.parse::<usize>().unwrap()].clone());
+    let options = Quantizing { evidence_pictures: pictures.len(), ..Quantizing::default() };
+    quantize_frames(checkpoint, selection, &open, &options, Isa::best(), &mut |_, _, _| {}).unwrap().bytes
+}
+
+/// See the module's head.
+pub struct Device {
+    _folder: TempDir,
+    pub models: Arc<Models>,
+    pub monitor: Monitor,
+    pub host: Arc<FakeHost>,
+    pub metrics: Arc<Metrics>,
+    pub reference: Arc<Fp32Model>,
+    pub view: Arc<View>,
+    pub second: i64,
+    sequence: u64,
+}
+
+/// 24 frames of clear weather between these hours of a day.
+pub fn between(hours: (i64, i64)) -> Vec<Picture> {
+    let (from, to) = (hours.0 * 3600, hours.1 * 3600);
+    (0..24).map(|at| world::street(from + (to - from) * at / 24 + 7 * at, Weather::Clear)).collect()
+}
+
+impl Device {
+    /// A device calibrated on `pictures`, with or without the reference.
+    pub fn new(pictures: &[Picture], with_reference: bool, options: Options) -> Self {
+        Self::of(&Checkpoint::from_bytes(small()).unwrap(), pictures, with_reference, options)
+    }
+
+    /// The same with any network.
+    pub fn of(checkpoint: &Checkpoint, pictures: &[Picture], with_reference: bool, options: Options) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = artifact(checkpoint, pictures);
+        let mut generations = Generations::open(folder.path(), &sha256(&bytes), options.keep_generations).unwrap();
+        generations.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
+        let start = generations.start("boot").unwrap();
+        let artifact = Artifact::parse(&start.bytes).unwrap();
+        let quantized = Quantized::from_artifact(&artifact, Ok).unwrap();
+        let model = Arc::new(Int8Model::new(&quantized, Isa::best()).unwrap());
+        let (backend, eps) = (Backend::Kernel(Isa::best()), checkpoint.header().batch_norm_eps);
+        let reference = Fp32Model::new(Arc::clone(model.plan()), &checkpoint.var_builder(), eps, backend).unwrap();
+        let reference = Arc::new(reference);
+        let host = Arc::new(FakeHost::default());
+        let metrics = Arc::new(Metrics::new());
+        let labels = artifact.header().labels.clone().into();
+        let served = Served { model, generation: 0, sha256: sha256(&start.bytes), labels };
+        let shared = Arc::clone(&host) as Arc<dyn Host>;
+        let models = Arc::new(Models::new(generations, served, shared, Arc::clone(&metrics), "boot".into()));
+        let view = Arc::new(View::default());
+        let monitor = Monitor::new(Setup {
+            options,
+            models: Arc::clone(&models),
+            reference: with_reference.then(|| Arc::clone(&reference)),
+            without: None,
+            cameras: vec!["front".to_owned()].into(),
+            host: Arc::clone(&host) as Arc<dyn Host>,
+            metrics: Arc::clone(&metrics),
+            view: Arc::clone(&view),
+        })
+        .unwrap();
+        Self { _folder: folder, models, monitor, host, metrics, reference, view, second: 0, sequence: 0 }
+    }
+
+    /// Shows the monitor `picture` at the device's time, and `next` after it.
+    pub fn show(&mut self, picture: Picture, next: Option<Picture>) -> Seen {
+        *self.host.second.lock().unwrap() = 1_767_225_600 + self.second;
+        self.sequence += 1;
+        let frame = |picture: Picture| {
+            Arc::new(Frame {
+                image: Image::Rgb(picture),
+                sequence: self.sequence,
+                captured_at: jiff::Timestamp::from_second(1_767_225_600 + self.second).unwrap(),
+                captured_monotonic_ns: self.second as u64 * 1_000_000_000,
+            })
+        };
+        let sample = Sample { camera: 0, frame: frame(picture), next: next.map(frame) };
+        self.monitor.sample(&sample, &mut || Ok(())).unwrap()
+    }
+
+    /// Passes on the street in a weather, one every `step` seconds; returns the number of the pass at which drift was
+    /// there first.
+    pub fn watch(&mut self, passes: usize, step: i64, weather: Weather) -> Option<usize> {
+        let mut first = None;
+        for pass in 1..=passes {
+            self.second += step;
+            let seen = self.show(world::street(self.second, weather), None);
+            match seen {
+                Seen::Passed(verdict) if verdict.drifting => first = first.or(Some(pass)),
+                Seen::Passed(_) => {}
+                Seen::Unfit(reason) => panic!("{weather:?} at {}: {reason:?}", self.second),
+            }
+        }
+        first
+    }
+
+    /// As [`Device::watch`], but only until drift is there.
+    pub fn watch_for_drift(&mut self, most: usize, step: i64, weather: Weather) -> Option<usize> {
+        (1..=most).find(|_| self.watch(1, step, weather).is_some())
+    }
+
+    /// Goes on to this hour of the next day that has it.
+    pub fn until(&mut self, hour: i64) {
+        let day = 86_400;
+        self.second += (hour * 3600 - self.second).rem_euclid(day);
+    }
+
+    pub fn recalibrate(&mut self) -> Outcome {
+        self.monitor.recalibrate("asked", &mut || Ok(())).unwrap()
+    }
+
+    pub fn events(&self) -> Vec<EventName> {
+        self.host.events.lock().unwrap().iter().map(|(event, _)| *event).collect()
+    }
+
+    /// The numbers of the last event of a name.
+    pub fn last(&self, name: EventName) -> BTreeMap<String, Value> {
+        let events = self.host.events.lock().unwrap();
+        events.iter().rev().find(|(event, _)| *event == name).unwrap().1.clone()
+    }
+
+    /// The mean SQNR over all steps, on these pictures.
+    pub fn quality_of(&self, served: &Served, pictures: &[Picture]) -> f64 {
+        let mut looker = Looker::new(Arc::clone(served.model.plan()), Some(Arc::clone(&self.reference))).unwrap();
+        let mut sum = 0.0;
+        for picture in pictures {
+            let Look { errors, .. } = looker.look(&served.model, picture, false, &mut || Ok(())).unwrap();
+            let steps: Vec<f64> = errors.iter().filter_map(|error| error.sqnr_db()).collect();
+            sum += steps.iter().sum::<f64>() / steps.len() as f64;
+        }
+        sum / pictures.len() as f64
+    }
+}

@@ -1,0 +1,132 @@
+//! What is drift and what is not.
+
+use std::time::Duration;
+
+use lookout::message::EventName;
+use lookout::monitor::{Options, Reason, Seen, When};
+
+use super::device::{Device, between};
+use super::world::{self, Weather};
+
+/// 30 seconds, as sampled by default.
+const STEP: i64 = 30;
+
+#[test]
+fn nightfall_and_every_weather_are_flagged_within_ten_passes() {
+    let day = between((8, 18));
+    for with_reference in [true, false] {
+        let mut device = Device::new(&day, with_reference, Options::default());
+        device.until(10);
+        assert_eq!(device.watch(12, STEP, Weather::Clear), None, "a clear day is what it was calibrated on");
+        let weathers = [Weather::Clear, Weather::Fog, Weather::Noise, Weather::Flat, Weather::Harsh];
+        for (round, weather) in weathers.into_iter().enumerate() {
+            if weather == Weather::Clear {
+                // Full night.
+                device.until(21);
+            }
+            let flagged = device.watch_for_drift(10, STEP, weather);
+            assert!(flagged.is_some(), "{weather:?}, reference {with_reference}: {:?}", worst(&device));
+            let raised = device.last(EventName::DriftRaised);
+            let steps = raised["steps"].as_array().unwrap();
+            println!(
+                "{weather:?} reference {with_reference}: pass {flagged:?}, {} steps, {:?}",
+                steps.len(),
+                worst(&device)
+            );
+            assert_eq!(device.view.maps().len(), if with_reference { 5 } else { 0 });
+            assert!(device.view.figures().as_array().unwrap().len() > 20);
+            // What is named is what is off.
+            let averages = device.monitor.drift().averages();
+            let plan = device.reference.plan();
+            let off = |name: &str| averages[plan.find(name).unwrap()].unwrap();
+            assert!(!steps.is_empty() && steps.iter().all(|step| off(step.as_str().unwrap()) >= 4.0));
+            assert_eq!(raised["numbers"]["worst"], *plan.steps[worst(&device).unwrap().0].name);
+            device.until(10);
+            device.watch(8, STEP, Weather::Clear);
+            assert_eq!(device.events().len(), 2 * round + 2);
+            assert_eq!(device.events().last(), Some(&EventName::DriftCleared));
+        }
+    }
+}
+
+fn worst(device: &Device) -> Option<(usize, f64)> {
+    let averages = device.monitor.drift().averages().iter().enumerate();
+    averages.filter_map(|(step, average)| Some((step, (*average)?))).max_by(|a, b| a.1.total_cmp(&b.1))
+}
+
+#[test]
+fn a_week_like_the_day_it_was_calibrated_on_is_no_drift() {
+    a_week(131);
+}
+
+#[test]
+#[ignore = "minutes: the week, sampled closely; see the README's section on the monitor"]
+fn scenario_week() {
+    a_week(11);
+}
+
+fn a_week(minutes: i64) {
+    let full_day = between((0, 24));
+    for with_reference in [true, false] {
+        let options = Options { recalibrate: When::OnDrift, ..Options::default() };
+        let mut device = Device::new(&full_day, with_reference, options);
+        let mut most = f64::NEG_INFINITY;
+        // No two days are sampled alike.
+        for _ in 0..7 * 24 * 60 / minutes {
+            assert_eq!(device.watch(1, minutes * 60, Weather::Clear), None, "{:?}", worst(&device));
+            most = most.max(worst(&device).unwrap().1);
+        }
+        println!("reference {with_reference}: at most {most:.2} spreads off in a week");
+        assert!(device.events().is_empty());
+        assert_eq!(device.models.serving().generation, 0);
+    }
+}
+
+#[test]
+fn what_is_unfit_is_not_drift() {
+    let mut device = Device::new(&between((8, 18)), true, Options::default());
+    device.until(10);
+    let street = |second| world::street(second, Weather::Clear);
+    let half = |second| {
+        let mut picture = street(second);
+        let from = picture.data.len() / 2;
+        picture.data[from..].fill(128);
+        picture
+    };
+    for round in 0..12 {
+        device.second += 30;
+        let now = device.second;
+        assert!(matches!(device.show(street(now), Some(street(now + 1))), Seen::Passed(_)));
+        let bright = world::lit_street(now + 2, 0.0, Weather::Clear);
+        let dark = world::lit_street(now + 3, 1.0, Weather::Clear);
+        let unfit = [
+            (device.show(world::covered(now), None), Reason::Covered),
+            (device.show(half(now + 4), None), Reason::Incomplete),
+            (device.show(bright.clone(), Some(dark.clone())), Reason::Strobe),
+            (device.show(dark, Some(bright)), Reason::Strobe),
+        ];
+        for (seen, reason) in unfit {
+            assert_eq!(seen, Seen::Unfit(reason), "round {round}");
+        }
+    }
+    assert!(device.events().is_empty() && !device.monitor.drift().is_raised());
+    assert_eq!(device.metrics.monitor.passes("compared"), 12);
+    assert_eq!(device.metrics.monitor.passes("strobe"), 24);
+    assert_eq!(device.monitor.reservoir().frames().len(), 12, "nothing unfit is kept");
+}
+
+#[test]
+fn frames_kept_on_disk_are_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let keep = lookout::monitor::KeepFrames {
+        folder: folder.path().join("reservoir"),
+        bytes: 1 << 20,
+        age: Duration::from_secs(7 * 86_400),
+    };
+    let options = Options { keep_frames: Some(keep.clone()), ..Options::default() };
+    let mut device = Device::new(&between((8, 18)), false, options.clone());
+    device.watch(5, STEP, Weather::Clear);
+    assert_eq!(std::fs::read_dir(&keep.folder).unwrap().count(), 5);
+    let again = Device::new(&between((8, 18)), false, options);
+    assert_eq!(again.monitor.reservoir().frames().len(), 5);
+}

@@ -1,0 +1,235 @@
+//! Recalibrations that help, that are refused, and that are taken back.
+
+use std::time::Duration;
+
+use lookout::detector::int8::Quantized;
+use lookout::frame::Picture;
+use lookout::message::EventName;
+use lookout::monitor::{Entry, Kept, Options, Reservoir, When};
+use lookout::quant::artifact::{Artifact, Grid, encode};
+use lookout::tensor::digest::sha256;
+
+use super::device::{Device, between};
+use super::world::{self, Weather};
+
+/// Nightfall is learned with the reference. Without it only ranges can be, and a night with its lamps has those of the
+/// day: there it is a lens setting that drives the network out of its ranges.
+fn shifts() -> [(bool, i64, Weather); 2] {
+    [(true, 21, Weather::Clear), (false, 10, Weather::Harsh)]
+}
+
+#[test]
+fn a_shift_is_learned_and_the_next_morning_is_no_worse() {
+    for (with_reference, hour, weather) in shifts() {
+        let options = Options { recalibrate: When::OnDrift, ..Options::default() };
+        let mut device = Device::new(&between((8, 18)), with_reference, options);
+        device.until(9);
+        device.watch(20, 1500, Weather::Clear);
+        let before = device.models.serving();
+        device.until(hour);
+        let changed = device.second;
+        device.watch(30, 60, weather);
+        let told = device.last(EventName::CalibrationAccepted);
+        println!("reference {with_reference}: {}", told["numbers"]);
+        let after = device.models.serving();
+        assert!(after.generation >= 1);
+        let quality = |second: i64, weather: Weather| {
+            let frames: Vec<Picture> = (0..6).map(|at| world::street(second + 97 * at, weather)).collect();
+            [&before, &after].map(|served| device.quality_of(served, &frames))
+        };
+        let (shifted, morning) = (quality(changed + 3600, weather), quality(2 * 86_400 + 9 * 3600, Weather::Clear));
+        println!("as shifted {shifted:.2?} dB, in the morning {morning:.2?} dB");
+        assert!(shifted[1] > shifted[0] + 0.2, "the error is lower");
+        assert!(morning[1] > morning[0] - 0.3, "and no higher in the morning");
+        // It stands its trial, and the morning is no drift.
+        device.until(9);
+        device.watch(12, 60, Weather::Clear);
+        assert!(!device.monitor.drift().is_raised());
+        assert_eq!(device.models.serving().generation, after.generation);
+        assert_eq!(device.models.generations().on_trial_after(), None);
+        assert_eq!(device.models.generations().list()[after.generation as usize]["why"], "drift");
+    }
+}
+
+#[test]
+fn a_night_that_ranges_cannot_help_is_left_alone() {
+    let options = Options { recalibrate: When::OnDrift, ..Options::default() };
+    let mut device = Device::new(&between((8, 18)), false, options);
+    device.until(21);
+    device.watch(20, 60, Weather::Clear);
+    let told = device.last(EventName::CalibrationRefused);
+    println!("{}", told["reasons"]);
+    assert!(told["reasons"][0].as_str().unwrap().contains("less than the"), "{told:?}");
+    assert_eq!(device.models.serving().generation, 0);
+}
+
+#[test]
+fn every_poisoned_reservoir_is_refused() {
+    let street = |at: usize| world::street(10 * 3600 + 60 * at as i64, Weather::Clear);
+    let noise = |seed: usize| {
+        let mut state = seed as u32 + 1;
+        let mut picture = street(seed);
+        for value in &mut picture.data {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *value = (state >> 24) as u8;
+        }
+        picture
+    };
+    let poisons: [(&str, Box<dyn Fn(usize) -> Picture>); 5] = [
+        ("covered", Box::new(|at| world::covered(at as i64))),
+        ("noise", Box::new(noise)),
+        (
+            "one frame in three is half decoded",
+            Box::new(move |at| {
+                let mut picture = street(at);
+                if at % 3 == 0 {
+                    let from = picture.data.len() / 2;
+                    picture.data[from..].fill(0);
+                }
+                picture
+            }),
+        ),
+        (
+            "burnt out",
+            Box::new(move |at| {
+                let mut picture = street(at);
+                picture.data.iter_mut().for_each(|value| *value = value.saturating_mul(9).max(140));
+                picture
+            }),
+        ),
+        ("the same frame again and again", Box::new(move |_| street(0))),
+    ];
+    for with_reference in [true, false] {
+        for (name, poison) in &poisons {
+            let mut device = Device::new(&between((8, 18)), with_reference, Options::default());
+            device.monitor.take_over(reservoir((0..24).map(poison)));
+            let outcome = device.recalibrate();
+            println!("{name}, reference {with_reference}: {:?}", outcome.reasons);
+            assert!(!outcome.accepted && !outcome.reasons.is_empty(), "{name}");
+            assert_eq!(device.models.serving().generation, 0);
+            assert_eq!(device.events().last(), Some(&EventName::CalibrationRefused));
+        }
+    }
+}
+
+/// A reservoir of these frames, a minute apart.
+fn reservoir(frames: impl Iterator<Item = Picture>) -> Reservoir {
+    let mut reservoir = Reservoir::new(64 << 20);
+    for (at, picture) in frames.enumerate() {
+        let png = picture.to_png().unwrap();
+        drop(reservoir.keep(Kept::from_png(0, (10 * 3600 + 60 * at as i64) * 1_000_000, png).unwrap()));
+    }
+    reservoir
+}
+
+#[test]
+fn the_same_reservoir_gives_the_same_bytes() {
+    for (with_reference, hour, weather) in shifts() {
+        let bytes: Vec<Vec<u8>> = (0..2)
+            .map(|_| {
+                let mut device = Device::new(&between((8, 18)), with_reference, Options::default());
+                let day = (0..9).map(|at| world::street(12 * 3600 + 600 * at, Weather::Clear));
+                let shifted = (0..15).map(|at| world::street(hour * 3600 + 60 * at, weather));
+                device.monitor.take_over(reservoir(day.chain(shifted)));
+                let outcome = device.recalibrate();
+                assert!(outcome.accepted, "{outcome:?}");
+                device.models.generations().load(outcome.generation).unwrap()
+            })
+            .collect();
+        assert!(bytes[0] == bytes[1]);
+        let artifact = Artifact::parse(&bytes[0]).unwrap();
+        assert_eq!((artifact.header().provenance.generation, artifact.header().provenance.parent.is_some()), (1, true));
+    }
+}
+
+/// Generation `number`: generation 0 with every grid `factor` times as wide.
+fn ruined(device: &Device, number: u32, factor: f32) -> Vec<u8> {
+    let first = device.models.generations().load(0).unwrap();
+    let artifact = Artifact::parse(&first).unwrap();
+    let quantized = Quantized::from_artifact(&artifact, Ok).unwrap();
+    let mut header = artifact.header().clone();
+    header.provenance.generation = number;
+    header.provenance.parent = Some(sha256(&first));
+    for edge in &mut header.edges {
+        edge.grid = edge.grid.map(|grid| Grid { scale: grid.scale * factor, ..grid });
+    }
+    let counts: Vec<Vec<u32>> = header.edges.iter().map(|edge| artifact.histogram(edge).unwrap()).collect();
+    encode(&header, &quantized.to_steps().1, &counts).unwrap()
+}
+
+fn force(device: &Device, number: u32, factor: f32) {
+    let bytes = ruined(device, number, factor);
+    let artifact = Artifact::parse(&bytes).unwrap();
+    let quantized = Quantized::from_artifact(&artifact, Ok).unwrap();
+    let serving = device.models.serving();
+    let model = std::sync::Arc::new(serving.model.with_grids(&quantized).unwrap());
+    let entry = Entry {
+        generation: number,
+        sha256: sha256(&bytes),
+        at: "2026-01-02T00:00:00Z".into(),
+        why: "asked".into(),
+        rolled_back: None,
+        numbers: serde_json::Value::Null,
+    };
+    device.models.accept(serving.generation, &bytes, model, entry).unwrap();
+}
+
+#[test]
+fn a_forced_bad_swap_is_rolled_back_on_trial() {
+    for with_reference in [true, false] {
+        let mut device = Device::new(&between((8, 18)), with_reference, Options::default());
+        device.until(10);
+        device.watch(3, 30, Weather::Clear);
+        force(&device, 1, 6.0);
+        assert_eq!(device.models.serving().generation, 1);
+        device.watch(12, 30, Weather::Clear);
+        assert_eq!(device.models.serving().generation, 0, "{:?}", device.events());
+        let told = device.last(EventName::CalibrationRolledBack);
+        assert_eq!((told["from"].as_u64(), told["to"].as_u64()), (Some(1), Some(0)));
+        println!("reference {with_reference}: {}", told["reason"]);
+        assert_eq!(device.host.served.lock().unwrap().as_slice(), [1, 0]);
+        let list = device.models.generations().list();
+        assert!(list[1]["rolled_back"].is_string() && list[0]["serving"] == true);
+        // As good as before stands its trial.
+        force(&device, 2, 1.0);
+        device.watch(14, 30, Weather::Clear);
+        assert_eq!((device.models.serving().generation, device.models.generations().on_trial_after()), (2, None));
+    }
+}
+
+#[test]
+fn the_owner_pins_compares_and_rolls_back() {
+    let mut device = Device::new(&between((8, 18)), true, Options { keep_generations: 3, ..Options::default() });
+    for number in 1..=4 {
+        force(&device, number, 1.0 + 0.01 * number as f32);
+    }
+    let list = device.models.generations().list();
+    let on_disk: Vec<bool> = list.as_array().unwrap().iter().map(|entry| entry["on_disk"] == true).collect();
+    assert_eq!(on_disk, [true, false, false, true, true], "the first, the serving one and the one before");
+    let compared = device.models.compare(0, 4).unwrap();
+    assert!((compared["largest_first"][0]["ratio"].as_f64().unwrap() - 1.04).abs() < 1e-5, "{compared}");
+    assert!(device.models.compare(0, 1).is_err(), "it is gone");
+    assert_eq!(device.models.roll_back("asked for", serde_json::Value::Null).unwrap(), 3);
+    device.models.pin(Some(0)).unwrap();
+    assert_eq!((device.models.serving().generation, device.models.generations().pinned()), (0, Some(0)));
+    assert!(device.models.pin(Some(9)).is_err());
+    device.models.pin(None).unwrap();
+    device.until(10);
+    device.watch(2, 30, Weather::Clear);
+    assert_eq!(device.models.serving().generation, 0);
+}
+
+#[test]
+fn swinging_stops_it() {
+    // Two weathers take turns: what one brings the other would take back.
+    let options = Options { recalibrate: When::Every(Duration::from_secs(3600)), ..Options::default() };
+    let mut device = Device::new(&between((8, 18)), true, options);
+    device.until(10);
+    force(&device, 1, 1.3);
+    device.models.generations().confirm().unwrap();
+    device.watch(32, 120, Weather::Clear);
+    let refused = device.last(EventName::CalibrationRefused);
+    println!("{refused:?}");
+    assert!(refused["reasons"][0].as_str().unwrap().contains("take back"), "{refused:?}");
+    assert_eq!(device.models.serving().generation, 1);
+}

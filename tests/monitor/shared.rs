@@ -1,0 +1,120 @@
+//! The same on real pictures: a drive through a town and a ResNet-50, both from `../shared`, and what night, fog, noise
+//! and lost contrast make of them. Skipped, and said so, where the folder is absent.
+//!
+//! ```sh
+//! cargo test --test monitor scenario -- --ignored --nocapture --test-threads 2
+//! ```
+
+use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
+use lookout::frame::Picture;
+use lookout::message::EventName;
+use lookout::monitor::{Options, Seen, When};
+
+use super::device::Device;
+use super::golden;
+use super::world::{self, Weather};
+
+/// What befalls the drive.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Shift {
+    Night,
+    Fog,
+    Noise,
+    Contrast,
+}
+
+/// A picture of the drive as seen at `second`: with a sensor's noise, so that no two are the same.
+fn seen(pictures: &[Picture], second: i64, shift: Option<Shift>) -> Picture {
+    let mut picture = pictures[(second / 30) as usize % pictures.len()].clone();
+    let mut random = (second as u32).wrapping_mul(2_654_435_761) | 1;
+    for value in &mut picture.data {
+        let x = f32::from(*value);
+        let x = match shift {
+            None | Some(Shift::Noise) => x,
+            Some(Shift::Night) => 0.2 * x,
+            Some(Shift::Fog) => 0.35 * x + 130.0,
+            Some(Shift::Contrast) => f32::from(world::spoil(*value, Weather::Flat, &mut random)),
+        };
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *value = (x + (random >> 24) as f32 / 256.0 * 4.0 - 2.0).clamp(0.0, 255.0) as u8;
+        if shift == Some(Shift::Noise) {
+            *value = world::spoil(*value, Weather::Noise, &mut random);
+        }
+    }
+    picture
+}
+
+fn pass(device: &mut Device, pictures: &[Picture], shift: Option<Shift>) -> bool {
+    device.second += 30;
+    match device.show(seen(pictures, device.second, shift), None) {
+        Seen::Passed(verdict) => verdict.drifting,
+        Seen::Unfit(reason) => panic!("{shift:?} at {}: {reason:?}", device.second),
+    }
+}
+
+#[test]
+#[ignore = "minutes, and needs ../shared: see the module's head"]
+fn scenario_of_a_real_drive() {
+    let Some(weights) = golden::shared("models/road-r50-fpn.safetensors") else { return };
+    let Some(drive) = golden::shared("data/kitti-drive-0052") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("road");
+    import(&ImportOptions {
+        source: weights,
+        out: path.clone(),
+        labels: None,
+        // A tenth of the work of the full size.
+        min_size: Some(128),
+        max_size: Some(424),
+        batch_norm_eps: None,
+    })
+    .unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let mut paths = lookout::frame::pictures_in(&drive).unwrap();
+    paths.sort();
+    let pictures: Vec<Picture> = paths.iter().map(|path| Picture::open(path).unwrap()).collect();
+    let calibration: Vec<Picture> = (0..26).map(|at| seen(&pictures, 90 * at, None)).collect();
+    for with_reference in [true, false] {
+        for shift in [Shift::Night, Shift::Fog, Shift::Noise, Shift::Contrast] {
+            let options = Options { recalibrate: When::OnDrift, ..Options::default() };
+            let mut device = Device::of(&checkpoint, &calibration, with_reference, options);
+            for _ in 0..24 {
+                assert!(!pass(&mut device, &pictures, None), "as calibrated");
+            }
+            let before = device.models.serving();
+            let flagged = (1..=10).find(|_| pass(&mut device, &pictures, Some(shift)));
+            println!("{shift:?}, reference {with_reference}: flagged at pass {flagged:?}");
+            assert!(flagged.is_some());
+            println!("{}", serde_json::to_string(&device.last(EventName::DriftRaised)).unwrap());
+            let decided = |device: &Device| {
+                device
+                    .events()
+                    .iter()
+                    .any(|event| [EventName::CalibrationAccepted, EventName::CalibrationRefused].contains(event))
+            };
+            for _ in 0..40 {
+                if !decided(&device) {
+                    pass(&mut device, &pictures, Some(shift));
+                }
+            }
+            assert!(decided(&device));
+            let after = device.models.serving();
+            let accepted = after.generation > 0;
+            let told = if accepted { EventName::CalibrationAccepted } else { EventName::CalibrationRefused };
+            println!("{told:?} {}", serde_json::to_string(&device.last(told)).unwrap());
+            let quality = |shift: Option<Shift>| {
+                let frames: Vec<Picture> = (0..5).map(|at| seen(&pictures, 1_000_000 + 450 * at, shift)).collect();
+                [&before, &after].map(|served| device.quality_of(served, &frames))
+            };
+            let (shifted, clear) = (quality(Some(shift)), quality(None));
+            println!("{shift:?}, reference {with_reference}: shifted {shifted:.2?} dB, as before {clear:.2?} dB");
+            assert!(clear[1] > clear[0] - 0.3, "what was learned first is not lost");
+            if with_reference {
+                assert!(accepted, "{shift:?}");
+            }
+            if accepted {
+                assert!(shifted[1] > shifted[0]);
+            }
+        }
+    }
+}
