@@ -31,27 +31,53 @@ pub fn load(settings: &Settings, identity: &Identity) -> Result<(LocalEngine, Op
         _ if !settings.monitor.enabled => Ok((model::load(settings)?, None)),
         ModelSource::Artifact(path) => {
             let bytes = match demo::named(path)? {
-                Some(bytes) => bytes.to_vec(),
-                None => Mapped::open(path)?.to_vec(),
+                // The demo must not take the place of what the device has learned, nor fail where nothing can be kept.
+                Some(bytes) => match demo_state(settings) {
+                    Ok(state) => return of_artifact(settings, identity, &options, path, bytes, &state),
+                    Err(error) => {
+                        tracing::warn!(error = error.chain(), "the demo runs without the monitor");
+                        return Ok((model::load(settings)?, None));
+                    }
+                },
+                None => Mapped::open(path)?,
             };
-            let artifact = Artifact::parse(&bytes).map_err(|error| error.at(path.display()))?;
-            let reference = match &settings.model.reference {
-                Some(reference) => Some(reference_of(&artifact, reference)?),
-                None => None,
-            };
-            generations(settings, identity, &options, &bytes, stem(path), reference)
+            of_artifact(settings, identity, &options, path, &bytes, &state_folder(&settings.device)?)
         }
         ModelSource::Quantize { checkpoint, pictures, count } => {
             let state = state_folder(&settings.device)?;
             let bytes = quantized(checkpoint, pictures, *count, &state, &options)?;
             let reference = Some(checkpoint.clone());
-            generations(settings, identity, &options, &bytes, stem(checkpoint), reference)
+            generations(settings, identity, &options, &state, &bytes, stem(checkpoint), reference)
         }
         ModelSource::Checkpoint(_) | ModelSource::None => {
             tracing::warn!("model.checkpoint runs in full precision: the monitor has nothing to compare it with");
             Ok((model::load(settings)?, None))
         }
     }
+}
+
+/// Where generations of the built-in model are kept.
+fn demo_state(settings: &Settings) -> Result<PathBuf> {
+    let state = state_folder(&settings.device)?.join("demo");
+    std::fs::create_dir_all(&state).map_err(|source| Error::writing(&state, source))?;
+    Ok(state)
+}
+
+/// The generation that serves of the artifact at `path`, kept below `state`.
+fn of_artifact(
+    settings: &Settings,
+    identity: &Identity,
+    options: &DetectorOptions,
+    path: &Path,
+    bytes: &[u8],
+    state: &Path,
+) -> Result<(LocalEngine, Option<Monitoring>)> {
+    let artifact = Artifact::parse(bytes).map_err(|error| error.at(path.display()))?;
+    let reference = match &settings.model.reference {
+        Some(reference) => Some(reference_of(&artifact, reference)?),
+        None => None,
+    };
+    generations(settings, identity, options, state, bytes, stem(path), reference)
 }
 
 /// The checkpoint at `path`, which must be the one that `artifact` was made from: any other would make every figure
@@ -70,12 +96,12 @@ fn generations(
     settings: &Settings,
     identity: &Identity,
     options: &DetectorOptions,
+    state: &Path,
     first: &[u8],
     name: String,
     reference: Option<PathBuf>,
 ) -> Result<(LocalEngine, Option<Monitoring>)> {
-    let state = state_folder(&settings.device)?;
-    let mut generations = Generations::open(&state, &sha256(first), settings.monitor.keep_generations as usize)?;
+    let mut generations = Generations::open(state, &sha256(first), settings.monitor.keep_generations as usize)?;
     generations.found(first, &now())?;
     let start = generations.start(&identity.boot_id)?;
     serve(settings, options, generations, start, name, reference, identity)

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Prints the log and the metrics, and writes the error maps of one frame of the night before and after the night was
-//! learned to `docs/monitor`.
+//! learned to `tests/monitor`.
 
 use std::path::Path;
 
@@ -40,8 +40,7 @@ fn a_nightfall() {
             println!("{line}");
         }
     }
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/monitor");
-    std::fs::create_dir_all(&folder).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/monitor");
     let night = world::street(23 * 3600, Weather::Clear);
     std::fs::write(folder.join("night.png"), night.to_png().unwrap()).unwrap();
     for (name, served) in [("before", &before), ("after", &after)] {
