@@ -55,8 +55,10 @@ fn a_shift_is_learned_and_the_next_morning_is_no_worse() {
 fn a_night_that_ranges_cannot_help_is_left_alone() {
     let options = Options { recalibrate: When::OnDrift, ..Options::default() };
     let mut device = Device::new(&between((8, 18)), false, options);
+    device.until(9);
+    device.watch(12, 1500, Weather::Clear);
     device.until(21);
-    device.watch(20, 60, Weather::Clear);
+    device.watch(12, 60, Weather::Clear);
     let told = device.last(EventName::CalibrationRefused);
     println!("{}", told["reasons"]);
     assert!(told["reasons"][0].as_str().unwrap().contains("less than the"), "{told:?}");
