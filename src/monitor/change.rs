@@ -15,6 +15,7 @@ use super::host::details;
 use super::look::Between;
 use super::options::When;
 use super::recalibrate::{Attempt, Candidate, Ground, attempt};
+use super::split::FEWEST_FRAMES;
 use crate::error::Result;
 use crate::message::EventName;
 use crate::tensor::digest::sha256;
@@ -82,7 +83,9 @@ impl Monitor {
     pub(super) fn recalibrate_if_due(&mut self, between: Between<'_>) -> Result<()> {
         let due = self.plans.due(self.setup.options.recalibrate, self.now_ns);
         let Some(why) = due.filter(|_| self.trial.is_none()) else { return Ok(()) };
-        if self.setup.models.generations().pinned().is_some() {
+        // Soon there will be enough to learn from; a refusal would be waited out for longer.
+        let few = self.reservoir.frames().len() < FEWEST_FRAMES;
+        if few || self.setup.models.generations().pinned().is_some() {
             return Ok(());
         }
         self.recalibrate(why, between).map(drop)

@@ -135,6 +135,8 @@ impl Looker {
         };
         let looks = Looks { tap: &mut counts, see: &mut see, rest: between };
         let (wanted, found) = compare_with(reference, &self.normalized, executor, &self.pixels, looks)?;
+        // The pyramid is computed from the top down.
+        look.maps.sort_by_key(|map| map.level);
         let mut agreement = Agreement::default();
         agreement.add(&wanted, &found, AGREEMENT_SCORE, AGREEMENT_SCORE);
         let share = |(clipped, values): (&Option<u64>, &usize)| clipped.map(|n| n as f64 / (*values).max(1) as f64);

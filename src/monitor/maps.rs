@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::frame::Picture;
 
 /// The relative error at the light end of the scale.
-pub const SCALE_END: f32 = 0.5;
+pub const SCALE_END: f32 = 0.2;
 /// A map is enlarged by whole factors until its longer side has about so many pixels.
 const SIDE: usize = 320;
 
