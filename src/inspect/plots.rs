@@ -85,8 +85,7 @@ fn depth_plot(plan: &Plan, title: &str, rows: &[Row], y: Axis) -> Plot {
     let mut plot = Plot::new(title, WIDE, x, y);
     let stages = &plan.landmarks.stages;
     let marks = [
-        (0, "stem"),
-        (plan.find("backbone.body.maxpool").unwrap_or(1), "layer1"),
+        (plan.find("backbone.body.maxpool").map_or(1, |pool| pool + 1), "layer1"),
         (stages[0] + 1, "layer2"),
         (stages[1] + 1, "layer3"),
         (stages[2] + 1, "layer4"),

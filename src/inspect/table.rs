@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::stats::{Spread, StepStats};
-use crate::detector::plan::{Plan, StepId};
+use crate::detector::plan::{Op, Plan, StepId};
 use crate::quant::Precision;
 
 /// One step.
@@ -13,7 +13,7 @@ pub struct Row {
     pub step: String,
     /// The step's number in the plan.
     pub depth: usize,
-    /// `int8`, `int8-dynamic` or `fp32`, as the model runs it.
+    /// `int8`, `int8-dynamic` or `fp32`, as the model runs it; `as read` where it only moves values.
     pub precision: &'static str,
     /// Signal to noise over all pictures, in dB.
     pub sqnr_db: Option<f64>,
@@ -41,7 +41,10 @@ pub fn rows(plan: &Plan, stats: &[StepStats], precision: impl Fn(StepId) -> Prec
     let row = |(step, stats): (StepId, &StepStats)| Row {
         step: plan.steps[step].name.clone(),
         depth: step,
-        precision: precision(step).name(),
+        precision: match plan.steps[step].op {
+            Op::MaxPool | Op::Subsample => "as read",
+            _ => precision(step).name(),
+        },
         sqnr_db: stats.total.sqnr_db().filter(|db| db.is_finite()),
         sqnr_db_spread: Spread::of(&stats.sqnr_db),
         injected_db: stats.injected.sqnr_db().filter(|db| db.is_finite()),

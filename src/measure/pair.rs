@@ -14,7 +14,8 @@ use crate::tensor::Canvas;
 
 /// Sees both networks' values.
 pub trait PairTap: Send {
-    /// Whether the values of `step` that its grid could not hold are to be counted; raw values imply it.
+    /// Whether the values of `step` that its grid could not hold are to be counted; raw values imply it. Layers that do
+    /// not run on fixed grids are not counted.
     fn watches(&self, step: StepId) -> bool;
 
     /// Whether the values before ReLU are wanted of `step`, too.
@@ -56,47 +57,52 @@ impl Tap for Inner<'_> {
 struct Outer<'a, 'm> {
     tap: &'a mut dyn PairTap,
     run: &'a mut Run<'m>,
+    wants_raw: bool,
     advanced: Option<Result<()>>,
-    clipped: u64,
+    clipped: Option<u64>,
 }
 
 impl Tap for Outer<'_, '_> {
     fn wish(&self, _: StepId) -> Wish {
-        Wish::Both
+        // Counting alone needs no memory, raw values as much as the largest map.
+        if self.wants_raw { Wish::Both } else { Wish::Counts }
     }
 
     fn see(&mut self, _: StepId, _: &Activation<'_>) {}
 
-    fn see_raw(&mut self, step: StepId, activation: &Activation<'_>) {
-        if self.tap.wants_raw(step) {
+    fn see_raw(&mut self, _: StepId, activation: &Activation<'_>) {
+        if self.wants_raw {
             let mut inner = Inner { tap: &mut *self.tap, other: activation };
             self.advanced = Some(self.run.advance(&mut inner).map(|_| ()));
         }
-        self.tap.see_clipped(step, self.clipped, activation.shape.len() as u64);
     }
 
     fn see_clipped(&mut self, _: StepId, below: u64, above: u64) {
-        self.clipped = below + above;
+        self.clipped = Some(below + above);
     }
 }
 
 /// Runs the step that both stand before.
 fn advance(run: &mut Run<'_>, other: &mut Int8Executor, step: StepId, tap: &mut dyn PairTap) -> Result<()> {
-    let is_watched = matches!(run.plan().steps[step].op, Op::Layer { .. }) && tap.watches(step);
-    let mut outer = Outer { tap: &mut *tap, run: &mut *run, advanced: None, clipped: 0 };
+    let wants_raw = tap.wants_raw(step);
+    let is_watched = matches!(run.plan().steps[step].op, Op::Layer { .. }) && (wants_raw || tap.watches(step));
+    let mut outer = Outer { tap: &mut *tap, run: &mut *run, wants_raw, advanced: None, clipped: None };
     if is_watched {
         other.compute(step, &mut outer)?;
     } else {
         other.compute(step, &mut NoTap)?;
     }
-    match outer.advanced {
+    let Outer { advanced, clipped, .. } = outer;
+    match advanced {
         Some(result) => result?,
         None => drop(run.advance(&mut NoTap)?),
     }
-    match other.activation(step) {
-        Some(activation) => run.see(step, |reference| tap.see(step, reference, &activation)),
-        None => Ok(()),
+    let Some(activation) = other.activation(step) else { return Ok(()) };
+    // Where the output is in f32, there is no grid to leave.
+    if let (Some(clipped), Values::U8 { .. }) = (clipped, activation.values) {
+        tap.see_clipped(step, clipped, activation.shape.len() as u64);
     }
+    run.see(step, |reference| tap.see(step, reference, &activation))
 }
 
 /// Runs both networks over one picture and shows `tap` every step that gives out a map. The second stages are shown on
@@ -149,7 +155,7 @@ pub fn walk_alone(
     other.begin(pixels)?;
     while let Some(step) = run.next_step() {
         let is_layer = matches!(reference.plan().steps[step].op, Op::Layer { .. });
-        let mut outer = Outer { tap: &mut *tap, run: &mut run, advanced: None, clipped: 0 };
+        let mut outer = Outer { tap: &mut *tap, run: &mut run, wants_raw: true, advanced: None, clipped: None };
         if is_layer {
             other.compute(step, &mut outer)?;
         }

@@ -84,6 +84,23 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+#[cfg(feature = "demo")]
+#[test]
+fn the_built_in_models_are_judged_by_name() {
+    let bench = Bench::new();
+    std::fs::write(bench.path("classes.toml"), "kind1 = \"Vehicle\"\n").unwrap();
+    let arguments = ["--model", "demo-int8", "--model", "demo-fp32", "--dataset", "kitti:data", "--json"];
+    let output = bench.lookout(&[["evaluate", "--class-map", "classes.toml"].as_slice(), &arguments].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for (model, bytes) in
+        [lookout::detector::demo::artifact(), lookout::detector::demo::checkpoint()].iter().enumerate()
+    {
+        let found = report["models"][model]["model"]["bytes"].as_u64();
+        assert_eq!(found, bytes.map(|bytes| bytes.len() as u64));
+    }
+}
+
 #[test]
 fn two_models_are_judged_on_the_same_pictures_and_nothing_runs_twice() {
     let bench = Bench::new();

@@ -13,7 +13,11 @@ const SMALL: usize = 1 << 14;
 
 /// Buffers that nobody reads.
 #[derive(Debug, Default)]
-pub(super) struct Buffers(Mutex<Free>);
+pub(super) struct Buffers {
+    free: Mutex<Free>,
+    /// Whether nothing is kept.
+    is_frugal: bool,
+}
 
 #[derive(Debug, Default)]
 struct Free {
@@ -32,9 +36,14 @@ pub(super) struct Filled {
 }
 
 impl Buffers {
+    /// Buffers that go back to the allocator as soon as nobody reads them.
+    pub fn frugal() -> Self {
+        Self { is_frugal: true, ..Self::default() }
+    }
+
     /// Says which canvas is run: what was kept for another size is freed.
     pub fn serve(&self, canvas: (usize, usize)) {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         if free.canvas != canvas {
             *free = Free { canvas, tensors: Vec::new() };
         }
@@ -55,7 +64,7 @@ impl Buffers {
 
     /// The smallest buffer that is large enough and not much too large: a small map shall not hold a large one's.
     fn reuse(&self, len: usize) -> Option<Tensor> {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |tensor: &Tensor| (len..=2 * len).contains(&tensor.elem_count());
         let sizes = free.tensors.iter().enumerate().filter(|(_, tensor)| fits(tensor));
         let at = sizes.min_by_key(|(_, tensor)| tensor.elem_count()).map(|(at, _)| at)?;
@@ -64,8 +73,8 @@ impl Buffers {
 
     /// Takes back a buffer whose values nobody will read again.
     pub fn give_back(&self, canvas: (usize, usize), buffer: Tensor) {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.canvas == canvas {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.canvas == canvas && !self.is_frugal {
             free.tensors.push(buffer);
         }
     }
@@ -91,12 +100,20 @@ mod tests {
     }
 
     #[test]
+    fn the_frugal_keep_nothing() {
+        let buffers = Buffers::frugal();
+        buffers.serve(CANVAS);
+        buffers.give_back(CANVAS, buffers.take((64, 64, 16)).unwrap().buffer.unwrap());
+        assert!(buffers.free.lock().unwrap().tensors.is_empty());
+    }
+
+    #[test]
     fn another_canvas_frees_what_was_kept() {
         let buffers = Buffers::default();
         buffers.serve(CANVAS);
         let buffer = buffers.take((64, 64, 16)).unwrap().buffer.unwrap();
         buffers.serve((64, 96));
         buffers.give_back(CANVAS, buffer);
-        assert!(buffers.0.lock().unwrap().tensors.is_empty());
+        assert!(buffers.free.lock().unwrap().tensors.is_empty());
     }
 }

@@ -70,6 +70,13 @@ impl Fp32Model {
         Ok(Self { plan, isa, layers, buffers: buffers::Buffers::default() })
     }
 
+    /// The same model, whose activations leave no memory behind: it holds what is alive and no more, and each step pays
+    /// for fresh pages.
+    #[must_use]
+    pub fn frugal(self) -> Self {
+        Self { buffers: buffers::Buffers::frugal(), ..self }
+    }
+
     /// The network this model runs.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
