@@ -139,7 +139,7 @@ fn live(
     settings: &Settings,
     identity: &Identity,
     options: &DetectorOptions,
-    path: &PathBuf,
+    path: &Path,
     count: usize,
 ) -> Result<(LocalEngine, Option<Monitoring>)> {
     let checkpoint = Checkpoint::open(path)?;
@@ -148,7 +148,7 @@ fn live(
     let mut generations = Generations::open(&state, &root, settings.monitor.keep_generations as usize)?;
     if generations.has_first() {
         let start = generations.start(&identity.boot_id)?;
-        let reference = Some(path.clone());
+        let reference = Some(path.to_path_buf());
         return serve(settings, options, generations, start, stem(path), reference, identity);
     }
     let summary = ModelSummary { name: stem(path), precision: "fp32", generation: 0, sha256: root };

@@ -15,6 +15,9 @@ use crate::error::{Error, Kind, Result};
 /// How long a step of quantizing may take before systemd loses patience.
 const QUANTIZING: Duration = Duration::from_secs(120);
 
+/// Loads a model once more, with other options.
+type Load<'a> = Box<dyn Fn(&DetectorOptions) -> Result<LocalEngine> + 'a>;
+
 /// The engine that `settings` ask for.
 ///
 /// # Errors
@@ -23,7 +26,7 @@ const QUANTIZING: Duration = Duration::from_secs(120);
 /// whatever is wrong with the model.
 pub fn load(settings: &Settings) -> Result<LocalEngine> {
     let options = detector_options(&settings.detector)?;
-    let again: Box<dyn Fn(&DetectorOptions) -> Result<LocalEngine>> = match &settings.model.source {
+    let again: Load<'_> = match &settings.model.source {
         ModelSource::Checkpoint(path) => Box::new(|options| load_as(path, "checkpoint", options)),
         ModelSource::Artifact(path) => Box::new(|options| load_as(path, "artifact", options)),
         ModelSource::Quantize { checkpoint, pictures, count } => {

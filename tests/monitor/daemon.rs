@@ -48,8 +48,13 @@ fn run(folder: &Path, configuration: &str, mut enough: impl FnMut(&[Message]) ->
 }
 
 fn reports(messages: &[Message]) -> Vec<&Report> {
-    let report = |message| if let &Message::Report(ref report) = message { Some(report) } else { None };
-    messages.iter().filter_map(report).collect()
+    let mut reports = Vec::new();
+    for message in messages {
+        if let Message::Report(report) = message {
+            reports.push(report);
+        }
+    }
+    reports
 }
 
 /// What a pass told last, if one did.

@@ -41,7 +41,7 @@ fn victim() {
         let number = generations.next();
         let serving = generations.current().unwrap();
         generations.accept(&bytes, entry(number, &bytes), "boot").unwrap();
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             generations.take_back(number, serving, "a test").unwrap();
         } else {
             generations.confirm().unwrap();

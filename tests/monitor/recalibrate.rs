@@ -77,7 +77,8 @@ fn every_poisoned_reservoir_is_refused() {
         }
         picture
     };
-    let poisons: [(&str, Box<dyn Fn(usize) -> Picture>); 5] = [
+    type Poison = Box<dyn Fn(usize) -> Picture>;
+    let poisons: [(&str, Poison); 5] = [
         ("covered", Box::new(|at| world::covered(at as i64))),
         ("noise", Box::new(noise)),
         (

@@ -56,40 +56,42 @@ struct Scripted {
 }
 
 impl Source for Scripted {
-    fn next(&mut self, stop: &Stop) -> Result<Capture> {
-        let step = self.steps.lock().unwrap().pop_front();
-        match step {
-            Some(Step::Picture(width, height)) => {
-                let image = Picture::filled(width, height, [7; 3]).into();
-                Ok(Capture::Image { image, monotonic_ns: None })
-            }
-            Some(Step::Corrupt) => Ok(Capture::Corrupt(Error::new(Kind::Data, "half a picture"))),
-            Some(Step::Fail) => Err(Error::new(Kind::Unavailable, "unplugged")),
-            Some(Step::Wall(wall)) => {
-                self.clock.set_wall(wall.parse().unwrap());
-                self.next(stop)
-            }
-            Some(Step::Wait(time)) => {
-                self.clock.advance(time);
-                self.next(stop)
-            }
-            Some(Step::Nothing(time)) => {
-                self.clock.advance(time);
-                Ok(Capture::Nothing)
-            }
-            Some(Step::Burst(frames)) => {
-                self.passed_over += frames;
-                Ok(Capture::Image { image: Picture::filled(8, 6, [7; 3]).into(), monotonic_ns: None })
-            }
-            Some(Step::Look) => {
-                let status = self.health.status(self.clock.as_ref());
-                self.looks.lock().unwrap().extend(status.cameras.values().next().map(|camera| camera.state));
-                self.next(stop)
-            }
-            Some(Step::Hang) => loop {
-                std::thread::park();
-            },
-            None => Ok(Capture::Ended),
+    fn next(&mut self, _: &Stop) -> Result<Capture> {
+        loop {
+            let step = self.steps.lock().unwrap().pop_front();
+            return match step {
+                Some(Step::Picture(width, height)) => {
+                    let image = Picture::filled(width, height, [7; 3]).into();
+                    Ok(Capture::Image { image, monotonic_ns: None })
+                }
+                Some(Step::Corrupt) => Ok(Capture::Corrupt(Error::new(Kind::Data, "half a picture"))),
+                Some(Step::Fail) => Err(Error::new(Kind::Unavailable, "unplugged")),
+                Some(Step::Wall(wall)) => {
+                    self.clock.set_wall(wall.parse().unwrap());
+                    continue;
+                }
+                Some(Step::Wait(time)) => {
+                    self.clock.advance(time);
+                    continue;
+                }
+                Some(Step::Nothing(time)) => {
+                    self.clock.advance(time);
+                    Ok(Capture::Nothing)
+                }
+                Some(Step::Burst(frames)) => {
+                    self.passed_over += frames;
+                    Ok(Capture::Image { image: Picture::filled(8, 6, [7; 3]).into(), monotonic_ns: None })
+                }
+                Some(Step::Look) => {
+                    let status = self.health.status(self.clock.as_ref());
+                    self.looks.lock().unwrap().extend(status.cameras.values().next().map(|camera| camera.state));
+                    continue;
+                }
+                Some(Step::Hang) => loop {
+                    std::thread::park();
+                },
+                None => Ok(Capture::Ended),
+            };
         }
     }
 

@@ -260,6 +260,7 @@ echo "rtsp://admin:hunter2@camera/live: hunter2 was refused" >&2; exit 1"#;
     }
 
     #[test]
+    #[allow(clippy::print_stderr, reason = "whoever runs the tests must see what was skipped")]
     fn a_real_film_is_seen_to_its_end() {
         let folder = tempfile::tempdir().unwrap();
         let film = folder.path().join("it's a film.avi");
