@@ -77,8 +77,8 @@ fn every_poisoned_reservoir_is_refused() {
         }
         picture
     };
-    type Poison = Box<dyn Fn(usize) -> Picture>;
-    let poisons: [(&str, Poison); 5] = [
+    type Poison<'a> = Box<dyn Fn(usize) -> Picture + 'a>;
+    let poisons: [(&str, Poison<'_>); 5] = [
         ("covered", Box::new(|at| world::covered(at as i64))),
         ("noise", Box::new(noise)),
         (
