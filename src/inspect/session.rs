@@ -75,7 +75,7 @@ pub struct Outcome {
 /// Inspects. `progress` is told how many looks at pictures are done, and of how many; `note` what could not be used.
 ///
 /// # Errors
-/// As [`Pair::load`]; [`Kind::Usage`] for a step that does not exist; [`Kind::CannotCreate`] or [`Kind::Io`] for the
+/// As `Pair::load`; [`Kind::Usage`] for a step that does not exist; [`Kind::CannotCreate`] or [`Kind::Io`] for the
 /// folder; the first picture's failure if none could be used.
 pub fn inspect(
     options: &Options,

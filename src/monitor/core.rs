@@ -87,7 +87,7 @@ impl Monitor {
     /// A monitor of what `models` serves.
     ///
     /// # Errors
-    /// As [`Looker::new`] and [`Folder::open`].
+    /// As [`Looker::new`] and `Folder::open`.
     pub fn new(setup: Setup) -> Result<Self> {
         let served = setup.models.serving();
         let plan = Arc::clone(served.model.plan());

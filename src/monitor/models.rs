@@ -126,7 +126,7 @@ impl Models {
         self.generations().pin(number)
     }
 
-    /// Whether going to `candidate` takes back what the last change brought, within the window of [`swing`].
+    /// Whether going to `candidate` takes back what the last change brought, within the window of `swing`.
     ///
     /// # Errors
     /// As [`Generations::load`].
