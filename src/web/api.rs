@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::body::Bytes;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -251,13 +252,27 @@ pub async fn generations(State(site): State<Arc<Site>>) -> Response {
 }
 
 /// `POST /api/v1/generations/rollback`
-pub async fn roll_back(State(site): State<Arc<Site>>) -> Response {
-    tracing::info!("the web page asks to roll back");
-    call(&site, "generations", json!({ "do": "rollback" })).await
+pub async fn roll_back(State(site): State<Arc<Site>>, body: Bytes) -> Response {
+    order(&site, "generations", json!({ "do": "rollback" }), &body).await
 }
 
 /// `POST /api/v1/recalibrate`
-pub async fn recalibrate(State(site): State<Arc<Site>>) -> Response {
-    tracing::info!("the web page asks to recalibrate");
-    call(&site, "recalibrate", Value::Null).await
+pub async fn recalibrate(State(site): State<Arc<Site>>, body: Bytes) -> Response {
+    order(&site, "recalibrate", Value::Null, &body).await
+}
+
+/// Gives an order that takes nothing: no body, or `{}`. What the verb refuses now is a conflict with how things are.
+async fn order(site: &Site, verb: &'static str, args: Value, body: &[u8]) -> Response {
+    let nothing = body.is_empty()
+        || serde_json::from_slice(body)
+            .is_ok_and(|value: Value| value.as_object().is_some_and(serde_json::Map::is_empty));
+    if !nothing {
+        return failure(StatusCode::BAD_REQUEST, "this order takes nothing: send {}");
+    }
+    tracing::info!(verb, "the web page gives an order");
+    let mut response = call(site, verb, args).await;
+    if response.status() == StatusCode::BAD_REQUEST {
+        *response.status_mut() = StatusCode::CONFLICT;
+    }
+    response
 }

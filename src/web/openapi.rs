@@ -31,6 +31,7 @@ const NOT_FOUND: (&str, &str) = ("404", "There is none");
 const BAD: (&str, &str) = ("400", "A parameter is wrong");
 const UNAVAILABLE: (&str, &str) = ("503", "Not now");
 const FAILED: (&str, &str) = ("500", "It failed; the log says why");
+const CONFLICT: (&str, &str) = ("409", "Things are not so that it can be done");
 const MEDIA: (&str, &str) = ("415", "Content-Type must be application/json");
 
 fn path_parameter(name: &str, schema: Value) -> Value {
@@ -86,7 +87,7 @@ fn operations() -> Vec<Operation> {
         summary,
         parameters: Vec::new(),
         answer: ("200", "application/json", schema),
-        others: &[BAD, NOT_FOUND, MEDIA, FAILED, UNAVAILABLE],
+        others: &[BAD, NOT_FOUND, CONFLICT, MEDIA, FAILED, UNAVAILABLE],
     };
     vec![
         get("/healthz", "Whether the daemon lives", vec![], health(), &[UNAVAILABLE, FAILED]),
@@ -187,7 +188,7 @@ pub fn description() -> Value {
         let mut operation = json!({ "summary": summary, "parameters": parameters, "responses": responses });
         if method == "post" {
             operation["requestBody"] = json!({
-                "required": true,
+                "required": false,
                 "content": { "application/json": { "schema": { "type": "object", "additionalProperties": false } } },
             });
         }

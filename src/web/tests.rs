@@ -182,6 +182,10 @@ async fn without_a_token_only_this_machine_and_our_page_are_heard() {
     assert_eq!(site.ask(order, &["Content-Type: application/x-www-form-urlencoded"], "").await.0, 415);
     assert_eq!(site.ask(order, &["Origin: http://evil.example", JSON], "{}").await.0, 403);
     assert_eq!(site.rolled_back.load(Ordering::Relaxed), 0);
+    for body in ["[]", "null", "{\"a\": 1}", "{"] {
+        assert_eq!(site.ask(order, &[JSON], body).await.0, 400, "{body}");
+    }
+    assert_eq!(site.rolled_back.load(Ordering::Relaxed), 0);
     let ours = format!("Origin: http://{}", site.address);
     assert_eq!(site.ask(order, &[&ours, JSON], "{}").await.0, 200);
     assert_eq!(site.rolled_back.load(Ordering::Relaxed), 1);
