@@ -95,7 +95,7 @@ streaming() {
   v4l2-ctl -d $video --set-ctrl percentage_of_dropped_buffers=0
   check "frames again: streaming" soon is streaming
   uptime=$(lookout status --json | sed -n 's/.*"uptime_s":\([0-9]*\).*/\1/p')
-  date -s '1970-01-01 00:00:10' >/dev/null; sleep 3; date -s '2031-05-05 05:05:05' >/dev/null; sleep 3
+  date -s '1970-01-02 00:00:10' >/dev/null; sleep 3; date -s '2031-05-05 05:05:05' >/dev/null; sleep 3
   later=$(lookout status --json | sed -n 's/.*"uptime_s":\([0-9]*\).*/\1/p')
   check "the wall clock jumps and nothing happens" eval 'is streaming && [ $((later - uptime)) -lt 60 ]'
   check "a second daemon is refused: exit 69" [ "$(lookout run --config /tmp/lookout.toml >/dev/null 2>&1; echo $?)" = 69 ]

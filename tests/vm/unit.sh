@@ -44,7 +44,8 @@ printf '[Service]\nWatchdogSec=3s\nRestartSec=200ms\n' > /etc/systemd/system/loo
 systemctl daemon-reload
 
 check "exposure to the rest of the system is at most 1.7 of 10" \
-  systemd-analyze security --offline=true --threshold=17 --no-pager /etc/systemd/system/lookout.service >/dev/null
+  sh -c 'systemd-analyze security --offline=true --threshold=17 --no-pager /etc/systemd/system/lookout.service > /tmp/exposure'
+tail -n 1 /tmp/exposure
 check "READY: start returns when the service is up" systemctl start lookout
 check "STATUS says how it is" soon line '^ok; 1 of 1 cameras'
 echo "      $(journalctl -u lookout --no-pager -o cat | grep -m1 ready)"
@@ -78,6 +79,14 @@ check "in the same process" [ "$(pid)" = "$before" ]
 check "STATUS is ok again" soon line '^ok;'
 
 check "doctor finds nothing bad" lookout doctor
+
+ffmpeg -v error -f lavfi -i testsrc=size=64x48:rate=5:duration=600 -c:v mjpeg /srv/film.avi </dev/null
+sed -i 's/"replay"/"ffmpeg"/; s/^path = "\/srv.*/input = "\/srv\/film.avi"/; /^loop\|^rate/d' /etc/lookout/lookout.toml
+check "ffmpeg runs inside the unit" lookout reload
+check "and its frames come" soon says '"state":"streaming"'
+check "and it is ffmpeg" pgrep -P "$(pid)" -x ffmpeg
+cp /srv/right.toml /etc/lookout/lookout.toml
+lookout reload >/dev/null
 check "the state directory is there" [ -d /var/lib/lookout ]
 touch /var/lib/lookout/kept
 check "SIGTERM: stops in order" systemctl stop lookout
