@@ -43,12 +43,15 @@ pub fn rules(camera: &CameraSettings, supervision: &SupervisionSettings) -> Rule
     Rules { gate: GateRules::new(camera), filter: Filter::new(camera), patience: patience(camera, supervision) }
 }
 
-/// How long a camera may be silent: as configured, but a slow replay is given the time of a few pictures.
+/// How long a camera may be silent: as configured, but a slow one is given the time of a few pictures.
 fn patience(camera: &CameraSettings, supervision: &SupervisionSettings) -> Duration {
-    let slow = match camera.kind {
-        CameraKind::Replay { rate: Some(rate), .. } => Duration::from_secs_f64((3.0 / rate.max(1e-6)).min(1e9)),
-        _ => Duration::ZERO,
+    let rate = match camera.kind {
+        CameraKind::Replay { rate, .. } => rate,
+        CameraKind::V4l2 { fps, .. } => fps.filter(|&fps| fps > 0.0),
+        CameraKind::Pattern { fps, .. } => Some(fps),
+        CameraKind::Ffmpeg { .. } => None,
     };
+    let slow = rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64((3.0 / rate.max(1e-6)).min(1e9)));
     supervision.stall_timeout.max(slow)
 }
 
