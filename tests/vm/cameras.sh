@@ -157,7 +157,8 @@ replug() {
 
 permission() {
   echo "-- permission denied"
-  chmod 777 $RUNTIME_DIRECTORY; rm -f /tmp/out /tmp/log; touch /tmp/out /tmp/log
+  local RUNTIME_DIRECTORY=/run/lookout-nobody
+  install -d -o nobody $RUNTIME_DIRECTORY
   AS="runuser -u nobody --" start "kind = \"v4l2\"
   device = \"$video\""
   check "it stays up and backs off" soon says 'camera lost.*permission denied'
