@@ -16,7 +16,10 @@ pub fn unpack(given: &Given, planes: &[&[u8]]) -> Result<Image> {
     match given.encoding {
         // What stands behind the end marker is padding; what lacks one is refused.
         // Copied, for decoding takes long, and some drivers fill a buffer anew though it was not given back.
-        Encoding::Jpeg => Picture::decode(&planes[0].to_vec()).map(Image::Rgb),
+        Encoding::Jpeg => {
+            let jpeg = planes[0].to_vec();
+            Picture::decode(&jpeg).map(Image::Rgb)
+        }
         Encoding::Pixels(format) => {
             let (width, height) = (given.width as usize, given.height as usize);
             let data = if planes.len() > 1 {
