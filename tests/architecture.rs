@@ -18,6 +18,7 @@ const DOWNWARDS: &[(&str, &[&str])] = &[
             "monitor",
             "preprocess",
             "publish",
+            "quant",
             "tensor",
             "track",
             "web",

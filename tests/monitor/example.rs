@@ -42,7 +42,6 @@ fn a_nightfall() {
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/monitor");
     let night = world::street(23 * 3600, Weather::Clear);
-    std::fs::write(folder.join("night.png"), night.to_png().unwrap()).unwrap();
     for (name, served) in [("before", &before), ("after", &after)] {
         let reference = Some(std::sync::Arc::clone(&device.reference));
         let mut looker = Looker::new(std::sync::Arc::clone(served.model.plan()), reference).unwrap();
