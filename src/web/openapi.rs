@@ -188,7 +188,7 @@ pub fn description() -> Value {
         let mut operation = json!({ "summary": summary, "parameters": parameters, "responses": responses });
         if method == "post" {
             operation["requestBody"] = json!({
-                "required": false,
+                "required": true,
                 "content": { "application/json": { "schema": { "type": "object", "additionalProperties": false } } },
             });
         }
