@@ -79,7 +79,9 @@ fn list(entries: &[Value]) -> Vec<String> {
         notes.extend((!is("on_disk")).then(|| "removed".to_owned()));
         let gain = entry["numbers"]["gain_db"].as_f64().map(|gain| format!(", {gain:+.2} dB")).unwrap_or_default();
         let text = |name: &str| entry[name].as_str().unwrap_or("?").to_owned();
-        format!("{:>4}  {}  {}{gain}  {}", entry["generation"], text("at"), text("why"), notes.join(", "))
+        // As text: a JSON value knows no width.
+        let generation = entry["generation"].to_string();
+        format!("{generation:>4}  {}  {}{gain}  {}", text("at"), text("why"), notes.join(", "))
     };
     entries.iter().map(|entry| line(entry).trim_end().to_owned()).collect()
 }
