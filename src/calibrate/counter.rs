@@ -10,11 +10,16 @@ use crate::detector::plan::{Op, Plan, StepId};
 use crate::detector::tap::{Activation, Tap, Values, Wish};
 use crate::error::Result;
 
+/// About so many rows of an output are sample enough.
+const ROWS: usize = 32;
+
 /// Counts the edges of one frame after another.
 #[derive(Debug)]
 pub struct Counter {
     /// By step: whether it is counted, and whether ReLU cuts its negative values.
     kinds: Vec<Option<Kind>>,
+    /// Whether a sample of the rows will do.
+    sparse: bool,
     recorder: Recorder,
     row: Vec<f32>,
     seen: Vec<Option<Histogram>>,
@@ -40,7 +45,14 @@ impl Counter {
             });
         }
         let seen = vec![None; plan.steps.len()];
-        Self { kinds, recorder: Recorder::new(), row: Vec::new(), seen, trouble: None }
+        Self { kinds, sparse: false, recorder: Recorder::new(), row: Vec::new(), seen, trouble: None }
+    }
+
+    /// Counts the outputs of `steps` as they are shown by [`Tap::see`], of large ones a sample of the rows.
+    pub fn of_outputs(plan: &Plan, steps: impl IntoIterator<Item = StepId>) -> Self {
+        let mut counter = Self { sparse: true, ..Self::new(plan, steps) };
+        counter.kinds.iter_mut().flatten().for_each(|kind| *kind = Kind::Stored);
+        counter
     }
 
     /// What was counted since the last call, by step; `None` where nothing was seen.
@@ -56,7 +68,8 @@ impl Counter {
     fn count(&mut self, step: StepId, activation: &Activation<'_>, relu: bool) {
         let stride = activation.shape.width * activation.shape.channels;
         let valid = activation.valid_width * activation.shape.channels;
-        for y in 0..activation.valid_height {
+        let every = if self.sparse { (activation.valid_height / ROWS).max(1) } else { 1 };
+        for y in (0..activation.valid_height).step_by(every) {
             let range = y * stride..y * stride + valid;
             self.row.clear();
             match activation.values {

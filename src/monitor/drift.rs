@@ -9,7 +9,7 @@ use serde::Serialize;
 /// Weight of the newest pass. A step that is off by z for n passes has an average of z · (1 − 0.7ⁿ).
 const WEIGHT: f64 = 0.3;
 /// A single figure counts at most so many spreads: one broken pass must not raise drift by itself.
-const MOST: f64 = 12.0;
+const MOST: f64 = 10.0;
 
 /// The state of drift.
 #[derive(Debug, Clone)]

@@ -29,7 +29,7 @@ pub struct Look {
     pub errors: Vec<StepError>,
     /// Share of values that the grid could not hold; `None` where a step has no grid.
     pub clipped: Vec<Option<f64>>,
-    /// Without the reference: what each edge computed before its clamp.
+    /// What each edge computed before its clamp; with the reference, what the reference computed there.
     pub histograms: Vec<Option<Histogram>>,
     /// With the reference: how its detections fared.
     pub agreement: Option<Agreement>,
@@ -127,14 +127,17 @@ impl Looker {
         let mut counts =
             Counts { model: Arc::clone(executor.model()), clipped: vec![None; steps], values: vec![0; steps] };
         let pyramid = self.plan.landmarks.pyramid;
+        let mut spread = Counter::of_outputs(&self.plan, executor.model().mixture().grids());
         let mut see = |step: StepId, f: &Activation<'_>, q: &Activation<'_>| {
             look.errors[step].add(f, q);
+            spread.see(step, f);
             if let Some(level) = pyramid.iter().position(|&id| id == step).filter(|_| maps) {
                 look.maps.extend(ErrorMap::of(LEVELS[level], f, q));
             }
         };
         let looks = Looks { tap: &mut counts, see: &mut see, rest: between };
         let (wanted, found) = compare_with(reference, &self.normalized, executor, &self.pixels, looks)?;
+        look.histograms = spread.take()?;
         // The pyramid is computed from the top down.
         look.maps.sort_by_key(|map| map.level);
         let mut agreement = Agreement::default();

@@ -23,13 +23,12 @@ impl Monitor {
     fn off(&self, look: &Look) -> Vec<Option<f64>> {
         let steps = self.looker.plan().steps.len();
         let of_step = |step: usize| {
-            if let Some(error) = look.errors.get(step) {
-                return self.evidence.sqnr_off(step, error.sqnr_db()?);
-            }
+            let error = look.errors.get(step).and_then(|error| error.sqnr_db());
+            let error = error.and_then(|db| self.evidence.sqnr_off(step, db));
             let clipped = look.clipped.get(step).copied().flatten();
             let clipped = clipped.and_then(|share| self.evidence.clipped_off(step, share));
             let distance = self.distance(look, step).and_then(|d| self.evidence.distance_off(step, d));
-            [clipped, distance].into_iter().flatten().max_by(f64::total_cmp)
+            [error, clipped, distance].into_iter().flatten().max_by(f64::total_cmp)
         };
         (0..steps).map(of_step).collect()
     }
