@@ -2,7 +2,9 @@
 //!
 //! A reader that went away (`lookout … | head`) is not a failure of ours: printing to it ends quietly.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::error::{Error, Kind, Result};
 
@@ -32,6 +34,18 @@ pub fn note(text: impl std::fmt::Display) {
 /// Writes an error with its causes as one line on stderr.
 pub fn complain(error: &Error) {
     note(format_args!("lookout: {}", error.chain()));
+}
+
+/// How far a [`progress_bar`] is, and how long it will still take.
+pub const REMAINING: &str = "{wide_bar} {pos}/{len}, {eta} left";
+
+/// A bar of `length` steps on stderr that looks like `template`; hidden where stderr is no terminal.
+pub fn progress_bar(length: u64, template: &str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(template);
+    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 #[cfg(test)]

@@ -2,10 +2,7 @@
 //!
 //! The report goes to stdout as a table, JSON or CSV, the progress bar and what is wrong with the labels to stderr.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{ConfigArgs, console, machine};
 use crate::error::{Error, Kind, Result};
@@ -106,7 +103,7 @@ pub fn execute(args: Args) -> Result<()> {
             cpu: machine::cpu_name(),
         },
     };
-    let bar = progress_bar();
+    let bar = console::progress_bar(0, console::REMAINING);
     let mut progress = |done: usize, all: usize| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
@@ -179,14 +176,6 @@ fn default_cache() -> Result<PathBuf> {
     let cache =
         cache.ok_or_else(|| Error::new(Kind::Usage, "there is no home folder: name one for results with --cache"));
     cache.map(|cache| cache.join("lookout/evaluate"))
-}
-
-fn progress_bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}, {eta} left");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 #[cfg(test)]

@@ -1,9 +1,6 @@
 //! `lookout inspect`: fp32 beside int8 in pictures, written into a folder with a page that opens from disk.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{ConfigArgs, console};
 use crate::error::{Error, Kind, Result};
@@ -85,7 +82,7 @@ pub fn execute(args: Args) -> Result<()> {
         fps: args.fps,
         detector: super::detector_options(&args.config)?,
     };
-    let bar = progress_bar();
+    let bar = console::progress_bar(0, console::REMAINING);
     let mut progress = |done: usize, all: usize| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
@@ -158,14 +155,6 @@ fn summary(report: &Report, index: &Path) -> String {
     text.truncate(text.trim_end_matches(',').len());
     text.push_str(&format!("\n{}", index.display()));
     text
-}
-
-fn progress_bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}, {eta} left");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 #[cfg(test)]

@@ -1,10 +1,7 @@
 //! `lookout quantize`: checkpoint and pictures in, artifact and calibration record out, with a summary of what it cost.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{ConfigArgs, console};
 use crate::calibrate::{
@@ -75,7 +72,7 @@ pub fn execute(args: Args) -> Result<()> {
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let record = args.record.as_deref().map(read_record).transpose()?;
     let pool = thread_pool(detector.threads)?;
-    let bar = progress_bar();
+    let bar = console::progress_bar(0, "{msg:>10} {bar:40} {pos}/{len} {elapsed}");
     let mut progress = |phase: &'static str, done: usize, all: usize| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
@@ -123,12 +120,4 @@ fn write(args: &Args, outcome: &Outcome, begin: Instant) -> Result<()> {
         seconds: begin.elapsed().as_secs_f64(),
     };
     sidecar.save(&args.out)
-}
-
-fn progress_bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{msg:>10} {bar:40} {pos}/{len} {elapsed}");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

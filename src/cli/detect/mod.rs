@@ -6,11 +6,10 @@
 mod found;
 mod inputs;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use self::found::{Found, Object};
 use self::inputs::{Copies, Input};
@@ -170,11 +169,10 @@ impl Failures {
 
 /// A bar on stderr if a person is looking and there is something to wait for.
 fn progress(count: usize) -> ProgressBar {
-    if count < 2 || !std::io::stderr().is_terminal() {
+    if count < 2 {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}, {eta} left");
-    ProgressBar::new(count as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    console::progress_bar(count as u64, console::REMAINING)
 }
 
 fn to_json(found: &Found) -> Result<String> {

@@ -15,7 +15,9 @@ use crate::detector::plan::Plan;
 use crate::error::{Error, Kind, Result};
 use crate::message::EventName;
 use crate::metrics::Metrics;
-use crate::monitor::{First, Host, Hot, Models, Monitor, Pace, Reservoir, Sample, Served, Setup, details, lacks, need};
+use crate::monitor::{
+    First, Generations, Host, Hot, Models, Monitor, Pace, Reservoir, Sample, Served, Setup, details, lacks, need,
+};
 use crate::preprocess::Rule;
 use crate::quant::artifact::Artifact;
 use crate::stop::Stop;
@@ -65,13 +67,7 @@ impl Thread {
         let mut monitor = match monitoring.work {
             Work::Watch { generations, served, gave_up, reference } => {
                 let plan = Arc::clone(served.model.plan());
-                let models = self.serve(Models::new(
-                    generations,
-                    served,
-                    Arc::clone(&self.host) as Arc<dyn Host>,
-                    Arc::clone(&self.metrics),
-                    boot_id,
-                ));
+                let models = self.serve(generations, served, boot_id);
                 for (number, why) in gave_up {
                     let to = models.serving().generation.into();
                     let about = details([("from", number.into()), ("to", to), ("reason", why.into())]);
@@ -109,13 +105,7 @@ impl Thread {
                 };
                 self.host.serve(&served)?;
                 self.host.degraded(None);
-                let models = self.serve(Models::new(
-                    generations,
-                    served,
-                    Arc::clone(&self.host) as Arc<dyn Host>,
-                    Arc::clone(&self.metrics),
-                    boot_id,
-                ));
+                let models = self.serve(generations, served, boot_id);
                 if !monitoring.enabled {
                     return self.idle();
                 }
@@ -140,8 +130,10 @@ impl Thread {
         Ok(())
     }
 
-    fn serve(&self, models: Models) -> Arc<Models> {
-        let models = Arc::new(models);
+    /// What answers for the models from now on.
+    fn serve(&self, generations: Generations, served: Served, boot_id: String) -> Arc<Models> {
+        let (host, metrics) = (Arc::clone(&self.host) as Arc<dyn Host>, Arc::clone(&self.metrics));
+        let models = Arc::new(Models::new(generations, served, host, metrics, boot_id));
         *self.models.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&models));
         models
     }
