@@ -4,9 +4,10 @@
 #   cross/check.sh [OPTION...] [TARGET...]
 #
 # TARGET: aarch64-unknown-linux-gnu aarch64-unknown-linux-musl armv7-unknown-linux-gnueabihf x86_64-unknown-linux-musl;
-# without one, all four. Each is built, its tests run under every CPU listed below (emulated, or this one), and the
-# program finds the same things in the same picture under each. The last lines are a table of what passed. The exit status
-# is 1 if anything failed, 69 if something is missing that the script may not install.
+# without one, all four. Each is built, its tests run under every CPU listed below (emulated, or this one), and so does the
+# program: it must find the same things in the same picture everywhere, with every kernel that the CPU has, and in the
+# artifacts that the others quantized. The last lines are a table of what passed. The exit status is 1 if anything failed,
+# 69 if something is missing that the script may not install.
 #
 #   --build          build only, the tests too
 #   --install        install missing Debian packages (as root)
@@ -99,9 +100,11 @@ standard_library() {
 
 # zig as a linker, in a virtual environment of its own.
 zig() {
-  packages python3=python3
   [ -x "$CACHE/zig/bin/cargo-zigbuild" ] && [ -x "$CACHE/zig/bin/python-zig" ] && return
-  python3 -m venv "$CACHE/zig" >&2 || fail "cannot make a virtual environment; Debian has it in python3-venv" 69
+  packages python3=python3
+  # Debian's python3 comes without the module that puts pip there.
+  python3 -c 'import ensurepip' 2>/dev/null || packages ensurepip=python3-venv
+  python3 -m venv "$CACHE/zig" >&2 || fail "cannot make a virtual environment" 69
   "$CACHE/zig/bin/pip" install -q "${ZIG[@]}" >&2 || fail "cannot install ${ZIG[*]}" 69
 }
 
@@ -124,23 +127,36 @@ build() {
   for test in "${tests[@]}"; do
     if [ "$test" = lib ]; then choice+=(--lib); else choice+=(--test "$test"); fi
   done
-  # Little optimised: quick to build, and quick enough under emulation.
+  # Of the rest only what computes is worth the compiler's time: the crates that candle's own layers use, in --all.
   local flags=(--locked --message-format=json-render-diagnostics "${sources[@]}" --target "$target"
-    --config 'profile.dev.opt-level=1' --config "profile.dev.package.'*'.opt-level=${LOOKOUT_CROSS_OPT:-1}")
+    --config "profile.dev.package.'*'.opt-level=${LOOKOUT_CROSS_OPT:-0}")
   unset RUSTC_BOOTSTRAP
   ((${#sources[@]} == 0)) || export RUSTC_BOOTSTRAP=1
   case $target in
-    *-musl) zig; verb=zigbuild cargo=(env "PATH=$CACHE/zig/bin:$PATH" "CARGO_ZIGBUILD_PYTHON_PATH=$CACHE/zig/bin/python3" "$CACHE/zig/bin/cargo-zigbuild") ;;
-    aarch64-*) packages aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc=libc6-dev-arm64-cross
-      export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc ;;
-    armv7-*) packages arm-linux-gnueabihf-gcc=gcc-arm-linux-gnueabihf arm-linux-gnueabihf-gcc=libc6-dev-armhf-cross
-      export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc ;;
+    *-musl) verb=zigbuild cargo=(env "PATH=$CACHE/zig/bin:$PATH" "CARGO_ZIGBUILD_PYTHON_PATH=$CACHE/zig/bin/python3" "$CACHE/zig/bin/cargo-zigbuild") ;;
+    aarch64-*) export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc ;;
+    armv7-*) export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc ;;
   esac
   messages=$("${cargo[@]}" test --no-run "${flags[@]}" "${choice[@]}") || return 1
   artifacts "$messages"
   # Integration tests bring the program with them; the library's own do not.
   [ -n "$program" ] || { messages=$("${cargo[@]}" "$verb" "${flags[@]}" --bin lookout) && artifacts "$messages"; } || return 1
   [ -n "$tested" ] && [ -n "$program" ]
+}
+
+# needs TARGET: installs what building and running it takes, or says what is missing, before anything is built.
+needs() {
+  local cpu
+  case $1 in
+    *-musl) zig ;;
+    aarch64-*) packages aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc=libc6-dev-arm64-cross ;;
+    armv7-*) packages arm-linux-gnueabihf-gcc=gcc-arm-linux-gnueabihf arm-linux-gnueabihf-gcc=libc6-dev-armhf-cross ;;
+  esac
+  [ -z "$only_build" ] || return 0
+  for cpu in "${cpus[@]:-emulated}"; do
+    emulator "$1" "$cpu"
+    [ "${emulator[0]}" = env ] || packages "${emulator[0]}=qemu-user-static"
+  done
 }
 
 # emulated CPUs of a target; `native` is this one.
@@ -170,7 +186,6 @@ run_target() {
   ((${#cpus[@]})) && list=("${cpus[@]}")
   for cpu in "${list[@]}"; do
     emulator "$target" "$cpu"
-    [ "${emulator[0]}" = env ] || packages "${emulator[0]}=qemu-user-static"
     log=$(mktemp)
     while read -r name path; do
       started=$SECONDS
@@ -183,33 +198,108 @@ run_target() {
   done
 }
 
-# program_under TARGET CPU: the synthetic street's first picture, and what the built-in models find in it. The picture and
-# what int8 finds are the same everywhere, to the last digit: their digests are compared at the end. The fp32 model is
-# held to run.
-program_under() {
-  local street=$CARGO_TARGET_DIR/street/$1-$2 int8 fp32 started=$SECONDS summary
-  local see=("${emulator[@]}" "$program" detect --json "$street/image_2/000000.png")
-  rm -rf "$street"
-  if "${emulator[@]}" "$program" pattern --export "$street" --count 1 --png </dev/null >/dev/null &&
-    int8=$("${see[@]}" --model demo-int8 </dev/null 2>/dev/null) && fp32=$("${see[@]}" --model demo-fp32 </dev/null 2>/dev/null); then
-    # Without the picture's path.
-    int8=${int8#*\"width\"}
-    pictures+=("$(digest <"$street/image_2/000000.png")") finds+=("$(digest <<<"$int8")")
-    summary="picture ${pictures[-1]}; int8 found $(count "$int8"), ${finds[-1]}; fp32 found $(count "$fp32")"
-  else
-    summary="FAILED ($?)" failed=1
-  fi
-  note "$1" "$2" "lookout detect" "$summary; $((SECONDS - started)) s"
+# Every name of detector.kernel.
+KERNELS=(scalar sse41 avx2 avx-vnni avx512-vnni neon dotprod i8mm)
+# What must be the same everywhere; programs that ran, as "target cpu program folder"; artifacts and who made them, by digest.
+pictures=() checkpoints=() finds=() narrow=() runs=()
+declare -A quantized=() makers=()
+
+# emulated ARGUMENT...: the program under the emulator; what it complains of goes to the log.
+emulated() { "${emulator[@]}" "$program" "$@" </dev/null 2>"$log"; }
+# found MODEL PICTURE OPTION...: what it finds, without the picture's path.
+found() {
+  local json
+  json=$(emulated detect --json --model "$1" "${@:3}" "$2") || return
+  printf '%s\n' "${json#*\"width\"}"
 }
 count() { grep -o '"label"' <<<"$1" | wc -l; }
 digest() { sha256sum | cut -c 1-12; }
 
-pictures=() finds=()
+# program_under TARGET CPU: the program at its work.
+program_under() {
+  local place=$CARGO_TARGET_DIR/street/$1-$2 step said started
+  rm -rf "$place" && mkdir -p "$place"
+  for step in street masks quantizes; do
+    started=$SECONDS said=''
+    say "# $1, $2: $step"
+    if ! "$step" "$place" "$1" "$2"; then said="FAILED: ${said:-$(tail -n 3 "$log" | tr '\n|' '  ')}" failed=1; fi
+    note "$1" "$2" "program: $step" "$said, $((SECONDS - started)) s"
+  done
+  runs+=("$1 $2 $program $place")
+}
+
+# The synthetic street's first picture, and what the built-in models find in it. The picture and what int8 finds are the
+# same everywhere, to the last digit: their digests are compared at the end. The fp32 model is held to run.
+street() {
+  local picture=$1/image_2/000000.png int8 fp32
+  emulated pattern --export "$1" --count 1 --png >/dev/null && int8=$(found demo-int8 "$picture") && fp32=$(found demo-fp32 "$picture") || return
+  pictures+=("$(digest <"$picture")") finds+=("$(digest <<<"$int8")")
+  said="picture ${pictures[-1]}; int8 found $(count "$int8"), ${finds[-1]}; fp32 found $(count "$fp32")"
+}
+
+# A narrow ResNet-50 with each kernel in turn: the same as with the one that the program chooses; one that the CPU lacks is
+# refused.
+masks() {
+  local picture=$1/image_2/000000.png model=tests/golden/r50.lookout kernel expected json status present=()
+  expected=$(found "$model" "$picture" --score 0) || return
+  for kernel in "${KERNELS[@]}"; do
+    status=0
+    json=$(found "$model" "$picture" --score 0 --set "detector.kernel=$kernel") || status=$?
+    case $status in
+      0) present+=("$kernel"); [ "$json" = "$expected" ] || { said="$kernel finds other things"; return 1; } ;;
+      69) ;;
+      *) return 1 ;;
+    esac
+  done
+  [ "${present[0]:-}" = scalar ] || { said='the portable kernel is missing'; return 1; }
+  narrow+=("$(digest <<<"$expected")")
+  said="${present[*]} alike, $(count "$expected"), ${narrow[-1]}"
+}
+
+# An artifact of four small pictures, for the others to run.
+quantizes() {
+  local checkpoint=$1/narrow.checkpoint artifact=$1/narrow.lookout sum
+  emulated pattern --export "$1/small" --count 4 --step 40 --width 213 --height 121 --png >/dev/null &&
+    emulated import tests/golden/r50.safetensors --out "$checkpoint" --min-size 96 --max-size 200 >/dev/null &&
+    emulated quantize "$checkpoint" --images "$1/small/image_2" --count 4 --out "$artifact" >/dev/null || return
+  checkpoints+=("$(digest <"$checkpoint")") sum=$(digest <"$artifact")
+  quantized[$sum]=${quantized[$sum]:-$artifact} makers[$sum]+="${makers[$sum]:+, }$2 $3"
+  said="checkpoint ${checkpoints[-1]}, artifact $sum"
+}
+
+# Every artifact that was made, run wherever the program ran.
+crossed() {
+  local run target cpu program place sum json said started log
+  declare -A expected=()
+  log=$(mktemp)
+  for run in "${runs[@]}"; do
+    read -r target cpu program place <<<"$run"
+    emulator "$target" "$cpu"
+    started=$SECONDS said=''
+    say "# $target, $cpu: ${#quantized[@]} artifacts"
+    for sum in "${!quantized[@]}"; do
+      if ! json=$(found "${quantized[$sum]}" "$place/small/image_2/000001.png" --score 0); then
+        said+="$sum FAILED; " failed=1
+      elif [ "$json" != "${expected[$sum]:=$json}" ]; then
+        said+="$sum FAILED: finds other things; " failed=1
+      else
+        said+="$sum: $(count "$json"); "
+      fi
+    done
+    note "$target" "$cpu" "program: artifacts of all" "$said$((SECONDS - started)) s"
+  done
+  rm -f "$log"
+  for sum in "${!makers[@]}"; do say "artifact $sum was made on ${makers[$sum]}"; done
+}
+
 for target in "${targets[@]}"; do
   case $target in
     aarch64-unknown-linux-gnu | aarch64-unknown-linux-musl | armv7-unknown-linux-gnueabihf | x86_64-unknown-linux-musl) ;;
     *) fail "no target $target is known here; see --help" 64 ;;
   esac
+done
+for target in "${targets[@]}"; do needs "$target"; done
+for target in "${targets[@]}"; do
   standard_library "$target"
   if ! build "$target"; then
     note "$target" - build FAILED
@@ -220,12 +310,15 @@ for target in "${targets[@]}"; do
     run_target "$target"
   fi
 done
-for all in "${pictures[*]}" "${finds[*]}"; do
-  if [ "$(tr ' ' '\n' <<<"$all" | sort -u | wc -l)" -gt 1 ]; then
-    say "not the same everywhere: $all"
-    failed=1
-  fi
-done
+((${#runs[@]} < 2)) || crossed
+# same WHAT DIGEST...: a line of the table if they differ.
+same() {
+  [ "$(printf '%s\n' "${@:2}" | sort -u | wc -l)" -le 1 ] || { note all all "$1" "FAILED: not the same everywhere: ${*:2}"; failed=1; }
+}
+same picture "${pictures[@]}"
+same 'imported checkpoint' "${checkpoints[@]}"
+same 'what demo-int8 finds' "${finds[@]}"
+same 'what the narrow network finds' "${narrow[@]}"
 printf '| target | CPU | what | result |\n|---|---|---|---|\n'
 printf '%s\n' "${results[@]}"
 exit "$failed"
