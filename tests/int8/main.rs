@@ -84,16 +84,20 @@ fn a_warm_frame_allocates_nothing() {
     });
     // Other tests run beside this one and allocate: of several tries, one must see none. The pool's injector takes a
     // block now and then.
-    let quietest = (0..200)
-        .map(|_| {
-            pool.install(|| {
-                let region = Region::new(ALLOCATOR);
-                executor.detect(&picture.pixels).unwrap();
-                region.change().allocations
-            })
-        })
-        .min();
-    assert_eq!(quietest, Some(0));
+    let mut fewest = usize::MAX;
+    for _ in 0..200 {
+        let allocations = pool.install(|| {
+            let region = Region::new(ALLOCATOR);
+            executor.detect(&picture.pixels).unwrap();
+            region.change().allocations
+        });
+        fewest = fewest.min(allocations);
+        // Under emulation all two hundred would take minutes.
+        if fewest == 0 {
+            break;
+        }
+    }
+    assert_eq!(fewest, 0);
 }
 
 #[test]
