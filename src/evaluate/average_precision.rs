@@ -8,47 +8,55 @@ const RECALLS: usize = 101;
 /// The detections of one class and area over all pictures, best first.
 #[derive(Debug, Clone, Default)]
 pub struct Ranked {
-    /// Picture and verdict.
-    found: Vec<(u32, Verdict)>,
+    /// Picture, place among the detections of its picture from 0, and verdict.
+    found: Vec<(u32, u32, Verdict)>,
     /// Boxes to be found, by picture.
     truths: Vec<u32>,
-}
-
-/// What the curve of one class and area says.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Precision {
-    /// Average precision at each overlap.
-    pub average: [f64; OVERLAPS],
-    /// Recall reached at each overlap.
-    pub recall: [f64; OVERLAPS],
 }
 
 impl Ranked {
     /// Ranks what matching gave, one a picture in the order of the pictures.
     pub fn new<'a>(pictures: impl Iterator<Item = &'a Matches>) -> Self {
-        let mut scored: Vec<(f64, u32, Verdict)> = Vec::new();
+        let mut scored: Vec<(f64, (u32, u32, Verdict))> = Vec::new();
         let mut truths = Vec::new();
         for (picture, matches) in pictures.enumerate() {
             truths.push(matches.truths);
-            scored.extend(matches.found.iter().map(|&(score, verdict)| (score, picture as u32, verdict)));
+            let found = matches.found.iter().enumerate();
+            scored.extend(found.map(|(rank, &(score, verdict))| (score, (picture as u32, rank as u32, verdict))));
         }
         // Stable: equal scores stay in the order of the pictures.
         scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-        Self { found: scored.into_iter().map(|(_, picture, verdict)| (picture, verdict)).collect(), truths }
+        Self { found: scored.into_iter().map(|(_, found)| found).collect(), truths }
     }
 
-    /// The figures with each picture counted `weights` times; `None` if there is nothing to be found.
-    pub fn precision(&self, weights: &[f64]) -> Option<Precision> {
+    /// Boxes to be found, each picture counted `weights` times; `None` if there are none.
+    fn truths(&self, weights: &[f64]) -> Option<f64> {
         let truths: f64 = self.truths.iter().zip(weights).map(|(&count, weight)| f64::from(count) * weight).sum();
-        if truths <= 0.0 {
-            return None;
-        }
-        let mut result = Precision { average: [0.0; OVERLAPS], recall: [0.0; OVERLAPS] };
+        (truths > 0.0).then_some(truths)
+    }
+
+    /// The mean over overlaps of the recall that the best `most` detections of each picture reach, each picture counted
+    /// `weights` times; `None` if there is nothing to be found.
+    pub fn recall(&self, weights: &[f64], most: u32) -> Option<f64> {
+        let truths = self.truths(weights)?;
+        let first = self.found.iter().filter(|(_, rank, _)| *rank < most);
+        let hits = first.map(|(picture, _, verdict)| {
+            let weight = weights.get(*picture as usize).copied().unwrap_or(0.0);
+            weight * f64::from((verdict.hit & !verdict.ignored).count_ones())
+        });
+        Some(hits.sum::<f64>() / truths / OVERLAPS as f64)
+    }
+
+    /// The average precision at each overlap, each picture counted `weights` times; `None` if there is nothing to be
+    /// found.
+    pub fn precision(&self, weights: &[f64]) -> Option<[f64; OVERLAPS]> {
+        let truths = self.truths(weights)?;
+        let mut average = [0.0; OVERLAPS];
         let mut curve: Vec<(f64, f64)> = Vec::with_capacity(self.found.len());
-        for at in 0..OVERLAPS {
+        for (at, average) in average.iter_mut().enumerate() {
             let (mut right, mut wrong) = (0.0, 0.0);
             curve.clear();
-            for (picture, verdict) in &self.found {
+            for (picture, _, verdict) in &self.found {
                 let weight = weights.get(*picture as usize).copied().unwrap_or(0.0);
                 if weight == 0.0 || verdict.ignored >> at & 1 == 1 {
                     continue;
@@ -60,10 +68,9 @@ impl Ranked {
                 }
                 curve.push((right / truths, right / (wrong + right + f64::EPSILON)));
             }
-            result.recall[at] = curve.last().map_or(0.0, |(recall, _)| *recall);
-            result.average[at] = area_under(&mut curve);
+            *average = area_under(&mut curve);
         }
-        Some(result)
+        Some(average)
     }
 }
 
@@ -98,20 +105,32 @@ mod tests {
     #[test]
     fn a_known_curve() {
         let pictures = [matches(1, &[(0.9, 1), (0.8, 0)]), matches(1, &[(0.7, 1)])];
-        let precision = Ranked::new(pictures.iter()).precision(&[1.0, 1.0]).unwrap();
+        let average = Ranked::new(pictures.iter()).precision(&[1.0, 1.0]).unwrap();
         // Precision 1 up to recall 0.5 (51 of 101 points), then 2/3.
-        assert!((precision.average[0] - (51.0 + 50.0 * 2.0 / 3.0) / 101.0).abs() < 1e-9);
-        assert_eq!((precision.recall[0], precision.average[1]), (1.0, 0.0));
+        assert!((average[0] - (51.0 + 50.0 * 2.0 / 3.0) / 101.0).abs() < 1e-9);
+        assert_eq!(average[1], 0.0);
+    }
+
+    #[test]
+    fn the_best_of_each_picture_reach_a_recall() {
+        let every = (1 << OVERLAPS) - 1;
+        let pictures = [matches(2, &[(0.9, every), (0.8, 0), (0.7, every)]), matches(2, &[(0.3, 0), (0.2, every)])];
+        let ranked = Ranked::new(pictures.iter());
+        let recall = |weights: [f64; 2], most| ranked.recall(&weights, most).unwrap();
+        assert_eq!([1, 2, 3].map(|most| recall([1.0, 1.0], most)), [0.25, 0.5, 0.75]);
+        assert_eq!(recall([0.0, 3.0], 2), 0.5);
+        assert_eq!(ranked.recall(&[0.0, 0.0], 100), None);
     }
 
     #[test]
     fn weights_stand_for_repeated_pictures() {
         let (a, b) = (matches(2, &[(0.9, 1), (0.6, 0)]), matches(1, &[(0.7, 0), (0.5, 1)]));
-        let weighted = Ranked::new([a.clone(), b.clone()].iter()).precision(&[2.0, 1.0]).unwrap();
-        let repeated = Ranked::new([a.clone(), a, b].iter()).precision(&[1.0; 3]).unwrap();
-        assert!((weighted.recall[0] - repeated.recall[0]).abs() < 1e-12);
+        let weighted = Ranked::new([a.clone(), b.clone()].iter());
+        let repeated = Ranked::new([a.clone(), a, b].iter());
+        assert_eq!(weighted.recall(&[2.0, 1.0], 9), repeated.recall(&[1.0; 3], 9));
         // The repeated picture's detections share their scores, so only the points between them differ.
-        assert!((weighted.average[0] - repeated.average[0]).abs() < 0.02);
+        let first = |average: Option<[f64; OVERLAPS]>| average.unwrap()[0];
+        assert!((first(weighted.precision(&[2.0, 1.0])) - first(repeated.precision(&[1.0; 3]))).abs() < 0.02);
     }
 
     #[test]

@@ -34,8 +34,14 @@ impl ClassMap {
         })
     }
 
-    fn get<'a>(&'a self, class: &'a str) -> &'a str {
+    /// What the labelled class is to the models; itself if the map says nothing.
+    pub(super) fn get<'a>(&'a self, class: &'a str) -> &'a str {
         self.0.get(class).map_or(class, String::as_str)
+    }
+
+    /// The labelled classes that it speaks of.
+    pub(super) fn labelled(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 }
 
@@ -114,6 +120,10 @@ impl Classes {
             let found: BTreeSet<&str> =
                 labelled.chain(mapped).filter(|name| *name != IGNORE && *name != DONT_CARE).collect();
             names.extend(found.into_iter().map(str::to_owned));
+            if names.is_empty() && dataset.pictures.iter().all(|labelled| labelled.labels.is_empty()) {
+                // Pictures in which nothing is labelled say something about every class: that it is not there.
+                names.extend(known.iter().filter(|label| label.as_str() != DONT_CARE).map(|label| (*label).clone()));
+            }
             if counts_dont_care {
                 names.push(DONT_CARE.to_owned());
             }
@@ -221,6 +231,13 @@ mod tests {
             assert_eq!(classes.dont_care, expected);
             assert!(data.problems.0.is_empty());
         }
+    }
+
+    #[test]
+    fn pictures_without_any_label_are_judged_by_the_models_classes() {
+        let labels = names(&["Person", "Vehicle"]);
+        let classes = Classes::new(&mut dataset(&[]), &ClassMap::default(), &[&labels], DontCare::Auto).unwrap();
+        assert_eq!((classes.names, classes.judged), (labels, 2));
     }
 
     #[test]

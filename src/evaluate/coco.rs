@@ -3,14 +3,14 @@
 //! Every entry is read on its own, so that a wrong one is named with its line and the others are used. Categories and
 //! pictures come in the order of their ids, as `pycocotools` has them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::bounds::Bounds;
-use super::dataset::{Dataset, Label, Labelled, Layout, Role};
-use super::json_lists::{Entry, json_lists};
+use super::dataset::{Dataset, Label, Labelled, Layout, Role, without_mark};
+use super::json_lists::{Entry, exact_numbers, json_lists};
 use super::problem::{ProblemKind, Problems};
 use crate::error::{Error, Kind, Result};
 use crate::tensor::mapped::Mapped;
@@ -29,7 +29,28 @@ struct Annotation {
     bbox: [f64; 4],
     area: Option<f64>,
     #[serde(default)]
-    iscrowd: u8,
+    iscrowd: Flag,
+}
+
+/// 0 or 1, or as some programs write it, false or true.
+#[derive(Deserialize, Default)]
+#[serde(from = "Written")]
+struct Flag(bool);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Number(u8),
+    Word(bool),
+}
+
+impl From<Written> for Flag {
+    fn from(written: Written) -> Self {
+        Self(match written {
+            Written::Number(number) => number != 0,
+            Written::Word(word) => word,
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -46,25 +67,30 @@ pub(super) fn read(path: &Path, images: Option<&Path>) -> Result<Dataset> {
     let file = Mapped::open(path)?;
     let wrong = |text: String| Error::new(Kind::Data, format!("{}: {text}", path.display()));
     let text = std::str::from_utf8(&file).map_err(|source| wrong("not UTF-8".to_owned()).because(source))?;
-    let [images_listed, annotations, categories_listed] = json_lists(text, ["images", "annotations", "categories"])
-        .map_err(|error| error.at(format!("{}: not a COCO annotation file", path.display())))?;
+    let [images_listed, annotations, categories_listed] =
+        json_lists(without_mark(text), ["images", "annotations", "categories"])
+            .map_err(|error| error.at(format!("{}: not a COCO annotation file", path.display())))?;
     let mut problems = Problems::default();
     let reject = |problems: &mut Problems, entry: &Entry<'_>, what: String| {
         problems.add(ProblemKind::Malformed, path, entry.line, format!("{what}; left out"));
     };
 
+    let twice = |what: &str, id: u64| format!("{what} {id} a second time");
     let mut categories = Vec::new();
+    let mut seen = HashSet::new();
     for entry in categories_listed {
         match serde_json::from_str::<Category>(entry.text) {
+            Ok(Category { id, .. }) if !seen.insert(id) => reject(&mut problems, &entry, twice("category", id)),
             Ok(category) => categories.push((category.id, category.name)),
             Err(error) => reject(&mut problems, &entry, format!("not a category: {error}")),
         }
     }
     categories.sort_unstable();
-    categories.dedup_by_key(|category| category.0);
     let mut pictures: Vec<Labelled> = Vec::new();
+    seen.clear();
     for entry in images_listed {
         match serde_json::from_str::<Image>(entry.text) {
+            Ok(Image { id, .. }) if !seen.insert(id) => reject(&mut problems, &entry, twice("image", id)),
             Ok(Image { id, file_name }) => pictures.push(Labelled {
                 picture: PathBuf::from(&file_name),
                 name: file_name,
@@ -77,12 +103,12 @@ pub(super) fn read(path: &Path, images: Option<&Path>) -> Result<Dataset> {
         }
     }
     pictures.sort_by_key(|labelled| labelled.id);
-    pictures.dedup_by_key(|labelled| labelled.id);
     if pictures.is_empty() || categories.is_empty() {
         return Err(wrong("no picture or no category in it".to_owned()));
     }
     let by_id: HashMap<u64, usize> = pictures.iter().enumerate().map(|(at, labelled)| (labelled.id, at)).collect();
     let names: HashMap<u64, &String> = categories.iter().map(|(id, name)| (*id, name)).collect();
+    let mut numbered = HashSet::new();
     for entry in annotations {
         let annotation: Annotation = match serde_json::from_str(entry.text) {
             Ok(annotation) => annotation,
@@ -92,9 +118,18 @@ pub(super) fn read(path: &Path, images: Option<&Path>) -> Result<Dataset> {
             }
         };
         let Annotation { id, image_id, category_id, bbox, area, iscrowd } = annotation;
-        let (Some(&at), Some(&class)) = (by_id.get(&image_id), names.get(&category_id)) else {
-            reject(&mut problems, &entry, format!("no image {image_id} or no category {category_id}"));
-            continue;
+        let bbox = exact_numbers(entry.text, "bbox").unwrap_or(bbox);
+        let area = area.map(|area| exact_numbers(entry.text, "area").map_or(area, |[area]| area));
+        let (at, class) = match (by_id.get(&image_id), names.get(&category_id)) {
+            (Some(&at), Some(&class)) => (at, class),
+            (None, _) => {
+                reject(&mut problems, &entry, format!("no image {image_id}"));
+                continue;
+            }
+            (_, None) => {
+                reject(&mut problems, &entry, format!("no category {category_id}"));
+                continue;
+            }
         };
         let line = entry.line;
         let bounds = Bounds::from_sides(bbox);
@@ -110,6 +145,9 @@ pub(super) fn read(path: &Path, images: Option<&Path>) -> Result<Dataset> {
                 format!("the box {bbox:?} of {class} has no area; counted"),
             );
         }
+        if let Some(id) = id.filter(|id| !numbered.insert(*id)) {
+            problems.add(ProblemKind::Malformed, path, line, format!("annotation {id} a second time; counted"));
+        }
         if id.is_none_or(|id| id == 0) {
             let what =
                 "an annotation without an id, or with id 0, which COCO's evaluation takes for no match; counted so";
@@ -122,7 +160,7 @@ pub(super) fn read(path: &Path, images: Option<&Path>) -> Result<Dataset> {
             class: class.clone(),
             bounds,
             area: area.unwrap_or_else(|| bounds.area()),
-            role: if iscrowd != 0 { Role::Crowd } else { Role::Object },
+            role: if iscrowd.0 { Role::Crowd } else { Role::Object },
             has_id_zero: id == Some(0),
             line,
         });
@@ -141,8 +179,9 @@ fn find_pictures(path: &Path, images: Option<&Path>, pictures: &mut [Labelled]) 
         [folder.to_owned(), folder.join("images"), up.clone(), up.join("images"), up.join(split), folder.join(split)]
     };
     let places: Vec<PathBuf> = images.map_or_else(|| around().into(), |images| vec![images.to_owned()]);
-    let holds_one =
-        |place: &&PathBuf| pictures.iter().take(100).any(|labelled| place.join(&labelled.picture).is_file());
+    // What has a whole path says nothing about the folder of the others.
+    let relative = || pictures.iter().filter(|labelled| labelled.picture.is_relative()).take(100);
+    let holds_one = |place: &&PathBuf| relative().any(|labelled| place.join(&labelled.picture).is_file());
     let place = places.iter().find(holds_one).or(places.first()).cloned().unwrap_or_default();
     for labelled in pictures {
         labelled.picture = place.join(&labelled.picture);
@@ -176,6 +215,46 @@ mod tests {
         assert!(dataset.pictures[1].labels[0].has_id_zero);
         let lines: Vec<_> = dataset.problems.0.iter().map(|problem| problem.line).collect();
         assert_eq!(lines, [6, 7, 8, 9, 9]);
+    }
+
+    #[test]
+    fn what_other_programs_write_is_read_and_what_comes_twice_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a.json");
+        let text = "\u{feff}{\"categories\": [{\"id\": 900, \"name\": \"cat\"},\r
+{\"id\": 900, \"name\": \"dog\"}],\r
+\"images\": [{\"id\": 7, \"file_name\": \"/elsewhere/a.png\"},\r
+{\"id\": 7, \"file_name\": \"b.png\"}],\r
+\"annotations\": [\r
+{\"id\": 1, \"image_id\": 7, \"category_id\": 900, \"bbox\": [1, 2, 3, 4], \"area\": 5, \"iscrowd\": true, \"segmentation\": {\"counts\": \"]}\\\"\", \"size\": [9, 9]}},\r
+{\"id\": 1, \"image_id\": 7, \"category_id\": 900, \"bbox\": [1, 2, 3, 4], \"area\": 5, \"iscrowd\": false}]}\r\n";
+        std::fs::write(&path, text).unwrap();
+        let dataset = read(&path, None).unwrap();
+        assert_eq!(dataset.categories, [(900, "cat".to_owned())]);
+        assert_eq!(dataset.pictures[0].picture, Path::new("/elsewhere/a.png"));
+        let roles: Vec<_> = dataset.pictures[0].labels.iter().map(|label| label.role).collect();
+        assert_eq!(roles, [Role::Crowd, Role::Object]);
+        let lines: Vec<_> = dataset.problems.0.iter().map(|problem| problem.line).collect();
+        assert_eq!(lines, [2, 4, 7]);
+    }
+
+    #[test]
+    fn a_whole_path_does_not_decide_where_the_others_are() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("images")).unwrap();
+        for file in ["a.png", "images/b.png"] {
+            std::fs::write(root.path().join(file), b"").unwrap();
+        }
+        let text = format!(
+            r#"{{"categories": [{{"id": 1, "name": "cat"}}], "annotations": [],
+            "images": [{{"id": 1, "file_name": {:?}}}, {{"id": 2, "file_name": "b.png"}}]}}"#,
+            root.path().join("a.png")
+        );
+        let path = root.path().join("set.json");
+        std::fs::write(&path, text).unwrap();
+        let dataset = read(&path, None).unwrap();
+        let pictures: Vec<_> = dataset.pictures.iter().map(|labelled| labelled.picture.clone()).collect();
+        assert_eq!(pictures, [root.path().join("a.png"), root.path().join("images/b.png")]);
     }
 
     #[test]

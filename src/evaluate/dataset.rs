@@ -3,6 +3,7 @@
 //! In: `kitti:DIR`, `coco:ANN.json` or `voc:DIR`. Out: a [`Dataset`]: pictures in a fixed order with what their labels
 //! say, class names as the files write them. Nothing wrong in a label stops reading; it is noted with file and line.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -191,6 +192,34 @@ pub(super) fn files_in(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf
     }
     found.sort_unstable();
     Ok(found)
+}
+
+/// `text` without the mark that some editors put before the first character of a UTF-8 file.
+pub(super) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// The pictures of `folder` by their names without extension; none without the folder.
+///
+/// # Errors
+/// As [`Error::reading`].
+pub(super) fn pictures_by_stem(folder: &Path) -> Result<HashMap<String, PathBuf>> {
+    let mut found = HashMap::new();
+    if folder.is_dir() {
+        for path in files_in(folder, &["png", "jpg", "jpeg"])? {
+            found.entry(stem(&path)).or_insert(path);
+        }
+    }
+    Ok(found)
+}
+
+/// Notes the pictures that no label file speaks of.
+pub(super) fn note_unlabelled(pictures: HashMap<String, PathBuf>, problems: &mut Problems) {
+    let mut pictures: Vec<_> = pictures.into_values().collect();
+    pictures.sort_unstable();
+    for picture in pictures {
+        problems.add(ProblemKind::Missing, &picture, 0, "this picture has no label file; left out");
+    }
 }
 
 /// File name without extension.

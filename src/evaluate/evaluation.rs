@@ -116,7 +116,14 @@ pub fn evaluate(
         lists.push((contender.name.clone(), Some(ModelFacts::new(contender, entries)), by_picture));
     }
     for (name, path) in &options.detections {
-        let found = read_coco_results(path, &Naming::new(&dataset, &classes))?;
+        let (found, left_out) = read_coco_results(path, &Naming::new(&dataset, &classes, &options.class_map))?;
+        if left_out > 0 {
+            let all = left_out + found.iter().map(Vec::len).sum::<usize>();
+            note(&format!(
+                "lookout: warning: {}: {left_out} of {all} detections are of pictures or classes that are not judged",
+                path.display()
+            ));
+        }
         lists.push((name.clone(), None, found));
     }
 

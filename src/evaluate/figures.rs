@@ -5,15 +5,15 @@
 
 use serde::Serialize;
 
-use super::average_precision::{Precision, Ranked};
+use super::average_precision::Ranked;
 use super::classes::{Classes, Truth};
 use super::found::Found;
-use super::matching::{AREAS, Matches, OVERLAPS, match_class};
+use super::matching::{AREAS, MAX_DETECTIONS, Matches, OVERLAPS, match_class};
 use super::paper::PaperSums;
 
 /// The figures, in the order of [`Board::figures`]: the paper's three; at the score threshold with regions ignored;
-/// COCO's.
-pub const FIGURES: [&str; 13] = [
+/// COCO's twelve.
+pub const FIGURES: [&str; 18] = [
     "paper.accuracy",
     "paper.precision",
     "paper.mean_iou",
@@ -26,7 +26,12 @@ pub const FIGURES: [&str; 13] = [
     "coco.ap_small",
     "coco.ap_medium",
     "coco.ap_large",
+    "coco.ar1",
+    "coco.ar10",
     "coco.ar100",
+    "coco.ar_small",
+    "coco.ar_medium",
+    "coco.ar_large",
 ];
 
 /// One value for each of [`FIGURES`]; what is not defined is NaN.
@@ -157,14 +162,19 @@ impl Board {
         let mut paper = PaperSums::default();
         self.paper.iter().zip(weights).for_each(|(picture, &weight)| paper.add(picture, weight));
         let counts = self.weighted_counts(weights);
-        let curves = |area: usize| -> Vec<Precision> {
+        let curves = |area: usize| -> Vec<[f64; OVERLAPS]> {
             self.ranked.iter().filter_map(|ranked| ranked[area].precision(weights)).collect()
         };
         let all = curves(0);
-        let mean = |curves: &[Precision], value: &dyn Fn(&Precision) -> f64| {
+        let mean = |curves: &[[f64; OVERLAPS]], value: &dyn Fn(&[f64; OVERLAPS]) -> f64| {
             curves.iter().map(value).sum::<f64>() / curves.len() as f64
         };
-        let over_all = |curve: &Precision| curve.average.iter().sum::<f64>() / OVERLAPS as f64;
+        let over_all = |average: &[f64; OVERLAPS]| average.iter().sum::<f64>() / OVERLAPS as f64;
+        let recall = |area: usize, most: u32| {
+            let found: Vec<f64> = self.ranked.iter().filter_map(|ranked| ranked[area].recall(weights, most)).collect();
+            found.iter().sum::<f64>() / found.len() as f64
+        };
+        let every = MAX_DETECTIONS as u32;
         [
             paper.accuracy(),
             paper.precision(),
@@ -173,12 +183,17 @@ impl Board {
             counts.precision(),
             counts.f1(),
             mean(&all, &over_all),
-            mean(&all, &|curve| curve.average[0]),
-            mean(&all, &|curve| curve.average[5]),
+            mean(&all, &|average| average[0]),
+            mean(&all, &|average| average[5]),
             mean(&curves(1), &over_all),
             mean(&curves(2), &over_all),
             mean(&curves(3), &over_all),
-            mean(&all, &|curve| curve.recall.iter().sum::<f64>() / OVERLAPS as f64),
+            recall(0, 1),
+            recall(0, 10),
+            recall(0, every),
+            recall(1, every),
+            recall(2, every),
+            recall(3, every),
         ]
     }
 
@@ -188,13 +203,13 @@ impl Board {
         let figures = |((name, counts), ranked): ((&String, &Vec<Counts>), &[Ranked; AREAS])| {
             let mut sums = Counts::default();
             counts.iter().for_each(|picture| sums.add(picture, 1.0));
-            let curve = ranked[0].precision(&weights);
+            let average = ranked[0].precision(&weights);
             ClassFigures {
                 class: name.clone(),
                 counts: sums,
-                ap: curve.map(|curve| curve.average.iter().sum::<f64>() / OVERLAPS as f64),
-                ap50: curve.map(|curve| curve.average[0]),
-                ap75: curve.map(|curve| curve.average[5]),
+                ap: average.map(|average| average.iter().sum::<f64>() / OVERLAPS as f64),
+                ap50: average.map(|average| average[0]),
+                ap75: average.map(|average| average[5]),
             }
         };
         self.names.iter().zip(&self.counts).zip(&self.ranked).map(figures).collect()

@@ -3,11 +3,12 @@
 //! Columns: class, truncation, occlusion, angle, x0, y0, x1, y1, then seven numbers of the third dimension. The paper's
 //! code counts every line of eight columns or more; so does this, and notes those that have fewer than fifteen.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use super::bounds::Bounds;
-use super::dataset::{Dataset, Label, Labelled, Layout, Role, files_in, stem};
+use super::dataset::{
+    Dataset, Label, Labelled, Layout, Role, files_in, note_unlabelled, pictures_by_stem, stem, without_mark,
+};
 use super::problem::{ProblemKind, Problems};
 use crate::error::{Error, Kind, Result};
 
@@ -33,12 +34,7 @@ pub(super) fn read(folder: &Path) -> Result<Dataset> {
         return Err(Error::new(Kind::NoInput, format!("{}: no label file in it", labels.display())));
     }
     let images = root.join("image_2");
-    let mut pictures_by_name = HashMap::new();
-    if images.is_dir() {
-        for path in files_in(&images, &["png", "jpg", "jpeg"])? {
-            pictures_by_name.entry(stem(&path)).or_insert(path);
-        }
-    }
+    let mut pictures_by_name = pictures_by_stem(&images)?;
     let mut problems = Problems::default();
     let mut pictures = Vec::with_capacity(files.len());
     for (at, file) in files.into_iter().enumerate() {
@@ -49,18 +45,14 @@ pub(super) fn read(folder: &Path) -> Result<Dataset> {
         let labels = read_labels(&String::from_utf8_lossy(&bytes), &file, &mut problems);
         pictures.push(Labelled { name, id: at as u64 + 1, picture, size: None, file, labels });
     }
-    let mut strangers: Vec<_> = pictures_by_name.into_values().collect();
-    strangers.sort_unstable();
-    for picture in strangers {
-        problems.add(ProblemKind::Missing, &picture, 0, "this picture has no label file; left out");
-    }
+    note_unlabelled(pictures_by_name, &mut problems);
     Ok(Dataset { layout: Layout::Kitti, pictures, categories: Vec::new(), problems })
 }
 
 /// The boxes of one file's `text`.
 fn read_labels(text: &str, file: &Path, problems: &mut Problems) -> Vec<Label> {
     let mut labels = Vec::new();
-    for (at, line) in text.lines().enumerate() {
+    for (at, line) in without_mark(text).lines().enumerate() {
         let columns: Vec<&str> = line.split_whitespace().collect();
         let Some(&class) = columns.first() else { continue };
         let line = at + 1;
@@ -94,6 +86,16 @@ fn read_labels(text: &str, file: &Path, problems: &mut Problems) -> Vec<Label> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mark_and_foreign_line_ends_change_nothing() {
+        let text = "\u{feff}Car 0 0 0 1 2 3 4 1 1 1 1 1 1 1\r\nVan 0 0 0 1 2 3 4 1 1 1 1 1 1 1\r\n\r\n";
+        let mut problems = Problems::default();
+        let labels = read_labels(text, Path::new("l.txt"), &mut problems);
+        assert_eq!(labels.iter().map(|label| label.class.as_str()).collect::<Vec<_>>(), ["Car", "Van"]);
+        assert_eq!(labels[1].bounds.corners, [1.0, 2.0, 3.0, 4.0]);
+        assert!(problems.0.is_empty(), "{problems:?}");
+    }
 
     #[test]
     fn every_wrong_line_is_named_and_the_others_are_read() {

@@ -8,7 +8,7 @@ use super::dataset::Role;
 use super::found::Found;
 
 /// Detections of one picture and class that are looked at.
-const MAX_DETECTIONS: usize = 100;
+pub const MAX_DETECTIONS: usize = 100;
 /// Overlaps: 0.5, 0.55 … 0.95.
 pub const OVERLAPS: usize = 10;
 /// Areas: all, small, medium, large.

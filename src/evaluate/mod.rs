@@ -28,7 +28,7 @@ mod split;
 mod table;
 mod voc;
 
-pub use average_precision::{Precision, Ranked};
+pub use average_precision::Ranked;
 pub use bootstrap::{Draws, Estimate};
 pub use bounds::Bounds;
 pub use cache::{Cache, Entry, Machine};

@@ -103,7 +103,11 @@ impl Problems {
     /// [`Kind::Data`] naming file and line, if there is any problem.
     pub fn refuse(&self) -> Result<()> {
         let Some(first) = self.0.first() else { return Ok(()) };
-        let more = if self.0.len() > 1 { format!(" (and {} more problems)", self.0.len() - 1) } else { String::new() };
+        let more = match self.0.len() - 1 {
+            0 => String::new(),
+            1 => " (and 1 more problem)".to_owned(),
+            more => format!(" (and {more} more problems)"),
+        };
         Err(Error::new(Kind::Data, format!("{first}{more}")))
     }
 }

@@ -8,9 +8,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::bounds::Bounds;
-use super::classes::{Classes, Truth};
-use super::dataset::{Dataset, Role};
+use super::classes::{ClassMap, Classes, Truth};
+use super::dataset::{Dataset, Role, without_mark};
 use super::found::Found;
+use super::json_lists::{exact_numbers, json_list};
 use crate::error::{Error, Kind, Result};
 use crate::tensor::atomic_file;
 use crate::tensor::mapped::Mapped;
@@ -24,14 +25,18 @@ pub(super) struct Naming {
 }
 
 impl Naming {
-    pub(super) fn new(dataset: &Dataset, classes: &Classes) -> Self {
+    /// Categories and names that `map` takes for a class stand for it, too.
+    pub(super) fn new(dataset: &Dataset, classes: &Classes, map: &ClassMap) -> Self {
         let pictures = || dataset.pictures.iter().enumerate();
         let names = || classes.names.iter().take(classes.judged).enumerate();
+        let class = |name: &str| classes.find(map.get(name)).filter(|class| *class < classes.judged);
+        let mapped = dataset.categories.iter().filter_map(|(id, name)| Some((*id, class(name)?)));
+        let mapped_names = map.labelled().filter_map(|name| Some((name.to_owned(), class(name)?)));
         Self {
             pictures: pictures().map(|(at, labelled)| (labelled.id, at)).collect(),
             by_name: pictures().map(|(at, labelled)| (labelled.name.clone(), at)).collect(),
-            categories: classes.ids.iter().enumerate().map(|(at, id)| (*id, at)).collect(),
-            classes: names().map(|(at, name)| (name.clone(), at)).collect(),
+            categories: mapped.chain(classes.ids.iter().enumerate().map(|(at, id)| (*id, at))).collect(),
+            classes: mapped_names.chain(names().map(|(at, name)| (name.clone(), at))).collect(),
         }
     }
 }
@@ -55,22 +60,28 @@ struct ResultEntry {
 
 /// Reads detections in COCO's result format: a list of `image_id`, `category_id`, `bbox` (x, y, width, height) and
 /// `score`. Pictures and categories may be named instead of numbered. What belongs to no picture or class of the
-/// evaluation is left out. Best first in every picture, equal scores in the order of the file.
+/// evaluation is left out; how many those are comes second. Best first in every picture, equal scores in the order of the
+/// file.
 ///
 /// # Errors
 /// As [`Mapped::open`]; [`Kind::Data`] for what is no such list or a detection that is none.
-pub(super) fn read_coco_results(path: &Path, naming: &Naming) -> Result<Vec<Vec<Found>>> {
+pub(super) fn read_coco_results(path: &Path, naming: &Naming) -> Result<(Vec<Vec<Found>>, usize)> {
     let file = Mapped::open(path)?;
-    let entries: Vec<ResultEntry> = serde_json::from_slice(&file).map_err(|source| {
-        let text = "not a COCO result file: a list of image_id, category_id, bbox and score";
-        Error::new(Kind::Data, format!("{}: {text}", path.display())).because(source)
+    let text = std::str::from_utf8(&file)
+        .map_err(|source| Error::new(Kind::Data, format!("{}: not UTF-8", path.display())).because(source))?;
+    let entries = json_list(without_mark(text)).map_err(|error| {
+        error.at(format!("{}: not a COCO result file, a list of image_id, category_id, bbox and score", path.display()))
     })?;
     let mut found: Vec<Vec<Found>> = vec![Vec::new(); naming.pictures.len()];
-    for (at, entry) in entries.into_iter().enumerate() {
-        let bounds = Bounds::from_sides(entry.bbox);
-        if !bounds.is_sound() || !entry.score.is_finite() {
-            let text = format!("{}: detection {} has no box or score", path.display(), at + 1);
-            return Err(Error::new(Kind::Data, text));
+    let mut left_out = 0;
+    for listed in entries {
+        let place = format_args!("{}:{}", path.display(), listed.line);
+        let entry: ResultEntry = serde_json::from_str(listed.text)
+            .map_err(|source| Error::new(Kind::Data, format!("{place}: not a detection")).because(source))?;
+        let bounds = Bounds::from_sides(exact_numbers(listed.text, "bbox").unwrap_or(entry.bbox));
+        let score = exact_numbers(listed.text, "score").map_or(entry.score, |[score]| score);
+        if !bounds.is_sound() || !score.is_finite() {
+            return Err(Error::new(Kind::Data, format!("{place}: a detection without box or score")));
         }
         let picture = match &entry.image_id {
             Key::Number(id) => naming.pictures.get(id),
@@ -80,12 +91,13 @@ pub(super) fn read_coco_results(path: &Path, naming: &Naming) -> Result<Vec<Vec<
             Key::Number(id) => naming.categories.get(id),
             Key::Name(name) => naming.classes.get(name),
         };
-        if let (Some(&picture), Some(&class)) = (picture, class) {
-            found[picture].push(Found { class, score: entry.score, bounds });
+        match (picture, class) {
+            (Some(&picture), Some(&class)) => found[picture].push(Found { class, score, bounds }),
+            _ => left_out += 1,
         }
     }
     found.iter_mut().for_each(|picture| picture.sort_by(|a, b| b.score.total_cmp(&a.score)));
-    Ok(found)
+    Ok((found, left_out))
 }
 
 /// Writes detections as COCO's result file.

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::dataset::Dataset;
+use super::dataset::{Dataset, without_mark};
 use super::mersenne::Mersenne;
 use crate::error::{Error, Kind, Result};
 
@@ -109,7 +109,7 @@ fn read_names(path: &Path, dataset: &Dataset) -> Result<HashSet<String>> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::reading(path, source))?;
     let known: HashSet<&str> = dataset.pictures.iter().map(|labelled| labelled.name.as_str()).collect();
     let mut names = HashSet::new();
-    for (at, line) in text.lines().enumerate() {
+    for (at, line) in without_mark(&text).lines().enumerate() {
         let name = line.trim();
         if name.is_empty() || name.starts_with('#') {
             continue;

@@ -8,14 +8,14 @@ use super::report::{ModelReport, Report};
 use crate::measure::Agreement;
 
 /// Figures by group: title, and the names of the columns.
-const GROUPS: [(&str, &[(&str, &str)]); 3] = [
+const GROUPS: [(&str, &[(&str, &str)]); 4] = [
     (
         "the paper's figures",
         &[("paper.accuracy", "accuracy"), ("paper.precision", "precision"), ("paper.mean_iou", "mean IoU")],
     ),
     ("with regions ignored", &[("regions.recall", "recall"), ("regions.precision", "precision"), ("regions.f1", "F1")]),
     (
-        "COCO",
+        "COCO's average precision",
         &[
             ("coco.ap", "AP"),
             ("coco.ap50", "AP50"),
@@ -23,7 +23,17 @@ const GROUPS: [(&str, &[(&str, &str)]); 3] = [
             ("coco.ap_small", "AP small"),
             ("coco.ap_medium", "AP medium"),
             ("coco.ap_large", "AP large"),
+        ],
+    ),
+    (
+        "COCO's average recall",
+        &[
+            ("coco.ar1", "AR1"),
+            ("coco.ar10", "AR10"),
             ("coco.ar100", "AR100"),
+            ("coco.ar_small", "AR small"),
+            ("coco.ar_medium", "AR medium"),
+            ("coco.ar_large", "AR large"),
         ],
     ),
 ];

@@ -3,12 +3,15 @@
 //! Corners count pixels from 1, both ends included; a box from (1, 1) to (1, 1) is one pixel, so 1 is taken from xmin
 //! and ymin. Objects marked `difficult` are neither to be found nor wrong to find.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use roxmltree::{Document, Node};
 
 use super::bounds::Bounds;
-use super::dataset::{Dataset, Label, Labelled, Layout, Role, files_in, stem};
+use super::dataset::{
+    Dataset, Label, Labelled, Layout, Role, files_in, note_unlabelled, pictures_by_stem, stem, without_mark,
+};
 use super::problem::{ProblemKind, Problems};
 use crate::error::{Error, Kind, Result};
 
@@ -27,28 +30,49 @@ pub(super) fn read(folder: &Path) -> Result<Dataset> {
         return Err(Error::new(Kind::NoInput, format!("{}: no label file in it", labels.display())));
     }
     let images = folder.join("JPEGImages");
+    let mut pictures_by_name = pictures_by_stem(&images)?;
     let mut problems = Problems::default();
     let mut pictures = Vec::with_capacity(files.len());
     for (at, file) in files.into_iter().enumerate() {
-        let text = std::fs::read_to_string(&file).map_err(|source| Error::reading(&file, source))?;
+        // Not all of the world's label files are in UTF-8; class names are.
+        let bytes = std::fs::read(&file).map_err(|source| Error::reading(&file, source))?;
+        let text = String::from_utf8_lossy(&bytes);
         let name = stem(&file);
         let id = at as u64 + 1;
-        match Document::parse(&text) {
+        match Document::parse(without_mark(&text)) {
             Ok(document) => {
                 let root = document.root_element();
-                let file_name = child(root, "filename").map_or_else(|| format!("{name}.jpg"), str::to_owned);
-                // What a label file names is a picture of this folder, never a path out of it.
-                let file_name = Path::new(&file_name).file_name().map_or_else(|| name.clone().into(), |n| n.to_owned());
+                let picture = picture_of(child(root, "filename"), &name, &images, &pictures_by_name);
+                pictures_by_name.remove(&stem(&picture));
                 let labels = read_objects(&document, &file, &mut problems);
-                pictures.push(Labelled { name, id, picture: images.join(file_name), size: None, file, labels });
+                pictures.push(Labelled { name, id, picture, size: None, file, labels });
             }
             Err(error) => {
+                pictures_by_name.remove(&name);
                 let line = error.pos().row as usize;
                 problems.add(ProblemKind::Malformed, &file, line, format!("not XML: {error}; left out"));
             }
         }
     }
+    note_unlabelled(pictures_by_name, &mut problems);
     Ok(Dataset { layout: Layout::Voc, pictures, categories: Vec::new(), problems })
+}
+
+/// The picture of the label file called `name`: the one that it names, or where that one is not there, as after a
+/// conversion of the pictures, the one with the name of either and another extension. What a label file names is a
+/// picture of `images`, never a path out of it.
+fn picture_of(named: Option<&str>, name: &str, images: &Path, pictures: &HashMap<String, PathBuf>) -> PathBuf {
+    // Paths of Windows, too.
+    let named = named.and_then(|named| named.rsplit(['/', '\\']).next()).filter(|named| !named.is_empty());
+    let named = named.map(|named| images.join(named)).filter(|path| path.file_name().is_some());
+    match named {
+        Some(path) if path.is_file() => path,
+        named => {
+            let stems = [named.as_deref().map(stem), Some(name.to_owned())];
+            let other = stems.into_iter().flatten().find_map(|stem| pictures.get(&stem).cloned());
+            other.or(named).unwrap_or_else(|| images.join(format!("{name}.jpg")))
+        }
+    }
 }
 
 /// The text of the first child element called `name`.
@@ -82,7 +106,7 @@ fn read_objects(document: &Document<'_>, file: &Path, problems: &mut Problems) -
             problems.add(ProblemKind::EmptyBox, file, line, what);
             continue;
         }
-        let difficult = child(object, "difficult").is_some_and(|text| text != "0");
+        let difficult = child(object, "difficult").is_some_and(|text| !["", "0", "false", "no"].contains(&text));
         let role = if difficult { Role::Difficult } else { Role::Object };
         let class = class.to_owned();
         labels.push(Label { class, bounds, area: bounds.area(), role, has_id_zero: false, line });
@@ -93,6 +117,29 @@ fn read_objects(document: &Document<'_>, file: &Path, problems: &mut Problems) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pictures_are_found_by_other_extensions_and_never_elsewhere() {
+        let root = tempfile::tempdir().unwrap();
+        let images = root.path().join("JPEGImages");
+        std::fs::create_dir_all(&images).unwrap();
+        for file in ["JPEGImages/a.PNG", "JPEGImages/b.v2.jpg", "out.jpg"] {
+            std::fs::write(root.path().join(file), b"").unwrap();
+        }
+        let pictures = pictures_by_stem(&images).unwrap();
+        for (named, name, expected) in [
+            (Some("a.jpg"), "x", "a.PNG"),
+            (Some("a"), "x", "a.PNG"),
+            (Some("C:\\set\\b.v2.jpg"), "x", "b.v2.jpg"),
+            (Some("gone.jpg"), "a", "a.PNG"),
+            (Some("../out.jpg"), "y", "out.jpg"),
+            (Some(".."), "y", "y.jpg"),
+            (Some(""), "b.v2", "b.v2.jpg"),
+            (None, "y", "y.jpg"),
+        ] {
+            assert_eq!(picture_of(named, name, &images, &pictures), images.join(expected), "{named:?} {name}");
+        }
+    }
 
     #[test]
     fn objects_and_their_faults() {

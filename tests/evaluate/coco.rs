@@ -40,7 +40,7 @@ fn expected(case: &str) -> Value {
 
 #[test]
 fn figures_are_those_of_pycocotools() {
-    for case in ["mixed", "crowded", "id-zero", "sparse"] {
+    for case in ["mixed", "crowded", "id-zero", "sparse", "bounds"] {
         let (outcome, expected) = (judged(case), expected(case));
         let model = &outcome.report.models[0];
         let mut compared = 0;
@@ -51,7 +51,7 @@ fn figures_are_those_of_pycocotools() {
             assert!((found.unwrap_or(-1.0) - wanted).abs() < 1e-9, "{case} {figure}: {found:?}, expected {wanted}");
             compared += 1;
         }
-        assert_eq!(compared, 7);
+        assert_eq!(compared, 12);
         for class in &model.classes {
             let wanted = &expected["classes"][&class.class];
             for (at, found) in [class.ap, class.ap50, class.ap75].into_iter().enumerate() {

@@ -4,12 +4,13 @@
 
 Random boxes of a fixed seed: objects of all sizes, crowds, ties of score, more than a hundred detections of a class in
 a picture, pictures and classes without objects, annotation ids that begin at 0 in one of the cases, areas that are not
-those of the boxes.
+those of the boxes, areas at the bounds of small, medium and large and one digit of a double beside them.
 """
 
 import contextlib
 import io
 import json
+import math
 import pathlib
 import random
 
@@ -55,6 +56,37 @@ def case(seed, pictures, classes, first_id, crowds, detections, whole):
     return truth, results
 
 
+def bounds(seed):
+    """Areas at 32² and 96²; numbers with all their digits; ids of no order; a box without a picture of its own."""
+    rng = random.Random(seed)
+    images = [{"id": i, "file_name": f"{i}.png", "width": 640, "height": 480} for i in rng.sample(range(1, 10**6), 8)]
+    categories = [{"id": i, "name": f"class {i}"} for i in rng.sample(range(1, 10**4), 3)]
+    near = lambda area: rng.choice([area, math.nextafter(area, 0), math.nextafter(area, math.inf)])
+    annotations, results = [], []
+    for image in images[1:]:
+        for _ in range(rng.randrange(1, 6)):
+            area = rng.choice([32.0**2, 96.0**2])
+            w = rng.choice([math.sqrt(area), 16.0, 48.0, rng.uniform(20, 120)])
+            box = [rng.uniform(0, 500), rng.uniform(0, 400), w, area / w]
+            annotations.append({
+                "id": 7 * len(annotations) + 5, "image_id": image["id"], "category_id": rng.choice(categories)["id"],
+                "bbox": box, "area": near(area), "iscrowd": 0,
+                "segmentation": {"counts": "]}\\\"", "size": [480, 640]},
+            })
+            for _ in range(rng.randrange(0, 3)):
+                noisy = [v + rng.choice([0, 0, 0.3, 2]) * rng.random() for v in box]
+                category = rng.choice([annotations[-1]["category_id"], rng.choice(categories)["id"]])
+                results.append({
+                    "image_id": image["id"], "category_id": category, "bbox": noisy, "score": round(rng.random(), 1),
+                })
+        results.append({
+            "image_id": image["id"], "category_id": rng.choice(categories)["id"], "score": round(rng.random(), 1),
+            "bbox": [rng.uniform(0, 600), rng.uniform(0, 440), 32.0, near(32.0)],
+        })
+    rng.shuffle(results)
+    return {"images": images, "categories": categories, "annotations": annotations}, results
+
+
 def figures(truth, results):
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
@@ -64,26 +96,28 @@ def figures(truth, results):
         ev.evaluate()
         ev.accumulate()
         ev.summarize()
-    names = ["ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100"]
+    names = ["ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100",
+             "ar_small", "ar_medium", "ar_large"]
     found = {name: float(value) for name, value in zip(names, ev.stats)}
     precision = ev.eval["precision"]  # overlap, recall, class, area, detections
     found["classes"] = {
         category["name"]: None if (p := precision[:, :, at, 0, -1]).max() < 0 else [
             float(p.mean()), float(p[0].mean()), float(p[5].mean())]
-        for at, category in enumerate(truth["categories"])
+        for at, category in enumerate(sorted(truth["categories"], key=lambda category: category["id"]))
     }
     return found
 
 
 def main():
     HERE.mkdir(exist_ok=True)
-    for name, args in {
+    cases = {
         "mixed": (1, 12, 4, 1, 0.1, 6, False),
         "crowded": (2, 5, 2, 1, 0.3, 260, False),
         "id-zero": (3, 6, 3, 0, 0.0, 4, True),
         "sparse": (4, 3, 6, 1, 0.5, 2, True),
-    }.items():
-        truth, results = case(*args)
+    }
+    made = {name: case(*args) for name, args in cases.items()} | {"bounds": bounds(5)}
+    for name, (truth, results) in made.items():
         for part, value in ("truth", truth), ("results", results), ("figures", figures(truth, results)):
             (HERE / f"{name}.{part}.json").write_text(json.dumps(value, separators=(",", ":")) + "\n")
         print(name, len(truth["annotations"]), len(results))
