@@ -15,6 +15,8 @@ pub struct Frame {
     pub height: f64,
     /// Room at the left, top, right and bottom of the axes.
     pub margin: [f64; 4],
+    /// How many times as large the drawing is where nothing else sets its size.
+    pub zoom: f64,
 }
 
 /// One axis.
@@ -195,14 +197,14 @@ impl Plot {
         let _ = writeln!(self.body, r#"<polygon points="{path}" fill="{colour}" fill-opacity="0.18"/>"#);
     }
 
-    /// A vertical mark with a word at its head.
+    /// A vertical mark with a word above it, outside the axes.
     pub fn mark(&mut self, place: f64, word: &str) {
         let [_, top, _, bottom] = self.frame.margin;
-        let (x, end, y) = (self.x_of(place), self.frame.height - bottom, top + 12.0);
+        let (x, end, y) = (self.x_of(place), self.frame.height - bottom, top - 4.0);
         let _ = writeln!(
             self.body,
             r##"<line x1="{x:.1}" y1="{top}" x2="{x:.1}" y2="{end}" stroke="#999" stroke-dasharray="2 3"/><text x="{:.1}" y="{y}" fill="#666" font-size="10">{}</text>"##,
-            x + 3.0,
+            x - 1.0,
             escape(word)
         );
     }
@@ -263,10 +265,11 @@ impl Plot {
 
     /// The document.
     pub fn finish(self) -> String {
-        let Frame { width, height, margin: [left, top, right, bottom] } = self.frame;
+        let Frame { width, height, margin: [left, top, right, bottom], zoom } = self.frame;
         let (w, h) = (width - left - right, height - top - bottom);
+        let (shown_width, shown_height) = (width * zoom, height * zoom);
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{shown_width}\" height=\"{shown_height}\" viewBox=\"0 0 {width} {height}\" \
              font-family=\"system-ui, sans-serif\" font-size=\"11\" fill=\"#222\">\n\
              <rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n{}\
              <rect x=\"{left}\" y=\"{top}\" width=\"{w}\" height=\"{h}\" fill=\"none\" stroke=\"#888\"/>\n</svg>\n",
@@ -281,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_plot_is_whole_xml_with_its_words() {
-        let frame = Frame { width: 400.0, height: 200.0, margin: [50.0, 30.0, 60.0, 40.0] };
+        let frame = Frame { width: 400.0, height: 200.0, margin: [50.0, 30.0, 60.0, 40.0], zoom: 1.0 };
         let mut plot = Plot::new("a < b", frame, Axis::linear("step", 0.0, 4.0, 5), Axis::decades("error", -3.0, 0.2));
         plot.band(&[(0.0, -2.0, -1.0), (1.0, f64::NAN, 0.0)], [1, 2, 3]);
         plot.curve(&[(0.0, -1.0), (1.0, f64::NAN), (2.0, -2.0)], &["x".into(), "y".into(), "z&".into()], [9; 3], true);

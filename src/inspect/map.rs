@@ -8,6 +8,17 @@ use crate::detector::tap::{Activation, Values};
 /// The free number of the cubic kernel.
 const A: f64 = -0.75;
 
+/// What a resized map may hold between the numbers it was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Between {
+    /// Whatever the cubic curve gives, which swings a little beyond its numbers: for activations.
+    #[default]
+    Free,
+    /// Nothing beyond the two nearest numbers in each direction: for errors, which are never below 0 and where a swing
+    /// beside a large one would show as a ring of small ones.
+    Held,
+}
+
 /// Numbers in rows.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Map {
@@ -48,23 +59,19 @@ impl Map {
     }
 
     /// The map at another size, bicubic.
-    pub fn resized(&self, height: usize, width: usize) -> Self {
+    pub fn resized(&self, height: usize, width: usize, between: Between) -> Self {
         if (height, width) == (self.height, self.width) || self.values.is_empty() {
             return self.clone();
         }
         let (rows, columns) = (taps(self.height, height), taps(self.width, width));
         let mut wide = Vec::with_capacity(self.height * width);
         for row in self.values.chunks_exact(self.width) {
-            wide.extend(
-                columns
-                    .iter()
-                    .map(|tap| tap.iter().map(|&(at, weight)| f64::from(row[at]) * weight).sum::<f64>() as f32),
-            );
+            wide.extend(columns.iter().map(|tap| mixed(tap, between, |at| row[at])));
         }
         let mut values = vec![0.0f32; height * width];
         for (out, tap) in values.chunks_exact_mut(width).zip(&rows) {
             for (x, out) in out.iter_mut().enumerate() {
-                *out = tap.iter().map(|&(at, weight)| f64::from(wide[at * width + x]) * weight).sum::<f64>() as f32;
+                *out = mixed(tap, between, |at| wide[at * width + x]);
             }
         }
         Self { height, width, values }
@@ -106,6 +113,18 @@ fn taps(from: usize, to: usize) -> Vec<[(usize, f64); 4]> {
         std::array::from_fn(|tap| ((floor - 1 + tap as i64).clamp(0, last) as usize, weights[tap]))
     };
     (0..to).map(of_sample).collect()
+}
+
+/// The sum of the numbers at the places of `tap` by their weights.
+fn mixed(tap: &[(usize, f64); 4], between: Between, number: impl Fn(usize) -> f32) -> f32 {
+    let sum = tap.iter().map(|&(at, weight)| f64::from(number(at)) * weight).sum::<f64>() as f32;
+    match between {
+        Between::Free => sum,
+        Between::Held => {
+            let (a, b) = (number(tap[1].0), number(tap[2].0));
+            sum.max(a.min(b)).min(a.max(b))
+        }
+    }
 }
 
 /// The largest of a pixel's channels, several at a time.
@@ -159,14 +178,19 @@ impl ErrorMaps {
     }
 }
 
-/// The mean of maps of any size. Those of one size are summed as they are, for resizing is linear: a mean costs one
-/// resize a size.
+/// The mean of maps of any size. Those of one size are summed as they are: a mean costs one resize a size.
 #[derive(Debug, Clone, Default)]
 pub struct MeanMap {
     sums: Vec<(Map, usize)>,
+    between: Between,
 }
 
 impl MeanMap {
+    /// The mean of nothing yet, of maps resized so.
+    pub fn new(between: Between) -> Self {
+        Self { sums: Vec::new(), between }
+    }
+
     /// Adds a map; one with something that is not a number is left out.
     pub fn add(&mut self, map: &Map) {
         if map.values.is_empty() || map.values.iter().any(|value| !value.is_finite()) {
@@ -187,7 +211,7 @@ impl MeanMap {
         let (largest, _) = self.sums.iter().max_by_key(|(sum, _)| sum.values.len())?;
         let mut mean = Map::zeros(largest.height, largest.width);
         for (sum, _) in &self.sums {
-            let resized = sum.resized(mean.height, mean.width);
+            let resized = sum.resized(mean.height, mean.width, self.between);
             mean.values.iter_mut().zip(&resized.values).for_each(|(mean, value)| *mean += value);
         }
         let count = self.sums.iter().map(|(_, count)| *count).sum::<usize>() as f32;
@@ -243,14 +267,29 @@ mod tests {
         let map = Map { height: 1, width: 4, values: vec![0.0, 1.0, 4.0, 9.0] };
         let expected =
             [-0.105_468_75, 0.121_093_75, 0.457_031_25, 1.609_375, 2.828_125, 5.449_219, 7.972_656, 9.527_344];
-        near(&map.resized(1, 8).values, &expected);
+        near(&map.resized(1, 8, Between::Free).values, &expected);
         let map = Map { height: 2, width: 3, values: vec![0.0, 1.0, 4.0, 9.0, 2.0, 5.0] };
         let expected = [
             -0.902_872, -0.026_991, 2.180_406, 4.128_527, 4.715_332, 2.251_465, 2.251_465, 4.715_332, 10.333_537,
             4.529_921, 2.322_524, 5.302_137,
         ];
-        near(&map.resized(3, 4).values, &expected);
-        assert_eq!(Map::zeros(2, 2).resized(4, 4), Map::zeros(4, 4));
+        near(&map.resized(3, 4, Between::Free).values, &expected);
+        assert_eq!(Map::zeros(2, 2).resized(4, 4, Between::Free), Map::zeros(4, 4));
+    }
+
+    #[test]
+    fn errors_stay_between_their_neighbours() {
+        let mut map = Map::zeros(5, 5);
+        map.values[12] = 8.0;
+        let free = map.resized(20, 20, Between::Free).values;
+        let held = map.resized(20, 20, Between::Held).values;
+        assert!(free.iter().any(|&value| value < -0.1));
+        assert!(held.iter().all(|value| (0.0..=8.0).contains(value)));
+        assert!(held.iter().zip(&free).any(|(a, b)| a == b && *a > 1.0));
+        let mut mean = MeanMap::new(Between::Held);
+        mean.add(&map);
+        mean.add(&Map::zeros(20, 20));
+        assert!(mean.mean().unwrap().values.iter().all(|value| *value >= 0.0));
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod video;
 mod watch;
 
 pub use hexbin::{Cell, Hexbin, Scale};
-pub use map::{ErrorMaps, Map, MeanMap, relative};
+pub use map::{Between, ErrorMaps, Map, MeanMap, relative};
 pub use report::{ModelRow, PictureRow, Report};
 pub use session::{Options, Outcome, inspect};
 pub use stats::Spread;

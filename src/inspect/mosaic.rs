@@ -31,9 +31,9 @@ fn drawn(picture: &Picture, pair: &Pair, found: &[Detection], score: f32) -> Pic
     copy
 }
 
-/// The 2×2 sheet of one picture.
+/// The 2×2 sheet of one picture, called `heading`; `what` tells of which values the maps are.
 pub fn mosaic(
-    name: &str,
+    [heading, what]: [&str; 2],
     picture: &Picture,
     pair: &Pair,
     found: &Found,
@@ -53,8 +53,8 @@ pub fn mosaic(
     }
     for (map, word) in maps.into_iter().zip(words) {
         let picture = colours(map, scale, width, height);
-        let title = format!("{word}: mean over steps of the channels' maximum");
+        let title = format!("{word}: mean over steps of the channels' maximum, {what}");
         panels.push(Panel { picture, title, scale: Some(*scale) });
     }
-    sheet(name, &panels, 2)
+    sheet(heading, &panels, 2)
 }

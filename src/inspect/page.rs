@@ -18,7 +18,7 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;color:#222;max-widt
 h1{font-size:1.6em;margin-bottom:.2em}h2{font-size:1.25em;margin-top:2em;border-bottom:1px solid #ddd}\
 h3{font-size:1.05em}table{border-collapse:collapse;font-size:13px}\
 th,td{padding:2px 8px;border-bottom:1px solid #eee;text-align:right;white-space:nowrap}\
-th{background:#f6f6f6;position:sticky;top:0}td:first-child,th:first-child{text-align:left}\
+th{background:#f6f6f6;position:sticky;top:0}td:first-child,th:first-child,table.names td:nth-child(2),table.names th:nth-child(2){text-align:left}\
 img{max-width:100%}figure{margin:1em 0}figcaption{color:#555;font-size:13px}p.note{color:#555;font-size:13px}\
 div.wide{overflow-x:auto;max-height:34em;overflow-y:auto;border:1px solid #eee}\
 div.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(340px,1fr));gap:.5em}\
@@ -238,7 +238,8 @@ fn sensitivity(body: &mut String, report: &Report, kept: &[Kept]) {
         ]
     };
     let head = ["kept", "layer", "own, dB", "predicted, dB", "gain, dB", "work in fp32, %"];
-    body.push_str(&table(&head, kept.iter().enumerate().take(KEPT_ROWS).map(row)));
+    let ranking = table(&head, kept.iter().enumerate().take(KEPT_ROWS).map(row));
+    body.push_str(&ranking.replacen("<table>", "<table class=\"names\">", 1));
 }
 
 fn hexagons(body: &mut String, report: &Report, hexbins: &[HexbinRow]) {

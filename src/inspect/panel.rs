@@ -1,6 +1,6 @@
 //! Maps as pictures: shared scales, colour bars, titles, the camera's picture beneath.
 
-use super::map::Map;
+use super::map::{Between, Map};
 use crate::draw::{Colour, ColourBar, ColourMap, Rect, TextSize, blend, outline, text, text_width};
 use crate::frame::Picture;
 
@@ -9,6 +9,8 @@ const PAPER: Colour = [255; 3];
 const INK: Colour = [30; 3];
 /// Pixels between things.
 const GAP: i64 = 12;
+/// Columns of a panel from which words are larger.
+const WIDE: usize = 700;
 /// Share of a map's colour in an overlay, of 255.
 const OVERLAY: u8 = 165;
 
@@ -21,6 +23,8 @@ pub struct ColourScale {
     pub low: f64,
     /// Number at the end.
     pub high: f64,
+    /// How maps in these colours are resized.
+    pub between: Between,
 }
 
 impl ColourScale {
@@ -28,19 +32,21 @@ impl ColourScale {
     /// does not darken the rest. What lies beyond takes the end's colour.
     pub fn of_activations(maps: &[&Map]) -> Self {
         let [low, high] = Map::quantiles(maps, [0.005, 0.995]);
-        Self { map: ColourMap::Sequential, low, high: if high > low { high } else { low + 1.0 } }
+        let high = if high > low { high } else { low + 1.0 };
+        Self { map: ColourMap::Sequential, low, high, between: Between::Free }
     }
 
     /// The scale of errors: from 0 to the 99.5th percentile.
     pub fn of_errors(maps: &[&Map]) -> Self {
         let [high] = Map::quantiles(maps, [0.995]);
-        Self { map: ColourMap::Sequential, low: 0.0, high: if high > 0.0 { high } else { 1.0 } }
+        let high = if high > 0.0 { high } else { 1.0 };
+        Self { map: ColourMap::Sequential, low: 0.0, high, between: Between::Held }
     }
 
     /// The scale of logarithms of errors: the percentiles of activations, no narrower than a decade.
     pub fn of_logarithms(maps: &[&Map]) -> Self {
-        let Self { map, low, high } = Self::of_activations(maps);
-        Self { map, low: low.min(high - 1.0), high }
+        let Self { map, low, high, .. } = Self::of_activations(maps);
+        Self { map, low: low.min(high - 1.0), high, between: Between::Held }
     }
 
     fn colour(&self, value: f32) -> Colour {
@@ -50,7 +56,7 @@ impl ColourScale {
 
 /// A map as a picture of this size: bicubic where it is enlarged.
 pub fn colours(map: &Map, scale: &ColourScale, width: usize, height: usize) -> Picture {
-    let resized = map.resized(height, width);
+    let resized = map.resized(height, width, scale.between);
     let mut picture = Picture::filled(width, height, [0; 3]);
     for (pixel, &value) in picture.data.chunks_exact_mut(Picture::CHANNELS).zip(&resized.values) {
         pixel.copy_from_slice(&scale.colour(value));
@@ -105,8 +111,10 @@ pub struct Panel {
 
 /// Lays `panels` out in `columns` under a heading.
 pub fn sheet(heading: &str, panels: &[Panel], columns: usize) -> Picture {
-    let size = TextSize::SMALL;
-    let bar = |panel: &Panel| panel.scale.map(|scale| colour_bar(&scale));
+    // A page shows wide sheets reduced.
+    let is_wide = panels.iter().any(|panel| panel.picture.width > WIDE);
+    let size = if is_wide { TextSize::LARGE } else { TextSize::SMALL };
+    let bar = |panel: &Panel| panel.scale.map(|scale| colour_bar(&scale, size));
     let bar_width = |panel: &Panel| bar(panel).map_or(0, |bar| GAP / 2 + bar.width(panel.picture.height as i64));
     let width = panels.iter().map(|panel| {
         let title = text_width(&panel.title, size);
@@ -137,8 +145,8 @@ pub fn sheet(heading: &str, panels: &[Panel], columns: usize) -> Picture {
     sheet
 }
 
-fn colour_bar(scale: &ColourScale) -> ColourBar {
-    ColourBar { map: scale.map, low: scale.low, high: scale.high, size: TextSize::SMALL, ink: INK }
+fn colour_bar(scale: &ColourScale, size: TextSize) -> ColourBar {
+    ColourBar { map: scale.map, low: scale.low, high: scale.high, size, ink: INK }
 }
 
 /// Copies `from` into `onto` with its top left corner at (`x`, `y`); what reaches beyond is cut off.

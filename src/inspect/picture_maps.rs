@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::map::{ErrorMaps, Map, MeanMap};
+use super::map::{Between, ErrorMaps, Map, MeanMap};
 use super::mosaic::size_within;
 use super::panel::{ColourScale, Panel, colours, overlay, resized, sheet};
 use super::watch::StepMaps;
@@ -84,9 +84,9 @@ impl PictureMaps {
             words: ["fp32", precision],
             reference: MeanMap::default(),
             other: MeanMap::default(),
-            absolute: MeanMap::default(),
-            relative: MeanMap::default(),
-            squared: MeanMap::default(),
+            absolute: MeanMap::new(Between::Held),
+            relative: MeanMap::new(Between::Held),
+            squared: MeanMap::new(Between::Held),
             sheets: Vec::new(),
             failed: None,
         }
@@ -142,7 +142,8 @@ impl PictureMaps {
                 continue;
             };
             let (rows, columns) = (f.height, f.width);
-            let title = format!("mean over the {count} steps of {columns}x{rows} pixels, {}", self.what);
+            let what = if count == 1 { "the one step".to_owned() } else { format!("mean over the {count} steps") };
+            let title = format!("{what} of {columns}x{rows} pixels, {}", self.what);
             let file = format!("level-{columns}x{rows}.png");
             self.write(&title, &file, [&f, &q], &ErrorMaps { absolute, relative }, &squared)?;
         }

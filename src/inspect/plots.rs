@@ -8,9 +8,9 @@ use crate::draw::svg::{Axis, Frame, LogBar, Plot};
 use crate::draw::{Colour, class_colour};
 
 /// Size of a plot over depth.
-const WIDE: Frame = Frame { width: 1080.0, height: 320.0, margin: [64.0, 34.0, 20.0, 44.0] };
-/// Size of a plot of hexagons.
-const SQUARE: Frame = Frame { width: 560.0, height: 420.0, margin: [74.0, 44.0, 66.0, 44.0] };
+const WIDE: Frame = Frame { width: 1080.0, height: 320.0, margin: [64.0, 34.0, 20.0, 44.0], zoom: 1.0 };
+/// Size of a plot of hexagons: small, for three stand beside each other, and enlarged where one is opened alone.
+const SQUARE: Frame = Frame { width: 420.0, height: 330.0, margin: [62.0, 44.0, 62.0, 42.0], zoom: 2.0 };
 
 fn blue() -> Colour {
     class_colour(7)
@@ -184,26 +184,28 @@ fn columns(bins: &Hexbin) -> Vec<(f64, f64)> {
     sums.into_iter().map(place).collect()
 }
 
-/// An axis in places of the symmetric logarithm with powers of ten written beside it.
+/// An axis in places of the symmetric logarithm, with 0 and powers of ten of both signs written beside it: as many as
+/// stand apart.
 fn symlog_axis(label: &str, low: f64, high: f64) -> Axis {
-    let scale = Scale::Symlog;
-    let mut ticks = Vec::new();
-    let mut last = f64::NEG_INFINITY;
     let apart = (high - low) / 9.0;
-    let powers = (-3..=6).map(|power| 10f64.powi(power));
-    let values: Vec<f64> = powers.clone().rev().map(|v| -v).chain([0.0]).chain(powers).collect();
-    for value in values {
-        let place = scale.place(value);
-        if (low..=high).contains(&place) && place - last >= apart {
-            let text = if value == 0.0 || (0.01..1e4).contains(&value.abs()) {
-                format!("{value}")
-            } else {
-                format!("{value:e}")
-            };
-            ticks.push((place, text));
-            last = place;
-        }
-    }
+    let chosen = |stride: i32, phase: i32| -> Option<Vec<f64>> {
+        let powers = (-3..=6).filter(|power| (power - phase).rem_euclid(stride) == 0).map(|power| 10f64.powi(power));
+        let all = powers.clone().rev().map(|value| -value).chain([0.0]).chain(powers);
+        let is_fit = |value: &f64| {
+            let place = Scale::Symlog.place(*value);
+            (low..=high).contains(&place) && (*value == 0.0 || place.abs() >= apart)
+        };
+        let values: Vec<f64> = all.filter(is_fit).collect();
+        let place = |at: usize| Scale::Symlog.place(values[at]);
+        (1..values.len()).all(|at| place(at) - place(at - 1) >= apart).then_some(values)
+    };
+    let of_stride = |stride: i32| (0..stride).filter_map(|phase| chosen(stride, phase)).max_by_key(Vec::len);
+    let values = (1..=10).find_map(of_stride).unwrap_or_default();
+    let text = |value: f64| match value.abs() {
+        0.0 | 0.01..1e4 => format!("{value}"),
+        _ => format!("{value:e}"),
+    };
+    let ticks = values.into_iter().map(|value| (Scale::Symlog.place(value), text(value))).collect();
     Axis { label: format!("{label}, symlog"), low, high, ticks }
 }
 
@@ -221,4 +223,20 @@ pub fn kept(kept: &[Kept]) -> String {
     let names: Vec<String> = kept.iter().enumerate().map(name).collect();
     plot.curve(&points, &names, blue(), false);
     plot.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_symlog_axis_has_zero_and_the_same_numbers_on_both_sides() {
+        let words = |low: f64, high: f64| -> Vec<String> {
+            let axis = symlog_axis("x", Scale::Symlog.place(low), Scale::Symlog.place(high));
+            axis.ticks.into_iter().map(|(_, word)| word).collect()
+        };
+        assert_eq!(words(-120.0, 120.0), ["-10", "-0.1", "0", "0.1", "10"]);
+        assert_eq!(words(0.0, 4.0), ["0", "0.01", "0.1", "1"]);
+        assert_eq!(words(-0.0001, 0.0001), ["0"]);
+    }
 }

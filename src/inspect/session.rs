@@ -280,7 +280,7 @@ impl<'o> Session<'o> {
         let mut is_drawn = false;
         if let Some([f, q]) = means.as_ref().filter(|_| has_mosaic || self.video.is_some()) {
             let scale = *self.scale.get_or_insert_with(|| ColourScale::of_activations(&[f, q]));
-            let sheet = mosaic(&name, &picture, &self.pair, &found, [f, q], &scale, options.score);
+            let sheet = mosaic([&name, self.what()], &picture, &self.pair, &found, [f, q], &scale, options.score);
             if has_mosaic {
                 let folder = options.out.join("side-by-side");
                 std::fs::create_dir_all(&folder).map_err(|source| Error::writing(&folder, source))?;
