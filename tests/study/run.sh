@@ -60,16 +60,16 @@ counts() {
     local count seed
     for count in 1 4 16 64; do
         for seed in 0 1 2; do
-            quantized "count-$count-draw-$seed" --record "$WORK/record.calib" --count "$count" --seed "$seed" --allow-unfit
+            quantized "count-$count-draw-$seed" --record "$WORK/record.calib" --count "$count" --seed "$seed" --observer l2 --allow-unfit
         done
     done
-    quantized count-192 --record "$WORK/record.calib" --count 192
+    quantized count-192 --record "$WORK/record.calib" --count 192 --observer l2
 }
 
 noise() {
     record
     [ -d "$WORK/noise" ] || python3 tests/study/noise.py "$WORK/noise" 16
-    quantized noise --images "$WORK/noise" --count 16 --allow-unfit
+    quantized noise --images "$WORK/noise" --count 16 --observer l2 --allow-unfit
 }
 
 # The paper's recipe, and ours (biases corrected) with each candidate on the same 64 pictures, then the one that was chosen
