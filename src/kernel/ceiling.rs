@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::isa::{Isa, IsaName};
+use super::isa::Isa;
 
 /// The arithmetic ceilings of one core.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +31,7 @@ pub fn measure(isa: Isa) -> Ceilings {
 fn burns(isa: Isa) -> (Burn, Burn) {
     #[cfg(target_arch = "x86_64")]
     {
+        use super::isa::IsaName;
         use super::x86::{avx2_ceiling, vnni_ceiling};
         if isa.proves(IsaName::Avx512Vnni) {
             return (vnni_ceiling::burn_f32_512, vnni_ceiling::burn_i8_512);
@@ -48,6 +49,7 @@ fn burns(isa: Isa) -> (Burn, Burn) {
     #[cfg(target_arch = "aarch64")]
     {
         use super::aarch64::ceiling as arm;
+        use super::isa::IsaName;
         if isa.proves(IsaName::I8mm) {
             return (arm::burn_f32, arm::burn_i8_i8mm);
         }
