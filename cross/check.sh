@@ -134,7 +134,9 @@ build() {
   # only some tests of --all compute with (LOOKOUT_CROSS_OPT=1 then).
   local flags=(--locked --message-format=json-render-diagnostics "${sources[@]}" --target "$target"
     --config 'profile.dev.opt-level=1' --config 'profile.dev.debug=false' --config 'profile.dev.incremental=false'
-    --config "profile.dev.package.'*'.opt-level=${LOOKOUT_CROSS_OPT:-0}")
+    --config "profile.dev.package.'*'.opt-level=${LOOKOUT_CROSS_OPT:-0}"
+    # Its half-precision instructions assemble only where they are inlined into functions that declare them.
+    --config 'profile.dev.package.gemm-f16.opt-level=1')
   unset RUSTC_BOOTSTRAP
   ((${#sources[@]} == 0)) || export RUSTC_BOOTSTRAP=1
   case $target in
