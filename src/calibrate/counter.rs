@@ -9,6 +9,7 @@ use super::recorder::Recorder;
 use crate::detector::plan::{Op, Plan, StepId};
 use crate::detector::tap::{Activation, Tap, Values, Wish};
 use crate::error::Result;
+use crate::kernel::precedence::give_way;
 
 /// Counts the edges of one frame after another.
 #[derive(Debug)]
@@ -57,6 +58,7 @@ impl Counter {
         let stride = activation.shape.width * activation.shape.channels;
         let valid = activation.valid_width * activation.shape.channels;
         for y in 0..activation.valid_height {
+            give_way();
             let range = y * stride..y * stride + valid;
             self.row.clear();
             match activation.values {

@@ -16,6 +16,7 @@ use crate::camera::{Capture, Delivery, Source};
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Frame, Image, Put, Slots, Turn};
+use crate::kernel::precedence::Precedence;
 use crate::message::{CameraState, EventName};
 use crate::metrics::{self, Metrics, Why};
 use crate::stop::Stop;
@@ -35,6 +36,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
     pub voice: Voice,
+    /// Taken while a frame is in the detector.
+    pub precedence: Arc<Precedence>,
     /// Ends the detector's rests; cameras have stops of their own.
     pub stop: Stop,
 }

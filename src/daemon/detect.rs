@@ -62,7 +62,10 @@ fn run(shared: &Shared, detection: &mut Detection) -> Result<()> {
         let frame = Arc::new(frame);
         let begin_ns = now_ns();
         shared.health.taken(camera, begin_ns);
-        match engine.detect(&frame.image) {
+        let taken = shared.precedence.take();
+        let outcome = engine.detect(&frame.image);
+        drop(taken);
+        match outcome {
             Ok(output) => {
                 failures = 0;
                 let mut report = report(shared, camera, &frame, begin_ns, output, engine.info());

@@ -66,6 +66,7 @@ async fn live(parts: Parts, stop: &Stop) -> Result<()> {
     // Ends the threads whichever way this function is left.
     let (ending, rest_stop) = stop::pair();
     let shared = Shared {
+        precedence: Arc::default(),
         slots: Arc::new(Slots::new(0)),
         lanes: Arc::new(Lanes::default()),
         health: health.clone(),

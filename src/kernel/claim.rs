@@ -1,9 +1,11 @@
 //! Work shared by the threads of the current rayon pool, without a queue and without allocating.
 //!
 //! In: a number of tasks and a worker. Out: every task claimed exactly once, lowest first, by whichever thread is
-//! free; a slow core takes fewer. On a pool of one thread, or outside of any parallel work, the caller does it all.
+//! free; a slow core takes fewer. Before each one a thread of less urgent work gives way ([`super::precedence`]). On a pool of one thread, or outside of any parallel work, the caller does it all.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::precedence::give_way;
 
 /// The tasks not yet claimed, as an iterator that several threads draw from.
 #[derive(Debug)]
@@ -16,6 +18,7 @@ impl Iterator for Claims<'_> {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {
+        give_way();
         // Only the number itself is exchanged here; what the tasks write is published by the join at the end.
         let task = self.next.fetch_add(1, Ordering::Relaxed);
         (task < self.tasks).then_some(task)

@@ -15,6 +15,7 @@ pub mod isa;
 mod pack_f32;
 pub mod pool_f32;
 pub mod pool_u8;
+pub mod precedence;
 mod prefetch;
 pub mod resample;
 pub mod roi_align_f32;

@@ -81,15 +81,25 @@ pub struct Start {
 }
 
 impl Generations {
-    /// The generations below `state`, of the lineage that begins with `root` (a SHA-256); those of another are removed.
+    /// The generations below `state`, of the lineage that begins with `root` (a SHA-256); those of another are removed,
+    /// those of a ledger that cannot be read are set aside.
     ///
     /// # Errors
     /// As [`Error::writing`].
     pub fn open(state: &Path, root: &str, keep: usize) -> Result<Self> {
         let folder = state.join("models");
-        fs::create_dir_all(&folder).map_err(|source| Error::writing(&folder, source))?;
         let read = fs::read(folder.join("ledger.json")).ok();
-        let ledger = read.and_then(|bytes| serde_json::from_slice::<Ledger>(&bytes).ok());
+        let ledger = match read.map(|bytes| serde_json::from_slice::<Ledger>(&bytes)).transpose() {
+            Ok(ledger) => ledger,
+            Err(error) => {
+                let aside = set_aside(state, &folder)?;
+                let (ledger, aside, error) = (folder.join("ledger.json"), aside.display(), error.to_string());
+                tracing::warn!(ledger = %ledger.display(), error, %aside, "the ledger of generations cannot be read; \
+                    they are set aside, and generation 0 begins anew");
+                None
+            }
+        };
+        fs::create_dir_all(&folder).map_err(|source| Error::writing(&folder, source))?;
         let ledger = ledger.filter(|ledger| ledger.root == root);
         let known = ledger.is_some();
         let fresh = Ledger { root: root.to_owned(), ..Ledger::default() };
@@ -366,6 +376,14 @@ impl Generations {
             }
         }
     }
+}
+
+/// Gives the folder of models a name that nothing has yet.
+fn set_aside(state: &Path, folder: &Path) -> Result<PathBuf> {
+    let name = |number: u32| state.join(format!("models.unreadable-{number}"));
+    let free = (1..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0));
+    fs::rename(folder, &free).map_err(|source| Error::writing(&free, source))?;
+    Ok(free)
 }
 
 fn number_of(name: &str) -> Option<u32> {

@@ -1,23 +1,23 @@
 //! One frame through the quantized network, and through the reference beside it where there is one.
 //!
-//! In: a picture and a quantized model. Out: a [`Look`]: with the reference, the error of every step, the clipped shares
-//! and what became of the detections; without it, what every edge computed before its clamp. Only live tensors are
-//! held. The models are shared with the detector, the buffers are not: nothing it computes can change.
+//! In: a picture and a quantized model. Out: a [`Look`]: what every edge computed before its clamp and what was clipped,
+//! and, with the reference, the error of every step and what became of the detections. Only live tensors are held. The
+//! models are shared with the detector, the buffers are not: nothing it computes can change.
 
 use std::sync::Arc;
 
 use super::maps::ErrorMap;
-use crate::calibrate::{AGREEMENT_SCORE, Counter, EdgeWatcher, Histogram, LocalError, add_local_errors};
+use crate::calibrate::{AGREEMENT_SCORE, Counter, EdgeWatcher, Histogram, LocalError, add_local_errors, clipped_share};
 use crate::detector::detection::Detection;
 use crate::detector::fp32::{Fp32Model, Run};
 use crate::detector::int8::{Int8Executor, Int8Model};
 use crate::detector::plan::{LEVELS, Plan, StepId};
-use crate::detector::tap::{Activation, NoTap, Tap, Wish};
+use crate::detector::tap::{Activation, NoTap};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
 use crate::measure::{Agreement, Looks, StepError, compare_with};
 use crate::preprocess::{Rule, Transform};
-use crate::tensor::{Canvas, Fit, Shape};
+use crate::tensor::{Canvas, Fit};
 
 /// Pauses between two steps.
 pub type Between<'a> = &'a mut dyn FnMut() -> Result<()>;
@@ -29,7 +29,7 @@ pub struct Look {
     pub errors: Vec<StepError>,
     /// Share of values that the grid could not hold; `None` where a step has no grid.
     pub clipped: Vec<Option<f64>>,
-    /// Without the reference: what each edge computed before its clamp.
+    /// What each edge computed before its clamp.
     pub histograms: Vec<Option<Histogram>>,
     /// With the reference: how its detections fared.
     pub agreement: Option<Agreement>,
@@ -124,8 +124,8 @@ impl Looker {
         self.transform.to_f32(picture, &mut self.normalized)?;
         let steps = self.plan.steps.len();
         let mut look = Look { errors: vec![StepError::default(); steps], ..Look::default() };
-        let mut counts =
-            Counts { model: Arc::clone(executor.model()), clipped: vec![None; steps], values: vec![0; steps] };
+        let model = Arc::clone(executor.model());
+        let mut counter = Counter::new(&self.plan, model.mixture().grids());
         let pyramid = self.plan.landmarks.pyramid;
         let mut see = |step: StepId, f: &Activation<'_>, q: &Activation<'_>| {
             look.errors[step].add(f, q);
@@ -133,15 +133,15 @@ impl Looker {
                 look.maps.extend(ErrorMap::of(LEVELS[level], f, q));
             }
         };
-        let looks = Looks { tap: &mut counts, see: &mut see, rest: between };
+        let looks = Looks { tap: &mut counter, see: &mut see, rest: between };
         let (wanted, found) = compare_with(reference, &self.normalized, executor, &self.pixels, looks)?;
         // The pyramid is computed from the top down.
         look.maps.sort_by_key(|map| map.level);
         let mut agreement = Agreement::default();
         agreement.add(&wanted, &found, AGREEMENT_SCORE, AGREEMENT_SCORE);
-        let share = |(clipped, values): (&Option<u64>, &usize)| clipped.map(|n| n as f64 / (*values).max(1) as f64);
-        look.clipped = counts.clipped.iter().zip(&counts.values).map(share).collect();
-        Ok(Look { agreement: Some(agreement), detections: found, ..look })
+        let histograms = counter.take()?;
+        let clipped = clipped_shares(&model, &histograms);
+        Ok(Look { clipped, histograms, agreement: Some(agreement), detections: found, ..look })
     }
 
     fn alone(&mut self, executor: &mut Int8Executor, between: Between<'_>) -> Result<Look> {
@@ -152,11 +152,7 @@ impl Looker {
             between()?;
         }
         let histograms = counter.take()?;
-        let clipped = |(step, histogram): (usize, &Option<Histogram>)| {
-            let histogram = histogram.as_ref().filter(|histogram| !histogram.is_empty())?;
-            Some(crate::calibrate::clipped_share(histogram, &model.grid(step)?))
-        };
-        let clipped = histograms.iter().enumerate().map(clipped).collect();
+        let clipped = clipped_shares(&model, &histograms);
         Ok(Look { clipped, histograms, detections: executor.detections().to_vec(), ..Look::default() })
     }
 
@@ -226,24 +222,11 @@ impl Looker {
     }
 }
 
-/// Counts what the grids of one frame could not hold.
-struct Counts {
-    model: Arc<Int8Model>,
-    clipped: Vec<Option<u64>>,
-    values: Vec<usize>,
-}
-
-impl Tap for Counts {
-    fn wish(&self, step: StepId) -> Wish {
-        if self.model.grid(step).is_some() { Wish::Counts } else { Wish::Nothing }
-    }
-
-    fn see(&mut self, step: StepId, activation: &Activation<'_>) {
-        let Shape { height, width, channels } = activation.shape;
-        self.values[step] = height * width * channels;
-    }
-
-    fn see_clipped(&mut self, step: StepId, below: u64, above: u64) {
-        self.clipped[step] = Some(below + above);
-    }
+/// Share of values that the grid of each step could not hold.
+fn clipped_shares(model: &Int8Model, histograms: &[Option<Histogram>]) -> Vec<Option<f64>> {
+    let clipped = |(step, histogram): (usize, &Option<Histogram>)| {
+        let histogram = histogram.as_ref().filter(|histogram| !histogram.is_empty())?;
+        Some(clipped_share(histogram, &model.grid(step)?))
+    };
+    histograms.iter().enumerate().map(clipped).collect()
 }

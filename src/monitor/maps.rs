@@ -8,6 +8,7 @@ use crate::detector::tap::{Activation, Values};
 use crate::draw::ColourMap;
 use crate::error::Result;
 use crate::frame::Picture;
+use crate::kernel::precedence::give_way;
 
 /// The relative error at the light end of the scale.
 pub const SCALE_END: f32 = 0.2;
@@ -39,6 +40,7 @@ impl ErrorMap {
         let mut values = Vec::with_capacity(height * width);
         let mut magnitude = 0.0f64;
         for y in 0..height {
+            give_way();
             for x in 0..width {
                 let at = (y * reference.shape.width + x) * channels;
                 let f = &f[at..at + channels];

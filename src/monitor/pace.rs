@@ -1,8 +1,9 @@
 //! How much of the processor the monitor takes, and that it gets it.
 //!
 //! In: work. Out: the same work, done on one thread, with pauses that keep it to its share. The work is tried on a
-//! thread of the idle class first, which never keeps detection waiting. Where detection fills every core that thread
-//! would starve: then the work begins anew on a second thread whose niceness gives it just its share against a busy one.
+//! thread of the idle class first, which also gives way to every detection ([`Precedence`]) and so works between two
+//! frames. Where detection leaves no time between its frames that thread would starve: then the work begins anew on a
+//! second thread, which gives way to nobody and whose niceness gives it just its share against a busy one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use thread_priority::unix::{
 };
 
 use crate::error::{Error, Kind, Result};
+use crate::kernel::precedence::{self, Precedence};
 use crate::stop::Stop;
 
 /// CPU time between two pauses.
@@ -48,20 +50,17 @@ pub struct Rest {
 const STARVED: &str = "the idle class gets no time";
 
 impl Pace {
-    /// Starts both threads. All work stops while it is `hot`.
+    /// Starts both threads. All work stops while it is `hot`, and gives way to `detection`.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] if the system gives no threads.
-    pub fn new(share: f64, stop: Stop, hot: Hot) -> Result<Self> {
-        let pool = |name: &'static str, start: fn(f64)| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(1)
-                .thread_name(move |_| name.to_owned())
-                .start_handler(move |_| start(share))
-                .build()
-                .map_err(|source| Error::new(Kind::Unavailable, "cannot start the monitor's threads").because(source))
-        };
-        Ok(Self { idle: pool("monitor-idle", go_idle)?, entitled: pool("monitor", be_nice)?, share, stop, hot })
+    pub fn new(share: f64, stop: Stop, hot: Hot, detection: Arc<Precedence>) -> Result<Self> {
+        let idle = pool("monitor-idle", move || {
+            go_idle();
+            precedence::give_way_to(Arc::clone(&detection));
+        })?;
+        let entitled = pool("monitor", move || be_nice(share))?;
+        Ok(Self { idle, entitled, share, stop, hot })
     }
 
     /// Does `work`, which must be able to begin anew. `patience` bounds the pauses: share or not, it shall be done about
@@ -78,6 +77,7 @@ impl Pace {
     }
 
     fn rest(&self, patience: Duration, gives_up: bool) -> Rest {
+        precedence::wait_at_most(STARVED_AFTER);
         Rest {
             share: self.share,
             begin: Instant::now(),
@@ -99,6 +99,7 @@ impl Rest {
     pub fn rest(&mut self) -> Result<()> {
         let stopped = |_| Error::new(Kind::Unavailable, "the service stops");
         self.stop.check().map_err(stopped)?;
+        precedence::wait_at_most(STARVED_AFTER);
         while (self.hot)() {
             self.stop.wait_for(Duration::from_secs(1)).map_err(stopped)?;
             self.rested += Duration::from_secs(1);
@@ -125,6 +126,15 @@ impl Rest {
     }
 }
 
+fn pool(name: &'static str, start: impl Fn() + Send + Sync + 'static) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .thread_name(move |_| name.to_owned())
+        .start_handler(move |_| start())
+        .build()
+        .map_err(|source| Error::new(Kind::Unavailable, "cannot start the monitor's threads").because(source))
+}
+
 /// CPU time of this thread.
 fn thread_time() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
@@ -132,7 +142,7 @@ fn thread_time() -> Duration {
 }
 
 /// Only what nobody else wants. Refused in some sandboxes; then the niceness below must do.
-fn go_idle(_: f64) {
+fn go_idle() {
     let _ = rustix::process::setpriority_process(None, 19);
     let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     let _ = set_thread_priority_and_policy(thread_native_id(), thread_priority::ThreadPriority::Min, policy);
@@ -161,7 +171,7 @@ mod tests {
     #[test]
     fn work_rests_and_is_cut_short_by_the_stop() {
         let (trigger, stop) = stop::pair();
-        let pace = Pace::new(0.25, stop, Arc::new(|| false)).unwrap();
+        let pace = Pace::new(0.25, stop, Arc::new(|| false), Arc::default()).unwrap();
         let mut spent = Duration::ZERO;
         let begin = Instant::now();
         pace.run(Duration::from_secs(60), &mut |rest| {

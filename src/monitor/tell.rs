@@ -19,17 +19,19 @@ use crate::metrics::monitor::Step;
 const AGREEMENT_WEIGHT: f64 = 0.1;
 
 impl Monitor {
-    /// By how many spreads each step is off.
-    fn off(&self, look: &Look) -> Vec<Option<f64>> {
+    /// By how many spreads each step is off, and what shows it most: its error (with the reference), what its grid
+    /// could not hold, or how its values are distributed. Error alone would not do: sums that grew noisier can be off
+    /// the evidence far enough to be no longer what was calibrated, and err no more than before.
+    fn off(&self, look: &Look) -> Vec<Option<(f64, &'static str)>> {
         let steps = self.looker.plan().steps.len();
         let of_step = |step: usize| {
-            if let Some(error) = look.errors.get(step) {
-                return self.evidence.sqnr_off(step, error.sqnr_db()?);
-            }
+            let error = look.errors.get(step).and_then(|error| error.sqnr_db());
+            let error = error.and_then(|db| self.evidence.sqnr_off(step, db));
             let clipped = look.clipped.get(step).copied().flatten();
             let clipped = clipped.and_then(|share| self.evidence.clipped_off(step, share));
             let distance = self.distance(look, step).and_then(|d| self.evidence.distance_off(step, d));
-            [clipped, distance].into_iter().flatten().max_by(f64::total_cmp)
+            let signs = [(error, "error"), (clipped, "clipping"), (distance, "distribution")];
+            signs.into_iter().filter_map(|(off, by)| Some((off?, by))).max_by(|a, b| a.0.total_cmp(&b.0))
         };
         (0..steps).map(of_step).collect()
     }
@@ -40,11 +42,13 @@ impl Monitor {
     }
 
     pub(super) fn judge_look(&mut self, sample: &Sample, look: &Look, milliseconds: f64) -> Verdict {
-        let off = self.off(look);
+        let signs = self.off(look);
+        let off: Vec<Option<f64>> = signs.iter().map(|sign| sign.map(|(off, _)| off)).collect();
         let verdict = self.drift.pass(&off);
         let plan = Arc::clone(self.looker.plan());
         let worst = verdict.worst;
         let name = plan.steps.get(worst).map(|step| step.name.clone()).unwrap_or_default();
+        let by = signs.get(worst).copied().flatten().map(|(_, by)| by);
         let sqnr_db = look.errors.get(worst).and_then(|error| error.sqnr_db());
         let calibrated_db = self.evidence.sqnr_db.get(worst).copied().flatten().map(|spread| f64::from(spread.mean));
         let clipped = look.clipped.get(worst).copied().flatten();
@@ -60,6 +64,7 @@ impl Monitor {
             generation = self.served.generation,
             reference = self.looker.has_reference(),
             worst = name,
+            by,
             deviations = rounded(verdict.score),
             sqnr_db = sqnr_db.map(rounded),
             calibrated_db = calibrated_db.map(rounded),
@@ -93,6 +98,7 @@ impl Monitor {
         }
         let figures = json!({
             "worst": name,
+            "by": by,
             "deviations": rounded(verdict.score),
             "sqnr_db": sqnr_db.map(rounded),
             "calibrated_db": calibrated_db.map(rounded),
@@ -121,13 +127,13 @@ impl Monitor {
                 fields.insert("without_reference".into(), reason.as_str().into());
             }
         }
-        self.setup.view.show(look.maps.clone(), self.table(look, &off));
+        self.setup.view.show(look.maps.clone(), self.table(look, &signs));
         self.setup.host.status(status);
         verdict
     }
 
     /// Every step's figures, for the page that shows them.
-    fn table(&self, look: &Look, off: &[Option<f64>]) -> Value {
+    fn table(&self, look: &Look, signs: &[Option<(f64, &str)>]) -> Value {
         let row = |(step, planned): (usize, &crate::detector::plan::Step)| {
             let error = look.errors.get(step).filter(|error| error.count() > 0);
             let clipped = look.clipped.get(step).copied().flatten();
@@ -145,7 +151,8 @@ impl Monitor {
                 "clipped": clipped,
                 "used_range": histogram.map(|histogram| [histogram.min(), histogram.max()]),
                 "distance": self.distance(look, step),
-                "deviations": off[step],
+                "deviations": signs[step].map(|(off, _)| off),
+                "by": signs[step].map(|(_, by)| by),
                 "average": self.drift.averages()[step],
             }))
         };

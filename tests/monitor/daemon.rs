@@ -6,8 +6,11 @@ use std::process::{Command, Stdio};
 
 use lookout::detector::checkpoint::Checkpoint;
 use lookout::message::{Message, Precision, Report};
+use lookout::monitor::{Entry, Generations};
+use lookout::tensor::digest::sha256;
 
 use super::device::{artifact, between, checkpoint};
+use super::recalibrate::regridded;
 use super::world::{self, Weather};
 
 /// A folder of frames of a morning.
@@ -136,4 +139,64 @@ fn the_first_calibration_comes_from_the_camera_without_a_restart() {
     // The next life begins in int8.
     let again = run(folder.path(), &configuration, |said| reports(said).len() >= 3);
     assert!(reports(&again).iter().all(|report| precision(report) == Precision::Int8));
+}
+
+#[test]
+fn a_swap_loses_no_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = checkpoint(folder.path());
+    let first = artifact(&Checkpoint::open(&path).unwrap(), &between((8, 18)));
+    let model = folder.path().join("small.lookout");
+    std::fs::write(&model, &first).unwrap();
+    frames(&folder.path().join("frames"), 12);
+    // Another generation was accepted in an earlier life, and stood its trial.
+    let state = folder.path().join("state");
+    let mut generations = Generations::open(&state, &sha256(&first), 5).unwrap();
+    generations.found(&first, "2026-01-01T00:00:00Z").unwrap();
+    let second = regridded(&first, 1, 1.05);
+    let entry = Entry {
+        generation: 1,
+        sha256: sha256(&second),
+        at: "2026-01-02T00:00:00Z".into(),
+        why: "drift".into(),
+        rolled_back: None,
+        numbers: serde_json::Value::Null,
+    };
+    generations.accept(&second, entry, "boot").unwrap();
+    generations.confirm().unwrap();
+    let configuration = format!(
+        "[device]\nstate_dir = \"{0}\"\nruntime_dir = \"{1}\"\n[model]\nartifact = \"{2}\"\n\
+         [[camera]]\nname = \"front\"\nkind = \"replay\"\npath = \"{1}/frames\"\nrate = 0.0\nloop = true\n\
+         [[publish]]\nkind = \"stdout\"\nmessages = [\"report\"]\n\
+         [monitor]\nenabled = true\nshare = 1.0\nsample_interval = \"10ms\"\nmax_interval = \"1s\"\n",
+        state.display(),
+        folder.path().display(),
+        model.display(),
+    );
+    // Every five reports the owner changes his mind.
+    const CHANGES: usize = 6;
+    let mut changes = 0;
+    let messages = run(folder.path(), &configuration, |said| {
+        let reports = reports(said);
+        let wanted = changes as u32 % 2;
+        let there = reports.iter().rev().take_while(|report| report.model.generation != wanted).count();
+        if there >= 5 && changes < CHANGES {
+            changes += 1;
+            let told = Command::new(env!("CARGO_BIN_EXE_lookout"))
+                .args(["generations", "--config"])
+                .arg(folder.path().join("lookout.toml"))
+                .args(["pin", &wanted.to_string()])
+                .output()
+                .unwrap();
+            assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        }
+        changes == CHANGES && reports.last().is_some_and(|report| report.model.generation != wanted)
+    });
+    let reports = reports(&messages);
+    assert_eq!(reports[0].model.generation, 1);
+    for pair in reports.windows(2) {
+        assert_eq!(pair[1].sequence, pair[0].sequence + 1, "generation {}", pair[1].model.generation);
+    }
+    let swaps = reports.windows(2).filter(|pair| pair[0].model.generation != pair[1].model.generation).count();
+    assert_eq!(swaps, CHANGES);
 }

@@ -134,6 +134,8 @@ fn what_is_damaged_is_passed_over_and_another_lineage_begins_anew() {
     let mut anew = Generations::open(folder.path(), &sha256(&bytes), 5).unwrap();
     anew.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
     assert_eq!(anew.start("boot").unwrap().generation, 0);
+    let aside = folder.path().join("models.unreadable-1");
+    assert!(aside.join("gen-0000.lookout").exists() && aside.join("gen-0002.lookout").exists(), "nothing is lost");
 
     let mut other = Generations::open(folder.path(), &"0".repeat(64), 5).unwrap();
     assert!(!other.has_first() && other.start("boot").is_err() && !file(0).exists());

@@ -145,14 +145,13 @@ fn the_same_reservoir_gives_the_same_bytes() {
     }
 }
 
-/// Generation `number`: generation 0 with every grid `factor` times as wide.
-fn ruined(device: &Device, number: u32, factor: f32) -> Vec<u8> {
-    let first = device.models.generations().load(0).unwrap();
-    let artifact = Artifact::parse(&first).unwrap();
+/// Generation `number`: generation 0, `first`, with every grid `factor` times as wide.
+pub fn regridded(first: &[u8], number: u32, factor: f32) -> Vec<u8> {
+    let artifact = Artifact::parse(first).unwrap();
     let quantized = Quantized::from_artifact(&artifact, Ok).unwrap();
     let mut header = artifact.header().clone();
     header.provenance.generation = number;
-    header.provenance.parent = Some(sha256(&first));
+    header.provenance.parent = Some(sha256(first));
     for edge in &mut header.edges {
         edge.grid = edge.grid.map(|grid| Grid { scale: grid.scale * factor, ..grid });
     }
@@ -161,7 +160,7 @@ fn ruined(device: &Device, number: u32, factor: f32) -> Vec<u8> {
 }
 
 fn force(device: &Device, number: u32, factor: f32) {
-    let bytes = ruined(device, number, factor);
+    let bytes = regridded(&device.models.generations().load(0).unwrap(), number, factor);
     let artifact = Artifact::parse(&bytes).unwrap();
     let quantized = Quantized::from_artifact(&artifact, Ok).unwrap();
     let serving = device.models.serving();

@@ -140,6 +140,7 @@ impl Monitoring {
         let thread = thread::Thread {
             host,
             hot: Arc::new(move || health.throttle_level() > 0),
+            precedence: Arc::clone(&shared.precedence),
             metrics: Arc::clone(&shared.metrics),
             stop: shared.stop.clone(),
             cameras,

@@ -13,6 +13,8 @@ use crate::detector::fp32::{Backend, Fp32Model};
 use crate::detector::int8::{Int8Model, Quantized};
 use crate::detector::plan::Plan;
 use crate::error::{Error, Kind, Result};
+use crate::kernel::isa::Isa;
+use crate::kernel::precedence::Precedence;
 use crate::message::EventName;
 use crate::metrics::Metrics;
 use crate::monitor::{
@@ -32,6 +34,7 @@ const RECALIBRATION: Duration = Duration::from_secs(6 * 3600);
 pub struct Thread {
     pub host: Arc<ServiceHost>,
     pub hot: Hot,
+    pub precedence: Arc<Precedence>,
     pub metrics: Arc<Metrics>,
     pub stop: Stop,
     pub cameras: Arc<[String]>,
@@ -52,7 +55,8 @@ impl Thread {
     }
 
     fn watch(&self, monitoring: Monitoring) -> Result<()> {
-        let pace = Pace::new(monitoring.options.share, self.stop.clone(), Arc::clone(&self.hot))?;
+        let (hot, precedence) = (Arc::clone(&self.hot), Arc::clone(&self.precedence));
+        let pace = Pace::new(monitoring.options.share, self.stop.clone(), hot, precedence)?;
         let (options, isa, boot_id) = (monitoring.options.clone(), monitoring.isa, monitoring.boot_id.clone());
         let setup = |models: Arc<Models>, reference: Option<Arc<Fp32Model>>, without: Option<String>| Setup {
             options: options.clone(),
@@ -187,7 +191,7 @@ impl Thread {
         &self,
         reference: Option<PathBuf>,
         plan: &Arc<Plan>,
-        isa: crate::kernel::isa::Isa,
+        isa: Isa,
         sample: &Sample,
         pace: &Pace,
     ) -> (Option<Arc<Fp32Model>>, Option<String>) {
