@@ -13,7 +13,10 @@ use crate::quant::artifact::{Artifact, Spread};
 const SQNR_FLOOR: f64 = 0.35;
 /// The same for the share of clipped values.
 const CLIPPED_FLOOR: f64 = 3e-4;
-/// The same for the distance of two distributions.
+/// So many values of an edge clipped, more or less, are nothing: the coarsest levels of a small picture have hundreds of
+/// values in all, of which two are a large share.
+const CLIPPED_VALUES: f64 = 3.0;
+/// The same as above for the distance of two distributions.
 const DISTANCE_FLOOR: f64 = 0.015;
 /// Of a mean share or distance: figures near zero jump by their own size, and an edge of few values is far from the
 /// distribution of all pictures in every single one.
@@ -72,11 +75,12 @@ impl Evidence {
         Some((f64::from(spread.mean) - sqnr_db) / widened(spread, SQNR_FLOOR))
     }
 
-    /// By how many spreads the clipped share of `step` is above what it was.
-    pub fn clipped_off(&self, step: usize, share: f64) -> Option<f64> {
+    /// By how many spreads the clipped share of `step`, of so many `values`, is above what it was.
+    pub fn clipped_off(&self, step: usize, share: f64, values: u64) -> Option<f64> {
         let spread = self.clipped[step]?;
         let mean = f64::from(spread.mean);
-        Some((share - mean) / widened(spread, CLIPPED_FLOOR).hypot(RELATIVE * mean))
+        let few = CLIPPED_VALUES / values.max(1) as f64;
+        Some((share - mean) / widened(spread, CLIPPED_FLOOR).hypot(RELATIVE * mean).hypot(few))
     }
 
     /// By how many spreads the distance of `step` is above what it was.
@@ -90,4 +94,19 @@ impl Evidence {
 /// The deviation of a new figure from a mean of few, and the floor.
 fn widened(spread: Spread, floor: f64) -> f64 {
     (f64::from(spread.deviation) * (1.0 + 1.0 / PICTURES).sqrt()).hypot(floor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_clipped_values_of_a_small_edge_are_nothing_and_a_large_share_is() {
+        let spread = Some(Spread { mean: 0.0001, deviation: 0.0003 });
+        let evidence = Evidence { clipped: vec![spread], ..Evidence::default() };
+        let off = |share: f64, values: u64| evidence.clipped_off(0, share, values).unwrap();
+        assert!(off(2.0 / 720.0, 720) < 1.0);
+        assert!(off(0.05, 720) > 4.0);
+        assert!(off(2.0 / 720.0, 1_000_000) > 4.0, "the same share of many values");
+    }
 }

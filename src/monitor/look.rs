@@ -106,7 +106,11 @@ impl Looker {
         self.transform.to_u8(picture, &mut self.pixels)?;
         let mut executor = self.executor(model);
         let look = match self.reference.clone() {
-            Some(reference) => self.beside(&reference, &mut executor, picture, maps, between),
+            Some(reference) => {
+                let look = self.beside(&reference, &mut executor, picture, maps, between);
+                reference.forget_buffers();
+                look
+            }
             None => self.alone(&mut executor, between),
         };
         self.executor = Some(executor);

@@ -308,6 +308,13 @@ impl<'a, 'g> Work<'a, 'g> {
         let plan = self.looker.plan();
         let mut header: Header = self.first.header().clone();
         let mut counts = Vec::with_capacity(header.edges.len());
+        // As a pass will count them: by the quantized network, before its clamps. What the reference computed has more
+        // values than bytes have, and would be told apart by that alone.
+        let frames: Vec<&Vec<Option<Histogram>>> = if self.looker.has_reference() {
+            judged.iter().map(|judged| &judged.candidate.histograms).collect()
+        } else {
+            histograms.iter().chain(judged.iter().map(|judged| &judged.histograms)).collect()
+        };
         for edge in &mut header.edges {
             let step = plan.find(&edge.name);
             let Some((step, choice)) = step.and_then(|step| Some((step, choices[step]?))) else {
@@ -315,8 +322,8 @@ impl<'a, 'g> Work<'a, 'g> {
                 continue;
             };
             let mixture = mixture(&seen[step]);
-            let frames = histograms.iter().chain(judged.iter().map(|judged| &judged.histograms));
-            let singles: Vec<&Histogram> = frames.filter_map(|frame| frame[step].as_ref()).collect();
+            let singles = frames.iter().filter_map(|frame| frame[step].as_ref());
+            let singles: Vec<&Histogram> = singles.filter(|single| !single.is_empty()).collect();
             let clipped: Vec<f64> = singles.iter().map(|single| clipped_share(single, &choice.grid)).collect();
             let distances: Vec<f64> = singles.iter().map(|single| distance(single, &mixture)).collect();
             (edge.range, edge.grid) = (choice.range, Some(Grid::from(choice.grid)));

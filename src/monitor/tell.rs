@@ -11,7 +11,7 @@ use super::drift::Verdict;
 use super::host::details;
 use super::look::Look;
 use super::sample::Sample;
-use crate::calibrate::distance;
+use crate::calibrate::{Histogram, distance};
 use crate::message::EventName;
 use crate::metrics::monitor::Step;
 
@@ -27,8 +27,9 @@ impl Monitor {
         let of_step = |step: usize| {
             let error = look.errors.get(step).and_then(|error| error.sqnr_db());
             let error = error.and_then(|db| self.evidence.sqnr_off(step, db));
-            let clipped = look.clipped.get(step).copied().flatten();
-            let clipped = clipped.and_then(|share| self.evidence.clipped_off(step, share));
+            let values = look.histograms.get(step).and_then(Option::as_ref).map(Histogram::total);
+            let clipped = look.clipped.get(step).copied().flatten().zip(values);
+            let clipped = clipped.and_then(|(share, values)| self.evidence.clipped_off(step, share, values));
             let distance = self.distance(look, step).and_then(|d| self.evidence.distance_off(step, d));
             let signs = [(error, "error"), (clipped, "clipping"), (distance, "distribution")];
             signs.into_iter().filter_map(|(off, by)| Some((off?, by))).max_by(|a, b| a.0.total_cmp(&b.0))

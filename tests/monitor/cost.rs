@@ -251,19 +251,25 @@ impl Service {
         rest.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// Ends it; peak and present memory before, in MiB.
-    fn end(mut self) -> (f64, f64) {
+    /// Peak and present memory, in MiB.
+    fn memory(&self) -> (f64, f64) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let of = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
             line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap() / 1024.0
         };
+        (of("VmHWM:"), of("VmRSS:"))
+    }
+
+    /// Ends it; peak and present memory before, in MiB.
+    fn end(mut self) -> (f64, f64) {
+        let memory = self.memory();
         let process = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
         // Its log must be taken, or it waits for us.
         self.log.by_ref().for_each(drop);
         assert!(self.child.wait().unwrap().success());
-        (of("VmHWM:"), of("VmRSS:"))
+        memory
     }
 }
 
@@ -304,13 +310,20 @@ fn memory_of_a_resnet50_on_a_street() {
     std::thread::sleep(Duration::from_secs(30));
     let (without, _) = without.end();
     let mut with = Service::new(folder.path(), &model, Some(&reference), &camera, "1s", most);
-    let passes: Vec<f64> = (0..4).map(|_| with.next_pass()).collect();
+    let mut peaks = Vec::new();
+    let passes: Vec<f64> = (0..4)
+        .map(|_| {
+            let milliseconds = with.next_pass();
+            peaks.push(with.memory());
+            milliseconds
+        })
+        .collect();
     let (with, present) = with.end();
     // It fills over hours: all of it on top.
     let reservoir = (Options::default().reservoir_bytes >> 20) as f64;
     println!(
         "peak {without:.0} MiB without the monitor, {with:.0} MiB with it and the checkpoint ({present:.0} MiB at the end): \
-         {:.0} MiB more, {:.0} MiB with a full reservoir; passes of ms {passes:.0?}",
+         {:.0} MiB more, {:.0} MiB with a full reservoir; passes of ms {passes:.0?}, peak and rest after each {peaks:.0?}",
         with - without,
         with - without + reservoir,
     );

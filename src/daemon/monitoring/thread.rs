@@ -204,7 +204,9 @@ impl Thread {
             None => pace.run(Duration::MAX, &mut |_| {
                 let checkpoint = Checkpoint::open(&path)?;
                 let eps = checkpoint.header().batch_norm_eps;
-                Fp32Model::new(Arc::clone(plan), &checkpoint.var_builder(), eps, Backend::Kernel(isa))
+                let model = Fp32Model::new(Arc::clone(plan), &checkpoint.var_builder(), eps, Backend::Kernel(isa))?;
+                // Passes are rare and memory is dear.
+                Ok(model.frugal())
             }),
         };
         match loaded {

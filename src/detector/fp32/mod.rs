@@ -77,6 +77,11 @@ impl Fp32Model {
         Self { buffers: buffers::Buffers::frugal(), ..self }
     }
 
+    /// Frees the activations' memory that is kept for the next run.
+    pub fn forget_buffers(&self) {
+        self.buffers.serve((0, 0));
+    }
+
     /// The network this model runs.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
