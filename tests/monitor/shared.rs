@@ -84,10 +84,6 @@ fn scenario_of_a_real_drive() {
             let before = device.models.serving();
             let flagged = (1..=10).find(|_| pass(&mut device, &pictures, Some(shift)));
             println!("{shift:?}, reference {with_reference}: flagged at pass {flagged:?}");
-            if with_reference && shift == Shift::Noise && flagged.is_none() {
-                // With the checkpoint drift is that int8 errs more than it did; a noisy picture need not make it.
-                continue;
-            }
             assert!(flagged.is_some());
             println!("{}", serde_json::to_string(&device.last(EventName::DriftRaised)).unwrap());
             let decided = |device: &Device| {
@@ -113,7 +109,8 @@ fn scenario_of_a_real_drive() {
             let (shifted, clear) = (quality(Some(shift)), quality(None));
             println!("{shift:?}, reference {with_reference}: shifted {shifted:.2?} dB, as before {clear:.2?} dB");
             assert!(clear[1] > clear[0] - 0.3, "what was learned first is not lost");
-            if with_reference {
+            // Noise is another distribution, on which int8 errs no more than before: there is nothing to gain.
+            if with_reference && shift != Shift::Noise {
                 assert!(accepted, "{shift:?}");
             }
             if accepted {
