@@ -48,12 +48,13 @@ const DOWNWARDS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("message", &[]),
     ("metrics", &[]),
+    ("precedence", &[]),
     ("redact", &[]),
     ("stop", &[]),
 ];
 
 /// Used by everything: errors, stopping, time, counting, the shapes of messages.
-const GROUND: &[&str] = &["backoff", "clock", "control", "error", "message", "metrics", "redact", "stop"];
+const GROUND: &[&str] = &["backoff", "clock", "control", "error", "message", "metrics", "precedence", "redact", "stop"];
 
 /// Where `unsafe` may stand.
 const UNSAFE: &[&str] = &["src/kernel/", "src/camera/v4l2", "src/tensor/mapped.rs"];

@@ -9,7 +9,7 @@ use super::recorder::Recorder;
 use crate::detector::plan::{Op, Plan, StepId};
 use crate::detector::tap::{Activation, Tap, Values, Wish};
 use crate::error::Result;
-use crate::kernel::precedence::give_way;
+use crate::precedence::give_way;
 
 /// Counts the edges of one frame after another.
 #[derive(Debug)]

@@ -16,9 +16,9 @@ use crate::camera::{Capture, Delivery, Source};
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Frame, Image, Put, Slots, Turn};
-use crate::kernel::precedence::Precedence;
 use crate::message::{CameraState, EventName};
 use crate::metrics::{self, Metrics, Why};
+use crate::precedence::Precedence;
 use crate::stop::Stop;
 
 /// First and longest delay before a lost camera is opened again.

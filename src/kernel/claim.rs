@@ -1,11 +1,12 @@
 //! Work shared by the threads of the current rayon pool, without a queue and without allocating.
 //!
 //! In: a number of tasks and a worker. Out: every task claimed exactly once, lowest first, by whichever thread is
-//! free; a slow core takes fewer. Before each one a thread of less urgent work gives way ([`super::precedence`]). On a pool of one thread, or outside of any parallel work, the caller does it all.
+//! free; a slow core takes fewer. Before each one a thread of less urgent work gives way ([`crate::precedence`]). On a
+//! pool of one thread, or outside of any parallel work, the caller does it all.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::precedence::give_way;
+use crate::precedence::give_way;
 
 /// The tasks not yet claimed, as an iterator that several threads draw from.
 #[derive(Debug)]

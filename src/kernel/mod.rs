@@ -15,7 +15,6 @@ pub mod isa;
 mod pack_f32;
 pub mod pool_f32;
 pub mod pool_u8;
-pub mod precedence;
 mod prefetch;
 pub mod resample;
 pub mod roi_align_f32;

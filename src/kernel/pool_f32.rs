@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::isa::Isa;
-use super::precedence::give_way;
+use crate::precedence::give_way;
 
 /// Maximum over 3×3, stride 2, padding 1 (padding never wins). `input` is `[height][width][channels]`, `out`
 /// `[height / 2][width / 2][channels]`, both halves rounded up.

@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use super::isa::Isa;
-use super::precedence::give_way;
+use crate::precedence::give_way;
 
 /// Boxes that a thread takes at a time.
 const BOXES_PER_TASK: usize = 8;

@@ -1,7 +1,7 @@
 //! Error of one step's activation against its reference, summed so that pictures can be added.
 
 use crate::detector::tap::{Activation, Values};
-use crate::kernel::precedence::give_way;
+use crate::precedence::give_way;
 
 /// Sums over the values of one step that show the picture, padding left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

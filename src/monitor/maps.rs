@@ -8,7 +8,7 @@ use crate::detector::tap::{Activation, Values};
 use crate::draw::ColourMap;
 use crate::error::Result;
 use crate::frame::Picture;
-use crate::kernel::precedence::give_way;
+use crate::precedence::give_way;
 
 /// The relative error at the light end of the scale.
 pub const SCALE_END: f32 = 0.2;

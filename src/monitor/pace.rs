@@ -13,7 +13,7 @@ use thread_priority::unix::{
 };
 
 use crate::error::{Error, Kind, Result};
-use crate::kernel::precedence::{self, Precedence};
+use crate::precedence::{self, Precedence};
 use crate::stop::Stop;
 
 /// CPU time between two pauses.

@@ -20,8 +20,8 @@ use lookout::detector::fp32::{Backend, Fp32Model};
 use lookout::detector::{Detector, DetectorOptions, thread_pool};
 use lookout::frame::{Image, Picture};
 use lookout::kernel::isa::Isa;
-use lookout::kernel::precedence::Precedence;
 use lookout::monitor::{Looker, Options, Pace};
+use lookout::precedence::Precedence;
 use lookout::preprocess::{Rule, Transform};
 use lookout::stop;
 

@@ -14,12 +14,12 @@ use crate::detector::int8::{Int8Model, Quantized};
 use crate::detector::plan::Plan;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::isa::Isa;
-use crate::kernel::precedence::Precedence;
 use crate::message::EventName;
 use crate::metrics::Metrics;
 use crate::monitor::{
     First, Generations, Host, Hot, Models, Monitor, Pace, Reservoir, Sample, Served, Setup, details, lacks, need,
 };
+use crate::precedence::Precedence;
 use crate::preprocess::Rule;
 use crate::quant::artifact::Artifact;
 use crate::stop::Stop;
