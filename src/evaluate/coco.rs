@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::bounds::Bounds;
 use super::dataset::{Dataset, Label, Labelled, Layout, Role, without_mark};
-use super::json_lists::{Entry, exact_numbers, json_lists};
+use super::json_lists::{Entry, json_lists};
 use super::problem::{ProblemKind, Problems};
 use crate::error::{Error, Kind, Result};
 use crate::tensor::mapped::Mapped;
@@ -118,8 +118,6 @@ pub(super) fn read(path: &Path, images: Option<&Path>) -> Result<Dataset> {
             }
         };
         let Annotation { id, image_id, category_id, bbox, area, iscrowd } = annotation;
-        let bbox = exact_numbers(entry.text, "bbox").unwrap_or(bbox);
-        let area = area.map(|area| exact_numbers(entry.text, "area").map_or(area, |[area]| area));
         let (at, class) = match (by_id.get(&image_id), names.get(&category_id)) {
             (Some(&at), Some(&class)) => (at, class),
             (None, _) => {

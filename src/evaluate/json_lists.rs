@@ -55,24 +55,6 @@ pub(super) fn json_list(text: &str) -> Result<Vec<Entry<'_>>> {
     if cursor.at == text.len() { Ok(entries) } else { Err(cursor.wrong("the end")) }
 }
 
-/// The number in the field `name` of the object `text`, or the numbers of a list there, to the last digit. What
-/// `serde_json` makes of them can be one off there, and an area that is exactly at a bound must stay so.
-pub(super) fn exact_numbers<const N: usize>(text: &str, name: &str) -> Option<[f64; N]> {
-    let mut cursor = Cursor { text, at: 0, counted: 0, line: 1 };
-    cursor.expect('{').ok()?;
-    loop {
-        let key: String = serde_json::from_str(cursor.value().ok()?.text).ok()?;
-        cursor.expect(':').ok()?;
-        let value = cursor.value().ok()?.text;
-        if key == name {
-            let numbers = value.trim_start_matches('[').trim_end_matches(']').split(',');
-            let numbers: Option<Vec<f64>> = numbers.map(|number| number.trim().parse().ok()).collect();
-            return numbers?.try_into().ok();
-        }
-        cursor.expect(',').ok()?;
-    }
-}
-
 struct Cursor<'a> {
     text: &'a str,
     at: usize,
@@ -150,10 +132,15 @@ mod tests {
     fn numbers_are_read_to_the_last_digit() {
         let text =
             r#"{"a": {"area": 1}, "area" : 1023.9999999999999,"bbox":[ 1e2, -0.5 ,3, 9216.000000000002 ], "x": "y"}"#;
-        assert_eq!(exact_numbers(text, "area"), Some([1024f64.next_down()]));
-        assert_eq!(exact_numbers(text, "bbox"), Some([100.0, -0.5, 3.0, 9216f64.next_up()]));
-        assert_eq!(exact_numbers::<3>(text, "bbox"), None);
-        assert_eq!((exact_numbers::<1>(text, "x"), exact_numbers::<1>(text, "y")), (None, None));
+        #[derive(serde::Deserialize)]
+        struct Numbers {
+            area: f64,
+            bbox: [f64; 4],
+        }
+        let Numbers { area, bbox } = serde_json::from_str(text).unwrap();
+        assert_eq!(area, 1024f64.next_down());
+        assert_eq!(bbox, [100.0, -0.5, 3.0, 9216f64.next_up()]);
+        assert!(serde_json::from_str::<[f64; 3]>("[1, 2, 3, 4]").is_err());
     }
 
     #[test]

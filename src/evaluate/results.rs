@@ -11,7 +11,7 @@ use super::bounds::Bounds;
 use super::classes::{ClassMap, Classes, Truth};
 use super::dataset::{Dataset, Role, without_mark};
 use super::found::Found;
-use super::json_lists::{exact_numbers, json_list};
+use super::json_lists::json_list;
 use crate::error::{Error, Kind, Result};
 use crate::tensor::atomic_file;
 use crate::tensor::mapped::Mapped;
@@ -78,9 +78,8 @@ pub(super) fn read_coco_results(path: &Path, naming: &Naming) -> Result<(Vec<Vec
         let place = format_args!("{}:{}", path.display(), listed.line);
         let entry: ResultEntry = serde_json::from_str(listed.text)
             .map_err(|source| Error::new(Kind::Data, format!("{place}: not a detection")).because(source))?;
-        let bounds = Bounds::from_sides(exact_numbers(listed.text, "bbox").unwrap_or(entry.bbox));
-        let score = exact_numbers(listed.text, "score").map_or(entry.score, |[score]| score);
-        if !bounds.is_sound() || !score.is_finite() {
+        let bounds = Bounds::from_sides(entry.bbox);
+        if !bounds.is_sound() || !entry.score.is_finite() {
             return Err(Error::new(Kind::Data, format!("{place}: a detection without box or score")));
         }
         let picture = match &entry.image_id {
@@ -92,7 +91,7 @@ pub(super) fn read_coco_results(path: &Path, naming: &Naming) -> Result<(Vec<Vec
             Key::Name(name) => naming.classes.get(name),
         };
         match (picture, class) {
-            (Some(&picture), Some(&class)) => found[picture].push(Found { class, score, bounds }),
+            (Some(&picture), Some(&class)) => found[picture].push(Found { class, score: entry.score, bounds }),
             _ => left_out += 1,
         }
     }
