@@ -22,7 +22,7 @@ impl Monitor {
     /// By how many spreads each step is off, and what shows it most: its error (with the reference), what its grid
     /// could not hold, or how its values are distributed. Error alone would not do: sums that grew noisier can be off
     /// the evidence far enough to be no longer what was calibrated, and err no more than before.
-    fn off(&self, look: &Look) -> Vec<Option<(f64, &'static str)>> {
+    fn off(&self, look: &Look, distances: &[Option<f64>]) -> Vec<Option<(f64, &'static str)>> {
         let steps = self.looker.plan().steps.len();
         let of_step = |step: usize| {
             let error = look.errors.get(step).and_then(|error| error.sqnr_db());
@@ -30,20 +30,25 @@ impl Monitor {
             let values = look.histograms.get(step).and_then(Option::as_ref).map(Histogram::total);
             let clipped = look.clipped.get(step).copied().flatten().zip(values);
             let clipped = clipped.and_then(|(share, values)| self.evidence.clipped_off(step, share, values));
-            let distance = self.distance(look, step).and_then(|d| self.evidence.distance_off(step, d));
+            let distance = distances[step].and_then(|distance| self.evidence.distance_off(step, distance));
             let signs = [(error, "error"), (clipped, "clipping"), (distance, "distribution")];
             signs.into_iter().filter_map(|(off, by)| Some((off?, by))).max_by(|a, b| a.0.total_cmp(&b.0))
         };
         (0..steps).map(of_step).collect()
     }
 
-    fn distance(&self, look: &Look, step: usize) -> Option<f64> {
-        let histogram = look.histograms.get(step)?.as_ref().filter(|histogram| !histogram.is_empty())?;
-        Some(distance(histogram, self.evidence.histogram[step].as_ref()?))
+    /// How far the distribution of each step is from the evidence's.
+    fn distances(&self, look: &Look) -> Vec<Option<f64>> {
+        let of_step = |step: usize| {
+            let histogram = look.histograms.get(step)?.as_ref().filter(|histogram| !histogram.is_empty())?;
+            Some(distance(histogram, self.evidence.histogram[step].as_ref()?))
+        };
+        (0..self.looker.plan().steps.len()).map(of_step).collect()
     }
 
     pub(super) fn judge_look(&mut self, sample: &Sample, look: &Look, milliseconds: f64) -> Verdict {
-        let signs = self.off(look);
+        let distances = self.distances(look);
+        let signs = self.off(look, &distances);
         let off: Vec<Option<f64>> = signs.iter().map(|sign| sign.map(|(off, _)| off)).collect();
         let verdict = self.drift.pass(&off);
         let plan = Arc::clone(self.looker.plan());
@@ -70,7 +75,7 @@ impl Monitor {
             sqnr_db = sqnr_db.map(rounded),
             calibrated_db = calibrated_db.map(rounded),
             clipped = clipped.map(|share| (share * 1e6).round() / 1e6),
-            distance = self.distance(look, worst).map(rounded),
+            distance = distances.get(worst).copied().flatten().map(rounded),
             agreement = self.agreement.map(rounded),
             milliseconds = milliseconds.round(),
             verdict = verdict_word,
@@ -128,13 +133,13 @@ impl Monitor {
                 fields.insert("without_reference".into(), reason.as_str().into());
             }
         }
-        self.setup.view.show(look.maps.clone(), self.table(look, &signs));
+        self.setup.view.show(look.maps.clone(), self.table(look, &signs, &distances));
         self.setup.host.status(status);
         verdict
     }
 
     /// Every step's figures, for the page that shows them.
-    fn table(&self, look: &Look, signs: &[Option<(f64, &str)>]) -> Value {
+    fn table(&self, look: &Look, signs: &[Option<(f64, &str)>], distances: &[Option<f64>]) -> Value {
         let row = |(step, planned): (usize, &crate::detector::plan::Step)| {
             let error = look.errors.get(step).filter(|error| error.count() > 0);
             let clipped = look.clipped.get(step).copied().flatten();
@@ -151,7 +156,7 @@ impl Monitor {
                 "cosine": error.and_then(|error| error.cosine()),
                 "clipped": clipped,
                 "used_range": histogram.map(|histogram| [histogram.min(), histogram.max()]),
-                "distance": self.distance(look, step),
+                "distance": distances[step],
                 "deviations": signs[step].map(|(off, _)| off),
                 "by": signs[step].map(|(_, by)| by),
                 "average": self.drift.averages()[step],
