@@ -6,9 +6,10 @@ use std::process::{Command, Stdio};
 
 use lookout::detector::checkpoint::Checkpoint;
 use lookout::message::{Message, Precision, Report};
-use lookout::monitor::{Entry, Generations};
+use lookout::monitor::Generations;
 use lookout::tensor::digest::sha256;
 
+use super::death::entry;
 use super::device::{artifact, between, checkpoint};
 use super::recalibrate::regridded;
 use super::world::{self, Weather};
@@ -154,15 +155,7 @@ fn a_swap_loses_no_frame() {
     let mut generations = Generations::open(&state, &sha256(&first), 5).unwrap();
     generations.found(&first, "2026-01-01T00:00:00Z").unwrap();
     let second = regridded(&first, 1, 1.05);
-    let entry = Entry {
-        generation: 1,
-        sha256: sha256(&second),
-        at: "2026-01-02T00:00:00Z".into(),
-        why: "drift".into(),
-        rolled_back: None,
-        numbers: serde_json::Value::Null,
-    };
-    generations.accept(&second, entry, "boot").unwrap();
+    generations.accept(&second, entry(1, &second), "boot").unwrap();
     generations.confirm().unwrap();
     let configuration = format!(
         "[device]\nstate_dir = \"{0}\"\nruntime_dir = \"{1}\"\n[model]\nartifact = \"{2}\"\n\

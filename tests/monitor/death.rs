@@ -10,7 +10,8 @@ use lookout::tensor::digest::sha256;
 
 use super::device::{artifact, between, narrow};
 
-fn entry(number: u32, bytes: &[u8]) -> Entry {
+/// What the ledger says of generation `number`.
+pub fn entry(number: u32, bytes: &[u8]) -> Entry {
     Entry {
         generation: number,
         sha256: sha256(bytes),
