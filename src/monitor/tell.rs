@@ -37,13 +37,17 @@ impl Monitor {
         (0..steps).map(of_step).collect()
     }
 
-    /// How far the distribution of each step is from the evidence's.
+    /// How far the distribution of each layer is from the evidence's. What is no layer (a pool) is counted as it is
+    /// stored, on the levels of its bytes: evidence of finer values is far from that whatever the picture. It computes
+    /// nothing new either; the layers that it is fed by are counted themselves.
     fn distances(&self, look: &Look) -> Vec<Option<f64>> {
+        let plan = self.looker.plan();
         let of_step = |step: usize| {
+            plan.steps[step].layer()?;
             let histogram = look.histograms.get(step)?.as_ref().filter(|histogram| !histogram.is_empty())?;
             Some(distance(histogram, self.evidence.histogram[step].as_ref()?))
         };
-        (0..self.looker.plan().steps.len()).map(of_step).collect()
+        (0..plan.steps.len()).map(of_step).collect()
     }
 
     pub(super) fn judge_look(&mut self, sample: &Sample, look: &Look, milliseconds: f64) -> Verdict {
