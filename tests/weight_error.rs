@@ -214,8 +214,9 @@ fn time_to_quantize_and_to_check() {
             shape,
             runs: 1,
             sqnr_db: vec![],
+            residual: false,
         });
-        weights.push(StepWeights::Int8 { weights: quantized, bias });
+        weights.push(StepWeights::Int8 { weights: quantized, bias, residual: None });
     }
     let header = Header {
         format: FORMAT.into(),

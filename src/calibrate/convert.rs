@@ -11,7 +11,7 @@ use crate::detector::int8::{Edge, LayerWeights, Mixture, Quantized, QuantizedLay
 use crate::detector::plan::{LayerId, Plan, Step};
 use crate::detector::weights::Folded;
 use crate::error::{Error, Kind, Result};
-use crate::quant::{Affine, FilterBank, Granularity, Precision, ScaleRule, scale_floor};
+use crate::quant::{Affine, FilterBank, Granularity, Precision, Residual, ScaleRule, scale_floor};
 
 /// The least step of an input grid that is measured at run time: bounds the integer bias of such a layer.
 const LEAST_DYNAMIC_SCALE: f32 = 1e-4;
@@ -61,7 +61,8 @@ pub fn convert(
     let bias = |step: &Step| step.layer().map(|layer| layers[layer].1.clone()).unwrap_or_default();
     let biases = plan.steps.iter().map(bias).collect();
     let layers = layers.into_iter().map(|(layer, _)| layer).collect();
-    Ok(Quantized { plan: Arc::clone(plan), layers, biases, grids })
+    let input_moments = vec![Vec::new(); plan.steps.len()];
+    Ok(Quantized { plan: Arc::clone(plan), layers, biases, input_moments, grids })
 }
 
 /// Steps of the grids that the steps of `layer` read. The canvas's step is one grey level.
@@ -86,7 +87,7 @@ fn layer(
     let LayerRecipe { precision, granularity, rule } = recipe;
     if precision == Precision::Fp32 {
         let weights = LayerWeights::F32(folded.weights.clone());
-        return Ok((QuantizedLayer { weights, precision }, folded.bias.clone()));
+        return Ok((QuantizedLayer { weights, precision, residual: None }, folded.bias.clone()));
     }
     let geometry = plan.layers[id].geometry;
     let reads_pixels =
@@ -103,8 +104,9 @@ fn layer(
     }
     let bank = FilterBank { values: &weights, out: geometry.out_channels, channels: geometry.in_channels };
     let quantized = bank.quantize(rule, granularity, &floors)?;
+    let residual = (reads_pixels && precision == Precision::Int8Static).then(|| Residual::of(&bank, &quantized));
     let weights = LayerWeights::S8 { values: quantized.values, scales: quantized.scales };
-    Ok((QuantizedLayer { weights, precision }, bias))
+    Ok((QuantizedLayer { weights, precision, residual }, bias))
 }
 
 /// The first layer in units of raw pixels: w′ = w / (255 · std), b′ = b − Σ w · mean / std.

@@ -28,7 +28,7 @@ use crate::measure::{Agreement, StepError, compare};
 use crate::preprocess::{Rule, Transform};
 use crate::quant::artifact::{self, Calibration, Header, Provenance};
 use crate::quant::{Affine, Precision, Scheme};
-use crate::tensor::{Canvas, Fit};
+use crate::tensor::{Canvas, Fit, ImageMoments};
 
 /// Quantizes `checkpoint` on the pictures of `folder`, on the current rayon pool.
 ///
@@ -135,6 +135,8 @@ struct Comparison {
     /// By edge and picture, as the int8 counters give them: clipped share, and distance from all pictures.
     clipped: Vec<Vec<f64>>,
     distances: Vec<Vec<f64>>,
+    /// Of all pictures, on the canvas.
+    image: Option<ImageMoments>,
 }
 
 /// One quantization under way.
@@ -216,6 +218,7 @@ impl<'a> Job<'a> {
             bias.iter_mut().zip(local.mean_shift()).for_each(|(bias, shift)| *bias += shift);
         }
         let compared = self.compare(&quantized, &selection, &steps, &statistics, progress)?;
+        quantized.note_light(compared.image);
         let header = self.header(&quantized, &record, &selection, &steps, &ranges, &statistics, &compared)?;
         let bytes = self.encode(&quantized, header, &statistics)?;
         let Comparison { errors, agreement, found_again, .. } = compared;
@@ -274,6 +277,7 @@ impl<'a> Job<'a> {
             found_again: Agreement::default(),
             clipped: vec![Vec::new(); edges.len()],
             distances: vec![Vec::new(); edges.len()],
+            image: None,
         };
         let pictures = evenly(&selection.pictures, self.options.evidence_pictures);
         for (done, picture) in pictures.iter().enumerate() {
@@ -290,6 +294,7 @@ impl<'a> Job<'a> {
             }
             // Once more, watched: what the monitor's counters would say.
             executor.detect_with(pixels, &mut counter)?;
+            seen.image.get_or_insert_default().add(&ImageMoments::of(pixels), 1.0 / pictures.len() as f64);
             let counted = counter.take()?;
             for (edge, (&step, all)) in edges.iter().zip(statistics).enumerate() {
                 let histogram = counted[step].as_ref().filter(|histogram| !histogram.is_empty());

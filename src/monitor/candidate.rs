@@ -3,12 +3,13 @@
 //! In: generation 0's histogram of an edge, and those of the frames by stratum of brightness. Out: the range with the
 //! least expected error relative to the signal, over generation 0 (half of the weight) and all strata (the other half,
 //! evenly), under the one condition that generation 0's own pictures lose next to nothing by it. So a night does not
-//! narrow what the morning needs, nor does a bright day drown the night. The error is [`grid_error`]: it punishes wide
+//! narrow what the morning needs, nor does a bright day drown the night. The error is [`relative_error`]: it punishes wide
 //! ranges as well as clipping.
 
 use std::collections::BTreeMap;
 
-use crate::calibrate::{EdgeStatistics, Histogram, Observer, grid_error};
+use super::expected::relative_error;
+use crate::calibrate::{EdgeStatistics, Histogram, Observer};
 use crate::quant::{Affine, Range, Scheme};
 
 /// What generation 0's pictures may lose, in dB of expected error.
@@ -41,12 +42,6 @@ impl Choice {
     pub fn of(range: Range) -> Self {
         Self { range, grid: Affine::covering(range, Scheme::Affine) }
     }
-}
-
-/// Expected squared error of `grid` on `histogram`, relative to the values' mean square; 0 where there is nothing.
-pub fn relative_error(histogram: &Histogram, grid: &Affine) -> f64 {
-    let power = histogram.mean_square();
-    if power > 0.0 { grid_error(histogram, grid) / power } else { 0.0 }
 }
 
 impl Seen {

@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::candidate::relative_error;
 use super::drift::{Drift, Verdict};
 use super::evidence::Evidence;
 use super::examine::{Examiner, Reason};
+use super::expected::Expectation;
 use super::host::Host;
 use super::host::Served;
-use super::judge::{Record, quality_of_errors, quality_of_expected};
+use super::judge::{Record, quality_of_errors};
 use super::keep::Folder;
-use super::look::{Between, Look, Looker};
+use super::look::{Between, Look, Looker, Observed};
 use super::models::Models;
 use super::options::Options;
 use super::reservoir::{Kept, Reservoir};
@@ -24,10 +24,12 @@ use super::sample::Sample;
 use super::trial::{Outcome, Trial};
 use super::view::View;
 use crate::detector::fp32::Fp32Model;
+use crate::detector::int8::Quantized;
 use crate::error::Result;
 use crate::frame::{Frame, Picture};
 use crate::metrics::Metrics;
 use crate::quant::artifact::Artifact;
+use crate::tensor::ImageMoments;
 
 /// What the monitor is made of.
 pub struct Setup {
@@ -59,12 +61,29 @@ pub struct Monitor {
     examiners: Vec<Examiner>,
     pub(super) reservoir: Reservoir,
     folder: Option<Folder>,
-    pub(super) trial: Option<(Served, Trial)>,
+    pub(super) trial: Option<OnTrial>,
     pub(super) agreement: Option<f64>,
     begun: Option<Begun>,
     /// Nanoseconds of monotonic time of the newest sample.
     pub(super) now_ns: u64,
     pub(super) plans: super::change::Plans,
+}
+
+/// The serving generation beside the one before it.
+#[derive(Clone)]
+pub(super) struct OnTrial {
+    before: Served,
+    trial: Trial,
+    /// Without the reference.
+    expected: Option<Arc<Expected>>,
+}
+
+/// What tells of two generations how they do where nobody knows what is right.
+struct Expected {
+    expectation: Expectation,
+    /// What their biases are for.
+    serving: Option<ImageMoments>,
+    before: Option<ImageMoments>,
 }
 
 /// A sample that is not done with.
@@ -144,10 +163,22 @@ impl Monitor {
         self.drift.reset();
         self.agreement = self.evidence.agreement;
         self.trial = match before {
-            Some(before) => Some((self.setup.models.model(before)?, Trial::default())),
+            Some(number) => {
+                let before = self.setup.models.model(number)?;
+                let expected = if self.looker.has_reference() { None } else { Some(self.expected(&bytes, number)?) };
+                Some(OnTrial { before, trial: Trial::default(), expected })
+            }
             None => None,
         };
         Ok(())
+    }
+
+    fn expected(&self, serving: &[u8], before: u32) -> Result<Arc<Expected>> {
+        let light = |bytes: &[u8]| Quantized::from_artifact(&Artifact::parse(bytes)?, Ok).map(|it| it.light());
+        let first = self.setup.models.generations().load(0)?;
+        let before = light(&self.setup.models.generations().load(before)?)?;
+        let expectation = Expectation::of(&Artifact::parse(&first)?)?;
+        Ok(Arc::new(Expected { expectation, serving: light(serving)?, before }))
     }
 
     /// Does what is due with a sample, on the current pool. Where `between` ended it, the same sample may be given again
@@ -234,26 +265,21 @@ impl Monitor {
 
     /// Looks at the same frame through the generation before, while the serving one is on trial.
     fn try_on(&mut self, stratum: usize, picture: &Picture, look: &Look, between: Between<'_>) -> Result<()> {
-        let Some((before, mut trial)) = self.trial.clone() else { return Ok(()) };
+        let Some(OnTrial { before, mut trial, expected }) = self.trial.clone() else { return Ok(()) };
         let (mut new, mut old) = (Record::default(), Record::default());
-        if self.looker.has_reference() {
+        if let Some(Expected { expectation, serving, before: made_for }) = expected.as_deref() {
+            let frame = Observed { histograms: look.histograms.clone(), image: look.image };
+            new.add(stratum, expectation.quality_db(&frame, &self.served.model, serving.as_ref()), None);
+            old.add(stratum, expectation.quality_db(&frame, &before.model, made_for.as_ref()), None);
+        } else {
             let other = self.looker.look(&before.model, picture, false, between)?;
             new.add(stratum, quality_of_errors(&look.errors), look.agreement);
             old.add(stratum, quality_of_errors(&other.errors), other.agreement);
-        } else {
-            let quality = |model: &crate::detector::int8::Int8Model| {
-                let edges = look.histograms.iter().enumerate();
-                quality_of_expected(
-                    edges.filter_map(|(step, seen)| Some(relative_error(seen.as_ref()?, &model.grid(step)?))),
-                )
-            };
-            new.add(stratum, quality(&self.served.model), None);
-            old.add(stratum, quality(&before.model), None);
         }
         trial.add(new, old);
         let numbers = json!({ "passes": trial.passes(), "gain_db": rounded(trial.gain_db()) });
         match trial.outcome() {
-            Outcome::Open => self.trial = Some((before, trial)),
+            Outcome::Open => self.trial = Some(OnTrial { before, trial, expected }),
             Outcome::Stood => {
                 self.trial = None;
                 self.setup.models.generations().confirm()?;

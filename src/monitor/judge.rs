@@ -14,7 +14,7 @@ use crate::measure::{Agreement, StepError};
 /// What the mean over the steps must gain, in dB.
 const GAIN_DB: f64 = 0.2;
 /// What the mean of one stratum may lose, in dB.
-const STRATUM_LOSS_DB: f64 = 0.3;
+const STRATUM_LOSS_DB: f64 = 0.4;
 /// What may be lost against generation 0, in dB.
 const RATCHET_DB: f64 = 0.5;
 /// What generation 0's own pictures may lose on their worst edge, in dB of expected error.
@@ -51,7 +51,7 @@ impl Record {
     }
 
     /// Mean quality by stratum.
-    fn by_stratum(&self) -> BTreeMap<usize, f64> {
+    pub(super) fn by_stratum(&self) -> BTreeMap<usize, f64> {
         let mean = |values: &Vec<f64>| values.iter().sum::<f64>() / values.len().max(1) as f64;
         self.strata.iter().filter(|(_, values)| !values.is_empty()).map(|(&s, values)| (s, mean(values))).collect()
     }

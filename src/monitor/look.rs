@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
 use crate::measure::{Agreement, Looks, StepError, compare_with};
 use crate::preprocess::{Rule, Transform};
-use crate::tensor::{Canvas, Fit};
+use crate::tensor::{Canvas, Fit, ImageMoments};
 
 /// Pauses between two steps.
 pub type Between<'a> = &'a mut dyn FnMut() -> Result<()>;
@@ -31,12 +31,23 @@ pub struct Look {
     pub clipped: Vec<Option<f64>>,
     /// What each edge computed before its clamp.
     pub histograms: Vec<Option<Histogram>>,
+    /// How light it is.
+    pub image: ImageMoments,
     /// With the reference: how its detections fared.
     pub agreement: Option<Agreement>,
     /// What the quantized network found, in canvas pixels.
     pub detections: Vec<Detection>,
     /// With the reference, if asked for: where it errs.
     pub maps: Vec<ErrorMap>,
+}
+
+/// What [`Looker::observe`] saw, by step of the plan.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// The values of the edge, before a clamp.
+    pub histograms: Vec<Option<Histogram>>,
+    /// How light the picture is.
+    pub image: ImageMoments,
 }
 
 /// Looks at frames. Keeps its buffers.
@@ -145,7 +156,8 @@ impl Looker {
         agreement.add(&wanted, &found, AGREEMENT_SCORE, AGREEMENT_SCORE);
         let histograms = counter.take()?;
         let clipped = clipped_shares(&model, &histograms);
-        Ok(Look { clipped, histograms, agreement: Some(agreement), detections: found, ..look })
+        let image = ImageMoments::of(&self.pixels);
+        Ok(Look { clipped, histograms, image, agreement: Some(agreement), detections: found, ..look })
     }
 
     fn alone(&mut self, executor: &mut Int8Executor, between: Between<'_>) -> Result<Look> {
@@ -157,7 +169,8 @@ impl Looker {
         }
         let histograms = counter.take()?;
         let clipped = clipped_shares(&model, &histograms);
-        Ok(Look { clipped, histograms, detections: executor.detections().to_vec(), ..Look::default() })
+        let (image, detections) = (ImageMoments::of(&self.pixels), executor.detections().to_vec());
+        Ok(Look { clipped, histograms, image, detections, ..Look::default() })
     }
 
     /// What every edge that could be stored in bytes took in `picture`, by step: of the reference where there is one,
@@ -165,16 +178,13 @@ impl Looker {
     ///
     /// # Errors
     /// As [`Looker::look`].
-    pub fn observe(
-        &mut self,
-        model: &Arc<Int8Model>,
-        picture: &Picture,
-        between: Between<'_>,
-    ) -> Result<Vec<Option<Histogram>>> {
+    pub fn observe(&mut self, model: &Arc<Int8Model>, picture: &Picture, between: Between<'_>) -> Result<Observed> {
         let Some(reference) = self.reference.clone() else {
-            return self.look(model, picture, false, between).map(|look| look.histograms);
+            let Look { histograms, image, .. } = self.look(model, picture, false, between)?;
+            return Ok(Observed { histograms, image });
         };
         self.transform.to_f32(picture, &mut self.normalized)?;
+        self.transform.to_u8(picture, &mut self.pixels)?;
         let steps: Vec<StepId> = model.mixture().grids().collect();
         let mut watcher = EdgeWatcher::new(&self.plan, &steps);
         let mut run = Run::new(&reference, &self.normalized)?;
@@ -185,7 +195,7 @@ impl Looker {
         for (step, histogram) in steps.into_iter().zip(watcher.take()?.histograms) {
             histograms[step] = Some(histogram).filter(|histogram| !histogram.is_empty());
         }
-        Ok(histograms)
+        Ok(Observed { histograms, image: ImageMoments::of(&self.pixels) })
     }
 
     /// What only the quantized network finds in `picture`, in canvas pixels, at its full speed.

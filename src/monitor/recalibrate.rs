@@ -2,31 +2,34 @@
 //!
 //! In: the frames of the reservoir, generation 0 and the serving model. Out: either why nothing may be learned from these
 //! frames, or a candidate's artifact with the [`Decision`] about it. Weights stay as they are; grids and, with the
-//! reference, biases are new. The shadow model shares the serving one's packed weights. The same frames and models give
+//! reference or with what the artifact says of the rounding of its weights, biases are new. The shadow model shares the serving one's packed weights. The same frames and models give
 //! the same bytes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
-use super::candidate::{Choice, Seen, relative_error};
+use super::candidate::{Choice, Seen};
 use super::evidence::Evidence;
 use super::examine::Examiner;
-use super::judge::{Case, Decision, Record, quality_of_errors, quality_of_expected};
-use super::look::{Between, Look, Looker};
+use super::expected::Expectation;
+use super::judge::{Case, Decision, Record, quality_of_errors};
+use super::look::{Between, Look, Looker, Observed};
 use super::reservoir::Kept;
 use super::split::{FEWEST_FRAMES, FEWEST_JUDGES, Split, split};
-use crate::calibrate::{AGREEMENT_SCORE, Histogram, LocalError, Observer, clipped_share, distance, spread, stored};
+use crate::calibrate::{AGREEMENT_SCORE, LocalError, Observer};
 use crate::detector::int8::{Int8Model, Quantized};
 use crate::detector::plan::StepId;
 use crate::error::{Error, Kind, Result};
 use crate::measure::Agreement;
-use crate::quant::artifact::{self, Artifact, Grid, Header, Provenance, Spread};
-use crate::tensor::digest::{hexadecimal, sha256};
+use crate::quant::artifact::Artifact;
+use crate::tensor::ImageMoments;
 
 /// Frames that bias correction looks at, at most.
 const CORRECTING: usize = 8;
+/// How far biases may follow the light without a reference, at most all the way.
+const FOLLOWING: [f64; 4] = [0.25, 0.5, 0.75, 1.0];
+/// What following may take from any light, in dB: less than what a decision may.
+const LIGHT_LOSS_DB: f64 = 0.15;
 /// More unfit frames than one in so many mean that the reservoir is not what it should be.
 const UNFIT_ONE_IN: usize = 10;
 
@@ -77,11 +80,11 @@ pub fn attempt(ground: &Ground<'_>, frames: &[Kept], looker: &mut Looker, betwee
         return Ok(Attempt::Unfit(text));
     }
     let mut work = Work::new(ground, &fit, looker, between)?;
-    let histograms = work.observe(&calibrate)?;
-    let (quantized, model, choices, seen) = work.build(&calibrate, &histograms)?;
-    let case = work.compare(&judge, &model, &choices, &seen)?;
+    let observed = work.observe(&calibrate)?;
+    let (quantized, model, choices, seen) = work.build(&calibrate, &observed)?;
+    let case = work.compare(&judge, &quantized, &model, &choices)?;
     let decision = case.0.judge();
-    let bytes = work.encode(&quantized, &choices, &seen, &calibrate, &histograms, &judge, &case.1)?;
+    let bytes = work.encode(&quantized, &choices, &seen, &calibrate, &observed, &judge, &case.1)?;
     let frames = [calibrate.len(), judge.len()];
     Ok(Attempt::Made(Box::new(Candidate { bytes, model, decision, frames })))
 }
@@ -113,19 +116,19 @@ fn fit_frames(frames: &[Kept]) -> Result<Result<Vec<Kept>, String>> {
 }
 
 /// What is known of one judging frame.
-struct Judged {
-    candidate: Look,
-    histograms: Vec<Option<Histogram>>,
+pub(super) struct Judged {
+    pub(super) candidate: Look,
+    pub(super) observed: Observed,
 }
 
 /// One attempt under way.
-struct Work<'a, 'g> {
-    ground: &'a Ground<'g>,
-    first: Artifact<'g>,
+pub(super) struct Work<'a, 'g> {
+    pub(super) ground: &'a Ground<'g>,
+    pub(super) first: Artifact<'g>,
     serving: Artifact<'g>,
     evidence: Evidence,
-    frames: &'a [Kept],
-    looker: &'a mut Looker,
+    pub(super) frames: &'a [Kept],
+    pub(super) looker: &'a mut Looker,
     between: Between<'a>,
     /// Steps that have a grid.
     steps: Vec<StepId>,
@@ -140,8 +143,8 @@ impl<'a, 'g> Work<'a, 'g> {
         Ok(Self { ground, first, serving, evidence, frames, looker, between, steps })
     }
 
-    /// The histograms of each of `frames`, by step.
-    fn observe(&mut self, frames: &[usize]) -> Result<Vec<Vec<Option<Histogram>>>> {
+    /// What was seen in each of `frames`.
+    fn observe(&mut self, frames: &[usize]) -> Result<Vec<Observed>> {
         let mut all = Vec::with_capacity(frames.len());
         for &at in frames {
             let picture = self.frames[at].picture()?;
@@ -163,21 +166,20 @@ impl<'a, 'g> Work<'a, 'g> {
     fn build(
         &mut self,
         calibrate: &[usize],
-        histograms: &[Vec<Option<Histogram>>],
+        observed: &[Observed],
     ) -> Result<(Quantized, Arc<Int8Model>, Vec<Option<Choice>>, Vec<Seen>)> {
         let observer = self.first.header().calibration.observer.parse::<Observer>().unwrap_or_default();
         let steps = self.looker.plan().steps.len();
         let mut seen: Vec<Seen> = (0..steps).map(|_| Seen::default()).collect();
         for &step in &self.steps {
             seen[step].first = self.evidence.histogram[step].clone();
-            for (&at, histograms) in calibrate.iter().zip(histograms) {
-                if let Some(histogram) = &histograms[step] {
+            for (&at, observed) in calibrate.iter().zip(observed) {
+                if let Some(histogram) = &observed.histograms[step] {
                     seen[step].strata.entry(self.frames[at].stratum()).or_default().merge(histogram);
                 }
             }
         }
-        let settings = self.looker.plan().settings.clone();
-        let mut quantized = Quantized::from_artifact(&self.first, |_| Ok(settings))?;
+        let mut quantized = self.quantized(&self.first)?;
         let mut choices = vec![None; steps];
         for step in self.steps.clone() {
             let (original, serving) = (self.choice(&self.first, step)?, self.choice(&self.serving, step)?);
@@ -187,6 +189,7 @@ impl<'a, 'g> Work<'a, 'g> {
             (self.between)()?;
         }
         let mut model = Arc::new(self.ground.model.with_grids(&quantized)?);
+        let light = quantized.light().map(|first| self.light(first, calibrate, observed));
         if self.looker.has_reference() {
             let mut locals = vec![LocalError::default(); steps];
             let (correcting, strata) = self.correcting(calibrate);
@@ -201,8 +204,60 @@ impl<'a, 'g> Work<'a, 'g> {
                 bias.iter_mut().zip(local.mean_shift()).for_each(|(bias, shift)| *bias += share * shift);
             }
             model = Arc::new(self.ground.model.with_grids(&quantized)?);
+            quantized.note_light(light);
+        } else if let Some((first, light)) = quantized.light().zip(light) {
+            quantized.adapt(self.bearable(first, light, &model, calibrate, observed)?);
+            model = Arc::new(self.ground.model.with_grids(&quantized)?);
         }
         Ok((quantized, model, choices, seen))
+    }
+
+    /// How light the pictures are that the candidate's biases are for: every light of `frames` counts the same,
+    /// generation 0's pictures, as light as `first`, as one light more.
+    fn light(&self, first: ImageMoments, frames: &[usize], observed: &[Observed]) -> ImageMoments {
+        let mut strata: BTreeMap<usize, f64> = BTreeMap::new();
+        frames.iter().for_each(|&at| *strata.entry(self.frames[at].stratum()).or_default() += 1.0);
+        let share = 1.0 / (strata.len() + 1) as f64;
+        let mut mixed = ImageMoments::default();
+        mixed.add(&first, share);
+        for (&at, observed) in frames.iter().zip(observed) {
+            mixed.add(&observed.image, share / strata[&self.frames[at].stratum()]);
+        }
+        mixed
+    }
+
+    /// How far the biases may follow from `first` towards `light`: as far as does most good over all lights of `frames`
+    /// and takes next to nothing from any. Where lights are far apart, biases between them would serve neither.
+    fn bearable(
+        &self,
+        first: ImageMoments,
+        light: ImageMoments,
+        model: &Int8Model,
+        frames: &[usize],
+        observed: &[Observed],
+    ) -> Result<ImageMoments> {
+        let expectation = Expectation::of(&self.first)?;
+        let record = |light: &ImageMoments| {
+            let mut record = Record::default();
+            for (&at, observed) in frames.iter().zip(observed) {
+                record.add(self.frames[at].stratum(), expectation.quality_db(observed, model, Some(light)), None);
+            }
+            record
+        };
+        let stay = record(&first);
+        let bare = stay.by_stratum();
+        let (mut best, mut most) = (first, stay.quality_db());
+        for share in FOLLOWING {
+            let mut between = ImageMoments::default();
+            between.add(&first, 1.0 - share);
+            between.add(&light, share);
+            let there = record(&between);
+            let loses = there.by_stratum().iter().any(|(stratum, db)| *db < bare[stratum] - LIGHT_LOSS_DB);
+            if !loses && there.quality_db() > most {
+                (best, most) = (between, there.quality_db());
+            }
+        }
+        Ok(best)
     }
 
     /// The frames of `calibrate` that bias correction looks at, as many of every light as of any other, and the number
@@ -224,13 +279,19 @@ impl<'a, 'g> Work<'a, 'g> {
     fn compare(
         &mut self,
         judge: &[usize],
+        quantized: &Quantized,
         model: &Arc<Int8Model>,
         choices: &[Option<Choice>],
-        seen: &[Seen],
     ) -> Result<(Case, Vec<Judged>)> {
         let with_reference = self.looker.has_reference();
         let is_first = self.ground.first == self.ground.serving;
-        let original = if is_first { Arc::clone(self.ground.model) } else { self.original()? };
+        let first = self.quantized(&self.first)?;
+        let original = match is_first {
+            true => Arc::clone(self.ground.model),
+            false => Arc::new(self.ground.model.with_grids(&first)?),
+        };
+        let serving = self.quantized(&self.serving)?;
+        let expectation = Expectation::of(&self.first)?;
         let mut case = Case {
             candidate: Record::default(),
             serving: Record::default(),
@@ -242,14 +303,8 @@ impl<'a, 'g> Work<'a, 'g> {
         for &at in judge {
             let picture = self.frames[at].picture()?;
             let stratum = self.frames[at].stratum();
-            let histograms = self.looker.observe(self.ground.model, &picture, self.between)?;
-            let quality = |model: &Int8Model| {
-                let edges = histograms.iter().enumerate();
-                let error = |(step, seen): (usize, &Option<Histogram>)| {
-                    Some(relative_error(seen.as_ref()?, &model.grid(step)?))
-                };
-                quality_of_expected(edges.filter_map(error))
-            };
+            let observed = self.looker.observe(self.ground.model, &picture, self.between)?;
+            let quality = |model, made: &Quantized| expectation.quality_db(&observed, model, made.light().as_ref());
             let candidate = if with_reference {
                 let look = self.looker.look(model, &picture, false, self.between)?;
                 case.candidate.add(stratum, quality_of_errors(&look.errors), look.agreement);
@@ -268,18 +323,24 @@ impl<'a, 'g> Work<'a, 'g> {
                 // Two models that differ on purpose cannot agree on everything: some loss is granted.
                 let all = Agreement { matched: agreement.reference() * 9 / 10, ..Agreement::default() };
                 let all = Agreement { vanished: agreement.reference() - all.matched, ..all };
-                case.candidate.add(stratum, quality(model), Some(agreement));
-                case.serving.add(stratum, quality(self.ground.model), Some(all));
-                case.first.add(stratum, quality(&original), None);
+                case.candidate.add(stratum, quality(model, quantized), Some(agreement));
+                case.serving.add(stratum, quality(self.ground.model, &serving), Some(all));
+                case.first.add(stratum, quality(&original, &first), None);
                 Look { detections: new, ..Look::default() }
             };
-            judged.push(Judged { candidate, histograms });
+            judged.push(Judged { candidate, observed });
         }
+        let image = first.light().unwrap_or_default();
+        let calibration = Observed { histograms: self.evidence.histogram.clone(), image };
         for &step in &self.steps {
-            let (Some(choice), Some(first)) = (choices[step], &seen[step].first) else { continue };
-            let before = relative_error(first, &self.choice(&self.first, step)?.grid);
-            let after = relative_error(first, &choice.grid);
-            if before > 0.0 && after > 0.0 {
+            let Some(choice) = choices[step] else { continue };
+            let grid = self.choice(&self.first, step)?.grid;
+            let before = expectation.relative(step, &calibration, &grid, first.light().as_ref());
+            let after = expectation.relative(step, &calibration, &choice.grid, quantized.light().as_ref());
+            if let (Some(before), Some(after)) = (before, after)
+                && before > 0.0
+                && after > 0.0
+            {
                 let name = self.looker.plan().steps[step].name.clone();
                 case.first_losses_db.push((name, 10.0 * (after / before).log10()));
             }
@@ -287,104 +348,8 @@ impl<'a, 'g> Work<'a, 'g> {
         Ok((case, judged))
     }
 
-    /// Generation 0's model on the serving one's weights.
-    fn original(&self) -> Result<Arc<Int8Model>> {
-        let settings = self.looker.plan().settings.clone();
-        let quantized = Quantized::from_artifact(&self.first, |_| Ok(settings))?;
-        Ok(Arc::new(self.ground.model.with_grids(&quantized)?))
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn encode(
-        &self,
-        quantized: &Quantized,
-        choices: &[Option<Choice>],
-        seen: &[Seen],
-        calibrate: &[usize],
-        histograms: &[Vec<Option<Histogram>>],
-        judge: &[usize],
-        judged: &[Judged],
-    ) -> Result<Vec<u8>> {
-        let plan = self.looker.plan();
-        let mut header: Header = self.first.header().clone();
-        let mut counts = Vec::with_capacity(header.edges.len());
-        // As a pass will count them: by the quantized network, before its clamps. What the reference computed has more
-        // values than bytes have, and would be told apart by that alone.
-        let frames: Vec<&Vec<Option<Histogram>>> = if self.looker.has_reference() {
-            judged.iter().map(|judged| &judged.candidate.histograms).collect()
-        } else {
-            histograms.iter().chain(judged.iter().map(|judged| &judged.histograms)).collect()
-        };
-        for edge in &mut header.edges {
-            let step = plan.find(&edge.name);
-            let Some((step, choice)) = step.and_then(|step| Some((step, choices[step]?))) else {
-                counts.push(self.first.histogram(edge)?);
-                continue;
-            };
-            let mixture = mixture(&seen[step]);
-            let singles = frames.iter().filter_map(|frame| frame[step].as_ref());
-            let singles: Vec<&Histogram> = singles.filter(|single| !single.is_empty()).collect();
-            let clipped: Vec<f64> = singles.iter().map(|single| clipped_share(single, &choice.grid)).collect();
-            let distances: Vec<f64> = singles.iter().map(|single| distance(single, &mixture)).collect();
-            (edge.range, edge.grid) = (choice.range, Some(Grid::from(choice.grid)));
-            edge.clipped = wider(spread(&clipped), edge.clipped);
-            edge.distance = wider(spread(&distances), edge.distance);
-            let (bins, stored) = stored(&mixture);
-            edge.histogram = bins;
-            counts.push(stored);
-        }
-        for (id, layer) in header.steps.iter_mut().enumerate() {
-            let known = layer.sqnr_db.clone();
-            let of_user = |(run, user): (usize, StepId)| {
-                let single = |judged: &Judged| judged.candidate.errors.get(user).and_then(|error| error.sqnr_db());
-                let values: Vec<f64> = judged.iter().filter_map(single).filter(|db| db.is_finite()).collect();
-                wider(spread(&values), known.get(run).copied())
-            };
-            let spreads: Option<Vec<Spread>> = quantized.users(id).enumerate().map(of_user).collect();
-            layer.sqnr_db = spreads.unwrap_or_default();
-        }
-        let mut agreement = Agreement::default();
-        judged.iter().filter_map(|judged| judged.candidate.agreement).for_each(|one| agreement.merge(&one));
-        if agreement.reference() > 0 {
-            header.calibration.agreement = Some(artifact::Agreement {
-                reference: agreement.reference(),
-                matched: agreement.matched,
-                shifted: agreement.shifted,
-                vanished: agreement.vanished,
-                appeared: agreement.appeared,
-            });
-        }
-        let mut sums: Vec<[u8; 32]> = calibrate.iter().chain(judge).map(|&at| self.frames[at].sha256).collect();
-        sums.sort_unstable();
-        let mut hash = Sha256::new();
-        hash.update(&header.calibration.sha256);
-        sums.iter().for_each(|sum| hash.update(sum));
-        header.calibration.sha256 = hexadecimal(&hash.finalize());
-        header.calibration.pictures += sums.len();
-        header.provenance = Provenance {
-            source_sha256: header.provenance.source_sha256,
-            generation: self.ground.generation,
-            parent: Some(sha256(self.ground.serving)),
-        };
-        artifact::encode(&header, &quantized.to_steps().1, &counts)
-    }
-}
-
-/// Generation 0 and the frames in one histogram, about evenly.
-fn mixture(seen: &Seen) -> Histogram {
-    let mut lately = Histogram::new();
-    seen.strata.values().for_each(|histogram| lately.merge(histogram));
-    let Some(first) = &seen.first else { return lately };
-    let (one, other) = (first.total().max(1), lately.total().max(1));
-    let mut mixture = first.clone().times((other / one).max(1));
-    mixture.merge(&lately.times((one / other).max(1)));
-    mixture
-}
-
-/// New evidence, with a deviation no smaller than the old: a handful of frames does not know how much there can be.
-fn wider(new: Option<Spread>, old: Option<Spread>) -> Option<Spread> {
-    match (new, old) {
-        (Some(new), Some(old)) => Some(Spread { mean: new.mean, deviation: new.deviation.max(old.deviation) }),
-        (new, old) => new.or(old),
+    /// The network of `artifact`, as it is run here.
+    fn quantized(&self, artifact: &Artifact<'_>) -> Result<Quantized> {
+        Quantized::from_artifact(artifact, |_| Ok(self.looker.plan().settings.clone()))
     }
 }

@@ -1,13 +1,15 @@
-//! Plain containers that every numeric part shares: shapes, and the canvas the network reads.
+//! Plain containers that every numeric part shares: shapes, the canvas the network reads, and how light that is.
 //!
-//! Nothing here computes. Layout is always NHWC with N = 1, so a pixel's channels are contiguous.
+//! Nothing else here computes. Layout is always NHWC with N = 1, so a pixel's channels are contiguous.
 
 pub mod atomic_file;
 mod canvas;
 pub mod digest;
 pub mod mapped;
+mod moments;
 
 pub use canvas::{Canvas, Fit, Input};
+pub use moments::ImageMoments;
 
 /// Height, width and channels of one NHWC map (N = 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

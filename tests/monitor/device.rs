@@ -135,10 +135,14 @@ impl Device {
 
     /// The same with any network.
     pub fn of(checkpoint: &Checkpoint, pictures: &[Picture], with_reference: bool, options: Options) -> Self {
+        Self::on(checkpoint, &artifact(checkpoint, pictures), with_reference, options)
+    }
+
+    /// The same with an artifact of `checkpoint`.
+    pub fn on(checkpoint: &Checkpoint, bytes: &[u8], with_reference: bool, options: Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let bytes = artifact(checkpoint, pictures);
-        let mut generations = Generations::open(folder.path(), &sha256(&bytes), options.keep_generations).unwrap();
-        generations.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
+        let mut generations = Generations::open(folder.path(), &sha256(bytes), options.keep_generations).unwrap();
+        generations.found(bytes, "2026-01-01T00:00:00Z").unwrap();
         let start = generations.start("boot").unwrap();
         let artifact = Artifact::parse(&start.bytes).unwrap();
         let quantized = Quantized::from_artifact(&artifact, Ok).unwrap();

@@ -17,7 +17,8 @@ mod stored;
 use std::sync::Arc;
 
 use super::plan::{LayerId, Plan};
-use crate::quant::{Affine, Precision};
+use crate::quant::{Affine, Precision, Residual};
+use crate::tensor::ImageMoments;
 
 pub use edges::{Edge, Mixture};
 pub use executor::Int8Executor;
@@ -34,6 +35,9 @@ pub struct Quantized {
     /// By step: one bias an output channel, batch norm folded in, in real units, for the steps that have a layer. Steps
     /// that share a layer may differ: bias correction sees each pyramid level on its own.
     pub biases: Vec<Vec<f32>>,
+    /// By step: the means and then the mean squares of the input channels that its biases are for, where its layer has a
+    /// residual; else empty.
+    pub input_moments: Vec<Vec<f32>>,
     /// By step: the grid of its output, for the steps of [`Mixture::grids`].
     pub grids: Vec<Option<Affine>>,
 }
@@ -46,6 +50,8 @@ pub struct QuantizedLayer {
     pub weights: LayerWeights,
     /// The arithmetic of the steps that use it.
     pub precision: Precision,
+    /// What rounding took from the weights, for the layer that reads pixels.
+    pub residual: Option<Residual>,
 }
 
 /// Weights by precision.
@@ -67,6 +73,38 @@ impl Quantized {
     pub fn mixture(&self) -> Mixture {
         let layers: Vec<Precision> = self.layers.iter().map(|layer| layer.precision).collect();
         Mixture::new(&self.plan, &layers)
+    }
+
+    /// Notes how light the pictures are that the biases are for. Without that nobody could use a residual, and it is
+    /// forgotten.
+    pub fn note_light(&mut self, light: Option<ImageMoments>) {
+        for id in 0..self.layers.len() {
+            let Some(light) = light.filter(|_| self.layers[id].residual.is_some()) else {
+                self.layers[id].residual = None;
+                continue;
+            };
+            for user in self.users(id).collect::<Vec<_>>() {
+                self.input_moments[user] = light.to_f32();
+            }
+        }
+    }
+
+    /// How light the pictures are that the biases are for, where that is known.
+    pub fn light(&self) -> Option<ImageMoments> {
+        self.input_moments.iter().find_map(|moments| ImageMoments::from_f32(moments))
+    }
+
+    /// Corrects the biases for pictures as light as `light`, if the residual tells how.
+    pub fn adapt(&mut self, light: ImageMoments) {
+        let Some(before) = self.light() else { return };
+        for step in 0..self.plan.steps.len() {
+            let layer = self.plan.steps[step].layer();
+            if let Some(residual) = layer.and_then(|layer| self.layers[layer].residual.as_ref()) {
+                let shift = residual.shift(&light.beyond(&before));
+                self.biases[step].iter_mut().zip(shift).for_each(|(bias, shift)| *bias += shift as f32);
+            }
+        }
+        self.note_light(Some(light));
     }
 
     /// The bias of the first step that uses `layer`: the only one, for layers that are not in int8.

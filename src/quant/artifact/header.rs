@@ -50,6 +50,9 @@ pub struct Step {
     /// Signal to quantization noise of the output against fp32 in dB, over single pictures, for every run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sqnr_db: Vec<Spread>,
+    /// Whether it carries what rounding took from its weights, and the moments of the input that its biases are for.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub residual: bool,
 }
 
 impl Step {
@@ -170,6 +173,10 @@ pub struct Provenance {
     pub generation: u32,
     /// SHA-256 of the artifact this one was recalibrated from.
     pub parent: Option<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// f32 as the f64 it equals: a reader that is off in the last digit of an f64 still finds the same f32.

@@ -6,7 +6,8 @@
 //! [`Header::plan`], untouched.
 //!
 //! Tensors: `S.weight` I8 or F32 `[out, kh, kw, in]`, `S.scale` F32 `[out]` (int8 only), `S.bias` F32 `[runs, out]`
-//! for every step S; `E.histogram` U32 `[bins]` for every edge E that has one.
+//! for every step S; where a step has a residual (see [`super::Residual`]) `S.residual` F32 `[out, in]` and
+//! `S.input_moments` F32 `[runs, 2, in]`, means and mean squares; `E.histogram` U32 `[bins]` for every edge E that has one.
 
 mod header;
 mod read;

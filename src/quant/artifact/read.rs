@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::header::{Edge, FORMAT, Header, HistogramBins, Spread, Step};
 use crate::error::{Error, Kind, Result};
 use crate::quant::container::{Container, Element};
-use crate::quant::{Affine, WIDEST, first_unsafe_pair};
+use crate::quant::{Affine, Residual, WIDEST, first_unsafe_pair};
 
 /// Most bytes of a name; names become file names, metric labels and log fields.
 const LONGEST_NAME: usize = 200;
@@ -98,6 +98,24 @@ impl<'a> Artifact<'a> {
         Ok(bias.to_f32().chunks(step.shape[0]).map(<[f32]>::to_vec).collect())
     }
 
+    /// What rounding took from the weights of the step called `name`, and for every run the means and then the mean
+    /// squares of the input channels that its biases are for; `None` where it carries none.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] where there is no such step.
+    pub fn residual(&self, name: &str) -> Result<Option<(Residual, Vec<Vec<f32>>)>> {
+        let step = self.step(name)?;
+        if !step.residual {
+            return Ok(None);
+        }
+        let [out, _, _, channels] = step.shape;
+        let rows = self.container.tensor(&format!("{name}.residual"), Element::F32, &[out, channels])?.to_f32();
+        let shape = [step.runs, 2, channels];
+        let moments = self.container.tensor(&format!("{name}.input_moments"), Element::F32, &shape)?.to_f32();
+        let moments = moments.chunks(2 * channels).map(<[f32]>::to_vec).collect();
+        Ok(Residual::from_rows(rows, channels).map(|residual| (residual, moments)))
+    }
+
     /// The step called `name`.
     ///
     /// # Errors
@@ -174,6 +192,14 @@ impl<'a> Artifact<'a> {
             tensor
         };
         check_finite("bias", &of("bias", Element::F32, &[step.runs, step.shape[0]])?.bytes)?;
+        if step.residual {
+            let [out, _, _, channels] = step.shape;
+            if !step.precision.is_int8() {
+                return refuse("weights that were not rounded have no residual".into());
+            }
+            check_finite("residual", &of("residual", Element::F32, &[out, channels])?.bytes)?;
+            check_finite("input_moments", &of("input_moments", Element::F32, &[step.runs, 2, channels])?.bytes)?;
+        }
         if !step.precision.is_int8() {
             return check_finite("weight", &of("weight", Element::F32, &step.shape)?.bytes);
         }

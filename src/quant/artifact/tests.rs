@@ -4,14 +4,22 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::quant::container::{self, Container, Tensor};
-use crate::quant::{Affine, FilterBank, Granularity, Range, ScaleRule, Scheme};
+use crate::quant::{Affine, FilterBank, Granularity, Range, Residual, ScaleRule, Scheme};
 
 /// A model of two steps and three edges.
 fn model() -> (Header, Vec<StepWeights>, Vec<Vec<u32>>) {
     let values: Vec<f32> = (0..2 * 9 * 4).map(|i| ((i * 37 % 19) as f32 - 9.0) / 9.0).collect();
     let bank = FilterBank { values: &values, out: 2, channels: 4 };
     let weights = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[]).unwrap();
-    let step = |name: &str, precision, shape, runs| Step { name: name.into(), precision, shape, runs, sqnr_db: vec![] };
+    let residual = Box::new((Residual::of(&bank, &weights), (0..16).map(|c| c as f32).collect()));
+    let step = |name: &str, precision: Precision, shape, runs| Step {
+        name: name.into(),
+        precision,
+        shape,
+        runs,
+        sqnr_db: vec![],
+        residual: precision.is_int8(),
+    };
     let range = Range::new(-0.1, 2.3);
     let edge = |name: &str, grid, histogram| Edge {
         name: name.into(),
@@ -46,7 +54,7 @@ fn model() -> (Header, Vec<StepWeights>, Vec<Vec<u32>>) {
         provenance: Provenance { source_sha256: "f".repeat(64), generation: 0, parent: None },
     };
     let weights = vec![
-        StepWeights::Int8 { weights, bias: vec![1.0, -2.0, 0.5, 0.25] },
+        StepWeights::Int8 { weights, bias: vec![1.0, -2.0, 0.5, 0.25], residual: Some(residual) },
         StepWeights::Float { weights: vec![0.1, 0.2, 0.3], bias: vec![0.0] },
     ];
     (header, weights, vec![vec![], vec![1, 0, 7]])
@@ -91,7 +99,10 @@ fn what_is_written_is_read() {
     let bytes = bytes();
     let artifact = Artifact::parse(&bytes).unwrap();
     assert_eq!(*artifact.header(), header);
-    let StepWeights::Int8 { weights: expected, .. } = &weights[0] else { unreachable!() };
+    let StepWeights::Int8 { weights: expected, residual: Some(stored), .. } = &weights[0] else { unreachable!() };
+    let (residual, moments) = artifact.residual("rpn.head.conv.0.0").unwrap().unwrap();
+    assert!(residual == stored.0 && moments.concat() == stored.1 && moments[1][0] == 8.0);
+    assert!(artifact.residual("head.fc").unwrap().is_none() && artifact.residual("b").is_err());
     let found = artifact.weights("rpn.head.conv.0.0").unwrap();
     assert_eq!(found, Weights::Int8 { values: expected.values.clone(), scales: expected.scales.clone() });
     assert_eq!(artifact.biases("rpn.head.conv.0.0").unwrap(), [[1.0, -2.0], [0.5, 0.25]]);
@@ -145,6 +156,8 @@ fn a_header_that_lies_is_refused_by_name() {
         ("/steps/0/shape", json!([-2, 3, 3, 4]), "header"),
         ("/steps/0/runs", json!(3), "bias"),
         ("/steps/0/precision", json!("fp32"), "weight"),
+        ("/steps/0/residual", json!(false), "rpn.head.conv.0.0.input_moments"),
+        ("/steps/1/residual", json!(true), "not rounded"),
         ("/steps/0/sqnr_db", json!([{ "mean": 30.0, "deviation": 1.0 }]), "SQNR"),
         ("/steps/1/precision", json!("int4"), "header"),
         ("/edges/0/name", json!(""), "edge"),
@@ -188,6 +201,9 @@ fn tensors_that_lie_are_refused_by_name() {
         ("scale", Tensor::of_f32(vec![2], &[1.0, f32::NAN]), "scale 1"),
         ("scale", Tensor::of_f32(vec![1], &[1.0]), "scale"),
         ("bias", Tensor::of_f32(vec![2, 2], &[1.0, f32::INFINITY, 0.0, 0.0]), "bias 1 is inf"),
+        ("residual", Tensor::of_bytes(vec![0, 0]), "residual"),
+        ("residual", Tensor::of_f32(vec![2, 4], &[f32::INFINITY; 8]), "residual 0"),
+        ("input_moments", Tensor::of_f32(vec![2, 2, 4], &[f32::NAN; 16]), "input_moments 0"),
         ("more", Tensor::of_bytes(vec![1, 2]), "belongs to no step"),
     ];
     for (part, tensor, expected) in cases {

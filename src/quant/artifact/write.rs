@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::header::Header;
 use super::read::Artifact;
 use crate::error::{Error, Kind, Result};
-use crate::quant::QuantizedWeights;
 use crate::quant::container::{self, Tensor};
+use crate::quant::{QuantizedWeights, Residual};
 use crate::tensor::atomic_file;
 
 /// The tensors of one step.
@@ -25,6 +25,9 @@ pub enum StepWeights {
         weights: QuantizedWeights,
         /// One bias an output channel and run, runs outermost.
         bias: Vec<f32>,
+        /// What rounding took from the weights, and for every run, outermost, the means and the mean squares of the input
+        /// channels that the biases are for. Boxed: nearly all have none.
+        residual: Option<Box<(Residual, Vec<f32>)>>,
     },
     /// f32.
     Float {
@@ -54,9 +57,16 @@ pub fn encode(header: &Header, weights: &[StepWeights], histograms: &[Vec<u32>])
     let mut tensors = BTreeMap::new();
     for (step, weights) in header.steps.iter().zip(weights) {
         let (weight, bias) = match weights {
-            StepWeights::Int8 { weights, bias } => {
+            StepWeights::Int8 { weights, bias, residual } => {
                 let scale = Tensor::of_f32(vec![weights.scales.len()], &weights.scales);
                 tensors.insert(format!("{}.scale", step.name), scale);
+                if let Some((residual, moments)) = residual.as_deref() {
+                    let [out, _, _, channels] = step.shape;
+                    let rows = Tensor::of_f32(vec![out, channels], residual.rows());
+                    tensors.insert(format!("{}.residual", step.name), rows);
+                    let moments = Tensor::of_f32(vec![step.runs, 2, channels], moments);
+                    tensors.insert(format!("{}.input_moments", step.name), moments);
+                }
                 (Tensor::of_i8(step.shape.to_vec(), &weights.values), bias)
             }
             StepWeights::Float { weights, bias } => (Tensor::of_f32(step.shape.to_vec(), weights), bias),

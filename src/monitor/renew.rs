@@ -1,0 +1,113 @@
+//! The candidate's artifact: generation 0's with new grids, biases and evidence.
+//!
+//! In: the candidate and what was seen of it on the frames. Out: bytes. Its evidence is what a pass will count, so that
+//! what was learned is no drift; the histogram it is held against is that of generation 0 and the frames together.
+
+use sha2::{Digest, Sha256};
+
+use super::candidate::{Choice, Seen};
+use super::look::Observed;
+use super::recalibrate::{Judged, Work};
+use crate::calibrate::{Histogram, clipped_share, distance, spread, stored};
+use crate::detector::int8::Quantized;
+use crate::detector::plan::StepId;
+use crate::error::Result;
+use crate::measure::Agreement;
+use crate::quant::artifact::{self, Grid, Header, Provenance, Spread};
+use crate::tensor::digest::{hexadecimal, sha256};
+
+impl Work<'_, '_> {
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn encode(
+        &self,
+        quantized: &Quantized,
+        choices: &[Option<Choice>],
+        seen: &[Seen],
+        calibrate: &[usize],
+        observed: &[Observed],
+        judge: &[usize],
+        judged: &[Judged],
+    ) -> Result<Vec<u8>> {
+        let plan = self.looker.plan();
+        let mut header: Header = self.first.header().clone();
+        let mut counts = Vec::with_capacity(header.edges.len());
+        // As a pass will count them: by the quantized network, before its clamps. What the reference computed has more
+        // values than bytes have, and would be told apart by that alone.
+        let frames: Vec<&Vec<Option<Histogram>>> = if self.looker.has_reference() {
+            judged.iter().map(|judged| &judged.candidate.histograms).collect()
+        } else {
+            observed.iter().chain(judged.iter().map(|judged| &judged.observed)).map(|seen| &seen.histograms).collect()
+        };
+        for edge in &mut header.edges {
+            let step = plan.find(&edge.name);
+            let Some((step, choice)) = step.and_then(|step| Some((step, choices[step]?))) else {
+                counts.push(self.first.histogram(edge)?);
+                continue;
+            };
+            let mixture = mixture(&seen[step]);
+            let singles = frames.iter().filter_map(|frame| frame[step].as_ref());
+            let singles: Vec<&Histogram> = singles.filter(|single| !single.is_empty()).collect();
+            let clipped: Vec<f64> = singles.iter().map(|single| clipped_share(single, &choice.grid)).collect();
+            let distances: Vec<f64> = singles.iter().map(|single| distance(single, &mixture)).collect();
+            (edge.range, edge.grid) = (choice.range, Some(Grid::from(choice.grid)));
+            edge.clipped = wider(spread(&clipped), edge.clipped);
+            edge.distance = wider(spread(&distances), edge.distance);
+            let (bins, stored) = stored(&mixture);
+            edge.histogram = bins;
+            counts.push(stored);
+        }
+        for (id, layer) in header.steps.iter_mut().enumerate() {
+            let known = layer.sqnr_db.clone();
+            let of_user = |(run, user): (usize, StepId)| {
+                let single = |judged: &Judged| judged.candidate.errors.get(user).and_then(|error| error.sqnr_db());
+                let values: Vec<f64> = judged.iter().filter_map(single).filter(|db| db.is_finite()).collect();
+                wider(spread(&values), known.get(run).copied())
+            };
+            let spreads: Option<Vec<Spread>> = quantized.users(id).enumerate().map(of_user).collect();
+            layer.sqnr_db = spreads.unwrap_or_default();
+        }
+        let mut agreement = Agreement::default();
+        judged.iter().filter_map(|judged| judged.candidate.agreement).for_each(|one| agreement.merge(&one));
+        if agreement.reference() > 0 {
+            header.calibration.agreement = Some(artifact::Agreement {
+                reference: agreement.reference(),
+                matched: agreement.matched,
+                shifted: agreement.shifted,
+                vanished: agreement.vanished,
+                appeared: agreement.appeared,
+            });
+        }
+        let mut sums: Vec<[u8; 32]> = calibrate.iter().chain(judge).map(|&at| self.frames[at].sha256).collect();
+        sums.sort_unstable();
+        let mut hash = Sha256::new();
+        hash.update(&header.calibration.sha256);
+        sums.iter().for_each(|sum| hash.update(sum));
+        header.calibration.sha256 = hexadecimal(&hash.finalize());
+        header.calibration.pictures += sums.len();
+        header.provenance = Provenance {
+            source_sha256: header.provenance.source_sha256,
+            generation: self.ground.generation,
+            parent: Some(sha256(self.ground.serving)),
+        };
+        artifact::encode(&header, &quantized.to_steps().1, &counts)
+    }
+}
+
+/// Generation 0 and the frames in one histogram, about evenly.
+fn mixture(seen: &Seen) -> Histogram {
+    let mut lately = Histogram::new();
+    seen.strata.values().for_each(|histogram| lately.merge(histogram));
+    let Some(first) = &seen.first else { return lately };
+    let (one, other) = (first.total().max(1), lately.total().max(1));
+    let mut mixture = first.clone().times((other / one).max(1));
+    mixture.merge(&lately.times((one / other).max(1)));
+    mixture
+}
+
+/// New evidence, with a deviation no smaller than the old: a handful of frames does not know how much there can be.
+fn wider(new: Option<Spread>, old: Option<Spread>) -> Option<Spread> {
+    match (new, old) {
+        (Some(new), Some(old)) => Some(Spread { mean: new.mean, deviation: new.deviation.max(old.deviation) }),
+        (new, old) => new.or(old),
+    }
+}

@@ -1,0 +1,75 @@
+//! How light a picture is, as the first layer sees it.
+
+use super::Canvas;
+
+/// Mean and mean square of the pixels of a picture, by channel, in grey levels.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ImageMoments {
+    /// Mean of red, green and blue.
+    pub means: [f64; 3],
+    /// Mean square of the same.
+    pub squares: [f64; 3],
+}
+
+impl ImageMoments {
+    /// Of what shows the picture in a canvas of RGBx; padding does not count. Sums are of integers.
+    pub fn of(canvas: &Canvas<u8>) -> Self {
+        let fit = &canvas.fit;
+        let (mut sums, mut squares) = ([0u64; 3], [0u64; 3]);
+        for row in canvas.data.chunks_exact((fit.canvas_width * 4).max(1)).take(fit.height) {
+            for pixel in row.as_chunks::<4>().0.iter().take(fit.width) {
+                for channel in 0..3 {
+                    let value = u64::from(pixel[channel]);
+                    sums[channel] += value;
+                    squares[channel] += value * value;
+                }
+            }
+        }
+        let pixels = (fit.height * fit.width).max(1) as f64;
+        Self { means: sums.map(|sum| sum as f64 / pixels), squares: squares.map(|sum| sum as f64 / pixels) }
+    }
+
+    /// By how much the means are above those of `other`.
+    pub fn beyond(&self, other: &Self) -> [f64; 3] {
+        std::array::from_fn(|channel| self.means[channel] - other.means[channel])
+    }
+
+    /// The same as six numbers, means first.
+    pub fn to_f32(&self) -> Vec<f32> {
+        self.means.iter().chain(&self.squares).map(|&moment| moment as f32).collect()
+    }
+
+    /// From [`ImageMoments::to_f32`]'s numbers.
+    pub fn from_f32(moments: &[f32]) -> Option<Self> {
+        let moments: [f32; 6] = moments.try_into().ok()?;
+        let [r, g, b, rr, gg, bb] = moments.map(f64::from);
+        Some(Self { means: [r, g, b], squares: [rr, gg, bb] })
+    }
+
+    /// Adds `other` with the weight `share`.
+    pub fn add(&mut self, other: &Self, share: f64) {
+        for channel in 0..3 {
+            self.means[channel] += share * other.means[channel];
+            self.squares[channel] += share * other.squares[channel];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Fit;
+
+    #[test]
+    fn padding_does_not_count() {
+        let fit = Fit { frame_height: 1, frame_width: 2, height: 1, width: 2, canvas_height: 2, canvas_width: 3 };
+        let mut data = vec![99; 2 * 3 * 4];
+        data[..8].copy_from_slice(&[10, 0, 4, 77, 20, 0, 8, 77]);
+        let moments = ImageMoments::of(&Canvas { fit, channels: 4, data });
+        assert_eq!(moments, ImageMoments { means: [15.0, 0.0, 6.0], squares: [250.0, 0.0, 40.0] });
+        let mut half = ImageMoments::default();
+        half.add(&moments, 0.5);
+        assert_eq!(half.means, [7.5, 0.0, 3.0]);
+        assert_eq!(ImageMoments::from_f32(&half.to_f32()), Some(half));
+    }
+}
