@@ -32,6 +32,7 @@ mod options;
 mod pace;
 mod recalibrate;
 mod reservoir;
+mod restrain;
 mod sample;
 mod split;
 mod swing;

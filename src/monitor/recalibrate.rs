@@ -16,6 +16,7 @@ use super::examine::Examiner;
 use super::judge::{Case, Decision, Record, quality_of_errors, quality_of_expected};
 use super::look::{Between, Look, Looker};
 use super::reservoir::Kept;
+use super::restrain::restrain;
 use super::split::{FEWEST_FRAMES, FEWEST_JUDGES, Split, split};
 use crate::calibrate::{AGREEMENT_SCORE, Histogram, LocalError, Observer, clipped_share, distance, spread, stored};
 use crate::detector::int8::{Int8Model, Quantized};
@@ -179,6 +180,7 @@ impl<'a, 'g> Work<'a, 'g> {
         let settings = self.looker.plan().settings.clone();
         let mut quantized = Quantized::from_artifact(&self.first, |_| Ok(settings))?;
         let mut choices = vec![None; steps];
+        let first_biases = quantized.biases.clone();
         for step in self.steps.clone() {
             let (original, serving) = (self.choice(&self.first, step)?, self.choice(&self.serving, step)?);
             let choice = seen[step].choose(observer, original, serving);
@@ -200,6 +202,9 @@ impl<'a, 'g> Work<'a, 'g> {
             for (bias, local) in quantized.biases.iter_mut().zip(&locals) {
                 bias.iter_mut().zip(local.mean_shift()).for_each(|(bias, shift)| *bias += share * shift);
             }
+            model = Arc::new(self.ground.model.with_grids(&quantized)?);
+        }
+        if restrain(&mut quantized.biases, &first_biases, &self.evidence) {
             model = Arc::new(self.ground.model.with_grids(&quantized)?);
         }
         Ok((quantized, model, choices, seen))
