@@ -2,7 +2,9 @@
 //!
 //! In: after every pass, by how many spreads of the evidence each step is off. Out: a [`Verdict`]. Each step has its own
 //! moving average, so that one odd frame is no drift and a steady shift of one step among a hundred is seen within a few
-//! passes; the average begins at "as calibrated". Raised above one threshold, cleared below a lower one.
+//! passes; the average begins at "as calibrated". A shift may also move every layer a little and none far (a camera
+//! that was zoomed, an infrared lamp): the mean over all layers is averaged too, and counts for more, since it varies
+//! less. Raised above one threshold, cleared below a lower one.
 
 use serde::Serialize;
 
@@ -10,6 +12,9 @@ use serde::Serialize;
 const WEIGHT: f64 = 0.3;
 /// A single figure counts at most so many spreads: one broken pass must not raise drift by itself.
 const MOST: f64 = 10.0;
+/// The mean over the layers counts so many times. What is as calibrated keeps it below 0.4: see the scenarios of a week
+/// and of every day.
+const TOGETHER: f64 = 6.0;
 
 /// The state of drift.
 #[derive(Debug, Clone)]
@@ -17,6 +22,7 @@ pub struct Drift {
     raise: f64,
     clear: f64,
     averages: Vec<Option<f64>>,
+    together: f64,
     raised: bool,
     passes: u64,
 }
@@ -32,16 +38,19 @@ pub struct Verdict {
     pub worst: usize,
     /// By how many spreads, averaged.
     pub score: f64,
+    /// Whether that is less the worst step than all layers together.
+    pub together: bool,
 }
 
 impl Drift {
     /// No drift, over `steps` steps.
     pub fn new(steps: usize, raise: f64, clear: f64) -> Self {
-        Self { raise, clear, averages: vec![None; steps], raised: false, passes: 0 }
+        Self { raise, clear, averages: vec![None; steps], together: 0.0, raised: false, passes: 0 }
     }
 
-    /// Takes in one pass: for each step by how many spreads it is off, `None` where it was not seen.
-    pub fn pass(&mut self, off: &[Option<f64>]) -> Verdict {
+    /// Takes in one pass: for each step by how many spreads it is off, `None` where it was not seen, and the mean over
+    /// the layers of by how many their distributions are.
+    pub fn pass(&mut self, off: &[Option<f64>], together: Option<f64>) -> Verdict {
         self.passes += 1;
         for (average, off) in self.averages.iter_mut().zip(off) {
             if let Some(off) = off.filter(|off| !off.is_nan()) {
@@ -51,9 +60,14 @@ impl Drift {
         }
         let seen = self.averages.iter().enumerate().filter_map(|(step, average)| Some((step, (*average)?)));
         let (worst, score) = seen.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).unwrap_or((0, 0.0));
+        if let Some(off) = together.filter(|off| !off.is_nan()) {
+            self.together += WEIGHT * ((TOGETHER * off).clamp(-MOST, MOST) - self.together);
+        }
+        let together = self.together > score;
+        let score = score.max(self.together);
         let before = self.raised;
         self.raised = if before { score >= self.clear } else { score >= self.raise };
-        Verdict { drifting: self.raised, changed: self.raised != before, worst, score }
+        Verdict { drifting: self.raised, changed: self.raised != before, worst, score, together }
     }
 
     /// Whether drift is raised.
@@ -80,6 +94,7 @@ impl Drift {
     /// Begins anew: another model serves.
     pub fn reset(&mut self) {
         self.averages.fill(None);
+        self.together = 0.0;
         self.raised = false;
     }
 }
@@ -91,12 +106,12 @@ mod tests {
     #[test]
     fn a_steady_shift_is_raised_within_ten_passes_and_cleared_later() {
         let mut drift = Drift::new(3, 4.0, 2.0);
-        let raised_at = (1..=10).find(|_| drift.pass(&[Some(0.5), Some(4.6), None]).drifting);
+        let raised_at = (1..=10).find(|_| drift.pass(&[Some(0.5), Some(4.6), None], None).drifting);
         assert!(raised_at.is_some_and(|pass| pass > 3));
         assert_eq!(drift.steps_over().collect::<Vec<_>>(), [1]);
-        let still = drift.pass(&[Some(0.0), Some(3.0), None]);
+        let still = drift.pass(&[Some(0.0), Some(3.0), None], None);
         assert!(still.drifting && !still.changed && still.worst == 1, "not cleared above 2");
-        let cleared = (1..=10).find(|_| drift.pass(&[Some(0.0); 3]).changed).unwrap();
+        let cleared = (1..=10).find(|_| drift.pass(&[Some(0.0); 3], None).changed).unwrap();
         assert!(cleared <= 3);
     }
 
@@ -105,8 +120,18 @@ mod tests {
         let mut drift = Drift::new(1, 4.0, 2.0);
         for pass in 0..200 {
             let off = if pass % 9 == 0 { f64::INFINITY } else { 0.3 };
-            assert!(!drift.pass(&[Some(off)]).drifting, "pass {pass}");
+            assert!(!drift.pass(&[Some(off)], None).drifting, "pass {pass}");
         }
-        assert!(!drift.pass(&[Some(f64::NAN)]).drifting);
+        assert!(!drift.pass(&[Some(f64::NAN)], Some(f64::NAN)).drifting);
+    }
+    #[test]
+    fn many_layers_that_are_a_little_off_are_drift_together() {
+        let mut drift = Drift::new(4, 4.0, 2.0);
+        let off = [Some(1.5), Some(0.6), Some(0.8), Some(0.7)];
+        let raised = (1..=10).find(|_| drift.pass(&off, Some(0.9)).drifting);
+        assert!(raised.is_some() && drift.steps_over().next().is_none());
+        let verdict = drift.pass(&off, Some(0.9));
+        assert!(verdict.together && verdict.worst == 0);
+        assert!((1..=10).any(|_| !drift.pass(&off, Some(0.3)).drifting), "as calibrated");
     }
 }

@@ -19,6 +19,8 @@ const BURNT: u8 = 250;
 const BURNT_SHARE: f64 = 0.5;
 /// Rows alike at an edge make half a picture from this share of its height on.
 const MISSING_SHARE: f64 = 0.125;
+/// Green at least this strong, without red and blue, is what a decoder leaves where nothing arrived: YUV of zeros.
+const UNDECODED: u8 = 60;
 /// Frames over which the usual number of like rows (bars of a letterbox) is known.
 const REMEMBERED: usize = 16;
 
@@ -88,7 +90,7 @@ impl Examiner {
             Some(Unfit::Noise { .. }) => Err(Reason::Noise),
             None if next.is_some_and(|next| flickers(fit.brightness, brightness(next))) => Err(Reason::Strobe),
             None if burnt_share(picture) > BURNT_SHARE => Err(Reason::Overexposed),
-            None if missing => Err(Reason::Incomplete),
+            None if missing || undecoded(picture) => Err(Reason::Incomplete),
             None if self.last == Some(fit.sha256) => Err(Reason::Frozen),
             None => Ok(fit),
         };
@@ -117,6 +119,16 @@ fn burnt_share(picture: &Picture) -> f64 {
     let pixels = picture.data.as_chunks::<3>().0;
     let burnt = pixels.iter().filter(|pixel| pixel.iter().all(|&value| value >= BURNT)).count();
     burnt as f64 / pixels.len().max(1) as f64
+}
+
+/// Whether a large part is one and the same pure green, wherever it lies: blocks that were never decoded among others
+/// that were. A picture that lost its colour is green too, but in many shades.
+fn undecoded(picture: &Picture) -> bool {
+    let mut shades = [0usize; 256];
+    for [r, g, b] in picture.data.as_chunks::<3>().0 {
+        shades[usize::from(*g)] += usize::from(*r <= 1 && *b <= 1 && *g >= UNDECODED);
+    }
+    shades.iter().any(|&pixels| pixels as f64 >= MISSING_SHARE * (picture.width * picture.height).max(1) as f64)
 }
 
 /// Rows from the bottom (or the top) on that equal the outermost one byte for byte: what a decoder leaves of a picture
@@ -203,6 +215,14 @@ mod tests {
             examiner.examine(&day, None).unwrap();
             assert_eq!(examiner.examine(&picture, next.as_ref()).unwrap_err(), reason);
         }
+        let mut blocks = scene(1.0, 8);
+        for (at, pixel) in blocks.data.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+            let (x, y) = (at % 160, at / 160);
+            if y > 60 && y < 118 && (x / 16 + y / 16) % 2 == 0 {
+                *pixel = [0, 135, 0];
+            }
+        }
+        assert_eq!(Examiner::default().examine(&blocks, None).unwrap_err(), Reason::Incomplete);
         let mut burnt = scene(1.0, 6);
         burnt.data[..160 * 70 * 3].fill(255);
         assert_eq!(Examiner::default().examine(&burnt, None).unwrap_err(), Reason::Overexposed);

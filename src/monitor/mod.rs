@@ -34,6 +34,7 @@ mod pace;
 mod recalibrate;
 mod renew;
 mod reservoir;
+mod restrain;
 mod sample;
 mod split;
 mod swing;

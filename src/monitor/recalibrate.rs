@@ -15,6 +15,7 @@ use super::expected::Expectation;
 use super::judge::{Case, Decision, Record, quality_of_errors};
 use super::look::{Between, Look, Looker, Observed};
 use super::reservoir::Kept;
+use super::restrain::restrain;
 use super::split::{FEWEST_FRAMES, FEWEST_JUDGES, Split, split};
 use crate::calibrate::{AGREEMENT_SCORE, LocalError, Observer};
 use crate::detector::int8::{Int8Model, Quantized};
@@ -181,6 +182,7 @@ impl<'a, 'g> Work<'a, 'g> {
         }
         let mut quantized = self.quantized(&self.first)?;
         let mut choices = vec![None; steps];
+        let first_biases = quantized.biases.clone();
         for step in self.steps.clone() {
             let (original, serving) = (self.choice(&self.first, step)?, self.choice(&self.serving, step)?);
             let choice = seen[step].choose(observer, original, serving);
@@ -207,6 +209,9 @@ impl<'a, 'g> Work<'a, 'g> {
             quantized.note_light(light);
         } else if let Some((first, light)) = quantized.light().zip(light) {
             quantized.adapt(self.bearable(first, light, &model, calibrate, observed)?);
+            model = Arc::new(self.ground.model.with_grids(&quantized)?);
+        }
+        if restrain(&mut quantized.biases, &first_biases, &self.evidence) {
             model = Arc::new(self.ground.model.with_grids(&quantized)?);
         }
         Ok((quantized, model, choices, seen))

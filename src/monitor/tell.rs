@@ -50,15 +50,24 @@ impl Monitor {
         (0..plan.steps.len()).map(of_step).collect()
     }
 
+    /// The mean over the layers of by how many spreads their distributions are off.
+    fn together(&self, distances: &[Option<f64>]) -> Option<f64> {
+        let distances = distances.iter().enumerate();
+        let off = distances.filter_map(|(step, distance)| self.evidence.distance_off(step, (*distance)?));
+        let (sum, count) = off.fold((0.0, 0u32), |(sum, count), off| (sum + off, count + 1));
+        (count > 0).then(|| sum / f64::from(count))
+    }
+
     pub(super) fn judge_look(&mut self, sample: &Sample, look: &Look, milliseconds: f64) -> Verdict {
         let distances = self.distances(look);
         let signs = self.off(look, &distances);
         let off: Vec<Option<f64>> = signs.iter().map(|sign| sign.map(|(off, _)| off)).collect();
-        let verdict = self.drift.pass(&off);
+        let verdict = self.drift.pass(&off, self.together(&distances));
         let plan = Arc::clone(self.looker.plan());
         let worst = verdict.worst;
         let name = plan.steps.get(worst).map(|step| step.name.clone()).unwrap_or_default();
         let by = signs.get(worst).copied().flatten().map(|(_, by)| by);
+        let by = if verdict.together { Some("together") } else { by };
         let sqnr_db = look.errors.get(worst).and_then(|error| error.sqnr_db());
         let calibrated_db = self.evidence.sqnr_db.get(worst).copied().flatten().map(|spread| f64::from(spread.mean));
         let clipped = look.clipped.get(worst).copied().flatten();
@@ -118,7 +127,11 @@ impl Monitor {
         });
         if verdict.changed {
             let event = if verdict.drifting { EventName::DriftRaised } else { EventName::DriftCleared };
-            let over: Vec<&str> = self.drift.steps_over().map(|step| plan.steps[step].name.as_str()).collect();
+            let mut over: Vec<&str> = self.drift.steps_over().map(|step| plan.steps[step].name.as_str()).collect();
+            if verdict.drifting && over.is_empty() {
+                // All together: none is over by itself, this one comes nearest.
+                over.push(&name);
+            }
             let generation = self.served.generation;
             self.setup.host.event(
                 event,

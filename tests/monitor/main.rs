@@ -15,4 +15,5 @@ mod drift;
 mod example;
 mod recalibrate;
 mod shared;
+mod unseen;
 mod world;

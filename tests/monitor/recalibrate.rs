@@ -132,7 +132,7 @@ fn every_poisoned_reservoir_is_refused() {
 }
 
 /// A reservoir of these frames, a minute apart.
-fn reservoir(frames: impl Iterator<Item = Picture>) -> Reservoir {
+pub fn reservoir(frames: impl Iterator<Item = Picture>) -> Reservoir {
     let mut reservoir = Reservoir::new(64 << 20);
     for (at, picture) in frames.enumerate() {
         let png = picture.to_png().unwrap();

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use lookout::camera::pattern::{Scene, Weather as Air};
+use lookout::camera::pattern::{Scene, Truth, Weather as Air};
 use lookout::frame::Picture;
 
 /// Columns and rows.
@@ -53,14 +53,26 @@ pub fn covered(second: i64) -> Picture {
 }
 
 fn film(second: i64, air: Air) -> Picture {
+    filmed(second, air).0
+}
+
+/// The street at `second` in this air, and who is in it.
+pub fn filmed(second: i64, air: Air) -> (Picture, Vec<Truth>) {
     thread_local! {
         static SCENE: RefCell<Scene> = RefCell::new(Scene::new(SEED, SIZE.0, SIZE.1));
     }
     SCENE.with_borrow_mut(|scene| {
         scene.set_weather(air);
         scene.set_rate(1.0);
-        scene.frame(second.unsigned_abs()).0
+        scene.frame(second.unsigned_abs())
     })
+}
+
+/// Another street by day.
+pub fn other_street(seed: u64, second: i64) -> Picture {
+    let mut scene = Scene::new(seed, SIZE.0, SIZE.1);
+    scene.set_rate(1.0);
+    scene.frame(second.unsigned_abs()).0
 }
 
 /// What a sensor or its settings make of a value.

@@ -1,0 +1,102 @@
+//! The shifts on a real drive and a ResNet-50, from `../shared`, without the reference; and that no real picture is
+//! unfit. Skipped, and said so, where the folder is absent.
+
+use std::path::Path;
+
+use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
+use lookout::frame::{Picture, pictures_in};
+use lookout::monitor::{Examiner, Options, Seen};
+
+use super::super::device::Device;
+use super::super::golden;
+use super::{lens, shifts};
+
+fn load(folder: &Path, one_in: usize) -> Vec<Picture> {
+    let mut paths = pictures_in(folder).unwrap();
+    paths.sort();
+    paths.iter().step_by(one_in).map(|path| halved(&Picture::open(path).unwrap())).collect()
+}
+
+#[test]
+#[ignore = "minutes, and needs ../shared"]
+fn scenario_unseen_shifts_of_a_real_drive() {
+    let (Some(weights), Some(drive), Some(folder)) = (
+        golden::shared("models/road-r50-fpn.safetensors"),
+        golden::shared("data/kitti-drive-0052"),
+        golden::shared("data/road-calib"),
+    ) else {
+        return;
+    };
+    let at = tempfile::tempdir().unwrap();
+    let path = at.path().join("road");
+    import(&ImportOptions {
+        source: weights,
+        out: path.clone(),
+        labels: None,
+        min_size: Some(128),
+        max_size: Some(424),
+        batch_norm_eps: None,
+    })
+    .unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let pictures = load(&drive, 1);
+    let own: Vec<_> = pictures.iter().step_by(3).cloned().collect();
+    for (name, calibration) in [("the drive", own), ("other roads", load(&folder, 5))] {
+        for shift in shifts::of_any_picture() {
+            let mut device = Device::of(&checkpoint, &calibration, false, Options::default());
+            let mut first = None;
+            let mut most = [0f64; 2];
+            let passes = if shift.name == "nothing" { 40 } else { 9 };
+            for pass in 1..=passes {
+                device.second += 30;
+                let clear = &pictures[(pass * 7) % pictures.len()];
+                let clear = lens::noisy(clear, 1.0, device.second);
+                match device.show((shift.spoil)(clear, device.second), None) {
+                    Seen::Unfit(reason) => println!("{reason:?}"),
+                    Seen::Passed(verdict) => {
+                        if verdict.drifting {
+                            first = first.or(Some(pass));
+                        }
+                        let off: Vec<f64> = device.monitor.drift().averages().iter().flatten().copied().collect();
+                        let mean = off.iter().sum::<f64>() / off.len() as f64;
+                        most = [most[0].max(verdict.score), most[1].max(mean)];
+                    }
+                }
+            }
+            println!("{name}: {} flagged {first:?} worst {:.2} mean {:.2}", shift.name, most[0], most[1]);
+        }
+    }
+}
+
+/// Half as wide and high: what the network sees of it anyway.
+fn halved(picture: &Picture) -> Picture {
+    let (width, height) = (picture.width / 2, picture.height / 2);
+    let mut out = Picture::filled(width, height, [0; 3]);
+    for y in 0..height {
+        for x in 0..width {
+            for i in 0..3 {
+                let sum: u16 = [(0, 0), (1, 0), (0, 1), (1, 1)]
+                    .map(|(dx, dy)| u16::from(picture.pixel(2 * x + dx, 2 * y + dy)[i]))
+                    .iter()
+                    .sum();
+                out.data[(y * width + x) * 3 + i] = (sum / 4) as u8;
+            }
+        }
+    }
+    out
+}
+
+#[test]
+#[ignore = "needs ../shared"]
+fn scenario_unseen_real_pictures_are_fit() {
+    let Some(data) = golden::shared("data") else { return };
+    let mut count = 0;
+    for folder in std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+        for path in pictures_in(&folder).unwrap_or_default() {
+            let fit = Examiner::default().examine(&Picture::open(&path).unwrap(), None);
+            assert!(fit.is_ok(), "{}: {fit:?}", path.display());
+            count += 1;
+        }
+    }
+    println!("{count} pictures are fit");
+}

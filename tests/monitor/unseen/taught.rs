@@ -1,0 +1,83 @@
+//! Reservoirs of what is no street: refused, or harmless.
+
+use lookout::frame::Picture;
+use lookout::message::EventName;
+use lookout::monitor::{Options, Outcome};
+
+use super::super::device::{Device, between};
+use super::super::recalibrate::reservoir;
+use super::super::world::{self, Weather};
+use super::poisons::{self, Poison};
+
+/// What became of a reservoir.
+struct Taught {
+    accepted: bool,
+    reasons: Vec<String>,
+    /// What the clear street lost, in dB.
+    loss_db: f64,
+    /// Whether the clear street was drift afterwards, and which generation served in the end.
+    drifting: bool,
+    generation: u32,
+}
+
+fn teach(frames: impl Iterator<Item = Picture>, with_reference: bool) -> Taught {
+    let mut device = Device::new(&between((8, 18)), with_reference, Options::default());
+    device.monitor.take_over(reservoir(frames));
+    let before = device.models.serving();
+    let Outcome { accepted, reasons, .. } = device.recalibrate();
+    if !accepted {
+        return Taught { accepted, reasons, loss_db: 0.0, drifting: false, generation: 0 };
+    }
+    let after = device.models.serving();
+    let clear: Vec<_> = (0..8).map(|at| world::street(9 * 3600 + 4003 * at, Weather::Clear)).collect();
+    let [was, is] = [&before, &after].map(|served| device.quality_of(served, &clear));
+    device.until(9);
+    device.watch(14, 90, Weather::Clear);
+    let drifting = device.events().contains(&EventName::DriftRaised);
+    let generation = device.models.serving().generation;
+    Taught { accepted, reasons, loss_db: was - is, drifting, generation }
+}
+
+#[test]
+#[ignore = "minutes: a table"]
+fn scenario_unseen_poisons() {
+    println!("| poison | share | reference | outcome | clear street loses dB | drift | serves |");
+    println!("|---|---|---|---|---:|---|---:|");
+    for poison in poisons::all() {
+        for one_in in [1, 5] {
+            for with_reference in [true, false] {
+                let frames = (0..24).map(|at| poisons::mixed(&poison, one_in, at));
+                let taught = teach(frames, with_reference);
+                assert!(taught.loss_db < 0.3, "{}: {:.2} dB", poison.name, taught.loss_db);
+                let outcome = if taught.accepted { "accepted".to_owned() } else { taught.reasons.join("; ") };
+                let share = if one_in == 1 { "all" } else { "a fifth" };
+                let reference = if with_reference { "yes" } else { "no" };
+                print!("| {} | {share} | {reference} | {outcome} |", poison.name);
+                println!(" {:.2} | {} | {} |", taught.loss_db, taught.drifting, taught.generation);
+            }
+        }
+    }
+}
+
+/// One after the other: each is some seconds of work.
+#[test]
+fn unseen_poisons_are_refused_or_harmless() {
+    let all = poisons::all();
+    let poison = |name: &str| -> &Poison { all.iter().find(|poison| poison.name == name).unwrap() };
+    for (name, one_in, reason) in [
+        ("half green and garbage", 5, Some("5 of 24 frames are unfit: 5 incomplete")),
+        ("stripes", 1, Some("24 of 24 frames are unfit: 24 noise")),
+        ("only black and white", 5, Some("5 of 24 frames are unfit: 5 overexposed")),
+        ("frozen but for a clock", 1, Some("fewer than 12")),
+        ("a test card", 1, None),
+        ("garbage without green", 1, None),
+    ] {
+        let frames = (0..24).map(|at| poisons::mixed(poison(name), one_in, at));
+        let taught = teach(frames, true);
+        println!("{name}: {:?}, the clear street loses {:.2} dB", taught.reasons, taught.loss_db);
+        match reason {
+            Some(reason) => assert!(!taught.accepted && taught.reasons[0].contains(reason), "{:?}", taught.reasons),
+            None => assert!(taught.loss_db < 0.3 && !taught.drifting, "{name}"),
+        }
+    }
+}
