@@ -211,8 +211,11 @@ impl<'a, 'g> Work<'a, 'g> {
             quantized.adapt(self.bearable(first, light, &model, calibrate, observed)?);
             model = Arc::new(self.ground.model.with_grids(&quantized)?);
         }
-        if restrain(&mut quantized.biases, &first_biases, &self.evidence) {
+        let share = restrain(&mut quantized.biases, &first_biases, &self.evidence);
+        if share < 1.0 {
             model = Arc::new(self.ground.model.with_grids(&quantized)?);
+            let (first, light) = (self.quantized(&self.first)?.light(), quantized.light());
+            quantized.note_light(first.zip(light).map(|(first, light)| first.towards(&light, share)));
         }
         Ok((quantized, model, choices, seen))
     }
@@ -253,9 +256,7 @@ impl<'a, 'g> Work<'a, 'g> {
         let bare = stay.by_stratum();
         let (mut best, mut most) = (first, stay.quality_db());
         for share in FOLLOWING {
-            let mut between = ImageMoments::default();
-            between.add(&first, 1.0 - share);
-            between.add(&light, share);
+            let between = first.towards(&light, share);
             let there = record(&between);
             let loses = there.by_stratum().iter().any(|(stratum, db)| *db < bare[stratum] - LIGHT_LOSS_DB);
             if !loses && there.quality_db() > most {

@@ -14,8 +14,8 @@ use super::evidence::Evidence;
 const BUDGET: f64 = 0.1;
 
 /// Brings `biases` (one list a step) nearer to `first`, all in the same measure, if they are too far: what one layer's
-/// shift brought another's may rely on. Returns whether they were.
-pub fn restrain(biases: &mut [Vec<f32>], first: &[Vec<f32>], evidence: &Evidence) -> bool {
+/// shift brought another's may rely on. Returns the share of their way that they keep.
+pub fn restrain(biases: &mut [Vec<f32>], first: &[Vec<f32>], evidence: &Evidence) -> f64 {
     let mut asked = 0.0;
     for (step, (biases, first)) in biases.iter().zip(first).enumerate() {
         let (Some(sqnr_db), Some(histogram)) = (evidence.sqnr_db[step], &evidence.histogram[step]) else { continue };
@@ -26,13 +26,13 @@ pub fn restrain(biases: &mut [Vec<f32>], first: &[Vec<f32>], evidence: &Evidence
         }
     }
     if asked <= BUDGET || asked.is_nan() {
-        return false;
+        return 1.0;
     }
-    let share = (BUDGET / asked).sqrt() as f32;
+    let share = (BUDGET / asked).sqrt();
     for (biases, first) in biases.iter_mut().zip(first) {
-        biases.iter_mut().zip(first).for_each(|(new, old)| *new = old + share * (*new - old));
+        biases.iter_mut().zip(first).for_each(|(new, old)| *new = old + share as f32 * (*new - old));
     }
-    true
+    share
 }
 
 #[cfg(test)]
@@ -53,10 +53,10 @@ mod tests {
         };
         let first = vec![vec![1.0, -1.0], vec![0.0]];
         let mut biases = vec![vec![1.01, -1.0], vec![9.0]];
-        assert!(!restrain(&mut biases, &first, &evidence));
+        assert_eq!(restrain(&mut biases, &first, &evidence), 1.0);
         assert_eq!(biases, [vec![1.01, -1.0], vec![9.0]], "far below the error, and where nothing is known");
         biases[0] = vec![2.0, -2.0];
-        assert!(restrain(&mut biases, &first, &evidence));
+        assert!(restrain(&mut biases, &first, &evidence) < 0.2);
         let shift = biases[0][0] - 1.0;
         assert!((shift - (BUDGET * 0.01).sqrt() as f32).abs() < 1e-3, "{shift}");
         assert!((biases[0][1] + 1.0 + shift).abs() < 1e-6 && (biases[1][0] - 9.0 * shift).abs() < 1e-4);

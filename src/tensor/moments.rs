@@ -46,6 +46,15 @@ impl ImageMoments {
         Some(Self { means: [r, g, b], squares: [rr, gg, bb] })
     }
 
+    /// What lies between: `share` of the way to `other`.
+    #[must_use]
+    pub fn towards(&self, other: &Self, share: f64) -> Self {
+        let mut between = Self::default();
+        between.add(self, 1.0 - share);
+        between.add(other, share);
+        between
+    }
+
     /// Adds `other` with the weight `share`.
     pub fn add(&mut self, other: &Self, share: f64) {
         for channel in 0..3 {
