@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use lookout::camera::pattern::{Scene, Weather as Air};
+use lookout::detector::checkpoint::Checkpoint;
+use lookout::detector::demo;
 use lookout::message::EventName;
 use lookout::monitor::{Options, Reason, Seen, When};
 
@@ -80,6 +83,22 @@ fn a_week(minutes: i64) {
         println!("reference {with_reference}: at most {most:.2} spreads off in a week");
         assert!(device.events().is_empty());
         assert_eq!(device.models.serving().generation, 0);
+    }
+}
+
+#[test]
+fn the_built_in_model_is_calibrated_for_its_own_street() {
+    let checkpoint = Checkpoint::from_bytes(demo::checkpoint().unwrap()).unwrap();
+    for with_reference in [true, false] {
+        let mut device = Device::on(&checkpoint, demo::artifact().unwrap(), with_reference, Options::default());
+        let mut scene = Scene::new(1, 640, 360);
+        scene.set_weather(Air::DAY);
+        for pass in 0..8 {
+            device.second += STEP;
+            let seen = device.show(scene.frame(15 * STEP as u64 * pass).0, None);
+            assert!(matches!(seen, Seen::Passed(verdict) if !verdict.drifting), "{seen:?}: {:?}", worst(&device));
+        }
+        println!("reference {with_reference}: {:?}", worst(&device));
     }
 }
 
