@@ -24,7 +24,6 @@ use super::sample::Sample;
 use super::trial::{Outcome, Trial};
 use super::view::View;
 use crate::detector::fp32::Fp32Model;
-use crate::detector::int8::Quantized;
 use crate::error::Result;
 use crate::frame::{Frame, Picture};
 use crate::metrics::Metrics;
@@ -174,7 +173,7 @@ impl Monitor {
     }
 
     fn expected(&self, serving: &[u8], before: u32) -> Result<Arc<Expected>> {
-        let light = |bytes: &[u8]| Quantized::from_artifact(&Artifact::parse(bytes)?, Ok).map(|it| it.light());
+        let light = |bytes: &[u8]| Artifact::parse(bytes)?.light();
         let first = self.setup.models.generations().load(0)?;
         let before = light(&self.setup.models.generations().load(before)?)?;
         let expectation = Expectation::of(&Artifact::parse(&first)?)?;

@@ -214,7 +214,7 @@ impl<'a, 'g> Work<'a, 'g> {
         let share = restrain(&mut quantized.biases, &first_biases, &self.evidence);
         if share < 1.0 {
             model = Arc::new(self.ground.model.with_grids(&quantized)?);
-            let (first, light) = (self.quantized(&self.first)?.light(), quantized.light());
+            let (first, light) = (self.first.light()?, quantized.light());
             quantized.note_light(first.zip(light).map(|(first, light)| first.towards(&light, share)));
         }
         Ok((quantized, model, choices, seen))
@@ -291,12 +291,11 @@ impl<'a, 'g> Work<'a, 'g> {
     ) -> Result<(Case, Vec<Judged>)> {
         let with_reference = self.looker.has_reference();
         let is_first = self.ground.first == self.ground.serving;
-        let first = self.quantized(&self.first)?;
         let original = match is_first {
             true => Arc::clone(self.ground.model),
-            false => Arc::new(self.ground.model.with_grids(&first)?),
+            false => Arc::new(self.ground.model.with_grids(&self.quantized(&self.first)?)?),
         };
-        let serving = self.quantized(&self.serving)?;
+        let lights = [quantized.light(), self.serving.light()?, self.first.light()?];
         let expectation = Expectation::of(&self.first)?;
         let mut case = Case {
             candidate: Record::default(),
@@ -310,7 +309,8 @@ impl<'a, 'g> Work<'a, 'g> {
             let picture = self.frames[at].picture()?;
             let stratum = self.frames[at].stratum();
             let observed = self.looker.observe(self.ground.model, &picture, self.between)?;
-            let quality = |model, made: &Quantized| expectation.quality_db(&observed, model, made.light().as_ref());
+            let quality =
+                |model, light: &Option<ImageMoments>| expectation.quality_db(&observed, model, light.as_ref());
             let candidate = if with_reference {
                 let look = self.looker.look(model, &picture, false, self.between)?;
                 case.candidate.add(stratum, quality_of_errors(&look.errors), look.agreement);
@@ -329,20 +329,20 @@ impl<'a, 'g> Work<'a, 'g> {
                 // Two models that differ on purpose cannot agree on everything: some loss is granted.
                 let all = Agreement { matched: agreement.reference() * 9 / 10, ..Agreement::default() };
                 let all = Agreement { vanished: agreement.reference() - all.matched, ..all };
-                case.candidate.add(stratum, quality(model, quantized), Some(agreement));
-                case.serving.add(stratum, quality(self.ground.model, &serving), Some(all));
-                case.first.add(stratum, quality(&original, &first), None);
+                case.candidate.add(stratum, quality(model, &lights[0]), Some(agreement));
+                case.serving.add(stratum, quality(self.ground.model, &lights[1]), Some(all));
+                case.first.add(stratum, quality(&original, &lights[2]), None);
                 Look { detections: new, ..Look::default() }
             };
             judged.push(Judged { candidate, observed });
         }
-        let image = first.light().unwrap_or_default();
+        let image = lights[2].unwrap_or_default();
         let calibration = Observed { histograms: self.evidence.histogram.clone(), image };
         for &step in &self.steps {
             let Some(choice) = choices[step] else { continue };
             let grid = self.choice(&self.first, step)?.grid;
-            let before = expectation.relative(step, &calibration, &grid, first.light().as_ref());
-            let after = expectation.relative(step, &calibration, &choice.grid, quantized.light().as_ref());
+            let before = expectation.relative(step, &calibration, &grid, lights[2].as_ref());
+            let after = expectation.relative(step, &calibration, &choice.grid, lights[0].as_ref());
             if let (Some(before), Some(after)) = (before, after)
                 && before > 0.0
                 && after > 0.0

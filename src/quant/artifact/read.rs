@@ -12,6 +12,7 @@ use super::header::{Edge, FORMAT, Header, HistogramBins, Spread, Step};
 use crate::error::{Error, Kind, Result};
 use crate::quant::container::{Container, Element};
 use crate::quant::{Affine, Residual, WIDEST, first_unsafe_pair};
+use crate::tensor::ImageMoments;
 
 /// Most bytes of a name; names become file names, metric labels and log fields.
 const LONGEST_NAME: usize = 200;
@@ -114,6 +115,16 @@ impl<'a> Artifact<'a> {
         let moments = self.container.tensor(&format!("{name}.input_moments"), Element::F32, &shape)?.to_f32();
         let moments = moments.chunks(2 * channels).map(<[f32]>::to_vec).collect();
         Ok(Residual::from_rows(rows, channels).map(|residual| (residual, moments)))
+    }
+
+    /// How light the pictures are that the biases are for, where a step says so.
+    ///
+    /// # Errors
+    /// As [`Artifact::residual`].
+    pub fn light(&self) -> Result<Option<ImageMoments>> {
+        let Some(step) = self.header.steps.iter().find(|step| step.residual) else { return Ok(None) };
+        let moments = self.residual(&step.name)?.and_then(|(_, moments)| moments.into_iter().next());
+        Ok(moments.and_then(|moments| ImageMoments::from_f32(&moments)))
     }
 
     /// The step called `name`.

@@ -7,7 +7,7 @@ use lookout::calibrate::{EdgeEntry, Record, Recorder};
 use lookout::quant::artifact::{
     Agreement, Calibration, Edge, FORMAT, Header, Precision, Provenance, Spread, Step, StepWeights, encode,
 };
-use lookout::quant::{Affine, FilterBank, Granularity, Range, ScaleRule, Scheme};
+use lookout::quant::{Affine, FilterBank, Granularity, Range, Residual, ScaleRule, Scheme};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let artifacts = Path::new("corpus/artifact");
