@@ -7,7 +7,7 @@
 
 use crate::detector::fp32::{Fp32Model, Run, Value};
 use crate::detector::int8::{Edge, Int8Executor};
-use crate::detector::plan::{Op, StepId};
+use crate::detector::plan::{LayerId, Op, Plan, StepId};
 use crate::detector::tap::{Activation, Tap, Values, Wish};
 use crate::error::{Error, Kind, Result};
 use crate::measure::StepError;
@@ -127,4 +127,18 @@ pub fn add_local_errors(
         }
     }
     Ok(())
+}
+
+/// The int8 layers by their own error, worst first. A layer on several levels counts with its worst one.
+pub fn rank(plan: &Plan, locals: &[LocalError]) -> Vec<(LayerId, f64)> {
+    let mut worst: Vec<(LayerId, f64)> = Vec::new();
+    for (step, local) in plan.steps.iter().zip(locals) {
+        let (Some(layer), Some(db)) = (step.layer(), local.error.sqnr_db()) else { continue };
+        match worst.iter_mut().find(|(known, _)| *known == layer) {
+            Some((_, known)) => *known = known.min(db),
+            None => worst.push((layer, db)),
+        }
+    }
+    worst.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+    worst
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::convert::{convert, fold_all};
-use super::correct::{LocalError, add_local_errors};
+use super::correct::{LocalError, add_local_errors, rank};
 use super::counter::Counter;
 use super::evidence::{clipped_share, distance, spread, stored};
 use super::observe::EdgeWatcher;
@@ -19,7 +19,7 @@ use super::record::Record;
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::fp32::{Backend, Fp32Model};
 use crate::detector::int8::{Int8Executor, Int8Model, Mixture, Quantized, plan_value};
-use crate::detector::plan::{LayerId, Plan, StepId};
+use crate::detector::plan::{Plan, StepId};
 use crate::detector::weights::Folded;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
@@ -382,20 +382,6 @@ impl<'a> Job<'a> {
         let histograms: Vec<Vec<u32>> = statistics.iter().map(|seen| stored(seen.merged()).1).collect();
         artifact::encode(&header, &weights, &histograms)
     }
-}
-
-/// The int8 layers by their own error, worst first. A layer on several levels counts with its worst one.
-fn rank(plan: &Plan, locals: &[LocalError]) -> Vec<(LayerId, f64)> {
-    let mut worst: Vec<(LayerId, f64)> = Vec::new();
-    for (step, local) in plan.steps.iter().zip(locals) {
-        let (Some(layer), Some(db)) = (step.layer(), local.error.sqnr_db()) else { continue };
-        match worst.iter_mut().find(|(known, _)| *known == layer) {
-            Some((_, known)) => *known = known.min(db),
-            None => worst.push((layer, db)),
-        }
-    }
-    worst.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
-    worst
 }
 
 /// At most `count` of `all`, evenly spread.
