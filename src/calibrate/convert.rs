@@ -61,8 +61,7 @@ pub fn convert(
     let bias = |step: &Step| step.layer().map(|layer| layers[layer].1.clone()).unwrap_or_default();
     let biases = plan.steps.iter().map(bias).collect();
     let layers = layers.into_iter().map(|(layer, _)| layer).collect();
-    let input_moments = vec![Vec::new(); plan.steps.len()];
-    Ok(Quantized { plan: Arc::clone(plan), layers, biases, input_moments, grids })
+    Ok(Quantized { plan: Arc::clone(plan), layers, biases, light: None, grids })
 }
 
 /// Steps of the grids that the steps of `layer` read. The canvas's step is one grey level.

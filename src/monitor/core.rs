@@ -24,6 +24,7 @@ use super::sample::Sample;
 use super::trial::{Outcome, Trial};
 use super::view::View;
 use crate::detector::fp32::Fp32Model;
+use crate::detector::int8::Quantized;
 use crate::error::Result;
 use crate::frame::{Frame, Picture};
 use crate::metrics::Metrics;
@@ -174,9 +175,12 @@ impl Monitor {
 
     fn expected(&self, serving: &[u8], before: u32) -> Result<Arc<Expected>> {
         let light = |bytes: &[u8]| Artifact::parse(bytes)?.light();
-        let first = self.setup.models.generations().load(0)?;
-        let before = light(&self.setup.models.generations().load(before)?)?;
-        let expectation = Expectation::of(&Artifact::parse(&first)?)?;
+        let load = |number| self.setup.models.generations().load(number);
+        let first = load(0)?;
+        let before = if before == 0 { light(&first)? } else { light(&load(before)?)? };
+        let first = Artifact::parse(&first)?;
+        let evidence = Evidence::of(&first, self.looker.plan())?;
+        let expectation = Expectation::new(&Quantized::from_artifact(&first, Ok)?, &evidence);
         Ok(Arc::new(Expected { expectation, serving: light(serving)?, before }))
     }
 
@@ -268,8 +272,8 @@ impl Monitor {
         let (mut new, mut old) = (Record::default(), Record::default());
         if let Some(Expected { expectation, serving, before: made_for }) = expected.as_deref() {
             let frame = Observed { histograms: look.histograms.clone(), image: look.image };
-            new.add(stratum, expectation.quality_db(&frame, &self.served.model, serving.as_ref()), None);
-            old.add(stratum, expectation.quality_db(&frame, &before.model, made_for.as_ref()), None);
+            new.add(stratum, expectation.quality_db(&frame, &self.served.model, *serving), None);
+            old.add(stratum, expectation.quality_db(&frame, &before.model, *made_for), None);
         } else {
             let other = self.looker.look(&before.model, picture, false, between)?;
             new.add(stratum, quality_of_errors(&look.errors), look.agreement);

@@ -124,6 +124,7 @@ mod tests {
         }
         assert!(!drift.pass(&[Some(f64::NAN)], Some(f64::NAN)).drifting);
     }
+
     #[test]
     fn many_layers_that_are_a_little_off_are_drift_together() {
         let mut drift = Drift::new(4, 4.0, 2.0);

@@ -1,6 +1,6 @@
 //! What a model is expected to err on a frame that no reference has seen.
 //!
-//! In: generation 0's artifact; and of a frame what every edge took before its clamp, and how light it is; the grids, and
+//! In: generation 0 and its evidence; and of a frame what every edge took before its clamp, and how light it is; the grids, and
 //! the light that the biases are for. Out: by step the expected squared error relative to the signal. It starts from the
 //! error that was measured when generation 0 was made. What a step does on its own is known then and now: its grid's error
 //! ([`grid_error`] on its histogram), its weights' (Δ²/12 for each, Δ the step of its channel, times the mean square of
@@ -17,8 +17,7 @@ use super::look::Observed;
 use crate::calibrate::{Histogram, grid_error};
 use crate::detector::int8::{Edge, Int8Model, LayerWeights, Mixture, Quantized};
 use crate::detector::plan::{Op, Plan, StepId};
-use crate::error::Result;
-use crate::quant::artifact::{Artifact, Spread};
+use crate::quant::artifact::Spread;
 use crate::quant::{Affine, Residual};
 use crate::tensor::ImageMoments;
 
@@ -42,13 +41,8 @@ pub struct Expectation {
 }
 
 impl Expectation {
-    /// For models with the weights of generation 0, whose artifact is `first`.
-    ///
-    /// # Errors
-    /// As [`Quantized::from_artifact`] and [`Evidence::of`].
-    pub fn of(first: &Artifact<'_>) -> Result<Self> {
-        let quantized = Quantized::from_artifact(first, Ok)?;
-        let evidence = Evidence::of(first, &quantized.plan)?;
+    /// For models with the weights of generation 0, which is `quantized` and recorded `evidence`.
+    pub fn new(quantized: &Quantized, evidence: &Evidence) -> Self {
         let layers = quantized.plan.layers.iter().zip(&quantized.layers);
         let noise = layers.map(|(layer, quantized)| match &quantized.weights {
             LayerWeights::S8 { scales, .. } => {
@@ -66,15 +60,15 @@ impl Expectation {
             own: Vec::new(),
             plan: Arc::clone(&quantized.plan),
         };
-        let light = quantized.light();
-        let calibration = Observed { histograms: evidence.histogram, image: light.unwrap_or_default() };
-        let own = |step| expectation.relative(step, &calibration, &quantized.grids[step]?, light.as_ref());
+        let image = quantized.light.unwrap_or_default();
+        let calibration = Observed { histograms: evidence.histogram.clone(), image };
+        let own = |step| expectation.relative(step, &calibration, &quantized.grids[step]?, quantized.light);
         expectation.own = (0..quantized.grids.len()).map(own).collect();
-        Ok(expectation)
+        expectation
     }
 
     /// The quality of `model` on a frame (see [`quality_of_expected`]), if its biases are for pictures as light as `light`.
-    pub fn quality_db(&self, frame: &Observed, model: &Int8Model, light: Option<&ImageMoments>) -> Option<f64> {
+    pub fn quality_db(&self, frame: &Observed, model: &Int8Model, light: Option<ImageMoments>) -> Option<f64> {
         let mut more = vec![0.0; self.plan.steps.len()];
         let mut errors = Vec::with_capacity(more.len());
         for (step, planned) in self.plan.steps.iter().enumerate() {
@@ -92,7 +86,7 @@ impl Expectation {
 
     /// The expected error of `step` alone, if its output is put on `grid` and its biases are for pictures as light as
     /// `light`; `None` where nothing was seen of it.
-    pub fn relative(&self, step: StepId, frame: &Observed, grid: &Affine, light: Option<&ImageMoments>) -> Option<f64> {
+    pub fn relative(&self, step: StepId, frame: &Observed, grid: &Affine, light: Option<ImageMoments>) -> Option<f64> {
         let seen = frame.histograms.get(step)?.as_ref().filter(|seen| !seen.is_empty())?;
         let power = seen.mean_square();
         let of_weights = self.of_weights(step, frame, light).filter(|_| power > 0.0);
@@ -101,7 +95,7 @@ impl Expectation {
     }
 
     /// Mean squared error by rounded weights, before ReLU.
-    fn of_weights(&self, step: StepId, frame: &Observed, light: Option<&ImageMoments>) -> Option<f64> {
+    fn of_weights(&self, step: StepId, frame: &Observed, light: Option<ImageMoments>) -> Option<f64> {
         let planned = &self.plan.steps[step];
         let layer = planned.layer()?;
         let channels = self.plan.layers[layer].geometry.in_channels as f64;
@@ -116,7 +110,7 @@ impl Expectation {
         // The part of the mean is known, so only what varies around it is noise.
         let image = &frame.image;
         let variance = squares - image.means.iter().map(|mean| mean * mean).sum::<f64>();
-        let shift = residual.shift(&image.beyond(light));
+        let shift = residual.shift(&image.beyond(&light));
         let moved = shift.iter().map(|shift| shift * shift).sum::<f64>() / shift.len().max(1) as f64;
         Some(self.noise[layer] * variance.max(0.0) + moved)
     }

@@ -80,9 +80,9 @@ pub fn attempt(ground: &Ground<'_>, frames: &[Kept], looker: &mut Looker, betwee
         let text = format!("only {} frames could judge it, fewer than {FEWEST_JUDGES}", judge.len());
         return Ok(Attempt::Unfit(text));
     }
-    let mut work = Work::new(ground, &fit, looker, between)?;
+    let (mut work, first) = Work::new(ground, &fit, looker, between)?;
     let observed = work.observe(&calibrate)?;
-    let (quantized, model, choices, seen) = work.build(&calibrate, &observed)?;
+    let (quantized, model, choices, seen) = work.build(first, &calibrate, &observed)?;
     let case = work.compare(&judge, &quantized, &model, &choices)?;
     let decision = case.0.judge();
     let bytes = work.encode(&quantized, &choices, &seen, &calibrate, &observed, &judge, &case.1)?;
@@ -128,6 +128,7 @@ pub(super) struct Work<'a, 'g> {
     pub(super) first: Artifact<'g>,
     serving: Artifact<'g>,
     evidence: Evidence,
+    expectation: Expectation,
     pub(super) frames: &'a [Kept],
     pub(super) looker: &'a mut Looker,
     between: Between<'a>,
@@ -136,12 +137,20 @@ pub(super) struct Work<'a, 'g> {
 }
 
 impl<'a, 'g> Work<'a, 'g> {
-    fn new(ground: &'a Ground<'g>, frames: &'a [Kept], looker: &'a mut Looker, between: Between<'a>) -> Result<Self> {
+    /// The work, and generation 0, which the candidate is made from.
+    fn new(
+        ground: &'a Ground<'g>,
+        frames: &'a [Kept],
+        looker: &'a mut Looker,
+        between: Between<'a>,
+    ) -> Result<(Self, Quantized)> {
         let first = Artifact::parse(ground.first)?;
         let serving = Artifact::parse(ground.serving)?;
         let evidence = Evidence::of(&first, looker.plan())?;
+        let quantized = Quantized::from_artifact(&first, |_| Ok(looker.plan().settings.clone()))?;
+        let expectation = Expectation::new(&quantized, &evidence);
         let steps = ground.model.mixture().grids().collect();
-        Ok(Self { ground, first, serving, evidence, frames, looker, between, steps })
+        Ok((Self { ground, first, serving, evidence, expectation, frames, looker, between, steps }, quantized))
     }
 
     /// What was seen in each of `frames`.
@@ -166,6 +175,7 @@ impl<'a, 'g> Work<'a, 'g> {
     #[allow(clippy::type_complexity)]
     fn build(
         &mut self,
+        mut quantized: Quantized,
         calibrate: &[usize],
         observed: &[Observed],
     ) -> Result<(Quantized, Arc<Int8Model>, Vec<Option<Choice>>, Vec<Seen>)> {
@@ -180,9 +190,8 @@ impl<'a, 'g> Work<'a, 'g> {
                 }
             }
         }
-        let mut quantized = self.quantized(&self.first)?;
         let mut choices = vec![None; steps];
-        let first_biases = quantized.biases.clone();
+        let (first_biases, first_light) = (quantized.biases.clone(), quantized.light);
         for step in self.steps.clone() {
             let (original, serving) = (self.choice(&self.first, step)?, self.choice(&self.serving, step)?);
             let choice = seen[step].choose(observer, original, serving);
@@ -191,7 +200,7 @@ impl<'a, 'g> Work<'a, 'g> {
             (self.between)()?;
         }
         let mut model = Arc::new(self.ground.model.with_grids(&quantized)?);
-        let light = quantized.light().map(|first| self.light(first, calibrate, observed));
+        let light = first_light.map(|first| self.light(first, calibrate, observed));
         if self.looker.has_reference() {
             let mut locals = vec![LocalError::default(); steps];
             let (correcting, strata) = self.correcting(calibrate);
@@ -207,15 +216,15 @@ impl<'a, 'g> Work<'a, 'g> {
             }
             model = Arc::new(self.ground.model.with_grids(&quantized)?);
             quantized.note_light(light);
-        } else if let Some((first, light)) = quantized.light().zip(light) {
-            quantized.adapt(self.bearable(first, light, &model, calibrate, observed)?);
+        } else if let Some((first, light)) = first_light.zip(light) {
+            quantized.adapt(self.bearable(first, light, &model, calibrate, observed));
             model = Arc::new(self.ground.model.with_grids(&quantized)?);
         }
         let share = restrain(&mut quantized.biases, &first_biases, &self.evidence);
         if share < 1.0 {
             model = Arc::new(self.ground.model.with_grids(&quantized)?);
-            let (first, light) = (self.first.light()?, quantized.light());
-            quantized.note_light(first.zip(light).map(|(first, light)| first.towards(&light, share)));
+            let kept = first_light.zip(quantized.light).map(|(first, light)| first.towards(&light, share));
+            quantized.note_light(kept);
         }
         Ok((quantized, model, choices, seen))
     }
@@ -243,27 +252,27 @@ impl<'a, 'g> Work<'a, 'g> {
         model: &Int8Model,
         frames: &[usize],
         observed: &[Observed],
-    ) -> Result<ImageMoments> {
-        let expectation = Expectation::of(&self.first)?;
-        let record = |light: &ImageMoments| {
+    ) -> ImageMoments {
+        let record = |light: ImageMoments| {
             let mut record = Record::default();
             for (&at, observed) in frames.iter().zip(observed) {
-                record.add(self.frames[at].stratum(), expectation.quality_db(observed, model, Some(light)), None);
+                let quality = self.expectation.quality_db(observed, model, Some(light));
+                record.add(self.frames[at].stratum(), quality, None);
             }
             record
         };
-        let stay = record(&first);
+        let stay = record(first);
         let bare = stay.by_stratum();
         let (mut best, mut most) = (first, stay.quality_db());
         for share in FOLLOWING {
             let between = first.towards(&light, share);
-            let there = record(&between);
+            let there = record(between);
             let loses = there.by_stratum().iter().any(|(stratum, db)| *db < bare[stratum] - LIGHT_LOSS_DB);
             if !loses && there.quality_db() > most {
                 (best, most) = (between, there.quality_db());
             }
         }
-        Ok(best)
+        best
     }
 
     /// The frames of `calibrate` that bias correction looks at, as many of every light as of any other, and the number
@@ -291,12 +300,8 @@ impl<'a, 'g> Work<'a, 'g> {
     ) -> Result<(Case, Vec<Judged>)> {
         let with_reference = self.looker.has_reference();
         let is_first = self.ground.first == self.ground.serving;
-        let original = match is_first {
-            true => Arc::clone(self.ground.model),
-            false => Arc::new(self.ground.model.with_grids(&self.quantized(&self.first)?)?),
-        };
-        let lights = [quantized.light(), self.serving.light()?, self.first.light()?];
-        let expectation = Expectation::of(&self.first)?;
+        let original = if is_first { Arc::clone(self.ground.model) } else { self.original()? };
+        let (light, serving_light, first_light) = (quantized.light, self.serving.light()?, self.first.light()?);
         let mut case = Case {
             candidate: Record::default(),
             serving: Record::default(),
@@ -309,8 +314,6 @@ impl<'a, 'g> Work<'a, 'g> {
             let picture = self.frames[at].picture()?;
             let stratum = self.frames[at].stratum();
             let observed = self.looker.observe(self.ground.model, &picture, self.between)?;
-            let quality =
-                |model, light: &Option<ImageMoments>| expectation.quality_db(&observed, model, light.as_ref());
             let candidate = if with_reference {
                 let look = self.looker.look(model, &picture, false, self.between)?;
                 case.candidate.add(stratum, quality_of_errors(&look.errors), look.agreement);
@@ -322,27 +325,28 @@ impl<'a, 'g> Work<'a, 'g> {
                 look
             } else {
                 // Nobody knows what is right; that the two see the same is all that can be asked for.
-                let new = self.looker.detect(model, &picture, self.between)?;
+                let detections = self.looker.detect(model, &picture, self.between)?;
                 let old = self.looker.detect(self.ground.model, &picture, self.between)?;
                 let mut agreement = Agreement::default();
-                agreement.add(&old, &new, AGREEMENT_SCORE, 0.8 * AGREEMENT_SCORE);
+                agreement.add(&old, &detections, AGREEMENT_SCORE, 0.8 * AGREEMENT_SCORE);
                 // Two models that differ on purpose cannot agree on everything: some loss is granted.
                 let all = Agreement { matched: agreement.reference() * 9 / 10, ..Agreement::default() };
                 let all = Agreement { vanished: agreement.reference() - all.matched, ..all };
-                case.candidate.add(stratum, quality(model, &lights[0]), Some(agreement));
-                case.serving.add(stratum, quality(self.ground.model, &lights[1]), Some(all));
-                case.first.add(stratum, quality(&original, &lights[2]), None);
-                Look { detections: new, ..Look::default() }
+                let quality = |model, light| self.expectation.quality_db(&observed, model, light);
+                case.candidate.add(stratum, quality(model, light), Some(agreement));
+                case.serving.add(stratum, quality(self.ground.model, serving_light), Some(all));
+                case.first.add(stratum, quality(&original, first_light), None);
+                Look { detections, ..Look::default() }
             };
             judged.push(Judged { candidate, observed });
         }
-        let image = lights[2].unwrap_or_default();
+        let image = first_light.unwrap_or_default();
         let calibration = Observed { histograms: self.evidence.histogram.clone(), image };
         for &step in &self.steps {
             let Some(choice) = choices[step] else { continue };
             let grid = self.choice(&self.first, step)?.grid;
-            let before = expectation.relative(step, &calibration, &grid, lights[2].as_ref());
-            let after = expectation.relative(step, &calibration, &choice.grid, lights[0].as_ref());
+            let before = self.expectation.relative(step, &calibration, &grid, first_light);
+            let after = self.expectation.relative(step, &calibration, &choice.grid, light);
             if let (Some(before), Some(after)) = (before, after)
                 && before > 0.0
                 && after > 0.0
@@ -354,8 +358,10 @@ impl<'a, 'g> Work<'a, 'g> {
         Ok((case, judged))
     }
 
-    /// The network of `artifact`, as it is run here.
-    fn quantized(&self, artifact: &Artifact<'_>) -> Result<Quantized> {
-        Quantized::from_artifact(artifact, |_| Ok(self.looker.plan().settings.clone()))
+    /// Generation 0's model on the serving one's weights.
+    fn original(&self) -> Result<Arc<Int8Model>> {
+        let settings = self.looker.plan().settings.clone();
+        let quantized = Quantized::from_artifact(&self.first, |_| Ok(settings))?;
+        Ok(Arc::new(self.ground.model.with_grids(&quantized)?))
     }
 }

@@ -1,9 +1,9 @@
 //! The numbers of the int8 network: what a byte means, and how weights become bytes.
 //!
 //! In: ranges of activations and f32 weights with batch norm already folded. Out: [`Affine`] grids, pair-safe
-//! [`QuantizedWeights`] with the [`Residual`] of their rounding, the multipliers and integer biases of the epilogue, and the [`artifact`] file that holds them
-//! all. Every rule stands here once, in scalar arithmetic without fused multiply-add, so that start-up, offline
-//! quantization and every instruction set agree to the bit.
+//! [`QuantizedWeights`] with the [`Residual`] of their rounding, the multipliers and integer biases of the epilogue, and
+//! the [`artifact`] file that holds them all. Every rule stands here once, in scalar arithmetic without fused
+//! multiply-add, so that start-up, offline quantization and every instruction set agree to the bit.
 
 mod affine;
 pub mod artifact;

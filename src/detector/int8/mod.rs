@@ -35,9 +35,8 @@ pub struct Quantized {
     /// By step: one bias an output channel, batch norm folded in, in real units, for the steps that have a layer. Steps
     /// that share a layer may differ: bias correction sees each pyramid level on its own.
     pub biases: Vec<Vec<f32>>,
-    /// By step: the means and then the mean squares of the input channels that its biases are for, where its layer has a
-    /// residual; else empty.
-    pub input_moments: Vec<Vec<f32>>,
+    /// How light the pictures are that the biases are for; known where a layer has a residual.
+    pub light: Option<ImageMoments>,
     /// By step: the grid of its output, for the steps of [`Mixture::grids`].
     pub grids: Vec<Option<Affine>>,
 }
@@ -78,33 +77,22 @@ impl Quantized {
     /// Notes how light the pictures are that the biases are for. Without that nobody could use a residual, and it is
     /// forgotten.
     pub fn note_light(&mut self, light: Option<ImageMoments>) {
-        for id in 0..self.layers.len() {
-            let Some(light) = light.filter(|_| self.layers[id].residual.is_some()) else {
-                self.layers[id].residual = None;
-                continue;
-            };
-            for user in self.users(id).collect::<Vec<_>>() {
-                self.input_moments[user] = light.to_f32();
-            }
+        self.light = light.filter(|_| self.layers.iter().any(|layer| layer.residual.is_some()));
+        if self.light.is_none() {
+            self.layers.iter_mut().for_each(|layer| layer.residual = None);
         }
-    }
-
-    /// How light the pictures are that the biases are for, where that is known.
-    pub fn light(&self) -> Option<ImageMoments> {
-        self.input_moments.iter().find_map(|moments| ImageMoments::from_f32(moments))
     }
 
     /// Corrects the biases for pictures as light as `light`, if the residual tells how.
     pub fn adapt(&mut self, light: ImageMoments) {
-        let Some(before) = self.light() else { return };
-        for step in 0..self.plan.steps.len() {
-            let layer = self.plan.steps[step].layer();
-            if let Some(residual) = layer.and_then(|layer| self.layers[layer].residual.as_ref()) {
+        let Some(before) = self.light else { return };
+        for (step, bias) in self.plan.steps.iter().zip(&mut self.biases) {
+            if let Some(residual) = step.layer().and_then(|layer| self.layers[layer].residual.as_ref()) {
                 let shift = residual.shift(&light.beyond(&before));
-                self.biases[step].iter_mut().zip(shift).for_each(|(bias, shift)| *bias += shift as f32);
+                bias.iter_mut().zip(shift).for_each(|(bias, shift)| *bias += shift as f32);
             }
         }
-        self.note_light(Some(light));
+        self.light = Some(light);
     }
 
     /// The bias of the first step that uses `layer`: the only one, for layers that are not in int8.

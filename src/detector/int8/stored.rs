@@ -49,9 +49,8 @@ impl Quantized {
             return Err(Error::new(Kind::Data, format!("{labels} labels for {classes} classes")));
         }
         let plan = Arc::new(Plan::new(architecture, adjust(settings)?));
-        let empty = vec![Vec::new(); plan.steps.len()];
-        let mut quantized =
-            Self { layers: Vec::new(), biases: empty.clone(), input_moments: empty, grids: Vec::new(), plan };
+        let (biases, light) = (vec![Vec::new(); plan.steps.len()], artifact.light()?);
+        let mut quantized = Self { layers: Vec::new(), biases, light, grids: Vec::new(), plan };
         let plan = Arc::clone(&quantized.plan);
         for (id, layer) in plan.layers.iter().enumerate() {
             quantized.read_layer(artifact, id, layer).map_err(|error| error.at(format!("step {}", layer.name)))?;
@@ -83,10 +82,7 @@ impl Quantized {
             Weights::Int8 { values, scales } => LayerWeights::S8 { values, scales },
             Weights::Float(values) => LayerWeights::F32(values),
         };
-        let residual = artifact.residual(&layer.name)?.map(|(residual, moments)| {
-            users.iter().zip(moments).for_each(|(&user, moments)| self.input_moments[user] = moments);
-            residual
-        });
+        let residual = artifact.residual(&layer.name)?.map(|(residual, _)| residual);
         self.layers.push(QuantizedLayer { weights, precision: step.precision, residual });
         for (user, bias) in users.into_iter().zip(artifact.biases(&layer.name)?) {
             self.biases[user] = bias;
@@ -106,20 +102,22 @@ impl Quantized {
             let users: Vec<StepId> = self.users(id).collect();
             let bias: Vec<f32> = users.iter().flat_map(|&user| self.biases[user].iter().copied()).collect();
             let QuantizedLayer { weights, precision, residual } = &self.layers[id];
-            let moments: Vec<f32> = users.iter().flat_map(|&user| self.input_moments[user].iter().copied()).collect();
             let step = artifact::Step {
                 name: layer.name.clone(),
                 precision: *precision,
                 shape: shape(layer),
                 runs: users.len(),
                 sqnr_db: Vec::new(),
-                residual: residual.is_some(),
+                residual: residual.is_some() && self.light.is_some(),
             };
             let weights = match weights {
                 LayerWeights::S8 { values, scales } => StepWeights::Int8 {
                     weights: QuantizedWeights { values: values.clone(), scales: scales.clone() },
                     bias,
-                    residual: residual.clone().map(|residual| Box::new((residual, moments))),
+                    residual: residual
+                        .clone()
+                        .zip(self.light)
+                        .map(|(residual, light)| Box::new((residual, light.to_f32().repeat(users.len())))),
                 },
                 LayerWeights::F32(values) => StepWeights::Float { weights: values.clone(), bias },
             };
