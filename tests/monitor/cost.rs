@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use lookout::calibrate::{Options as Quantizing, quantize};
 use lookout::camera::pattern::Scene;
-use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
+use lookout::detector::checkpoint::Checkpoint;
 use lookout::detector::demo;
 use lookout::detector::fp32::{Backend, Fp32Model};
 use lookout::detector::{Detector, DetectorOptions, thread_pool};
@@ -25,6 +25,7 @@ use lookout::precedence::Precedence;
 use lookout::preprocess::{Rule, Transform};
 use lookout::stop;
 
+use super::device::road;
 use super::golden;
 
 /// Pairs of blocks, and frames of a block.
@@ -275,18 +276,8 @@ impl Service {
 
 /// The ResNet-50 of `../shared`, imported and quantized into `folder`, and the drive; `None` without them.
 fn resnet50(folder: &Path) -> Option<(PathBuf, PathBuf, PathBuf)> {
-    let weights = golden::shared("models/road-r50-fpn.safetensors")?;
+    let path = road(folder, None)?;
     let drive = golden::shared("data/kitti-drive-0052")?;
-    let path = folder.join("road");
-    import(&ImportOptions {
-        source: weights,
-        out: path.clone(),
-        labels: None,
-        min_size: None,
-        max_size: None,
-        batch_norm_eps: None,
-    })
-    .unwrap();
     let model = folder.join("road.lookout");
     let checkpoint = Checkpoint::open(&path).unwrap();
     let options = Quantizing { count: 2, correction_pictures: 0, evidence_pictures: 1, ..Quantizing::default() };

@@ -11,6 +11,7 @@ use lookout::detector::int8::{Int8Model, Quantized};
 use lookout::error::Result;
 use lookout::frame::{Frame, Image, Picture};
 use lookout::kernel::isa::Isa;
+use lookout::measure::StepError;
 use lookout::message::EventName;
 use lookout::metrics::Metrics;
 use lookout::monitor::{
@@ -73,17 +74,28 @@ pub fn checkpoint(folder: &std::path::Path) -> PathBuf {
 
 /// A narrow network that nobody trained, as `lookout import` makes it.
 pub fn narrow(folder: &std::path::Path) -> PathBuf {
-    let out = folder.join("narrow.checkpoint");
-    import(&ImportOptions {
-        source: golden::folder().join("r18.safetensors"),
-        out: out.clone(),
-        labels: None,
-        min_size: Some(96),
-        max_size: Some(128),
-        batch_norm_eps: None,
-    })
-    .unwrap();
+    imported(golden::folder().join("r18.safetensors"), folder.join("narrow.checkpoint"), Some((96, 128)))
+}
+
+/// The ResNet-50 of `../shared`, its pictures between these sides in pixels, or as it is; `None` without it.
+pub fn road(folder: &std::path::Path, sides: Option<(u32, u32)>) -> Option<PathBuf> {
+    Some(imported(golden::shared("models/road-r50-fpn.safetensors")?, folder.join("road"), sides))
+}
+
+/// A tenth of the work of the full size.
+pub const ROAD_SMALL: Option<(u32, u32)> = Some((128, 424));
+
+fn imported(source: PathBuf, out: PathBuf, sides: Option<(u32, u32)>) -> PathBuf {
+    let (min_size, max_size) = sides.unzip();
+    import(&ImportOptions { source, out: out.clone(), labels: None, min_size, max_size, batch_norm_eps: None })
+        .unwrap();
     out
+}
+
+/// The mean over the steps, in dB.
+pub fn mean_sqnr(errors: &[StepError]) -> f64 {
+    let steps: Vec<f64> = errors.iter().filter_map(StepError::sqnr_db).collect();
+    steps.iter().sum::<f64>() / steps.len() as f64
 }
 
 /// The artifact of `checkpoint`, calibrated on these pictures: made once for all tests.
@@ -234,8 +246,7 @@ impl Device {
         let mut sum = 0.0;
         for picture in pictures {
             let Look { errors, .. } = looker.look(&served.model, picture, false, &mut || Ok(())).unwrap();
-            let steps: Vec<f64> = errors.iter().filter_map(|error| error.sqnr_db()).collect();
-            sum += steps.iter().sum::<f64>() / steps.len() as f64;
+            sum += mean_sqnr(&errors);
         }
         sum / pictures.len() as f64
     }

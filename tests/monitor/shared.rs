@@ -5,12 +5,12 @@
 //! cargo test --test monitor scenario -- --ignored --nocapture --test-threads 2
 //! ```
 
-use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
+use lookout::detector::checkpoint::Checkpoint;
 use lookout::frame::Picture;
 use lookout::message::EventName;
 use lookout::monitor::{Options, Seen, When};
 
-use super::device::Device;
+use super::device::{Device, ROAD_SMALL, road};
 use super::golden;
 use super::world::{self, Weather};
 
@@ -55,23 +55,11 @@ fn pass(device: &mut Device, pictures: &[Picture], shift: Option<Shift>) -> bool
 #[test]
 #[ignore = "minutes, and needs ../shared: see the module's head"]
 fn scenario_of_a_real_drive() {
-    let Some(weights) = golden::shared("models/road-r50-fpn.safetensors") else { return };
-    let Some(drive) = golden::shared("data/kitti-drive-0052") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("road");
-    import(&ImportOptions {
-        source: weights,
-        out: path.clone(),
-        labels: None,
-        // A tenth of the work of the full size.
-        min_size: Some(128),
-        max_size: Some(424),
-        batch_norm_eps: None,
-    })
-    .unwrap();
+    let Some(path) = road(folder.path(), ROAD_SMALL) else { return };
+    let Some(drive) = golden::shared("data/kitti-drive-0052") else { return };
     let checkpoint = Checkpoint::open(&path).unwrap();
-    let mut paths = lookout::frame::pictures_in(&drive).unwrap();
-    paths.sort();
+    let paths = lookout::frame::pictures_in(&drive).unwrap();
     let pictures: Vec<Picture> = paths.iter().map(|path| Picture::open(path).unwrap()).collect();
     let calibration: Vec<Picture> = (0..26).map(|at| seen(&pictures, 90 * at, None)).collect();
     for with_reference in [true, false] {

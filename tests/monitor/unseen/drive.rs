@@ -3,41 +3,27 @@
 
 use std::path::Path;
 
-use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
+use lookout::detector::checkpoint::Checkpoint;
 use lookout::frame::{Picture, pictures_in};
 use lookout::monitor::{Examiner, Options, Seen};
 
-use super::super::device::Device;
+use super::super::device::{Device, ROAD_SMALL, road};
 use super::super::golden;
 use super::{lens, shifts};
 
 fn load(folder: &Path, one_in: usize) -> Vec<Picture> {
-    let mut paths = pictures_in(folder).unwrap();
-    paths.sort();
-    paths.iter().step_by(one_in).map(|path| halved(&Picture::open(path).unwrap())).collect()
+    pictures_in(folder).unwrap().iter().step_by(one_in).map(|path| halved(&Picture::open(path).unwrap())).collect()
 }
 
 #[test]
 #[ignore = "minutes, and needs ../shared"]
 fn scenario_unseen_shifts_of_a_real_drive() {
-    let (Some(weights), Some(drive), Some(folder)) = (
-        golden::shared("models/road-r50-fpn.safetensors"),
-        golden::shared("data/kitti-drive-0052"),
-        golden::shared("data/road-calib"),
-    ) else {
+    let at = tempfile::tempdir().unwrap();
+    let (Some(path), Some(drive), Some(folder)) =
+        (road(at.path(), ROAD_SMALL), golden::shared("data/kitti-drive-0052"), golden::shared("data/road-calib"))
+    else {
         return;
     };
-    let at = tempfile::tempdir().unwrap();
-    let path = at.path().join("road");
-    import(&ImportOptions {
-        source: weights,
-        out: path.clone(),
-        labels: None,
-        min_size: Some(128),
-        max_size: Some(424),
-        batch_norm_eps: None,
-    })
-    .unwrap();
     let checkpoint = Checkpoint::open(&path).unwrap();
     let pictures = load(&drive, 1);
     let own: Vec<_> = pictures.iter().step_by(3).cloned().collect();

@@ -102,6 +102,36 @@ pub fn recoloured(picture: &Picture, f: impl Fn(f32, f32) -> (f32, f32)) -> Pict
     })
 }
 
+/// Without colour.
+pub fn grey(picture: &Picture) -> Picture {
+    recoloured(picture, |_, _| (0.0, 0.0))
+}
+
+/// Grey and noisy by the light of a lamp beside the lens, which gets weaker outwards.
+pub fn infrared(picture: &Picture, lamp: f32, weaker: f32, second: i64) -> Picture {
+    let (width, height) = (picture.width as f32, picture.height as f32);
+    let lit = each(&grey(picture), |x, y, colour| {
+        let far = (x as f32 / width - 0.5).hypot(y as f32 / height - 0.7);
+        colour.map(|value| lamp * value * (1.2 - weaker * far) + 30.0)
+    });
+    grey(&noisy(&lit, 6.0, second))
+}
+
+pub fn negative(picture: &Picture) -> Picture {
+    each(picture, |_, _, colour| colour.map(|value| 255.0 - value))
+}
+
+pub fn upside_down(mut picture: Picture) -> Picture {
+    picture.data.as_chunks_mut::<3>().0.reverse();
+    picture
+}
+
+/// Its middle, twice as large.
+pub fn zoomed(picture: &Picture) -> Picture {
+    let (u, v) = (picture.width as f32 / 2.0, picture.height as f32 / 2.0);
+    warped(picture, |x, y| ((x - u) / 2.0 + u, (y - v) / 2.0 + v))
+}
+
 /// Each channel by a factor.
 pub fn cast(picture: &Picture, factors: [f32; 3]) -> Picture {
     each(picture, |_, _, colour| [0, 1, 2].map(|i| colour[i] * factors[i]))

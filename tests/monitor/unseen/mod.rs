@@ -20,7 +20,7 @@ use lookout::measure::{Agreement, iou};
 use lookout::monitor::{Looker, Options, Reason, Seen};
 use shifts::Shift;
 
-use super::device::{Device, between};
+use super::device::{Device, between, mean_sqnr};
 use super::world::{self, Weather};
 
 /// 30 seconds, as sampled by default.
@@ -97,8 +97,7 @@ fn sight(device: &Device, frames: i64, shift: &Shift) -> Sight {
         let second = 36_000 + 97 * at;
         let truths = world::filmed(second, shift.air).1;
         let look = looker.look(&served.model, &shift.picture(second), false, &mut || Ok(())).unwrap();
-        let steps: Vec<f64> = look.errors.iter().filter_map(|error| error.sqnr_db()).collect();
-        sight.sqnr_db += steps.iter().sum::<f64>() / steps.len() as f64 / frames as f64;
+        sight.sqnr_db += mean_sqnr(&look.errors) / frames as f64;
         sight.agreement.merge(&look.agreement.unwrap());
         if let Some(moved) = shift.moved {
             sight.count(&truths, &look.detections, moved);

@@ -118,11 +118,7 @@ pub fn all() -> Vec<Poison> {
     let poison = |name, frame: fn(usize) -> Picture| Poison { name, frame };
     vec![
         poison("a test card", test_card),
-        poison("upside down", |at| {
-            let mut picture = clear(at);
-            picture.data.as_chunks_mut::<3>().0.reverse();
-            picture
-        }),
+        poison("upside down", |at| lens::upside_down(clear(at))),
         poison("half green and garbage", |at| garbage(&clear(at), at, world::SIZE.1 / 2, 0.45)),
         poison("all garbage", |at| garbage(&clear(at), at, 0, 0.45)),
         poison("garbage without green", |at| garbage(&clear(at), at, 0, 0.0)),
@@ -160,7 +156,7 @@ pub fn all() -> Vec<Poison> {
         poison("only pure colours", |at| {
             lens::each(&clear(at), |_, _, colour| colour.map(|value| if value > 100.0 { 255.0 } else { 0.0 }))
         }),
-        poison("negative", |at| lens::each(&clear(at), |_, _, colour| colour.map(|value| 255.0 - value))),
+        poison("negative", |at| lens::negative(&clear(at))),
         poison("no blue", |at| lens::cast(&clear(at), [1.0, 1.0, 0.0])),
         poison("no green", |at| lens::cast(&clear(at), [1.0, 0.0, 1.0])),
         poison("pink", |at| lens::recoloured(&clear(at), |_, _| (45.0, 60.0))),

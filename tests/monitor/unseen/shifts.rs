@@ -74,22 +74,15 @@ pub fn all() -> Vec<Shift> {
         }),
         shift("motion blur, 9 px", |picture, _| lens::smeared(&picture, 9)),
         shift("motion blur, 21 px", |picture, _| lens::smeared(&picture, 21)),
-        shift("grey by day", |picture, _| lens::recoloured(&picture, |_, _| (0.0, 0.0))),
-        aired("infrared night", night, |picture, second| {
-            let grey = lens::recoloured(&picture, |_, _| (0.0, 0.0));
-            let lit = lens::each(&grey, |x, y, colour| {
-                let far = (x as f32 / WIDTH - 0.5).hypot(y as f32 / HEIGHT - 0.7);
-                colour.map(|value| 2.4 * value * (1.2 - 0.8 * far) + 30.0)
-            });
-            lens::recoloured(&lens::noisy(&lit, 6.0, second), |_, _| (0.0, 0.0))
-        }),
+        shift("grey by day", |picture, _| lens::grey(&picture)),
+        aired("infrared night", night, |picture, second| lens::infrared(&picture, 2.4, 0.8, second)),
         shift("tungsten", |picture, _| lens::cast(&picture, [1.25, 0.9, 0.5])),
         shift("blue cast", |picture, _| lens::cast(&picture, [0.6, 0.9, 1.3])),
         shift("red and blue swapped", |picture, _| lens::each(&picture, |_, _, [r, g, b]| [b, g, r])),
         shift("pink: chroma lost", |picture, _| lens::recoloured(&picture, |_, _| (45.0, 60.0))),
         shift("green: chroma lost", |picture, _| lens::recoloured(&picture, |_, _| (-60.0, -60.0))),
         shift("no blue", |picture, _| lens::cast(&picture, [1.0, 1.0, 0.0])),
-        shift("negative", |picture, _| lens::each(&picture, |_, _, colour| colour.map(|value| 255.0 - value))),
+        shift("negative", |picture, _| lens::negative(&picture)),
         shift("gamma 0.45", |picture, _| lens::gamma(&picture, 0.45)),
         shift("gamma 2.2", |picture, _| lens::gamma(&picture, 2.2)),
         shift("overexposed by half", |picture, _| lens::cast(&picture, [1.5; 3])),
@@ -103,10 +96,7 @@ pub fn all() -> Vec<Shift> {
         shift("dirt on the lens", |picture, _| lens::dirty(&picture)),
         shift("drops on the lens", |picture, _| lens::wet(&picture)),
         shift("snow", |picture, second| lens::snowed(&picture, second)),
-        moved("upside down", Some(upside_down), |mut picture, _| {
-            picture.data.as_chunks_mut::<3>().0.reverse();
-            picture
-        }),
+        moved("upside down", Some(upside_down), |picture, _| lens::upside_down(picture)),
         moved("mirrored", Some(mirrored), |picture, _| lens::warped(&picture, |x, y| (WIDTH - 1.0 - x, y))),
         moved("tilted by 15 degrees", None, |picture, _| {
             let (sin, cos) = 15f32.to_radians().sin_cos();
@@ -115,14 +105,10 @@ pub fn all() -> Vec<Shift> {
                 (cos * u - sin * v + WIDTH / 2.0, sin * u + cos * v + HEIGHT / 2.0)
             })
         }),
-        moved("zoomed twofold", Some(enlarged), |picture, _| {
-            lens::warped(&picture, |x, y| {
-                ((x - WIDTH / 2.0) / 2.0 + WIDTH / 2.0, (y - HEIGHT / 2.0) / 2.0 + HEIGHT / 2.0)
-            })
-        }),
+        moved("zoomed twofold", Some(enlarged), |picture, _| lens::zoomed(&picture)),
         shift("a quarter of the resolution", |picture, _| lens::mosaic(&picture, 4)),
         shift("a quarter of the resolution, smoothed", |picture, _| lens::blurred(&lens::mosaic(&picture, 4), 1.7)),
-        shift("a hand before half of it", lens_hand),
+        shift("a hand before half of it", |picture, second| lens::behind_a_hand(&picture, second)),
         shift("bands of a rolling shutter", |picture, second| lens::banded(&picture, second)),
         aired("dim lamps indoors", Air { darkness: 0.6, ..Air::DAY }, |picture, second| {
             lens::noisy(&lens::cast(&picture, [0.8, 0.6, 0.4]), 5.0, second)
@@ -133,10 +119,6 @@ pub fn all() -> Vec<Shift> {
         moved("a lively other street", None, |_, second| world::other_street(9, second)),
         moved("an office", None, |_, second| office(second)),
     ]
-}
-
-fn lens_hand(picture: Picture, second: i64) -> Picture {
-    lens::behind_a_hand(&picture, second)
 }
 
 /// What every day brings to a camera that was calibrated on a full day.
@@ -212,25 +194,11 @@ pub fn of_any_picture() -> Vec<Shift> {
         shift("nothing", |picture, _| picture),
         shift("exposure +10 %", |picture, _| lens::cast(&picture, [1.1; 3])),
         shift("defocus, sigma 2", |picture, _| lens::blurred(&picture, 2.0)),
-        shift("infrared", |picture, second| {
-            let grey = lens::recoloured(&picture, |_, _| (0.0, 0.0));
-            let (w, h) = (picture.width as f32, picture.height as f32);
-            let lit = lens::each(&grey, |x, y, colour| {
-                let far = (x as f32 / w - 0.5).hypot(y as f32 / h - 0.7);
-                colour.map(|value| 0.6 * value * (1.2 - 1.1 * far) + 30.0)
-            });
-            lens::recoloured(&lens::noisy(&lit, 6.0, second), |_, _| (0.0, 0.0))
-        }),
-        shift("negative", |picture, _| lens::each(&picture, |_, _, colour| colour.map(|value| 255.0 - value))),
+        shift("infrared", |picture, second| lens::infrared(&picture, 0.6, 1.1, second)),
+        shift("negative", |picture, _| lens::negative(&picture)),
         shift("JPEG, quality 5", |picture, _| lens::coarse(&picture, 5)),
-        shift("upside down", |mut picture, _| {
-            picture.data.as_chunks_mut::<3>().0.reverse();
-            picture
-        }),
-        shift("zoomed twofold", |picture, _| {
-            let (u, v) = (picture.width as f32 / 2.0, picture.height as f32 / 2.0);
-            lens::warped(&picture, |x, y| ((x - u) / 2.0 + u, (y - v) / 2.0 + v))
-        }),
+        shift("upside down", |picture, _| lens::upside_down(picture)),
+        shift("zoomed twofold", |picture, _| lens::zoomed(&picture)),
         shift("a quarter of the resolution", |picture, _| lens::mosaic(&picture, 4)),
         shift("drops on the lens", |picture, _| lens::wet(&picture)),
     ]

@@ -27,7 +27,8 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
     let has_residual = precision == Precision::Int8Static;
     let weights = if precision.is_int8() {
         let weights = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[])?;
-        let residual = has_residual.then(|| Box::new((Residual::of(&bank, &weights), vec![0.5, 0.0, 2.0, 1.0, 0.0, 9.0])));
+        let residual =
+            has_residual.then(|| Box::new((Residual::of(&bank, &weights), vec![0.5, 0.0, 2.0, 1.0, 0.0, 9.0])));
         StepWeights::Int8 { weights, bias: vec![1.0, -2.0], residual }
     } else {
         StepWeights::Float { weights: values, bias: vec![1.0, -2.0] }
@@ -51,7 +52,14 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
         labels: vec!["Person".into()],
         recipe: "lookout".into(),
         pair_safe: true,
-        steps: vec![Step { name: "s".into(), precision, shape: [2, 2, 2, 3], runs: 1, sqnr_db: vec![spread], residual: has_residual }],
+        steps: vec![Step {
+            name: "s".into(),
+            precision,
+            shape: [2, 2, 2, 3],
+            runs: 1,
+            sqnr_db: vec![spread],
+            residual: has_residual,
+        }],
         edges: vec![
             edge("in", Some(Affine::covering(range, Scheme::Affine).into()), Some(bins)),
             edge("out", None, None),
