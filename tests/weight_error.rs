@@ -233,6 +233,7 @@ fn time_to_quantize_and_to_check() {
             sha256: "0".repeat(64),
             unfit: vec![],
             agreement: None,
+            scenes: vec![],
         },
         provenance: Provenance { source_sha256: "0".repeat(64), generation: 0, parent: None },
     };

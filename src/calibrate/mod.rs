@@ -23,6 +23,7 @@ mod pipeline;
 mod recipe;
 mod record;
 mod recorder;
+mod scene;
 mod varint;
 
 pub use cache::{Cached, quantize_cached};
@@ -41,3 +42,4 @@ pub use pipeline::{quantize, quantize_frames, quantize_from_record, quantize_rec
 pub use recipe::{KeepFloat, Recipe};
 pub use record::{EdgeEntry, Record};
 pub use recorder::Recorder;
+pub use scene::{Scene, power_db};

@@ -16,6 +16,7 @@ use super::observer::EdgeStatistics;
 use super::options::{AGREEMENT_SCORE, Options, Outcome, Progress};
 use super::pictures::{Chosen, Selection, select, select_recorded};
 use super::record::Record;
+use super::scene::{Scene, power_db};
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::fp32::{Backend, Fp32Model};
 use crate::detector::int8::{Int8Executor, Int8Model, Mixture, Quantized, plan_value};
@@ -323,8 +324,13 @@ impl<'a> Job<'a> {
         let serving: Vec<StepId> = mixture.grids().collect();
         let chosen = |name: &str| selection.pictures.iter().any(|picture| picture.name == name);
         let (mut clipped, mut distances) = (compared.clipped.clone(), compared.distances.clone());
+        let of_layer = |step: &StepId| self.plan.steps[*step].layer().is_some() && serving.contains(step);
+        let mut powers: Vec<Vec<Option<f64>>> = Vec::new();
         for picture in record.pictures().filter(|name| chosen(name)) {
-            for (edge, histogram) in record.histograms(picture)?.iter().enumerate() {
+            let histograms = record.histograms(picture)?;
+            let told = histograms.iter().zip(steps);
+            powers.push(told.map(|(seen, step)| power_db(seen).filter(|_| of_layer(step))).collect());
+            for (edge, histogram) in histograms.iter().enumerate() {
                 let Some((_, grid)) = &ranges[steps[edge]] else { continue };
                 // Where nothing was run, or this edge is not stored in bytes, the reference's values must do.
                 if compared.clipped[edge].is_empty() && !histogram.is_empty() {
@@ -333,6 +339,7 @@ impl<'a> Job<'a> {
                 }
             }
         }
+        let scene = Scene::of(&powers, None);
         let mut edges = Vec::with_capacity(steps.len());
         for (edge, &step) in steps.iter().enumerate() {
             let Some((range, grid)) = ranges[step] else { continue };
@@ -342,6 +349,7 @@ impl<'a> Job<'a> {
                 range,
                 clipped: spread(&clipped[edge]),
                 distance: spread(&distances[edge]),
+                power_db: scene.as_ref().and_then(|scene| scene.power_db[edge]).into_iter().collect(),
                 histogram: stored(statistics[edge].merged()).0,
             });
         }
@@ -350,13 +358,12 @@ impl<'a> Job<'a> {
             let of_users: Option<Vec<_>> = quantized.users(id).map(|user| spread(&compared.spreads[user])).collect();
             layer.sqnr_db = of_users.unwrap_or_default();
         }
-        let pair_safe = true;
         Ok(Header {
             format: artifact::FORMAT.to_owned(),
             plan: plan_value(&self.plan)?,
             labels: self.checkpoint.header().labels.clone(),
             recipe: self.options.recipe.name().to_owned(),
-            pair_safe,
+            pair_safe: true,
             steps: layers,
             edges,
             calibration: Calibration {
@@ -372,6 +379,7 @@ impl<'a> Job<'a> {
                     vanished: agreement.vanished,
                     appeared: agreement.appeared,
                 }),
+                scenes: scene.iter().map(|scene| scene.apart).collect(),
             },
             provenance: Provenance { source_sha256: self.checkpoint.sha256(), generation: 0, parent: None },
         })

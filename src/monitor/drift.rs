@@ -3,8 +3,7 @@
 //! In: after every pass, by how many spreads of the evidence each step is off. Out: a [`Verdict`]. Each step has its own
 //! moving average, so that one odd frame is no drift and a steady shift of one step among a hundred is seen within a few
 //! passes; the average begins at "as calibrated". A shift may also move every layer a little and none far (a camera
-//! that was zoomed, an infrared lamp): the mean over all layers is averaged too, and counts for more, since it varies
-//! less. Raised above one threshold, cleared below a lower one.
+//! that was zoomed, an infrared lamp): what all of them are off together is averaged too. Raised above one threshold, cleared below a lower one.
 
 use serde::Serialize;
 
@@ -12,9 +11,6 @@ use serde::Serialize;
 const WEIGHT: f64 = 0.3;
 /// A single figure counts at most so many spreads: one broken pass must not raise drift by itself.
 const MOST: f64 = 10.0;
-/// The mean over the layers counts so many times. What is as calibrated keeps it below 0.4: see the scenarios of a week
-/// and of every day.
-const TOGETHER: f64 = 6.0;
 
 /// The state of drift.
 #[derive(Debug, Clone)]
@@ -23,6 +19,7 @@ pub struct Drift {
     clear: f64,
     averages: Vec<Option<f64>>,
     together: f64,
+    score: f64,
     raised: bool,
     passes: u64,
 }
@@ -45,11 +42,11 @@ pub struct Verdict {
 impl Drift {
     /// No drift, over `steps` steps.
     pub fn new(steps: usize, raise: f64, clear: f64) -> Self {
-        Self { raise, clear, averages: vec![None; steps], together: 0.0, raised: false, passes: 0 }
+        Self { raise, clear, averages: vec![None; steps], together: 0.0, score: 0.0, raised: false, passes: 0 }
     }
 
-    /// Takes in one pass: for each step by how many spreads it is off, `None` where it was not seen, and the mean over
-    /// the layers of by how many their distributions are.
+    /// Takes in one pass: for each step by how many spreads it is off, `None` where it was not seen, and by how many all
+    /// of them are together.
     pub fn pass(&mut self, off: &[Option<f64>], together: Option<f64>) -> Verdict {
         self.passes += 1;
         for (average, off) in self.averages.iter_mut().zip(off) {
@@ -61,10 +58,11 @@ impl Drift {
         let seen = self.averages.iter().enumerate().filter_map(|(step, average)| Some((step, (*average)?)));
         let (worst, score) = seen.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).unwrap_or((0, 0.0));
         if let Some(off) = together.filter(|off| !off.is_nan()) {
-            self.together += WEIGHT * ((TOGETHER * off).clamp(-MOST, MOST) - self.together);
+            self.together += WEIGHT * (off.clamp(-MOST, MOST) - self.together);
         }
         let together = self.together > score;
         let score = score.max(self.together);
+        self.score = score;
         let before = self.raised;
         self.raised = if before { score >= self.clear } else { score >= self.raise };
         Verdict { drifting: self.raised, changed: self.raised != before, worst, score, together }
@@ -73,6 +71,11 @@ impl Drift {
     /// Whether drift is raised.
     pub fn is_raised(&self) -> bool {
         self.raised
+    }
+
+    /// By how many spreads the latest pass found it off, averaged: its [`Verdict::score`].
+    pub fn score(&self) -> f64 {
+        self.score
     }
 
     /// Passes so far.
@@ -94,7 +97,7 @@ impl Drift {
     /// Begins anew: another model serves.
     pub fn reset(&mut self) {
         self.averages.fill(None);
-        self.together = 0.0;
+        (self.together, self.score) = (0.0, 0.0);
         self.raised = false;
     }
 }
@@ -129,10 +132,10 @@ mod tests {
     fn many_layers_that_are_a_little_off_are_drift_together() {
         let mut drift = Drift::new(4, 4.0, 2.0);
         let off = [Some(1.5), Some(0.6), Some(0.8), Some(0.7)];
-        let raised = (1..=10).find(|_| drift.pass(&off, Some(0.9)).drifting);
+        let raised = (1..=10).find(|_| drift.pass(&off, Some(5.4)).drifting);
         assert!(raised.is_some() && drift.steps_over().next().is_none());
-        let verdict = drift.pass(&off, Some(0.9));
+        let verdict = drift.pass(&off, Some(5.4));
         assert!(verdict.together && verdict.worst == 0);
-        assert!((1..=10).any(|_| !drift.pass(&off, Some(0.3)).drifting), "as calibrated");
+        assert!((1..=10).any(|_| !drift.pass(&off, Some(1.8)).drifting), "as calibrated");
     }
 }

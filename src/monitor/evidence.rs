@@ -4,10 +4,12 @@
 //! from a live figure by how many spreads it is off. The spread is widened by what few pictures leave unknown, and by a
 //! floor below which a difference means nothing.
 
-use crate::calibrate::Histogram;
+use super::light::Light;
+use crate::calibrate::{Histogram, Scene, power_db};
 use crate::detector::plan::Plan;
 use crate::error::Result;
 use crate::quant::artifact::{Artifact, Spread};
+use crate::tensor::ImageMoments;
 
 /// SQNR that differs by less, in dB, is the same.
 const SQNR_FLOOR: f64 = 0.35;
@@ -35,6 +37,10 @@ pub struct Evidence {
     pub distance: Vec<Option<Spread>>,
     /// The distribution of all pictures.
     pub histogram: Vec<Option<Histogram>>,
+    /// How strong the layers are on what it was made for: generation 0's pictures, and every light of the frames since.
+    pub scenes: Vec<Scene>,
+    /// What tells of an error that comes with another light.
+    pub light: Option<Light>,
     /// Share of the reference's detections that were found again.
     pub agreement: Option<f64>,
 }
@@ -64,9 +70,16 @@ impl Evidence {
                 histogram[step] = Some(Histogram::from_stored(bins, &counts).map_err(|e| e.at(&edge.name))?);
             }
         }
+        let mut scenes: Vec<Scene> =
+            header.calibration.scenes.iter().map(|&apart| Scene { power_db: empty(), apart }).collect();
+        for edge in &header.edges {
+            let Some(step) = plan.find(&edge.name) else { continue };
+            scenes.iter_mut().zip(&edge.power_db).for_each(|(scene, power)| scene.power_db[step] = Some(*power));
+        }
         let agreement = header.calibration.agreement.filter(|counts| counts.reference > 0);
         let agreement = agreement.map(|counts| counts.matched as f64 / counts.reference as f64);
-        Ok(Self { sqnr_db, clipped, distance, histogram, agreement })
+        let light = Light::of(artifact, plan)?;
+        Ok(Self { sqnr_db, clipped, distance, histogram, scenes, light, agreement })
     }
 
     /// By how many spreads `sqnr_db` of `step` is below what it was.
@@ -88,6 +101,27 @@ impl Evidence {
         let spread = self.distance[step]?;
         let mean = f64::from(spread.mean);
         Some((distance - mean) / widened(spread, DISTANCE_FLOOR).hypot(RELATIVE * mean))
+    }
+
+    /// The first layer, and by how many spreads its SQNR is expected to be below what it was, for nothing but the light of
+    /// `image`.
+    pub fn light_off(
+        &self,
+        plan: &Plan,
+        image: &ImageMoments,
+        histograms: &[Option<Histogram>],
+    ) -> Option<(usize, f64)> {
+        let light = self.light.as_ref()?;
+        let step = light.step;
+        let error = light.error(plan, image, histograms.get(step)?.as_ref()?)?;
+        let measured = 10f64.powf(-0.1 * f64::from(self.sqnr_db[step]?.mean));
+        Some((step, self.sqnr_off(step, -10.0 * (measured + error).log10())?))
+    }
+
+    /// By how many deviations a frame is farther from the scene that is nearest than single pictures of that are.
+    pub fn scene_off(&self, histograms: &[Option<Histogram>]) -> Option<f64> {
+        let powers: Vec<Option<f64>> = histograms.iter().map(|seen| seen.as_ref().and_then(power_db)).collect();
+        self.scenes.iter().filter_map(|scene| scene.off(&powers)).min_by(f64::total_cmp)
     }
 }
 

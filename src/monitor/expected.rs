@@ -13,10 +13,11 @@ use std::sync::Arc;
 
 use super::evidence::Evidence;
 use super::judge::quality_of_expected;
+use super::light::{moved, passing};
 use super::look::Observed;
 use crate::calibrate::{Histogram, grid_error};
 use crate::detector::int8::{Edge, Int8Model, LayerWeights, Mixture, Quantized};
-use crate::detector::plan::{Op, Plan, StepId};
+use crate::detector::plan::{Plan, StepId};
 use crate::quant::artifact::Spread;
 use crate::quant::{Affine, Residual};
 use crate::tensor::ImageMoments;
@@ -90,7 +91,7 @@ impl Expectation {
         let seen = frame.histograms.get(step)?.as_ref().filter(|seen| !seen.is_empty())?;
         let power = seen.mean_square();
         let of_weights = self.of_weights(step, frame, light).filter(|_| power > 0.0);
-        let of_weights = of_weights.map_or(0.0, |error| error / power * self.passing(step, seen));
+        let of_weights = of_weights.map_or(0.0, |error| error / power * passing(&self.plan, step, seen));
         Some(relative_error(seen, grid) + of_weights)
     }
 
@@ -110,16 +111,6 @@ impl Expectation {
         // The part of the mean is known, so only what varies around it is noise.
         let image = &frame.image;
         let variance = squares - image.means.iter().map(|mean| mean * mean).sum::<f64>();
-        let shift = residual.shift(&image.beyond(&light));
-        let moved = shift.iter().map(|shift| shift * shift).sum::<f64>() / shift.len().max(1) as f64;
-        Some(self.noise[layer] * variance.max(0.0) + moved)
-    }
-
-    /// Share of the values of `step` that ReLU lets pass.
-    fn passing(&self, step: StepId, seen: &Histogram) -> f64 {
-        match self.plan.steps[step].op {
-            Op::Layer { relu: true, .. } => 1.0 - seen.zeros() as f64 / seen.total().max(1) as f64,
-            _ => 1.0,
-        }
+        Some(self.noise[layer] * variance.max(0.0) + moved(residual, image, &light))
     }
 }

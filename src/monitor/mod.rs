@@ -25,6 +25,7 @@ mod generations;
 mod host;
 mod judge;
 mod keep;
+mod light;
 mod look;
 mod maps;
 mod memory;

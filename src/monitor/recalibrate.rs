@@ -127,7 +127,7 @@ pub(super) struct Work<'a, 'g> {
     pub(super) ground: &'a Ground<'g>,
     pub(super) first: Artifact<'g>,
     serving: Artifact<'g>,
-    evidence: Evidence,
+    pub(super) evidence: Evidence,
     expectation: Expectation,
     pub(super) frames: &'a [Kept],
     pub(super) looker: &'a mut Looker,

@@ -3,12 +3,14 @@
 //! In: the candidate and what was seen of it on the frames. Out: bytes. Its evidence is what a pass will count, so that
 //! what was learned is no drift; the histogram it is held against is that of generation 0 and the frames together.
 
+use std::collections::BTreeMap;
+
 use sha2::{Digest, Sha256};
 
 use super::candidate::{Choice, Seen};
 use super::look::Observed;
 use super::recalibrate::{Judged, Work};
-use crate::calibrate::{Histogram, clipped_share, distance, spread, stored};
+use crate::calibrate::{Histogram, Scene, clipped_share, distance, power_db, spread, stored};
 use crate::detector::int8::Quantized;
 use crate::detector::plan::StepId;
 use crate::error::Result;
@@ -38,8 +40,13 @@ impl Work<'_, '_> {
         } else {
             observed.iter().chain(judged.iter().map(|judged| &judged.observed)).map(|seen| &seen.histograms).collect()
         };
+        let scenes =
+            self.scenes(calibrate.iter().zip(observed).chain(judge.iter().zip(judged.iter().map(|j| &j.observed))));
+        header.calibration.scenes = scenes.iter().map(|scene| scene.apart).collect();
         for edge in &mut header.edges {
             let step = plan.find(&edge.name);
+            let powers: Option<Vec<Spread>> = scenes.iter().map(|scene| scene.power_db[step?]).collect();
+            edge.power_db = powers.unwrap_or_default();
             let Some((step, choice)) = step.and_then(|step| Some((step, choices[step]?))) else {
                 counts.push(self.first.histogram(edge)?);
                 continue;
@@ -90,6 +97,20 @@ impl Work<'_, '_> {
             parent: Some(sha256(self.ground.serving)),
         };
         artifact::encode(&header, &quantized.to_steps().1, &counts)
+    }
+
+    /// Generation 0's scene and one of every light of the frames, in the order of their brightness. None where
+    /// generation 0 has none: frames alone would make everything else look strange.
+    fn scenes<'o>(&self, frames: impl Iterator<Item = (&'o usize, &'o Observed)>) -> Vec<Scene> {
+        let Some(first) = self.evidence.scenes.first() else { return Vec::new() };
+        let mut strata: BTreeMap<usize, Vec<Vec<Option<f64>>>> = BTreeMap::new();
+        for (&at, observed) in frames {
+            let known = observed.histograms.iter().zip(&first.power_db);
+            let powers = known.map(|(seen, power)| power.and(seen.as_ref().and_then(power_db))).collect();
+            strata.entry(self.frames[at].stratum()).or_default().push(powers);
+        }
+        let lately = strata.values().filter_map(|pictures| Scene::of(pictures, Some(first)));
+        std::iter::once(first.clone()).chain(lately).collect()
     }
 }
 

@@ -79,6 +79,10 @@ pub struct Edge {
     /// Distance of a single picture's histogram from the stored one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distance: Option<Spread>,
+    /// Mean square of the values in dB, over single pictures, for every one of [`Calibration::scenes`]; empty where that
+    /// says nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub power_db: Vec<Spread>,
     /// Where the counts of `E.histogram` lie, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub histogram: Option<HistogramBins>,
@@ -145,6 +149,10 @@ pub struct Calibration {
     /// Agreement of the detections with fp32 on the calibration pictures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreement: Option<Agreement>,
+    /// The kinds of pictures that it was made for: how far apart single ones are, the mean over the edges with a
+    /// [`power_db`](Edge::power_db) of by how many deviations each is off. The first is generation 0's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scenes: Vec<Spread>,
 }
 
 /// Detections of both models on the same pictures.

@@ -179,6 +179,7 @@ impl<'a> Artifact<'a> {
         if parent.is_some() != (header.provenance.generation > 0) {
             return refuse(format!("generation {} with parent {parent:?}", header.provenance.generation));
         }
+        header.calibration.scenes.iter().try_for_each(check_spread).map_err(|e| e.at("calibration.scenes"))?;
         if let Some(agreement) = &header.calibration.agreement
             && agreement.matched.checked_add(agreement.vanished) != Some(agreement.reference)
         {
@@ -254,6 +255,11 @@ impl<'a> Artifact<'a> {
                 return refuse(format!("share {} is not between 0 and 1", spread.mean));
             }
         }
+        let scenes = self.header.calibration.scenes.len();
+        if !(edge.power_db.is_empty() || edge.power_db.len() == scenes) {
+            return refuse(format!("{} powers for {scenes} scenes", edge.power_db.len()));
+        }
+        edge.power_db.iter().try_for_each(check_spread)?;
         let Some(HistogramBins { exponent, first, bins, shift }) = edge.histogram else { return Ok(()) };
         // The widest lattice on which zero and all of f32 fit into the bins there may be.
         let holds_zero = first <= 0 && bins <= 1 << 16 && i64::try_from(bins).is_ok_and(|bins| first + bins > 0);

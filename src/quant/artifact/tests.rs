@@ -27,6 +27,7 @@ fn model() -> (Header, Vec<StepWeights>, Vec<Vec<u32>>) {
         range,
         clipped: Some(Spread { mean: 0.001, deviation: 0.1 }),
         distance: None,
+        power_db: vec![Spread { mean: -20.0, deviation: 1.5 }; 2],
         histogram,
     };
     let header = Header {
@@ -50,6 +51,7 @@ fn model() -> (Header, Vec<StepWeights>, Vec<Vec<u32>>) {
             sha256: "0123456789abcdef".repeat(4),
             unfit: vec![],
             agreement: Some(Agreement { reference: 10, matched: 9, shifted: 2, vanished: 1, appeared: 0 }),
+            scenes: vec![Spread { mean: 0.75, deviation: 0.25 }; 2],
         },
         provenance: Provenance { source_sha256: "f".repeat(64), generation: 0, parent: None },
     };
@@ -168,6 +170,9 @@ fn a_header_that_lies_is_refused_by_name() {
         ("/edges/0/range", json!([0.0, 1e300]), "zero"),
         ("/edges/0/clipped/mean", json!(1.5), "share"),
         ("/edges/0/clipped/deviation", json!(-1.0), "evidence"),
+        ("/edges/0/power_db", json!([{ "mean": 1.0, "deviation": 1.0 }]), "1 powers for 2 scenes"),
+        ("/edges/0/power_db/1/deviation", json!(-1.0), "edge a@P2"),
+        ("/calibration/scenes/0/deviation", json!(-0.5), "calibration.scenes"),
         ("/edges/1/histogram/bins", json!(4), "b.histogram"),
         ("/edges/1/histogram/first", json!(1), "histogram"),
         ("/edges/1/histogram/first", json!(i64::MIN), "histogram"),

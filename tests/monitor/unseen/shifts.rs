@@ -193,6 +193,12 @@ pub fn of_any_picture() -> Vec<Shift> {
     vec![
         shift("nothing", |picture, _| picture),
         shift("exposure +10 %", |picture, _| lens::cast(&picture, [1.1; 3])),
+        shift("night", |picture, second| lens::noisy(&lens::cast(&picture, [0.2; 3]), 1.0, second)),
+        shift("fog", |picture, _| lens::each(&picture, |_, _, colour| colour.map(|value| 0.35 * value + 130.0))),
+        shift("lost contrast", |picture, _| {
+            lens::each(&picture, |_, _, colour| colour.map(|value| 0.3 * value + 90.0))
+        }),
+        shift("noise", |picture, second| lens::noisy(&picture, 25.0, second)),
         shift("defocus, sigma 2", |picture, _| lens::blurred(&picture, 2.0)),
         shift("infrared", |picture, second| lens::infrared(&picture, 0.6, 1.1, second)),
         shift("negative", |picture, _| lens::negative(&picture)),

@@ -44,6 +44,7 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
         range,
         clipped: Some(spread),
         distance: Some(spread),
+        power_db: vec![spread],
         histogram,
     };
     let header = Header {
@@ -71,6 +72,7 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
             sha256: "0".repeat(64),
             unfit: vec!["p".into()],
             agreement: Some(Agreement { reference: 3, matched: 2, shifted: 1, vanished: 1, appeared: 0 }),
+            scenes: vec![spread],
         },
         provenance: Provenance { source_sha256: "1".repeat(64), generation: 1, parent: Some("2".repeat(64)) },
     };

@@ -1,0 +1,56 @@
+//! What another light does to the first layer.
+//!
+//! In: of a picture the mean of each channel, and the light that the biases are for. Out: the error that the first layer's
+//! rounded weights make of the difference. It is known without a reference, by the [`Residual`] that the artifact
+//! carries, and what the first layer errs everything behind it does.
+
+use crate::calibrate::Histogram;
+use crate::detector::plan::{Op, Plan, StepId};
+use crate::error::Result;
+use crate::quant::Residual;
+use crate::quant::artifact::Artifact;
+use crate::tensor::ImageMoments;
+
+/// Mean square of what the output channels' means are moved by, before ReLU, in a picture of `image`'s light where the
+/// biases are for `made_for`.
+pub fn moved(residual: &Residual, image: &ImageMoments, made_for: &ImageMoments) -> f64 {
+    let shift = residual.shift(&image.beyond(made_for));
+    shift.iter().map(|shift| shift * shift).sum::<f64>() / shift.len().max(1) as f64
+}
+
+/// Share of the values of a step that ReLU lets pass.
+pub fn passing(plan: &Plan, step: StepId, seen: &Histogram) -> f64 {
+    match plan.steps[step].op {
+        Op::Layer { relu: true, .. } => 1.0 - seen.zeros() as f64 / seen.total().max(1) as f64,
+        _ => 1.0,
+    }
+}
+
+/// The first layer, as an artifact has it.
+#[derive(Debug, Clone)]
+pub struct Light {
+    /// Its step.
+    pub step: StepId,
+    residual: Residual,
+    made_for: ImageMoments,
+}
+
+impl Light {
+    /// `None` where the artifact says nothing of it.
+    ///
+    /// # Errors
+    /// As [`Artifact::residual`].
+    pub fn of(artifact: &Artifact<'_>, plan: &Plan) -> Result<Option<Self>> {
+        let Some(name) = artifact.header().steps.iter().find(|step| step.residual).map(|step| &step.name) else {
+            return Ok(None);
+        };
+        let known = artifact.residual(name)?.map(|(residual, _)| residual).zip(artifact.light()?);
+        Ok(plan.find(name).zip(known).map(|(step, (residual, made_for))| Self { step, residual, made_for }))
+    }
+
+    /// Squared error that the light of `image` brings, relative to the signal in `seen`, the layer's values.
+    pub fn error(&self, plan: &Plan, image: &ImageMoments, seen: &Histogram) -> Option<f64> {
+        let power = seen.mean_square();
+        (power > 0.0).then(|| moved(&self.residual, image, &self.made_for) / power * passing(plan, self.step, seen))
+    }
+}
