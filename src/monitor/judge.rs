@@ -2,7 +2,7 @@
 //!
 //! In: on frames that calibrated nothing, how the candidate, the serving model and generation 0 did; and what
 //! generation 0's own pictures would lose. Out: a [`Decision`] with every number and, if it is a refusal, every reason.
-//! Kept only if no light got worse, something got better by a margin, and generation 0 is not left behind: step by step
+//! Kept only if no light got worse, something got better by a margin and beyond chance, and generation 0 is not left behind: step by step
 //! no chain of small losses can lead away from it (no ratchet).
 
 use std::collections::BTreeMap;
@@ -12,7 +12,9 @@ use serde::Serialize;
 use crate::measure::{Agreement, StepError};
 
 /// What the mean over the steps must gain, in dB.
-const GAIN_DB: f64 = 0.2;
+const GAIN_DB: f64 = 0.1;
+/// And by how many standard errors: what a few frames gain and the others do not is chance, or a few frames' own.
+const CERTAIN: f64 = 3.0;
 /// What the mean of one stratum may lose, in dB.
 const STRATUM_LOSS_DB: f64 = 0.4;
 /// What may be lost against generation 0, in dB.
@@ -61,6 +63,22 @@ impl Record {
         let strata = self.by_stratum();
         strata.values().sum::<f64>() / strata.len().max(1) as f64
     }
+
+    /// The standard error of the mean over the strata of what this one gains over `other` on the same frames. Frames of
+    /// one light are taken to vary as those of any other; infinite where no light has two.
+    fn chance_db(&self, other: &Self) -> f64 {
+        let (mut squares, mut free, mut shares, mut count) = (0.0, 0usize, 0.0, 0usize);
+        for (stratum, frames) in self.strata.iter().filter(|(_, frames)| !frames.is_empty()) {
+            let gains = frames.iter().zip(other.strata.get(stratum).into_iter().flatten()).map(|(new, old)| new - old);
+            let gains: Vec<f64> = gains.collect();
+            let mean = gains.iter().sum::<f64>() / gains.len().max(1) as f64;
+            squares += gains.iter().map(|gain| (gain - mean).powi(2)).sum::<f64>();
+            free += gains.len().saturating_sub(1);
+            shares += 1.0 / gains.len().max(1) as f64;
+            count += 1;
+        }
+        if free == 0 { f64::INFINITY } else { (squares / free as f64 * shares).sqrt() / count as f64 }
+    }
 }
 
 /// The quality of one frame from the errors of its steps: mean SQNR.
@@ -102,6 +120,8 @@ pub struct Decision {
     pub reasons: Vec<String>,
     /// Mean quality of the candidate over the serving model, in dB.
     pub gain_db: f64,
+    /// Its standard error.
+    pub gain_error_db: f64,
     /// The least of any stratum.
     pub worst_stratum_gain_db: f64,
     /// Mean quality over generation 0.
@@ -125,6 +145,7 @@ impl Case {
         let gains: Vec<f64> = candidate.iter().filter_map(|(s, quality)| Some(quality - serving.get(s)?)).collect();
         let worst = gains.iter().copied().fold(f64::INFINITY, f64::min);
         let gain = self.candidate.quality_db() - self.serving.quality_db();
+        let chance_db = self.candidate.chance_db(&self.serving);
         let over_first = self.candidate.quality_db() - self.first.quality_db();
         let losses = &self.first_losses_db;
         let first_loss = losses.iter().map(|(_, db)| db).sum::<f64>() / losses.len().max(1) as f64;
@@ -149,7 +170,7 @@ impl Case {
         if edge_db > EDGE_LOSS_DB {
             reasons.push(format!("what generation 0 was calibrated on would lose {edge_db:.2} dB at {edge}"));
         }
-        let mut better = gain >= GAIN_DB;
+        let mut better = gain >= GAIN_DB && gain >= CERTAIN * chance_db;
         if detections >= FEWEST_DETECTIONS
             && let [Some(new), Some(old)] = shares
         {
@@ -161,12 +182,20 @@ impl Case {
             better |= self.with_reference && new >= old + AGREEMENT.1 + chance;
         }
         if !better && reasons.is_empty() {
-            reasons.push(format!("it gains {gain:.2} dB, less than the {GAIN_DB} dB that a change must be worth"));
+            let reason = if gain < GAIN_DB {
+                format!("it gains {gain:.2} dB, less than the {GAIN_DB} dB that a change must be worth")
+            } else {
+                format!(
+                    "it gains {gain:.2} dB, less than the {CERTAIN} standard errors of {chance_db:.2} dB that rule out chance"
+                )
+            };
+            reasons.push(reason);
         }
         Decision {
             accepted: reasons.is_empty(),
             reasons,
             gain_db: gain,
+            gain_error_db: chance_db,
             worst_stratum_gain_db: worst,
             gain_over_first_db: over_first,
             first_loss_db: first_loss,
@@ -190,7 +219,11 @@ mod tests {
 
     fn record(strata: &[(usize, f64)]) -> Record {
         let mut record = Record::default();
-        strata.iter().for_each(|&(stratum, db)| record.add(stratum, Some(db), None));
+        for &(stratum, db) in strata {
+            // Frames differ, what is gained on them does not.
+            record.add(stratum, Some(db - 1.0), None);
+            record.add(stratum, Some(db + 1.0), None);
+        }
         record
     }
 
@@ -213,11 +246,24 @@ mod tests {
     }
 
     #[test]
+    fn what_one_frame_in_many_gains_is_chance() {
+        let few = case(&[(4, 25.0), (4, 25.0), (4, 27.0)], &[(4, 25.0); 3], &[(4, 25.0); 3]).judge();
+        assert!(few.reasons[0].contains("3 standard errors of 0.42 dB"), "{few:?}");
+        let all = case(&[(4, 25.1), (4, 25.2), (4, 25.3)], &[(4, 25.0); 3], &[(4, 25.0); 3]).judge();
+        assert!(all.accepted && all.gain_error_db < 0.05, "{all:?}");
+        let mut alone = case(&[(4, 27.0)], &[(4, 25.0)], &[(4, 25.0)]);
+        for record in [&mut alone.candidate, &mut alone.serving] {
+            record.strata.values_mut().for_each(|frames| frames.truncate(1));
+        }
+        assert!(!alone.judge().accepted, "{:?}", alone.judge());
+    }
+
+    #[test]
     fn each_way_to_be_refused() {
         let night_only = case(&[(0, 24.0), (4, 24.0)], &[(0, 19.0), (4, 25.0)], &[(0, 19.0), (4, 25.0)]).judge();
         assert!(night_only.reasons[0].contains("in one light it is 1.00 dB worse"), "{night_only:?}");
-        let idle = case(&[(0, 19.1)], &[(0, 19.0)], &[(0, 19.0)]).judge();
-        assert!(idle.reasons[0].contains("it gains 0.10 dB"), "{idle:?}");
+        let idle = case(&[(0, 19.06)], &[(0, 19.0)], &[(0, 19.0)]).judge();
+        assert!(idle.reasons[0].contains("it gains 0.06 dB"), "{idle:?}");
         let ratchet = case(&[(0, 19.0)], &[(0, 18.0)], &[(0, 20.0)]).judge();
         assert!(ratchet.reasons[0].contains("1.00 dB worse than generation 0"), "{ratchet:?}");
         let nothing = case(&[], &[(0, 18.0)], &[]).judge();
