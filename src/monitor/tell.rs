@@ -20,9 +20,9 @@ const AGREEMENT_WEIGHT: f64 = 0.1;
 /// By how many deviations the layers' distributions are off on average counts so many times, since it varies less than
 /// each. What is as calibrated keeps it below 0.4: see the scenarios of a week and of every day.
 const DISTANCES: f64 = 6.0;
-/// The same for how far the picture is from every scene: single pictures of a scene are seldom beyond 2.7, and never for
+/// The same for how far the picture is from every scene: single pictures of a scene are seldom beyond 2.3, and never for
 /// long.
-const SCENE: f64 = 1.5;
+const SCENE: f64 = 1.75;
 
 impl Monitor {
     /// By how many spreads each step is off, and what shows it most: its error (with the reference), what its grid

@@ -97,17 +97,13 @@ fn scenario_of_a_real_drive() {
             let (shifted, clear) = (quality(Some(shift)), quality(None));
             println!("{shift:?}, reference {with_reference}: shifted {shifted:.2?} dB, as before {clear:.2?} dB");
             assert!(clear[1] > clear[0] - 0.3, "what was learned first is not lost");
-            // Noise and lost contrast are other distributions, but ranges and biases between them and the clear drive
-            // gain next to nothing on both.
-            if with_reference && matches!(shift, Shift::Night | Shift::Fog) {
-                assert!(accepted, "{shift:?}");
-            }
-            if !accepted {
-                let reasons = device.last(told)["reasons"].clone();
-                assert!(reasons[0].as_str().unwrap().contains("less than the"), "{shift:?}: {reasons}");
-            }
             if accepted {
                 assert!(shifted[1] > shifted[0]);
+            } else {
+                // Noise is another distribution, but int8 errs less on it than on the clear drive: nothing can be gained.
+                let reasons = device.last(told)["reasons"].clone();
+                assert!(shift == Shift::Noise && shifted[0] > clear[0], "{shift:?}: {reasons}");
+                assert!(reasons[0].as_str().unwrap().contains("less than the"), "{reasons}");
             }
         }
     }
