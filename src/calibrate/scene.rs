@@ -16,8 +16,8 @@ const POWER_FLOOR_DB: f64 = 0.2;
 const MOST: f64 = 10.0;
 /// The same as the first for how far a picture is, in deviations.
 const APART_FLOOR: f64 = 0.1;
-/// Fewest pictures that make a scene by themselves.
-const FEWEST: usize = 4;
+/// Fewest pictures that make a scene by themselves: of fewer nobody knows how far the next one is.
+const FEWEST: usize = 12;
 
 /// Mean square of the values of one edge on one picture, in dB; `None` where there is nothing but zeros.
 pub fn power_db(histogram: &Histogram) -> Option<f64> {
@@ -99,7 +99,7 @@ mod tests {
     fn what_is_hardly_known_is_no_narrower_than_what_is() {
         let wide =
             Scene::of(&(0..24).map(|at| picture(f64::from(at % 7), at as u64)).collect::<Vec<_>>(), None).unwrap();
-        let frames: Vec<_> = (0..6).map(|at| picture(20.0, at)).collect();
+        let frames: Vec<_> = (0..12).map(|at| picture(20.0, at)).collect();
         let (narrow, held) = (Scene::of(&frames, None).unwrap(), Scene::of(&frames, Some(&wide)).unwrap());
         let near = picture(22.0, 40);
         assert!(narrow.off(&near).unwrap() > 4.0 && held.off(&near).unwrap() < 3.0);
@@ -108,12 +108,12 @@ mod tests {
 
     #[test]
     fn edges_without_power_and_too_few_pictures_say_nothing() {
-        let mut pictures: Vec<_> = (0..8).map(|at| picture(1.0, at)).collect();
+        let mut pictures: Vec<_> = (0..12).map(|at| picture(1.0, at)).collect();
         pictures[3][5] = None;
         let scene = Scene::of(&pictures, None).unwrap();
         assert!(scene.power_db[5].is_none() && scene.power_db[6].is_some());
         assert!(scene.off(&[None, None]).is_none());
-        assert!(Scene::of(&pictures[..3], None).is_none() && Scene::of(&vec![vec![None]; 5], None).is_none());
+        assert!(Scene::of(&pictures[..3], None).is_none() && Scene::of(&vec![vec![None]; 12], None).is_none());
         assert!(power_db(&Histogram::new()).is_none());
     }
 }
