@@ -60,8 +60,9 @@ impl Drift {
         if let Some(off) = together.filter(|off| !off.is_nan()) {
             self.together += WEIGHT * (off.clamp(-MOST, MOST) - self.together);
         }
-        let together = self.together > score;
-        let score = score.max(self.together);
+        // A step that is over by itself says more than all of them.
+        let together = self.together > score && score < self.raise;
+        let score = if together { self.together } else { score };
         self.score = score;
         let before = self.raised;
         self.raised = if before { score >= self.clear } else { score >= self.raise };
@@ -136,6 +137,9 @@ mod tests {
         assert!(raised.is_some() && drift.steps_over().next().is_none());
         let verdict = drift.pass(&off, Some(5.4));
         assert!(verdict.together && verdict.worst == 0);
+        let alone = (0..10).map(|_| drift.pass(&[None, Some(6.0)], Some(9.0))).last().unwrap();
+        assert!(!alone.together && alone.worst == 1 && alone.score < 6.0, "{alone:?}");
+        let off = [Some(1.5), Some(0.6)];
         assert!((1..=10).any(|_| !drift.pass(&off, Some(1.8)).drifting), "as calibrated");
     }
 }

@@ -3,7 +3,7 @@
 //! In: the candidate and what was seen of it on the frames. Out: bytes. Its evidence is what a pass will count, so that
 //! what was learned is no drift; the histogram it is held against is that of generation 0 and the frames together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
@@ -40,8 +40,7 @@ impl Work<'_, '_> {
         } else {
             observed.iter().chain(judged.iter().map(|judged| &judged.observed)).map(|seen| &seen.histograms).collect()
         };
-        let scenes =
-            self.scenes(calibrate.iter().zip(observed).chain(judge.iter().zip(judged.iter().map(|j| &j.observed))));
+        let scenes = self.scenes(calibrate.iter().zip(observed), judge.iter().zip(judged));
         header.calibration.scenes = scenes.iter().map(|scene| scene.apart).collect();
         for edge in &mut header.edges {
             let step = plan.find(&edge.name);
@@ -99,15 +98,31 @@ impl Work<'_, '_> {
         artifact::encode(&header, &quantized.to_steps().1, &counts)
     }
 
-    /// Generation 0's scene and one of every light of the frames, in the order of their brightness. None where
-    /// generation 0 has none: frames alone would make everything else look strange.
-    fn scenes<'o>(&self, frames: impl Iterator<Item = (&'o usize, &'o Observed)>) -> Vec<Scene> {
+    /// Generation 0's scene and one of every light of the frames, in the order of their brightness: as a pass will count
+    /// them where frames were judged, else as they were observed. None where generation 0 has none: frames alone would
+    /// make everything else look strange.
+    fn scenes<'o>(
+        &self,
+        observed: impl Iterator<Item = (&'o usize, &'o Observed)>,
+        judged: impl Iterator<Item = (&'o usize, &'o Judged)>,
+    ) -> Vec<Scene> {
         let Some(first) = self.evidence.scenes.first() else { return Vec::new() };
+        let powers = |histograms: &[Option<Histogram>]| -> Vec<Option<f64>> {
+            let known = histograms.iter().zip(&first.power_db);
+            known.map(|(seen, power)| power.and(seen.as_ref().and_then(power_db))).collect()
+        };
+        let with_reference = self.looker.has_reference();
         let mut strata: BTreeMap<usize, Vec<Vec<Option<f64>>>> = BTreeMap::new();
-        for (&at, observed) in frames {
-            let known = observed.histograms.iter().zip(&first.power_db);
-            let powers = known.map(|(seen, power)| power.and(seen.as_ref().and_then(power_db))).collect();
-            strata.entry(self.frames[at].stratum()).or_default().push(powers);
+        for (&at, Judged { candidate, observed }) in judged {
+            let counted = if with_reference { &candidate.histograms } else { &observed.histograms };
+            strata.entry(self.frames[at].stratum()).or_default().push(powers(counted));
+        }
+        let exact: BTreeSet<usize> = strata.keys().copied().filter(|_| with_reference).collect();
+        for (&at, observed) in observed {
+            let stratum = self.frames[at].stratum();
+            if !exact.contains(&stratum) {
+                strata.entry(stratum).or_default().push(powers(&observed.histograms));
+            }
         }
         let lately = strata.values().filter_map(|pictures| Scene::of(pictures, Some(first)));
         std::iter::once(first.clone()).chain(lately).collect()
