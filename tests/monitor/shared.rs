@@ -9,6 +9,7 @@ use lookout::detector::checkpoint::Checkpoint;
 use lookout::frame::Picture;
 use lookout::message::EventName;
 use lookout::monitor::{Options, Seen, When};
+use tempfile::TempDir;
 
 use super::device::{Device, ROAD_SMALL, road};
 use super::golden;
@@ -52,15 +53,37 @@ fn pass(device: &mut Device, pictures: &[Picture], shift: Option<Shift>) -> bool
     }
 }
 
+/// The network, in a folder, and the pictures; `None` without `../shared`.
+fn drive() -> Option<(TempDir, Checkpoint, Vec<Picture>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, drive) = (road(folder.path(), ROAD_SMALL)?, golden::shared("data/kitti-drive-0052")?);
+    let paths = lookout::frame::pictures_in(&drive).unwrap();
+    let pictures = paths.iter().map(|path| Picture::open(path).unwrap()).collect();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    Some((folder, checkpoint, pictures))
+}
+
+/// What can be had at most: an artifact for nothing but one shift, on it and on the clear drive.
+#[test]
+#[ignore = "minutes, and needs ../shared: see the module's head"]
+fn scenario_of_one_shift_alone() {
+    let Some((_folder, checkpoint, pictures)) = drive() else { return };
+    for shift in [Shift::Noise, Shift::Contrast] {
+        let calibration: Vec<Picture> = (0..26).map(|at| seen(&pictures, 90 * at, Some(shift))).collect();
+        let device = Device::of(&checkpoint, &calibration, true, Options::default());
+        let quality = [Some(shift), None].map(|shift| {
+            let frames: Vec<Picture> = (0..5).map(|at| seen(&pictures, 1_000_000 + 450 * at, shift)).collect();
+            device.quality_of(&device.models.serving(), &frames)
+        });
+        println!("calibrated on {shift:?} alone: {:.2} dB, on the clear drive {:.2} dB", quality[0], quality[1]);
+        assert!(quality[1] < quality[0]);
+    }
+}
+
 #[test]
 #[ignore = "minutes, and needs ../shared: see the module's head"]
 fn scenario_of_a_real_drive() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(path) = road(folder.path(), ROAD_SMALL) else { return };
-    let Some(drive) = golden::shared("data/kitti-drive-0052") else { return };
-    let checkpoint = Checkpoint::open(&path).unwrap();
-    let paths = lookout::frame::pictures_in(&drive).unwrap();
-    let pictures: Vec<Picture> = paths.iter().map(|path| Picture::open(path).unwrap()).collect();
+    let Some((_folder, checkpoint, pictures)) = drive() else { return };
     let calibration: Vec<Picture> = (0..26).map(|at| seen(&pictures, 90 * at, None)).collect();
     for with_reference in [true, false] {
         for shift in [Shift::Night, Shift::Fog, Shift::Noise, Shift::Contrast] {
