@@ -51,6 +51,39 @@ fn a_shift_is_learned_and_the_next_morning_is_no_worse() {
     }
 }
 
+#[test]
+#[ignore = "minutes: a table"]
+fn scenario_every_weather_is_learned_or_has_nothing_to_teach() {
+    println!("| weather | reference | decision | expects dB | there | by day |\n|---|---|---|---:|---|---|");
+    for weather in [Weather::Clear, Weather::Fog, Weather::Noise, Weather::Flat, Weather::Harsh] {
+        for with_reference in [true, false] {
+            let options = Options { recalibrate: When::OnDrift, ..Options::default() };
+            let mut device = Device::new(&between((8, 18)), with_reference, options);
+            device.until(9);
+            device.watch(20, 1500, Weather::Clear);
+            let before = device.models.serving();
+            let hour = if weather == Weather::Clear { 21 } else { 10 };
+            device.until(hour);
+            device.watch(30, 60, weather);
+            let after = device.models.serving();
+            let quality = |hour: i64, weather: Weather| {
+                let frames: Vec<_> =
+                    (0..6).map(|at| world::street(4 * 86_400 + hour * 3600 + 97 * at, weather)).collect();
+                [&before, &after].map(|served| device.quality_of(served, &frames))
+            };
+            let (there, day) = (quality(hour, weather), quality(9, Weather::Clear));
+            let told = device.last(EventName::CalibrationCandidate);
+            let decision =
+                if after.generation > 0 { "accepted".to_owned() } else { told["numbers"]["reasons"].to_string() };
+            let name = if weather == Weather::Clear { "Night".to_owned() } else { format!("{weather:?}") };
+            print!("| {name} | {with_reference} | {decision} | {} |", told["numbers"]["gain_db"]);
+            println!(" {:.2} to {:.2} | {:.2} to {:.2} |", there[0], there[1], day[0], day[1]);
+            assert!(after.generation == 0 || there[1] > there[0], "{name}: {there:.2?} dB");
+            assert!(day[1] > day[0] - 0.3, "{name}: {day:.2?} dB by day");
+        }
+    }
+}
+
 /// `bytes` without what rounding took from the weights.
 fn without_residuals(bytes: &[u8]) -> Vec<u8> {
     let artifact = Artifact::parse(bytes).unwrap();
