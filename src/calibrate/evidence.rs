@@ -14,6 +14,17 @@ pub fn spread(values: &[f64]) -> Option<Spread> {
     Some(Spread { mean: mean as f32, deviation: variance.sqrt() as f32 })
 }
 
+/// A spread with a deviation no smaller than that of `least`: a handful of frames does not know how much there can be.
+pub fn no_narrower(spread: Spread, least: Option<Spread>) -> Spread {
+    Spread { deviation: spread.deviation.max(least.map_or(0.0, |least| least.deviation)), ..spread }
+}
+
+/// Mean; `None` of nothing.
+pub fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
+}
+
 /// Share of the values of `histogram` whose bins lie outside of what `grid` can hold.
 pub fn clipped_share(histogram: &Histogram, grid: &Affine) -> f64 {
     let Range { min, max } = grid.range();

@@ -30,7 +30,7 @@ pub use cache::{Cached, quantize_cached};
 pub use convert::{LayerRecipe, convert, fold_all};
 pub use correct::{LocalError, add_local_errors};
 pub use counter::Counter;
-pub use evidence::{clipped_share, distance, spread, stored};
+pub use evidence::{clipped_share, distance, mean, no_narrower, spread, stored};
 pub use histogram::Histogram;
 pub use lattice::{BINS, Lattice};
 pub use mse::grid_error;

@@ -6,7 +6,7 @@
 //! So pictures of many places, whose single layers tell nothing, still tell a night. What is not in the pictures' middle
 //! is no fault: how far each of them was from it is part of the scene.
 
-use super::evidence::spread;
+use super::evidence::{mean, no_narrower, spread};
 use super::histogram::Histogram;
 use crate::quant::artifact::Spread;
 
@@ -57,12 +57,10 @@ impl Scene {
     /// How far a picture of these powers is: the mean over the edges of by how many deviations each is off.
     fn apart(&self, picture: &[Option<f64>]) -> Option<f64> {
         let pairs = self.power_db.iter().zip(picture).filter_map(|(spread, power)| Some(((*spread)?, (*power)?)));
-        let off = pairs.map(|(Spread { mean, deviation }, power)| {
-            let deviation = f64::from(deviation).hypot(POWER_FLOOR_DB);
-            ((power - f64::from(mean)).abs() / deviation).min(MOST)
-        });
-        let (sum, count) = off.fold((0.0, 0u32), |(sum, count), off| (sum + off, count + 1));
-        (count > 0).then(|| sum / f64::from(count))
+        mean(pairs.map(|(known, power)| {
+            let deviation = f64::from(known.deviation).hypot(POWER_FLOOR_DB);
+            ((power - f64::from(known.mean)).abs() / deviation).min(MOST)
+        }))
     }
 
     /// By how many deviations such a picture is farther than single pictures of this scene are.
@@ -70,10 +68,6 @@ impl Scene {
         let deviation = f64::from(self.apart.deviation).hypot(APART_FLOOR);
         Some((self.apart(picture)? - f64::from(self.apart.mean)) / deviation)
     }
-}
-
-fn no_narrower(spread: Spread, least: Option<Spread>) -> Spread {
-    Spread { deviation: spread.deviation.max(least.map_or(0.0, |least| least.deviation)), ..spread }
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! In: after every pass, by how many spreads of the evidence each step is off. Out: a [`Verdict`]. Each step has its own
 //! moving average, so that one odd frame is no drift and a steady shift of one step among a hundred is seen within a few
 //! passes; the average begins at "as calibrated". A shift may also move every layer a little and none far (a camera
-//! that was zoomed, an infrared lamp): what all of them are off together is averaged too. Raised above one threshold, cleared below a lower one.
+//! that was zoomed, an infrared lamp): what all of them are off together is averaged too. Raised above one threshold,
+//! cleared below a lower one.
 
 use serde::Serialize;
 
@@ -19,7 +20,6 @@ pub struct Drift {
     clear: f64,
     averages: Vec<Option<f64>>,
     together: f64,
-    score: f64,
     raised: bool,
     passes: u64,
 }
@@ -42,7 +42,7 @@ pub struct Verdict {
 impl Drift {
     /// No drift, over `steps` steps.
     pub fn new(steps: usize, raise: f64, clear: f64) -> Self {
-        Self { raise, clear, averages: vec![None; steps], together: 0.0, score: 0.0, raised: false, passes: 0 }
+        Self { raise, clear, averages: vec![None; steps], together: 0.0, raised: false, passes: 0 }
     }
 
     /// Takes in one pass: for each step by how many spreads it is off, `None` where it was not seen, and by how many all
@@ -63,7 +63,6 @@ impl Drift {
         // A step that is over by itself says more than all of them.
         let together = self.together > score && score < self.raise;
         let score = if together { self.together } else { score };
-        self.score = score;
         let before = self.raised;
         self.raised = if before { score >= self.clear } else { score >= self.raise };
         Verdict { drifting: self.raised, changed: self.raised != before, worst, score, together }
@@ -72,11 +71,6 @@ impl Drift {
     /// Whether drift is raised.
     pub fn is_raised(&self) -> bool {
         self.raised
-    }
-
-    /// By how many spreads the latest pass found it off, averaged: its [`Verdict::score`].
-    pub fn score(&self) -> f64 {
-        self.score
     }
 
     /// Passes so far.
@@ -98,7 +92,7 @@ impl Drift {
     /// Begins anew: another model serves.
     pub fn reset(&mut self) {
         self.averages.fill(None);
-        (self.together, self.score) = (0.0, 0.0);
+        self.together = 0.0;
         self.raised = false;
     }
 }

@@ -55,6 +55,8 @@ impl Evidence {
         let empty = || vec![None; plan.steps.len()];
         let (mut sqnr_db, mut clipped, mut distance) = (empty(), empty(), empty());
         let mut histogram = vec![None; plan.steps.len()];
+        let scenes = header.calibration.scenes.iter();
+        let mut scenes: Vec<Scene> = scenes.map(|&apart| Scene { power_db: empty(), apart }).collect();
         for (id, layer) in plan.layers.iter().enumerate() {
             let users = plan.steps.iter().enumerate().filter(|(_, step)| step.layer() == Some(id));
             let spreads = artifact.step(&layer.name).map(|step| step.sqnr_db.clone()).unwrap_or_default();
@@ -65,16 +67,11 @@ impl Evidence {
         for edge in &header.edges {
             let Some(step) = plan.find(&edge.name) else { continue };
             (clipped[step], distance[step]) = (edge.clipped, edge.distance);
+            scenes.iter_mut().zip(&edge.power_db).for_each(|(scene, power)| scene.power_db[step] = Some(*power));
             if let Some(bins) = &edge.histogram {
                 let counts = artifact.histogram(edge)?;
                 histogram[step] = Some(Histogram::from_stored(bins, &counts).map_err(|e| e.at(&edge.name))?);
             }
-        }
-        let mut scenes: Vec<Scene> =
-            header.calibration.scenes.iter().map(|&apart| Scene { power_db: empty(), apart }).collect();
-        for edge in &header.edges {
-            let Some(step) = plan.find(&edge.name) else { continue };
-            scenes.iter_mut().zip(&edge.power_db).for_each(|(scene, power)| scene.power_db[step] = Some(*power));
         }
         let agreement = header.calibration.agreement.filter(|counts| counts.reference > 0);
         let agreement = agreement.map(|counts| counts.matched as f64 / counts.reference as f64);

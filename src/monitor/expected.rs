@@ -1,7 +1,7 @@
 //! What a model is expected to err on a frame that no reference has seen.
 //!
-//! In: generation 0 and its evidence; and of a frame what every edge took before its clamp, and how light it is; the grids, and
-//! the light that the biases are for. Out: by step the expected squared error relative to the signal. It starts from the
+//! In: generation 0 and its evidence; and of a frame what every edge took before its clamp, and how light it is; the
+//! grids, and the light that the biases are for. Out: by step the expected squared error relative to the signal. It starts from the
 //! error that was measured when generation 0 was made. What a step does on its own is known then and now: its grid's error
 //! ([`grid_error`] on its histogram), its weights' (Δ²/12 for each, Δ the step of its channel, times the mean square of
 //! what it is multiplied with), and in the first layer, whose [`Residual`] the artifact carries, what the mean of each

@@ -2,13 +2,14 @@
 //!
 //! In: on frames that calibrated nothing, how the candidate, the serving model and generation 0 did; and what
 //! generation 0's own pictures would lose. Out: a [`Decision`] with every number and, if it is a refusal, every reason.
-//! Kept only if no light got worse, something got better by a margin and beyond chance, and generation 0 is not left behind: step by step
-//! no chain of small losses can lead away from it (no ratchet).
+//! Kept only if no light got worse, something got better by a margin and beyond chance, and generation 0 is not left
+//! behind: step by step no chain of small losses can lead away from it (no ratchet).
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::calibrate::mean;
 use crate::measure::{Agreement, StepError};
 
 /// What the mean over the steps must gain, in dB.
@@ -89,11 +90,6 @@ pub fn quality_of_errors(errors: &[StepError]) -> Option<f64> {
 /// The quality of one frame from the expected relative errors of its edges.
 pub fn quality_of_expected(relative: impl Iterator<Item = f64>) -> Option<f64> {
     mean(relative.filter(|error| *error > 0.0).map(|error| (-10.0 * error.log10()).clamp(-BEST_DB, BEST_DB)))
-}
-
-fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
-    (count > 0).then(|| sum / f64::from(count))
 }
 
 /// Everything the judgement rests on.

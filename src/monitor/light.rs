@@ -8,7 +8,7 @@ use crate::calibrate::Histogram;
 use crate::detector::plan::{Op, Plan, StepId};
 use crate::error::Result;
 use crate::quant::Residual;
-use crate::quant::artifact::Artifact;
+use crate::quant::artifact::{Artifact, Step};
 use crate::tensor::ImageMoments;
 
 /// Mean square of what the output channels' means are moved by, before ReLU, in a picture of `image`'s light where the
@@ -39,13 +39,12 @@ impl Light {
     /// `None` where the artifact says nothing of it.
     ///
     /// # Errors
-    /// As [`Artifact::residual`].
+    /// As [`Artifact::lit`].
     pub fn of(artifact: &Artifact<'_>, plan: &Plan) -> Result<Option<Self>> {
-        let Some(name) = artifact.header().steps.iter().find(|step| step.residual).map(|step| &step.name) else {
-            return Ok(None);
+        let of_plan = |(step, residual, made_for): (&Step, Residual, ImageMoments)| {
+            Some(Self { step: plan.find(&step.name)?, residual, made_for })
         };
-        let known = artifact.residual(name)?.map(|(residual, _)| residual).zip(artifact.light()?);
-        Ok(plan.find(name).zip(known).map(|(step, (residual, made_for))| Self { step, residual, made_for }))
+        Ok(artifact.lit()?.and_then(of_plan))
     }
 
     /// Squared error that the light of `image` brings, relative to the signal in `seen`, the layer's values.

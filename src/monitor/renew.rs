@@ -3,14 +3,14 @@
 //! In: the candidate and what was seen of it on the frames. Out: bytes. Its evidence is what a pass will count, so that
 //! what was learned is no drift; the histogram it is held against is that of generation 0 and the frames together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
 use super::candidate::{Choice, Seen};
 use super::look::Observed;
 use super::recalibrate::{Judged, Work};
-use crate::calibrate::{Histogram, Scene, clipped_share, distance, power_db, spread, stored};
+use crate::calibrate::{Histogram, Scene, clipped_share, distance, no_narrower, power_db, spread, stored};
 use crate::detector::int8::Quantized;
 use crate::detector::plan::StepId;
 use crate::error::Result;
@@ -35,12 +35,14 @@ impl Work<'_, '_> {
         let mut counts = Vec::with_capacity(header.edges.len());
         // As a pass will count them: by the quantized network, before its clamps. What the reference computed has more
         // values than bytes have, and would be told apart by that alone.
-        let frames: Vec<&Vec<Option<Histogram>>> = if self.looker.has_reference() {
-            judged.iter().map(|judged| &judged.candidate.histograms).collect()
+        let counted: Vec<(usize, &[Option<Histogram>])> = if self.looker.has_reference() {
+            judge.iter().zip(judged).map(|(&at, judged)| (at, &judged.candidate.histograms[..])).collect()
         } else {
-            observed.iter().chain(judged.iter().map(|judged| &judged.observed)).map(|seen| &seen.histograms).collect()
+            let judged = judged.iter().map(|judged| &judged.observed);
+            let frames = calibrate.iter().zip(observed).chain(judge.iter().zip(judged));
+            frames.map(|(&at, seen)| (at, &seen.histograms[..])).collect()
         };
-        let scenes = self.scenes(calibrate.iter().zip(observed), judge.iter().zip(judged));
+        let scenes = self.scenes(&counted, calibrate.iter().zip(observed));
         header.calibration.scenes = scenes.iter().map(|scene| scene.apart).collect();
         for edge in &mut header.edges {
             let step = plan.find(&edge.name);
@@ -51,7 +53,7 @@ impl Work<'_, '_> {
                 continue;
             };
             let mixture = mixture(&seen[step]);
-            let singles = frames.iter().filter_map(|frame| frame[step].as_ref());
+            let singles = counted.iter().filter_map(|(_, frame)| frame[step].as_ref());
             let singles: Vec<&Histogram> = singles.filter(|single| !single.is_empty()).collect();
             let clipped: Vec<f64> = singles.iter().map(|single| clipped_share(single, &choice.grid)).collect();
             let distances: Vec<f64> = singles.iter().map(|single| distance(single, &mixture)).collect();
@@ -98,31 +100,23 @@ impl Work<'_, '_> {
         artifact::encode(&header, &quantized.to_steps().1, &counts)
     }
 
-    /// Generation 0's scene and one of every light of the frames, in the order of their brightness: as a pass will count
-    /// them where frames were judged, else as they were observed. None where generation 0 has none: frames alone would
-    /// make everything else look strange.
+    /// Generation 0's scene and one of every light of the frames, in the order of their brightness: as they were
+    /// `counted`, or where none of a light was, as they were observed. None where generation 0 has none: frames alone
+    /// would make everything else look strange.
     fn scenes<'o>(
         &self,
+        counted: &[(usize, &[Option<Histogram>])],
         observed: impl Iterator<Item = (&'o usize, &'o Observed)>,
-        judged: impl Iterator<Item = (&'o usize, &'o Judged)>,
     ) -> Vec<Scene> {
         let Some(first) = self.evidence.scenes.first() else { return Vec::new() };
-        let powers = |histograms: &[Option<Histogram>]| -> Vec<Option<f64>> {
-            let known = histograms.iter().zip(&first.power_db);
-            known.map(|(seen, power)| power.and(seen.as_ref().and_then(power_db))).collect()
-        };
-        let with_reference = self.looker.has_reference();
+        let stratum = |at: usize| self.frames[at].stratum();
+        let missed = observed.filter(|(at, _)| counted.iter().all(|(other, _)| stratum(*other) != stratum(**at)));
+        let missed = missed.map(|(&at, observed)| (at, &observed.histograms[..]));
         let mut strata: BTreeMap<usize, Vec<Vec<Option<f64>>>> = BTreeMap::new();
-        for (&at, Judged { candidate, observed }) in judged {
-            let counted = if with_reference { &candidate.histograms } else { &observed.histograms };
-            strata.entry(self.frames[at].stratum()).or_default().push(powers(counted));
-        }
-        let exact: BTreeSet<usize> = strata.keys().copied().filter(|_| with_reference).collect();
-        for (&at, observed) in observed {
-            let stratum = self.frames[at].stratum();
-            if !exact.contains(&stratum) {
-                strata.entry(stratum).or_default().push(powers(&observed.histograms));
-            }
+        for (at, histograms) in counted.iter().copied().chain(missed) {
+            let known = histograms.iter().zip(&first.power_db);
+            let powers = known.map(|(seen, power)| power.and(seen.as_ref().and_then(power_db))).collect();
+            strata.entry(stratum(at)).or_default().push(powers);
         }
         let lately = strata.values().filter_map(|pictures| Scene::of(pictures, Some(first)));
         std::iter::once(first.clone()).chain(lately).collect()
@@ -140,10 +134,7 @@ fn mixture(seen: &Seen) -> Histogram {
     mixture
 }
 
-/// New evidence, with a deviation no smaller than the old: a handful of frames does not know how much there can be.
+/// New evidence, no narrower than the old.
 fn wider(new: Option<Spread>, old: Option<Spread>) -> Option<Spread> {
-    match (new, old) {
-        (Some(new), Some(old)) => Some(Spread { mean: new.mean, deviation: new.deviation.max(old.deviation) }),
-        (new, old) => new.or(old),
-    }
+    new.map(|new| no_narrower(new, old)).or(old)
 }

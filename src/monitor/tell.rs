@@ -11,7 +11,7 @@ use super::drift::Verdict;
 use super::host::details;
 use super::look::Look;
 use super::sample::Sample;
-use crate::calibrate::{Histogram, distance};
+use crate::calibrate::{Histogram, distance, mean};
 use crate::message::EventName;
 use crate::metrics::monitor::Step;
 
@@ -31,7 +31,8 @@ impl Monitor {
     /// only the error that a light brings to the first layer is known.
     fn off(&self, look: &Look, distances: &[Option<f64>]) -> Vec<Option<(f64, &'static str)>> {
         let plan = self.looker.plan();
-        let light = self.evidence.light_off(plan, &look.image, &look.histograms).filter(|_| look.errors.is_empty());
+        let light = || self.evidence.light_off(plan, &look.image, &look.histograms);
+        let light = look.errors.is_empty().then(light).flatten();
         let of_step = |step: usize| {
             let light = light.filter(|(first, _)| *first == step).map(|(_, off)| off);
             let error = look.errors.get(step).and_then(|error| error.sqnr_db());
@@ -64,8 +65,7 @@ impl Monitor {
     fn together(&self, look: &Look, distances: &[Option<f64>]) -> Option<f64> {
         let distances = distances.iter().enumerate();
         let off = distances.filter_map(|(step, distance)| self.evidence.distance_off(step, (*distance)?));
-        let (sum, count) = off.fold((0.0, 0u32), |(sum, count), off| (sum + off, count + 1));
-        let distances = (count > 0).then(|| DISTANCES * sum / f64::from(count));
+        let distances = mean(off).map(|off| DISTANCES * off);
         let scene = self.evidence.scene_off(&look.histograms).map(|off| SCENE * off);
         distances.into_iter().chain(scene).max_by(f64::total_cmp)
     }

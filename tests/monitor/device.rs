@@ -130,6 +130,8 @@ pub struct Device {
     pub reference: Arc<Fp32Model>,
     pub view: Arc<View>,
     pub second: i64,
+    /// What the latest pass came to.
+    pub score: f64,
     sequence: u64,
 }
 
@@ -180,7 +182,7 @@ impl Device {
             view: Arc::clone(&view),
         })
         .unwrap();
-        Self { _folder: folder, models, monitor, host, metrics, reference, view, second: 0, sequence: 0 }
+        Self { _folder: folder, models, monitor, host, metrics, reference, view, second: 0, score: 0.0, sequence: 0 }
     }
 
     /// Shows the monitor `picture` at the device's time, and `next` after it.
@@ -196,7 +198,11 @@ impl Device {
             })
         };
         let sample = Sample { camera: 0, frame: frame(picture), next: next.map(frame) };
-        self.monitor.sample(&sample, &mut || Ok(())).unwrap()
+        let seen = self.monitor.sample(&sample, &mut || Ok(())).unwrap();
+        if let Seen::Passed(verdict) = &seen {
+            self.score = verdict.score;
+        }
+        seen
     }
 
     /// Passes on the street in a weather, one every `step` seconds; returns the number of the pass at which drift was

@@ -78,7 +78,7 @@ fn a_week(minutes: i64) {
         // No two days are sampled alike.
         for _ in 0..7 * 24 * 60 / minutes {
             assert_eq!(device.watch(1, minutes * 60, Weather::Clear), None, "{:?}", worst(&device));
-            most = most.max(device.monitor.drift().score());
+            most = most.max(device.score);
         }
         println!("reference {with_reference}: at most {most:.2} spreads off in a week");
         assert!(device.events().is_empty());
@@ -98,7 +98,7 @@ fn the_built_in_model_is_calibrated_for_its_own_street() {
             let seen = device.show(scene.frame(15 * STEP as u64 * pass).0, None);
             assert!(matches!(seen, Seen::Passed(verdict) if !verdict.drifting), "{seen:?}: {:?}", worst(&device));
         }
-        println!("reference {with_reference}: {:.2}", device.monitor.drift().score());
+        println!("reference {with_reference}: {:.2}", device.score);
     }
 }
 
@@ -108,14 +108,9 @@ fn pictures_of_many_places_still_tell_a_weather_without_the_reference() {
     for weather in [Weather::Fog, Weather::Noise, Weather::Flat, Weather::Harsh] {
         let mut device = Device::new(&places, false, Options::default());
         device.until(10);
-        assert_eq!(
-            device.watch(12, STEP, Weather::Clear),
-            None,
-            "one more place: {:?}",
-            device.monitor.drift().score()
-        );
+        assert_eq!(device.watch(12, STEP, Weather::Clear), None, "one more place: {:?}", device.score);
         let flagged = device.watch_for_drift(10, STEP, weather);
-        assert!(flagged.is_some(), "{weather:?}: {:.2}", device.monitor.drift().score());
+        assert!(flagged.is_some(), "{weather:?}: {:.2}", device.score);
         let raised = device.last(EventName::DriftRaised);
         println!("{weather:?}: pass {flagged:?}, {} {}", raised["numbers"]["worst"], raised["numbers"]["by"]);
     }

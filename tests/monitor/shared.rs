@@ -63,6 +63,11 @@ fn drive() -> Option<(TempDir, Checkpoint, Vec<Picture>)> {
     Some((folder, checkpoint, pictures))
 }
 
+/// Frames that nothing was made from.
+fn later(pictures: &[Picture], shift: Option<Shift>) -> Vec<Picture> {
+    (0..5).map(|at| seen(pictures, 1_000_000 + 450 * at, shift)).collect()
+}
+
 /// What can be had at most: an artifact for nothing but one shift, on it and on the clear drive.
 #[test]
 #[ignore = "minutes, and needs ../shared: see the module's head"]
@@ -71,10 +76,8 @@ fn scenario_of_one_shift_alone() {
     for shift in [Shift::Noise, Shift::Contrast] {
         let calibration: Vec<Picture> = (0..26).map(|at| seen(&pictures, 90 * at, Some(shift))).collect();
         let device = Device::of(&checkpoint, &calibration, true, Options::default());
-        let quality = [Some(shift), None].map(|shift| {
-            let frames: Vec<Picture> = (0..5).map(|at| seen(&pictures, 1_000_000 + 450 * at, shift)).collect();
-            device.quality_of(&device.models.serving(), &frames)
-        });
+        let quality =
+            [Some(shift), None].map(|shift| device.quality_of(&device.models.serving(), &later(&pictures, shift)));
         println!("calibrated on {shift:?} alone: {:.2} dB, on the clear drive {:.2} dB", quality[0], quality[1]);
         assert!(quality[1] < quality[0]);
     }
@@ -114,7 +117,7 @@ fn scenario_of_a_real_drive() {
             let told = if accepted { EventName::CalibrationAccepted } else { EventName::CalibrationRefused };
             println!("{told:?} {}", serde_json::to_string(&device.last(told)).unwrap());
             let quality = |shift: Option<Shift>| {
-                let frames: Vec<Picture> = (0..5).map(|at| seen(&pictures, 1_000_000 + 450 * at, shift)).collect();
+                let frames = later(&pictures, shift);
                 [&before, &after].map(|served| device.quality_of(served, &frames))
             };
             let (shifted, clear) = (quality(Some(shift)), quality(None));

@@ -117,14 +117,23 @@ impl<'a> Artifact<'a> {
         Ok(Residual::from_rows(rows, channels).map(|residual| (residual, moments)))
     }
 
+    /// The first step with a residual, that, and how light the pictures are that its biases are for.
+    ///
+    /// # Errors
+    /// As [`Artifact::residual`].
+    pub fn lit(&self) -> Result<Option<(&Step, Residual, ImageMoments)>> {
+        let Some(step) = self.header.steps.iter().find(|step| step.residual) else { return Ok(None) };
+        let Some((residual, moments)) = self.residual(&step.name)? else { return Ok(None) };
+        let light = moments.first().and_then(|moments| ImageMoments::from_f32(moments));
+        Ok(light.map(|light| (step, residual, light)))
+    }
+
     /// How light the pictures are that the biases are for, where a step says so.
     ///
     /// # Errors
     /// As [`Artifact::residual`].
     pub fn light(&self) -> Result<Option<ImageMoments>> {
-        let Some(step) = self.header.steps.iter().find(|step| step.residual) else { return Ok(None) };
-        let moments = self.residual(&step.name)?.and_then(|(_, moments)| moments.into_iter().next());
-        Ok(moments.and_then(|moments| ImageMoments::from_f32(&moments)))
+        Ok(self.lit()?.map(|(.., light)| light))
     }
 
     /// The step called `name`.
