@@ -66,6 +66,7 @@ use crate::config::{Inputs, Settings};
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::stop::{self, Stop};
+use crate::tensor::mapped::map_large_tensors;
 
 /// Runs the service until a signal ends it, every camera has ended, or something is wrong that will not get better by
 /// itself. `settings` is what `inputs` say now; they are read again when that is asked for.
@@ -75,6 +76,7 @@ use crate::stop::{self, Stop};
 /// [`Kind::Config`] if no camera or no model is configured; otherwise whatever ended it.
 pub fn run(inputs: &Inputs, settings: Settings) -> Result<()> {
     parts::check(&settings)?;
+    map_large_tensors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("io")

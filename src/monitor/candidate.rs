@@ -42,6 +42,17 @@ impl Choice {
     pub fn of(range: Range) -> Self {
         Self { range, grid: Affine::covering(range, Scheme::Affine) }
     }
+
+    /// What lies `share` of the way from this one to `other`; itself where they are the same.
+    #[must_use]
+    pub fn towards(&self, other: &Self, share: f32) -> Self {
+        if self == other || share >= 1.0 {
+            return *other;
+        }
+        let between = |from: f32, to: f32| from + share * (to - from);
+        let (from, to) = (self.range, other.range);
+        Self::of(Range::new(between(from.min, to.min), between(from.max, to.max)))
+    }
 }
 
 impl Seen {
@@ -146,6 +157,13 @@ mod tests {
         let serving = choice_of(&day);
         let same = Seen { first: Some(day.clone()), strata: BTreeMap::from([(3, relu(1.0)), (4, relu(1.0))]) };
         assert_eq!(same.choose(Observer::L2, serving, serving), serving);
+    }
+
+    #[test]
+    fn half_of_the_way_lies_in_the_middle() {
+        let [from, to] = [Range::new(-1.0, 2.0), Range::new(-1.0, 6.0)].map(Choice::of);
+        assert_eq!(from.towards(&to, 0.5).range, Range::new(-1.0, 4.0));
+        assert_eq!([from.towards(&to, 1.0), to.towards(&to, 0.5)], [to, to]);
     }
 
     #[test]

@@ -119,11 +119,12 @@ impl Monitor {
     }
 
     fn decide(&mut self, why: &'static str, ground: u32, generation: u32, candidate: Candidate) -> Result<Outcome> {
-        let Candidate { bytes, model, decision, frames } = candidate;
+        let Candidate { bytes, model, decision, frames, extent } = candidate;
         let mut numbers = serde_json::to_value(&decision).unwrap_or(Value::Null);
         round_all(&mut numbers);
         if let Value::Object(fields) = &mut numbers {
             fields.insert("frames".into(), json!({ "calibrating": frames[0], "judging": frames[1] }));
+            fields.insert("extent".into(), extent.into());
             fields.insert("reference".into(), self.looker.has_reference().into());
         }
         let about = details([

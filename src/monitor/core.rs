@@ -228,7 +228,7 @@ impl Monitor {
         Ok(Seen::Passed(verdict))
     }
 
-    /// Examines a sample and keeps it if it is fit. Returns its stratum of brightness.
+    /// Examines a sample and keeps it if it is fit. Returns its stratum.
     fn examine(&mut self, sample: &Sample, picture: &Picture) -> Result<Result<usize, Reason>> {
         let camera = self.camera(sample);
         let next = sample.next.as_ref().map(|next| next.image.to_picture());
@@ -243,7 +243,7 @@ impl Monitor {
             }
         };
         let at_us = sample.frame.captured_at.as_microsecond();
-        let kept = Kept::pack(sample.camera, at_us, fit, picture)?;
+        let kept = Kept::pack(sample.camera, at_us, fit, picture)?.in_drift(self.drift.is_raised());
         let stratum = kept.stratum();
         self.keep(kept, at_us);
         Ok(Ok(stratum))

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::reservoir::described;
 use crate::calibrate::mean;
 use crate::measure::{Agreement, StepError};
 
@@ -134,12 +135,20 @@ pub struct Decision {
     pub detections: u64,
 }
 
+impl Decision {
+    /// Whether it would be worth it, if it did not harm something else: less of it may do.
+    pub fn costs_too_much(&self) -> bool {
+        !self.accepted && self.gain_db >= GAIN_DB && self.gain_db >= CERTAIN * self.gain_error_db
+    }
+}
+
 impl Case {
     /// Judges.
     pub fn judge(&self) -> Decision {
         let (candidate, serving) = (self.candidate.by_stratum(), self.serving.by_stratum());
-        let gains: Vec<f64> = candidate.iter().filter_map(|(s, quality)| Some(quality - serving.get(s)?)).collect();
-        let worst = gains.iter().copied().fold(f64::INFINITY, f64::min);
+        let gains = candidate.iter().filter_map(|(&s, quality)| Some((s, quality - serving.get(&s)?)));
+        let least = gains.min_by(|a, b| a.1.total_cmp(&b.1));
+        let worst = least.map_or(f64::INFINITY, |(_, gain)| gain);
         let gain = self.candidate.quality_db() - self.serving.quality_db();
         let chance_db = self.candidate.chance_db(&self.serving);
         let over_first = self.candidate.quality_db() - self.first.quality_db();
@@ -151,11 +160,11 @@ impl Case {
         let detections = self.candidate.agreement.reference();
 
         let mut reasons = Vec::new();
-        if gains.is_empty() || !gain.is_finite() {
+        if least.is_none() || !gain.is_finite() {
             reasons.push("nothing could be compared".to_owned());
         }
-        if worst < -STRATUM_LOSS_DB {
-            reasons.push(format!("in one light it is {:.2} dB worse than the serving model", -worst));
+        if let Some((stratum, gain)) = least.filter(|(_, gain)| *gain < -STRATUM_LOSS_DB) {
+            reasons.push(format!("{} it is {:.2} dB worse than the serving model", described(stratum), -gain));
         }
         if over_first < -RATCHET_DB {
             reasons.push(format!("it is {:.2} dB worse than generation 0", -over_first));
@@ -257,13 +266,15 @@ mod tests {
     #[test]
     fn each_way_to_be_refused() {
         let night_only = case(&[(0, 24.0), (4, 24.0)], &[(0, 19.0), (4, 25.0)], &[(0, 19.0), (4, 25.0)]).judge();
-        assert!(night_only.reasons[0].contains("in one light it is 1.00 dB worse"), "{night_only:?}");
+        assert!(night_only.reasons[0].contains("of 70 to 100 it is 1.00 dB worse"), "{night_only:?}");
         let idle = case(&[(0, 19.06)], &[(0, 19.0)], &[(0, 19.0)]).judge();
         assert!(idle.reasons[0].contains("it gains 0.06 dB"), "{idle:?}");
         let ratchet = case(&[(0, 19.0)], &[(0, 18.0)], &[(0, 20.0)]).judge();
         assert!(ratchet.reasons[0].contains("1.00 dB worse than generation 0"), "{ratchet:?}");
         let nothing = case(&[], &[(0, 18.0)], &[]).judge();
         assert!(!nothing.accepted);
+        assert!(night_only.costs_too_much() && ratchet.costs_too_much());
+        assert!(!idle.costs_too_much() && !nothing.costs_too_much());
 
         let mut harmed = case(&[(0, 21.0)], &[(0, 19.0)], &[(0, 19.0)]);
         harmed.first_losses_db = vec![("wide".into(), 1.4), ("b".into(), 0.0)];

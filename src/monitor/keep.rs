@@ -13,6 +13,9 @@ use super::reservoir::Kept;
 use crate::error::{Error, Result};
 use crate::tensor::digest::hexadecimal;
 
+/// What the names of frames end with that came while drift was raised.
+const IN_DRIFT: &str = "-drift";
+
 /// The folder.
 #[derive(Debug)]
 pub struct Folder {
@@ -24,6 +27,7 @@ struct Entry {
     path: PathBuf,
     camera: usize,
     at_us: i64,
+    in_drift: bool,
     bytes: u64,
 }
 
@@ -47,7 +51,7 @@ impl Folder {
         let mut frames = Vec::new();
         for entry in self.entries()? {
             match fs::read(&entry.path).ok().and_then(|png| Kept::from_png(entry.camera, entry.at_us, png).ok()) {
-                Some(frame) => frames.push(frame),
+                Some(frame) => frames.push(frame.in_drift(entry.in_drift)),
                 None => remove(&entry.path),
             }
         }
@@ -78,7 +82,8 @@ impl Folder {
     }
 
     fn path(&self, frame: &Kept) -> PathBuf {
-        let name = format!("{}-{:020}-{}.png", frame.camera, frame.at_us, hexadecimal(&frame.sha256[..8]));
+        let mark = if frame.in_drift { IN_DRIFT } else { "" };
+        let name = format!("{}-{:020}-{}{mark}.png", frame.camera, frame.at_us, hexadecimal(&frame.sha256[..8]));
         self.options.folder.join(name)
     }
 
@@ -108,7 +113,8 @@ impl Folder {
             let camera = parts.next().and_then(|part| part.parse().ok());
             let at_us = parts.next().and_then(|part| part.parse().ok());
             if let (Some(camera), Some(at_us), Ok(metadata)) = (camera, at_us, entry.metadata()) {
-                entries.push(Entry { path: entry.path(), camera, at_us, bytes: metadata.len() });
+                let in_drift = stem.ends_with(IN_DRIFT);
+                entries.push(Entry { path: entry.path(), camera, at_us, in_drift, bytes: metadata.len() });
             }
         }
         entries.sort_by_key(|entry| (entry.at_us, entry.camera));
@@ -158,6 +164,9 @@ mod tests {
         assert_eq!(times(45), [30, 40], "one too many for the bytes, and one damaged");
         assert_eq!(times(85), [40], "the older one is too old");
         kept.give_up(&frame(40));
-        assert!(times(85).is_empty() && folder.join("notes.txt").exists());
+        kept.keep(&frame(86).in_drift(true), 86).unwrap();
+        assert!(kept.load(87).unwrap()[0].in_drift);
+        kept.give_up(&frame(86).in_drift(true));
+        assert!(times(87).is_empty() && folder.join("notes.txt").exists());
     }
 }

@@ -198,6 +198,28 @@ impl Looker {
         Ok(Observed { histograms, image: ImageMoments::of(&self.pixels) })
     }
 
+    /// What every step of `model` errs on `picture` beside the reference, by step; nothing without one.
+    ///
+    /// # Errors
+    /// As [`Looker::look`].
+    pub fn errors(
+        &mut self,
+        model: &Arc<Int8Model>,
+        picture: &Picture,
+        between: Between<'_>,
+    ) -> Result<Vec<StepError>> {
+        let mut errors = vec![StepError::default(); self.plan.steps.len()];
+        let Some(reference) = self.reference.clone() else { return Ok(errors) };
+        self.transform.to_f32(picture, &mut self.normalized)?;
+        self.transform.to_u8(picture, &mut self.pixels)?;
+        let mut executor = self.executor(model);
+        let mut see = |step: StepId, f: &Activation<'_>, q: &Activation<'_>| errors[step].add(f, q);
+        let looks = Looks { tap: &mut NoTap, see: &mut see, rest: between };
+        let outcome = compare_with(&reference, &self.normalized, &mut executor, &self.pixels, looks);
+        self.executor = Some(executor);
+        outcome.map(|_| errors)
+    }
+
     /// What only the quantized network finds in `picture`, in canvas pixels, at its full speed.
     ///
     /// # Errors

@@ -13,6 +13,7 @@
 //!                     Looker (int8, fp32 beside it) ─► Drift ─► Plans          Trial ─► stands, or is taken back
 //! ```
 
+mod biases;
 mod candidate;
 mod change;
 mod core;

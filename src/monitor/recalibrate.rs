@@ -1,38 +1,35 @@
 //! One recalibration: from frames to a candidate, and from a candidate to a decision.
 //!
 //! In: the frames of the reservoir, generation 0 and the serving model. Out: either why nothing may be learned from these
-//! frames, or a candidate's artifact with the [`Decision`] about it. Weights stay as they are; grids and, with the
-//! reference or with what the artifact says of the rounding of its weights, biases are new. The shadow model shares the serving one's packed weights. The same frames and models give
-//! the same bytes.
+//! frames, or a candidate's artifact with the [`Decision`] about it. Weights stay as they are; grids and
+//! biases are new. The shadow model shares the serving one's packed weights. The same frames and models give the same
+//! bytes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::biases::Biases;
 use super::candidate::{Choice, Seen};
 use super::evidence::Evidence;
 use super::examine::Examiner;
 use super::expected::Expectation;
 use super::judge::{Case, Decision, Record, quality_of_errors};
 use super::look::{Between, Look, Looker, Observed};
-use super::reservoir::Kept;
-use super::restrain::restrain;
+use super::reservoir::{Kept, strata};
 use super::split::{FEWEST_FRAMES, FEWEST_JUDGES, Split, split};
-use crate::calibrate::{AGREEMENT_SCORE, LocalError, Observer};
+use crate::calibrate::{AGREEMENT_SCORE, Observer};
 use crate::detector::int8::{Int8Model, Quantized};
 use crate::detector::plan::StepId;
 use crate::error::{Error, Kind, Result};
 use crate::measure::Agreement;
 use crate::quant::artifact::Artifact;
-use crate::tensor::ImageMoments;
 
-/// Frames that bias correction looks at, at most.
-const CORRECTING: usize = 8;
-/// How far biases may follow the light without a reference, at most all the way.
-const FOLLOWING: [f64; 4] = [0.25, 0.5, 0.75, 1.0];
-/// What following may take from any light, in dB: less than what a decision may.
-const LIGHT_LOSS_DB: f64 = 0.15;
 /// More unfit frames than one in so many mean that the reservoir is not what it should be.
 const UNFIT_ONE_IN: usize = 10;
+
+/// How far new grids go of the way to what suits the frames best: all of it, and less where that would cost some light too
+/// much. What is gained falls more slowly on this way than what is lost.
+const EXTENTS: [f32; 2] = [1.0, 0.5];
 
 /// What a recalibration starts from.
 pub struct Ground<'a> {
@@ -56,6 +53,8 @@ pub struct Candidate {
     pub decision: Decision,
     /// Frames that calibrated, and that judged.
     pub frames: [usize; 2],
+    /// How far its grids went of the way from the serving ones to those that suit the frames best.
+    pub extent: f32,
 }
 
 /// What comes of an attempt.
@@ -80,14 +79,24 @@ pub fn attempt(ground: &Ground<'_>, frames: &[Kept], looker: &mut Looker, betwee
         let text = format!("only {} frames could judge it, fewer than {FEWEST_JUDGES}", judge.len());
         return Ok(Attempt::Unfit(text));
     }
-    let (mut work, first) = Work::new(ground, &fit, looker, between)?;
+    let (mut work, mut quantized) = Work::new(ground, &fit, looker, between)?;
     let observed = work.observe(&calibrate)?;
-    let (quantized, model, choices, seen) = work.build(first, &calibrate, &observed)?;
-    let case = work.compare(&judge, &quantized, &model, &choices)?;
-    let decision = case.0.judge();
-    let bytes = work.encode(&quantized, &choices, &seen, &calibrate, &observed, &judge, &case.1)?;
-    let frames = [calibrate.len(), judge.len()];
-    Ok(Attempt::Made(Box::new(Candidate { bytes, model, decision, frames })))
+    let first = Biases::of(&quantized);
+    let mut extent = EXTENTS[0];
+    loop {
+        let made = work.build(&mut quantized, &first, (&calibrate, &observed), extent)?;
+        let is_last = extent == EXTENTS[1];
+        if made.is_bearable || is_last {
+            let (case, judged) = work.compare(&judge, &quantized, &made)?;
+            let decision = case.judge();
+            if is_last || !decision.costs_too_much() {
+                let bytes = work.encode(&quantized, &made, (&calibrate, &observed), (&judge, &judged))?;
+                let frames = [calibrate.len(), judge.len()];
+                return Ok(Attempt::Made(Box::new(Candidate { bytes, model: made.model, decision, frames, extent })));
+            }
+        }
+        extent = EXTENTS[1];
+    }
 }
 
 /// The frames that something can be learned from, or why there are too few: examined once more, whoever kept them.
@@ -122,16 +131,32 @@ pub(super) struct Judged {
     pub(super) observed: Observed,
 }
 
+/// New grids and the biases that go with them.
+pub(super) struct Made {
+    pub(super) model: Arc<Int8Model>,
+    /// By step.
+    pub(super) choices: Vec<Option<Choice>>,
+    /// By step, what they rest on.
+    pub(super) seen: Vec<Seen>,
+    /// Whether every light of the calibrating frames can bear it.
+    pub(super) is_bearable: bool,
+}
+
+/// Frames, and what was observed in each.
+pub(super) type Watched<'w> = (&'w [usize], &'w [Observed]);
+
 /// One attempt under way.
 pub(super) struct Work<'a, 'g> {
     pub(super) ground: &'a Ground<'g>,
     pub(super) first: Artifact<'g>,
-    serving: Artifact<'g>,
+    pub(super) serving: Artifact<'g>,
     pub(super) evidence: Evidence,
-    expectation: Expectation,
+    pub(super) expectation: Expectation,
     pub(super) frames: &'a [Kept],
+    /// Of each frame.
+    pub(super) strata: Vec<usize>,
     pub(super) looker: &'a mut Looker,
-    between: Between<'a>,
+    pub(super) between: Between<'a>,
     /// Steps that have a grid.
     steps: Vec<StepId>,
 }
@@ -150,7 +175,8 @@ impl<'a, 'g> Work<'a, 'g> {
         let quantized = Quantized::from_artifact(&first, |_| Ok(looker.plan().settings.clone()))?;
         let expectation = Expectation::new(&quantized, &evidence);
         let steps = ground.model.mixture().grids().collect();
-        Ok((Self { ground, first, serving, evidence, expectation, frames, looker, between, steps }, quantized))
+        let strata = strata(frames);
+        Ok((Self { ground, first, serving, evidence, expectation, frames, strata, looker, between, steps }, quantized))
     }
 
     /// What was seen in each of `frames`.
@@ -171,14 +197,15 @@ impl<'a, 'g> Work<'a, 'g> {
         Ok(Choice { range: edge.range, grid: crate::quant::Affine::new(grid.scale, grid.zero_point)? })
     }
 
-    /// The candidate: new grids, corrected biases, shared weights.
-    #[allow(clippy::type_complexity)]
+    /// The candidate: new grids, corrected biases, shared weights. `first` are the biases of generation 0, whose weights
+    /// `quantized` has.
     fn build(
         &mut self,
-        mut quantized: Quantized,
-        calibrate: &[usize],
-        observed: &[Observed],
-    ) -> Result<(Quantized, Arc<Int8Model>, Vec<Option<Choice>>, Vec<Seen>)> {
+        quantized: &mut Quantized,
+        first: &Biases,
+        (calibrate, observed): Watched<'_>,
+        extent: f32,
+    ) -> Result<Made> {
         let observer = self.first.header().calibration.observer.parse::<Observer>().unwrap_or_default();
         let steps = self.looker.plan().steps.len();
         let mut seen: Vec<Seen> = (0..steps).map(|_| Seen::default()).collect();
@@ -186,118 +213,25 @@ impl<'a, 'g> Work<'a, 'g> {
             seen[step].first = self.evidence.histogram[step].clone();
             for (&at, observed) in calibrate.iter().zip(observed) {
                 if let Some(histogram) = &observed.histograms[step] {
-                    seen[step].strata.entry(self.frames[at].stratum()).or_default().merge(histogram);
+                    seen[step].strata.entry(self.strata[at]).or_default().merge(histogram);
                 }
             }
         }
         let mut choices = vec![None; steps];
-        let (first_biases, first_light) = (quantized.biases.clone(), quantized.light);
         for step in self.steps.clone() {
             let (original, serving) = (self.choice(&self.first, step)?, self.choice(&self.serving, step)?);
-            let choice = seen[step].choose(observer, original, serving);
+            let choice = serving.towards(&seen[step].choose(observer, original, serving), extent);
             quantized.grids[step] = Some(choice.grid);
             choices[step] = Some(choice);
             (self.between)()?;
         }
-        let mut model = Arc::new(self.ground.model.with_grids(&quantized)?);
-        let light = first_light.map(|first| self.light(first, calibrate, observed));
-        if self.looker.has_reference() {
-            let mut locals = vec![LocalError::default(); steps];
-            let (correcting, strata) = self.correcting(calibrate);
-            for at in correcting {
-                let picture = self.frames[at].picture()?;
-                self.looker.add_local(&model, &picture, &mut locals)?;
-                (self.between)()?;
-            }
-            // Generation 0's pictures ask for no correction: they count as one light more.
-            let share = strata as f32 / (strata + 1) as f32;
-            for (bias, local) in quantized.biases.iter_mut().zip(&locals) {
-                bias.iter_mut().zip(local.mean_shift()).for_each(|(bias, shift)| *bias += share * shift);
-            }
-            model = Arc::new(self.ground.model.with_grids(&quantized)?);
-            quantized.note_light(light);
-        } else if let Some((first, light)) = first_light.zip(light) {
-            quantized.adapt(self.bearable(first, light, &model, calibrate, observed));
-            model = Arc::new(self.ground.model.with_grids(&quantized)?);
-        }
-        let share = restrain(&mut quantized.biases, &first_biases, &self.evidence);
-        if share < 1.0 {
-            model = Arc::new(self.ground.model.with_grids(&quantized)?);
-            let kept = first_light.zip(quantized.light).map(|(first, light)| first.towards(&light, share));
-            quantized.note_light(kept);
-        }
-        Ok((quantized, model, choices, seen))
-    }
-
-    /// How light the pictures are that the candidate's biases are for: every light of `frames` counts the same,
-    /// generation 0's pictures, as light as `first`, as one light more.
-    fn light(&self, first: ImageMoments, frames: &[usize], observed: &[Observed]) -> ImageMoments {
-        let mut strata: BTreeMap<usize, f64> = BTreeMap::new();
-        frames.iter().for_each(|&at| *strata.entry(self.frames[at].stratum()).or_default() += 1.0);
-        let share = 1.0 / (strata.len() + 1) as f64;
-        let mut mixed = ImageMoments::default();
-        mixed.add(&first, share);
-        for (&at, observed) in frames.iter().zip(observed) {
-            mixed.add(&observed.image, share / strata[&self.frames[at].stratum()]);
-        }
-        mixed
-    }
-
-    /// How far the biases may follow from `first` towards `light`: as far as does most good over all lights of `frames`
-    /// and takes next to nothing from any. Where lights are far apart, biases between them would serve neither.
-    fn bearable(
-        &self,
-        first: ImageMoments,
-        light: ImageMoments,
-        model: &Int8Model,
-        frames: &[usize],
-        observed: &[Observed],
-    ) -> ImageMoments {
-        let record = |light: ImageMoments| {
-            let mut record = Record::default();
-            for (&at, observed) in frames.iter().zip(observed) {
-                let quality = self.expectation.quality_db(observed, model, Some(light));
-                record.add(self.frames[at].stratum(), quality, None);
-            }
-            record
-        };
-        let stay = record(first);
-        let bare = stay.by_stratum();
-        let (mut best, mut most) = (first, stay.quality_db());
-        for share in FOLLOWING {
-            let between = first.towards(&light, share);
-            let there = record(between);
-            let loses = there.by_stratum().iter().any(|(stratum, db)| *db < bare[stratum] - LIGHT_LOSS_DB);
-            if !loses && there.quality_db() > most {
-                (best, most) = (between, there.quality_db());
-            }
-        }
-        best
-    }
-
-    /// The frames of `calibrate` that bias correction looks at, as many of every light as of any other, and the number
-    /// of lights.
-    fn correcting(&self, calibrate: &[usize]) -> (Vec<usize>, usize) {
-        let mut strata: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for &at in calibrate {
-            strata.entry(self.frames[at].stratum()).or_default().push(at);
-        }
-        let each = (CORRECTING / strata.len().max(1)).max(1);
-        let of_stratum = |frames: &Vec<usize>| {
-            // Few frames count as often as many: again and again, if need be.
-            (0..each).map(|i| frames[i * frames.len() / each]).collect::<Vec<_>>()
-        };
-        (strata.values().flat_map(of_stratum).collect(), strata.len())
+        let (model, is_bearable) = self.improve_biases(quantized, first, (calibrate, observed))?;
+        Ok(Made { model, choices, seen, is_bearable })
     }
 
     /// The candidate, the serving model and generation 0 on the judging frames.
-    fn compare(
-        &mut self,
-        judge: &[usize],
-        quantized: &Quantized,
-        model: &Arc<Int8Model>,
-        choices: &[Option<Choice>],
-    ) -> Result<(Case, Vec<Judged>)> {
+    fn compare(&mut self, judge: &[usize], quantized: &Quantized, made: &Made) -> Result<(Case, Vec<Judged>)> {
+        let model = &made.model;
         let with_reference = self.looker.has_reference();
         let is_first = self.ground.first == self.ground.serving;
         let original = if is_first { Arc::clone(self.ground.model) } else { self.original()? };
@@ -312,7 +246,7 @@ impl<'a, 'g> Work<'a, 'g> {
         let mut judged = Vec::with_capacity(judge.len());
         for &at in judge {
             let picture = self.frames[at].picture()?;
-            let stratum = self.frames[at].stratum();
+            let stratum = self.strata[at];
             let observed = self.looker.observe(self.ground.model, &picture, self.between)?;
             let candidate = if with_reference {
                 let look = self.looker.look(model, &picture, false, self.between)?;
@@ -343,7 +277,7 @@ impl<'a, 'g> Work<'a, 'g> {
         let image = first_light.unwrap_or_default();
         let calibration = Observed { histograms: self.evidence.histogram.clone(), image };
         for &step in &self.steps {
-            let Some(choice) = choices[step] else { continue };
+            let Some(choice) = made.choices[step] else { continue };
             let grid = self.choice(&self.first, step)?.grid;
             let before = self.expectation.relative(step, &calibration, &grid, first_light);
             let after = self.expectation.relative(step, &calibration, &choice.grid, light);

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use super::candidate::{Choice, Seen};
+use super::candidate::Seen;
 use super::look::Observed;
-use super::recalibrate::{Judged, Work};
+use super::recalibrate::{Judged, Made, Watched, Work};
 use crate::calibrate::{Histogram, Scene, clipped_share, distance, no_narrower, power_db, spread, stored};
 use crate::detector::int8::Quantized;
 use crate::detector::plan::StepId;
@@ -19,17 +19,14 @@ use crate::quant::artifact::{self, Grid, Header, Provenance, Spread};
 use crate::tensor::digest::{hexadecimal, sha256};
 
 impl Work<'_, '_> {
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn encode(
         &self,
         quantized: &Quantized,
-        choices: &[Option<Choice>],
-        seen: &[Seen],
-        calibrate: &[usize],
-        observed: &[Observed],
-        judge: &[usize],
-        judged: &[Judged],
+        made: &Made,
+        (calibrate, observed): Watched<'_>,
+        (judge, judged): (&[usize], &[Judged]),
     ) -> Result<Vec<u8>> {
+        let Made { choices, seen, .. } = made;
         let plan = self.looker.plan();
         let mut header: Header = self.first.header().clone();
         let mut counts = Vec::with_capacity(header.edges.len());
@@ -109,7 +106,7 @@ impl Work<'_, '_> {
         observed: impl Iterator<Item = (&'o usize, &'o Observed)>,
     ) -> Vec<Scene> {
         let Some(first) = self.evidence.scenes.first() else { return Vec::new() };
-        let stratum = |at: usize| self.frames[at].stratum();
+        let stratum = |at: usize| self.strata[at];
         let missed = observed.filter(|(at, _)| counted.iter().all(|(other, _)| stratum(*other) != stratum(**at)));
         let missed = missed.map(|(&at, observed)| (at, &observed.histograms[..]));
         let mut strata: BTreeMap<usize, Vec<Vec<Option<f64>>>> = BTreeMap::new();

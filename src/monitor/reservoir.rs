@@ -1,9 +1,10 @@
 //! Frames to recalibrate with: few, spread over brightness and time.
 //!
 //! In: fit frames, now and then. Out: the frames kept. Memory is bounded in bytes: when it is full, the frame goes that
-//! is missed least: one of the brightness that is there most often, where frames lie closest together for their age. So
-//! a night cannot push out the day, the last hour not the day before, and what is new is there when it is asked for.
-//! Which frames stay depends on the frames alone.
+//! is missed least: one of the light that is there most often, where frames lie closest together for their age. So a
+//! night cannot push out the day, the last hour not the day before, and what is new is there when it is asked for. Fog
+//! may be as bright as the day before it: frames that came while drift was raised are another light of their own. Which
+//! frames stay depends on the frames alone.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -24,6 +25,15 @@ pub fn stratum(brightness: f64) -> usize {
     STRATA.iter().position(|&upper| brightness < upper).unwrap_or(STRATA.len())
 }
 
+/// In words, of which frames a stratum is.
+pub fn described(number: usize) -> String {
+    let (brightness, in_drift) = (number % (STRATA.len() + 1), number > STRATA.len());
+    let level = |at: usize| STRATA.get(at).copied().unwrap_or(255.0);
+    let from = if brightness == 0 { 0.0 } else { level(brightness - 1) };
+    let when = if in_drift { "in drift, " } else { "" };
+    format!("{when}at mean grey levels of {from} to {}", level(brightness))
+}
+
 /// A frame that is kept.
 #[derive(Clone, PartialEq)]
 pub struct Kept {
@@ -35,6 +45,8 @@ pub struct Kept {
     pub brightness: f64,
     /// SHA-256 of size and pixels.
     pub sha256: [u8; 32],
+    /// Whether drift was raised when it came.
+    pub in_drift: bool,
     /// A PNG file: lossless.
     png: Vec<u8>,
 }
@@ -42,8 +54,10 @@ pub struct Kept {
 impl std::fmt::Debug for Kept {
     /// Without the pixels.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { camera, at_us, brightness, .. } = self;
-        f.debug_struct("Kept").field("camera", camera).field("at_us", at_us).field("brightness", brightness).finish()
+        let Self { camera, at_us, brightness, in_drift, .. } = self;
+        let mut debug = f.debug_struct("Kept");
+        debug.field("camera", camera).field("at_us", at_us).field("brightness", brightness).field("in_drift", in_drift);
+        debug.finish()
     }
 }
 
@@ -54,7 +68,13 @@ impl Kept {
     /// As [`Picture::to_png`].
     pub fn pack(camera: usize, at_us: i64, fit: Fit, picture: &Picture) -> Result<Self> {
         let Fit { brightness, sha256 } = fit;
-        Ok(Self { camera, at_us, brightness, sha256, png: picture.to_png()? })
+        Ok(Self { camera, at_us, brightness, sha256, in_drift: false, png: picture.to_png()? })
+    }
+
+    /// The same, seen while drift was raised or not.
+    #[must_use]
+    pub fn in_drift(self, in_drift: bool) -> Self {
+        Self { in_drift, ..self }
     }
 
     /// The frame, pixel for pixel.
@@ -77,12 +97,13 @@ impl Kept {
     pub fn from_png(camera: usize, at_us: i64, png: Vec<u8>) -> Result<Self> {
         let picture = decode(&png)?;
         let brightness = super::examine::brightness(&picture);
-        Ok(Self { camera, at_us, brightness, sha256: crate::calibrate::fitness::fingerprint(&picture), png })
+        let sha256 = crate::calibrate::fitness::fingerprint(&picture);
+        Ok(Self { camera, at_us, brightness, sha256, in_drift: false, png })
     }
 
-    /// Its stratum.
+    /// Its stratum: of its brightness, in drift or not.
     pub fn stratum(&self) -> usize {
-        stratum(self.brightness)
+        stratum(self.brightness) + if self.in_drift { STRATA.len() + 1 } else { 0 }
     }
 
     fn bytes(&self) -> usize {
@@ -95,6 +116,18 @@ fn decode(png: &[u8]) -> Result<Picture> {
     let reader = image::ImageReader::with_format(Cursor::new(png), image::ImageFormat::Png);
     let decoded = reader.decode().map_err(wrong)?.into_rgb8();
     Picture::new(decoded.width() as usize, decoded.height() as usize, decoded.into_raw())
+}
+
+/// The stratum that each of `frames` counts to. Drift is raised some passes after what raises it: where more frames of a
+/// brightness came in drift than before it, those before it were of the same kind.
+pub fn strata(frames: &[Kept]) -> Vec<usize> {
+    let count = |number: usize| frames.iter().filter(|frame| frame.stratum() == number).count();
+    let counts: Vec<usize> = (0..2 * (STRATA.len() + 1)).map(count).collect();
+    let of = |frame: &Kept| {
+        let (before, in_drift) = (stratum(frame.brightness), stratum(frame.brightness) + STRATA.len() + 1);
+        if counts[before] < counts[in_drift] { in_drift } else { frame.stratum() }
+    };
+    frames.iter().map(of).collect()
 }
 
 /// The frames.
@@ -180,7 +213,7 @@ mod tests {
     fn frame(minute: i64, brightness: f64) -> Kept {
         let mut sha256 = [0; 32];
         sha256[..8].copy_from_slice(&minute.to_le_bytes());
-        Kept { camera: 0, at_us: minute * 60_000_000, brightness, sha256, png: vec![0; 1000] }
+        Kept { camera: 0, at_us: minute * 60_000_000, brightness, sha256, in_drift: false, png: vec![0; 1000] }
     }
 
     /// Room for so many of [`frame`].
@@ -216,6 +249,24 @@ mod tests {
         let minutes: Vec<i64> = reservoir.frames().iter().map(|frame| frame.at_us / 60_000_000).collect();
         assert_eq!((minutes.len(), minutes.last()), (3, Some(&3)));
         assert!(Reservoir::new(10).keep(frame(0, 1.0)).len() == 1, "larger than all the room");
+    }
+
+    #[test]
+    fn what_came_in_drift_counts_by_itself_and_its_first_frames_with_it() {
+        let fog = |minute| frame(minute, 120.0).in_drift(true);
+        let mut frames: Vec<Kept> = (0..9).map(|minute| frame(minute, 120.0)).collect();
+        frames.extend((9..15).map(fog));
+        let day = stratum(120.0);
+        assert_eq!(strata(&frames)[7..11], [day, day, day + 8, day + 8]);
+        // A brightness that nobody saw before: it takes a while until drift is raised.
+        let night = [frame(20, 5.0), frame(21, 5.0), frame(22, 5.0).in_drift(true), frame(23, 5.0).in_drift(true)];
+        assert_eq!(strata(&night), [0, 0, 8, 8]);
+        assert_eq!(described(day + 8), "in drift, at mean grey levels of 100 to 135");
+        assert_eq!(
+            [described(0), described(7)],
+            ["at mean grey levels of 0 to 12", "at mean grey levels of 175 to 255"]
+        );
+        assert_eq!(strata(&[&night[..], &[frame(24, 5.0).in_drift(true)]].concat()), [8; 5]);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Which frames calibrate and which judge.
 //!
 //! In: the reservoir. Out: two sets that have no moment in common. Neighbouring frames show the same scene, so frames
-//! are not dealt out one by one: each stratum of brightness is cut into stretches of time, and every third stretch is
+//! are not dealt out one by one: each stratum (of brightness, in drift or not) is cut into stretches of time, and every third stretch is
 //! held out, so that both sets see every light there was. The same frames give the same sets.
 
-use super::reservoir::Kept;
+use super::reservoir::{Kept, strata};
 
 /// Most frames that calibrate.
 const CALIBRATE: usize = 32;
@@ -28,12 +28,12 @@ pub struct Split {
 
 /// Deals out `frames`, which are sorted by time.
 pub fn split(frames: &[Kept]) -> Split {
-    let mut strata: std::collections::BTreeMap<usize, Vec<usize>> = std::collections::BTreeMap::new();
-    for (at, frame) in frames.iter().enumerate() {
-        strata.entry(frame.stratum()).or_default().push(at);
+    let mut groups: std::collections::BTreeMap<usize, Vec<usize>> = std::collections::BTreeMap::new();
+    for (at, stratum) in strata(frames).into_iter().enumerate() {
+        groups.entry(stratum).or_default().push(at);
     }
     let (mut calibrate, mut judge) = (Vec::new(), Vec::new());
-    for members in strata.into_values() {
+    for members in groups.into_values() {
         if members.len() < FEWEST {
             calibrate.push(members);
             continue;

@@ -137,8 +137,13 @@ pub struct Device {
 
 /// 24 frames of clear weather between these hours of a day.
 pub fn between(hours: (i64, i64)) -> Vec<Picture> {
+    between_in(hours, Weather::Clear)
+}
+
+/// The same in any weather.
+pub fn between_in(hours: (i64, i64), weather: Weather) -> Vec<Picture> {
     let (from, to) = (hours.0 * 3600, hours.1 * 3600);
-    (0..24).map(|at| world::street(from + (to - from) * at / 24 + 7 * at, Weather::Clear)).collect()
+    (0..24).map(|at| world::street(from + (to - from) * at / 24 + 7 * at, weather)).collect()
 }
 
 impl Device {

@@ -10,12 +10,14 @@ use lookout::monitor::{Entry, Kept, Options, Reservoir, When};
 use lookout::quant::artifact::{Artifact, Grid, encode};
 use lookout::tensor::digest::sha256;
 
-use super::device::{self, Device, between};
+use super::device::{self, Device, between, between_in};
 use super::world::{self, Weather};
 
 /// Nightfall, and a lens setting that drives the network out of its ranges.
-fn shifts() -> [(bool, i64, Weather); 3] {
-    [(true, 21, Weather::Clear), (false, 21, Weather::Clear), (false, 10, Weather::Harsh)]
+fn shifts() -> [(bool, i64, Weather); 4] {
+    let night = [true, false].map(|with_reference| (with_reference, 21, Weather::Clear));
+    let harsh = [true, false].map(|with_reference| (with_reference, 10, Weather::Harsh));
+    [night[0], night[1], harsh[0], harsh[1]]
 }
 
 #[test]
@@ -54,8 +56,11 @@ fn a_shift_is_learned_and_the_next_morning_is_no_worse() {
 #[test]
 #[ignore = "minutes: a table"]
 fn scenario_every_weather_is_learned_or_has_nothing_to_teach() {
-    println!("| weather | reference | decision | expects dB | there | by day |\n|---|---|---|---:|---|---|");
+    println!("| weather | reference | decision | expects dB | there | by day | for it alone |");
+    println!("|---|---|---|---:|---|---|---|");
     for weather in [Weather::Clear, Weather::Fog, Weather::Noise, Weather::Flat, Weather::Harsh] {
+        let hours = if weather == Weather::Clear { (20, 24) } else { (8, 18) };
+        let alone = Device::new(&between_in(hours, weather), true, Options::default());
         for with_reference in [true, false] {
             let options = Options { recalibrate: When::OnDrift, ..Options::default() };
             let mut device = Device::new(&between((8, 18)), with_reference, options);
@@ -77,7 +82,9 @@ fn scenario_every_weather_is_learned_or_has_nothing_to_teach() {
                 if after.generation > 0 { "accepted".to_owned() } else { told["numbers"]["reasons"].to_string() };
             let name = if weather == Weather::Clear { "Night".to_owned() } else { format!("{weather:?}") };
             print!("| {name} | {with_reference} | {decision} | {} |", told["numbers"]["gain_db"]);
-            println!(" {:.2} to {:.2} | {:.2} to {:.2} |", there[0], there[1], day[0], day[1]);
+            let frames: Vec<_> = (0..6).map(|at| world::street(4 * 86_400 + hour * 3600 + 97 * at, weather)).collect();
+            let alone = alone.quality_of(&alone.models.serving(), &frames);
+            println!(" {:.2} to {:.2} | {:.2} to {:.2} | {alone:.2} |", there[0], there[1], day[0], day[1]);
             assert!(after.generation == 0 || there[1] > there[0], "{name}: {there:.2?} dB");
             assert!(day[1] > day[0] - 0.3, "{name}: {day:.2?} dB by day");
         }
