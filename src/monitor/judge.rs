@@ -15,8 +15,9 @@ use crate::measure::{Agreement, StepError};
 
 /// What the mean over the steps must gain, in dB.
 const GAIN_DB: f64 = 0.1;
-/// And by how many standard errors: what a few frames gain and the others do not is chance, or a few frames' own.
-const CERTAIN: f64 = 2.0;
+/// And by how many standard errors: what a few frames gain and the others do not is chance, or a few frames' own. The
+/// fewer degrees of freedom (one, two, … and any more), the more: Student's t, of which chance exceeds one in twenty.
+const CERTAIN: ([f64; 5], f64) = ([6.31, 2.92, 2.35, 2.13, 2.02], 2.0);
 /// What the mean of one stratum may lose, in dB.
 const STRATUM_LOSS_DB: f64 = 0.4;
 /// What may be lost against generation 0, in dB.
@@ -66,9 +67,9 @@ impl Record {
         strata.values().sum::<f64>() / strata.len().max(1) as f64
     }
 
-    /// The standard error of the mean over the strata of what this one gains over `other` on the same frames. Frames of
-    /// one light are taken to vary as those of any other; infinite where no light has two.
-    fn chance_db(&self, other: &Self) -> f64 {
+    /// The standard error of the mean over the strata of what this one gains over `other` on the same frames, and what
+    /// chance alone may gain. Frames of one light are taken to vary as those of any other; infinite where no light has two.
+    fn chance_db(&self, other: &Self) -> (f64, f64) {
         let (mut squares, mut free, mut shares, mut count) = (0.0, 0usize, 0.0, 0usize);
         for (stratum, frames) in self.strata.iter().filter(|(_, frames)| !frames.is_empty()) {
             let gains = frames.iter().zip(other.strata.get(stratum).into_iter().flatten()).map(|(new, old)| new - old);
@@ -79,7 +80,11 @@ impl Record {
             shares += 1.0 / gains.len().max(1) as f64;
             count += 1;
         }
-        if free == 0 { f64::INFINITY } else { (squares / free as f64 * shares).sqrt() / count as f64 }
+        if free == 0 {
+            return (f64::INFINITY, f64::INFINITY);
+        }
+        let error = (squares / free as f64 * shares).sqrt() / count as f64;
+        (error, CERTAIN.0.get(free - 1).unwrap_or(&CERTAIN.1) * error)
     }
 }
 
@@ -119,6 +124,8 @@ pub struct Decision {
     pub gain_db: f64,
     /// Its standard error.
     pub gain_error_db: f64,
+    /// What it must be at least: worth a change, and beyond chance.
+    pub gain_needed_db: f64,
     /// The least of any stratum.
     pub worst_stratum_gain_db: f64,
     /// Mean quality over generation 0.
@@ -138,7 +145,7 @@ pub struct Decision {
 impl Decision {
     /// Whether it would be worth it, if it did not harm something else: less of it may do.
     pub fn costs_too_much(&self) -> bool {
-        !self.accepted && self.gain_db >= GAIN_DB && self.gain_db >= CERTAIN * self.gain_error_db
+        !self.accepted && self.gain_db >= self.gain_needed_db
     }
 }
 
@@ -150,7 +157,8 @@ impl Case {
         let least = gains.min_by(|a, b| a.1.total_cmp(&b.1));
         let worst = least.map_or(f64::INFINITY, |(_, gain)| gain);
         let gain = self.candidate.quality_db() - self.serving.quality_db();
-        let chance_db = self.candidate.chance_db(&self.serving);
+        let (gain_error_db, chance_db) = self.candidate.chance_db(&self.serving);
+        let gain_needed_db = chance_db.max(GAIN_DB);
         let over_first = self.candidate.quality_db() - self.first.quality_db();
         let losses = &self.first_losses_db;
         let first_loss = losses.iter().map(|(_, db)| db).sum::<f64>() / losses.len().max(1) as f64;
@@ -175,7 +183,7 @@ impl Case {
         if edge_db > EDGE_LOSS_DB {
             reasons.push(format!("what generation 0 was calibrated on would lose {edge_db:.2} dB at {edge}"));
         }
-        let mut better = gain >= GAIN_DB && gain >= CERTAIN * chance_db;
+        let mut better = gain >= gain_needed_db;
         if detections >= FEWEST_DETECTIONS
             && let [Some(new), Some(old)] = shares
         {
@@ -190,9 +198,7 @@ impl Case {
             let reason = if gain < GAIN_DB {
                 format!("it gains {gain:.2} dB, less than the {GAIN_DB} dB that a change must be worth")
             } else {
-                format!(
-                    "it gains {gain:.2} dB, less than the {CERTAIN} standard errors of {chance_db:.2} dB that rule out chance"
-                )
+                format!("it gains {gain:.2} dB, less than the {chance_db:.2} dB that chance may give on so few frames")
             };
             reasons.push(reason);
         }
@@ -200,7 +206,8 @@ impl Case {
             accepted: reasons.is_empty(),
             reasons,
             gain_db: gain,
-            gain_error_db: chance_db,
+            gain_error_db,
+            gain_needed_db,
             worst_stratum_gain_db: worst,
             gain_over_first_db: over_first,
             first_loss_db: first_loss,
@@ -253,7 +260,7 @@ mod tests {
     #[test]
     fn what_one_frame_in_many_gains_is_chance() {
         let few = case(&[(4, 25.0), (4, 25.0), (4, 27.0)], &[(4, 25.0); 3], &[(4, 25.0); 3]).judge();
-        assert!(few.reasons[0].contains("2 standard errors of 0.42 dB"), "{few:?}");
+        assert!(few.reasons[0].contains("the 0.85 dB that chance may give"), "{few:?}");
         let all = case(&[(4, 25.1), (4, 25.2), (4, 25.3)], &[(4, 25.0); 3], &[(4, 25.0); 3]).judge();
         assert!(all.accepted && all.gain_error_db < 0.05, "{all:?}");
         let mut alone = case(&[(4, 27.0)], &[(4, 25.0)], &[(4, 25.0)]);
