@@ -127,8 +127,10 @@ fn scenario_of_a_real_drive() {
                 assert!(shifted[1] > shifted[0]);
             } else {
                 // Noise is another distribution, but int8 errs less on it than on the clear drive: nothing can be gained.
+                // Lost contrast gains little beside the clear drive: with the reference less than is certain.
                 let reasons = device.last(told)["reasons"].clone();
-                assert!(shift == Shift::Noise && shifted[0] > clear[0], "{shift:?}: {reasons}");
+                let noise = shift == Shift::Noise && shifted[0] > clear[0];
+                assert!(noise || shift == Shift::Contrast, "{shift:?}: {reasons}");
                 assert!(reasons[0].as_str().unwrap().contains("less than the"), "{reasons}");
             }
         }
