@@ -97,6 +97,12 @@ impl Looker {
         self.executor = None;
     }
 
+    /// Lays `picture` on the canvases of both networks.
+    fn take_in(&mut self, picture: &Picture) -> Result<()> {
+        self.transform.to_f32(picture, &mut self.normalized)?;
+        self.transform.to_u8(picture, &mut self.pixels)
+    }
+
     fn executor(&mut self, model: &Arc<Int8Model>) -> Int8Executor {
         let same = |executor: &Int8Executor| Arc::ptr_eq(executor.model(), model);
         let known = self.executor.take().filter(same);
@@ -183,8 +189,7 @@ impl Looker {
             let Look { histograms, image, .. } = self.look(model, picture, false, between)?;
             return Ok(Observed { histograms, image });
         };
-        self.transform.to_f32(picture, &mut self.normalized)?;
-        self.transform.to_u8(picture, &mut self.pixels)?;
+        self.take_in(picture)?;
         let steps: Vec<StepId> = model.mixture().grids().collect();
         let mut watcher = EdgeWatcher::new(&self.plan, &steps);
         let mut run = Run::new(&reference, &self.normalized)?;
@@ -210,8 +215,7 @@ impl Looker {
     ) -> Result<Vec<StepError>> {
         let mut errors = vec![StepError::default(); self.plan.steps.len()];
         let Some(reference) = self.reference.clone() else { return Ok(errors) };
-        self.transform.to_f32(picture, &mut self.normalized)?;
-        self.transform.to_u8(picture, &mut self.pixels)?;
+        self.take_in(picture)?;
         let mut executor = self.executor(model);
         let mut see = |step: StepId, f: &Activation<'_>, q: &Activation<'_>| errors[step].add(f, q);
         let looks = Looks { tap: &mut NoTap, see: &mut see, rest: between };
@@ -249,8 +253,7 @@ impl Looker {
     /// As [`Looker::look`].
     pub fn add_local(&mut self, model: &Arc<Int8Model>, picture: &Picture, locals: &mut [LocalError]) -> Result<()> {
         let Some(reference) = self.reference.clone() else { return Ok(()) };
-        self.transform.to_f32(picture, &mut self.normalized)?;
-        self.transform.to_u8(picture, &mut self.pixels)?;
+        self.take_in(picture)?;
         let mut executor = self.executor(model);
         let outcome = add_local_errors(&reference, &self.normalized, &mut executor, &self.pixels, locals);
         self.executor = Some(executor);

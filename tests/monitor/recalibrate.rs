@@ -71,9 +71,11 @@ fn scenario_every_weather_is_learned_or_has_nothing_to_teach() {
             device.until(hour);
             device.watch(30, 60, weather);
             let after = device.models.serving();
+            let frames = |hour: i64, weather: Weather| -> Vec<Picture> {
+                (0..6).map(|at| world::street(4 * 86_400 + hour * 3600 + 97 * at, weather)).collect()
+            };
             let quality = |hour: i64, weather: Weather| {
-                let frames: Vec<_> =
-                    (0..6).map(|at| world::street(4 * 86_400 + hour * 3600 + 97 * at, weather)).collect();
+                let frames = frames(hour, weather);
                 [&before, &after].map(|served| device.quality_of(served, &frames))
             };
             let (there, day) = (quality(hour, weather), quality(9, Weather::Clear));
@@ -82,8 +84,7 @@ fn scenario_every_weather_is_learned_or_has_nothing_to_teach() {
                 if after.generation > 0 { "accepted".to_owned() } else { told["numbers"]["reasons"].to_string() };
             let name = if weather == Weather::Clear { "Night".to_owned() } else { format!("{weather:?}") };
             print!("| {name} | {with_reference} | {decision} | {} |", told["numbers"]["gain_db"]);
-            let frames: Vec<_> = (0..6).map(|at| world::street(4 * 86_400 + hour * 3600 + 97 * at, weather)).collect();
-            let alone = alone.quality_of(&alone.models.serving(), &frames);
+            let alone = alone.quality_of(&alone.models.serving(), &frames(hour, weather));
             println!(" {:.2} to {:.2} | {:.2} to {:.2} | {alone:.2} |", there[0], there[1], day[0], day[1]);
             assert!(after.generation == 0 || there[1] > there[0], "{name}: {there:.2?} dB");
             assert!(day[1] > day[0] - 0.3, "{name}: {day:.2?} dB by day");
