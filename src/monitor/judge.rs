@@ -3,17 +3,18 @@
 //! In: on frames that calibrated nothing, how the candidate, the serving model and generation 0 did; and what
 //! generation 0's own pictures would lose. Out: a [`Decision`] with every number and, if it is a refusal, every reason.
 //! Kept only if no light got worse, something got better by a margin and beyond chance, and generation 0 is not left
-//! behind: step by step no chain of small losses can lead away from it (no ratchet).
+//! behind: step by step no chain of small losses can lead away from it (no ratchet). Better is what gains on average over
+//! all lights, or where drift was raised and no less on that average.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::reservoir::described;
+use super::reservoir::{came_in_drift, described};
 use crate::calibrate::mean;
 use crate::measure::{Agreement, StepError};
 
-/// What the mean over the steps must gain, in dB.
+/// What the mean over the steps must gain, in dB, where it matters.
 const GAIN_DB: f64 = 0.1;
 /// And by how many standard errors: what a few frames gain and the others do not is chance, or a few frames' own. The
 /// fewer degrees of freedom (one, two, … and any more), the more: Student's t, of which chance exceeds one in twenty.
@@ -63,13 +64,20 @@ impl Record {
 
     /// Mean over the strata, each with the same weight.
     pub fn quality_db(&self) -> f64 {
-        let strata = self.by_stratum();
+        self.quality_where_db(|_| true)
+    }
+
+    /// The same over the strata that are `meant`.
+    fn quality_where_db(&self, meant: fn(usize) -> bool) -> f64 {
+        let mut strata = self.by_stratum();
+        strata.retain(|&stratum, _| meant(stratum));
         strata.values().sum::<f64>() / strata.len().max(1) as f64
     }
 
-    /// The standard error of the mean over the strata of what this one gains over `other` on the same frames, and what
-    /// chance alone may gain. Frames of one light are taken to vary as those of any other; infinite where no light has two.
-    fn chance_db(&self, other: &Self) -> (f64, f64) {
+    /// The standard error of the mean over the strata that are `meant` of what this one gains over `other` on the same
+    /// frames, and what chance alone may gain. Frames of one light are taken to vary as those of any other; infinite where
+    /// no light has two.
+    fn chance_db(&self, other: &Self, meant: fn(usize) -> bool) -> (f64, f64) {
         let (mut squares, mut free, mut shares, mut count) = (0.0, 0usize, 0.0, 0usize);
         for (stratum, frames) in self.strata.iter().filter(|(_, frames)| !frames.is_empty()) {
             let gains = frames.iter().zip(other.strata.get(stratum).into_iter().flatten()).map(|(new, old)| new - old);
@@ -77,10 +85,12 @@ impl Record {
             let mean = gains.iter().sum::<f64>() / gains.len().max(1) as f64;
             squares += gains.iter().map(|gain| (gain - mean).powi(2)).sum::<f64>();
             free += gains.len().saturating_sub(1);
-            shares += 1.0 / gains.len().max(1) as f64;
-            count += 1;
+            if meant(*stratum) {
+                shares += 1.0 / gains.len().max(1) as f64;
+                count += 1;
+            }
         }
-        if free == 0 {
+        if free == 0 || count == 0 {
             return (f64::INFINITY, f64::INFINITY);
         }
         let error = (squares / free as f64 * shares).sqrt() / count as f64;
@@ -113,6 +123,41 @@ pub struct Case {
     pub with_reference: bool,
 }
 
+/// What a candidate gains somewhere, in dB.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Gain {
+    /// Mean quality of the candidate over the serving model.
+    pub gain_db: f64,
+    /// Its standard error.
+    pub error_db: f64,
+    /// What it must be at least: worth a change, and beyond chance.
+    pub needed_db: f64,
+}
+
+impl Gain {
+    /// Of `candidate` over `serving`, over the strata that are `meant`.
+    fn of(candidate: &Record, serving: &Record, meant: fn(usize) -> bool) -> Self {
+        let gain_db = candidate.quality_where_db(meant) - serving.quality_where_db(meant);
+        let (error_db, chance_db) = candidate.chance_db(serving, meant);
+        Self { gain_db, error_db, needed_db: chance_db.max(GAIN_DB) }
+    }
+
+    fn is_enough(&self) -> bool {
+        self.gain_db >= self.needed_db
+    }
+
+    /// Why it is not enough, if it is not.
+    fn lack(&self, place: &str) -> String {
+        let Self { gain_db, needed_db, .. } = self;
+        if *gain_db < GAIN_DB {
+            return format!("it gains {gain_db:.2} dB{place}, less than the {GAIN_DB} dB that a change must be worth");
+        }
+        format!(
+            "it gains {gain_db:.2} dB{place}, less than the {needed_db:.2} dB that chance may give on so few frames"
+        )
+    }
+}
+
 /// The judgement.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Decision {
@@ -120,12 +165,14 @@ pub struct Decision {
     pub accepted: bool,
     /// Why not.
     pub reasons: Vec<String>,
-    /// Mean quality of the candidate over the serving model, in dB.
+    /// Mean quality of the candidate over the serving model, over all lights, in dB.
     pub gain_db: f64,
     /// Its standard error.
     pub gain_error_db: f64,
     /// What it must be at least: worth a change, and beyond chance.
     pub gain_needed_db: f64,
+    /// The same three over what came while drift was raised, if anything did.
+    pub in_drift: Option<Gain>,
     /// The least of any stratum.
     pub worst_stratum_gain_db: f64,
     /// Mean quality over generation 0.
@@ -145,7 +192,7 @@ pub struct Decision {
 impl Decision {
     /// Whether it would be worth it, if it did not harm something else: less of it may do.
     pub fn costs_too_much(&self) -> bool {
-        !self.accepted && self.gain_db >= self.gain_needed_db
+        !self.accepted && (self.gain_db >= self.gain_needed_db || self.in_drift.is_some_and(|gain| gain.is_enough()))
     }
 }
 
@@ -156,9 +203,9 @@ impl Case {
         let gains = candidate.iter().filter_map(|(&s, quality)| Some((s, quality - serving.get(&s)?)));
         let least = gains.min_by(|a, b| a.1.total_cmp(&b.1));
         let worst = least.map_or(f64::INFINITY, |(_, gain)| gain);
-        let gain = self.candidate.quality_db() - self.serving.quality_db();
-        let (gain_error_db, chance_db) = self.candidate.chance_db(&self.serving);
-        let gain_needed_db = chance_db.max(GAIN_DB);
+        let all = Gain::of(&self.candidate, &self.serving, |_| true);
+        let has_drift = candidate.keys().any(|&stratum| came_in_drift(stratum));
+        let in_drift = has_drift.then(|| Gain::of(&self.candidate, &self.serving, came_in_drift));
         let over_first = self.candidate.quality_db() - self.first.quality_db();
         let losses = &self.first_losses_db;
         let first_loss = losses.iter().map(|(_, db)| db).sum::<f64>() / losses.len().max(1) as f64;
@@ -168,11 +215,14 @@ impl Case {
         let detections = self.candidate.agreement.reference();
 
         let mut reasons = Vec::new();
-        if least.is_none() || !gain.is_finite() {
+        if least.is_none() || !all.gain_db.is_finite() {
             reasons.push("nothing could be compared".to_owned());
         }
         if let Some((stratum, gain)) = least.filter(|(_, gain)| *gain < -STRATUM_LOSS_DB) {
             reasons.push(format!("{} it is {:.2} dB worse than the serving model", described(stratum), -gain));
+        }
+        if all.gain_db < 0.0 && in_drift.is_some_and(|gain| gain.is_enough()) {
+            reasons.push(format!("over all lights it is {:.2} dB worse", -all.gain_db));
         }
         if over_first < -RATCHET_DB {
             reasons.push(format!("it is {:.2} dB worse than generation 0", -over_first));
@@ -183,7 +233,7 @@ impl Case {
         if edge_db > EDGE_LOSS_DB {
             reasons.push(format!("what generation 0 was calibrated on would lose {edge_db:.2} dB at {edge}"));
         }
-        let mut better = gain >= gain_needed_db;
+        let mut better = all.is_enough() || in_drift.is_some_and(|gain| gain.is_enough());
         if detections >= FEWEST_DETECTIONS
             && let [Some(new), Some(old)] = shares
         {
@@ -195,19 +245,15 @@ impl Case {
             better |= self.with_reference && new >= old + AGREEMENT.1 + chance;
         }
         if !better && reasons.is_empty() {
-            let reason = if gain < GAIN_DB {
-                format!("it gains {gain:.2} dB, less than the {GAIN_DB} dB that a change must be worth")
-            } else {
-                format!("it gains {gain:.2} dB, less than the {chance_db:.2} dB that chance may give on so few frames")
-            };
-            reasons.push(reason);
+            reasons.push(in_drift.map_or_else(|| all.lack(""), |gain| gain.lack(" where drift was raised")));
         }
         Decision {
             accepted: reasons.is_empty(),
             reasons,
-            gain_db: gain,
-            gain_error_db,
-            gain_needed_db,
+            gain_db: all.gain_db,
+            gain_error_db: all.error_db,
+            gain_needed_db: all.needed_db,
+            in_drift,
             worst_stratum_gain_db: worst,
             gain_over_first_db: over_first,
             first_loss_db: first_loss,
@@ -255,6 +301,22 @@ mod tests {
         assert!(decision.accepted, "{decision:?}");
         assert!((decision.gain_db - 0.95).abs() < 1e-9 && (decision.worst_stratum_gain_db + 0.1).abs() < 1e-9);
         assert_eq!(decision.first_worst_edge, "a");
+    }
+
+    #[test]
+    fn what_gains_where_drift_was_raised_must_not_lose_on_average() {
+        let fog = 13;
+        let judge = |new: [f64; 2]| {
+            case(&[(5, new[0]), (fog, new[1])], &[(5, 25.0), (fog, 20.0)], &[(5, 25.0), (fog, 20.0)]).judge()
+        };
+        let fog_alone = judge([24.9, 20.15]);
+        assert!(fog_alone.accepted, "{fog_alone:?}");
+        assert!(fog_alone.in_drift.is_some_and(|gain| (gain.gain_db - 0.15).abs() < 1e-9) && fog_alone.gain_db < 0.1);
+        let little = judge([25.1, 20.05]);
+        assert!(little.reasons[0].contains("it gains 0.05 dB where drift was raised"), "{little:?}");
+        assert!(judge([25.2, 20.05]).accepted, "on average it is worth it");
+        let dear = judge([24.7, 20.2]);
+        assert!(dear.reasons[0].contains("over all lights it is 0.05 dB worse") && dear.costs_too_much(), "{dear:?}");
     }
 
     #[test]

@@ -16,7 +16,9 @@
 mod biases;
 mod candidate;
 mod change;
+mod compare;
 mod core;
+mod drafts;
 mod drift;
 mod evidence;
 mod examine;

@@ -8,13 +8,15 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use super::candidate::Seen;
-use super::look::Observed;
-use super::recalibrate::{Judged, Made, Watched, Work};
+use super::compare::Others;
+use super::drafts::Draft;
+use super::look::{Look, Observed};
+use super::recalibrate::{Watched, Work};
 use crate::calibrate::{Histogram, Scene, clipped_share, distance, no_narrower, power_db, spread, stored};
 use crate::detector::int8::Quantized;
 use crate::detector::plan::StepId;
 use crate::error::Result;
-use crate::measure::Agreement;
+use crate::measure::{Agreement, StepError};
 use crate::quant::artifact::{self, Grid, Header, Provenance, Spread};
 use crate::tensor::digest::{hexadecimal, sha256};
 
@@ -22,21 +24,20 @@ impl Work<'_, '_> {
     pub(super) fn encode(
         &self,
         quantized: &Quantized,
-        made: &Made,
+        (draft, seen): (&Draft, &[Seen]),
         (calibrate, observed): Watched<'_>,
-        (judge, judged): (&[usize], &[Judged]),
+        (others, looks): (&Others<'_>, &[Look]),
     ) -> Result<Vec<u8>> {
-        let Made { choices, seen, .. } = made;
+        let judge = others.frames;
         let plan = self.looker.plan();
         let mut header: Header = self.first.header().clone();
         let mut counts = Vec::with_capacity(header.edges.len());
         // As a pass will count them: by the quantized network, before its clamps. What the reference computed has more
         // values than bytes have, and would be told apart by that alone.
         let counted: Vec<(usize, &[Option<Histogram>])> = if self.looker.has_reference() {
-            judge.iter().zip(judged).map(|(&at, judged)| (at, &judged.candidate.histograms[..])).collect()
+            judge.iter().zip(looks).map(|(&at, look)| (at, &look.histograms[..])).collect()
         } else {
-            let judged = judged.iter().map(|judged| &judged.observed);
-            let frames = calibrate.iter().zip(observed).chain(judge.iter().zip(judged));
+            let frames = calibrate.iter().zip(observed).chain(judge.iter().zip(&others.observed));
             frames.map(|(&at, seen)| (at, &seen.histograms[..])).collect()
         };
         let scenes = self.scenes(&counted, calibrate.iter().zip(observed));
@@ -45,7 +46,7 @@ impl Work<'_, '_> {
             let step = plan.find(&edge.name);
             let powers: Option<Vec<Spread>> = scenes.iter().map(|scene| scene.power_db[step?]).collect();
             edge.power_db = powers.unwrap_or_default();
-            let Some((step, choice)) = step.and_then(|step| Some((step, choices[step]?))) else {
+            let Some((step, choice)) = step.and_then(|step| Some((step, draft.choices[step]?))) else {
                 counts.push(self.first.histogram(edge)?);
                 continue;
             };
@@ -64,15 +65,15 @@ impl Work<'_, '_> {
         for (id, layer) in header.steps.iter_mut().enumerate() {
             let known = layer.sqnr_db.clone();
             let of_user = |(run, user): (usize, StepId)| {
-                let single = |judged: &Judged| judged.candidate.errors.get(user).and_then(|error| error.sqnr_db());
-                let values: Vec<f64> = judged.iter().filter_map(single).filter(|db| db.is_finite()).collect();
+                let single = |look: &Look| look.errors.get(user).and_then(StepError::sqnr_db);
+                let values: Vec<f64> = looks.iter().filter_map(single).filter(|db| db.is_finite()).collect();
                 wider(spread(&values), known.get(run).copied())
             };
             let spreads: Option<Vec<Spread>> = quantized.users(id).enumerate().map(of_user).collect();
             layer.sqnr_db = spreads.unwrap_or_default();
         }
         let mut agreement = Agreement::default();
-        judged.iter().filter_map(|judged| judged.candidate.agreement).for_each(|one| agreement.merge(&one));
+        looks.iter().filter_map(|look| look.agreement).for_each(|one| agreement.merge(&one));
         if agreement.reference() > 0 {
             header.calibration.agreement = Some(artifact::Agreement {
                 reference: agreement.reference(),

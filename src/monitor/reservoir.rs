@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
+use std::sync::Arc;
 
 use super::examine::Fit;
 use crate::error::{Error, Kind, Result};
@@ -25,9 +26,14 @@ pub fn stratum(brightness: f64) -> usize {
     STRATA.iter().position(|&upper| brightness < upper).unwrap_or(STRATA.len())
 }
 
+/// Whether the frames of a stratum came while drift was raised.
+pub fn came_in_drift(number: usize) -> bool {
+    number > STRATA.len()
+}
+
 /// In words, of which frames a stratum is.
 pub fn described(number: usize) -> String {
-    let (brightness, in_drift) = (number % (STRATA.len() + 1), number > STRATA.len());
+    let (brightness, in_drift) = (number % (STRATA.len() + 1), came_in_drift(number));
     let level = |at: usize| STRATA.get(at).copied().unwrap_or(255.0);
     let from = if brightness == 0 { 0.0 } else { level(brightness - 1) };
     let when = if in_drift { "in drift, " } else { "" };
@@ -47,8 +53,8 @@ pub struct Kept {
     pub sha256: [u8; 32],
     /// Whether drift was raised when it came.
     pub in_drift: bool,
-    /// A PNG file: lossless.
-    png: Vec<u8>,
+    /// A PNG file: lossless. Shared, so that whoever works on the frames does not copy them.
+    png: Arc<[u8]>,
 }
 
 impl std::fmt::Debug for Kept {
@@ -68,7 +74,7 @@ impl Kept {
     /// As [`Picture::to_png`].
     pub fn pack(camera: usize, at_us: i64, fit: Fit, picture: &Picture) -> Result<Self> {
         let Fit { brightness, sha256 } = fit;
-        Ok(Self { camera, at_us, brightness, sha256, in_drift: false, png: picture.to_png()? })
+        Ok(Self { camera, at_us, brightness, sha256, in_drift: false, png: picture.to_png()?.into() })
     }
 
     /// The same, seen while drift was raised or not.
@@ -98,7 +104,7 @@ impl Kept {
         let picture = decode(&png)?;
         let brightness = super::examine::brightness(&picture);
         let sha256 = crate::calibrate::fitness::fingerprint(&picture);
-        Ok(Self { camera, at_us, brightness, sha256, in_drift: false, png })
+        Ok(Self { camera, at_us, brightness, sha256, in_drift: false, png: png.into() })
     }
 
     /// Its stratum: of its brightness, in drift or not.
@@ -107,7 +113,7 @@ impl Kept {
     }
 
     fn bytes(&self) -> usize {
-        self.png.capacity() + size_of::<Self>()
+        self.png.len() + size_of::<Self>()
     }
 }
 
@@ -213,7 +219,7 @@ mod tests {
     fn frame(minute: i64, brightness: f64) -> Kept {
         let mut sha256 = [0; 32];
         sha256[..8].copy_from_slice(&minute.to_le_bytes());
-        Kept { camera: 0, at_us: minute * 60_000_000, brightness, sha256, in_drift: false, png: vec![0; 1000] }
+        Kept { camera: 0, at_us: minute * 60_000_000, brightness, sha256, in_drift: false, png: vec![0; 1000].into() }
     }
 
     /// Room for so many of [`frame`].

@@ -1,8 +1,8 @@
 //! Which frames calibrate and which judge.
 //!
 //! In: the reservoir. Out: two sets that have no moment in common. Neighbouring frames show the same scene, so frames
-//! are not dealt out one by one: each stratum (of brightness, in drift or not) is cut into stretches of time, and every third stretch is
-//! held out, so that both sets see every light there was. The same frames give the same sets.
+//! are not dealt out one by one: each stratum (of brightness, in drift or not) is cut into stretches of time, and every
+//! second stretch is held out, so that both sets see every light there was. The same frames give the same sets.
 
 use super::reservoir::{Kept, strata};
 
@@ -38,12 +38,13 @@ pub fn split(frames: &[Kept]) -> Split {
             calibrate.push(members);
             continue;
         }
-        // Three stretches of few frames, more of many: no stretch longer than eight frames.
-        let stretches = 3 * members.len().div_ceil(24);
+        // Four stretches of few frames, more of many: no stretch longer than eight frames. Half of them judge: what is
+        // gained is told from chance by many frames, what suits them by few.
+        let stretches = 4 * members.len().div_ceil(32);
         let (mut kept, mut held) = (Vec::new(), Vec::new());
         for (place, &at) in members.iter().enumerate() {
             let stretch = place * stretches / members.len();
-            if stretch % 3 == 1 { held.push(at) } else { kept.push(at) }
+            if stretch % 2 == 1 { held.push(at) } else { kept.push(at) }
         }
         calibrate.push(kept);
         judge.push(held);
@@ -101,6 +102,6 @@ mod tests {
     #[test]
     fn few_frames_judge_nothing() {
         assert!(split(&frames(0..2, |_| false)).judge.is_empty());
-        assert_eq!(split(&frames(0..12, |_| false)).judge.len(), FEWEST_JUDGES);
+        assert_eq!(split(&frames(0..12, |_| false)).judge.len(), 6);
     }
 }

@@ -72,7 +72,7 @@ fn scenario_every_weather_is_learned_or_has_nothing_to_teach() {
             device.watch(30, 60, weather);
             let after = device.models.serving();
             let frames = |hour: i64, weather: Weather| -> Vec<Picture> {
-                (0..6).map(|at| world::street(4 * 86_400 + hour * 3600 + 97 * at, weather)).collect()
+                (0..24).map(|at| world::street(4 * 86_400 + hour * 3600 + 97 * at, weather)).collect()
             };
             let quality = |hour: i64, weather: Weather| {
                 let frames = frames(hour, weather);
