@@ -215,8 +215,9 @@ fn time_to_quantize_and_to_check() {
             runs: 1,
             sqnr_db: vec![],
             residual: false,
+            responses: 0,
         });
-        weights.push(StepWeights::Int8 { weights: quantized, bias, residual: None });
+        weights.push(StepWeights::Int8 { weights: quantized, bias, residual: None, responses: vec![] });
     }
     let header = Header {
         format: FORMAT.into(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::detector::int8::{Edge, LayerWeights, Mixture, Quantized, QuantizedLayer};
+use crate::detector::int8::{Edge, InputMeans, LayerWeights, Mixture, Quantized, QuantizedLayer};
 use crate::detector::plan::{LayerId, Plan, Step};
 use crate::detector::weights::Folded;
 use crate::error::{Error, Kind, Result};
@@ -61,7 +61,14 @@ pub fn convert(
     let bias = |step: &Step| step.layer().map(|layer| layers[layer].1.clone()).unwrap_or_default();
     let biases = plan.steps.iter().map(bias).collect();
     let layers = layers.into_iter().map(|(layer, _)| layer).collect();
-    Ok(Quantized { plan: Arc::clone(plan), layers, biases, light: None, grids })
+    Ok(Quantized {
+        plan: Arc::clone(plan),
+        layers,
+        biases,
+        made_for: InputMeans::default(),
+        responses: Vec::new(),
+        grids,
+    })
 }
 
 /// Steps of the grids that the steps of `layer` read. The canvas's step is one grey level.

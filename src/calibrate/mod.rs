@@ -4,7 +4,9 @@
 //! addition, and from them the range each [`Observer`] chooses. Counts are integers and bins lie on one absolute
 //! lattice, so the order of pictures, the cut into batches and the number of threads cannot change a result.
 
+mod alter;
 mod cache;
+mod comparison;
 mod convert;
 mod correct;
 mod counter;
@@ -23,6 +25,7 @@ mod pipeline;
 mod recipe;
 mod record;
 mod recorder;
+mod respond;
 mod scene;
 mod varint;
 

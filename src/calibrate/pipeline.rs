@@ -7,29 +7,29 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::comparison::Comparison;
 use super::convert::{convert, fold_all};
 use super::correct::{LocalError, add_local_errors, rank};
-use super::counter::Counter;
 use super::evidence::{clipped_share, distance, spread, stored};
 use super::observe::EdgeWatcher;
 use super::observer::EdgeStatistics;
-use super::options::{AGREEMENT_SCORE, Options, Outcome, Progress};
+use super::options::{Options, Outcome, Progress};
 use super::pictures::{Chosen, Selection, select, select_recorded};
 use super::record::Record;
+use super::respond::{ALTERED, responses};
 use super::scene::{Scene, power_db};
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::fp32::{Backend, Fp32Model};
-use crate::detector::int8::{Int8Executor, Int8Model, Mixture, Quantized, plan_value};
+use crate::detector::int8::{InputMeans, Int8Executor, Int8Model, Mixture, Quantized, plan_value};
 use crate::detector::plan::{Plan, StepId};
 use crate::detector::weights::Folded;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
 use crate::kernel::isa::Isa;
-use crate::measure::{Agreement, StepError, compare};
 use crate::preprocess::{Rule, Transform};
 use crate::quant::artifact::{self, Calibration, Header, Provenance};
-use crate::quant::{Affine, Precision, Scheme};
-use crate::tensor::{Canvas, Fit, ImageMoments};
+use crate::quant::{Affine, Precision, Response, Scheme};
+use crate::tensor::{Canvas, Fit};
 
 /// Quantizes `checkpoint` on the pictures of `folder`, on the current rayon pool.
 ///
@@ -125,33 +125,18 @@ fn belongs(record: &Record, checkpoint: &Checkpoint) -> Result<()> {
     Err(Error::new(Kind::Data, "the calibration record was made with another checkpoint"))
 }
 
-/// Both networks on the evidence pictures.
-struct Comparison {
-    /// By step, over all pictures.
-    errors: Vec<StepError>,
-    /// By step: SQNR of every picture, in dB.
-    spreads: Vec<Vec<f64>>,
-    agreement: Agreement,
-    found_again: Agreement,
-    /// By edge and picture, as the int8 counters give them: clipped share, and distance from all pictures.
-    clipped: Vec<Vec<f64>>,
-    distances: Vec<Vec<f64>>,
-    /// Of all pictures, on the canvas.
-    image: Option<ImageMoments>,
-}
-
 /// One quantization under way.
-struct Job<'a> {
+pub(super) struct Job<'a> {
     checkpoint: &'a Checkpoint,
-    options: &'a Options,
+    pub(super) options: &'a Options,
     open: &'a dyn Fn(&Chosen) -> Result<Picture>,
     isa: Isa,
-    plan: Arc<Plan>,
-    reference: Fp32Model,
+    pub(super) plan: Arc<Plan>,
+    pub(super) reference: Fp32Model,
     folded: Vec<Folded>,
     transform: Transform,
-    normalized: Canvas<f32>,
-    pixels: Canvas<u8>,
+    pub(super) normalized: Canvas<f32>,
+    pub(super) pixels: Canvas<u8>,
 }
 
 impl<'a> Job<'a> {
@@ -170,7 +155,7 @@ impl<'a> Job<'a> {
     }
 
     /// Reads a picture into both canvases.
-    fn load(&mut self, chosen: &Chosen) -> Result<()> {
+    pub(super) fn load(&mut self, chosen: &Chosen) -> Result<()> {
         let picture = (self.open)(chosen)?;
         self.transform.to_f32(&picture, &mut self.normalized)?;
         self.transform.to_u8(&picture, &mut self.pixels)
@@ -219,7 +204,11 @@ impl<'a> Job<'a> {
             bias.iter_mut().zip(local.mean_shift()).for_each(|(bias, shift)| *bias += shift);
         }
         let compared = self.compare(&quantized, &selection, &steps, &statistics, progress)?;
-        quantized.note_light(compared.image);
+        let means = compared.image.map(|image| InputMeans::of_outputs(&self.plan, image, &compared.outputs));
+        if corrects && means.is_some() {
+            quantized.responses = self.responses(&quantized, &selection, progress)?;
+        }
+        quantized.note_means(means);
         let header = self.header(&quantized, &record, &selection, &steps, &ranges, &statistics, &compared)?;
         let bytes = self.encode(&quantized, header, &statistics)?;
         let Comparison { errors, agreement, found_again, .. } = compared;
@@ -238,7 +227,20 @@ impl<'a> Job<'a> {
         Ok(record)
     }
 
-    fn executor(&self, quantized: &Quantized) -> Result<Int8Executor> {
+    fn responses(
+        &mut self,
+        quantized: &Quantized,
+        selection: &Selection,
+        progress: Progress<'_>,
+    ) -> Result<Vec<Option<Response>>> {
+        let pictures = evenly(&selection.pictures, ALTERED.min(self.options.correction_pictures));
+        let pictures: Vec<Picture> = pictures.iter().map(self.open).collect::<Result<_>>()?;
+        let Self { reference, transform, folded, .. } = self;
+        let mut done = |done, of| progress("altering", done, of);
+        responses(reference, transform, (quantized, folded), &pictures, &mut done)
+    }
+
+    pub(super) fn executor(&self, quantized: &Quantized) -> Result<Int8Executor> {
         Ok(Int8Executor::new(Arc::new(Int8Model::new(quantized, self.isa)?)).keeping_features())
     }
 
@@ -258,54 +260,6 @@ impl<'a> Job<'a> {
             add_local_errors(reference, normalized, &mut executor, pixels, &mut locals)?;
         }
         Ok(locals)
-    }
-
-    fn compare(
-        &mut self,
-        quantized: &Quantized,
-        selection: &Selection,
-        edges: &[StepId],
-        statistics: &[EdgeStatistics],
-        progress: Progress<'_>,
-    ) -> Result<Comparison> {
-        let mut executor = self.executor(quantized)?;
-        let mut counter = Counter::new(&self.plan, executor.model().mixture().grids());
-        let steps = self.plan.steps.len();
-        let mut seen = Comparison {
-            errors: vec![StepError::default(); steps],
-            spreads: vec![Vec::new(); steps],
-            agreement: Agreement::default(),
-            found_again: Agreement::default(),
-            clipped: vec![Vec::new(); edges.len()],
-            distances: vec![Vec::new(); edges.len()],
-            image: None,
-        };
-        let pictures = evenly(&selection.pictures, self.options.evidence_pictures);
-        for (done, picture) in pictures.iter().enumerate() {
-            progress("comparing", done, pictures.len());
-            self.load(picture)?;
-            let Self { reference, normalized, pixels, .. } = self;
-            let mut errors = vec![StepError::default(); steps];
-            let (wanted, found) = compare(reference, normalized, &mut executor, pixels, &mut errors)?;
-            seen.agreement.add(&wanted, &found, AGREEMENT_SCORE, AGREEMENT_SCORE);
-            seen.found_again.add(&wanted, &found, AGREEMENT_SCORE, 0.0);
-            for ((total, single), error) in seen.errors.iter_mut().zip(&mut seen.spreads).zip(&errors) {
-                total.merge(error);
-                single.extend(error.sqnr_db().filter(|db| db.is_finite()));
-            }
-            // Once more, watched: what the monitor's counters would say.
-            executor.detect_with(pixels, &mut counter)?;
-            seen.image.get_or_insert_default().add(&ImageMoments::of(pixels), 1.0 / pictures.len() as f64);
-            let counted = counter.take()?;
-            for (edge, (&step, all)) in edges.iter().zip(statistics).enumerate() {
-                let histogram = counted[step].as_ref().filter(|histogram| !histogram.is_empty());
-                if let (Some(histogram), Some(grid)) = (histogram, executor.model().grid(step)) {
-                    seen.clipped[edge].push(clipped_share(histogram, &grid));
-                    seen.distances[edge].push(distance(histogram, all.merged()));
-                }
-            }
-        }
-        Ok(seen)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -393,7 +347,7 @@ impl<'a> Job<'a> {
 }
 
 /// At most `count` of `all`, evenly spread.
-fn evenly(all: &[Chosen], count: usize) -> Vec<Chosen> {
+pub(super) fn evenly(all: &[Chosen], count: usize) -> Vec<Chosen> {
     let count = count.min(all.len());
     (0..count).map(|i| all[i * all.len() / count].clone()).collect()
 }

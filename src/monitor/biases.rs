@@ -1,9 +1,9 @@
 //! New biases that go with new grids.
 //!
-//! In: a candidate whose grids are new, and the frames that calibrate. Out: biases to try on it: moved with the light, as
-//! the artifact tells how; or, with the reference, moved by what each step's mean is off by on the frames; all the way or
-//! a part. Measured shifts mend what a light does and what clipping does, but where lights differ much they fit none of
-//! them.
+//! In: a candidate whose grids are new, and the frames that calibrate. Out: biases to try on it: moved as the artifact
+//! tells for what the layers read on average; or, with the reference, moved by what each step's mean is off by on the
+//! frames; all the way or a part. Measured shifts mend what a light does and what clipping does, but where lights differ
+//! much they fit none of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,38 +12,37 @@ use super::evidence::Evidence;
 use super::recalibrate::{Watched, Work};
 use super::restrain::restrain;
 use crate::calibrate::LocalError;
-use crate::detector::int8::Quantized;
+use crate::detector::int8::{InputMeans, Quantized};
 use crate::error::Result;
-use crate::tensor::ImageMoments;
 
 /// Frames that biases are measured on and tried on, at most. Twice as many taught the street no more.
 const CORRECTING: usize = 8;
-/// How far biases may go the way of the light or of what was measured. Without the reference trying costs nothing.
+/// How far biases may go the way of what the layers read or of what was measured. Without the reference trying costs nothing.
 const PARTS: (&[f64], &[f64]) = (&[0.5, 1.0], &[0.25, 0.5, 0.75, 1.0]);
 
-/// Biases by step, and how light the pictures are that they are for.
+/// Biases by step, and what they are for.
 #[derive(Clone)]
 pub(super) struct Biases {
     values: Vec<Vec<f32>>,
-    pub(super) light: Option<ImageMoments>,
+    pub(super) made_for: InputMeans,
 }
 
 impl Biases {
     /// Those of `quantized`.
     pub(super) fn of(quantized: &Quantized) -> Self {
-        Self { values: quantized.biases.clone(), light: quantized.light }
+        Self { values: quantized.biases.clone(), made_for: quantized.made_for.clone() }
     }
 
     /// Puts them into `quantized`.
     pub(super) fn put(&self, quantized: &mut Quantized) {
         quantized.biases.clone_from(&self.values);
-        quantized.light = self.light;
+        quantized.made_for.clone_from(&self.made_for);
     }
 
     /// The same, as far as they may go from `first`.
     pub(super) fn held_back(mut self, first: &Self, evidence: &Evidence) -> Self {
         let share = restrain(&mut self.values, &first.values, evidence);
-        self.light = first.light.zip(self.light).map(|(first, light)| first.towards(&light, share));
+        self.made_for = first.made_for.towards(&self.made_for, share);
         self
     }
 }
@@ -57,12 +56,12 @@ impl Work<'_, '_> {
         watched: Watched<'_>,
     ) -> Result<Vec<Biases>> {
         let parts = if self.looker.has_reference() { PARTS.0 } else { PARTS.1 };
-        let lights = first.light.map(|first| (first, self.light(first, watched)));
-        let towards = |part| lights.map(|(first, light)| first.towards(&light, part));
+        let lately = self.means(&first.made_for, watched);
+        let towards = |part| first.made_for.towards(&lately, part);
         let mut ways = Vec::new();
-        for light in parts.iter().filter_map(|&part| towards(part)) {
+        for &part in parts.iter().filter(|_| first.made_for.image.is_some()) {
             first.put(quantized);
-            quantized.adapt(light);
+            quantized.adapt(&towards(part));
             ways.push(Biases::of(quantized));
         }
         first.put(quantized);
@@ -87,22 +86,29 @@ impl Work<'_, '_> {
                     let shifts = local.mean_shift();
                     bias.iter_mut().zip(shifts).for_each(|(bias, shift)| *bias += (part * all) as f32 * shift);
                 }
-                ways.push(Biases { values, light: towards(part) });
+                ways.push(Biases { values, made_for: towards(part) });
             }
         }
         Ok(ways)
     }
 
-    /// How light the pictures are that the candidate's biases are for: every light of `frames` counts the same,
-    /// generation 0's pictures, as light as `first`, as one light more.
-    fn light(&self, first: ImageMoments, (frames, observed): Watched<'_>) -> ImageMoments {
-        let mut strata: BTreeMap<usize, f64> = BTreeMap::new();
-        frames.iter().for_each(|&at| *strata.entry(self.strata[at]).or_default() += 1.0);
-        let share = 1.0 / (strata.len() + 1) as f64;
-        let mut mixed = ImageMoments::default();
-        mixed.add(&first, share);
+    /// What the layers read: every light of `frames` counts the same, generation 0's pictures, as they were `first`, as one
+    /// light more.
+    fn means(&self, first: &InputMeans, (frames, observed): Watched<'_>) -> InputMeans {
+        let mut strata: BTreeMap<usize, Vec<&InputMeans>> = BTreeMap::new();
         for (&at, observed) in frames.iter().zip(observed) {
-            mixed.add(&observed.image, share / strata[&self.strata[at]]);
+            strata.entry(self.strata[at]).or_default().push(&observed.means);
+        }
+        let mut mixed = first.clone();
+        let mut lights = 1.0;
+        for frames in strata.values() {
+            // The mean of so many is each of them, one after the other, by its share of all so far.
+            let mut light = first.clone();
+            for (before, means) in frames.iter().enumerate() {
+                light = light.towards(means, 1.0 / (before + 1) as f64);
+            }
+            lights += 1.0;
+            mixed = mixed.towards(&light, 1.0 / lights);
         }
         mixed
     }

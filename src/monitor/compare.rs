@@ -11,7 +11,7 @@ use super::look::{Look, Observed};
 use super::recalibrate::Work;
 use crate::calibrate::AGREEMENT_SCORE;
 use crate::detector::detection::Detection;
-use crate::detector::int8::{Int8Model, Quantized};
+use crate::detector::int8::{InputMeans, Int8Model, Quantized};
 use crate::error::Result;
 use crate::measure::Agreement;
 
@@ -34,7 +34,8 @@ impl Work<'_, '_> {
         let is_first = self.ground.first == self.ground.serving;
         let model = Arc::clone(self.ground.model);
         let original = if is_first { Arc::clone(&model) } else { self.original()? };
-        let (serving_light, first_light) = (self.serving.light()?, self.first.light()?);
+        let of = |artifact| InputMeans::of_artifact(artifact, self.looker.plan());
+        let (of_serving, of_first) = (of(&self.serving)?, of(&self.first)?);
         let observed = self.observe(judge)?;
         let (mut serving, mut first, mut found) = (Record::default(), Record::default(), Vec::new());
         for (&at, observed) in judge.iter().zip(&observed) {
@@ -53,8 +54,8 @@ impl Work<'_, '_> {
             // Two models that differ on purpose cannot agree on everything: some loss is granted.
             let (reference, matched) = (all.reference(), all.reference() * 9 / 10);
             let all = Agreement { matched, vanished: reference - matched, ..Agreement::default() };
-            serving.add(stratum, self.expectation.quality_db(observed, &model, serving_light), Some(all));
-            first.add(stratum, self.expectation.quality_db(observed, &original, first_light), None);
+            serving.add(stratum, self.expectation.quality_db(observed, &model, &of_serving), Some(all));
+            first.add(stratum, self.expectation.quality_db(observed, &original, &of_first), None);
             found.push(detections);
         }
         Ok(Others { frames: judge, observed, found, serving, first })
@@ -81,7 +82,7 @@ impl Work<'_, '_> {
                 let detections = self.looker.detect(model, &picture, self.between)?;
                 let mut agreement = Agreement::default();
                 agreement.add(&others.found[nth], &detections, AGREEMENT_SCORE, 0.8 * AGREEMENT_SCORE);
-                let quality = self.expectation.quality_db(observed, model, draft.light());
+                let quality = self.expectation.quality_db(observed, model, draft.made_for());
                 candidate.add(self.strata[at], quality, Some(agreement));
                 Look { detections, ..Look::default() }
             };
@@ -94,15 +95,14 @@ impl Work<'_, '_> {
 
     /// By edge, what generation 0's own pictures would lose by `draft`, in dB of expected error.
     fn first_losses(&self, draft: &Draft) -> Result<Vec<(String, f64)>> {
-        let first_light = self.first.light()?;
-        let image = first_light.unwrap_or_default();
-        let calibration = Observed { histograms: self.evidence.histogram.clone(), image };
+        let of_first = InputMeans::of_artifact(&self.first, self.looker.plan())?;
+        let calibration = Observed { histograms: self.evidence.histogram.clone(), means: of_first.clone() };
         let mut losses = Vec::new();
         for &step in &self.steps {
             let Some(choice) = draft.choices[step] else { continue };
             let grid = self.choice(&self.first, step)?.grid;
-            let before = self.expectation.relative(step, &calibration, &grid, first_light);
-            let after = self.expectation.relative(step, &calibration, &choice.grid, draft.light());
+            let before = self.expectation.relative(step, &calibration, &grid, &of_first);
+            let after = self.expectation.relative(step, &calibration, &choice.grid, draft.made_for());
             if let (Some(before), Some(after)) = (before, after)
                 && before > 0.0
                 && after > 0.0

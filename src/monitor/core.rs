@@ -24,12 +24,11 @@ use super::sample::Sample;
 use super::trial::{Outcome, Trial};
 use super::view::View;
 use crate::detector::fp32::Fp32Model;
-use crate::detector::int8::Quantized;
+use crate::detector::int8::{InputMeans, Quantized};
 use crate::error::Result;
 use crate::frame::{Frame, Picture};
 use crate::metrics::Metrics;
 use crate::quant::artifact::Artifact;
-use crate::tensor::ImageMoments;
 
 /// What the monitor is made of.
 pub struct Setup {
@@ -82,8 +81,8 @@ pub(super) struct OnTrial {
 struct Expected {
     expectation: Expectation,
     /// What their biases are for.
-    serving: Option<ImageMoments>,
-    before: Option<ImageMoments>,
+    serving: InputMeans,
+    before: InputMeans,
 }
 
 /// A sample that is not done with.
@@ -174,14 +173,15 @@ impl Monitor {
     }
 
     fn expected(&self, serving: &[u8], before: u32) -> Result<Arc<Expected>> {
-        let light = |bytes: &[u8]| Artifact::parse(bytes)?.light();
+        let plan = self.looker.plan();
+        let made_for = |bytes: &[u8]| InputMeans::of_artifact(&Artifact::parse(bytes)?, plan);
         let load = |number| self.setup.models.generations().load(number);
         let first = load(0)?;
-        let before = if before == 0 { light(&first)? } else { light(&load(before)?)? };
+        let before = if before == 0 { made_for(&first)? } else { made_for(&load(before)?)? };
         let first = Artifact::parse(&first)?;
         let evidence = Evidence::of(&first, self.looker.plan())?;
         let expectation = Expectation::new(&Quantized::from_artifact(&first, Ok)?, &evidence);
-        Ok(Arc::new(Expected { expectation, serving: light(serving)?, before }))
+        Ok(Arc::new(Expected { expectation, serving: made_for(serving)?, before }))
     }
 
     /// Does what is due with a sample, on the current pool. Where `between` ended it, the same sample may be given again
@@ -271,9 +271,9 @@ impl Monitor {
         let Some(OnTrial { before, mut trial, expected }) = self.trial.clone() else { return Ok(()) };
         let (mut new, mut old) = (Record::default(), Record::default());
         if let Some(Expected { expectation, serving, before: made_for }) = expected.as_deref() {
-            let frame = Observed { histograms: look.histograms.clone(), image: look.image };
-            new.add(stratum, expectation.quality_db(&frame, &self.served.model, *serving), None);
-            old.add(stratum, expectation.quality_db(&frame, &before.model, *made_for), None);
+            let frame = Observed { histograms: look.histograms.clone(), means: look.means.clone() };
+            new.add(stratum, expectation.quality_db(&frame, &self.served.model, serving), None);
+            old.add(stratum, expectation.quality_db(&frame, &before.model, made_for), None);
         } else {
             let other = self.looker.look(&before.model, picture, false, between)?;
             new.add(stratum, quality_of_errors(&look.errors), look.agreement);

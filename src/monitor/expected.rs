@@ -1,13 +1,14 @@
 //! What a model is expected to err on a frame that no reference has seen.
 //!
-//! In: generation 0 and its evidence; and of a frame what every edge took before its clamp, and how light it is; the
-//! grids, and the light that the biases are for. Out: by step the expected squared error relative to the signal. It starts from the
-//! error that was measured when generation 0 was made. What a step does on its own is known then and now: its grid's error
-//! ([`grid_error`] on its histogram), its weights' (Δ²/12 for each, Δ the step of its channel, times the mean square of
-//! what it is multiplied with), and in the first layer, whose [`Residual`] the artifact carries, what the mean of each
-//! channel has moved by, where the light is not the one that the biases are for. Of the weights' error as much arrives
-//! behind ReLU as values do. What is more than then, or less, comes on top here and in all that follows: relative errors
-//! are passed on, as a layer does that treats signal and error alike.
+//! In: generation 0 and its evidence; and of a frame what every edge took before its clamp, and what the layers read on
+//! average; the grids, and the means that the biases are for. Out: by step the expected squared error relative to the
+//! signal. It starts from the error that was measured when generation 0 was made. What a step does on its own is known then
+//! and now: its grid's error ([`grid_error`] on its histogram), its weights' (Δ²/12 for each, Δ the step of its channel,
+//! times what it is multiplied with around its mean), and what the mean of each output channel is moved by where the means
+//! of the input are not those that the biases are for: by the [`Residual`] of the first layer and the [`Response`] of the
+//! others, which the artifact carries. Of the weights' error as much arrives behind ReLU as values do. What is more than
+//! then, or less, comes on top here and in all that follows: relative errors are passed on, as a layer does that treats
+//! signal and error alike.
 
 use std::sync::Arc;
 
@@ -16,11 +17,10 @@ use super::judge::quality_of_expected;
 use super::light::{moved, passing};
 use super::look::Observed;
 use crate::calibrate::{Histogram, grid_error};
-use crate::detector::int8::{Edge, Int8Model, LayerWeights, Mixture, Quantized};
+use crate::detector::int8::{Edge, InputMeans, Int8Model, LayerWeights, Mixture, Quantized};
 use crate::detector::plan::{Plan, StepId};
 use crate::quant::artifact::Spread;
-use crate::quant::{Affine, Residual};
-use crate::tensor::ImageMoments;
+use crate::quant::{Affine, Residual, Response};
 
 /// Expected squared error of `grid` on `histogram`, relative to the values' mean square; 0 where there is nothing.
 pub fn relative_error(histogram: &Histogram, grid: &Affine) -> f64 {
@@ -34,6 +34,8 @@ pub struct Expectation {
     mixture: Mixture,
     /// By layer.
     residuals: Vec<Option<Residual>>,
+    /// By step; empty where nothing is known.
+    responses: Vec<Option<Response>>,
     /// By layer: Δ²/12, mean over the output channels, times the taps.
     noise: Vec<f64>,
     /// By step, on generation 0's own pictures: all of its error as measured, and what it does on its own.
@@ -57,26 +59,27 @@ impl Expectation {
             noise: noise.collect(),
             mixture: quantized.mixture(),
             residuals: quantized.layers.iter().map(|layer| layer.residual.clone()).collect(),
+            responses: quantized.responses.clone(),
             measured: evidence.sqnr_db.iter().map(share).collect(),
             own: Vec::new(),
             plan: Arc::clone(&quantized.plan),
         };
-        let image = quantized.light.unwrap_or_default();
-        let calibration = Observed { histograms: evidence.histogram.clone(), image };
-        let own = |step| expectation.relative(step, &calibration, &quantized.grids[step]?, quantized.light);
+        let made_for = &quantized.made_for;
+        let calibration = Observed { histograms: evidence.histogram.clone(), means: made_for.clone() };
+        let own = |step| expectation.relative(step, &calibration, &quantized.grids[step]?, made_for);
         expectation.own = (0..quantized.grids.len()).map(own).collect();
         expectation
     }
 
-    /// The quality of `model` on a frame (see [`quality_of_expected`]), if its biases are for pictures as light as `light`.
-    pub fn quality_db(&self, frame: &Observed, model: &Int8Model, light: Option<ImageMoments>) -> Option<f64> {
+    /// The quality of `model` on a frame (see [`quality_of_expected`]), if its biases are `made_for` such means.
+    pub fn quality_db(&self, frame: &Observed, model: &Int8Model, made_for: &InputMeans) -> Option<f64> {
         let mut more = vec![0.0; self.plan.steps.len()];
         let mut errors = Vec::with_capacity(more.len());
         for (step, planned) in self.plan.steps.iter().enumerate() {
             let read = planned.inputs.iter().filter(|&&input| self.mixture.edges[input] != Edge::Boxes);
             let read: Vec<f64> = read.map(|&input| more[input]).collect();
             more[step] = read.iter().sum::<f64>() / read.len().max(1) as f64;
-            let own = model.grid(step).and_then(|grid| self.relative(step, frame, &grid, light));
+            let own = model.grid(step).and_then(|grid| self.relative(step, frame, &grid, made_for));
             if let (Some(own), Some(before)) = (own, self.own[step]) {
                 more[step] += own - before;
                 errors.push((self.measured[step].unwrap_or(before) + more[step]).max(own));
@@ -85,32 +88,42 @@ impl Expectation {
         quality_of_expected(errors.into_iter())
     }
 
-    /// The expected error of `step` alone, if its output is put on `grid` and its biases are for pictures as light as
-    /// `light`; `None` where nothing was seen of it.
-    pub fn relative(&self, step: StepId, frame: &Observed, grid: &Affine, light: Option<ImageMoments>) -> Option<f64> {
+    /// The expected error of `step` alone, if its output is put on `grid` and its biases are `made_for` such means; `None` where nothing was seen of it.
+    pub fn relative(&self, step: StepId, frame: &Observed, grid: &Affine, made_for: &InputMeans) -> Option<f64> {
         let seen = frame.histograms.get(step)?.as_ref().filter(|seen| !seen.is_empty())?;
         let power = seen.mean_square();
-        let of_weights = self.of_weights(step, frame, light).filter(|_| power > 0.0);
+        let of_weights = self.of_weights(step, frame, made_for).filter(|_| power > 0.0);
         let of_weights = of_weights.map_or(0.0, |error| error / power * passing(&self.plan, step, seen));
         Some(relative_error(seen, grid) + of_weights)
     }
 
     /// Mean squared error by rounded weights, before ReLU.
-    fn of_weights(&self, step: StepId, frame: &Observed, light: Option<ImageMoments>) -> Option<f64> {
+    fn of_weights(&self, step: StepId, frame: &Observed, made_for: &InputMeans) -> Option<f64> {
         let planned = &self.plan.steps[step];
         let layer = planned.layer()?;
         let channels = self.plan.layers[layer].geometry.in_channels as f64;
         let squares = match self.mixture.edges[*planned.inputs.first()?] {
             Edge::U8(owner) => frame.histograms.get(owner)?.as_ref()?.mean_square() * channels,
-            Edge::Pixels => frame.image.squares.iter().sum(),
+            Edge::Pixels => frame.means.image?.squares.iter().sum(),
             Edge::F32 | Edge::Boxes => return None,
         };
-        let Some((residual, light)) = self.residuals[layer].as_ref().zip(light) else {
+        let Some((means, moved)) = self.moved(step, layer, frame, made_for) else {
             return Some(self.noise[layer] * squares);
         };
         // The part of the mean is known, so only what varies around it is noise.
-        let image = &frame.image;
-        let variance = squares - image.means.iter().map(|mean| mean * mean).sum::<f64>();
-        Some(self.noise[layer] * variance.max(0.0) + moved(residual, image, &light))
+        Some(self.noise[layer] * (squares - means).max(0.0) + moved)
+    }
+
+    /// Squares of the means of what `step` reads, and what the means of its output channels are moved by, as a mean
+    /// square before ReLU; `None` where nothing tells.
+    fn moved(&self, step: StepId, layer: usize, frame: &Observed, made_for: &InputMeans) -> Option<(f64, f64)> {
+        if let Some(residual) = &self.residuals[layer] {
+            let image = frame.means.image?;
+            return Some((image.means.iter().map(|mean| mean * mean).sum(), moved(residual, &image, &made_for.image?)));
+        }
+        let response = self.responses.get(step)?.as_ref()?;
+        let shift = response.shift(&frame.means.beyond(made_for, step)?);
+        let means = frame.means.layers[step].iter().map(|&mean| f64::from(mean).powi(2)).sum();
+        Some((means, shift.iter().map(|shift| shift * shift).sum::<f64>() / shift.len().max(1) as f64))
     }
 }

@@ -10,7 +10,7 @@ use super::maps::ErrorMap;
 use crate::calibrate::{AGREEMENT_SCORE, Counter, EdgeWatcher, Histogram, LocalError, add_local_errors, clipped_share};
 use crate::detector::detection::Detection;
 use crate::detector::fp32::{Fp32Model, Run};
-use crate::detector::int8::{Int8Executor, Int8Model};
+use crate::detector::int8::{InputMeans, Int8Executor, Int8Model};
 use crate::detector::plan::{LEVELS, Plan, StepId};
 use crate::detector::tap::{Activation, NoTap};
 use crate::error::{Error, Kind, Result};
@@ -31,8 +31,8 @@ pub struct Look {
     pub clipped: Vec<Option<f64>>,
     /// What each edge computed before its clamp.
     pub histograms: Vec<Option<Histogram>>,
-    /// How light it is.
-    pub image: ImageMoments,
+    /// What the layers read, on average.
+    pub means: InputMeans,
     /// With the reference: how its detections fared.
     pub agreement: Option<Agreement>,
     /// What the quantized network found, in canvas pixels.
@@ -46,8 +46,8 @@ pub struct Look {
 pub struct Observed {
     /// The values of the edge, before a clamp.
     pub histograms: Vec<Option<Histogram>>,
-    /// How light the picture is.
-    pub image: ImageMoments,
+    /// What the layers read, on average.
+    pub means: InputMeans,
 }
 
 /// Looks at frames. Keeps its buffers.
@@ -162,8 +162,8 @@ impl Looker {
         agreement.add(&wanted, &found, AGREEMENT_SCORE, AGREEMENT_SCORE);
         let histograms = counter.take()?;
         let clipped = clipped_shares(&model, &histograms);
-        let image = ImageMoments::of(&self.pixels);
-        Ok(Look { clipped, histograms, image, agreement: Some(agreement), detections: found, ..look })
+        let means = self.means(&counter.take_means());
+        Ok(Look { clipped, histograms, means, agreement: Some(agreement), detections: found, ..look })
     }
 
     fn alone(&mut self, executor: &mut Int8Executor, between: Between<'_>) -> Result<Look> {
@@ -175,8 +175,13 @@ impl Looker {
         }
         let histograms = counter.take()?;
         let clipped = clipped_shares(&model, &histograms);
-        let (image, detections) = (ImageMoments::of(&self.pixels), executor.detections().to_vec());
-        Ok(Look { clipped, histograms, image, detections, ..Look::default() })
+        let (means, detections) = (self.means(&counter.take_means()), executor.detections().to_vec());
+        Ok(Look { clipped, histograms, means, detections, ..Look::default() })
+    }
+
+    /// What the layers read, from the means of what the steps gave.
+    fn means(&self, outputs: &[Vec<f32>]) -> InputMeans {
+        InputMeans::of_outputs(&self.plan, ImageMoments::of(&self.pixels), outputs)
     }
 
     /// What every edge that could be stored in bytes took in `picture`, by step: of the reference where there is one,
@@ -186,21 +191,34 @@ impl Looker {
     /// As [`Looker::look`].
     pub fn observe(&mut self, model: &Arc<Int8Model>, picture: &Picture, between: Between<'_>) -> Result<Observed> {
         let Some(reference) = self.reference.clone() else {
-            let Look { histograms, image, .. } = self.look(model, picture, false, between)?;
-            return Ok(Observed { histograms, image });
+            let Look { histograms, means, .. } = self.look(model, picture, false, between)?;
+            return Ok(Observed { histograms, means });
         };
         self.take_in(picture)?;
-        let steps: Vec<StepId> = model.mixture().grids().collect();
+        let layers = self.plan.steps.iter().filter(|step| step.layer().is_some());
+        let read = layers.filter_map(|step| step.inputs.first()).filter(|&&input| input != self.plan.landmarks.image);
+        let mut steps: Vec<StepId> = model.mixture().grids().chain(read.copied()).collect();
+        steps.sort_unstable();
+        steps.dedup();
         let mut watcher = EdgeWatcher::new(&self.plan, &steps);
         let mut run = Run::new(&reference, &self.normalized)?;
         while run.advance(&mut watcher)?.is_some() {
             between()?;
         }
+        let seen = watcher.take()?;
         let mut histograms = vec![None; self.plan.steps.len()];
-        for (step, histogram) in steps.into_iter().zip(watcher.take()?.histograms) {
-            histograms[step] = Some(histogram).filter(|histogram| !histogram.is_empty());
+        let mut outputs = vec![Vec::new(); self.plan.steps.len()];
+        let mut means = seen.means.as_slice();
+        for ((step, histogram), edge) in steps.into_iter().zip(seen.histograms).zip(watcher.edges()) {
+            let (of_edge, rest) = means.split_at(edge.channels.min(means.len()));
+            means = rest;
+            if histogram.is_empty() {
+                continue;
+            }
+            outputs[step] = of_edge.to_vec();
+            histograms[step] = Some(histogram).filter(|_| model.grid(step).is_some());
         }
-        Ok(Observed { histograms, image: ImageMoments::of(&self.pixels) })
+        Ok(Observed { histograms, means: self.means(&outputs) })
     }
 
     /// What every step of `model` errs on `picture` beside the reference, by step; nothing without one.

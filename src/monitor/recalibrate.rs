@@ -2,8 +2,8 @@
 //!
 //! In: the frames of the reservoir, generation 0 and the serving model. Out: either why nothing may be learned from these
 //! frames, or a candidate's artifact with the [`Decision`] about it. Weights stay as they are; grids, biases or both are
-//! new. Of several drafts the one that does best on the frames they were made from is judged on others; a smaller step
-//! only where that one gains but costs some light too much. The shadow model shares the serving one's packed weights. The
+//! new. Of several drafts the one that does best on the frames they were made from is judged on others. Where that one
+//! gains but costs some light too much, a smaller step is judged; where it gains nothing, the one that promises most. The shadow model shares the serving one's packed weights. The
 //! same frames and models give the same bytes.
 
 use std::collections::BTreeMap;
@@ -24,6 +24,9 @@ use crate::quant::artifact::Artifact;
 
 /// More unfit frames than one in so many mean that the reservoir is not what it should be.
 const UNFIT_ONE_IN: usize = 10;
+
+/// Most drafts that are judged: each is one more chance for chance.
+const MOST_JUDGED: usize = 3;
 
 /// What a recalibration starts from.
 pub struct Ground<'a> {
@@ -79,17 +82,25 @@ pub fn attempt(ground: &Ground<'_>, frames: &[Kept], looker: &mut Looker, betwee
     let mut drafts = work.drafts(&mut quantized, &seen, (&calibrate, &observed))?.into_iter();
     let others = work.hear(&judge)?;
     let mut draft = drafts.next().ok_or_else(|| Error::new(Kind::Internal, "there is no candidate"))?;
+    let mut judged = 0;
     loop {
         let model = work.model_of(&draft, &mut quantized)?;
         let (case, looks) = work.compare(&others, &model, &draft)?;
         let decision = case.judge();
-        let smaller = drafts.find(|other| decision.costs_too_much() && other.extent < draft.extent);
-        let Some(smaller) = smaller else {
+        judged += 1;
+        let next = if decision.accepted || judged == MOST_JUDGED {
+            None
+        } else if decision.costs_too_much() {
+            drafts.find(|other| other.extent < draft.extent)
+        } else {
+            drafts.next().filter(|_| judged == 1)
+        };
+        let Some(next) = next else {
             let bytes = work.encode(&quantized, (&draft, &seen), (&calibrate, &observed), (&others, &looks))?;
             let (frames, extent) = ([calibrate.len(), judge.len()], draft.extent);
             return Ok(Attempt::Made(Box::new(Candidate { bytes, model, decision, frames, extent })));
         };
-        draft = smaller;
+        draft = next;
     }
 }
 

@@ -31,7 +31,7 @@ impl Monitor {
     /// only the error that a light brings to the first layer is known.
     fn off(&self, look: &Look, distances: &[Option<f64>]) -> Vec<Option<(f64, &'static str)>> {
         let plan = self.looker.plan();
-        let light = || self.evidence.light_off(plan, &look.image, &look.histograms);
+        let light = || self.evidence.light_off(plan, &look.means.image?, &look.histograms);
         let light = look.errors.is_empty().then(light).flatten();
         let of_step = |step: usize| {
             let light = light.filter(|(first, _)| *first == step).map(|(_, off)| off);

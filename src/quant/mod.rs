@@ -13,6 +13,7 @@ mod pairing;
 mod pairs;
 mod precision;
 mod residual;
+mod response;
 mod weights;
 
 pub use affine::{Affine, Range, Scheme, WIDEST, requantize};
@@ -21,4 +22,5 @@ pub use pairing::pair_order;
 pub use pairs::{first_unsafe_pair, is_pair_safe, round_pair};
 pub use precision::Precision;
 pub use residual::Residual;
+pub use response::{Response, StoredResponse};
 pub use weights::{FilterBank, Granularity, QuantizedWeights, ScaleRule};

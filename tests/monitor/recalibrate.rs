@@ -56,8 +56,10 @@ fn a_shift_is_learned_and_the_next_morning_is_no_worse() {
 #[test]
 #[ignore = "minutes: a table"]
 fn scenario_every_weather_is_learned_or_has_nothing_to_teach() {
-    println!("| weather | reference | decision | expects dB | there | by day | for it alone |");
-    println!("|---|---|---|---:|---|---|---|");
+    println!(
+        "| weather | reference | decision | expects dB there, at worst | extent | there | by day | for it alone |"
+    );
+    println!("|---|---|---|---|---:|---|---|---|");
     for weather in [Weather::Clear, Weather::Fog, Weather::Noise, Weather::Flat, Weather::Harsh] {
         let hours = if weather == Weather::Clear { (20, 24) } else { (8, 18) };
         let alone = Device::new(&between_in(hours, weather), true, Options::default());
@@ -83,7 +85,9 @@ fn scenario_every_weather_is_learned_or_has_nothing_to_teach() {
             let decision =
                 if after.generation > 0 { "accepted".to_owned() } else { told["numbers"]["reasons"].to_string() };
             let name = if weather == Weather::Clear { "Night".to_owned() } else { format!("{weather:?}") };
-            print!("| {name} | {with_reference} | {decision} | {} |", told["numbers"]["gain_db"]);
+            let numbers = &told["numbers"];
+            let (in_drift, worst) = (&numbers["in_drift"]["gain_db"], &numbers["worst_stratum_gain_db"]);
+            print!("| {name} | {with_reference} | {decision} | {in_drift}, {worst} | {} |", numbers["extent"]);
             let alone = alone.quality_of(&alone.models.serving(), &frames(hour, weather));
             println!(" {:.2} to {:.2} | {:.2} to {:.2} | {alone:.2} |", there[0], there[1], day[0], day[1]);
             assert!(after.generation == 0 || there[1] > there[0], "{name}: {there:.2?} dB");

@@ -7,6 +7,7 @@
 mod edges;
 mod executor;
 mod frame;
+mod means;
 mod mixed;
 mod model;
 mod raw;
@@ -17,11 +18,11 @@ mod stored;
 use std::sync::Arc;
 
 use super::plan::{LayerId, Plan};
-use crate::quant::{Affine, Precision, Residual};
-use crate::tensor::ImageMoments;
+use crate::quant::{Affine, Precision, Residual, Response};
 
 pub use edges::{Edge, Mixture};
 pub use executor::Int8Executor;
+pub use means::InputMeans;
 pub use model::Int8Model;
 pub use stored::plan_value;
 
@@ -35,8 +36,10 @@ pub struct Quantized {
     /// By step: one bias an output channel, batch norm folded in, in real units, for the steps that have a layer. Steps
     /// that share a layer may differ: bias correction sees each pyramid level on its own.
     pub biases: Vec<Vec<f32>>,
-    /// How light the pictures are that the biases are for; known where a layer has a residual.
-    pub light: Option<ImageMoments>,
+    /// What the biases are for; known where a layer has a residual.
+    pub made_for: InputMeans,
+    /// By step, what the biases lack where the input is another; empty where nothing is known.
+    pub responses: Vec<Option<Response>>,
     /// By step: the grid of its output, for the steps of [`Mixture::grids`].
     pub grids: Vec<Option<Affine>>,
 }
@@ -72,27 +75,6 @@ impl Quantized {
     pub fn mixture(&self) -> Mixture {
         let layers: Vec<Precision> = self.layers.iter().map(|layer| layer.precision).collect();
         Mixture::new(&self.plan, &layers)
-    }
-
-    /// Notes how light the pictures are that the biases are for. Without that nobody could use a residual, and it is
-    /// forgotten.
-    pub fn note_light(&mut self, light: Option<ImageMoments>) {
-        self.light = light.filter(|_| self.layers.iter().any(|layer| layer.residual.is_some()));
-        if self.light.is_none() {
-            self.layers.iter_mut().for_each(|layer| layer.residual = None);
-        }
-    }
-
-    /// Corrects the biases for pictures as light as `light`, if the residual tells how.
-    pub fn adapt(&mut self, light: ImageMoments) {
-        let Some(before) = self.light else { return };
-        for (step, bias) in self.plan.steps.iter().zip(&mut self.biases) {
-            if let Some(residual) = step.layer().and_then(|layer| self.layers[layer].residual.as_ref()) {
-                let shift = residual.shift(&light.beyond(&before));
-                bias.iter_mut().zip(shift).for_each(|(bias, shift)| *bias += shift as f32);
-            }
-        }
-        self.light = Some(light);
     }
 
     /// The bias of the first step that uses `layer`: the only one, for layers that are not in int8.

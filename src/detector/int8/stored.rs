@@ -8,13 +8,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{LayerWeights, Quantized, QuantizedLayer};
+use super::{InputMeans, LayerWeights, Quantized, QuantizedLayer};
 use crate::detector::architecture::Architecture;
 use crate::detector::plan::{Layer, LayerId, Plan, StepId};
 use crate::detector::settings::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::quant::artifact::{self, Artifact, StepWeights, Weights};
-use crate::quant::{Affine, QuantizedWeights};
+use crate::quant::{Affine, QuantizedWeights, StoredResponse};
 
 /// The artifact's `plan`: what the steps are built from.
 #[derive(Serialize, Deserialize)]
@@ -49,8 +49,9 @@ impl Quantized {
             return Err(Error::new(Kind::Data, format!("{labels} labels for {classes} classes")));
         }
         let plan = Arc::new(Plan::new(architecture, adjust(settings)?));
-        let (biases, light) = (vec![Vec::new(); plan.steps.len()], artifact.light()?);
-        let mut quantized = Self { layers: Vec::new(), biases, light, grids: Vec::new(), plan };
+        let (biases, responses) = (vec![Vec::new(); plan.steps.len()], vec![None; plan.steps.len()]);
+        let made_for = InputMeans::of_artifact(artifact, &plan)?;
+        let mut quantized = Self { layers: Vec::new(), biases, made_for, responses, grids: Vec::new(), plan };
         let plan = Arc::clone(&quantized.plan);
         for (id, layer) in plan.layers.iter().enumerate() {
             quantized.read_layer(artifact, id, layer).map_err(|error| error.at(format!("step {}", layer.name)))?;
@@ -84,9 +85,11 @@ impl Quantized {
         };
         let residual = artifact.residual(&layer.name)?.map(|(residual, _)| residual);
         self.layers.push(QuantizedLayer { weights, precision: step.precision, residual });
-        for (user, bias) in users.into_iter().zip(artifact.biases(&layer.name)?) {
+        for (&user, bias) in users.iter().zip(artifact.biases(&layer.name)?) {
             self.biases[user] = bias;
         }
+        let responses = artifact.response(&layer.name)?;
+        users.into_iter().zip(responses).for_each(|(user, (_, response))| self.responses[user] = Some(response));
         Ok(())
     }
 
@@ -102,13 +105,20 @@ impl Quantized {
             let users: Vec<StepId> = self.users(id).collect();
             let bias: Vec<f32> = users.iter().flat_map(|&user| self.biases[user].iter().copied()).collect();
             let QuantizedLayer { weights, precision, residual } = &self.layers[id];
+            let of_run = |&user: &StepId| {
+                let means = self.made_for.layers.get(user).filter(|means| !means.is_empty())?;
+                Some((means.clone(), self.responses.get(user)?.as_ref()?.stored()))
+            };
+            let responses: Vec<(Vec<f32>, StoredResponse)> =
+                users.iter().map(of_run).collect::<Option<_>>().filter(|_| precision.is_int8()).unwrap_or_default();
             let step = artifact::Step {
                 name: layer.name.clone(),
                 precision: *precision,
                 shape: shape(layer),
                 runs: users.len(),
                 sqnr_db: Vec::new(),
-                residual: residual.is_some() && self.light.is_some(),
+                residual: residual.is_some() && self.made_for.image.is_some(),
+                responses: responses.first().map_or(0, |(_, stored)| stored.scales.len() / 2),
             };
             let weights = match weights {
                 LayerWeights::S8 { values, scales } => StepWeights::Int8 {
@@ -116,8 +126,9 @@ impl Quantized {
                     bias,
                     residual: residual
                         .clone()
-                        .zip(self.light)
+                        .zip(self.made_for.image)
                         .map(|(residual, light)| Box::new((residual, light.to_f32().repeat(users.len())))),
+                    responses,
                 },
                 LayerWeights::F32(values) => StepWeights::Float { weights: values.clone(), bias },
             };

@@ -53,6 +53,9 @@ pub struct Step {
     /// Whether it carries what rounding took from its weights, and the moments of the input that its biases are for.
     #[serde(default, skip_serializing_if = "is_false")]
     pub residual: bool,
+    /// In how many ways it carries what its biases lack where its input is another; 0 where it carries none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub responses: usize,
 }
 
 impl Step {
@@ -185,6 +188,10 @@ pub struct Provenance {
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// f32 as the f64 it equals: a reader that is off in the last digit of an f64 still finds the same f32.

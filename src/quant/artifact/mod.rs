@@ -7,7 +7,9 @@
 //!
 //! Tensors: `S.weight` I8 or F32 `[out, kh, kw, in]`, `S.scale` F32 `[out]` (int8 only), `S.bias` F32 `[runs, out]`
 //! for every step S; where a step has a residual (see [`super::Residual`]) `S.residual` F32 `[out, in]` and
-//! `S.input_moments` F32 `[runs, 2, in]`, means and mean squares; `E.histogram` U32 `[bins]` for every edge E that has one.
+//! `S.input_moments` F32 `[runs, 2, in]`, means and mean squares; where it has responses (see [`super::Response`])
+//! `S.input_means` F32 `[runs, in]`, `S.response_scales` F32 `[runs, ways, 2]`, `S.input_ways` I8 `[runs, ways, in]` and
+//! `S.bias_ways` I8 `[runs, ways, out]`; `E.histogram` U32 `[bins]` for every edge E that has one.
 
 mod header;
 mod read;

@@ -11,11 +11,13 @@ use serde_json::Value;
 use super::header::{Edge, FORMAT, Header, HistogramBins, Spread, Step};
 use crate::error::{Error, Kind, Result};
 use crate::quant::container::{Container, Element};
-use crate::quant::{Affine, Residual, WIDEST, first_unsafe_pair};
+use crate::quant::{Affine, Residual, Response, StoredResponse, WIDEST, first_unsafe_pair};
 use crate::tensor::ImageMoments;
 
 /// Most bytes of a name; names become file names, metric labels and log fields.
 const LONGEST_NAME: usize = 200;
+/// Most ways of a response: there are far fewer pictures to make them from.
+const MOST_WAYS: usize = 64;
 /// Most runs of one weight set on a frame.
 const MOST_RUNS: usize = 16;
 
@@ -115,6 +117,35 @@ impl<'a> Artifact<'a> {
         let moments = self.container.tensor(&format!("{name}.input_moments"), Element::F32, &shape)?.to_f32();
         let moments = moments.chunks(2 * channels).map(<[f32]>::to_vec).collect();
         Ok(Residual::from_rows(rows, channels).map(|residual| (residual, moments)))
+    }
+
+    /// For every run of the step called `name` the means of the input channels that its biases are for, and what they
+    /// lack where those are others; empty where it carries none.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] where there is no such step.
+    pub fn response(&self, name: &str) -> Result<Vec<(Vec<f32>, Response)>> {
+        let step = self.step(name)?;
+        let ([out, _, _, channels], runs, ways) = (step.shape, step.runs, step.responses);
+        if ways == 0 {
+            return Ok(Vec::new());
+        }
+        let part =
+            |part: &str, element, shape: &[usize]| self.container.tensor(&format!("{name}.{part}"), element, shape);
+        let made_for = part("input_means", Element::F32, &[runs, channels])?.to_f32();
+        let scales = part("response_scales", Element::F32, &[runs, ways, 2])?.to_f32();
+        let inputs = part("input_ways", Element::I8, &[runs, ways, channels])?.to_i8();
+        let biases = part("bias_ways", Element::I8, &[runs, ways, out])?.to_i8();
+        let of_run = |run: usize| {
+            let stored = StoredResponse {
+                scales: scales[run * ways * 2..][..ways * 2].to_vec(),
+                inputs: inputs[run * ways * channels..][..ways * channels].to_vec(),
+                biases: biases[run * ways * out..][..ways * out].to_vec(),
+            };
+            let made_for = made_for[run * channels..][..channels].to_vec();
+            (made_for, Response::from_stored(&stored, channels, out))
+        };
+        Ok((0..runs).map(of_run).collect())
     }
 
     /// The first step with a residual, that, and how light the pictures are that its biases are for.
@@ -220,6 +251,16 @@ impl<'a> Artifact<'a> {
             }
             check_finite("residual", &of("residual", Element::F32, &[out, channels])?.bytes)?;
             check_finite("input_moments", &of("input_moments", Element::F32, &[step.runs, 2, channels])?.bytes)?;
+        }
+        if step.responses > 0 {
+            let ([out, _, _, channels], runs, ways) = (step.shape, step.runs, step.responses);
+            if !step.precision.is_int8() || ways > MOST_WAYS {
+                return refuse(format!("{ways} responses, expected at most {MOST_WAYS}, and of int8 weights only"));
+            }
+            check_finite("input_means", &of("input_means", Element::F32, &[runs, channels])?.bytes)?;
+            check_finite("response_scales", &of("response_scales", Element::F32, &[runs, ways, 2])?.bytes)?;
+            of("input_ways", Element::I8, &[runs, ways, channels])?;
+            of("bias_ways", Element::I8, &[runs, ways, out])?;
         }
         if !step.precision.is_int8() {
             return check_finite("weight", &of("weight", Element::F32, &step.shape)?.bytes);

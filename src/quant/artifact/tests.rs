@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::quant::container::{self, Container, Tensor};
-use crate::quant::{Affine, FilterBank, Granularity, Range, Residual, ScaleRule, Scheme};
+use crate::quant::{Affine, FilterBank, Granularity, Range, Residual, Response, ScaleRule, Scheme};
 
 /// A model of two steps and three edges.
 fn model() -> (Header, Vec<StepWeights>, Vec<Vec<u32>>) {
@@ -12,6 +12,9 @@ fn model() -> (Header, Vec<StepWeights>, Vec<Vec<u32>>) {
     let bank = FilterBank { values: &values, out: 2, channels: 4 };
     let weights = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[]).unwrap();
     let residual = Box::new((Residual::of(&bank, &weights), (0..16).map(|c| c as f32).collect()));
+    let way = |seed: usize| ((0..4).map(|c| (c * seed) as f64 - 1.0).collect(), vec![0.5 * seed as f64, -0.25]);
+    let response = |run: usize| Response::of(&[way(run), way(run + 1), way(run + 2)]).stored();
+    let responses = (1..3).map(|run| (vec![run as f32; 4], response(run))).collect();
     let step = |name: &str, precision: Precision, shape, runs| Step {
         name: name.into(),
         precision,
@@ -19,6 +22,7 @@ fn model() -> (Header, Vec<StepWeights>, Vec<Vec<u32>>) {
         runs,
         sqnr_db: vec![],
         residual: precision.is_int8(),
+        responses: if precision.is_int8() { 3 } else { 0 },
     };
     let range = Range::new(-0.1, 2.3);
     let edge = |name: &str, grid, histogram| Edge {
@@ -56,7 +60,7 @@ fn model() -> (Header, Vec<StepWeights>, Vec<Vec<u32>>) {
         provenance: Provenance { source_sha256: "f".repeat(64), generation: 0, parent: None },
     };
     let weights = vec![
-        StepWeights::Int8 { weights, bias: vec![1.0, -2.0, 0.5, 0.25], residual: Some(residual) },
+        StepWeights::Int8 { weights, bias: vec![1.0, -2.0, 0.5, 0.25], residual: Some(residual), responses },
         StepWeights::Float { weights: vec![0.1, 0.2, 0.3], bias: vec![0.0] },
     ];
     (header, weights, vec![vec![], vec![1, 0, 7]])
@@ -101,7 +105,13 @@ fn what_is_written_is_read() {
     let bytes = bytes();
     let artifact = Artifact::parse(&bytes).unwrap();
     assert_eq!(*artifact.header(), header);
-    let StepWeights::Int8 { weights: expected, residual: Some(stored), .. } = &weights[0] else { unreachable!() };
+    let StepWeights::Int8 { weights: expected, residual: Some(stored), responses, .. } = &weights[0] else {
+        unreachable!()
+    };
+    let read = artifact.response("rpn.head.conv.0.0").unwrap();
+    let read: Vec<_> = read.into_iter().map(|(made_for, response)| (made_for, response.stored())).collect();
+    assert_eq!(read, *responses);
+    assert!(artifact.response("head.fc").unwrap().is_empty());
     let (residual, moments) = artifact.residual("rpn.head.conv.0.0").unwrap().unwrap();
     assert!(residual == stored.0 && moments.concat() == stored.1 && moments[1][0] == 8.0);
     assert!(artifact.residual("head.fc").unwrap().is_none() && artifact.residual("b").is_err());
@@ -160,6 +170,9 @@ fn a_header_that_lies_is_refused_by_name() {
         ("/steps/0/precision", json!("fp32"), "weight"),
         ("/steps/0/residual", json!(false), "rpn.head.conv.0.0.input_moments"),
         ("/steps/1/residual", json!(true), "not rounded"),
+        ("/steps/0/responses", json!(2), "rpn.head.conv.0.0.response_scales"),
+        ("/steps/0/responses", json!(65), "at most 64"),
+        ("/steps/1/responses", json!(3), "of int8 weights only"),
         ("/steps/0/sqnr_db", json!([{ "mean": 30.0, "deviation": 1.0 }]), "SQNR"),
         ("/steps/1/precision", json!("int4"), "header"),
         ("/edges/0/name", json!(""), "edge"),

@@ -13,7 +13,7 @@ use super::header::Header;
 use super::read::Artifact;
 use crate::error::{Error, Kind, Result};
 use crate::quant::container::{self, Tensor};
-use crate::quant::{QuantizedWeights, Residual};
+use crate::quant::{QuantizedWeights, Residual, StoredResponse};
 use crate::tensor::atomic_file;
 
 /// The tensors of one step.
@@ -28,6 +28,9 @@ pub enum StepWeights {
         /// What rounding took from the weights, and for every run, outermost, the means and the mean squares of the input
         /// channels that the biases are for. Boxed: nearly all have none.
         residual: Option<Box<(Residual, Vec<f32>)>>,
+        /// For every run the means of the input channels that its biases are for, and what they lack where those are
+        /// others; empty where nothing is known of it.
+        responses: Vec<(Vec<f32>, StoredResponse)>,
     },
     /// f32.
     Float {
@@ -57,7 +60,7 @@ pub fn encode(header: &Header, weights: &[StepWeights], histograms: &[Vec<u32>])
     let mut tensors = BTreeMap::new();
     for (step, weights) in header.steps.iter().zip(weights) {
         let (weight, bias) = match weights {
-            StepWeights::Int8 { weights, bias, residual } => {
+            StepWeights::Int8 { weights, bias, residual, responses } => {
                 let scale = Tensor::of_f32(vec![weights.scales.len()], &weights.scales);
                 tensors.insert(format!("{}.scale", step.name), scale);
                 if let Some((residual, moments)) = residual.as_deref() {
@@ -66,6 +69,22 @@ pub fn encode(header: &Header, weights: &[StepWeights], histograms: &[Vec<u32>])
                     tensors.insert(format!("{}.residual", step.name), rows);
                     let moments = Tensor::of_f32(vec![step.runs, 2, channels], moments);
                     tensors.insert(format!("{}.input_moments", step.name), moments);
+                }
+                if !responses.is_empty() {
+                    let [out, _, _, channels] = step.shape;
+                    let (runs, ways) = (step.runs, step.responses);
+                    let stored = |part: fn(&StoredResponse) -> &Vec<i8>| -> Vec<i8> {
+                        responses.iter().flat_map(|(_, stored)| part(stored)).copied().collect()
+                    };
+                    let made_for: Vec<f32> = responses.iter().flat_map(|(means, _)| means).copied().collect();
+                    let scales: Vec<f32> = responses.iter().flat_map(|(_, stored)| &stored.scales).copied().collect();
+                    let parts = [
+                        ("input_means", Tensor::of_f32(vec![runs, channels], &made_for)),
+                        ("response_scales", Tensor::of_f32(vec![runs, ways, 2], &scales)),
+                        ("input_ways", Tensor::of_i8(vec![runs, ways, channels], &stored(|stored| &stored.inputs))),
+                        ("bias_ways", Tensor::of_i8(vec![runs, ways, out], &stored(|stored| &stored.biases))),
+                    ];
+                    tensors.extend(parts.map(|(part, tensor)| (format!("{}.{part}", step.name), tensor)));
                 }
                 (Tensor::of_i8(step.shape.to_vec(), &weights.values), bias)
             }

@@ -7,7 +7,7 @@ use lookout::calibrate::{EdgeEntry, Record, Recorder};
 use lookout::quant::artifact::{
     Agreement, Calibration, Edge, FORMAT, Header, Precision, Provenance, Spread, Step, StepWeights, encode,
 };
-use lookout::quant::{Affine, FilterBank, Granularity, Range, Residual, ScaleRule, Scheme};
+use lookout::quant::{Affine, FilterBank, Granularity, Range, Residual, Response, ScaleRule, Scheme};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let artifacts = Path::new("corpus/artifact");
@@ -29,7 +29,9 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
         let weights = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[])?;
         let residual =
             has_residual.then(|| Box::new((Residual::of(&bank, &weights), vec![0.5, 0.0, 2.0, 1.0, 0.0, 9.0])));
-        StepWeights::Int8 { weights, bias: vec![1.0, -2.0], residual }
+        let ways = [(vec![1.0, -2.0, 0.5], vec![0.25, -0.5]), (vec![0.0, 1.0, 0.0], vec![0.125, 0.0])];
+        let responses = if has_residual { vec![(vec![0.5, 2.0, 0.0], Response::of(&ways).stored())] } else { vec![] };
+        StepWeights::Int8 { weights, bias: vec![1.0, -2.0], residual, responses }
     } else {
         StepWeights::Float { weights: values, bias: vec![1.0, -2.0] }
     };
