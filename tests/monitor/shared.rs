@@ -100,22 +100,17 @@ fn scenario_of_a_real_drive() {
             println!("{shift:?}, reference {with_reference}: flagged at pass {flagged:?}");
             assert!(flagged.is_some());
             println!("{}", serde_json::to_string(&device.last(EventName::DriftRaised)).unwrap());
-            let decided = |device: &Device| {
-                device
-                    .events()
-                    .iter()
-                    .any(|event| [EventName::CalibrationAccepted, EventName::CalibrationRefused].contains(event))
-            };
-            for _ in 0..40 {
-                if !decided(&device) {
+            // What few frames cannot tell is tried again when there are more: half an hour later, an hour after that.
+            for _ in 0..220 {
+                if device.models.serving().generation == 0 {
                     pass(&mut device, &pictures, Some(shift));
                 }
             }
-            assert!(decided(&device));
             let after = device.models.serving();
+            let attempts = device.events().iter().filter(|&&event| event == EventName::CalibrationCandidate).count();
             let accepted = after.generation > 0;
             let told = if accepted { EventName::CalibrationAccepted } else { EventName::CalibrationRefused };
-            println!("{told:?} {}", serde_json::to_string(&device.last(told)).unwrap());
+            println!("{told:?} {attempts} {}", serde_json::to_string(&device.last(told)).unwrap());
             let quality = |shift: Option<Shift>| {
                 let frames = later(&pictures, shift);
                 [&before, &after].map(|served| device.quality_of(served, &frames))
