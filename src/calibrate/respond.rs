@@ -73,7 +73,7 @@ pub(super) fn responses(
         let (residual, channels) = (residuals[layer].as_ref()?, plan.layers[layer].geometry.in_channels);
         let place = begins.get(inputs.binary_search(&reads(step)?).ok()?)?.clone();
         let way = |movement: &Vec<f64>| {
-            // As [`InputMeans::of_outputs`](crate::detector::int8::InputMeans::of_outputs) gives them.
+            // As `InputMeans::of_outputs` gives them.
             let movement: Vec<f64> = movement[place.clone()].iter().copied().cycle().take(channels).collect();
             let shift = residual.shift(&movement);
             (movement, shift)

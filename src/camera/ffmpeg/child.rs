@@ -30,6 +30,8 @@ const PROTOCOLS: &str = "file,pipe,fd,crypto,data,tcp,udp,rtp,srtp,rtsp,rtsps,rt
 pub struct Ffmpeg {
     child: Child,
     complaints: Arc<Mutex<VecDeque<String>>>,
+    /// Reads them.
+    listener: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Ffmpeg {
@@ -61,7 +63,7 @@ impl Ffmpeg {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(missing)?;
         let (playlist, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let mut ffmpeg = Self { child, complaints: Arc::default() };
+        let mut ffmpeg = Self { child, complaints: Arc::default(), listener: None };
         if let Some(errors) = errors {
             ffmpeg.listen(errors, secrets(input));
         }
@@ -97,16 +99,18 @@ impl Ffmpeg {
             }
         };
         // Without the thread there are no complaints to be read, and the pipe closes.
-        let _ = std::thread::Builder::new().name("ffmpeg-errors".to_owned()).spawn(work);
+        self.listener = std::thread::Builder::new().name("ffmpeg-errors".to_owned()).spawn(work).ok();
     }
 
-    /// Waits a moment for the child, which has closed its output, to end.
+    /// Waits a moment for the child, which has closed its output, to end, and for its last words to be read.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         let begin = Instant::now();
         loop {
+            let is_heard = self.listener.as_ref().is_none_or(std::thread::JoinHandle::is_finished);
             match self.child.try_wait() {
-                Ok(Some(status)) => return Some(status),
-                Ok(None) if begin.elapsed() < GRACE => std::thread::sleep(Duration::from_millis(10)),
+                // What it started may hold its pipe longer than it lives itself.
+                Ok(Some(status)) if is_heard || begin.elapsed() >= GRACE => return Some(status),
+                Ok(_) if begin.elapsed() < GRACE => std::thread::sleep(Duration::from_millis(10)),
                 _ => return None,
             }
         }
