@@ -42,7 +42,7 @@ impl Job<'_> {
         progress: Progress<'_>,
     ) -> Result<Comparison> {
         let mut executor = self.executor(quantized)?;
-        let mut counter = Counter::new(&self.plan, executor.model().mixture().grids());
+        let mut counter = Counter::new(&self.plan, executor.model().mixture().grids()).with_means(&self.plan);
         let steps = self.plan.steps.len();
         let mut seen = Comparison {
             errors: vec![StepError::default(); steps],

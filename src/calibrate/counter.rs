@@ -19,7 +19,7 @@ pub struct Counter {
     recorder: Recorder,
     row: Vec<f32>,
     seen: Vec<Option<Histogram>>,
-    /// By step: whether a layer reads it, and the means of its channels.
+    /// By step: whether a layer reads it and its means are wanted, and the means of its channels.
     is_read: Vec<bool>,
     means: Vec<Vec<f32>>,
     trouble: Option<crate::error::Error>,
@@ -44,13 +44,15 @@ impl Counter {
             });
         }
         let seen = vec![None; plan.steps.len()];
-        let mut is_read = vec![false; plan.steps.len()];
-        for step in plan.steps.iter().filter(|step| step.layer().is_some()) {
-            step.inputs.iter().take(1).for_each(|&input| is_read[input] = true);
-        }
-        is_read[plan.landmarks.image] = false;
-        let means = vec![Vec::new(); plan.steps.len()];
+        let (is_read, means) = (vec![false; plan.steps.len()], vec![Vec::new(); plan.steps.len()]);
         Self { kinds, recorder: Recorder::new(), row: Vec::new(), seen, is_read, means, trouble: None }
+    }
+
+    /// The same, which also takes the means of what the layers of `plan` read.
+    #[must_use]
+    pub fn with_means(mut self, plan: &Plan) -> Self {
+        plan.read_by_layers().into_iter().for_each(|step| self.is_read[step] = true);
+        self
     }
 
     /// What was counted since the last call, by step; `None` where nothing was seen.
@@ -63,8 +65,8 @@ impl Counter {
         self.trouble.take().map_or(Ok(seen), Err)
     }
 
-    /// The means of the channels of what layers read, as it was stored, since the last call: by step, empty where nothing
-    /// was seen.
+    /// The means of the channels of what layers read in bytes, since the last call: by step, empty where nothing was seen
+    /// or nobody asked for them.
     pub fn take_means(&mut self) -> Vec<Vec<f32>> {
         let steps = self.means.len();
         std::mem::replace(&mut self.means, vec![Vec::new(); steps])
@@ -110,7 +112,7 @@ impl Tap for Counter {
             self.count(step, activation, false);
         }
         if self.is_read[step] {
-            self.means[step] = channel_means(activation);
+            self.means[step] = channel_means(activation).unwrap_or_default();
         }
     }
 
@@ -121,32 +123,21 @@ impl Tap for Counter {
     }
 }
 
-/// Mean of every channel over what shows the picture. Sums of bytes are exact.
-fn channel_means(activation: &Activation<'_>) -> Vec<f32> {
+/// Mean of every channel over what shows the picture, of bytes, whose sums are exact; `None` of anything else.
+fn channel_means(activation: &Activation<'_>) -> Option<Vec<f32>> {
+    let Values::U8 { data, scale, zero_point } = activation.values else { return None };
     let channels = activation.shape.channels.max(1);
     let (stride, valid) = (activation.shape.width * channels, activation.valid_width * channels);
-    let count = (activation.valid_height * activation.valid_width).max(1) as f64;
-    let rows = (0..activation.valid_height).map(|y| y * stride..y * stride + valid);
-    match activation.values {
-        Values::F32(values) => {
-            let mut sums = vec![0.0f64; channels];
-            for pixel in rows.flat_map(|row| values[row].chunks_exact(channels)) {
-                sums.iter_mut().zip(pixel).for_each(|(sum, &value)| *sum += f64::from(value));
-            }
-            sums.into_iter().map(|sum| (sum / count) as f32).collect()
+    let mut sums = vec![0u64; channels];
+    let mut of_row = vec![0u32; channels];
+    for y in 0..activation.valid_height {
+        give_way();
+        for pixel in data[y * stride..][..valid].chunks_exact(channels) {
+            of_row.iter_mut().zip(pixel).for_each(|(sum, &value)| *sum += u32::from(value));
         }
-        Values::U8 { data, scale, zero_point } => {
-            let mut sums = vec![0u64; channels];
-            let mut of_row = vec![0u32; channels];
-            for row in rows {
-                give_way();
-                for pixel in data[row].chunks_exact(channels) {
-                    of_row.iter_mut().zip(pixel).for_each(|(sum, &value)| *sum += u32::from(value));
-                }
-                sums.iter_mut().zip(&mut of_row).for_each(|(sum, row)| *sum += u64::from(std::mem::take(row)));
-            }
-            let mean = |sum: u64| (sum as f64 / count - f64::from(zero_point)) * f64::from(scale);
-            sums.into_iter().map(|sum| mean(sum) as f32).collect()
-        }
+        sums.iter_mut().zip(&mut of_row).for_each(|(sum, row)| *sum += u64::from(std::mem::take(row)));
     }
+    let count = (activation.valid_height * activation.valid_width).max(1) as f64;
+    let mean = |sum: u64| (sum as f64 / count - f64::from(zero_point)) * f64::from(scale);
+    Some(sums.into_iter().map(|sum| mean(sum) as f32).collect())
 }

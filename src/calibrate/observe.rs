@@ -60,6 +60,21 @@ impl EdgeWatcher {
         &self.edges
     }
 
+    /// The channel means of `seen`, by step of the plan; empty where nothing was seen.
+    pub fn means_by_step(&self, seen: &Observation) -> Vec<Vec<f32>> {
+        let mut rest = seen.means.as_slice();
+        let mut of_edge = Vec::with_capacity(self.edges.len());
+        for (edge, histogram) in self.edges.iter().zip(&seen.histograms) {
+            let (means, others) = rest.split_at(edge.channels);
+            of_edge.push(if histogram.is_empty() { Vec::new() } else { means.to_vec() });
+            rest = others;
+        }
+        self.edge_of
+            .iter()
+            .map(|edge| edge.map(|edge| std::mem::take(&mut of_edge[edge])).unwrap_or_default())
+            .collect()
+    }
+
     /// Runs the reference over `canvas` on the current pool and gives what was seen.
     ///
     /// # Errors

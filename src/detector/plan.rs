@@ -205,6 +205,16 @@ impl Plan {
         readers
     }
 
+    /// The steps whose output a layer reads, each once and in order; the canvas is none of them.
+    pub fn read_by_layers(&self) -> Vec<StepId> {
+        let layers = self.steps.iter().filter(|step| step.layer().is_some());
+        let mut read: Vec<StepId> = layers.filter_map(|step| step.inputs.first().copied()).collect();
+        read.sort_unstable();
+        read.dedup();
+        read.retain(|&step| step != self.landmarks.image);
+        read
+    }
+
     /// Learned numbers of all layers, each counted once.
     pub fn parameters(&self) -> u64 {
         self.layers.iter().map(Layer::parameters).sum()

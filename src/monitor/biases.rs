@@ -17,7 +17,8 @@ use crate::error::Result;
 
 /// Frames that biases are measured on and tried on, at most. Twice as many taught the street no more.
 const CORRECTING: usize = 8;
-/// How far biases may go the way of what the layers read or of what was measured. Without the reference trying costs nothing.
+/// How far biases may go the way of what the layers read or of what was measured. Without the reference trying costs
+/// nothing.
 const PARTS: (&[f64], &[f64]) = (&[0.5, 1.0], &[0.25, 0.5, 0.75, 1.0]);
 
 /// Biases by step, and what they are for.
@@ -40,7 +41,7 @@ impl Biases {
     }
 
     /// The same, as far as they may go from `first`.
-    pub(super) fn held_back(mut self, first: &Self, evidence: &Evidence) -> Self {
+    fn held_back(mut self, first: &Self, evidence: &Evidence) -> Self {
         let share = restrain(&mut self.values, &first.values, evidence);
         self.made_for = first.made_for.towards(&self.made_for, share);
         self
@@ -48,53 +49,62 @@ impl Biases {
 }
 
 impl Work<'_, '_> {
-    /// What can be tried on the grids of `quantized` instead of `first`, the biases of generation 0.
-    pub(super) fn biases(
+    /// Biases moved as the artifact tells from `first`, those of generation 0, for what the layers read `lately`.
+    /// `quantized` is left with any of them.
+    pub(super) fn told(&self, quantized: &mut Quantized, first: &Biases, lately: &InputMeans) -> Vec<Biases> {
+        let mut told = Vec::new();
+        for &part in self.parts().iter().filter(|_| first.made_for.image.is_some()) {
+            first.put(quantized);
+            quantized.adapt(&first.made_for.towards(lately, part));
+            told.push(Biases::of(quantized).held_back(first, &self.evidence));
+        }
+        told
+    }
+
+    /// Biases moved from `first` by what the grids of `quantized` leave each step's mean off by beside the reference, on
+    /// frames that `calibrate`, whose layers read `lately`; none without a reference. `quantized` is left with `first`.
+    pub(super) fn measured(
         &mut self,
         quantized: &mut Quantized,
         first: &Biases,
-        watched: Watched<'_>,
+        calibrate: &[usize],
+        lately: &InputMeans,
     ) -> Result<Vec<Biases>> {
-        let parts = if self.looker.has_reference() { PARTS.0 } else { PARTS.1 };
-        let lately = self.means(&first.made_for, watched);
-        let towards = |part| first.made_for.towards(&lately, part);
-        let mut ways = Vec::new();
-        for &part in parts.iter().filter(|_| first.made_for.image.is_some()) {
-            first.put(quantized);
-            quantized.adapt(&towards(part));
-            ways.push(Biases::of(quantized));
+        if !self.looker.has_reference() {
+            return Ok(Vec::new());
         }
         first.put(quantized);
-        if self.looker.has_reference() {
-            let model = Arc::new(self.ground.model.with_grids(quantized)?);
-            let lights = self.correcting(watched.0);
-            let strata = lights.len();
-            let each = lights.iter().map(Vec::len).max().unwrap_or_default();
-            let mut locals = vec![LocalError::default(); quantized.biases.len()];
-            // Few frames of a light count as many of another: again and again, if need be.
-            let again = |light: &Vec<usize>| (0..each).map(|i| light[i * light.len() / each]).collect::<Vec<_>>();
-            for at in lights.iter().flat_map(again) {
-                let picture = self.frames[at].picture()?;
-                self.looker.add_local(&model, &picture, &mut locals)?;
-                (self.between)()?;
-            }
-            // Generation 0's pictures ask for no correction: they count as one light more.
-            let all = strata as f64 / (strata + 1) as f64;
-            for &part in parts {
-                let mut values = first.values.clone();
-                for (bias, local) in values.iter_mut().zip(&locals) {
-                    let shifts = local.mean_shift();
-                    bias.iter_mut().zip(shifts).for_each(|(bias, shift)| *bias += (part * all) as f32 * shift);
-                }
-                ways.push(Biases { values, made_for: towards(part) });
-            }
+        let model = Arc::new(self.ground.model.with_grids(quantized)?);
+        let lights = self.correcting(calibrate);
+        let each = lights.iter().map(Vec::len).max().unwrap_or_default();
+        let mut locals = vec![LocalError::default(); quantized.biases.len()];
+        // Few frames of a light count as many of another: again and again, if need be.
+        let again = |light: &Vec<usize>| (0..each).map(|i| light[i * light.len() / each]).collect::<Vec<_>>();
+        for at in lights.iter().flat_map(again) {
+            let picture = self.frames[at].picture()?;
+            self.looker.add_local(&model, &picture, &mut locals)?;
+            (self.between)()?;
         }
-        Ok(ways)
+        // Generation 0's pictures ask for no correction: they count as one light more.
+        let all = lights.len() as f64 / (lights.len() + 1) as f64;
+        let moved = |&part: &f64| {
+            let mut values = first.values.clone();
+            for (bias, local) in values.iter_mut().zip(&locals) {
+                let shifts = local.mean_shift();
+                bias.iter_mut().zip(shifts).for_each(|(bias, shift)| *bias += (part * all) as f32 * shift);
+            }
+            Biases { values, made_for: first.made_for.towards(lately, part) }.held_back(first, &self.evidence)
+        };
+        Ok(self.parts().iter().map(moved).collect())
+    }
+
+    fn parts(&self) -> &'static [f64] {
+        if self.looker.has_reference() { PARTS.0 } else { PARTS.1 }
     }
 
     /// What the layers read: every light of `frames` counts the same, generation 0's pictures, as they were `first`, as one
     /// light more.
-    fn means(&self, first: &InputMeans, (frames, observed): Watched<'_>) -> InputMeans {
+    pub(super) fn means(&self, first: &InputMeans, (frames, observed): Watched<'_>) -> InputMeans {
         let mut strata: BTreeMap<usize, Vec<&InputMeans>> = BTreeMap::new();
         for (&at, observed) in frames.iter().zip(observed) {
             strata.entry(self.strata[at]).or_default().push(&observed.means);

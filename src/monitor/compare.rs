@@ -11,7 +11,7 @@ use super::look::{Look, Observed};
 use super::recalibrate::Work;
 use crate::calibrate::AGREEMENT_SCORE;
 use crate::detector::detection::Detection;
-use crate::detector::int8::{InputMeans, Int8Model, Quantized};
+use crate::detector::int8::Int8Model;
 use crate::error::Result;
 use crate::measure::Agreement;
 
@@ -31,11 +31,8 @@ impl Work<'_, '_> {
     /// The serving model and generation 0 on the judging frames.
     pub(super) fn hear<'j>(&mut self, judge: &'j [usize]) -> Result<Others<'j>> {
         let with_reference = self.looker.has_reference();
-        let is_first = self.ground.first == self.ground.serving;
-        let model = Arc::clone(self.ground.model);
-        let original = if is_first { Arc::clone(&model) } else { self.original()? };
-        let of = |artifact| InputMeans::of_artifact(artifact, self.looker.plan());
-        let (of_serving, of_first) = (of(&self.serving)?, of(&self.first)?);
+        let (model, original) = (Arc::clone(self.ground.model), Arc::clone(&self.original));
+        let is_first = Arc::ptr_eq(&model, &original);
         let observed = self.observe(judge)?;
         let (mut serving, mut first, mut found) = (Record::default(), Record::default(), Vec::new());
         for (&at, observed) in judge.iter().zip(&observed) {
@@ -54,8 +51,8 @@ impl Work<'_, '_> {
             // Two models that differ on purpose cannot agree on everything: some loss is granted.
             let (reference, matched) = (all.reference(), all.reference() * 9 / 10);
             let all = Agreement { matched, vanished: reference - matched, ..Agreement::default() };
-            serving.add(stratum, self.expectation.quality_db(observed, &model, &of_serving), Some(all));
-            first.add(stratum, self.expectation.quality_db(observed, &original, &of_first), None);
+            serving.add(stratum, self.expectation.quality_db(observed, &model, &self.of_serving), Some(all));
+            first.add(stratum, self.expectation.quality_db(observed, &original, &self.of_first), None);
             found.push(detections);
         }
         Ok(Others { frames: judge, observed, found, serving, first })
@@ -95,13 +92,12 @@ impl Work<'_, '_> {
 
     /// By edge, what generation 0's own pictures would lose by `draft`, in dB of expected error.
     fn first_losses(&self, draft: &Draft) -> Result<Vec<(String, f64)>> {
-        let of_first = InputMeans::of_artifact(&self.first, self.looker.plan())?;
-        let calibration = Observed { histograms: self.evidence.histogram.clone(), means: of_first.clone() };
+        let calibration = Observed { histograms: self.evidence.histogram.clone(), means: self.of_first.clone() };
         let mut losses = Vec::new();
         for &step in &self.steps {
             let Some(choice) = draft.choices[step] else { continue };
             let grid = self.choice(&self.first, step)?.grid;
-            let before = self.expectation.relative(step, &calibration, &grid, &of_first);
+            let before = self.expectation.relative(step, &calibration, &grid, &self.of_first);
             let after = self.expectation.relative(step, &calibration, &choice.grid, draft.made_for());
             if let (Some(before), Some(after)) = (before, after)
                 && before > 0.0
@@ -112,12 +108,5 @@ impl Work<'_, '_> {
             }
         }
         Ok(losses)
-    }
-
-    /// Generation 0's model on the serving one's weights.
-    fn original(&self) -> Result<Arc<Int8Model>> {
-        let settings = self.looker.plan().settings.clone();
-        let quantized = Quantized::from_artifact(&self.first, |_| Ok(settings))?;
-        Ok(Arc::new(self.ground.model.with_grids(&quantized)?))
     }
 }

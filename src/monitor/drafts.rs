@@ -31,7 +31,8 @@ pub(super) struct Draft {
     /// By step.
     pub(super) choices: Vec<Option<Choice>>,
     biases: Biases,
-    /// What it did on frames that calibrate.
+    /// What it is expected to do on all frames that calibrate, and what it did on some beside the reference.
+    expected: Record,
     record: Record,
 }
 
@@ -66,6 +67,8 @@ impl Work<'_, '_> {
         watched: Watched<'_>,
     ) -> Result<Vec<Draft>> {
         let first = Biases::of(quantized);
+        let lately = self.means(&first.made_for, watched);
+        let told = self.told(quantized, &first, &lately);
         let ways = self.ranges(seen)?;
         let mut drafts: Vec<Draft> = Vec::new();
         for extent in EXTENTS {
@@ -74,60 +77,57 @@ impl Work<'_, '_> {
             if drafts.last().is_some_and(|draft| draft.choices == choices) {
                 continue;
             }
-            for (grid, choice) in quantized.grids.iter_mut().zip(&choices) {
-                *grid = choice.map_or(*grid, |choice| Some(choice.grid));
-            }
+            put_grids(&choices, quantized);
+            let measured = self.measured(quantized, &first, watched.0, &lately)?;
             let changes_nothing = extent == 0.0 && self.ground.first == self.ground.serving;
             let known = Some(first.clone()).filter(|_| !changes_nothing);
-            for biases in known.into_iter().chain(self.biases(quantized, &first, watched)?) {
-                let biases = biases.held_back(&first, &self.evidence);
-                drafts.push(Draft { extent, choices: choices.clone(), biases, record: Record::default() });
+            for biases in known.into_iter().chain(told.iter().cloned()).chain(measured) {
+                let record = Record::default();
+                drafts.push(Draft { extent, choices: choices.clone(), biases, expected: record.clone(), record });
             }
         }
-        self.order(drafts, quantized, watched)
-    }
-
-    /// Tries `drafts`, and puts the best first: all of them on half of the frames that there are for it, the best of those
-    /// on the other half too. Without the reference trying costs nothing.
-    fn order(&mut self, mut drafts: Vec<Draft>, quantized: &mut Quantized, watched: Watched<'_>) -> Result<Vec<Draft>> {
-        let model = Arc::clone(self.ground.model);
-        let made_for = InputMeans::of_artifact(&self.serving, self.looker.plan())?;
-        let most = if self.looker.has_reference() { LIGHT_LOSS_DB.0 } else { LIGHT_LOSS_DB.1 };
-        let mut serving = Record::default();
-        let mut left = drafts.len();
-        for half in self.halves(watched.0) {
-            serving.merge(self.tried(&model, &made_for, &half, watched)?);
-            for draft in drafts.iter_mut().take(left) {
-                let model = self.model_of(draft, quantized)?;
-                let record = self.tried(&model, draft.made_for(), &half, watched)?;
-                draft.record.merge(record);
-            }
-            // Those that were tried no further stay behind the others.
-            let bears = |draft: &Draft| loses_no_more(&draft.record, &serving, most);
-            drafts[..left].sort_by(|a, b| {
-                let by_quality = b.record.quality_db().total_cmp(&a.record.quality_db());
-                bears(b).cmp(&bears(a)).then(by_quality)
-            });
-            left = left.min(TRIED);
+        let (model, made_for) = (Arc::clone(self.ground.model), self.of_serving.clone());
+        let expected = self.expected(&model, &made_for, watched);
+        for draft in &mut drafts {
+            let model = self.model_of(draft, quantized)?;
+            draft.expected = self.expected(&model, draft.made_for(), watched);
         }
-        if self.looker.has_reference() && !drafts.is_empty() {
+        if self.looker.has_reference() {
+            self.order(&mut drafts, quantized, watched)?;
             // Few frames tell drafts badly apart: what all of them let expect has the second word.
-            let mut best: Option<(usize, f64)> = None;
-            let serving = self.expected(&model, &made_for, watched);
-            for (at, draft) in drafts.iter().enumerate() {
-                let model = self.model_of(draft, quantized)?;
-                let expected = self.expected(&model, draft.made_for(), watched);
-                let quality = expected.quality_db();
-                let is_bearable = loses_no_more(&expected, &serving, LIGHT_LOSS_DB.1);
-                if is_bearable && best.is_none_or(|(_, most)| quality > most) {
-                    best = Some((at, quality));
-                }
-            }
+            let bearable =
+                drafts.iter().enumerate().filter(|(_, draft)| draft.expected.bears(&expected, LIGHT_LOSS_DB.1));
+            let quality = |(_, draft): &(usize, &Draft)| draft.expected.quality_db();
+            let best = bearable.rev().max_by(|a, b| quality(a).total_cmp(&quality(b)));
             if let Some((at, _)) = best.filter(|(at, _)| *at > 1) {
                 drafts[1..=at].rotate_right(1);
             }
+        } else {
+            best_first(&mut drafts, |draft| &draft.expected, &expected, LIGHT_LOSS_DB.1);
         }
         Ok(drafts)
+    }
+
+    /// Tries `drafts` beside the reference, and puts the best first: all of them on half of the frames that there are for
+    /// it, the best of those on the other half too.
+    fn order(&mut self, drafts: &mut [Draft], quantized: &mut Quantized, watched: Watched<'_>) -> Result<()> {
+        let model = Arc::clone(self.ground.model);
+        let mut serving = Record::default();
+        let mut left = drafts.len();
+        let lights = self.correcting(watched.0);
+        for nth in 0..2 {
+            let of_light = |light: &Vec<usize>| light.iter().skip(nth).step_by(2).copied().collect::<Vec<_>>();
+            let half: Vec<usize> = lights.iter().flat_map(of_light).collect();
+            serving.merge(self.tried(&model, &half)?);
+            for draft in &mut drafts[..left] {
+                let model = self.model_of(draft, quantized)?;
+                draft.record.merge(self.tried(&model, &half)?);
+            }
+            // Those that were tried no further stay behind the others.
+            best_first(&mut drafts[..left], |draft| &draft.record, &serving, LIGHT_LOSS_DB.0);
+            left = left.min(TRIED);
+        }
+        Ok(())
     }
 
     /// How `model`, whose biases are `made_for` such means, is expected to do on all frames that calibrate.
@@ -139,24 +139,9 @@ impl Work<'_, '_> {
         record
     }
 
-    /// Which of the frames that calibrate drafts are tried on: two sets of each light, or without the reference all.
-    fn halves(&self, calibrate: &[usize]) -> Vec<Vec<usize>> {
-        if !self.looker.has_reference() {
-            return vec![calibrate.to_vec()];
-        }
-        let lights = self.correcting(calibrate);
-        let half = |nth: usize| -> Vec<usize> {
-            let of_light = |light: &Vec<usize>| light.iter().skip(nth).step_by(2).copied().collect::<Vec<_>>();
-            lights.iter().flat_map(of_light).collect()
-        };
-        [half(0), half(1)].into_iter().filter(|half| !half.is_empty()).collect()
-    }
-
     /// Puts `draft` into `quantized`, whose weights are generation 0's, and returns its model.
     pub(super) fn model_of(&self, draft: &Draft, quantized: &mut Quantized) -> Result<Arc<Int8Model>> {
-        for (grid, choice) in quantized.grids.iter_mut().zip(&draft.choices) {
-            *grid = choice.map_or(*grid, |choice| Some(choice.grid));
-        }
+        put_grids(&draft.choices, quantized);
         draft.biases.put(quantized);
         Ok(Arc::new(self.ground.model.with_grids(quantized)?))
     }
@@ -173,18 +158,8 @@ impl Work<'_, '_> {
         Ok(ranges)
     }
 
-    /// How `model`, whose biases are `made_for` such means, does on these frames beside the reference; without one, as
-    /// expected on all.
-    fn tried(
-        &mut self,
-        model: &Arc<Int8Model>,
-        made_for: &InputMeans,
-        frames: &[usize],
-        watched: Watched<'_>,
-    ) -> Result<Record> {
-        if !self.looker.has_reference() {
-            return Ok(self.expected(model, made_for, watched));
-        }
+    /// How `model` does on these frames beside the reference.
+    fn tried(&mut self, model: &Arc<Int8Model>, frames: &[usize]) -> Result<Record> {
         let mut record = Record::default();
         for &at in frames {
             let picture = self.frames[at].picture()?;
@@ -195,9 +170,16 @@ impl Work<'_, '_> {
     }
 }
 
-/// Whether no light of `record` is more than `most` dB below that of `serving`.
-fn loses_no_more(record: &Record, serving: &Record, most: f64) -> bool {
-    let serving = serving.by_stratum();
-    let bears = |(stratum, db): (&usize, &f64)| serving.get(stratum).is_none_or(|was| *db >= was - most);
-    record.by_stratum().iter().all(bears)
+fn put_grids(choices: &[Option<Choice>], quantized: &mut Quantized) {
+    for (grid, choice) in quantized.grids.iter_mut().zip(choices) {
+        *grid = choice.map_or(*grid, |choice| Some(choice.grid));
+    }
+}
+
+/// Puts first what does most good, of those that take no more than `most` dB from any light of `serving`.
+fn best_first(drafts: &mut [Draft], of: fn(&Draft) -> &Record, serving: &Record, most: f64) {
+    drafts.sort_by(|a, b| {
+        let (a, b) = (of(a), of(b));
+        b.bears(serving, most).cmp(&a.bears(serving, most)).then(b.quality_db().total_cmp(&a.quality_db()))
+    });
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::evidence::Evidence;
 use super::judge::quality_of_expected;
-use super::light::{moved, passing};
+use super::light::{mean_square, passing};
 use super::look::Observed;
 use crate::calibrate::{Histogram, grid_error};
 use crate::detector::int8::{Edge, InputMeans, Int8Model, LayerWeights, Mixture, Quantized};
@@ -88,7 +88,8 @@ impl Expectation {
         quality_of_expected(errors.into_iter())
     }
 
-    /// The expected error of `step` alone, if its output is put on `grid` and its biases are `made_for` such means; `None` where nothing was seen of it.
+    /// The expected error of `step` alone, if its output is put on `grid` and its biases are `made_for` such means; `None`
+    /// where nothing was seen of it.
     pub fn relative(&self, step: StepId, frame: &Observed, grid: &Affine, made_for: &InputMeans) -> Option<f64> {
         let seen = frame.histograms.get(step)?.as_ref().filter(|seen| !seen.is_empty())?;
         let power = seen.mean_square();
@@ -117,13 +118,12 @@ impl Expectation {
     /// Squares of the means of what `step` reads, and what the means of its output channels are moved by, as a mean
     /// square before ReLU; `None` where nothing tells.
     fn moved(&self, step: StepId, layer: usize, frame: &Observed, made_for: &InputMeans) -> Option<(f64, f64)> {
-        if let Some(residual) = &self.residuals[layer] {
-            let image = frame.means.image?;
-            return Some((image.means.iter().map(|mean| mean * mean).sum(), moved(residual, &image, &made_for.image?)));
-        }
-        let response = self.responses.get(step)?.as_ref()?;
-        let shift = response.shift(&frame.means.beyond(made_for, step)?);
-        let means = frame.means.layers[step].iter().map(|&mean| f64::from(mean).powi(2)).sum();
-        Some((means, shift.iter().map(|shift| shift * shift).sum::<f64>() / shift.len().max(1) as f64))
+        let (residual, response) = (self.residuals[layer].as_ref(), self.responses.get(step).and_then(Option::as_ref));
+        let shift = frame.means.shift(made_for, step, residual, response)?;
+        let means = match residual {
+            Some(_) => frame.means.image?.means.iter().map(|mean| mean * mean).sum(),
+            None => frame.means.layers[step].iter().map(|&mean| f64::from(mean).powi(2)).sum(),
+        };
+        Some((means, mean_square(&shift)))
     }
 }

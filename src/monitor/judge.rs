@@ -57,7 +57,7 @@ impl Record {
     }
 
     /// Mean quality by stratum.
-    pub(super) fn by_stratum(&self) -> BTreeMap<usize, f64> {
+    fn by_stratum(&self) -> BTreeMap<usize, f64> {
         let mean = |values: &Vec<f64>| values.iter().sum::<f64>() / values.len().max(1) as f64;
         self.strata.iter().filter(|(_, values)| !values.is_empty()).map(|(&s, values)| (s, mean(values))).collect()
     }
@@ -72,6 +72,13 @@ impl Record {
         let mut strata = self.by_stratum();
         strata.retain(|&stratum, _| meant(stratum));
         strata.values().sum::<f64>() / strata.len().max(1) as f64
+    }
+
+    /// Whether no light is more than `most` dB below that of `serving`.
+    pub(super) fn bears(&self, serving: &Self, most: f64) -> bool {
+        let serving = serving.by_stratum();
+        let bears = |(stratum, db): (&usize, &f64)| serving.get(stratum).is_none_or(|was| *db >= was - most);
+        self.by_stratum().iter().all(bears)
     }
 
     /// The standard error of the mean over the strata that are `meant` of what this one gains over `other` on the same

@@ -13,9 +13,13 @@ use crate::tensor::ImageMoments;
 
 /// Mean square of what the output channels' means are moved by, before ReLU, in a picture of `image`'s light where the
 /// biases are for `made_for`.
-pub fn moved(residual: &Residual, image: &ImageMoments, made_for: &ImageMoments) -> f64 {
-    let shift = residual.shift(&image.beyond(made_for));
-    shift.iter().map(|shift| shift * shift).sum::<f64>() / shift.len().max(1) as f64
+fn moved(residual: &Residual, image: &ImageMoments, made_for: &ImageMoments) -> f64 {
+    mean_square(&residual.shift(&image.beyond(made_for)))
+}
+
+/// Mean of the squares, 0 of none.
+pub fn mean_square(values: &[f64]) -> f64 {
+    values.iter().map(|value| value * value).sum::<f64>() / values.len().max(1) as f64
 }
 
 /// Share of the values of a step that ReLU lets pass.

@@ -31,7 +31,7 @@ pub struct Look {
     pub clipped: Vec<Option<f64>>,
     /// What each edge computed before its clamp.
     pub histograms: Vec<Option<Histogram>>,
-    /// What the layers read, on average.
+    /// What the layers read, on average; with the reference only the picture itself.
     pub means: InputMeans,
     /// With the reference: how its detections fared.
     pub agreement: Option<Agreement>,
@@ -162,13 +162,13 @@ impl Looker {
         agreement.add(&wanted, &found, AGREEMENT_SCORE, AGREEMENT_SCORE);
         let histograms = counter.take()?;
         let clipped = clipped_shares(&model, &histograms);
-        let means = self.means(&counter.take_means());
+        let means = InputMeans { image: Some(ImageMoments::of(&self.pixels)), layers: Vec::new() };
         Ok(Look { clipped, histograms, means, agreement: Some(agreement), detections: found, ..look })
     }
 
     fn alone(&mut self, executor: &mut Int8Executor, between: Between<'_>) -> Result<Look> {
         let model = Arc::clone(executor.model());
-        let mut counter = Counter::new(&self.plan, model.mixture().grids());
+        let mut counter = Counter::new(&self.plan, model.mixture().grids()).with_means(&self.plan);
         executor.begin(&self.pixels)?;
         while executor.advance(&mut counter)?.is_some() {
             between()?;
@@ -195,9 +195,7 @@ impl Looker {
             return Ok(Observed { histograms, means });
         };
         self.take_in(picture)?;
-        let layers = self.plan.steps.iter().filter(|step| step.layer().is_some());
-        let read = layers.filter_map(|step| step.inputs.first()).filter(|&&input| input != self.plan.landmarks.image);
-        let mut steps: Vec<StepId> = model.mixture().grids().chain(read.copied()).collect();
+        let mut steps: Vec<StepId> = model.mixture().grids().chain(self.plan.read_by_layers()).collect();
         steps.sort_unstable();
         steps.dedup();
         let mut watcher = EdgeWatcher::new(&self.plan, &steps);
@@ -207,18 +205,11 @@ impl Looker {
         }
         let seen = watcher.take()?;
         let mut histograms = vec![None; self.plan.steps.len()];
-        let mut outputs = vec![Vec::new(); self.plan.steps.len()];
-        let mut means = seen.means.as_slice();
-        for ((step, histogram), edge) in steps.into_iter().zip(seen.histograms).zip(watcher.edges()) {
-            let (of_edge, rest) = means.split_at(edge.channels.min(means.len()));
-            means = rest;
-            if histogram.is_empty() {
-                continue;
-            }
-            outputs[step] = of_edge.to_vec();
-            histograms[step] = Some(histogram).filter(|_| model.grid(step).is_some());
+        let means = self.means(&watcher.means_by_step(&seen));
+        for (step, histogram) in steps.into_iter().zip(seen.histograms) {
+            histograms[step] = Some(histogram).filter(|seen| !seen.is_empty() && model.grid(step).is_some());
         }
-        Ok(Observed { histograms, means: self.means(&outputs) })
+        Ok(Observed { histograms, means })
     }
 
     /// What every step of `model` errs on `picture` beside the reference, by step; nothing without one.

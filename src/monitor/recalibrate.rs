@@ -17,7 +17,7 @@ use super::judge::Decision;
 use super::look::{Between, Looker, Observed};
 use super::reservoir::{Kept, strata};
 use super::split::{FEWEST_FRAMES, FEWEST_JUDGES, Split, split};
-use crate::detector::int8::{Int8Model, Quantized};
+use crate::detector::int8::{InputMeans, Int8Model, Quantized};
 use crate::detector::plan::StepId;
 use crate::error::{Error, Kind, Result};
 use crate::quant::artifact::Artifact;
@@ -138,6 +138,11 @@ pub(super) struct Work<'a, 'g> {
     pub(super) ground: &'a Ground<'g>,
     pub(super) first: Artifact<'g>,
     pub(super) serving: Artifact<'g>,
+    /// Generation 0's model on the serving one's weights.
+    pub(super) original: Arc<Int8Model>,
+    /// What the biases of both are for.
+    pub(super) of_first: InputMeans,
+    pub(super) of_serving: InputMeans,
     pub(super) evidence: Evidence,
     pub(super) expectation: Expectation,
     pub(super) frames: &'a [Kept],
@@ -162,9 +167,27 @@ impl<'a, 'g> Work<'a, 'g> {
         let evidence = Evidence::of(&first, looker.plan())?;
         let quantized = Quantized::from_artifact(&first, |_| Ok(looker.plan().settings.clone()))?;
         let expectation = Expectation::new(&quantized, &evidence);
+        let is_first = ground.first == ground.serving;
+        let original = if is_first { Arc::clone(ground.model) } else { Arc::new(ground.model.with_grids(&quantized)?) };
+        let (of_first, of_serving) = (quantized.made_for.clone(), InputMeans::of_artifact(&serving, looker.plan())?);
         let steps = ground.model.mixture().grids().collect();
         let strata = strata(frames);
-        Ok((Self { ground, first, serving, evidence, expectation, frames, strata, looker, between, steps }, quantized))
+        let work = Self {
+            ground,
+            first,
+            serving,
+            original,
+            of_first,
+            of_serving,
+            evidence,
+            expectation,
+            frames,
+            strata,
+            looker,
+            between,
+            steps,
+        };
+        Ok((work, quantized))
     }
 
     /// What was seen in each of `frames`.

@@ -4,6 +4,7 @@ use super::Quantized;
 use crate::detector::plan::{Plan, Step, StepId};
 use crate::error::Result;
 use crate::quant::artifact::Artifact;
+use crate::quant::{Residual, Response};
 use crate::tensor::ImageMoments;
 
 /// Means of the input channels of every layer, over some pictures.
@@ -30,13 +31,13 @@ impl InputMeans {
     /// What the biases of `artifact`, a model of `plan`, are for.
     ///
     /// # Errors
-    /// As [`Artifact::light`] and [`Artifact::response`].
+    /// As [`Artifact::light`] and [`Artifact::input_means`].
     pub fn of_artifact(artifact: &Artifact<'_>, plan: &Plan) -> Result<Self> {
         let mut means = Self { image: artifact.light()?, layers: vec![Vec::new(); plan.steps.len()] };
         for (id, layer) in plan.layers.iter().enumerate() {
             let users = plan.steps.iter().enumerate().filter(|(_, step)| step.layer() == Some(id));
-            let runs = artifact.response(&layer.name)?;
-            users.zip(runs).for_each(|((user, _), (made_for, _))| means.layers[user] = made_for);
+            let runs = artifact.input_means(&layer.name)?;
+            users.zip(runs).for_each(|((user, _), made_for)| means.layers[user] = made_for);
         }
         Ok(means)
     }
@@ -46,6 +47,21 @@ impl InputMeans {
         let [one, other] = [self, other].map(|means| means.layers.get(step).filter(|means| !means.is_empty()));
         let (one, other) = one.zip(other).filter(|(one, other)| one.len() == other.len())?;
         Some(one.iter().zip(other).map(|(&one, &other)| f64::from(one) - f64::from(other)).collect())
+    }
+
+    /// What the bias of every output channel of `step` lacks where these are the means, if it was `made_for` others: by
+    /// the `residual` of the first layer, else by the step's `response`. `None` where nothing tells.
+    pub fn shift(
+        &self,
+        made_for: &Self,
+        step: StepId,
+        residual: Option<&Residual>,
+        response: Option<&Response>,
+    ) -> Option<Vec<f64>> {
+        match residual {
+            Some(residual) => Some(residual.shift(&self.image?.beyond(&made_for.image?))),
+            None => Some(response?.shift(&self.beyond(made_for, step)?)),
+        }
     }
 
     /// What lies between: `share` of the way to `other`, as far as that is known; else what it was.
@@ -81,22 +97,12 @@ impl Quantized {
 
     /// Corrects the biases for pictures whose `means` these are, as far as the residual and the responses tell how.
     pub fn adapt(&mut self, means: &InputMeans) {
-        for step in 0..self.plan.steps.len() {
-            if let Some(shift) = self.shift(step, means, &self.made_for) {
-                self.biases[step].iter_mut().zip(shift).for_each(|(bias, shift)| *bias += shift as f32);
-            }
+        for (step, (planned, bias)) in self.plan.steps.iter().zip(&mut self.biases).enumerate() {
+            let residual = planned.layer().and_then(|layer| self.layers[layer].residual.as_ref());
+            let response = self.responses.get(step).and_then(Option::as_ref);
+            let shift = means.shift(&self.made_for, step, residual, response).unwrap_or_default();
+            bias.iter_mut().zip(shift).for_each(|(bias, shift)| *bias += shift as f32);
         }
         self.made_for = self.made_for.towards(means, 1.0);
-    }
-
-    /// What the bias of every output channel of `step` lacks on pictures whose `means` these are, if it was `made_for`
-    /// others: by the residual of the first layer, else by the step's response. `None` where nothing tells.
-    pub fn shift(&self, step: StepId, means: &InputMeans, made_for: &InputMeans) -> Option<Vec<f64>> {
-        let layer = self.plan.steps[step].layer()?;
-        if let Some(residual) = &self.layers[layer].residual {
-            return Some(residual.shift(&means.image?.beyond(&made_for.image?)));
-        }
-        let response = self.responses.get(step)?.as_ref()?;
-        Some(response.shift(&means.beyond(made_for, step)?))
     }
 }

@@ -88,8 +88,8 @@ impl Quantized {
         for (&user, bias) in users.iter().zip(artifact.biases(&layer.name)?) {
             self.biases[user] = bias;
         }
-        let responses = artifact.response(&layer.name)?;
-        users.into_iter().zip(responses).for_each(|(user, (_, response))| self.responses[user] = Some(response));
+        let responses = artifact.responses(&layer.name)?;
+        users.into_iter().zip(responses).for_each(|(user, response)| self.responses[user] = Some(response));
         Ok(())
     }
 

@@ -119,12 +119,27 @@ impl<'a> Artifact<'a> {
         Ok(Residual::from_rows(rows, channels).map(|residual| (residual, moments)))
     }
 
-    /// For every run of the step called `name` the means of the input channels that its biases are for, and what they
-    /// lack where those are others; empty where it carries none.
+    /// For every run of the step called `name` the means of the input channels that its biases are for; empty where it
+    /// carries none.
     ///
     /// # Errors
     /// [`Kind::Data`] where there is no such step.
-    pub fn response(&self, name: &str) -> Result<Vec<(Vec<f32>, Response)>> {
+    pub fn input_means(&self, name: &str) -> Result<Vec<Vec<f32>>> {
+        let step = self.step(name)?;
+        let ([.., channels], runs) = (step.shape, step.runs);
+        if step.responses == 0 {
+            return Ok(Vec::new());
+        }
+        let means = self.container.tensor(&format!("{name}.input_means"), Element::F32, &[runs, channels])?.to_f32();
+        Ok(means.chunks(channels).map(<[f32]>::to_vec).collect())
+    }
+
+    /// For every run of the step called `name` what its biases lack where those means are others; empty where it carries
+    /// none.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] where there is no such step.
+    pub fn responses(&self, name: &str) -> Result<Vec<Response>> {
         let step = self.step(name)?;
         let ([out, _, _, channels], runs, ways) = (step.shape, step.runs, step.responses);
         if ways == 0 {
@@ -132,20 +147,15 @@ impl<'a> Artifact<'a> {
         }
         let part =
             |part: &str, element, shape: &[usize]| self.container.tensor(&format!("{name}.{part}"), element, shape);
-        let made_for = part("input_means", Element::F32, &[runs, channels])?.to_f32();
         let scales = part("response_scales", Element::F32, &[runs, ways, 2])?.to_f32();
         let inputs = part("input_ways", Element::I8, &[runs, ways, channels])?.to_i8();
         let biases = part("bias_ways", Element::I8, &[runs, ways, out])?.to_i8();
-        let of_run = |run: usize| {
-            let stored = StoredResponse {
-                scales: scales[run * ways * 2..][..ways * 2].to_vec(),
-                inputs: inputs[run * ways * channels..][..ways * channels].to_vec(),
-                biases: biases[run * ways * out..][..ways * out].to_vec(),
-            };
-            let made_for = made_for[run * channels..][..channels].to_vec();
-            (made_for, Response::from_stored(&stored, channels, out))
+        let runs = scales.chunks(ways * 2).zip(inputs.chunks(ways * channels)).zip(biases.chunks(ways * out));
+        let of_run = |((scales, inputs), biases): ((&[f32], &[i8]), &[i8])| {
+            let stored = StoredResponse { scales: scales.into(), inputs: inputs.into(), biases: biases.into() };
+            Response::from_stored(&stored, channels, out)
         };
-        Ok((0..runs).map(of_run).collect())
+        Ok(runs.map(of_run).collect())
     }
 
     /// The first step with a residual, that, and how light the pictures are that its biases are for.

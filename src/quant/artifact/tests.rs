@@ -108,10 +108,10 @@ fn what_is_written_is_read() {
     let StepWeights::Int8 { weights: expected, residual: Some(stored), responses, .. } = &weights[0] else {
         unreachable!()
     };
-    let read = artifact.response("rpn.head.conv.0.0").unwrap();
-    let read: Vec<_> = read.into_iter().map(|(made_for, response)| (made_for, response.stored())).collect();
-    assert_eq!(read, *responses);
-    assert!(artifact.response("head.fc").unwrap().is_empty());
+    let read = artifact.responses("rpn.head.conv.0.0").unwrap().into_iter().map(|response| response.stored());
+    let means = artifact.input_means("rpn.head.conv.0.0").unwrap();
+    assert_eq!(means.into_iter().zip(read).collect::<Vec<_>>(), *responses);
+    assert!(artifact.responses("head.fc").unwrap().is_empty() && artifact.input_means("head.fc").unwrap().is_empty());
     let (residual, moments) = artifact.residual("rpn.head.conv.0.0").unwrap().unwrap();
     assert!(residual == stored.0 && moments.concat() == stored.1 && moments[1][0] == 8.0);
     assert!(artifact.residual("head.fc").unwrap().is_none() && artifact.residual("b").is_err());
