@@ -2,8 +2,9 @@
 //!
 //! Rounding weights and clipping inputs moves the mean of an output channel; later layers take a moved mean for signal.
 //! Every int8 step is run on the reference's own inputs, laid on their grids, so that only its own error is seen; the
-//! mean difference of each channel, before ReLU, goes into the step's bias. Steps that share weights on several pyramid
-//! levels are corrected level by level.
+//! mean difference of each channel goes into the step's bias: the mean over the values that ReLU lets pass, for what it
+//! takes away is no error. What rounding makes of a channel depends on the light of the place, and a channel that answers
+//! to dark places must be right there. Steps that share weights on several pyramid levels are corrected level by level.
 
 use crate::detector::fp32::{Fp32Model, Run, Value};
 use crate::detector::int8::{Edge, Int8Executor};
@@ -17,35 +18,40 @@ use crate::tensor::Canvas;
 /// What one step does on the reference's inputs, over pictures.
 #[derive(Debug, Clone, Default)]
 pub struct LocalError {
-    /// Σ (reference − int8) of each output channel, before ReLU.
+    /// Of each output channel, Σ (reference − int8) before ReLU, of the pixels that ReLU lets pass in either.
     shift: Vec<f64>,
-    /// Output pixels summed.
-    pixels: f64,
+    /// How many those are.
+    pixels: Vec<u64>,
     /// The error before ReLU.
     pub error: StepError,
 }
 
 impl LocalError {
-    /// Mean of reference − int8 by channel: what the bias lacks. Empty if the step was not seen.
+    /// Mean of reference − int8 by channel: what the bias lacks; 0 where nothing passes. Empty if the step was not seen.
     pub fn mean_shift(&self) -> Vec<f32> {
-        self.shift.iter().map(|&shift| (shift / self.pixels.max(1.0)) as f32).collect()
+        let sums = self.shift.iter().zip(&self.pixels);
+        sums.map(|(&shift, &pixels)| (shift / pixels.max(1) as f64) as f32).collect()
     }
 
-    fn add(&mut self, reference: &Raw, other: &Activation<'_>) {
+    fn add(&mut self, reference: &Raw, other: &Activation<'_>, relu: bool) {
         let Values::F32(other_values) = other.values else { return };
         let channels = other.shape.channels;
         self.shift.resize(channels, 0.0);
+        self.pixels.resize(channels, 0);
         let stride = other.shape.width * channels;
         for row in 0..other.valid_height {
             let row = row * stride..row * stride + other.valid_width * channels;
             let pairs = reference.values[row.clone()].chunks_exact(channels);
             for (f, q) in pairs.zip(other_values[row].chunks_exact(channels)) {
-                for ((shift, &f), &q) in self.shift.iter_mut().zip(f).zip(q) {
-                    *shift += f64::from(f) - f64::from(q);
+                let sums = self.shift.iter_mut().zip(&mut self.pixels);
+                for ((shift, pixels), (&f, &q)) in sums.zip(f.iter().zip(q)) {
+                    if !relu || f > 0.0 || q > 0.0 {
+                        *shift += f64::from(f) - f64::from(q);
+                        *pixels += 1;
+                    }
                 }
             }
         }
-        self.pixels += (other.valid_height * other.valid_width) as f64;
         let reference = Activation { values: Values::F32(&reference.values), ..*other };
         self.error.add(&reference, other);
     }
@@ -77,6 +83,7 @@ impl Tap for Raw {
 struct Against<'a> {
     reference: &'a Raw,
     local: &'a mut LocalError,
+    relu: bool,
 }
 
 impl Tap for Against<'_> {
@@ -87,7 +94,7 @@ impl Tap for Against<'_> {
     fn see(&mut self, _: StepId, _: &Activation<'_>) {}
 
     fn see_raw(&mut self, _: StepId, activation: &Activation<'_>) {
-        self.local.add(self.reference, activation);
+        self.local.add(self.reference, activation, self.relu);
     }
 }
 
@@ -113,7 +120,8 @@ pub fn add_local_errors(
         raw.wanted = compared;
         run.advance(&mut raw)?;
         if compared && !raw.values.is_empty() {
-            executor.compute(step, &mut Against { reference: &raw, local: &mut locals[step] })?;
+            let relu = matches!(plan.steps[step].op, Op::Layer { relu: true, .. });
+            executor.compute(step, &mut Against { reference: &raw, local: &mut locals[step], relu })?;
         }
         match run.value(step) {
             Some(Value::Boxes(proposals)) => executor.put_proposals(proposals),
@@ -141,4 +149,26 @@ pub fn rank(plan: &Plan, locals: &[LocalError]) -> Vec<(LayerId, f64)> {
     }
     worst.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
     worst
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Shape;
+
+    #[test]
+    fn only_what_passes_relu_counts() {
+        // Two pixels of three channels; the third column of the map is no part of the picture.
+        let reference = Raw { wanted: true, values: vec![1.0, -4.0, -1.0, 3.0, 2.0, -2.0, 9.0, 9.0, 9.0] };
+        let other = [0.5, -9.0, -3.0, 2.0, 1.0, -9.0, 0.0, 0.0, 0.0];
+        let shape = Shape { height: 1, width: 3, channels: 3 };
+        let seen = Activation { shape, valid_height: 1, valid_width: 2, values: Values::F32(&other) };
+        let shift = |relu| {
+            let mut local = LocalError::default();
+            local.add(&reference, &seen, relu);
+            local.mean_shift()
+        };
+        assert_eq!(shift(true), [0.75, 1.0, 0.0]);
+        assert_eq!(shift(false), [0.75, 3.0, 4.5]);
+    }
 }
