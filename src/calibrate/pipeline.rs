@@ -327,6 +327,7 @@ impl<'a> Job<'a> {
                 sha256: record.pictures_sha256(chosen),
                 unfit: selection.unfit.clone(),
                 agreement: (self.options.evidence_pictures > 0).then_some(artifact::Agreement {
+                    pictures: selection.pictures.len().min(self.options.evidence_pictures),
                     reference: agreement.reference(),
                     matched: agreement.matched,
                     shifted: agreement.shifted,

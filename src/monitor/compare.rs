@@ -27,6 +27,13 @@ pub(super) struct Others<'j> {
     first: Record,
 }
 
+impl Others<'_> {
+    /// Detections in the frames: the reference's, or without it the serving model's.
+    pub(super) fn objects(&self) -> u64 {
+        self.serving.agreement.reference()
+    }
+}
+
 impl Work<'_, '_> {
     /// The serving model and generation 0 on the judging frames.
     pub(super) fn hear<'j>(&mut self, judge: &'j [usize]) -> Result<Others<'j>> {

@@ -43,6 +43,8 @@ pub struct Evidence {
     pub light: Option<Light>,
     /// Share of the reference's detections that were found again.
     pub agreement: Option<f64>,
+    /// The reference's detections in a picture, on average.
+    pub objects: Option<f64>,
 }
 
 impl Evidence {
@@ -74,9 +76,11 @@ impl Evidence {
             }
         }
         let agreement = header.calibration.agreement.filter(|counts| counts.reference > 0);
+        let objects = agreement.filter(|counts| counts.pictures > 0);
+        let objects = objects.map(|counts| counts.reference as f64 / counts.pictures as f64);
         let agreement = agreement.map(|counts| counts.matched as f64 / counts.reference as f64);
         let light = Light::of(artifact, plan)?;
-        Ok(Self { sqnr_db, clipped, distance, histogram, scenes, light, agreement })
+        Ok(Self { sqnr_db, clipped, distance, histogram, scenes, light, agreement, objects })
     }
 
     /// By how many spreads `sqnr_db` of `step` is below what it was.

@@ -28,7 +28,7 @@ const EDGE_LOSS_DB: f64 = 1.0;
 /// What the share of detections found again may lose, and what is a gain, beyond what counting so few leaves to chance.
 const AGREEMENT: (f64, f64) = (0.02, 0.03);
 /// Fewest reference detections whose share says something.
-const FEWEST_DETECTIONS: u64 = 20;
+pub const FEWEST_DETECTIONS: u64 = 20;
 /// SQNR above this counts as this: a step without error says nothing about the others.
 const BEST_DB: f64 = 60.0;
 

@@ -3,17 +3,18 @@
 //! In: the frames of the reservoir, generation 0 and the serving model. Out: either why nothing may be learned from these
 //! frames, or a candidate's artifact with the [`Decision`] about it. Weights stay as they are; grids, biases or both are
 //! new. Of several drafts the one that does best on the frames they were made from is judged on others. Where that one
-//! gains but costs some light too much, a smaller step is judged; where it gains nothing, the one that promises most. The shadow model shares the serving one's packed weights. The
-//! same frames and models give the same bytes.
+//! gains but costs some light too much, a smaller step is judged; where it gains nothing, the one that promises most. The
+//! shadow model shares the serving one's packed weights. The same frames and models give the same bytes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::candidate::Choice;
+use super::compare::Others;
 use super::evidence::Evidence;
 use super::examine::Examiner;
 use super::expected::Expectation;
-use super::judge::Decision;
+use super::judge::{Decision, FEWEST_DETECTIONS};
 use super::look::{Between, Looker, Observed};
 use super::reservoir::{Kept, strata};
 use super::split::{FEWEST_FRAMES, FEWEST_JUDGES, Split, split};
@@ -24,6 +25,9 @@ use crate::quant::artifact::Artifact;
 
 /// More unfit frames than one in so many mean that the reservoir is not what it should be.
 const UNFIT_ONE_IN: usize = 10;
+
+/// Frames that show no more than one object in so many that generation 0's pictures show are not what it is for.
+const OBJECTS_ONE_IN: f64 = 4.0;
 
 /// Most drafts that are judged: each is one more chance for chance.
 const MOST_JUDGED: usize = 3;
@@ -77,10 +81,13 @@ pub fn attempt(ground: &Ground<'_>, frames: &[Kept], looker: &mut Looker, betwee
         return Ok(Attempt::Unfit(text));
     }
     let (mut work, mut quantized) = Work::new(ground, &fit, looker, between)?;
+    let others = work.hear(&judge)?;
+    if let Some(reason) = work.shows_too_little(&others) {
+        return Ok(Attempt::Unfit(reason));
+    }
     let observed = work.observe(&calibrate)?;
     let seen = work.seen((&calibrate, &observed));
     let mut drafts = work.drafts(&mut quantized, &seen, (&calibrate, &observed))?.into_iter();
-    let others = work.hear(&judge)?;
     let mut draft = drafts.next().ok_or_else(|| Error::new(Kind::Internal, "there is no candidate"))?;
     let mut judged = 0;
     loop {
@@ -188,6 +195,20 @@ impl<'a, 'g> Work<'a, 'g> {
             steps,
         };
         Ok((work, quantized))
+    }
+
+    /// Why `others` cannot tell whether a candidate still detects, if so: what shows nothing that the detector is for, a
+    /// test card or an office, errs less by many a change that would do the road no good.
+    fn shows_too_little(&self, others: &Others<'_>) -> Option<String> {
+        let (frames, objects) = (others.frames.len(), others.objects());
+        let usual = self.evidence.objects? * frames as f64;
+        let too_few = usual >= FEWEST_DETECTIONS as f64 && OBJECTS_ONE_IN * objects as f64 <= usual;
+        too_few.then(|| {
+            format!(
+                "{objects} objects are detected in {frames} frames, where what generation 0 was calibrated on has about \
+                 {usual:.0}: too few to tell whether a change keeps them"
+            )
+        })
     }
 
     /// What was seen in each of `frames`.

@@ -76,6 +76,7 @@ impl Work<'_, '_> {
         looks.iter().filter_map(|look| look.agreement).for_each(|one| agreement.merge(&one));
         if agreement.reference() > 0 {
             header.calibration.agreement = Some(artifact::Agreement {
+                pictures: judge.len(),
                 reference: agreement.reference(),
                 matched: agreement.matched,
                 shifted: agreement.shifted,

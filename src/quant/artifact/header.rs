@@ -162,6 +162,9 @@ pub struct Calibration {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Agreement {
+    /// Pictures they were counted on; 0 where nobody wrote down how many.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pictures: usize,
     /// Of fp32, score ≥ 0.5.
     pub reference: u64,
     /// Of these: same class, IoU ≥ 0.5.

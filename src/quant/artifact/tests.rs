@@ -54,7 +54,7 @@ fn model() -> (Header, Vec<StepWeights>, Vec<Vec<u32>>) {
             pictures: 64,
             sha256: "0123456789abcdef".repeat(4),
             unfit: vec![],
-            agreement: Some(Agreement { reference: 10, matched: 9, shifted: 2, vanished: 1, appeared: 0 }),
+            agreement: Some(Agreement { pictures: 3, reference: 10, matched: 9, shifted: 2, vanished: 1, appeared: 0 }),
             scenes: vec![Spread { mean: 0.75, deviation: 0.25 }; 2],
         },
         provenance: Provenance { source_sha256: "f".repeat(64), generation: 0, parent: None },

@@ -69,8 +69,14 @@ fn unseen_poisons_are_refused_or_harmless() {
         ("stripes", 1, Some("24 of 24 frames are unfit: 24 noise")),
         ("only black and white", 5, Some("5 of 24 frames are unfit: 5 overexposed")),
         ("frozen but for a clock", 1, Some("fewer than 12")),
-        ("a test card", 1, None),
-        ("garbage without green", 1, None),
+        ("a test card", 1, Some("12 objects are detected in 12 frames")),
+        (
+            "garbage without green",
+            1,
+            Some("objects are detected in 12 frames, where what generation 0 was calibrated on has about 8"),
+        ),
+        ("another street on a screen", 1, None),
+        ("half of a frame of the night", 5, None),
     ] {
         let frames = (0..24).map(|at| poisons::mixed(poison(name), one_in, at));
         let taught = teach(frames, true);
