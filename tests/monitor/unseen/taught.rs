@@ -70,11 +70,7 @@ fn unseen_poisons_are_refused_or_harmless() {
         ("only black and white", 5, Some("5 of 24 frames are unfit: 5 overexposed")),
         ("frozen but for a clock", 1, Some("fewer than 12")),
         ("a test card", 1, Some("12 objects are detected in 12 frames")),
-        (
-            "garbage without green",
-            1,
-            Some("objects are detected in 12 frames, where what generation 0 was calibrated on has about 8"),
-        ),
+        ("garbage without green", 1, Some("3 objects are detected in 12 frames")),
         ("another street on a screen", 1, None),
         ("half of a frame of the night", 5, None),
     ] {
