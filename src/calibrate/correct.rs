@@ -120,7 +120,7 @@ pub fn add_local_errors(
         raw.wanted = compared;
         run.advance(&mut raw)?;
         if compared && !raw.values.is_empty() {
-            let relu = matches!(plan.steps[step].op, Op::Layer { relu: true, .. });
+            let relu = plan.steps[step].has_relu();
             executor.compute(step, &mut Against { reference: &raw, local: &mut locals[step], relu })?;
         }
         match run.value(step) {

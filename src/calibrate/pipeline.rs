@@ -326,14 +326,8 @@ impl<'a> Job<'a> {
                 pictures: selection.pictures.len(),
                 sha256: record.pictures_sha256(chosen),
                 unfit: selection.unfit.clone(),
-                agreement: (self.options.evidence_pictures > 0).then_some(artifact::Agreement {
-                    pictures: selection.pictures.len().min(self.options.evidence_pictures),
-                    reference: agreement.reference(),
-                    matched: agreement.matched,
-                    shifted: agreement.shifted,
-                    vanished: agreement.vanished,
-                    appeared: agreement.appeared,
-                }),
+                agreement: (self.options.evidence_pictures > 0)
+                    .then(|| agreement.noted(selection.pictures.len().min(self.options.evidence_pictures))),
                 scenes: scene.iter().map(|scene| scene.apart).collect(),
             },
             provenance: Provenance { source_sha256: self.checkpoint.sha256(), generation: 0, parent: None },

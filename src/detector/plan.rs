@@ -188,6 +188,11 @@ impl Step {
             _ => None,
         }
     }
+
+    /// Whether it is a layer that ends in ReLU.
+    pub fn has_relu(&self) -> bool {
+        matches!(self.op, Op::Layer { relu: true, .. })
+    }
 }
 
 impl Plan {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::detector::detection::Detection;
+use crate::quant::artifact;
 
 /// Overlap from which a box of the same class counts as the same object.
 const SAME: f32 = 0.5;
@@ -32,6 +33,12 @@ pub fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
 }
 
 impl Agreement {
+    /// As an artifact notes it, counted on so many `pictures`.
+    pub fn noted(&self, pictures: usize) -> artifact::Agreement {
+        let Self { matched, shifted, vanished, appeared } = *self;
+        artifact::Agreement { pictures, reference: self.reference(), matched, shifted, vanished, appeared }
+    }
+
     /// Compares the reference's detections of score ≥ `threshold` with the other's of score ≥ `other_threshold`, both
     /// best first: each reference takes the free detection of its class that overlaps it most.
     ///

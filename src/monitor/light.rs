@@ -5,7 +5,7 @@
 //! carries, and what the first layer errs everything behind it does.
 
 use crate::calibrate::Histogram;
-use crate::detector::plan::{Op, Plan, StepId};
+use crate::detector::plan::{Plan, StepId};
 use crate::error::Result;
 use crate::quant::Residual;
 use crate::quant::artifact::{Artifact, Step};
@@ -24,10 +24,7 @@ pub fn mean_square(values: &[f64]) -> f64 {
 
 /// Share of the values of a step that ReLU lets pass.
 pub fn passing(plan: &Plan, step: StepId, seen: &Histogram) -> f64 {
-    match plan.steps[step].op {
-        Op::Layer { relu: true, .. } => 1.0 - seen.zeros() as f64 / seen.total().max(1) as f64,
-        _ => 1.0,
-    }
+    if plan.steps[step].has_relu() { 1.0 - seen.zeros() as f64 / seen.total().max(1) as f64 } else { 1.0 }
 }
 
 /// The first layer, as an artifact has it.
