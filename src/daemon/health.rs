@@ -302,46 +302,9 @@ impl Health {
     }
 }
 
-/// Whether two statuses differ in more than numbers that always move: worth telling at once.
-pub fn differs(one: &Status, other: &Status) -> bool {
-    let states = |status: &Status| -> Vec<(String, CameraState)> {
-        status.cameras.iter().map(|(name, camera)| (name.clone(), camera.state)).collect()
-    };
-    let level = |status: &Status| status.throttle.as_ref().map_or(0, |throttle| throttle.level);
-    let verdict = |status: &Status| {
-        let drift = status.drift.as_ref()?;
-        Some([drift["verdict"].clone(), drift["generation"].clone()])
-    };
-    one.state != other.state
-        || one.reasons != other.reasons
-        || one.model != other.model
-        || states(one) != states(other)
-        || level(one) != level(other)
-        || verdict(one) != verdict(other)
-}
-
-/// A status on one line.
-pub fn line(status: &Status) -> String {
-    let state = match status.state {
-        State::Starting => "starting",
-        State::Ok => "ok",
-        State::Degraded => "degraded",
-        State::Stopping => "stopping",
-    };
-    let mut line = state.to_owned();
-    if !status.reasons.is_empty() {
-        line.push_str(&format!(": {}", status.reasons.join(", ")));
-    }
-    let streaming = status.cameras.values().filter(|camera| camera.state == CameraState::Streaming).count();
-    line.push_str(&format!("; {streaming} of {} cameras", status.cameras.len()));
-    if let Some(model) = &status.model {
-        line.push_str(&format!("; {} ({}, generation {})", model.name, model.precision.name(), model.generation));
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::summary::{differs, line};
     use super::*;
     use crate::clock::SimulatedClock;
     use crate::message::Precision;

@@ -28,6 +28,7 @@ mod service;
 mod signals;
 mod sinks;
 mod socket;
+mod summary;
 mod swap;
 mod switches;
 mod systemd;

@@ -12,9 +12,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::capture::Shared;
-use super::health;
 use super::thermal::{self, Thermal};
-use super::{identity, systemd};
+use super::{identity, summary, systemd};
 use crate::config::SupervisionSettings;
 use crate::message::Message;
 use crate::metrics::Zone;
@@ -61,12 +60,12 @@ impl Vitals {
                 self.feel(&mut thermal);
             }
             let status = self.shared.health.status(self.shared.clock.as_ref());
-            let new = health::line(&status);
+            let new = summary::line(&status);
             if new != line {
                 systemd::status(&new);
                 line = new;
             }
-            if told_at.elapsed() >= STATUS.1 || told.as_ref().is_none_or(|told| health::differs(told, &status)) {
+            if told_at.elapsed() >= STATUS.1 || told.as_ref().is_none_or(|told| summary::differs(told, &status)) {
                 told_at = Instant::now();
                 self.outbox.offer(Message::Status(status.clone()));
                 told = Some(status);

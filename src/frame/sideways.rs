@@ -3,7 +3,7 @@
 //! In: raw bytes with a turn that exchanges rows and columns. Out: the upright picture, four bytes a pixel. Rows are
 //! converted a band at a time and laid down as columns while the band is still in the cache.
 
-use super::image::Raw;
+use super::raw::Raw;
 use crate::kernel::isa::Isa;
 
 /// Rows of a band: as many pixels as fill a cache line on the other side.
