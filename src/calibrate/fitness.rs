@@ -21,8 +21,8 @@ const FLAT_DEVIATION: f64 = 12.0;
 const NOISE_CORRELATION: f64 = 0.3;
 /// With fewer pictures, ranges depend on which ones were chosen.
 const FEW: usize = 32;
-/// Up to one unfit picture in so many is left out; more are refused, since the folder is then not what was meant.
-const TOLERATED_ONE_IN: usize = 10;
+/// Up to one unfit picture in so many is left out; more are refused, since they are then not what was meant.
+pub const TOLERATED_ONE_IN: usize = 10;
 
 /// What a picture looks like, in grey levels (0…255).
 #[derive(Debug, Clone, Copy, PartialEq)]

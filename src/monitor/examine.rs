@@ -1,7 +1,7 @@
 //! Is this frame one to learn from?
 //!
 //! In: a sampled frame and the one that followed it. Out: how bright it is, or why it is unfit: a covered lens, noise,
-//! a flash, half a picture, a picture that was seen already. What is unfit is counted and told; it is neither compared
+//! a flash, half a picture, a colour that is missing, a picture that was seen already. What is unfit is counted and told; it is neither compared
 //! nor kept, so that it can be neither drift nor poison.
 
 use std::collections::VecDeque;
@@ -19,6 +19,9 @@ const BURNT: u8 = 250;
 const BURNT_SHARE: f64 = 0.5;
 /// Rows alike at an edge make half a picture from this share of its height on.
 const MISSING_SHARE: f64 = 0.125;
+/// Where a channel is darker than the first everywhere, and another one as bright as the second somewhere, it never
+/// arrived: lamps show in all channels, whatever their colour.
+const CHANNEL_MISSING: (u8, u8) = (8, 128);
 /// Green at least this strong, without red and blue, is what a decoder leaves where nothing arrived: YUV of zeros.
 const UNDECODED: u8 = 60;
 /// Frames over which the usual number of like rows (bars of a letterbox) is known.
@@ -90,7 +93,7 @@ impl Examiner {
             Some(Unfit::Noise { .. }) => Err(Reason::Noise),
             None if next.is_some_and(|next| flickers(fit.brightness, brightness(next))) => Err(Reason::Strobe),
             None if burnt_share(picture) > BURNT_SHARE => Err(Reason::Overexposed),
-            None if missing || undecoded(picture) => Err(Reason::Incomplete),
+            None if missing || undecoded(picture) || lacks_a_channel(picture) => Err(Reason::Incomplete),
             None if self.last == Some(fit.sha256) => Err(Reason::Frozen),
             None => Ok(fit),
         };
@@ -131,6 +134,13 @@ fn undecoded(picture: &Picture) -> bool {
     shades.iter().any(|&pixels| pixels as f64 >= MISSING_SHARE * (picture.width * picture.height).max(1) as f64)
 }
 
+/// Whether one of the channels shows nothing.
+fn lacks_a_channel(picture: &Picture) -> bool {
+    let pixels = picture.data.as_chunks::<3>().0;
+    let most = pixels.iter().fold([0; 3], |most, pixel| [0, 1, 2].map(|channel| pixel[channel].max(most[channel])));
+    most.iter().any(|&most| most < CHANNEL_MISSING.0) && most.iter().any(|&most| most >= CHANNEL_MISSING.1)
+}
+
 /// Rows from the bottom (or the top) on that equal the outermost one byte for byte: what a decoder leaves of a picture
 /// that broke off is one colour, or its last row again and again. Sensors never repeat a row. A burnt-out sky does, and
 /// does not count.
@@ -148,7 +158,7 @@ fn like_rows(picture: &Picture, bottom: bool) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
     /// Sky, road and a dark box with a sensor's noise, at a brightness.
@@ -223,6 +233,11 @@ mod tests {
             }
         }
         assert_eq!(Examiner::default().examine(&blocks, None).unwrap_err(), Reason::Incomplete);
+        for channel in 0..3 {
+            let mut coloured = scene(1.0, 9);
+            coloured.data.iter_mut().skip(channel).step_by(3).for_each(|value| *value /= 64);
+            assert_eq!(Examiner::default().examine(&coloured, None).unwrap_err(), Reason::Incomplete);
+        }
         let mut burnt = scene(1.0, 6);
         burnt.data[..160 * 70 * 3].fill(255);
         assert_eq!(Examiner::default().examine(&burnt, None).unwrap_err(), Reason::Overexposed);

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use super::examine::{Examiner, Reason};
+use super::glitch::Glitches;
 use super::reservoir::{Kept, Reservoir};
 use super::sample::Sample;
-use crate::calibrate::fitness::{Candidate, judge};
+use crate::calibrate::fitness::{Candidate, TOLERATED_ONE_IN, judge};
 use crate::calibrate::{Chosen, Options, Outcome, Progress, Selection, quantize_frames};
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::fp32::Fp32Model;
@@ -74,15 +75,24 @@ impl First {
         let frames = self.reservoir.frames();
         let name = |frame: &Kept| format!("{}-{:020}", frame.camera, frame.at_us);
         let mut candidates = Vec::with_capacity(frames.len());
+        let mut glitches = Glitches::default();
         for frame in frames {
-            candidates.push(Candidate::new(name(frame), &frame.picture()?));
+            let picture = frame.picture()?;
+            candidates.push(Candidate::new(name(frame), &picture));
+            glitches.add(frame.camera, frame.at_us, &picture);
         }
-        let verdict = judge(&candidates);
+        let glitches = glitches.find();
+        let mut verdict = judge(&candidates);
+        if glitches.len() * TOLERATED_ONE_IN > frames.len() {
+            verdict.refused = true;
+            let (count, all) = (glitches.len(), frames.len());
+            verdict.reasons.push(format!("{count} of {all} are unlike those just before and after"));
+        }
         if verdict.refused {
             let text = format!("the cameras' frames cannot calibrate: {}", verdict.reasons.join("; "));
             return Err(Error::new(Kind::Data, text));
         }
-        let fit = frames.iter().enumerate().filter(|(at, _)| !verdict.unfit.contains(at));
+        let fit = frames.iter().enumerate().filter(|(at, _)| !verdict.unfit.contains(at) && !glitches.contains(at));
         let mut pictures: Vec<Chosen> = fit
             .map(|(_, frame)| Chosen { name: name(frame), path: name(frame).into(), sha256: frame.sha256 })
             .collect();

@@ -25,6 +25,7 @@ mod examine;
 mod expected;
 mod first;
 mod generations;
+mod glitch;
 mod host;
 mod judge;
 mod keep;

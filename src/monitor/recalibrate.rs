@@ -14,20 +14,19 @@ use super::compare::Others;
 use super::evidence::Evidence;
 use super::examine::Examiner;
 use super::expected::Expectation;
+use super::glitch::Glitches;
 use super::judge::{Decision, FEWEST_DETECTIONS};
 use super::look::{Between, Looker, Observed};
 use super::reservoir::{Kept, strata};
 use super::split::{FEWEST_FRAMES, FEWEST_JUDGES, Split, split};
+use crate::calibrate::fitness::TOLERATED_ONE_IN;
 use crate::detector::int8::{InputMeans, Int8Model, Quantized};
 use crate::detector::plan::StepId;
 use crate::error::{Error, Kind, Result};
 use crate::quant::artifact::Artifact;
 
-/// More unfit frames than one in so many mean that the reservoir is not what it should be.
-const UNFIT_ONE_IN: usize = 10;
-
 /// Frames that show no more than one object in so many that generation 0's pictures show are not what it is for.
-const OBJECTS_ONE_IN: f64 = 4.0;
+const OBJECTS_ONE_IN: f64 = 3.0;
 
 /// Most drafts that are judged: each is one more chance for chance.
 const MOST_JUDGED: usize = 3;
@@ -111,9 +110,11 @@ pub fn attempt(ground: &Ground<'_>, frames: &[Kept], looker: &mut Looker, betwee
     }
 }
 
-/// The frames that something can be learned from, or why there are too few: examined once more, whoever kept them.
+/// The frames that something can be learned from, or why there are too few: examined once more, whoever kept them, each by
+/// itself and beside those around it.
 fn fit_frames(frames: &[Kept]) -> Result<Result<Vec<Kept>, String>> {
     let mut examiners: BTreeMap<usize, Examiner> = BTreeMap::new();
+    let mut glitches = Glitches::default();
     let mut fit = Vec::with_capacity(frames.len());
     let mut unfit: BTreeMap<&'static str, usize> = BTreeMap::new();
     for frame in frames {
@@ -122,13 +123,21 @@ fn fit_frames(frames: &[Kept]) -> Result<Result<Vec<Kept>, String>> {
             continue;
         };
         match examiners.entry(frame.camera).or_default().examine(&picture, None) {
-            Ok(_) => fit.push(frame.clone()),
+            Ok(_) => {
+                glitches.add(frame.camera, frame.at_us, &picture);
+                fit.push(frame.clone());
+            }
             Err(reason) => *unfit.entry(reason.name()).or_default() += 1,
         }
     }
+    let glitches = glitches.find();
+    if !glitches.is_empty() {
+        unfit.insert("unlike those just before and after", glitches.len());
+        fit = fit.into_iter().enumerate().filter(|(at, _)| !glitches.contains(at)).map(|(_, frame)| frame).collect();
+    }
     let bad = frames.len() - fit.len();
     let list: Vec<String> = unfit.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-    if bad * UNFIT_ONE_IN > frames.len() {
+    if bad * TOLERATED_ONE_IN > frames.len() {
         return Ok(Err(format!("{bad} of {} frames are unfit: {}", frames.len(), list.join(", "))));
     }
     if fit.len() < FEWEST_FRAMES {

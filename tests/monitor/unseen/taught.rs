@@ -71,8 +71,14 @@ fn unseen_poisons_are_refused_or_harmless() {
         ("frozen but for a clock", 1, Some("fewer than 12")),
         ("a test card", 1, Some("12 objects are detected in 12 frames")),
         ("garbage without green", 1, Some("3 objects are detected in 12 frames")),
-        ("another street on a screen", 1, None),
-        ("half of a frame of the night", 5, None),
+        ("no green", 1, Some("24 of 24 frames are unfit: 24 incomplete")),
+        ("a strobe of gain", 1, Some("24 frames are unfit: 22 unlike those just before and after")),
+        ("half of a frame of the night", 5, Some("5 of 24 frames are unfit: 5 unlike those just before and after")),
+        ("an office", 5, Some("5 of 24 frames are unfit: 5 unlike those just before and after")),
+        ("upside down", 5, Some("5 of 24 frames are unfit: 5 unlike those just before and after")),
+        ("another street on a screen", 1, Some("27 objects are detected in 12 frames")),
+        ("half of a frame of the night", 1, None),
+        ("frozen but for the sensor", 1, None),
     ] {
         let frames = (0..24).map(|at| poisons::mixed(poison(name), one_in, at));
         let taught = teach(frames, true);
