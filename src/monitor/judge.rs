@@ -14,8 +14,9 @@ use super::reservoir::{came_in_drift, described};
 use crate::calibrate::mean;
 use crate::measure::{Agreement, StepError};
 
-/// What the mean over the steps must gain, in dB, where it matters.
-const GAIN_DB: f64 = 0.1;
+/// What the mean over the steps must gain, in dB, where it matters: as measured beside the reference, and as expected
+/// without it. What drafts really gained on a ResNet-50 differed from what they were expected to by about 0.12 dB.
+const GAIN_DB: (f64, f64) = (0.1, 0.15);
 /// And by how many standard errors: what a few frames gain and the others do not is chance, or a few frames' own. The
 /// fewer degrees of freedom (one, two, … and any more), the more: Student's t, of which chance exceeds one in twenty.
 const CERTAIN: ([f64; 5], f64) = ([6.31, 2.92, 2.35, 2.13, 2.02], 2.0);
@@ -142,26 +143,30 @@ pub struct Gain {
 }
 
 impl Gain {
-    /// Of `candidate` over `serving`, over the strata that are `meant`.
-    fn of(candidate: &Record, serving: &Record, meant: fn(usize) -> bool) -> Self {
+    /// Of `case`'s candidate over the serving model, over the strata that are `meant`.
+    fn of(case: &Case, meant: fn(usize) -> bool) -> Self {
+        let Case { candidate, serving, .. } = case;
         let gain_db = candidate.quality_where_db(meant) - serving.quality_where_db(meant);
         let (error_db, chance_db) = candidate.chance_db(serving, meant);
-        Self { gain_db, error_db, needed_db: chance_db.max(GAIN_DB) }
+        Self { gain_db, error_db, needed_db: chance_db.max(case.worth_db()) }
     }
 
     fn is_enough(&self) -> bool {
         self.gain_db >= self.needed_db
     }
 
-    /// Why it is not enough, if it is not.
-    fn lack(&self, place: &str) -> String {
+    /// Why it is not enough for `case`, if it is not.
+    fn lack(&self, case: &Case, place: &str) -> String {
         let Self { gain_db, needed_db, .. } = self;
-        if *gain_db < GAIN_DB {
-            return format!("it gains {gain_db:.2} dB{place}, less than the {GAIN_DB} dB that a change must be worth");
+        let worth_db = case.worth_db();
+        let (gains, alone) =
+            if case.with_reference { ("it gains", "") } else { ("it should gain", " without the checkpoint") };
+        if *gain_db < worth_db {
+            return format!(
+                "{gains} {gain_db:.2} dB{place}, less than the {worth_db} dB that a change must be worth{alone}"
+            );
         }
-        format!(
-            "it gains {gain_db:.2} dB{place}, less than the {needed_db:.2} dB that chance may give on so few frames"
-        )
+        format!("{gains} {gain_db:.2} dB{place}, less than the {needed_db:.2} dB that chance may give on so few frames")
     }
 }
 
@@ -204,15 +209,19 @@ impl Decision {
 }
 
 impl Case {
+    fn worth_db(&self) -> f64 {
+        if self.with_reference { GAIN_DB.0 } else { GAIN_DB.1 }
+    }
+
     /// Judges.
     pub fn judge(&self) -> Decision {
         let (candidate, serving) = (self.candidate.by_stratum(), self.serving.by_stratum());
         let gains = candidate.iter().filter_map(|(&s, quality)| Some((s, quality - serving.get(&s)?)));
         let least = gains.min_by(|a, b| a.1.total_cmp(&b.1));
         let worst = least.map_or(f64::INFINITY, |(_, gain)| gain);
-        let all = Gain::of(&self.candidate, &self.serving, |_| true);
+        let all = Gain::of(self, |_| true);
         let has_drift = candidate.keys().any(|&stratum| came_in_drift(stratum));
-        let in_drift = has_drift.then(|| Gain::of(&self.candidate, &self.serving, came_in_drift));
+        let in_drift = has_drift.then(|| Gain::of(self, came_in_drift));
         let over_first = self.candidate.quality_db() - self.first.quality_db();
         let losses = &self.first_losses_db;
         let first_loss = losses.iter().map(|(_, db)| db).sum::<f64>() / losses.len().max(1) as f64;
@@ -252,7 +261,8 @@ impl Case {
             better |= self.with_reference && new >= old + AGREEMENT.1 + chance;
         }
         if !better && reasons.is_empty() {
-            reasons.push(in_drift.map_or_else(|| all.lack(""), |gain| gain.lack(" where drift was raised")));
+            reasons
+                .push(in_drift.map_or_else(|| all.lack(self, ""), |gain| gain.lack(self, " where drift was raised")));
         }
         Decision {
             accepted: reasons.is_empty(),
@@ -347,6 +357,11 @@ mod tests {
         assert!(idle.reasons[0].contains("it gains 0.06 dB"), "{idle:?}");
         let ratchet = case(&[(0, 19.0)], &[(0, 18.0)], &[(0, 20.0)]).judge();
         assert!(ratchet.reasons[0].contains("1.00 dB worse than generation 0"), "{ratchet:?}");
+        let mut unmeasured = case(&[(0, 19.12)], &[(0, 19.0)], &[(0, 19.0)]);
+        assert!(unmeasured.judge().accepted);
+        unmeasured.with_reference = false;
+        let told = unmeasured.judge();
+        assert!(told.reasons[0].contains("it should gain 0.12 dB, less than the 0.15 dB"), "{told:?}");
         let nothing = case(&[], &[(0, 18.0)], &[]).judge();
         assert!(!nothing.accepted);
         assert!(night_only.costs_too_much() && ratchet.costs_too_much());
