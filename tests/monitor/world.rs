@@ -75,20 +75,22 @@ pub fn other_street(seed: u64, second: i64) -> Picture {
     scene.frame(second.unsigned_abs()).0
 }
 
+/// Of a sensor: about normal, of deviation 1.
+pub fn deviate(random: &mut u32) -> f32 {
+    let mut sum = 0.0;
+    for _ in 0..3 {
+        *random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        sum += (*random >> 16) as f32 / 65_536.0 - 0.5;
+    }
+    2.0 * sum
+}
+
 /// What a sensor or its settings make of a value.
 pub fn spoil(value: u8, weather: Weather, random: &mut u32) -> u8 {
     let x = f32::from(value);
     let spoiled = match weather {
         Weather::Clear | Weather::Fog | Weather::Rain => return value,
-        Weather::Noise => {
-            let mut noise = 0.0;
-            for _ in 0..3 {
-                *random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                noise += (*random >> 16) as f32 / 65_536.0 - 0.5;
-            }
-            // Of a deviation of 25 grey levels.
-            x + 50.0 * noise
-        }
+        Weather::Noise => x + 25.0 * deviate(random),
         Weather::Flat => 0.3 * x + 90.0,
         Weather::Harsh => (x - 100.0) * 3.0 + 100.0,
     };
