@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::blind::Blind;
 use super::drift::{Drift, Verdict};
 use super::evidence::Evidence;
 use super::examine::{Examiner, Reason};
@@ -58,6 +59,7 @@ pub struct Monitor {
     pub(super) evidence: Evidence,
     pub(super) drift: Drift,
     examiners: Vec<Examiner>,
+    blind: Blind,
     pub(super) reservoir: Reservoir,
     folder: Option<Folder>,
     pub(super) trial: Option<OnTrial>,
@@ -119,6 +121,7 @@ impl Monitor {
         let mut monitor = Self {
             drift: Drift::new(plan.steps.len(), setup.options.raise, setup.options.clear),
             examiners: setup.cameras.iter().map(|_| Examiner::default()).collect(),
+            blind: Blind::new(setup.cameras.len()),
             evidence: Evidence::default(),
             agreement: None,
             begun: None,
@@ -233,7 +236,11 @@ impl Monitor {
         let camera = self.camera(sample);
         let next = sample.next.as_ref().map(|next| next.image.to_picture());
         let Some(examiner) = self.examiners.get_mut(sample.camera) else { return Ok(Err(Reason::Incomplete)) };
-        let fit = match examiner.examine(picture, next.as_deref()) {
+        let examined = examiner.examine(picture, next.as_deref());
+        if self.blind.sample(sample.camera, examined.err()) {
+            self.setup.host.blind(self.blind.told(&self.setup.cameras));
+        }
+        let fit = match examined {
             Ok(fit) => fit,
             Err(reason) => {
                 self.setup.metrics.monitor.passed(reason.name());

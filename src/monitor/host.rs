@@ -39,6 +39,9 @@ pub trait Host: Send + Sync {
     /// Something of the monitor does not work, or works again.
     fn degraded(&self, reason: Option<String>);
 
+    /// Cameras show nothing that can be watched, or do again.
+    fn blind(&self, reason: Option<String>);
+
     /// Wall time now, RFC 3339.
     fn now(&self) -> String;
 }

@@ -14,6 +14,7 @@
 //! ```
 
 mod biases;
+mod blind;
 mod candidate;
 mod change;
 mod compare;

@@ -31,6 +31,7 @@ pub struct FakeHost {
     pub events: Mutex<Vec<(EventName, BTreeMap<String, Value>)>>,
     pub served: Mutex<Vec<u32>>,
     pub second: Mutex<i64>,
+    pub blind: Mutex<Option<String>>,
 }
 
 impl Host for FakeHost {
@@ -46,6 +47,10 @@ impl Host for FakeHost {
     fn status(&self, _: Value) {}
 
     fn degraded(&self, _: Option<String>) {}
+
+    fn blind(&self, reason: Option<String>) {
+        *self.blind.lock().unwrap() = reason;
+    }
 
     fn now(&self) -> String {
         jiff::Timestamp::from_second(*self.second.lock().unwrap()).unwrap().to_string()

@@ -147,6 +147,17 @@ fn what_is_unfit_is_not_drift() {
     assert_eq!(device.metrics.monitor.passes("compared"), 12);
     assert_eq!(device.metrics.monitor.passes("strobe"), 24);
     assert_eq!(device.monitor.reservoir().frames().len(), 12, "nothing unfit is kept");
+    // Nobody looks at a camera that is covered now and then; for five minutes is another matter.
+    assert_eq!(*device.host.blind.lock().unwrap(), None);
+    for _ in 0..10 {
+        device.second += 30;
+        device.show(world::covered(device.second), None);
+    }
+    let told = device.host.blind.lock().unwrap().clone();
+    assert!(told.is_some_and(|told| told.ends_with("fit to be watched for 10 samples: covered")));
+    device.second += 30;
+    device.show(street(device.second), None);
+    assert_eq!(*device.host.blind.lock().unwrap(), None);
 }
 
 #[test]

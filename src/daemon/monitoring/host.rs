@@ -93,6 +93,10 @@ impl Host for ServiceHost {
         self.health.complain("monitor", reason);
     }
 
+    fn blind(&self, reason: Option<String>) {
+        self.health.complain("cameras", reason);
+    }
+
     fn now(&self) -> String {
         self.clock.wall().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
