@@ -19,6 +19,8 @@ use super::world::{self, Weather};
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Shift {
     Night,
+    /// Dark, and the gain of the sensor far up.
+    NoisyNight,
     Fog,
     /// Of a deviation in grey levels.
     Noise(f32),
@@ -33,15 +35,18 @@ fn seen(pictures: &[Picture], second: i64, shift: Option<Shift>) -> Picture {
         let x = f32::from(*value);
         let x = match shift {
             None | Some(Shift::Noise(_)) => x,
-            Some(Shift::Night) => 0.2 * x,
+            Some(Shift::Night | Shift::NoisyNight) => 0.2 * x,
             Some(Shift::Fog) => 0.35 * x + 130.0,
             Some(Shift::Contrast) => f32::from(world::spoil(*value, Weather::Flat, &mut random)),
         };
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         *value = (x + (random >> 24) as f32 / 256.0 * 4.0 - 2.0).clamp(0.0, 255.0) as u8;
-        if let Some(Shift::Noise(deviation)) = shift {
-            *value = (f32::from(*value) + deviation * world::deviate(&mut random)).clamp(0.0, 255.0) as u8;
-        }
+        let deviation = match shift {
+            Some(Shift::Noise(deviation)) => deviation,
+            Some(Shift::NoisyNight) => 10.0,
+            _ => continue,
+        };
+        *value = (f32::from(*value) + deviation * world::deviate(&mut random)).clamp(0.0, 255.0) as u8;
     }
     picture
 }
@@ -105,7 +110,7 @@ fn scenario_of_a_real_drive_alone() {
 fn drive_through(with_reference: bool) {
     let Some((_folder, checkpoint, pictures)) = drive() else { return };
     let calibration: Vec<Picture> = (0..26).map(|at| seen(&pictures, 90 * at, None)).collect();
-    for shift in [Shift::Night, Shift::Fog, Shift::Noise(25.0), Shift::Contrast] {
+    for shift in [Shift::Night, Shift::NoisyNight, Shift::Fog, Shift::Noise(25.0), Shift::Contrast] {
         let options = Options { recalibrate: When::OnDrift, ..Options::default() };
         let mut device = Device::of(&checkpoint, &calibration, with_reference, options);
         for _ in 0..24 {
