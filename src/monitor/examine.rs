@@ -1,8 +1,8 @@
 //! Is this frame one to learn from?
 //!
 //! In: a sampled frame and the one that followed it. Out: how bright it is, or why it is unfit: a covered lens, noise,
-//! a flash, half a picture, a colour that is missing, a picture that was seen already. What is unfit is counted and told; it is neither compared
-//! nor kept, so that it can be neither drift nor poison.
+//! a flash, half a picture, a colour or bits that are missing, a picture that was seen already. What is unfit is counted
+//! and told; it is neither compared nor kept, so that it can be neither drift nor poison.
 
 use std::collections::VecDeque;
 
@@ -22,6 +22,9 @@ const MISSING_SHARE: f64 = 0.125;
 /// Where a channel is darker than the first everywhere, and another one as bright as the second somewhere, it never
 /// arrived: lamps show in all channels, whatever their colour.
 const CHANNEL_MISSING: (u8, u8) = (8, 128);
+/// A channel that spans at least the first without more than one in the second of its levels lacks its lower bits. Contrast
+/// raised threefold leaves one in three.
+const BITS_MISSING: (usize, usize) = (128, 10);
 /// Green at least this strong, without red and blue, is what a decoder leaves where nothing arrived: YUV of zeros.
 const UNDECODED: u8 = 60;
 /// Frames over which the usual number of like rows (bars of a letterbox) is known.
@@ -47,7 +50,7 @@ pub enum Reason {
     Strobe,
     /// Mostly burnt out.
     Overexposed,
-    /// A part of it did not arrive.
+    /// A part of it did not arrive: rows, blocks, a channel, bits.
     Incomplete,
     /// Pixel for pixel the one before.
     Frozen,
@@ -93,7 +96,9 @@ impl Examiner {
             Some(Unfit::Noise { .. }) => Err(Reason::Noise),
             None if next.is_some_and(|next| flickers(fit.brightness, brightness(next))) => Err(Reason::Strobe),
             None if burnt_share(picture) > BURNT_SHARE => Err(Reason::Overexposed),
-            None if missing || undecoded(picture) || lacks_a_channel(picture) => Err(Reason::Incomplete),
+            None if missing || undecoded(picture) || lacks_a_channel(picture) || lacks_bits(picture) => {
+                Err(Reason::Incomplete)
+            }
             None if self.last == Some(fit.sha256) => Err(Reason::Frozen),
             None => Ok(fit),
         };
@@ -139,6 +144,19 @@ fn lacks_a_channel(picture: &Picture) -> bool {
     let pixels = picture.data.as_chunks::<3>().0;
     let most = pixels.iter().fold([0; 3], |most, pixel| [0, 1, 2].map(|channel| pixel[channel].max(most[channel])));
     most.iter().any(|&most| most < CHANNEL_MISSING.0) && most.iter().any(|&most| most >= CHANNEL_MISSING.1)
+}
+
+/// Whether all channels jump from level to level.
+fn lacks_bits(picture: &Picture) -> bool {
+    let mut seen = [[false; 256]; 3];
+    for pixel in picture.data.as_chunks::<3>().0 {
+        (0..3).for_each(|channel| seen[channel][usize::from(pixel[channel])] = true);
+    }
+    seen.iter().all(|seen| {
+        let levels = || (0..256).filter(|&level| seen[level]);
+        let span = levels().last().unwrap_or(0) - levels().next().unwrap_or(0);
+        span >= BITS_MISSING.0 && levels().count() * BITS_MISSING.1 <= span
+    })
 }
 
 /// Rows from the bottom (or the top) on that equal the outermost one byte for byte: what a decoder leaves of a picture
@@ -238,6 +256,12 @@ pub mod tests {
             coloured.data.iter_mut().skip(channel).step_by(3).for_each(|value| *value /= 64);
             assert_eq!(Examiner::default().examine(&coloured, None).unwrap_err(), Reason::Incomplete);
         }
+        let mut coarse = scene(1.0, 10);
+        coarse.data.iter_mut().for_each(|value| *value &= 0xf0);
+        assert_eq!(Examiner::default().examine(&coarse, None).unwrap_err(), Reason::Incomplete);
+        let mut harsh = scene(1.0, 11);
+        harsh.data.iter_mut().for_each(|value| *value = (3.0 * (f64::from(*value) - 100.0)).clamp(0.0, 255.0) as u8);
+        assert!(Examiner::default().examine(&harsh, None).is_ok());
         let mut burnt = scene(1.0, 6);
         burnt.data[..160 * 70 * 3].fill(255);
         assert_eq!(Examiner::default().examine(&burnt, None).unwrap_err(), Reason::Overexposed);

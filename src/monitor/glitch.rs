@@ -3,7 +3,7 @@
 //! In: the frames of a camera in order of time. Out: which of them are glitches. Weather and light come and stay for
 //! minutes. What is there in one frame and gone in the next, far beyond what this camera's frames differ by, is another
 //! camera's picture, badly decoded, or a flash, even where it looks like a scene by itself. Only frames within
-//! [`NEAR_US`] of each other are compared. Limits come from 400 road pictures and the synthetic street.
+//! [`NEAR_US`] of each other are compared. Limits come from 385 road pictures and the synthetic street.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -8,6 +8,7 @@
 //! ```
 
 mod drive;
+mod faults;
 mod lens;
 mod poisons;
 mod shifts;
@@ -154,7 +155,8 @@ fn table(shifts: &[Shift], calibration: &[Picture], passes: usize, step: i64) ->
 #[test]
 #[ignore = "minutes: a table"]
 fn scenario_unseen_shifts() {
-    let rows = table(&shifts::all(), &between((8, 18)), 10, STEP);
+    let all: Vec<Shift> = shifts::all().into_iter().chain(faults::all()).collect();
+    let rows = table(&all, &between((8, 18)), 10, STEP);
     let clear = rows[0].sqnr_db;
     for row in rows.iter().filter(|row| row.with_reference) {
         let departed = clear - row.sqnr_db > 1.0;

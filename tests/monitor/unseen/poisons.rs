@@ -6,20 +6,28 @@ use lookout::camera::pattern::Weather as Air;
 use lookout::frame::Picture;
 
 use super::super::world;
-use super::{lens, shifts};
+use super::lens;
+use super::shifts::{self, Shift};
 
 /// Frames by their number, a minute apart.
 pub struct Poison {
     pub name: &'static str,
-    pub frame: fn(usize) -> Picture,
+    pub frame: Box<dyn Fn(usize) -> Picture>,
+}
+
+impl Poison {
+    /// A shift as all that the camera shows.
+    pub fn of(shift: Shift) -> Self {
+        Self { name: shift.name, frame: Box::new(move |at| shift.picture(second(at))) }
+    }
 }
 
 /// The clear street in that minute.
-pub fn clear(at: usize) -> Picture {
+fn clear(at: usize) -> Picture {
     world::filmed(second(at), Air::DAY).0
 }
 
-pub fn second(at: usize) -> i64 {
+fn second(at: usize) -> i64 {
     10 * 3600 + 60 * at as i64
 }
 
@@ -115,7 +123,7 @@ fn clock(at: usize) -> Picture {
 
 /// Everything that has been tried.
 pub fn all() -> Vec<Poison> {
-    let poison = |name, frame: fn(usize) -> Picture| Poison { name, frame };
+    let poison = |name, frame: fn(usize) -> Picture| Poison { name, frame: Box::new(frame) };
     vec![
         poison("a test card", test_card),
         poison("upside down", |at| lens::upside_down(clear(at))),

@@ -53,11 +53,11 @@ fn shift(name: &'static str, spoil: fn(Picture, i64) -> Picture) -> Shift {
     Shift { name, air: Air::DAY, spoil, moved: Some(here) }
 }
 
-fn moved(name: &'static str, moved: Option<Moved>, spoil: fn(Picture, i64) -> Picture) -> Shift {
+pub fn moved(name: &'static str, moved: Option<Moved>, spoil: fn(Picture, i64) -> Picture) -> Shift {
     Shift { moved, ..shift(name, spoil) }
 }
 
-fn aired(name: &'static str, air: Air, spoil: fn(Picture, i64) -> Picture) -> Shift {
+pub fn aired(name: &'static str, air: Air, spoil: fn(Picture, i64) -> Picture) -> Shift {
     Shift { air, ..shift(name, spoil) }
 }
 

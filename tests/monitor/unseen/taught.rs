@@ -7,6 +7,7 @@ use lookout::monitor::{Options, Outcome};
 use super::super::device::{Device, between};
 use super::super::recalibrate::reservoir;
 use super::super::world::{self, Weather};
+use super::faults;
 use super::poisons::{self, Poison};
 
 /// What became of a reservoir.
@@ -43,7 +44,7 @@ fn teach(frames: impl Iterator<Item = Picture>, with_reference: bool) -> Taught 
 fn scenario_unseen_poisons() {
     println!("| poison | share | reference | outcome | clear street loses dB | drift | serves |");
     println!("|---|---|---|---|---:|---|---:|");
-    for poison in poisons::all() {
+    for poison in poisons::all().into_iter().chain(faults::all().into_iter().map(Poison::of)) {
         for one_in in [1, 5] {
             for with_reference in [true, false] {
                 let frames = (0..24).map(|at| poisons::mixed(&poison, one_in, at));
