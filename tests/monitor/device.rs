@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use lookout::calibrate::{Chosen, Options as Quantizing, Selection, fitness, quantize_frames};
+use lookout::calibrate::{Chosen, Observer, Options as Quantizing, Selection, fitness, quantize_frames};
 use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
 use lookout::detector::fp32::{Backend, Fp32Model};
 use lookout::detector::int8::{Int8Model, Quantized};
@@ -121,8 +121,13 @@ fn quantize(checkpoint: &Checkpoint, pictures: &[Picture]) -> Vec<u8> {
     };
     let selection = Selection { pictures: pictures.iter().enumerate().map(chosen).collect(), ..Selection::default() };
     let open = |chosen: &Chosen| Ok(pictures[chosen.name.parse::<usize>().unwrap()].clone());
-    let options = Quantizing { evidence_pictures: pictures.len(), ..Quantizing::default() };
+    let options = Quantizing { evidence_pictures: pictures.len(), observer: observer(), ..Quantizing::default() };
     quantize_frames(checkpoint, selection, &open, &options, Isa::best(), &mut |_, _, _| {}).unwrap().bytes
+}
+
+/// Which observer chooses the ranges: `LOOKOUT_OBSERVER`, else the default.
+fn observer() -> Observer {
+    std::env::var("LOOKOUT_OBSERVER").map_or_else(|_| Observer::default(), |name| name.parse().unwrap())
 }
 
 /// See the module's head.
