@@ -114,7 +114,7 @@ held_out() {
     mkdir -p "$WORK/held-out/image_2" "$WORK/held-out/label_2"
     for picture in "$CALIB"/*; do
         name=$(basename "$picture")
-        grep -q "\"$name\"" "$WORK/ours-l2.lookout.json" && continue
+        grep -q "[/\"]$name\"" "$WORK/ours-l2.lookout.json" && continue
         ln -sf "$(realpath "$picture")" "$WORK/held-out/image_2/$name"
         : >"$WORK/held-out/label_2/${name%.*}.txt"
     done

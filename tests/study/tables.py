@@ -1,0 +1,70 @@
+"""Prints the tables of README.md from what run.sh left: tables.py [WORK]. Standard library only."""
+
+import json
+import pathlib
+import sys
+
+WORK = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "target/study")
+FIGURES = ["paper.accuracy", "paper.precision", "paper.mean_iou", "coco.ap"]
+RECIPES = {
+    "paper": "paper’s recipe, 64",
+    "ours": "ours: mse, biases corrected, 192",
+    "ours-mse": "mse, biases corrected, 64",
+    "ours-l2": "l2, biases corrected, 64",
+    "ours-percentile": "percentile, biases corrected, 64",
+}
+OBSERVERS = {f"observer-{name}": name for name in "min-max moving-average percentile entropy l2 mse".split()}
+COUNTS = {f"count-{count}-draw-{draw}": f"{count}, draw {draw + 1}" for count in (1, 4, 16, 64) for draw in range(3)}
+COUNTS |= {"count-192": "192", "noise": "16 pictures of noise"}
+HELD_OUT = {"paper": RECIPES["paper"], "observer-l2": "l2, biases as they are, 64"}
+HELD_OUT |= {name: RECIPES[name] for name in ("ours-l2", "ours-mse", "ours-percentile")}
+
+
+def points(share):
+    return f"{100 * share:+.2f}".replace("-", "−")
+
+
+def found_again(pair):
+    shares = [pair[kind]["matched"] / (pair[kind]["matched"] + pair[kind]["vanished"]) for kind in ("strict", "tolerant")]
+    return " / ".join(f"{100 * share:.1f}" for share in shares)
+
+
+def report(name):
+    report = json.loads((WORK / name / "report.json").read_text())
+    of_fp32 = {pair["other"]: pair for pair in report["pairs"] if pair["reference"] == "road"}
+    fp32 = next(model for model in report["models"] if model["name"] == "road")["figures"]
+    return fp32, of_fp32
+
+
+def differences(name, rows):
+    fp32, pairs = report(name)
+    print("| | accuracy | precision | mean IoU | mAP | fp32 found again, % |\n|---|---:|---:|---:|---:|---:|")
+    print("| fp32 |", " | ".join(f"{100 * fp32[figure]['value']:.2f}" for figure in FIGURES), "| |")
+    for model, label in rows.items():
+        pair = pairs[model]
+        cells = [pair["differences"][figure] for figure in FIGURES]
+        cells = [f"{points(cell['value'])} ({points(cell['low'])} to {points(cell['high'])})" for cell in cells]
+        print(f"| {label} |", " | ".join(cells), f"| {found_again(pair)} |")
+    print()
+
+
+def agreement(name, rows):
+    pairs = report(name)[1]
+    print("| | matched | shifted | vanished | appeared | found again, % |\n|---|---:|---:|---:|---:|---:|")
+    for model, label in rows.items():
+        counts = (str(pairs[model]["strict"][kind]) for kind in ("matched", "shifted", "vanished", "appeared"))
+        print(f"| {label} |", " | ".join(counts), f"| {found_again(pairs[model])} |")
+    print()
+
+
+for title, table, name, rows in [
+    ("held out", agreement, "held-out-report", HELD_OUT),
+    ("road-test", differences, "road-test", RECIPES),
+    ("road-test, observers", differences, "road-test", OBSERVERS),
+    ("road-test, pictures", differences, "road-test", COUNTS),
+    ("tracking", differences, "tracking", RECIPES),
+    ("tracking, observers", differences, "tracking", OBSERVERS),
+    ("tracking, pictures", differences, "tracking", COUNTS),
+]:
+    print(f"{title}\n")
+    table(name, rows)
