@@ -339,6 +339,32 @@ fn sighup_takes_up_what_is_right_and_refuses_what_is_wrong() {
 }
 
 #[test]
+fn what_keeps_it_from_beginning_can_be_mended_by_sighup() {
+    let site = Site::new(3, "rate = 0");
+    let right = std::fs::read_to_string(site.path("lookout.toml")).unwrap();
+    let path = site.path("reports.sock");
+    let _taken = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let taken = format!("{right}\n[[publish]]\nkind = \"unix\"\npath = {path:?}\n");
+    std::fs::write(site.path("lookout.toml"), taken).unwrap();
+    let mut child = site.run().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(log.by_ref().any(|line| line.unwrap().contains("trying again")));
+    let rest = std::thread::spawn(move || log.map_while(Result::ok).collect::<Vec<_>>().join("\n"));
+    let ask = || program().arg("reload").env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap();
+
+    std::fs::write(site.path("lookout.toml"), "nonsense").unwrap();
+    let refused = ask();
+    assert_eq!(refused.status.code(), Some(78), "{}", String::from_utf8_lossy(&refused.stderr));
+    std::fs::write(site.path("lookout.toml"), right).unwrap();
+    signal(&child, Signal::HUP);
+    let output = child.wait_with_output().unwrap();
+    let log = rest.join().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    assert_eq!(lines(&output).iter().filter(|line| line["type"] == "report").count(), 3, "{log}");
+    assert!(!log.contains("changed nothing"), "{log}");
+}
+
+#[test]
 fn the_doctor_finds_what_would_not_work() {
     let site = Site::new(1, "rate = 0");
     let doctor = |set: &[&str]| {

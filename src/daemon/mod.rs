@@ -4,6 +4,7 @@
 //! captures, one detects, tokio carries the rest. [`run`] retries what may get better; [`run_once`] is one straight
 //! life from the first frame to the last flush, built from [`Parts`] that tests can replace.
 
+mod between;
 mod capture;
 mod detect;
 mod engine;
@@ -41,6 +42,7 @@ mod weather;
 mod web;
 
 pub use crate::backoff::Backoff;
+pub use between::Asked;
 pub use engine::{Engine, EngineOutput, LocalEngine, ModelInfo, detector_options};
 pub use filter::Filter;
 pub use gate::GateRules;
@@ -62,7 +64,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::clock::{Clock, SystemClock};
 use crate::config::{Inputs, Settings};
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
@@ -117,11 +118,17 @@ fn live_on(
     // What to go back to where a new configuration turns out not to work, and why it did not.
     let mut before: Option<Settings> = None;
     let mut refused = None;
+    let asked = Asked::default();
     loop {
+        asked.answer(control, inputs, &settings);
         let next = Arc::new(Mutex::new(None));
         starting.store(true, Ordering::SeqCst);
         let parts = Parts::build(&settings, control);
         starting.store(false, Ordering::SeqCst);
+        if let Some(wanted) = asked.take() {
+            settings = wanted;
+            continue;
+        }
         let outcome = match (parts, before.take()) {
             (Err(error), Some(working)) => {
                 refused = Some(error.chain());
@@ -135,6 +142,7 @@ fn live_on(
                     settings: settings.clone(),
                     refused: refused.take(),
                     next: next.clone(),
+                    asked: asked.clone(),
                 });
                 run_once(runtime, parts, stop)
             }
@@ -149,25 +157,19 @@ fn live_on(
             (Err(error), _) if may_get_better(&error) && !stop.is_stopped() => {
                 let delay = backoff.delay();
                 tracing::warn!(error = error.chain(), retry_in_s = delay.as_secs_f64(), "trying again");
-                if wait_alive(delay, stop).is_err() {
-                    return Ok(());
+                asked.answer(control, inputs, &settings);
+                match asked.wait(delay, stop) {
+                    Ok(None) => {}
+                    Ok(Some(wanted)) => {
+                        settings = wanted;
+                        backoff.reset();
+                    }
+                    Err(stop::Stopped) => return Ok(()),
                 }
             }
             (outcome, _) => return outcome,
         }
     }
-}
-
-/// Waits between two lives; the watchdog is told that nothing is due meanwhile.
-fn wait_alive(delay: Duration, stop: &Stop) -> Result<(), stop::Stopped> {
-    let slice = systemd::watchdog().map_or(delay, |watchdog| watchdog / 4).max(Duration::from_millis(10));
-    let mut left = delay;
-    while !left.is_zero() {
-        systemd::alive();
-        SystemClock.wait(left.min(slice), stop)?;
-        left = left.saturating_sub(slice);
-    }
-    Ok(())
 }
 
 /// Whether trying again can help: something is missing or busy that may come back.

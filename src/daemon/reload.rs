@@ -14,6 +14,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::between::Asked;
 use super::capture::Shared;
 use super::engine::Engine;
 use super::opening::{self, Camera};
@@ -35,6 +36,8 @@ pub struct Reload {
     pub refused: Option<String>,
     /// Where to put a configuration that needs a new life.
     pub next: Arc<Mutex<Option<Settings>>>,
+    /// What was asked for before this life could answer.
+    pub asked: Asked,
 }
 
 /// Takes up configurations in one life.
@@ -116,19 +119,7 @@ impl Reloader {
         let now = &state.settings;
         let signature = signature(&next.model.source);
         let model = next.model != now.model || next.detector != now.detector || signature != state.model;
-        let sections = [
-            ("device", next.device != now.device),
-            ("model", model),
-            ("camera", next.cameras != now.cameras),
-            ("track", next.track != now.track),
-            ("publish", next.sinks != now.sinks),
-            ("monitor", next.monitor != now.monitor),
-            ("history", next.history != now.history),
-            ("web", next.web != now.web),
-            ("supervision", next.supervision != now.supervision),
-        ];
-        let changed: Vec<&'static str> =
-            sections.iter().filter(|(_, changed)| *changed).map(|(name, _)| *name).collect();
+        let changed = changed(now, &next, model);
         if needs_new_life(now, &next, model) {
             *self.reload.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
             drop(self.another.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -192,6 +183,22 @@ impl Reloader {
 
 fn find<'a>(cameras: &'a [CameraSettings], name: &str) -> Option<&'a CameraSettings> {
     cameras.iter().find(|camera| camera.name == name)
+}
+
+/// The sections that changed, `model` if that did.
+pub fn changed(now: &Settings, next: &Settings, model: bool) -> Vec<&'static str> {
+    let sections = [
+        ("device", next.device != now.device),
+        ("model", model),
+        ("camera", next.cameras != now.cameras),
+        ("track", next.track != now.track),
+        ("publish", next.sinks != now.sinks),
+        ("monitor", next.monitor != now.monitor),
+        ("history", next.history != now.history),
+        ("web", next.web != now.web),
+        ("supervision", next.supervision != now.supervision),
+    ];
+    sections.iter().filter(|(_, changed)| *changed).map(|(name, _)| *name).collect()
 }
 
 /// Whether more than the rules of a camera changed.

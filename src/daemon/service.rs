@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -171,14 +172,20 @@ fn answer_status(control: &Control, health: &Arc<Health>, clock: &Arc<dyn Clock>
 
 /// Makes `reload` read the configuration again, and tells of one that was refused before this life began.
 fn answer_reload(control: &Control, life: Reloader) {
-    let Reload { refused, .. } = &life.reload;
+    let Reload { refused, asked, .. } = &life.reload;
     match refused {
         Some(reason) => life.refuse(reason),
         None => {
             life.shared.metrics.reload_successful.set(1);
         }
     }
+    let asked = asked.clone();
     control.register("reload", move |_| life.reload());
+    // What came between the last look there and now.
+    if asked.take().is_some() {
+        let control = control.clone();
+        tokio::task::spawn_blocking(move || control.call("reload", Value::Null));
+    }
 }
 
 /// How detection ended; a thread that fell without a word panicked.

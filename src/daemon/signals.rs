@@ -25,7 +25,7 @@ pub fn watch(trigger: Trigger, control: Control, starting: Arc<AtomicBool>) -> R
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             let control = control.clone();
-            // Whatever it comes to is told where it is done; between two lives there is nobody to do it.
+            // Whatever a life makes of it is told there as well.
             let outcome = tokio::task::spawn_blocking(move || control.call("reload", serde_json::Value::Null)).await;
             if let Ok(Err(error)) = outcome {
                 tracing::warn!(error = error.chain(), "SIGHUP changed nothing");

@@ -36,7 +36,13 @@ fn another_configuration_is_taken_up_where_it_changed_and_refused_where_it_is_wr
         let open = move || Ok(Box::new(Replay::open(&path, None, true, clock.clone())?) as Box<dyn Source>);
         bench.parts.cameras.push(Camera::new(name, open));
     }
-    bench.parts.reload = Some(Reload { inputs, settings, refused: None, next: Arc::default() });
+    bench.parts.reload = Some(Reload {
+        inputs,
+        settings,
+        refused: None,
+        next: Arc::default(),
+        asked: lookout::daemon::Asked::default(),
+    });
     let (control, kept) = (bench.parts.control.clone(), bench.kept.clone());
     let (trigger, stop) = stop::pair();
     let daemon = std::thread::spawn(move || bench.run(&stop).0);
