@@ -154,7 +154,7 @@ fn lacks_bits(picture: &Picture) -> bool {
     }
     seen.iter().all(|seen| {
         let levels = || (0..256).filter(|&level| seen[level]);
-        let span = levels().last().unwrap_or(0) - levels().next().unwrap_or(0);
+        let span = levels().next_back().unwrap_or(0) - levels().next().unwrap_or(0);
         span >= BITS_MISSING.0 && levels().count() * BITS_MISSING.1 <= span
     })
 }
