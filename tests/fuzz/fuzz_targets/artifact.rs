@@ -18,6 +18,9 @@ fn read(file: &[u8]) {
     let header = artifact.header();
     for step in &header.steps {
         assert_eq!(artifact.biases(&step.name).unwrap().len(), step.runs);
+        artifact.residual(&step.name).unwrap();
+        artifact.input_means(&step.name).unwrap();
+        artifact.responses(&step.name).unwrap();
         match artifact.weights(&step.name).unwrap() {
             Weights::Int8 { values, scales } => {
                 assert_eq!(values.len(), step.shape.iter().product::<usize>());
@@ -30,4 +33,5 @@ fn read(file: &[u8]) {
     for edge in &header.edges {
         artifact.histogram(edge).unwrap();
     }
+    artifact.lit().unwrap();
 }

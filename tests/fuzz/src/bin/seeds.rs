@@ -62,6 +62,7 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
             runs: 1,
             sqnr_db: vec![spread],
             residual: has_residual,
+            responses: if has_residual { 2 } else { 0 },
         }],
         edges: vec![
             edge("in", Some(Affine::covering(range, Scheme::Affine).into()), Some(bins)),
@@ -73,7 +74,7 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
             pictures: 1,
             sha256: "0".repeat(64),
             unfit: vec!["p".into()],
-            agreement: Some(Agreement { reference: 3, matched: 2, shifted: 1, vanished: 1, appeared: 0 }),
+            agreement: Some(Agreement { pictures: 2, reference: 3, matched: 2, shifted: 1, vanished: 1, appeared: 0 }),
             scenes: vec![spread],
         },
         provenance: Provenance { source_sha256: "1".repeat(64), generation: 1, parent: Some("2".repeat(64)) },
