@@ -37,7 +37,7 @@ pub struct Args {
     /// lookout: everything in int8; paper: body static, pyramid and proposal network fp32, linear layers dynamic
     #[arg(long, value_name = "NAME", default_value = "lookout")]
     recipe: Recipe,
-    /// How ranges are chosen: min-max, moving-average, percentile[:P], entropy, l2 or mse
+    /// How ranges are chosen: min-max, moving-average, percentile or percentile:P, entropy, l2 or mse
     #[arg(long, value_name = "NAME", default_value_t = Options::default().observer)]
     observer: Observer,
     /// Layers to leave in fp32: names with commas, how many of the worst, or all that err with less than some dB (20dB)

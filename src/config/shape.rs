@@ -1,4 +1,4 @@
-//! The shape check: a value against the JSON Schema of [`Document`](super::document::Document), key by key.
+//! The shape check: a value against the JSON Schema of [`Document`], key by key.
 //!
 //! In: a value that knows where it was written, and the schema at its place. Out: one [`Complaint`] for each key that
 //! does not exist (with the nearest that does), each value of the wrong type, outside its range or not among the words.

@@ -1,6 +1,6 @@
 //! Checkpoints: full-precision weights with all that is needed to run them.
 //!
-//! In: [`import`] takes torchvision state dicts (zip or legacy pickle, safetensors); [`Checkpoint::open`] takes only
+//! In: [`import()`] takes torchvision state dicts (zip or legacy pickle, safetensors); [`Checkpoint::open`] takes only
 //! our own `checkpoint/1`. Out: a [`Checkpoint`], a checked [`Header`] and f32 tensors under torchvision's names, over
 //! a mapped file. Promises: weights match the header's architecture exactly; a value that is not finite is an error
 //! that names its tensor; a damaged or hostile file ends in one error, never in a panic, a call or an allocation larger
