@@ -126,7 +126,7 @@ fn live_on(
         let parts = Parts::build(&settings, control);
         starting.store(false, Ordering::SeqCst);
         if let Some(wanted) = asked.take() {
-            settings = wanted;
+            (settings, refused) = (wanted, None);
             continue;
         }
         let outcome = match (parts, before.take()) {
@@ -161,7 +161,7 @@ fn live_on(
                 match asked.wait(delay, stop) {
                     Ok(None) => {}
                     Ok(Some(wanted)) => {
-                        settings = wanted;
+                        (settings, refused) = (wanted, None);
                         backoff.reset();
                     }
                     Err(stop::Stopped) => return Ok(()),
