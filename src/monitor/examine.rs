@@ -21,7 +21,7 @@ const BURNT_SHARE: f64 = 0.5;
 const MISSING_SHARE: f64 = 0.125;
 /// Where a channel is darker than the first everywhere, and another one as bright as the second somewhere, it never
 /// arrived: lamps show in all channels, whatever their colour.
-const CHANNEL_MISSING: (u8, u8) = (8, 128);
+const CHANNEL_MISSING: (usize, usize) = (8, 128);
 /// A channel that spans at least the first without more than one in the second of its levels lacks its lower bits. Contrast
 /// raised threefold leaves one in three.
 const BITS_MISSING: (usize, usize) = (128, 10);
@@ -96,9 +96,7 @@ impl Examiner {
             Some(Unfit::Noise { .. }) => Err(Reason::Noise),
             None if next.is_some_and(|next| flickers(fit.brightness, brightness(next))) => Err(Reason::Strobe),
             None if burnt_share(picture) > BURNT_SHARE => Err(Reason::Overexposed),
-            None if missing || undecoded(picture) || lacks_a_channel(picture) || lacks_bits(picture) => {
-                Err(Reason::Incomplete)
-            }
+            None if missing || undecoded(picture) || lacks_values(picture) => Err(Reason::Incomplete),
             None if self.last == Some(fit.sha256) => Err(Reason::Frozen),
             None => Ok(fit),
         };
@@ -139,24 +137,21 @@ fn undecoded(picture: &Picture) -> bool {
     shades.iter().any(|&pixels| pixels as f64 >= MISSING_SHARE * (picture.width * picture.height).max(1) as f64)
 }
 
-/// Whether one of the channels shows nothing.
-fn lacks_a_channel(picture: &Picture) -> bool {
-    let pixels = picture.data.as_chunks::<3>().0;
-    let most = pixels.iter().fold([0; 3], |most, pixel| [0, 1, 2].map(|channel| pixel[channel].max(most[channel])));
-    most.iter().any(|&most| most < CHANNEL_MISSING.0) && most.iter().any(|&most| most >= CHANNEL_MISSING.1)
-}
-
-/// Whether all channels jump from level to level.
-fn lacks_bits(picture: &Picture) -> bool {
+/// Whether one of the channels shows nothing, or all of them jump from level to level.
+fn lacks_values(picture: &Picture) -> bool {
     let mut seen = [[false; 256]; 3];
     for pixel in picture.data.as_chunks::<3>().0 {
         (0..3).for_each(|channel| seen[channel][usize::from(pixel[channel])] = true);
     }
-    seen.iter().all(|seen| {
+    let channels = seen.map(|seen| {
         let levels = || (0..256).filter(|&level| seen[level]);
-        let span = levels().next_back().unwrap_or(0) - levels().next().unwrap_or(0);
-        span >= BITS_MISSING.0 && levels().count() * BITS_MISSING.1 <= span
-    })
+        (levels().next().unwrap_or(0), levels().next_back().unwrap_or(0), levels().count())
+    });
+    let (dark, bright) = CHANNEL_MISSING;
+    let is_missing =
+        channels.iter().any(|&(_, most, _)| most < dark) && channels.iter().any(|&(_, most, _)| most >= bright);
+    let (wide, one_in) = BITS_MISSING;
+    is_missing || channels.iter().all(|&(least, most, count)| most - least >= wide && count * one_in <= most - least)
 }
 
 /// Rows from the bottom (or the top) on that equal the outermost one byte for byte: what a decoder leaves of a picture

@@ -3,7 +3,7 @@
 //! hour and more each.
 //!
 //! ```sh
-//! cargo test --release --test monitor drive -- --ignored --nocapture --test-threads 2
+//! cargo test --release --test monitor scenario_of -- --ignored --nocapture --test-threads 2
 //! ```
 
 use lookout::detector::checkpoint::Checkpoint;

@@ -21,8 +21,13 @@ fn read(picture: &Picture, from: impl Fn(usize, usize) -> (usize, usize)) -> Pic
     })
 }
 
-fn over(picture: &Picture, other: &Picture, inside: impl Fn(usize, usize) -> bool) -> Picture {
-    lens::each(picture, |x, y, colour| if inside(x, y) { pixel(other, x, y) } else { colour })
+/// Of each row this share is the street five hours after `second`.
+fn with_another(picture: &Picture, second: i64, share: impl Fn(usize) -> f32) -> Picture {
+    let other = world::filmed(second + 18_000, Air::DAY).0;
+    lens::each(picture, |x, y, colour| {
+        let (share, other) = (share(y), pixel(&other, x, y));
+        [0, 1, 2].map(|i| (1.0 - share) * colour[i] + share * other[i])
+    })
 }
 
 /// YUYV taken for NV12 or the like: luma where colour belongs, and the other way round.
@@ -73,23 +78,12 @@ fn thumb(picture: &Picture, second: i64) -> Picture {
     lens::noisy(&skin, 2.0, second)
 }
 
-/// The street five hours later.
-fn other(second: i64) -> Picture {
-    world::filmed(second + 18_000, Air::DAY).0
-}
-
 /// Everything that has been tried.
 pub fn all() -> Vec<Shift> {
     let fault = |name, spoil: fn(Picture, i64) -> Picture| moved(name, None, spoil);
     vec![
-        fault("rows of two frames by turns", |picture, second| over(&picture, &other(second), |_, y| y % 2 == 1)),
-        fault("two frames at once", |picture, second| {
-            let other = other(second);
-            lens::each(&picture, |x, y, colour| {
-                let other = pixel(&other, x, y);
-                [0, 1, 2].map(|i| 0.5 * (colour[i] + other[i]))
-            })
-        }),
+        fault("rows of two frames by turns", |picture, second| with_another(&picture, second, |y| (y % 2) as f32)),
+        fault("two frames at once", |picture, second| with_another(&picture, second, |_| 0.5)),
         fault("rows of a wrong length", |picture, _| read(&picture, |x, y| (x + 3 * y, y))),
         fault("rolling", |picture, second| {
             let roll = (lens::Random::new(second).unit() * 180.0) as usize;
