@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{parts, reload, systemd};
+use super::supervision::systemd;
+use super::{components, reload};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Inputs, Settings};
 use crate::control::Control;
@@ -27,7 +28,7 @@ impl Asked {
         let (asked, inputs, now) = (self.clone(), inputs.clone(), settings.clone());
         control.register("reload", move |_| {
             let next = config::load(&inputs)?;
-            parts::check(&next)?;
+            components::check(&next)?;
             let model = next.model != now.model || next.detector != now.detector;
             let changed = reload::changed(&now, &next, model);
             *asked.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::capture::{Shared, drop_frame};
-use super::engine::{Engine, EngineOutput, ModelInfo};
-use super::health::Work;
 use super::identity::clock_synchronized;
-use super::objects::{self, Objects};
-use super::swap::Swap;
-use super::thermal;
-use super::watch::Watcher;
+use crate::daemon::cameras::capture::{Shared, drop_frame};
+use crate::daemon::model::engine::{Engine, EngineOutput, ModelInfo};
+use crate::daemon::model::swap::Swap;
+use crate::daemon::output::objects::{self, Objects};
+use crate::daemon::output::observer::Watcher;
+use crate::daemon::supervision::health::Work;
+use crate::daemon::supervision::thermal;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Frame;
 use crate::message::{self, Message, Model, Moment, Report, Schema, Timing};

@@ -5,60 +5,38 @@
 //! life from the first frame to the last flush, built from [`Parts`] that tests can replace.
 
 mod between;
-mod capture;
+mod cameras;
+mod components;
 mod detect;
-mod engine;
-mod filter;
-mod gate;
-mod health;
 mod identity;
-mod lanes;
-mod load;
 pub mod logging;
 mod model;
 mod monitoring;
-mod objects;
-mod opening;
-mod parts;
-mod places;
-mod proof;
-mod pulse;
-mod recent;
+mod output;
+mod paths;
 mod reload;
 mod service;
-mod signals;
-mod sinks;
 mod socket;
-mod summary;
-mod swap;
-mod switches;
-mod systemd;
-mod tasks;
-mod thermal;
-mod vitals;
-mod voice;
-mod watch;
-mod weather;
-mod web;
+mod supervision;
 
 pub use crate::backoff::Backoff;
 pub use between::Asked;
-pub use engine::{Engine, EngineOutput, LocalEngine, ModelInfo, detector_options};
-pub use filter::Filter;
-pub use gate::GateRules;
-pub use health::{Health, Work};
+pub use cameras::filter::Filter;
+pub use cameras::motion_gate::GateRules;
+pub use cameras::open::{Camera, Open};
+pub use cameras::registry::Rules;
+pub use components::{Parts, check};
 pub use identity::{Identity, clock_synchronized};
-pub use lanes::Rules;
+pub use model::engine::{Engine, EngineOutput, LocalEngine, ModelInfo, detector_options};
+pub use model::swap::Swap;
 pub use monitoring::Monitoring;
-pub use opening::{Camera, Open};
-pub use parts::{Parts, check};
-pub use places::{runtime_folders, state_folder};
+pub use output::observer::Watcher;
+pub use paths::{runtime_folders, state_folder};
 pub use reload::Reload;
 pub use service::run_once;
 pub use socket::NAME as CONTROL_SOCKET;
-pub use swap::Swap;
-pub use thermal::{Heat, Thermal, ZONES as THERMAL_ZONES};
-pub use watch::Watcher;
+pub use supervision::health::{Health, Work};
+pub use supervision::thermal::{Heat, Thermal, ZONES as THERMAL_ZONES};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -77,7 +55,7 @@ use crate::tensor::mapped::map_large_tensors;
 ///
 /// [`Kind::Config`] if no camera or no model is configured; otherwise whatever ended it.
 pub fn run(inputs: &Inputs, settings: Settings) -> Result<()> {
-    parts::check(&settings)?;
+    components::check(&settings)?;
     map_large_tensors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -90,8 +68,8 @@ pub fn run(inputs: &Inputs, settings: Settings) -> Result<()> {
     let outcome = {
         let _inside = runtime.enter();
         let starting = Arc::new(AtomicBool::new(true));
-        signals::watch(trigger, control.clone(), starting.clone())?;
-        let socket = socket::open(&places::runtime_folder(&settings.device))?;
+        supervision::signals::watch(trigger, control.clone(), starting.clone())?;
+        let socket = socket::open(&paths::runtime_folder(&settings.device))?;
         let serving = socket.map(|socket| tokio::spawn(socket.serve(control.clone())));
         let outcome = live_on(&runtime, inputs, settings, (&control, &starting), &stop);
         if let Some(serving) = serving {

@@ -15,13 +15,15 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::between::Asked;
-use super::capture::Shared;
-use super::engine::Engine;
-use super::opening::{self, Camera};
-use super::swap::Swap;
-use super::weather::Skies;
-use super::{logging, model, parts, systemd};
+use super::model::load;
+use super::supervision::systemd;
+use super::{components, logging};
 use crate::config::{self, CameraSettings, Inputs, ModelSource, Settings, SinkKind, SupervisionSettings};
+use crate::daemon::cameras::capture::Shared;
+use crate::daemon::cameras::open::{self, Camera};
+use crate::daemon::cameras::pattern::Skies;
+use crate::daemon::model::engine::Engine;
+use crate::daemon::model::swap::Swap;
 use crate::error::Result;
 use crate::message::EventName;
 use crate::stop::Trigger;
@@ -115,7 +117,7 @@ impl Reloader {
     fn take_up(&self) -> Result<Vec<&'static str>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let next = config::load(&self.reload.inputs)?;
-        parts::check(&next)?;
+        components::check(&next)?;
         let now = &state.settings;
         let signature = signature(&next.model.source);
         let model = next.model != now.model || next.detector != now.detector || signature != state.model;
@@ -138,13 +140,13 @@ impl Reloader {
             let before = find(&state.settings.cameras, &camera.name);
             before.is_none_or(|before| needs_opening(before, camera))
         };
-        let open = |camera| opening::open(camera, &next.supervision, &self.shared.clock, &self.skies);
+        let open = |camera| open::open(camera, &next.supervision, &self.shared.clock, &self.skies);
         if next.device.log_level != state.settings.device.log_level {
             logging::set_level(&next.device.log_level)?;
         }
         Ok(Prepared {
             cameras: next.cameras.iter().filter(|camera| opened(camera)).map(open).collect::<Result<_>>()?,
-            engine: if model { Some(Box::new(model::load(next)?)) } else { None },
+            engine: if model { Some(Box::new(load::load(next)?)) } else { None },
         })
     }
 
@@ -169,7 +171,7 @@ impl Reloader {
             match find(&next.cameras, &camera.name) {
                 None => shared.end(&camera.name),
                 Some(camera) => {
-                    let rules = opening::rules(camera, &next.supervision);
+                    let rules = open::rules(camera, &next.supervision);
                     shared.health.patience(&camera.name, rules.patience);
                     if let Some((_, lane)) = shared.lanes.find(&camera.name) {
                         lane.rules.store(Arc::new(rules));

@@ -17,7 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::places::RuntimeFolder;
+use super::paths::RuntimeFolder;
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::maps::ErrorMap;
+use crate::monitor::drift::error_map::ErrorMap;
 
 /// The latest pass.
 #[derive(Debug, Default)]

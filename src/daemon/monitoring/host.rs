@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use crate::daemon::capture::Shared;
-use crate::daemon::engine::{Engine, LocalEngine};
-use crate::daemon::health::Health;
-use crate::daemon::swap::Swap;
-use crate::daemon::voice::Voice;
+use crate::daemon::cameras::capture::Shared;
+use crate::daemon::model::engine::{Engine, LocalEngine};
+use crate::daemon::model::swap::Swap;
+use crate::daemon::output::publisher::Voice;
+use crate::daemon::supervision::health::Health;
 use crate::detector::{Detector, ModelSummary};
 use crate::error::Result;
 use crate::message::EventName;

@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::capture::Shared;
-use super::engine::LocalEngine;
+use super::cameras::capture::Shared;
 use super::identity::Identity;
-use super::places::state_folder;
-use super::swap::Swap;
-use super::watch::Watcher;
+use super::model::engine::LocalEngine;
+use super::model::swap::Swap;
+use super::output::observer::Watcher;
+use super::paths::state_folder;
 use crate::config::{Recalibrate, Settings};
 use crate::control::Control;
 use crate::detector::checkpoint::Checkpoint;

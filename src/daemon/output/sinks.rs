@@ -1,0 +1,122 @@
+//! The sinks as `[[publish]]` names them, each under a name of its own.
+
+use std::sync::Arc;
+
+use super::frame_history::Recent;
+use crate::clock::Clock;
+use crate::config::{MqttSettings, Settings, SinkKind};
+use crate::control::Control;
+use crate::daemon::identity::Identity;
+use crate::daemon::model::engine::ModelInfo;
+use crate::daemon::paths::state_folder;
+use crate::error::Result;
+use crate::message::MessageKind;
+use crate::metrics::Metrics;
+use crate::publish::mqtt::{About, Broker, Mqtt, PictureOf, Setup, Tls};
+use crate::publish::spool::{Limits, Spool};
+use crate::publish::{Files, Outlet, Sink, Socket, Stdout};
+use crate::web::picture;
+
+/// Widest picture on a broker.
+const PICTURE_WIDTH: usize = 1280;
+/// Lowest score drawn on it.
+const PICTURE_SCORE: f32 = 0.5;
+
+/// What sinks are built from.
+pub struct Ground<'a> {
+    pub settings: &'a Settings,
+    pub identity: &'a Identity,
+    pub model: &'a ModelInfo,
+    pub recent: &'a Recent,
+    pub control: &'a Control,
+    pub clock: &'a Arc<dyn Clock>,
+    pub metrics: &'a Arc<Metrics>,
+}
+
+impl Ground<'_> {
+    /// Whether any sink looks at frames.
+    pub fn wants_frames(settings: &Settings) -> bool {
+        settings.sinks.iter().any(|sink| matches!(&sink.kind, SinkKind::Mqtt(mqtt) if mqtt.pictures))
+    }
+
+    /// Every sink; on the runtime this is called in.
+    ///
+    /// # Errors
+    ///
+    /// What keeps a file or socket from being opened. A broker that is not there is no error.
+    pub fn outlets(&self) -> Result<Vec<Outlet>> {
+        let mut outlets: Vec<Outlet> = Vec::new();
+        for (index, sink) in self.settings.sinks.iter().enumerate() {
+            let kind = match &sink.kind {
+                SinkKind::Stdout => "stdout",
+                SinkKind::File { .. } => "file",
+                SinkKind::Unix { .. } => "unix",
+                SinkKind::Mqtt(_) => "mqtt",
+            };
+            let twins = outlets.iter().filter(|outlet| outlet.name.split('-').next() == Some(kind)).count();
+            let name = if twins == 0 { kind.to_owned() } else { format!("{kind}-{}", twins + 1) };
+            let mut messages = sink.messages.clone();
+            let place: Box<dyn Sink> = match &sink.kind {
+                SinkKind::Stdout => Box::new(Stdout::new()),
+                SinkKind::File { path, max_size, max_files } => Box::new(
+                    Files::open(path, *max_size, *max_files).map_err(|error| error.at(format!("publish[{index}]")))?,
+                ),
+                SinkKind::Unix { path } => {
+                    Box::new(Socket::listen(path).map_err(|error| error.at(format!("publish[{index}]")))?)
+                }
+                SinkKind::Mqtt(mqtt) => {
+                    // It counts what reports hold and shows states, whatever it passes on.
+                    messages = vec![MessageKind::Report, MessageKind::Event, MessageKind::Status];
+                    let number = twins + 1;
+                    Box::new(self.mqtt(&name, number, mqtt, sink.messages.clone())?)
+                }
+            };
+            outlets.push(Outlet { name, messages, sink: place });
+        }
+        Ok(outlets)
+    }
+
+    fn mqtt(&self, name: &str, number: usize, mqtt: &MqttSettings, messages: Vec<MessageKind>) -> Result<Mqtt> {
+        let device = self.identity.device.clone();
+        let labels = if mqtt.labels.is_empty() { self.model.labels.clone() } else { mqtt.labels.clone() };
+        let file = format!("{}-{}.redb", crate::publish::mqtt::identifier(&mqtt.host), mqtt.port);
+        let limits = Limits { max_size: mqtt.spool_size, max_age: mqtt.spool_age, min_free: mqtt.spool_free };
+        let spool = state_folder(&self.settings.device)?.join("spool").join(file);
+        Mqtt::start(Setup {
+            name: name.to_owned(),
+            broker: Broker {
+                host: mqtt.host.clone(),
+                port: mqtt.port,
+                protocol: mqtt.protocol,
+                tls: mqtt.tls.then(|| Tls { ca_file: mqtt.ca_file.clone(), certificate: mqtt.certificate.clone() }),
+                username: mqtt.username.clone(),
+                password_file: mqtt.password_file.clone(),
+                keep_alive: mqtt.keep_alive,
+            },
+            client_id: if number == 1 { format!("lookout-{device}") } else { format!("lookout-{device}-{number}") },
+            about: About {
+                device,
+                model: self.model.name.clone(),
+                cameras: self.settings.cameras.iter().map(|camera| camera.name.clone()).collect(),
+                labels,
+                pictures: mqtt.pictures,
+                monitor: self.settings.monitor.enabled,
+            },
+            messages,
+            discovery: mqtt.discovery.clone(),
+            spool: Spool::open(spool, limits, self.clock.clone(), &self.identity.boot_id),
+            control: self.control.clone(),
+            picture: mqtt.pictures.then(|| picture_of(self.recent.clone())),
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+        })
+    }
+}
+
+/// Frames with their boxes drawn.
+fn picture_of(recent: Recent) -> PictureOf {
+    Arc::new(move |camera, sequence| {
+        let seen = recent.at(camera, sequence)?;
+        picture::boxed(&seen.frame.image, &seen.report.detections, PICTURE_SCORE, PICTURE_WIDTH).ok()
+    })
+}
