@@ -9,15 +9,15 @@ fn text(kind: &'static str, text: &'static str) -> Response {
 
 /// `GET /`
 pub async fn index() -> Response {
-    text("text/html; charset=utf-8", include_str!("page/index.html"))
+    text("text/html; charset=utf-8", include_str!("index.html"))
 }
 
 /// `GET /page.js`
 pub async fn script() -> Response {
-    text("text/javascript; charset=utf-8", include_str!("page/page.js"))
+    text("text/javascript; charset=utf-8", include_str!("page.js"))
 }
 
 /// `GET /page.css`
 pub async fn style() -> Response {
-    text("text/css; charset=utf-8", include_str!("page/page.css"))
+    text("text/css; charset=utf-8", include_str!("page.css"))
 }

@@ -18,7 +18,7 @@ pub const FP32: &str = "demo-fp32";
 /// The full-precision network; `None` in a build without the feature `demo`.
 pub fn checkpoint() -> Option<&'static [u8]> {
     #[cfg(feature = "demo")]
-    return Some(include_bytes!("demo/street.checkpoint"));
+    return Some(include_bytes!("street.checkpoint"));
     #[cfg(not(feature = "demo"))]
     None
 }
@@ -26,7 +26,7 @@ pub fn checkpoint() -> Option<&'static [u8]> {
 /// The quantized network; `None` in a build without the feature `demo`.
 pub fn artifact() -> Option<&'static [u8]> {
     #[cfg(feature = "demo")]
-    return Some(include_bytes!("demo/street.lookout"));
+    return Some(include_bytes!("street.lookout"));
     #[cfg(not(feature = "demo"))]
     None
 }
