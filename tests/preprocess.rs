@@ -5,14 +5,20 @@ mod golden;
 use golden::Golden;
 use lookout::frame::{Image, Matrix, Picture, PixelFormat, Range, Raw, Turn};
 use lookout::kernel::isa::Isa;
-use lookout::preprocess::{Rule, Transform};
+use lookout::preprocess::{Transform, TransformParams};
 use lookout::tensor::Canvas;
 
 /// Where rows and columns out are 128 together at most, PyTorch takes another path with another rounding.
 const THUMBNAIL: usize = 128;
 
 /// The canvas of `picture`, compared with `expected`: `height × width × 3` values without padding.
-fn compare(name: &str, rule: Rule, picture: &Picture, size: [usize; 2], expected: impl Fn(usize, usize, usize) -> f32) {
+fn compare(
+    name: &str,
+    rule: TransformParams,
+    picture: &Picture,
+    size: [usize; 2],
+    expected: impl Fn(usize, usize, usize) -> f32,
+) {
     let mut canvas = Canvas::default();
     Transform::new(rule).unwrap().to_f32(picture, &mut canvas).unwrap();
     let fit = canvas.fit;
@@ -46,7 +52,7 @@ fn canvases_are_torchvisions() {
     assert_eq!(cases.len(), 9);
     for case in cases {
         let (_, numbers) = golden.floats(&format!("{case}.rule"));
-        let rule = Rule {
+        let rule = TransformParams {
             min_size: numbers[0] as u32,
             max_size: numbers[1] as u32,
             size_divisor: numbers[2] as u32,
@@ -69,7 +75,7 @@ fn canvases_of_the_shared_goldens_are_torchvisions() {
         let picture = picture(&golden, "image_u8");
         let (shape, expected) = golden.floats("transformed");
         let size = golden.integers("transformed_size_hw");
-        let rule = Rule { min_size, max_size: 1333, ..Rule::default() };
+        let rule = TransformParams { min_size, max_size: 1333, ..TransformParams::default() };
         let fit = rule.fit(picture.width, picture.height).unwrap();
         assert_eq!([fit.canvas_height, fit.canvas_width], shape[1..]);
         compare(name, rule, &picture, [size[0], size[1]], |y, x, c| expected[(c * shape[1] + y) * shape[2] + x]);
@@ -99,7 +105,7 @@ fn time_to_the_canvas() {
         let raw = Raw::new(format, (width, height), (Matrix::Bt709, Range::Limited), data).unwrap();
         let image = Image::Raw(raw).turned(Turn::new(quarters, false, false));
         for isa in Isa::available() {
-            let mut transform = Transform::new(Rule::default()).unwrap().with_isa(isa);
+            let mut transform = Transform::new(TransformParams::default()).unwrap().with_isa(isa);
             let mut canvas = Canvas::default();
             let mut times: Vec<f64> = (0..31)
                 .map(|_| {

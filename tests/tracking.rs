@@ -11,7 +11,7 @@ use lookout::daemon::{Engine, LocalEngine};
 use lookout::detector::{Detector, DetectorOptions, demo};
 use lookout::frame::Image;
 use lookout::message::Detection;
-use lookout::track::{Rules, Tracker, assign, iou};
+use lookout::track::{Tracker, TrackerSettings, assign, iou};
 
 /// Streets by how much goes on in them: about 5, 9 and 16 objects in sight, one to four of them partly hidden. The
 /// built-in model has seen none of these in training.
@@ -146,12 +146,12 @@ fn ideal(truths: &[Truth], n: u64) -> Vec<Detection> {
 fn follow(seed: u64, rate: f64, frames: u64, mut see: impl FnMut(&Image, &[Truth], u64) -> Vec<Detection>) -> Figures {
     let mut scene = Scene::new(seed, SIZE.0, SIZE.1);
     scene.set_rate(rate);
-    let mut tracker = Tracker::new(Rules::default());
+    let mut tracker = Tracker::new(TrackerSettings::default());
     let mut judge = Judge::default();
     for n in 0..frames {
         let (picture, truths) = scene.frame(n);
         let mut found = see(&picture.into(), &truths, n);
-        tracker.follow(((n + 1) as f64 / rate * 1e9) as u64, &mut found);
+        tracker.update(((n + 1) as f64 / rate * 1e9) as u64, &mut found);
         judge.frame(&truths, &found);
     }
     judge.figures()

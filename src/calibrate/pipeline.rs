@@ -26,7 +26,7 @@ use crate::detector::weights::Folded;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
 use crate::kernel::isa::Isa;
-use crate::preprocess::{Rule, Transform};
+use crate::preprocess::{Transform, TransformParams};
 use crate::quant::artifact::{self, Calibration, Header, Provenance};
 use crate::quant::{Affine, Precision, Response, Scheme};
 use crate::tensor::{Canvas, Fit};
@@ -146,7 +146,7 @@ impl<'a> Job<'a> {
         let tensors = checkpoint.var_builder();
         let reference = Fp32Model::new(plan.clone(), &tensors, header.batch_norm_eps, Backend::Kernel(isa))?;
         let folded = fold_all(&plan, &tensors, header.batch_norm_eps)?;
-        let transform = Transform::new(Rule::from(&plan.settings.transform))?;
+        let transform = Transform::new(TransformParams::from(&plan.settings.transform))?;
         let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
         let normalized = Canvas { fit, channels: 3, data: Vec::new() };
         let pixels = Canvas { fit, channels: 4, data: Vec::new() };

@@ -23,7 +23,7 @@ use crate::daemon::supervision::health::Health;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::publish::Outlet;
-use crate::track::Rules;
+use crate::track::TrackerSettings;
 use crate::web::Server;
 
 /// Everything that one life of the service needs.
@@ -55,7 +55,7 @@ pub struct Parts {
     /// The weather of synthetic cameras.
     pub skies: Skies,
     /// How objects are followed, if they are.
-    pub track: Option<Rules>,
+    pub track: Option<TrackerSettings>,
     /// Limits of patience and heat.
     pub supervision: SupervisionSettings,
     /// From what another configuration is read, if one can be taken up.
@@ -130,10 +130,10 @@ impl Parts {
             control: control.clone(),
             metrics,
             skies,
-            track: Some(settings.track.clone()).filter(|track| track.enabled).map(|track| Rules {
+            track: Some(settings.track.clone()).filter(|track| track.enabled).map(|track| TrackerSettings {
                 begin_score: track.begin_score,
                 confirm: track.confirm,
-                patience: track.patience,
+                max_unseen: track.patience,
             }),
             supervision: settings.supervision.clone(),
             reload: None,

@@ -15,7 +15,7 @@ use crate::detector::{Detector, DetectorOptions, demo};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
 use crate::measure::{Coverage, coverage};
-use crate::preprocess::{Rule, Transform};
+use crate::preprocess::{Transform, TransformParams};
 use crate::tensor::Input;
 use crate::tensor::digest::sha256;
 
@@ -83,7 +83,7 @@ impl Contender {
             precision: summary.precision,
             labels: detector.labels().to_vec(),
             coverage: coverage(detector.plan(), |step| detector.step_precision(step))?,
-            transform: Transform::new(Rule::from(detector.transform()))?,
+            transform: Transform::new(TransformParams::from(detector.transform()))?,
             input: detector.new_input(),
             cache: Cache::open(&options.cache, &key, options.fresh)?,
             detector,

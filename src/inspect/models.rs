@@ -13,7 +13,7 @@ use crate::detector::{DetectorOptions, demo, thread_pool};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
 use crate::measure::{PairTap, walk, walk_alone};
-use crate::preprocess::{Rule, Transform};
+use crate::preprocess::{Transform, TransformParams};
 use crate::quant::artifact::Artifact;
 use crate::tensor::digest::sha256;
 use crate::tensor::mapped::Mapped;
@@ -94,7 +94,7 @@ impl Pair {
             row(reference, "fp32", 0, source.clone(), length),
             row(model, precision, generation, sha256(bytes), bytes.len() as u64),
         ];
-        let transform = Transform::new(Rule::from(&one.settings.transform))?.with_isa(options.isa);
+        let transform = Transform::new(TransformParams::from(&one.settings.transform))?.with_isa(options.isa);
         let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
         Ok(Self {
             is_related: parent == source,

@@ -9,7 +9,7 @@ use super::watch::Hexbins;
 use super::{page, plots, table};
 use crate::detector::plan::StepId;
 use crate::error::{Error, Kind, Result};
-use crate::preprocess::Rule;
+use crate::preprocess::TransformParams;
 
 /// Worst steps that are named, and that get hexagons of their own where none are asked for.
 const WORST: usize = 5;
@@ -91,7 +91,7 @@ impl Session<'_> {
     fn macs(&self) -> Result<Vec<u64>> {
         let plan = self.pair.plan();
         let Some(first) = self.pictures.first() else { return Ok(vec![0; plan.steps.len()]) };
-        let fit = Rule::from(&plan.settings.transform).fit(first.width, first.height)?;
+        let fit = TransformParams::from(&plan.settings.transform).fit(first.width, first.height)?;
         let proposals = plan.settings.rpn.post_nms_top_n;
         Ok(plan.macs(&plan.shapes(fit.canvas_height, fit.canvas_width, proposals)))
     }

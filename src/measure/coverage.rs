@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::detector::plan::{Part, Plan, StepId};
 use crate::error::Result;
-use crate::preprocess::Rule;
+use crate::preprocess::TransformParams;
 use crate::quant::Precision;
 
 /// The picture that multiply-adds are counted for: KITTI's, width and height.
@@ -44,9 +44,9 @@ impl Coverage {
 /// The coverage of every module of `plan` whose steps run in `precision`.
 ///
 /// # Errors
-/// As [`Rule::fit`], for settings that no picture fits.
+/// As [`TransformParams::fit`], for settings that no picture fits.
 pub fn coverage(plan: &Plan, precision: impl Fn(StepId) -> Precision) -> Result<Vec<(Part, Coverage)>> {
-    let fit = Rule::from(&plan.settings.transform).fit(PICTURE.0, PICTURE.1)?;
+    let fit = TransformParams::from(&plan.settings.transform).fit(PICTURE.0, PICTURE.1)?;
     let shapes = plan.shapes(fit.canvas_height, fit.canvas_width, plan.settings.rpn.post_nms_top_n);
     let macs = plan.macs(&shapes);
     let mut rows = Part::ALL.map(|part| (part, Coverage::default()));

@@ -1,4 +1,4 @@
-//! The same transform for whichever canvas a model reads.
+//! The transform into either kind of canvas.
 
 use super::Transform;
 use crate::error::Result;
@@ -6,7 +6,7 @@ use crate::frame::View;
 use crate::tensor::Input;
 
 impl Transform {
-    /// Writes `image` into `input`, whichever kind of canvas that is.
+    /// Resizes `image` into `input`, normalized for `f32`, as bytes for `u8`.
     ///
     /// # Errors
     /// As [`Transform::to_f32`] and [`Transform::to_u8`].

@@ -1,14 +1,14 @@
-//! From a picture to what the network reads: torchvision's `GeneralizedRCNNTransform`.
+//! Preprocessing: torchvision's `GeneralizedRCNNTransform`, from a picture to the canvas that the network reads.
 //!
-//! In: a [`Picture`](crate::frame::Picture) or a camera's [`Image`](crate::frame::Image) of any size. Out: a [`Canvas`](crate::tensor::Canvas), resized
-//! so that the short side is `min_size` unless the long side would pass `max_size`, and padded to a multiple of 32;
-//! either normalized in `f32` or as it is in `u8`. Both come from one sampler, so they differ by one rounding.
-//! The canvas carries the sizes that take boxes back to the picture.
+//! In: a [`Picture`](crate::frame::Picture) or a camera's [`Image`](crate::frame::Image) of any size. Out: a
+//! [`Canvas`](crate::tensor::Canvas). The short side becomes `min_size`, unless the long side would exceed `max_size`.
+//! The canvas is padded to a multiple of 32. It is normalized in `f32`, or holds plain bytes in `u8`. One sampler makes
+//! both, so they differ by one rounding. The canvas carries the sizes that map boxes back to the picture.
 
 mod input;
-mod rule;
+mod params;
 mod sample;
 mod transform;
 
-pub use rule::Rule;
+pub use params::TransformParams;
 pub use transform::Transform;

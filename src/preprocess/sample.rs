@@ -1,27 +1,26 @@
-//! The bilinear sampler: half-pixel centres, no antialiasing.
+//! Bilinear sampler: half-pixel centres, no antialiasing.
 //!
-//! In: rows that the caller makes of a picture's rows, as numbers or as bytes. Out: rows of the resized picture, of the
-//! same kind. The arithmetic is that of PyTorch's `interpolate(mode="bilinear", align_corners=False)` without its fused
-//! multiply-adds, so results are the same on every CPU and within 5e-7 of PyTorch's for normalized pictures. PyTorch
-//! computes places with a fused multiply-add where rows and columns out are 128 together at most; such thumbnails differ
-//! by up to 2e-6.
+//! In: rows of a picture, as `f32` or as bytes. Out: rows of the resized picture, of the same type. The arithmetic is that
+//! of PyTorch's `interpolate(mode="bilinear", align_corners=False)` without fused multiply-adds. Results are therefore the
+//! same on every CPU, and within 5e-7 of PyTorch's for normalized pictures. If output rows and columns sum to at most 128,
+//! PyTorch computes source positions with a fused multiply-add. Such thumbnails differ by up to 2e-6.
 
 use crate::kernel::isa::Isa;
 use crate::kernel::resample::{self, Tap};
 
-/// Values of a sampled row of numbers.
+/// Values of a pixel in a row of `f32`.
 const CHANNELS: usize = 3;
 
-/// Where the samples of one direction lie.
+/// Sample positions along one direction.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Axis {
+pub(super) struct SampleAxis {
     size_in: usize,
-    /// One a sample; what follows the last sample in is the last sample in.
+    /// One tap an output sample. The input is extended by repeating its last sample.
     taps: Vec<Tap>,
 }
 
-impl Axis {
-    /// Makes this the axis from `size_in` to `size_out` samples, both at least 1. Keeps its memory.
+impl SampleAxis {
+    /// Sets input and output size, both at least 1. The allocation is reused.
     pub(super) fn set(&mut self, size_in: usize, size_out: usize) {
         if self.size_in == size_in && self.taps.len() == size_out {
             return;
@@ -31,10 +30,10 @@ impl Axis {
         let last = size_in - 1;
         self.taps.clear();
         self.taps.extend((0..size_out).map(|index| {
-            // The upper border repeats by the clamp, the lower one because the last sample follows itself.
-            let place = (scale * (index as f32 + 0.5) - 0.5).max(0.0);
-            let low = (place as usize).min(last);
-            Tap { low: low as u32, weight: (place - low as f32).clamp(0.0, 1.0) }
+            // The clamp repeats the first sample at the border; the last one is repeated by the extended input.
+            let position = (scale * (index as f32 + 0.5) - 0.5).max(0.0);
+            let low = (position as usize).min(last);
+            Tap { low: low as u32, weight: (position - low as f32).clamp(0.0, 1.0) }
         }));
     }
 
@@ -42,62 +41,64 @@ impl Axis {
         self.taps.len()
     }
 
-    /// The two samples that sample `index` lies between, and the second one's weight.
-    fn between(&self, index: usize) -> (usize, usize, f32) {
+    /// Indices of the two input samples around output sample `index`, and the weight of the second.
+    fn neighbours(&self, index: usize) -> (usize, usize, f32) {
         let Tap { low, weight } = self.taps[index];
         (low as usize, (low as usize + 1).min(self.size_in - 1), weight)
     }
 }
 
-/// Two rows of a picture, resized in width, and which rows they are. Neighbouring rows out share them.
+/// Cache of two input rows that are already resized in width. Successive output rows share them.
 #[derive(Debug, Clone, Default)]
-struct Held {
+struct RowCache {
     rows: [Vec<f32>; 2],
-    which: [Option<usize>; 2],
+    /// Input row in each slot.
+    indices: [Option<usize>; 2],
 }
 
-impl Held {
-    fn begin(&mut self, values: usize) {
+impl RowCache {
+    /// Empties the cache and sets the row length.
+    fn clear(&mut self, values: usize) {
         self.rows.iter_mut().for_each(|row| row.resize(values, 0.0));
-        self.which = [None; 2];
+        self.indices = [None; 2];
     }
 
-    /// Sees to it that row `y` is held, by `make` if it is not, and that row `keep` stays if it is; says where.
-    fn hold(&mut self, y: usize, keep: usize, make: impl FnOnce(&mut [f32])) -> usize {
-        if let Some(slot) = self.which.iter().position(|&held| held == Some(y)) {
+    /// Slot of row `y`; calls `make` if the row is not cached. Row `keep` is not evicted.
+    fn get(&mut self, y: usize, keep: usize, make: impl FnOnce(&mut [f32])) -> usize {
+        if let Some(slot) = self.indices.iter().position(|&cached| cached == Some(y)) {
             return slot;
         }
-        let slot = usize::from(self.which[0] == Some(keep));
+        let slot = usize::from(self.indices[0] == Some(keep));
         make(&mut self.rows[slot]);
-        self.which[slot] = Some(y);
+        self.indices[slot] = Some(y);
         slot
     }
 }
 
-/// The sampler and its row buffers.
+/// Bilinear sampler with its row buffers.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sampler {
-    pub(super) rows: Axis,
-    pub(super) columns: Axis,
-    /// A row of the picture as numbers, the last pixel twice.
+    pub(super) rows: SampleAxis,
+    pub(super) columns: SampleAxis,
+    /// An input row as `f32`, with the last pixel repeated.
     source: Vec<f32>,
     /// The same as bytes.
     source_bytes: Vec<u8>,
-    held: Held,
-    /// A row of the result.
+    cache: RowCache,
+    /// An output row.
     blended: Vec<f32>,
 }
 
 impl Sampler {
-    /// Resizes a picture of numbers: `read` fills a buffer with row *y*, three values a pixel; `write` gets each row of
-    /// the result in order.
+    /// Resizes a picture of `f32`. `read` fills a buffer with input row *y*, three values a pixel. `write` receives the
+    /// output rows in order.
     pub(super) fn run(&mut self, mut read: impl FnMut(usize, &mut [f32]), mut write: impl FnMut(usize, &[f32])) {
-        let Self { rows, columns, source, held, blended, .. } = self;
+        let Self { rows, columns, source, cache, blended, .. } = self;
         let values = columns.len() * CHANNELS;
         let end = columns.size_in * CHANNELS;
         source.resize(end + CHANNELS, 0.0);
         blended.resize(values, 0.0);
-        held.begin(values);
+        cache.clear(values);
         let mut resize = |y: usize, out: &mut [f32]| {
             read(y, &mut source[..end]);
             source.copy_within(end - CHANNELS..end, end);
@@ -109,10 +110,10 @@ impl Sampler {
             }
         };
         for y in 0..rows.len() {
-            let (low, high, weight) = rows.between(y);
-            let at_low = held.hold(low, high, |row| resize(low, row));
-            let at_high = held.hold(high, low, |row| resize(high, row));
-            let (low, high) = (&held.rows[at_low], &held.rows[at_high]);
+            let (low, high, weight) = rows.neighbours(y);
+            let at_low = cache.get(low, high, |row| resize(low, row));
+            let at_high = cache.get(high, low, |row| resize(high, row));
+            let (low, high) = (&cache.rows[at_low], &cache.rows[at_high]);
             for ((out, &low), &high) in blended.iter_mut().zip(low).zip(high) {
                 *out = low * (1.0 - weight) + high * weight;
             }
@@ -120,8 +121,8 @@ impl Sampler {
         }
     }
 
-    /// Resizes a picture of bytes: `read` fills a buffer with row *y*, four bytes a pixel; `out` are the
-    /// places for the rows of the result, in order.
+    /// Resizes a picture of bytes. `read` fills a buffer with input row *y*, four bytes a pixel. `out` yields the output
+    /// rows in order.
     pub(super) fn run_bytes<'a>(
         &mut self,
         isa: Isa,
@@ -129,20 +130,20 @@ impl Sampler {
         out: impl Iterator<Item = &'a mut [u8]>,
     ) {
         const CHANNELS: usize = resample::CHANNELS;
-        let Self { rows, columns, source_bytes: source, held, .. } = self;
+        let Self { rows, columns, source_bytes: source, cache, .. } = self;
         let end = columns.size_in * CHANNELS;
         source.resize(end + CHANNELS, 0);
-        held.begin(columns.len() * CHANNELS);
+        cache.clear(columns.len() * CHANNELS);
         let mut resize = |y: usize, out: &mut [f32]| {
             read(y, &mut source[..end]);
             source.copy_within(end - CHANNELS..end, end);
             resample::across(isa, source, &columns.taps, out);
         };
         for (y, out) in out.take(rows.len()).enumerate() {
-            let (low, high, weight) = rows.between(y);
-            let at_low = held.hold(low, high, |row| resize(low, row));
-            let at_high = held.hold(high, low, |row| resize(high, row));
-            resample::blend(isa, &held.rows[at_low], &held.rows[at_high], weight, out);
+            let (low, high, weight) = rows.neighbours(y);
+            let at_low = cache.get(low, high, |row| resize(low, row));
+            let at_high = cache.get(high, low, |row| resize(high, row));
+            resample::blend(isa, &cache.rows[at_low], &cache.rows[at_high], weight, out);
         }
     }
 }
@@ -152,7 +153,7 @@ mod tests {
     use super::*;
 
     fn taps(size_in: usize, size_out: usize) -> Vec<Tap> {
-        let mut axis = Axis::default();
+        let mut axis = SampleAxis::default();
         axis.set(size_in, size_out);
         axis.taps
     }

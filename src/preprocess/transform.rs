@@ -1,20 +1,19 @@
-//! Picture or camera's bytes in, canvas out.
+//! The transform: resizes and pads a picture or a camera's bytes into a canvas.
 
-use super::Rule;
+use super::TransformParams;
 use super::sample::Sampler;
 use crate::error::Result;
 use crate::frame::View;
 use crate::kernel::isa::Isa;
 use crate::tensor::{Canvas, Fit};
 
-/// Makes canvases by one [`Rule`]. Keeps its tables and rows, so that pictures of one size allocate nothing after the
-/// first.
+/// Resizes frames into canvases. Tables and row buffers are reused: frames of one size allocate nothing after the first.
 #[derive(Debug, Clone)]
 pub struct Transform {
-    rule: Rule,
-    /// What each of the 256 levels of red, green and blue becomes when normalized.
+    params: TransformParams,
+    /// Normalized value of each of the 256 levels, by channel.
     levels: Box<[[f32; 256]; 3]>,
-    /// The colour that normalizes to almost zero, with a fourth byte of 0.
+    /// Rounded mean colour, which normalizes to almost 0, and a fourth byte of 0.
     mean_colour: [u8; 4],
     sampler: Sampler,
     /// A row of the frame, four bytes a pixel.
@@ -23,41 +22,41 @@ pub struct Transform {
 }
 
 impl Transform {
-    /// A transform for `rule`.
+    /// A transform with `params`.
     ///
     /// # Errors
-    /// As [`Rule::check`].
-    pub fn new(rule: Rule) -> Result<Self> {
-        rule.check()?;
+    /// As [`TransformParams::check`].
+    pub fn new(params: TransformParams) -> Result<Self> {
+        params.check()?;
         let mut levels = Box::new([[0.0; 256]; 3]);
         let mut mean_colour = [0; 4];
         for channel in 0..3 {
-            let (mean, std) = (rule.mean[channel], rule.std[channel]);
+            let (mean, std) = (params.mean[channel], params.std[channel]);
             for (level, value) in levels[channel].iter_mut().enumerate() {
                 *value = (level as f32 / 255.0 - mean) / std;
             }
             mean_colour[channel] = (mean * 255.0).round_ties_even() as u8;
         }
         let sampler = Sampler::default();
-        Ok(Self { rule, levels, mean_colour, sampler, pixels: Vec::new(), isa: Isa::best() })
+        Ok(Self { params, levels, mean_colour, sampler, pixels: Vec::new(), isa: Isa::best() })
     }
 
-    /// The same transform with the instructions of `isa`: the same canvas, sooner or later.
+    /// The same transform on instruction set `isa`. The canvas is the same on all.
     #[must_use]
     pub fn with_isa(self, isa: Isa) -> Self {
         Self { isa, ..self }
     }
 
-    /// The numbers this transform works by.
-    pub fn rule(&self) -> &Rule {
-        &self.rule
+    /// The parameters.
+    pub fn params(&self) -> &TransformParams {
+        &self.params
     }
 
-    /// Resizes the normalized `image` into `canvas`: (level / 255 − mean) / std, three channels, padding 0.0. What
-    /// the canvas held is overwritten; its memory is used again.
+    /// Resizes the normalized `image` into `canvas`: (level / 255 − mean) / std, three channels, padding 0.0. The
+    /// canvas is overwritten and its allocation reused.
     ///
     /// # Errors
-    /// As [`Rule::fit`].
+    /// As [`TransformParams::fit`].
     pub fn to_f32<'a>(&mut self, image: impl Into<View<'a>>, canvas: &mut Canvas<f32>) -> Result<()> {
         let image = image.into();
         let fit = self.prepare(image)?;
@@ -87,10 +86,10 @@ impl Transform {
     }
 
     /// Resizes `image` into `canvas` without normalizing it: red, green, blue and a byte of 0, rounded half to even,
-    /// padding in the rounded mean colour. What the canvas held is overwritten; its memory is used again.
+    /// padding in the rounded mean colour. The canvas is overwritten and its allocation reused.
     ///
     /// # Errors
-    /// As [`Rule::fit`].
+    /// As [`TransformParams::fit`].
     pub fn to_u8<'a>(&mut self, image: impl Into<View<'a>>, canvas: &mut Canvas<u8>) -> Result<()> {
         let image = image.into();
         let fit = self.prepare(image)?;
@@ -113,10 +112,10 @@ impl Transform {
         Ok(())
     }
 
-    /// Checks the image, and sets the sampler to its size.
+    /// Checks the image size and sets the sampler to it.
     fn prepare(&mut self, image: View<'_>) -> Result<Fit> {
         let (width, height) = image.size()?;
-        let fit = self.rule.fit(width, height)?;
+        let fit = self.params.fit(width, height)?;
         self.sampler.rows.set(fit.frame_height, fit.height);
         self.sampler.columns.set(fit.frame_width, fit.width);
         Ok(fit)
@@ -129,7 +128,7 @@ mod tests {
     use crate::frame::{Image, Matrix, Picture, PixelFormat, Range, Raw, Turn};
 
     fn transform(min_size: u32, max_size: u32) -> Transform {
-        Transform::new(Rule { min_size, max_size, ..Rule::default() }).unwrap()
+        Transform::new(TransformParams { min_size, max_size, ..TransformParams::default() }).unwrap()
     }
 
     #[test]
@@ -156,24 +155,24 @@ mod tests {
         let picture = Picture::new(30, 41, (0..30 * 41 * 3).map(|i| (i * 7 % 251) as u8).collect()).unwrap();
         transform.to_u8(&picture, &mut used).unwrap();
         let mut fresh = Canvas::default();
-        Transform::new(*transform.rule()).unwrap().to_u8(&picture, &mut fresh).unwrap();
+        Transform::new(*transform.params()).unwrap().to_u8(&picture, &mut fresh).unwrap();
         assert_eq!((used.fit, used.data), (fresh.fit, fresh.data));
     }
 
     #[test]
-    fn both_sinks_differ_by_one_rounding() {
+    fn both_canvases_differ_by_one_rounding() {
         let picture = Picture::new(61, 47, (0..61 * 47 * 3).map(|i| (i * i % 256) as u8).collect()).unwrap();
         let mut transform = transform(100, 1000);
         let (mut floats, mut bytes) = (Canvas::default(), Canvas::default());
         transform.to_f32(&picture, &mut floats).unwrap();
         transform.to_u8(&picture, &mut bytes).unwrap();
-        let rule = transform.rule();
+        let params = transform.params();
         let fit = floats.fit;
         for y in 0..fit.height {
             for x in 0..fit.width {
                 let at = y * fit.canvas_width + x;
                 for channel in 0..3 {
-                    let level = (floats.data[at * 3 + channel] * rule.std[channel] + rule.mean[channel]) * 255.0;
+                    let level = (floats.data[at * 3 + channel] * params.std[channel] + params.mean[channel]) * 255.0;
                     let rounded = f32::from(bytes.data[at * 4 + channel]);
                     assert!((level - rounded).abs() < 0.5001, "{level} against {rounded} at {x}, {y}");
                 }
@@ -181,7 +180,7 @@ mod tests {
         }
     }
 
-    /// Straight from the camera's bytes, and by way of a picture; on every instruction set.
+    /// Camera bytes directly, and converted to a picture first, on every instruction set.
     #[test]
     fn raw_bytes_give_the_canvas_of_their_picture() {
         let formats = [PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::Grey, PixelFormat::Bgr24];

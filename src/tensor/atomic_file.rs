@@ -1,7 +1,7 @@
-//! Files that are there whole or not at all.
+//! Atomic file replacement.
 //!
-//! In: a path and what to write. Out: the file, replaced in one step. Promises: whoever reads the path sees the old
-//! contents or the new ones, also after a power cut; nothing is left behind where writing fails.
+//! In: a path and the contents. Out: the file, replaced in one step. A reader sees the old contents or the new ones, also
+//! after a power cut. A failed write leaves no temporary file behind.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -10,18 +10,18 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 
-/// Writes the file at `path` through `contents`: into a new file beside it, synced, then renamed over it.
+/// Writes `path`: `contents` fills a temporary file in the same folder, which is synced and renamed over `path`.
 ///
 /// # Errors
-/// [`Kind::CannotCreate`] where `path` names no file, else as [`Error::writing`] says.
+/// [`Kind::CannotCreate`] if `path` names no file, otherwise as [`Error::writing`].
 pub fn write(path: &Path, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     write_checked(path, |out| contents(out).map_err(|e| Error::writing(path, e)))
 }
 
-/// [`write()`] for contents that can be wrong themselves: their error is passed on and the old file stays.
+/// [`write()`] for contents that can fail with an [`Error`] of their own. The old file then stays.
 ///
 /// # Errors
-/// As [`write()`], and what `contents` returns.
+/// As [`write()`], and errors of `contents`.
 pub fn write_checked(path: &Path, contents: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let refuse = |what: &str| Err(Error::new(Kind::CannotCreate, format!("{} {what}", path.display())));
     let Some(name) = path.file_name() else { return refuse("is not the name of a file") };
@@ -36,16 +36,16 @@ pub fn write_checked(path: &Path, contents: impl FnOnce(&mut dyn Write) -> Resul
     let (file, temporary) = create_beside(folder, name).map_err(failed)?;
     let result = fill(file, path, contents).and_then(|()| std::fs::rename(&temporary, path).map_err(failed));
     if result.is_err() {
-        // The error that matters is the first one.
+        // The first error is the one to report.
         let _ = std::fs::remove_file(&temporary);
     }
-    // Without this the rename itself may be forgotten. Some file systems refuse to sync a folder; they order it.
+    // Without this a power cut may undo the rename. File systems that refuse to sync a folder order the rename themselves.
     result.map(|()| {
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
     })
 }
 
-/// A new file nobody else writes, hidden, on the file system of the final one.
+/// A new hidden file in `folder`, so that the rename stays within one file system.
 fn create_beside(folder: &Path, name: &std::ffi::OsStr) -> io::Result<(File, PathBuf)> {
     let process = std::process::id();
     let mut attempt = 0u32;

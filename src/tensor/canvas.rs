@@ -1,11 +1,11 @@
-//! The network's input: a resized, padded picture, and how it lies on the frame it came from.
+//! Canvas: the network's input, a resized and padded picture with its geometry.
 
-/// Sizes that tie a canvas to its frame. All in pixels.
+/// Geometry of a canvas: sizes of frame, resized picture and canvas, in pixels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fit {
-    /// Frame the detections are reported in: rows.
+    /// Rows of the frame, in whose pixels detections are reported.
     pub frame_height: usize,
-    /// Frame the detections are reported in: columns.
+    /// Columns of the frame.
     pub frame_width: usize,
     /// Rows of the resized picture, without padding.
     pub height: usize,
@@ -18,8 +18,8 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// A box on the canvas in pixels of the frame, with torchvision's arithmetic: the ratio of the sizes and the
-    /// product, each in f32.
+    /// Converts a box `[x0, y0, x1, y1]` from canvas pixels to frame pixels. Ratio and product are each rounded to f32, as
+    /// in `torchvision.models.detection.transform.resize_boxes`.
     pub fn to_frame(&self, [x0, y0, x1, y1]: [f32; 4]) -> [f32; 4] {
         let rx = self.frame_width as f32 / self.width as f32;
         let ry = self.frame_height as f32 / self.height as f32;
@@ -27,29 +27,29 @@ impl Fit {
     }
 }
 
-/// A picture as the network reads it.
+/// The network's input.
 #[derive(Debug, Clone, Default)]
 pub struct Canvas<T> {
-    /// How it lies on the frame.
+    /// Its geometry.
     pub fit: Fit,
-    /// Values of a pixel: 3 for `f32` (normalized RGB), 4 for `u8` (RGBx; x is 0).
+    /// Values a pixel: 3 for `f32` (normalized RGB), 4 for `u8` (RGBx, x = 0).
     pub channels: usize,
     /// `canvas_height × canvas_width × channels` values, row by row. Padding is 0.0 for `f32`; for `u8` it is the
     /// rounded mean colour (124, 116, 104), which normalizes to almost 0.
     pub data: Vec<T>,
 }
 
-/// A canvas of the kind the model reads.
+/// A canvas of the type that the model reads.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// Normalized, for the full-precision network.
+    /// Normalized, for the fp32 network.
     F32(Canvas<f32>),
-    /// Pixels, for the quantized network.
+    /// Bytes, for the int8 network.
     U8(Canvas<u8>),
 }
 
 impl Input {
-    /// How the canvas lies on its frame.
+    /// Geometry of the canvas.
     pub fn fit(&self) -> &Fit {
         match self {
             Self::F32(canvas) => &canvas.fit,

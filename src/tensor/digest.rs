@@ -1,4 +1,4 @@
-//! SHA-256 as text: what tells files and pictures apart.
+//! SHA-256 digests as text, which identify files and pictures.
 
 use sha2::{Digest, Sha256};
 

@@ -1,13 +1,11 @@
-//! A file seen as bytes without reading it first, bytes seen as numbers without copying them, and large tensors in
-//! memory of their own.
+//! Memory-mapped files, reinterpreted bytes, and the allocator's threshold for large tensors.
 //!
-//! In: a path to a regular file. Out: [`Mapped`], which dereferences to its bytes for as long as it lives; and
-//! [`as_f32`] and [`as_f16`], which reinterpret aligned little-endian bytes in place. Promises: everything outside
-//! sees safe slices; anything that is not a regular file is refused before it is opened, so a pipe cannot block.
-//! [`map_large_tensors`] sets the allocator of the process.
+//! [`Mapped`] maps a regular file and dereferences to its bytes. Anything that is not a regular file is refused before it
+//! is opened, so that a pipe cannot block. [`as_f32`] and [`as_f16`] reinterpret aligned little-endian bytes in place.
+//! [`map_large_tensors`] configures the allocator of the process. All callers see safe slices.
 //!
-//! A mapped file must not be shortened by another process while it is in use: the kernel would end us with SIGBUS.
-//! Every file this crate writes is replaced by renaming, never rewritten in place, so its own files are safe.
+//! Another process must not truncate a mapped file: the kernel would end this process with SIGBUS. Files that this crate
+//! writes are replaced by renaming, never rewritten in place, so they are safe.
 
 use std::fs::File;
 use std::ops::Deref;
@@ -27,7 +25,7 @@ impl Mapped {
     /// Maps the whole file at `path`.
     ///
     /// # Errors
-    /// [`Kind::NoInput`] if it is not there or is no regular file, [`Kind::Permission`] if it may not be read,
+    /// [`Kind::NoInput`] if it does not exist or is not a regular file, [`Kind::Permission`] if it is not readable,
     /// [`Kind::Io`] if it cannot be mapped.
     pub fn open(path: &Path) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|e| Error::reading(path, e))?;
@@ -35,9 +33,9 @@ impl Mapped {
             return Err(Error::new(Kind::NoInput, format!("{} is not a regular file", path.display())));
         }
         let file = File::open(path).map_err(|e| Error::reading(path, e))?;
-        // SAFETY: the mapping is private and read-only, and its lifetime is this value's. Another process that shortens
-        // the file makes access fail with a signal, not with undefined contents we would act on; one that rewrites it
-        // in place changes numbers, which are checked where they are used. The module's documentation says so.
+        // SAFETY: the mapping is private and read-only, and lives as long as this value. If another process truncates
+        // the file, access ends with a signal. If it rewrites the file in place, numbers change; they are checked where
+        // they are used. The module documentation states this.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::reading(path, e))?;
         Ok(Self { map })
     }
@@ -57,34 +55,35 @@ impl AsRef<[u8]> for Mapped {
     }
 }
 
-/// `bytes` as f32 values in place; `None` if they do not start and end on a value, or this machine is big-endian.
+/// `bytes` as f32 values in place. `None` if they are not aligned to f32 at both ends, or the machine is big-endian.
 pub fn as_f32(bytes: &[u8]) -> Option<&[f32]> {
-    // SAFETY: every pattern of four bytes is an f32, and `align_to` puts in the middle only what is aligned.
+    // SAFETY: every pattern of four bytes is an f32, and `align_to` puts only aligned values into the middle.
     let (head, values, tail) = unsafe { bytes.align_to::<f32>() };
     (cfg!(target_endian = "little") && head.is_empty() && tail.is_empty()).then_some(values)
 }
 
-/// `bytes` as f16 values in place; `None` if they do not start and end on a value, or this machine is big-endian.
+/// `bytes` as f16 values in place. `None` if they are not aligned to f16 at both ends, or the machine is big-endian.
 pub fn as_f16(bytes: &[u8]) -> Option<&[f16]> {
-    // SAFETY: f16 is a transparent u16, any pattern of two bytes is one, and `align_to` yields only what is aligned.
+    // SAFETY: f16 is a transparent u16, every pattern of two bytes is one, and `align_to` yields only aligned values.
     let (head, values, tail) = unsafe { bytes.align_to::<f16>() };
     (cfg!(target_endian = "little") && head.is_empty() && tail.is_empty()).then_some(values)
 }
 
-/// From here on, in bytes, an allocation is mapped from the system and goes back to it when it is freed. Frames of most
-/// cameras are smaller: they come anew many times a second, and fresh pages would cost them a fault each.
+/// Smallest allocation, in bytes, that is mapped from the system and returned to it when freed. Most camera frames are
+/// smaller: they are allocated many times a second, and fresh pages would cost a page fault each.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const MAPPED_FROM: libc::c_int = 4 << 20;
+const MMAP_THRESHOLD: libc::c_int = 4 << 20;
 
-/// Has the allocator map large tensors one by one, for all of the process and from now on. The GNU allocator does so at
-/// first, but raises the limit to 32 MiB as soon as such a tensor is freed; from then on the activations of a network lie
-/// among each other in heaps, and the holes they leave are never given back: with a ResNet-50 beside its int8 copy
-/// 30 MiB of them. Other allocators map what is large anyway.
+/// Makes the allocator of this process map every large tensor separately.
+///
+/// The GNU allocator does so at first, but raises its threshold up to 32 MiB once such a tensor is freed. Activations then
+/// share heaps, and the holes between them are never returned: 30 MiB for a ResNet-50 with its int8 copy. Other
+/// allocators map large allocations anyway.
 pub fn map_large_tensors() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    for (parameter, bytes) in [(libc::M_MMAP_THRESHOLD, MAPPED_FROM), (libc::M_TRIM_THRESHOLD, 2 * MAPPED_FROM)] {
-        // SAFETY: `mallopt` takes two numbers and touches nothing but the allocator's own settings, under its lock. A
-        // parameter that it does not know is refused, and nothing depends on its taking.
+    for (parameter, bytes) in [(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD), (libc::M_TRIM_THRESHOLD, 2 * MMAP_THRESHOLD)] {
+        // SAFETY: `mallopt` takes two numbers and changes only the allocator's settings, under its lock. It refuses an
+        // unknown parameter, and nothing depends on success.
         let _ = unsafe { libc::mallopt(parameter, bytes) };
     }
 }

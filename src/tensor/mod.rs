@@ -1,6 +1,6 @@
-//! Plain containers that every numeric part shares: shapes, the canvas the network reads, and how light that is.
+//! Containers and files that all numeric modules share: shapes, the canvas, its brightness, mapped and atomic files.
 //!
-//! Nothing else here computes. Layout is always NHWC with N = 1, so a pixel's channels are contiguous.
+//! Tensors have the layout NHWC with N = 1: the channels of a pixel are contiguous.
 
 pub mod atomic_file;
 mod canvas;
@@ -23,7 +23,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// A shape from its three extents.
+    /// A shape of `height` × `width` × `channels`.
     pub const fn new(height: usize, width: usize, channels: usize) -> Self {
         Self { height, width, channels }
     }
@@ -38,7 +38,7 @@ impl Shape {
         self.height * self.width * self.channels
     }
 
-    /// Whether there is no value at all.
+    /// True if a shape has no values.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,18 +1,18 @@
-//! How light a picture is, as the first layer sees it.
+//! Image moments: mean and mean square of a canvas by channel, which describe its brightness and contrast.
 
 use super::Canvas;
 
-/// Mean and mean square of the pixels of a picture, by channel, in grey levels.
+/// Mean and mean square of a picture's pixels by channel, in grey levels (0 to 255).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ImageMoments {
     /// Mean of red, green and blue.
     pub means: [f64; 3],
-    /// Mean square of the same.
+    /// Mean square of red, green and blue.
     pub squares: [f64; 3],
 }
 
 impl ImageMoments {
-    /// Of what shows the picture in a canvas of RGBx; padding does not count. Sums are of integers.
+    /// Moments of the picture in an RGBx canvas, without its padding. Sums are exact integers.
     pub fn of(canvas: &Canvas<u8>) -> Self {
         let fit = &canvas.fit;
         let (mut sums, mut squares) = ([0u64; 3], [0u64; 3]);
@@ -29,33 +29,33 @@ impl ImageMoments {
         Self { means: sums.map(|sum| sum as f64 / pixels), squares: squares.map(|sum| sum as f64 / pixels) }
     }
 
-    /// By how much the means are above those of `other`.
-    pub fn beyond(&self, other: &Self) -> [f64; 3] {
+    /// Difference of the means, `self` − `other`.
+    pub fn mean_shift(&self, other: &Self) -> [f64; 3] {
         std::array::from_fn(|channel| self.means[channel] - other.means[channel])
     }
 
-    /// The same as six numbers, means first.
+    /// Six numbers: three means, three mean squares.
     pub fn to_f32(&self) -> Vec<f32> {
         self.means.iter().chain(&self.squares).map(|&moment| moment as f32).collect()
     }
 
-    /// From [`ImageMoments::to_f32`]'s numbers.
+    /// Inverse of [`ImageMoments::to_f32`]. `None` unless there are six numbers.
     pub fn from_f32(moments: &[f32]) -> Option<Self> {
         let moments: [f32; 6] = moments.try_into().ok()?;
         let [r, g, b, rr, gg, bb] = moments.map(f64::from);
         Some(Self { means: [r, g, b], squares: [rr, gg, bb] })
     }
 
-    /// What lies between: `share` of the way to `other`.
+    /// Linear interpolation: `self` for `share` 0, `other` for 1.
     #[must_use]
-    pub fn towards(&self, other: &Self, share: f64) -> Self {
-        let mut between = Self::default();
-        between.add(self, 1.0 - share);
-        between.add(other, share);
-        between
+    pub fn interpolate(&self, other: &Self, share: f64) -> Self {
+        let mut result = Self::default();
+        result.add(self, 1.0 - share);
+        result.add(other, share);
+        result
     }
 
-    /// Adds `other` with the weight `share`.
+    /// Adds `other` with weight `share`.
     pub fn add(&mut self, other: &Self, share: f64) {
         for channel in 0..3 {
             self.means[channel] += share * other.means[channel];

@@ -1,4 +1,4 @@
-//! Which box belongs to which: intersection over union, and the assignment that makes its sum largest.
+//! Association of boxes: intersection over union, and the assignment with the largest total.
 
 /// Intersection over union of two boxes `[x0, y0, x1, y1]`, 0 to 1; 0 where either has no area.
 pub fn iou(a: &[f32; 4], b: &[f32; 4]) -> f32 {
@@ -9,10 +9,10 @@ pub fn iou(a: &[f32; 4], b: &[f32; 4]) -> f32 {
     if shared > 0.0 && all > 0.0 { shared / all } else { 0.0 }
 }
 
-/// Pairs `(row, column)` of a `rows × columns` table of gains so that the sum of gains is largest, only pairs of a
-/// positive gain among them; `gain` is 0 where a pair is out of the question. In order of rows.
+/// Assignment of rows to columns with the largest sum of gains, as pairs `(row, column)` in order of rows.
 ///
-/// Shortest augmenting paths with potentials (Kuhn–Munkres as Jonker and Volgenant run it): O(n² m), n the shorter side.
+/// `gain` is 0 for a forbidden pair; only pairs with a positive gain are returned. The method is that of shortest
+/// augmenting paths with potentials (Jonker and Volgenant, 1987). It takes O(n² m) steps, n the shorter side.
 pub fn assign(rows: usize, columns: usize, gain: &dyn Fn(usize, usize) -> f32) -> Vec<(usize, usize)> {
     if rows > columns {
         let mut pairs: Vec<_> =
@@ -20,7 +20,7 @@ pub fn assign(rows: usize, columns: usize, gain: &dyn Fn(usize, usize) -> f32) -
         pairs.sort_unstable();
         return pairs;
     }
-    // Row and column 0 stand for "none"; cost is the gain missing to 1 in f64, so that sums do not lose ties.
+    // Row and column 0 mean "unassigned". The cost is 1 − gain in f64, so that sums keep ties apart.
     let cost = |row: usize, column: usize| 1.0 - f64::from(gain(row - 1, column - 1));
     let (mut row_potential, mut column_potential) = (vec![0.0; rows + 1], vec![0.0; columns + 1]);
     let mut row_of = vec![0usize; columns + 1];
@@ -30,6 +30,7 @@ pub fn assign(rows: usize, columns: usize, gain: &dyn Fn(usize, usize) -> f32) -
         let mut at = 0;
         let mut shortest = vec![f64::INFINITY; columns + 1];
         let mut done = vec![false; columns + 1];
+        // Dijkstra over reduced costs: the cheapest path from this row to a free column.
         while row_of[at] != 0 {
             done[at] = true;
             let from = row_of[at];
@@ -48,6 +49,7 @@ pub fn assign(rows: usize, columns: usize, gain: &dyn Fn(usize, usize) -> f32) -
                     next = column;
                 }
             }
+            // The potentials keep every reduced cost at or above zero, which the next search relies on.
             for column in 0..=columns {
                 if done[column] {
                     row_potential[row_of[column]] += delta;
@@ -58,6 +60,7 @@ pub fn assign(rows: usize, columns: usize, gain: &dyn Fn(usize, usize) -> f32) -
             }
             at = next;
         }
+        // The pairs along the path are flipped, which adds this row to the assignment.
         while at != 0 {
             let before = came_from[at];
             row_of[at] = row_of[before];
@@ -87,7 +90,7 @@ mod tests {
         assert_eq!(iou(&a, &[3.0, 3.0, 1.0, 1.0]), 0.0);
     }
 
-    /// The best sum by trying everything.
+    /// The largest sum, by exhaustive search.
     fn best(rows: &[usize], columns: &[usize], gain: &dyn Fn(usize, usize) -> f32) -> f32 {
         let Some((&row, rest)) = rows.split_first() else { return 0.0 };
         let skipped = best(rest, columns, gain);

@@ -1,33 +1,33 @@
-//! Detections become objects: boxes of successive frames that belong together get one id.
+//! Multi-object tracker: detections of successive frames that show one object get one track id.
 //!
-//! In: the detections of one camera's frame, already filtered, and when it was captured. Out: the same with their track
-//! filled in, and what began or ended by it. Matching goes by overlap with where a constant velocity would have taken
-//! each object, confident detections first and doubtful ones second (Zhang et al., ByteTrack, 2022), so that an object
-//! half hidden keeps its id. Time is real time: dropped frames only make the step longer. One class never becomes
-//! another, and nothing here depends on the order of detections but for equal overlaps.
+//! In: the filtered detections of one camera's frame and its capture time. Out: the same detections with track ids, and
+//! [`TrackEvent`]s for objects that started or ended. The method is ByteTrack (Zhang et al., 2022). A Kalman filter
+//! predicts each object's box; high-score detections are matched to predictions first, low-score ones second. An object
+//! that is half occluded so keeps its id. Time is monotonic time: a dropped frame only makes the step longer. An object
+//! never changes its class. The result depends on the order of detections only where overlaps are equal.
 
 mod assign;
 mod motion;
 mod tracker;
 
 pub use assign::{assign, iou};
-pub use tracker::{Change, Object, Tracker};
+pub use tracker::{Object, TrackEvent, Tracker};
 
 use std::time::Duration;
 
-/// When objects begin and end.
+/// Thresholds for the start and end of a track.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rules {
-    /// Lowest score with which an object begins, 0 to 1; below it a detection can only continue one.
+pub struct TrackerSettings {
+    /// Lowest score that starts a track, 0 to 1. A detection below it can only continue one.
     pub begin_score: f32,
-    /// Frames in which it must have been seen before it is told of, at least 1.
+    /// Frames with such a score before the track is confirmed and reported, at least 1.
     pub confirm: u32,
-    /// How long it may be out of sight and still be the same.
-    pub patience: Duration,
+    /// Longest time without a detection before the track ends.
+    pub max_unseen: Duration,
 }
 
-impl Default for Rules {
+impl Default for TrackerSettings {
     fn default() -> Self {
-        Self { begin_score: 0.5, confirm: 2, patience: Duration::from_secs(2) }
+        Self { begin_score: 0.5, confirm: 2, max_unseen: Duration::from_secs(2) }
     }
 }

@@ -1,97 +1,103 @@
-//! Where an object is and where it will be: centre and size, each with a constant velocity, each a Kalman filter of two
-//! numbers. Lengths are in pixels, time in seconds; every noise is a share of the box's size, so that far and near,
-//! coarse and fine pictures behave alike.
+//! Motion model: a constant-velocity Kalman filter over the centre and the size of a box.
+//!
+//! Centre x, centre y, width and height are filtered independently, each with the state (value, velocity). Lengths are in
+//! pixels, times in seconds. Every noise is a share of the box's size, so that distance and resolution do not matter.
 
 /// Standard deviation of a detected coordinate, in box sizes.
-const MEASURED: f32 = 0.05;
-/// Standard deviation of an unknown velocity, in box sizes a second.
-const UNKNOWN: f32 = 4.0;
-/// Standard deviation of the acceleration that a constant velocity leaves out, in box sizes a second squared: of the
-/// centre, and of width and height, which change less.
-const ACCELERATION: [f32; 4] = [4.0, 4.0, 1.0, 1.0];
-/// How fast a velocity is forgotten while nothing is seen: what left a picture's edge must not fly on for ever.
-const FADE_S: f32 = 1.0;
+const MEASUREMENT_NOISE: f32 = 0.05;
+/// Standard deviation of the initial velocity, in box sizes a second.
+const INITIAL_VELOCITY_NOISE: f32 = 4.0;
+/// Process noise: standard deviation of the acceleration, in box sizes a second squared, of x, y, width and height. Sizes
+/// change less than positions.
+const ACCELERATION_NOISE: [f32; 4] = [4.0, 4.0, 1.0, 1.0];
+/// Time constant, in seconds, by which the velocity decays while an object is unseen. Without it, the prediction of an
+/// object that left the picture would never come to rest.
+const VELOCITY_DECAY_S: f32 = 1.0;
 
-/// A number, its velocity and their covariance.
+/// Filter state of one coordinate.
 #[derive(Debug, Clone, Copy)]
-struct Axis {
-    at: f32,
+struct FilterState {
+    value: f32,
     velocity: f32,
-    /// Variance of `at`, covariance, variance of `velocity`.
-    spread: [f32; 3],
+    /// Variance of `value`, covariance, variance of `velocity`.
+    covariance: [f32; 3],
 }
 
-impl Axis {
+impl FilterState {
+    /// Prediction over `dt` seconds with white acceleration noise.
     fn predict(&mut self, dt: f32, acceleration: f32) {
-        let [p, c, v] = self.spread;
+        let [p, c, v] = self.covariance;
         let q = acceleration * acceleration;
-        self.at += self.velocity * dt;
-        self.spread =
+        self.value += self.velocity * dt;
+        self.covariance =
             [p + 2.0 * c * dt + v * dt * dt + q * dt.powi(4) / 4.0, c + v * dt + q * dt.powi(3) / 2.0, v + q * dt * dt];
     }
 
-    fn correct(&mut self, seen: f32, deviation: f32) {
-        let [p, c, v] = self.spread;
+    /// Measurement update with standard deviation `deviation`.
+    fn correct(&mut self, measured: f32, deviation: f32) {
+        let [p, c, v] = self.covariance;
         let innovation = p + deviation * deviation;
         if innovation <= 0.0 {
             return;
         }
         let (gain, gain_velocity) = (p / innovation, c / innovation);
-        let error = seen - self.at;
-        self.at += gain * error;
+        let error = measured - self.value;
+        self.value += gain * error;
         self.velocity += gain_velocity * error;
-        self.spread = [(1.0 - gain) * p, (1.0 - gain) * c, v - gain_velocity * c];
+        self.covariance = [(1.0 - gain) * p, (1.0 - gain) * c, v - gain_velocity * c];
     }
 }
 
-/// The motion of one box.
+/// Filtered position, size and velocity of one object.
 #[derive(Debug, Clone, Copy)]
 pub struct Motion {
-    axes: [Axis; 4],
-    /// √(width · height) as last seen.
+    /// Centre x, centre y, width, height.
+    states: [FilterState; 4],
+    /// √(width · height) of the last measurement.
     size: f32,
 }
 
-/// Centre, width and height.
-fn measured(bbox: &[f32; 4]) -> [f32; 4] {
+/// Centre x, centre y, width and height of `[x0, y0, x1, y1]`.
+fn centre_and_size(bbox: &[f32; 4]) -> [f32; 4] {
     [(bbox[0] + bbox[2]) / 2.0, (bbox[1] + bbox[3]) / 2.0, bbox[2] - bbox[0], bbox[3] - bbox[1]]
 }
 
 fn size(bbox: &[f32; 4]) -> f32 {
-    let [_, _, width, height] = measured(bbox);
+    let [_, _, width, height] = centre_and_size(bbox);
     (width * height).max(1.0).sqrt()
 }
 
 impl Motion {
-    /// At rest at `bbox`, as far as is known.
+    /// Motion at rest at `bbox`, with an uncertain velocity.
     pub fn new(bbox: &[f32; 4]) -> Self {
         let size = size(bbox);
-        let (p, v) = (MEASURED * size, UNKNOWN * size);
-        let axes = measured(bbox).map(|at| Axis { at, velocity: 0.0, spread: [p * p, 0.0, v * v] });
-        Self { axes, size }
+        let (p, v) = (MEASUREMENT_NOISE * size, INITIAL_VELOCITY_NOISE * size);
+        let covariance = [p * p, 0.0, v * v];
+        let states = centre_and_size(bbox).map(|value| FilterState { value, velocity: 0.0, covariance });
+        Self { states, size }
     }
 
-    /// Moves on by `dt` seconds; `hidden` if it was not seen before that.
-    pub fn predict(&mut self, dt: f32, hidden: bool) {
-        for (axis, acceleration) in self.axes.iter_mut().zip(ACCELERATION) {
-            axis.predict(dt, acceleration * self.size);
-            if hidden {
-                axis.velocity *= (-dt / FADE_S).exp();
+    /// Predicts `dt` seconds ahead. `unseen` means that the previous frame had no detection of it.
+    pub fn predict(&mut self, dt: f32, unseen: bool) {
+        for (state, acceleration) in self.states.iter_mut().zip(ACCELERATION_NOISE) {
+            state.predict(dt, acceleration * self.size);
+            if unseen {
+                state.velocity *= (-dt / VELOCITY_DECAY_S).exp();
             }
         }
     }
 
-    /// It was seen at `bbox`.
+    /// Corrects the state by a detection at `bbox`.
     pub fn correct(&mut self, bbox: &[f32; 4]) {
         self.size = size(bbox);
-        for (axis, seen) in self.axes.iter_mut().zip(measured(bbox)) {
-            axis.correct(seen, MEASURED * self.size);
+        for (state, measured) in self.states.iter_mut().zip(centre_and_size(bbox)) {
+            state.correct(measured, MEASUREMENT_NOISE * self.size);
         }
     }
 
-    /// Where it is.
+    /// Current estimate as `[x0, y0, x1, y1]`, at least one pixel wide and high.
     pub fn bbox(&self) -> [f32; 4] {
-        let [x, y, width, height] = self.axes.map(|axis| axis.at);
+        let [x, y, width, height] = self.states.map(|state| state.value);
         let (width, height) = (width.max(1.0), height.max(1.0));
         [x - width / 2.0, y - height / 2.0, x + width / 2.0, y + height / 2.0]
     }
@@ -102,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_constant_velocity_is_learnt_from_two_boxes_and_kept() {
+    fn a_constant_velocity_is_estimated_from_boxes() {
         let at = |t: f32| [100.0 + 300.0 * t, 50.0, 160.0 + 300.0 * t, 90.0];
         let mut motion = Motion::new(&at(0.0));
         for step in 1..=5 {
@@ -117,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_out_of_sight_comes_to_rest() {
+    fn the_prediction_of_an_unseen_object_comes_to_rest() {
         let mut motion = Motion::new(&[0.0, 0.0, 10.0, 10.0]);
         motion.predict(0.1, false);
         motion.correct(&[10.0, 0.0, 20.0, 10.0]);

@@ -1,42 +1,42 @@
-//! The tracker of one camera: what is followed now, and what becomes of it with each frame.
+//! The tracker of one camera: active tracks, association of each frame's detections, start and end of tracks.
 
 use super::motion::Motion;
-use super::{Rules, assign, iou};
+use super::{TrackerSettings, assign, iou};
 use crate::message::Detection;
 
-/// Least overlap of a prediction with a confident detection.
-const OVERLAP: f32 = 0.2;
-/// Least overlap with a doubtful detection: it must be nearly where it was expected.
-const OVERLAP_DOUBTFUL: f32 = 0.4;
-/// How far boxes are grown on every side, in shares of their size, to match what moved further than its own length
-/// between two frames (Yang et al., C-BIoU, 2023).
-const GROWTH: f32 = 0.75;
+/// Smallest IoU of a prediction with a high-score detection.
+const MIN_IOU: f32 = 0.2;
+/// Smallest IoU with a low-score detection. It is stricter, since such detections are often false.
+const MIN_IOU_LOW_SCORE: f32 = 0.4;
+/// Buffer on every side of a box, as a share of its size. Buffered boxes match objects that move by more than their own
+/// length between two frames (Yang et al., C-BIoU, 2023).
+const BUFFER: f32 = 0.75;
 
 /// An object, from its first detection to its last.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {
     /// Unique for this tracker.
     pub track: u64,
-    /// When it was first seen, nanoseconds of monotonic time.
+    /// Time of its first detection, nanoseconds of monotonic time.
     pub first_ns: u64,
-    /// When it was last seen.
+    /// Time of its last detection.
     pub last_ns: u64,
-    /// In how many frames it was seen.
+    /// Frames with a detection of it.
     pub frames: u64,
     /// Its latest detection.
     pub latest: Detection,
-    /// The one of the highest score.
+    /// The detection with the highest score.
     pub best: Detection,
-    /// Every zone it stood in, in the order of entering.
+    /// Zones it was in, in the order of entry.
     pub zones: Vec<String>,
 }
 
-/// What a frame changed.
+/// Start or end of an object.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Change {
-    /// An object is there.
-    Begun(Object),
-    /// An object that had begun is gone.
+pub enum TrackEvent {
+    /// The object is confirmed.
+    Started(Object),
+    /// A confirmed object is gone.
     Ended(Object),
 }
 
@@ -44,31 +44,32 @@ pub enum Change {
 struct Track {
     object: Object,
     motion: Motion,
-    told: bool,
-    /// In how many frames it was seen with a score that may begin an object: doubtful ones confirm nothing.
-    sure: u32,
-    /// In the frame before this one.
+    /// Its start was reported.
+    confirmed: bool,
+    /// Frames with a score of `begin_score` or more. Low-score detections do not confirm a track.
+    high_score_frames: u32,
+    /// The previous frame had a detection of it.
     seen: bool,
 }
 
-/// Follows the objects of one camera.
+/// Tracks the objects of one camera.
 #[derive(Debug)]
 pub struct Tracker {
-    rules: Rules,
+    settings: TrackerSettings,
     tracks: Vec<Track>,
     next: u64,
     now_ns: u64,
 }
 
 impl Tracker {
-    /// Follows nothing yet.
-    pub fn new(rules: Rules) -> Self {
-        Self { rules, tracks: Vec::new(), next: 1, now_ns: 0 }
+    /// A tracker without tracks.
+    pub fn new(settings: TrackerSettings) -> Self {
+        Self { settings, tracks: Vec::new(), next: 1, now_ns: 0 }
     }
 
-    /// Takes the detections of the frame captured at `now_ns` and fills in their tracks; gives what began and ended.
-    /// A detection that neither continues an object nor may begin one keeps no track.
-    pub fn follow(&mut self, now_ns: u64, detections: &mut [Detection]) -> Vec<Change> {
+    /// Assigns a track to each detection of the frame captured at `now_ns`. Returns the objects that started or ended.
+    /// A low-score detection that continues no track gets none.
+    pub fn update(&mut self, now_ns: u64, detections: &mut [Detection]) -> Vec<TrackEvent> {
         let dt = now_ns.saturating_sub(self.now_ns) as f32 * 1e-9;
         self.now_ns = self.now_ns.max(now_ns);
         for track in &mut self.tracks {
@@ -77,13 +78,15 @@ impl Tracker {
         detections.iter_mut().for_each(|detection| detection.track = None);
         let predicted: Vec<[f32; 4]> = self.tracks.iter().map(|track| track.motion.bbox()).collect();
         let mut free_tracks: Vec<usize> = (0..self.tracks.len()).collect();
-        let fit = |index: &usize| detections[*index].bbox.iter().all(|side| side.is_finite());
-        let (mut sure, mut doubtful): (Vec<usize>, Vec<usize>) =
-            (0..detections.len()).filter(fit).partition(|&index| detections[index].score >= self.rules.begin_score);
+        let finite = |index: &usize| detections[*index].bbox.iter().all(|side| side.is_finite());
+        let (mut high, mut low): (Vec<usize>, Vec<usize>) = (0..detections.len())
+            .filter(finite)
+            .partition(|&index| detections[index].score >= self.settings.begin_score);
         let mut matched = Vec::new();
         let overlap = |track: usize, detection: usize| iou(&predicted[track], &detections[detection].bbox);
-        let near = |track: usize, detection: usize| iou(&grown(&predicted[track]), &grown(&detections[detection].bbox));
-        let same = |track: usize, detection: usize| {
+        let buffered_overlap =
+            |track: usize, detection: usize| iou(&buffered(&predicted[track]), &buffered(&detections[detection].bbox));
+        let same_class = |track: usize, detection: usize| {
             self.tracks[track].object.latest.class_id == detections[detection].class_id
         };
         let seen = |track: usize| self.tracks[track].seen;
@@ -94,14 +97,22 @@ impl Tracker {
             tracks.retain(|track| matched.iter().all(|pair| pair.0 != *track));
             found.retain(|detection| matched.iter().all(|pair| pair.1 != *detection));
         };
-        stage(&mut free_tracks, &mut sure, &|track, found| {
-            if same(track, found) { above(overlap(track, found), OVERLAP) } else { 0.0 }
+        // High-score detections choose first: they are seldom wrong.
+        stage(&mut free_tracks, &mut high, &|track, found| {
+            if same_class(track, found) { at_least(overlap(track, found), MIN_IOU) } else { 0.0 }
         });
-        stage(&mut free_tracks, &mut doubtful, &|track, found| {
-            if same(track, found) && seen(track) { above(overlap(track, found), OVERLAP_DOUBTFUL) } else { 0.0 }
+        // Low-score detections keep occluded objects, but only those of the previous frame: others would be revived by
+        // noise.
+        stage(&mut free_tracks, &mut low, &|track, found| {
+            if same_class(track, found) && seen(track) {
+                at_least(overlap(track, found), MIN_IOU_LOW_SCORE)
+            } else {
+                0.0
+            }
         });
-        stage(&mut free_tracks, &mut sure, &|track, found| {
-            if same(track, found) { above(near(track, found), OVERLAP) } else { 0.0 }
+        // Fast objects do not overlap with their prediction; buffered boxes do.
+        stage(&mut free_tracks, &mut high, &|track, found| {
+            if same_class(track, found) { at_least(buffered_overlap(track, found), MIN_IOU) } else { 0.0 }
         });
 
         for track in &mut self.tracks {
@@ -111,38 +122,39 @@ impl Tracker {
             let track = &mut self.tracks[track];
             track.motion.correct(&detections[found].bbox);
             detections[found].track = Some(track.object.track);
-            track.see(now_ns, &detections[found]);
-            track.sure = track.sure.saturating_add(u32::from(detections[found].score >= self.rules.begin_score));
+            track.add(now_ns, &detections[found]);
+            let high_score = detections[found].score >= self.settings.begin_score;
+            track.high_score_frames = track.high_score_frames.saturating_add(u32::from(high_score));
         }
-        for found in sure {
+        for found in high {
             let number = self.next;
             self.next += 1;
             detections[found].track = Some(number);
             self.tracks.push(Track::new(number, now_ns, &detections[found]));
         }
-        let mut changes = Vec::new();
-        let confirm = self.rules.confirm.max(1);
-        for track in self.tracks.iter_mut().filter(|track| !track.told && track.sure >= confirm) {
-            track.told = true;
-            changes.push(Change::Begun(track.object.clone()));
+        let mut events = Vec::new();
+        let confirm = self.settings.confirm.max(1);
+        for track in self.tracks.iter_mut().filter(|track| !track.confirmed && track.high_score_frames >= confirm) {
+            track.confirmed = true;
+            events.push(TrackEvent::Started(track.object.clone()));
         }
-        changes.extend(self.forget(now_ns));
-        changes
+        events.extend(self.remove_unseen(now_ns));
+        events
     }
 
-    /// Ends everything: nothing more will come.
-    pub fn finish(&mut self) -> Vec<Change> {
-        self.tracks.drain(..).filter(|track| track.told).map(|track| Change::Ended(track.object)).collect()
+    /// Ends all tracks, after the last frame.
+    pub fn finish(&mut self) -> Vec<TrackEvent> {
+        self.tracks.drain(..).filter(|track| track.confirmed).map(|track| TrackEvent::Ended(track.object)).collect()
     }
 
-    fn forget(&mut self, now_ns: u64) -> Vec<Change> {
-        let patience_ns = u64::try_from(self.rules.patience.as_nanos()).unwrap_or(u64::MAX);
+    fn remove_unseen(&mut self, now_ns: u64) -> Vec<TrackEvent> {
+        let max_unseen_ns = u64::try_from(self.settings.max_unseen.as_nanos()).unwrap_or(u64::MAX);
         let gone = |track: &mut Track| {
-            // What was never sure enough to be told of gets no second chance.
-            !track.seen && (!track.told || now_ns.saturating_sub(track.object.last_ns) > patience_ns)
+            // An unconfirmed track ends at its first missed frame.
+            !track.seen && (!track.confirmed || now_ns.saturating_sub(track.object.last_ns) > max_unseen_ns)
         };
         let ended = self.tracks.extract_if(.., gone);
-        ended.filter(|track| track.told).map(|track| Change::Ended(track.object)).collect()
+        ended.filter(|track| track.confirmed).map(|track| TrackEvent::Ended(track.object)).collect()
     }
 }
 
@@ -157,12 +169,14 @@ impl Track {
             best: detection.clone(),
             zones: Vec::new(),
         };
-        let mut track = Self { object, motion: Motion::new(&detection.bbox), told: false, sure: 1, seen: true };
-        track.see(now_ns, detection);
+        let motion = Motion::new(&detection.bbox);
+        let mut track = Self { object, motion, confirmed: false, high_score_frames: 1, seen: true };
+        track.add(now_ns, detection);
         track
     }
 
-    fn see(&mut self, now_ns: u64, detection: &Detection) {
+    /// Records a detection of the object.
+    fn add(&mut self, now_ns: u64, detection: &Detection) {
         self.seen = true;
         let object = &mut self.object;
         object.last_ns = now_ns;
@@ -179,13 +193,14 @@ impl Track {
     }
 }
 
-/// `value` where it reaches `least`, else 0.
-fn above(value: f32, least: f32) -> f32 {
-    if value >= least { value } else { 0.0 }
+/// `value` if it is at least `min`, else 0.
+fn at_least(value: f32, min: f32) -> f32 {
+    if value >= min { value } else { 0.0 }
 }
 
-fn grown(bbox: &[f32; 4]) -> [f32; 4] {
-    let (x, y) = ((bbox[2] - bbox[0]) * GROWTH, (bbox[3] - bbox[1]) * GROWTH);
+/// `bbox` with a buffer on every side.
+fn buffered(bbox: &[f32; 4]) -> [f32; 4] {
+    let (x, y) = ((bbox[2] - bbox[0]) * BUFFER, (bbox[3] - bbox[1]) * BUFFER);
     [bbox[0] - x, bbox[1] - y, bbox[2] + x, bbox[3] + y]
 }
 
@@ -208,14 +223,17 @@ mod tests {
 
     const FRAME_NS: u64 = 100_000_000;
 
-    /// Runs frames of detections through a tracker; the tracks, and what changed at which frame.
+    /// Runs frames of detections through a tracker. Returns the track ids, and each event with the index of its frame.
     #[allow(clippy::type_complexity)]
-    fn run(rules: Rules, frames: Vec<Vec<Detection>>) -> (Vec<Vec<Option<u64>>>, Vec<(usize, Change)>) {
-        let mut tracker = Tracker::new(rules);
+    fn run(
+        settings: TrackerSettings,
+        frames: Vec<Vec<Detection>>,
+    ) -> (Vec<Vec<Option<u64>>>, Vec<(usize, TrackEvent)>) {
+        let mut tracker = Tracker::new(settings);
         let (mut ids, mut changes) = (Vec::new(), Vec::new());
         for (index, mut frame) in frames.into_iter().enumerate() {
             let now_ns = (index as u64 + 1) * FRAME_NS;
-            changes.extend(tracker.follow(now_ns, &mut frame).into_iter().map(|change| (index, change)));
+            changes.extend(tracker.update(now_ns, &mut frame).into_iter().map(|change| (index, change)));
             ids.push(frame.iter().map(|detection| detection.track).collect());
         }
         let last = ids.len();
@@ -224,78 +242,80 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_one_and_not_a_frame() {
+    fn one_object_in_many_frames_has_one_track() {
         let mut frames: Vec<_> =
             (0..10).map(|step| vec![seen(1, 0.6 + 0.03 * step as f32, 15.0 * step as f32)]).collect();
         frames[4][0].zones = vec!["gate".into()];
-        let (ids, changes) = run(Rules::default(), frames);
+        let (ids, changes) = run(TrackerSettings::default(), frames);
         assert!(ids.iter().all(|ids| ids == &[Some(1)]));
-        let [(1, Change::Begun(begun)), (10, Change::Ended(ended))] = &changes[..] else { panic!("{changes:?}") };
+        let [(1, TrackEvent::Started(begun)), (10, TrackEvent::Ended(ended))] = &changes[..] else {
+            panic!("{changes:?}")
+        };
         assert_eq!((begun.frames, begun.first_ns), (2, FRAME_NS));
         assert_eq!((ended.frames, ended.last_ns - ended.first_ns), (10, 9 * FRAME_NS));
         assert_eq!((ended.best.bbox[0], ended.zones.as_slice()), (135.0, &["gate".to_owned()][..]));
     }
 
     #[test]
-    fn a_doubtful_detection_continues_an_object_and_begins_none() {
+    fn a_low_score_detection_continues_a_track_and_starts_none() {
         let frames =
             vec![vec![seen(1, 0.9, 0.0)], vec![seen(1, 0.2, 5.0), seen(1, 0.2, 300.0)], vec![seen(1, 0.9, 10.0)]];
-        let (ids, changes) = run(Rules::default(), frames);
+        let (ids, changes) = run(TrackerSettings::default(), frames);
         assert_eq!(ids, [vec![Some(1)], vec![Some(1), None], vec![Some(1)]]);
-        // Nor does it confirm one: the second sure frame is the third.
-        assert!(matches!(&changes[..], [(2, Change::Begun(_)), (3, Change::Ended(_))]), "{changes:?}");
+        // It does not confirm a track either: the second frame with a high score is the third.
+        assert!(matches!(&changes[..], [(2, TrackEvent::Started(_)), (3, TrackEvent::Ended(_))]), "{changes:?}");
     }
 
     #[test]
-    fn what_is_hidden_for_a_while_keeps_its_id_where_it_would_have_gone() {
+    fn an_occluded_object_keeps_its_id_at_the_predicted_place() {
         let at = |step: usize| seen(1, 0.9, 20.0 * step as f32);
         let frames = (0..20).map(|step| if (8..12).contains(&step) { vec![] } else { vec![at(step)] }).collect();
-        let (ids, changes) = run(Rules::default(), frames);
+        let (ids, changes) = run(TrackerSettings::default(), frames);
         assert!(ids.iter().flatten().all(|id| *id == Some(1)), "{ids:?}");
         assert_eq!(changes.len(), 2);
     }
 
     #[test]
-    fn what_stays_away_has_ended_when_it_was_last_seen() {
-        let rules = Rules { patience: Duration::from_millis(500), ..Rules::default() };
+    fn an_object_that_stays_away_ended_at_its_last_detection() {
+        let settings = TrackerSettings { max_unseen: Duration::from_millis(500), ..TrackerSettings::default() };
         let frames = (0..20).map(|step| if step < 3 { vec![seen(1, 0.9, 0.0)] } else { vec![] }).collect();
-        let (_, changes) = run(rules, frames);
-        let [(1, Change::Begun(_)), (8, Change::Ended(ended))] = &changes[..] else { panic!("{changes:?}") };
+        let (_, changes) = run(settings, frames);
+        let [(1, TrackEvent::Started(_)), (8, TrackEvent::Ended(ended))] = &changes[..] else { panic!("{changes:?}") };
         assert_eq!(ended.last_ns, 3 * FRAME_NS);
     }
 
     #[test]
-    fn one_frame_alone_is_no_object_unless_the_rules_say_so() {
+    fn a_single_frame_starts_an_object_only_with_confirm_1() {
         let frames = || vec![vec![seen(1, 0.9, 0.0)], vec![], vec![]];
-        assert!(run(Rules::default(), frames()).1.is_empty());
-        assert_eq!(run(Rules { confirm: 1, ..Rules::default() }, frames()).1.len(), 2);
+        assert!(run(TrackerSettings::default(), frames()).1.is_empty());
+        assert_eq!(run(TrackerSettings { confirm: 1, ..TrackerSettings::default() }, frames()).1.len(), 2);
     }
 
     #[test]
     fn classes_are_not_mixed_and_crossing_objects_keep_their_ids() {
         let frames =
             (0..20).map(|step| vec![seen(1, 0.9, 10.0 * step as f32), seen(2, 0.9, 190.0 - 10.0 * step as f32)]);
-        let (ids, changes) = run(Rules::default(), frames.collect());
+        let (ids, changes) = run(TrackerSettings::default(), frames.collect());
         assert!(ids.iter().all(|ids| ids == &[Some(1), Some(2)]), "{ids:?}");
         assert_eq!(changes.len(), 4);
     }
 
     #[test]
-    fn what_moves_further_than_its_length_between_frames_is_still_followed() {
+    fn an_object_that_moves_by_more_than_its_length_keeps_its_track() {
         let frames = (0..6).map(|step| vec![seen(1, 0.9, 60.0 * step as f32)]).collect();
-        let (ids, _) = run(Rules::default(), frames);
+        let (ids, _) = run(TrackerSettings::default(), frames);
         assert!(ids.iter().all(|ids| ids == &[Some(1)]), "{ids:?}");
     }
 
     #[test]
-    fn nonsense_is_passed_over() {
+    fn detections_that_are_not_finite_are_ignored() {
         let mut wrong = seen(1, 0.9, 0.0);
         wrong.bbox[0] = f32::NAN;
-        let (ids, changes) = run(Rules::default(), vec![vec![wrong.clone()], vec![wrong]]);
+        let (ids, changes) = run(TrackerSettings::default(), vec![vec![wrong.clone()], vec![wrong]]);
         assert_eq!((ids, changes), (vec![vec![None], vec![None]], vec![]));
-        let mut tracker = Tracker::new(Rules::default());
-        tracker.follow(5_000_000_000, &mut [seen(1, 0.9, 0.0)]);
-        tracker.follow(4_000_000_000, &mut [seen(1, 0.9, 0.0)]);
-        tracker.follow(u64::MAX, &mut []);
+        let mut tracker = Tracker::new(TrackerSettings::default());
+        tracker.update(5_000_000_000, &mut [seen(1, 0.9, 0.0)]);
+        tracker.update(4_000_000_000, &mut [seen(1, 0.9, 0.0)]);
+        tracker.update(u64::MAX, &mut []);
     }
 }

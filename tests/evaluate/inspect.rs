@@ -12,7 +12,7 @@ use lookout::detector::thread_pool;
 use lookout::frame::Picture;
 use lookout::kernel::isa::Isa;
 use lookout::measure::{PairTap, StepError, compare, walk, walk_alone};
-use lookout::preprocess::{Rule, Transform};
+use lookout::preprocess::{Transform, TransformParams};
 use lookout::quant::artifact::Artifact;
 use lookout::tensor::{Canvas, Fit};
 use serde_json::Value;
@@ -183,7 +183,7 @@ impl Networks {
         let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
         let (mut canvas, mut pixels) =
             (Canvas { fit, channels: 3, data: Vec::new() }, Canvas { fit, channels: 4, data: Vec::new() });
-        let mut transform = Transform::new(Rule::from(&reference.plan().settings.transform)).unwrap();
+        let mut transform = Transform::new(TransformParams::from(&reference.plan().settings.transform)).unwrap();
         let picture = Picture::open(bench.path("data/image_2/000002.png")).unwrap();
         transform.to_f32(&picture, &mut canvas).unwrap();
         transform.to_u8(&picture, &mut pixels).unwrap();

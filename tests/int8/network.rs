@@ -11,7 +11,7 @@ use lookout::detector::plan::{Plan, StepId};
 use lookout::detector::settings::Settings;
 use lookout::detector::tap::{Activation, Tap, Values, Wish};
 use lookout::kernel::isa::Isa;
-use lookout::preprocess::{Rule, Transform};
+use lookout::preprocess::{Transform, TransformParams};
 use lookout::quant::{Affine, Precision, Range, Scheme};
 use lookout::tensor::{Canvas, Fit};
 
@@ -96,7 +96,7 @@ fn picture(plan: &Plan, width: usize, height: usize) -> Picture {
         }
     }
     let picture = lookout::frame::Picture::new(width, height, data).unwrap();
-    let mut transform = Transform::new(Rule::from(&plan.settings.transform)).unwrap();
+    let mut transform = Transform::new(TransformParams::from(&plan.settings.transform)).unwrap();
     let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
     let mut normalized = Canvas { fit, channels: 3, data: Vec::new() };
     let mut pixels = Canvas { fit, channels: 4, data: Vec::new() };

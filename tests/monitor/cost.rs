@@ -22,7 +22,7 @@ use lookout::frame::{Image, Picture};
 use lookout::kernel::isa::Isa;
 use lookout::monitor::{Looker, Options, Pace};
 use lookout::precedence::Precedence;
-use lookout::preprocess::{Rule, Transform};
+use lookout::preprocess::{Transform, TransformParams};
 use lookout::stop;
 
 use super::device::road;
@@ -42,7 +42,7 @@ fn reference(detector: &Detector, checkpoint: &Checkpoint) -> Arc<Fp32Model> {
 /// frames alternate; a frame comes in every two mean times of one, so half of the time detects.
 fn ratio(mut detector: Detector, reference: Arc<Fp32Model>, pictures: &[Picture], pairs: usize, frames: usize) -> f64 {
     let served = Arc::clone(detector.int8_model().unwrap());
-    let mut transform = Transform::new(Rule::from(detector.transform())).unwrap();
+    let mut transform = Transform::new(TransformParams::from(detector.transform())).unwrap();
     let mut input = detector.new_input();
     let images: Vec<Image> = pictures.iter().cloned().map(Image::Rgb).collect();
     let precedence = Arc::new(Precedence::default());

@@ -11,7 +11,7 @@ use lookout::detector::plan::Plan;
 use lookout::detector::settings::Settings;
 use lookout::frame::Picture;
 use lookout::kernel::isa::Isa;
-use lookout::preprocess::{Rule, Transform};
+use lookout::preprocess::{Transform, TransformParams};
 use lookout::tensor::{Canvas, Fit};
 
 use super::golden::{Golden, folder, shared};
@@ -160,9 +160,9 @@ impl Case {
     }
 }
 
-fn rule(plan: &Plan) -> Rule {
+fn rule(plan: &Plan) -> TransformParams {
     let transform = &plan.settings.transform;
-    Rule { min_size: transform.test_min_size(), max_size: transform.max_size, ..Rule::default() }
+    TransformParams { min_size: transform.test_min_size(), max_size: transform.max_size, ..TransformParams::default() }
 }
 
 /// `picture` as `plan` wants it.

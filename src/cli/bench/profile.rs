@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::frame::Picture;
 use crate::kernel::ceiling::{self, process_seconds};
 use crate::kernel::isa::Isa;
-use crate::preprocess::{Rule, Transform};
+use crate::preprocess::{Transform, TransformParams};
 use crate::quant::Precision;
 
 /// Everything the bench found.
@@ -68,7 +68,7 @@ pub(super) struct StepTime {
 
 /// Runs `frames` frames after one to warm up.
 pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa: Isa) -> Result<Profile> {
-    let mut transform = Transform::new(Rule::from(detector.transform()))?;
+    let mut transform = Transform::new(TransformParams::from(detector.transform()))?;
     let mut input = detector.new_input();
     let plan = detector.plan().clone();
     let (mut walls, mut cpus, mut prepares) = (Vec::new(), Vec::new(), Vec::new());

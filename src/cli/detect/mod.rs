@@ -19,7 +19,7 @@ use crate::detector::detection::Detection;
 use crate::draw;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
-use crate::preprocess::{Rule, Transform};
+use crate::preprocess::{Transform, TransformParams};
 use crate::tensor;
 
 /// Lowest score drawn where nobody asked for another: models report many faint guesses, and a picture full of their boxes
@@ -112,7 +112,7 @@ impl Session {
         let plural = if threads == 1 { "" } else { "s" };
         let (name, precision) = (&model.name, model.precision);
         console::note(format_args!("model {name} ({precision}), kernel {kernel}, {threads} thread{plural}"));
-        let transform = Transform::new(Rule::from(detector.transform()))?;
+        let transform = Transform::new(TransformParams::from(detector.transform()))?;
         let input = detector.new_input();
         Ok(Self { detector, transform, input, copies, drawn_score })
     }

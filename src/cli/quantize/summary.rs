@@ -9,7 +9,7 @@ use crate::detector::checkpoint::Checkpoint;
 use crate::detector::plan::{Part, Plan, StepId};
 use crate::error::Result;
 use crate::measure::Agreement;
-use crate::preprocess::Rule;
+use crate::preprocess::TransformParams;
 use crate::quant::Precision;
 use crate::tensor::digest::sha256;
 
@@ -112,7 +112,7 @@ impl Summary {
 
 /// MACs and parameters of each module for a picture of 1242 × 375 with every proposal.
 fn coverage(plan: &Plan, outcome: &Outcome) -> Result<Vec<Coverage>> {
-    let fit = Rule::from(&plan.settings.transform).fit(1242, 375)?;
+    let fit = TransformParams::from(&plan.settings.transform).fit(1242, 375)?;
     let shapes = plan.shapes(fit.canvas_height, fit.canvas_width, plan.settings.rpn.post_nms_top_n);
     let macs = plan.macs(&shapes);
     let is_int8 = |layer: usize| outcome.quantized.layers[layer].precision != Precision::Fp32;

@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::frame::Image;
 use crate::kernel::isa::Isa;
 use crate::message::Precision;
-use crate::preprocess::{Rule, Transform};
+use crate::preprocess::{Transform, TransformParams};
 use crate::tensor::Input;
 
 /// What a model is, for messages.
@@ -97,7 +97,7 @@ impl LocalEngine {
     ///
     /// As [`Transform::new`].
     pub fn new(detector: Detector) -> Result<Self> {
-        let transform = Transform::new(Rule::from(detector.transform()))?;
+        let transform = Transform::new(TransformParams::from(detector.transform()))?;
         let input = detector.new_input();
         Ok(Self { detector, transform, input })
     }

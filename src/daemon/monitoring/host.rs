@@ -15,7 +15,7 @@ use crate::detector::{Detector, ModelSummary};
 use crate::error::Result;
 use crate::message::EventName;
 use crate::monitor::{Host, Served};
-use crate::preprocess::Rule;
+use crate::preprocess::TransformParams;
 
 /// Speaks with the service's voice and swaps the detector's engine.
 pub struct ServiceHost {
@@ -75,7 +75,7 @@ impl Host for ServiceHost {
         let labels = served.labels.to_vec();
         let mut detector = Detector::of_model(Arc::clone(&served.model), Arc::clone(&self.pool), labels, summary);
         if let Some((width, height)) = *self.size.lock().unwrap_or_else(PoisonError::into_inner)
-            && let Ok(fit) = Rule::from(detector.transform()).fit(width, height)
+            && let Ok(fit) = TransformParams::from(detector.transform()).fit(width, height)
         {
             detector.make_room(fit);
         }

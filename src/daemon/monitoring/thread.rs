@@ -20,7 +20,7 @@ use crate::monitor::{
     First, Generations, Host, Hot, Models, Monitor, Pace, Reservoir, Sample, Served, Setup, details, lacks, need,
 };
 use crate::precedence::Precedence;
-use crate::preprocess::Rule;
+use crate::preprocess::TransformParams;
 use crate::quant::artifact::Artifact;
 use crate::stop::Stop;
 use crate::tensor::digest::sha256;
@@ -197,7 +197,7 @@ impl Thread {
     ) -> (Option<Arc<Fp32Model>>, Option<String>) {
         let Some(path) = reference else { return (None, None) };
         let image = &sample.frame.image;
-        let fit = Rule::from(&plan.settings.transform).fit(image.width(), image.height());
+        let fit = TransformParams::from(&plan.settings.transform).fit(image.width(), image.height());
         let lack = fit.ok().and_then(|fit| lacks(need(plan, fit.canvas_height, fit.canvas_width)));
         let loaded = match lack {
             Some(reason) => Err(Error::new(Kind::Unavailable, reason)),

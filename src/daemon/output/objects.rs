@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::publisher::Voice;
 use crate::message::{Detection, EventName, Moment, Report};
-use crate::track::{Change, Object, Rules, Tracker};
+use crate::track::{Object, TrackEvent, Tracker, TrackerSettings};
 
 /// The trackers of every camera, by the number of its slot.
 #[derive(Debug)]
 pub struct Objects {
-    rules: Option<Rules>,
+    rules: Option<TrackerSettings>,
     followed: BTreeMap<usize, Followed>,
 }
 
@@ -43,7 +43,7 @@ pub struct Told {
 
 impl Objects {
     /// Follows objects by `rules`, or none without.
-    pub fn new(rules: Option<Rules>) -> Self {
+    pub fn new(rules: Option<TrackerSettings>) -> Self {
         Self { rules, followed: BTreeMap::new() }
     }
 
@@ -55,7 +55,7 @@ impl Objects {
         let new = || Followed { camera: report.camera.clone(), tracker: Tracker::new(rules), latest: now };
         let Followed { tracker, latest, .. } = self.followed.entry(index).or_insert_with(new);
         *latest = now;
-        let changes = tracker.follow(monotonic_ns, &mut report.detections);
+        let changes = tracker.update(monotonic_ns, &mut report.detections);
         changes.iter().map(|change| latest.told(&report.camera, change)).collect()
     }
 
@@ -77,8 +77,8 @@ impl Latest {
         Moment(self.wall.0.checked_sub(SignedDuration::from_nanos(ago)).unwrap_or(self.wall.0))
     }
 
-    fn told(&self, camera: &str, change: &Change) -> Told {
-        let (Change::Begun(object) | Change::Ended(object)) = change;
+    fn told(&self, camera: &str, change: &TrackEvent) -> Told {
+        let (TrackEvent::Started(object) | TrackEvent::Ended(object)) = change;
         let first = self.wall_at(object.first_ns);
         let mut details = BTreeMap::from([
             // The same in both events, and in no other life of the program.
@@ -90,12 +90,12 @@ impl Latest {
             ("zones".to_owned(), json!(object.zones)),
         ]);
         let event = match change {
-            Change::Begun(_) => {
+            TrackEvent::Started(_) => {
                 details.insert("sequence".to_owned(), json!(self.sequence));
                 details.extend(shown(&object.latest, ""));
                 EventName::ObjectNew
             }
-            Change::Ended(_) => {
+            TrackEvent::Ended(_) => {
                 details.extend(ended(self, object));
                 EventName::ObjectEnd
             }
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn an_object_is_told_when_it_comes_and_when_it_has_gone() {
-        let mut objects = Objects::new(Some(Rules::default()));
+        let mut objects = Objects::new(Some(TrackerSettings::default()));
         let told: Vec<_> = (0..9).flat_map(|step| objects.follow(0, &mut report(step, step < 5))).collect();
         let [begun, ended] = &told[..] else { panic!("{told:?}") };
         assert_eq!((begun.event, ended.event), (EventName::ObjectNew, EventName::ObjectEnd));
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_there_at_the_end_ends_then_and_nothing_is_followed_without_rules() {
-        let mut objects = Objects::new(Some(Rules::default()));
+        let mut objects = Objects::new(Some(TrackerSettings::default()));
         for step in 0..3 {
             objects.follow(0, &mut report(step, true));
         }

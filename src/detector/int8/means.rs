@@ -59,7 +59,7 @@ impl InputMeans {
         response: Option<&Response>,
     ) -> Option<Vec<f64>> {
         match residual {
-            Some(residual) => Some(residual.shift(&self.image?.beyond(&made_for.image?))),
+            Some(residual) => Some(residual.shift(&self.image?.mean_shift(&made_for.image?))),
             None => Some(response?.shift(&self.beyond(made_for, step)?)),
         }
     }
@@ -68,7 +68,7 @@ impl InputMeans {
     #[must_use]
     pub fn towards(&self, other: &Self, share: f64) -> Self {
         let image = match (self.image, &other.image) {
-            (Some(image), Some(other)) => Some(image.towards(other, share)),
+            (Some(image), Some(other)) => Some(image.interpolate(other, share)),
             (image, _) => image,
         };
         let layer = |(step, means): (StepId, &Vec<f32>)| {

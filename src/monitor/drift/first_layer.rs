@@ -14,7 +14,7 @@ use crate::tensor::ImageMoments;
 /// Mean square of what the output channels' means are moved by, before ReLU, in a picture of `image`'s light where the
 /// biases are for `made_for`.
 fn moved(residual: &Residual, image: &ImageMoments, made_for: &ImageMoments) -> f64 {
-    mean_square(&residual.shift(&image.beyond(made_for)))
+    mean_square(&residual.shift(&image.mean_shift(made_for)))
 }
 
 /// Mean of the squares, 0 of none.

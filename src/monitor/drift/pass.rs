@@ -16,7 +16,7 @@ use crate::detector::tap::{Activation, NoTap};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
 use crate::measure::{Agreement, Looks, StepError, compare_with};
-use crate::preprocess::{Rule, Transform};
+use crate::preprocess::{Transform, TransformParams};
 use crate::tensor::{Canvas, Fit, ImageMoments};
 
 /// Pauses between two steps.
@@ -71,7 +71,7 @@ impl Looker {
         {
             return Err(Error::new(Kind::Data, "the reference is not the network that was quantized"));
         }
-        let transform = Transform::new(Rule::from(&plan.settings.transform))?;
+        let transform = Transform::new(TransformParams::from(&plan.settings.transform))?;
         let normalized = Canvas { fit: Fit::default(), channels: 3, data: Vec::new() };
         let pixels = Canvas { fit: Fit::default(), channels: 4, data: Vec::new() };
         Ok(Self { plan, reference, transform, normalized, pixels, executor: None })

@@ -1,29 +1,29 @@
-//! How large the canvas becomes, and which numbers normalize a pixel.
+//! Parameters of the transform: canvas size and normalization.
 
 use crate::detector::settings::TransformSettings;
 use crate::error::{Error, Kind, Result};
 use crate::tensor::Fit;
 
-/// Largest `max_size` allowed, in pixels. A canvas is a square of it at most.
+/// Upper limit for `min_size` and `max_size`, in pixels.
 const MAX_SIDE: u32 = 16_384;
 
-/// The numbers of torchvision's transform.
+/// Parameters of torchvision's `GeneralizedRCNNTransform`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rule {
-    /// Wanted length of the short side, in pixels. Of several that torchvision trains with, the last.
+pub struct TransformParams {
+    /// Target length of the short side, in pixels. Of several training sizes, torchvision uses the last for inference.
     pub min_size: u32,
-    /// Limit for the long side, in pixels; wins over `min_size`.
+    /// Limit for the long side, in pixels. It takes precedence over `min_size`.
     pub max_size: u32,
-    /// Mean of red, green and blue, on a scale from 0 to 1.
+    /// Mean of red, green and blue, 0 to 1.
     pub mean: [f32; 3],
-    /// Standard deviation of red, green and blue, on the same scale.
+    /// Standard deviation of red, green and blue, 0 to 1.
     pub std: [f32; 3],
-    /// What rows and columns of the canvas are padded to a multiple of, in pixels.
+    /// Rows and columns of the canvas are padded to a multiple of this number of pixels.
     pub size_divisor: u32,
 }
 
-impl From<&TransformSettings> for Rule {
-    /// The rule of a model.
+impl From<&TransformSettings> for TransformParams {
+    /// Parameters of a model's settings.
     fn from(settings: &TransformSettings) -> Self {
         Self {
             min_size: settings.test_min_size(),
@@ -35,8 +35,8 @@ impl From<&TransformSettings> for Rule {
     }
 }
 
-impl Default for Rule {
-    /// torchvision's own values.
+impl Default for TransformParams {
+    /// torchvision's defaults.
     fn default() -> Self {
         Self {
             min_size: 800,
@@ -48,11 +48,11 @@ impl Default for Rule {
     }
 }
 
-impl Rule {
-    /// Whether a canvas can be made with these numbers.
+impl TransformParams {
+    /// Checks that every parameter is in its range.
     ///
     /// # Errors
-    /// [`Kind::Config`], naming the number and what it may be.
+    /// [`Kind::Config`] with the name, the value and the allowed range.
     pub fn check(&self) -> Result<()> {
         let refuse = |text: String| Err(Error::new(Kind::Config, text));
         for (name, value) in [("min_size", self.min_size), ("max_size", self.max_size)] {
@@ -72,12 +72,13 @@ impl Rule {
         Ok(())
     }
 
-    /// How a frame of `width` × `height` pixels lies on its canvas.
+    /// Geometry of the canvas for a frame of `width` × `height` pixels.
     ///
-    /// The scale is min(`min_size` / short, `max_size` / long) in `f64`, the size floor(size · scale).
+    /// scale = min(`min_size` / short side, `max_size` / long side) in `f64`; size = floor(size · scale)
+    /// (`torchvision.models.detection.transform._resize_image_and_masks`).
     ///
     /// # Errors
-    /// [`Kind::Data`] if the frame is so narrow that less than one pixel of it would be left.
+    /// [`Kind::Data`] if the resized frame would have a side of zero pixels.
     pub fn fit(&self, width: usize, height: usize) -> Result<Fit> {
         let (short, long) = (width.min(height) as f64, width.max(height) as f64);
         let scale = (f64::from(self.min_size) / short).min(f64::from(self.max_size) / long);
@@ -91,10 +92,8 @@ impl Rule {
             canvas_width: self.padded(resized(width)),
         };
         if width == 0 || height == 0 || fit.width == 0 || fit.height == 0 {
-            let text = format!(
-                "a picture of {width}×{height} pixels would be resized to {}×{}; nothing of it would be left",
-                fit.width, fit.height
-            );
+            let text =
+                format!("a picture of {width}×{height} pixels would be resized to {}×{} pixels", fit.width, fit.height);
             return Err(Error::new(Kind::Data, text));
         }
         Ok(fit)
@@ -110,15 +109,16 @@ impl Rule {
 mod tests {
     use super::*;
 
-    /// Height × width in, resized and canvas.
+    /// Resized and canvas size, as `[height, width, canvas height, canvas width]`.
     fn fit(min: u32, max: u32, height: usize, width: usize) -> [usize; 4] {
-        let fit = Rule { min_size: min, max_size: max, ..Rule::default() }.fit(width, height).unwrap();
+        let fit =
+            TransformParams { min_size: min, max_size: max, ..TransformParams::default() }.fit(width, height).unwrap();
         [fit.height, fit.width, fit.canvas_height, fit.canvas_width]
     }
 
     #[test]
     fn sizes_are_torchvisions() {
-        // The frame that the costs in this crate's docs refer to.
+        // A KITTI frame: benchmarks use this size.
         assert_eq!(fit(800, 1333, 375, 1242), [402, 1333, 416, 1344]);
         // The short side decides.
         assert_eq!(fit(800, 1333, 480, 640), [800, 1066, 800, 1088]);
@@ -129,24 +129,24 @@ mod tests {
 
     #[test]
     fn a_sliver_is_refused() {
-        let error = Rule { max_size: 100, ..Rule::default() }.fit(1000, 3).unwrap_err();
+        let error = TransformParams { max_size: 100, ..TransformParams::default() }.fit(1000, 3).unwrap_err();
         assert_eq!(error.kind(), Kind::Data);
         assert!(error.message().contains("1000×3"), "{error}");
-        assert!(Rule::default().fit(0, 10).is_err());
+        assert!(TransformParams::default().fit(0, 10).is_err());
     }
 
     #[test]
-    fn numbers_that_cannot_work_are_named() {
-        for (rule, name) in [
-            (Rule { min_size: 0, ..Rule::default() }, "min_size"),
-            (Rule { max_size: 1 << 20, ..Rule::default() }, "max_size"),
-            (Rule { size_divisor: 0, ..Rule::default() }, "size_divisor"),
-            (Rule { mean: [0.0, f32::NAN, 0.0], ..Rule::default() }, "mean"),
-            (Rule { std: [1.0, 0.0, 1.0], ..Rule::default() }, "std"),
+    fn parameters_out_of_range_are_named() {
+        for (params, name) in [
+            (TransformParams { min_size: 0, ..TransformParams::default() }, "min_size"),
+            (TransformParams { max_size: 1 << 20, ..TransformParams::default() }, "max_size"),
+            (TransformParams { size_divisor: 0, ..TransformParams::default() }, "size_divisor"),
+            (TransformParams { mean: [0.0, f32::NAN, 0.0], ..TransformParams::default() }, "mean"),
+            (TransformParams { std: [1.0, 0.0, 1.0], ..TransformParams::default() }, "std"),
         ] {
-            let error = rule.check().unwrap_err();
+            let error = params.check().unwrap_err();
             assert!(error.message().contains(name), "{error}");
         }
-        Rule::default().check().unwrap();
+        TransformParams::default().check().unwrap();
     }
 }
