@@ -6,7 +6,7 @@ use lookout::detector::settings::RoiSettings;
 use lookout::kernel::ceiling::process_seconds;
 use lookout::kernel::isa::Isa;
 use lookout::kernel::pool_f32::{max_pool, subsample};
-use lookout::kernel::roi_align_f32::{RoiGrid, RoiLevel, roi_align};
+use lookout::kernel::roi_align_f32::{RoiAlignParams, RoiLevel, roi_align};
 
 /// Reproducible values in [0, 1).
 struct Noise(u64);
@@ -80,24 +80,24 @@ fn bilinear(level: &RoiLevel<'_>, channels: usize, channel: usize, y: f32, x: f3
         + (at(bottom, left) * (1.0 - u) + at(bottom, right) * u) * v
 }
 
-fn naive(level: &RoiLevel<'_>, grid: RoiGrid, [x0, y0, x1, y1]: [f32; 4]) -> Vec<f64> {
+fn naive(level: &RoiLevel<'_>, params: RoiAlignParams, [x0, y0, x1, y1]: [f32; 4]) -> Vec<f64> {
     let start = [y0 * level.scale, x0 * level.scale];
     let extent = [(y1 * level.scale - start[0]).max(1.0), (x1 * level.scale - start[1]).max(1.0)];
-    let window = grid.window as f32;
-    let samples = extent.map(|size| match grid.sampling_ratio {
+    let window = params.window as f32;
+    let samples = extent.map(|size| match params.sampling_ratio {
         0 => (size / window).ceil() as usize,
         ratio => ratio,
     });
     let mut out = Vec::new();
-    for (by, bx) in (0..grid.window * grid.window).map(|bin| (bin / grid.window, bin % grid.window)) {
-        for channel in 0..grid.channels {
+    for (by, bx) in (0..params.window * params.window).map(|bin| (bin / params.window, bin % params.window)) {
+        for channel in 0..params.channels {
             let mut sum = 0.0;
             for (sy, sx) in (0..samples[0] * samples[1]).map(|sample| (sample / samples[1], sample % samples[1])) {
                 let place = |axis: usize, bin: usize, sample: usize| {
                     let size = extent[axis] / window;
                     start[axis] + bin as f32 * size + (sample as f32 + 0.5) * size / samples[axis] as f32
                 };
-                sum += bilinear(level, grid.channels, channel, place(0, by, sy), place(1, bx, sx));
+                sum += bilinear(level, params.channels, channel, place(0, by, sy), place(1, bx, sx));
             }
             out.push(sum / (samples[0] * samples[1]) as f64);
         }
@@ -118,19 +118,19 @@ fn bins_are_means_of_bilinear_samples() {
         // Without area, over the border, far outside.
         boxes.extend([[5.0; 4], [-30.0, -30.0, 300.0, 300.0], [1000.0, 0.0, 1010.0, 10.0], [0.0, 0.0, 188.0, 132.0]]);
         let level_of: Vec<u8> = (0..boxes.len()).map(|index| (index % 3) as u8).collect();
-        let grid = RoiGrid { channels, window, sampling_ratio };
+        let params = RoiAlignParams { channels, window, sampling_ratio };
         let mut first: Option<Vec<f32>> = None;
         for isa in Isa::available() {
             for pool in pools() {
                 let mut out = vec![f32::NAN; boxes.len() * window * window * channels];
-                pool.install(|| roi_align(isa, &levels, grid, &boxes, &level_of, &mut out));
+                pool.install(|| roi_align(isa, &levels, params, &boxes, &level_of, &mut out));
                 let first = first.get_or_insert_with(|| out.clone());
                 assert!(first.iter().zip(&out).all(|(a, b)| a.to_bits() == b.to_bits()), "{isa:?}");
             }
         }
         let length = window * window * channels;
         for (index, values) in first.unwrap_or_default().chunks_exact(length).enumerate() {
-            let expected = naive(&levels[usize::from(level_of[index])], grid, boxes[index]);
+            let expected = naive(&levels[usize::from(level_of[index])], params, boxes[index]);
             for (value, expected) in values.iter().zip(expected) {
                 assert!((f64::from(*value) - expected).abs() < 2e-6, "box {index}: {value} for {expected}");
             }
@@ -140,8 +140,8 @@ fn bins_are_means_of_bilinear_samples() {
 
 #[test]
 fn no_boxes_leave_nothing() {
-    let grid = RoiGrid { channels: 4, window: 7, sampling_ratio: 2 };
-    roi_align(Isa::best(), &[], grid, &[], &[], &mut []);
+    let params = RoiAlignParams { channels: 4, window: 7, sampling_ratio: 2 };
+    roi_align(Isa::best(), &[], params, &[], &[], &mut []);
 }
 
 /// 1000 boxes of all sizes on the pyramid of a KITTI frame.
@@ -157,14 +157,14 @@ fn speed() {
     let rule = LevelRule::new(&RoiSettings::default(), &[0.25, 0.125, 0.0625, 0.03125]);
     let boxes = noise.boxes(1000, [402.0, 1333.0], [12.0, 500.0]);
     let level_of: Vec<u8> = boxes.iter().map(|&corners| rule.level(corners) as u8).collect();
-    let grid = RoiGrid { channels: 256, window: 7, sampling_ratio: 2 };
+    let params = RoiAlignParams { channels: 256, window: 7, sampling_ratio: 2 };
     let mut out = vec![0.0; 1000 * 49 * 256];
     let threads = std::env::var("LOOKOUT_BENCH_THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     for isa in Isa::available() {
         let times = (0..9).map(|_| {
             let start = process_seconds();
-            pool.install(|| roi_align(isa, &levels, grid, &boxes, &level_of, &mut out));
+            pool.install(|| roi_align(isa, &levels, params, &boxes, &level_of, &mut out));
             (process_seconds() - start) * 1e3
         });
         let mut times: Vec<f64> = times.collect();

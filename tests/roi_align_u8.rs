@@ -2,7 +2,7 @@
 
 use lookout::kernel::ceiling::process_seconds;
 use lookout::kernel::isa::Isa;
-use lookout::kernel::roi_align_u8::{RoiGridU8, RoiLevelU8, roi_align};
+use lookout::kernel::roi_align_u8::{RoiAlignParamsU8, RoiLevelU8, roi_align};
 
 fn random(state: &mut u64) -> f32 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -39,13 +39,19 @@ impl Pyramid {
 }
 
 /// torchvision's roi_align of one value, in f64 and real units.
-fn oracle(level: &RoiLevelU8<'_>, grid: &RoiGridU8, corners: [f32; 4], bin: (usize, usize), channel: usize) -> f64 {
+fn oracle(
+    level: &RoiLevelU8<'_>,
+    params: &RoiAlignParamsU8,
+    corners: [f32; 4],
+    bin: (usize, usize),
+    channel: usize,
+) -> f64 {
     let [x0, y0, x1, y1] = corners.map(|corner| f64::from(corner * level.spatial_scale));
-    let (height, width) = ((y1 - y0).max(1.0) / grid.window as f64, (x1 - x0).max(1.0) / grid.window as f64);
-    let count = |bin: f64| if grid.sampling_ratio == 0 { bin.ceil() as usize } else { grid.sampling_ratio };
+    let (height, width) = ((y1 - y0).max(1.0) / params.window as f64, (x1 - x0).max(1.0) / params.window as f64);
+    let count = |bin: f64| if params.sampling_ratio == 0 { bin.ceil() as usize } else { params.sampling_ratio };
     let (down, across) = (count(height), count(width));
     let value = |y: usize, x: usize| {
-        let q = level.data[(y * level.width + x) * grid.channels + channel];
+        let q = level.data[(y * level.width + x) * params.channels + channel];
         (f64::from(q) - f64::from(level.zero_point)) * f64::from(level.scale)
     };
     let mut sum = 0.0;
@@ -88,13 +94,13 @@ fn torchvisions_values_and_the_same_bytes_everywhere() {
         let mut boxes = boxes(60, 160.0, 96.0);
         boxes.extend([[0.0; 4], [-50.0, -50.0, 300.0, 300.0], [159.0, 95.0, 160.0, 96.0], [500.0, 1.0, 501.0, 2.0]]);
         let level_of: Vec<u8> = (0..boxes.len()).map(|index| (index % 4) as u8).collect();
-        let grid = RoiGridU8 { channels, window, sampling_ratio, scale: 0.031, zero_point: 90 };
+        let params = RoiAlignParamsU8 { channels, window, sampling_ratio, scale: 0.031, zero_point: 90 };
         let mut first: Option<Vec<u8>> = None;
         for isa in Isa::available() {
             for threads in 1..=5 {
                 let mut out = vec![0; boxes.len() * window * window * channels];
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                pool.install(|| roi_align(isa, &levels, grid, &boxes, &level_of, &mut out)).unwrap();
+                pool.install(|| roi_align(isa, &levels, params, &boxes, &level_of, &mut out)).unwrap();
                 assert!(first.get_or_insert_with(|| out.clone()) == &out, "{isa:?}, {threads} threads");
             }
         }
@@ -102,7 +108,7 @@ fn torchvisions_values_and_the_same_bytes_everywhere() {
             let (channel, bin) = (index % channels, index / channels);
             let (number, bin) = (bin / (window * window), (bin / window % window, bin % window));
             let level = &levels[usize::from(level_of[number])];
-            let t = oracle(level, &grid, boxes[number], bin, channel) / f64::from(grid.scale) + 90.0;
+            let t = oracle(level, &params, boxes[number], bin, channel) / f64::from(params.scale) + 90.0;
             assert!((f64::from(q) - t.clamp(0.0, 255.0)).abs() < 0.502, "{index}: {q} {t} {:?}", boxes[number]);
         }
     }
@@ -112,17 +118,17 @@ fn torchvisions_values_and_the_same_bytes_everywhere() {
 fn what_does_not_fit_is_refused() {
     let pyramid = Pyramid::new(&[(4, 4)], 8);
     let levels = pyramid.levels();
-    let grid = RoiGridU8 { channels: 8, window: 7, sampling_ratio: 2, scale: 1.0, zero_point: 0 };
+    let params = RoiAlignParamsU8 { channels: 8, window: 7, sampling_ratio: 2, scale: 1.0, zero_point: 0 };
     let isa = Isa::best();
-    let run = |grid, level_of: &[u8], length| {
-        roi_align(isa, &levels, grid, &[[0.0, 0.0, 9.0, 9.0]], level_of, &mut vec![0; length]).is_ok()
+    let run = |params, level_of: &[u8], length| {
+        roi_align(isa, &levels, params, &[[0.0, 0.0, 9.0, 9.0]], level_of, &mut vec![0; length]).is_ok()
     };
-    assert!(run(grid, &[0], 392));
-    assert!(!run(grid, &[1], 392));
-    assert!(!run(grid, &[0], 391));
-    assert!(!run(grid, &[0, 0], 392));
-    assert!(!run(RoiGridU8 { sampling_ratio: 100, ..grid }, &[0], 392));
-    assert!(!run(RoiGridU8 { channels: 9, ..grid }, &[0], 441));
+    assert!(run(params, &[0], 392));
+    assert!(!run(params, &[1], 392));
+    assert!(!run(params, &[0], 391));
+    assert!(!run(params, &[0, 0], 392));
+    assert!(!run(RoiAlignParamsU8 { sampling_ratio: 100, ..params }, &[0], 392));
+    assert!(!run(RoiAlignParamsU8 { channels: 9, ..params }, &[0], 441));
 }
 
 #[test]
@@ -136,14 +142,14 @@ fn a_thousand_proposals_of_a_kitti_frame() {
         .map(|[x0, y0, x1, y1]| (((x1 - x0) * (y1 - y0)).sqrt().max(1.0) / 224.0).log2() + 2.0)
         .map(|level| level.floor().clamp(0.0, 3.0) as u8)
         .collect();
-    let grid = RoiGridU8 { channels: 256, window: 7, sampling_ratio: 2, scale: 0.03, zero_point: 90 };
+    let params = RoiAlignParamsU8 { channels: 256, window: 7, sampling_ratio: 2, scale: 0.03, zero_point: 90 };
     let mut out = vec![0; 1000 * 49 * 256];
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     for isa in Isa::available() {
         let mut best = f64::INFINITY;
         for _ in 0..10 {
             let start = process_seconds();
-            pool.install(|| roi_align(isa, &levels, grid, &boxes, &level_of, &mut out)).unwrap();
+            pool.install(|| roi_align(isa, &levels, params, &boxes, &level_of, &mut out)).unwrap();
             best = best.min(process_seconds() - start);
         }
         println!("{}: {:.1} ms", isa.name().name(), best * 1e3);

@@ -42,7 +42,7 @@ impl Job<'_> {
         progress: Progress<'_>,
     ) -> Result<Comparison> {
         let mut executor = self.executor(quantized)?;
-        let mut counter = Counter::new(&self.plan, executor.model().mixture().grids()).with_means(&self.plan);
+        let mut counter = Counter::new(&self.plan, executor.model().mixture().quantized_steps()).with_means(&self.plan);
         let steps = self.plan.steps.len();
         let mut seen = Comparison {
             errors: vec![StepError::default(); steps],
@@ -74,8 +74,8 @@ impl Job<'_> {
             add_means(&mut seen.outputs, counter.take_means(), 1.0 / pictures.len() as f32);
             for (edge, (&step, all)) in edges.iter().zip(statistics).enumerate() {
                 let histogram = counted[step].as_ref().filter(|histogram| !histogram.is_empty());
-                if let (Some(histogram), Some(grid)) = (histogram, executor.model().grid(step)) {
-                    seen.clipped[edge].push(clipped_share(histogram, &grid));
+                if let (Some(histogram), Some(qparams)) = (histogram, executor.model().qparams(step)) {
+                    seen.clipped[edge].push(clipped_share(histogram, &qparams));
                     seen.distances[edge].push(distance(histogram, all.merged()));
                 }
             }

@@ -11,7 +11,7 @@ use crate::detector::int8::{Edge, InputMeans, LayerWeights, Mixture, Quantized, 
 use crate::detector::plan::{LayerId, Plan, Step};
 use crate::detector::weights::Folded;
 use crate::error::{Error, Kind, Result};
-use crate::quant::{Affine, FilterBank, Granularity, Precision, Residual, ScaleRule, scale_floor};
+use crate::quant::{FilterBank, Granularity, Precision, QuantParams, Residual, ScaleRule, scale_floor};
 
 /// The least step of an input grid that is measured at run time: bounds the integer bias of such a layer.
 const LEAST_DYNAMIC_SCALE: f32 = 1e-4;
@@ -43,18 +43,18 @@ pub fn convert(
     plan: &Arc<Plan>,
     folded: &[Folded],
     recipes: &[LayerRecipe],
-    grids: Vec<Option<Affine>>,
+    edge_qparams: Vec<Option<QuantParams>>,
 ) -> Result<Quantized> {
     let precisions: Vec<Precision> = recipes.iter().map(|recipe| recipe.precision).collect();
     let mixture = Mixture::new(plan, &precisions);
-    if let Some(step) = mixture.grids().find(|&step| grids[step].is_none()) {
+    if let Some(step) = mixture.quantized_steps().find(|&step| edge_qparams[step].is_none()) {
         let text = format!("{} has no range: was it observed?", plan.steps[step].name);
         return Err(Error::new(Kind::Data, text));
     }
     let layers = (0..plan.layers.len())
         .into_par_iter()
         .map(|id| {
-            let inputs = input_scales(plan, &mixture, &grids, id);
+            let inputs = input_scales(plan, &mixture, &edge_qparams, id);
             layer(plan, id, &folded[id], recipes[id], &inputs).map_err(|error| error.at(&plan.layers[id].name))
         })
         .collect::<Result<Vec<(QuantizedLayer, Vec<f32>)>>>()?;
@@ -67,16 +67,16 @@ pub fn convert(
         biases,
         made_for: InputMeans::default(),
         responses: Vec::new(),
-        grids,
+        edge_qparams,
     })
 }
 
 /// Steps of the grids that the steps of `layer` read. The canvas's step is one grey level.
-fn input_scales(plan: &Plan, mixture: &Mixture, grids: &[Option<Affine>], layer: LayerId) -> Vec<f32> {
+fn input_scales(plan: &Plan, mixture: &Mixture, edge_qparams: &[Option<QuantParams>], layer: LayerId) -> Vec<f32> {
     let readers = plan.steps.iter().filter(|step| step.layer() == Some(layer));
     readers
         .map(|step| match mixture.edges[step.inputs[0]] {
-            Edge::U8(owner) => grids[owner].map_or(LEAST_DYNAMIC_SCALE, |grid| grid.scale),
+            Edge::U8(owner) => edge_qparams[owner].map_or(LEAST_DYNAMIC_SCALE, |qparams| qparams.scale),
             Edge::Pixels => 1.0,
             Edge::F32 | Edge::Boxes => LEAST_DYNAMIC_SCALE,
         })

@@ -2,7 +2,7 @@
 
 use super::histogram::Histogram;
 use crate::quant::artifact::{HistogramBins, Spread};
-use crate::quant::{Affine, Range};
+use crate::quant::{QuantParams, Range};
 
 /// Mean and standard deviation of single pictures; `None` of nothing.
 pub fn spread(values: &[f64]) -> Option<Spread> {
@@ -26,9 +26,9 @@ pub fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 /// Share of the values of `histogram` whose bins lie outside of what `grid` can hold.
-pub fn clipped_share(histogram: &Histogram, grid: &Affine) -> f64 {
-    let Range { min, max } = grid.range();
-    let half = f64::from(grid.scale) / 2.0;
+pub fn clipped_share(histogram: &Histogram, qparams: &QuantParams) -> f64 {
+    let Range { min, max } = qparams.range();
+    let half = f64::from(qparams.scale) / 2.0;
     let (low, high) = (f64::from(min) - half, f64::from(max) + half);
     let lattice = histogram.lattice();
     let outside: u64 = histogram

@@ -36,7 +36,7 @@ pub use counter::Counter;
 pub use evidence::{clipped_share, distance, mean, no_narrower, spread, stored};
 pub use histogram::Histogram;
 pub use lattice::{BINS, Lattice};
-pub use mse::grid_error;
+pub use mse::quantization_mse;
 pub use observe::{EdgeWatcher, Observation};
 pub use observer::{EdgeStatistics, Observer};
 pub use options::{AGREEMENT_SCORE, Options, Outcome, Progress};

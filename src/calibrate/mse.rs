@@ -4,15 +4,15 @@
 //! bin, exact zeros cost nothing), so that clipping and rounding are weighed as the grid will really do them.
 
 use super::histogram::Histogram;
-use crate::quant::{Affine, Range, Scheme};
+use crate::quant::{QuantParams, Range, Scheme};
 
 /// Mean squared error of the values of `histogram` on `grid`, 0 where nothing was counted.
-pub fn grid_error(histogram: &Histogram, grid: &Affine) -> f64 {
+pub fn quantization_mse(histogram: &Histogram, qparams: &QuantParams) -> f64 {
     let total = histogram.total();
     if total == 0 {
         return 0.0;
     }
-    let (scale, zero_point) = (f64::from(grid.scale), f64::from(grid.zero_point));
+    let (scale, zero_point) = (f64::from(qparams.scale), f64::from(qparams.zero_point));
     let width = histogram.lattice().width() / scale;
     let start = histogram.first() as f64 * width + zero_point;
     let mut below = antiderivative(start);
@@ -37,7 +37,7 @@ fn antiderivative(u: f64) -> f64 {
     level / 12.0 + rest * rest * rest / 3.0
 }
 
-/// The range, on bin edges, of least [`grid_error`].
+/// The range, on bin edges, of least [`quantization_mse`].
 pub(super) fn range(histogram: &Histogram, scheme: Scheme) -> Range {
     let (first, last) = (histogram.first(), histogram.first() + histogram.counts().len() as i64);
     let lattice = histogram.lattice();
@@ -45,7 +45,7 @@ pub(super) fn range(histogram: &Histogram, scheme: Scheme) -> Range {
         let end = |index| lattice.lower(index).clamp(f64::from(histogram.min()), f64::from(histogram.max())) as f32;
         Range::new(end(low), end(high))
     };
-    let error = |low: i64, high: i64| grid_error(histogram, &Affine::covering(span(low, high), scheme));
+    let error = |low: i64, high: i64| quantization_mse(histogram, &QuantParams::covering(span(low, high), scheme));
     if first == 0 {
         return span(0, least(1, last, |high| error(0, high)));
     }
@@ -111,10 +111,11 @@ mod tests {
             let values = bell(offset);
             let histogram = of(&values);
             for (min, max) in [(-11.0, 11.0), (-2.0, 3.0), (0.0, 1.0), (-9.0, 0.5)] {
-                let grid = Affine::covering(Range::new(min, max), Scheme::Affine);
-                let measured = values.iter().map(|&x| f64::from(x - grid.value(grid.quantize(x))).powi(2)).sum::<f64>()
-                    / values.len() as f64;
-                let expected = grid_error(&histogram, &grid);
+                let qparams = QuantParams::covering(Range::new(min, max), Scheme::Affine);
+                let measured =
+                    values.iter().map(|&x| f64::from(x - qparams.value(qparams.quantize(x))).powi(2)).sum::<f64>()
+                        / values.len() as f64;
+                let expected = quantization_mse(&histogram, &qparams);
                 assert!((measured / expected - 1.0).abs() < 0.02, "{measured} {expected}");
             }
         }
@@ -122,10 +123,10 @@ mod tests {
 
     #[test]
     fn exact_zeros_cost_nothing() {
-        let grid = Affine::covering(Range::new(0.0, 1.0), Scheme::Affine);
-        assert_eq!(grid_error(&of(&[0.0; 50]), &grid), 0.0);
-        let mixed = grid_error(&of(&[0.0, 0.0, 0.0, 0.7]), &grid);
-        assert!(mixed > 0.0 && mixed < f64::from(grid.scale * grid.scale) / 12.0);
+        let qparams = QuantParams::covering(Range::new(0.0, 1.0), Scheme::Affine);
+        assert_eq!(quantization_mse(&of(&[0.0; 50]), &qparams), 0.0);
+        let mixed = quantization_mse(&of(&[0.0, 0.0, 0.0, 0.7]), &qparams);
+        assert!(mixed > 0.0 && mixed < f64::from(qparams.scale * qparams.scale) / 12.0);
     }
 
     #[test]
@@ -133,7 +134,7 @@ mod tests {
         for scheme in [Scheme::Affine, Scheme::Symmetric] {
             for values in [bell(0.0), bell(1.5), bell(0.0).iter().map(|x| x.max(0.0)).collect()] {
                 let histogram = of(&values);
-                let found = grid_error(&histogram, &Affine::covering(range(&histogram, scheme), scheme));
+                let found = quantization_mse(&histogram, &QuantParams::covering(range(&histogram, scheme), scheme));
                 let mut least = f64::INFINITY;
                 for low in 0..=44 {
                     for high in 1..=44 {
@@ -141,7 +142,7 @@ mod tests {
                             (-0.25 * low as f32).max(histogram.min()),
                             (0.25 * high as f32).min(histogram.max()),
                         );
-                        least = least.min(grid_error(&histogram, &Affine::covering(tried, scheme)));
+                        least = least.min(quantization_mse(&histogram, &QuantParams::covering(tried, scheme)));
                     }
                 }
                 assert!(found <= least * 1.001, "{scheme}: {found} {least}");

@@ -28,7 +28,7 @@ use crate::frame::Picture;
 use crate::kernel::isa::Isa;
 use crate::preprocess::{Transform, TransformParams};
 use crate::quant::artifact::{self, Calibration, Header, Provenance};
-use crate::quant::{Affine, Precision, Response, Scheme};
+use crate::quant::{Precision, QuantParams, Response, Scheme};
 use crate::tensor::{Canvas, Fit};
 
 /// Quantizes `checkpoint` on the pictures of `folder`, on the current rayon pool.
@@ -103,8 +103,8 @@ pub fn quantize_from_record(
 /// biases stay uncorrected and the artifact carries no error figures. `options` choose observer and subset.
 ///
 /// # Errors
-/// [`Kind::Data`] if the record belongs to another checkpoint or holds nothing; [`Kind::Usage`] if layers are to be kept
-/// in fp32 by how much they err, which only pictures tell.
+/// [`Kind::Data`] if the record belongs to another checkpoint or holds nothing; [`Kind::Usage`] if layers are to be
+/// kept in fp32 by how much they err, which only pictures tell.
 pub fn quantize_record_alone(
     checkpoint: &Checkpoint,
     record: Record,
@@ -164,7 +164,7 @@ impl<'a> Job<'a> {
     fn run(mut self, selection: Selection, record: Option<Record>, progress: Progress<'_>) -> Result<Outcome> {
         // Every output that int8 could store is observed, so that the record serves other mixtures too.
         let all = Mixture::new(&self.plan, &vec![Precision::Int8Static; self.plan.layers.len()]);
-        let steps: Vec<StepId> = all.grids().collect();
+        let steps: Vec<StepId> = all.quantized_steps().collect();
         let record = match record {
             Some(record) => record,
             None => self.observe(&steps, &selection, progress)?,
@@ -177,11 +177,12 @@ impl<'a> Job<'a> {
         let mut ranges = vec![None; self.plan.steps.len()];
         for (&step, seen) in steps.iter().zip(&statistics) {
             let range = self.options.observer.range(seen, Scheme::Affine);
-            ranges[step] = Some((range, Affine::covering(range, Scheme::Affine)));
+            ranges[step] = Some((range, QuantParams::covering(range, Scheme::Affine)));
         }
-        let grids: Vec<Option<Affine>> = ranges.iter().map(|range| range.map(|(_, grid)| grid)).collect();
+        let edge_qparams: Vec<Option<QuantParams>> =
+            ranges.iter().map(|range| range.map(|(_, qparams)| qparams)).collect();
         let mut recipes = self.options.recipe.layers(&self.plan);
-        let mut quantized = convert(&self.plan, &self.folded, &recipes, grids.clone())?;
+        let mut quantized = convert(&self.plan, &self.folded, &recipes, edge_qparams.clone())?;
 
         let corrects = self.options.correction_pictures > 0;
         let mut locals = if corrects { self.local_errors(&quantized, &selection, progress)? } else { Vec::new() };
@@ -195,7 +196,7 @@ impl<'a> Job<'a> {
             for layer in kept {
                 recipes[layer].precision = Precision::Fp32;
             }
-            quantized = convert(&self.plan, &self.folded, &recipes, grids)?;
+            quantized = convert(&self.plan, &self.folded, &recipes, edge_qparams)?;
             if corrects {
                 locals = self.local_errors(&quantized, &selection, progress)?;
             }
@@ -269,13 +270,13 @@ impl<'a> Job<'a> {
         record: &Record,
         selection: &Selection,
         steps: &[StepId],
-        ranges: &[Option<(crate::quant::Range, Affine)>],
+        ranges: &[Option<(crate::quant::Range, QuantParams)>],
         statistics: &[EdgeStatistics],
         compared: &Comparison,
     ) -> Result<Header> {
         let agreement = compared.agreement;
         let mixture = quantized.mixture();
-        let serving: Vec<StepId> = mixture.grids().collect();
+        let serving: Vec<StepId> = mixture.quantized_steps().collect();
         let chosen = |name: &str| selection.pictures.iter().any(|picture| picture.name == name);
         let (mut clipped, mut distances) = (compared.clipped.clone(), compared.distances.clone());
         let of_layer = |step: &StepId| self.plan.steps[*step].layer().is_some() && serving.contains(step);
@@ -285,10 +286,10 @@ impl<'a> Job<'a> {
             let told = histograms.iter().zip(steps);
             powers.push(told.map(|(seen, step)| power_db(seen).filter(|_| of_layer(step))).collect());
             for (edge, histogram) in histograms.iter().enumerate() {
-                let Some((_, grid)) = &ranges[steps[edge]] else { continue };
+                let Some((_, qparams)) = &ranges[steps[edge]] else { continue };
                 // Where nothing was run, or this edge is not stored in bytes, the reference's values must do.
                 if compared.clipped[edge].is_empty() && !histogram.is_empty() {
-                    clipped[edge].push(clipped_share(histogram, grid));
+                    clipped[edge].push(clipped_share(histogram, qparams));
                     distances[edge].push(distance(histogram, statistics[edge].merged()));
                 }
             }
@@ -296,10 +297,10 @@ impl<'a> Job<'a> {
         let scene = Scene::of(&powers, None);
         let mut edges = Vec::with_capacity(steps.len());
         for (edge, &step) in steps.iter().enumerate() {
-            let Some((range, grid)) = ranges[step] else { continue };
+            let Some((range, qparams)) = ranges[step] else { continue };
             edges.push(artifact::Edge {
                 name: self.plan.steps[step].name.clone(),
-                grid: serving.contains(&step).then(|| grid.into()),
+                qparams: serving.contains(&step).then(|| qparams.into()),
                 range,
                 clipped: spread(&clipped[edge]),
                 distance: spread(&distances[edge]),

@@ -22,7 +22,7 @@ pub struct Args {
 enum Action {
     /// Every generation: when and why it came, what it gained, what became of it
     List,
-    /// By edge, how much wider the second generation's grids are than the first one's
+    /// By edge, how much wider the second generation's quantization ranges are than the first one's
     Compare {
         /// One generation
         one: u32,
@@ -90,7 +90,7 @@ fn list(entries: &[Value]) -> Vec<String> {
 fn compared(answer: &Value) -> Vec<String> {
     let [one, other] = [&answer["generations"][0], &answer["generations"][1]];
     let mut lines =
-        vec![format!("{} of {} grids differ between {one} and {other}", answer["changed"], answer["edges"])];
+        vec![format!("{} of {} edges differ between {one} and {other}", answer["changed"], answer["edges"])];
     for edge in answer["largest_first"].as_array().into_iter().flatten() {
         let ratio = edge["ratio"].as_f64().unwrap_or(f64::NAN);
         let name = edge["edge"].as_str().unwrap_or("?");

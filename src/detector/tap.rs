@@ -14,7 +14,8 @@ pub enum Wish {
     Nothing,
     /// The fused output.
     Output,
-    /// The fused output, and how many values its grid could not hold (int8 only; no raw values, so no memory).
+    /// The fused output, and how many values lay outside its quantization range (int8 only; no raw values, so no
+    /// memory).
     Counts,
     /// The fused output, and before it the f32 value ahead of ReLU (fp32) or ahead of rounding and clamping (int8).
     Both,
@@ -63,7 +64,7 @@ pub trait Tap {
         let _ = (step, activation);
     }
 
-    /// How many raw values of `step` its output grid could not hold, below and above (int8 only; what ReLU makes 0 is
+    /// Number of raw values of `step` below and above its quantization range (int8 only; what ReLU makes 0 is
     /// not counted). Comes with [`Wish::Both`]
     /// and [`Wish::Counts`].
     fn see_clipped(&mut self, step: StepId, below: u64, above: u64) {

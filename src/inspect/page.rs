@@ -147,7 +147,7 @@ pub fn index(report: &Report, rows: &[Row], kept: &[Kept], hexbins: &[HexbinRow]
         ),
         ("mean-absolute", "Mean absolute error"),
         ("cosine", "Cosine distance"),
-        ("clipped", "Share of values that the output grid could not hold; no point where it held all"),
+        ("clipped", "Share of values outside the quantization range; no point where it is zero"),
     ];
     for (name, caption) in depth {
         body.push_str(&figure(&format!("plots/{name}.svg"), caption));

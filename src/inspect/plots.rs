@@ -64,7 +64,7 @@ pub fn over_depth(plan: &Plan, rows: &[Row]) -> Vec<(&'static str, String)> {
         }),
         ("clipped.svg", {
             let points = curve(&|row| log(row.clipped_share));
-            single(plan, rows, "Values outside the grid", "share of values", &points)
+            single(plan, rows, "Values outside the quantization range", "share of values", &points)
         }),
     ]
 }

@@ -60,7 +60,7 @@ pub struct StepStats {
     pub injected_db: Vec<f32>,
     /// Over all pictures, the same.
     pub injected: StepError,
-    /// Values outside the grid, and all.
+    /// Values outside the quantization range, and all.
     pub clipped: [u64; 2],
 }
 
@@ -92,7 +92,7 @@ impl StepStats {
         self.injected_db.push(error.sqnr_db().map_or(f32::NAN, |db| db as f32));
     }
 
-    /// Share of values that the grid could not hold; `None` where none was counted.
+    /// Share of values outside the quantization range; `None` where none was counted.
     pub fn clipped_share(&self) -> Option<f64> {
         let [clipped, count] = self.clipped;
         (count > 0).then(|| clipped as f64 / count as f64)

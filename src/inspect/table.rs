@@ -31,7 +31,7 @@ pub struct Row {
     pub relative_projection: Option<Spread>,
     /// Cosine over all pictures.
     pub cosine: Option<f64>,
-    /// Share of values outside the grid.
+    /// Share of values outside the quantization range.
     pub clipped_share: Option<f64>,
 }
 

@@ -1,6 +1,7 @@
 //! The two poolings of the network over byte maps: the stem's maximum, and the subsampling that makes P6.
 //!
-//! In: a map. Out: one of half the rows and columns, rounded up, on the same grid: neither changes what a byte means.
+//! In: a map. Out: one of half the rows and columns, rounded up, with the same quantization parameters: neither changes
+//! what a byte means.
 
 use super::claim::share;
 use super::isa::Isa;

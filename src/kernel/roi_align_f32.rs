@@ -32,7 +32,7 @@ pub struct RoiLevel<'a> {
 
 /// What is read of every box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RoiGrid {
+pub struct RoiAlignParams {
     /// Channels of every level.
     pub channels: usize,
     /// Bins of a box in each direction.
@@ -50,17 +50,17 @@ pub struct RoiGrid {
 pub fn roi_align(
     isa: Isa,
     levels: &[RoiLevel<'_>],
-    grid: RoiGrid,
+    params: RoiAlignParams,
     boxes: &[[f32; 4]],
     level_of: &[u8],
     out: &mut [f32],
 ) {
-    let length = grid.window * grid.window * grid.channels;
+    let length = params.window * params.window * params.channels;
     if boxes.is_empty() || length == 0 {
         return;
     }
     for level in levels {
-        assert!(level.data.len() >= level.height * level.width * grid.channels, "level shorter than its shape");
+        assert!(level.data.len() >= level.height * level.width * params.channels, "level shorter than its shape");
     }
     // Neighbours on the same level one after the other: much of what the next box reads is still in the cache.
     let mut work: Vec<_> = out[..boxes.len() * length].chunks_exact_mut(length).enumerate().collect();
@@ -69,19 +69,19 @@ pub fn roi_align(
         give_way();
         for (index, out) in work {
             let level = &levels[usize::from(level_of[*index])];
-            axes.set(boxes[*index], level, grid);
+            axes.set(boxes[*index], level, params);
             match isa.name() {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the `Isa` proves AVX-512.
                 _ if isa.proves(super::isa::IsaName::Avx512Vnni) => unsafe {
-                    super::x86::avx512_plain::pool_box(axes, level, grid, out)
+                    super::x86::avx512_plain::pool_box(axes, level, params, out)
                 },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the `Isa` proves AVX2 and FMA.
                 _ if isa.proves(super::isa::IsaName::Avx2) => unsafe {
-                    super::x86::avx2_plain::pool_box(axes, level, grid, out)
+                    super::x86::avx2_plain::pool_box(axes, level, params, out)
                 },
-                _ => pool_box(axes, level, grid, out),
+                _ => pool_box(axes, level, params, out),
             }
         }
     });
@@ -110,23 +110,23 @@ pub(super) struct Axes {
 }
 
 impl Axes {
-    fn set(&mut self, [x0, y0, x1, y1]: [f32; 4], level: &RoiLevel<'_>, grid: RoiGrid) {
-        fill(&mut self.rows, y0 * level.scale, y1 * level.scale, level.height, grid);
-        fill(&mut self.columns, x0 * level.scale, x1 * level.scale, level.width, grid);
+    fn set(&mut self, [x0, y0, x1, y1]: [f32; 4], level: &RoiLevel<'_>, params: RoiAlignParams) {
+        fill(&mut self.rows, y0 * level.scale, y1 * level.scale, level.height, params);
+        fill(&mut self.columns, x0 * level.scale, x1 * level.scale, level.width, params);
     }
 }
 
 /// The samples of one direction: `window` bins of a box from `start` to `end` (at least one cell wide) on a level of
 /// `size` cells.
-fn fill(samples: &mut Vec<Sample>, start: f32, end: f32, size: usize, grid: RoiGrid) {
+fn fill(samples: &mut Vec<Sample>, start: f32, end: f32, size: usize, params: RoiAlignParams) {
     let extent = (end - start).max(1.0);
-    let bin = extent / grid.window as f32;
-    let per_bin = match grid.sampling_ratio {
-        0 => ((extent / grid.window as f32).ceil() as usize).clamp(1, MAX_ADAPTIVE_GRID),
+    let bin = extent / params.window as f32;
+    let per_bin = match params.sampling_ratio {
+        0 => ((extent / params.window as f32).ceil() as usize).clamp(1, MAX_ADAPTIVE_GRID),
         given => given,
     };
     samples.clear();
-    for index in 0..grid.window {
+    for index in 0..params.window {
         for sample in 0..per_bin {
             let position = start + index as f32 * bin + (sample as f32 + 0.5) * bin / per_bin as f32;
             samples.push(Sample::at(position, size));
@@ -151,19 +151,19 @@ impl Sample {
 
 /// Pools one box; compiled once for each instruction set.
 #[inline(always)]
-pub(super) fn pool_box(axes: &mut Axes, level: &RoiLevel<'_>, grid: RoiGrid, out: &mut [f32]) {
+pub(super) fn pool_box(axes: &mut Axes, level: &RoiLevel<'_>, params: RoiAlignParams, out: &mut [f32]) {
     let Axes { rows, columns, corners } = axes;
-    let (down, across) = (rows.len() / grid.window, columns.len() / grid.window);
+    let (down, across) = (rows.len() / params.window, columns.len() / params.window);
     let count = (down * across) as f32;
-    for (bin, out) in out.chunks_exact_mut(grid.channels).enumerate() {
-        let (y, x) = (bin / grid.window, bin % grid.window);
+    for (bin, out) in out.chunks_exact_mut(params.channels).enumerate() {
+        let (y, x) = (bin / params.window, bin % params.window);
         corners.clear();
         for row in &rows[y * down..][..down] {
             for column in &columns[x * across..][..across] {
                 for (line, line_weight) in [(row.low, row.low_weight), (row.high, row.high_weight)] {
                     let start = line * level.width;
-                    corners.push(((start + column.low) * grid.channels, line_weight * column.low_weight));
-                    corners.push(((start + column.high) * grid.channels, line_weight * column.high_weight));
+                    corners.push(((start + column.low) * params.channels, line_weight * column.low_weight));
+                    corners.push(((start + column.high) * params.channels, line_weight * column.high_weight));
                 }
             }
         }

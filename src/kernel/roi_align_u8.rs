@@ -1,8 +1,8 @@
 //! RoIAlign from byte maps to the box head's byte input: torchvision's `aligned=False`, one rounding in all.
 //!
-//! In: boxes in canvas pixels, the level each is read from, levels with their grids. Out: for each box
-//! `[window][window][channels]` bytes on one grid. With w the bilinear weights of a bin's samples, in order, each
-//! operation rounded to f32 on its own:
+//! In: boxes in canvas pixels, the level each is read from, levels with their quantization parameters. Out: for each
+//! box `[window][window][channels]` bytes with one set of quantization parameters. With w the bilinear weights of a
+//! bin's samples, in order, each operation rounded to f32 on its own:
 //!
 //! ```text
 //! t = (Σ w · f32(q) − f32(z_level) · Σ w) · f32(s_level / (s_out · samples))
@@ -44,9 +44,9 @@ pub struct RoiLevelU8<'a> {
     pub zero_point: u8,
 }
 
-/// What is read of every box, and the grid it is written on.
+/// Window and sampling of every box, and the quantization parameters of the output.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RoiGridU8 {
+pub struct RoiAlignParamsU8 {
     /// Channels of every level.
     pub channels: usize,
     /// Bins of a box in each direction.
@@ -69,21 +69,21 @@ pub struct RoiGridU8 {
 pub fn roi_align(
     isa: Isa,
     levels: &[RoiLevelU8<'_>],
-    grid: RoiGridU8,
+    params: RoiAlignParamsU8,
     boxes: &[[f32; 4]],
     level_of: &[u8],
     out: &mut [u8],
 ) -> Result<()> {
-    let length = grid.window * grid.window * grid.channels;
-    let whole = |level: &RoiLevelU8<'_>| level.data.len() == level.height * level.width * grid.channels;
+    let length = params.window * params.window * params.channels;
+    let whole = |level: &RoiLevelU8<'_>| level.data.len() == level.height * level.width * params.channels;
     let known = |&level: &u8| levels.get(usize::from(level)).is_some_and(|level| level.height * level.width > 0);
     if out.len() != boxes.len() * length
         || level_of.len() != boxes.len()
         || !levels.iter().all(whole)
         || !level_of.iter().all(known)
-        || grid.window * grid.sampling_ratio.max(1) > SAMPLES
+        || params.window * params.sampling_ratio.max(1) > SAMPLES
     {
-        let text = format!("{} boxes of {grid:?} into {} bytes do not fit their levels", boxes.len(), out.len());
+        let text = format!("{} boxes of {params:?} into {} bytes do not fit their levels", boxes.len(), out.len());
         return Err(Error::new(Kind::Internal, text));
     }
     if length == 0 {
@@ -100,21 +100,21 @@ pub fn roi_align(
         for task in tasks {
             let index = order.get(task).map_or(task, |&index| usize::from(index));
             let level = &levels[usize::from(level_of[index])];
-            axes.set(boxes[index], level, &grid);
+            axes.set(boxes[index], level, &params);
             // SAFETY: `order` is a permutation, so every window is written by one task; `boxes` windows are there.
             let out = unsafe { out.window(index) };
             match isa.name() {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the `Isa` proves AVX-512.
                 _ if isa.proves(super::isa::IsaName::Avx512Vnni) => unsafe {
-                    super::x86::avx512_plain::pool_box_u8(&axes, level, &grid, out)
+                    super::x86::avx512_plain::pool_box_u8(&axes, level, &params, out)
                 },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the `Isa` proves AVX2.
                 _ if isa.proves(super::isa::IsaName::Avx2) => unsafe {
-                    super::x86::avx2_plain::pool_box_u8(&axes, level, &grid, out)
+                    super::x86::avx2_plain::pool_box_u8(&axes, level, &params, out)
                 },
-                _ => pool_box(&axes, level, &grid, out),
+                _ => pool_box(&axes, level, &params, out),
             }
         }
     });
@@ -175,23 +175,23 @@ impl Default for Axes {
 }
 
 impl Axes {
-    fn set(&mut self, [x0, y0, x1, y1]: [f32; 4], level: &RoiLevelU8<'_>, grid: &RoiGridU8) {
+    fn set(&mut self, [x0, y0, x1, y1]: [f32; 4], level: &RoiLevelU8<'_>, params: &RoiAlignParamsU8) {
         let scale = level.spatial_scale;
-        self.rows.set(y0 * scale, y1 * scale, level.height, grid);
-        self.columns.set(x0 * scale, x1 * scale, level.width, grid);
+        self.rows.set(y0 * scale, y1 * scale, level.height, params);
+        self.columns.set(x0 * scale, x1 * scale, level.width, params);
     }
 }
 
 impl Axis {
     /// The samples of `window` bins of a box from `start` to `end` (at least one cell wide) on `size` cells.
-    fn set(&mut self, start: f32, end: f32, size: usize, grid: &RoiGridU8) {
+    fn set(&mut self, start: f32, end: f32, size: usize, params: &RoiAlignParamsU8) {
         let extent = (end - start).max(1.0);
-        let bin = extent / grid.window as f32;
-        self.per_bin = match grid.sampling_ratio {
-            0 => (bin.ceil() as usize).clamp(1, SAMPLES / grid.window),
+        let bin = extent / params.window as f32;
+        self.per_bin = match params.sampling_ratio {
+            0 => (bin.ceil() as usize).clamp(1, SAMPLES / params.window),
             given => given,
         };
-        let numbers = (0..grid.window).flat_map(|bin| (0..self.per_bin).map(move |sample| (bin, sample)));
+        let numbers = (0..params.window).flat_map(|bin| (0..self.per_bin).map(move |sample| (bin, sample)));
         for (slot, (index, sample)) in self.samples.iter_mut().zip(numbers) {
             let position = start + index as f32 * bin + (sample as f32 + 0.5) * bin / self.per_bin as f32;
             *slot = Sample::at(position, size);
@@ -221,13 +221,13 @@ impl Sample {
 
 /// Asks for the cells that a bin reads, a bin ahead: no hardware foresees where samples lie.
 #[inline(always)]
-fn prefetch_bin(axes: &Axes, level: &RoiLevelU8<'_>, grid: &RoiGridU8, bin: usize) {
-    for row in axes.rows.bin(bin / grid.window) {
-        for column in axes.columns.bin(bin % grid.window) {
+fn prefetch_bin(axes: &Axes, level: &RoiLevelU8<'_>, params: &RoiAlignParamsU8, bin: usize) {
+    for row in axes.rows.bin(bin / params.window) {
+        for column in axes.columns.bin(bin % params.window) {
             for y in [row.low, row.high] {
                 for x in [column.low, column.high] {
-                    let start = (y as usize * level.width + x as usize) * grid.channels;
-                    for line in (0..grid.channels).step_by(ALIGNMENT) {
+                    let start = (y as usize * level.width + x as usize) * params.channels;
+                    for line in (0..params.channels).step_by(ALIGNMENT) {
                         prefetch(level.data.as_ptr().wrapping_add(start + line));
                     }
                 }
@@ -263,22 +263,22 @@ impl Corners {
 /// Pools one box; compiled once for each instruction set, so nothing in it may be a closure: that would be called, not
 /// inlined.
 #[inline(always)]
-pub(super) fn pool_box(axes: &Axes, level: &RoiLevelU8<'_>, grid: &RoiGridU8, out: &mut [u8]) {
+pub(super) fn pool_box(axes: &Axes, level: &RoiLevelU8<'_>, params: &RoiAlignParamsU8, out: &mut [u8]) {
     let samples = (axes.rows.per_bin * axes.columns.per_bin) as f64;
-    let multiplier = (f64::from(level.scale) / (f64::from(grid.scale) * samples)) as f32;
-    let line = level.width * grid.channels;
-    let bins = grid.window * grid.window;
+    let multiplier = (f64::from(level.scale) / (f64::from(params.scale) * samples)) as f32;
+    let line = level.width * params.channels;
+    let bins = params.window * params.window;
     let mut known = [Corners::default(); KNOWN];
-    for (bin, out) in out.chunks_exact_mut(grid.channels).enumerate() {
+    for (bin, out) in out.chunks_exact_mut(params.channels).enumerate() {
         if bin + 1 < bins {
-            prefetch_bin(axes, level, grid, bin + 1);
+            prefetch_bin(axes, level, params, bin + 1);
         }
-        let (rows, columns) = (axes.rows.bin(bin / grid.window), axes.columns.bin(bin % grid.window));
+        let (rows, columns) = (axes.rows.bin(bin / params.window), axes.columns.bin(bin % params.window));
         let count = rows.len() * columns.len();
         let mut total = 0f32;
         for number in 0..count {
             let (row, column) = (&rows[number / columns.len()], &columns[number % columns.len()]);
-            let corners = Corners::new(row, column, line, grid.channels);
+            let corners = Corners::new(row, column, line, params.channels);
             total = total + corners.weights[0] + corners.weights[1] + corners.weights[2] + corners.weights[3];
             if let Some(slot) = known.get_mut(number) {
                 *slot = corners;
@@ -286,15 +286,15 @@ pub(super) fn pool_box(axes: &Axes, level: &RoiLevelU8<'_>, grid: &RoiGridU8, ou
         }
         let shift = f32::from(level.zero_point) * total;
         let mut first = 0;
-        while first < grid.channels {
-            let length = CHUNK.min(grid.channels - first);
+        while first < params.channels {
+            let length = CHUNK.min(params.channels - first);
             let mut sums = [0f32; CHUNK];
             for number in 0..count {
                 let corners = match known.get(number) {
                     Some(corners) => *corners,
                     None => {
                         let (row, column) = (&rows[number / columns.len()], &columns[number % columns.len()]);
-                        Corners::new(row, column, line, grid.channels)
+                        Corners::new(row, column, line, params.channels)
                     }
                 };
                 if length == CHUNK {
@@ -304,10 +304,10 @@ pub(super) fn pool_box(axes: &Axes, level: &RoiLevelU8<'_>, grid: &RoiGridU8, ou
                 }
             }
             match out[first..first + length].first_chunk_mut() {
-                Some(out) => finish(&sums, shift, multiplier, grid, out),
+                Some(out) => finish(&sums, shift, multiplier, params, out),
                 None => {
                     let mut bytes = [0; CHUNK];
-                    finish(&sums, shift, multiplier, grid, &mut bytes);
+                    finish(&sums, shift, multiplier, params, &mut bytes);
                     out[first..first + length].copy_from_slice(&bytes[..length]);
                 }
             }
@@ -353,13 +353,13 @@ fn cell(data: &[u8], start: usize) -> &[u8; CHUNK] {
     }
 }
 
-/// From sums of weighted bytes to the output grid.
+/// From sums of weighted bytes to output bytes.
 #[inline(always)]
-fn finish(sums: &[f32; CHUNK], shift: f32, multiplier: f32, grid: &RoiGridU8, out: &mut [u8; CHUNK]) {
+fn finish(sums: &[f32; CHUNK], shift: f32, multiplier: f32, params: &RoiAlignParamsU8, out: &mut [u8; CHUNK]) {
     // Added to a number this near to 0, it leaves the number rounded half to even in its low bits.
     const ROUND: f32 = 12_582_912.0;
-    let zero_point = i32::from(grid.zero_point).wrapping_sub(ROUND.to_bits() as i32);
-    let (floor, ceiling) = (-f32::from(grid.zero_point), 255.0 - f32::from(grid.zero_point));
+    let zero_point = i32::from(params.zero_point).wrapping_sub(ROUND.to_bits() as i32);
+    let (floor, ceiling) = (-f32::from(params.zero_point), 255.0 - f32::from(params.zero_point));
     for (out, sum) in out.iter_mut().zip(sums) {
         let t = (sum - shift) * multiplier;
         let raised = if t > floor { t } else { floor };

@@ -10,7 +10,7 @@ use super::conv_u8::{
 use super::geometry::ConvGeometry;
 use super::isa::{Isa, IsaName};
 use super::pool_u8;
-use super::roi_align_u8::{RoiGridU8, RoiLevelU8, roi_align};
+use super::roi_align_u8::{RoiAlignParamsU8, RoiLevelU8, roi_align};
 use crate::error::{Error, Kind, Result};
 
 const HEIGHT: usize = 9;
@@ -144,10 +144,10 @@ fn regions(isa: Isa, channels: usize) -> Result<Vec<u8>> {
     let data: Vec<u8> = bytes(HEIGHT * WIDTH * channels, 4).collect();
     let level =
         RoiLevelU8 { data: &data, height: HEIGHT, width: WIDTH, spatial_scale: 0.25, scale: 0.02, zero_point: 99 };
-    let grid = RoiGridU8 { channels, window: 7, sampling_ratio: 2, scale: 0.017, zero_point: 120 };
+    let params = RoiAlignParamsU8 { channels, window: 7, sampling_ratio: 2, scale: 0.017, zero_point: 120 };
     let boxes = [[3.0, 2.0, 41.0, 30.0], [-9.0, -9.0, 90.0, 70.0], [50.0, 30.0, 50.0, 30.0]];
     let mut out = vec![0; boxes.len() * 49 * channels];
-    roi_align(isa, &[level], grid, &boxes, &[0; 3], &mut out)?;
+    roi_align(isa, &[level], params, &boxes, &[0; 3], &mut out)?;
     Ok(out)
 }
 

@@ -15,9 +15,9 @@ const PICTURE: (usize, usize) = (1242, 375);
 pub struct Coverage {
     /// 10⁹ multiply-adds of its convolutions and linear layers, for a picture of 1242×375 with every proposal.
     pub gmac: f64,
-    /// Those in int8 on fixed grids.
+    /// Those in static int8.
     pub gmac_int8: f64,
-    /// Those in int8 with grids chosen at run time.
+    /// Those in dynamic int8.
     pub gmac_dynamic: f64,
     /// Learned numbers, each counted once.
     pub parameters: u64,

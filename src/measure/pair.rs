@@ -1,8 +1,8 @@
 //! Both executors in lock-step, every step shown as a pair.
 //!
 //! In: one picture on both canvases. Out: for every step the reference's activation and the other's, fused and on wish
-//! before ReLU, and how many values the other's grid could not hold. Only live tensors exist: the reference's step runs
-//! while the other's unrounded values are at hand, so neither is copied.
+//! before ReLU, and how many values lay outside the other's quantization range. Only live tensors exist: the
+//! reference's step runs while the other's unrounded values are at hand, so neither is copied.
 
 use crate::detector::detection::Detection;
 use crate::detector::fp32::{Fp32Model, Run, Value};
@@ -14,8 +14,8 @@ use crate::tensor::Canvas;
 
 /// Sees both networks' values.
 pub trait PairTap: Send {
-    /// Whether the values of `step` that its grid could not hold are to be counted; raw values imply it. Layers that do
-    /// not run on fixed grids are not counted.
+    /// Whether the values of `step` outside its quantization range are counted; raw values imply it. Layers that do
+    /// not run in static int8 are not counted.
     fn watches(&self, step: StepId) -> bool;
 
     /// Whether the values before ReLU are wanted of `step`, too.
@@ -29,7 +29,7 @@ pub trait PairTap: Send {
         let _ = (step, reference, other);
     }
 
-    /// How many of the other's `count` values lay outside its grid.
+    /// How many of the other's `count` values lay outside its quantization range.
     fn see_clipped(&mut self, step: StepId, clipped: u64, count: u64) {
         let _ = (step, clipped, count);
     }
@@ -98,7 +98,7 @@ fn advance(run: &mut Run<'_>, other: &mut Int8Executor, step: StepId, tap: &mut 
         None => drop(run.advance(&mut NoTap)?),
     }
     let Some(activation) = other.activation(step) else { return Ok(()) };
-    // Where the output is in f32, there is no grid to leave.
+    // Where the output is in f32, there is no quantization range.
     if let (Some(clipped), Values::U8 { .. }) = (clipped, activation.values) {
         tap.see_clipped(step, clipped, activation.shape.len() as u64);
     }
@@ -139,7 +139,7 @@ pub fn walk(
     Ok((run.finish(&mut NoTap)?, detections))
 }
 
-/// Runs every layer of `other` on the reference's own inputs, laid on their grids, and shows `tap` what it makes of
+/// Runs every layer of `other` on the reference's own inputs, quantized, and shows `tap` what it makes of
 /// them before ReLU: the error that the step adds by itself.
 ///
 /// # Errors

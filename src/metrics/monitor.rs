@@ -36,7 +36,7 @@ pub struct MonitorMetrics {
     pub sqnr: Family<Step, Float>,
     /// Σ|int8 − fp32| / Σ|fp32| of a step's output.
     pub error: Family<Step, Float>,
-    /// Share of a step's values that its grid could not hold.
+    /// Share of a step's values outside its quantization range.
     pub clipped: Family<Step, Float>,
     /// By how many spreads of the evidence the worst step is off.
     pub score: Float,
@@ -75,7 +75,7 @@ impl MonitorMetrics {
         registry.register("activation_sqnr_db", sqnr, metrics.sqnr.clone());
         let error = "Absolute error of a step's output over its magnitude";
         registry.register_with_unit("activation_error", error, Unit::Ratios, metrics.error.clone());
-        let clipped = "Share of a step's values that its grid could not hold";
+        let clipped = "Share of a step's values outside its quantization range";
         registry.register_with_unit("activation_clipped", clipped, Unit::Ratios, metrics.clipped.clone());
         registry.register(
             "drift_score",

@@ -20,12 +20,12 @@ const AGREEMENT_WEIGHT: f64 = 0.1;
 /// By how many deviations the layers' distributions are off on average counts so many times, since it varies less than
 /// each. What is as calibrated keeps it below 0.4: see the scenarios of a week and of every day.
 const DISTANCES: f64 = 6.0;
-/// The same for how far the picture is from every scene: single pictures of a scene are seldom beyond 2.3, and never for
-/// long.
+/// The same for how far the picture is from every scene: single pictures of a scene are seldom beyond 2.3, and never
+/// for long.
 const SCENE: f64 = 1.75;
 
 impl Monitor {
-    /// By how many spreads each step is off, and what shows it most: its error (with the reference), what its grid
+    /// By how many spreads each step is off, and what shows it most: its error (with the reference), what its range
     /// could not hold, or how its values are distributed. Error alone would not do: sums that grew noisier can be off
     /// the evidence far enough to be no longer what was calibrated, and err no more than before. Without the reference
     /// only the error that a light brings to the first layer is known.

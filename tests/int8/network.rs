@@ -12,7 +12,7 @@ use lookout::detector::settings::Settings;
 use lookout::detector::tap::{Activation, Tap, Values, Wish};
 use lookout::kernel::isa::Isa;
 use lookout::preprocess::{Transform, TransformParams};
-use lookout::quant::{Affine, Precision, Range, Scheme};
+use lookout::quant::{Precision, QuantParams, Range, Scheme};
 use lookout::tensor::{Canvas, Fit};
 
 /// Both canvases of one picture, and a normalized one whose pixels are those of the u8 canvas.
@@ -72,12 +72,12 @@ impl Network {
             .map(|layer| LayerRecipe { precision: precision(&layer.name), ..LayerRecipe::default() })
             .collect();
         let mixture = Mixture::new(&plan, &recipes.iter().map(|recipe| recipe.precision).collect::<Vec<_>>());
-        let mut grids = vec![None; plan.steps.len()];
-        for step in mixture.grids() {
-            grids[step] = extremes.0[step].map(|range| Affine::covering(range, Scheme::Affine));
+        let mut edge_qparams = vec![None; plan.steps.len()];
+        for step in mixture.quantized_steps() {
+            edge_qparams[step] = extremes.0[step].map(|range| QuantParams::covering(range, Scheme::Affine));
         }
         let folded = fold_all(&plan, &builder, 1e-5).unwrap();
-        let quantized = convert(&plan, &folded, &recipes, grids).unwrap();
+        let quantized = convert(&plan, &folded, &recipes, edge_qparams).unwrap();
         Self { plan, reference, quantized, pictures }
     }
 }

@@ -11,7 +11,7 @@ use lookout::tensor::digest::sha256;
 
 use super::death::entry;
 use super::device::{artifact, between, checkpoint};
-use super::recalibrate::regridded;
+use super::recalibrate::rescaled;
 use super::world::{self, Weather};
 
 /// A folder of frames of a morning.
@@ -154,7 +154,7 @@ fn a_swap_loses_no_frame() {
     let state = folder.path().join("state");
     let mut generations = Generations::open(&state, &sha256(&first), 5).unwrap();
     generations.found(&first, "2026-01-01T00:00:00Z").unwrap();
-    let second = regridded(&first, 1, 1.05);
+    let second = rescaled(&first, 1, 1.05);
     generations.accept(&second, entry(1, &second), "boot").unwrap();
     generations.confirm().unwrap();
     let configuration = format!(

@@ -7,7 +7,7 @@ use lookout::detector::int8::Quantized;
 use lookout::frame::Picture;
 use lookout::message::EventName;
 use lookout::monitor::{Entry, Kept, Options, Reservoir, When};
-use lookout::quant::artifact::{Artifact, Grid, encode};
+use lookout::quant::artifact::{Artifact, StoredQuantParams, encode};
 use lookout::tensor::digest::sha256;
 
 use super::device::{self, Device, between, between_in};
@@ -218,26 +218,26 @@ fn the_same_reservoir_gives_the_same_bytes() {
     }
 }
 
-/// Generation `number`: generation 0, `first`, with every grid `factor` times as wide.
-pub fn regridded(first: &[u8], number: u32, factor: f32) -> Vec<u8> {
+/// Generation `number`: generation 0, `first`, with every scale `factor` times as large.
+pub fn rescaled(first: &[u8], number: u32, factor: f32) -> Vec<u8> {
     let artifact = Artifact::parse(first).unwrap();
     let quantized = Quantized::from_artifact(&artifact, Ok).unwrap();
     let mut header = artifact.header().clone();
     header.provenance.generation = number;
     header.provenance.parent = Some(sha256(first));
     for edge in &mut header.edges {
-        edge.grid = edge.grid.map(|grid| Grid { scale: grid.scale * factor, ..grid });
+        edge.qparams = edge.qparams.map(|qparams| StoredQuantParams { scale: qparams.scale * factor, ..qparams });
     }
     let counts: Vec<Vec<u32>> = header.edges.iter().map(|edge| artifact.histogram(edge).unwrap()).collect();
     encode(&header, &quantized.to_steps().1, &counts).unwrap()
 }
 
 fn force(device: &Device, number: u32, factor: f32) {
-    let bytes = regridded(&device.models.generations().load(0).unwrap(), number, factor);
+    let bytes = rescaled(&device.models.generations().load(0).unwrap(), number, factor);
     let artifact = Artifact::parse(&bytes).unwrap();
     let quantized = Quantized::from_artifact(&artifact, Ok).unwrap();
     let serving = device.models.serving();
-    let model = std::sync::Arc::new(serving.model.with_grids(&quantized).unwrap());
+    let model = std::sync::Arc::new(serving.model.with_quant_params(&quantized).unwrap());
     let entry = Entry {
         generation: number,
         sha256: sha256(&bytes),

@@ -145,8 +145,9 @@ impl InplaceOp2 for RoiAlign<'_> {
             let (height, width, _) = layout.shape().dims3()?;
             levels.push(roi_align_f32::RoiLevel { data: values(storage, layout)?, height, width, scale: *scale });
         }
-        let grid = roi_align_f32::RoiGrid { channels, window: self.window, sampling_ratio: self.sampling_ratio };
-        roi_align_f32::roi_align(self.isa, &levels, grid, &boxes, self.level_of, target(out, at)?);
+        let params =
+            roi_align_f32::RoiAlignParams { channels, window: self.window, sampling_ratio: self.sampling_ratio };
+        roi_align_f32::roi_align(self.isa, &levels, params, &boxes, self.level_of, target(out, at)?);
         Ok(())
     }
 }

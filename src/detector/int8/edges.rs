@@ -2,7 +2,7 @@
 //!
 //! Precision belongs to edges: an output is bytes unless its producer and every reader work in f32. The heads
 //! (objectness, deltas, logits) always give f32. Steps that only move values (pooling, subsampling) store what they
-//! read, on the same grid.
+//! read, with the same quantization parameters.
 
 use crate::detector::plan::{Op, Plan, StepId};
 use crate::quant::Precision;
@@ -12,7 +12,7 @@ use crate::quant::Precision;
 pub enum Edge {
     /// Pixels of the u8 canvas.
     Pixels,
-    /// Bytes on the grid of this step: the step itself, or the one whose values it only moves.
+    /// Bytes with the quantization parameters of this step: the step itself, or the one whose values it only moves.
     U8(StepId),
     /// Full precision.
     F32,
@@ -68,19 +68,19 @@ impl Mixture {
         Self { precision, edges }
     }
 
-    /// Whether every layer of `plan` runs in int8 on fixed grids, so that results are the same on every CPU.
+    /// Whether every layer of `plan` runs in static int8, so that results are the same on every CPU.
     pub fn is_exact(&self, plan: &Plan) -> bool {
         let layers = plan.steps.iter().zip(&self.precision).filter(|(step, _)| step.layer().is_some());
         layers.into_iter().all(|(_, precision)| *precision == Precision::Int8Static)
     }
 
-    /// The steps whose outputs need a grid of their own, in order.
-    pub fn grids(&self) -> impl Iterator<Item = StepId> + '_ {
+    /// Steps whose outputs have quantization parameters of their own, in order.
+    pub fn quantized_steps(&self) -> impl Iterator<Item = StepId> + '_ {
         self.edges.iter().enumerate().filter(|&(id, &edge)| edge == Edge::U8(id)).map(|(id, _)| id)
     }
 }
 
-/// Layers as told; RoIAlign as the layer that reads it; everything else is not arithmetic on the grid.
+/// Layers as told; RoIAlign as the layer that reads it; everything else has no quantized arithmetic.
 fn step_precision(plan: &Plan, layers: &[Precision]) -> Vec<Precision> {
     let mut precision = vec![Precision::Fp32; plan.steps.len()];
     for id in (0..plan.steps.len()).rev() {

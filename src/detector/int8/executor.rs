@@ -13,9 +13,9 @@ use crate::detector::proposals::{LevelHead, ProposalStage};
 use crate::detector::tap::{Activation, NoTap, Tap, Values, Wish};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::conv_u8::{ConvInput, ConvOutput, Epilogue, SkipInput, convolve, convolve_watched};
-use crate::kernel::roi_align_u8::{RoiGridU8, RoiLevelU8, roi_align};
+use crate::kernel::roi_align_u8::{RoiAlignParamsU8, RoiLevelU8, roi_align};
 use crate::kernel::{pool_f32, pool_u8};
-use crate::quant::{Affine, Precision};
+use crate::quant::{Precision, QuantParams};
 use crate::tensor::{Canvas, Fit, Shape};
 
 /// Who wants to see more of a step than its output, and what.
@@ -217,7 +217,7 @@ impl Int8Executor {
         let shape = self.shape(layout, step);
         let values = match self.model.mixture.edges[step] {
             Edge::U8(owner) => {
-                let Affine { scale, zero_point } = self.model.grids[owner]?;
+                let QuantParams { scale, zero_point } = self.model.edge_qparams[owner]?;
                 Values::U8 { data: self.store.bytes(layout, step, shape.len()), scale, zero_point }
             }
             Edge::F32 => Values::F32(self.store.floats(layout, step, shape.len())),
@@ -288,7 +288,7 @@ impl Int8Executor {
             Some((tap, Wish::Counts)) => convolve_watched(packed, epilogue, input, skip, target, &())
                 .map(|clipped| tap.see_clipped(step, clipped.below, clipped.above)),
             Some((tap, _)) => {
-                let scale = self.model.grid(step).map_or(1.0, |grid| grid.scale);
+                let scale = self.model.qparams(step).map_or(1.0, |qparams| qparams.scale);
                 let watch = super::raw::RawValues::new(shape, scale);
                 let clipped = convolve_watched(packed, epilogue, input, skip, target, &watch);
                 clipped.map(|clipped| {
@@ -339,15 +339,15 @@ impl Int8Executor {
         if self.model.mixture.precision[step] != Precision::Int8Static {
             return self.mixed_roi_align(step);
         }
-        let Some(grid) = self.model.grid(step) else {
-            return Err(Error::new(Kind::Internal, "RoIAlign has no output grid"));
+        let Some(qparams) = self.model.qparams(step) else {
+            return Err(Error::new(Kind::Internal, "RoIAlign has no output quantization parameters"));
         };
         let plan = Arc::clone(&self.model.plan);
         let mut output = self.store.take(layout, step);
         let len = self.shape(layout, step).len();
         let level = |number: usize| {
             let id = plan.steps[step].inputs[number];
-            let (shape, Affine { scale, zero_point }) = (layout.shapes[id], self.model.grid(id)?);
+            let (shape, QuantParams { scale, zero_point }) = (layout.shapes[id], self.model.qparams(id)?);
             Some(RoiLevelU8 {
                 data: self.store.bytes(layout, id, shape.len()),
                 height: shape.height,
@@ -362,12 +362,12 @@ impl Int8Executor {
             [Some(p2), Some(p3), Some(p4), Some(p5)] => roi_align(
                 self.model.isa,
                 &[p2, p3, p4, p5],
-                RoiGridU8 {
+                RoiAlignParamsU8 {
                     channels: plan.architecture.fpn,
                     window: plan.architecture.roi_output,
                     sampling_ratio: plan.settings.roi.sampling_ratio,
-                    scale: grid.scale,
-                    zero_point: grid.zero_point,
+                    scale: qparams.scale,
+                    zero_point: qparams.zero_point,
                 },
                 &self.proposals,
                 &self.level_of,

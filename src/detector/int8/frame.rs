@@ -16,7 +16,7 @@ pub(super) struct FrameLayout {
     pub bytes: Slots,
     /// Slots of outputs stored in f32.
     pub floats: Slots,
-    /// Canvas pixels to grid, by level that RoIAlign reads.
+    /// Canvas pixels to feature map cells, by level that RoIAlign reads.
     pub scales: Vec<f32>,
     pub rule: LevelRule,
 }

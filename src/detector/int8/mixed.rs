@@ -13,7 +13,7 @@ use crate::kernel::conv_f32::SkipF32;
 use crate::kernel::conv_u8::{
     ConvInput, ConvOutput, Epilogue, EpilogueSpec, OutputKind, SkipInput, SkipKind, convolve, quantize_dynamic,
 };
-use crate::kernel::roi_align_f32::{RoiGrid, RoiLevel, roi_align};
+use crate::kernel::roi_align_f32::{RoiAlignParams, RoiLevel, roi_align};
 use crate::quant::{integer_bias, multiplier};
 use crate::tensor::Shape;
 
@@ -26,7 +26,7 @@ impl Int8Executor {
             Edge::Pixels => Cow::Owned(self.normalized_pixels(layout, step, shape)),
             Edge::U8(owner) => {
                 let bytes = self.store.bytes(layout, step, shape.len());
-                let value = |&q: &u8| self.model.grids[owner].map_or(0.0, |grid| grid.value(q));
+                let value = |&q: &u8| self.model.edge_qparams[owner].map_or(0.0, |qparams| qparams.value(q));
                 Cow::Owned(bytes.iter().map(value).collect())
             }
             Edge::Boxes => Cow::Owned(Vec::new()),
@@ -63,11 +63,11 @@ impl Int8Executor {
             return Err(Error::new(Kind::Internal, text));
         }
         let mut output = self.store.take(layout, step);
-        match (self.model.mixture.edges[step], self.model.grid(step)) {
+        match (self.model.mixture.edges[step], self.model.qparams(step)) {
             (Edge::F32, _) => output.floats[..values.len()].copy_from_slice(values),
-            (_, Some(grid)) => {
+            (_, Some(qparams)) => {
                 for (q, &value) in output.bytes.iter_mut().zip(values) {
-                    *q = grid.quantize(value);
+                    *q = qparams.quantize(value);
                 }
             }
             (_, None) => {}
@@ -76,7 +76,7 @@ impl Int8Executor {
         Ok(())
     }
 
-    /// A layer in full precision, or in int8 on a grid measured now.
+    /// A layer in full precision, or in int8 with parameters computed from the input.
     pub(super) fn mixed_layer(
         &mut self,
         step: StepId,
@@ -151,13 +151,13 @@ impl Int8Executor {
             .zip(&layout.scales)
             .map(|((data, shape), &scale)| RoiLevel { data, height: shape.height, width: shape.width, scale })
             .collect();
-        let grid = RoiGrid {
+        let params = RoiAlignParams {
             channels: plan.architecture.fpn,
             window: plan.architecture.roi_output,
             sampling_ratio: plan.settings.roi.sampling_ratio,
         };
         let mut y = vec![0.0; shape.len()];
-        roi_align(self.model.isa, &levels, grid, &self.proposals, &self.level_of, &mut y);
+        roi_align(self.model.isa, &levels, params, &self.proposals, &self.level_of, &mut y);
         drop(levels);
         drop(maps);
         self.put(step, &y)

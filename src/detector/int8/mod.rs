@@ -18,7 +18,7 @@ mod stored;
 use std::sync::Arc;
 
 use super::plan::{LayerId, Plan};
-use crate::quant::{Affine, Precision, Residual, Response};
+use crate::quant::{Precision, QuantParams, Residual, Response};
 
 pub use edges::{Edge, Mixture};
 pub use executor::Int8Executor;
@@ -26,7 +26,8 @@ pub use means::InputMeans;
 pub use model::Int8Model;
 pub use stored::plan_value;
 
-/// The network with quantized weights and the grids of its activations: what calibration makes and the artifact holds.
+/// The network with quantized weights and the quantization parameters of its activations: what calibration makes and
+/// the artifact holds.
 #[derive(Debug, Clone)]
 pub struct Quantized {
     /// The network.
@@ -40,8 +41,8 @@ pub struct Quantized {
     pub made_for: InputMeans,
     /// By step, what the biases lack where the input is another; empty where nothing is known.
     pub responses: Vec<Option<Response>>,
-    /// By step: the grid of its output, for the steps of [`Mixture::grids`].
-    pub grids: Vec<Option<Affine>>,
+    /// By step: the quantization parameters of its output, for the steps of [`Mixture::quantized_steps`].
+    pub edge_qparams: Vec<Option<QuantParams>>,
 }
 
 /// One weight set. The first layer's int8 weights are in units of raw pixels: normalization is folded into them and
@@ -83,7 +84,7 @@ impl Quantized {
         step.map_or(&[], |step| &self.biases[step])
     }
 
-    /// Whether every layer runs in int8 on fixed grids, so that results are the same on every CPU.
+    /// Whether every layer runs in static int8, so that results are the same on every CPU.
     pub fn is_exact(&self) -> bool {
         self.layers.iter().all(|layer| layer.precision == Precision::Int8Static)
     }

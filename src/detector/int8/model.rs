@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::kernel::conv_f32::ConvF32;
 use crate::kernel::conv_u8::{Epilogue, EpilogueSpec, OutputKind, PackedU8, SkipKind};
 use crate::kernel::isa::Isa;
-use crate::quant::{Affine, Precision, integer_bias, multiplier};
+use crate::quant::{Precision, QuantParams, integer_bias, multiplier};
 
 /// The pixel that stands for "outside the picture": the mean colour, which normalizes to almost 0. The canvas's
 /// padding holds it too. RGBx.
@@ -20,9 +20,9 @@ fn mean_colour(plan: &Plan) -> [u8; 4] {
 /// A weight set as a kernel wants it.
 #[derive(Debug, Clone)]
 pub(super) enum PackedLayer {
-    /// Fixed grids; the epilogues belong to the steps.
+    /// Static quantization; the epilogues belong to the steps.
     Int8(Arc<PackedU8>),
-    /// The input's grid is measured at each call, so the epilogue is made at each call.
+    /// The input's quantization parameters are computed at each call, so the epilogue is made at each call.
     Dynamic { packed: Arc<PackedU8>, scales: Vec<f32>, bias: Vec<f32> },
     /// Full precision.
     Fp32(Arc<ConvF32>),
@@ -34,7 +34,7 @@ pub struct Int8Model {
     pub(super) plan: Arc<Plan>,
     pub(super) isa: Isa,
     pub(super) mixture: Mixture,
-    pub(super) grids: Vec<Option<Affine>>,
+    pub(super) edge_qparams: Vec<Option<QuantParams>>,
     pub(super) layers: Vec<PackedLayer>,
     pub(super) epilogues: Vec<Option<Epilogue>>,
 }
@@ -43,8 +43,8 @@ impl Int8Model {
     /// Packs `quantized` for `isa`.
     ///
     /// # Errors
-    /// [`Kind::Data`] naming the step or layer whose grid is missing, whose sums could overflow, or whose weights are
-    /// not pair-safe.
+    /// [`Kind::Data`] naming the step or layer without quantization parameters, whose sums could overflow, or whose
+    /// weights are not pair-safe.
     pub fn new(quantized: &Quantized, isa: Isa) -> Result<Self> {
         let plan = &quantized.plan;
         let mut layers = Vec::with_capacity(plan.layers.len());
@@ -58,25 +58,26 @@ impl Int8Model {
         Self::with_layers(quantized, isa, layers)
     }
 
-    /// The same panels with other grids: a candidate of recalibration. Biases and scales come from `quantized`, whose
-    /// weights must be those this model was packed from.
+    /// The same panels with other quantization parameters: a candidate of recalibration. Biases and scales come from
+    /// `quantized`, whose weights must be those this model was packed from.
     ///
     /// # Errors
     /// As [`Int8Model::new`].
-    pub fn with_grids(&self, quantized: &Quantized) -> Result<Self> {
+    pub fn with_quant_params(&self, quantized: &Quantized) -> Result<Self> {
         Self::with_layers(quantized, self.isa, self.layers.clone())
     }
 
     fn with_layers(quantized: &Quantized, isa: Isa, layers: Vec<PackedLayer>) -> Result<Self> {
         let plan = Arc::clone(&quantized.plan);
         let mixture = quantized.mixture();
-        for step in mixture.grids() {
-            if quantized.grids[step].is_none() {
+        for step in mixture.quantized_steps() {
+            if quantized.edge_qparams[step].is_none() {
                 let text = format!("{} has no scale and zero point for its output", plan.steps[step].name);
                 return Err(Error::new(Kind::Data, text));
             }
         }
-        let mut model = Self { plan, isa, mixture, grids: quantized.grids.clone(), layers, epilogues: Vec::new() };
+        let mut model =
+            Self { plan, isa, mixture, edge_qparams: quantized.edge_qparams.clone(), layers, epilogues: Vec::new() };
         for (id, step) in model.plan.steps.iter().enumerate() {
             let epilogue = model.epilogue(id, quantized).map_err(|error| error.at(&step.name))?;
             model.epilogues.push(epilogue);
@@ -99,10 +100,10 @@ impl Int8Model {
         &self.mixture
     }
 
-    /// The grid that the output of `step` is stored on, if it is stored in bytes.
-    pub fn grid(&self, step: StepId) -> Option<Affine> {
+    /// Quantization parameters of the output of `step`, if it is stored in bytes.
+    pub fn qparams(&self, step: StepId) -> Option<QuantParams> {
         match self.mixture.edges[step] {
-            Edge::U8(owner) => self.grids[owner],
+            Edge::U8(owner) => self.edge_qparams[owner],
             _ => None,
         }
     }
@@ -117,23 +118,23 @@ impl Int8Model {
             return Err(Error::new(Kind::Internal, "an int8 layer without int8 weights"));
         };
         let pixels = self.mixture.edges[step.inputs[0]] == Edge::Pixels;
-        let input = match self.grid(step.inputs[0]) {
-            Some(grid) => grid,
-            None if pixels => Affine::new(1.0, 0)?,
+        let input = match self.qparams(step.inputs[0]) {
+            Some(qparams) => qparams,
+            None if pixels => QuantParams::new(1.0, 0)?,
             None => return Err(Error::new(Kind::Internal, "an int8 step reads an output that is not stored in bytes")),
         };
-        let output = self.grid(id);
-        let out_scale = output.map_or(1.0, |grid| grid.scale);
+        let output = self.qparams(id);
+        let out_scale = output.map_or(1.0, |qparams| qparams.scale);
         let depth = self.plan.layers[layer].geometry.taps() * self.plan.layers[layer].geometry.in_channels;
         let mut integer = Vec::with_capacity(bias.len());
         for (&bias, &scale) in bias.iter().zip(scales) {
             integer.push(integer_bias(bias, input.scale, scale, depth)?);
         }
         let multipliers: Vec<f32> = scales.iter().map(|&scale| multiplier(input.scale, scale, out_scale)).collect();
-        let skip = match skip.then(|| (self.mixture.edges[step.inputs[1]], self.grid(step.inputs[1]))) {
+        let skip = match skip.then(|| (self.mixture.edges[step.inputs[1]], self.qparams(step.inputs[1]))) {
             None => SkipKind::None,
-            Some((_, Some(grid))) => {
-                SkipKind::U8 { zero_point: grid.zero_point, multiplier: multiplier(grid.scale, 1.0, out_scale) }
+            Some((_, Some(qparams))) => {
+                SkipKind::U8 { zero_point: qparams.zero_point, multiplier: multiplier(qparams.scale, 1.0, out_scale) }
             }
             Some((_, None)) => SkipKind::F32 { multiplier: multiplier(1.0, 1.0, out_scale) },
         };
@@ -146,7 +147,7 @@ impl Int8Model {
             skip,
             relu,
             output: match output {
-                Some(grid) => OutputKind::U8 { zero_point: grid.zero_point },
+                Some(qparams) => OutputKind::U8 { zero_point: qparams.zero_point },
                 None => OutputKind::F32,
             },
         };

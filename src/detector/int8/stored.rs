@@ -1,7 +1,8 @@
 //! The quantized network to and from the parts of an artifact.
 //!
 //! The artifact's reader has checked every offset, length and scale; here the parts must also be those of the network
-//! that its header describes: every layer there, of the right shape, every output stored in bytes with a grid.
+//! that its header describes: every layer there, of the right shape, every output stored in bytes with quantization
+//! parameters.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::detector::plan::{Layer, LayerId, Plan, StepId};
 use crate::detector::settings::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::quant::artifact::{self, Artifact, StepWeights, Weights};
-use crate::quant::{Affine, QuantizedWeights, StoredResponse};
+use crate::quant::{QuantParams, QuantizedWeights, StoredResponse};
 
 /// The artifact's `plan`: what the steps are built from.
 #[derive(Serialize, Deserialize)]
@@ -51,7 +52,7 @@ impl Quantized {
         let plan = Arc::new(Plan::new(architecture, adjust(settings)?));
         let (biases, responses) = (vec![Vec::new(); plan.steps.len()], vec![None; plan.steps.len()]);
         let made_for = InputMeans::of_artifact(artifact, &plan)?;
-        let mut quantized = Self { layers: Vec::new(), biases, made_for, responses, grids: Vec::new(), plan };
+        let mut quantized = Self { layers: Vec::new(), biases, made_for, responses, edge_qparams: Vec::new(), plan };
         let plan = Arc::clone(&quantized.plan);
         for (id, layer) in plan.layers.iter().enumerate() {
             quantized.read_layer(artifact, id, layer).map_err(|error| error.at(format!("step {}", layer.name)))?;
@@ -59,14 +60,18 @@ impl Quantized {
         if let Some(stranger) = artifact.header().steps.iter().find(|s| !plan.layers.iter().any(|l| l.name == s.name)) {
             return Err(Error::new(Kind::Data, format!("step {} is not one of the network's", stranger.name)));
         }
-        quantized.grids = vec![None; plan.steps.len()];
+        quantized.edge_qparams = vec![None; plan.steps.len()];
         let mixture = quantized.mixture();
-        for step in mixture.grids() {
+        for step in mixture.quantized_steps() {
             let name = &plan.steps[step].name;
-            let grid = artifact.edge(name)?.grid.ok_or_else(|| {
-                Error::new(Kind::Data, format!("edge {name} has no grid, and its readers work in int8"))
+            let qparams = artifact.edge(name)?.qparams.ok_or_else(|| {
+                Error::new(
+                    Kind::Data,
+                    format!("edge {name} has no quantization parameters, and its readers work in int8"),
+                )
             })?;
-            quantized.grids[step] = Some(Affine::new(grid.scale, grid.zero_point).map_err(|error| error.at(name))?);
+            quantized.edge_qparams[step] =
+                Some(QuantParams::new(qparams.scale, qparams.zero_point).map_err(|error| error.at(name))?);
         }
         Ok(quantized)
     }

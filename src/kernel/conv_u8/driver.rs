@@ -88,7 +88,7 @@ pub fn convolve(
 }
 
 /// [`convolve`], the same bytes, showing every value to `watch` before it is clamped and rounded, and counting what the
-/// output grid could not hold. Slower.
+/// output quantization range does not hold. Slower.
 ///
 /// # Errors
 ///

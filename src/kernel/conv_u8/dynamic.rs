@@ -1,7 +1,8 @@
-//! Grids measured on the spot, for layers whose input has no calibrated one: one pass for the range, one to round.
+//! Dynamic quantization, for layers whose input has no calibrated parameters: one pass for the range, one to round.
 
-/// Puts `values` on the grid that just covers them and zero: bytes, scale and zero point. A value that is no number
-/// counts as zero. What dynamically quantized linear layers read; the range of the whole tensor, as PyTorch has it.
+/// Quantizes `values` to the range that just covers them and zero: bytes, scale and zero point. A value that is no
+/// number counts as zero. What dynamically quantized linear layers read; the range of the whole tensor, as PyTorch has
+/// it.
 pub fn quantize_dynamic(values: &[f32]) -> (Vec<u8>, f32, u8) {
     let (mut low, mut high) = (0f32, 0f32);
     for &value in values {
@@ -9,7 +10,7 @@ pub fn quantize_dynamic(values: &[f32]) -> (Vec<u8>, f32, u8) {
         low = if value < low { value } else { low };
         high = if value > high { value } else { high };
     }
-    // The same bounds on a step as a calibrated grid has: products of two scales stay normal numbers.
+    // The same bounds on a step as calibrated parameters have: products of two scales stay normal numbers.
     const NARROW: f64 = 1.0 / (1u64 << 40) as f64;
     const WIDE: f64 = (1u64 << 40) as f64;
     let scale = ((f64::from(high) - f64::from(low)) / 255.0).clamp(NARROW, WIDE) as f32;
@@ -28,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_grid_covers_the_values_and_zero() {
+    fn the_range_covers_the_values_and_zero() {
         let (bytes, scale, zero_point) = quantize_dynamic(&[1.0, -0.55, 2.0, f32::NAN]);
         assert_eq!((bytes, zero_point), (vec![155, 0, 255, 55], 55));
         assert!((scale - 0.01).abs() < 1e-7);

@@ -1,4 +1,4 @@
-//! What becomes of a convolution's sums: start values, multipliers, residual, ReLU, output grid.
+//! What becomes of a convolution's sums: start values, multipliers, residual, ReLU, output quantization.
 //!
 //! In: integer biases and multipliers, derived from scales by the one rule of `quant`, and zero points. Out: an
 //! [`Epilogue`], ready for the kernels. For every value, each operation rounded to f32 on its own:
@@ -147,7 +147,7 @@ impl Epilogue {
         self.skip
     }
 
-    /// The clamp before rounding: ReLU's 0 or the grid's lower end, and the grid's upper end. Both are whole numbers,
+    /// The clamp before rounding: ReLU's 0 or the output range's lower end, and its upper end. Both are whole numbers,
     /// so clamping first and rounding then is the same as the other way round, and no value is too large to round.
     pub(super) fn clamp(&self) -> (f32, f32) {
         let (low, high) = match self.output {

@@ -14,8 +14,9 @@ pub(crate) const MAX_MR: usize = 14;
 /// One micro-kernel.
 #[derive(Debug)]
 pub struct KernelU8 {
-    /// Operand types, tile, how sums are formed, instruction set: `u8s8_6x16c4_sum32_avx2` is 6 pixels × 16 channels,
-    /// 4 depth steps interleaved, every product widened to 32 bits at once; `sum16`: two products summed in 16 bits first.
+    /// Operand types, tile, how sums are formed, instruction set: `u8s8_6x16c4_sum32_avx2` is 6 pixels × 16 channels, 4
+    /// depth steps interleaved, every product widened to 32 bits at once; `sum16`: two products summed in 16 bits
+    /// first.
     pub name: &'static str,
     /// What the CPU must have.
     pub isa: IsaName,
@@ -161,9 +162,9 @@ pub(crate) struct TileU8 {
     pub multiplier: *const f32,
     /// What is added to the scaled sums.
     pub skip: SkipTile,
-    /// The epilogue's lower clamp: 0 with ReLU, else the grid's end, or −∞.
+    /// The epilogue's lower clamp: 0 with ReLU, else the output range's end, or −∞.
     pub floor: f32,
-    /// The epilogue's upper clamp: the grid's end, or +∞.
+    /// The epilogue's upper clamp: the output range's end, or +∞.
     pub ceiling: f32,
     /// Added to the rounded value; at least 0, at most 255.
     pub zero_point: i32,

@@ -215,7 +215,7 @@ fn check(geometry: &ConvGeometry, weights: &[i8]) -> Result<()> {
         ));
     }
     if weights.contains(&i8::MIN) {
-        return Err(Error::new(Kind::Data, "a weight is -128, below the least of the grid, -127"));
+        return Err(Error::new(Kind::Data, "a weight is -128, below the least quantized weight, -127"));
     }
     if geometry.taps() * in_channels > i32::MAX as usize / (255 * 127) {
         return Err(Error::new(

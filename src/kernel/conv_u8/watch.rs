@@ -13,12 +13,12 @@ impl Watch for () {
     fn row(&self, _pixel: usize, _channel: usize, _values: &[f32]) {}
 }
 
-/// How many values of a map the output grid could not hold.
+/// Number of values of a map outside the output quantization range.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Clipped {
-    /// Values below the grid after rounding; what ReLU itself made 0 is not among them.
+    /// Values below the range after rounding; what ReLU itself made 0 is not among them.
     pub below: u64,
-    /// Values above the grid after rounding.
+    /// Values above the range after rounding.
     pub above: u64,
 }
 

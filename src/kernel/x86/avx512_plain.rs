@@ -3,7 +3,7 @@
 //! Nothing here is fused, so that the results are the portable ones to the bit.
 
 use crate::kernel::pool_f32::MaxPool;
-use crate::kernel::roi_align_f32::{Axes, RoiGrid, RoiLevel, pool_box as pool_box_anywhere};
+use crate::kernel::roi_align_f32::{Axes, RoiAlignParams, RoiLevel, pool_box as pool_box_anywhere};
 use crate::kernel::{pool_u8, roi_align_u8};
 
 /// See [`MaxPool::row`].
@@ -14,8 +14,8 @@ pub fn max_row(map: &MaxPool<'_>, y: usize, row: &mut [f32]) {
 
 /// See [`pool_box_anywhere`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-pub fn pool_box(axes: &mut Axes, level: &RoiLevel<'_>, grid: RoiGrid, out: &mut [f32]) {
-    pool_box_anywhere(axes, level, grid, out);
+pub fn pool_box(axes: &mut Axes, level: &RoiLevel<'_>, params: RoiAlignParams, out: &mut [f32]) {
+    pool_box_anywhere(axes, level, params, out);
 }
 
 /// See [`pool_u8::MaxPool::row`].
@@ -29,8 +29,8 @@ pub fn max_row_u8(map: &pool_u8::MaxPool<'_>, y: usize, row: &mut [u8]) {
 pub fn pool_box_u8(
     axes: &roi_align_u8::Axes,
     level: &roi_align_u8::RoiLevelU8<'_>,
-    grid: &roi_align_u8::RoiGridU8,
+    params: &roi_align_u8::RoiAlignParamsU8,
     out: &mut [u8],
 ) {
-    roi_align_u8::pool_box(axes, level, grid, out);
+    roi_align_u8::pool_box(axes, level, params, out);
 }

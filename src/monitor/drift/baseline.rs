@@ -15,8 +15,8 @@ use crate::tensor::ImageMoments;
 const SQNR_FLOOR: f64 = 0.35;
 /// The same for the share of clipped values.
 const CLIPPED_FLOOR: f64 = 3e-4;
-/// So many values of an edge clipped, more or less, are nothing: the coarsest levels of a small picture have hundreds of
-/// values in all, of which two are a large share.
+/// So many values of an edge clipped, more or less, are nothing: the coarsest levels of a small picture have hundreds
+/// of values in all, of which two are a large share.
 const CLIPPED_VALUES: f64 = 3.0;
 /// The same as above for the distance of two distributions.
 const DISTANCE_FLOOR: f64 = 0.015;
@@ -31,7 +31,7 @@ const PICTURES: f64 = 16.0;
 pub struct Evidence {
     /// SQNR of the output in dB.
     pub sqnr_db: Vec<Option<Spread>>,
-    /// Share of values outside of the grid.
+    /// Share of values outside the quantization range.
     pub clipped: Vec<Option<Spread>>,
     /// Distance of one picture's distribution from all of them.
     pub distance: Vec<Option<Spread>>,
@@ -104,8 +104,8 @@ impl Evidence {
         Some((distance - mean) / widened(spread, DISTANCE_FLOOR).hypot(RELATIVE * mean))
     }
 
-    /// The first layer, and by how many spreads its SQNR is expected to be below what it was, for nothing but the light of
-    /// `image`.
+    /// The first layer, and by how many spreads its SQNR is expected to be below what it was, for nothing but the light
+    /// of `image`.
     pub fn light_off(
         &self,
         plan: &Plan,

@@ -1,8 +1,8 @@
 //! One frame through the quantized network, and through the reference beside it where there is one.
 //!
-//! In: a picture and a quantized model. Out: a [`Look`]: what every edge computed before its clamp and what was clipped,
-//! and, with the reference, the error of every step and what became of the detections. Only live tensors are held. The
-//! models are shared with the detector, the buffers are not: nothing it computes can change.
+//! In: a picture and a quantized model. Out: a [`Look`]: what every edge computed before its clamp and what was
+//! clipped, and, with the reference, the error of every step and what became of the detections. Only live tensors are
+//! held. The models are shared with the detector, the buffers are not: nothing it computes can change.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub type Between<'a> = &'a mut dyn FnMut() -> Result<()>;
 pub struct Look {
     /// With the reference: the error of every step.
     pub errors: Vec<StepError>,
-    /// Share of values that the grid could not hold; `None` where a step has no grid.
+    /// Share of values outside the quantization range; `None` where a step has no quantization parameters.
     pub clipped: Vec<Option<f64>>,
     /// What each edge computed before its clamp.
     pub histograms: Vec<Option<Histogram>>,
@@ -146,7 +146,7 @@ impl Looker {
         let steps = self.plan.steps.len();
         let mut look = Look { errors: vec![StepError::default(); steps], ..Look::default() };
         let model = Arc::clone(executor.model());
-        let mut counter = Counter::new(&self.plan, model.mixture().grids());
+        let mut counter = Counter::new(&self.plan, model.mixture().quantized_steps());
         let pyramid = self.plan.landmarks.pyramid;
         let mut see = |step: StepId, f: &Activation<'_>, q: &Activation<'_>| {
             look.errors[step].add(f, q);
@@ -168,7 +168,7 @@ impl Looker {
 
     fn alone(&mut self, executor: &mut Int8Executor, between: Between<'_>) -> Result<Look> {
         let model = Arc::clone(executor.model());
-        let mut counter = Counter::new(&self.plan, model.mixture().grids()).with_means(&self.plan);
+        let mut counter = Counter::new(&self.plan, model.mixture().quantized_steps()).with_means(&self.plan);
         executor.begin(&self.pixels)?;
         while executor.advance(&mut counter)?.is_some() {
             between()?;
@@ -195,7 +195,7 @@ impl Looker {
             return Ok(Observed { histograms, means });
         };
         self.take_in(picture)?;
-        let mut steps: Vec<StepId> = model.mixture().grids().chain(self.plan.read_by_layers()).collect();
+        let mut steps: Vec<StepId> = model.mixture().quantized_steps().chain(self.plan.read_by_layers()).collect();
         steps.sort_unstable();
         steps.dedup();
         let mut watcher = EdgeWatcher::new(&self.plan, &steps);
@@ -207,7 +207,7 @@ impl Looker {
         let mut histograms = vec![None; self.plan.steps.len()];
         let means = self.means(&watcher.means_by_step(&seen));
         for (step, histogram) in steps.into_iter().zip(seen.histograms) {
-            histograms[step] = Some(histogram).filter(|seen| !seen.is_empty() && model.grid(step).is_some());
+            histograms[step] = Some(histogram).filter(|seen| !seen.is_empty() && model.qparams(step).is_some());
         }
         Ok(Observed { histograms, means })
     }
@@ -270,11 +270,11 @@ impl Looker {
     }
 }
 
-/// Share of values that the grid of each step could not hold.
+/// Share of values outside the quantization range of each step.
 fn clipped_shares(model: &Int8Model, histograms: &[Option<Histogram>]) -> Vec<Option<f64>> {
     let clipped = |(step, histogram): (usize, &Option<Histogram>)| {
         let histogram = histogram.as_ref().filter(|histogram| !histogram.is_empty())?;
-        Some(clipped_share(histogram, &model.grid(step)?))
+        Some(clipped_share(histogram, &model.qparams(step)?))
     };
     histograms.iter().enumerate().map(clipped).collect()
 }

@@ -1,31 +1,31 @@
 //! What a model is expected to err on a frame that no reference has seen.
 //!
 //! In: generation 0 and its evidence; and of a frame what every edge took before its clamp, and what the layers read on
-//! average; the grids, and the means that the biases are for. Out: by step the expected squared error relative to the
-//! signal. It starts from the error that was measured when generation 0 was made. What a step does on its own is known then
-//! and now: its grid's error ([`grid_error`] on its histogram), its weights' (Δ²/12 for each, Δ the step of its channel,
-//! times what it is multiplied with around its mean), and what the mean of each output channel is moved by where the means
-//! of the input are not those that the biases are for: by the [`Residual`] of the first layer and the [`Response`] of the
-//! others, which the artifact carries. Of the weights' error as much arrives behind ReLU as values do. What is more than
-//! then, or less, comes on top here and in all that follows: relative errors are passed on, as a layer does that treats
-//! signal and error alike.
+//! average; the quantization parameters, and the means that the biases are for. Out: by step the expected squared error
+//! relative to the signal. It starts from the error that was measured when generation 0 was made. What a step does on
+//! its own is known then and now: its output's quantization error ([`quantization_mse`] on its histogram), its weights'
+//! (Δ²/12 for each, Δ the step of its channel, times what it is multiplied with around its mean), and what the mean of
+//! each output channel is moved by where the means of the input are not those that the biases are for: by the
+//! [`Residual`] of the first layer and the [`Response`] of the others, which the artifact carries. Of the weights'
+//! error as much arrives behind ReLU as values do. What is more than then, or less, comes on top here and in all that
+//! follows: relative errors are passed on, as a layer does that treats signal and error alike.
 
 use std::sync::Arc;
 
 use super::baseline::Evidence;
 use super::first_layer::{mean_square, passing};
 use super::pass::Observed;
-use crate::calibrate::{Histogram, grid_error};
+use crate::calibrate::{Histogram, quantization_mse};
 use crate::detector::int8::{Edge, InputMeans, Int8Model, LayerWeights, Mixture, Quantized};
 use crate::detector::plan::{Plan, StepId};
 use crate::monitor::recalibration::acceptance::quality_of_expected;
 use crate::quant::artifact::Spread;
-use crate::quant::{Affine, Residual, Response};
+use crate::quant::{QuantParams, Residual, Response};
 
-/// Expected squared error of `grid` on `histogram`, relative to the values' mean square; 0 where there is nothing.
-pub fn relative_error(histogram: &Histogram, grid: &Affine) -> f64 {
+/// Expected squared error of `qparams` on `histogram`, relative to the values' mean square; 0 where there is nothing.
+pub fn relative_error(histogram: &Histogram, qparams: &QuantParams) -> f64 {
     let power = histogram.mean_square();
-    if power > 0.0 { grid_error(histogram, grid) / power } else { 0.0 }
+    if power > 0.0 { quantization_mse(histogram, qparams) / power } else { 0.0 }
 }
 
 /// Computes expected errors of models that share their weights.
@@ -66,8 +66,8 @@ impl Expectation {
         };
         let made_for = &quantized.made_for;
         let calibration = Observed { histograms: evidence.histogram.clone(), means: made_for.clone() };
-        let own = |step| expectation.relative(step, &calibration, &quantized.grids[step]?, made_for);
-        expectation.own = (0..quantized.grids.len()).map(own).collect();
+        let own = |step| expectation.relative(step, &calibration, &quantized.edge_qparams[step]?, made_for);
+        expectation.own = (0..quantized.edge_qparams.len()).map(own).collect();
         expectation
     }
 
@@ -79,7 +79,7 @@ impl Expectation {
             let read = planned.inputs.iter().filter(|&&input| self.mixture.edges[input] != Edge::Boxes);
             let read: Vec<f64> = read.map(|&input| more[input]).collect();
             more[step] = read.iter().sum::<f64>() / read.len().max(1) as f64;
-            let own = model.grid(step).and_then(|grid| self.relative(step, frame, &grid, made_for));
+            let own = model.qparams(step).and_then(|qparams| self.relative(step, frame, &qparams, made_for));
             if let (Some(own), Some(before)) = (own, self.own[step]) {
                 more[step] += own - before;
                 errors.push((self.measured[step].unwrap_or(before) + more[step]).max(own));
@@ -88,14 +88,20 @@ impl Expectation {
         quality_of_expected(errors.into_iter())
     }
 
-    /// The expected error of `step` alone, if its output is put on `grid` and its biases are `made_for` such means; `None`
-    /// where nothing was seen of it.
-    pub fn relative(&self, step: StepId, frame: &Observed, grid: &Affine, made_for: &InputMeans) -> Option<f64> {
+    /// The expected error of `step` alone, if its output is quantized with `qparams` and its biases are `made_for` such
+    /// means; `None` where nothing was seen of it.
+    pub fn relative(
+        &self,
+        step: StepId,
+        frame: &Observed,
+        qparams: &QuantParams,
+        made_for: &InputMeans,
+    ) -> Option<f64> {
         let seen = frame.histograms.get(step)?.as_ref().filter(|seen| !seen.is_empty())?;
         let power = seen.mean_square();
         let of_weights = self.of_weights(step, frame, made_for).filter(|_| power > 0.0);
         let of_weights = of_weights.map_or(0.0, |error| error / power * passing(&self.plan, step, seen));
-        Some(relative_error(seen, grid) + of_weights)
+        Some(relative_error(seen, qparams) + of_weights)
     }
 
     /// Mean squared error by rounded weights, before ReLU.

@@ -1,12 +1,12 @@
 //! Back and forth is not progress.
 //!
-//! In: the grids of the last generations and of a candidate. Out: whether the candidate takes back what the last change
-//! brought. Two kinds of weather that take turns would otherwise recalibrate for ever; where that is noticed, the
-//! monitor stops doing it by itself until the owner asks.
+//! In: the quantization parameters of the last generations and of a candidate. Out: whether the candidate takes back
+//! what the last change brought. Two kinds of weather that take turns would otherwise recalibrate for ever; where that
+//! is noticed, the monitor stops doing it by itself until the owner asks.
 
 use std::time::Duration;
 
-use crate::quant::Affine;
+use crate::quant::QuantParams;
 
 /// A change is taken back if its opposite has this much of its direction.
 const OPPOSED: f64 = -0.5;
@@ -15,9 +15,9 @@ const LENGTH: f64 = 0.5;
 /// Changes further apart are seasons.
 pub const WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The grids of a model as a point: log₂ of every scale, in the order of the edges.
-pub fn point(grids: &[Option<Affine>]) -> Vec<f64> {
-    grids.iter().flatten().map(|grid| f64::from(grid.scale).log2()).collect()
+/// The quantization parameters of a model as a point: log₂ of every scale, in the order of the edges.
+pub fn point(edge_qparams: &[Option<QuantParams>]) -> Vec<f64> {
+    edge_qparams.iter().flatten().map(|qparams| f64::from(qparams.scale).log2()).collect()
 }
 
 /// Whether going from `serving` to `candidate` takes back what going from `before` to `serving` brought.

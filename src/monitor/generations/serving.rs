@@ -1,7 +1,7 @@
 //! Which generation detects, and every change of it.
 //!
-//! In: decisions, from the monitor's thread or from the owner. Out: the change on disk and at the detector, in this order,
-//! and the event that tells of it. What is on disk is whole at every moment; what detects follows.
+//! In: decisions, from the monitor's thread or from the owner. Out: the change on disk and at the detector, in this
+//! order, and the event that tells of it. What is on disk is whole at every moment; what detects follows.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::message::EventName;
 use crate::metrics::Metrics;
 use crate::monitor::host::{Host, Served, details};
-use crate::quant::Affine;
+use crate::quant::QuantParams;
 use crate::quant::artifact::Artifact;
 
 /// The models of one network; shared by whoever decides.
@@ -59,7 +59,7 @@ impl Models {
         let artifact = Artifact::parse(&bytes)?;
         let settings = serving.model.plan().settings.clone();
         let quantized = Quantized::from_artifact(&artifact, |_| Ok(settings))?;
-        let model = Arc::new(serving.model.with_grids(&quantized)?);
+        let model = Arc::new(serving.model.with_quant_params(&quantized)?);
         let sha256 = crate::tensor::digest::sha256(&bytes);
         Ok(Served { model, generation: number, sha256, labels: serving.labels })
     }
@@ -146,11 +146,12 @@ impl Models {
             return Ok(false);
         }
         let before = self.model(before)?;
-        let point = |model: &Int8Model| oscillation::point(&grids(model));
+        let point = |model: &Int8Model| oscillation::point(&edge_qparams(model));
         Ok(oscillation::swings(&point(&before.model), &point(&serving.model), &point(candidate)))
     }
 
-    /// Two generations side by side: by edge, how much wider the second one's grid is; the largest changes first.
+    /// Two generations side by side: by edge, how much wider the second one's quantization range is; the largest
+    /// changes first.
     ///
     /// # Errors
     /// As [`Generations::load`].
@@ -158,7 +159,7 @@ impl Models {
         let (first, second) = (self.model(one)?, self.model(other)?);
         let plan = first.model.plan();
         let mut edges: Vec<(f64, Value)> = Vec::new();
-        for (step, pair) in grids(&first.model).iter().zip(grids(&second.model)).enumerate() {
+        for (step, pair) in edge_qparams(&first.model).iter().zip(edge_qparams(&second.model)).enumerate() {
             if let (Some(a), Some(b)) = pair
                 && *a != b
             {
@@ -171,16 +172,16 @@ impl Models {
         edges.sort_by(|a, b| b.0.total_cmp(&a.0));
         let changed = edges.len();
         let edges: Vec<Value> = edges.into_iter().map(|(_, edge)| edge).collect();
-        let all = grids(&first.model).iter().flatten().count();
+        let all = edge_qparams(&first.model).iter().flatten().count();
         Ok(json!({ "generations": [one, other], "edges": all, "changed": changed, "largest_first": edges }))
     }
 }
 
-/// The grid of every step that has one of its own.
-fn grids(model: &Int8Model) -> Vec<Option<Affine>> {
-    let mut grids = vec![None; model.plan().steps.len()];
-    for step in model.mixture().grids() {
-        grids[step] = model.grid(step);
+/// The quantization parameters of every step that has its own.
+fn edge_qparams(model: &Int8Model) -> Vec<Option<QuantParams>> {
+    let mut edge_qparams = vec![None; model.plan().steps.len()];
+    for step in model.mixture().quantized_steps() {
+        edge_qparams[step] = model.qparams(step);
     }
-    grids
+    edge_qparams
 }

@@ -3,8 +3,8 @@
 //! In: on frames that calibrated nothing, how the candidate, the serving model and generation 0 did; and what
 //! generation 0's own pictures would lose. Out: a [`Decision`] with every number and, if it is a refusal, every reason.
 //! Kept only if no light got worse, something got better by a margin and beyond chance, and generation 0 is not left
-//! behind: step by step no chain of small losses can lead away from it (no ratchet). Better is what gains on average over
-//! all lights, or where drift was raised and no less on that average.
+//! behind: step by step no chain of small losses can lead away from it (no ratchet). Better is what gains on average
+//! over all lights, or where drift was raised and no less on that average.
 
 use std::collections::BTreeMap;
 
@@ -83,8 +83,8 @@ impl Record {
     }
 
     /// The standard error of the mean over the strata that are `meant` of what this one gains over `other` on the same
-    /// frames, and what chance alone may gain. Frames of one light are taken to vary as those of any other; infinite where
-    /// no light has two.
+    /// frames, and what chance alone may gain. Frames of one light are taken to vary as those of any other; infinite
+    /// where no light has two.
     fn chance_db(&self, other: &Self, meant: fn(usize) -> bool) -> (f64, f64) {
         let (mut squares, mut free, mut shares, mut count) = (0.0, 0usize, 0.0, 0usize);
         for (stratum, frames) in self.strata.iter().filter(|(_, frames)| !frames.is_empty()) {
@@ -125,7 +125,7 @@ pub struct Case {
     pub serving: Record,
     /// Generation 0.
     pub first: Record,
-    /// By edge, what generation 0's pictures would lose by the new grid, in dB of expected error.
+    /// By edge, what generation 0's pictures would lose by the new quantization parameters, in dB of expected error.
     pub first_losses_db: Vec<(String, f64)>,
     /// Whether the reference was there: detections are compared with its own then, else with the serving model's.
     pub with_reference: bool,

@@ -1,4 +1,4 @@
-//! The candidate's artifact: generation 0's with new grids, biases and evidence.
+//! The candidate's artifact: generation 0's with new quantization parameters, biases and evidence.
 //!
 //! In: the candidate and what was seen of it on the frames. Out: bytes. Its evidence is what a pass will count, so that
 //! what was learned is no drift; the histogram it is held against is that of generation 0 and the frames together.
@@ -17,7 +17,7 @@ use crate::detector::plan::StepId;
 use crate::error::Result;
 use crate::measure::{Agreement, StepError};
 use crate::monitor::drift::pass::{Look, Observed};
-use crate::quant::artifact::{self, Grid, Header, Provenance, Spread};
+use crate::quant::artifact::{self, Header, Provenance, Spread, StoredQuantParams};
 use crate::tensor::digest::{hexadecimal, sha256};
 
 impl Work<'_, '_> {
@@ -53,9 +53,9 @@ impl Work<'_, '_> {
             let mixture = mixture(&seen[step]);
             let singles = counted.iter().filter_map(|(_, frame)| frame[step].as_ref());
             let singles: Vec<&Histogram> = singles.filter(|single| !single.is_empty()).collect();
-            let clipped: Vec<f64> = singles.iter().map(|single| clipped_share(single, &choice.grid)).collect();
+            let clipped: Vec<f64> = singles.iter().map(|single| clipped_share(single, &choice.qparams)).collect();
             let distances: Vec<f64> = singles.iter().map(|single| distance(single, &mixture)).collect();
-            (edge.range, edge.grid) = (choice.range, Some(Grid::from(choice.grid)));
+            (edge.range, edge.qparams) = (choice.range, Some(StoredQuantParams::from(choice.qparams)));
             edge.clipped = wider(spread(&clipped), edge.clipped);
             edge.distance = wider(spread(&distances), edge.distance);
             let (bins, stored) = stored(&mixture);

@@ -1,10 +1,11 @@
 //! One recalibration: from frames to a candidate, and from a candidate to a decision.
 //!
-//! In: the frames of the reservoir, generation 0 and the serving model. Out: either why nothing may be learned from these
-//! frames, or a candidate's artifact with the [`Decision`] about it. Weights stay as they are; grids, biases or both are
-//! new. Of several drafts the one that does best on the frames they were made from is judged on others. Where that one
-//! gains but costs some light too much, a smaller step is judged; where it gains nothing, the one that promises most. The
-//! shadow model shares the serving one's packed weights. The same frames and models give the same bytes.
+//! In: the frames of the reservoir, generation 0 and the serving model. Out: either why nothing may be learned from
+//! these frames, or a candidate's artifact with the [`Decision`] about it. Weights stay as they are; quantization
+//! parameters, biases or both are new. Of several drafts the one that does best on the frames they were made from is
+//! judged on others. Where that one gains but costs some light too much, a smaller step is judged; where it gains
+//! nothing, the one that promises most. The shadow model shares the serving one's packed weights. The same frames and
+//! models give the same bytes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,7 +54,7 @@ pub struct Candidate {
     pub decision: Decision,
     /// Frames that calibrated, and that judged.
     pub frames: [usize; 2],
-    /// How far its grids went of the way from the serving ones to those that suit the frames best.
+    /// How far its quantization parameters went of the way from the serving ones to those that suit the frames best.
     pub extent: f32,
 }
 
@@ -110,8 +111,8 @@ pub fn attempt(ground: &Ground<'_>, frames: &[Kept], looker: &mut Looker, betwee
     }
 }
 
-/// The frames that something can be learned from, or why there are too few: examined once more, whoever kept them, each by
-/// itself and beside those around it.
+/// The frames that something can be learned from, or why there are too few: examined once more, whoever kept them, each
+/// by itself and beside those around it.
 fn fit_frames(frames: &[Kept]) -> Result<Result<Vec<Kept>, String>> {
     let mut examiners: BTreeMap<usize, Examiner> = BTreeMap::new();
     let mut glitches = Glitches::default();
@@ -166,7 +167,7 @@ pub(in crate::monitor) struct Work<'a, 'g> {
     pub(in crate::monitor) strata: Vec<usize>,
     pub(in crate::monitor) looker: &'a mut Looker,
     pub(in crate::monitor) between: Between<'a>,
-    /// Steps that have a grid.
+    /// Steps that have quantization parameters.
     pub(in crate::monitor) steps: Vec<StepId>,
 }
 
@@ -184,9 +185,10 @@ impl<'a, 'g> Work<'a, 'g> {
         let quantized = Quantized::from_artifact(&first, |_| Ok(looker.plan().settings.clone()))?;
         let expectation = Expectation::new(&quantized, &evidence);
         let is_first = ground.first == ground.serving;
-        let original = if is_first { Arc::clone(ground.model) } else { Arc::new(ground.model.with_grids(&quantized)?) };
+        let original =
+            if is_first { Arc::clone(ground.model) } else { Arc::new(ground.model.with_quant_params(&quantized)?) };
         let (of_first, of_serving) = (quantized.made_for.clone(), InputMeans::of_artifact(&serving, looker.plan())?);
-        let steps = ground.model.mixture().grids().collect();
+        let steps = ground.model.mixture().quantized_steps().collect();
         let strata = strata(frames);
         let work = Self {
             ground,
@@ -206,8 +208,8 @@ impl<'a, 'g> Work<'a, 'g> {
         Ok((work, quantized))
     }
 
-    /// Why `others` cannot tell whether a candidate still detects, if so: what shows nothing that the detector is for, a
-    /// test card or an office, errs less by many a change that would do the road no good.
+    /// Why `others` cannot tell whether a candidate still detects, if so: what shows nothing that the detector is for,
+    /// a test card or an office, errs less by many a change that would do the road no good.
     fn shows_too_little(&self, others: &Others<'_>) -> Option<String> {
         let (frames, objects) = (others.frames.len(), others.objects());
         let usual = self.evidence.objects? * frames as f64;
@@ -230,11 +232,13 @@ impl<'a, 'g> Work<'a, 'g> {
         Ok(all)
     }
 
-    /// Range and grid of `step` in `artifact`.
+    /// Range and quantization parameters of `step` in `artifact`.
     pub(in crate::monitor) fn choice(&self, artifact: &Artifact<'_>, step: StepId) -> Result<Choice> {
         let name = &self.looker.plan().steps[step].name;
         let edge = artifact.edge(name)?;
-        let grid = edge.grid.ok_or_else(|| Error::new(Kind::Data, format!("edge {name} has no grid")))?;
-        Ok(Choice { range: edge.range, grid: crate::quant::Affine::new(grid.scale, grid.zero_point)? })
+        let qparams = edge
+            .qparams
+            .ok_or_else(|| Error::new(Kind::Data, format!("edge {name} has no quantization parameters")))?;
+        Ok(Choice { range: edge.range, qparams: crate::quant::QuantParams::new(qparams.scale, qparams.zero_point)? })
     }
 }

@@ -1,9 +1,9 @@
-//! New biases that go with new grids.
+//! New biases that go with new quantization parameters.
 //!
-//! In: a candidate whose grids are new, and the frames that calibrate. Out: biases to try on it: moved as the artifact
-//! tells for what the layers read on average; or, with the reference, moved by what each step's mean is off by on the
-//! frames; all the way or a part. Measured shifts mend what a light does and what clipping does, but where lights differ
-//! much they fit none of them.
+//! In: a candidate whose quantization parameters are new, and the frames that calibrate. Out: biases to try on it:
+//! moved as the artifact tells for what the layers read on average; or, with the reference, moved by what each step's
+//! mean is off by on the frames; all the way or a part. Measured shifts mend what a light does and what clipping does,
+//! but where lights differ much they fit none of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,8 +66,9 @@ impl Work<'_, '_> {
         told
     }
 
-    /// Biases moved from `first` by what the grids of `quantized` leave each step's mean off by beside the reference, on
-    /// frames that `calibrate`, whose layers read `lately`; none without a reference. `quantized` is left with `first`.
+    /// Biases moved from `first` by what the quantization parameters of `quantized` leave each step's mean off by
+    /// beside the reference, on frames that `calibrate`, whose layers read `lately`; none without a reference.
+    /// `quantized` is left with `first`.
     pub(in crate::monitor) fn measured(
         &mut self,
         quantized: &mut Quantized,
@@ -79,7 +80,7 @@ impl Work<'_, '_> {
             return Ok(Vec::new());
         }
         first.put(quantized);
-        let model = Arc::new(self.ground.model.with_grids(quantized)?);
+        let model = Arc::new(self.ground.model.with_quant_params(quantized)?);
         let lights = self.correcting(calibrate);
         let each = lights.iter().map(Vec::len).max().unwrap_or_default();
         let mut locals = vec![LocalError::default(); quantized.biases.len()];
@@ -107,8 +108,8 @@ impl Work<'_, '_> {
         if self.looker.has_reference() { PARTS.0 } else { PARTS.1 }
     }
 
-    /// What the layers read: every light of `frames` counts the same, generation 0's pictures, as they were `first`, as one
-    /// light more.
+    /// What the layers read: every light of `frames` counts the same, generation 0's pictures, as they were `first`, as
+    /// one light more.
     pub(in crate::monitor) fn means(&self, first: &InputMeans, (frames, observed): Watched<'_>) -> InputMeans {
         let mut strata: BTreeMap<usize, Vec<&InputMeans>> = BTreeMap::new();
         for (&at, observed) in frames.iter().zip(observed) {
@@ -128,8 +129,8 @@ impl Work<'_, '_> {
         mixed
     }
 
-    /// The frames of `calibrate` that biases are measured and drafts tried on, light by light: as many of every one as of
-    /// any other, if it has as many.
+    /// The frames of `calibrate` that biases are measured and drafts tried on, light by light: as many of every one as
+    /// of any other, if it has as many.
     pub(in crate::monitor) fn correcting(&self, calibrate: &[usize]) -> Vec<Vec<usize>> {
         let mut strata: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for &at in calibrate {

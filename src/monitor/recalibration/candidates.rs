@@ -1,10 +1,10 @@
 //! What could serve next.
 //!
-//! In: the serving model, generation 0, and the frames that calibrate. Out: drafts, the best first. A draft is grids on
-//! the way from the serving ones to those that suit the frames best, and biases that go with them. None is always the
-//! best: new grids help where values have grown, and harm where only their means have moved; biases the other way round.
-//! So all are tried, on frames that calibrate, never on those that judge. Half of the way often costs other lights much
-//! less than half of what all of it costs.
+//! In: the serving model, generation 0, and the frames that calibrate. Out: drafts, the best first. A draft is
+//! quantization parameters on the way from the serving ones to those that suit the frames best, and biases that go with
+//! them. None is always the best: new quantization parameters help where values have grown, and harm where only their
+//! means have moved; biases the other way round. So all are tried, on frames that calibrate, never on those that judge.
+//! Half of the way often costs other lights much less than half of what all of it costs.
 
 use std::sync::Arc;
 
@@ -16,17 +16,17 @@ use crate::calibrate::Observer;
 use crate::detector::int8::{InputMeans, Int8Model, Quantized};
 use crate::error::Result;
 
-/// How far new grids go of the way to what suits the frames best.
+/// How far new quantization parameters go of the way to what suits the frames best.
 const EXTENTS: [f32; 3] = [1.0, 0.5, 0.0];
 /// Drafts that are tried on all frames there are for it; which, a few of these frames tell.
 const TRIED: usize = 5;
-/// What a draft may take from any light, in dB: less than what a decision may, whose frames are others. As measured beside
-/// the reference on few frames; and as expected on all, where no chance is in it.
+/// What a draft may take from any light, in dB: less than what a decision may, whose frames are others. As measured
+/// beside the reference on few frames; and as expected on all, where no chance is in it.
 const LIGHT_LOSS_DB: (f64, f64) = (0.3, 0.15);
 
-/// New grids and biases.
+/// New quantization parameters and biases.
 pub(in crate::monitor) struct Draft {
-    /// How far the grids go of their way.
+    /// How far the quantization parameters go of their way.
     pub(in crate::monitor) extent: f32,
     /// By step.
     pub(in crate::monitor) choices: Vec<Option<Choice>>,
@@ -44,7 +44,7 @@ impl Draft {
 }
 
 impl Work<'_, '_> {
-    /// What every step's grid can rest on.
+    /// What every step's quantization parameters can rest on.
     pub(in crate::monitor) fn seen(&self, (calibrate, observed): Watched<'_>) -> Vec<Seen> {
         let mut seen: Vec<Seen> = (0..self.looker.plan().steps.len()).map(|_| Seen::default()).collect();
         for &step in &self.steps {
@@ -77,7 +77,7 @@ impl Work<'_, '_> {
             if drafts.last().is_some_and(|draft| draft.choices == choices) {
                 continue;
             }
-            put_grids(&choices, quantized);
+            set_edge_qparams(&choices, quantized);
             let measured = self.measured(quantized, &first, watched.0, &lately)?;
             let changes_nothing = extent == 0.0 && self.ground.first == self.ground.serving;
             let known = Some(first.clone()).filter(|_| !changes_nothing);
@@ -108,8 +108,8 @@ impl Work<'_, '_> {
         Ok(drafts)
     }
 
-    /// Tries `drafts` beside the reference, and puts the best first: all of them on half of the frames that there are for
-    /// it, the best of those on the other half too.
+    /// Tries `drafts` beside the reference, and puts the best first: all of them on half of the frames that there are
+    /// for it, the best of those on the other half too.
     fn order(&mut self, drafts: &mut [Draft], quantized: &mut Quantized, watched: Watched<'_>) -> Result<()> {
         let model = Arc::clone(self.ground.model);
         let mut serving = Record::default();
@@ -141,9 +141,9 @@ impl Work<'_, '_> {
 
     /// Puts `draft` into `quantized`, whose weights are generation 0's, and returns its model.
     pub(in crate::monitor) fn model_of(&self, draft: &Draft, quantized: &mut Quantized) -> Result<Arc<Int8Model>> {
-        put_grids(&draft.choices, quantized);
+        set_edge_qparams(&draft.choices, quantized);
         draft.biases.put(quantized);
-        Ok(Arc::new(self.ground.model.with_grids(quantized)?))
+        Ok(Arc::new(self.ground.model.with_quant_params(quantized)?))
     }
 
     /// By step, the serving range and the one that suits the frames best.
@@ -170,9 +170,9 @@ impl Work<'_, '_> {
     }
 }
 
-fn put_grids(choices: &[Option<Choice>], quantized: &mut Quantized) {
-    for (grid, choice) in quantized.grids.iter_mut().zip(choices) {
-        *grid = choice.map_or(*grid, |choice| Some(choice.grid));
+fn set_edge_qparams(choices: &[Option<Choice>], quantized: &mut Quantized) {
+    for (qparams, choice) in quantized.edge_qparams.iter_mut().zip(choices) {
+        *qparams = choice.map_or(*qparams, |choice| Some(choice.qparams));
     }
 }
 

@@ -1,7 +1,7 @@
 //! A candidate, the serving model and generation 0 on frames that nothing was made from.
 //!
-//! In: the judging frames and drafts. Out: the [`Case`] of each draft. What the serving model and generation 0 do there is
-//! looked at once.
+//! In: the judging frames and drafts. Out: the [`Case`] of each draft. What the serving model and generation 0 do there
+//! is looked at once.
 
 use std::sync::Arc;
 
@@ -103,9 +103,9 @@ impl Work<'_, '_> {
         let mut losses = Vec::new();
         for &step in &self.steps {
             let Some(choice) = draft.choices[step] else { continue };
-            let grid = self.choice(&self.first, step)?.grid;
-            let before = self.expectation.relative(step, &calibration, &grid, &self.of_first);
-            let after = self.expectation.relative(step, &calibration, &choice.grid, draft.made_for());
+            let qparams = self.choice(&self.first, step)?.qparams;
+            let before = self.expectation.relative(step, &calibration, &qparams, &self.of_first);
+            let after = self.expectation.relative(step, &calibration, &choice.qparams, draft.made_for());
             if let (Some(before), Some(after)) = (before, after)
                 && before > 0.0
                 && after > 0.0

@@ -3,18 +3,18 @@
 //! In: generation 0's histogram of an edge, and those of the frames by stratum of brightness. Out: the range with the
 //! least expected error relative to the signal, over generation 0 (half of the weight) and all strata (the other half,
 //! evenly), under the one condition that generation 0's own pictures lose next to nothing by it. So a night does not
-//! narrow what the morning needs, nor does a bright day drown the night. The error is [`relative_error`]: it punishes wide
-//! ranges as well as clipping.
+//! narrow what the morning needs, nor does a bright day drown the night. The error is [`relative_error`]: it punishes
+//! wide ranges as well as clipping.
 
 use std::collections::BTreeMap;
 
 use crate::calibrate::{EdgeStatistics, Histogram, Observer};
 use crate::monitor::drift::predicted_error::relative_error;
-use crate::quant::{Affine, Range, Scheme};
+use crate::quant::{QuantParams, Range, Scheme};
 
 /// What generation 0's pictures may lose, in dB of expected error.
 const LOSS_DB: f64 = 0.3;
-/// A gain below this share of the expected error is not worth a new grid.
+/// A gain below this share of the expected error does not justify new quantization parameters.
 const WORTH: f64 = 0.05;
 /// What the ends of a range are stretched by in search of a better one.
 const STRETCHES: [f64; 5] = [0.7, 0.84, 1.0, 1.19, 1.41];
@@ -28,19 +28,19 @@ pub struct Seen {
     pub strata: BTreeMap<usize, Histogram>,
 }
 
-/// A range and its grid.
+/// A range and its quantization parameters.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Choice {
     /// The range.
     pub range: Range,
-    /// The grid that covers it.
-    pub grid: Affine,
+    /// The quantization parameters that cover it.
+    pub qparams: QuantParams,
 }
 
 impl Choice {
-    /// The grid that covers `range`.
+    /// The quantization parameters that cover `range`.
     pub fn of(range: Range) -> Self {
-        Self { range, grid: Affine::covering(range, Scheme::Affine) }
+        Self { range, qparams: QuantParams::covering(range, Scheme::Affine) }
     }
 
     /// What lies `share` of the way from this one to `other`; itself where they are the same.
@@ -56,27 +56,28 @@ impl Choice {
 }
 
 impl Seen {
-    /// The expected error of `grid` over everything, as the module's head says.
-    pub fn expected(&self, grid: &Affine) -> f64 {
+    /// The expected error of `qparams` over everything, as the module's head says.
+    pub fn expected(&self, qparams: &QuantParams) -> f64 {
         let strata = self.strata.values().filter(|histogram| !histogram.is_empty());
-        let errors: Vec<f64> = strata.map(|histogram| relative_error(histogram, grid)).collect();
+        let errors: Vec<f64> = strata.map(|histogram| relative_error(histogram, qparams)).collect();
         let lately = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
         match &self.first {
-            Some(first) if errors.is_empty() => relative_error(first, grid),
-            Some(first) => 0.5 * (relative_error(first, grid) + lately),
+            Some(first) if errors.is_empty() => relative_error(first, qparams),
+            Some(first) => 0.5 * (relative_error(first, qparams) + lately),
             None => lately,
         }
     }
 
     /// The range to take instead of `serving`'s, or `serving`'s own; `original` is generation 0's.
     pub fn choose(&self, observer: Observer, original: Choice, serving: Choice) -> Choice {
-        let limit = self.first.as_ref().map(|first| relative_error(first, &original.grid) * 10f64.powf(LOSS_DB / 10.0));
+        let limit =
+            self.first.as_ref().map(|first| relative_error(first, &original.qparams) * 10f64.powf(LOSS_DB / 10.0));
         let bearable = |choice: &Choice| match (&self.first, limit) {
-            (Some(first), Some(limit)) => relative_error(first, &choice.grid) <= limit,
+            (Some(first), Some(limit)) => relative_error(first, &choice.qparams) <= limit,
             _ => true,
         };
         let mut best = if bearable(&serving) { serving } else { original };
-        let mut least = self.expected(&best.grid);
+        let mut least = self.expected(&best.qparams);
         let worth = least * (1.0 - WORTH);
         let mut ranges = vec![original.range, serving.range];
         let mut mixture = EdgeStatistics::new();
@@ -96,7 +97,7 @@ impl Seen {
         let (lows, highs) = (ends(|range| range.min), ends(|range| range.max));
         let mut consider = |range: Range, best: &mut Choice| {
             let choice = Choice::of(range);
-            let expected = self.expected(&choice.grid);
+            let expected = self.expected(&choice.qparams);
             if expected < least && expected < worth && bearable(&choice) {
                 (*best, least) = (choice, expected);
             }
@@ -143,11 +144,11 @@ mod tests {
         let louder = Seen { first: Some(day.clone()), strata: BTreeMap::from([(3, relu(1.6))]) };
         let wide = louder.choose(Observer::L2, original, original);
         assert!(wide.range.max > original.range.max, "{wide:?} {original:?}");
-        assert!(louder.expected(&wide.grid) < 0.9 * louder.expected(&original.grid));
+        assert!(louder.expected(&wide.qparams) < 0.9 * louder.expected(&original.qparams));
 
         let night = Seen { first: Some(day.clone()), strata: BTreeMap::from([(0, relu(0.05))]) };
         let narrow = night.choose(Observer::L2, original, original);
-        let loss = relative_error(&day, &narrow.grid) / relative_error(&day, &original.grid);
+        let loss = relative_error(&day, &narrow.qparams) / relative_error(&day, &original.qparams);
         assert!(10.0 * loss.log10() <= LOSS_DB + 1e-9, "{loss}");
     }
 
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_serving_grid_that_generation_0_could_not_bear_is_left() {
+    fn serving_parameters_that_generation_0_does_not_tolerate_are_kept_out() {
         let day = relu(1.0);
         let original = choice_of(&day);
         let ruined = Choice::of(Range::new(0.0, 900.0));

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::quant::{Affine, Precision, Range, Scheme};
+use crate::quant::{Precision, QuantParams, Range, Scheme};
 
 /// The only format this reader knows.
 pub const FORMAT: &str = "artifact/1";
@@ -71,19 +71,20 @@ impl Step {
 pub struct Edge {
     /// Its name in the plan, with the level where there are several.
     pub name: String,
-    /// The grid; none where the edge carries f32.
-    pub grid: Option<Grid>,
-    /// What the observer chose, before the grid was laid.
+    /// Quantization parameters; none where the edge carries f32.
+    #[serde(rename = "grid")]
+    pub qparams: Option<StoredQuantParams>,
+    /// What the observer chose, before it was adjusted to scale and zero point.
     #[serde(with = "exact_range")]
     pub range: Range,
-    /// Share of values outside of the grid, over single pictures.
+    /// Share of values outside the quantization range, over single pictures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clipped: Option<Spread>,
     /// Distance of a single picture's histogram from the stored one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distance: Option<Spread>,
-    /// Mean square of the values in dB, over single pictures, for every one of [`Calibration::scenes`]; empty where that
-    /// says nothing.
+    /// Mean square of the values in dB, over single pictures, for every one of [`Calibration::scenes`]; empty where
+    /// that says nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub power_db: Vec<Spread>,
     /// Where the counts of `E.histogram` lie, if there are any.
@@ -91,10 +92,10 @@ pub struct Edge {
     pub histogram: Option<HistogramBins>,
 }
 
-/// A grid as it is written down; [`Affine`] once checked.
+/// Quantization parameters as they are written; [`QuantParams`] once checked.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Grid {
+pub struct StoredQuantParams {
     /// Distance of two levels.
     #[serde(with = "exact")]
     pub scale: f32,
@@ -102,8 +103,8 @@ pub struct Grid {
     pub zero_point: u8,
 }
 
-impl From<Affine> for Grid {
-    fn from(Affine { scale, zero_point }: Affine) -> Self {
+impl From<QuantParams> for StoredQuantParams {
+    fn from(QuantParams { scale, zero_point }: QuantParams) -> Self {
         Self { scale, zero_point }
     }
 }

@@ -5,11 +5,11 @@
 //! edges are called and how they hang together is the detector's business: it finds its hyper-parameters again under
 //! [`Header::plan`], untouched.
 //!
-//! Tensors: `S.weight` I8 or F32 `[out, kh, kw, in]`, `S.scale` F32 `[out]` (int8 only), `S.bias` F32 `[runs, out]`
-//! for every step S; where a step has a residual (see [`super::Residual`]) `S.residual` F32 `[out, in]` and
+//! Tensors: `S.weight` I8 or F32 `[out, kh, kw, in]`, `S.scale` F32 `[out]` (int8 only), `S.bias` F32 `[runs, out]` for
+//! every step S; where a step has a residual (see [`super::Residual`]) `S.residual` F32 `[out, in]` and
 //! `S.input_moments` F32 `[runs, 2, in]`, means and mean squares; where it has responses (see [`super::Response`])
-//! `S.input_means` F32 `[runs, in]`, `S.response_scales` F32 `[runs, ways, 2]`, `S.input_ways` I8 `[runs, ways, in]` and
-//! `S.bias_ways` I8 `[runs, ways, out]`; `E.histogram` U32 `[bins]` for every edge E that has one.
+//! `S.input_means` F32 `[runs, in]`, `S.response_scales` F32 `[runs, ways, 2]`, `S.input_ways` I8 `[runs, ways, in]`
+//! and `S.bias_ways` I8 `[runs, ways, out]`; `E.histogram` U32 `[bins]` for every edge E that has one.
 
 mod header;
 mod read;
@@ -20,7 +20,9 @@ mod write;
 mod tests;
 
 pub use super::Precision;
-pub use header::{Agreement, Calibration, Edge, FORMAT, Grid, Header, HistogramBins, Provenance, Spread, Step};
+pub use header::{
+    Agreement, Calibration, Edge, FORMAT, Header, HistogramBins, Provenance, Spread, Step, StoredQuantParams,
+};
 pub use read::{Artifact, Weights};
 pub use sidecar::Sidecar;
 pub use write::{StepWeights, encode, save};

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::header::{Edge, FORMAT, Header, HistogramBins, Spread, Step};
 use crate::error::{Error, Kind, Result};
 use crate::quant::container::{Container, Element};
-use crate::quant::{Affine, Residual, Response, StoredResponse, WIDEST, first_unsafe_pair};
+use crate::quant::{MAX_SCALE, MIN_SCALE, QuantParams, Residual, Response, StoredResponse, first_unsafe_pair};
 use crate::tensor::ImageMoments;
 
 /// Most bytes of a name; names become file names, metric labels and log fields.
@@ -134,8 +134,8 @@ impl<'a> Artifact<'a> {
         Ok(means.chunks(channels).map(<[f32]>::to_vec).collect())
     }
 
-    /// For every run of the step called `name` what its biases lack where those means are others; empty where it carries
-    /// none.
+    /// For every run of the step called `name` what its biases lack where those means are others; empty where it
+    /// carries none.
     ///
     /// # Errors
     /// [`Kind::Data`] where there is no such step.
@@ -276,10 +276,10 @@ impl<'a> Artifact<'a> {
             return check_finite("weight", &of("weight", Element::F32, &step.shape)?.bytes);
         }
         let scales = of("scale", Element::F32, &step.shape[..1])?.to_f32();
-        if let Some(channel) = scales.iter().position(|scale| !(WIDEST.0..=WIDEST.1).contains(scale)) {
+        if let Some(channel) = scales.iter().position(|scale| !(MIN_SCALE..=MAX_SCALE).contains(scale)) {
             return refuse(format!(
                 "scale {channel} is {:e}, not between {:e} and {:e}",
-                scales[channel], WIDEST.0, WIDEST.1
+                scales[channel], MIN_SCALE, MAX_SCALE
             ));
         }
         let bytes = &of("weight", Element::I8, &step.shape)?.bytes;
@@ -308,7 +308,7 @@ impl<'a> Artifact<'a> {
         if !(range.min <= 0.0 && range.max >= 0.0 && range.min.is_finite() && range.max.is_finite()) {
             return refuse(format!("its range {} to {} does not hold zero", range.min, range.max));
         }
-        edge.grid.map_or(Ok(()), |grid| Affine::new(grid.scale, grid.zero_point).map(|_| ()))?;
+        edge.qparams.map_or(Ok(()), |qparams| QuantParams::new(qparams.scale, qparams.zero_point).map(|_| ()))?;
         for spread in [edge.clipped, edge.distance].iter().flatten() {
             check_spread(spread)?;
             if !(0.0..=1.0).contains(&spread.mean) {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::quant::container::{self, Container, Tensor};
-use crate::quant::{Affine, FilterBank, Granularity, Range, Residual, Response, ScaleRule, Scheme};
+use crate::quant::{FilterBank, Granularity, QuantParams, Range, Residual, Response, ScaleRule, Scheme};
 
 /// A model of two steps and three edges.
 fn model() -> (Header, Vec<StepWeights>, Vec<Vec<u32>>) {
@@ -25,9 +25,9 @@ fn model() -> (Header, Vec<StepWeights>, Vec<Vec<u32>>) {
         responses: if precision.is_int8() { 3 } else { 0 },
     };
     let range = Range::new(-0.1, 2.3);
-    let edge = |name: &str, grid, histogram| Edge {
+    let edge = |name: &str, qparams, histogram| Edge {
         name: name.into(),
-        grid,
+        qparams,
         range,
         clipped: Some(Spread { mean: 0.001, deviation: 0.1 }),
         distance: None,
@@ -45,7 +45,7 @@ fn model() -> (Header, Vec<StepWeights>, Vec<Vec<u32>>) {
             step("head.fc", Precision::Fp32, [1, 1, 1, 3], 1),
         ],
         edges: vec![
-            edge("a@P2", Some(Affine::covering(range, Scheme::Affine).into()), None),
+            edge("a@P2", Some(QuantParams::covering(range, Scheme::Affine).into()), None),
             edge("b", None, Some(HistogramBins { exponent: -5, first: -2, bins: 3, shift: 1 })),
         ],
         calibration: Calibration {

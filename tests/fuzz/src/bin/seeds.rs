@@ -7,7 +7,7 @@ use lookout::calibrate::{EdgeEntry, Record, Recorder};
 use lookout::quant::artifact::{
     Agreement, Calibration, Edge, FORMAT, Header, Precision, Provenance, Spread, Step, StepWeights, encode,
 };
-use lookout::quant::{Affine, FilterBank, Granularity, Range, Residual, Response, ScaleRule, Scheme};
+use lookout::quant::{QuantParams, FilterBank, Granularity, Range, Residual, Response, ScaleRule, Scheme};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let artifacts = Path::new("corpus/artifact");
@@ -40,9 +40,9 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
     let (bins, counts) = recorder.finish().stored();
     let range = Range::new(-0.5, 1.0);
     let spread = Spread { mean: 0.25, deviation: 0.125 };
-    let edge = |name: &str, grid, histogram| Edge {
+    let edge = |name: &str, qparams, histogram| Edge {
         name: name.into(),
-        grid,
+        qparams,
         range,
         clipped: Some(spread),
         distance: Some(spread),
@@ -65,7 +65,7 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
             responses: if has_residual { 2 } else { 0 },
         }],
         edges: vec![
-            edge("in", Some(Affine::covering(range, Scheme::Affine).into()), Some(bins)),
+            edge("in", Some(QuantParams::covering(range, Scheme::Affine).into()), Some(bins)),
             edge("out", None, None),
         ],
         calibration: Calibration {

@@ -1,15 +1,18 @@
 //! What one byte of an activation means: `x = (q − zero point) · scale`.
 //!
-//! In: the range an observer chose. Out: the grid, on which zero is always a level, and the scalar conversions that
-//! the kernels are compared with. Rounding is half to even everywhere.
+//! In: the range an observer chose. Out: scale and zero point, with which zero is always a level, and the scalar
+//! conversions that the kernels are compared with. Rounding is half to even everywhere.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Kind, Result};
 
-/// Smallest and largest grid step. Outside of them products of two scales would leave the normal f32 numbers.
-pub const WIDEST: (f32, f32) = (1.0 / (1u64 << 40) as f32, (1u64 << 40) as f32);
+/// Smallest scale, 2⁻⁴⁰: the product of two smaller scales could leave the normal f32 numbers.
+pub const MIN_SCALE: f32 = 1.0 / (1u64 << 40) as f32;
+
+/// Largest scale, 2⁴⁰: the product of two larger scales could leave the normal f32 numbers.
+pub const MAX_SCALE: f32 = (1u64 << 40) as f32;
 
 /// An interval of activation values that holds zero.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -79,33 +82,34 @@ impl FromStr for Scheme {
     }
 }
 
-/// The grid of a u8 activation tensor.
+/// Quantization parameters of a u8 activation tensor.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Affine {
+pub struct QuantParams {
     /// Distance of two levels, finite and above zero.
     pub scale: f32,
     /// The byte that means 0.0.
     pub zero_point: u8,
 }
 
-impl Affine {
-    /// A grid from its two numbers.
+impl QuantParams {
+    /// Quantization parameters from scale and zero point.
     ///
     /// # Errors
-    /// [`Kind::Data`] where the scale is not a positive number inside [`WIDEST`].
+    /// [`Kind::Data`] where the scale is not a positive number between [`MIN_SCALE`] and [`MAX_SCALE`].
     pub fn new(scale: f32, zero_point: u8) -> Result<Self> {
-        if (WIDEST.0..=WIDEST.1).contains(&scale) {
+        if (MIN_SCALE..=MAX_SCALE).contains(&scale) {
             return Ok(Self { scale, zero_point });
         }
-        let (low, high) = WIDEST;
-        Err(Error::new(Kind::Data, format!("activation scale {scale:e} is not between {low:e} and {high:e}")))
+        let text = format!("activation scale {scale:e} is not between {MIN_SCALE:e} and {MAX_SCALE:e}");
+        Err(Error::new(Kind::Data, text))
     }
 
-    /// The grid that covers `range` under `scheme`. The scale is computed in f64 and rounded once; the zero point is
-    /// the level nearest to where zero falls, so each end of the range lies at most half a step outside of the grid.
+    /// Quantization parameters that cover `range` under `scheme`. The scale is computed in f64 and rounded once; the
+    /// zero point is the level nearest to where zero falls, so each end of the range is at most half a step outside the
+    /// quantization range.
     pub fn covering(range: Range, scheme: Scheme) -> Self {
         let (min, max) = (f64::from(range.min), f64::from(range.max));
-        let (low, high) = (f64::from(WIDEST.0), f64::from(WIDEST.1));
+        let (low, high) = (f64::from(MIN_SCALE), f64::from(MAX_SCALE));
         if scheme == Scheme::Symmetric && min < 0.0 {
             let scale = (f64::from(range.magnitude()) / 127.0).clamp(low, high);
             return Self { scale: scale as f32, zero_point: 128 };
@@ -115,17 +119,17 @@ impl Affine {
         Self { scale, zero_point: zero_point as u8 }
     }
 
-    /// What the grid can express.
+    /// Smallest and largest value that a byte can represent.
     pub fn range(&self) -> Range {
         Range { min: self.value(0), max: self.value(255) }
     }
 
-    /// The factor that takes values onto the grid: `1 / scale`, rounded once.
+    /// Factor from values to steps: `1 / scale`, rounded once.
     pub fn inverse(&self) -> f32 {
         1.0 / self.scale
     }
 
-    /// The nearest level of `x`; values outside of the grid saturate, a value that is no number becomes zero.
+    /// The nearest level of `x`; values outside the range saturate, a value that is no number becomes zero.
     pub fn quantize(&self, x: f32) -> u8 {
         requantize(x * self.inverse(), self.zero_point)
     }
@@ -151,10 +155,10 @@ mod tests {
     #[test]
     fn after_relu_the_zero_point_is_zero() {
         for scheme in [Scheme::Affine, Scheme::Symmetric] {
-            let grid = Affine::covering(Range::new(0.0, 2.55), scheme);
-            assert_eq!(grid.zero_point, 0);
-            assert!((grid.scale - 0.01).abs() < 1e-9);
-            assert_eq!((grid.quantize(-1.0), grid.quantize(0.014_9), grid.quantize(9.0)), (0, 1, 255));
+            let qparams = QuantParams::covering(Range::new(0.0, 2.55), scheme);
+            assert_eq!(qparams.zero_point, 0);
+            assert!((qparams.scale - 0.01).abs() < 1e-9);
+            assert_eq!((qparams.quantize(-1.0), qparams.quantize(0.014_9), qparams.quantize(9.0)), (0, 1, 255));
         }
     }
 
@@ -165,29 +169,29 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_edge_has_a_usable_grid() {
-        let grid = Affine::covering(Range::new(0.0, 0.0), Scheme::Affine);
-        assert_eq!((grid.zero_point, grid.quantize(0.0)), (0, 0));
-        assert!(Affine::new(grid.scale, 0).is_ok());
-        assert!(Affine::new(0.0, 0).is_err() && Affine::new(f32::NAN, 0).is_err());
+    fn a_dead_edge_has_usable_parameters() {
+        let qparams = QuantParams::covering(Range::new(0.0, 0.0), Scheme::Affine);
+        assert_eq!((qparams.zero_point, qparams.quantize(0.0)), (0, 0));
+        assert!(QuantParams::new(qparams.scale, 0).is_ok());
+        assert!(QuantParams::new(0.0, 0).is_err() && QuantParams::new(f32::NAN, 0).is_err());
     }
 
     proptest! {
         #[test]
         fn zero_is_exact_and_errors_stay_within_half_a_step(min in -100.0f32..0.0, max in 0.0f32..100.0, at in 0.0f32..1.0) {
             for &scheme in Scheme::ALL {
-                let grid = Affine::covering(Range::new(min, max), scheme);
-                prop_assert_eq!(grid.value(grid.quantize(0.0)), 0.0);
+                let qparams = QuantParams::covering(Range::new(min, max), scheme);
+                prop_assert_eq!(qparams.value(qparams.quantize(0.0)), 0.0);
                 let x = min + (max - min) * at;
                 // An end of the range may lie half a step outside, and is then off by at most that half.
-                prop_assert!((grid.value(grid.quantize(x)) - x).abs() <= grid.scale * 0.501);
+                prop_assert!((qparams.value(qparams.quantize(x)) - x).abs() <= qparams.scale * 0.501);
             }
         }
 
         #[test]
         fn every_level_returns_to_itself(scale in 1e-6f32..1e3, zero_point: u8, q: u8) {
-            let grid = Affine::new(scale, zero_point).unwrap();
-            prop_assert_eq!(grid.quantize(grid.value(q)), q);
+            let qparams = QuantParams::new(scale, zero_point).unwrap();
+            prop_assert_eq!(qparams.quantize(qparams.value(q)), q);
         }
     }
 }
