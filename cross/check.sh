@@ -11,7 +11,8 @@
 #
 #   --build          build only, the tests too
 #   --install        install missing Debian packages (as root)
-#   --test NAME      run this integration test, or `lib`; may be repeated (default: kernels_u8 kernels_f32 int8 preprocess)
+#   --test NAME      run `lib`, `int8` or this module of tests/suite.rs; may be repeated
+#                    (default: kernels_u8 kernels_f32 int8 preprocess)
 #   --program        no tests, only the program
 #   --filter TEXT    run only tests whose names hold TEXT
 #   --all            every test that does not start the program itself
@@ -42,10 +43,9 @@ while (($#)); do
     --build) only_build=1 ;;
     --install) install=1 ;;
     --program) only_program=1 ;;
-    --all) mapfile -t tests < <(echo lib; self_starting() { grep -lq CARGO_BIN_EXE "tests/$1.rs" "tests/$1"/*.rs 2>/dev/null; }
-      for file in tests/*.rs tests/*/main.rs; do
-        name=${file#tests/}; name=${name%/main.rs}; name=${name%.rs}
-        self_starting "$name" || echo "$name"
+    --all) mapfile -t tests < <(printf '%s\n' lib int8; holds() { grep -qs "$2" "tests/$1.rs" "tests/$1"/*.rs; }
+      for name in $(sed -nE 's/^mod ([a-z0-9_]+);$/\1/p' tests/suite.rs); do
+        if holds "$name" '#\[test\]' && ! holds "$name" CARGO_BIN_EXE; then echo "$name"; fi
       done) ;;
     --test) tests+=("${2:?a test\'s name}"); shift ;;
     --filter) filter=${2:?a text}; shift ;;
@@ -122,13 +122,25 @@ artifacts() {
   program=$(sed -nE 's/^bin-false lookout //p' <<<"$all" | tail -n 1)
 }
 
+# binary_of TEST: the name, in cargo's messages, of the binary that holds it.
+binary_of() {
+  case $1 in
+    lib) echo lookout ;;
+    int8) echo int8 ;;
+    *) echo suite ;;
+  esac
+}
+
 # build TARGET: sets `tested`, lines of "name path", and `program`, the path of lookout.
 build() {
   local target=$1 test choice=() messages
   local cargo=("${CARGO:-cargo}") verb=build
   tested='' program=''
   for test in "${tests[@]}"; do
-    if [ "$test" = lib ]; then choice+=(--lib); else choice+=(--test "$test"); fi
+    case $(binary_of "$test") in
+      lookout) choice+=(--lib) ;;
+      *) choice+=(--test "$(binary_of "$test")") ;;
+    esac
   done
   # Quick to build, and quick enough under emulation: what computes is in this crate, but for candle's own layers, which
   # only some tests of --all compute with (LOOKOUT_CROSS_OPT=1 then).
@@ -190,19 +202,26 @@ emulator() {
 
 # run_target TARGET: tests and program under each CPU.
 run_target() {
-  local target=$1 cpu name path log started summary
+  local target=$1 cpu name path prefix chosen log started summary
   local list; read -ra list <<<"$(cpus_of "$target")"
   ((${#cpus[@]})) && list=("${cpus[@]}")
   for cpu in "${list[@]}"; do
     emulator "$target" "$cpu"
     log=$(mktemp)
-    while read -r name path; do
-      [ -n "$name" ] || continue
+    for name in "${tests[@]}"; do
+      path=$(sed -n "s/^$(binary_of "$name") //p" <<<"$tested") prefix=''
+      [ "$(binary_of "$name")" != suite ] || prefix=$name::
       started=$SECONDS
       say "# $target, $cpu: $name"
-      if "${emulator[@]}" "$path" ${filter:+"$filter"} </dev/null >"$log" 2>&1; then summary=passed; else summary="FAILED ($?)" failed=1; tail -n 40 "$log" >&2; fi
+      # By their whole names, because several filters of a test binary add up.
+      mapfile -t chosen < <("${emulator[@]}" "$path" --list </dev/null 2>/dev/null | sed -n 's/: test$//p' | grep "^$prefix" | grep -F -e "$filter")
+      if ((${#chosen[@]} == 0)); then
+        [ -n "$filter" ] || { note "$target" "$cpu" "$name" 'FAILED: no such tests'; failed=1; }
+        continue
+      fi
+      if "${emulator[@]}" "$path" --exact "${chosen[@]}" </dev/null >"$log" 2>&1; then summary=passed; else summary="FAILED ($?)" failed=1; tail -n 40 "$log" >&2; fi
       note "$target" "$cpu" "$name" "$summary: $(sed -nE 's/^test result: [a-zA-Z]*\. ([0-9]+) passed; ([0-9]+) failed; ([0-9]+) ignored.*/\1 passed, \2 failed, \3 ignored/p' "$log"), $((SECONDS - started)) s"
-    done <<<"$tested"
+    done
     program_under "$target" "$cpu"
     rm -f "$log"
   done

@@ -1,15 +1,14 @@
 //! The command itself: import a checkpoint, detect in pictures, compare with torchvision; and what it does with paths
 //! that cannot be used.
 
-mod golden;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use golden::Golden;
 use lookout::frame::Picture;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::golden::{self, Golden};
 
 fn lookout(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lookout"));

@@ -1,10 +1,9 @@
 //! Pictures of every kind against what PIL reads in them, and files that must be refused.
 
-mod golden;
-
-use golden::Golden;
 use lookout::error::Kind;
 use lookout::frame::Picture;
+
+use crate::golden::{self, Golden};
 
 fn file(name: &str) -> Vec<u8> {
     std::fs::read(golden::folder().join("pictures").join(name)).unwrap()

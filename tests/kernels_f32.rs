@@ -1,5 +1,5 @@
 //! Every fp32 kernel this machine has, against sums in f64, over the shapes a detector meets and odd ones; and how fast
-//! they are (`cargo test --release --test kernels_f32 speed -- --ignored --nocapture`).
+//! they are (`cargo test --release --test suite kernels_f32::speed -- --ignored --nocapture`).
 
 use lookout::kernel::conv_f32::{ConvF32, SkipF32};
 use lookout::kernel::geometry::{ConvGeometry, nearest_source};

@@ -159,7 +159,7 @@ fn what_cannot_be_exported_is_told() {
 }
 
 #[test]
-#[ignore = "a measurement: cargo test --release --test pattern -- --ignored --nocapture"]
+#[ignore = "a measurement: cargo test --release --test suite pattern:: -- --ignored --nocapture"]
 fn frames_a_second_on_one_core() {
     for name in ["day", "night", "rain", "fog"] {
         let (mut frames, begin) = (0, std::time::Instant::now());

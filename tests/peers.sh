@@ -12,4 +12,4 @@ else
         target/schemathesis/bin/pip install --quiet schemathesis
     }
 fi
-cargo test --features mqtt-tls --test peers -- --ignored --nocapture --test-threads 1 "$@"
+cargo test --features mqtt-tls --test suite peers:: -- --ignored --nocapture --test-threads 1 "$@"

@@ -1,12 +1,11 @@
 //! The transform against torchvision's own, on committed pictures and on the shared golden tensors.
 
-mod golden;
-
-use golden::Golden;
 use lookout::frame::{Image, Matrix, Picture, PixelFormat, Range, Raw, Turn};
 use lookout::kernel::isa::Isa;
 use lookout::preprocess::{Transform, TransformParams};
 use lookout::tensor::Canvas;
+
+use crate::golden::Golden;
 
 /// Where rows and columns out are 128 together at most, PyTorch takes another path with another rounding.
 const THUMBNAIL: usize = 128;

@@ -1,8 +1,5 @@
 //! Quantizing narrow networks: the same bytes from everywhere, records in place of pictures, and what is refused.
 
-#[allow(dead_code)]
-mod golden;
-
 use std::path::{Path, PathBuf};
 
 use lookout::calibrate::{
@@ -14,6 +11,8 @@ use lookout::error::Kind;
 use lookout::frame::Picture;
 use lookout::kernel::isa::Isa;
 use tempfile::TempDir;
+
+use crate::golden;
 
 /// A narrow checkpoint and a folder of pictures.
 struct Case {

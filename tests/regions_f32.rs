@@ -1,5 +1,5 @@
 //! Poolings and RoIAlign in fp32 against plain formulas, on every instruction set this machine has; and how long
-//! RoIAlign takes (`cargo test --release --test regions_f32 speed -- --ignored --nocapture`).
+//! RoIAlign takes (`cargo test --release --test suite regions_f32::speed -- --ignored --nocapture`).
 
 use lookout::detector::roi_align::LevelRule;
 use lookout::detector::settings::RoiSettings;

@@ -17,7 +17,7 @@ use lookout::quant::artifact::Artifact;
 use lookout::tensor::{Canvas, Fit};
 use serde_json::Value;
 
-use crate::command::{Bench, text};
+use super::command::{Bench, text};
 
 const ARGUMENTS: [&str; 8] =
     ["inspect", "--reference", "model.safetensors", "--model", "model.lookout", "--images", "data/image_2", "--out"];

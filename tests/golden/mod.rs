@@ -16,20 +16,17 @@ impl Golden {
 
     /// A file in the shared folder (`LOOKOUT_SHARED`, else `../shared`); `None`, said on standard error, where it is
     /// absent.
-    #[allow(dead_code)]
     pub fn shared(name: &str) -> Option<Self> {
         let path = shared(name)?;
         Some(Self(std::fs::read(path).unwrap()))
     }
 
     /// The tensors' names.
-    #[allow(dead_code)]
     pub fn names(&self) -> Vec<String> {
         self.open().names().into_iter().map(str::to_owned).collect()
     }
 
     /// One value of the metadata.
-    #[allow(dead_code)]
     pub fn metadata(&self, key: &str) -> String {
         let (_, header) = SafeTensors::read_metadata(&self.0).unwrap();
         header.metadata().as_ref().unwrap()[key].clone()
@@ -44,7 +41,6 @@ impl Golden {
     }
 
     /// Shape and values of an f32 tensor.
-    #[allow(dead_code)]
     pub fn floats(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
         let file = self.open();
         let view = file.tensor(name).unwrap();
@@ -54,7 +50,6 @@ impl Golden {
     }
 
     /// Values of a tensor of integers, of whatever width.
-    #[allow(dead_code)]
     pub fn integers(&self, name: &str) -> Vec<usize> {
         let file = self.open();
         let view = file.tensor(name).unwrap();
@@ -64,7 +59,6 @@ impl Golden {
     }
 
     /// A text of the header's metadata.
-    #[allow(dead_code)]
     pub fn note(&self, name: &str) -> Option<String> {
         let (_, header) = SafeTensors::read_metadata(&self.0).unwrap();
         header.metadata().as_ref()?.get(name).cloned()
@@ -81,7 +75,6 @@ pub fn folder() -> PathBuf {
 }
 
 /// A path in the shared folder, or `None` and a line on standard error.
-#[allow(dead_code)]
 pub fn shared(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("LOOKOUT_SHARED").map(PathBuf::from);
     let root = root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"));

@@ -1,7 +1,7 @@
 //! What the monitor costs. Not for a busy machine: figures of two threads mean nothing beside other work.
 //!
 //! ```sh
-//! cargo test --release --test monitor cost:: -- --ignored --nocapture --test-threads 1
+//! cargo test --release --test suite monitor::cost:: -- --ignored --nocapture --test-threads 1
 //! ```
 
 use std::io::{BufRead, BufReader};
@@ -26,7 +26,7 @@ use lookout::preprocess::{Transform, TransformParams};
 use lookout::stop;
 
 use super::device::road;
-use super::golden;
+use crate::golden;
 
 /// Pairs of blocks, and frames of a block.
 const BLOCKS: (usize, usize) = (8, 500);

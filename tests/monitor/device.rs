@@ -22,7 +22,7 @@ use lookout::tensor::digest::sha256;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::golden;
+use crate::golden;
 use super::world::{self, Weather};
 
 /// Keeps what it is told.

@@ -1,7 +1,7 @@
 //! The worked example of the README: a nightfall on the pattern camera's street, in the demo model calibrated by day.
 //!
 //! ```sh
-//! cargo test --test monitor example:: -- --ignored --nocapture
+//! cargo test --test suite monitor::example:: -- --ignored --nocapture
 //! ```
 //!
 //! Prints the log and the metrics, and writes the error maps of one frame of the night before and after the night was

@@ -3,7 +3,7 @@
 //! hour and more each.
 //!
 //! ```sh
-//! cargo test --release --test monitor scenario_of -- --ignored --nocapture --test-threads 2
+//! cargo test --release --test suite scenario_of -- --ignored --nocapture --test-threads 2
 //! ```
 
 use lookout::detector::checkpoint::Checkpoint;
@@ -13,7 +13,7 @@ use lookout::monitor::{Options, Seen, When};
 use tempfile::TempDir;
 
 use super::device::{Device, road};
-use super::golden;
+use crate::golden;
 use super::world::{self, Weather};
 
 /// What befalls the drive.

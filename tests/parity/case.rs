@@ -14,7 +14,7 @@ use lookout::kernel::isa::Isa;
 use lookout::preprocess::{Transform, TransformParams};
 use lookout::tensor::{Canvas, Fit};
 
-use super::golden::{Golden, folder, shared};
+use crate::golden::{Golden, folder, shared};
 
 /// A checkpoint's tensors, f32.
 pub struct Weights {

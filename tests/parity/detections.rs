@@ -14,7 +14,7 @@ use lookout::frame::Picture;
 use lookout::kernel::isa::Isa;
 
 use super::case::{self, Case, Weights};
-use super::golden::shared;
+use crate::golden::shared;
 use super::trace::{Miss, explain};
 
 /// How near two detections must be to be the same.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::broker::{find, free_port, until};
+use super::broker::{find, free_port, until};
 
 /// A browser with one window; closed when dropped.
 pub struct Browser {

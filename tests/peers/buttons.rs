@@ -9,7 +9,7 @@ use lookout::metrics::Metrics;
 use lookout::web::{Live, Server, Setup};
 use serde_json::{Value, json};
 
-use crate::browser::Browser;
+use super::browser::Browser;
 
 /// How often the device was told to go back.
 type RolledBack = Arc<AtomicUsize>;
@@ -73,7 +73,7 @@ async fn drift_maps_and_generations_are_shown_and_the_buttons_do_what_they_say()
     let url = format!("http://{}/", server.address().unwrap());
     let _serving = tokio::spawn(server.serve());
     let pressed = tokio::task::spawn_blocking(move || {
-        for (name, width, height, phone) in crate::page::SCREENS {
+        for (name, width, height, phone) in super::page::SCREENS {
             let Some(browser) = Browser::open(width, height, phone) else { return false };
             browser.visit(&url);
             browser.wait("document.querySelectorAll('#generation-list tr').length === 3");
@@ -86,7 +86,7 @@ async fn drift_maps_and_generations_are_shown_and_the_buttons_do_what_they_say()
             assert_eq!(worst, "backbone.body.layer4.2.conv3");
             assert_eq!(browser.run("return document.title"), "lookout", "nothing is taken as HTML");
             assert_eq!(browser.run("return document.documentElement.scrollWidth <= window.innerWidth"), true, "{name}");
-            browser.picture(&crate::page::shots().join(format!("monitor-{name}.png")));
+            browser.picture(&super::page::shots().join(format!("monitor-{name}.png")));
 
             let before = browser.run("return document.getElementById('generation-list').textContent");
             browser.click("#rollback");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::broker::{free_port, until};
+use super::broker::{free_port, until};
 
 /// What its page asks for where it asks.
 pub const TOKEN: &str = "a token of the test's own";

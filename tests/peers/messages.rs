@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::broker::until;
-use crate::daemon::Daemon;
+use super::broker::until;
+use super::daemon::Daemon;
 
 /// Reads a schema and JSON lines, and says which line is wrong.
 const VALIDATE: &str = "

@@ -12,7 +12,7 @@ use lookout::publish::Sink;
 use lookout::publish::mqtt::{About, Broker as Address, Mqtt, Setup};
 use lookout::publish::spool::{Limits, Spool};
 
-use crate::broker::{Broker, Ear, until};
+use super::broker::{Broker, Ear, until};
 
 pub const OPEN: &str = "listener PORT 127.0.0.1\nallow_anonymous true\n";
 
@@ -189,7 +189,7 @@ async fn a_full_spool_drops_the_oldest_objects_and_says_how_many() {
 async fn a_wrong_password_is_told_and_a_corrected_one_used_without_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let passwords = folder.path().join("passwords");
-    let Some(tool) = crate::broker::find("mosquitto_passwd") else { return };
+    let Some(tool) = super::broker::find("mosquitto_passwd") else { return };
     let made =
         std::process::Command::new(tool).args(["-b", "-c"]).arg(&passwords).args(["cam", "right"]).status().unwrap();
     assert!(made.success());

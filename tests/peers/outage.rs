@@ -10,8 +10,8 @@ use lookout::publish::Sink;
 use lookout::publish::mqtt::Mqtt;
 use lookout::publish::spool::{Limits, Spool};
 
-use crate::broker::{Broker, Ear};
-use crate::mosquitto::{OPEN, balanced, count, event, eventually, setup};
+use super::broker::{Broker, Ear};
+use super::mosquitto::{OPEN, balanced, count, event, eventually, setup};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mosquitto: run tests/peers.sh"]

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::broker::{find, free_port};
-use crate::browser::Browser;
-use crate::daemon::{Daemon, TOKEN};
+use super::broker::{find, free_port};
+use super::browser::Browser;
+use super::daemon::{Daemon, TOKEN};
 
 /// Where screenshots go, to be looked at.
 pub fn shots() -> PathBuf {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use lookout::publish::Sink;
 use lookout::publish::mqtt::{Mqtt, Tls};
 
-use crate::broker::{Broker, find};
-use crate::mosquitto::{balanced, connected, count, eventually, send, setup};
+use super::broker::{Broker, find};
+use super::mosquitto::{balanced, connected, count, eventually, send, setup};
 
 /// Runs openssl in `folder`.
 fn openssl(folder: &Path, arguments: &str) {

@@ -172,7 +172,8 @@ fn is_alone(name: &str) -> bool {
     }
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     let output = command.args(["--exact", name]).env(ALONE, "1").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
     false
 }
 
@@ -210,7 +211,7 @@ fn fail_to_open(times: usize, mut open: impl FnMut() -> Result<Box<dyn Source>> 
 
 #[test]
 fn ten_thousand_failed_openings_of_a_device_leak_nothing() {
-    if !is_alone("cameras::ten_thousand_failed_openings_of_a_device_leak_nothing") {
+    if !is_alone("replay::cameras::ten_thousand_failed_openings_of_a_device_leak_nothing") {
         return;
     }
     let setup = lookout::camera::v4l2::Setup { device: "/dev/null".into(), ..Default::default() };
@@ -220,7 +221,7 @@ fn ten_thousand_failed_openings_of_a_device_leak_nothing() {
 #[test]
 fn a_thousand_children_that_fail_leak_nothing() {
     use lookout::camera::ffmpeg::{Ffmpeg, Setup};
-    if !is_alone("cameras::a_thousand_children_that_fail_leak_nothing") {
+    if !is_alone("replay::cameras::a_thousand_children_that_fail_leak_nothing") {
         return;
     }
     let (_trigger, stop) = stop::pair();

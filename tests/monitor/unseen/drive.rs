@@ -8,7 +8,7 @@ use lookout::frame::{Picture, pictures_in};
 use lookout::monitor::{Examiner, Options, Seen};
 
 use super::super::device::{Device, ROAD_SMALL, road};
-use super::super::golden;
+use crate::golden;
 use super::{lens, shifts};
 
 fn load(folder: &Path, one_in: usize) -> Vec<Picture> {

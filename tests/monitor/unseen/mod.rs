@@ -4,7 +4,7 @@
 //! what every day brings. What a poisoned reservoir teaches must be nothing, or harmless.
 //!
 //! ```sh
-//! cargo test --release --test monitor unseen -- --ignored --nocapture --test-threads 1
+//! cargo test --release --test suite unseen -- --ignored --nocapture --test-threads 1
 //! ```
 
 mod drive;

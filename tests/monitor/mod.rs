@@ -1,11 +1,6 @@
 //! The monitor by scenario, on the pattern camera's street and the demo model: nights, weathers, a week, poison, bad swaps
 //! and sudden death, each with and without the full-precision checkpoint. Time is made up; the frames are a function of
 //! it.
-#![cfg(feature = "demo")]
-
-#[path = "../golden/mod.rs"]
-#[allow(dead_code)]
-mod golden;
 
 mod cost;
 mod daemon;

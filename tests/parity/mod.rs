@@ -4,9 +4,6 @@
 //! trained ResNet-50 joins them. Whatever can compute the plan is an axis of the tests: the kernels of every
 //! instruction set this CPU has, and candle's stock layers.
 
-#[path = "../golden/mod.rs"]
-mod golden;
-
 mod case;
 mod detections;
 mod stages;
