@@ -22,8 +22,8 @@ use lookout::tensor::digest::sha256;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::golden;
 use super::world::{self, Weather};
+use crate::golden;
 
 /// Keeps what it is told.
 #[derive(Default)]

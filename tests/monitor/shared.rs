@@ -13,8 +13,8 @@ use lookout::monitor::{Options, Seen, When};
 use tempfile::TempDir;
 
 use super::device::{Device, road};
-use crate::golden;
 use super::world::{self, Weather};
+use crate::golden;
 
 /// What befalls the drive.
 #[derive(Debug, Clone, Copy, PartialEq)]

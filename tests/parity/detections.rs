@@ -14,8 +14,8 @@ use lookout::frame::Picture;
 use lookout::kernel::isa::Isa;
 
 use super::case::{self, Case, Weights};
-use crate::golden::shared;
 use super::trace::{Miss, explain};
+use crate::golden::shared;
 
 /// How near two detections must be to be the same.
 #[derive(Clone, Copy)]

@@ -8,8 +8,8 @@ use lookout::frame::{Picture, pictures_in};
 use lookout::monitor::{Examiner, Options, Seen};
 
 use super::super::device::{Device, ROAD_SMALL, road};
-use crate::golden;
 use super::{lens, shifts};
+use crate::golden;
 
 fn load(folder: &Path, one_in: usize) -> Vec<Picture> {
     pictures_in(folder).unwrap().iter().step_by(one_in).map(|path| halved(&Picture::open(path).unwrap())).collect()
