@@ -4,11 +4,12 @@
 //! A handler runs on the caller's thread and answers with JSON; what takes long is begun there and reported by events.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
+use crate::sync::IgnorePoison;
 
 /// What a verb does.
 pub type Handler = Arc<dyn Fn(Value) -> Result<Value> + Send + Sync>;
@@ -28,17 +29,17 @@ impl std::fmt::Debug for Control {
 impl Control {
     /// Makes `handler` what `verb` does, in place of an earlier one.
     pub fn register(&self, verb: &'static str, handler: impl Fn(Value) -> Result<Value> + Send + Sync + 'static) {
-        self.verbs.write().unwrap_or_else(PoisonError::into_inner).insert(verb, Arc::new(handler));
+        self.verbs.write().ignore_poison().insert(verb, Arc::new(handler));
     }
 
     /// Nobody does `verb` any more.
     pub fn remove(&self, verb: &str) {
-        self.verbs.write().unwrap_or_else(PoisonError::into_inner).remove(verb);
+        self.verbs.write().ignore_poison().remove(verb);
     }
 
     /// The verbs there are, in alphabetical order.
     pub fn verbs(&self) -> Vec<&'static str> {
-        self.verbs.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+        self.verbs.read().ignore_poison().keys().copied().collect()
     }
 
     /// Does `verb` with `args`, a JSON object or null.
@@ -47,7 +48,7 @@ impl Control {
     /// [`Kind::Usage`] for a verb that nobody registered, naming those there are; else what the handler gives.
     pub fn call(&self, verb: &str, args: Value) -> Result<Value> {
         // Not held while the handler runs: it may take its time, or register.
-        let handler = self.verbs.read().unwrap_or_else(PoisonError::into_inner).get(verb).cloned();
+        let handler = self.verbs.read().ignore_poison().get(verb).cloned();
         match handler {
             Some(handler) => handler(args),
             None => {

@@ -9,8 +9,10 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
+
+use crate::sync::IgnorePoison;
 
 /// Says when urgent work is done; shared by those who do it and those who give way.
 #[derive(Debug, Default)]
@@ -38,9 +40,9 @@ impl Precedence {
             return Duration::ZERO;
         }
         let begin = Instant::now();
-        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = self.lock.lock().ignore_poison();
         let busy = |(): &mut ()| self.taken.load(Ordering::SeqCst) > 0;
-        drop(self.free.wait_timeout_while(lock, most, busy).unwrap_or_else(PoisonError::into_inner));
+        drop(self.free.wait_timeout_while(lock, most, busy).ignore_poison());
         begin.elapsed()
     }
 }
@@ -49,7 +51,7 @@ impl Drop for Taken<'_> {
     fn drop(&mut self) {
         if self.0.taken.fetch_sub(1, Ordering::SeqCst) == 1 {
             // Whoever has looked but does not wait yet holds the lock.
-            drop(self.0.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            drop(self.0.lock.lock().ignore_poison());
             self.0.free.notify_all();
         }
     }

@@ -3,10 +3,12 @@
 //! [`Stop`] is cloned into everything that has to end; [`Trigger`] stays with the one who decides. Dropping the trigger
 //! stops too: an owner that panics or returns early can never leave threads running that nobody will end.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+
+use crate::sync::IgnorePoison;
 
 /// Whoever holds this decides; stopping cannot be taken back.
 #[derive(Debug)]
@@ -42,7 +44,7 @@ pub fn pair() -> (Trigger, Stop) {
 impl Trigger {
     /// Tells every holder of the token to end. Telling twice changes nothing.
     pub fn stop(&self) {
-        *self.shared.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self.shared.stopped.lock().ignore_poison() = true;
         self.shared.changed.notify_all();
         self.futures.send_replace(true);
     }
@@ -76,7 +78,7 @@ impl Stop {
     /// [`Stopped`] if it was stopped before the time was over.
     pub fn wait_for(&self, duration: Duration) -> Result<(), Stopped> {
         let deadline = Instant::now().checked_add(duration);
-        let mut stopped = self.shared.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stopped = self.shared.stopped.lock().ignore_poison();
         while !*stopped {
             // A time too far to be represented is as good as for ever.
             let left = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
@@ -84,7 +86,7 @@ impl Stop {
                 return Ok(());
             }
             let left = left.min(Duration::from_secs(3600));
-            stopped = self.shared.changed.wait_timeout(stopped, left).unwrap_or_else(PoisonError::into_inner).0;
+            stopped = self.shared.changed.wait_timeout(stopped, left).ignore_poison().0;
         }
         Err(Stopped)
     }

@@ -51,10 +51,12 @@ const DOWNWARDS: &[(&str, &[&str])] = &[
     ("precedence", &[]),
     ("redact", &[]),
     ("stop", &[]),
+    ("sync", &[]),
 ];
 
 /// Used by everything: errors, stopping, time, counting, the shapes of messages.
-const GROUND: &[&str] = &["backoff", "clock", "control", "error", "message", "metrics", "precedence", "redact", "stop"];
+const GROUND: &[&str] =
+    &["backoff", "clock", "control", "error", "message", "metrics", "precedence", "redact", "stop", "sync"];
 
 /// Where `unsafe` may stand.
 const UNSAFE: &[&str] = &["src/kernel/", "src/camera/v4l2", "src/tensor/mapped.rs"];

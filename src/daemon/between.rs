@@ -3,7 +3,7 @@
 //! In: the verb `reload` meanwhile, which reads and checks the configuration. Out: what it says, for the next life, which
 //! begins at once. Who mends in the configuration what a service fails by does not wait for its next attempt.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
@@ -14,6 +14,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Inputs, Settings};
 use crate::control::Control;
 use crate::stop::{Stop, Stopped};
+use crate::sync::IgnorePoison;
 
 /// How long a configuration that was asked for waits at most.
 const SLICE: Duration = Duration::from_millis(200);
@@ -31,14 +32,14 @@ impl Asked {
             components::check(&next)?;
             let model = next.model != now.model || next.detector != now.detector;
             let changed = reload::changed(&now, &next, model);
-            *asked.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
+            *asked.0.lock().ignore_poison() = Some(next);
             Ok(json!({ "changed": changed }))
         });
     }
 
     /// The configuration, if one was asked for since.
     pub fn take(&self) -> Option<Settings> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.lock().ignore_poison().take()
     }
 
     /// Waits until one is asked for, `delay` at most; the watchdog is told that nothing is due meanwhile.

@@ -39,13 +39,14 @@ pub use supervision::health::{Health, Work};
 pub use supervision::thermal::{Heat, Thermal, ZONES as THERMAL_ZONES};
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::config::{Inputs, Settings};
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::stop::{self, Stop};
+use crate::sync::IgnorePoison;
 use crate::tensor::mapped::map_large_tensors;
 
 /// Runs the service until a signal ends it, every camera has ended, or something is wrong that will not get better by
@@ -125,7 +126,7 @@ fn live_on(
                 run_once(runtime, parts, stop)
             }
         };
-        let wanted = next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let wanted = next.lock().ignore_poison().take();
         match (outcome, wanted) {
             (Ok(()), Some(wanted)) if !stop.is_stopped() => {
                 tracing::info!("a new life by the new configuration");

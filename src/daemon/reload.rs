@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
@@ -27,6 +27,7 @@ use crate::daemon::model::swap::Swap;
 use crate::error::Result;
 use crate::message::EventName;
 use crate::stop::Trigger;
+use crate::sync::IgnorePoison;
 
 /// From what another configuration is read, and what a life should know of earlier attempts.
 pub struct Reload {
@@ -115,7 +116,7 @@ impl Reloader {
     }
 
     fn take_up(&self) -> Result<Vec<&'static str>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().ignore_poison();
         let next = config::load(&self.reload.inputs)?;
         components::check(&next)?;
         let now = &state.settings;
@@ -123,8 +124,8 @@ impl Reloader {
         let model = next.model != now.model || next.detector != now.detector || signature != state.model;
         let changed = changed(now, &next, model);
         if needs_new_life(now, &next, model) {
-            *self.reload.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
-            drop(self.another.lock().unwrap_or_else(PoisonError::into_inner).take());
+            *self.reload.next.lock().ignore_poison() = Some(next);
+            drop(self.another.lock().ignore_poison().take());
             return Ok(changed);
         }
         let prepared = self.prepare(&state, &next, model)?;

@@ -4,11 +4,13 @@
 //! is queued: a frame that meets an older one not yet taken replaces it and gets the older one back, to be counted. A
 //! source that must lose nothing waits until the detector asks before it hands over.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 
 use jiff::Timestamp;
 
 use super::Image;
+
+use crate::sync::IgnorePoison;
 
 /// A picture with its time and number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +94,7 @@ impl Slots {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 
     /// Puts the newest frame of `camera`; never blocks on the detector.
@@ -121,7 +123,7 @@ impl Slots {
         let mut state = self.lock();
         let over = |state: &State| state.shut || state.slots[camera].gone;
         while !over(&state) && (!state.wanted || state.slots[camera].frame.is_some()) {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.changed.wait(state).ignore_poison();
         }
         !over(&state)
     }
@@ -171,7 +173,7 @@ impl Slots {
                 state.wanted = true;
                 self.changed.notify_all();
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.changed.wait(state).ignore_poison();
         }
     }
 }

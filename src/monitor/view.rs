@@ -2,11 +2,12 @@
 //!
 //! In: each pass. Out: copies of the last one's maps and table, from any thread.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde_json::Value;
 
 use crate::monitor::drift::error_map::ErrorMap;
+use crate::sync::IgnorePoison;
 
 /// The latest pass.
 #[derive(Debug, Default)]
@@ -23,16 +24,16 @@ struct Latest {
 impl View {
     /// Shows a pass.
     pub fn show(&self, maps: Vec<ErrorMap>, figures: Value) {
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Latest { maps, figures };
+        *self.latest.lock().ignore_poison() = Latest { maps, figures };
     }
 
     /// The error maps of the latest pass, finest level first; none without a reference.
     pub fn maps(&self) -> Vec<ErrorMap> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).maps.clone()
+        self.latest.lock().ignore_poison().maps.clone()
     }
 
     /// Its figures, step by step; null before the first pass.
     pub fn figures(&self) -> Value {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).figures.clone()
+        self.latest.lock().ignore_poison().figures.clone()
     }
 }

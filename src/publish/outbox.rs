@@ -1,6 +1,6 @@
 //! The outbox: one short queue and one task a sink.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -9,6 +9,7 @@ use super::Sink;
 use crate::error::{Error, Result};
 use crate::message::{Message, MessageKind};
 use crate::metrics::{Metrics, Said};
+use crate::sync::IgnorePoison;
 
 /// Messages that may wait for one sink: a few seconds of reports.
 const QUEUE: usize = 64;
@@ -83,7 +84,7 @@ impl Outbox {
 
 impl Queue {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<mpsc::Sender<Arc<Message>>>> {
-        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sender.lock().ignore_poison()
     }
 }
 

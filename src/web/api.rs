@@ -2,7 +2,7 @@
 //! thread of its own.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::live::Point;
 use super::{Site, failure, picture, refusal};
 use crate::error::Result;
+use crate::sync::IgnorePoison;
 
 /// Width of a live picture unless another is asked for, and the widths that may be asked for.
 const WIDTH: (usize, std::ops::RangeInclusive<usize>) = (960, 64..=1920);
@@ -144,7 +145,7 @@ const SEQUENCE: header::HeaderName = header::HeaderName::from_static("x-lookout-
 async fn shot(site: &Arc<Site>, camera: String, width: usize) -> std::result::Result<Option<Shot>, Response> {
     let latest = || (site.setup.latest)(&camera);
     let kept = |sequence: u64| {
-        let kept = site.shots.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = site.shots.kept.lock().ignore_poison();
         kept.get(&(camera.clone(), width)).filter(|shot| shot.sequence >= sequence).cloned()
     };
     let Some((frame, _)) = latest() else { return Ok(None) };
@@ -160,7 +161,7 @@ async fn shot(site: &Arc<Site>, camera: String, width: usize) -> std::result::Re
     let sequence = frame.sequence;
     let jpeg = aside(move || picture::plain(&frame.image, width)).await?;
     let shot = Shot { sequence, jpeg: jpeg.into() };
-    let mut kept = site.shots.kept.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = site.shots.kept.lock().ignore_poison();
     if kept.len() >= KEPT {
         kept.clear();
     }

@@ -5,12 +5,13 @@
 //! told so; nobody waits for it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::Serialize;
 use tokio::sync::broadcast;
 
 use crate::message::{Message, Report};
+use crate::sync::IgnorePoison;
 
 /// Messages that a slow watcher may be behind.
 const BEHIND: usize = 64;
@@ -85,7 +86,7 @@ impl Live {
     }
 
     fn cameras(&self) -> MutexGuard<'_, BTreeMap<String, Seen>> {
-        self.inner.cameras.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.cameras.lock().ignore_poison()
     }
 
     /// Takes a message.

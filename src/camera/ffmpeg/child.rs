@@ -7,11 +7,12 @@ use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
 use crate::redact::{redact_all, secrets};
+use crate::sync::IgnorePoison;
 
 /// Complaints that are kept, the last ones.
 const KEPT: usize = 6;
@@ -91,7 +92,7 @@ impl Ffmpeg {
                 }
                 tracing::debug!(text, "ffmpeg");
                 let text: String = text.chars().take(LONGEST).collect();
-                let mut complaints = complaints.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut complaints = complaints.lock().ignore_poison();
                 if complaints.len() == KEPT {
                     complaints.pop_front();
                 }
@@ -118,7 +119,7 @@ impl Ffmpeg {
 
     /// What it complained of last, in one line.
     pub fn complaints(&self) -> String {
-        let complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        let complaints = self.complaints.lock().ignore_poison();
         complaints.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
     }
 }

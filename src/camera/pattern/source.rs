@@ -3,7 +3,7 @@
 //! In: a seed, a size, a rate, a timetable. Out: pictures through [`Source`]. The weather can be changed from another
 //! thread through a [`Sky`], which then stays until it is given back to the timetable.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::Scene;
@@ -12,6 +12,7 @@ use crate::camera::{Capture, Source};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::stop::Stop;
+use crate::sync::IgnorePoison;
 
 /// The weather that somebody ordered, shared between a camera and whoever orders.
 #[derive(Debug, Clone, Default)]
@@ -20,12 +21,12 @@ pub struct Sky(Arc<Mutex<Option<Weather>>>);
 impl Sky {
     /// Orders a weather; `None` gives it back to the timetable.
     pub fn order(&self, weather: Option<Weather>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = weather;
+        *self.0.lock().ignore_poison() = weather;
     }
 
     /// The weather that is ordered.
     pub fn ordered(&self) -> Option<Weather> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock().ignore_poison()
     }
 }
 

@@ -6,7 +6,7 @@
 //! for all of them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::WeatherLine;
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
+use crate::sync::IgnorePoison;
 
 /// The skies of all pattern cameras, by camera; clones share them.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +68,7 @@ impl Skies {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Sky>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().ignore_poison()
     }
 
     fn obey(&self, args: Value) -> Result<Value> {

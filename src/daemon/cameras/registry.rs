@@ -2,7 +2,7 @@
 //! service runs; a number is never used again.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use super::filter::Filter;
 use super::motion_gate::GateRules;
 use crate::stop::{self, Stop, Trigger};
+use crate::sync::IgnorePoison;
 
 /// What can be changed of a camera while it runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,12 +61,12 @@ impl Lane {
     /// Ends its capture thread and gives it back, to be waited for by whoever wants the device next.
     pub fn end(&self) -> Option<JoinHandle<()>> {
         self.trigger.stop();
-        self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.thread.lock().ignore_poison().take()
     }
 
     /// Its capture thread.
     pub fn started(&self, thread: JoinHandle<()>) {
-        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        *self.thread.lock().ignore_poison() = Some(thread);
     }
 }
 
@@ -88,24 +89,24 @@ impl Lanes {
             patient: AtomicBool::new(false),
             thread: Mutex::new(None),
         });
-        self.lanes.write().unwrap_or_else(PoisonError::into_inner).push(lane.clone());
+        self.lanes.write().ignore_poison().push(lane.clone());
         lane
     }
 
     /// The lane of slot `index`.
     pub fn get(&self, index: usize) -> Option<Arc<Lane>> {
-        self.lanes.read().unwrap_or_else(PoisonError::into_inner).get(index).cloned()
+        self.lanes.read().ignore_poison().get(index).cloned()
     }
 
     /// The number and the lane that serve the camera called `name`.
     pub fn find(&self, name: &str) -> Option<(usize, Arc<Lane>)> {
-        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        let lanes = self.lanes.read().ignore_poison();
         let index = lanes.iter().rposition(|lane| lane.name == name && !lane.stop.is_stopped())?;
         Some((index, lanes[index].clone()))
     }
 
     /// Ends every capture thread; waits for none. Gives those back that were not ended before.
     pub fn end(&self) -> Vec<JoinHandle<()>> {
-        self.lanes.read().unwrap_or_else(PoisonError::into_inner).iter().filter_map(|lane| lane.end()).collect()
+        self.lanes.read().ignore_poison().iter().filter_map(|lane| lane.end()).collect()
     }
 }

@@ -4,9 +4,10 @@
 //! thread looks into the slot between two frames: no frame is dropped for it, none is looked at by two engines.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::engine::Engine;
+use crate::sync::IgnorePoison;
 
 /// The slot; clones share it.
 #[derive(Clone, Default)]
@@ -51,6 +52,6 @@ impl Swap {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Offer>> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+        self.next.lock().ignore_poison()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::message::EventName;
 use crate::monitor::{Host, Served};
 use crate::preprocess::TransformParams;
+use crate::sync::IgnorePoison;
 
 /// Speaks with the service's voice and swaps the detector's engine.
 pub struct ServiceHost {
@@ -47,12 +48,12 @@ impl ServiceHost {
 
     /// The size of the frames that come.
     pub fn frame_size(&self, width: usize, height: usize) {
-        *self.size.lock().unwrap_or_else(PoisonError::into_inner) = Some((width, height));
+        *self.size.lock().ignore_poison() = Some((width, height));
     }
 
     /// Frees the engine that was replaced, on this thread.
     pub fn tidy(&self) {
-        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut replaced = self.replaced.lock().ignore_poison();
         if replaced.as_ref().is_some_and(|receiver| receiver.try_recv().is_ok()) {
             *replaced = None;
         }
@@ -74,14 +75,14 @@ impl Host for ServiceHost {
         };
         let labels = served.labels.to_vec();
         let mut detector = Detector::of_model(Arc::clone(&served.model), Arc::clone(&self.pool), labels, summary);
-        if let Some((width, height)) = *self.size.lock().unwrap_or_else(PoisonError::into_inner)
+        if let Some((width, height)) = *self.size.lock().ignore_poison()
             && let Ok(fit) = TransformParams::from(detector.transform()).fit(width, height)
         {
             detector.make_room(fit);
         }
         let engine = LocalEngine::new(detector)?;
         let receiver = self.swap.offer(Box::new(engine));
-        *self.replaced.lock().unwrap_or_else(PoisonError::into_inner) = Some(receiver);
+        *self.replaced.lock().ignore_poison() = Some(receiver);
         Ok(())
     }
 

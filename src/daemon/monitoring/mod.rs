@@ -10,7 +10,7 @@ mod verbs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::cameras::capture::Shared;
 use super::identity::Identity;
@@ -27,6 +27,7 @@ use crate::frame::Frame;
 use crate::kernel::isa::Isa;
 use crate::message::Report;
 use crate::monitor::{Generations, KeepFrames, Models, Options, Sampler, Served, View, When};
+use crate::sync::IgnorePoison;
 
 /// What the monitor works on.
 enum Work {
@@ -159,7 +160,7 @@ impl Monitoring {
 impl Running {
     /// The service ends in order: what serves did not die.
     pub fn end(&self) {
-        let models = self.models.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let models = self.models.lock().ignore_poison().clone();
         if let Some(models) = models
             && let Err(error) = models.generations().end()
         {

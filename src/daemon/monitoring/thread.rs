@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::host::ServiceHost;
@@ -23,6 +23,7 @@ use crate::precedence::Precedence;
 use crate::preprocess::TransformParams;
 use crate::quant::artifact::Artifact;
 use crate::stop::Stop;
+use crate::sync::IgnorePoison;
 use crate::tensor::digest::sha256;
 
 /// How long the thread waits for a sample before it looks whether something else is wanted.
@@ -138,7 +139,7 @@ impl Thread {
     fn serve(&self, generations: Generations, served: Served, boot_id: String) -> Arc<Models> {
         let (host, metrics) = (Arc::clone(&self.host) as Arc<dyn Host>, Arc::clone(&self.metrics));
         let models = Arc::new(Models::new(generations, served, host, metrics, boot_id));
-        *self.models.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&models));
+        *self.models.lock().ignore_poison() = Some(Arc::clone(&models));
         models
     }
 

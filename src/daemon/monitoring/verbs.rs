@@ -1,13 +1,14 @@
 //! What the owner can ask of the monitor: `drift`, `recalibrate`, `generations`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::monitor::{Models, View};
+use crate::sync::IgnorePoison;
 
 type Known = Arc<Mutex<Option<Arc<Models>>>>;
 
@@ -29,7 +30,7 @@ pub fn register(control: &Control, models: Known, asked: Arc<AtomicBool>, view: 
 }
 
 fn serving(models: &Known) -> Result<Arc<Models>> {
-    let known = models.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let known = models.lock().ignore_poison().clone();
     known.ok_or_else(|| Error::new(Kind::Unavailable, "no quantized model serves yet"))
 }
 

@@ -5,11 +5,12 @@
 //! waiting for more than the exchange of a pointer.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::observer::Watcher;
 use crate::frame::Frame;
 use crate::message::Report;
+use crate::sync::IgnorePoison;
 
 /// Frames kept a camera: an event is looked at a moment after its frame was.
 const KEPT: usize = 3;
@@ -44,12 +45,12 @@ impl Recent {
 
     /// The newest frame of `camera`.
     pub fn latest(&self, camera: &str) -> Option<Seen> {
-        self.of(camera)?.frames.lock().unwrap_or_else(PoisonError::into_inner).back().cloned()
+        self.of(camera)?.frames.lock().ignore_poison().back().cloned()
     }
 
     /// Frame number `sequence` of `camera`, if it is still kept.
     pub fn at(&self, camera: &str, sequence: u64) -> Option<Seen> {
-        let frames = self.of(camera)?.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        let frames = self.of(camera)?.frames.lock().ignore_poison();
         frames.iter().find(|seen| seen.frame.sequence == sequence).cloned()
     }
 
@@ -64,7 +65,7 @@ impl Watcher for Recent {
         let Some(kept) = self.of(&report.camera) else { return };
         let seen = Seen { frame: frame.clone(), report: Arc::new(report.clone()) };
         let old = {
-            let mut frames = kept.frames.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut frames = kept.frames.lock().ignore_poison();
             frames.push_back(seen);
             if frames.len() > KEPT { frames.pop_front() } else { None }
         };

@@ -2,7 +2,7 @@
 //! published status, systemd's status line, readiness and the watchdog.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::thermal::Heat;
 use crate::clock::Clock;
 use crate::message::{CameraState, CameraStatus, Message, Model, Moment, Schema, State, Status, Throttle};
+use crate::sync::IgnorePoison;
 
 /// The table.
 #[derive(Debug)]
@@ -93,7 +94,7 @@ impl Health {
     }
 
     pub(in crate::daemon) fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().ignore_poison()
     }
 
     /// Tells whoever waits that a state has changed.

@@ -4,9 +4,11 @@
 //! new. Fresh memory of this size comes from the system page by page, each zeroed at its first touch: over all layers
 //! of a frame that cost as much as some layers do. Runs of one model share the pool and keep it to one canvas size.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use candle_core::{DType, Device, Result, Tensor};
+
+use crate::sync::IgnorePoison;
 
 /// Below this many values memory is asked of the allocator, which has it at hand.
 const SMALL: usize = 1 << 14;
@@ -43,7 +45,7 @@ impl Buffers {
 
     /// Says which canvas is run: what was kept for another size is freed.
     pub fn serve(&self, canvas: (usize, usize)) {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.free.lock().ignore_poison();
         if free.canvas != canvas {
             *free = Free { canvas, tensors: Vec::new() };
         }
@@ -64,7 +66,7 @@ impl Buffers {
 
     /// The smallest buffer that is large enough and not much too large: a small map shall not hold a large one's.
     fn reuse(&self, len: usize) -> Option<Tensor> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.free.lock().ignore_poison();
         let fits = |tensor: &Tensor| (len..=2 * len).contains(&tensor.elem_count());
         let sizes = free.tensors.iter().enumerate().filter(|(_, tensor)| fits(tensor));
         let at = sizes.min_by_key(|(_, tensor)| tensor.elem_count()).map(|(at, _)| at)?;
@@ -73,7 +75,7 @@ impl Buffers {
 
     /// Takes back a buffer whose values nobody will read again.
     pub fn give_back(&self, canvas: (usize, usize), buffer: Tensor) {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.free.lock().ignore_poison();
         if free.canvas == canvas && !self.is_frugal {
             free.tensors.push(buffer);
         }

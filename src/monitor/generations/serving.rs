@@ -3,7 +3,7 @@
 //! In: decisions, from the monitor's thread or from the owner. Out: the change on disk and at the detector, in this
 //! order, and the event that tells of it. What is on disk is whole at every moment; what detects follows.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 
@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::monitor::host::{Host, Served, details};
 use crate::quant::QuantParams;
 use crate::quant::artifact::Artifact;
+use crate::sync::IgnorePoison;
 
 /// The models of one network; shared by whoever decides.
 pub struct Models {
@@ -41,12 +42,12 @@ impl Models {
 
     /// What detects.
     pub fn serving(&self) -> Served {
-        self.serving.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.serving.lock().ignore_poison().clone()
     }
 
     /// The generations. Not to be held while a model runs.
     pub fn generations(&self) -> MutexGuard<'_, Generations> {
-        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
+        self.generations.lock().ignore_poison()
     }
 
     /// The model of generation `number`, on the packed weights of the serving one.
@@ -67,7 +68,7 @@ impl Models {
     fn detect_with(&self, served: Served) -> Result<()> {
         self.host.serve(&served)?;
         self.metrics.monitor.generation.set(i64::from(served.generation));
-        *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = served;
+        *self.serving.lock().ignore_poison() = served;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ mod query;
 mod records;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 pub use query::{Page, Query};
@@ -19,6 +19,7 @@ use super::{Sending, Sink, aside};
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::message::{Event, EventName, Message};
+use crate::sync::IgnorePoison;
 
 /// A small JPEG of what stands in a box of a camera's frame, by the camera's name and the frame's number, if the frame
 /// is still there.
@@ -57,7 +58,7 @@ impl History {
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+        self.records.lock().ignore_poison()
     }
 
     /// Keeps `event`. Waits for the disk.

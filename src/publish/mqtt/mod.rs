@@ -27,7 +27,7 @@ mod wire;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -46,6 +46,7 @@ use crate::control::Control;
 use crate::error::Result;
 use crate::message::{CameraState, EventName, Message, MessageKind, Report, Status};
 use crate::metrics::{Metrics, Said, Spooled};
+use crate::sync::IgnorePoison;
 
 /// The JPEG of a camera's frame, by the camera's name and the frame's number, if it is still there.
 pub type PictureOf = Arc<dyn Fn(&str, u64) -> Option<Vec<u8>> + Send + Sync>;
@@ -256,11 +257,11 @@ impl Sink for Mqtt {
 
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 
     fn spool(&self) -> MutexGuard<'_, Spool> {
-        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+        self.spool.lock().ignore_poison()
     }
 
     /// Counts of labels change with every report; the report itself is published where that is asked for.
