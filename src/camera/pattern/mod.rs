@@ -28,11 +28,11 @@ mod traffic;
 mod two_wheeler;
 mod vehicle;
 mod view;
-pub mod weather;
+mod weather;
 
 pub use scene::Scene;
 pub use source::{Pattern, Sky};
-pub use weather::Weather;
+pub use weather::{Change, Weather};
 
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -12,8 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::open::Open;
-use crate::camera::pattern::weather::Change;
-use crate::camera::pattern::{Pattern, Scene, Sky, Weather};
+use crate::camera::pattern::{Change, Pattern, Scene, Sky, Weather};
 use crate::clock::Clock;
 use crate::config::WeatherLine;
 use crate::control::Control;

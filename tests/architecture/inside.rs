@@ -1,0 +1,292 @@
+//! Rules inside the top-level modules: what the parts of a folder may use of each other, who may use the synthetic
+//! street, and which files may use each other in a circle.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::graph::Graph;
+
+/// What one part of a folder may use of the folder's other parts. A part is a wing or a file directly in the folder;
+/// a part without a row may use all.
+struct Part {
+    folder: &'static str,
+    part: &'static str,
+    may_use: &'static [&'static str],
+}
+
+const fn part(folder: &'static str, part: &'static str, may_use: &'static [&'static str]) -> Part {
+    Part { folder, part, may_use }
+}
+
+const PARTS: &[Part] = &[
+    part("monitor", "frames", &["options"]),
+    part("monitor", "drift", &["recalibration"]),
+    part("monitor", "generations", &["host", "recalibration"]),
+    part("monitor", "recalibration", &["drift", "frames", "generations", "host", "monitor", "options"]),
+    part("monitor", "cpu_budget", &[]),
+    part("monitor", "host", &[]),
+    part("monitor", "memory", &[]),
+    part("monitor", "options", &[]),
+    part("monitor", "view", &["drift"]),
+    part("daemon", "cameras", &["output", "paths", "supervision"]),
+    part("daemon", "supervision", &["cameras", "identity"]),
+    part("daemon", "model", &["identity", "monitoring", "paths", "supervision"]),
+    part("daemon", "output", &["identity", "model", "paths"]),
+    part("daemon", "monitoring", &["cameras", "identity", "model", "output", "paths", "supervision"]),
+    part("daemon", "identity", &[]),
+    part("daemon", "logging", &[]),
+    part("daemon", "paths", &[]),
+];
+
+/// A module that only some files may use, by the beginnings of their paths.
+struct Reserved {
+    module: &'static str,
+    users: &'static [&'static str],
+    reason: &'static str,
+}
+
+const RESERVED: &[Reserved] = &[Reserved {
+    module: "camera::pattern",
+    users: &["src/camera/pattern/", "src/daemon/cameras/", "src/cli/pattern.rs"],
+    reason: "the synthetic street is a fixture: only the camera source and `lookout pattern` show it",
+}];
+
+/// Files that use each other, directly or through the others. A folder's `mod.rs` may use its own parts.
+struct Circle {
+    files: &'static [&'static str],
+    reason: &'static str,
+}
+
+/// Most circles that may be listed below.
+const MOST_CIRCLES: usize = 13;
+
+const CIRCLES: &[Circle] = &[
+    Circle {
+        files: &["src/calibrate/comparison.rs", "src/calibrate/pipeline.rs"],
+        reason: "the pipeline runs the comparison, which takes the pipeline's job",
+    },
+    Circle {
+        files: &["src/config/layer.rs", "src/config/shape.rs"],
+        reason: "a layer is checked against the schema, which reads inline tables as layers do",
+    },
+    Circle {
+        files: &["src/daemon/between.rs", "src/daemon/components.rs", "src/daemon/reload.rs"],
+        reason: "a reload checks and rebuilds the components, which hold it",
+    },
+    Circle {
+        files: &["src/daemon/cameras/open.rs", "src/daemon/cameras/pattern.rs"],
+        reason: "the pattern control opens cameras, and opening registers the control",
+    },
+    Circle {
+        files: &[
+            "src/detector/checkpoint/archive.rs",
+            "src/detector/checkpoint/foreign.rs",
+            "src/detector/checkpoint/legacy.rs",
+            "src/detector/checkpoint/source.rs",
+        ],
+        reason: "the source chooses the format's reader, and the readers build sources",
+    },
+    Circle {
+        files: &["src/detector/checkpoint/pickle.rs", "src/detector/checkpoint/reduce.rs"],
+        reason: "the pickle machine calls reducers, which take its nodes",
+    },
+    Circle {
+        files: &["src/evaluate/coco.rs", "src/evaluate/dataset.rs", "src/evaluate/kitti.rs", "src/evaluate/voc.rs"],
+        reason: "the data set chooses the layout's reader, and the readers build data sets",
+    },
+    Circle {
+        files: &[
+            "src/kernel/aarch64/dotprod_u8.rs",
+            "src/kernel/aarch64/epilogue_u8.rs",
+            "src/kernel/aarch64/i8mm_u8.rs",
+            "src/kernel/aarch64/neon_u8.rs",
+            "src/kernel/conv_u8/micro.rs",
+            "src/kernel/conv_u8/scalar.rs",
+            "src/kernel/x86/avx2_u8.rs",
+            "src/kernel/x86/avx2_u8_epilogue.rs",
+            "src/kernel/x86/avx512_u8_epilogue.rs",
+            "src/kernel/x86/avx512_vnni_u8.rs",
+            "src/kernel/x86/avx_vnni_u8.rs",
+            "src/kernel/x86/sse41_u8.rs",
+        ],
+        reason: "the table of u8 micro-kernels lists functions that take its tile",
+    },
+    Circle {
+        files: &[
+            "src/kernel/aarch64/neon_f32.rs",
+            "src/kernel/tile_f32.rs",
+            "src/kernel/x86/avx2_f32.rs",
+            "src/kernel/x86/avx512_f32.rs",
+            "src/kernel/x86/sse41_f32.rs",
+        ],
+        reason: "the table of f32 micro-kernels lists functions that take its tile",
+    },
+    Circle {
+        files: &[
+            "src/kernel/colour.rs",
+            "src/kernel/pool_f32.rs",
+            "src/kernel/pool_u8.rs",
+            "src/kernel/resample.rs",
+            "src/kernel/roi_align_f32.rs",
+            "src/kernel/roi_align_u8.rs",
+            "src/kernel/x86/avx2_plain.rs",
+            "src/kernel/x86/avx2_resample.rs",
+            "src/kernel/x86/avx512_plain.rs",
+        ],
+        reason: "an operation dispatches to its inner loop compiled for an instruction set",
+    },
+    Circle {
+        files: &["src/kernel/conv_u8/driver.rs", "src/kernel/conv_u8/point.rs"],
+        reason: "the driver hands 1x1 convolutions to a path that shares its buffers",
+    },
+    Circle {
+        files: &["src/monitor/monitor.rs", "src/monitor/recalibration/schedule.rs"],
+        reason: "the schedule starts attempts of the monitor, which holds it",
+    },
+    Circle {
+        files: &[
+            "src/monitor/recalibration/attempt.rs",
+            "src/monitor/recalibration/biases.rs",
+            "src/monitor/recalibration/candidates.rs",
+            "src/monitor/recalibration/comparison.rs",
+        ],
+        reason: "the steps of an attempt share its state",
+    },
+];
+
+/// Uses that [`PARTS`] and [`RESERVED`] forbid.
+fn forbidden(graph: &Graph) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in &graph.files {
+        for used in &file.uses {
+            let target = &graph.files[used.target];
+            let place = format!("{}:{}", file.path, used.line);
+            if let ([folder, own, ..], [other_folder, other, ..]) = (&file.module[..], &target.module[..])
+                && folder == other_folder
+                && own != other
+                && let Some(row) = PARTS.iter().find(|row| row.folder == folder && row.part == own)
+                && !row.may_use.contains(&other.as_str())
+            {
+                found.push(format!(
+                    "{place}: {folder}::{own} may not use {folder}::{other}: {}",
+                    used.written.join("::")
+                ));
+            }
+            let origin = target.module.join("::");
+            for reserved in RESERVED {
+                let inside = origin == reserved.module || origin.starts_with(&format!("{}::", reserved.module));
+                if inside && !reserved.users.iter().any(|user| file.path.starts_with(user)) {
+                    found.push(format!("{place}: may not use {}: {}", reserved.module, reserved.reason));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn tree() -> Graph {
+    Graph::read(Path::new(env!("CARGO_MANIFEST_DIR")))
+}
+
+#[test]
+fn parts_of_a_folder_use_what_they_may() {
+    let found = forbidden(&tree());
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn the_rules_name_what_is_there() {
+    let graph = tree();
+    let modules: BTreeSet<String> =
+        graph.files.iter().flat_map(|file| (1..=file.module.len()).map(|end| file.module[..end].join("::"))).collect();
+    for row in PARTS {
+        for part in [row.part].iter().chain(row.may_use) {
+            let module = format!("{}::{part}", row.folder);
+            assert!(modules.contains(&module), "there is no {module}");
+        }
+    }
+    for reserved in RESERVED {
+        assert!(modules.contains(reserved.module), "there is no {}", reserved.module);
+    }
+}
+
+#[test]
+fn files_use_each_other_in_known_circles_only() {
+    let graph = tree();
+    let mut problems = Vec::new();
+    let mut seen = BTreeSet::new();
+    for circle in graph.circles() {
+        let paths: Vec<&str> = circle.iter().map(|&file| graph.files[file].path.as_str()).collect();
+        match CIRCLES.iter().position(|known| paths.iter().all(|path| known.files.contains(path))) {
+            Some(known) => _ = seen.insert(known),
+            None => problems.push(format!("a circle of {} files:\n{}", paths.len(), graph.describe(&circle))),
+        }
+    }
+    for (index, known) in CIRCLES.iter().enumerate().filter(|(index, _)| !seen.contains(index)) {
+        problems.push(format!("circle {index} is open; take it from the list: {} ({})", known.files[0], known.reason));
+    }
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+    assert!(CIRCLES.len() <= MOST_CIRCLES);
+}
+
+/// A graph of made-up files.
+fn graph(sources: &[(&str, &str)]) -> Graph {
+    Graph::new(sources.iter().map(|&(path, text)| (path.to_owned(), text.to_owned())))
+}
+
+#[test]
+fn ways_back_are_found() {
+    let drift = ("src/monitor/drift/verdict.rs", "pub struct Drift;");
+    let face = ("src/monitor/mod.rs", "mod drift;\nmod frames;\npub use drift::verdict::Drift;");
+    let drifts = ("src/monitor/drift/mod.rs", "pub mod verdict;");
+    let look = |text: &'static str| forbidden(&graph(&[face, drifts, drift, ("src/monitor/frames/mod.rs", text)]));
+    for text in [
+        "use crate::monitor::drift::verdict::Drift;",
+        "use super::drift::verdict::{self, Drift};",
+        "use super::Drift;",
+        "use crate::monitor::{Drift, Options};",
+        "fn f() -> super::Drift { todo!() }",
+        "use super::drift;\nfn f(one: drift::verdict::Drift) {}",
+        "use super::drift::*;\nuse super::drift::verdict as other;\nfn f(one: other::Drift) {}",
+        "mod inner { use super::super::drift::verdict::Drift; }",
+    ] {
+        assert_eq!(look(text).len(), 1, "{text}: {:?}", look(text));
+    }
+    for text in [
+        "// use super::Drift;\nconst A: &str = \"super::Drift\"; /* super::Drift */ const B: char = '\"';",
+        "#[cfg(test)]\nmod tests {\n    use super::super::Drift;\n}",
+        "use super::drift;",
+        "use other::Drift;\nuse ::monitor::drift::verdict::Drift;\nfn f<'a>(a: &'a str) {}",
+    ] {
+        assert_eq!(look(text), [""; 0], "{text}");
+    }
+
+    let pattern = ("src/camera/pattern/mod.rs", "pub struct Scene;");
+    let use_it = "use crate::camera::pattern::Scene;";
+    assert_eq!(forbidden(&graph(&[pattern, ("src/web/page.rs", use_it)])).len(), 1);
+    assert_eq!(forbidden(&graph(&[pattern, ("src/camera/pattern/a.rs", use_it)])).len(), 0);
+}
+
+#[test]
+fn circles_are_found() {
+    let circles = |sources: &[(&str, &str)]| -> Vec<Vec<String>> {
+        let graph = graph(sources);
+        let paths = |circle: Vec<usize>| circle.into_iter().map(|file| graph.files[file].path.clone()).collect();
+        graph.circles().into_iter().map(paths).collect()
+    };
+    let (a, b) = (("src/x/a.rs", "use super::b::B; struct A;"), ("src/x/b.rs", "use super::c::C; struct B;"));
+    let back = ("src/x/c.rs", "struct C; fn f() { crate::x::A::new() }");
+    let face = ("src/x/mod.rs", "pub use a::A;\nfn f(b: b::B) {}");
+    assert_eq!(circles(&[face, a, b, back]), [["src/x/a.rs", "src/x/b.rs", "src/x/c.rs"]]);
+    assert_eq!(circles(&[face, a, b, ("src/x/c.rs", "struct C;")]), [[""; 0]; 0]);
+    // A folder's head may use its parts, and they what it holds.
+    assert_eq!(
+        circles(&[("src/x/mod.rs", "struct A; fn f() { b::f() }"), ("src/x/b.rs", "use super::A;")]),
+        [[""; 0]; 0]
+    );
+    // But a part may not hold what its head needs by way of another folder.
+    assert_eq!(
+        circles(&[("src/x/mod.rs", "struct A; use crate::y::B;"), ("src/y.rs", "use crate::x::A; struct B;")]),
+        [["src/x/mod.rs", "src/y.rs"]]
+    );
+}
