@@ -38,7 +38,7 @@ def report(name):
 
 def differences(name, rows):
     fp32, pairs = report(name)
-    print("| | accuracy | precision | mean IoU | mAP | fp32 found again, % |\n|---|---:|---:|---:|---:|---:|")
+    print("| | accuracy | precision | mean IoU | mAP | matched, % |\n|---|---:|---:|---:|---:|---:|")
     print("| fp32 |", " | ".join(f"{100 * fp32[figure]['value']:.2f}" for figure in FIGURES), "| |")
     for model, label in rows.items():
         pair = pairs[model]
@@ -50,7 +50,7 @@ def differences(name, rows):
 
 def agreement(name, rows):
     pairs = report(name)[1]
-    print("| | matched | shifted | vanished | appeared | found again, % |\n|---|---:|---:|---:|---:|---:|")
+    print("| | matched | shifted | vanished | appeared | matched, % |\n|---|---:|---:|---:|---:|---:|")
     for model, label in rows.items():
         counts = (str(pairs[model]["strict"][kind]) for kind in ("matched", "shifted", "vanished", "appeared"))
         print(f"| {label} |", " | ".join(counts), f"| {found_again(pairs[model])} |")

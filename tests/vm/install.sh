@@ -1,5 +1,5 @@
 #!/bin/bash
-# The README's commands as they are written. Runs inside the machine; tests/vm/run.sh puts what it needs into /in.
+# The commands of systemd/README.md as they are written. Runs inside the machine; tests/vm/run.sh puts its files into /in.
 set -u
 failed=0
 check() { local name=$1; shift; if "$@"; then echo "ok    $name"; else echo "FAIL  $name"; failed=1; fi; }

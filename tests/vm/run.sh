@@ -2,7 +2,7 @@
 # The daemon on a real Linux: tests/vm/run.sh [unit|cameras|install]...  (all of them without arguments)
 #   unit     the unit under systemd: readiness, watchdog, restarts, reloading, stopping, permissions (a minute)
 #   cameras  V4L2 devices: formats, unplugging, stalls, two programs on one device, permissions (minutes)
-#   install  the README's commands, as they are written, in a machine with cameras: install, upgrade, remove (minutes)
+#   install  the commands of systemd/README.md, as they are written, in a machine with cameras (minutes)
 # Needs the lab of ../shared (or $LOOKOUT_SHARED); LOOKOUT names the binary [target/release/lookout]; OUT keeps the
 # pictures that cameras were asked for; PARTS chooses parts of cameras and their order, such as "replug formats".
 set -euo pipefail
@@ -15,16 +15,19 @@ binary=${LOOKOUT:-target/release/lookout}
 in=$(mktemp -d); out=${OUT:-$in/out}; trap 'rm -rf "$in"' EXIT
 mkdir -p "$out"; rm -f "$out/reference.png"
 
-# What the machine gets: the program, its unit, a small model, some pictures, the README's commands.
+# The machine gets the program, its unit, a small model, some pictures, the commands of systemd/README.md.
 strip -o "$in/lookout" "$binary" 2>/dev/null || cp "$binary" "$in/lookout"
 cp systemd/lookout.service config/lookout.toml "$in/"
 "$binary" import tests/golden/r18.safetensors --min-size 64 --max-size 96 --out "$in/model.safetensors" >/dev/null
 mkdir "$in/pictures"
 cp tests/golden/pictures/orientation_1.jpg tests/golden/pictures/rgb.png "$in/pictures/"
 cp tests/vm/*.sh "$in/"
-# The lines of the README's block that follows the heading.
-block() { sed -n "/^### $1\$/,/^###* /p" README.md | sed -n '/^```sh$/,/^```$/p' | grep -v '^```'; }
-for name in Install Upgrade Remove; do block "$name" > "$in/$name.sh"; done
+# The lines of the sh block in the section of systemd/README.md.
+block() { sed -n "/^## $1\$/,/^##* /p" systemd/README.md | sed -n '/^```sh$/,/^```$/p' | grep -v '^```'; }
+for name in Install Upgrade Remove; do
+  block "$name" > "$in/$name.sh"
+  [ -s "$in/$name.sh" ] || { echo "systemd/README.md has no sh block in section $name" >&2; exit 65; }
+done
 
 chmod -R a+rX "$in"
 
