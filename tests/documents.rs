@@ -196,24 +196,25 @@ impl Repository {
             }
         }
         match own.first().map(|word| word.as_str()) {
+            // Another program of the repository.
+            Some("run") if value("--bin").is_some_and(|name| name != "lookout") => Ok(()),
             Some("run") if exact => lookout(&rest),
             Some("run") => options(&rest),
             Some("test") => {
-                let place = match value("--test") {
+                let tests = match value("--test") {
                     Some(name) => match self.tests.iter().find(|(test, _)| test == name) {
-                        Some((_, path)) if path.ends_with("main.rs") => root().join(path.parent().unwrap()),
-                        Some((_, path)) => root().join(path),
+                        Some((_, path)) => modules(&root().join(path)),
                         None => return Err(format!("there is no test target {name}")),
                     },
-                    None => root().join("src"),
+                    None => sources(&root().join("src")),
                 };
                 let takes_value = ["--test", "--features", "--target"];
-                let filter =
-                    own.iter().enumerate().skip(1).find(|(index, word)| {
-                        !word.starts_with('-') && !takes_value.contains(&own[index - 1].as_str())
-                    });
+                let is_filter = |&(index, word): &(usize, &&String)| {
+                    !word.starts_with('-') && !takes_value.contains(&own[index - 1].as_str())
+                };
+                let filter = own.iter().enumerate().skip(1).find(is_filter);
                 match filter {
-                    Some((_, filter)) if !names_a_test(&place, filter) => Err(format!("no test matches {filter}")),
+                    Some((_, filter)) if !names_a_test(&tests, filter) => Err(format!("no test matches {filter}")),
                     _ => Ok(()),
                 }
             }
@@ -255,13 +256,29 @@ fn joined(sources: &[(String, String)]) -> String {
     text
 }
 
-/// Whether a test below `place` has a path that holds `filter`.
-fn names_a_test(place: &Path, filter: &str) -> bool {
-    sources(place).iter().any(|(module, source)| {
+/// The main file of a test target and the modules that it declares, as [`sources`] gives them.
+fn modules(main: &Path) -> Vec<(String, String)> {
+    let text = fs::read_to_string(main).unwrap();
+    let folder = main.parent().unwrap();
+    let declared = text.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    let below = declared.flat_map(|name| {
+        let folder_module = folder.join(name);
+        let path = if folder_module.is_dir() { folder_module } else { folder.join(format!("{name}.rs")) };
+        let under = |(module, text): (String, String)| {
+            (if module.is_empty() { name.to_owned() } else { format!("{name}::{module}") }, text)
+        };
+        sources(&path).into_iter().map(under).collect::<Vec<_>>()
+    });
+    let below: Vec<(String, String)> = below.collect();
+    std::iter::once((String::new(), text)).chain(below).collect()
+}
+
+/// Whether one of the tests has a path that holds `filter`.
+fn names_a_test(tests: &[(String, String)], filter: &str) -> bool {
+    tests.iter().any(|(module, source)| {
         let functions = source.lines().filter_map(|line| line.trim_start().split("fn ").nth(1)?.split('(').next());
-        functions
-            .flat_map(|name| [format!("{module}::{name}"), format!("{module}::tests::{name}")])
-            .any(|path| path.trim_start_matches("::").contains(filter))
+        let mut paths = functions.flat_map(|name| [format!("{module}::{name}"), format!("{module}::tests::{name}")]);
+        paths.any(|path| path.trim_start_matches("::").contains(filter))
     })
 }
 
@@ -326,7 +343,7 @@ fn commands(script: &str) -> Vec<Vec<String>> {
                 commands.push(command);
             }
         };
-        for word in words_of(&line) {
+        for word in words_of(line.trim_start_matches('(').trim_end_matches(')')) {
             match word.as_str() {
                 "&&" | "||" | "|" | ";" => ends(&mut words),
                 _ => words.push(word),
