@@ -423,15 +423,21 @@ fn link(document: &Document, target: &str) -> Result<(), String> {
         return Ok(());
     }
     let (file, wanted) = target.split_once('#').map_or((target, None), |(file, anchor)| (file, Some(anchor)));
-    let path = if file.is_empty() { document.path.clone() } else { document.folder().join(file) };
-    let path = normal(&path).ok_or("it leaves the repository")?;
-    if !root().join(&path).exists() {
-        return Err(format!("there is no {}", path.display()));
+    let anchors = if file.is_empty() {
+        document.anchors()
+    } else {
+        let path = normal(&document.folder().join(file)).ok_or("it leaves the repository")?;
+        if !root().join(&path).exists() {
+            return Err(format!("there is no {}", path.display()));
+        }
+        let Some(_) = wanted else { return Ok(()) };
+        let text = fs::read_to_string(root().join(&path)).map_err(|error| error.to_string())?;
+        Document::parse(&path, &text).anchors()
+    };
+    match wanted {
+        Some(wanted) if !anchors.contains(wanted) => Err(format!("there is no heading #{wanted}")),
+        _ => Ok(()),
     }
-    let Some(wanted) = wanted else { return Ok(()) };
-    let text = fs::read_to_string(root().join(&path)).map_err(|error| error.to_string())?;
-    let known = if file.is_empty() { document.anchors() } else { Document::parse(&path, &text).anchors() };
-    if known.contains(wanted) { Ok(()) } else { Err(format!("{} has no heading #{wanted}", path.display())) }
 }
 
 fn command(words: &[String], repository: &Repository, exact: bool) -> Result<(), String> {
@@ -506,14 +512,16 @@ fn item(path: &str, repository: &Repository) -> Result<(), String> {
         return Ok(());
     }
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
-    let defined =
-        ["fn ", "struct ", "enum ", "trait ", "const ", "static ", "mod ", "type ", "    "].iter().any(|before| {
-            let text = format!("{before}{last}");
-            repository
-                .source
-                .match_indices(&text)
-                .any(|(at, _)| !repository.source[at + text.len()..].starts_with(is_name))
-        });
+    let mut before = vec!["fn ", "struct ", "enum ", "trait ", "const ", "static ", "mod ", "type "];
+    if last.starts_with(char::is_uppercase) {
+        // A variant.
+        before.push("    ");
+    }
+    let defined = before.iter().any(|before| {
+        let text = format!("{before}{last}");
+        let mut found = repository.source.match_indices(&text);
+        found.any(|(at, _)| !repository.source[at + text.len()..].starts_with(is_name))
+    });
     if last.is_empty() || defined { Ok(()) } else { Err(format!("the library has no {last}")) }
 }
 
