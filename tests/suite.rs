@@ -7,6 +7,7 @@ mod architecture;
 mod checkpoint;
 mod config;
 mod detect;
+mod documents;
 mod evaluate;
 mod frame;
 mod golden;
