@@ -12,7 +12,7 @@ use super::pipeline::{Job, evenly};
 use crate::detector::int8::Quantized;
 use crate::detector::plan::StepId;
 use crate::error::Result;
-use crate::measure::{Agreement, StepError, compare};
+use crate::measure::{Agreement, Lockstep, PairDetections, StepError};
 use crate::tensor::ImageMoments;
 
 /// Both networks on the evidence pictures.
@@ -60,7 +60,8 @@ impl Job<'_> {
             self.load(picture)?;
             let Self { reference, normalized, pixels, .. } = self;
             let mut errors = vec![StepError::default(); steps];
-            let (wanted, found) = compare(reference, normalized, &mut executor, pixels, &mut errors)?;
+            let pair = Lockstep { reference, canvas: normalized, int8: &mut executor, pixels };
+            let PairDetections { reference: wanted, int8: found } = pair.add_errors(&mut errors)?;
             seen.agreement.add(&wanted, &found, AGREEMENT_SCORE, AGREEMENT_SCORE);
             seen.found_again.add(&wanted, &found, AGREEMENT_SCORE, 0.0);
             for ((total, single), error) in seen.errors.iter_mut().zip(&mut seen.spreads).zip(&errors) {

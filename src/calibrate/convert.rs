@@ -97,7 +97,7 @@ fn layer(
     }
     let geometry = plan.layers[id].geometry;
     let reads_pixels =
-        plan.steps.iter().any(|step| step.layer() == Some(id) && step.inputs.contains(&plan.landmarks.image));
+        plan.steps.iter().any(|step| step.layer() == Some(id) && step.inputs.contains(&plan.key_steps.image));
     let Folded { weights, bias } = if reads_pixels { in_pixels(plan, folded) } else { folded.clone() };
     let depth = geometry.taps() * geometry.in_channels;
     let mut floors = Vec::with_capacity(bias.len());

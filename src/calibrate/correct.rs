@@ -6,12 +6,14 @@
 //! takes away is no error. What rounding makes of a channel depends on the light of the place, and a channel that answers
 //! to dark places must be right there. Steps that share weights on several pyramid levels are corrected level by level.
 
-use crate::detector::fp32::{Fp32Model, Run, Value};
-use crate::detector::int8::{Edge, Int8Executor};
-use crate::detector::plan::{LayerId, Op, Plan, StepId};
-use crate::detector::tap::{Activation, Tap, Values, Wish};
-use crate::error::{Error, Kind, Result};
-use crate::measure::StepError;
+use std::sync::Arc;
+
+use crate::detector::fp32::Fp32Model;
+use crate::detector::int8::{Int8Executor, Int8Model};
+use crate::detector::plan::{LayerId, Plan, StepId};
+use crate::detector::tap::{Activation, Values};
+use crate::error::Result;
+use crate::measure::{Lockstep, PairObserver, PairRequest, StepError};
 use crate::quant::Precision;
 use crate::tensor::Canvas;
 
@@ -33,15 +35,17 @@ impl LocalError {
         sums.map(|(&shift, &pixels)| (shift / pixels.max(1) as f64) as f32).collect()
     }
 
-    fn add(&mut self, reference: &Raw, other: &Activation<'_>, relu: bool) {
-        let Values::F32(other_values) = other.values else { return };
+    fn add(&mut self, reference: &Activation<'_>, other: &Activation<'_>, relu: bool) {
+        let (Values::F32(reference_values), Values::F32(other_values)) = (reference.values, other.values) else {
+            return;
+        };
         let channels = other.shape.channels;
         self.shift.resize(channels, 0.0);
         self.pixels.resize(channels, 0);
         let stride = other.shape.width * channels;
         for row in 0..other.valid_height {
             let row = row * stride..row * stride + other.valid_width * channels;
-            let pairs = reference.values[row.clone()].chunks_exact(channels);
+            let pairs = reference_values[row.clone()].chunks_exact(channels);
             for (f, q) in pairs.zip(other_values[row].chunks_exact(channels)) {
                 let sums = self.shift.iter_mut().zip(&mut self.pixels);
                 for ((shift, pixels), (&f, &q)) in sums.zip(f.iter().zip(q)) {
@@ -52,49 +56,25 @@ impl LocalError {
                 }
             }
         }
-        let reference = Activation { values: Values::F32(&reference.values), ..*other };
-        self.error.add(&reference, other);
+        self.error.add(reference, other);
     }
 }
 
-/// Keeps the reference's raw values of one step.
-#[derive(Default)]
-struct Raw {
-    wanted: bool,
-    values: Vec<f32>,
+/// Adds the raw values of the layers in int8 to their sums.
+struct LocalObserver<'a> {
+    plan: &'a Plan,
+    model: &'a Int8Model,
+    locals: &'a mut [LocalError],
 }
 
-impl Tap for Raw {
-    fn wish(&self, _: StepId) -> Wish {
-        if self.wanted { Wish::Both } else { Wish::Nothing }
+impl PairObserver for LocalObserver<'_> {
+    fn request(&self, step: StepId) -> PairRequest {
+        let is_int8 = self.model.mixture().precision[step] == Precision::Int8Static;
+        if is_int8 { PairRequest::Raw } else { PairRequest::Output }
     }
 
-    fn see(&mut self, _: StepId, _: &Activation<'_>) {}
-
-    fn see_raw(&mut self, _: StepId, activation: &Activation<'_>) {
-        if let Values::F32(values) = activation.values {
-            self.values.clear();
-            self.values.extend_from_slice(values);
-        }
-    }
-}
-
-/// Adds one step's raw int8 values to its sums.
-struct Against<'a> {
-    reference: &'a Raw,
-    local: &'a mut LocalError,
-    relu: bool,
-}
-
-impl Tap for Against<'_> {
-    fn wish(&self, _: StepId) -> Wish {
-        Wish::Both
-    }
-
-    fn see(&mut self, _: StepId, _: &Activation<'_>) {}
-
-    fn see_raw(&mut self, _: StepId, activation: &Activation<'_>) {
-        self.local.add(self.reference, activation, self.relu);
+    fn observe_raw(&mut self, step: StepId, reference: &Activation<'_>, int8: &Activation<'_>) {
+        self.locals[step].add(reference, int8, self.plan.steps[step].has_relu());
     }
 }
 
@@ -109,32 +89,9 @@ pub fn add_local_errors(
     pixels: &Canvas<u8>,
     locals: &mut [LocalError],
 ) -> Result<()> {
-    let plan = reference.plan().clone();
-    let model = executor.model().clone();
-    executor.begin(pixels)?;
-    let mut run = Run::new(reference, canvas)?;
-    let mut raw = Raw::default();
-    while let Some(step) = run.next_step() {
-        let compared =
-            matches!(plan.steps[step].op, Op::Layer { .. }) && model.mixture().precision[step] == Precision::Int8Static;
-        raw.wanted = compared;
-        run.advance(&mut raw)?;
-        if compared && !raw.values.is_empty() {
-            let relu = plan.steps[step].has_relu();
-            executor.compute(step, &mut Against { reference: &raw, local: &mut locals[step], relu })?;
-        }
-        match run.value(step) {
-            Some(Value::Boxes(proposals)) => executor.put_proposals(proposals),
-            Some(Value::Map(map)) if matches!(model.mixture().edges[step], Edge::U8(_) | Edge::F32) => {
-                let values: Vec<f32> = map.flatten_all().and_then(|map| map.to_vec1()).map_err(|source| {
-                    Error::new(Kind::Internal, "a map of the reference cannot be read").because(source)
-                })?;
-                executor.put(step, &values)?;
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    let model = Arc::clone(executor.model());
+    let mut observer = LocalObserver { plan: reference.plan(), model: &model, locals };
+    Lockstep { reference, canvas, int8: executor, pixels }.on_reference_inputs(&mut observer)
 }
 
 /// The int8 layers by their own error, worst first. A layer on several levels counts with its worst one.
@@ -159,13 +116,16 @@ mod tests {
     #[test]
     fn only_what_passes_relu_counts() {
         // Two pixels of three channels; the third column of the map is no part of the picture.
-        let reference = Raw { wanted: true, values: vec![1.0, -4.0, -1.0, 3.0, 2.0, -2.0, 9.0, 9.0, 9.0] };
+        let reference = [1.0, -4.0, -1.0, 3.0, 2.0, -2.0, 9.0, 9.0, 9.0];
         let other = [0.5, -9.0, -3.0, 2.0, 1.0, -9.0, 0.0, 0.0, 0.0];
         let shape = Shape { height: 1, width: 3, channels: 3 };
-        let seen = Activation { shape, valid_height: 1, valid_width: 2, values: Values::F32(&other) };
+        let [reference, other] = [&reference, &other].map(|values| {
+            let values = Values::F32(values);
+            Activation { shape, valid_height: 1, valid_width: 2, values }
+        });
         let shift = |relu| {
             let mut local = LocalError::default();
-            local.add(&reference, &seen, relu);
+            local.add(&reference, &other, relu);
             local.mean_shift()
         };
         assert_eq!(shift(true), [0.75, 1.0, 0.0]);

@@ -7,7 +7,7 @@
 use super::histogram::Histogram;
 use super::recorder::Recorder;
 use crate::detector::plan::{Op, Plan, StepId};
-use crate::detector::tap::{Activation, Tap, Values, Wish};
+use crate::detector::tap::{Activation, Tap, TapRequest, Values};
 use crate::error::Result;
 use crate::precedence::give_way;
 
@@ -98,16 +98,16 @@ impl Counter {
 }
 
 impl Tap for Counter {
-    fn wish(&self, step: StepId) -> Wish {
+    fn request(&self, step: StepId) -> TapRequest {
         match self.kinds[step] {
-            None if self.is_read[step] => Wish::Output,
-            None => Wish::Nothing,
-            Some(Kind::Raw { .. }) => Wish::Both,
-            Some(Kind::Stored) => Wish::Output,
+            None if self.is_read[step] => TapRequest::Output,
+            None => TapRequest::Nothing,
+            Some(Kind::Raw { .. }) => TapRequest::Raw,
+            Some(Kind::Stored) => TapRequest::Output,
         }
     }
 
-    fn see(&mut self, step: StepId, activation: &Activation<'_>) {
+    fn observe(&mut self, step: StepId, activation: &Activation<'_>) {
         if self.kinds[step] == Some(Kind::Stored) {
             self.count(step, activation, false);
         }
@@ -116,7 +116,7 @@ impl Tap for Counter {
         }
     }
 
-    fn see_raw(&mut self, step: StepId, activation: &Activation<'_>) {
+    fn observe_raw(&mut self, step: StepId, activation: &Activation<'_>) {
         if let Some(Kind::Raw { relu }) = self.kinds[step] {
             self.count(step, activation, relu);
         }

@@ -8,9 +8,9 @@ use rayon::prelude::*;
 use super::histogram::Histogram;
 use super::record::EdgeEntry;
 use super::recorder::Recorder;
-use crate::detector::fp32::{Fp32Model, Run};
+use crate::detector::fp32::{Fp32Model, Fp32Run};
 use crate::detector::plan::{Plan, StepId};
-use crate::detector::tap::{Activation, Tap, Values, Wish};
+use crate::detector::tap::{Activation, Tap, TapRequest, Values};
 use crate::error::Result;
 use crate::tensor::Canvas;
 
@@ -81,7 +81,7 @@ impl EdgeWatcher {
     /// [`Kind::Data`](crate::error::Kind::Data) if an activation is not finite; what the executor returns.
     pub fn observe(&mut self, reference: &Fp32Model, canvas: &Canvas<f32>) -> Result<Observation> {
         self.seen.fill(None);
-        Run::new(reference, canvas)?.finish(self)?;
+        Fp32Run::new(reference, canvas)?.finish(self)?;
         self.take()
     }
 
@@ -105,11 +105,11 @@ impl EdgeWatcher {
 }
 
 impl Tap for EdgeWatcher {
-    fn wish(&self, step: StepId) -> Wish {
-        if self.edge_of[step].is_some() { Wish::Output } else { Wish::Nothing }
+    fn request(&self, step: StepId) -> TapRequest {
+        if self.edge_of[step].is_some() { TapRequest::Output } else { TapRequest::Nothing }
     }
 
-    fn see(&mut self, step: StepId, activation: &Activation<'_>) {
+    fn observe(&mut self, step: StepId, activation: &Activation<'_>) {
         let (Some(edge), Values::F32(values)) = (self.edge_of[step], activation.values) else { return };
         let channels = activation.shape.channels;
         let (stride, valid) = (activation.shape.width * channels, activation.valid_width * channels);

@@ -8,7 +8,7 @@ use safetensors::SafeTensors;
 use super::checkpoint::Checkpoint;
 use super::demo;
 use super::detection::Detection;
-use super::fp32::{Backend, Fp32Model, Run, Value};
+use super::fp32::{Backend, Fp32Model, Fp32Run, StepOutput};
 use super::int8::{Int8Executor, Int8Model, Quantized};
 use super::plan::{Plan, StepId};
 use super::settings::{Settings, TransformSettings};
@@ -304,9 +304,9 @@ impl Detector {
         // Entered once a frame: threads do not sleep between layers.
         pool.install(|| match (engine, input) {
             (Engine::Fp32(model), Input::F32(canvas)) => {
-                let mut run = Run::new(model, canvas)?;
+                let mut run = Fp32Run::new(model, canvas)?;
                 while let Some(step) = run.advance(tap)? {
-                    if let Some(Value::Boxes(boxes)) = run.value(step) {
+                    if let Some(StepOutput::Boxes(boxes)) = run.value(step) {
                         *proposals = boxes.len();
                     }
                     after(step);

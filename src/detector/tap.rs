@@ -1,24 +1,23 @@
-//! The one hook into the executors.
+//! Tap: the only hook into the executors.
 //!
-//! A tap is shown what a step produced, while it is alive, in either executor: observers, activation error, heat maps
-//! and counters are taps. A tap never changes what is computed.
+//! A tap observes what a step produced, while the tensor is alive, in either executor: calibration observers,
+//! activation errors, heat maps and counters are taps. A tap never changes what is computed.
 
 use super::plan::StepId;
 use crate::tensor::Shape;
 
-/// What a tap wants of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Wish {
+/// Values of a step that a tap requests; each level includes those above it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum TapRequest {
     /// Nothing: the step runs at full speed.
     #[default]
     Nothing,
     /// The fused output.
     Output,
-    /// The fused output, and how many values lay outside its quantization range (int8 only; no raw values, so no
-    /// memory).
-    Counts,
-    /// The fused output, and before it the f32 value ahead of ReLU (fp32) or ahead of rounding and clamping (int8).
-    Both,
+    /// The number of clipped values (int8 only). Needs no memory.
+    Clipping,
+    /// The f32 values before ReLU (fp32), or before rounding and clipping (int8).
+    Raw,
 }
 
 /// Values of an activation.
@@ -30,56 +29,56 @@ pub enum Values<'a> {
     U8 {
         /// The stored bytes.
         data: &'a [u8],
-        /// Real units of one step.
+        /// Real units of one quantization step.
         scale: f32,
-        /// The byte that stands for 0.
+        /// The byte that represents 0.
         zero_point: u8,
     },
 }
 
-/// What a step produced, NHWC with N = 1. Rows of a linear layer are a map one column wide; RoI features are a map of
-/// 7 columns and 7 rows a region.
+/// Output of a step, NHWC with N = 1. The output of a linear layer is a map one column wide, a row for each region; RoI
+/// features are a map with 7 columns, and 7 rows for each region.
 #[derive(Debug, Clone, Copy)]
 pub struct Activation<'a> {
-    /// Extents of `values`.
+    /// Height, width and channels of `values`.
     pub shape: Shape,
-    /// Rows that show the picture; those below come from padding.
+    /// Rows computed from the picture; those below come from padding.
     pub valid_height: usize,
-    /// Columns that show the picture.
+    /// Columns computed from the picture; those to the right come from padding.
     pub valid_width: usize,
-    /// The numbers.
+    /// The values.
     pub values: Values<'a>,
 }
 
-/// Sees what steps produce.
+/// Observes what steps produce.
 pub trait Tap {
-    /// What this tap wants of `step`; asked once a step and frame.
-    fn wish(&self, step: StepId) -> Wish;
+    /// Values of `step` to observe. Called once a step and frame.
+    fn request(&self, step: StepId) -> TapRequest;
 
-    /// The fused output of `step`.
-    fn see(&mut self, step: StepId, activation: &Activation<'_>);
+    /// The fused output of `step`. Called at [`TapRequest::Output`] and above.
+    fn observe(&mut self, step: StepId, activation: &Activation<'_>);
 
-    /// The value of `step` ahead of ReLU, or of rounding and clamping. Comes before [`Tap::see`].
-    fn see_raw(&mut self, step: StepId, activation: &Activation<'_>) {
+    /// The values of `step` before ReLU, or before rounding and clipping. Called at [`TapRequest::Raw`], before
+    /// [`Tap::observe`].
+    fn observe_raw(&mut self, step: StepId, activation: &Activation<'_>) {
         let _ = (step, activation);
     }
 
-    /// Number of raw values of `step` below and above its quantization range (int8 only; what ReLU makes 0 is
-    /// not counted). Comes with [`Wish::Both`]
-    /// and [`Wish::Counts`].
-    fn see_clipped(&mut self, step: StepId, below: u64, above: u64) {
+    /// Number of raw values of `step` that were clipped, `below` and `above` the range of its quantization parameters.
+    /// Values that ReLU sets to 0 do not count. Int8 only; called at [`TapRequest::Clipping`] and above.
+    fn observe_clipped(&mut self, step: StepId, below: u64, above: u64) {
         let _ = (step, below, above);
     }
 }
 
-/// Sees nothing.
+/// A tap that requests nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoTap;
 
 impl Tap for NoTap {
-    fn wish(&self, _: StepId) -> Wish {
-        Wish::Nothing
+    fn request(&self, _: StepId) -> TapRequest {
+        TapRequest::Nothing
     }
 
-    fn see(&mut self, _: StepId, _: &Activation<'_>) {}
+    fn observe(&mut self, _: StepId, _: &Activation<'_>) {}
 }

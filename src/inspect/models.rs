@@ -12,7 +12,7 @@ use crate::detector::plan::Plan;
 use crate::detector::{DetectorOptions, demo, thread_pool};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
-use crate::measure::{PairTap, walk, walk_alone};
+use crate::measure::{Lockstep, PairDetections, PairObserver};
 use crate::preprocess::{Transform, TransformParams};
 use crate::quant::artifact::Artifact;
 use crate::tensor::digest::sha256;
@@ -129,14 +129,15 @@ impl Pair {
         self.labels.get((class_id as usize).wrapping_sub(1)).map_or("?", String::as_str)
     }
 
-    /// Runs both over `picture`; see [`walk`].
+    /// Runs both over `picture`; see [`Lockstep::on_own_inputs`].
     ///
     /// # Errors
-    /// [`Kind::Data`] for a picture that does not fit the network's sizes, and what [`walk`] gives.
-    pub fn walk(&mut self, picture: &Picture, tap: &mut dyn PairTap) -> Result<Found> {
+    /// [`Kind::Data`] for a picture that does not fit the network's sizes, and what [`Lockstep`] returns.
+    pub fn on_own_inputs(&mut self, picture: &Picture, observer: &mut (dyn PairObserver + Send)) -> Result<Found> {
         self.take_in(picture)?;
         let Self { reference, other, canvas, pixels, pool, .. } = self;
-        let (f, q) = pool.install(|| walk(reference, canvas, other, pixels, tap))?;
+        let pair = Lockstep { reference, canvas, int8: other, pixels };
+        let PairDetections { reference: f, int8: q } = pool.install(|| pair.on_own_inputs(observer))?;
         let fit = self.canvas.fit;
         let on_picture = |found: Vec<Detection>| -> Vec<Detection> {
             found.into_iter().map(|one| Detection { bbox: fit.to_frame(one.bbox), ..one }).collect()
@@ -144,14 +145,15 @@ impl Pair {
         Ok([on_picture(f), on_picture(q)])
     }
 
-    /// Runs every layer of the other on the reference's inputs; see [`walk_alone`].
+    /// Runs every layer of the other on the reference's inputs; see [`Lockstep::on_reference_inputs`].
     ///
     /// # Errors
-    /// As [`Pair::walk`].
-    pub fn walk_alone(&mut self, picture: &Picture, tap: &mut dyn PairTap) -> Result<()> {
+    /// As [`Pair::on_own_inputs`].
+    pub fn on_reference_inputs(&mut self, picture: &Picture, observer: &mut (dyn PairObserver + Send)) -> Result<()> {
         self.take_in(picture)?;
         let Self { reference, other, canvas, pixels, pool, .. } = self;
-        pool.install(|| walk_alone(reference, canvas, other, pixels, tap))
+        let pair = Lockstep { reference, canvas, int8: other, pixels };
+        pool.install(|| pair.on_reference_inputs(observer))
     }
 
     fn take_in(&mut self, picture: &Picture) -> Result<()> {

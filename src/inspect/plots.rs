@@ -83,15 +83,15 @@ fn depth_plot(plan: &Plan, title: &str, rows: &[Row], y: Axis) -> Plot {
     let last = rows.last().map_or(1, |row| row.depth) as f64;
     let x = Axis::linear("step of the plan", 0.0, last + 1.0, 12);
     let mut plot = Plot::new(title, WIDE, x, y);
-    let stages = &plan.landmarks.stages;
+    let stages = &plan.key_steps.stages;
     let marks = [
         (plan.find("backbone.body.maxpool").map_or(1, |pool| pool + 1), "layer1"),
         (stages[0] + 1, "layer2"),
         (stages[1] + 1, "layer3"),
         (stages[2] + 1, "layer4"),
         (stages[3] + 1, "FPN"),
-        (plan.landmarks.pyramid.iter().max().map_or(0, |step| step + 1), "RPN"),
-        (plan.landmarks.roi_features, "RoI"),
+        (plan.key_steps.pyramid.iter().max().map_or(0, |step| step + 1), "RPN"),
+        (plan.key_steps.roi_features, "RoI"),
     ];
     marks.iter().for_each(|(step, word)| plot.mark(*step as f64, word));
     plot

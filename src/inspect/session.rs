@@ -217,7 +217,7 @@ impl<'o> Session<'o> {
             want_errors: false,
             see_maps: Some(&mut see),
         };
-        pair.walk(picture, &mut watch)?;
+        pair.on_own_inputs(picture, &mut watch)?;
         self.scouted.extend(maps.means());
         Ok(())
     }
@@ -263,7 +263,7 @@ impl<'o> Session<'o> {
                 want_errors: has_maps,
                 see_maps: wants_maps.then_some(&mut see),
             };
-            pair.walk(&picture, &mut watch).map_err(|error| error.at(path.display()))?
+            pair.on_own_inputs(&picture, &mut watch).map_err(|error| error.at(path.display()))?
         };
         let means = maps.means();
         let sheets = maps.finish()?;
@@ -301,7 +301,7 @@ impl<'o> Session<'o> {
             height: picture.height,
             detections: found.map(|found| found.iter().filter(|one| one.score >= options.score).count()),
             agreement,
-            pyramid_db: last(&self.stats[plan.landmarks.pyramid[0]]).map(f64::from),
+            pyramid_db: last(&self.stats[plan.key_steps.pyramid[0]]).map(f64::from),
             worst: worst.map(|(step, db)| (plan.steps[step].name.clone(), f64::from(db))),
             has_maps,
             has_mosaic: is_drawn,
@@ -312,7 +312,7 @@ impl<'o> Session<'o> {
     fn look_alone(&mut self, path: &Path) -> Result<()> {
         let picture = Picture::open(path)?;
         let Self { pair, stats, .. } = self;
-        pair.walk_alone(&picture, &mut Injected(stats))?;
+        pair.on_reference_inputs(&picture, &mut Injected(stats))?;
         self.alone += 1;
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::map::{ErrorMaps, Map, relative};
 use super::stats::{StepStats, sample};
 use crate::detector::plan::{Op, Plan, StepId};
 use crate::detector::tap::Activation;
-use crate::measure::PairTap;
+use crate::measure::{PairObserver, PairRequest};
 
 /// Which steps maps and hexagons are of.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,7 +42,7 @@ impl Steps {
     /// # Errors
     /// [`Kind::Usage`](crate::error::Kind::Usage) naming a name that no such step has.
     pub fn of(&self, plan: &Plan) -> crate::error::Result<Vec<StepId>> {
-        let layers = (0..plan.landmarks.proposals).filter(|&id| matches!(plan.steps[id].op, Op::Layer { .. }));
+        let layers = (0..plan.key_steps.proposals).filter(|&id| matches!(plan.steps[id].op, Op::Layer { .. }));
         match self {
             Self::All => Ok(layers.collect()),
             Self::First(count) => Ok(layers.take(*count).collect()),
@@ -223,16 +223,16 @@ impl Watch<'_> {
     }
 }
 
-impl PairTap for Watch<'_> {
-    fn watches(&self, step: StepId) -> bool {
-        self.stats.is_some() || self.wants_raw(step)
+impl PairObserver for Watch<'_> {
+    fn request(&self, step: StepId) -> PairRequest {
+        match self.before_relu && self.steps[step] {
+            true => PairRequest::Raw,
+            false if self.stats.is_some() => PairRequest::Clipping,
+            false => PairRequest::Output,
+        }
     }
 
-    fn wants_raw(&self, step: StepId) -> bool {
-        self.before_relu && self.steps[step]
-    }
-
-    fn see(&mut self, step: StepId, reference: &Activation<'_>, other: &Activation<'_>) {
+    fn observe(&mut self, step: StepId, reference: &Activation<'_>, other: &Activation<'_>) {
         let wants_maps = self.see_maps.is_some() && self.steps[step] && !self.before_relu;
         let maps = (self.stats.is_some() || wants_maps).then(|| (Map::project(reference), Map::project(other)));
         let pair = maps.as_ref().map(|(f, q)| (f, q));
@@ -244,11 +244,11 @@ impl PairTap for Watch<'_> {
         }
     }
 
-    fn see_raw(&mut self, step: StepId, reference: &Activation<'_>, other: &Activation<'_>) {
+    fn observe_raw(&mut self, step: StepId, reference: &Activation<'_>, other: &Activation<'_>) {
         self.take(step, reference, other, None);
     }
 
-    fn see_clipped(&mut self, step: StepId, clipped: u64, count: u64) {
+    fn observe_clipped(&mut self, step: StepId, clipped: u64, count: u64) {
         if let Some(stats) = &mut self.stats {
             stats[step].clipped[0] += clipped;
             stats[step].clipped[1] += count;
@@ -259,18 +259,12 @@ impl PairTap for Watch<'_> {
 /// Takes each step's own error.
 pub struct Injected<'a>(pub &'a mut [StepStats]);
 
-impl PairTap for Injected<'_> {
-    fn watches(&self, _: StepId) -> bool {
-        true
+impl PairObserver for Injected<'_> {
+    fn request(&self, _: StepId) -> PairRequest {
+        PairRequest::Raw
     }
 
-    fn wants_raw(&self, _: StepId) -> bool {
-        true
-    }
-
-    fn see(&mut self, _: StepId, _: &Activation<'_>, _: &Activation<'_>) {}
-
-    fn see_raw(&mut self, step: StepId, reference: &Activation<'_>, other: &Activation<'_>) {
+    fn observe_raw(&mut self, step: StepId, reference: &Activation<'_>, other: &Activation<'_>) {
         self.0[step].add_injected(reference, other);
     }
 }

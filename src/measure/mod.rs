@@ -7,10 +7,8 @@ mod agreement;
 mod coverage;
 mod error;
 mod lockstep;
-mod pair;
 
 pub use agreement::{Agreement, iou};
 pub use coverage::{Coverage, coverage};
 pub use error::StepError;
-pub use lockstep::{Looks, compare, compare_with};
-pub use pair::{PairTap, walk, walk_alone};
+pub use lockstep::{Lockstep, PairDetections, PairObserver, PairRequest};

@@ -11,7 +11,7 @@ use lookout::detector::tap::{Activation, Values};
 use lookout::detector::thread_pool;
 use lookout::frame::Picture;
 use lookout::kernel::isa::Isa;
-use lookout::measure::{PairTap, StepError, compare, walk, walk_alone};
+use lookout::measure::{Lockstep, PairObserver, PairRequest, StepError};
 use lookout::preprocess::{Transform, TransformParams};
 use lookout::quant::artifact::Artifact;
 use lookout::tensor::{Canvas, Fit};
@@ -206,17 +206,13 @@ fn floats(activation: &Activation<'_>) -> Vec<f32> {
     }
 }
 
-impl PairTap for Checks {
-    fn watches(&self, _: StepId) -> bool {
-        true
+impl PairObserver for Checks {
+    fn request(&self, step: StepId) -> PairRequest {
+        // Every other step, so that both ways through the lockstep are taken.
+        if step.is_multiple_of(2) { PairRequest::Raw } else { PairRequest::Clipping }
     }
 
-    fn wants_raw(&self, step: StepId) -> bool {
-        // Every other step, so that both ways through the lock-step are taken.
-        step.is_multiple_of(2)
-    }
-
-    fn see(&mut self, step: StepId, reference: &Activation<'_>, other: &Activation<'_>) {
+    fn observe(&mut self, step: StepId, reference: &Activation<'_>, other: &Activation<'_>) {
         self.errors[step].add(reference, other);
         let Some((_, f, q)) = self.raw.take().filter(|(of, ..)| *of == step) else { return };
         let relu = |value: f32| if self.relu[step] { value.max(0.0) } else { value };
@@ -236,7 +232,7 @@ impl PairTap for Checks {
         self.checked += 1;
     }
 
-    fn see_raw(&mut self, step: StepId, reference: &Activation<'_>, other: &Activation<'_>) {
+    fn observe_raw(&mut self, step: StepId, reference: &Activation<'_>, other: &Activation<'_>) {
         self.raw = Some((step, floats(reference), floats(other)));
     }
 }
@@ -244,24 +240,18 @@ impl PairTap for Checks {
 /// Each step's own error.
 struct Own(Vec<StepError>);
 
-impl PairTap for Own {
-    fn watches(&self, _: StepId) -> bool {
-        true
+impl PairObserver for Own {
+    fn request(&self, _: StepId) -> PairRequest {
+        PairRequest::Raw
     }
 
-    fn wants_raw(&self, _: StepId) -> bool {
-        true
-    }
-
-    fn see(&mut self, _: StepId, _: &Activation<'_>, _: &Activation<'_>) {}
-
-    fn see_raw(&mut self, step: StepId, reference: &Activation<'_>, other: &Activation<'_>) {
+    fn observe_raw(&mut self, step: StepId, reference: &Activation<'_>, other: &Activation<'_>) {
         self.0[step].add(reference, other);
     }
 }
 
 #[test]
-fn the_lock_step_sees_what_each_network_computes() {
+fn the_lockstep_observes_what_each_network_computes() {
     let bench = Bench::new();
     bench.quantize();
     let mut networks = Networks::new(&bench);
@@ -274,8 +264,8 @@ fn the_lock_step_sees_what_each_network_computes() {
     let mut checks = Checks { errors: vec![StepError::default(); steps], relu, raw: None, checked: 0 };
     let mut errors = vec![StepError::default(); steps];
     let pool = thread_pool(2).unwrap();
-    let seen = pool.install(|| walk(reference, canvas, other, pixels, &mut checks).unwrap());
-    let known = pool.install(|| compare(reference, canvas, other, pixels, &mut errors).unwrap());
+    let seen = pool.install(|| Lockstep { reference, canvas, int8: other, pixels }.on_own_inputs(&mut checks).unwrap());
+    let known = pool.install(|| Lockstep { reference, canvas, int8: other, pixels }.add_errors(&mut errors).unwrap());
     assert_eq!(seen, known);
     assert!(checks.checked > 15, "{} steps", checks.checked);
     for (step, (found, wanted)) in checks.errors.iter().zip(&errors).enumerate() {
@@ -283,7 +273,7 @@ fn the_lock_step_sees_what_each_network_computes() {
     }
 
     let mut own = Own(vec![StepError::default(); steps]);
-    pool.install(|| walk_alone(reference, canvas, other, pixels, &mut own).unwrap());
+    pool.install(|| Lockstep { reference, canvas, int8: other, pixels }.on_reference_inputs(&mut own).unwrap());
     let mut better = 0;
     for (step, own) in own.0.iter().enumerate().filter(|(_, own)| own.count() > 0) {
         let (alone, all) = (own.sqnr_db().unwrap(), errors[step].sqnr_db().unwrap());

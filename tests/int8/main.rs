@@ -6,13 +6,13 @@ mod network;
 use std::alloc::System;
 use std::sync::Arc;
 
-use lookout::detector::fp32::{Run, Value};
+use lookout::detector::fp32::{Fp32Run, StepOutput};
 use lookout::detector::int8::{Int8Executor, Int8Model};
 use lookout::detector::plan::StepId;
-use lookout::detector::tap::{Activation, NoTap, Tap, Values, Wish};
+use lookout::detector::tap::{Activation, NoTap, Tap, TapRequest, Values};
 use lookout::detector::thread_pool;
 use lookout::kernel::isa::Isa;
-use lookout::measure::{StepError, compare};
+use lookout::measure::{Lockstep, StepError};
 use lookout::quant::Precision;
 use sha2::{Digest, Sha256};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -26,11 +26,11 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 struct Hashes(Vec<(StepId, String)>);
 
 impl Tap for Hashes {
-    fn wish(&self, _: StepId) -> Wish {
-        Wish::Output
+    fn request(&self, _: StepId) -> TapRequest {
+        TapRequest::Output
     }
 
-    fn see(&mut self, step: StepId, activation: &Activation<'_>) {
+    fn observe(&mut self, step: StepId, activation: &Activation<'_>) {
         let mut hash = Sha256::new();
         match activation.values {
             Values::U8 { data, .. } => hash.update(data),
@@ -100,6 +100,12 @@ fn a_warm_frame_allocates_nothing() {
     assert_eq!(fewest, 0);
 }
 
+/// Adds the error of every step on `picture` to `errors`.
+fn add_errors(network: &Network, picture: &Picture, executor: &mut Int8Executor, errors: &mut [StepError]) {
+    let (reference, canvas) = (&network.reference, &picture.normalized);
+    Lockstep { reference, canvas, int8: executor, pixels: &picture.pixels }.add_errors(errors).unwrap();
+}
+
 #[test]
 fn int8_stays_near_the_reference() {
     for name in ["r18", "r34", "r50"] {
@@ -108,7 +114,7 @@ fn int8_stays_near_the_reference() {
         let mut executor = Int8Executor::new(model).keeping_features();
         let mut errors = vec![StepError::default(); network.plan.steps.len()];
         for picture in &network.pictures {
-            compare(&network.reference, &picture.normalized, &mut executor, &picture.pixels, &mut errors).unwrap();
+            add_errors(&network, picture, &mut executor, &mut errors);
         }
         for (step, error) in network.plan.steps.iter().zip(&errors) {
             let Some(db) = error.sqnr_db() else { continue };
@@ -124,12 +130,12 @@ fn all_steps_in_f32_are_the_reference() {
     let mut executor = Int8Executor::new(model);
     let picture = &network.pictures[0];
     executor.begin(&picture.pixels).unwrap();
-    let mut run = Run::new(&network.reference, &picture.unresized).unwrap();
+    let mut run = Fp32Run::new(&network.reference, &picture.unresized).unwrap();
     run.advance(&mut NoTap).unwrap();
-    while let Some(step) = run.next_step().filter(|&step| step < network.plan.landmarks.proposals) {
+    while let Some(step) = run.next_step().filter(|&step| step < network.plan.key_steps.proposals) {
         run.advance(&mut NoTap).unwrap();
         executor.compute(step, &mut NoTap).unwrap();
-        let Some(Value::Map(map)) = run.value(step) else { panic!("no map") };
+        let Some(StepOutput::Map(map)) = run.value(step) else { panic!("no map") };
         let map = map.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let Some(Values::F32(found)) = executor.activation(step).map(|activation| activation.values) else {
             panic!("{} is not stored in f32", network.plan.steps[step].name)
@@ -150,8 +156,8 @@ fn mixtures_run_and_one_float_step_more_is_no_worse() {
         let mut executor = Int8Executor::new(model).keeping_features();
         let mut errors = vec![StepError::default(); network.plan.steps.len()];
         let picture = &network.pictures[0];
-        compare(&network.reference, &picture.normalized, &mut executor, &picture.pixels, &mut errors).unwrap();
-        let step = network.plan.landmarks.class_logits;
+        add_errors(&network, picture, &mut executor, &mut errors);
+        let step = network.plan.key_steps.class_logits;
         errors[step].sqnr_db().unwrap()
     };
     let all_int8 = error_of("", false);
@@ -169,20 +175,20 @@ struct RawBesideBytes {
 }
 
 impl Tap for RawBesideBytes {
-    fn wish(&self, _: StepId) -> Wish {
-        Wish::Both
+    fn request(&self, _: StepId) -> TapRequest {
+        TapRequest::Raw
     }
 
-    fn see_raw(&mut self, _: StepId, activation: &Activation<'_>) {
+    fn observe_raw(&mut self, _: StepId, activation: &Activation<'_>) {
         let Values::F32(values) = activation.values else { panic!("raw values are f32") };
         self.raw = values.to_vec();
     }
 
-    fn see_clipped(&mut self, _: StepId, below: u64, above: u64) {
+    fn observe_clipped(&mut self, _: StepId, below: u64, above: u64) {
         self.clipped += below + above;
     }
 
-    fn see(&mut self, step: StepId, activation: &Activation<'_>) {
+    fn observe(&mut self, step: StepId, activation: &Activation<'_>) {
         let Values::U8 { data, scale, zero_point } = activation.values else { return };
         if self.raw.len() != data.len() {
             return;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use lookout::calibrate::{LayerRecipe, convert, fold_all};
 use lookout::detector::architecture::{Architecture, Shapes};
-use lookout::detector::fp32::{Backend, Fp32Model, Run};
+use lookout::detector::fp32::{Backend, Fp32Model, Fp32Run};
 use lookout::detector::int8::{Mixture, Quantized};
 use lookout::detector::plan::{Plan, StepId};
 use lookout::detector::settings::Settings;
-use lookout::detector::tap::{Activation, Tap, Values, Wish};
+use lookout::detector::tap::{Activation, Tap, TapRequest, Values};
 use lookout::kernel::isa::Isa;
 use lookout::preprocess::{Transform, TransformParams};
 use lookout::quant::{Precision, QuantParams, Range, Scheme};
@@ -33,11 +33,11 @@ pub struct Network {
 struct Extremes(Vec<Option<Range>>);
 
 impl Tap for Extremes {
-    fn wish(&self, _: StepId) -> Wish {
-        Wish::Output
+    fn request(&self, _: StepId) -> TapRequest {
+        TapRequest::Output
     }
 
-    fn see(&mut self, step: StepId, activation: &Activation<'_>) {
+    fn observe(&mut self, step: StepId, activation: &Activation<'_>) {
         let Values::F32(values) = activation.values else { return };
         let (low, high) = values.iter().fold((0.0f32, 0.0f32), |(low, high), &x| (low.min(x), high.max(x)));
         let range = Range::new(low, high);
@@ -64,7 +64,7 @@ impl Network {
 
         let mut extremes = Extremes(vec![None; plan.steps.len()]);
         for picture in &pictures {
-            Run::new(&reference, &picture.normalized).unwrap().finish(&mut extremes).unwrap();
+            Fp32Run::new(&reference, &picture.normalized).unwrap().finish(&mut extremes).unwrap();
         }
         let recipes: Vec<LayerRecipe> = plan
             .layers

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use lookout::detector::architecture::{Architecture, Shapes};
-use lookout::detector::fp32::{Backend, Fp32Model, Value};
+use lookout::detector::fp32::{Backend, Fp32Model, StepOutput};
 use lookout::detector::plan::Plan;
 use lookout::detector::settings::Settings;
 use lookout::frame::Picture;
@@ -133,24 +133,24 @@ impl Case {
     }
 
     /// A tensor stored channels first, as a map `[height][width][channels]`.
-    pub fn map(&self, name: &str) -> Value {
+    pub fn map(&self, name: &str) -> StepOutput {
         let (shape, data) = self.golden.floats(name);
         let tensor = Tensor::from_vec(data, shape, &Device::Cpu).unwrap();
-        Value::Map(tensor.permute((1, 2, 0)).unwrap().contiguous().unwrap())
+        StepOutput::Map(tensor.permute((1, 2, 0)).unwrap().contiguous().unwrap())
     }
 
     /// Windows stored `[n][channels][rows][columns]`, as a map of windows one below the other.
-    pub fn windows(&self, name: &str) -> Value {
+    pub fn windows(&self, name: &str) -> StepOutput {
         let (shape, data) = self.golden.floats(name);
         let [count, channels, rows, columns] = shape[..] else { panic!("{name} is {shape:?}") };
         let tensor = Tensor::from_vec(data, shape, &Device::Cpu).unwrap().permute((0, 2, 3, 1)).unwrap();
-        Value::Map(tensor.contiguous().unwrap().reshape((count * rows, columns, channels)).unwrap())
+        StepOutput::Map(tensor.contiguous().unwrap().reshape((count * rows, columns, channels)).unwrap())
     }
 
     /// A table stored `[rows][columns]`, as a map one column wide.
-    pub fn table(&self, name: &str) -> Value {
+    pub fn table(&self, name: &str) -> StepOutput {
         let (shape, data) = self.golden.floats(name);
-        Value::Map(Tensor::from_vec(data, (shape[0], 1, shape[1]), &Device::Cpu).unwrap())
+        StepOutput::Map(Tensor::from_vec(data, (shape[0], 1, shape[1]), &Device::Cpu).unwrap())
     }
 
     /// Boxes, one a row.

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use lookout::detector::detection::Detection;
-use lookout::detector::fp32::{Backend, Fp32Model, Run};
+use lookout::detector::fp32::{Backend, Fp32Model, Fp32Run};
 use lookout::detector::settings::Settings;
 use lookout::detector::tap::NoTap;
 use lookout::frame::Picture;
@@ -103,7 +103,7 @@ fn away_from_cuts(detections: &[Detection], threshold: f32, limit: usize) -> Vec
 /// The detections of `picture`, in its pixels.
 fn detect(model: &Fp32Model, picture: &Picture) -> Vec<Detection> {
     let canvas = case::canvas(model.plan(), picture);
-    let mut found = Run::new(model, &canvas).unwrap().finish(&mut NoTap).unwrap();
+    let mut found = Fp32Run::new(model, &canvas).unwrap().finish(&mut NoTap).unwrap();
     found.iter_mut().for_each(|detection| detection.bbox = canvas.fit.to_frame(detection.bbox));
     found
 }

@@ -4,7 +4,7 @@
 //! one gets what torchvision's got, and only its own error counts.
 
 use lookout::detector::detection::Detection;
-use lookout::detector::fp32::{Backend, Fp32Model, Run, Value};
+use lookout::detector::fp32::{Backend, Fp32Model, Fp32Run, StepOutput};
 use lookout::detector::plan::{Plan, StepId};
 use lookout::detector::tap::NoTap;
 
@@ -23,16 +23,16 @@ fn relative_l2(found: &[f32], wanted: &[f32]) -> f64 {
     if difference == 0.0 { 0.0 } else { difference / reference }
 }
 
-fn numbers(value: &Value) -> Vec<f32> {
+fn numbers(value: &StepOutput) -> Vec<f32> {
     match value {
-        Value::Map(map) => map.flatten_all().unwrap().to_vec1().unwrap(),
-        Value::Boxes(boxes) => boxes.as_flattened().to_vec(),
-        Value::Detections(found) => found.iter().flat_map(|d| d.bbox.into_iter().chain([d.score])).collect(),
+        StepOutput::Map(map) => map.flatten_all().unwrap().to_vec1().unwrap(),
+        StepOutput::Boxes(boxes) => boxes.as_flattened().to_vec(),
+        StepOutput::Detections(found) => found.iter().flat_map(|d| d.bbox.into_iter().chain([d.score])).collect(),
     }
 }
 
 /// Runs what `target` needs beyond the values that are there.
-fn compute(plan: &Plan, run: &mut Run<'_>, target: StepId) {
+fn compute(plan: &Plan, run: &mut Fp32Run<'_>, target: StepId) {
     if run.value(target).is_some() {
         return;
     }
@@ -53,8 +53,8 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     /// Feeds `inputs`, and compares what each target becomes.
-    fn stage(&mut self, inputs: Vec<(StepId, Value)>, targets: &[(&str, StepId, Value)]) {
-        let mut run = Run::empty(self.model, self.case.fit());
+    fn stage(&mut self, inputs: Vec<(StepId, StepOutput)>, targets: &[(&str, StepId, StepOutput)]) {
+        let mut run = Fp32Run::empty(self.model, self.case.fit());
         for (step, value) in inputs {
             run.put(step, value);
         }
@@ -75,8 +75,8 @@ impl Bench<'_> {
     }
 
     fn all(&mut self) {
-        let (case, marks) = (self.case, &self.case.plan.landmarks);
-        let maps = |prefix: &str, first: usize, steps: &[StepId]| -> Vec<(String, StepId, Value)> {
+        let (case, marks) = (self.case, &self.case.plan.key_steps);
+        let maps = |prefix: &str, first: usize, steps: &[StepId]| -> Vec<(String, StepId, StepOutput)> {
             let named = steps.iter().enumerate().map(|(i, &step)| (format!("{prefix}{}", first + i), step));
             named
                 .filter(|(name, ..)| case.has(name))
@@ -84,7 +84,7 @@ impl Bench<'_> {
                 .map(|(v, n, s)| (n, s, v))
                 .collect()
         };
-        let put = |values: &[(String, StepId, Value)]| -> Vec<(StepId, Value)> {
+        let put = |values: &[(String, StepId, StepOutput)]| -> Vec<(StepId, StepOutput)> {
             values.iter().map(|(_, step, value)| (*step, value.clone())).collect()
         };
         let body = maps("c", 2, &marks.stages);
@@ -114,7 +114,7 @@ impl Bench<'_> {
             self.stage(put(&pyramid), &targets);
         }
         if !heads.is_empty() && case.has("proposals") {
-            let wanted = Value::Boxes(case.boxes("proposals"));
+            let wanted = StepOutput::Boxes(case.boxes("proposals"));
             self.stage(put(&heads), &[("proposals", marks.proposals, wanted)]);
         }
         let roi = case.golden.names().into_iter().find(|name| name.starts_with("roi_features_first"));
@@ -123,14 +123,14 @@ impl Bench<'_> {
             let mut first = case.boxes("proposals");
             first.truncate(count);
             let mut inputs = put(&pyramid);
-            inputs.push((marks.proposals, Value::Boxes(first)));
+            inputs.push((marks.proposals, StepOutput::Boxes(first)));
             let wanted = case.windows(&roi);
             self.stage(inputs, &[("roi_features", marks.roi_features, wanted.clone())]);
 
             let (shape, mut head) = case.golden.floats("box_head");
             head.truncate(count * shape[1]);
             let head = candle_core::Tensor::from_vec(head, (count, 1, shape[1]), &candle_core::Device::Cpu).unwrap();
-            self.stage(vec![(marks.roi_features, wanted)], &[("box_head", marks.box_head, Value::Map(head))]);
+            self.stage(vec![(marks.roi_features, wanted)], &[("box_head", marks.box_head, StepOutput::Map(head))]);
         }
         if case.has("box_head") {
             let targets = [
@@ -146,13 +146,13 @@ impl Bench<'_> {
 
     /// Logits, deltas and proposals → detections in pixels of the picture.
     fn detections(&mut self) {
-        let (case, marks) = (self.case, &self.case.plan.landmarks);
-        let mut run = Run::empty(self.model, case.fit());
+        let (case, marks) = (self.case, &self.case.plan.key_steps);
+        let mut run = Fp32Run::empty(self.model, case.fit());
         run.put(marks.class_logits, case.table("class_logits"));
         run.put(marks.box_deltas, case.table("box_deltas"));
-        run.put(marks.proposals, Value::Boxes(case.boxes("proposals")));
+        run.put(marks.proposals, StepOutput::Boxes(case.boxes("proposals")));
         run.compute(marks.detections, &mut NoTap).unwrap();
-        let Some(Value::Detections(found)) = run.value(marks.detections) else { panic!("no detections") };
+        let Some(StepOutput::Detections(found)) = run.value(marks.detections) else { panic!("no detections") };
         let labels: Vec<usize> = found.iter().map(|detection| detection.class_id as usize).collect();
         let boxes: Vec<f32> = found.iter().flat_map(|detection| case.fit().to_frame(detection.bbox)).collect();
         let scores: Vec<f32> = found.iter().map(|detection: &Detection| detection.score).collect();

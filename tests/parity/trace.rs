@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use lookout::detector::detection::Detection;
-use lookout::detector::fp32::{Backend, Run};
+use lookout::detector::fp32::{Backend, Fp32Run};
 use lookout::detector::plan::Plan;
 use lookout::detector::settings::Settings;
 use lookout::detector::tap::NoTap;
@@ -71,7 +71,7 @@ pub fn explain(
         let model = weights.model(&weights.plan(settings), backend);
         let data = canvas.data.iter().map(|value| value * factor).collect();
         let canvas = Canvas { data, ..*canvas };
-        let mut found = Run::new(&model, &canvas).unwrap().finish(&mut NoTap).unwrap();
+        let mut found = Fp32Run::new(&model, &canvas).unwrap().finish(&mut NoTap).unwrap();
         found.iter_mut().for_each(|detection| detection.bbox = canvas.fit.to_frame(detection.bbox));
         for (reason, miss) in reasons.iter_mut().zip(misses) {
             let there = found.iter().any(|other| tolerance.same(other, &miss.detection));

@@ -125,7 +125,7 @@ pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa
             }
         })
         .collect();
-    let ceiling = ceiling_of(plan.landmarks.stages[0]);
+    let ceiling = ceiling_of(plan.key_steps.stages[0]);
     Ok(Profile {
         model: detector.summary().name.clone(),
         precision: detector.summary().precision,

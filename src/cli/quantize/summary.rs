@@ -65,13 +65,13 @@ impl Summary {
         let figure = |step: StepId| {
             outcome.errors[step].sqnr_db().map(|sqnr_db| StepFigure { name: plan.steps[step].name.clone(), sqnr_db })
         };
-        let landmarks = &plan.landmarks;
-        let ends = landmarks.stages.iter().chain(&landmarks.pyramid[..4]).chain([
-            &landmarks.objectness[0],
-            &landmarks.roi_features,
-            &landmarks.box_head,
-            &landmarks.class_logits,
-            &landmarks.box_deltas,
+        let key_steps = &plan.key_steps;
+        let ends = key_steps.stages.iter().chain(&key_steps.pyramid[..4]).chain([
+            &key_steps.objectness[0],
+            &key_steps.roi_features,
+            &key_steps.box_head,
+            &key_steps.class_logits,
+            &key_steps.box_deltas,
         ]);
         let stages = ends.filter_map(|&step| figure(step)).collect();
         let mut worst: Vec<StepFigure> = (0..plan.steps.len()).filter_map(figure).collect();

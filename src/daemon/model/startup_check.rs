@@ -8,7 +8,7 @@
 use super::engine::LocalEngine;
 use crate::detector::DetectorOptions;
 use crate::detector::plan::StepId;
-use crate::detector::tap::{Activation, Tap, Values, Wish};
+use crate::detector::tap::{Activation, Tap, TapRequest, Values};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::isa::{Isa, IsaName};
 use crate::tensor::{Canvas, Fit, Input};
@@ -36,7 +36,7 @@ pub fn prove(
         // The portable kernels prove themselves in the tests; that the model runs is worth a look all the same.
         return run(engine, usize::MAX).map(drop);
     };
-    let proposals = engine.detector().plan().landmarks.proposals;
+    let proposals = engine.detector().plan().key_steps.proposals;
     let exact = engine.detector().summary().precision == "int8";
     let until = if exact { usize::MAX } else { proposals };
     let mut other = again(&DetectorOptions { isa: portable, proposals: Some(REGIONS), ..*options })?;
@@ -84,11 +84,11 @@ struct Record {
 }
 
 impl Tap for Record {
-    fn wish(&self, step: StepId) -> Wish {
-        if step < self.until { Wish::Output } else { Wish::Nothing }
+    fn request(&self, step: StepId) -> TapRequest {
+        if step < self.until { TapRequest::Output } else { TapRequest::Nothing }
     }
 
-    fn see(&mut self, step: StepId, activation: &Activation<'_>) {
+    fn observe(&mut self, step: StepId, activation: &Activation<'_>) {
         // A region is one row of a linear layer, or seven of pooled features.
         let rows = if step < self.second_stage { activation.shape.height } else { REGIONS };
         let most = rows * activation.shape.width * activation.shape.channels;
@@ -105,7 +105,7 @@ impl Tap for Record {
 fn run(engine: &mut LocalEngine, until: StepId) -> Result<Vec<Seen>> {
     let detector = engine.detector_mut();
     let plan = detector.plan();
-    let (steps, second_stage) = (plan.steps.len(), plan.landmarks.proposals);
+    let (steps, second_stage) = (plan.steps.len(), plan.key_steps.proposals);
     let mut record = Record { until, second_stage, seen: vec![Seen::default(); steps] };
     let input = canvas(detector.new_input());
     detector.detect_with(&input, &mut record, &mut |_| {})?;

@@ -1,6 +1,6 @@
 //! The reference executor: the plan in full precision, over candle tensors.
 //!
-//! In: a checkpoint's tensors, then canvases. Out: every step's value, one step at a time ([`Run`]). Convolution,
+//! In: a checkpoint's tensors, then canvases. Out: every step's value, one step at a time ([`Fp32Run`]). Convolution,
 //! linear layers, pooling and RoIAlign are our own kernels, entering candle as custom operations; the same plan also
 //! runs on candle's own layers ([`Backend::Stock`]), which is the oracle that tests compare with. On one instruction
 //! set the numbers are the same at any thread count.
@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::kernel::conv_f32::ConvF32;
 use crate::kernel::isa::Isa;
 
-pub use run::{Run, Value};
+pub use run::{Fp32Run, StepOutput};
 
 /// What computes the layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

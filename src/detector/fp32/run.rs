@@ -1,7 +1,7 @@
 //! One frame through the plan, step by step.
 //!
 //! A value's memory serves a later step as soon as its last reader has run, so only live tensors are held, and a copy
-//! of a [`Value::Map`] that outlives its readers changes. A value can also be put in by hand: tests feed a stage its
+//! of a [`StepOutput::Map`] that outlives its readers changes. A value can also be put in by hand: tests feed a stage its
 //! golden input, the monitor runs two executors in lock-step.
 
 use candle_core::{DType, Device, InplaceOp2, Tensor};
@@ -13,13 +13,13 @@ use crate::detector::detections::DetectionStage;
 use crate::detector::plan::{LayerId, Op, Plan, StepId};
 use crate::detector::proposals::{LevelHead, ProposalStage};
 use crate::detector::roi_align::{LevelRule, level_scale};
-use crate::detector::tap::{Activation, Tap, Values, Wish};
+use crate::detector::tap::{Activation, Tap, TapRequest, Values};
 use crate::error::{Error, Kind, Result};
 use crate::tensor::{Canvas, Fit, Shape};
 
 /// What a step gives out.
 #[derive(Debug, Clone)]
-pub enum Value {
+pub enum StepOutput {
     /// `[height][width][channels]`, f32, contiguous.
     Map(Tensor),
     /// Proposals in canvas pixels, best first.
@@ -30,10 +30,10 @@ pub enum Value {
 
 /// One frame on its way through the network.
 #[derive(Debug)]
-pub struct Run<'m> {
+pub struct Fp32Run<'m> {
     model: &'m Fp32Model,
     fit: Fit,
-    values: Vec<Option<Value>>,
+    values: Vec<Option<StepOutput>>,
     /// By step: the memory of its value, where that is to be used again.
     buffers: Vec<Option<Tensor>>,
     /// Readers that have not run yet, by step.
@@ -41,7 +41,7 @@ pub struct Run<'m> {
     next: StepId,
 }
 
-impl<'m> Run<'m> {
+impl<'m> Fp32Run<'m> {
     /// A run over `canvas`, standing before the first layer.
     ///
     /// # Errors
@@ -50,11 +50,11 @@ impl<'m> Run<'m> {
         let Fit { canvas_height, canvas_width, .. } = canvas.fit;
         let tensor = Tensor::from_slice(&canvas.data, (canvas_height, canvas_width, 3), &Device::Cpu)?;
         let mut run = Self::empty(model, canvas.fit);
-        run.put(model.plan.landmarks.image, Value::Map(tensor));
+        run.put(model.plan.key_steps.image, StepOutput::Map(tensor));
         Ok(run)
     }
 
-    /// A run without any value yet, for a frame that lies like `fit`; values come by [`Run::put`].
+    /// A run without any value yet, for a frame that lies like `fit`; values come by [`Fp32Run::put`].
     pub fn empty(model: &'m Fp32Model, fit: Fit) -> Self {
         let steps = model.plan.steps.len();
         model.buffers.serve((fit.canvas_height, fit.canvas_width));
@@ -62,7 +62,7 @@ impl<'m> Run<'m> {
         Self { model, fit, values, buffers, waiting: model.plan.readers(), next: 0 }
     }
 
-    /// The step that [`Run::advance`] runs next; `None` at the end.
+    /// The step that [`Fp32Run::advance`] runs next; `None` at the end.
     pub fn next_step(&self) -> Option<StepId> {
         (self.next < self.values.len()).then_some(self.next)
     }
@@ -73,7 +73,7 @@ impl<'m> Run<'m> {
     }
 
     /// A step's output, while it is alive.
-    pub fn value(&self, step: StepId) -> Option<&Value> {
+    pub fn value(&self, step: StepId) -> Option<&StepOutput> {
         self.values[step].as_ref()
     }
 
@@ -82,19 +82,19 @@ impl<'m> Run<'m> {
         &self.model.plan
     }
 
-    /// Shows a step's output, while it is alive and if it is a map.
+    /// Calls `read` with a step's output, while it is alive and if it is a map.
     ///
     /// # Errors
     /// [`Kind::Internal`] if the tensor is not one of this run's.
-    pub fn see(&self, step: StepId, see: impl FnOnce(&Activation<'_>)) -> Result<()> {
+    pub fn with_activation(&self, step: StepId, read: impl FnOnce(&Activation<'_>)) -> Result<()> {
         match self.value(step) {
-            Some(Value::Map(map)) => self.show(step, map, see),
+            Some(StepOutput::Map(map)) => self.show(step, map, read),
             _ => Ok(()),
         }
     }
 
     /// Sets a step's output by hand.
-    pub fn put(&mut self, step: StepId, value: Value) {
+    pub fn put(&mut self, step: StepId, value: StepOutput) {
         self.values[step] = Some(value);
     }
 
@@ -126,11 +126,11 @@ impl<'m> Run<'m> {
     /// Runs every step that is left and returns the detections, in canvas pixels and best first.
     ///
     /// # Errors
-    /// As [`Run::advance`].
+    /// As [`Fp32Run::advance`].
     pub fn finish(mut self, tap: &mut dyn Tap) -> Result<Vec<Detection>> {
         while self.advance(tap)?.is_some() {}
-        match self.values[self.model.plan.landmarks.detections].take() {
-            Some(Value::Detections(detections)) => Ok(detections),
+        match self.values[self.model.plan.key_steps.detections].take() {
+            Some(StepOutput::Detections(detections)) => Ok(detections),
             _ => Err(Error::new(Kind::Internal, "the last step left no detections")),
         }
     }
@@ -140,17 +140,17 @@ impl<'m> Run<'m> {
     /// # Errors
     /// [`Kind::Internal`] if an input is not there.
     pub fn compute(&mut self, step: StepId, tap: &mut dyn Tap) -> Result<()> {
-        let wish = tap.wish(step);
+        let request = tap.request(step);
         let plain = |map: Tensor| Filled { map, buffer: None };
         let filled = match self.model.plan.steps[step].op {
             Op::Image => match self.values[step].take() {
-                Some(Value::Map(map)) => plain(map),
+                Some(StepOutput::Map(map)) => plain(map),
                 _ => return Err(Error::new(Kind::Internal, "the run has no canvas")),
             },
             Op::Layer { layer, relu, skip } => {
-                let fused = self.layer(step, layer, relu && wish != Wish::Both, skip)?;
-                if wish == Wish::Both {
-                    self.show(step, &fused.map, |activation| tap.see_raw(step, activation))?;
+                let fused = self.layer(step, layer, relu && request != TapRequest::Raw, skip)?;
+                if request == TapRequest::Raw {
+                    self.show(step, &fused.map, |activation| tap.observe_raw(step, activation))?;
                     if relu {
                         fused.map.inplace_op1(&ops::Relu)?;
                     }
@@ -162,18 +162,18 @@ impl<'m> Run<'m> {
             Op::Subsample => self.halved(step, &ops::Subsample)?,
             Op::RoiAlign => self.roi_align(step)?,
             Op::Proposals => {
-                self.values[step] = Some(Value::Boxes(self.proposals(step)?));
+                self.values[step] = Some(StepOutput::Boxes(self.proposals(step)?));
                 return Ok(());
             }
             Op::Detections => {
-                self.values[step] = Some(Value::Detections(self.detections(step)?));
+                self.values[step] = Some(StepOutput::Detections(self.detections(step)?));
                 return Ok(());
             }
         };
-        if wish != Wish::Nothing {
-            self.show(step, &filled.map, |activation| tap.see(step, activation))?;
+        if request != TapRequest::Nothing {
+            self.show(step, &filled.map, |activation| tap.observe(step, activation))?;
         }
-        self.values[step] = Some(Value::Map(filled.map));
+        self.values[step] = Some(StepOutput::Map(filled.map));
         self.buffers[step] = filled.buffer;
         Ok(())
     }
@@ -191,17 +191,17 @@ impl<'m> Run<'m> {
         Ok(filled)
     }
 
-    fn show(&self, step: StepId, map: &Tensor, see: impl FnOnce(&Activation<'_>)) -> Result<()> {
+    fn show(&self, step: StepId, map: &Tensor, read: impl FnOnce(&Activation<'_>)) -> Result<()> {
         let (height, width, channels) = map.dims3()?;
         let shape = Shape::new(height, width, channels);
         let (valid_height, valid_width) = self.model.plan.valid(step, shape, &self.fit);
         ops::with_values(map, |values| {
-            see(&Activation { shape, valid_height, valid_width, values: Values::F32(values) });
+            read(&Activation { shape, valid_height, valid_width, values: Values::F32(values) });
         })?;
         Ok(())
     }
 
-    fn input(&self, step: StepId, number: usize) -> Result<&Value> {
+    fn input(&self, step: StepId, number: usize) -> Result<&StepOutput> {
         let inputs = &self.model.plan.steps[step].inputs;
         let value = inputs.get(number).and_then(|&input| self.values[input].as_ref());
         value.ok_or_else(|| self.misfit(step, &format!("runs before its input {number}")))
@@ -213,14 +213,14 @@ impl<'m> Run<'m> {
 
     fn map(&self, step: StepId, number: usize) -> Result<&Tensor> {
         match self.input(step, number)? {
-            Value::Map(tensor) => Ok(tensor),
+            StepOutput::Map(tensor) => Ok(tensor),
             _ => Err(self.misfit(step, "reads a map where there is none")),
         }
     }
 
     fn boxes(&self, step: StepId, number: usize) -> Result<&[[f32; 4]]> {
         match self.input(step, number)? {
-            Value::Boxes(boxes) => Ok(boxes),
+            StepOutput::Boxes(boxes) => Ok(boxes),
             _ => Err(self.misfit(step, "reads boxes where there are none")),
         }
     }
@@ -310,7 +310,7 @@ impl<'m> Run<'m> {
     }
 }
 
-impl Drop for Run<'_> {
+impl Drop for Fp32Run<'_> {
     fn drop(&mut self) {
         for step in 0..self.values.len() {
             self.drop_value(step);

@@ -10,7 +10,7 @@ use crate::detector::detection::Detection;
 use crate::detector::detections::DetectionStage;
 use crate::detector::plan::{LayerId, Op, StepId};
 use crate::detector::proposals::{LevelHead, ProposalStage};
-use crate::detector::tap::{Activation, NoTap, Tap, Values, Wish};
+use crate::detector::tap::{Activation, NoTap, Tap, TapRequest, Values};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::conv_u8::{ConvInput, ConvOutput, Epilogue, SkipInput, convolve, convolve_watched};
 use crate::kernel::roi_align_u8::{RoiAlignParamsU8, RoiLevelU8, roi_align};
@@ -19,7 +19,7 @@ use crate::quant::{Precision, QuantParams};
 use crate::tensor::{Canvas, Fit, Shape};
 
 /// Who wants to see more of a step than its output, and what.
-type Watched<'a> = Option<(&'a mut dyn Tap, Wish)>;
+type Watched<'a> = Option<(&'a mut dyn Tap, TapRequest)>;
 
 /// Runs frames through an [`Int8Model`]. Owns every buffer; a canvas size seen before costs no allocation.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ impl Int8Executor {
             return Err(Error::new(Kind::Internal, text));
         }
         self.lay_out(canvas.fit);
-        let image = self.model.plan.landmarks.image;
+        let image = self.model.plan.key_steps.image;
         if let Some(slot) = self.layout.as_ref().and_then(|layout| layout.bytes.of[image]) {
             self.store.bytes[slot][..canvas.data.len()].copy_from_slice(&canvas.data);
         }
@@ -163,13 +163,13 @@ impl Int8Executor {
     pub fn compute(&mut self, step: StepId, tap: &mut dyn Tap) -> Result<()> {
         let Some(layout) = &self.layout else { return Err(Error::new(Kind::Internal, "no canvas was given")) };
         let fit = layout.fit;
-        let wish = tap.wish(step);
+        let request = tap.request(step);
         match self.model.plan.steps[step].op {
             Op::Image => {}
             Op::Layer { layer, relu, skip } => {
-                let watched = match wish {
-                    Wish::Both | Wish::Counts => Some((&mut *tap as &mut dyn Tap, wish)),
-                    Wish::Nothing | Wish::Output => None,
+                let watched = match request {
+                    TapRequest::Raw | TapRequest::Clipping => Some((&mut *tap as &mut dyn Tap, request)),
+                    TapRequest::Nothing | TapRequest::Output => None,
                 };
                 self.layer(step, layer, relu, skip, watched)?
             }
@@ -199,10 +199,10 @@ impl Int8Executor {
                 return Ok(());
             }
         }
-        if wish != Wish::Nothing
+        if request != TapRequest::Nothing
             && let Some(activation) = self.activation(step)
         {
-            tap.see(step, &activation);
+            tap.observe(step, &activation);
         }
         Ok(())
     }
@@ -233,7 +233,7 @@ impl Int8Executor {
             (PackedLayer::Int8(packed), Some(epilogue)) => self.convolve(step, packed, epilogue, skip, watched),
             (PackedLayer::Int8(_), None) => Err(Error::new(Kind::Internal, "an int8 step without an epilogue")),
             (other, _) => {
-                let raw = watched.filter(|(_, wish)| *wish == Wish::Both).map(|(tap, _)| tap);
+                let raw = watched.filter(|(_, request)| *request == TapRequest::Raw).map(|(tap, _)| tap);
                 self.mixed_layer(step, other, relu, skip, raw)
             }
         }
@@ -285,8 +285,8 @@ impl Int8Executor {
         };
         let done = match watched {
             None => convolve(packed, epilogue, input, skip, target),
-            Some((tap, Wish::Counts)) => convolve_watched(packed, epilogue, input, skip, target, &())
-                .map(|clipped| tap.see_clipped(step, clipped.below, clipped.above)),
+            Some((tap, TapRequest::Clipping)) => convolve_watched(packed, epilogue, input, skip, target, &())
+                .map(|clipped| tap.observe_clipped(step, clipped.below, clipped.above)),
             Some((tap, _)) => {
                 let scale = self.model.qparams(step).map_or(1.0, |qparams| qparams.scale);
                 let watch = super::raw::RawValues::new(shape, scale);
@@ -294,9 +294,9 @@ impl Int8Executor {
                 clipped.map(|clipped| {
                     let values = watch.into_values();
                     let (valid_height, valid_width) = self.model.plan.valid(step, shape, &layout.fit);
-                    tap.see_clipped(step, clipped.below, clipped.above);
+                    tap.observe_clipped(step, clipped.below, clipped.above);
                     let values = Values::F32(&values);
-                    tap.see_raw(step, &Activation { shape, valid_height, valid_width, values });
+                    tap.observe_raw(step, &Activation { shape, valid_height, valid_width, values });
                 })
             }
         };

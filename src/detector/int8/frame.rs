@@ -35,7 +35,7 @@ impl FrameLayout {
             }
         }
         if keep_features {
-            for &input in &plan.steps[plan.landmarks.roi_features].inputs {
+            for &input in &plan.steps[plan.key_steps.roi_features].inputs {
                 last_reader[input] = plan.steps.len();
             }
         }
@@ -52,7 +52,7 @@ impl FrameLayout {
         };
         let bytes = Slots::plan(&tenants(|edge| matches!(edge, Edge::U8(_) | Edge::Pixels)));
         let floats = Slots::plan(&tenants(|edge| edge == Edge::F32));
-        let roi_align = plan.landmarks.roi_features;
+        let roi_align = plan.key_steps.roi_features;
         let levels = plan.steps[roi_align].inputs.iter().filter(|&&input| plan.steps[input].op != Op::Proposals);
         let scales: Vec<f32> = levels.map(|&input| level_scale(shapes[input].height, &fit)).collect();
         let rule = LevelRule::new(&plan.settings.roi, &scales);
@@ -62,7 +62,7 @@ impl FrameLayout {
     /// The shape of a step's output when there are `proposals` of them.
     pub fn shape(&self, model: &Int8Model, step: usize, proposals: usize) -> Shape {
         let shape = self.shapes[step];
-        if step <= model.plan.landmarks.proposals {
+        if step <= model.plan.key_steps.proposals {
             return shape;
         }
         let most = model.plan.settings.rpn.post_nms_top_n.max(1);

@@ -130,7 +130,7 @@ impl Int8Executor {
         drop(x);
         if let Some(tap) = raw {
             let (valid_height, valid_width) = self.model.plan.valid(step, shape, &layout.fit);
-            tap.see_raw(step, &Activation { shape, valid_height, valid_width, values: Values::F32(&y) });
+            tap.observe_raw(step, &Activation { shape, valid_height, valid_width, values: Values::F32(&y) });
             if relu {
                 y.iter_mut().for_each(|value| *value = value.max(0.0));
             }

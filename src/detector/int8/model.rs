@@ -157,7 +157,7 @@ impl Int8Model {
 
 /// Whether `layer` reads the canvas.
 fn reads_pixels(plan: &Plan, layer: LayerId) -> bool {
-    plan.steps.iter().any(|step| step.layer() == Some(layer) && step.inputs.contains(&plan.landmarks.image))
+    plan.steps.iter().any(|step| step.layer() == Some(layer) && step.inputs.contains(&plan.key_steps.image))
 }
 
 fn pack(isa: Isa, layer: &Layer, quantized: &QuantizedLayer, bias: &[f32], pixels: bool) -> Result<PackedLayer> {

@@ -1,6 +1,6 @@
 //! Lays the steps: body, pyramid, proposal network, box head.
 
-use super::{LEVELS, Landmarks, Layer, LayerId, Op, Plan, Step, StepId, Stored};
+use super::{KeySteps, LEVELS, Layer, LayerId, Op, Plan, Step, StepId, Stored};
 use crate::detector::architecture::{Architecture, Stage};
 use crate::detector::settings::Settings;
 use crate::kernel::geometry::ConvGeometry;
@@ -20,7 +20,7 @@ impl Plan {
         let (box_head, class_logits, box_deltas) = builder.box_head(roi_features);
         let detections =
             builder.step("roi_heads.postprocess_detections", Op::Detections, vec![class_logits, box_deltas, proposals]);
-        let landmarks = Landmarks {
+        let key_steps = KeySteps {
             image,
             stages,
             pyramid,
@@ -34,7 +34,7 @@ impl Plan {
             detections,
         };
         let (layers, steps) = (builder.layers, builder.steps);
-        Self { architecture, settings, layers, steps, landmarks }
+        Self { architecture, settings, layers, steps, key_steps }
     }
 }
 

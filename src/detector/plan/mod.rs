@@ -36,7 +36,7 @@ pub struct Plan {
     /// Steps in execution order.
     pub steps: Vec<Step>,
     /// Where the stages begin and end.
-    pub landmarks: Landmarks,
+    pub key_steps: KeySteps,
 }
 
 /// One weight set: a convolution or a fully connected layer, with the batch norm that folds into it.
@@ -104,7 +104,7 @@ pub enum Op {
 
 /// Steps that stages are told apart by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Landmarks {
+pub struct KeySteps {
     /// The canvas.
     pub image: StepId,
     /// Outputs of `layer1` … `layer4`: C2 … C5.
@@ -216,7 +216,7 @@ impl Plan {
         let mut read: Vec<StepId> = layers.filter_map(|step| step.inputs.first().copied()).collect();
         read.sort_unstable();
         read.dedup();
-        read.retain(|&step| step != self.landmarks.image);
+        read.retain(|&step| step != self.key_steps.image);
         read
     }
 

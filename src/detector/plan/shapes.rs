@@ -51,7 +51,7 @@ impl Plan {
     /// Rows and columns of a step's output that show the picture rather than padding: the share of the canvas that
     /// is picture, rounded up. Rows of proposals are all valid.
     pub fn valid(&self, step: StepId, shape: Shape, fit: &Fit) -> (usize, usize) {
-        if step >= self.landmarks.proposals {
+        if step >= self.key_steps.proposals {
             return (shape.height, shape.width);
         }
         (

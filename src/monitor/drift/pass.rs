@@ -9,13 +9,13 @@ use std::sync::Arc;
 use super::error_map::ErrorMap;
 use crate::calibrate::{AGREEMENT_SCORE, Counter, EdgeWatcher, Histogram, LocalError, add_local_errors, clipped_share};
 use crate::detector::detection::Detection;
-use crate::detector::fp32::{Fp32Model, Run};
+use crate::detector::fp32::{Fp32Model, Fp32Run};
 use crate::detector::int8::{InputMeans, Int8Executor, Int8Model};
 use crate::detector::plan::{LEVELS, Plan, StepId};
-use crate::detector::tap::{Activation, NoTap};
+use crate::detector::tap::{Activation, NoTap, Tap};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
-use crate::measure::{Agreement, Looks, StepError, compare_with};
+use crate::measure::{Agreement, Lockstep, PairDetections, PairObserver, StepError};
 use crate::preprocess::{Transform, TransformParams};
 use crate::tensor::{Canvas, Fit, ImageMoments};
 
@@ -48,6 +48,35 @@ pub struct Observed {
     pub histograms: Vec<Option<Histogram>>,
     /// What the layers read, on average.
     pub means: InputMeans,
+}
+
+/// Adds the errors of a comparison with the reference.
+struct PassObserver<'a> {
+    /// By step.
+    errors: &'a mut [StepError],
+    /// Counts the values of the int8 network's own pass.
+    counter: Option<&'a mut Counter>,
+    /// Error maps of the pyramid levels, if requested.
+    maps: Option<(&'a Plan, &'a mut Vec<ErrorMap>)>,
+    between: Between<'a>,
+}
+
+impl PairObserver for PassObserver<'_> {
+    fn before_step(&mut self) -> Result<()> {
+        (self.between)()
+    }
+
+    fn int8_tap(&mut self) -> Option<&mut dyn Tap> {
+        Some(self.counter.as_deref_mut()?)
+    }
+
+    fn observe(&mut self, step: StepId, reference: &Activation<'_>, int8: &Activation<'_>) {
+        self.errors[step].add(reference, int8);
+        let Some((plan, maps)) = &mut self.maps else { return };
+        if let Some(level) = plan.key_steps.pyramid.iter().position(|&id| id == step) {
+            maps.extend(ErrorMap::of(LEVELS[level], reference, int8));
+        }
+    }
 }
 
 /// Looks at frames. Keeps its buffers.
@@ -147,15 +176,14 @@ impl Looker {
         let mut look = Look { errors: vec![StepError::default(); steps], ..Look::default() };
         let model = Arc::clone(executor.model());
         let mut counter = Counter::new(&self.plan, model.mixture().quantized_steps());
-        let pyramid = self.plan.landmarks.pyramid;
-        let mut see = |step: StepId, f: &Activation<'_>, q: &Activation<'_>| {
-            look.errors[step].add(f, q);
-            if let Some(level) = pyramid.iter().position(|&id| id == step).filter(|_| maps) {
-                look.maps.extend(ErrorMap::of(LEVELS[level], f, q));
-            }
+        let mut observer = PassObserver {
+            errors: &mut look.errors,
+            counter: Some(&mut counter),
+            maps: maps.then_some((&self.plan, &mut look.maps)),
+            between,
         };
-        let looks = Looks { tap: &mut counter, see: &mut see, rest: between };
-        let (wanted, found) = compare_with(reference, &self.normalized, executor, &self.pixels, looks)?;
+        let pair = Lockstep { reference, canvas: &self.normalized, int8: executor, pixels: &self.pixels };
+        let PairDetections { reference: wanted, int8: found } = pair.on_own_inputs(&mut observer)?;
         // The pyramid is computed from the top down.
         look.maps.sort_by_key(|map| map.level);
         let mut agreement = Agreement::default();
@@ -199,7 +227,7 @@ impl Looker {
         steps.sort_unstable();
         steps.dedup();
         let mut watcher = EdgeWatcher::new(&self.plan, &steps);
-        let mut run = Run::new(&reference, &self.normalized)?;
+        let mut run = Fp32Run::new(&reference, &self.normalized)?;
         while run.advance(&mut watcher)?.is_some() {
             between()?;
         }
@@ -226,9 +254,10 @@ impl Looker {
         let Some(reference) = self.reference.clone() else { return Ok(errors) };
         self.take_in(picture)?;
         let mut executor = self.executor(model);
-        let mut see = |step: StepId, f: &Activation<'_>, q: &Activation<'_>| errors[step].add(f, q);
-        let looks = Looks { tap: &mut NoTap, see: &mut see, rest: between };
-        let outcome = compare_with(&reference, &self.normalized, &mut executor, &self.pixels, looks);
+        let mut observer = PassObserver { errors: &mut errors, counter: None, maps: None, between };
+        let pair =
+            Lockstep { reference: &reference, canvas: &self.normalized, int8: &mut executor, pixels: &self.pixels };
+        let outcome = pair.on_own_inputs(&mut observer);
         self.executor = Some(executor);
         outcome.map(|_| errors)
     }
