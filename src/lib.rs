@@ -33,7 +33,7 @@
 //! | [`quant`] | what a byte means, how weights become bytes, the artifact file |
 //! | [`kernel`] | the only SIMD: convolution, pooling, RoIAlign, for f32 and u8; one table of micro-kernels each |
 //! | [`tensor`] | plain containers and files |
-//! | [`backoff`], [`error`], [`stop`], [`precedence`], [`clock`], [`metrics`], [`message`], [`redact`], [`control`], [`sync`] | the ground that everything stands on |
+//! | [`backoff`], [`error`], [`stop`], [`precedence`], [`clock`], [`metrics`], [`message`], [`redact`], [`control`], [`random`], [`quantile`], [`sync`] | the ground that everything stands on |
 //!
 //! Rules: a step's name is torchvision's and means the same in checkpoint, artifact, log and table. The tap
 //! ([`detector::tap::Tap`]) is the only hook into an executor. `unsafe` stands only in [`kernel`], [`camera::v4l2`] and
@@ -64,6 +64,8 @@ pub mod precedence;
 pub mod preprocess;
 pub mod publish;
 pub mod quant;
+pub mod quantile;
+pub mod random;
 pub mod redact;
 pub mod stop;
 pub mod sync;

@@ -9,27 +9,7 @@ use lookout::kernel::conv_u8::{
 };
 use lookout::kernel::geometry::ConvGeometry;
 use lookout::kernel::isa::Isa;
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 24) as f32
-    }
-}
+use lookout::random::Random;
 
 /// How inputs and weights are drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -110,7 +90,7 @@ const MEAN: [u8; 4] = [124, 116, 104, 0];
 
 impl Built {
     fn new(case: Case) -> Self {
-        let mut random = Random(case.seed);
+        let mut random = Random::new(case.seed);
         let g = case.geometry;
         let mut weights: Vec<i8> = (0..g.weights())
             .map(|i| match case.draw {
@@ -144,7 +124,7 @@ impl Built {
         let skips = skip_shape.0 * skip_shape.1 * g.out_channels;
         let skip_u8 = (0..skips).map(|_| random.below(256) as u8).collect();
         let skip_f32 = (0..skips).map(|_| random.unit() * 200.0 - 100.0).collect();
-        let zero_skip = [0, 77, 255][random.below(3) as usize];
+        let zero_skip = [0, 77, 255][random.below(3)];
         let mut built = Self {
             case,
             weights,

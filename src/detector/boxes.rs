@@ -59,6 +59,19 @@ pub fn area([x0, y0, x1, y1]: [f32; 4]) -> f32 {
     (x1 - x0) * (y1 - y0)
 }
 
+/// Intersection over union of two boxes, 0 to 1; 0 where either has no area.
+///
+/// Non-maximum suppression and COCO's evaluation have loops of their own: the one runs over columns and keeps
+/// torchvision's NaN for two empty boxes, the other needs f64 and pycocotools' order of operations.
+#[inline]
+pub fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
+    let side = |low: f32, high: f32| (high - low).max(0.0);
+    let area = |of: [f32; 4]| side(of[0], of[2]) * side(of[1], of[3]);
+    let intersection = side(a[0].max(b[0]), a[2].min(b[2])) * side(a[1].max(b[1]), a[3].min(b[3]));
+    let union = area(a) + area(b) - intersection;
+    if intersection > 0.0 && union > 0.0 { intersection / union } else { 0.0 }
+}
+
 /// Logistic function, as 1 / (1 + e⁻ˣ).
 #[inline]
 pub fn sigmoid(x: f32) -> f32 {
@@ -97,6 +110,16 @@ mod tests {
     #[test]
     fn a_nan_box_stays_in_the_picture() {
         assert_eq!(clip([f32::NAN, -3.0, 9.0, f32::INFINITY], 5.0, 7.0), [0.0, 0.0, 7.0, 5.0]);
+    }
+
+    #[test]
+    fn overlaps_of_known_boxes() {
+        let a = [0.0, 0.0, 2.0, 2.0];
+        assert_eq!(iou(a, a), 1.0);
+        assert_eq!(iou(a, [1.0, 0.0, 3.0, 2.0]), 1.0 / 3.0);
+        assert_eq!(iou(a, [2.0, 0.0, 3.0, 2.0]), 0.0);
+        assert_eq!(iou(a, [1.0, 1.0, 1.0, 1.0]), 0.0);
+        assert_eq!(iou(a, [3.0, 3.0, 1.0, 1.0]), 0.0);
     }
 
     #[test]

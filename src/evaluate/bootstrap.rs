@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::figures::{Board, FIGURES, Values};
 use super::mersenne::Mersenne;
+use crate::quantile;
 
 /// Ends of the interval, as shares.
 const ENDS: [f64; 2] = [0.025, 0.975];
@@ -57,17 +58,10 @@ impl Draws {
     fn between(&self, value: f64, of: impl Fn(&[Values]) -> f64) -> Estimate {
         let mut found: Vec<f64> = self.figures.iter().map(|values| of(values)).filter(|v| v.is_finite()).collect();
         found.sort_by(f64::total_cmp);
-        let [low, high] = ENDS.map(|share| quantile(&found, share));
+        let [low, high] = ENDS.map(|share| quantile::linear(&found, share));
         let value = value.is_finite().then_some(value);
         Estimate { value, low: low.filter(|_| value.is_some()), high: high.filter(|_| value.is_some()) }
     }
-}
-
-/// The value below which `share` of the sorted `values` lies, linear between neighbours.
-fn quantile(values: &[f64], share: f64) -> Option<f64> {
-    let place = share * values.len().checked_sub(1)? as f64;
-    let (low, high) = (values[place.floor() as usize], values[place.ceil() as usize]);
-    Some(low + (high - low) * place.fract())
 }
 
 /// Whether `figures` were drawn for every figure; keeps the two lists in step.
@@ -76,14 +70,6 @@ const _: () = assert!(FIGURES.len() == std::mem::size_of::<Values>() / std::mem:
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn percentiles() {
-        let values: Vec<f64> = (0..=100).map(f64::from).collect();
-        assert_eq!(quantile(&values, 0.025), Some(2.5));
-        assert_eq!(quantile(&[7.0], 0.975), Some(7.0));
-        assert_eq!(quantile(&[], 0.5), None);
-    }
 
     #[test]
     fn differences_are_paired() {

@@ -12,6 +12,7 @@ use super::problem::{Problem, Problems};
 use crate::detector::detection::Detection;
 use crate::detector::plan::Part;
 use crate::measure::{Agreement, Coverage};
+use crate::quantile::nearest_rank;
 
 /// Score from which the tolerant agreement takes the other model's detections.
 const TOLERANT: f32 = 0.3;
@@ -157,18 +158,12 @@ fn timing(entries: &[Entry]) -> Vec<Timing> {
     let row = |(machine, (mut walls, mut cpus)): (&Machine, (Vec<f64>, Vec<f64>))| Timing {
         machine: machine.clone(),
         pictures: walls.len(),
-        wall_ms_p50: nearest_rank(&mut walls, 0.5),
-        wall_ms_p99: nearest_rank(&mut walls, 0.99),
-        cpu_ms_p50: nearest_rank(&mut cpus, 0.5),
-        cpu_ms_p99: nearest_rank(&mut cpus, 0.99),
+        wall_ms_p50: nearest_rank(&mut walls, 0.5).unwrap_or(0.0),
+        wall_ms_p99: nearest_rank(&mut walls, 0.99).unwrap_or(0.0),
+        cpu_ms_p50: nearest_rank(&mut cpus, 0.5).unwrap_or(0.0),
+        cpu_ms_p99: nearest_rank(&mut cpus, 0.99).unwrap_or(0.0),
     };
     by_machine.into_iter().map(row).collect()
-}
-
-fn nearest_rank(values: &mut [f64], share: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let rank = (share * values.len() as f64).ceil() as usize;
-    values.get(rank.clamp(1, values.len().max(1)) - 1).copied().unwrap_or(0.0)
 }
 
 /// What is needed of a model to report on it.

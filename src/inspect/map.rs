@@ -4,6 +4,7 @@
 //! bicubic rule that OpenCV and PyTorch use (a = −0.75, half-pixel centres). What the padding shows is cut off.
 
 use crate::detector::tap::{Activation, Values};
+use crate::quantile;
 
 /// The free number of the cubic kernel.
 const A: f64 = -0.75;
@@ -95,8 +96,7 @@ impl Map {
     pub fn quantiles<const N: usize>(maps: &[&Self], shares: [f64; N]) -> [f64; N] {
         let mut all: Vec<f32> = maps.iter().flat_map(|map| &map.values).copied().filter(|v| v.is_finite()).collect();
         all.sort_unstable_by(f32::total_cmp);
-        let last = all.len().saturating_sub(1);
-        shares.map(|share| all.get((share * last as f64).round() as usize).map_or(0.0, |&value| f64::from(value)))
+        shares.map(|share| quantile::nearest(&all, share).map_or(0.0, f64::from))
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::map::Map;
 use crate::detector::tap::{Activation, Values};
 use crate::measure::StepError;
+use crate::quantile;
 
 /// Added to a reference before it divides.
 const ETA: f32 = 1e-6;
@@ -31,13 +32,8 @@ impl Spread {
     pub fn of(values: &[f32]) -> Option<Self> {
         let mut values: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
         values.sort_unstable_by(f32::total_cmp);
-        let last = values.len().checked_sub(1)? as f64;
-        let at = |share: f64| {
-            let place = share * last;
-            let (low, high) = (f64::from(values[place.floor() as usize]), f64::from(values[place.ceil() as usize]));
-            low + (high - low) * place.fract()
-        };
-        Some(Self { median: at(0.5), low: at(0.25), high: at(0.75) })
+        let [low, median, high] = [0.25, 0.5, 0.75].map(|share| quantile::linear(&values, share));
+        Some(Self { median: median?, low: low?, high: high? })
     }
 }
 

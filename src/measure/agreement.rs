@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::detector::boxes::iou;
 use crate::detector::detection::Detection;
 use crate::quant::artifact;
 
@@ -21,15 +22,6 @@ pub struct Agreement {
     pub vanished: u64,
     /// The other model's detections at or above the threshold that match none of the reference's.
     pub appeared: u64,
-}
-
-/// Intersection over union; 0 where the union is empty.
-pub fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
-    let width = (a[2].min(b[2]) - a[0].max(b[0])).max(0.0);
-    let height = (a[3].min(b[3]) - a[1].max(b[1])).max(0.0);
-    let area = |c: [f32; 4]| (c[2] - c[0]) * (c[3] - c[1]);
-    let union = area(a) + area(b) - width * height;
-    if union > 0.0 { width * height / union } else { 0.0 }
 }
 
 impl Agreement {

@@ -8,7 +8,7 @@ mod coverage;
 mod error;
 mod lockstep;
 
-pub use agreement::{Agreement, iou};
+pub use agreement::Agreement;
 pub use coverage::{Coverage, coverage};
 pub use error::StepError;
 pub use lockstep::{Lockstep, PairDetections, PairObserver, PairRequest};

@@ -1,13 +1,4 @@
-//! Association of boxes: intersection over union, and the assignment with the largest total.
-
-/// Intersection over union of two boxes `[x0, y0, x1, y1]`, 0 to 1; 0 where either has no area.
-pub fn iou(a: &[f32; 4], b: &[f32; 4]) -> f32 {
-    let side = |low: f32, high: f32| (high - low).max(0.0);
-    let area = |of: &[f32; 4]| side(of[0], of[2]) * side(of[1], of[3]);
-    let shared = side(a[0].max(b[0]), a[2].min(b[2])) * side(a[1].max(b[1]), a[3].min(b[3]));
-    let all = area(a) + area(b) - shared;
-    if shared > 0.0 && all > 0.0 { shared / all } else { 0.0 }
-}
+//! Association of boxes: the assignment with the largest total.
 
 /// Assignment of rows to columns with the largest sum of gains, as pairs `(row, column)` in order of rows.
 ///
@@ -79,16 +70,6 @@ pub fn assign(rows: usize, columns: usize, gain: &dyn Fn(usize, usize) -> f32) -
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn overlap() {
-        let a = [0.0, 0.0, 2.0, 2.0];
-        assert_eq!(iou(&a, &a), 1.0);
-        assert_eq!(iou(&a, &[1.0, 0.0, 3.0, 2.0]), 1.0 / 3.0);
-        assert_eq!(iou(&a, &[2.0, 0.0, 3.0, 2.0]), 0.0);
-        assert_eq!(iou(&a, &[1.0, 1.0, 1.0, 1.0]), 0.0);
-        assert_eq!(iou(&a, &[3.0, 3.0, 1.0, 1.0]), 0.0);
-    }
 
     /// The largest sum, by exhaustive search.
     fn best(rows: &[usize], columns: &[usize], gain: &dyn Fn(usize, usize) -> f32) -> f32 {

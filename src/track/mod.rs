@@ -10,7 +10,7 @@ mod assign;
 mod motion;
 mod tracker;
 
-pub use assign::{assign, iou};
+pub use assign::assign;
 pub use tracker::{Object, TrackEvent, Tracker};
 
 use std::time::Duration;

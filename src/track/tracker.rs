@@ -1,7 +1,8 @@
 //! The tracker of one camera: active tracks, association of each frame's detections, start and end of tracks.
 
 use super::motion::Motion;
-use super::{TrackerSettings, assign, iou};
+use super::{TrackerSettings, assign};
+use crate::detector::boxes::iou;
 use crate::message::Detection;
 
 /// Smallest IoU of a prediction with a high-score detection.
@@ -83,9 +84,9 @@ impl Tracker {
             .filter(finite)
             .partition(|&index| detections[index].score >= self.settings.begin_score);
         let mut matched = Vec::new();
-        let overlap = |track: usize, detection: usize| iou(&predicted[track], &detections[detection].bbox);
+        let overlap = |track: usize, detection: usize| iou(predicted[track], detections[detection].bbox);
         let buffered_overlap =
-            |track: usize, detection: usize| iou(&buffered(&predicted[track]), &buffered(&detections[detection].bbox));
+            |track: usize, detection: usize| iou(buffered(&predicted[track]), buffered(&detections[detection].bbox));
         let same_class = |track: usize, detection: usize| {
             self.tracks[track].object.latest.class_id == detections[detection].class_id
         };

@@ -52,14 +52,28 @@ const DOWNWARDS: &[(&str, &[&str])] = &[
     ("message", &[]),
     ("metrics", &[]),
     ("precedence", &[]),
+    ("quantile", &[]),
+    ("random", &[]),
     ("redact", &[]),
     ("stop", &[]),
     ("sync", &[]),
 ];
 
 /// Used by everything: errors, stopping, time, counting, the shapes of messages.
-const GROUND: &[&str] =
-    &["backoff", "clock", "control", "error", "message", "metrics", "precedence", "redact", "stop", "sync"];
+const GROUND: &[&str] = &[
+    "backoff",
+    "clock",
+    "control",
+    "error",
+    "message",
+    "metrics",
+    "precedence",
+    "quantile",
+    "random",
+    "redact",
+    "stop",
+    "sync",
+];
 
 /// Where `unsafe` may stand.
 const UNSAFE: &[&str] = &["src/kernel/", "src/camera/v4l2", "src/tensor/mapped.rs"];

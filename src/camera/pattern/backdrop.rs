@@ -4,7 +4,7 @@
 //! by night, and how much of the streetlights' light arrives. Each pixel is two rays cast into the street.
 
 use super::facade::{Facade, PLOTS};
-use super::random::{Noise, Random};
+use super::random::{Noise, Random, RandomColour};
 use super::street::{BICYCLE_LANE, CROSSING, KERB, LANE, PARKING, PLOT, Street};
 use super::view::View;
 
@@ -74,7 +74,7 @@ struct Rays<'a> {
 
 impl<'a> Rays<'a> {
     fn new(street: &'a Street, view: &'a View) -> Self {
-        let mut random = Random::new(street.seed, &[10]);
+        let mut random = Random::keyed(street.seed, &[10]);
         let tone = random.range(78.0, 122.0);
         let plots = (0..PLOTS * 4).map(|index| Facade::new(street, index)).collect();
         let blue = random.range(0.0, 1.0);
@@ -179,7 +179,7 @@ impl<'a> Rays<'a> {
                 let door = (along / 3.6).floor() as i64 % 3 == 1;
                 if height > 2.9 {
                     // The sign over the window.
-                    let mut random = Random::new(facade.seed, &[4]);
+                    let mut random = Random::keyed(facade.seed, &[4]);
                     colour = random.near([120.0, 70.0, 60.0], 90.0);
                     let letters = self.noise.at(along * 40.0, 11.0) > 0.55 && (3.05..3.35).contains(&height);
                     colour = if letters && pane > 0.15 && pane < 0.85 { [235.0, 230.0, 215.0] } else { colour };
@@ -203,7 +203,7 @@ impl<'a> Rays<'a> {
             };
             if top && column >= 0.0 && along < PLOT - 0.7 && within(0.12) {
                 if within(0.0) {
-                    let mut random = Random::new(facade.seed, &[5, column as u64, storey as u64]);
+                    let mut random = Random::keyed(facade.seed, &[5, column as u64, storey as u64]);
                     let curtain = random.chance(0.3);
                     let pane = random.range(0.0, 40.0);
                     let sheen = 45.0 * (up / facade.window[1]).min(1.0);
@@ -322,7 +322,7 @@ impl<'a> Rays<'a> {
     /// The end of the street and the sky over it.
     fn beyond(&self, x: f32, height: f32, right: f32, down: f32) -> Hit {
         let block = (x / 9.0).floor();
-        let mut random = Random::new(self.street.seed, &[6, (block + 1000.0) as u64]);
+        let mut random = Random::keyed(self.street.seed, &[6, (block + 1000.0) as u64]);
         let high = self.skyline * random.range(0.35, 1.3);
         let crown = if random.chance(self.street.green) { self.noise.at(x * 8.0, 3.0) * 3.0 - 1.5 } else { 0.0 };
         if height < high + crown {

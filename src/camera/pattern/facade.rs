@@ -2,7 +2,7 @@
 //!
 //! In: a street and a plot of it. Out: a [`Facade`], which [`backdrop`](super::backdrop) casts rays at.
 
-use super::random::Random;
+use super::random::{Random, RandomColour};
 use super::street::{PLOT, Street};
 
 /// A building's looks.
@@ -35,7 +35,7 @@ impl Facade {
     /// The looks of a plot: index by side along the street, then by side along the crossing street.
     pub(super) fn new(street: &Street, index: usize) -> Self {
         let (row, plot) = (index / PLOTS, index % PLOTS);
-        let mut random = Random::new(street.seed, &[7, index as u64]);
+        let mut random = Random::keyed(street.seed, &[7, index as u64]);
         let side = if row % 2 == 1 { 1.0 } else { -1.0 };
         let mut middle = (plot as f32 + 0.5) * PLOT;
         if row < 2 && street.in_crossing(middle) {

@@ -5,7 +5,7 @@
 //! what is behind them, and some of them look a little like a person.
 
 use super::model::{Bounds, Model};
-use super::random::{Noise, Random};
+use super::random::{Noise, Random, RandomColour};
 use super::raster::{Layer, Paint};
 use super::street::{CROSSING, KERB, Street};
 use super::view::{Point, View};
@@ -30,7 +30,7 @@ pub(super) fn furnish(street: &Street, view: &View) -> Vec<Piece> {
         pieces.extend(piece(&mut model, view, lamp, None));
     }
     for index in 0..26u64 {
-        let mut random = Random::new(street.seed, &[30, index]);
+        let mut random = Random::keyed(street.seed, &[30, index]);
         let side = if index % 2 == 0 { 1.0 } else { -1.0 };
         let z = 5.5 + (index / 2) as f32 * 4.6 + random.range(-1.6, 1.6);
         if !random.chance(0.62) || z > street.end - 4.0 || (z - street.crossing).abs() < CROSSING + 1.2 {
@@ -44,7 +44,7 @@ pub(super) fn furnish(street: &Street, view: &View) -> Vec<Piece> {
         pieces.extend(piece(&mut model, view, place, foliage));
     }
     for side in [-1.0, 1.0] {
-        let mut random = Random::new(street.seed, &[31, (side > 0.0) as u64]);
+        let mut random = Random::keyed(street.seed, &[31, (side > 0.0) as u64]);
         let place = [side * (KERB + 0.4), street.crossing - CROSSING - 1.6];
         if random.chance(0.8) {
             let mut model = Model::default();

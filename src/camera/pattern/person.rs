@@ -4,7 +4,7 @@
 //! body's proportions are shares of its height; the same limbs sit on two-wheelers.
 
 use super::model::Model;
-use super::random::Random;
+use super::random::{Random, RandomColour};
 use super::raster::Paint;
 use super::view::Point;
 

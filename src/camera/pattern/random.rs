@@ -1,61 +1,20 @@
-//! Chance that is the same everywhere: numbers made from a seed and a place, never from a state that frames share.
+//! Noise and colours of the synthetic street, drawn from a seed and keys, never from a state that frames share.
 //!
-//! In: a seed and keys. Out: [`Random`], a short stream of numbers, and tileable noise tables. Promises: the same seed
-//! and keys give the same numbers on every CPU; no frame depends on which frames were asked for before it.
+//! Promises: the same seed and keys give the same numbers on every CPU; no frame depends on which frames were requested
+//! before it.
 
 use std::sync::OnceLock;
 
-/// SplitMix64's output function (Steele, Lea, Flood, 2014): every bit of the input moves every bit of the output.
-pub(super) fn mix(mut bits: u64) -> u64 {
-    bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
+pub(super) use crate::random::Random;
+
+/// Draws colours.
+pub(super) trait RandomColour {
+    /// A colour near `colour`: each channel moved by up to `spread`.
+    fn near(&mut self, colour: [f32; 3], spread: f32) -> [f32; 3];
 }
 
-/// A stream of numbers.
-#[derive(Debug, Clone)]
-pub(super) struct Random(u64);
-
-impl Random {
-    /// The stream that belongs to `seed` and `keys`.
-    pub(super) fn new(seed: u64, keys: &[u64]) -> Self {
-        Self(keys.iter().fold(mix(seed), |bits, &key| mix(bits ^ key.wrapping_mul(0xd134_2543_de82_ef95))))
-    }
-
-    /// The next 64 bits.
-    pub(super) fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
-    }
-
-    /// From 0 up to and without 1, in steps of 2⁻²⁴.
-    pub(super) fn unit(&mut self) -> f32 {
-        (self.bits() >> 40) as f32 / (1u32 << 24) as f32
-    }
-
-    /// From `low` to `high`.
-    pub(super) fn range(&mut self, low: f32, high: f32) -> f32 {
-        low + (high - low) * self.unit()
-    }
-
-    /// Whether something of this probability happens.
-    pub(super) fn chance(&mut self, probability: f32) -> bool {
-        self.unit() < probability
-    }
-
-    /// 0 to `count - 1`.
-    pub(super) fn below(&mut self, count: usize) -> usize {
-        (((self.bits() >> 32) * count as u64) >> 32) as usize
-    }
-
-    /// One of `choices`, which are not empty.
-    pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-
-    /// A colour near `colour`: each channel moved by up to `spread`.
-    pub(super) fn near(&mut self, colour: [f32; 3], spread: f32) -> [f32; 3] {
+impl RandomColour for Random {
+    fn near(&mut self, colour: [f32; 3], spread: f32) -> [f32; 3] {
         let all = self.range(-spread, spread);
         colour.map(|channel| (channel + all + self.range(-0.4, 0.4) * spread).clamp(4.0, 250.0))
     }
@@ -80,7 +39,8 @@ impl Noise {
         for octave in 0..5u64 {
             let cells = 8usize << octave;
             let step = SIDE / cells;
-            let corner = |x: usize, y: usize| Random::new(77, &[octave, (x % cells) as u64, (y % cells) as u64]).unit();
+            let corner =
+                |x: usize, y: usize| Random::keyed(77, &[octave, (x % cells) as u64, (y % cells) as u64]).unit();
             let lattice: Vec<f32> = (0..cells * cells).map(|at| corner(at % cells, at / cells)).collect();
             let value = |x: usize, y: usize| lattice[(y % cells) * cells + x % cells];
             for y in 0..SIDE {
@@ -127,19 +87,6 @@ impl Noise {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_depend_on_seed_and_keys_and_stay_in_range() {
-        assert_eq!(Random::new(1, &[2, 3]).bits(), Random::new(1, &[2, 3]).bits());
-        assert_ne!(Random::new(1, &[2, 3]).bits(), Random::new(1, &[3, 2]).bits());
-        assert_ne!(Random::new(1, &[2]).bits(), Random::new(2, &[2]).bits());
-        let mut random = Random::new(5, &[]);
-        let units: Vec<f32> = (0..4000).map(|_| random.unit()).collect();
-        assert!(units.iter().all(|unit| (0.0..1.0).contains(unit)));
-        let mean = units.iter().sum::<f32>() / 4000.0;
-        assert!((mean - 0.5).abs() < 0.02, "{mean}");
-        assert!((0..100).all(|_| random.below(3) < 3));
-    }
 
     #[test]
     fn noise_tiles() {

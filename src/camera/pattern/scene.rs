@@ -57,7 +57,7 @@ impl Scene {
     pub fn new(seed: u64, width: usize, height: usize) -> Self {
         let within = |side: usize| side.clamp(Self::MIN_SIDE, Self::MAX_SIDE);
         let street = Street::new(seed);
-        let view = View::new(&mut Random::new(seed, &[50]), within(width), within(height));
+        let view = View::new(&mut Random::keyed(seed, &[50]), within(width), within(height));
         let backdrop = Backdrop::new(&street, &view);
         let furniture = furniture::furnish(&street, &view);
         let traffic = Traffic::new(&street);

@@ -19,7 +19,7 @@ fn table(level: usize) -> &'static [i8] {
     static TABLES: [OnceLock<Vec<i8>>; LEVELS] = [const { OnceLock::new() }; LEVELS];
     let level = level.clamp(1, LEVELS);
     TABLES[level - 1].get_or_init(|| {
-        let mut random = Random::new(0x5e45, &[level as u64]);
+        let mut random = Random::keyed(0x5e45, &[level as u64]);
         // Four uniform numbers: a spread of 1/√3 of their range's half.
         let mut normal = || (0..4).map(|_| random.unit() - 0.5).sum::<f32>() * 1.732;
         (0..LENGTH).map(|_| (normal() * level as f32).round().clamp(-127.0, 127.0) as i8).collect()
@@ -30,8 +30,8 @@ fn table(level: usize) -> &'static [i8] {
 pub(super) fn rain(data: &mut [u8], width: usize, height: usize, weather: Weather, seed: u64, number: u64) {
     let area = (width * height) as f32;
     let drops = (weather.rain * area / 1500.0) as usize;
-    let mut random = Random::new(seed, &[60, number]);
-    let slant = Random::new(seed, &[61]).range(-0.35, 0.35);
+    let mut random = Random::keyed(seed, &[60, number]);
+    let slant = Random::keyed(seed, &[61]).range(-0.35, 0.35);
     let unit = height as f32 / 360.0;
     let tone = 214.0 - 120.0 * weather.darkness;
     for _ in 0..drops {
@@ -64,10 +64,10 @@ pub(super) fn cap(data: &mut [u8], weather: Weather) {
 
 /// Noise, stronger the less light there is.
 pub(super) fn noise(data: &mut [u8], width: usize, weather: Weather, seed: u64, number: u64) {
-    let base = Random::new(seed, &[62]).range(1.0, 3.5);
+    let base = Random::keyed(seed, &[62]).range(1.0, 3.5);
     let level = base + 4.5 * weather.darkness + 1.0 * weather.rain + 2.0 * weather.cap;
     let noise = table(level.round() as usize);
-    let mut random = Random::new(seed, &[63, number]);
+    let mut random = Random::keyed(seed, &[63, number]);
     for row in data.chunks_mut(width * 3) {
         let mut offset = random.below(LENGTH);
         let mut rest = row;

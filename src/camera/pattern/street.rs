@@ -49,7 +49,7 @@ pub(super) struct Street {
 impl Street {
     /// The street of a seed.
     pub(super) fn new(seed: u64) -> Self {
-        let mut random = Random::new(seed, &[1]);
+        let mut random = Random::keyed(seed, &[1]);
         let crossing = random.range(15.0, 27.0);
         let high = random.chance(0.55);
         let buildings = if high { [9.0, 24.0] } else { [4.5, 9.5] };
@@ -85,7 +85,7 @@ impl Street {
         if self.in_crossing(z) || z > self.end {
             return 0.0;
         }
-        let mut random = Random::new(self.seed, &[2, (side > 0.0) as u64, (plot + 8.0) as u64]);
+        let mut random = Random::keyed(self.seed, &[2, (side > 0.0) as u64, (plot + 8.0) as u64]);
         if random.chance(self.gaps) { 0.0 } else { random.range(self.buildings[0], self.buildings[1]) }
     }
 
@@ -98,7 +98,7 @@ impl Street {
 
     /// Streetlights: X and Z of each.
     pub(super) fn lamps(&self) -> Vec<[f32; 2]> {
-        let mut random = Random::new(self.seed, &[3]);
+        let mut random = Random::keyed(self.seed, &[3]);
         let first = random.range(5.0, 12.0);
         let spacing = random.range(15.0, 20.0);
         (0..8)

@@ -102,7 +102,7 @@ pub(super) struct Traffic {
 impl Traffic {
     /// The traffic of a street.
     pub(super) fn new(street: &Street) -> Self {
-        let mut random = Random::new(street.seed, &[40]);
+        let mut random = Random::keyed(street.seed, &[40]);
         let busy = street.traffic;
         let far = (street.end - 2.0).min(58.0);
         let ahead = [-8.0, far];
@@ -159,7 +159,7 @@ impl Traffic {
     fn actor(&self, index: usize, lane: &Lane, round: i64, place: i64, now: f64) -> Option<Actor> {
         let number = (round + BEFORE).checked_mul(IDS)? + place * (IDS / 2) + index as i64;
         let id = u32::try_from(number).ok()?.checked_add(IDS as u32)?;
-        let mut random = Random::new(self.seed, &[41, u64::from(id)]);
+        let mut random = Random::keyed(self.seed, &[41, u64::from(id)]);
         if !random.chance(lane.share) {
             return None;
         }
@@ -199,7 +199,7 @@ impl Traffic {
 fn standing(street: &Street, far: f32) -> Vec<Actor> {
     let mut actors = Vec::new();
     for slot in 0..18u32 {
-        let mut random = Random::new(street.seed, &[42, u64::from(slot)]);
+        let mut random = Random::keyed(street.seed, &[42, u64::from(slot)]);
         let side = if slot % 2 == 0 { 1.0f32 } else { -1.0 };
         let z = 7.0 + (slot / 2) as f32 * 6.4 + random.range(-0.4, 0.4);
         let clear = (z - street.crossing).abs() > CROSSING + 9.0;
@@ -211,7 +211,7 @@ fn standing(street: &Street, far: f32) -> Vec<Actor> {
         }
     }
     for slot in 0..8u32 {
-        let mut random = Random::new(street.seed, &[43, u64::from(slot)]);
+        let mut random = Random::keyed(street.seed, &[43, u64::from(slot)]);
         let side = if slot % 2 == 0 { 1.0 } else { -1.0 };
         let z = random.range(6.0, 36.0);
         if random.chance(0.22) && (z - street.crossing).abs() > CROSSING + 1.0 {

@@ -4,7 +4,7 @@
 //! painting order. They are one object: the rider is no person of its own.
 
 use super::model::Model;
-use super::random::Random;
+use super::random::{Random, RandomColour};
 use super::raster::Paint;
 use super::view::Point;
 

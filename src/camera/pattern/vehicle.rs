@@ -6,7 +6,7 @@
 use super::model::Model;
 use super::profile::Edge::{self, Body, Glass, Nose, Tail};
 use super::profile::PROFILES;
-use super::random::Random;
+use super::random::{Random, RandomColour};
 use super::raster::Paint;
 use super::street::Street;
 use super::view::{Point, View};

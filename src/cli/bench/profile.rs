@@ -11,6 +11,7 @@ use crate::kernel::ceiling::{self, process_seconds};
 use crate::kernel::isa::Isa;
 use crate::preprocess::{Transform, TransformParams};
 use crate::quant::Precision;
+use crate::quantile::nearest_rank;
 
 /// Everything the bench found.
 #[derive(Debug, Serialize)]
@@ -104,7 +105,7 @@ pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa
     let proposals = detector.proposals();
     let shapes = plan.shapes(fit.canvas_height, fit.canvas_width, proposals);
     let macs = plan.macs(&shapes);
-    let times: Vec<f64> = by_step.iter_mut().map(|times| quantile(times, 0.5)).collect();
+    let times: Vec<f64> = by_step.iter_mut().map(|times| nearest_rank(times, 0.5).unwrap_or(0.0)).collect();
     let ceiling_of = |id: StepId| match detector.step_precision(id) {
         Precision::Fp32 => ceilings.f32_gmacs,
         _ => ceilings.i8_gmacs,
@@ -140,11 +141,11 @@ pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa
         ceiling_f32_gmacs: ceilings.f32_gmacs,
         ceiling_i8_gmacs: ceilings.i8_gmacs,
         gmac: macs.iter().sum::<u64>() as f64 / 1e9,
-        cpu_ms: quantile(&mut cpus, 0.5),
-        wall_ms_p50: quantile(&mut walls, 0.5),
-        wall_ms_p99: quantile(&mut walls, 0.99),
+        cpu_ms: nearest_rank(&mut cpus, 0.5).unwrap_or(0.0),
+        wall_ms_p50: nearest_rank(&mut walls, 0.5).unwrap_or(0.0),
+        wall_ms_p99: nearest_rank(&mut walls, 0.99).unwrap_or(0.0),
         peak_rss_mib: peak_rss_mib(),
-        stages: stages(&plan, &times, &macs, quantile(&mut prepares, 0.5), ceiling),
+        stages: stages(&plan, &times, &macs, nearest_rank(&mut prepares, 0.5).unwrap_or(0.0), ceiling),
         steps,
     })
 }
@@ -174,31 +175,9 @@ fn stages(plan: &Plan, times: &[f64], macs: &[u64], prepare_ms: f64, ceiling: f6
     ]
 }
 
-/// The value below which a share of `q` lies, by nearest rank.
-fn quantile(values: &mut [f64], q: f64) -> f64 {
-    if values.is_empty() {
-        return 0.0;
-    }
-    values.sort_by(f64::total_cmp);
-    let rank = (q * values.len() as f64).ceil() as usize;
-    values[rank.clamp(1, values.len()) - 1]
-}
-
 /// The most memory the process has held, as the kernel counts it.
 fn peak_rss_mib() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok().map(|kib| kib / 1024.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_are_by_nearest_rank() {
-        assert_eq!(quantile(&mut [3.0, 1.0, 2.0], 0.5), 2.0);
-        assert_eq!(quantile(&mut [3.0, 1.0, 2.0, 4.0], 0.99), 4.0);
-        assert_eq!(quantile(&mut [], 0.5), 0.0);
-    }
 }

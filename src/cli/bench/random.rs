@@ -5,34 +5,7 @@ use crate::detector::checkpoint::{Checkpoint, Header, Values};
 use crate::detector::settings::Settings;
 use crate::error::Result;
 use crate::frame::Picture;
-
-/// Numbers that are the same everywhere: splitmix64.
-struct Random(u64);
-
-impl Random {
-    /// A generator that belongs to `name`.
-    fn of(name: &str) -> Self {
-        Self(
-            name.bytes()
-                .fold(0x9e37_79b9_7f4a_7c15, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)),
-        )
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// About normal with variance 1: the sum of four uniform numbers, centred.
-    fn normal(&mut self) -> f32 {
-        let bits = self.next();
-        let sum: u32 = (0..4).map(|part| ((bits >> (16 * part)) & 0xffff) as u32).sum();
-        (sum as f32 / 65536.0 - 2.0) * 1.732_050_8
-    }
-}
+use crate::random::Random;
 
 /// torchvision's ResNet-50 FPN detector with 91 classes and random weights, scaled so that activations neither vanish
 /// nor grow and the proposal network gives as many proposals as it may.
@@ -48,7 +21,7 @@ pub(super) fn checkpoint() -> Result<Checkpoint> {
     };
     Checkpoint::build(&header, |name, shape| {
         let len: usize = shape.iter().product();
-        let mut random = Random::of(name);
+        let mut random = Random::named(name);
         let mut normals = |scale: f32| (0..len).map(|_| random.normal() * scale).collect();
         let fan_in: usize = shape.iter().skip(1).product();
         Ok(Values::F32(match name.rsplit('.').next() {
@@ -74,7 +47,7 @@ fn gain(name: &str) -> f32 {
 
 /// A picture with smooth parts, edges and noise.
 pub(super) fn picture(width: usize, height: usize) -> Result<Picture> {
-    let mut random = Random::of("picture");
+    let mut random = Random::named("picture");
     let mut data = Vec::with_capacity(width * height * 3);
     for y in 0..height {
         for x in 0..width {

@@ -15,9 +15,10 @@ mod shifts;
 mod taught;
 
 use lookout::camera::pattern::{Label, Truth};
+use lookout::detector::boxes::iou;
 use lookout::detector::detection::Detection;
 use lookout::frame::Picture;
-use lookout::measure::{Agreement, iou};
+use lookout::measure::Agreement;
 use lookout::monitor::{Looker, Options, Reason, Seen};
 use shifts::Shift;
 
