@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lookout::camera::pattern::{Label, Scene, Truth};
 use lookout::daemon::{Engine, LocalEngine};
+use lookout::detector::boxes::iou;
 use lookout::detector::{Detector, DetectorOptions, demo};
 use lookout::frame::Image;
 use lookout::message::Detection;
-use lookout::track::{Tracker, TrackerSettings, assign, iou};
+use lookout::track::{Tracker, TrackerSettings, assign};
 
 /// Streets by how much goes on in them: about 5, 9 and 16 objects in sight, one to four of them partly hidden. The
 /// built-in model has seen none of these in training.
@@ -68,7 +69,7 @@ impl Judge {
     fn frame(&mut self, truths: &[Truth], detections: &[Detection]) {
         let class = |truth: &Truth| Label::ALL.iter().position(|label| *label == truth.label).unwrap() as u32 + 1;
         let overlap = |truth: &Truth, found: &Detection| {
-            if class(truth) == found.class_id { iou(&truth.bbox, &found.bbox) } else { 0.0 }
+            if class(truth) == found.class_id { iou(truth.bbox, found.bbox) } else { 0.0 }
         };
         let (held, passed): (Vec<&Truth>, Vec<&Truth>) = truths.iter().partition(|truth| truth.counts());
         let mut found: Vec<&Detection> = detections.iter().filter(|found| found.track.is_some()).collect();
