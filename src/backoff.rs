@@ -1,10 +1,9 @@
-//! How long to wait before trying again: twice as long each time up to a limit, spread a little so that cameras that
-//! failed together do not come back together.
+//! Exponential back-off with jitter. The jitter keeps cameras that failed together from retrying together.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-/// Delays between attempts.
+/// State of a sequence of retries.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,
@@ -14,12 +13,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Delays from about `first` to about `limit`.
+    /// Delays grow from `first` to `limit`.
     pub fn new(first: Duration, limit: Duration) -> Self {
         Self { first, limit, attempts: 0, random: RandomState::new() }
     }
 
-    /// The next delay: `first` · 2ⁿ, at most `limit`, less up to a quarter.
+    /// Next delay: min(`first` · 2ⁿ, `limit`), reduced by a random share of up to one quarter.
     pub fn delay(&mut self) -> Duration {
         let full = self.first.saturating_mul(2u32.saturating_pow(self.attempts)).min(self.limit);
         let share = (self.random.hash_one(self.attempts) >> 48) as u32;
@@ -27,7 +26,7 @@ impl Backoff {
         full - full / 4 * share / (1 << 16)
     }
 
-    /// It worked: the next failure begins anew.
+    /// Resets the delay to `first`, after a success.
     pub fn reset(&mut self) {
         self.attempts = 0;
     }

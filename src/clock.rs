@@ -1,7 +1,7 @@
-//! Time, behind a trait, so that tests of rates, ages and back-off need not sleep.
+//! Clocks behind a trait, so that tests of rates, ages and back-off need not sleep.
 //!
-//! Two times matter. Wall time goes into messages and may jump when the board finds a time server; monotonic time
-//! (`CLOCK_MONOTONIC`, the one V4L2 stamps its buffers with) measures every duration and never jumps.
+//! Wall time goes into messages. It may jump when the board synchronizes with a time server. Monotonic time
+//! (`CLOCK_MONOTONIC`, which also stamps V4L2 buffers) measures durations and never jumps.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::stop::{Stop, Stopped};
 
-/// Where the time comes from.
+/// A source of wall and monotonic time.
 pub trait Clock: Send + Sync + std::fmt::Debug {
     /// Wall time.
     fn wall(&self) -> Timestamp;
@@ -18,7 +18,7 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     /// Nanoseconds of `CLOCK_MONOTONIC`.
     fn monotonic_ns(&self) -> u64;
 
-    /// Nanoseconds of `CLOCK_BOOTTIME`, which goes on while the board sleeps: for what is due by the hour.
+    /// Nanoseconds of `CLOCK_BOOTTIME`, which includes suspend: for schedules of hours.
     fn boot_ns(&self) -> u64 {
         self.monotonic_ns()
     }
@@ -27,11 +27,11 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     ///
-    /// [`Stopped`] if it was stopped before the time was over.
+    /// [`Stopped`] if stopped before `duration` was over.
     fn wait(&self, duration: Duration, stop: &Stop) -> Result<(), Stopped>;
 }
 
-/// The time of the machine.
+/// The clocks of the system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -41,11 +41,11 @@ impl Clock for SystemClock {
     }
 
     fn monotonic_ns(&self) -> u64 {
-        since_boot(rustix::time::ClockId::Monotonic)
+        clock_ns(rustix::time::ClockId::Monotonic)
     }
 
     fn boot_ns(&self) -> u64 {
-        since_boot(rustix::time::ClockId::Boottime)
+        clock_ns(rustix::time::ClockId::Boottime)
     }
 
     fn wait(&self, duration: Duration, stop: &Stop) -> Result<(), Stopped> {
@@ -53,37 +53,36 @@ impl Clock for SystemClock {
     }
 }
 
-fn since_boot(clock: rustix::time::ClockId) -> u64 {
+fn clock_ns(clock: rustix::time::ClockId) -> u64 {
     let now = rustix::time::clock_gettime(clock);
-    // The kernel counts up from boot: neither part can be negative.
+    // Both clocks count up from boot, so neither part is negative.
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// A time that only waiting and [`SimulatedClock::advance`] move: a wait is over at once and has taken as long as it
-/// should.
+/// A clock for tests. Only [`Clock::wait`] and [`SimulatedClock::advance`] move it; a wait returns at once.
 #[derive(Debug, Default)]
 pub struct SimulatedClock {
     elapsed_ns: AtomicU64,
     asleep_ns: AtomicU64,
-    /// What wall time differs by from [`SimulatedClock::EPOCH_S`] and the time elapsed.
+    /// Offset of wall time from [`SimulatedClock::EPOCH_S`] plus elapsed time.
     wall_step_ns: AtomicI64,
 }
 
 impl SimulatedClock {
-    /// Wall time at the beginning: 2026-01-01T00:00:00Z, in seconds since 1970.
+    /// Initial wall time, 2026-01-01T00:00:00Z, in seconds since 1970.
     const EPOCH_S: i64 = 1_767_225_600;
 
-    /// Moves the time on.
+    /// Advances all clocks by `duration`.
     pub fn advance(&self, duration: Duration) {
         self.elapsed_ns.fetch_add(duration.as_nanos() as u64, Ordering::SeqCst);
     }
 
-    /// The board sleeps: boot time and wall time go on, monotonic time stands still.
-    pub fn sleep(&self, duration: Duration) {
+    /// Simulates suspend: boot time and wall time advance, monotonic time does not.
+    pub fn suspend(&self, duration: Duration) {
         self.asleep_ns.fetch_add(duration.as_nanos() as u64, Ordering::SeqCst);
     }
 
-    /// Somebody sets the wall clock to `wall`.
+    /// Sets wall time to `wall`.
     pub fn set_wall(&self, wall: Timestamp) {
         let step = wall.as_nanosecond() - self.wall().as_nanosecond();
         self.wall_step_ns.fetch_add(i64::try_from(step).unwrap_or_default(), Ordering::SeqCst);
@@ -117,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_simulated_wait_takes_its_time_at_once() {
+    fn a_simulated_wait_advances_the_clock_and_returns_at_once() {
         let (trigger, stop) = crate::stop::pair();
         let clock = SimulatedClock::default();
         clock.wait(Duration::from_secs(3600), &stop).unwrap();
@@ -128,9 +127,9 @@ mod tests {
     }
 
     #[test]
-    fn sleep_and_the_wall_clock_do_not_move_monotonic_time() {
+    fn suspend_and_wall_clock_steps_do_not_move_monotonic_time() {
         let clock = SimulatedClock::default();
-        clock.sleep(Duration::from_secs(60));
+        clock.suspend(Duration::from_secs(60));
         assert_eq!((clock.monotonic_ns(), clock.boot_ns()), (0, 60_000_000_000));
         assert_eq!(clock.wall().to_string(), "2026-01-01T00:01:00Z");
         clock.set_wall(Timestamp::UNIX_EPOCH);
@@ -142,6 +141,6 @@ mod tests {
     fn monotonic_time_does_not_go_back() {
         let before = SystemClock.monotonic_ns();
         assert!(SystemClock.monotonic_ns() >= before && before > 0);
-        assert!(SystemClock.boot_ns() >= before, "boot time has the sleep beside");
+        assert!(SystemClock.boot_ns() >= before, "boot time includes suspend");
     }
 }

@@ -1,31 +1,30 @@
-//! One error type for the whole crate.
+//! The error type of the crate.
 //!
-//! In: whatever went wrong, with the sentence a user needs. Out: [`Error`], a kind from a closed list, a message and
-//! the error underneath. Policy (retry, degrade, exit) reads the [`Kind`] and never parses text; `main` turns the
-//! kind into an exit code of `sysexits.h`.
+//! An [`Error`] has a [`Kind`] from a closed list, a message for the user and an optional source. Policy (retry, degrade,
+//! exit) depends on the kind and never parses text. `main` maps the kind to an exit code of `sysexits.h`.
 
 use std::fmt;
 
-/// What sort of thing went wrong; decides the exit code and whether trying again can help.
+/// Category of an error. It decides the exit code, and whether a retry can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// The command line is wrong (64).
     Usage,
-    /// A file was read, but what it says is wrong (65).
+    /// The content of a file or message is invalid (65).
     Data,
-    /// A file or device named by the user is not there (66).
+    /// A file or device named by the user does not exist (66).
     NoInput,
     /// A device, service or instruction set is missing or busy (69).
     Unavailable,
-    /// A fault of our own (70).
+    /// A fault of this program (70).
     Internal,
-    /// An output cannot be made (73).
+    /// An output cannot be created (73).
     CannotCreate,
-    /// Reading or writing failed half-way (74).
+    /// Reading or writing failed (74).
     Io,
-    /// The operating system refused (77).
+    /// The operating system denied access (77).
     Permission,
-    /// The configuration is wrong (78).
+    /// The configuration is invalid (78).
     Config,
 }
 
@@ -43,7 +42,7 @@ impl Kind {
         Self::Config,
     ];
 
-    /// The word for this kind in messages.
+    /// Name of the kind in messages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Usage => "usage",
@@ -58,12 +57,12 @@ impl Kind {
         }
     }
 
-    /// The kind that `name` is the word for.
+    /// The kind with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// The process exit code for this kind, as `sysexits.h` numbers them.
+    /// Process exit code of this kind (`sysexits.h`).
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Usage => 64,
@@ -79,7 +78,7 @@ impl Kind {
     }
 }
 
-/// A [`Kind`], one sentence for the user, and what caused it.
+/// A [`Kind`], a message for the user, and the cause.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
@@ -87,30 +86,30 @@ pub struct Error {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// Shorthand for results of this crate.
+/// Result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error without a cause below it.
+    /// An error without a source.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None }
     }
 
-    /// The same error with the one that caused it.
+    /// Adds the error that caused this one.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// The same error with `place` in front of its message, to say where it happened.
+    /// Prefixes the message with `place`, where the error occurred.
     #[must_use]
     pub fn at(mut self, place: impl fmt::Display) -> Self {
         self.message = format!("{place}: {}", self.message);
         self
     }
 
-    /// A failed read of `path`: missing, forbidden or broken, each with its own kind.
+    /// A failed read of `path`; the kind follows from `source`.
     pub fn reading(path: impl AsRef<std::path::Path>, source: std::io::Error) -> Self {
         let kind = match source.kind() {
             std::io::ErrorKind::NotFound => Kind::NoInput,
@@ -120,7 +119,7 @@ impl Error {
         Self::new(kind, format!("cannot read {}", path.as_ref().display())).because(source)
     }
 
-    /// A failed write of `path`.
+    /// A failed write of `path`; the kind follows from `source`.
     pub fn writing(path: impl AsRef<std::path::Path>, source: std::io::Error) -> Self {
         let kind = match source.kind() {
             std::io::ErrorKind::PermissionDenied => Kind::Permission,
@@ -130,17 +129,17 @@ impl Error {
         Self::new(kind, format!("cannot write {}", path.as_ref().display())).because(source)
     }
 
-    /// What sort of error this is.
+    /// The kind.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The sentence without the causes.
+    /// The message without its causes.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The message and every cause below it, joined by `: `, on one line.
+    /// The message and its causes, joined by `: `, on one line.
     pub fn chain(&self) -> String {
         let mut text = self.message.clone();
         let mut cause = std::error::Error::source(self);
@@ -166,7 +165,7 @@ impl std::error::Error for Error {
 }
 
 impl From<candle_core::Error> for Error {
-    /// A tensor operation that failed is a fault of ours: shapes are checked before candle sees them.
+    /// A failed tensor operation is an internal fault, since shapes are checked before candle is called.
     fn from(source: candle_core::Error) -> Self {
         Self::new(Kind::Internal, "tensor operation failed").because(source)
     }

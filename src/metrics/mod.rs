@@ -1,7 +1,7 @@
-//! Every counter and gauge, counted from the first frame on, whoever serves them.
+//! Prometheus metrics of the service.
 //!
-//! Names follow Prometheus' rules: prefix `lookout_`, base units, `_total` on counters (added by the encoder), few and
-//! bounded labels.
+//! Names follow Prometheus' conventions: prefix `lookout_`, base units, `_total` on counters (added by the encoder), few
+//! labels with bounded values. Counters start with the process, whether or not an endpoint is enabled.
 
 pub mod monitor;
 
@@ -18,26 +18,26 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::error::{Error, Kind, Result};
 
-/// Label of what belongs to one camera.
+/// Label of a camera.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Camera {
     /// Its name.
     pub camera: String,
 }
 
-/// Labels of what a camera does for a reason.
+/// Labels of a camera and a reason.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Why {
     /// The camera's name.
     pub camera: String,
-    /// One word.
+    /// The reason, one word.
     pub reason: &'static str,
 }
 
 /// Label of a thermal zone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Zone {
-    /// Its type, as the kernel names it.
+    /// Its type, as named by the kernel.
     pub zone: String,
 }
 
@@ -50,14 +50,14 @@ pub struct Seen {
     pub label: String,
 }
 
-/// Label of a stage of the work on a frame.
+/// Label of a processing stage of a frame.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Stage {
     /// `convert`, `detect` or `total`.
     pub stage: &'static str,
 }
 
-/// Labels of what was said.
+/// Labels of published messages.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Said {
     /// The sink.
@@ -66,23 +66,23 @@ pub struct Said {
     pub result: &'static str,
 }
 
-/// Label of what belongs to one sink.
+/// Label of a sink.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Sink {
     /// Its name.
     pub sink: String,
 }
 
-/// Labels of what became of messages that must arrive.
+/// Labels of messages in a spool, by their fate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Spooled {
     /// The sink.
     pub sink: String,
-    /// `produced`, `delivered`, or why it was dropped: `size`, `age`, `disk`, `damaged`, `refused`.
+    /// `produced`, `delivered`, or the reason of a drop: `size`, `age`, `disk`, `damaged`, `refused`.
     pub result: &'static str,
 }
 
-/// Labels of the model that detects.
+/// Labels of the serving model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Serving {
     /// Its name.
@@ -95,63 +95,63 @@ pub struct Serving {
 
 type Float = Gauge<f64, AtomicU64>;
 
-/// All of them, and the registry that writes them out.
+/// All metrics, with the registry that encodes them.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// 1 for the model that detects.
+    /// 1 for the serving model.
     model: Family<Serving, Gauge>,
-    /// 1 while a camera gives frames, else 0.
+    /// 1 while a camera delivers frames, else 0.
     pub camera_up: Family<Camera, Gauge>,
-    /// Openings after a failure, by what had failed.
+    /// Reconnections after a failure, by reason.
     pub camera_reconnects: Family<Why, Counter>,
-    /// Frames that cameras gave, the dropped ones included.
+    /// Frames captured, including dropped ones.
     pub frames_captured: Family<Camera, Counter>,
-    /// Frames that nobody looked at, by reason.
+    /// Frames dropped before detection, by reason.
     pub frames_dropped: Family<Why, Counter>,
-    /// From capture to the detector's first look, in seconds.
+    /// Time from capture to the start of detection, in seconds.
     pub frame_age: Histogram,
-    /// Wall time of the last finished frame, in seconds since 1970.
+    /// Wall time of the last completed detection, in seconds since 1970.
     pub last_inference: Family<Camera, Float>,
-    /// How long a stage takes, in seconds.
+    /// Duration of a stage, in seconds.
     pub stage_duration: Family<Stage, Histogram>,
-    /// Objects reported.
+    /// Detections reported.
     pub detections: Family<Seen, Counter>,
-    /// Detections that a camera's rules removed, by the kind of rule.
+    /// Detections removed by a camera's filter, by rule.
     pub detections_removed: Family<Why, Counter>,
     /// Temperatures in °C.
     pub temperature: Family<Zone, Float>,
-    /// How much less is done because of heat: 0 to 4.
+    /// Thermal throttling: 0 (none) to 4 (paused).
     pub throttle_level: Gauge,
-    /// 1 if the configuration in force is the one last asked for, 0 if that one was refused.
+    /// 1 if the last requested configuration is in force, 0 if it was refused.
     pub reload_successful: Gauge,
-    /// Wall time of the last successful reading of the configuration, in seconds since 1970.
+    /// Wall time of the last successful reload, in seconds since 1970.
     pub reload_time: Float,
-    /// Messages handed to sinks, by what became of them.
+    /// Messages passed to sinks, by result.
     pub publish: Family<Said, Counter>,
-    /// 1 while a broker has us, else 0.
+    /// 1 while connected to the broker, else 0.
     pub mqtt_connected: Family<Sink, Gauge>,
-    /// Messages of a spool since it was made, by what became of them.
+    /// Messages of a spool since its creation, by result.
     pub spool: Family<Spooled, Counter>,
-    /// Messages that wait in a spool.
+    /// Messages waiting in a spool.
     pub spool_entries: Family<Sink, Gauge>,
-    /// What they take.
+    /// Bytes of the waiting messages.
     pub spool_bytes: Family<Sink, Gauge>,
-    /// What the monitor counts.
+    /// Metrics of the monitor.
     pub monitor: monitor::MonitorMetrics,
 }
 
-/// Upper ends of the buckets for durations, in seconds: 1 ms to 33 s, each twice the one before.
+/// Histogram of durations: bucket bounds from 1 ms to 33 s, each twice the one before.
 fn durations() -> Histogram {
     Histogram::new((0..16).map(|power| 0.001 * f64::from(1u32 << power)))
 }
 
 impl Metrics {
-    /// All at zero, with what this build is.
+    /// All metrics at zero, and the build information.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("lookout");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("arch", std::env::consts::ARCH)]);
-        registry.register("build", "What this build is", build);
+        registry.register("build", "Version and architecture of this build", build);
         let metrics = Self {
             model: Family::default(),
             camera_up: Family::default(),
@@ -175,51 +175,77 @@ impl Metrics {
             monitor: monitor::MonitorMetrics::new(&mut registry),
             registry: Registry::default(),
         };
-        registry.register("model_info", "What detects", metrics.model.clone());
-        registry.register("camera_up", "Whether a camera gives frames", metrics.camera_up.clone());
-        registry.register("camera_reconnects", "Openings after a failure", metrics.camera_reconnects.clone());
-        registry.register("frames_captured", "Frames that cameras gave", metrics.frames_captured.clone());
-        registry.register("frames_dropped", "Frames that nobody looked at", metrics.frames_dropped.clone());
+        registry.register("model_info", "Serving model", metrics.model.clone());
+        registry.register("camera_up", "1 while a camera delivers frames", metrics.camera_up.clone());
+        registry.register(
+            "camera_reconnects",
+            "Reconnections after a failure, by reason",
+            metrics.camera_reconnects.clone(),
+        );
+        registry.register(
+            "frames_captured",
+            "Frames captured, including dropped ones",
+            metrics.frames_captured.clone(),
+        );
+        registry.register(
+            "frames_dropped",
+            "Frames dropped before detection, by reason",
+            metrics.frames_dropped.clone(),
+        );
         let age = metrics.frame_age.clone();
-        registry.register_with_unit("frame_age", "From capture to the detector's first look", Unit::Seconds, age);
+        registry.register_with_unit("frame_age", "Time from capture to the start of detection", Unit::Seconds, age);
         let last = metrics.last_inference.clone();
-        registry.register_with_unit("last_inference_timestamp", "When a frame was finished last", Unit::Seconds, last);
+        registry.register_with_unit(
+            "last_inference_timestamp",
+            "Time of the last completed detection",
+            Unit::Seconds,
+            last,
+        );
         let stages = metrics.stage_duration.clone();
-        registry.register_with_unit("stage_duration", "How long a stage takes", Unit::Seconds, stages);
-        registry.register("detections", "Objects reported", metrics.detections.clone());
+        registry.register_with_unit("stage_duration", "Duration of a processing stage", Unit::Seconds, stages);
+        registry.register("detections", "Detections reported", metrics.detections.clone());
         let removed = metrics.detections_removed.clone();
-        registry.register("detections_removed", "Objects found and removed by a camera's rules", removed);
+        registry.register("detections_removed", "Detections removed by a camera's filter, by rule", removed);
         let temperature = metrics.temperature.clone();
         registry.register_with_unit("soc_temperature", "Temperatures", Unit::Celsius, temperature);
-        registry.register("throttle_level", "How much less is done because of heat", metrics.throttle_level.clone());
+        registry.register(
+            "throttle_level",
+            "Thermal throttling, 0 (none) to 4 (paused)",
+            metrics.throttle_level.clone(),
+        );
         let reloaded = metrics.reload_successful.clone();
         registry.register(
             "config_last_reload_successful",
-            "Whether the configuration last asked for is in force",
+            "1 if the last requested configuration is in force",
             reloaded,
         );
         let time = metrics.reload_time.clone();
-        registry.register_with_unit("config_last_reload_success_timestamp", "When it was read", Unit::Seconds, time);
-        registry.register("publish", "Messages handed to sinks", metrics.publish.clone());
-        registry.register("mqtt_connected", "Whether a broker has us", metrics.mqtt_connected.clone());
-        registry.register("spool_messages", "Messages of a spool since it was made", metrics.spool.clone());
-        registry.register("spool_entries", "Messages that wait in a spool", metrics.spool_entries.clone());
+        registry.register_with_unit(
+            "config_last_reload_success_timestamp",
+            "Time of the last successful reload",
+            Unit::Seconds,
+            time,
+        );
+        registry.register("publish", "Messages passed to sinks, by result", metrics.publish.clone());
+        registry.register("mqtt_connected", "1 while connected to the broker", metrics.mqtt_connected.clone());
+        registry.register("spool_messages", "Messages of a spool since its creation, by result", metrics.spool.clone());
+        registry.register("spool_entries", "Messages waiting in a spool", metrics.spool_entries.clone());
         let bytes = metrics.spool_bytes.clone();
-        registry.register_with_unit("spool", "What waiting messages take", Unit::Bytes, bytes);
+        registry.register_with_unit("spool", "Bytes of the messages waiting in a spool", Unit::Bytes, bytes);
         Self { registry, ..metrics }
     }
 
-    /// Tells which model detects from now on.
+    /// Sets the serving model.
     pub fn model(&self, name: &str, precision: &'static str, sha256: &str) {
         self.model.clear();
         self.model.get_or_create(&Serving { name: name.to_owned(), precision, sha256: sha256.to_owned() }).set(1);
     }
 
-    /// The state of all of them in the OpenMetrics text format.
+    /// All metrics in the OpenMetrics text format.
     ///
     /// # Errors
     ///
-    /// [`Kind::Internal`] if a value cannot be written, which no value here can cause.
+    /// [`Kind::Internal`] if encoding fails, which no value here causes.
     pub fn encode(&self) -> Result<String> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)
@@ -239,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_carry_prefix_and_unit() {
+    fn names_have_prefix_and_unit() {
         let metrics = Metrics::new();
         metrics.model("city", "fp32", "ff");
         metrics.model("road", "fp32", "00");
@@ -256,6 +282,6 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\nnot in\n{text}");
         }
-        assert!(!text.contains("city"), "only one model detects:\n{text}");
+        assert!(!text.contains("city"), "only one model serves:\n{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! What the monitor counts.
+//! Metrics of the monitor.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -16,40 +16,40 @@ pub struct Step {
     pub step: String,
 }
 
-/// Label of how something ended.
+/// Label of a result.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Ended {
-    /// One word.
+    /// The result, one word.
     pub result: &'static str,
 }
 
-/// All of them.
+/// Metrics of comparison passes, drift and recalibration.
 #[derive(Debug, Clone)]
 pub struct MonitorMetrics {
     passes: Family<Ended, Counter>,
     calibrations: Family<Ended, Counter>,
     frames: Gauge,
     bytes: Gauge,
-    /// How long a pass takes, pauses included, in seconds.
+    /// Duration of a pass, including its pauses, in seconds.
     pub pass_duration: Histogram,
-    /// Signal to quantization noise of a step's output, in dB.
+    /// SQNR of a step's output, in dB.
     pub sqnr: Family<Step, Float>,
     /// Σ|int8 − fp32| / Σ|fp32| of a step's output.
     pub error: Family<Step, Float>,
     /// Share of a step's values outside its quantization range.
     pub clipped: Family<Step, Float>,
-    /// By how many spreads of the evidence the worst step is off.
+    /// Deviation of the worst step from its baseline, in standard deviations.
     pub score: Float,
     /// 1 while drift is raised.
     pub raised: Gauge,
-    /// Share of the reference's detections found again, averaged.
+    /// Share of the reference's detections matched by int8, averaged.
     pub agreement: Float,
-    /// Recalibrations behind the serving model.
+    /// Generation of the serving model.
     pub generation: Gauge,
 }
 
 impl MonitorMetrics {
-    /// All at zero, in `registry`.
+    /// All metrics at zero, registered in `registry`.
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
             passes: Family::default(),
@@ -65,46 +65,60 @@ impl MonitorMetrics {
             agreement: Float::default(),
             generation: Gauge::default(),
         };
-        registry.register("monitor_passes", "Sampled frames: compared, or why unfit", metrics.passes.clone());
+        registry.register(
+            "monitor_passes",
+            "Sampled frames: compared, or the reason why unusable",
+            metrics.passes.clone(),
+        );
         let duration = metrics.pass_duration.clone();
-        registry.register_with_unit("monitor_pass_duration", "How long a pass takes", Unit::Seconds, duration);
-        registry.register("calibration_runs", "Recalibrations, by how they ended", metrics.calibrations.clone());
-        registry.register("reservoir_frames", "Frames kept to recalibrate with", metrics.frames.clone());
-        registry.register_with_unit("reservoir_size", "Memory they take", Unit::Bytes, metrics.bytes.clone());
-        let sqnr = "Signal to quantization noise of a step's output, in dB";
+        registry.register_with_unit(
+            "monitor_pass_duration",
+            "Duration of a comparison pass, including its pauses",
+            Unit::Seconds,
+            duration,
+        );
+        registry.register("calibration_runs", "Recalibrations, by result", metrics.calibrations.clone());
+        registry.register("reservoir_frames", "Frames kept for recalibration", metrics.frames.clone());
+        registry.register_with_unit(
+            "reservoir_size",
+            "Memory of the frames kept for recalibration",
+            Unit::Bytes,
+            metrics.bytes.clone(),
+        );
+        let sqnr = "Signal-to-quantization-noise ratio of a step's output, in dB";
         registry.register("activation_sqnr_db", sqnr, metrics.sqnr.clone());
-        let error = "Absolute error of a step's output over its magnitude";
+        let error = "Absolute error of a step's output relative to its magnitude";
         registry.register_with_unit("activation_error", error, Unit::Ratios, metrics.error.clone());
         let clipped = "Share of a step's values outside its quantization range";
         registry.register_with_unit("activation_clipped", clipped, Unit::Ratios, metrics.clipped.clone());
         registry.register(
             "drift_score",
-            "Spreads of the evidence by which the worst step is off",
+            "Deviation of the worst step from its baseline, in standard deviations",
             metrics.score.clone(),
         );
-        registry.register("drift_raised", "Whether drift is raised", metrics.raised.clone());
-        let agreement = "Share of the reference's detections found again";
+        registry.register("drift_raised", "1 while drift is raised", metrics.raised.clone());
+        let agreement = "Share of the reference's detections matched by int8";
         registry.register_with_unit("detection_agreement", agreement, Unit::Ratios, metrics.agreement.clone());
-        registry.register("model_generation", "Recalibrations behind the serving model", metrics.generation.clone());
+        registry.register("model_generation", "Generation of the serving model", metrics.generation.clone());
         metrics
     }
 
-    /// A sampled frame was compared, or was unfit for this reason.
+    /// Counts a sampled frame: `compared`, or the reason why it was unusable.
     pub fn passed(&self, result: &'static str) {
         self.passes.get_or_create(&Ended { result }).inc();
     }
 
-    /// Sampled frames that ended so.
+    /// Sampled frames with this result.
     pub fn passes(&self, result: &'static str) -> u64 {
         self.passes.get_or_create(&Ended { result }).get()
     }
 
-    /// A recalibration was `accepted`, `rejected`, `failed` or `rolled_back`.
+    /// Counts a recalibration: `accepted`, `rejected`, `failed` or `rolled_back`.
     pub fn calibrated(&self, result: &'static str) {
         self.calibrations.get_or_create(&Ended { result }).inc();
     }
 
-    /// What the reservoir holds.
+    /// Sets number and size of the frames kept.
     pub fn reservoir(&self, frames: usize, bytes: usize) {
         self.frames.set(i64::try_from(frames).unwrap_or(i64::MAX));
         self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
