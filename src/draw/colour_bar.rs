@@ -1,37 +1,37 @@
-//! The bar that says which colour is which number.
+//! Colour bar: the legend of a colour map.
 
 use super::{Colour, ColourMap, Rect, TextSize, fill, format_tick, outline, text, text_width, ticks};
 use crate::frame::Picture;
 
-/// A vertical scale, the largest number at the top, with round numbers to its right.
+/// A vertical colour bar, largest value at the top, with ticks at round numbers on the right.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ColourBar {
-    /// Colours.
+    /// Colour map.
     pub map: ColourMap,
-    /// Number at the map's beginning.
+    /// Value at the start of the map.
     pub low: f64,
-    /// Number at the map's end.
+    /// Value at the end of the map.
     pub high: f64,
-    /// Size of the numbers.
+    /// Text size of the labels.
     pub size: TextSize,
-    /// Colour of the numbers and the frame.
+    /// Colour of labels and outline.
     pub ink: Colour,
 }
 
 impl ColourBar {
-    /// Columns of the bar itself, in pixels.
+    /// Width of the bar, in pixels.
     const BAR: i64 = 16;
-    /// Columns of a tick, and of the gap behind it.
+    /// Width of a tick and of the gap after it, in pixels.
     const TICK: i64 = 4;
 
-    /// Columns that bar and numbers take for a bar of `height` rows.
+    /// Total width, with labels, of a bar of `height` rows, in pixels.
     pub fn width(&self, height: i64) -> i64 {
         let longest = self.labels(height).iter().map(|(_, label)| text_width(label, self.size)).max().unwrap_or(0);
         Self::BAR + 2 * Self::TICK + longest
     }
 
-    /// Draws the bar with its top left corner at (`x`, `y`), `height` rows high. Numbers near the ends reach half a
-    /// line beyond.
+    /// Draws the bar with its top left corner at (`x`, `y`), `height` rows high. Labels at the ends extend half a line
+    /// beyond it.
     pub fn draw(&self, picture: &mut Picture, x: i64, y: i64, height: i64) {
         for row in 0..height {
             let place = 1.0 - (row as f32 + 0.5) / height as f32;
@@ -47,7 +47,7 @@ impl ColourBar {
         }
     }
 
-    /// The numbers and how they are written, no closer than two lines.
+    /// Values and labels of the ticks, at least two lines apart.
     fn labels(&self, height: i64) -> Vec<(f64, String)> {
         let count = (height / (2 * self.size.height())).max(2) as usize;
         let values = ticks(self.low, self.high, count);

@@ -1,7 +1,7 @@
-//! Numbers to colours.
+//! Colour maps.
 //!
-//! Both maps are built in Oklab, so that equal steps of the number look equally far apart, and their lightness alone
-//! tells the order, for colour-blind readers and in grey print.
+//! Both maps are built in Oklab and perceptually uniform. Lightness alone gives the order, so they also work in greyscale
+//! and for colour-blind readers.
 
 use std::sync::OnceLock;
 
@@ -10,16 +10,16 @@ use super::{Colour, oklab};
 /// A scale of 256 colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColourMap {
-    /// Dark violet over green to light yellow: for amounts, 0 at the dark end.
+    /// Dark violet through green to light yellow, for non-negative values.
     Sequential,
-    /// Blue over almost white to red: for signed values, 0 in the middle.
+    /// Blue through near-white to red, for signed values with 0 in the middle.
     Diverging,
 }
 
 type Table = [Colour; 256];
 
 impl ColourMap {
-    /// The colour at `place`, 0 to 1; beyond, that of the nearer end. What is not a number is grey.
+    /// The colour at `place`, clamped to 0 to 1. NaN is grey.
     pub fn colour(self, place: f32) -> Colour {
         if place.is_nan() {
             return [128; 3];
@@ -41,16 +41,16 @@ fn build(colour: impl Fn(f64) -> Colour) -> Table {
     std::array::from_fn(|index| colour(index as f64 / 255.0))
 }
 
-/// Lightness rises evenly while the hue turns from violet (300°) over blue and green to yellow (105°).
+/// Lightness rises linearly while the hue turns from violet (300°) through blue and green to yellow (105°).
 fn sequential(place: f64) -> Colour {
-    oklab::shown(0.22 + 0.72 * place, 0.11 + 0.08 * place, 300.0 - 195.0 * place)
+    oklab::clipped_to_gamut(0.22 + 0.72 * place, 0.11 + 0.08 * place, 300.0 - 195.0 * place)
 }
 
-/// Lightness falls, and chroma grows, on either side of the middle.
+/// Lightness falls and chroma rises with the distance from the middle.
 fn diverging(place: f64) -> Colour {
     let distance = (2.0 * place - 1.0).abs();
     let hue = if place < 0.5 { 255.0 } else { 28.0 };
-    oklab::shown(0.965 - 0.52 * distance, 0.19 * distance, hue)
+    oklab::clipped_to_gamut(0.965 - 0.52 * distance, 0.19 * distance, hue)
 }
 
 #[cfg(test)]

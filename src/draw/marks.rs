@@ -1,21 +1,23 @@
-//! Boxes with a tag each, on a picture.
+//! Bounding boxes with labels.
 
 use super::{Rect, TextSize, class_colour, fill, ink_on, outline, text, text_width};
 use crate::frame::Picture;
 
-/// One box to draw.
+/// A bounding box to draw.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
     /// x0, y0, x1, y1 in pixels of the picture.
     pub bbox: [f32; 4],
-    /// Chooses the colour; 1 is the first class.
+    /// Class number, which chooses the colour; 1 is the first class.
     pub class: usize,
-    /// What the tag says; no tag if empty.
+    /// Text of the label; no label if empty.
     pub text: String,
 }
 
-/// Draws `marks`, the first on top of the others. Lines and letters grow with the picture; a tag stands above its box,
-/// or at another corner where that covers no tag placed before it, and always inside the picture.
+/// Draws `marks`, the first on top of the others.
+///
+/// Line width and text size scale with the picture. A label is drawn above its box, or at the first other corner that
+/// covers no earlier label. It is always inside the picture.
 pub fn marks(picture: &mut Picture, marks: &[Mark]) {
     let short = picture.width.min(picture.height);
     let thickness = (short as i64 / 250).clamp(2, 12);
@@ -24,7 +26,7 @@ pub fn marks(picture: &mut Picture, marks: &[Mark]) {
     let tags = place_tags(picture, marks, &boxes, size);
 
     for (mark, rect) in marks.iter().zip(&boxes).rev() {
-        // A dark seam outside keeps a light box visible on a light ground.
+        // A dark outer outline keeps a light box visible on a light background.
         outline(picture, rect.grown(1), 1, [0; 3], 120);
         outline(picture, *rect, thickness, class_colour(mark.class), 255);
     }
@@ -36,19 +38,19 @@ pub fn marks(picture: &mut Picture, marks: &[Mark]) {
     }
 }
 
-/// Columns between a tag's border and its text.
+/// Space between a label's border and its text, in pixels.
 fn margin(size: TextSize) -> i64 {
     size.advance() / 3
 }
 
-/// The pixels a box covers, at least one.
+/// Pixels covered by a box, at least one.
 fn pixels(bbox: [f32; 4]) -> Rect {
-    // The conversion makes 0 of what is not a number; the clamp keeps sums from overflowing.
+    // The cast turns NaN into 0; the clamp prevents overflow of sums.
     let [left, top, right, bottom] = bbox.map(|edge| edge.round().clamp(-1e6, 1e6) as i64);
     Rect::new(left, top, (right - left).max(1), (bottom - top).max(1))
 }
 
-/// Where each tag goes, in the order of the marks.
+/// Position of each label, in the order of the marks.
 fn place_tags(picture: &Picture, marks: &[Mark], boxes: &[Rect], size: TextSize) -> Vec<Option<Rect>> {
     let mut placed: Vec<Option<Rect>> = Vec::with_capacity(marks.len());
     for (mark, rect) in marks.iter().zip(boxes) {
@@ -63,14 +65,14 @@ fn place_tags(picture: &Picture, marks: &[Mark], boxes: &[Rect], size: TextSize)
         let corners =
             [(left, above), (left, head), (right, above), (left, below), (right, head), (left, foot), (right, below)];
         let corners = corners.map(|(x, y)| moved_inside(picture, Rect::new(x, y, width, height)));
-        let is_free = |place: &&Rect| placed.iter().flatten().all(|other| !other.meets(place));
+        let is_free = |place: &&Rect| placed.iter().flatten().all(|other| !other.intersects(place));
         let place = corners.iter().find(is_free).unwrap_or(&corners[0]);
         placed.push(Some(*place));
     }
     placed
 }
 
-/// The rectangle moved so that it starts inside the picture, and ends there if there is room.
+/// Moves `rect` so that it starts inside the picture, and ends inside if it fits.
 fn moved_inside(picture: &Picture, rect: Rect) -> Rect {
     let x = rect.x.min(picture.width as i64 - rect.width).max(0);
     let y = rect.y.min(picture.height as i64 - rect.height).max(0);
@@ -113,7 +115,7 @@ mod tests {
         let picture = Picture::filled(600, 400, [0; 3]);
         let all = tags(&picture, &vec![mark([100.0, 100.0, 200.0, 200.0], "Person 0.91"); 3]);
         for (index, tag) in all.iter().enumerate() {
-            assert!(all[..index].iter().all(|other| !other.meets(tag)), "{all:?}");
+            assert!(all[..index].iter().all(|other| !other.intersects(tag)), "{all:?}");
         }
     }
 

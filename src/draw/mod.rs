@@ -1,8 +1,8 @@
-//! Drawing on pictures: boxes with their labels, colour maps and the bars that explain them.
+//! Drawing: bounding boxes with labels, colour maps, colour bars, plots as SVG.
 //!
-//! In: a [`Picture`](crate::frame::Picture) and what is to be seen on it. Out: the same picture, drawn on; whatever
-//! reaches over its border is cut off there. Colours come from palettes that stay apart for colour-blind readers, text
-//! from one bitmap font in ASCII, so the result depends on nothing installed.
+//! Shapes are drawn into a [`Picture`](crate::frame::Picture) and clipped at its border. Palettes are distinguishable with
+//! the common colour vision deficiencies. Text uses one built-in bitmap font (ASCII), so the result does not depend on
+//! installed fonts.
 
 mod colour_bar;
 mod colour_map;

@@ -1,8 +1,8 @@
-//! Oklab, the space in which equal steps look equal (Björn Ottosson, 2020), to sRGB.
+//! Conversion from Oklab, a perceptually uniform colour space (Björn Ottosson, 2020), to sRGB.
 
 use super::Colour;
 
-/// The sRGB colour of lightness (0 to 1), chroma and hue (degrees); `None` where the screen cannot show it.
+/// sRGB colour of lightness (0 to 1), chroma and hue (degrees). `None` outside the sRGB gamut.
 pub(super) fn from_polar(lightness: f64, chroma: f64, hue: f64) -> Option<Colour> {
     const SLACK: f64 = 1e-4;
     let (sin, cos) = hue.to_radians().sin_cos();
@@ -19,8 +19,8 @@ pub(super) fn from_polar(lightness: f64, chroma: f64, hue: f64) -> Option<Colour
     shown.then(|| linear.map(encode))
 }
 
-/// The nearest colour the screen can show: the same lightness and hue, as much of the chroma as there is.
-pub(super) fn shown(lightness: f64, chroma: f64, hue: f64) -> Colour {
+/// Nearest colour in the sRGB gamut with the same lightness and hue: chroma is reduced as far as necessary.
+pub(super) fn clipped_to_gamut(lightness: f64, chroma: f64, hue: f64) -> Colour {
     const STEPS: u32 = 128;
     let grey = [encode(lightness.powi(3)); 3];
     (1..=STEPS)
@@ -29,14 +29,14 @@ pub(super) fn shown(lightness: f64, chroma: f64, hue: f64) -> Colour {
         .unwrap_or(grey)
 }
 
-/// Linear light to an sRGB level.
+/// sRGB transfer function: linear light to a level of 0 to 255.
 fn encode(linear: f64) -> u8 {
     let linear = linear.clamp(0.0, 1.0);
     let value = if linear <= 0.003_130_8 { 12.92 * linear } else { 1.055 * linear.powf(1.0 / 2.4) - 0.055 };
     (value * 255.0).round() as u8
 }
 
-/// How light a colour is: CIE relative luminance, 0 to 1.
+/// CIE relative luminance, 0 to 1.
 pub(super) fn luminance(colour: Colour) -> f64 {
     let decode = |level: u8| {
         let value = f64::from(level) / 255.0;
@@ -52,10 +52,10 @@ mod tests {
 
     #[test]
     fn known_colours_come_out() {
-        assert_eq!(shown(0.0, 0.0, 0.0), [0; 3]);
-        assert_eq!(shown(1.0, 0.0, 0.0), [255; 3]);
+        assert_eq!(clipped_to_gamut(0.0, 0.0, 0.0), [0; 3]);
+        assert_eq!(clipped_to_gamut(1.0, 0.0, 0.0), [255; 3]);
         // sRGB red is L 0.62796, C 0.25768, h 29.234.
-        let red = shown(0.627_96, 0.257_68, 29.234);
+        let red = clipped_to_gamut(0.627_96, 0.257_68, 29.234);
         assert!(red[0] >= 253 && red[1] <= 10 && red[2] <= 10, "{red:?}");
         assert!(from_polar(0.5, 0.5, 180.0).is_none());
     }

@@ -1,11 +1,11 @@
-//! The strokes everything else is made of.
+//! Drawing primitives: pixels, rectangles, lines.
 
 use crate::frame::Picture;
 
-/// Red, green and blue, as sRGB.
+/// sRGB colour: red, green, blue.
 pub type Colour = [u8; 3];
 
-/// A rectangle of whole pixels; may lie partly or wholly outside the picture.
+/// A rectangle of whole pixels. It may extend beyond the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rect {
     /// First column.
@@ -24,20 +24,20 @@ impl Rect {
         Self { x, y, width, height }
     }
 
-    /// Whether the two have a pixel in common.
-    pub fn meets(&self, other: &Self) -> bool {
+    /// True if the two share a pixel.
+    pub fn intersects(&self, other: &Self) -> bool {
         self.x < other.x + other.width
             && other.x < self.x + self.width
             && self.y < other.y + other.height
             && other.y < self.y + self.height
     }
 
-    /// The same rectangle, larger by `by` pixels on every side.
+    /// This rectangle, extended by `by` pixels on every side.
     pub const fn grown(&self, by: i64) -> Self {
         Self::new(self.x - by, self.y - by, self.width + 2 * by, self.height + 2 * by)
     }
 
-    /// Whether it lies inside `picture` wholly.
+    /// True if all of it is inside `picture`.
     pub fn is_inside(&self, picture: &Picture) -> bool {
         self.x >= 0
             && self.y >= 0
@@ -46,7 +46,7 @@ impl Rect {
     }
 }
 
-/// Mixes `colour` into one pixel: `opacity` 0 leaves it, 255 replaces it. Does nothing outside the picture.
+/// Blends `colour` into a pixel: `opacity` 0 keeps it, 255 replaces it. Does nothing outside the picture.
 pub fn blend(picture: &mut Picture, x: i64, y: i64, colour: Colour, opacity: u8) {
     if x < 0 || y < 0 || x >= picture.width as i64 || y >= picture.height as i64 {
         return;
@@ -68,7 +68,7 @@ pub fn fill(picture: &mut Picture, rect: Rect, colour: Colour, opacity: u8) {
     }
 }
 
-/// Draws the border of `rect`, `thickness` pixels inwards.
+/// Draws the outline of `rect`, `thickness` pixels wide, inside it.
 pub fn outline(picture: &mut Picture, rect: Rect, thickness: i64, colour: Colour, opacity: u8) {
     let Rect { x, y, width, height } = rect;
     if 2 * thickness >= width.min(height) {
@@ -81,8 +81,8 @@ pub fn outline(picture: &mut Picture, rect: Rect, thickness: i64, colour: Colour
     fill(picture, Rect::new(x, y + height - thickness, width, thickness), colour, opacity);
 }
 
-/// Draws a straight line with smooth edges and round ends. `from` and `to` are x, y in pixels, where (0.5, 0.5) is the
-/// middle of the first pixel.
+/// Draws an anti-aliased line with round caps. `from` and `to` are (x, y) in pixels; (0.5, 0.5) is the centre of the first
+/// pixel.
 pub fn line(picture: &mut Picture, from: [f32; 2], to: [f32; 2], thickness: f32, colour: Colour) {
     let radius = thickness / 2.0;
     let [dx, dy] = [to[0] - from[0], to[1] - from[1]];

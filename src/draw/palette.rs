@@ -1,10 +1,10 @@
-//! One colour a class.
+//! Colours of classes.
 
 use super::{Colour, oklab};
 
-/// The palette of Okabe and Ito (2008) without black, in an order that keeps neighbours apart: readers with any of the
-/// common colour deficiencies tell these seven from each other.
-const APART: [Colour; 7] = [
+/// Palette of Okabe and Ito (2008) without black, which is distinguishable with the common colour vision deficiencies.
+/// Successive colours differ most.
+const OKABE_ITO: [Colour; 7] = [
     [0xe6, 0x9f, 0x00],
     [0x56, 0xb4, 0xe9],
     [0x00, 0x9e, 0x73],
@@ -14,21 +14,21 @@ const APART: [Colour; 7] = [
     [0x00, 0x72, 0xb2],
 ];
 
-/// The colour of a class, the same whatever other classes there are. Class 0 is a detector's background, so 1 is the
-/// first. Past the seventh, hues turn by the golden angle and lightness alternates, so that near numbers differ in both.
+/// Colour of a class. Class 0 is the background, so the first class is 1. From the eighth class on, the hue turns by the
+/// golden angle and lightness alternates, so that successive classes differ in both.
 pub fn class_colour(class: usize) -> Colour {
     const GOLDEN_ANGLE: f64 = 137.507_764;
     let index = class.saturating_sub(1);
-    if let Some(&colour) = APART.get(index) {
+    if let Some(&colour) = OKABE_ITO.get(index) {
         return colour;
     }
     let lightness = [0.80, 0.58, 0.69][index % 3];
-    oklab::shown(lightness, 0.16, index as f64 * GOLDEN_ANGLE % 360.0)
+    oklab::clipped_to_gamut(lightness, 0.16, index as f64 * GOLDEN_ANGLE % 360.0)
 }
 
-/// Black or white, whichever is read better on `background`.
+/// Black or white, whichever has the higher contrast on `background`.
 pub fn ink_on(background: Colour) -> Colour {
-    // By WCAG's contrast, (L₁ + 0.05) / (L₂ + 0.05), both are equal at √(1.05 · 0.05) − 0.05.
+    // The WCAG contrast ratio is (L₁ + 0.05) / (L₂ + 0.05). Both are equal at √(1.05 · 0.05) − 0.05.
     if oklab::luminance(background) > 0.179 { [0; 3] } else { [255; 3] }
 }
 

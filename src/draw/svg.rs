@@ -1,39 +1,39 @@
-//! Plots as SVG: text stays text, lines stay sharp, and a browser shows them from disk.
+//! Plots as SVG: axes, curves, bands, markers, hexagonal bins.
 //!
-//! In: titles, axes, curves with bands, hexagons. Out: one document without scripts, fonts or anything outside it.
+//! The output is one self-contained document without scripts, fonts or external references.
 
 use std::fmt::Write as _;
 
 use super::{Colour, ColourMap, format_tick, ticks};
 
-/// Size of the drawing and of its margins, in pixels.
+/// Size of a plot and of its margins, in pixels.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame {
-    /// Whole width.
+    /// Total width.
     pub width: f64,
-    /// Whole height.
+    /// Total height.
     pub height: f64,
-    /// Room at the left, top, right and bottom of the axes.
+    /// Margins left, above, right and below of the axes.
     pub margin: [f64; 4],
-    /// How many times as large the drawing is where nothing else sets its size.
+    /// Scale of the displayed size, unless the page sets it.
     pub zoom: f64,
 }
 
-/// One axis.
+/// An axis of a plot.
 #[derive(Debug, Clone)]
 pub struct Axis {
-    /// Name with its unit.
+    /// Label with its unit.
     pub label: String,
-    /// Place at the beginning.
+    /// Value at the start.
     pub low: f64,
-    /// Place at the end.
+    /// Value at the end.
     pub high: f64,
-    /// Where numbers stand and what they say.
+    /// Values and labels of the ticks.
     pub ticks: Vec<(f64, String)>,
 }
 
 impl Axis {
-    /// An axis of plain numbers with at most `count` round ones.
+    /// A linear axis with at most `count` ticks.
     pub fn linear(label: &str, low: f64, high: f64, count: usize) -> Self {
         let (low, high) = if high > low { (low, high) } else { (low - 0.5, low + 0.5) };
         let places = ticks(low, high, count);
@@ -42,7 +42,7 @@ impl Axis {
         Self { label: label.to_owned(), low, high, ticks }
     }
 
-    /// An axis of powers of ten; places are decimal logarithms.
+    /// A logarithmic axis; values are decimal logarithms.
     pub fn decades(label: &str, low: f64, high: f64) -> Self {
         let (low, high) = (low.floor(), high.ceil().max(low.floor() + 1.0));
         let step = (((high - low) / 8.0).ceil() as usize).max(1);
@@ -56,17 +56,17 @@ impl Axis {
     }
 }
 
-/// An integer in raised digits.
+/// An integer in superscript digits.
 fn raised(number: i64) -> String {
     const DIGITS: [char; 10] = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
     let digit = |c: char| c.to_digit(10).and_then(|digit| DIGITS.get(digit as usize)).copied().unwrap_or('⁻');
     number.to_string().chars().map(digit).collect()
 }
 
-/// A colour scale over whole decades.
+/// A logarithmic colour scale over whole decades.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogBar {
-    /// What the colours say, with its unit.
+    /// Label with its unit.
     pub label: String,
     /// Decimal logarithm at the dark end.
     pub low: i64,
@@ -75,7 +75,7 @@ pub struct LogBar {
 }
 
 impl LogBar {
-    /// The decades that the positive among `values` lie in, at most eight below the largest.
+    /// The decades of the positive `values`, at most eight below the largest.
     pub fn over(label: &str, values: impl Iterator<Item = f64>) -> Self {
         let positive: Vec<f64> = values.filter(|value| *value > 0.0 && value.is_finite()).map(f64::log10).collect();
         let (least, most) = positive
@@ -95,7 +95,7 @@ impl LogBar {
     }
 }
 
-/// A drawing with axes.
+/// A plot with axes.
 #[derive(Debug)]
 pub struct Plot {
     frame: Frame,
@@ -104,20 +104,20 @@ pub struct Plot {
     body: String,
 }
 
-/// `colour` as SVG writes it.
+/// `colour` as `#rrggbb`.
 pub fn hex(colour: Colour) -> String {
     let [r, g, b] = colour;
     format!("#{r:02x}{g:02x}{b:02x}")
 }
 
-/// Text with what XML reserves replaced.
+/// Text with XML's reserved characters escaped.
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 // Writing to a string cannot fail, so results of `write!` are dropped below.
 impl Plot {
-    /// Axes with a title, grid and numbers.
+    /// Axes with title, grid lines and tick labels.
     pub fn new(title: &str, frame: Frame, x: Axis, y: Axis) -> Self {
         let mut plot = Self { frame, x, y, body: String::new() };
         let [left, top, right, bottom] = frame.margin;
@@ -161,8 +161,7 @@ impl Plot {
         self.frame.height - bottom - self.y.share(place).clamp(0.0, 1.0) * (self.frame.height - top - bottom)
     }
 
-    /// A line through the points whose numbers are finite, broken where one is not, with a dot at each; each dot tells
-    /// `names[i]` under the pointer.
+    /// A curve through the finite points, interrupted at others, with a dot at each. The tooltip of dot i is `names[i]`.
     pub fn curve(&mut self, points: &[(f64, f64)], names: &[String], colour: Colour, dashed: bool) {
         let colour = hex(colour);
         let dash = if dashed { r#" stroke-dasharray="5 3""# } else { "" };
@@ -185,7 +184,7 @@ impl Plot {
         }
     }
 
-    /// A band between (x, low) and (x, high).
+    /// A filled band between (x, low) and (x, high).
     pub fn band(&mut self, points: &[(f64, f64, f64)], colour: Colour) {
         let finite = |point: &&(f64, f64, f64)| point.1.is_finite() && point.2.is_finite();
         let points: Vec<_> = points.iter().filter(finite).collect();
@@ -197,7 +196,7 @@ impl Plot {
         let _ = writeln!(self.body, r#"<polygon points="{path}" fill="{colour}" fill-opacity="0.18"/>"#);
     }
 
-    /// A vertical mark with a word above it, outside the axes.
+    /// A vertical line with a word above the axes.
     pub fn mark(&mut self, place: f64, word: &str) {
         let [_, top, _, bottom] = self.frame.margin;
         let (x, end, y) = (self.x_of(place), self.frame.height - bottom, top - 4.0);
@@ -209,7 +208,7 @@ impl Plot {
         );
     }
 
-    /// Names of the curves, in one line at the top right.
+    /// Legend of the curves, in one line at the top right.
     pub fn legend(&mut self, names: &[(&str, Colour)]) {
         let [_, _, right, _] = self.frame.margin;
         let mut x = self.frame.width - right;
@@ -224,8 +223,8 @@ impl Plot {
         }
     }
 
-    /// Hexagons at shares of both axes, coloured by the logarithm of their values, and the bar that explains it.
-    /// `size` is half a hexagon's width and a third of its height, as shares.
+    /// Hexagonal bins at fractions of both axes, coloured by the logarithm of their values, and the colour bar. `size` is
+    /// half a hexagon's width and a third of its height, as fractions.
     pub fn hexagons(&mut self, cells: &[([f64; 2], f64)], size: [f64; 2], bar: &LogBar) {
         let [left, top, right, bottom] = self.frame.margin;
         let (width, height) = (self.frame.width - left - right, self.frame.height - top - bottom);
@@ -263,7 +262,7 @@ impl Plot {
         let _ = writeln!(self.body, r#"<text x="{x}" y="{y}" text-anchor="end">{}</text>"#, escape(&bar.label));
     }
 
-    /// The document.
+    /// The SVG document.
     pub fn finish(self) -> String {
         let Frame { width, height, margin: [left, top, right, bottom], zoom } = self.frame;
         let (w, h) = (width - left - right, height - top - bottom);

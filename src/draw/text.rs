@@ -1,11 +1,11 @@
-//! Text from a bitmap font: Noto Sans Mono, ASCII.
+//! Text in a bitmap font: Noto Sans Mono, ASCII.
 
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 
 use super::{Colour, blend};
 use crate::frame::Picture;
 
-/// How large text is: one of two drawn sizes, or the larger one enlarged.
+/// Text size: one of two bitmap sizes, or an integer multiple of the larger one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextSize {
     raster: RasterHeight,
@@ -18,7 +18,7 @@ impl TextSize {
     /// Lines of 20 pixels.
     pub const LARGE: Self = Self { raster: RasterHeight::Size20, factor: 1 };
 
-    /// The size that is read well on a picture whose short side has `short` pixels.
+    /// A legible size for a picture whose short side has `short` pixels.
     pub fn for_picture(short: usize) -> Self {
         match short {
             0..600 => Self::SMALL,
@@ -27,23 +27,23 @@ impl TextSize {
         }
     }
 
-    /// Pixels from one line to the next.
+    /// Line height, in pixels.
     pub fn height(self) -> i64 {
         (self.raster.val() * self.factor) as i64
     }
 
-    /// Pixels from one character to the next.
+    /// Advance width of a character, in pixels.
     pub fn advance(self) -> i64 {
         (get_raster_width(FontWeight::Regular, self.raster) * self.factor) as i64
     }
 }
 
-/// Columns that one line of text takes, in pixels.
+/// Width of a line of text, in pixels.
 pub fn text_width(line: &str, size: TextSize) -> i64 {
     line.chars().count() as i64 * size.advance()
 }
 
-/// Writes one line with its top left corner at (`x`, `y`). Characters that the font lacks become `?`.
+/// Draws one line with its top left corner at (`x`, `y`). Characters missing from the font become `?`.
 pub fn text(picture: &mut Picture, x: i64, y: i64, line: &str, size: TextSize, colour: Colour) {
     for (index, character) in line.chars().enumerate() {
         let left = x + index as i64 * size.advance();
@@ -58,7 +58,7 @@ pub fn text(picture: &mut Picture, x: i64, y: i64, line: &str, size: TextSize, c
     }
 }
 
-/// The coverage at a pixel of a glyph `factor` times as large, linear between the drawn pixels.
+/// Coverage at a pixel of a glyph enlarged by `factor`, interpolated bilinearly.
 fn enlarged(glyph: &[u8], width: usize, factor: usize, column: usize, row: usize) -> u8 {
     if factor == 1 {
         return glyph[row * width + column];

@@ -1,7 +1,7 @@
-//! Round numbers along a scale.
+//! Axis ticks at round numbers.
 
-/// Round numbers from `low` to `high`, both included where they are round: 1, 2 or 5 times a power of ten apart, at
-/// most `count` of them. Empty unless `low < high`, both finite, and `count` is at least 1.
+/// At most `count` round numbers from `low` to `high` inclusive, spaced by 1, 2 or 5 times a power of ten. Empty unless
+/// `low < high`, both are finite, and `count` is at least 1.
 pub fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
     let span = high - low;
     if !(span > 0.0 && span.is_finite()) || count == 0 {
@@ -12,15 +12,15 @@ pub fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
         let first = (low / step - 1e-9).ceil();
         let last = (high / step + 1e-9).floor();
         if last - first < count as f64 {
-            // Adding 0.0 turns −0 into 0.
+            // Adding 0.0 turns −0.0 into 0.0.
             return (0..=(last - first) as i64).map(|index| (first + index as f64) * step + 0.0).collect();
         }
     }
     Vec::new()
 }
 
-/// `value` as a tick's label: as many decimals as ticks `step` apart need, powers of ten for very large and very small
-/// numbers.
+/// Label of a tick: as many decimals as a spacing of `step` requires, scientific notation for very large and very small
+/// values.
 pub fn format_tick(value: f64, step: f64) -> String {
     let magnitude = value.abs().max(step.abs());
     if magnitude >= 1e6 || (magnitude > 0.0 && magnitude < 1e-4) {
