@@ -1,8 +1,8 @@
-//! JPEG and PNG to [`Picture`].
+//! Decoding of JPEG and PNG to [`Picture`].
 //!
-//! JPEG is decoded here, PNG through `image`. Sixteen bits become eight by rounding, grey becomes equal red, green and
-//! blue, palettes and CMYK become RGB, and alpha is dropped, as PIL's `convert("RGB")` and so torchvision's
-//! training pictures have it.
+//! JPEG is decoded by [`jpeg`], PNG by the crate `image`. Conversions are those of PIL's `convert("RGB")`, with which
+//! torchvision loads training pictures: 16 bits are rounded to 8, grey is replicated, palettes and CMYK become RGB, and
+//! alpha is dropped.
 
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -15,17 +15,17 @@ use image::{DynamicImage, ImageDecoder, Limits, RgbImage};
 use super::{MAX_PIXELS, Picture, jpeg};
 use crate::error::{Error, Kind, Result};
 
-/// Largest file that is read, in bytes.
+/// Size limit of a file, in bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
-/// Longest side of a picture: what a JPEG can declare.
+/// Longest side of a picture, in pixels: the limit of JPEG.
 const MAX_SIDE: u32 = 65_535;
 
 impl Picture {
-    /// The picture in a file, upright.
+    /// Decodes the picture file at `path` and rotates it upright.
     ///
     /// # Errors
-    /// As [`std::fs::File::open`] and [`Picture::decode`], naming the path.
+    /// As [`Error::reading`] and [`Picture::decode`], with the path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let mut bytes = Vec::new();
@@ -38,10 +38,10 @@ impl Picture {
         Self::decode(&bytes).map_err(|error| error.at(path.display()))
     }
 
-    /// The picture in `bytes`, upright: a JPEG or PNG, told apart by how it begins.
+    /// Decodes a JPEG or PNG, recognized by its signature, and rotates it upright.
     ///
     /// # Errors
-    /// [`Kind::Data`] if it is neither, is larger than [`MAX_PIXELS`], damaged, or cut off.
+    /// [`Kind::Data`] if it is neither, has more than [`MAX_PIXELS`] pixels, is damaged or is truncated.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         match bytes {
             [] => Err(Error::new(Kind::Data, "the file is empty; a JPEG or PNG picture was expected")),
@@ -64,7 +64,7 @@ fn decode_png(bytes: &[u8]) -> Result<Picture> {
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
-    // Four channels of sixteen bits, and as much again for the decoder's own rows and tables.
+    // Four channels of 16 bits, and the same amount for the decoder's rows and tables.
     limits.max_alloc = Some(MAX_PIXELS * 16);
     let mut decoder = PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(broken)?;
     let (width, height) = decoder.dimensions();
@@ -85,7 +85,7 @@ pub(super) fn check_size(width: u64, height: u64) -> Result<()> {
     Ok(())
 }
 
-/// Turns and mirrors `picture` as its EXIF orientation asks.
+/// Applies the EXIF orientation.
 fn upright(picture: Picture, orientation: Orientation) -> Result<Picture> {
     if orientation == Orientation::NoTransforms {
         return Ok(picture);

@@ -1,4 +1,4 @@
-//! [`Picture`] to JPEG and PNG.
+//! Encoding of [`Picture`] as JPEG and PNG.
 
 use std::path::Path;
 
@@ -9,21 +9,21 @@ use image::{ExtendedColorType, ImageEncoder};
 use super::Picture;
 use crate::error::{Error, Kind, Result};
 
-/// JPEG quality, 1 to 100: no visible loss, a tenth of the PNG.
+/// JPEG quality, 1 to 100. At this value losses are invisible, and a file has about a tenth of the PNG's size.
 const JPEG_QUALITY: u8 = 92;
 
 impl Picture {
-    /// The picture as a PNG file's bytes.
+    /// Encodes the picture as PNG.
     ///
     /// # Errors
-    /// [`Kind::Internal`] if the encoder refuses it, as it does without pixels.
+    /// [`Kind::Internal`] if the encoder refuses it, for example because it has no pixels.
     pub fn to_png(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.encode(PngEncoder::new(&mut bytes))?;
         Ok(bytes)
     }
 
-    /// The picture as a JPEG file's bytes, baseline, chroma halved in width (4:2:2).
+    /// Encodes the picture as baseline JPEG with 4:2:2 chroma.
     ///
     /// # Errors
     /// [`Kind::Internal`] if the encoder refuses it: no pixels, or a side over 65 535.
@@ -33,7 +33,7 @@ impl Picture {
         Ok(bytes)
     }
 
-    /// Writes the picture to `path`: as PNG if its name ends so, else as JPEG.
+    /// Writes the picture to `path`: PNG if the extension is `png`, otherwise JPEG.
     ///
     /// # Errors
     /// As [`Picture::to_png`] and [`std::fs::write`].

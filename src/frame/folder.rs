@@ -1,4 +1,4 @@
-//! The pictures of a folder.
+//! Listing of the pictures in a folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use super::Picture;
 use crate::error::{Error, Kind, Result};
 
-/// How deep folders are followed: more than anyone arranges pictures, less than a damaged file system can nest.
+/// Depth limit of nested folders. It stops on damaged file systems and exceeds any real arrangement.
 const MAX_DEPTH: usize = 32;
 
-/// The files in `folder` and the folders below it that are named like pictures, sorted by path, so that the order is
-/// the same on every machine. Hidden entries are left out, and links to folders are not followed.
+/// Files with a picture's extension in `folder` and its subfolders, sorted by path, so that the order is the same on
+/// every machine. Hidden entries are skipped, and symbolic links to folders are not followed.
 ///
 /// # Errors
-/// As [`Error::reading`] if a folder cannot be read; [`Kind::NoInput`] if there is no picture at all.
+/// As [`Error::reading`] if a folder cannot be read; [`Kind::NoInput`] if there is no picture.
 pub fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     collect(folder, 0, &mut found)?;
@@ -35,7 +35,7 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> 
         let kind = entry.file_type().map_err(|source| Error::reading(&path, source))?;
         if kind.is_dir() && depth < MAX_DEPTH {
             collect(&path, depth + 1, found)?;
-        } else if Picture::is_named_like_one(&path) && (kind.is_file() || path.is_file()) {
+        } else if Picture::has_picture_extension(&path) && (kind.is_file() || path.is_file()) {
             found.push(path);
         }
     }

@@ -1,8 +1,7 @@
-//! What a camera gave: an RGB picture, or the camera's own bytes, converted only by whoever looks at them.
+//! Image of a camera: an RGB picture, or raw bytes that are converted on demand.
 //!
-//! In: packed bytes with their format, size, colour encoding and how the camera hangs. Out: rows of RGBx in the order
-//! of the upright picture, or a [`Picture`]. Both give the same colours, so what is measured on a picture holds for what
-//! the detector saw.
+//! In: raw bytes with their pixel format, size, colour encoding and rotation. Out: rows of RGBx of the upright picture, or
+//! a [`Picture`]. Both have the same colours, so measurements on a picture hold for the detector's input.
 
 use std::borrow::Cow;
 
@@ -11,12 +10,12 @@ use super::{MAX_PIXELS, Picture, Turn, sideways};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::isa::Isa;
 
-/// What a camera gave.
+/// Image of a camera.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Image {
     /// Upright RGB.
     Rgb(Picture),
-    /// The camera's own bytes.
+    /// Raw bytes of the camera.
     Raw(Raw),
 }
 
@@ -43,7 +42,7 @@ impl Image {
         }
     }
 
-    /// Bytes it takes in memory.
+    /// Size in memory, in bytes.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Rgb(picture) => picture.data.len(),
@@ -51,8 +50,8 @@ impl Image {
         }
     }
 
-    /// How bright the picture is at a place, 0 to 255, by the camera's own measure and before any turn: for telling
-    /// pictures apart. `x` and `y` are shares of width and height.
+    /// Luma (green for RGB) of the unrotated image at (`x`, `y`), 0 to 255, to compare images cheaply. `x` and `y` are
+    /// fractions of width and height.
     pub fn brightness(&self, x: f32, y: f32) -> u8 {
         let place = |share: f32, size: usize| ((share * size as f32) as usize).min(size.saturating_sub(1));
         let (width, height) = match self {
@@ -65,7 +64,7 @@ impl Image {
             Self::Raw(raw) => (&raw.data, raw.format),
         };
         let row = y * format.planes(width, height)[0].0;
-        // Of three colours the green one is nearest to luma, and stands in the middle in either order.
+        // Green is the channel nearest to luma, and the middle one in RGB and BGR.
         let offset = match format {
             PixelFormat::Yuyv => 2 * x,
             PixelFormat::Uyvy => 2 * x + 1,
@@ -75,17 +74,17 @@ impl Image {
         data.get(row + offset).copied().unwrap_or_default()
     }
 
-    /// The image turned: an RGB picture at once, raw bytes when they are converted.
+    /// Rotates the image: an RGB picture at once, raw bytes at their conversion.
     #[must_use]
     pub fn turned(self, turn: Turn) -> Self {
         match self {
             Self::Rgb(picture) => Self::Rgb(turn.apply(picture)),
-            Self::Raw(raw) if raw.turn == Turn::NONE => Self::Raw(raw.hanging(turn)),
+            Self::Raw(raw) if raw.turn == Turn::NONE => Self::Raw(raw.with_turn(turn)),
             Self::Raw(raw) => Self::Rgb(turn.apply(raw.to_picture())),
         }
     }
 
-    /// The upright picture, in RGB; borrowed where it is one already.
+    /// The upright RGB picture; borrowed if the image is one.
     pub fn to_picture(&self) -> Cow<'_, Picture> {
         match self {
             Self::Rgb(picture) => Cow::Borrowed(picture),
@@ -93,7 +92,7 @@ impl Image {
         }
     }
 
-    /// The upright picture, in RGB, without a copy where it is one already.
+    /// The upright RGB picture; moved if the image is one.
     pub fn into_picture(self) -> Picture {
         match self {
             Self::Rgb(picture) => picture,
@@ -102,12 +101,12 @@ impl Image {
     }
 }
 
-/// A picture to be read row by row, whichever kind it is.
+/// Borrowed image for reading row by row.
 #[derive(Debug, Clone, Copy)]
 pub enum View<'a> {
     /// Upright RGB.
     Rgb(&'a Picture),
-    /// The camera's own bytes.
+    /// Raw bytes of the camera.
     Raw(&'a Raw),
 }
 
@@ -130,7 +129,7 @@ impl<'a> View<'a> {
     /// Columns and rows of the upright picture.
     ///
     /// # Errors
-    /// [`Kind::Internal`] if a picture has not the bytes its size says.
+    /// [`Kind::Internal`] if the length of a picture's data does not match its size.
     pub fn size(self) -> Result<(usize, usize)> {
         match self {
             Self::Raw(raw) => Ok(raw.turn.size(raw.width, raw.height)),
@@ -138,38 +137,38 @@ impl<'a> View<'a> {
                 Ok((picture.width, picture.height))
             }
             Self::Rgb(picture) => {
-                Err(Error::new(Kind::Internal, format!("{picture:?} does not have the bytes its size says")))
+                Err(Error::new(Kind::Internal, format!("the data of {picture:?} does not match its size")))
             }
         }
     }
 
-    /// Rows of the upright picture as RGBx, in any order. A camera's picture on its side is converted whole first,
-    /// since its rows are the camera's columns.
+    /// Reader of the upright picture's rows as RGBx, in any order. A raw image rotated by 90° or 270° is converted as a
+    /// whole first, since its rows are the camera's columns.
     pub fn rows(self, isa: Isa) -> Rows<'a> {
         let source = match self {
-            Self::Rgb(picture) => Source::Picture(picture),
+            Self::Rgb(picture) => RowSource::Picture(picture),
             Self::Raw(raw) if raw.turn.transpose => {
-                Source::Upright { pixels: sideways::upright(raw, isa), width: raw.height }
+                RowSource::Upright { pixels: sideways::upright(raw, isa), width: raw.height }
             }
-            Self::Raw(raw) => Source::Raw(raw),
+            Self::Raw(raw) => RowSource::Raw(raw),
         };
         Rows { source, isa, reader: Reader::default() }
     }
 }
 
-/// See [`View::rows`].
+/// Row reader, made by [`View::rows`].
 #[derive(Debug)]
 pub struct Rows<'a> {
-    source: Source<'a>,
+    source: RowSource<'a>,
     isa: Isa,
     reader: Reader,
 }
 
 #[derive(Debug)]
-enum Source<'a> {
+enum RowSource<'a> {
     Picture(&'a Picture),
     Raw(&'a Raw),
-    /// A camera's picture that was on its side.
+    /// Converted image that was rotated by 90° or 270°.
     Upright {
         pixels: Vec<[u8; 4]>,
         width: usize,
@@ -177,19 +176,19 @@ enum Source<'a> {
 }
 
 impl Rows<'_> {
-    /// Row `y` of the upright picture into `out`, four bytes a pixel: red, green, blue, 0.
+    /// Reads row `y` of the upright picture into `out`, four bytes a pixel: red, green, blue, 0.
     ///
     /// # Panics
-    /// If there is no such row, or `out` has not four bytes for each of its pixels.
+    /// If there is no such row, or `out` does not have four bytes a pixel.
     pub fn read(&mut self, y: usize, out: &mut [u8]) {
         match &self.source {
-            Source::Upright { pixels, width } => {
+            RowSource::Upright { pixels, width } => {
                 out.copy_from_slice(pixels[y * width..][..*width].as_flattened());
             }
-            Source::Picture(picture) => {
+            RowSource::Picture(picture) => {
                 self.reader.rgb(self.isa, picture.row(y), out);
             }
-            Source::Raw(raw) => {
+            RowSource::Raw(raw) => {
                 let y = if raw.turn.mirror_y { raw.height - 1 - y } else { y };
                 self.reader.row(self.isa, raw, y, out);
                 if raw.turn.mirror_x {
@@ -200,7 +199,7 @@ impl Rows<'_> {
     }
 }
 
-// A frame's bytes must fit a `Vec` on a 32-bit board: four bytes a pixel at most.
+// A frame with four bytes a pixel must fit into a `Vec` on a 32-bit board.
 const _: () = assert!(MAX_PIXELS * 4 < u32::MAX as u64);
 
 #[cfg(test)]

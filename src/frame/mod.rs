@@ -1,8 +1,8 @@
-//! Pictures: what a camera or a file gives.
+//! Pictures and frames: decoding, pixel formats, rotation, and the slots between capture and detection.
 //!
-//! In: JPEG and PNG, from files or memory, and a camera's own bytes. Out: [`Picture`], eight bits of red, green and blue
-//! a pixel, turned upright by its EXIF orientation; or [`Image`], which keeps a camera's bytes until somebody looks. A
-//! file that cannot be shown whole is refused: half a picture must not be taken for what the camera saw.
+//! In: JPEG and PNG from files or memory, and raw bytes of cameras. Out: [`Picture`], upright RGB with 8 bits a channel;
+//! or [`Image`], which converts raw bytes on demand. A truncated file is an error: a partial picture must not be taken for
+//! the scene.
 
 mod decode;
 mod encode;

@@ -1,14 +1,13 @@
-//! An upright RGB picture in memory.
+//! Upright RGB picture in memory.
 
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
 
-/// Largest picture that is decoded, in pixels: 8192 × 8192. A file that declares more is refused before anything is
-/// allocated for it.
+/// Size limit of a decoded picture, in pixels: 8192 × 8192. A larger file is refused before memory is allocated.
 pub const MAX_PIXELS: u64 = 1 << 26;
 
-/// A picture: RGB, eight bits a channel, row by row from the top left, without gaps.
+/// RGB picture with 8 bits a channel, row-major from the top left, without padding.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Picture {
     /// Columns.
@@ -20,7 +19,7 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Bytes of a pixel.
+    /// Bytes a pixel.
     pub const CHANNELS: usize = 3;
 
     /// A picture from its bytes.
@@ -36,7 +35,7 @@ impl Picture {
         Ok(Self { width, height, data })
     }
 
-    /// A picture of one colour.
+    /// A picture filled with one colour.
     pub fn filled(width: usize, height: usize, colour: [u8; 3]) -> Self {
         Self { width, height, data: colour.repeat(width * height) }
     }
@@ -53,16 +52,16 @@ impl Picture {
     /// The colour at column `x` of row `y`.
     ///
     /// # Panics
-    /// If the pixel lies outside.
+    /// If the pixel is outside.
     pub fn pixel(&self, x: usize, y: usize) -> [u8; 3] {
         let at = x * Self::CHANNELS;
         let row = self.row(y);
         [row[at], row[at + 1], row[at + 2]]
     }
 
-    /// Whether the name of `path` says that it is a picture this module reads: `.jpg`, `.jpeg` or `.png` in either
-    /// case. Only the choice of files in a folder goes by names; decoding goes by the content.
-    pub fn is_named_like_one(path: &Path) -> bool {
+    /// True if the extension of `path` is `jpg`, `jpeg` or `png` in any case. It selects files in folders; decoding
+    /// depends on the content alone.
+    pub fn has_picture_extension(path: &Path) -> bool {
         let extension = path.extension().and_then(|extension| extension.to_str());
         extension
             .is_some_and(|extension| ["jpg", "jpeg", "png"].iter().any(|&known| extension.eq_ignore_ascii_case(known)))
@@ -70,7 +69,7 @@ impl Picture {
 }
 
 impl std::fmt::Debug for Picture {
-    /// The size alone: nobody reads a million bytes in a test's message.
+    /// Prints the size, not the data.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Picture({}×{})", self.width, self.height)
     }
@@ -97,7 +96,7 @@ mod tests {
     #[test]
     fn names_are_read_in_either_case() {
         for (name, expected) in [("a.JPG", true), ("b.jpeg", true), ("c.Png", true), ("d.txt", false), ("jpg", false)] {
-            assert_eq!(Picture::is_named_like_one(Path::new(name)), expected, "{name}");
+            assert_eq!(Picture::has_picture_extension(Path::new(name)), expected, "{name}");
         }
     }
 }

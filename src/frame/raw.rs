@@ -1,4 +1,4 @@
-//! A camera's own bytes: packed as it packs them, with how they are pixels and how the camera hangs.
+//! Raw image of a camera: packed bytes with pixel format, colour encoding and rotation.
 
 use super::{Picture, Turn};
 use crate::error::{Error, Kind, Result};
@@ -7,8 +7,7 @@ use crate::kernel::isa::Isa;
 
 pub use crate::kernel::colour::{Matrix, Range};
 
-/// How a camera packs pixels into bytes. Rows follow each other without gaps; where a width is odd, the last pair or
-/// chroma sample is stored whole.
+/// Pixel format. Rows are contiguous. With an odd width, the last pixel pair or chroma sample is stored completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PixelFormat {
     /// 4:2:2, luma first: two bytes a pixel.
@@ -34,8 +33,7 @@ pub enum PixelFormat {
 }
 
 impl PixelFormat {
-    /// Bytes of a row, and number of rows, of each plane of a picture of `width` × `height` pixels. Planes that are not
-    /// there have no rows.
+    /// Bytes a row and number of rows of each plane, for `width` × `height` pixels. Unused planes are (0, 0).
     pub const fn planes(self, width: usize, height: usize) -> [(usize, usize); 3] {
         let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
         let none = (0, 0);
@@ -50,18 +48,18 @@ impl PixelFormat {
         }
     }
 
-    /// Bytes of a picture of `width` × `height` pixels.
+    /// Bytes of an image of `width` × `height` pixels.
     pub fn bytes(self, width: usize, height: usize) -> usize {
         self.planes(width, height).iter().map(|(row, rows)| row * rows).sum()
     }
 
-    /// Whether it stores luma and chroma, so that a matrix and a range belong to it.
+    /// True for YUV formats, which need a matrix and a range.
     pub const fn is_yuv(self) -> bool {
         !matches!(self, Self::Rgb24 | Self::Bgr24)
     }
 }
 
-/// A camera's own bytes.
+/// Raw image of a camera.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Raw {
     pub(super) format: PixelFormat,
@@ -74,11 +72,11 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Bytes as the camera packs them, not turned.
+    /// An unrotated raw image.
     ///
     /// # Errors
-    /// [`Kind::Data`] if there is not a pixel, there are more than [`MAX_PIXELS`](super::MAX_PIXELS), or `data` is not what the size
-    /// takes.
+    /// [`Kind::Data`] if there are no pixels, more than [`MAX_PIXELS`](super::MAX_PIXELS), or the length of `data` does
+    /// not match format and size.
     pub fn new(
         format: PixelFormat,
         (width, height): (usize, usize),
@@ -94,22 +92,22 @@ impl Raw {
         Ok(Self { format, width, height, matrix, range, turn: Turn::NONE, data })
     }
 
-    /// The same bytes of a camera that hangs like this.
-    pub(super) fn hanging(self, turn: Turn) -> Self {
+    /// Sets the rotation.
+    pub(super) fn with_turn(self, turn: Turn) -> Self {
         Self { turn, ..self }
     }
 
-    /// How bytes are pixels.
+    /// Pixel format.
     pub fn format(&self) -> PixelFormat {
         self.format
     }
 
-    /// How the camera hangs.
+    /// Rotation that makes the picture upright.
     pub fn turn(&self) -> Turn {
         self.turn
     }
 
-    /// Calls `with` for each row of the camera's picture from top to bottom, as RGBx.
+    /// Calls `with` for each unrotated row from top to bottom, as RGBx.
     pub(super) fn rows(&self, isa: Isa, mut with: impl FnMut(usize, &[u8])) {
         let mut reader = Reader::default();
         let mut row = vec![0; self.width * 4];
@@ -137,26 +135,26 @@ impl std::fmt::Debug for Raw {
     }
 }
 
-/// Reads rows of a [`Raw`]; keeps what converting needs.
+/// Converts rows of a [`Raw`] to RGBx. Holds the scratch buffers of the conversion.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reader {
     scratch: Scratch,
 }
 
 impl Reader {
-    /// A row of red, green and blue into `out`, four bytes a pixel.
+    /// Expands a row of RGB to RGBx in `out`.
     pub(super) fn rgb(&mut self, isa: Isa, row: &[u8], out: &mut [u8]) {
         let conversion = Conversion::new(Matrix::Bt601, Range::Full);
         colour::to_rgbx(isa, &conversion, Row::Rgb(row), &mut self.scratch, out);
     }
 
-    /// Row `y` of the camera's picture into `out`, four bytes a pixel.
+    /// Converts unrotated row `y` to RGBx in `out`.
     pub(super) fn row(&mut self, isa: Isa, raw: &Raw, y: usize, out: &mut [u8]) {
         let planes = raw.format.planes(raw.width, raw.height);
         let plane = |index: usize| -> &[u8] {
             let begin: usize = planes[..index].iter().map(|(row, rows)| row * rows).sum();
             let (bytes, rows) = planes[index];
-            // Planes of fewer rows than the picture hold one for two.
+            // A subsampled plane has one row for two of the image.
             let y = if rows < raw.height { y / 2 } else { y };
             &raw.data[begin + y * bytes..][..bytes]
         };

@@ -1,15 +1,15 @@
-//! A camera that hangs on its side: its rows are the picture's columns.
+//! Conversion of raw images that are rotated by 90° or 270°.
 //!
-//! In: raw bytes with a turn that exchanges rows and columns. Out: the upright picture, four bytes a pixel. Rows are
-//! converted a band at a time and laid down as columns while the band is still in the cache.
+//! In: a raw image whose rotation transposes. Out: the upright picture, four bytes a pixel. A band of rows is converted
+//! and written as columns while it is in the cache.
 
 use super::raw::Raw;
 use crate::kernel::isa::Isa;
 
-/// Rows of a band: as many pixels as fill a cache line on the other side.
+/// Rows of a band: their pixels fill a cache line of the output.
 const BAND: usize = 16;
 
-/// The upright picture of `raw`, whose turn transposes; its rows are as long as the camera's picture is high.
+/// The upright picture of `raw`, whose rotation transposes. Its width is the height of the raw image.
 pub(super) fn upright(raw: &Raw, isa: Isa) -> Vec<[u8; 4]> {
     let turn = raw.turn();
     let (columns, rows) = (raw.width, raw.height);
@@ -17,7 +17,7 @@ pub(super) fn upright(raw: &Raw, isa: Isa) -> Vec<[u8; 4]> {
     let mut band = vec![[0; 4]; BAND * columns];
     let mut held = 0;
     raw.rows(isa, |v, row| {
-        // From the bottom up where the camera's rows are counted from there: the columns of a band follow each other.
+        // With a vertical mirror the band fills from the bottom, so that its output columns stay in order.
         let place = if turn.mirror_y { BAND - 1 - held } else { held };
         band[place * columns..][..columns].copy_from_slice(row.as_chunks::<4>().0);
         held += 1;
@@ -39,7 +39,7 @@ pub(super) fn upright(raw: &Raw, isa: Isa) -> Vec<[u8; 4]> {
     out
 }
 
-/// Lays the rows of a band down as columns; `begin` says where the pixels of the band's column go.
+/// Writes the rows of a band as columns. `begin` gives the output index for each column of the band.
 fn lay(band: &[[u8; 4]], columns: usize, begin: impl Fn(usize) -> usize, out: &mut [[u8; 4]]) {
     let height = band.len() / columns;
     if height == BAND {

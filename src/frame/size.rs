@@ -1,4 +1,4 @@
-//! The size of a picture without decoding it.
+//! Size of a picture file from its header.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use image::{ImageDecoder, ImageReader};
 use super::decode::check_size;
 use crate::error::{Error, Kind, Result};
 
-/// Columns and rows of the picture in a file, upright, as its header says.
+/// Columns and rows of a picture file after rotation by its EXIF orientation, read from the header.
 ///
 /// # Errors
-/// As [`Error::reading`]; [`Kind::Data`] naming the path if it is neither a JPEG nor a PNG or its header is damaged.
+/// As [`Error::reading`]; [`Kind::Data`] with the path if it is neither JPEG nor PNG, or its header is damaged.
 pub fn size_of(path: &Path) -> Result<(u32, u32)> {
     use image::metadata::Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
     let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);

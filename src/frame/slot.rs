@@ -1,8 +1,8 @@
-//! Between capture and detection: one place a camera, where the newest frame wins.
+//! Slots between capture and detection: one a camera, which holds the newest frame only.
 //!
-//! In: frames, from one thread a camera. Out: frames, to the one thread that detects, each camera in its turn. Nothing
-//! is queued: a frame that meets an older one not yet taken replaces it and gets the older one back, to be counted. A
-//! source that must lose nothing waits until the detector asks before it hands over.
+//! In: frames, from one thread a camera. Out: frames, to the detector thread, round-robin over cameras. There is no queue:
+//! a new frame replaces one that was not taken yet, and `put` returns the old one so that the drop is counted. A lossless
+//! source waits until the detector requests a frame.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 
@@ -12,34 +12,34 @@ use super::Image;
 
 use crate::sync::IgnorePoison;
 
-/// A picture with its time and number.
+/// An image with its capture time and sequence number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// What the camera saw.
+    /// The image.
     pub image: Image,
     /// Number among the camera's captured frames, from 1; a gap is a frame that was dropped and counted.
     pub sequence: u64,
-    /// When it was captured, wall time.
+    /// Wall time of capture.
     pub captured_at: Timestamp,
-    /// When it was captured, nanoseconds of `CLOCK_MONOTONIC`.
+    /// Time of capture, nanoseconds of `CLOCK_MONOTONIC`.
     pub captured_monotonic_ns: u64,
 }
 
-/// One place a camera, one taker.
+/// Slots of all cameras, with one consumer.
 #[derive(Debug)]
 pub struct Slots {
-    state: Mutex<State>,
+    state: Mutex<SlotsState>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
+struct SlotsState {
     slots: Vec<Slot>,
-    /// The camera served last; the next search begins behind it.
+    /// Camera served last; round-robin continues after it.
     served: usize,
-    /// The taker waits for a frame.
+    /// The consumer waits for a frame.
     wanted: bool,
-    /// Nothing is accepted or given any more.
+    /// No frame is accepted or returned any more.
     shut: bool,
 }
 
@@ -47,18 +47,18 @@ struct State {
 struct Slot {
     frame: Option<Frame>,
     closed: bool,
-    /// Nothing is accepted any more.
+    /// The camera was removed: no frame is accepted.
     gone: bool,
 }
 
-/// What became of a frame that was put into its slot.
+/// Result of [`Slots::put`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Put {
-    /// It waits for the detector.
+    /// The frame waits for the detector.
     Accepted,
-    /// It waits for the detector in the place of this one, which nobody will see.
+    /// The frame replaced this one, which is dropped.
     Replaced(Frame),
-    /// The slots are shut: nobody will take it.
+    /// The slots are shut or the camera was removed: the frame is dropped.
     Shut,
 }
 
@@ -66,18 +66,18 @@ impl Slots {
     /// Empty slots for `cameras` cameras.
     pub fn new(cameras: usize) -> Self {
         let slots = std::iter::repeat_with(Slot::default).take(cameras).collect();
-        Self { state: Mutex::new(State { slots, served: 0, wanted: false, shut: false }), changed: Condvar::new() }
+        Self { state: Mutex::new(SlotsState { slots, served: 0, wanted: false, shut: false }), changed: Condvar::new() }
     }
 
-    /// One more empty slot; its number.
+    /// Adds an empty slot and returns its index.
     pub fn add(&self) -> usize {
         let mut state = self.lock();
         state.slots.push(Slot::default());
         state.slots.len() - 1
     }
 
-    /// `camera` is not ours any more: nothing of it is accepted, and a frame of it that waits is thrown away. Returns
-    /// whether there was one.
+    /// Removes `camera`: its frames are no longer accepted, and a waiting frame is dropped. Returns true if there was
+    /// one.
     ///
     /// # Panics
     ///
@@ -93,11 +93,11 @@ impl Slots {
         waited
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SlotsState> {
         self.state.lock().ignore_poison()
     }
 
-    /// Puts the newest frame of `camera`; never blocks on the detector.
+    /// Stores the newest frame of `camera`. Never blocks on the detector.
     ///
     /// # Panics
     ///
@@ -113,22 +113,22 @@ impl Slots {
         stale.map_or(Put::Accepted, Put::Replaced)
     }
 
-    /// Blocks until the detector asks for a frame and `camera` has none waiting: what is put then replaces nothing.
-    /// Returns `false` if the slots are shut or the camera was removed.
+    /// Blocks until the detector requests a frame and the slot of `camera` is empty, so that a put replaces nothing.
+    /// Returns false if the slots are shut or the camera was removed.
     ///
     /// # Panics
     ///
     /// If there is no such camera.
     pub fn wait_until_wanted(&self, camera: usize) -> bool {
         let mut state = self.lock();
-        let over = |state: &State| state.shut || state.slots[camera].gone;
+        let over = |state: &SlotsState| state.shut || state.slots[camera].gone;
         while !over(&state) && (!state.wanted || state.slots[camera].frame.is_some()) {
             state = self.changed.wait(state).ignore_poison();
         }
         !over(&state)
     }
 
-    /// `camera` will put nothing more; what it left is still taken.
+    /// Marks `camera` as ended. A waiting frame is still delivered.
     ///
     /// # Panics
     ///
@@ -138,7 +138,7 @@ impl Slots {
         self.changed.notify_all();
     }
 
-    /// Ends it for everybody at once. Frames not yet taken are thrown away; returns the cameras they came from.
+    /// Shuts all slots. Waiting frames are dropped; returns the cameras they came from.
     pub fn shut(&self) -> Vec<usize> {
         let mut state = self.lock();
         state.shut = true;
@@ -149,8 +149,8 @@ impl Slots {
         lost
     }
 
-    /// Blocks until some camera has a frame, and takes it; cameras that have one take turns. `None` once the slots are
-    /// shut, or every camera is closed and every slot empty.
+    /// Blocks until a camera has a frame, and takes it, round-robin over cameras. `None` once the slots are shut, or all
+    /// cameras have ended and all slots are empty.
     pub fn take(&self) -> Option<(usize, Frame)> {
         let mut state = self.lock();
         loop {

@@ -1,29 +1,30 @@
-//! How a camera hangs: what turns its rows into an upright picture.
+//! Rotation and mirroring that make a camera's picture upright.
 
 use super::Picture;
 
-/// One of the eight ways a picture can lie: turned by quarters, then mirrored.
+/// One of the eight orientations of a picture: a rotation by multiples of 90°, then a mirror.
 ///
-/// Pixel (x, y) of the upright picture is pixel (u, v) of the camera's, u and v being x and y, exchanged first if
-/// `transpose`, then each counted from the other end if mirrored.
+/// Pixel (x, y) of the upright picture is pixel (u, v) of the camera's picture. (u, v) is (x, y), swapped if `transpose`,
+/// then counted from the opposite end where mirrored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Turn {
     /// Rows become columns.
     pub transpose: bool,
-    /// The camera's columns are counted from the right.
+    /// Columns of the camera's picture are counted from the right.
     pub mirror_x: bool,
-    /// The camera's rows are counted from the bottom.
+    /// Rows of the camera's picture are counted from the bottom.
     pub mirror_y: bool,
 }
 
-/// Side of the squares that a transposed picture is copied in, in pixels: both sides of one stay in the first cache.
+/// Side of the tiles in which a picture is transposed, in pixels. Input and output of a tile fit into the first-level
+/// cache.
 const TILE: usize = 32;
 
 impl Turn {
-    /// As it is.
+    /// No rotation and no mirror.
     pub const NONE: Self = Self { transpose: false, mirror_x: false, mirror_y: false };
 
-    /// `quarters` clockwise, then mirrored left to right or top to bottom.
+    /// Rotation by `quarters` × 90° clockwise, then a horizontal or vertical flip.
     pub const fn new(quarters: u32, flip_horizontal: bool, flip_vertical: bool) -> Self {
         let transpose = quarters % 2 == 1;
         let (mut mirror_x, mut mirror_y) = match quarters % 4 {
@@ -41,12 +42,12 @@ impl Turn {
         Self { transpose, mirror_x, mirror_y }
     }
 
-    /// Columns and rows of the upright picture, from the camera's.
+    /// Columns and rows of the upright picture, from those of the camera's.
     pub const fn size(self, width: usize, height: usize) -> (usize, usize) {
         if self.transpose { (height, width) } else { (width, height) }
     }
 
-    /// The picture, upright.
+    /// Applies the orientation.
     pub fn apply(self, picture: Picture) -> Picture {
         if self == Self::NONE {
             return picture;

@@ -91,7 +91,7 @@ fn folder(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut pictures = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if Picture::is_named_like_one(&path) {
+        if Picture::has_picture_extension(&path) {
             pictures.push(path);
         }
     }

@@ -87,7 +87,7 @@ impl Copies {
     /// A place of its own for the copy called `name`: two pictures of one name from two folders keep apart.
     fn place(&mut self, name: &Path) -> PathBuf {
         let mut name = name.to_path_buf();
-        if !Picture::is_named_like_one(&name) {
+        if !Picture::has_picture_extension(&name) {
             name.as_mut_os_string().push(".jpg");
         }
         let mut target = self.folder.join(&name);

@@ -1,17 +1,17 @@
-//! Bits of entropy-coded data.
+//! Bit reader for entropy-coded data.
 
 use super::{cut_off, damaged};
 use crate::error::Result;
 
-/// Reads bits, first the highest of each byte; takes out stuffed zeros and stops in front of a marker.
+/// Reads bits from the most significant one on. It removes stuffed zero bytes and stops before a marker.
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// The next bits, from the highest on. Below the `count` valid ones may stand bits of the byte at `at`, which will
-    /// be put there again.
+    /// The next bits, from the most significant one on. The bits below the `count` valid ones may hold part of the byte at
+    /// `at`, which is written again by the next refill.
     buffer: u64,
     count: u32,
-    /// How many of the lowest valid bits are zeros behind the data's end.
+    /// Number of valid bits, at the low end, that are zero padding after the end of the data.
     padding: u32,
 }
 
@@ -20,8 +20,7 @@ impl<'a> Bits<'a> {
         Self { bytes, at, buffer: 0, count: 0, padding: 0 }
     }
 
-    /// Sees to it that 32 bits or more can be taken. Behind the end of the data they are zeros; whether any of those
-    /// was taken is told by [`Bits::check`].
+    /// Makes at least 32 bits available. After the end of the data they are zeros; [`Bits::check`] detects their use.
     #[inline]
     pub fn refill(&mut self) {
         if self.count >= 32 {
@@ -29,7 +28,7 @@ impl<'a> Bits<'a> {
         }
         if let Some(&next) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
             let next = u64::from_be_bytes(next);
-            // Whether any of the eight bytes is 0xff: a zero byte in the complement.
+            // True if one of the eight bytes is 0xff, that is, zero in the complement.
             let zero = !next;
             if zero.wrapping_sub(0x0101_0101_0101_0101) & !zero & 0x8080_8080_8080_8080 == 0 && self.padding == 0 {
                 self.buffer |= next >> self.count;
@@ -64,20 +63,20 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// The next `count` bits, at least 1 and at most 32, without taking them.
+    /// The next `count` bits, 1 to 32, without consuming them.
     #[inline]
     pub fn peek(&self, count: u32) -> u32 {
         (self.buffer >> (64 - count)) as u32
     }
 
-    /// Takes `count` bits that were asked for with [`Bits::refill`].
+    /// Consumes `count` bits that [`Bits::refill`] made available.
     #[inline]
     pub fn skip(&mut self, count: u32) {
         self.buffer <<= count;
         self.count -= count;
     }
 
-    /// The next `count` bits, up to 16, as a number.
+    /// Consumes the next `count` bits, up to 16, as an unsigned number.
     #[inline]
     pub fn take(&mut self, count: u32) -> i32 {
         if count == 0 {
@@ -88,7 +87,8 @@ impl<'a> Bits<'a> {
         bits
     }
 
-    /// The next `count` bits as a signed difference or coefficient (T.81, EXTEND): a first bit of 0 means negative.
+    /// Consumes the next `count` bits as a signed difference or coefficient (ITU-T T.81, EXTEND): a leading 0 means
+    /// negative.
     #[inline]
     pub fn take_signed(&mut self, count: u32) -> i32 {
         if count == 0 {
@@ -98,17 +98,17 @@ impl<'a> Bits<'a> {
         if bits >> (count - 1) == 0 { bits - (1 << count) + 1 } else { bits }
     }
 
-    /// One bit, refilling first.
+    /// Refills and consumes one bit.
     #[inline]
     pub fn bit(&mut self) -> bool {
         self.refill();
         self.take(1) == 1
     }
 
-    /// Whether all bits taken so far were there.
+    /// Checks that no padding was consumed.
     ///
     /// # Errors
-    /// The file ends, or a marker stands where data should go on.
+    /// The file ends, or a marker interrupts the data.
     #[inline]
     pub fn check(&self) -> Result<()> {
         if self.count >= self.padding {
@@ -121,10 +121,10 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Leaves the data where it must be at its end: what is left of it may only be filling, zeros or ones.
+    /// Ends the entropy-coded segment: only fill bits may be left.
     ///
     /// # Errors
-    /// Data are missing, or left over: both happen where some were lost on the way.
+    /// Data are missing or left over. Both are signs of lost data.
     pub fn finish(&mut self) -> Result<()> {
         self.check()?;
         self.skip((self.count - self.padding) % 8);
@@ -139,7 +139,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Goes on behind restart marker `number`, which must come next.
+    /// Consumes restart marker `number`, which must come next.
     ///
     /// # Errors
     /// As [`Bits::finish`]; another marker, or none.
@@ -155,7 +155,7 @@ impl<'a> Bits<'a> {
         Ok(())
     }
 
-    /// Where the next marker stands, or the file ends; fill bytes in front of it are passed over.
+    /// Offset of the next marker or of the end of the file, after fill bytes.
     pub fn end(&self) -> usize {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let is_marker = |pair: &[u8]| pair[0] == 0xff && pair[1] != 0 && pair[1] != 0xff;

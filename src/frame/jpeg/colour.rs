@@ -1,11 +1,11 @@
-//! Samples of the components to RGB pixels: chroma brought to full size, then the JFIF conversion.
+//! Conversion of component samples to RGB: chroma upsampling and the JFIF colour conversion.
 
 use super::damaged;
 use super::markers::{Colours, Component, Frame};
 use crate::error::Result;
 use crate::frame::Picture;
 
-/// What the components are.
+/// Colour space of the components.
 #[derive(Clone, Copy, PartialEq)]
 enum Space {
     Grey,
@@ -16,7 +16,7 @@ enum Space {
 }
 
 impl Space {
-    /// As libjpeg guesses: JFIF means YCbCr, then Adobe's segment decides, then the components' names.
+    /// The rule of libjpeg: JFIF means YCbCr; otherwise Adobe's segment decides, then the component identifiers.
     fn of(colours: &Colours) -> Self {
         match (&colours.ids[..], colours.adobe) {
             ([_], _) => Self::Grey,
@@ -29,11 +29,11 @@ impl Space {
     }
 }
 
-/// The picture of decoded components.
+/// Assembles the picture from decoded components.
 pub(super) fn assemble(frame: &Frame, colours: &Colours) -> Result<Picture> {
     let space = Space::of(colours);
     let mut data = vec![0; frame.width * frame.height * 3];
-    // One more column than the picture may have: doubled samples come in pairs.
+    // Up to one more column than the picture, since upsampled samples come in pairs.
     let mut rows: Vec<_> = frame.components.iter().map(|_| vec![0; frame.width + 8]).collect();
     let mut sums = Vec::new();
     for (y, pixels) in data.chunks_exact_mut(frame.width * 3).enumerate() {
@@ -57,7 +57,7 @@ pub(super) fn assemble(frame: &Frame, colours: &Colours) -> Result<Picture> {
             ([first, second, third, black], _) => {
                 for (index, pixel) in pixels.chunks_exact_mut(3).enumerate() {
                     let ink = [first[index], second[index], third[index]];
-                    // Files hold ink as Adobe does, 255 for none, so that what is left of the light is the product.
+                    // Adobe stores inverted CMYK (255 means no ink), so the remaining light is the product.
                     let light =
                         if space == Space::Ycck { rgb(ink[0], ink[1], ink[2]).map(|level| 255 - level) } else { ink };
                     pixel.copy_from_slice(&light.map(|light| dimmed(light, black[index])));
@@ -69,33 +69,33 @@ pub(super) fn assemble(frame: &Frame, colours: &Colours) -> Result<Picture> {
     Picture::new(frame.width, frame.height, data)
 }
 
-/// The JFIF conversion with sixteen bits after the point, rounded once.
+/// JFIF conversion in fixed point with 16 fractional bits, rounded once.
 #[inline]
 fn rgb(luma: u8, cb: u8, cr: u8) -> [u8; 3] {
     const HALF: i32 = 1 << 15;
     let (luma, cb, cr) = (i32::from(luma), i32::from(cb) - 128, i32::from(cr) - 128);
-    // 1.402, 0.34414, 0.71414 and 1.772 of JFIF, times 65536.
+    // JFIF's factors 1.402, 0.34414, 0.71414 and 1.772, times 65536.
     let red = luma + ((91_881 * cr + HALF) >> 16);
     let green = luma + ((-22_554 * cb - 46_802 * cr + HALF) >> 16);
     let blue = luma + ((116_130 * cb + HALF) >> 16);
     [red, green, blue].map(|level| level.clamp(0, 255) as u8)
 }
 
-/// `light` × `black` / 255, as PIL rounds when it converts CMYK to RGB.
+/// `light` × `black` / 255, with the rounding of PIL's CMYK conversion.
 fn dimmed(light: u8, black: u8) -> u8 {
     let product = (255 - u32::from(light)) * u32::from(black) + 128;
     black.saturating_sub((((product >> 8) + product) >> 8) as u8)
 }
 
-/// Row `y` of the picture from a component of whatever size.
+/// Row `y` of the picture, upsampled from a component.
 ///
-/// Halved chroma is filtered as libjpeg does by default: a sample counts three quarters where it is nearest, its
-/// neighbour one quarter. Other ratios repeat samples.
+/// Chroma at half resolution is interpolated with libjpeg's default triangle filter: weight 3/4 for the nearest sample,
+/// 1/4 for its neighbour. Other ratios repeat samples.
 fn enlarge(component: &Component, units: (usize, usize), y: usize, row: &mut [u8], sums: &mut Vec<i32>) {
     let line = |index: usize| &component.plane[index * component.stride..][..component.width];
     let is =
         |across: usize, down: usize| component.horizontal * across == units.0 && component.vertical * down == units.1;
-    // The rows a halved one lies between: the nearer, then the farther.
+    // The two chroma rows around this row, the nearer one first.
     let near = (y / 2).min(component.height - 1);
     let far = if y.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(component.height - 1) };
     let is_wide = component.width > 2;
@@ -122,12 +122,13 @@ fn enlarge(component: &Component, units: (usize, usize), y: usize, row: &mut [u8
     }
 }
 
-/// Doubles a row. `biases` are added to left and right halves before the shift, so that halves are not all rounded up.
+/// Upsamples a row by two. `biases` are added to the left and right results before the shift, so that halves are not
+/// always rounded up.
 fn double(sums: &[i32], row: &mut [u8], biases: [i32; 2], shift: u32) {
     let last = sums.len() - 1;
     for (index, pair) in row.chunks_exact_mut(2).take(sums.len()).enumerate() {
         let this = 3 * sums[index];
-        // At the ends the sample stands for its missing neighbour.
+        // At the ends the sample replaces its missing neighbour.
         let before = sums[index.saturating_sub(1)];
         let after = sums[(index + 1).min(last)];
         pair[0] = ((this + before + biases[0]) >> shift) as u8;

@@ -1,28 +1,28 @@
-//! One Huffman table, ready for decoding.
+//! Huffman table in the form used for decoding.
 
 use super::bits::Bits;
 use super::damaged;
 use crate::error::Result;
 
-/// Codes up to this long, in bits, are found in one step.
+/// Longest code, in bits, that one table lookup decodes.
 const SHORT: u32 = 10;
 
-/// A table of codes.
+/// A Huffman table.
 pub(super) struct Huffman {
-    /// For the next [`SHORT`] bits: length of the code << 8 | value, or 0 if the code is longer.
+    /// Indexed by the next [`SHORT`] bits: code length << 8 | value, or 0 if the code is longer.
     short: Box<[u16; 1 << SHORT]>,
-    /// For each length: the first sixteen bits that begin no code of this length or a shorter one.
+    /// By code length: the smallest 16-bit prefix that starts no code of this length or shorter.
     limit: [u32; 17],
-    /// For each length: what added to a code gives its place in `values`.
+    /// By code length: offset from a code to its index in `values`.
     offset: [i32; 17],
     values: Vec<u8>,
 }
 
 impl Huffman {
-    /// The table with `lengths[n]` codes of n + 1 bits, for `values` in order of their codes.
+    /// A table with `lengths[n]` codes of n + 1 bits, for `values` in code order.
     ///
     /// # Errors
-    /// More codes than there are bit patterns, or another number of values.
+    /// More codes than bit patterns, or a number of values that differs from the number of codes.
     pub fn new(lengths: &[u8; 16], values: &[u8]) -> Result<Self> {
         let count: usize = lengths.iter().map(|&count| usize::from(count)).sum();
         if count != values.len() || count > 256 {
@@ -52,10 +52,10 @@ impl Huffman {
         Ok(table)
     }
 
-    /// The value of the next code; refills `bits` first, so that the code's own bits can be taken afterwards.
+    /// Decodes the next value. It refills `bits` first, so that the extra bits of the value are available afterwards.
     ///
     /// # Errors
-    /// No code begins like that.
+    /// The next bits start no code.
     #[inline]
     pub fn decode(&self, bits: &mut Bits<'_>) -> Result<u8> {
         bits.refill();

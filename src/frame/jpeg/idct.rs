@@ -1,15 +1,15 @@
-//! Coefficients of a block to its 64 samples.
+//! Inverse DCT of a block of 8 × 8 coefficients.
 //!
-//! The transform of Loeffler, Ligtenberg and Moschytz (1989) in integers, with thirteen bits after the point and two
-//! kept between the passes, as in libjpeg's accurate one: integer sums are exact, so the same constants and the same
-//! two roundings give the same samples on every machine.
+//! The algorithm is that of Loeffler, Ligtenberg and Moschytz (1989) in integers. Constants have 13 fractional bits, and
+//! 2 are kept between the passes, as in libjpeg's accurate transform. Integer sums are exact, so the same constants and
+//! the same two roundings give the same samples on every machine.
 
-/// Bits after the point of the constants.
+/// Fractional bits of the constants.
 const POINT: u32 = 13;
-/// Bits kept from the first pass to the second.
+/// Fractional bits kept between the passes.
 const KEPT: u32 = 2;
 
-/// √2 times cosines of multiples of π/16, and their sums along the paths of the graph, times 2^13.
+/// √2 times cosines of multiples of π/16, and sums of them along the flow graph, times 2^13.
 mod constant {
     pub const C6: i32 = 4_433;
     pub const C2_LESS_C6: i32 = 6_270;
@@ -25,8 +25,8 @@ mod constant {
     pub const SEVEN: i32 = 2_446;
 }
 
-/// One row or column. Each result is divided by 2^`shift`, rounding halves up. Sums wrap: only a damaged file gets that
-/// far.
+/// Transforms a row or column. Results are divided by 2^`shift`, halves rounded up. Sums wrap, which only damaged files
+/// cause.
 #[inline(always)]
 fn pass([c0, c1, c2, c3, c4, c5, c6, c7]: [i32; 8], shift: u32) -> [i32; 8] {
     use constant::*;
@@ -59,19 +59,19 @@ fn pass([c0, c1, c2, c3, c4, c5, c6, c7]: [i32; 8], shift: u32) -> [i32; 8] {
     })
 }
 
-/// The level of a sample: 128 is the middle.
+/// Sample level: 128 is added, the result clamped to 0 to 255.
 #[inline]
 fn level(value: i32) -> u8 {
     value.wrapping_add(128).clamp(0, 255) as u8
 }
 
-/// Writes the 8 × 8 samples of a block, whose dequantized coefficients stand row by row in `block`, into `plane` from
-/// place `at` on, whose rows are `stride` apart.
+/// Transforms the dequantized, row-major coefficients in `block` and writes 8 × 8 samples into `plane` from index `at` on,
+/// with rows `stride` apart.
 pub(super) fn transform(block: &[i32; 64], plane: &mut [u8], at: usize, stride: usize) {
     let mut rows = [0; 64];
     for column in 0..8 {
         let line: [i32; 8] = std::array::from_fn(|row| block[row * 8 + column]);
-        // In pictures most columns hold at most their mean.
+        // Most columns of a picture have no coefficient except the mean.
         let done = if line[1..].iter().all(|&value| value == 0) {
             [line[0].wrapping_shl(KEPT); 8]
         } else {
@@ -86,7 +86,7 @@ pub(super) fn transform(block: &[i32; 64], plane: &mut [u8], at: usize, stride: 
     }
 }
 
-/// The same for a block of which only the first coefficient, the mean, is not zero.
+/// Transforms a block whose only non-zero coefficient is the first, the mean.
 pub(super) fn transform_flat(mean: i32, plane: &mut [u8], at: usize, stride: usize) {
     let value = level(mean.wrapping_shl(KEPT).wrapping_add(1 << (KEPT + 2)) >> (KEPT + 3));
     for row in 0..8 {

@@ -1,23 +1,23 @@
-//! Segments: tables, the frame, and what a scan holds.
+//! Marker segments: tables, frame header, scan header.
 
 use super::huffman::Huffman;
 use super::{ZIGZAG, cut_off, damaged, standard};
 use crate::error::{Error, Kind, Result};
 use crate::frame::MAX_PIXELS;
 
-/// Where in the file reading goes on.
+/// Read position in the file.
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
     pub at: usize,
 }
 
 impl<'a> Reader<'a> {
-    /// A reader behind the start marker.
+    /// A reader positioned after the start marker.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 2 }
     }
 
-    /// The next marker's code; whatever stands in front of it is passed over.
+    /// Code of the next marker. Bytes before it are skipped.
     pub fn next_marker(&mut self) -> Result<u8> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let is_marker = |pair: &[u8]| pair[0] == 0xff && pair[1] != 0 && pair[1] != 0xff;
@@ -26,7 +26,7 @@ impl<'a> Reader<'a> {
         Ok(rest[offset + 1])
     }
 
-    /// What the segment of the marker just read holds, without its length.
+    /// Content of the segment after the marker just read, without its length field.
     pub fn segment(&mut self) -> Result<&'a [u8]> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let [high, low, ..] = rest else { return Err(cut_off()) };
@@ -39,59 +39,59 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The values a block's coefficients are multiplied with, in the order of the block.
+/// Quantization table, in row-major order.
 pub(super) type Quantizer = [u16; 64];
 
-/// One colour component.
+/// A colour component.
 pub(super) struct Component {
     id: u8,
-    /// Blocks of one unit, horizontally and vertically.
+    /// Sampling factors: blocks of an MCU, horizontally and vertically.
     pub horizontal: usize,
     pub vertical: usize,
     table: usize,
-    /// Samples that belong to the picture.
+    /// Samples that belong to the picture, horizontally and vertically.
     pub width: usize,
     pub height: usize,
-    /// Samples between rows of `plane`: whole units.
+    /// Samples from row to row of `plane`, a whole number of MCUs.
     pub stride: usize,
-    /// Its samples, whole units of blocks.
+    /// Samples, a whole number of MCUs.
     pub plane: Vec<u8>,
-    /// Of a progressive file: its coefficients, block by block.
+    /// Coefficients of a progressive file, block by block.
     pub coefficients: Vec<[i16; 64]>,
-    /// Fixed by the component's first scan; none before.
+    /// Quantization table in force at the component's first scan; none before.
     pub quantizer: Option<Box<Quantizer>>,
 }
 
 impl Component {
-    /// Blocks that hold something of the picture, in a row and in a column: what a scan of this component alone has.
+    /// Blocks in a row and in a column that cover the picture: those of a non-interleaved scan.
     pub fn blocks(&self) -> (usize, usize) {
         (self.width.div_ceil(8), self.height.div_ceil(8))
     }
 }
 
-/// The frame header, and the samples as they become known.
+/// Frame header with the decoded samples.
 pub(super) struct Frame {
     pub width: usize,
     pub height: usize,
     pub is_progressive: bool,
-    /// Largest `horizontal` and `vertical` of the components.
+    /// Largest sampling factors of the components.
     pub units: (usize, usize),
-    /// Units (MCUs) of a scan with several components, in a row and in a column.
+    /// MCUs of an interleaved scan, in a row and in a column.
     pub columns: usize,
     pub rows: usize,
     pub components: Vec<Component>,
 }
 
-/// What says how components are colours.
+/// Markers that define the colour space.
 #[derive(Default)]
 pub(super) struct Colours {
     pub has_jfif: bool,
-    /// The transform that Adobe's segment names: 0 none, 1 YCbCr, 2 YCCK.
+    /// Transform of Adobe's segment: 0 none, 1 YCbCr, 2 YCCK.
     pub adobe: Option<u8>,
     pub ids: Vec<u8>,
 }
 
-/// Everything read in front of a scan.
+/// State accumulated from the segments before a scan.
 #[derive(Default)]
 pub(super) struct Header {
     pub frame: Option<Frame>,
@@ -103,20 +103,20 @@ pub(super) struct Header {
     pub ac: [Option<Huffman>; 4],
 }
 
-/// One scan's header.
+/// Scan header.
 pub(super) struct Scan {
-    /// Component, DC table, AC table.
+    /// Indices of component, DC table and AC table.
     pub parts: Vec<(usize, usize, usize)>,
-    /// Coefficients from and to, both included.
+    /// First and last coefficient, inclusive (spectral selection).
     pub from: usize,
     pub to: usize,
-    /// Of a progressive file: bit position that was reached before, 0 for a first scan, and that is reached now.
+    /// Successive approximation of a progressive file: bit position before (0 in a first scan) and after this scan.
     pub before: u32,
     pub now: u32,
 }
 
 impl Header {
-    /// Reads the segment of `marker`, unless it is a scan or the end.
+    /// Reads the segment of `marker`, except scans and the end marker.
     pub fn read(&mut self, marker: u8, reader: &mut Reader<'_>) -> Result<()> {
         match marker {
             0x01 | 0xd0..=0xd7 => Ok(()),
@@ -210,7 +210,7 @@ impl Header {
     fn set_huffman(&mut self, id: u8, lengths: &[u8; 16], values: &[u8]) -> Result<()> {
         let table = Huffman::new(lengths, values)?;
         let (tables, is_dc) = if id >> 4 == 0 { (&mut self.dc, true) } else { (&mut self.ac, false) };
-        // The difference of a mean has 15 bits at most here, and so have shifts below.
+        // A DC difference has at most 15 bits, which bounds the shifts of the decoder.
         if id >> 4 > 1 || id & 15 > 3 || is_dc && values.iter().any(|&value| value > 15) {
             return Err(damaged("an impossible Huffman table"));
         }
@@ -235,7 +235,7 @@ impl Header {
         Ok(())
     }
 
-    /// Reads a scan's header, and makes everything ready for its data.
+    /// Reads a scan header and prepares the components for its data.
     pub fn scan(&mut self, segment: &[u8], bytes: usize) -> Result<Scan> {
         let frame = self.frame.as_mut().ok_or_else(|| damaged("data in front of the frame header"))?;
         let short = || damaged("a short scan header");
@@ -263,7 +263,7 @@ impl Header {
         Ok(scan)
     }
 
-    /// Puts the standard Huffman tables where a sequential scan asks for one that no segment brought.
+    /// Installs the standard Huffman tables that a sequential scan uses without defining them.
     fn default_tables(&mut self, scan: &Scan) -> Result<()> {
         for table in &standard::TABLES {
             let number = usize::from(table.id & 15);
@@ -279,14 +279,14 @@ impl Header {
 }
 
 impl Frame {
-    /// Checks a scan, fixes its components' quantizers and makes room for their samples.
+    /// Checks a scan, fixes the quantization tables of its components and allocates their samples.
     fn prepare(&mut self, scan: &Scan, quantizers: &[Option<Box<Quantizer>>; 4], bytes: usize) -> Result<()> {
         let valid = if self.is_progressive {
             let band = scan.from == 0 && scan.to == 0 || scan.from > 0 && scan.parts.len() == 1;
             let bits = scan.now <= 13 && (scan.before == 0 || scan.before == scan.now + 1);
             scan.from <= scan.to && scan.to < 64 && band && bits
         } else {
-            // Baseline files exist that leave these numbers at 0; they mean all coefficients at once.
+            // Some baseline files set these fields to 0; they mean all coefficients.
             true
         };
         let units: usize = scan
@@ -300,7 +300,7 @@ impl Frame {
         if !valid || scan.parts.len() > 1 && units > 10 {
             return Err(damaged("an impossible scan"));
         }
-        // A block takes a bit at least, so that a few bytes cannot ask for much memory.
+        // A block takes at least one bit, so a small file cannot request much memory.
         let blocks = self.columns * self.rows * units;
         if blocks > bytes.saturating_mul(8) || self.width * self.height > MAX_PIXELS as usize {
             return Err(cut_off());

@@ -1,13 +1,16 @@
-//! A JPEG decoder that gives libjpeg's pixels, and refuses what is not whole.
+//! JPEG decoder with the pixels of libjpeg, which refuses truncated and damaged files.
 //!
-//! In: a JPEG in memory: eight bits, Huffman-coded, baseline, extended or progressive. Out: RGB, not yet turned
-//! upright, and the EXIF block. Two reasons not to use another one: detections move by more than a pixel where decoders
-//! round differently in one pixel of a hundred, so reference results can only be met with the arithmetic of libjpeg's
-//! accurate integer transform and triangle-filtered chroma, which PIL, OpenCV and torchvision share; and a frame that
-//! lost data on its way must be an error, not a picture with a grey tail. Frames of cameras that leave the Huffman
-//! tables out get the standard ones.
+//! In: a JPEG in memory with 8 bits a sample, Huffman-coded, baseline, extended or progressive. Out: RGB before the EXIF
+//! rotation, and the EXIF block. Motion-JPEG frames without Huffman tables get the standard ones.
 //!
-//! [`markers`] reads the segments, [`scan`] the coefficients, [`idct`] makes samples of them and [`colour`] pixels.
+//! Existing decoders fail one of two requirements:
+//!
+//! - Reference results need the arithmetic of libjpeg, which PIL, OpenCV and torchvision share: its accurate integer
+//!   transform and triangle-filtered chroma. Boxes move by more than a pixel if one pixel in a hundred is rounded
+//!   differently.
+//! - A frame that lost data in transmission must be an error, not a picture with a grey area.
+//!
+//! [`markers`] reads segments, [`scan`] reads coefficients, [`idct`] computes samples, and [`colour`] computes pixels.
 
 mod bits;
 mod colour;
@@ -22,20 +25,20 @@ use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
 use markers::{Header, Reader};
 
-/// The picture as the file stores it, and its EXIF block without the `Exif` signature.
+/// The picture as stored in the file, and the EXIF block without its `Exif` signature.
 pub(super) struct Decoded {
     pub picture: Picture,
     pub exif: Option<Vec<u8>>,
 }
 
-/// Most scans of a progressive file: each goes over the whole picture again.
+/// Limit of scans in a progressive file, since each one visits the whole picture.
 const MAX_SCANS: usize = 200;
 
 /// Decodes a JPEG.
 ///
 /// # Errors
-/// [`Kind::Data`] if it is cut off, damaged where that can be seen, too large, or of a kind that is not decoded. Damage
-/// that leaves valid codes cannot be seen: JPEG has no checksum.
+/// [`Kind::Data`] if it is truncated, detectably damaged, too large, or of an unsupported kind. JPEG has no checksum, so
+/// damage that leaves valid codes is not detected.
 pub(super) fn decode(bytes: &[u8]) -> Result<Decoded> {
     let mut reader = Reader::new(bytes);
     let mut header = Header::default();
@@ -67,7 +70,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded> {
     Ok(Decoded { picture, exif })
 }
 
-/// The order in which a block's 64 coefficients are stored, as places in the block.
+/// Zigzag order: row-major index of each stored coefficient of a block.
 #[rustfmt::skip]
 const ZIGZAG: [u8; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28,

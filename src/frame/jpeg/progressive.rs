@@ -1,4 +1,4 @@
-//! Scans of progressive files: a band of coefficients, first coarse, then bit by bit (T.81, annex G).
+//! Scans of progressive files: a band of coefficients, coarse at first, then refined bit by bit (ITU-T T.81, annex G).
 
 use super::bits::Bits;
 use super::huffman::Huffman;
@@ -6,13 +6,13 @@ use super::markers::{Component, Scan};
 use super::{ZIGZAG, damaged, idct};
 use crate::error::Result;
 
-/// What one scan does to each block.
+/// Decoder of one scan's band of coefficients.
 pub(super) struct Band {
     from: usize,
     to: usize,
     is_first: bool,
     bit: u32,
-    /// Further blocks whose band is at its end.
+    /// Remaining blocks of an end-of-band run.
     ended: u32,
 }
 
@@ -21,15 +21,15 @@ impl Band {
         Self { from: scan.from, to: scan.to, is_first: scan.before == 0, bit: scan.now, ended: 0 }
     }
 
-    /// Forgets what reached over a restart marker.
+    /// Resets the state at a restart marker.
     pub fn restart(&mut self) {
         self.ended = 0;
     }
 
-    /// Decodes one block's part of the scan.
+    /// Decodes the scan's data of one block.
     ///
     /// # Errors
-    /// A code that cannot be.
+    /// An invalid code.
     pub fn decode(
         &mut self,
         bits: &mut Bits<'_>,
@@ -72,7 +72,7 @@ impl Band {
             } else if run == 15 {
                 index += 16;
             } else {
-                // This block is one of them.
+                // The run includes this block.
                 self.ended = (1 << run) - 1 + bits.take(run as u32) as u32;
                 break;
             }
@@ -96,12 +96,12 @@ impl Band {
                     1 => value = if bits.bit() { 1 << self.bit } else { -1 << self.bit },
                     _ => return Err(damaged("a refinement of more than one bit")),
                 }
-                // The run counts coefficients that were 0; those that were not get their next bit on the way.
+                // The run counts zero coefficients; non-zero ones in between receive their refinement bit.
                 while index <= self.to {
                     let coefficient = &mut block[usize::from(ZIGZAG[index])];
                     index += 1;
                     if *coefficient != 0 {
-                        self.sharpen(bits, coefficient);
+                        self.refine_coefficient(bits, coefficient);
                     } else if run == 0 {
                         *coefficient = value;
                         break;
@@ -115,7 +115,7 @@ impl Band {
             for &place in &ZIGZAG[index..=self.to] {
                 let coefficient = &mut block[usize::from(place)];
                 if *coefficient != 0 {
-                    self.sharpen(bits, coefficient);
+                    self.refine_coefficient(bits, coefficient);
                 }
             }
             self.ended -= 1;
@@ -123,8 +123,8 @@ impl Band {
         Ok(())
     }
 
-    /// Gives a coefficient that is not 0 its next bit.
-    fn sharpen(&self, bits: &mut Bits<'_>, coefficient: &mut i16) {
+    /// Reads the refinement bit of a non-zero coefficient.
+    fn refine_coefficient(&self, bits: &mut Bits<'_>, coefficient: &mut i16) {
         let step = 1_i16 << self.bit;
         if bits.bit() && *coefficient & step == 0 {
             *coefficient = coefficient.wrapping_add(if *coefficient > 0 { step } else { -step });
@@ -132,7 +132,7 @@ impl Band {
     }
 }
 
-/// Makes samples of a component's coefficients, once all scans are read.
+/// Computes a component's samples from its coefficients, after all scans.
 pub(super) fn transform(component: &mut Component) {
     let Component { quantizer: Some(quantizer), stride, plane, coefficients, .. } = component else { return };
     let across = *stride / 8;

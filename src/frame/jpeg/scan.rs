@@ -1,4 +1,4 @@
-//! One scan's data: units of blocks, with restarts between them.
+//! Entropy-coded data of a scan: MCUs with restart intervals.
 
 use super::bits::Bits;
 use super::huffman::Huffman;
@@ -6,10 +6,10 @@ use super::markers::{Component, Header, Scan};
 use super::{ZIGZAG, damaged, idct, progressive};
 use crate::error::Result;
 
-/// Decodes the scan that begins at byte `at`; says where the marker behind it stands.
+/// Decodes the scan whose data starts at byte `at`. Returns the offset of the marker after it.
 ///
 /// # Errors
-/// The data ends early, or holds codes that cannot be.
+/// The data ends early or contains an invalid code.
 pub(super) fn decode(header: &mut Header, scan: &Scan, bytes: &[u8], at: usize) -> Result<usize> {
     let Header { frame: Some(frame), dc, ac, restart_interval, .. } = header else {
         return Err(damaged("data in front of the frame header"));

@@ -1,11 +1,11 @@
-//! The Huffman tables that JPEG falls back on.
+//! Standard Huffman tables.
 //!
-//! Motion-JPEG cameras leave them out of every frame to save 420 bytes. These are the typical tables of ITU-T T.81,
-//! annex K.3, which such streams mean.
+//! Motion-JPEG cameras omit the tables from every frame to save 420 bytes. Such streams use the typical tables of ITU-T
+//! T.81, annex K.3.
 
-/// One table: how many codes there are of each length from 1 to 16 bits, and the values in order of their codes.
+/// A table: number of codes of each length from 1 to 16 bits, and the values in code order.
 pub(super) struct Table {
-    /// Class (0 DC, 1 AC) in the high half, number of the table in the low half.
+    /// Class (0 DC, 1 AC) in the high four bits, table number in the low four.
     pub id: u8,
     pub lengths: [u8; 16],
     pub values: &'static [u8],
