@@ -9,6 +9,7 @@
 # artifacts that the others quantized. The last lines are a table of what passed. The exit status is 1 if anything failed,
 # 69 if something is missing that the script may not install.
 #
+#   --check          check only, the tests too: compiles without linking, so no linker and no emulator is needed
 #   --build          build only, the tests too
 #   --install        install missing Debian packages (as root)
 #   --test NAME      run `lib`, `int8` or this module of tests/suite.rs; may be repeated
@@ -37,9 +38,10 @@ ZIG=(cargo-zigbuild==0.24.1 ziglang==0.15.2)
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "cross/check.sh: $1"; exit "${2:-1}"; }
 
-targets=() tests=() cpus=() filter='' install='' rust='' only_build='' only_program=''
+targets=() tests=() cpus=() filter='' install='' rust='' only_check='' only_build='' only_program=''
 while (($#)); do
   case $1 in
+    --check) only_check=1 ;;
     --build) only_build=1 ;;
     --install) install=1 ;;
     --program) only_program=1 ;;
@@ -163,6 +165,13 @@ build() {
   # Integration tests bring the program with them; the library's own do not.
   [ -n "$program" ] || { messages=$("${cargo[@]}" "$verb" "${flags[@]}" --bin lookout) && artifacts "$messages"; } || return 1
   [ -n "$tested$only_program" ] && [ -n "$program" ]
+}
+
+# check TARGET: whether program and tests compile.
+check() {
+  unset RUSTC_BOOTSTRAP
+  ((${#sources[@]} == 0)) || export RUSTC_BOOTSTRAP=1
+  "${CARGO:-cargo}" check --locked --all-targets "${sources[@]}" --target "$1"
 }
 
 # needs TARGET: installs what building and running it takes, or says what is missing, before anything is built.
@@ -328,10 +337,13 @@ for target in "${targets[@]}"; do
     *) fail "no target $target is known here; see --help" 64 ;;
   esac
 done
-for target in "${targets[@]}"; do needs "$target"; done
+[ -n "$only_check" ] || for target in "${targets[@]}"; do needs "$target"; done
 for target in "${targets[@]}"; do
   standard_library "$target"
-  if ! build "$target"; then
+  if [ -n "$only_check" ]; then
+    if check "$target"; then summary=passed; else summary=FAILED failed=1; fi
+    note "$target" - check "$summary"
+  elif ! build "$target"; then
     note "$target" - build FAILED
     failed=1
   elif [ -n "$only_build" ]; then
