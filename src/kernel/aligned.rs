@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 pub const ALIGNMENT: usize = 64;
 
 mod sealed {
-    /// Numbers for which every bit pattern, zero among them, is a value.
+    /// Number types for which every bit pattern, including zero, is valid.
     pub trait Number: Copy + Send + Sync + 'static {}
 
     impl Number for u8 {}

@@ -11,7 +11,7 @@ use super::geometry::ConvGeometry;
 use super::isa::Isa;
 use crate::error::Result;
 
-/// A convolution with operands of its own, ready to be run again and again.
+/// A convolution with its operands, for repeated runs.
 #[derive(Debug)]
 pub struct LayerU8 {
     packed: PackedU8,
@@ -91,7 +91,7 @@ impl LayerU8 {
     }
 }
 
-/// Weights as trained ones are spread: bell-shaped, a standard deviation of about 25, pair-safe.
+/// Weights with the distribution of trained ones: normal, standard deviation about 25, pair-safe.
 fn bell(length: usize) -> Vec<i8> {
     let mut state = 1u64;
     let mut uniform = || {

@@ -1,7 +1,7 @@
-//! What this core can do at most, measured: multiply-adds from registers to registers, nothing loaded.
+//! Arithmetic ceiling of a core, measured: multiply-adds on registers, without loads.
 //!
 //! In: an instruction set. Out: GMAC/s of fp32 and of int8 with exact 32-bit sums, on the calling thread, in about
-//! 200 ms. Shares of a ceiling mean something only beside a ceiling of the same run on the same core.
+//! 200 ms. A share of the ceiling is meaningful only for a ceiling of the same run on the same core.
 
 use std::hint::black_box;
 
@@ -21,8 +21,8 @@ pub struct Ceilings {
 /// A loop of multiply-adds that stay in registers: runs `rounds` rounds, returns the multiply-adds of one.
 pub(super) type Burn = fn(rounds: u64) -> u64;
 
-/// Measures `isa` on the calling thread. Best of several bursts by the thread's CPU time, so that what else runs on
-/// the machine counts little.
+/// Measures `isa` on the calling thread. Best of several bursts by the thread's CPU time, so that other load on
+/// the machine has little effect.
 pub fn measure(isa: Isa) -> Ceilings {
     let (f32_burn, i8_burn) = burns(isa);
     Ceilings { f32_gmacs: best_gmacs(f32_burn), i8_gmacs: best_gmacs(i8_burn) }

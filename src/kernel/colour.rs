@@ -10,10 +10,10 @@ use super::isa::{Isa, IsaName};
 /// Bits after the point of [`Conversion`]'s factors.
 const POINT: u32 = 16;
 
-/// Weights of red and blue in luma: what tells one YCbCr matrix from another.
+/// YCbCr matrix, defined by the weights of red and blue in luma.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Matrix {
-    /// ITU-R BT.601: what most USB cameras mean, and JPEG.
+    /// ITU-R BT.601: most USB cameras, and JPEG.
     Bt601,
     /// ITU-R BT.709: high definition.
     Bt709,
@@ -21,7 +21,7 @@ pub enum Matrix {
     Bt2020,
 }
 
-/// Which levels black and white have.
+/// Quantization range of luma and chroma (V4L2: limited or full).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Range {
     /// 16 to 235, chroma 16 to 240.
@@ -82,7 +82,7 @@ const fn fixed(value: f64) -> i32 {
     if scaled < 0.0 { (scaled - 0.5) as i32 } else { (scaled + 0.5) as i32 }
 }
 
-/// How bytes are pixels, row by row. Where a row has an odd number of columns, its last pair is stored whole.
+/// A row in one of the pixel formats. With an odd number of columns, the last pair is stored completely.
 #[derive(Debug, Clone, Copy)]
 pub enum Row<'a> {
     /// Luma, Cb, luma, Cr for two pixels.
@@ -181,7 +181,7 @@ fn mix(conversion: &Conversion, luma: &[u8], cb: &[u8], cr: &[u8], out: &mut [u8
 }
 
 impl Scratch {
-    /// Makes room for `width` pixels, and for the pair that an odd width ends in.
+    /// Allocates rows of `width` pixels, rounded up to whole pairs.
     #[inline(always)]
     fn room(&mut self, width: usize) {
         for row in [&mut self.luma, &mut self.cb, &mut self.cr] {

@@ -50,7 +50,7 @@ pub struct ConvF32 {
     zeros: AlignedBuffer<f32>,
 }
 
-/// What a task needs besides its own place.
+/// Inputs that all tasks share.
 struct Job<'a> {
     map: MapF32<'a>,
     skip: Option<SkipF32<'a>>,
@@ -60,7 +60,7 @@ struct Job<'a> {
     out: OutPointer,
 }
 
-/// A task: its place, and what it reads besides the weights.
+/// A task: its output block and its scratch.
 struct Run<'a> {
     job: &'a Job<'a>,
     table: &'a RowTable,
@@ -330,7 +330,7 @@ impl Job<'_> {
     }
 }
 
-/// How a layer is cut into tasks: blocks of pixels, and groups of panels where the pixels alone are too few.
+/// Partition of a layer into tasks: blocks of pixels, and groups of panels if there are too few pixels.
 struct Cut {
     pixels: usize,
     panels: usize,

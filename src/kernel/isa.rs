@@ -1,4 +1,4 @@
-//! Which instructions this CPU has, as a value: holding one proves that the instructions exist.
+//! Instruction sets as capability values: a value proves that the CPU has the instructions.
 
 use crate::error::{Error, Kind, Result};
 
@@ -55,8 +55,8 @@ impl IsaName {
         Self::ALL.iter().copied().find(|isa| isa.name() == name)
     }
 
-    /// Whether every CPU that has this one has `other` too. AVX-512-VNNI does not imply AVX-VNNI: many servers have the
-    /// one without the other.
+    /// True if every CPU with this instruction set also has `other`. AVX-512-VNNI does not imply AVX-VNNI: many servers
+    /// have only the former.
     pub const fn implies(self, other: Self) -> bool {
         use IsaName::{Avx2, Avx512Vnni, AvxVnni, Dotprod, I8mm, Neon, Scalar, Sse41};
         matches!(
@@ -83,17 +83,17 @@ impl Isa {
         present(name).then_some(Self(name))
     }
 
-    /// Whether this proves that the CPU has `name`.
+    /// True if this proves that the CPU has `name`.
     pub const fn proves(self, name: IsaName) -> bool {
         self.0.implies(name)
     }
 
-    /// What the setting `name` asks for: `auto`, the strongest this CPU has, or one by name.
+    /// The instruction set selected by the setting `name`: `auto` for the strongest of this CPU, or a name.
     ///
     /// # Errors
     ///
-    /// [`Kind::Config`] for a name that is none, [`Kind::Unavailable`] for one that this CPU lacks: never silently
-    /// another.
+    /// [`Kind::Config`] for an unknown name, [`Kind::Unavailable`] for one that this CPU lacks. There is no silent
+    /// fallback.
     pub fn select(name: &str) -> Result<Self> {
         if name == "auto" {
             return Ok(Self::best());
@@ -121,13 +121,13 @@ impl Isa {
         IsaName::ALL.iter().filter_map(|&name| Self::new(name)).collect()
     }
 
-    /// Which instruction set this proves.
+    /// Name of the instruction set.
     pub const fn name(self) -> IsaName {
         self.0
     }
 }
 
-/// Whether this CPU has `name`; where an instruction set is of another family, it has not.
+/// True if this CPU has `name`. False for instruction sets of another family.
 fn present(name: IsaName) -> bool {
     #[cfg(target_arch = "x86_64")]
     {

@@ -1,4 +1,4 @@
-//! fp32 weights in the order in which the micro-kernels read them.
+//! Packing of fp32 weights in the order in which the micro-kernels read them.
 //!
 //! In: `[out][tap][channel]`. Out: K cut into blocks, a block into panels of [`NR`] outputs, a panel row by row of K,
 //! so that one call of a kernel reads one contiguous, 64-byte aligned run that fits the first-level cache. Outputs that
@@ -33,7 +33,7 @@ impl DepthBlock {
     }
 }
 
-/// Packed weights, their bias and how K is cut. Immutable once made.
+/// Packed weights with bias and the blocks of K. Immutable.
 #[derive(Debug)]
 pub struct PanelsF32 {
     blocks: Vec<DepthBlock>,
@@ -70,7 +70,7 @@ impl PanelsF32 {
         Self { blocks, panels, weights: packed, bias: padded_bias }
     }
 
-    /// How K is cut, in the order of summation.
+    /// Blocks of K, in the order of summation.
     pub fn blocks(&self) -> &[DepthBlock] {
         &self.blocks
     }

@@ -1,6 +1,6 @@
-//! A hint to the cache, where the target has one that stable Rust knows.
+//! Cache prefetch hints, where stable Rust has the instruction for the target.
 
-/// Asks for the cache line of `place` to be brought near. Reads nothing, so any address will do.
+/// Prefetches the cache line of `place`. Nothing is read, so any address is allowed.
 #[inline(always)]
 pub fn prefetch<T>(place: *const T) {
     #[cfg(target_arch = "x86_64")]

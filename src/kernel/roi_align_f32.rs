@@ -30,7 +30,7 @@ pub struct RoiLevel<'a> {
     pub scale: f32,
 }
 
-/// What is read of every box.
+/// RoIAlign parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoiAlignParams {
     /// Channels of every level.
@@ -62,7 +62,7 @@ pub fn roi_align(
     for level in levels {
         assert!(level.data.len() >= level.height * level.width * params.channels, "level shorter than its shape");
     }
-    // Neighbours on the same level one after the other: much of what the next box reads is still in the cache.
+    // Boxes are processed in spatial order within a level, so that much of the next box's input is in the cache.
     let mut work: Vec<_> = out[..boxes.len() * length].chunks_exact_mut(length).enumerate().collect();
     work.sort_by_cached_key(|(index, _)| (level_of[*index], place(boxes[*index])));
     work.par_chunks_mut(BOXES_PER_TASK).for_each_init(Axes::default, |axes, work| {
@@ -87,7 +87,7 @@ pub fn roi_align(
     });
 }
 
-/// A number by which near boxes are near: stripes of 64 pixels from the top, each from left to right.
+/// Sort key that places neighbouring boxes together: stripes of 64 pixels from the top, each from left to right.
 fn place([x0, y0, x1, y1]: [f32; 4]) -> (u32, u32) {
     (((y0 + y1) * 0.5 / 64.0) as u32, ((x0 + x1) * 0.5) as u32)
 }

@@ -38,9 +38,9 @@ pub struct RoiLevelU8<'a> {
     pub width: usize,
     /// Cells of the level for one pixel of the canvas: 1/4 for P2.
     pub spatial_scale: f32,
-    /// What one step of a byte is worth.
+    /// Scale of the level.
     pub scale: f32,
-    /// The byte that means 0.0.
+    /// Zero point.
     pub zero_point: u8,
 }
 
@@ -53,9 +53,9 @@ pub struct RoiAlignParamsU8 {
     pub window: usize,
     /// Samples of a bin in each direction; 0: one a cell, as torchvision's 0 or −1.
     pub sampling_ratio: usize,
-    /// What one step of an output byte is worth.
+    /// Scale of the output.
     pub scale: f32,
-    /// The output byte that means 0.0.
+    /// Zero point of the output.
     pub zero_point: u8,
 }
 
@@ -89,7 +89,7 @@ pub fn roi_align(
     if length == 0 {
         return Ok(());
     }
-    // Neighbours on the same level one after the other: much of what the next box reads is still in the cache.
+    // Boxes are processed in spatial order within a level, so that much of the next box's input is in the cache.
     let mut order = [0u16; ORDERED];
     let order = order.get_mut(..boxes.len()).unwrap_or_default();
     order.iter_mut().zip(0..).for_each(|(slot, index)| *slot = index);
@@ -121,7 +121,7 @@ pub fn roi_align(
     Ok(())
 }
 
-/// A number by which near boxes are near: stripes of 64 pixels from the top, each from left to right.
+/// Sort key that places neighbouring boxes together: stripes of 64 pixels from the top, each from left to right.
 fn place([x0, y0, x1, y1]: [f32; 4]) -> (u32, u32) {
     (((y0 + y1) * 0.5 / 64.0) as u32, ((x0 + x1) * 0.5) as u32)
 }
@@ -205,7 +205,7 @@ impl Axis {
 
 impl Sample {
     fn at(position: f32, size: usize) -> Self {
-        // So written, a position that is no number is outside too.
+        // So written, a NaN position is outside too.
         if !(position >= -1.0 && position <= size as f32) {
             return Self::default();
         }
@@ -219,7 +219,7 @@ impl Sample {
     }
 }
 
-/// Asks for the cells that a bin reads, a bin ahead: no hardware foresees where samples lie.
+/// Prefetches the cells of the next bin: the hardware prefetcher cannot predict sample positions.
 #[inline(always)]
 fn prefetch_bin(axes: &Axes, level: &RoiLevelU8<'_>, params: &RoiAlignParamsU8, bin: usize) {
     for row in axes.rows.bin(bin / params.window) {

@@ -1,4 +1,4 @@
-//! Where the rows of a convolution's tiles find their pixels: implicit GEMM without an im2col copy.
+//! Pointers to the input pixels of a convolution's tiles: implicit GEMM without an im2col copy.
 //!
 //! In: a map and a run of output pixels. Out: for every tile, tap and row the pointer to the input pixel, or to a pixel
 //! of zeros where the tap lies outside of the picture. Maps with very few channels (the stem's three) are first copied,
@@ -21,7 +21,7 @@ pub struct MapF32<'a> {
     pub width: usize,
 }
 
-/// How a geometry's taps are read: as pixels, or as rows of a strip.
+/// Access pattern of the taps: single pixels, or rows of a strip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segments {
     /// Contiguous runs that one output reads.
@@ -32,7 +32,7 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// The way that suits `geometry`; either leaves the weights' order `[kh][kw][in]` as it is.
+    /// The faster access for `geometry`. Both keep the weights' order `[kh][kw][in]`.
     pub fn of(geometry: &ConvGeometry) -> Self {
         let strip = geometry.in_channels < STRIP_CHANNELS && geometry.kernel_width > 1;
         if strip {
@@ -43,7 +43,7 @@ impl Segments {
     }
 }
 
-/// One thread's table of pointers, filled again for every run of output pixels.
+/// Pointer table of one thread, refilled for every run of output pixels.
 #[derive(Debug, Default)]
 pub struct RowTable {
     pointers: Vec<*const f32>,

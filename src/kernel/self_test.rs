@@ -1,7 +1,7 @@
-//! Do the kernels that will run give the bytes of the portable ones? Asked once when the daemon starts: a fault here is
-//! a miscompiled binary or a broken CPU, and every detection after it would be wrong.
+//! Self-test: compares the kernels of an instruction set with the portable ones, byte for byte.
 //!
-//! In: an instruction set. Out: nothing, or which kernel differs. Takes some milliseconds.
+//! The daemon runs it at start. A difference means a miscompiled binary or a faulty CPU, and every detection would be
+//! wrong. It takes some milliseconds.
 
 use super::conv_u8::{
     ConvInput, ConvOutput, Epilogue, EpilogueSpec, KERNELS_U8, KernelU8, OutputKind, PackedU8, SkipInput, SkipKind,
@@ -77,7 +77,7 @@ const CASES: [Case; 5] = [
     case(3, 32, 7, 2, false),
 ];
 
-/// Numbers that look random and are the same everywhere.
+/// Deterministic pseudo-random numbers.
 fn bytes(length: usize, seed: u32) -> impl Iterator<Item = u8> {
     (0..length as u32).map(move |index| {
         let mixed = (index ^ seed).wrapping_mul(0x9E37_79B1);

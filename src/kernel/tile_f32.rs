@@ -1,4 +1,4 @@
-//! The contract of the fp32 micro-kernels, and the table that lists them all.
+//! Contract and table of the fp32 micro-kernels.
 //!
 //! In: pointers to the pixels that the rows of a tile read, one panel of packed weights. Out: a tile of sums with bias,
 //! skip and ReLU applied. A micro-kernel neither allocates nor starts threads nor keeps state, and always writes the
@@ -11,7 +11,7 @@ pub const MAX_MR: usize = 14;
 /// Columns of a panel, the same for every kernel: weights are packed once for all of them.
 pub const NR: usize = 16;
 
-/// What one call computes: for each of the kernel's `mr` rows and [`NR`] columns
+/// Operands of one kernel call, which computes, for each of the kernel's `mr` rows and [`NR`] columns,
 /// `sum = Σ segment Σ channel rows[segment][row][offset + channel] · weights[segment][channel][column]`,
 /// then `sum += bias`, or what `out` holds, then the skip, then ReLU.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,7 @@ pub struct TileF32 {
     pub skip: *const *const f32,
     /// Values to step over at the start of each skip row.
     pub skip_offset: usize,
-    /// Whether negative sums become 0; NaN becomes 0 too.
+    /// True if ReLU is applied; NaN becomes 0 as well.
     pub relu: bool,
     /// The tile: row `i` starts at `out + i · out_stride`.
     pub out: *mut f32,
@@ -53,7 +53,7 @@ pub type TileFunctionF32 = unsafe fn(&TileF32);
 pub struct KernelF32 {
     /// Unique name: type, tile and instruction set.
     pub name: &'static str,
-    /// What the CPU must have.
+    /// Required instruction set.
     pub isa: IsaName,
     /// Rows of a tile; at most [`MAX_MR`].
     pub mr: usize,

@@ -49,7 +49,7 @@ pub(in crate::kernel) unsafe fn tile_4x16c4(tile: &TileU8) {
                 at += 16;
             }
             while at < tile.run {
-                // Only bytes of the run are read: the next ones may not be there. Missing steps have weight 0.
+                // Only bytes of the run are read: memory after it may not be readable. Missing steps have weight 0.
                 let length = KR.min(tile.run - at);
                 let mut bytes = [[0u8; 16]; MR];
                 for (bytes, row) in bytes.iter_mut().zip(rows) {

@@ -25,7 +25,7 @@ pub(super) unsafe fn finish(tile: &TileU8, pixel: usize, sums: &[int32x4_t]) {
             if let Some(skip) = &skip {
                 value = vaddq_f32(value, skip[quad]);
             }
-            // Where one is no number, these give the other one, as the scalar kernel does.
+            // Where one is NaN, these give the other one, as the scalar kernel does.
             t[quad] = vminnmq_f32(vmaxnmq_f32(value, floor), ceiling);
         }
         write(tile, pixel, &t[..sums.len()]);

@@ -84,7 +84,7 @@ unsafe fn finish(tile: &TileF32, sums: &Sums) {
                     sum = vaddq_f32(sum, vld1q_f32((*tile.skip.add(row)).add(tile.skip_offset + 4 * quad)));
                 }
                 if tile.relu {
-                    // The number where the other is none: NaN gives 0, as in the scalar kernel.
+                    // The operand that is not NaN: NaN gives 0, as in the scalar kernel.
                     sum = vmaxnmq_f32(sum, vdupq_n_f32(0.0));
                 }
                 vst1q_f32(out, sum);

@@ -36,7 +36,7 @@ pub(in crate::kernel) unsafe fn tile_2x8c16(tile: &TileU8) {
                 panel = panel.add(NR * KR);
             }
             if rest > 0 {
-                // Only bytes of the run are read: the next ones may not be there. Missing steps have weight 0.
+                // Only bytes of the run are read: memory after it may not be readable. Missing steps have weight 0.
                 let mut bytes = [[0u8; KR]; MR];
                 for (bytes, row) in bytes.iter_mut().zip(rows) {
                     bytes.as_mut_ptr().copy_from_nonoverlapping(row.add(groups * KR), rest);

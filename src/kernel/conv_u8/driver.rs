@@ -1,4 +1,4 @@
-//! From a whole map to tiles: checks every extent once, cuts the map into blocks, runs the tiles of each.
+//! Driver of the u8 convolution: checks every extent once, partitions the map into blocks, runs the tiles of each.
 //!
 //! A block is some consecutive output pixels × some panels. For each block the driver fills a table on the stack, one
 //! pointer for each pixel and tap, and runs it against one panel after the other, so that a panel is fetched once a

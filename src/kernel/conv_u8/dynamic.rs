@@ -1,12 +1,12 @@
 //! Dynamic quantization, for layers whose input has no calibrated parameters: one pass for the range, one to round.
 
-/// Quantizes `values` to the range that just covers them and zero: bytes, scale and zero point. A value that is no
-/// number counts as zero. What dynamically quantized linear layers read; the range of the whole tensor, as PyTorch has
+/// Quantizes `values` to the range that just covers them and zero: bytes, scale and zero point. NaN counts as
+/// zero. What dynamically quantized linear layers read; the range of the whole tensor, as PyTorch has
 /// it.
 pub fn quantize_dynamic(values: &[f32]) -> (Vec<u8>, f32, u8) {
     let (mut low, mut high) = (0f32, 0f32);
     for &value in values {
-        // Comparisons with what is no number are false.
+        // Comparisons with NaN are false.
         low = if value < low { value } else { low };
         high = if value > high { value } else { high };
     }

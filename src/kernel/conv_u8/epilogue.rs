@@ -1,4 +1,4 @@
-//! What becomes of a convolution's sums: start values, multipliers, residual, ReLU, output quantization.
+//! Epilogue of a convolution: bias, requantization multipliers, residual, ReLU, output quantization.
 //!
 //! In: integer biases and multipliers, derived from scales by the one rule of `quant`, and zero points. Out: an
 //! [`Epilogue`], ready for the kernels. For every value, each operation rounded to f32 on its own:
@@ -13,7 +13,7 @@
 use super::PackedU8;
 use crate::error::{Error, Kind, Result};
 
-/// What an epilogue is made from; slices hold one value an output channel.
+/// Parameters of an epilogue. Slices hold one value an output channel.
 #[derive(Debug, Clone, Copy)]
 pub struct EpilogueSpec<'a> {
     /// The input byte that means 0.0. It is also what taps outside the picture read, unless `outside` says otherwise.
@@ -24,34 +24,34 @@ pub struct EpilogueSpec<'a> {
     pub multiplier: &'a [f32],
     /// The pixel that taps outside the picture read, `in_channels` bytes of it: the first layer's mean colour.
     pub outside: Option<&'a [u8]>,
-    /// What is added before ReLU.
+    /// Residual, added before ReLU.
     pub skip: SkipKind,
-    /// Whether negative values become 0.
+    /// True if ReLU is applied.
     pub relu: bool,
-    /// What is written.
+    /// Output type.
     pub output: OutputKind,
 }
 
-/// What a convolution writes.
+/// Output type of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum OutputKind {
     /// Bytes.
     U8 {
-        /// The byte that means 0.0.
+        /// Zero point.
         zero_point: u8,
     },
     /// Real values.
     F32,
 }
 
-/// What a convolution adds to its output before ReLU.
+/// Residual of a convolution, added before ReLU.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SkipKind {
     /// Nothing.
     None,
     /// Bytes.
     U8 {
-        /// The byte that means 0.0.
+        /// Zero point.
         zero_point: u8,
         /// s_skip / s_out.
         multiplier: f32,
@@ -63,7 +63,7 @@ pub enum SkipKind {
     },
 }
 
-/// See the module's head. Fits one [`PackedU8`]; several may share one.
+/// Epilogue for one [`PackedU8`], which several epilogues may share.
 #[derive(Debug, Clone)]
 pub struct Epilogue {
     pub(super) channels: usize,
@@ -71,7 +71,7 @@ pub struct Epilogue {
     pub(super) start: Vec<i32>,
     /// Padded to whole panels.
     pub(super) multiplier: Vec<f32>,
-    /// Whether the start values are for flipped activations.
+    /// True if the start values are those for activations with bit 7 flipped.
     pub(super) flips: bool,
     /// One run of input outside the picture.
     pub(super) outside: Vec<u8>,
@@ -137,12 +137,12 @@ impl Epilogue {
         })
     }
 
-    /// What the convolution writes.
+    /// Output type.
     pub fn output(&self) -> OutputKind {
         self.output
     }
 
-    /// What it adds.
+    /// Residual type.
     pub fn skip(&self) -> SkipKind {
         self.skip
     }

@@ -1,4 +1,4 @@
-//! The micro-kernel contract and the table of all that keep it.
+//! Contract and table of the u8 micro-kernels.
 //!
 //! A micro-kernel computes one tile: up to `mr` output pixels × `nr` output channels over the whole depth, epilogue
 //! included. It allocates nothing, starts no threads and keeps no state; which tile, and where its operands lie, is
@@ -18,7 +18,7 @@ pub struct KernelU8 {
     /// depth steps interleaved, every product widened to 32 bits at once; `sum16`: two products summed in 16 bits
     /// first.
     pub name: &'static str,
-    /// What the CPU must have.
+    /// Required instruction set.
     pub isa: IsaName,
     /// Pixels of a tile.
     pub mr: usize,
@@ -26,10 +26,10 @@ pub struct KernelU8 {
     pub nr: usize,
     /// Consecutive depth steps of one channel that lie together in a panel.
     pub kr: usize,
-    /// Whether neighbouring weights must be [pair-safe](super::pair_safe) for the sums to be exact.
+    /// True if sums are exact only for [pair-safe](super::pair_safe) weights.
     pub needs_pair_safe: bool,
-    /// Whether it flips bit 7 of the activations, so that its products are of q − 128: the start values that an
-    /// [`Epilogue`](super::Epilogue) holds for it make up for it.
+    /// True if it flips bit 7 of the activations, so that its products are those of q − 128. The start values of an
+    /// [`Epilogue`](super::Epilogue) compensate for it.
     pub flips: bool,
     /// The kernel itself.
     ///
@@ -136,7 +136,7 @@ impl KernelU8 {
         KERNELS_U8.iter().rfind(|kernel| isa.proves(kernel.isa)).unwrap_or(&KERNELS_U8[0])
     }
 
-    /// Whether `isa` proves that the CPU can run this kernel.
+    /// True if `isa` proves that the CPU can run this kernel.
     pub(super) fn proved_by(&self, isa: Isa) -> Result<()> {
         if isa.proves(self.isa) {
             return Ok(());
@@ -160,7 +160,7 @@ pub(crate) struct TileU8 {
     pub start: *const i32,
     /// `nr` multipliers.
     pub multiplier: *const f32,
-    /// What is added to the scaled sums.
+    /// Residual, added to the scaled sums.
     pub skip: SkipTile,
     /// The epilogue's lower clamp: 0 with ReLU, else the output range's end, or −∞.
     pub floor: f32,

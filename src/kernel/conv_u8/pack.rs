@@ -1,4 +1,4 @@
-//! Weights in the order a micro-kernel reads them.
+//! Packing of weights in the order in which a micro-kernel reads them.
 //!
 //! In: `[out][height][width][in]` weights, as the artifact holds them, and the kernel that will run. Out: 64-byte
 //! aligned panels of `nr` output channels, `[panel][tap][depth group][nr][kr]`, missing channels and steps filled with
@@ -33,7 +33,7 @@ pub struct PackedU8 {
     weight_sums: Vec<i32>,
 }
 
-/// What one pointer of the driver's table stands for.
+/// Data addressed by one pointer of the driver's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reads {
     /// The channels of one pixel.
@@ -42,9 +42,9 @@ pub(super) enum Reads {
     FilterRow,
 }
 
-/// Whether `vpmaddubsw` cannot saturate on these weights, whatever the activations: no two neighbours (2i, 2i + 1) of
-/// a run sum past ±128. `weights` is a whole number of runs of `run` steps (the channels of one tap); the odd last step
-/// of a run stands alone.
+/// True if `vpmaddubsw` cannot saturate on these weights for any activations: no two neighbours (2i, 2i + 1) of a run
+/// sum past ±128. `weights` is a whole number of runs of `run` steps (the channels of one tap); an odd last
+/// step of a run has no neighbour.
 pub fn pair_safe(weights: &[i8], run: usize) -> bool {
     weights
         .chunks(run.max(1))

@@ -1,4 +1,4 @@
-//! The portable micro-kernel: what every other one is compared with, and the fallback.
+//! The portable micro-kernel: oracle of all others, and fallback.
 
 use super::{SkipTile, TileOutput, TileU8};
 
@@ -47,7 +47,7 @@ unsafe fn finish(tile: &TileU8, sums: &[i32; NR]) {
                 SkipTile::F32 { base, offsets, multiplier } => t + *base.add(*offsets + channel) * multiplier,
             }
         };
-        // Comparisons, not `max` and `min`: what a vector maximum does with −0 and with what is no number.
+        // Comparisons, not `max` and `min`: what a vector maximum does with −0 and with NaN.
         let raised = if t > tile.floor { t } else { tile.floor };
         let clamped = if raised < tile.ceiling { raised } else { tile.ceiling };
         // SAFETY: `channels` values may be written.

@@ -1,4 +1,4 @@
-//! Looking at values before they are clamped and rounded, on frames chosen for it.
+//! Observation of values before clamping and rounding, on selected frames.
 
 /// Sees every value of a watched convolution: see [`convolve_watched`](super::convolve_watched).
 pub trait Watch: Sync {
@@ -8,7 +8,7 @@ pub trait Watch: Sync {
     fn row(&self, pixel: usize, channel: usize, values: &[f32]);
 }
 
-/// Watches nothing: for the counts alone.
+/// Observes nothing; for the clip counts alone.
 impl Watch for () {
     fn row(&self, _pixel: usize, _channel: usize, _values: &[f32]) {}
 }

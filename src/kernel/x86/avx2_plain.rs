@@ -1,4 +1,4 @@
-//! Plain Rust that LLVM vectorises well once it may use AVX2: the same functions as for any CPU, compiled again.
+//! Functions in plain Rust, compiled again for AVX2, which LLVM vectorises well.
 //!
 //! FMA is not enabled here, so that the results are the portable ones to the bit.
 

@@ -57,7 +57,7 @@ pub(super) unsafe fn sum<const VNNI: bool>(tile: &TileU8) -> Sums {
             }
             panel = panel.add(groups * NR * KR);
             if rest > 0 {
-                // Only bytes of the run are read: the next ones may not be there.
+                // Only bytes of the run are read: memory after it may not be readable.
                 let mut bytes = [[0u8; KR]; MR];
                 let mut ends = rows;
                 for ((bytes, end), row) in bytes.iter_mut().zip(&mut ends).zip(rows) {

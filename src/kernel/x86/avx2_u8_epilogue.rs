@@ -12,7 +12,7 @@ const NR: usize = 16;
 /// Sums of 6 pixels × (8 + 8) channels.
 pub(super) type Sums = [[__m256i; 2]; MR];
 
-/// Asks for what [`finish`] will read and write, while the sums are still being made.
+/// Prefetches the operands and the output of [`finish`] while the sums are computed.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn prefetch(tile: &TileU8) {
@@ -57,7 +57,7 @@ pub(super) unsafe fn finish(tile: &TileU8, sums: &Sums) {
     }
 }
 
-/// A whole tile of bytes, the case that counts: two pixels at a time, nothing through memory. `SKIP` is 0 for no
+/// A complete tile of bytes, the frequent case: two pixels at a time, all in registers. `SKIP` is 0 for no
 /// residual, 1 for bytes, 2 for floats.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -112,7 +112,7 @@ unsafe fn any(tile: &TileU8, sums: &Sums) {
     }
 }
 
-/// What is the same for every pixel of a tile.
+/// Constants of a tile's epilogue.
 struct Scaling {
     multiplier: [__m256; 2],
     skip_zero_point: __m256i,
@@ -157,7 +157,7 @@ impl Scaling {
             low = _mm256_add_ps(low, skip[0]);
             high = _mm256_add_ps(high, skip[1]);
         }
-        // `max` and `min` give their second operand where the first is no number, as the scalar kernel does.
+        // `max` and `min` give their second operand where the first is NaN, as the scalar kernel does.
         [
             _mm256_min_ps(_mm256_max_ps(low, self.floor), self.ceiling),
             _mm256_min_ps(_mm256_max_ps(high, self.floor), self.ceiling),

@@ -1,4 +1,4 @@
-//! Plain Rust that LLVM vectorises well once it may use AVX-512: the same functions as for any CPU, compiled again.
+//! Functions in plain Rust, compiled again for AVX-512, which LLVM vectorises well.
 //!
 //! Nothing here is fused, so that the results are the portable ones to the bit.
 

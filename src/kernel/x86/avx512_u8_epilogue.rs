@@ -14,7 +14,7 @@ pub(super) const NR: usize = 32;
 /// Sums of 14 pixels × (16 + 16) channels.
 pub(super) type Sums = [[__m512i; 2]; MR];
 
-/// Asks for what [`finish`] will read and write, while the sums are still being made.
+/// Prefetches the operands and the output of [`finish`] while the sums are computed.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 pub(super) unsafe fn prefetch(tile: &TileU8) {
@@ -59,7 +59,7 @@ pub(super) unsafe fn finish(tile: &TileU8, sums: &Sums) {
     }
 }
 
-/// A whole tile of bytes, the case that counts: two pixels at a time, nothing through memory. `SKIP` is 0 for no
+/// A complete tile of bytes, the frequent case: two pixels at a time, all in registers. `SKIP` is 0 for no
 /// residual, 1 for bytes, 2 for floats.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
@@ -91,7 +91,7 @@ unsafe fn any(tile: &TileU8, sums: &Sums) {
                 SkipTile::F32 { .. } => scaling.values::<2>(tile, pixel, sums, masks),
             };
             for (half, (t, mask)) in t.into_iter().zip(masks).enumerate() {
-                // `max` gives its second operand where one is no number, as the scalar kernel does.
+                // `max` gives its second operand where one is NaN, as the scalar kernel does.
                 let t = _mm512_min_ps(_mm512_max_ps(t, scaling.floor), scaling.ceiling);
                 match tile.output {
                     TileOutput::U8(out) => {
@@ -108,7 +108,7 @@ unsafe fn any(tile: &TileU8, sums: &Sums) {
     }
 }
 
-/// What is the same for every pixel of a tile.
+/// Constants of a tile's epilogue.
 struct Scaling {
     multiplier: [__m512; 2],
     skip_zero_point: __m512i,
@@ -142,7 +142,7 @@ impl Scaling {
     }
 
     /// Two pixels' bytes, written to the output. Only the upper clamp comes before rounding; below, narrowing
-    /// saturates: what is too small for 32 bits, or no number, rounds to the least of them.
+    /// saturates: what is too small for 32 bits, or NaN, rounds to the least of them.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
     unsafe fn pair<const SKIP: usize>(
@@ -172,7 +172,7 @@ impl Scaling {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
     fn words(&self, t: [__m512; 2]) -> __m512i {
-        // `min` gives its second operand where one is no number.
+        // `min` gives its second operand where one is NaN.
         let low = _mm512_cvtps_epi32(_mm512_min_ps(self.ceiling, t[0]));
         let high = _mm512_cvtps_epi32(_mm512_min_ps(self.ceiling, t[1]));
         _mm512_adds_epi16(_mm512_packs_epi32(low, high), self.zero_point)

@@ -40,7 +40,7 @@ pub(in crate::kernel) unsafe fn tile_4x8c4(tile: &TileU8) {
                 panel = panel.add(2);
             }
             if rest > 0 {
-                // Only bytes of the run are read: the next ones may not be there.
+                // Only bytes of the run are read: memory after it may not be readable.
                 let mut input = [0i32; MR];
                 for (input, row) in input.iter_mut().zip(rows) {
                     let mut bytes = [0u8; KR];
@@ -107,7 +107,7 @@ unsafe fn finish(tile: &TileU8, pixel: usize, sums: [__m128i; 2]) {
             if let Some(skip) = skip {
                 value = _mm_add_ps(value, skip[half]);
             }
-            // `max` and `min` give their second operand where the first is no number, as the scalar kernel does.
+            // `max` and `min` give their second operand where the first is NaN, as the scalar kernel does.
             t[half] = _mm_min_ps(_mm_max_ps(value, _mm_set1_ps(tile.floor)), _mm_set1_ps(tile.ceiling));
         }
         match tile.output {
