@@ -1,7 +1,8 @@
-//! The verbs that a running daemon obeys, in one table: whoever can do something registers it under a name, and every
-//! way in (the control socket, MQTT commands, the web page) calls it by that name with JSON arguments.
+//! Command table of the running daemon.
 //!
-//! A handler runs on the caller's thread and answers with JSON; what takes long is begun there and reported by events.
+//! Components register handlers under a verb. The control socket, MQTT and the web API call them by that verb with JSON
+//! arguments. A handler runs on the caller's thread and returns JSON. It only starts long operations, which report their
+//! result as events.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
@@ -11,10 +12,10 @@ use serde_json::Value;
 use crate::error::{Error, Kind, Result};
 use crate::sync::IgnorePoison;
 
-/// What a verb does.
+/// Handler of a verb.
 pub type Handler = Arc<dyn Fn(Value) -> Result<Value> + Send + Sync>;
 
-/// The table of verbs; clones share it.
+/// Table of handlers by verb. Clones share it.
 #[derive(Clone, Default)]
 pub struct Control {
     verbs: Arc<RwLock<BTreeMap<&'static str, Handler>>>,
@@ -27,32 +28,33 @@ impl std::fmt::Debug for Control {
 }
 
 impl Control {
-    /// Makes `handler` what `verb` does, in place of an earlier one.
+    /// Registers `handler` for `verb`, replacing an earlier one.
     pub fn register(&self, verb: &'static str, handler: impl Fn(Value) -> Result<Value> + Send + Sync + 'static) {
         self.verbs.write().ignore_poison().insert(verb, Arc::new(handler));
     }
 
-    /// Nobody does `verb` any more.
+    /// Removes the handler of `verb`.
     pub fn remove(&self, verb: &str) {
         self.verbs.write().ignore_poison().remove(verb);
     }
 
-    /// The verbs there are, in alphabetical order.
+    /// Registered verbs, in alphabetical order.
     pub fn verbs(&self) -> Vec<&'static str> {
         self.verbs.read().ignore_poison().keys().copied().collect()
     }
 
-    /// Does `verb` with `args`, a JSON object or null.
+    /// Calls the handler of `verb` with `args`, a JSON object or null.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for a verb that nobody registered, naming those there are; else what the handler gives.
+    /// [`Kind::Usage`] for an unknown verb, with the list of known ones; otherwise the handler's error.
     pub fn call(&self, verb: &str, args: Value) -> Result<Value> {
-        // Not held while the handler runs: it may take its time, or register.
+        // The lock is released before the handler runs, since it may block or register verbs.
         let handler = self.verbs.read().ignore_poison().get(verb).cloned();
         match handler {
             Some(handler) => handler(args),
             None => {
-                let text = format!("\"{verb}\" is no verb of this daemon; it knows {}", self.verbs().join(", "));
+                let text =
+                    format!("\"{verb}\" is not a command of this daemon; commands are {}", self.verbs().join(", "));
                 Err(Error::new(Kind::Usage, text))
             }
         }
@@ -66,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_verb_is_called_by_its_name_and_an_unknown_one_lists_the_known() {
+    fn a_verb_is_called_by_name_and_an_unknown_one_lists_the_known() {
         let control = Control::default();
         let same = control.clone();
         control.register("status", |args| Ok(json!({ "asked": args })));

@@ -1,11 +1,11 @@
-//! Work that other work gives way to.
+//! Precedence of urgent work: background threads pause between tasks while urgent work runs.
 //!
-//! In: when urgent work is being done (a frame is in the detector). Out: threads that said so wait at their next task
-//! until it is over, but never longer than they were told to. Results do not depend on it.
+//! Detection of a frame is urgent. Background threads wait at their next task until it ends, up to a limit. Results do not
+//! depend on it.
 //!
-//! The scheduler's idle class alone does not do this. A worker of a thread pool that finds nothing to do offers its core
-//! before it sleeps; the idle thread then keeps it for a time slice, several milliseconds, while the worker's next task,
-//! which comes after microseconds, waits. A detection has hundreds of such moments.
+//! The scheduler's idle class is not sufficient. A pool worker without a task yields its core before it sleeps. An idle
+//! thread then keeps the core for a time slice of several milliseconds, while the worker's next task comes within
+//! microseconds. A detection has hundreds of such moments.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,27 +14,27 @@ use std::time::{Duration, Instant};
 
 use crate::sync::IgnorePoison;
 
-/// Says when urgent work is done; shared by those who do it and those who give way.
+/// State of urgent work, shared by urgent and background threads.
 #[derive(Debug, Default)]
 pub struct Precedence {
-    /// Pieces of urgent work now.
+    /// Number of urgent sections in progress.
     taken: AtomicUsize,
     lock: Mutex<()>,
     free: Condvar,
 }
 
-/// Urgent work is done for as long as this lives.
+/// Guard of an urgent section.
 #[derive(Debug)]
 pub struct Taken<'a>(&'a Precedence);
 
 impl Precedence {
-    /// Urgent work begins.
+    /// Starts an urgent section, which ends when the guard is dropped.
     pub fn take(&self) -> Taken<'_> {
         self.taken.fetch_add(1, Ordering::SeqCst);
         Taken(self)
     }
 
-    /// Waits until no urgent work is done, at most for `most`; returns how long that was.
+    /// Waits until no urgent section is in progress, at most for `most`. Returns the time waited.
     fn wait(&self, most: Duration) -> Duration {
         if self.taken.load(Ordering::SeqCst) == 0 || most.is_zero() {
             return Duration::ZERO;
@@ -50,45 +50,45 @@ impl Precedence {
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         if self.0.taken.fetch_sub(1, Ordering::SeqCst) == 1 {
-            // Whoever has looked but does not wait yet holds the lock.
+            // A thread between its check and its wait holds the lock, so it cannot miss the notification.
             drop(self.0.lock.lock().ignore_poison());
             self.0.free.notify_all();
         }
     }
 }
 
-/// To what a thread gives way.
-struct Way {
+/// Precedence that a background thread respects.
+struct Yielding {
     to: Arc<Precedence>,
-    /// How long it still may.
+    /// Waiting time left.
     left: Duration,
 }
 
 thread_local! {
-    static WAY: RefCell<Option<Way>> = const { RefCell::new(None) };
+    static YIELDING: RefCell<Option<Yielding>> = const { RefCell::new(None) };
 }
 
-/// This thread gives way to `to` from now on.
-pub fn give_way_to(to: Arc<Precedence>) {
-    WAY.set(Some(Way { to, left: Duration::ZERO }));
+/// Makes this thread a background thread of `to`.
+pub fn yield_to(to: Arc<Precedence>) {
+    YIELDING.set(Some(Yielding { to, left: Duration::ZERO }));
 }
 
-/// From now until the next call this thread waits for `most` in all: whoever shall not be kept from working for ever
-/// sets that a time. Without effect on threads that do not give way.
-pub fn wait_at_most(most: Duration) {
-    WAY.with_borrow_mut(|way| {
-        if let Some(way) = way {
-            way.left = most;
+/// Sets the total time that this thread waits until the next call, so that background work is never blocked for ever. No
+/// effect on other threads.
+pub fn limit_waiting(most: Duration) {
+    YIELDING.with_borrow_mut(|state| {
+        if let Some(state) = state {
+            state.left = most;
         }
     });
 }
 
-/// Between two tasks: waits where this thread gives way and urgent work is done.
+/// Yield point between two tasks: a background thread waits here while urgent work runs.
 #[inline]
-pub fn give_way() {
-    WAY.with_borrow_mut(|way| {
-        if let Some(way) = way {
-            way.left = way.left.saturating_sub(way.to.wait(way.left));
+pub fn yield_point() {
+    YIELDING.with_borrow_mut(|state| {
+        if let Some(state) = state {
+            state.left = state.left.saturating_sub(state.to.wait(state.left));
         }
     });
 }
@@ -104,17 +104,17 @@ mod tests {
         let done = AtomicBool::new(false);
         let first = precedence.take();
         let second = precedence.take();
-        // This one gives way to nothing.
-        wait_at_most(Duration::from_secs(60));
-        give_way();
+        // This thread is not a background thread.
+        limit_waiting(Duration::from_secs(60));
+        yield_point();
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                give_way_to(Arc::clone(&precedence));
-                wait_at_most(Duration::from_secs(60));
-                give_way();
+                yield_to(Arc::clone(&precedence));
+                limit_waiting(Duration::from_secs(60));
+                yield_point();
                 assert!(done.load(Ordering::SeqCst));
                 // Nothing urgent: no wait.
-                give_way();
+                yield_point();
             });
             drop(first);
             std::thread::sleep(Duration::from_millis(20));
@@ -125,18 +125,18 @@ mod tests {
     }
 
     #[test]
-    fn no_thread_waits_longer_than_it_was_told_to() {
+    fn no_thread_waits_longer_than_its_limit() {
         let precedence = Arc::new(Precedence::default());
         let _taken = precedence.take();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                give_way_to(Arc::clone(&precedence));
-                wait_at_most(Duration::from_millis(10));
+                yield_to(Arc::clone(&precedence));
+                limit_waiting(Duration::from_millis(10));
                 let begin = Instant::now();
-                // The first one waits, the others have no time left to.
-                (0..1000).for_each(|_| give_way());
+                // The first call uses up the limit; the others do not wait.
+                (0..1000).for_each(|_| yield_point());
                 assert!(begin.elapsed() >= Duration::from_millis(10));
-                WAY.with_borrow(|way| assert!(way.as_ref().unwrap().left.is_zero()));
+                YIELDING.with_borrow(|state| assert!(state.as_ref().unwrap().left.is_zero()));
             });
         });
     }

@@ -1,12 +1,12 @@
-//! Addresses without their passwords: the only form in which they may be written down.
+//! Redaction of addresses: removes passwords and tokens before an address is logged or published.
 
-/// Names of query parameters whose values are secrets, in lower case; a longer name that contains one is meant too.
+/// Query parameters whose values are secrets, in lower case. A name that contains one of these counts as well.
 const SECRET: [&str; 8] = ["pass", "pwd", "token", "secret", "key", "auth", "sig", "cred"];
 
-/// What stands for a secret.
+/// Replacement of a secret.
 const STARS: &str = "***";
 
-/// `text` with the user and password of every address in it, and what looks like a secret in its query, replaced.
+/// `text` with user, password and secret query parameters of every address in it replaced.
 pub fn redact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -15,8 +15,8 @@ pub fn redact(text: &str) -> String {
         out.push_str(before);
         let is_end = |c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '<' | '>' | '`');
         let (address, behind) = after.split_at(after.find(is_end).unwrap_or(after.len()));
-        // The password may itself hold any of these, so that the last @ in front of the path counts, and where a
-        // slash stands in it, the last @ of all.
+        // A password may contain these characters, so the last @ before the path counts. If the password contains a
+        // slash, the last @ of the address counts.
         let authority = address.find(['/', '?', '#']).unwrap_or(address.len());
         let user = address[..authority].rfind('@').or_else(|| {
             let colon = address[..authority].find(':')?;
@@ -38,7 +38,7 @@ pub fn redact(text: &str) -> String {
     out
 }
 
-/// Appends an address, the values of secret parameters replaced.
+/// Appends an address with the values of secret query parameters replaced.
 fn push_query(address: &str, out: &mut String) {
     let Some(at) = address.find('?') else { return out.push_str(address) };
     let (path, query) = address.split_at(at + 1);
@@ -56,7 +56,7 @@ fn push_query(address: &str, out: &mut String) {
     }
 }
 
-/// The secrets in an address: parts that must not be written down wherever they turn up.
+/// Secrets contained in an address, which must be redacted in any other text.
 pub fn secrets(address: &str) -> Vec<String> {
     let mut found = Vec::new();
     let Some((_, after)) = address.split_once("://") else { return found };
@@ -74,17 +74,17 @@ pub fn secrets(address: &str) -> Vec<String> {
             }
         }
     }
-    // Shorter ones would blacken half of every sentence.
+    // Shorter ones would match parts of ordinary words.
     found.retain(|secret| secret.len() >= 3);
     found
 }
 
-/// `text` redacted, and `secrets` in it replaced too.
+/// `text` redacted, with `secrets` replaced as well.
 pub fn redact_all(text: &str, secrets: &[String]) -> String {
     secrets.iter().fold(redact(text), |text, secret| text.replace(secret.as_str(), STARS))
 }
 
-/// Percent escapes undone.
+/// Decodes percent escapes.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -130,11 +130,11 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_found_wherever_it_turns_up() {
+    fn a_secret_is_redacted_in_other_text() {
         let found = secrets("rtsp://admin:hun%40ter2@cam/stream?token=xyz1");
         assert_eq!(found, ["hun%40ter2", "hun@ter2", "xyz1", "xyz1"]);
         assert_eq!(redact_all("password hun@ter2 refused, token xyz1", &found), "password *** refused, token ***");
         assert!(secrets("rtsp://cam/stream").is_empty() && secrets("/srv/film.mp4").is_empty());
-        assert!(secrets("rtsp://a:b@cam").is_empty(), "too short to be looked for");
+        assert!(secrets("rtsp://a:b@cam").is_empty(), "too short to be redacted");
     }
 }

@@ -1,7 +1,7 @@
-//! The shutdown token that threads and futures can both wait on.
+//! Shutdown token for threads and futures.
 //!
-//! [`Stop`] is cloned into everything that has to end; [`Trigger`] stays with the one who decides. Dropping the trigger
-//! stops too: an owner that panics or returns early can never leave threads running that nobody will end.
+//! [`Stop`] is cloned into every thread and task; the owner keeps the [`Trigger`]. Dropping the trigger stops as well, so
+//! an owner that panics or returns early leaves no threads running.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -10,21 +10,21 @@ use tokio::sync::watch;
 
 use crate::sync::IgnorePoison;
 
-/// Whoever holds this decides; stopping cannot be taken back.
+/// Owner's side. A stop is final.
 #[derive(Debug)]
 pub struct Trigger {
     shared: Arc<Shared>,
     futures: watch::Sender<bool>,
 }
 
-/// The waiting side, one clone for each thread or task.
+/// Waiting side, cloned for each thread or task.
 #[derive(Debug, Clone)]
 pub struct Stop {
     shared: Arc<Shared>,
     futures: watch::Receiver<bool>,
 }
 
-/// What [`Stop::check`] gives once the time has come.
+/// Error of [`Stop::check`] after a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped;
 
@@ -34,7 +34,7 @@ struct Shared {
     changed: Condvar,
 }
 
-/// A trigger and the token that it pulls.
+/// A trigger and its token.
 pub fn pair() -> (Trigger, Stop) {
     let shared = Arc::new(Shared::default());
     let (sender, receiver) = watch::channel(false);
@@ -42,7 +42,7 @@ pub fn pair() -> (Trigger, Stop) {
 }
 
 impl Trigger {
-    /// Tells every holder of the token to end. Telling twice changes nothing.
+    /// Stops all holders of the token. A second call has no effect.
     pub fn stop(&self) {
         *self.shared.stopped.lock().ignore_poison() = true;
         self.shared.changed.notify_all();
@@ -57,12 +57,12 @@ impl Drop for Trigger {
 }
 
 impl Stop {
-    /// Whether it is time to end.
+    /// True after a stop.
     pub fn is_stopped(&self) -> bool {
         *self.futures.borrow()
     }
 
-    /// `Err(Stopped)` once it is time to end, for use with `?`.
+    /// `Err(Stopped)` after a stop, for use with `?`.
     ///
     /// # Errors
     ///
@@ -71,16 +71,16 @@ impl Stop {
         if self.is_stopped() { Err(Stopped) } else { Ok(()) }
     }
 
-    /// Blocks this thread for `duration`, or less if stopped meanwhile.
+    /// Blocks this thread for `duration`, or until a stop.
     ///
     /// # Errors
     ///
-    /// [`Stopped`] if it was stopped before the time was over.
+    /// [`Stopped`] if stopped before `duration` was over.
     pub fn wait_for(&self, duration: Duration) -> Result<(), Stopped> {
         let deadline = Instant::now().checked_add(duration);
         let mut stopped = self.shared.stopped.lock().ignore_poison();
         while !*stopped {
-            // A time too far to be represented is as good as for ever.
+            // A deadline beyond the range of `Instant` is treated as infinite.
             let left = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 return Ok(());
@@ -91,9 +91,9 @@ impl Stop {
         Err(Stopped)
     }
 
-    /// Completes when it is time to end, at once if it already is.
+    /// Completes at a stop; at once if already stopped.
     pub async fn stopped(&self) {
-        // An error means that the trigger is gone, and a trigger that goes stops first.
+        // An error means that the trigger was dropped, which stops as well.
         let _ = self.futures.clone().wait_for(|stopped| *stopped).await;
     }
 }

@@ -9,7 +9,7 @@ use super::recorder::Recorder;
 use crate::detector::plan::{Op, Plan, StepId};
 use crate::detector::tap::{Activation, Tap, TapRequest, Values};
 use crate::error::Result;
-use crate::precedence::give_way;
+use crate::precedence::yield_point;
 
 /// Counts the edges of one frame after another.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Counter {
         let stride = activation.shape.width * activation.shape.channels;
         let valid = activation.valid_width * activation.shape.channels;
         for y in 0..activation.valid_height {
-            give_way();
+            yield_point();
             let range = y * stride..y * stride + valid;
             self.row.clear();
             match activation.values {
@@ -131,7 +131,7 @@ fn channel_means(activation: &Activation<'_>) -> Option<Vec<f32>> {
     let mut sums = vec![0u64; channels];
     let mut of_row = vec![0u32; channels];
     for y in 0..activation.valid_height {
-        give_way();
+        yield_point();
         for pixel in data[y * stride..][..valid].chunks_exact(channels) {
             of_row.iter_mut().zip(pixel).for_each(|(sum, &value)| *sum += u32::from(value));
         }

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::precedence::give_way;
+use crate::precedence::yield_point;
 
 /// The tasks not yet claimed, as an iterator that several threads draw from.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ impl Iterator for Claims<'_> {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {
-        give_way();
+        yield_point();
         // Only the number itself is exchanged here; what the tasks write is published by the join at the end.
         let task = self.next.fetch_add(1, Ordering::Relaxed);
         (task < self.tasks).then_some(task)

@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::isa::Isa;
-use crate::precedence::give_way;
+use crate::precedence::yield_point;
 
 /// Maximum over 3×3, stride 2, padding 1 (padding never wins). `input` is `[height][width][channels]`, `out`
 /// `[height / 2][width / 2][channels]`, both halves rounded up.
@@ -21,7 +21,7 @@ pub fn max_pool(isa: Isa, input: &[f32], height: usize, width: usize, channels: 
     }
     let map = MaxPool { input: &input[..height * width * channels], height, width, channels };
     out[..rows * columns * channels].par_chunks_exact_mut(columns * channels).enumerate().for_each(|(y, row)| {
-        give_way();
+        yield_point();
         match isa.name() {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the `Isa` proves AVX-512.

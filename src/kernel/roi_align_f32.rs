@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use super::isa::Isa;
-use crate::precedence::give_way;
+use crate::precedence::yield_point;
 
 /// Boxes that a thread takes at a time.
 const BOXES_PER_TASK: usize = 8;
@@ -66,7 +66,7 @@ pub fn roi_align(
     let mut work: Vec<_> = out[..boxes.len() * length].chunks_exact_mut(length).enumerate().collect();
     work.sort_by_cached_key(|(index, _)| (level_of[*index], place(boxes[*index])));
     work.par_chunks_mut(BOXES_PER_TASK).for_each_init(Axes::default, |axes, work| {
-        give_way();
+        yield_point();
         for (index, out) in work {
             let level = &levels[usize::from(level_of[*index])];
             axes.set(boxes[*index], level, params);

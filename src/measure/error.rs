@@ -1,7 +1,7 @@
 //! Error of one step's activation against its reference, summed so that pictures can be added.
 
 use crate::detector::tap::{Activation, Values};
-use crate::precedence::give_way;
+use crate::precedence::yield_point;
 
 /// Sums over the values of one step that show the picture, padding left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -33,7 +33,7 @@ impl StepError {
         let stride = shape.width * shape.channels;
         let valid = reference.valid_width.min(shape.width) * shape.channels;
         for y in 0..reference.valid_height.min(shape.height) {
-            give_way();
+            yield_point();
             let row = y * stride..y * stride + valid;
             let f = &reference_values[row.clone()];
             match other.values {

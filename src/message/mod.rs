@@ -1,6 +1,14 @@
-//! What the device says, whoever says it: a [`Report`] a frame, an [`Event`] when something begins, changes or ends, a
-//! [`Status`] for its health. Every sink takes a [`Message`]; on the wire each is one JSON object that carries
-//! `"schema": "lookout/1"` and its `"type"`. Fields are only ever added within one schema version.
+//! Messages of the device, format `lookout/1`.
+//!
+//! | type | published |
+//! |---|---|
+//! | [`Report`] | for every analysed frame |
+//! | [`Event`] | when an object, a camera, drift, a calibration or the configuration changes |
+//! | [`Status`] | when the health of the device changes, and periodically |
+//!
+//! A message is one JSON object with `"schema": "lookout/1"` and its `"type"`. Within a schema version fields are only
+//! added, so a reader must ignore unknown ones. Times are RFC 3339 in UTC; boxes are in pixels of the frame. `lookout schema
+//! message` prints the JSON Schema.
 
 use std::collections::BTreeMap;
 
@@ -12,19 +20,19 @@ mod status;
 
 pub use status::{CameraState, CameraStatus, State, Status, Throttle};
 
-/// A message to the world.
+/// A published message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Message {
-    /// What was seen in one frame.
+    /// Detections of one frame.
     Report(Report),
-    /// Something began, changed or ended.
+    /// A change of an object, a camera, drift, a calibration or the configuration.
     Event(Event),
-    /// How the device is.
+    /// Health of the device.
     Status(Status),
 }
 
-/// The sorts of [`Message`], as a sink's configuration chooses among them.
+/// Type of a [`Message`], by which a sink's configuration selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MessageKind {
@@ -37,7 +45,7 @@ pub enum MessageKind {
 }
 
 impl Message {
-    /// Which sort it is.
+    /// Type of the message.
     pub fn kind(&self) -> MessageKind {
         match self {
             Self::Report(_) => MessageKind::Report,
@@ -47,7 +55,7 @@ impl Message {
     }
 }
 
-/// The version of these shapes.
+/// Version of the message format.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Schema {
     /// `lookout/1`
@@ -56,7 +64,7 @@ pub enum Schema {
     V1,
 }
 
-/// A moment of wall time: RFC 3339 in UTC with microseconds.
+/// Wall time, in JSON as RFC 3339 in UTC with microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Moment(pub Timestamp);
@@ -89,36 +97,36 @@ impl JsonSchema for Moment {
     }
 }
 
-/// What was seen in one frame.
+/// Detections of one frame.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    /// Version of the shape.
+    /// Version of the format.
     pub schema: Schema,
-    /// Which device.
+    /// Name of the device.
     pub device: String,
-    /// Which of its cameras.
+    /// Name of the camera.
     pub camera: String,
-    /// Number among the camera's captured frames; a gap is a frame that was dropped and counted.
+    /// Number among the camera's captured frames. A gap is a dropped frame.
     pub sequence: u64,
-    /// When the frame was captured.
+    /// Wall time of capture.
     pub captured_at: Moment,
-    /// When it was captured, nanoseconds of `CLOCK_MONOTONIC`, comparable within one `boot_id`.
+    /// Time of capture, nanoseconds of `CLOCK_MONOTONIC`, comparable within one `boot_id`.
     pub captured_monotonic_ns: u64,
-    /// Which run of the kernel.
+    /// Boot identifier of the kernel.
     pub boot_id: String,
-    /// Whether `captured_at` comes from a clock known to be right.
+    /// True if the system clock was synchronized when `captured_at` was taken.
     pub clock_synchronized: bool,
     /// Columns of the frame.
     pub width: usize,
     /// Rows of the frame.
     pub height: usize,
-    /// What detected.
+    /// Model that made the detections.
     pub model: Model,
-    /// Where the time went.
+    /// Durations of the stages.
     pub timing_ms: Timing,
-    /// What was found, best first.
+    /// Detections, highest score first.
     pub detections: Vec<Detection>,
-    /// What the camera's rules removed, and which: only where the owner asked to see it.
+    /// Detections removed by the camera's filter, if the configuration requests them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<Removed>,
 }
@@ -126,30 +134,30 @@ pub struct Report {
 /// The model behind a [`Report`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Model {
-    /// Its name: the file's, without folder and ending.
+    /// Name: the file name without folder and extension.
     pub name: String,
-    /// How it calculates.
+    /// Arithmetic of the model.
     pub precision: Precision,
-    /// How many recalibrations it has behind it.
+    /// Generation: number of accepted recalibrations.
     pub generation: u32,
     /// SHA-256 of its file, in hexadecimal.
     pub sha256: String,
 }
 
-/// How a model calculates.
+/// Arithmetic of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// Every step in 32-bit floating point.
+    /// All steps in 32-bit floating point.
     Fp32,
-    /// Every step in 8-bit integers.
+    /// All steps in 8-bit integers.
     Int8,
-    /// 8-bit integers with some steps kept in floating point.
+    /// 8-bit integers, with some steps in floating point.
     Mixed,
 }
 
 impl Precision {
-    /// The word that messages and metrics use.
+    /// Name in messages and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fp32 => "fp32",
@@ -159,10 +167,10 @@ impl Precision {
     }
 }
 
-/// Where the time of a frame went, in milliseconds.
+/// Durations of a frame's stages, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timing {
-    /// From capture to the detector's first look.
+    /// From capture to the start of detection.
     pub age: f64,
     /// Resizing and normalizing.
     pub convert: f64,
@@ -172,97 +180,97 @@ pub struct Timing {
     pub total: f64,
 }
 
-/// One object in a [`Report`].
+/// A detection in a [`Report`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Detection {
-    /// Name of its class.
+    /// Name of the class.
     pub label: String,
-    /// Number of its class in the model; 0 is the background and never reported.
+    /// Number of the class in the model. 0 is the background and never reported.
     pub class_id: u32,
-    /// 0 to 1.
+    /// Score, 0 to 1.
     pub score: f32,
     /// x0, y0, x1, y1 in pixels of the frame.
     #[serde(rename = "box")]
     pub bbox: [f32; 4],
-    /// The object it belongs to, where objects are followed.
+    /// Track id, if tracking is enabled and the detection belongs to a track.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub track: Option<u64>,
-    /// The zones it stands in.
+    /// Zones that contain the detection.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub zones: Vec<String>,
 }
 
-/// A detection that a rule removed.
+/// A detection removed by a camera's filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Removed {
-    /// Name of its class.
+    /// Name of the class.
     pub label: String,
-    /// Number of its class in the model.
+    /// Number of the class in the model.
     pub class_id: u32,
-    /// 0 to 1.
+    /// Score, 0 to 1.
     pub score: f32,
     /// x0, y0, x1, y1 in pixels of the frame.
     #[serde(rename = "box")]
     pub bbox: [f32; 4],
-    /// The rule, as the camera's configuration names it: `masks[0]`, `include`, `limits.Vehicle.min_score`.
+    /// Key of the rule in the camera's configuration: `masks[0]`, `include`, `limits.Vehicle.min_score`.
     pub rule: String,
 }
 
-/// Something began, changed or ended.
+/// A change of an object, a camera, drift, a calibration or the configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
-    /// Version of the shape.
+    /// Version of the format.
     pub schema: Schema,
-    /// Which device.
+    /// Name of the device.
     pub device: String,
-    /// What happened.
+    /// Name of the event.
     pub event: EventName,
-    /// Unique to this happening.
+    /// Unique identifier.
     pub id: String,
-    /// When.
+    /// Wall time of the event.
     pub at: Moment,
-    /// Which camera, where one is concerned.
+    /// Name of the camera, for events of a camera.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub camera: Option<String>,
-    /// The numbers behind it.
+    /// Further fields, which depend on the event.
     #[serde(flatten)]
     pub details: BTreeMap<String, serde_json::Value>,
 }
 
-/// What can happen.
+/// Name of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum EventName {
-    /// An object came.
+    /// A tracked object was confirmed.
     #[serde(rename = "object.new")]
     ObjectNew,
-    /// An object left.
+    /// A tracked object ended.
     #[serde(rename = "object.end")]
     ObjectEnd,
-    /// The network's error has left its calibrated range.
+    /// The deviation of the int8 network exceeds `monitor.thresholds.raise`.
     #[serde(rename = "drift.raised")]
     DriftRaised,
-    /// It is back.
+    /// The deviation is below `monitor.thresholds.clear` again.
     #[serde(rename = "drift.cleared")]
     DriftCleared,
-    /// A recalibrated model is on trial.
+    /// A recalibration made a candidate, before the decision.
     #[serde(rename = "calibration.candidate")]
     CalibrationCandidate,
-    /// It serves now.
+    /// The candidate was accepted and serves.
     #[serde(rename = "calibration.accepted")]
     CalibrationAccepted,
-    /// It was no better.
+    /// The recalibration was refused.
     #[serde(rename = "calibration.refused")]
     CalibrationRefused,
-    /// The model before it serves again.
+    /// The previous generation serves again.
     #[serde(rename = "calibration.rolled_back")]
     CalibrationRolledBack,
-    /// A camera stopped giving frames.
+    /// A camera stopped delivering frames.
     #[serde(rename = "camera.lost")]
     CameraLost,
-    /// A camera gives frames.
+    /// A camera delivers frames.
     #[serde(rename = "camera.found")]
     CameraFound,
-    /// A new configuration is wrong; the old one goes on.
+    /// A new configuration is invalid; the previous one stays in force.
     #[serde(rename = "config.refused")]
     ConfigRefused,
 }

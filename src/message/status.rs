@@ -1,4 +1,4 @@
-//! How the device and its cameras are.
+//! Status message: health of the device and its cameras.
 
 use std::collections::BTreeMap;
 
@@ -7,91 +7,91 @@ use serde::{Deserialize, Serialize};
 
 use super::{Model, Moment, Schema};
 
-/// How the device is.
+/// Health of the device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
-    /// Version of the shape.
+    /// Version of the format.
     pub schema: Schema,
-    /// Which device.
+    /// Name of the device.
     pub device: String,
-    /// When this was true.
+    /// Wall time of the status.
     pub at: Moment,
-    /// Seconds since the service came to life, time asleep included.
+    /// Seconds since the start of the service, including suspend.
     #[serde(default)]
     pub uptime_s: u64,
-    /// In one word.
+    /// Overall state.
     pub state: State,
-    /// Why it is not `ok`.
+    /// Reasons why the state is not `ok`.
     pub reasons: Vec<String>,
-    /// Each camera by its name.
+    /// Cameras by name.
     pub cameras: BTreeMap<String, CameraStatus>,
-    /// What detects.
+    /// Serving model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Model>,
-    /// How hot it is and what that costs, where temperatures are known.
+    /// Thermal throttling, if temperatures are available.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttle: Option<Throttle>,
-    /// How far the network's error is from its calibration, where that is watched.
+    /// Drift, if the monitor is enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<serde_json::Value>,
 }
 
-/// Heat in a [`Status`].
+/// Thermal throttling in a [`Status`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Throttle {
-    /// How much less is done: 0 (nothing) to 4 (paused).
+    /// Throttle level: 0 (none) to 4 (detection paused).
     pub level: u8,
-    /// The hottest zone, by the kernel's name.
+    /// Type of the hottest thermal zone.
     pub zone: Option<String>,
     /// Its temperature in °C.
     pub celsius: Option<f32>,
 }
 
-/// A device in one word.
+/// State of the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Not everything is up yet.
+    /// The service is starting.
     Starting,
-    /// Every camera is watched.
+    /// Every camera delivers frames that are analysed.
     Ok,
-    /// Something is wrong, the rest works.
+    /// Something failed; the rest works.
     Degraded,
-    /// About to end.
+    /// The service is stopping.
     Stopping,
 }
 
 /// One camera in a [`Status`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CameraStatus {
-    /// In one word.
+    /// State of the camera.
     pub state: CameraState,
-    /// Frames captured a second, lately.
+    /// Captured frames a second, smoothed.
     pub fps: f64,
     /// Frames dropped since the start, by reason.
     pub dropped: BTreeMap<String, u64>,
 }
 
-/// A camera in one word.
+/// State of a camera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CameraState {
-    /// Being opened for the first time.
+    /// The camera is being opened for the first time.
     Connecting,
-    /// Frames come.
+    /// The camera delivers frames.
     Streaming,
-    /// It is open and no frame comes.
+    /// The camera is open but delivers no frames.
     Stalled,
-    /// It failed and will be opened again.
+    /// The camera failed and will be opened again after a delay.
     Backoff,
-    /// It was switched off by an order: nobody looks at its frames.
+    /// The camera was disabled by a command: its frames are not analysed.
     Disabled,
-    /// A replay came to its end.
+    /// A replay reached its end.
     Ended,
 }
 
 impl CameraState {
-    /// The word itself.
+    /// Name in messages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Connecting => "connecting",

@@ -57,7 +57,7 @@ impl Pace {
     pub fn new(share: f64, stop: Stop, hot: Hot, detection: Arc<Precedence>) -> Result<Self> {
         let idle = pool("monitor-idle", move || {
             go_idle();
-            precedence::give_way_to(Arc::clone(&detection));
+            precedence::yield_to(Arc::clone(&detection));
         })?;
         let entitled = pool("monitor", move || be_nice(share))?;
         Ok(Self { idle, entitled, share, stop, hot })
@@ -77,7 +77,7 @@ impl Pace {
     }
 
     fn rest(&self, patience: Duration, gives_up: bool) -> Rest {
-        precedence::wait_at_most(STARVED_AFTER);
+        precedence::limit_waiting(STARVED_AFTER);
         Rest {
             share: self.share,
             begin: Instant::now(),
@@ -99,7 +99,7 @@ impl Rest {
     pub fn rest(&mut self) -> Result<()> {
         let stopped = |_| Error::new(Kind::Unavailable, "the service stops");
         self.stop.check().map_err(stopped)?;
-        precedence::wait_at_most(STARVED_AFTER);
+        precedence::limit_waiting(STARVED_AFTER);
         while (self.hot)() {
             self.stop.wait_for(Duration::from_secs(1)).map_err(stopped)?;
             self.rested += Duration::from_secs(1);

@@ -247,7 +247,7 @@ async fn orders_are_obeyed_and_home_assistant_is_greeted_when_it_starts() {
     assert_eq!(answers.len(), 4, "{answers:?}");
     assert_eq!(answers[0], r#"{"ok":true,"result":{"a":1}}"#);
     assert!(answers[2].contains("\"kind\":\"usage\""), "{}", answers[2]);
-    assert!(ear.last("lookout/d/reply/nonsense").unwrap().contains("is no verb"));
+    assert!(ear.last("lookout/d/reply/nonsense").unwrap().contains("is not a command"));
 
     ear.clear();
     ear.client.publish("homeassistant/status", "online", once()).await.unwrap();

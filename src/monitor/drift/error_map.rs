@@ -8,7 +8,7 @@ use crate::detector::tap::{Activation, Values};
 use crate::draw::ColourMap;
 use crate::error::Result;
 use crate::frame::Picture;
-use crate::precedence::give_way;
+use crate::precedence::yield_point;
 
 /// The relative error at the light end of the scale.
 pub const SCALE_END: f32 = 0.2;
@@ -40,7 +40,7 @@ impl ErrorMap {
         let mut values = Vec::with_capacity(height * width);
         let mut magnitude = 0.0f64;
         for y in 0..height {
-            give_way();
+            yield_point();
             for x in 0..width {
                 let at = (y * reference.shape.width + x) * channels;
                 let f = &f[at..at + channels];
