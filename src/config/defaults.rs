@@ -1,17 +1,17 @@
-//! Every default of the configuration, and nothing else.
+//! Defaults of the configuration.
 //!
-//! [`document`] is the lowest layer, below all files; [`Camera`](camera) and [`Publish`](publish) entries have no layer
-//! below them, so their defaults are constants used where they are resolved. `config/lookout.toml` says the same for
-//! people; a test holds the two together.
+//! [`document`] is the lowest layer, below all files. Entries of [`Camera`](camera) and [`Publish`](publish) have no layer
+//! below them, so their defaults are constants that the resolution uses. `config/lookout.toml` documents the same values; a
+//! test compares the two.
 
 use super::document::{
     Detector, Device, Document, History, LogFormat, Model, Monitor, Supervision, Thresholds, Track, Web,
 };
 
-/// The configuration file that is read where none is named.
+/// The configuration file that is read if none is named.
 pub const FILE: &str = "/etc/lookout/lookout.toml";
 
-/// The configuration of somebody who has said nothing.
+/// The default configuration.
 pub fn document() -> Document {
     let unset = || Some(String::new());
     let text = |text: &str| Some(text.to_owned());
@@ -33,7 +33,7 @@ pub fn document() -> Document {
         detector: Detector {
             threads: Some(0),
             kernel: text("auto"),
-            // Unset: the model brings its own.
+            // Unset: the model's own value applies.
             score: None,
             proposals: None,
             max_detections: None,
@@ -69,31 +69,31 @@ pub fn document() -> Document {
 pub mod camera {
     use crate::config::document::Flip;
 
-    /// Pictures a second of a replay: the rate of most recordings from vehicles.
+    /// Pictures a second of a replay; most recordings from vehicles have this rate.
     pub const RATE: f64 = 10.0;
-    /// Whether a replay begins again.
+    /// True if a replay loops.
     pub const LOOP: bool = false;
-    /// Pixel formats of V4L2 devices that can be read, by their four characters; the preferred first.
+    /// Supported pixel formats of V4L2 devices by their four-character codes, preferred ones first.
     pub const FORMATS: &[&str] = &[
         "YUYV", "UYVY", "NV12", "NV21", "NM12", "NM21", "YU12", "YM12", "422P", "RGB3", "BGR3", "MJPG", "JPEG", "GREY",
     ];
     /// Seed of the pattern.
     pub const SEED: i64 = 1;
-    /// Columns and rows of the pattern: what the demo model was trained on.
+    /// Columns and rows of the pattern, the size on which the demo model was trained.
     pub const PATTERN_SIZE: [u32; 2] = [640, 360];
     /// Frames a second of the pattern.
     pub const PATTERN_FPS: f64 = 15.0;
-    /// Degrees of the clockwise turn.
+    /// Clockwise rotation, in degrees.
     pub const ROTATE: u32 = 0;
     /// Mirroring.
     pub const FLIP: Flip = Flip::None;
-    /// Frames a second; 0 is no limit.
+    /// Rate limit, in frames a second; 0: none.
     pub const MAX_FPS: f64 = 0.0;
-    /// Share of pixels that must have changed.
+    /// Share of pixels that must change for a frame to be analysed.
     pub const MOTION_GATE: f32 = 0.0;
-    /// Longest time without a look at a still scene.
+    /// Longest time between analysed frames of a still scene.
     pub const MOTION_INTERVAL: &str = "10s";
-    /// Whether reports tell what rules removed.
+    /// True if reports list removed detections.
     pub const EXPLAIN: bool = false;
 }
 
@@ -101,13 +101,13 @@ pub mod camera {
 pub mod publish {
     use crate::message::MessageKind;
 
-    /// What streams of lines take: who reads them wants detections.
+    /// Messages of line outputs: detections.
     pub const LINE_MESSAGES: &[MessageKind] = &[MessageKind::Report];
-    /// What a socket takes: who reads chooses by type.
+    /// Messages of a unix socket: all, since readers select by type.
     pub const ALL_MESSAGES: &[MessageKind] = &[MessageKind::Report, MessageKind::Event, MessageKind::Status];
-    /// What a broker takes: a message for every frame is more than most links should carry unasked.
+    /// Messages of a broker: no reports, since one for every frame would load most links too much.
     pub const BROKER_MESSAGES: &[MessageKind] = &[MessageKind::Event, MessageKind::Status];
-    /// Size at which a new file is begun.
+    /// Size at which a file is rotated.
     pub const MAX_SIZE: &str = "64MiB";
     /// Files kept.
     pub const MAX_FILES: u32 = 4;
@@ -117,14 +117,14 @@ pub mod publish {
     pub const PORT_TLS: u32 = 8883;
     /// Protocol version.
     pub const PROTOCOL: u32 = 5;
-    /// Time between signs of life to a broker.
+    /// Keep-alive interval of a broker.
     pub const KEEP_ALIVE: &str = "20s";
-    /// Where Home Assistant looks unless its owner changed it.
+    /// Home Assistant's default discovery prefix.
     pub const DISCOVERY: &str = "homeassistant";
-    /// Most that waiting events may take.
+    /// Size limit of waiting events.
     pub const SPOOL_SIZE: &str = "64MiB";
-    /// Age at which a waiting event is given up.
+    /// Age limit of waiting events.
     pub const SPOOL_AGE: &str = "7d";
-    /// Disk space left free.
+    /// Disk space to leave free.
     pub const SPOOL_FREE: &str = "64MiB";
 }

@@ -1,5 +1,5 @@
-//! `[[camera]]` and `[[publish]]`: entries whose keys depend on their kind. A key of another kind, and one that the
-//! kind needs and lacks, are both wrong.
+//! `[[camera]]` and `[[publish]]`: entries whose keys depend on their kind. A key of another kind is an error, and so is a
+//! missing key that the kind requires.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ const CAMERA: &[&str] = &[
 /// Keys of every sink.
 const SINK: &[&str] = &["kind", "messages"];
 
-/// A kind with its keys: those it needs, and those it may have.
+/// A kind with its required and its optional keys.
 type Keys = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 const CAMERA_KINDS: &[Keys] = &[
@@ -307,7 +307,7 @@ impl Resolver<'_> {
         let spool_age = Some(text(&sink.spool_age, defaults::publish::SPOOL_AGE));
         SinkKind::Mqtt(Box::new(MqttSettings {
             host: given(&sink.host).unwrap_or_default(),
-            // Both were held to their ranges by the shape check.
+            // The schema check has validated both ranges.
             port: sink.port.unwrap_or(default_port) as u16,
             protocol: sink.protocol.unwrap_or(defaults::publish::PROTOCOL) as u8,
             tls,
@@ -325,7 +325,7 @@ impl Resolver<'_> {
         }))
     }
 
-    /// Checks the keys of one entry against those of its kind; `false` if it cannot be resolved.
+    /// Checks the keys of an entry against those of its kind. False if the entry cannot be resolved.
     fn entry(&mut self, key: &str, kind: &str, kinds: &[Keys], common: &[&str]) -> bool {
         let Some((_, needed, allowed)) = kinds.iter().find(|(name, ..)| *name == kind) else { return false };
         let present = self.keys(key);

@@ -1,7 +1,7 @@
-//! Layers: files, environment, `--set`, each read into values that know where they were written.
+//! Configuration layers: files, environment, `--set`, each read into values with their origin.
 //!
-//! The `config` crate merges layers but keeps no lines; so a file is read with `toml`, which does, and every value is
-//! handed on with `file:line` as its origin.
+//! The crate `config` merges layers but keeps no line numbers. Files are therefore parsed with `toml`, and every value is
+//! passed on with `file:line` as its origin.
 
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Complaint, shape};
 
-/// What environment variables of the configuration begin with.
+/// Prefix of environment variables of the configuration.
 pub const PREFIX: &str = "LOOKOUT__";
 
-/// Some keys with their values.
+/// Keys with their values.
 #[derive(Debug, Clone, Default)]
 pub struct Layer {
     entries: Map<String, Value>,
@@ -30,8 +30,8 @@ impl config::Source for Layer {
     }
 }
 
-/// The configuration file and its drop-ins, in the order in which they are laid on each other. A named file must
-/// exist; the default one need not.
+/// The configuration file and its drop-ins, in order of precedence, lowest first. A named file must exist; the default
+/// file may be missing.
 pub fn files(named: Option<&Path>, default: &Path) -> Result<Vec<PathBuf>, Complaint> {
     let main = named.unwrap_or(default);
     let mut files = Vec::new();
@@ -72,7 +72,7 @@ pub fn file(path: &Path, schema: &Json, complaints: &mut Vec<Complaint>) -> Laye
     self::text(&path.display().to_string(), &text, schema, complaints)
 }
 
-/// Checks TOML that is at hand, called `name` in complaints.
+/// Checks a TOML text, called `name` in complaints.
 pub fn text(name: &str, text: &str, schema: &Json, complaints: &mut Vec<Complaint>) -> Layer {
     let place = Place { name, text };
     match DeTable::parse(text) {
@@ -144,7 +144,7 @@ pub fn inline(text: &str, origin: &str) -> Option<Value> {
     Some(value)
 }
 
-/// Gives a value and all below it one origin.
+/// Sets the origin of a value and of all values below it.
 fn relabel(value: &mut Value, origin: &str) {
     let kind = match std::mem::take(&mut value.kind) {
         ValueKind::Table(mut table) => {
@@ -160,7 +160,7 @@ fn relabel(value: &mut Value, origin: &str) {
     *value = Value::new(Some(&origin.to_owned()), kind);
 }
 
-/// Where in which text a value was written.
+/// Position of a value in its text.
 struct Place<'a> {
     name: &'a str,
     text: &'a str,
@@ -183,7 +183,7 @@ impl Place<'_> {
     fn value(&self, value: &DeValue<'_>, offset: usize) -> Value {
         let kind = match value {
             DeValue::String(text) => ValueKind::String(text.to_string()),
-            // What does not fit 64 bits fits no key: as text it is refused with its name.
+            // No key accepts more than 64 bits. As text, the value is refused with the name of its key.
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                 .map_or_else(|_| ValueKind::String(number.to_string()), ValueKind::I64),
             DeValue::Float(number) => {

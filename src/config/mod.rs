@@ -1,9 +1,9 @@
-//! The configuration: parsed, then validated, then resolved.
+//! Configuration: parsing, validation and resolution.
 //!
-//! In: built-in defaults, `/etc/lookout/lookout.toml` or the file named, `conf.d/*.toml` beside it in the order of
-//! their names, `LOOKOUT__SECTION__KEY` variables, `--set key=value`; the later wins. Tables merge key by key; a list
-//! such as `[[camera]]` replaces the one below it. Out: [`Settings`], which hold nothing that could still be wrong, or
-//! every [`Complaint`] with file, line, key and what would be right. Relative paths count from the working directory.
+//! In: built-in defaults, `/etc/lookout/lookout.toml` or a named file, `conf.d/*.toml` in its folder in the order of
+//! their names, `LOOKOUT__SECTION__KEY` variables, `--set key=value`. The later wins. Tables merge key by key; a list
+//! such as `[[camera]]` replaces the lower one. Out: valid [`Settings`], or every [`Complaint`] with file, line, key and
+//! the allowed values. Relative paths are relative to the working directory.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -35,16 +35,16 @@ pub use show::Shown;
 use document::Document;
 pub use document::Limits;
 
-/// Where a configuration comes from.
+/// Sources of a configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
     /// The file to read instead of [`defaults::FILE`].
     pub file: Option<PathBuf>,
-    /// Environment variables; those that begin with `LOOKOUT__` count.
+    /// Environment variables; only those with the prefix `LOOKOUT__` matter.
     pub environment: Vec<(String, String)>,
     /// `key=value` settings, the last wins.
     pub set: Vec<String>,
-    /// What an option of the command line stands for: its name and TOML, over the files and below the environment.
+    /// Options of the command line that set keys: name and TOML. Their layer is above the files and below the environment.
     pub built_in: Option<(&'static str, &'static str)>,
 }
 
@@ -59,14 +59,14 @@ impl Inputs {
     }
 }
 
-/// One thing wrong with the configuration.
+/// An error in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Complaint {
-    /// Where it was written: `file:line`, `environment NAME`, `--set` or `built-in`.
+    /// Origin: `file:line`, `environment NAME`, `--set` or `built-in`.
     pub origin: String,
-    /// The key, as in `camera[0].rate`; empty if no key is to blame.
+    /// The key, such as `camera[0].rate`; empty if the error concerns no single key.
     pub key: String,
-    /// What is wrong and what would be right.
+    /// The error and the allowed values.
     pub text: String,
 }
 
@@ -86,7 +86,7 @@ impl fmt::Display for Complaint {
     }
 }
 
-/// A configuration that is refused: everything that is wrong with it, at least one thing.
+/// A refused configuration with all its errors, at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal(pub Vec<Complaint>);
 
@@ -110,14 +110,12 @@ impl From<Refusal> for Error {
 ///
 /// # Errors
 ///
-/// [`Refusal`] with everything that is wrong in the earliest stage that found anything: reading and shape, then the
-/// meaning of the whole.
+/// [`Refusal`] with all errors of the first stage that found any: parsing and schema, then resolution.
 pub fn load(inputs: &Inputs) -> Result<Settings, Refusal> {
     resolved(inputs).map(|(settings, _)| settings)
 }
 
-/// Only the `[detector]` section, for commands that run a model on something else than cameras. The rest must be right
-/// too.
+/// The `[detector]` section, for commands that run a model without cameras. The other sections must be valid too.
 ///
 /// # Errors
 ///
@@ -126,7 +124,7 @@ pub fn load_detector(inputs: &Inputs) -> Result<DetectorSettings, Refusal> {
     resolved(inputs).map(|(settings, _)| settings.detector)
 }
 
-/// Only the `[device]` section, for commands that ask the running daemon; otherwise as [`load_detector`].
+/// The `[device]` section, for commands that query the running daemon; otherwise as [`load_detector`].
 ///
 /// # Errors
 ///
@@ -135,7 +133,7 @@ pub fn load_device(inputs: &Inputs) -> Result<DeviceSettings, Refusal> {
     resolved(inputs).map(|(settings, _)| settings.device)
 }
 
-/// Every key with its value and where that was written, secrets redacted. The configuration must be right.
+/// Every key with its value and origin, secrets redacted. The configuration must be valid.
 ///
 /// # Errors
 ///
@@ -158,7 +156,7 @@ fn resolved(inputs: &Inputs) -> Result<(Settings, Value), Refusal> {
     Ok((resolve::resolve(&document, &merged)?, merged))
 }
 
-/// The values of all layers, merged, each with the origin that won.
+/// The merged values of all layers, each with its origin.
 fn merge(inputs: &Inputs) -> Result<Value, Refusal> {
     let schema = shape::schema();
     let mut complaints = Vec::new();
@@ -190,7 +188,7 @@ fn document(merged: &Value) -> Result<Document, Refusal> {
     merged.clone().try_deserialize().map_err(unforeseen)
 }
 
-/// What the shape check should have caught, told as it is.
+/// Converts a deserialization error that the schema check should have caught.
 fn unforeseen(error: config::ConfigError) -> Refusal {
     Refusal(vec![Complaint { origin: "configuration".to_owned(), key: String::new(), text: error.to_string() }])
 }

@@ -1,5 +1,5 @@
-//! From the [`Document`] to [`Settings`]: what single keys could not tell by themselves. Texts become paths, durations
-//! and words; the keys of a camera or sink must be those of its kind; names must be unique.
+//! Resolution of the [`Document`] into [`Settings`]: checks across keys. Texts become paths, durations and enums. The keys
+//! of a camera or sink must be those of its kind, and names must be unique.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::kernel::isa::IsaName;
 ///
 /// # Errors
 ///
-/// Everything that contradicts itself or means nothing.
+/// All contradictions and invalid values.
 pub fn resolve(document: &Document, merged: &Value) -> Result<Settings, Refusal> {
     let mut resolver = Resolver { merged, complaints: Vec::new() };
     let settings = Settings {
@@ -37,18 +37,18 @@ pub fn resolve(document: &Document, merged: &Value) -> Result<Settings, Refusal>
     if resolver.complaints.is_empty() { Ok(settings) } else { Err(Refusal(resolver.complaints)) }
 }
 
-/// Collects complaints and knows where each key was written.
+/// Collects complaints with the origin of each key.
 pub(super) struct Resolver<'a> {
     merged: &'a Value,
     complaints: Vec<Complaint>,
 }
 
-/// Text that says something.
+/// A non-empty text.
 pub(super) fn given(text: &Option<String>) -> Option<String> {
     text.clone().filter(|text| !text.is_empty())
 }
 
-/// Text that names a path.
+/// A non-empty text as a path.
 pub(super) fn path(text: &Option<String>) -> Option<PathBuf> {
     given(text).map(PathBuf::from)
 }
@@ -71,12 +71,12 @@ pub(super) fn locate<'a>(root: &'a Value, key: &str) -> &'a Value {
 }
 
 impl Resolver<'_> {
-    /// Notes that the value at `key` is wrong.
+    /// Adds a complaint about the value at `key`.
     pub(super) fn complain(&mut self, key: &str, text: impl Into<String>) {
         self.complaints.push(Complaint::at(locate(self.merged, key), key, text.into()));
     }
 
-    /// The keys that stand in the table at `key`, sorted.
+    /// The keys of the table at `key`, sorted.
     pub(super) fn keys(&self, key: &str) -> Vec<String> {
         let ValueKind::Table(table) = &locate(self.merged, key).kind else { return Vec::new() };
         let mut keys: Vec<_> = table.keys().cloned().collect();
@@ -84,7 +84,7 @@ impl Resolver<'_> {
         keys
     }
 
-    /// A duration longer than nothing.
+    /// A positive duration.
     pub(super) fn duration(&mut self, key: &str, text: &Option<String>) -> Duration {
         match text.as_deref().and_then(units::duration) {
             Some(duration) if !duration.is_zero() => duration,
@@ -96,7 +96,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// A size in bytes above nothing.
+    /// A positive size in bytes.
     pub(super) fn size(&mut self, key: &str, text: &str) -> u64 {
         match units::size(text) {
             Some(size) if size > 0 => size,
@@ -290,17 +290,17 @@ impl Resolver<'_> {
     }
 }
 
-/// What a name may hold: it becomes part of topics, labels and file names.
+/// Longest name. Names become part of topics, labels and file names.
 pub(super) const NAME_RULE: &str = "letters, digits, - and _, at most 64";
 
-/// Whether `text` may be the name of a device, camera or zone.
+/// True if `text` is allowed as the name of a device, camera or zone.
 pub(super) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace", "off"];
 
-/// Whether each directive names a level: a bare word would otherwise pass as the name of a module.
+/// True if each directive has a level. Without this check, a misspelt level would be taken for a module name.
 fn is_filter(directives: &str) -> bool {
     directives.split(',').all(|directive| {
         let level = directive.rsplit('=').next().unwrap_or_default().trim();

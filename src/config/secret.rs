@@ -1,18 +1,18 @@
-//! Files that hold secrets: by their path, or by the name under which systemd hands them to the unit.
+//! Files with secrets: given by path, or as a systemd credential.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 
-/// How a configured path says that it names a credential.
+/// Prefix of a path that names a credential.
 const PREFIX: &str = "credential:";
 
-/// Where the file at the configured `path` is: `credential:NAME` is NAME in `$CREDENTIALS_DIRECTORY`, which systemd
-/// sets for a unit with `LoadCredential=`; anything else is itself.
+/// Resolves a configured `path`: `credential:NAME` is NAME in `$CREDENTIALS_DIRECTORY`, which systemd sets for a unit with
+/// `LoadCredential=`. Any other path is returned as it is.
 ///
 /// # Errors
 ///
-/// [`Kind::Config`] if a credential is named and there are none, or its name is not one.
+/// [`Kind::Config`] if there is no credentials directory, or the name is invalid.
 pub fn credential(path: &Path) -> Result<PathBuf> {
     resolved(path, std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from))
 }

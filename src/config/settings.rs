@@ -1,4 +1,4 @@
-//! The configuration resolved: nothing optional that has a default, nothing that could still be wrong.
+//! Resolved configuration: defaults applied, all values valid.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,156 +9,156 @@ use super::document::{Flip, Limits, LogFormat, Polygon, WeatherName};
 use crate::kernel::isa::IsaName;
 use crate::message::MessageKind;
 
-/// What `run` and every command that runs a model goes by.
+/// Settings of `run` and of all commands that run a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// This device and its log.
+    /// Device and log.
     pub device: DeviceSettings,
-    /// What detects.
+    /// Model.
     pub model: ModelSettings,
-    /// How it detects.
+    /// Detector.
     pub detector: DetectorSettings,
-    /// What is watched.
+    /// Cameras.
     pub cameras: Vec<CameraSettings>,
-    /// Objects followed from frame to frame.
+    /// Tracking of objects.
     pub track: TrackSettings,
-    /// Who is told; never empty.
+    /// Sinks; never empty.
     pub sinks: Vec<SinkSettings>,
-    /// Int8 beside full precision.
+    /// Monitor: int8 compared with fp32.
     pub monitor: MonitorSettings,
-    /// Events kept.
+    /// History of events.
     pub history: HistorySettings,
-    /// HTTP.
+    /// Web server.
     pub web: WebSettings,
-    /// Limits of patience.
+    /// Timeouts and thermal limits.
     pub supervision: SupervisionSettings,
 }
 
-/// This device and its log.
+/// Device and log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceSettings {
-    /// Its name, where the owner gave one.
+    /// Name of the device, if configured.
     pub id: Option<String>,
-    /// Where state is kept, where the owner said so.
+    /// State directory, if configured.
     pub state_dir: Option<PathBuf>,
-    /// Where the control socket stands, where the owner said so.
+    /// Directory of the control socket, if configured.
     pub runtime_dir: Option<PathBuf>,
     /// Tracing directives.
     pub log_level: String,
-    /// How the log is written.
+    /// Log format.
     pub log_format: LogFormat,
 }
 
-/// What detects.
+/// Model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelSettings {
-    /// Where the model comes from.
+    /// Source of the model.
     pub source: ModelSource,
-    /// Full-precision model for the monitor.
+    /// fp32 model for the monitor.
     pub reference: Option<PathBuf>,
 }
 
-/// Where the model comes from.
+/// Source of the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelSource {
-    /// Nobody said.
+    /// Not configured.
     None,
     /// `artifact/1`, int8.
     Artifact(PathBuf),
     /// `checkpoint/1`, fp32.
     Checkpoint(PathBuf),
-    /// `checkpoint/1`, quantized at start with `count` pictures of a folder, chosen as `lookout quantize` does.
+    /// `checkpoint/1`, quantized at start with `count` pictures of a folder, selected as by `lookout quantize`.
     Quantize {
         /// The checkpoint.
         checkpoint: PathBuf,
         /// The folder.
         pictures: PathBuf,
-        /// How many.
+        /// Number of pictures.
         count: u32,
     },
-    /// `checkpoint/1`, quantized once the cameras gave `count` fit frames.
+    /// `checkpoint/1`, quantized once the cameras have delivered `count` usable frames.
     Live {
         /// The checkpoint.
         checkpoint: PathBuf,
-        /// How many.
+        /// Number of pictures.
         count: u32,
     },
 }
 
-/// How it detects.
+/// Detector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DetectorSettings {
-    /// Threads a frame is spread over; `None`: one a core.
+    /// Threads for one frame; `None`: one a core.
     pub threads: Option<usize>,
-    /// Instruction set; `None`: the best there is.
+    /// Instruction set; `None`: the best available.
     pub kernel: Option<IsaName>,
-    /// Lowest score reported; `None`: the model's.
+    /// Score threshold; `None`: the model's.
     pub score: Option<f64>,
-    /// Proposals; `None`: the model's.
+    /// Number of proposals after NMS; `None`: the model's.
     pub proposals: Option<usize>,
-    /// Most detections; `None`: the model's.
+    /// Detections per image; `None`: the model's.
     pub max_detections: Option<usize>,
 }
 
-/// One camera.
+/// A camera.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CameraSettings {
     /// Its name, unique.
     pub name: String,
-    /// What it is.
+    /// Kind.
     pub kind: CameraKind,
-    /// Clockwise turn: 0, 90, 180, 270 degrees.
+    /// Clockwise rotation: 0, 90, 180 or 270 degrees.
     pub rotate: u32,
-    /// Mirroring after it.
+    /// Mirroring after the rotation.
     pub flip: Flip,
-    /// Most frames a second that are looked at; `None`: no limit.
+    /// Limit of analysed frames a second; `None`: none.
     pub max_fps: Option<f64>,
-    /// Share of pixels that must have changed; 0: every frame is looked at.
+    /// Share of pixels that must change for a frame to be analysed; 0: all frames are.
     pub motion_gate: f32,
-    /// With it, one frame in this time is looked at though nothing moved.
+    /// Longest time between analysed frames of a still scene, with `motion_gate`.
     pub motion_interval: Duration,
     /// Named polygons.
     pub zones: BTreeMap<String, Polygon>,
-    /// Polygons outside of which nothing is reported, if there are any.
+    /// Polygons outside of which nothing is reported; empty: the whole frame counts.
     pub include: Vec<Polygon>,
     /// Polygons in which nothing is reported.
     pub masks: Vec<Polygon>,
-    /// By label, or "*" for every other: what a detection must have.
+    /// Limits by label, or "*" for all other labels.
     pub limits: BTreeMap<String, Limits>,
-    /// Reports tell what these rules removed.
+    /// True if reports list detections that these rules removed.
     pub explain: bool,
 }
 
-/// What a camera is, with what that needs.
+/// Kind of a camera with its settings.
 #[derive(Clone, PartialEq)]
 pub enum CameraKind {
     /// Pictures in a folder.
     Replay {
         /// The folder.
         path: PathBuf,
-        /// Pictures a second; `None`: the next when the detector is free.
+        /// Pictures a second; `None`: lossless, at the rate of the detector.
         rate: Option<f64>,
-        /// Begin again after the last.
+        /// True if it loops.
         repeat: bool,
     },
     /// A V4L2 device.
     V4l2 {
-        /// Its node.
+        /// Device path.
         device: PathBuf,
-        /// Columns wanted.
+        /// Requested columns.
         width: Option<u32>,
-        /// Rows wanted.
+        /// Requested rows.
         height: Option<u32>,
-        /// Pixel format wanted.
+        /// Requested pixel format.
         format: Option<String>,
-        /// Frames a second wanted.
+        /// Requested frames a second.
         fps: Option<f64>,
         /// Controls by name.
         controls: BTreeMap<String, i64>,
     },
-    /// What ffmpeg reads.
+    /// An input of ffmpeg.
     Ffmpeg {
-        /// Its input; may hold a password.
+        /// The input; it may contain a password.
         input: String,
     },
     /// A synthetic street.
@@ -169,13 +169,13 @@ pub enum CameraKind {
         size: [u32; 2],
         /// Frames a second.
         fps: f64,
-        /// When the weather changes, in the order of the times.
+        /// Changes of the weather, in order of time.
         timetable: Vec<WeatherLine>,
     },
 }
 
 impl std::fmt::Debug for CameraKind {
-    /// Without what may hold a password.
+    /// Omits the input, which may contain a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Replay { path, rate, repeat } => {
@@ -188,54 +188,54 @@ impl std::fmt::Debug for CameraKind {
     }
 }
 
-/// One change of a pattern's weather.
+/// A change of a pattern's weather.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WeatherLine {
-    /// From the camera's start.
+    /// Time after the camera's start.
     pub at: Duration,
-    /// What it becomes.
+    /// Weather after the change.
     pub weather: WeatherName,
-    /// How long the change takes.
+    /// Duration of the change.
     pub over: Duration,
 }
 
-/// Objects followed from frame to frame.
+/// Tracking of objects.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrackSettings {
-    /// Follow them at all.
+    /// True if enabled.
     pub enabled: bool,
-    /// Lowest score with which one begins.
+    /// Lowest score that starts a track.
     pub begin_score: f32,
-    /// Frames in which it must have been seen before it is told of.
+    /// Frames with such a score before the start of an object is reported.
     pub confirm: u32,
-    /// How long it may be out of sight.
+    /// Longest time without a detection before a track ends.
     pub patience: Duration,
 }
 
-/// One sink.
+/// A sink.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SinkSettings {
-    /// What it is.
+    /// Kind.
     pub kind: SinkKind,
-    /// What it takes.
+    /// Types of messages.
     pub messages: Vec<MessageKind>,
 }
 
-/// What a sink is, with what that needs.
+/// Kind of a sink with its settings.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SinkKind {
     /// JSON lines on stdout.
     Stdout,
     /// JSON lines in files.
     File {
-        /// The newest one.
+        /// Path of the current file.
         path: PathBuf,
-        /// Size in bytes at which a new one is begun.
+        /// Size in bytes at which the file is rotated.
         max_size: u64,
-        /// How many are kept.
+        /// Number of files kept.
         max_files: u32,
     },
-    /// JSON lines for whoever connects.
+    /// JSON lines for clients of a unix socket.
     Unix {
         /// The socket.
         path: PathBuf,
@@ -244,114 +244,114 @@ pub enum SinkKind {
     Mqtt(Box<MqttSettings>),
 }
 
-/// An MQTT broker; secrets are in files and only named here.
+/// An MQTT broker. Secrets are in files; these are their paths.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MqttSettings {
-    /// Its name or address.
+    /// Host name or address.
     pub host: String,
-    /// Its port.
+    /// Port.
     pub port: u16,
-    /// 4 or 5.
+    /// Protocol version: 4 or 5.
     pub protocol: u8,
-    /// Encrypt.
+    /// True for TLS.
     pub tls: bool,
-    /// Certificates that sign the broker's.
+    /// CA certificates for the broker's certificate.
     pub ca_file: Option<PathBuf>,
-    /// Our certificate and its key.
+    /// Client certificate and key.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// User to log in as.
+    /// User name.
     pub username: Option<String>,
     /// File with the password.
     pub password_file: Option<PathBuf>,
-    /// Time between signs of life.
+    /// Keep-alive interval.
     pub keep_alive: Duration,
-    /// Home Assistant's prefix.
+    /// Discovery prefix of Home Assistant.
     pub discovery: Option<String>,
-    /// Labels that are counted; none: all of the model's.
+    /// Labels that are counted; empty: all labels of the model.
     pub labels: Vec<String>,
-    /// Publish pictures.
+    /// True if pictures are published.
     pub pictures: bool,
-    /// Bytes that waiting events may take.
+    /// Size limit of waiting events, in bytes.
     pub spool_size: u64,
-    /// Age at which they are given up.
+    /// Age limit of waiting events.
     pub spool_age: Duration,
-    /// Bytes of disk left free.
+    /// Disk space to leave free, in bytes.
     pub spool_free: u64,
 }
 
-/// Int8 beside full precision.
+/// Monitor: int8 compared with fp32.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MonitorSettings {
-    /// Compare at all.
+    /// True if enabled.
     pub enabled: bool,
     /// Share of one core.
     pub share: f32,
-    /// Time between samples.
+    /// Interval between samples.
     pub sample_interval: Duration,
-    /// Longest time between two passes.
+    /// Longest interval between passes.
     pub max_interval: Duration,
-    /// Bytes of frames in memory.
+    /// Size limit of frames in memory, in bytes.
     pub reservoir: u64,
-    /// Allow frames on disk.
+    /// True if frames may be stored on disk.
     pub keep_frames: bool,
-    /// Most bytes of frames on disk.
+    /// Size limit of frames on disk.
     pub keep_max_size: u64,
-    /// Frames on disk go when they are older.
+    /// Age limit of frames on disk.
     pub keep_max_age: Duration,
-    /// Raise drift above, clear it below, in spreads.
+    /// Thresholds that raise and clear drift, in standard deviations.
     pub thresholds: (f32, f32),
-    /// When to recalibrate.
+    /// Trigger of recalibrations.
     pub recalibrate: Recalibrate,
-    /// Models kept.
+    /// Number of generations kept.
     pub keep_generations: u32,
 }
 
-/// When to recalibrate.
+/// Trigger of recalibrations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recalibrate {
-    /// Not by itself.
+    /// Only on request.
     Never,
     /// When drift is raised.
     OnDrift,
-    /// Once in this time.
+    /// At this interval.
     Every(Duration),
 }
 
-/// Events kept.
+/// History of events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistorySettings {
-    /// Keep any.
+    /// True if enabled.
     pub enabled: bool,
-    /// Where, if the owner said so.
+    /// Directory, if configured.
     pub path: Option<PathBuf>,
-    /// Older events go.
+    /// Age limit of events.
     pub max_age: Duration,
-    /// Above this many bytes the oldest go.
+    /// Size limit in bytes; the oldest events are deleted.
     pub max_size: u64,
 }
 
-/// HTTP.
+/// Web server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebSettings {
-    /// Serve at all.
+    /// True if enabled.
     pub enabled: bool,
-    /// Where.
+    /// Address and port.
     pub listen: SocketAddr,
-    /// File with the token.
+    /// File with the access token.
     pub token_file: Option<PathBuf>,
-    /// Allow live pictures.
+    /// True if live pictures are served.
     pub pictures: bool,
 }
 
-/// Limits of patience.
+/// Timeouts and thermal limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SupervisionSettings {
-    /// A camera silent for so long is stalled.
+    /// Time without a frame after which a camera is stalled.
     pub stall_timeout: Duration,
-    /// Longest that stopping may take.
+    /// Time limit of a shutdown.
     pub grace_period: Duration,
-    /// Do less above this many °C; `None`: a little below where the kernel would.
+    /// Temperature in °C above which detection is throttled; `None`: slightly below the kernel's own threshold.
     pub throttle_celsius: Option<f32>,
-    /// Pause above this many °C.
+    /// Temperature in °C above which detection pauses.
     pub pause_celsius: Option<f32>,
 }

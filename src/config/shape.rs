@@ -1,7 +1,7 @@
-//! The shape check: a value against the JSON Schema of [`Document`], key by key.
+//! Schema check: validates values against the JSON Schema of [`Document`], key by key.
 //!
-//! In: a value that knows where it was written, and the schema at its place. Out: one [`Complaint`] for each key that
-//! does not exist (with the nearest that does), each value of the wrong type, outside its range or not among the words.
+//! In: a value with its origin, and its schema. Out: one [`Complaint`] for each unknown key (with the nearest known one),
+//! each value of the wrong type, outside of its range or not among the allowed words.
 
 use config::{Value, ValueKind};
 use serde_json::Value as Json;
@@ -9,13 +9,13 @@ use serde_json::Value as Json;
 use super::Complaint;
 use super::document::Document;
 
-/// What stands at one place of the schema.
+/// Node of the schema.
 enum Wanted<'a> {
     /// A table of known keys.
     Table(&'a serde_json::Map<String, Json>),
-    /// A table of any keys, all of one shape.
+    /// A table with any keys and values of one schema.
     Map(&'a Json),
-    /// An array, and how many it holds where that is fixed.
+    /// An array, with its length if fixed.
     Array(&'a Json, Option<u64>),
     Words(Vec<&'a str>),
     Text,
@@ -24,14 +24,14 @@ enum Wanted<'a> {
     Flag,
 }
 
-/// The schema of the whole configuration, nothing referenced, everything in its place.
+/// The schema of the configuration with all references inlined.
 pub fn schema() -> Json {
     let settings =
         schemars::generate::SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     settings.into_generator().into_root_schema_for::<Document>().to_value()
 }
 
-/// Checks `value`, which stands at `key`, and all below it.
+/// Checks the value at `key` and all values below it.
 pub fn check(schema: &Json, key: &str, value: &Value, complaints: &mut Vec<Complaint>) {
     let mut complain = |text: String| complaints.push(Complaint::at(value, key, text));
     match (wanted(schema), &value.kind) {
@@ -83,7 +83,7 @@ pub fn check(schema: &Json, key: &str, value: &Value, complaints: &mut Vec<Compl
     }
 }
 
-/// The schema at the dotted `key`, or why there is none: what `--set` and the environment name.
+/// The schema at a dotted `key`, as used by `--set` and the environment, or the reason why there is none.
 pub fn find<'a>(root: &'a Json, key: &str) -> Result<&'a Json, String> {
     let mut schema = root;
     for segment in key.replace('[', ".[").split('.') {
@@ -97,8 +97,8 @@ pub fn find<'a>(root: &'a Json, key: &str) -> Result<&'a Json, String> {
     Ok(schema)
 }
 
-/// `text`, as an environment variable or an argument gives it, as the value that the schema wants. Text may be written
-/// bare, or between TOML's quotes as in a file.
+/// Converts `text` of an environment variable or argument to the type of the schema. Text may be written bare, or between
+/// TOML quotes.
 pub fn typed(schema: &Json, text: &str, origin: &str) -> Value {
     let verbatim = || Value::new(Some(&origin.to_owned()), text.to_owned());
     match wanted(schema) {
@@ -107,7 +107,7 @@ pub fn typed(schema: &Json, text: &str, origin: &str) -> Value {
     }
 }
 
-/// Keys in a fixed order: complaints must not depend on a hash.
+/// Keys in a fixed order, so that complaints do not depend on hashing.
 fn ordered(table: &config::Map<String, Value>) -> Vec<(&String, &Value)> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(name, _)| *name);
@@ -119,7 +119,7 @@ fn join(key: &str, name: &str) -> String {
 }
 
 fn wanted(schema: &Json) -> Wanted<'_> {
-    // An optional table or choice stands beside null.
+    // An optional table or enum is a union with null.
     if let Some(forms) = schema.get("anyOf").and_then(Json::as_array) {
         return forms.iter().find(|form| form["type"] != "null").map_or(Wanted::Text, wanted);
     }
@@ -183,7 +183,7 @@ fn name(kind: &ValueKind) -> &'static str {
     }
 }
 
-/// What the range is, if `number` is not in it; not-a-number never is.
+/// The allowed range, if `number` is outside of it. NaN always is.
 fn outside(schema: &Json, number: f64) -> Option<String> {
     let low = schema.get("minimum").and_then(Json::as_f64);
     let high = schema.get("maximum").and_then(Json::as_f64);
@@ -208,7 +208,7 @@ fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String> + Clone) -> S
     }
 }
 
-/// `; did you mean "…"?` with the nearest of `known`, or nothing where none is near.
+/// `; did you mean "…"?` with the nearest of `known`, or an empty text.
 pub fn guess<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
     let nearest = known.map(|name| (strsim::jaro_winkler(wrong, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
     match nearest {

@@ -1,4 +1,4 @@
-//! The merged configuration for people: each key with its value and where that was written, without secrets.
+//! Display of the merged configuration: each key with value and origin, without secrets.
 
 use config::{Value, ValueKind};
 use serde::Serialize;
@@ -6,22 +6,22 @@ use serde_json::Value as Json;
 
 use crate::redact::redact;
 
-/// One key.
+/// A key of the merged configuration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shown {
-    /// The dotted key, as `--set` takes it.
+    /// The dotted key, as used by `--set`.
     pub key: String,
-    /// Its value; what may hold a password is redacted.
+    /// The value, redacted if it may contain a secret.
     pub value: Json,
     /// `built-in`, `file:line`, `environment NAME` or `--set`.
     pub origin: String,
 }
 
 impl Shown {
-    /// The value as TOML writes it.
+    /// The value as TOML.
     pub fn text(&self) -> String {
         match &self.value {
-            // An inline table, which JSON writes another way.
+            // An inline table, whose TOML differs from JSON.
             Json::Object(fields) => {
                 let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name} = {value}")).collect();
                 format!("{{ {} }}", fields.join(", "))
@@ -31,7 +31,7 @@ impl Shown {
     }
 }
 
-/// Every key below `value`, which stands at `key`, in alphabetical order; lists of tables are entered, others are not.
+/// All keys below the value at `key`, in alphabetical order. Lists of tables are expanded, other lists are not.
 pub fn shown(key: &str, value: &Value, found: &mut Vec<Shown>) {
     match &value.kind {
         ValueKind::Table(table) if !table.is_empty() => {
@@ -61,7 +61,7 @@ fn json(value: &Value) -> Json {
         ValueKind::I64(number) => (*number).into(),
         ValueKind::U64(number) => (*number).into(),
         ValueKind::I128(_) | ValueKind::U128(_) => value.to_string().into(),
-        // 0.1 as an f32 is 0.10000000149: the shortest text that gives the same f32 is what was written.
+        // 0.1 as f32 is 0.10000000149; the shortest text with the same f32 value is the one in the file.
         ValueKind::Float(number) if f64::from(*number as f32) == *number => {
             (*number as f32).to_string().parse::<f64>().map_or(Json::Null, Json::from)
         }
@@ -72,8 +72,8 @@ fn json(value: &Value) -> Json {
     }
 }
 
-/// Without what may be a secret: passwords and tokens by the key's name, and the login in an address. Names of files
-/// that hold secrets are none.
+/// Redacts secrets: passwords and tokens by the name of the key, and the login of an address. Paths of files with secrets
+/// are not redacted.
 fn redacted(key: &str, value: Json) -> Json {
     const HIDDEN: &str = "***";
     let name = key.rsplit('.').next().unwrap_or_default();

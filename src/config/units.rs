@@ -1,8 +1,8 @@
-//! Durations and sizes as people write them: `1m30s`, `64MiB`.
+//! Parsing of durations and sizes: `1m30s`, `64MiB`.
 
 use std::time::Duration;
 
-/// Units of time in nanoseconds; a name that begins another one stands behind it.
+/// Units of time in nanoseconds. A name that is the prefix of another comes after it.
 const TIMES: &[(&str, u64)] = &[
     ("ms", 1_000_000),
     ("us", 1_000),
@@ -23,12 +23,12 @@ const SIZES: &[(&str, u64)] = &[
     ("B", 1),
 ];
 
-/// `1h30m`, `10s`, `250ms`: whole numbers, each with its unit, added up.
+/// Parses `1h30m`, `10s`, `250ms`: a sum of whole numbers with units.
 pub fn duration(text: &str) -> Option<Duration> {
     sum(text, TIMES).map(Duration::from_nanos)
 }
 
-/// `64MiB`, `2GB`: the size in bytes.
+/// Parses `64MiB`, `2GB` as a size in bytes.
 pub fn size(text: &str) -> Option<u64> {
     sum(text, SIZES)
 }

@@ -1,4 +1,4 @@
-//! `[[camera]]` as it stands in the TOML: every key optional, those of all kinds in one table.
+//! `[[camera]]` in TOML: the keys of all kinds in one table, all optional.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 words! {
-    /// What a camera is.
+    /// Kind of a camera.
     CameraKind {
         /// A V4L2 device.
         V4l2 = "v4l2",
         /// Pictures in a folder.
         Replay = "replay",
-        /// Whatever a child process of ffmpeg can read.
+        /// Any input of a child process of ffmpeg.
         Ffmpeg = "ffmpeg",
         /// A synthetic street.
         Pattern = "pattern",
@@ -22,11 +22,11 @@ words! {
 words! {
     /// Mirroring, after rotation.
     Flip {
-        /// As it is.
+        /// None.
         None = "none",
-        /// Left becomes right.
+        /// Left and right exchanged.
         Horizontal = "horizontal",
-        /// Top becomes bottom.
+        /// Top and bottom exchanged.
         Vertical = "vertical",
     }
 }
@@ -42,24 +42,24 @@ words! {
         Rain = "rain",
         /// Fog.
         Fog = "fog",
-        /// The cap on the lens.
+        /// Covered lens.
         Cap = "cap",
     }
 }
 
 table! {
-    /// One line of a pattern's `timetable`.
+    /// Entry of a pattern's `timetable`.
     WeatherChange {
-        /// Time from the camera's start at which the change begins.
+        /// Time after the camera's start at which the change begins.
         at: String,
-        /// What the weather becomes.
+        /// Weather after the change.
         weather: WeatherName,
-        /// How long the change takes; empty: at once.
+        /// Duration of the change; empty: immediate.
         over: String,
     }
 }
 
-/// Corners of a polygon, x and y as shares of the picture's width and height.
+/// Corners of a polygon, x and y as fractions of the picture's width and height.
 pub type Polygon = Vec<[f32; 2]>;
 
 table! {
@@ -67,58 +67,58 @@ table! {
     Camera {
         /// Name in messages: letters, digits, - and _; unique.
         name: String,
-        /// What it is.
+        /// Kind.
         kind: CameraKind,
-        /// replay: folder of pictures, shown in the order of their names.
+        /// replay: folder of pictures, read in order of their names.
         path: String,
-        /// replay: pictures a second; 0: the next one when the detector is free, none dropped.
+        /// replay: pictures a second; 0: lossless, at the rate of the detector.
         #[schemars(range(min = 0.0, max = 1000.0))]
         rate: f64,
-        /// replay: begin again after the last picture; otherwise the camera ends there.
+        /// replay: loop; otherwise the camera ends after the last picture.
         r#loop: bool,
         /// v4l2: /dev/v4l/by-id/…, /dev/v4l/by-path/… or /dev/videoN.
         device: String,
-        /// pattern: columns; v4l2: columns wanted, the nearest that the device has is taken.
+        /// pattern: columns; v4l2: requested columns, of which the device's nearest are used.
         #[schemars(range(min = 1, max = 65_535))]
         width: u32,
-        /// pattern: rows; v4l2: rows wanted.
+        /// pattern: rows; v4l2: requested rows.
         #[schemars(range(min = 1, max = 65_535))]
         height: u32,
-        /// v4l2: pixel format wanted, as its four characters.
+        /// v4l2: requested pixel format, as its four-character code.
         format: String,
-        /// pattern: frames a second; v4l2: frames a second wanted.
+        /// pattern: frames a second; v4l2: requested frames a second.
         #[schemars(range(min = 0.0, max = 1000.0))]
         fps: f64,
-        /// v4l2: controls by name, set after every opening.
+        /// v4l2: controls by name, set after each opening.
         controls: BTreeMap<String, i64>,
-        /// ffmpeg: what it shall read.
+        /// ffmpeg: the input.
         input: String,
         /// pattern: seed of the scene.
         #[schemars(range(min = 0))]
         seed: i64,
-        /// pattern: when the weather changes, in the order of the times; a clear day before the first line.
+        /// pattern: changes of the weather in order of time; a clear day before the first.
         timetable: Vec<WeatherChange>,
-        /// Clockwise turn in degrees: 0, 90, 180 or 270.
+        /// Clockwise rotation in degrees: 0, 90, 180 or 270.
         rotate: u32,
-        /// Mirroring, after the turn.
+        /// Mirroring, after the rotation.
         flip: Flip,
-        /// Most frames a second that are looked at; 0: no limit.
+        /// Limit of analysed frames a second; 0: none.
         #[schemars(range(min = 0.0, max = 1000.0))]
         max_fps: f64,
-        /// Share of pixels that must have changed for a frame to be looked at; 0: every frame.
+        /// Share of pixels that must change for a frame to be analysed; 0: all frames are.
         #[schemars(range(min = 0.0, max = 1.0))]
         motion_gate: f32,
-        /// With motion_gate: one frame in this time is looked at though nothing moved.
+        /// With motion_gate: longest time between analysed frames of a still scene.
         motion_interval: String,
-        /// Named polygons; a detection tells in which it stands.
+        /// Named polygons; a detection lists those that contain it.
         zones: BTreeMap<String, Polygon>,
-        /// Polygons outside of which nothing is reported; none: everywhere.
+        /// Polygons outside of which nothing is reported; empty: the whole frame counts.
         include: Vec<Polygon>,
         /// Polygons in which nothing is reported.
         masks: Vec<Polygon>,
-        /// By label, or "*" for every other: what a detection must have to be reported.
+        /// Limits by label, or "*" for all other labels, for a detection to be reported.
         limits: BTreeMap<String, Limits>,
-        /// Reports tell what these rules removed.
+        /// True if reports list detections that these rules removed.
         explain: bool,
     }
 }
@@ -126,19 +126,19 @@ table! {
 table! {
     /// `[camera.limits.LABEL]`
     Limits {
-        /// Least score.
+        /// Smallest score.
         #[schemars(range(min = 0.0, max = 1.0))]
         min_score: f32,
-        /// Least area, as a share of the frame's.
+        /// Smallest area, as a fraction of the frame's.
         #[schemars(range(min = 0.0, max = 1.0))]
         min_area: f32,
-        /// Largest area, as a share of the frame's.
+        /// Largest area, as a fraction of the frame's.
         #[schemars(range(min = 0.0, max = 1.0))]
         max_area: f32,
-        /// Least width over height, in pixels.
+        /// Smallest ratio of width to height, in pixels.
         #[schemars(range(min = 0.0))]
         min_aspect: f32,
-        /// Largest width over height, in pixels.
+        /// Largest ratio of width to height, in pixels.
         #[schemars(range(min = 0.0))]
         max_aspect: f32,
     }

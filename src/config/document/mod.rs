@@ -1,7 +1,7 @@
-//! What the TOML may say, as it stands there: every key optional, no other key allowed, nothing interpreted yet.
+//! The TOML document: every key optional, unknown keys refused, values not interpreted.
 //!
-//! The JSON Schema derived from these types is what files, environment and `--set` are checked against, key by key;
-//! the ranges stand here for that reason. Empty text means "not set" everywhere.
+//! Files, environment and `--set` are checked against the JSON Schema of these types, key by key. Ranges are therefore
+//! declared here. An empty text means "not set".
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ macro_rules! table {
     };
 }
 
-/// Declares a choice among words.
+/// Declares an enum of words.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$word_meta:meta])* $word:ident = $text:literal,)* }) => {
         $(#[$meta])*
@@ -28,7 +28,7 @@ macro_rules! words {
         pub enum $name { $($(#[$word_meta])* #[serde(rename = $text)] $word,)* }
 
         impl $name {
-            /// The word as the configuration writes it.
+            /// The word in the configuration.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$word => $text,)* }
             }
@@ -44,50 +44,50 @@ pub use monitor::{Monitor, Thresholds};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Document {
-    /// This device and its log.
+    /// Device and log.
     pub device: Device,
-    /// What detects.
+    /// Model.
     pub model: Model,
-    /// How it detects.
+    /// Detector.
     pub detector: Detector,
-    /// What is watched.
+    /// Cameras.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub camera: Vec<Camera>,
-    /// Objects followed from frame to frame.
+    /// Tracking of objects.
     pub track: Track,
-    /// Who is told; nobody named means stdout.
+    /// Sinks; none means stdout.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub publish: Vec<Publish>,
-    /// The int8 network compared with the full-precision one on live frames.
+    /// Monitor: the int8 network compared with fp32 on live frames.
     pub monitor: Monitor,
-    /// Events kept on the device.
+    /// History of events on the device.
     pub history: History,
     /// Live page, API, metrics and health over HTTP.
     pub web: Web,
-    /// When something counts as stuck, and how long stopping may take.
+    /// Timeouts and thermal limits.
     pub supervision: Supervision,
 }
 
 table! {
     /// `[device]`
     Device {
-        /// Name of this device in messages; empty: twelve hexadecimal digits made from /etc/machine-id.
+        /// Name of this device in messages; empty: twelve hexadecimal digits derived from /etc/machine-id.
         id: String,
-        /// Directory for what must survive a restart; empty: $STATE_DIRECTORY, else /var/lib/lookout.
+        /// Directory of state that survives a restart; empty: $STATE_DIRECTORY, else $XDG_STATE_HOME/lookout, else ~/.local/state/lookout.
         state_dir: String,
-        /// Directory for the control socket; empty: $RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/lookout, else /run/lookout.
+        /// Directory of the control socket; empty: $RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/lookout, else /run/lookout.
         runtime_dir: String,
         /// error, warn, info, debug, trace; or tracing directives such as "info,lookout::daemon=debug".
         log_level: String,
-        /// How the log is written.
+        /// Log format.
         log_format: LogFormat,
     }
 }
 
 words! {
-    /// How the log is written.
+    /// Log format.
     LogFormat {
-        /// To the journal if it started us, else as text.
+        /// Journal entries if started by systemd, otherwise text.
         Auto = "auto",
         /// Lines on stderr.
         Text = "text",
@@ -101,16 +101,16 @@ words! {
 table! {
     /// `[model]`
     Model {
-        /// Quantized model (artifact/1): runs in int8. Not together with `checkpoint`.
+        /// Quantized model (artifact/1), runs in int8. Excludes `checkpoint`.
         artifact: String,
-        /// Full-precision model (checkpoint/1): runs in fp32, or in int8 if `calibration` says from what.
+        /// fp32 model (checkpoint/1), runs in fp32, or in int8 if `calibration` is set.
         checkpoint: String,
-        /// Folder of pictures to quantize the checkpoint with at start, or "live": with the cameras' first frames.
+        /// Folder of pictures to quantize the checkpoint with at start, or "live" for the cameras' first frames.
         calibration: String,
-        /// Pictures that calibration takes.
+        /// Number of pictures for calibration.
         #[schemars(range(min = 1))]
         calibration_count: u32,
-        /// Full-precision model that the monitor compares with.
+        /// fp32 model with which the monitor compares.
         reference: String,
     }
 }
@@ -118,18 +118,18 @@ table! {
 table! {
     /// `[detector]`
     Detector {
-        /// Threads that one frame is spread over; 0: one a core.
+        /// Threads for one frame; 0: one a core.
         #[schemars(range(min = 0, max = 1024))]
         threads: u32,
-        /// Instruction set of the kernels, or "auto" for the best this CPU has.
+        /// Instruction set of the kernels, or "auto" for the best of this CPU.
         kernel: String,
-        /// Lowest score that is reported; unset: the model's own.
+        /// Score threshold; unset: the model's.
         #[schemars(range(min = 0.0, max = 1.0))]
         score: f64,
-        /// Proposals that the second stage looks at; unset: the model's own.
+        /// Number of proposals after NMS; unset: the model's.
         #[schemars(range(min = 1, max = 10_000))]
         proposals: u32,
-        /// Most detections in one frame; unset: the model's own.
+        /// Detections per image; unset: the model's.
         #[schemars(range(min = 1, max = 10_000))]
         max_detections: u32,
     }
@@ -142,27 +142,27 @@ pub use camera::{Camera, CameraKind, Flip, Limits, Polygon, WeatherChange, Weath
 table! {
     /// `[track]`
     Track {
-        /// Follow objects: their ids in reports, and events when they come and go.
+        /// Tracking: track ids in reports, and events when objects start and end.
         enabled: bool,
-        /// Lowest score with which an object begins.
+        /// Lowest score that starts a track.
         #[schemars(range(min = 0.0, max = 1.0))]
         begin_score: f32,
-        /// Frames in which it must have been seen before it is told of.
+        /// Frames with such a score before the start of an object is reported.
         #[schemars(range(min = 1, max = 1000))]
         confirm: u32,
-        /// How long it may be out of sight and still be the same.
+        /// Longest time without a detection before the track ends.
         patience: String,
     }
 }
 
 words! {
-    /// What a sink is.
+    /// Kind of a sink.
     PublishKind {
         /// JSON lines on stdout.
         Stdout = "stdout",
         /// JSON lines in a file.
         File = "file",
-        /// JSON lines for whoever connects to a unix socket.
+        /// JSON lines for clients of a unix socket.
         Unix = "unix",
         /// An MQTT broker.
         Mqtt = "mqtt",
@@ -172,48 +172,48 @@ words! {
 table! {
     /// `[[publish]]`
     Publish {
-        /// What it is.
+        /// Kind.
         kind: PublishKind,
-        /// Which messages it takes.
+        /// Types of messages.
         messages: Vec<MessageKind>,
-        /// file, unix: where.
+        /// file, unix: path.
         path: String,
-        /// file: size at which a new one is begun.
+        /// file: size at which the file is rotated.
         max_size: String,
-        /// file: how many are kept.
+        /// file: number of files kept.
         #[schemars(range(min = 1, max = 10_000))]
         max_files: u32,
-        /// mqtt: the broker.
+        /// mqtt: host of the broker.
         host: String,
-        /// mqtt: its port.
+        /// mqtt: port.
         #[schemars(range(min = 1, max = 65_535))]
         port: u32,
         /// mqtt: 4 (MQTT 3.1.1) or 5.
         #[schemars(range(min = 4, max = 5))]
         protocol: u32,
-        /// mqtt: encrypt.
+        /// mqtt: TLS.
         tls: bool,
-        /// mqtt: certificates that sign the broker's; empty: the system's.
+        /// mqtt: CA certificates; empty: those of the system.
         ca_file: String,
-        /// mqtt: certificate that says who we are.
+        /// mqtt: client certificate.
         certificate_file: String,
-        /// mqtt: its private key.
+        /// mqtt: private key of the client certificate.
         key_file: String,
-        /// mqtt: user to log in as.
+        /// mqtt: user name.
         username: String,
-        /// mqtt: file that holds the password.
+        /// mqtt: file with the password.
         password_file: String,
-        /// mqtt: time between signs of life; a broker silent for two and a half of them is given up.
+        /// mqtt: keep-alive interval; a broker without a sign of life for 2.5 intervals is disconnected.
         keep_alive: String,
-        /// mqtt: topic below which Home Assistant looks for devices; empty: it is told nothing.
+        /// mqtt: discovery prefix of Home Assistant; empty: no discovery.
         discovery: String,
-        /// mqtt: labels that are counted; none: all of the model's.
+        /// mqtt: labels that are counted; empty: all labels of the model.
         labels: Vec<String>,
-        /// mqtt: publish the last picture in which an object began.
+        /// mqtt: publish the last picture in which an object started.
         pictures: bool,
-        /// mqtt: most that waiting events may take on disk.
+        /// mqtt: size limit of waiting events on disk.
         spool_size: String,
-        /// mqtt: older events are given up.
+        /// mqtt: age limit of waiting events.
         spool_age: String,
         /// mqtt: disk space that waiting events leave free.
         spool_free: String,
@@ -223,13 +223,13 @@ table! {
 table! {
     /// `[history]`
     History {
-        /// Keep events at all.
+        /// Enables the history.
         enabled: bool,
-        /// Directory; empty: history below the state directory.
+        /// Directory; empty: `history` in the state directory.
         path: String,
-        /// Older events go.
+        /// Age limit of events.
         max_age: String,
-        /// The oldest events go above this size.
+        /// Size limit; the oldest events are deleted.
         max_size: String,
     }
 }
@@ -237,13 +237,13 @@ table! {
 table! {
     /// `[web]`
     Web {
-        /// Serve at all.
+        /// True if enabled.
         enabled: bool,
         /// Address and port.
         listen: String,
-        /// File that holds the token; needed where `listen` is not a loopback address.
+        /// File with the access token; required if `listen` is not a loopback address.
         token_file: String,
-        /// Allow live pictures.
+        /// True if live pictures are served.
         pictures: bool,
     }
 }
@@ -251,11 +251,11 @@ table! {
 table! {
     /// `[supervision]`
     Supervision {
-        /// A camera without a frame for so long counts as stalled.
+        /// Time without a frame after which a camera is stalled.
         stall_timeout: String,
-        /// Longest that stopping may take.
+        /// Time limit of a shutdown.
         grace_period: String,
-        /// Temperature in °C above which less is done; unset: 5 below the lowest at which the kernel itself would.
+        /// Temperature in °C above which detection is throttled; unset: 5 below the kernel's lowest threshold.
         #[schemars(range(min = 0.0, max = 200.0))]
         throttle_celsius: f32,
         /// Temperature in °C above which detection pauses; unset: never.

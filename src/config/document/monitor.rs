@@ -1,4 +1,4 @@
-//! `[monitor]` and what is in it.
+//! `[monitor]` and its tables.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,40 +6,40 @@ use serde::{Deserialize, Serialize};
 table! {
     /// `[monitor]`
     Monitor {
-        /// Compare at all.
+        /// True if enabled.
         enabled: bool,
-        /// Share of one core it may take.
+        /// Share of one core that it may use.
         #[schemars(range(min = 0.0, max = 1.0))]
         share: f32,
-        /// Time between two frames that are compared.
+        /// Interval between compared frames.
         sample_interval: String,
-        /// A frame is compared at least this often, whatever the share says.
+        /// Longest interval between compared frames, whatever the share.
         max_interval: String,
-        /// Most memory of the frames that are kept to recalibrate with.
+        /// Memory limit of the frames kept for recalibration.
         reservoir: String,
-        /// Allow frames on disk.
+        /// True if frames may be stored on disk.
         keep_frames: bool,
-        /// Most bytes of frames on disk.
+        /// Size limit of frames on disk.
         keep_max_size: String,
-        /// Frames on disk go when they are older.
+        /// Age limit of frames on disk.
         keep_max_age: String,
-        /// When drift is raised and cleared.
+        /// Thresholds of drift.
         thresholds: Thresholds,
         /// "never", "on-drift" or an interval.
         recalibrate: String,
-        /// Models kept to go back to.
+        /// Number of generations kept for roll-back.
         #[schemars(range(min = 1, max = 1000))]
         keep_generations: u32,
     }
 }
 
 table! {
-    /// `[monitor.thresholds]`, in spreads of the error seen while calibrating.
+    /// `[monitor.thresholds]`, in standard deviations of the calibration baseline.
     Thresholds {
-        /// Drift is raised above this.
+        /// Threshold above which drift is raised.
         #[schemars(range(min = 0.0))]
         raise: f32,
-        /// Drift is cleared below this.
+        /// Threshold below which drift is cleared.
         #[schemars(range(min = 0.0))]
         clear: f32,
     }
