@@ -22,19 +22,19 @@ const BURST: Duration = Duration::from_millis(20);
 const STARVED_AFTER: Duration = Duration::from_secs(3);
 
 /// Two threads, of which one works at a time.
-pub struct Pace {
+pub struct CpuBudget {
     idle: rayon::ThreadPool,
     entitled: rayon::ThreadPool,
     share: f64,
     stop: Stop,
-    hot: Hot,
+    hot: ThrottleCheck,
 }
 
 /// Says whether the board is hot.
-pub type Hot = Arc<dyn Fn() -> bool + Send + Sync>;
+pub type ThrottleCheck = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Lets work pause: given to it, asked between two steps of it.
-pub struct Rest {
+pub struct BudgetedTask {
     share: f64,
     begin: Instant,
     begin_cpu: Duration,
@@ -43,18 +43,18 @@ pub struct Rest {
     most_rest: Duration,
     gives_up: bool,
     stop: Stop,
-    hot: Hot,
+    hot: ThrottleCheck,
 }
 
 /// How a piece of work ends early.
 const STARVED: &str = "the idle class gets no time";
 
-impl Pace {
+impl CpuBudget {
     /// Starts both threads. All work stops while it is `hot`, and gives way to `detection`.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] if the system gives no threads.
-    pub fn new(share: f64, stop: Stop, hot: Hot, detection: Arc<Precedence>) -> Result<Self> {
+    pub fn new(share: f64, stop: Stop, hot: ThrottleCheck, detection: Arc<Precedence>) -> Result<Self> {
         let idle = pool("monitor-idle", move || {
             go_idle();
             precedence::yield_to(Arc::clone(&detection));
@@ -68,17 +68,17 @@ impl Pace {
     ///
     /// # Errors
     /// What `work` returns; [`Kind::Unavailable`] if stopped.
-    pub fn run<T: Send>(&self, patience: Duration, work: &mut (dyn FnMut(&mut Rest) -> Result<T> + Send)) -> Result<T> {
-        let first = self.idle.install(|| work(&mut self.rest(patience, true)));
+    pub fn run<T: Send>(&self, patience: Duration, work: &mut (dyn FnMut(&mut BudgetedTask) -> Result<T> + Send)) -> Result<T> {
+        let first = self.idle.install(|| work(&mut self.task(patience, true)));
         match first {
-            Err(error) if error.message() == STARVED => self.entitled.install(|| work(&mut self.rest(patience, false))),
+            Err(error) if error.message() == STARVED => self.entitled.install(|| work(&mut self.task(patience, false))),
             outcome => outcome,
         }
     }
 
-    fn rest(&self, patience: Duration, gives_up: bool) -> Rest {
+    fn task(&self, patience: Duration, gives_up: bool) -> BudgetedTask {
         precedence::limit_waiting(STARVED_AFTER);
-        Rest {
+        BudgetedTask {
             share: self.share,
             begin: Instant::now(),
             begin_cpu: thread_time(),
@@ -91,12 +91,12 @@ impl Pace {
     }
 }
 
-impl Rest {
+impl BudgetedTask {
     /// Pauses until the work is within its share again, and for as long as the board is hot.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] if stopped, or starved.
-    pub fn rest(&mut self) -> Result<()> {
+    pub fn pause_if_due(&mut self) -> Result<()> {
         let stopped = |_| Error::new(Kind::Unavailable, "the service stops");
         self.stop.check().map_err(stopped)?;
         precedence::limit_waiting(STARVED_AFTER);
@@ -121,7 +121,7 @@ impl Rest {
     }
 
     /// CPU time of the work so far.
-    pub fn spent(&self) -> Duration {
+    pub fn cpu_time(&self) -> Duration {
         thread_time().saturating_sub(self.begin_cpu)
     }
 }
@@ -171,22 +171,22 @@ mod tests {
     #[test]
     fn work_rests_and_is_cut_short_by_the_stop() {
         let (trigger, stop) = stop::pair();
-        let pace = Pace::new(0.25, stop, Arc::new(|| false), Arc::default()).unwrap();
+        let pace = CpuBudget::new(0.25, stop, Arc::new(|| false), Arc::default()).unwrap();
         let mut spent = Duration::ZERO;
         let begin = Instant::now();
-        pace.run(Duration::from_secs(60), &mut |rest| {
-            while rest.spent() < Duration::from_millis(100) {
+        pace.run(Duration::from_secs(60), &mut |task| {
+            while task.cpu_time() < Duration::from_millis(100) {
                 std::hint::black_box((0..10_000u64).sum::<u64>());
-                rest.rest()?;
+                task.pause_if_due()?;
             }
-            spent = rest.spent();
+            spent = task.cpu_time();
             Ok(())
         })
         .unwrap();
         // It paused; how long the machine took beyond that is not ours.
         assert!(begin.elapsed() >= spent.mul_f64(2.5), "{:?} {spent:?}", begin.elapsed());
         trigger.stop();
-        let error = pace.run(Duration::from_secs(60), &mut |rest| rest.rest()).unwrap_err();
+        let error = pace.run(Duration::from_secs(60), &mut |task| task.pause_if_due()).unwrap_err();
         assert_eq!(error.kind(), Kind::Unavailable);
     }
 }

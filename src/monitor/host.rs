@@ -11,7 +11,7 @@ use crate::message::EventName;
 
 /// A quantized model that is ready to detect.
 #[derive(Debug, Clone)]
-pub struct Served {
+pub struct ServingModel {
     /// The model.
     pub model: Arc<Int8Model>,
     /// Which generation it is.
@@ -31,7 +31,7 @@ pub trait Host: Send + Sync {
     ///
     /// # Errors
     /// What keeps the detector from running it; then the old one goes on.
-    fn serve(&self, served: &Served) -> Result<()>;
+    fn serve(&self, served: &ServingModel) -> Result<()>;
 
     /// How the network is, for the status message.
     fn status(&self, drift: Value);
@@ -40,7 +40,7 @@ pub trait Host: Send + Sync {
     fn degraded(&self, reason: Option<String>);
 
     /// Cameras show nothing that can be watched, or do again.
-    fn blind(&self, reason: Option<String>);
+    fn camera_fault(&self, reason: Option<String>);
 
     /// Wall time now, RFC 3339.
     fn now(&self) -> String;

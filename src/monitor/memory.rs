@@ -14,7 +14,7 @@ const SPARE: u64 = 32 << 20;
 
 /// Bytes that the reference takes on frames whose canvas is `height` × `width`: f32 weights, the most activations alive
 /// at once, and a layer's weights once more while it is packed.
-pub fn need(plan: &Plan, height: usize, width: usize) -> u64 {
+pub fn reference_bytes(plan: &Plan, height: usize, width: usize) -> u64 {
     let weights: usize = plan.layers.iter().map(|layer| layer.geometry.weights()).sum();
     let largest = plan.layers.iter().map(|layer| layer.geometry.weights()).max().unwrap_or(0);
     let shapes = plan.shapes(height, width, plan.settings.rpn.post_nms_top_n);
@@ -30,7 +30,7 @@ pub fn need(plan: &Plan, height: usize, width: usize) -> u64 {
 }
 
 /// Why `need` bytes are not there, if so.
-pub fn lacks(need: u64) -> Option<String> {
+pub fn memory_shortage(need: u64) -> Option<String> {
     let free = available()?;
     let mebibytes = |bytes: u64| bytes >> 20;
     (need + SPARE > free).then(|| {
@@ -78,9 +78,9 @@ mod tests {
     #[test]
     fn a_resnet50_on_a_street_needs_what_it_was_measured_to() {
         let plan = Plan::new(Architecture::resnet50_fpn(4), Settings::default());
-        let mebibytes = need(&plan, 416, 1344) >> 20;
+        let mebibytes = reference_bytes(&plan, 416, 1344) >> 20;
         assert!((250..340).contains(&mebibytes), "{mebibytes}");
-        assert!(lacks(1 << 60).unwrap().contains("MiB are free"));
+        assert!(memory_shortage(1 << 60).unwrap().contains("MiB are free"));
     }
 
     #[test]

@@ -9,32 +9,32 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::host::Host;
-use super::host::Served;
-use super::options::Options;
-use super::view::View;
+use super::host::ServingModel;
+use super::options::MonitorOptions;
+use super::view::LatestPass;
 use crate::detector::fp32::Fp32Model;
 use crate::detector::int8::{InputMeans, Quantized};
 use crate::error::Result;
 use crate::frame::{Frame, Picture};
 use crate::metrics::Metrics;
-use crate::monitor::drift::baseline::Evidence;
-use crate::monitor::drift::pass::{Between, Look, Looker, Observed};
-use crate::monitor::drift::predicted_error::Expectation;
-use crate::monitor::drift::verdict::{Drift, Verdict};
-use crate::monitor::frames::camera_fault::Blind;
-use crate::monitor::frames::disk::Folder;
-use crate::monitor::frames::reservoir::{Kept, Reservoir};
+use crate::monitor::drift::baseline::Baseline;
+use crate::monitor::drift::pass::{YieldPoint, Pass, PassRunner, ObservedFrame};
+use crate::monitor::drift::predicted_error::ErrorPredictor;
+use crate::monitor::drift::verdict::{DriftState, DriftVerdict};
+use crate::monitor::frames::camera_fault::CameraFaults;
+use crate::monitor::frames::disk::FrameFolder;
+use crate::monitor::frames::reservoir::{StoredFrame, Reservoir};
 use crate::monitor::frames::sampler::Sample;
-use crate::monitor::frames::usability::{Examiner, Reason};
+use crate::monitor::frames::usability::{UsabilityCheck, UnusableReason};
 use crate::monitor::generations::probation::{Outcome, Trial};
 use crate::monitor::generations::serving::Models;
-use crate::monitor::recalibration::acceptance::{Record, quality_of_errors};
+use crate::monitor::drift::quality::{QualityRecord, quality_of_errors};
 use crate::quant::artifact::Artifact;
 
 /// What the monitor is made of.
 pub struct Setup {
     /// What the owner decided.
-    pub options: Options,
+    pub options: MonitorOptions,
     /// The generations and who detects.
     pub models: Arc<Models>,
     /// The reference, where there is one and room for it.
@@ -48,20 +48,20 @@ pub struct Setup {
     /// Where things are counted.
     pub metrics: Arc<Metrics>,
     /// Where the latest pass is shown.
-    pub view: Arc<View>,
+    pub view: Arc<LatestPass>,
 }
 
 /// See the module's head.
 pub struct Monitor {
     pub(super) setup: Setup,
-    pub(super) looker: Looker,
-    pub(super) served: Served,
-    pub(super) evidence: Evidence,
-    pub(super) drift: Drift,
-    examiners: Vec<Examiner>,
-    blind: Blind,
+    pub(super) looker: PassRunner,
+    pub(super) served: ServingModel,
+    pub(super) evidence: Baseline,
+    pub(super) drift: DriftState,
+    examiners: Vec<UsabilityCheck>,
+    camera_faults: CameraFaults,
     pub(super) reservoir: Reservoir,
-    folder: Option<Folder>,
+    folder: Option<FrameFolder>,
     pub(super) trial: Option<OnTrial>,
     pub(super) agreement: Option<f64>,
     begun: Option<Begun>,
@@ -73,7 +73,7 @@ pub struct Monitor {
 /// The serving generation beside the one before it.
 #[derive(Clone)]
 pub(super) struct OnTrial {
-    before: Served,
+    before: ServingModel,
     trial: Trial,
     /// Without the reference.
     expected: Option<Arc<Expected>>,
@@ -81,7 +81,7 @@ pub(super) struct OnTrial {
 
 /// What tells of two generations how they do where nobody knows what is right.
 struct Expected {
-    expectation: Expectation,
+    expectation: ErrorPredictor,
     /// What their biases are for.
     serving: InputMeans,
     before: InputMeans,
@@ -91,38 +91,38 @@ struct Expected {
 struct Begun {
     frame: Arc<Frame>,
     stratum: usize,
-    looked: Option<(Look, Verdict)>,
+    looked: Option<(Pass, DriftVerdict)>,
 }
 
 /// What became of a sample.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Seen {
     /// It was unfit.
-    Unfit(Reason),
+    Unfit(UnusableReason),
     /// It was compared, with this verdict.
-    Passed(Verdict),
+    Passed(DriftVerdict),
 }
 
 impl Monitor {
     /// A monitor of what `models` serves.
     ///
     /// # Errors
-    /// As [`Looker::new`] and `Folder::open`.
+    /// As [`PassRunner::new`] and `FrameFolder::open`.
     pub fn new(setup: Setup) -> Result<Self> {
         let served = setup.models.serving();
         let plan = Arc::clone(served.model.plan());
-        let looker = Looker::new(Arc::clone(&plan), setup.reference.clone())?;
+        let looker = PassRunner::new(Arc::clone(&plan), setup.reference.clone())?;
         let mut reservoir = Reservoir::new(setup.options.reservoir_bytes);
-        let folder = setup.options.keep_frames.clone().map(Folder::open).transpose()?;
+        let folder = setup.options.keep_frames.clone().map(FrameFolder::open).transpose()?;
         if let Some(folder) = &folder {
             let now = setup.host.now().parse::<jiff::Timestamp>().map_or(0, |now| now.as_microsecond());
-            folder.load(now)?.into_iter().for_each(|frame| drop(reservoir.keep(frame)));
+            folder.load(now)?.into_iter().for_each(|frame| drop(reservoir.insert(frame)));
         }
         let mut monitor = Self {
-            drift: Drift::new(plan.steps.len(), setup.options.raise, setup.options.clear),
-            examiners: setup.cameras.iter().map(|_| Examiner::default()).collect(),
-            blind: Blind::new(setup.cameras.len()),
-            evidence: Evidence::default(),
+            drift: DriftState::new(plan.steps.len(), setup.options.raise_threshold, setup.options.clear_threshold),
+            examiners: setup.cameras.iter().map(|_| UsabilityCheck::default()).collect(),
+            camera_faults: CameraFaults::new(setup.cameras.len()),
+            evidence: Baseline::default(),
             agreement: None,
             begun: None,
             trial: None,
@@ -145,11 +145,11 @@ impl Monitor {
 
     /// Takes over the frames of another reservoir.
     pub fn take_over(&mut self, reservoir: Reservoir) {
-        reservoir.into_frames().into_iter().for_each(|frame| drop(self.reservoir.keep(frame)));
+        reservoir.into_frames().into_iter().for_each(|frame| drop(self.reservoir.insert(frame)));
     }
 
     /// The state of drift.
-    pub fn drift(&self) -> &Drift {
+    pub fn drift(&self) -> &DriftState {
         &self.drift
     }
 
@@ -160,7 +160,7 @@ impl Monitor {
             let generations = self.setup.models.generations();
             (generations.load(self.served.generation)?, generations.on_trial_after())
         };
-        self.evidence = Evidence::of(&Artifact::parse(&bytes)?, self.looker.plan())?;
+        self.evidence = Baseline::from_artifact(&Artifact::parse(&bytes)?, self.looker.plan())?;
         self.looker.forget_buffers();
         self.drift.reset();
         self.agreement = self.evidence.agreement;
@@ -182,8 +182,8 @@ impl Monitor {
         let first = load(0)?;
         let before = if before == 0 { made_for(&first)? } else { made_for(&load(before)?)? };
         let first = Artifact::parse(&first)?;
-        let evidence = Evidence::of(&first, self.looker.plan())?;
-        let expectation = Expectation::new(&Quantized::from_artifact(&first, Ok)?, &evidence);
+        let evidence = Baseline::from_artifact(&first, self.looker.plan())?;
+        let expectation = ErrorPredictor::new(&Quantized::from_artifact(&first, Ok)?, &evidence);
         Ok(Arc::new(Expected { expectation, serving: made_for(serving)?, before }))
     }
 
@@ -192,7 +192,7 @@ impl Monitor {
     ///
     /// # Errors
     /// What the models return, and what `between` returns; the monitor stays usable.
-    pub fn sample(&mut self, sample: &Sample, between: Between<'_>) -> Result<Seen> {
+    pub fn sample(&mut self, sample: &Sample, between: YieldPoint<'_>) -> Result<Seen> {
         self.now_ns = sample.frame.captured_monotonic_ns;
         if self.setup.models.serving().sha256 != self.served.sha256 {
             self.follow()?;
@@ -209,9 +209,9 @@ impl Monitor {
         if begun.looked.is_none() {
             let begin = std::time::Instant::now();
             let model = Arc::clone(&self.served.model);
-            match self.looker.look(&model, &picture, true, between) {
+            match self.looker.run(&model, &picture, true, between) {
                 Ok(look) => {
-                    let verdict = self.judge_look(sample, &look, begin.elapsed().as_secs_f64() * 1e3);
+                    let verdict = self.report_pass(sample, &look, begin.elapsed().as_secs_f64() * 1e3);
                     self.plans.passed(verdict.drifting, self.now_ns);
                     begun.looked = Some((look, verdict));
                 }
@@ -221,7 +221,7 @@ impl Monitor {
                 }
             }
         }
-        let Some((look, verdict)) = &begun.looked else { return Ok(Seen::Unfit(Reason::Incomplete)) };
+        let Some((look, verdict)) = &begun.looked else { return Ok(Seen::Unfit(UnusableReason::Incomplete)) };
         let verdict = *verdict;
         let done = self.try_on(begun.stratum, &picture, look, between).and_then(|()| self.recalibrate_if_due(between));
         if let Err(error) = done {
@@ -232,13 +232,13 @@ impl Monitor {
     }
 
     /// Examines a sample and keeps it if it is fit. Returns its stratum.
-    fn examine(&mut self, sample: &Sample, picture: &Picture) -> Result<Result<usize, Reason>> {
+    fn examine(&mut self, sample: &Sample, picture: &Picture) -> Result<Result<usize, UnusableReason>> {
         let camera = self.camera(sample);
         let next = sample.next.as_ref().map(|next| next.image.to_picture());
-        let Some(examiner) = self.examiners.get_mut(sample.camera) else { return Ok(Err(Reason::Incomplete)) };
-        let examined = examiner.examine(picture, next.as_deref());
-        if self.blind.sample(sample.camera, examined.err()) {
-            self.setup.host.blind(self.blind.told(&self.setup.cameras));
+        let Some(examiner) = self.examiners.get_mut(sample.camera) else { return Ok(Err(UnusableReason::Incomplete)) };
+        let examined = examiner.check(picture, next.as_deref());
+        if self.camera_faults.record(sample.camera, examined.err()) {
+            self.setup.host.camera_fault(self.camera_faults.message(&self.setup.cameras));
         }
         let fit = match examined {
             Ok(fit) => fit,
@@ -250,7 +250,7 @@ impl Monitor {
             }
         };
         let at_us = sample.frame.captured_at.as_microsecond();
-        let kept = Kept::pack(sample.camera, at_us, fit, picture)?.in_drift(self.drift.is_raised());
+        let kept = StoredFrame::encode(sample.camera, at_us, fit, picture)?.in_drift(self.drift.is_raised());
         let stratum = kept.stratum();
         self.keep(kept, at_us);
         Ok(Ok(stratum))
@@ -260,29 +260,29 @@ impl Monitor {
         self.setup.cameras.get(sample.camera).cloned().unwrap_or_default()
     }
 
-    fn keep(&mut self, frame: Kept, now_us: i64) {
+    fn keep(&mut self, frame: StoredFrame, now_us: i64) {
         if let Some(folder) = &self.folder
-            && let Err(error) = folder.keep(&frame, now_us)
+            && let Err(error) = folder.write(&frame, now_us)
         {
             tracing::warn!(error = error.chain(), "a frame cannot be kept on disk");
         }
-        let given_up = self.reservoir.keep(frame);
+        let given_up = self.reservoir.insert(frame);
         if let Some(folder) = &self.folder {
-            given_up.iter().for_each(|frame| folder.give_up(frame));
+            given_up.iter().for_each(|frame| folder.remove(frame));
         }
         self.setup.metrics.monitor.reservoir(self.reservoir.frames().len(), self.reservoir.bytes());
     }
 
     /// Looks at the same frame through the generation before, while the serving one is on trial.
-    fn try_on(&mut self, stratum: usize, picture: &Picture, look: &Look, between: Between<'_>) -> Result<()> {
+    fn try_on(&mut self, stratum: usize, picture: &Picture, look: &Pass, between: YieldPoint<'_>) -> Result<()> {
         let Some(OnTrial { before, mut trial, expected }) = self.trial.clone() else { return Ok(()) };
-        let (mut new, mut old) = (Record::default(), Record::default());
+        let (mut new, mut old) = (QualityRecord::default(), QualityRecord::default());
         if let Some(Expected { expectation, serving, before: made_for }) = expected.as_deref() {
-            let frame = Observed { histograms: look.histograms.clone(), means: look.means.clone() };
+            let frame = ObservedFrame { histograms: look.histograms.clone(), means: look.means.clone() };
             new.add(stratum, expectation.quality_db(&frame, &self.served.model, serving), None);
             old.add(stratum, expectation.quality_db(&frame, &before.model, made_for), None);
         } else {
-            let other = self.looker.look(&before.model, picture, false, between)?;
+            let other = self.looker.run(&before.model, picture, false, between)?;
             new.add(stratum, quality_of_errors(&look.errors), look.agreement);
             old.add(stratum, quality_of_errors(&other.errors), other.agreement);
         }

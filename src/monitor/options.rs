@@ -5,9 +5,9 @@ use std::time::Duration;
 
 /// How the monitor works.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Options {
+pub struct MonitorOptions {
     /// Share of one core that it may take, above 0, at most 1.
-    pub share: f64,
+    pub cpu_share: f64,
     /// Time between two frames that are sampled.
     pub sample_interval: Duration,
     /// A pass starts at least this often, whatever the share says.
@@ -15,28 +15,28 @@ pub struct Options {
     /// Most bytes of frames in memory.
     pub reservoir_bytes: usize,
     /// Frames on disk, where the owner allows them.
-    pub keep_frames: Option<KeepFrames>,
+    pub keep_frames: Option<FrameStorage>,
     /// Drift is raised above so many spreads of the evidence.
-    pub raise: f64,
+    pub raise_threshold: f64,
     /// Drift is cleared below so many.
-    pub clear: f64,
+    pub clear_threshold: f64,
     /// When to recalibrate.
-    pub recalibrate: When,
+    pub recalibrate: RecalibrationPolicy,
     /// Generations kept, the first and the serving one included.
     pub keep_generations: usize,
 }
 
-impl Default for Options {
+impl Default for MonitorOptions {
     fn default() -> Self {
         Self {
-            share: 0.1,
+            cpu_share: 0.1,
             sample_interval: Duration::from_secs(30),
             max_interval: Duration::from_secs(300),
             reservoir_bytes: 32 << 20,
             keep_frames: None,
-            raise: 4.0,
-            clear: 2.0,
-            recalibrate: When::Never,
+            raise_threshold: 4.0,
+            clear_threshold: 2.0,
+            recalibrate: RecalibrationPolicy::Never,
             keep_generations: 5,
         }
     }
@@ -44,7 +44,7 @@ impl Default for Options {
 
 /// When the monitor recalibrates by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
+pub enum RecalibrationPolicy {
     /// Never.
     Never,
     /// When drift is raised.
@@ -55,11 +55,11 @@ pub enum When {
 
 /// Where frames are kept on disk, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeepFrames {
+pub struct FrameStorage {
     /// The folder.
     pub folder: PathBuf,
     /// Most bytes of all of them.
-    pub bytes: u64,
+    pub max_bytes: u64,
     /// Older ones go.
-    pub age: Duration,
+    pub max_age: Duration,
 }

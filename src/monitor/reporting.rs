@@ -1,6 +1,6 @@
 //! What is said of a pass: the log line, the metrics, the status, the table, and the event when the verdict changes.
 //!
-//! In: a [`Look`] and the evidence. Out: by how many spreads each step is off, and all of the above.
+//! In: a [`Pass`] and the evidence. Out: by how many spreads each step is off, and all of the above.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use super::monitor::{Monitor, rounded};
 use crate::calibrate::{Histogram, distance, mean};
 use crate::message::EventName;
 use crate::metrics::monitor::Step;
-use crate::monitor::drift::pass::Look;
-use crate::monitor::drift::verdict::Verdict;
+use crate::monitor::drift::pass::Pass;
+use crate::monitor::drift::verdict::DriftVerdict;
 use crate::monitor::frames::sampler::Sample;
 
 /// Weight of the newest pass in the average of the agreement.
@@ -29,7 +29,7 @@ impl Monitor {
     /// could not hold, or how its values are distributed. Error alone would not do: sums that grew noisier can be off
     /// the evidence far enough to be no longer what was calibrated, and err no more than before. Without the reference
     /// only the error that a light brings to the first layer is known.
-    fn off(&self, look: &Look, distances: &[Option<f64>]) -> Vec<Option<(f64, &'static str)>> {
+    fn off(&self, look: &Pass, distances: &[Option<f64>]) -> Vec<Option<(f64, &'static str)>> {
         let plan = self.looker.plan();
         let light = || self.evidence.light_off(plan, &look.means.image?, &look.histograms);
         let light = look.errors.is_empty().then(light).flatten();
@@ -50,7 +50,7 @@ impl Monitor {
     /// How far the distribution of each layer is from the evidence's. What is no layer (a pool) is counted as it is
     /// stored, on the levels of its bytes: evidence of finer values is far from that whatever the picture. It computes
     /// nothing new either; the layers that it is fed by are counted themselves.
-    fn distances(&self, look: &Look) -> Vec<Option<f64>> {
+    fn distances(&self, look: &Pass) -> Vec<Option<f64>> {
         let plan = self.looker.plan();
         let of_step = |step: usize| {
             plan.steps[step].layer()?;
@@ -62,7 +62,7 @@ impl Monitor {
 
     /// By how many deviations all layers together are off: how their values are distributed, on average, and how strong
     /// they are.
-    fn together(&self, look: &Look, distances: &[Option<f64>]) -> Option<f64> {
+    fn together(&self, look: &Pass, distances: &[Option<f64>]) -> Option<f64> {
         let distances = distances.iter().enumerate();
         let off = distances.filter_map(|(step, distance)| self.evidence.distance_off(step, (*distance)?));
         let distances = mean(off).map(|off| DISTANCES * off);
@@ -70,11 +70,11 @@ impl Monitor {
         distances.into_iter().chain(scene).max_by(f64::total_cmp)
     }
 
-    pub(super) fn judge_look(&mut self, sample: &Sample, look: &Look, milliseconds: f64) -> Verdict {
+    pub(super) fn report_pass(&mut self, sample: &Sample, look: &Pass, milliseconds: f64) -> DriftVerdict {
         let distances = self.distances(look);
         let signs = self.off(look, &distances);
         let off: Vec<Option<f64>> = signs.iter().map(|sign| sign.map(|(off, _)| off)).collect();
-        let verdict = self.drift.pass(&off, self.together(look, &distances));
+        let verdict = self.drift.update(&off, self.together(look, &distances));
         let plan = Arc::clone(self.looker.plan());
         let worst = verdict.worst;
         let name = plan.steps.get(worst).map(|step| step.name.clone()).unwrap_or_default();
@@ -162,13 +162,13 @@ impl Monitor {
                 fields.insert("without_reference".into(), reason.as_str().into());
             }
         }
-        self.setup.view.show(look.maps.clone(), self.table(look, &signs, &distances));
+        self.setup.view.publish(look.maps.clone(), self.table(look, &signs, &distances));
         self.setup.host.status(status);
         verdict
     }
 
     /// Every step's figures, for the page that shows them.
-    fn table(&self, look: &Look, signs: &[Option<(f64, &str)>], distances: &[Option<f64>]) -> Value {
+    fn table(&self, look: &Pass, signs: &[Option<(f64, &str)>], distances: &[Option<f64>]) -> Value {
         let row = |(step, planned): (usize, &crate::detector::plan::Step)| {
             let error = look.errors.get(step).filter(|error| error.count() > 0);
             let clipped = look.clipped.get(step).copied().flatten();

@@ -11,7 +11,7 @@ use crate::sync::IgnorePoison;
 
 /// The latest pass.
 #[derive(Debug, Default)]
-pub struct View {
+pub struct LatestPass {
     latest: Mutex<Latest>,
 }
 
@@ -21,9 +21,9 @@ struct Latest {
     figures: Value,
 }
 
-impl View {
+impl LatestPass {
     /// Shows a pass.
-    pub fn show(&self, maps: Vec<ErrorMap>, figures: Value) {
+    pub fn publish(&self, maps: Vec<ErrorMap>, figures: Value) {
         *self.latest.lock().ignore_poison() = Latest { maps, figures };
     }
 
@@ -33,7 +33,7 @@ impl View {
     }
 
     /// Its figures, step by step; null before the first pass.
-    pub fn figures(&self) -> Value {
+    pub fn table(&self) -> Value {
         self.latest.lock().ignore_poison().figures.clone()
     }
 }

@@ -20,7 +20,7 @@ use lookout::detector::fp32::{Backend, Fp32Model};
 use lookout::detector::{Detector, DetectorOptions, thread_pool};
 use lookout::frame::{Image, Picture};
 use lookout::kernel::isa::Isa;
-use lookout::monitor::{Looker, Options, Pace};
+use lookout::monitor::{PassRunner, MonitorOptions, CpuBudget};
 use lookout::precedence::Precedence;
 use lookout::preprocess::{Transform, TransformParams};
 use lookout::stop;
@@ -63,22 +63,22 @@ fn ratio(mut detector: Detector, reference: Arc<Fp32Model>, pictures: &[Picture]
     let (trigger, stop) = stop::pair();
     let on = Arc::new(AtomicBool::new(false));
     let (to, passes) = sync_channel(1 << 16);
-    let share = Options::default().share;
+    let share = MonitorOptions::default().cpu_share;
     let monitor = std::thread::spawn({
         let (on, stop, picture) = (Arc::clone(&on), stop.clone(), pictures[0].clone());
         let precedence = Arc::clone(&precedence);
         move || {
-            let pace = Pace::new(share, stop.clone(), Arc::new(|| false), precedence).unwrap();
-            let mut looker = Looker::new(Arc::clone(served.plan()), Some(reference)).unwrap();
+            let pace = CpuBudget::new(share, stop.clone(), Arc::new(|| false), precedence).unwrap();
+            let mut looker = PassRunner::new(Arc::clone(served.plan()), Some(reference)).unwrap();
             while !stop.is_stopped() {
                 if !on.load(Ordering::Relaxed) {
                     std::thread::sleep(Duration::from_millis(1));
                     continue;
                 }
                 let begin = Instant::now();
-                let spent = pace.run(Duration::from_secs(300), &mut |rest| {
-                    looker.look(&served, &picture, true, &mut || rest.rest())?;
-                    Ok(rest.spent())
+                let spent = pace.run(Duration::from_secs(300), &mut |task| {
+                    looker.run(&served, &picture, true, &mut || task.pause_if_due())?;
+                    Ok(task.cpu_time())
                 });
                 if let Ok(spent) = spent {
                     let _ = to.send((spent, begin.elapsed()));
@@ -157,18 +157,18 @@ fn a_saturated_machine_still_gives_it_its_share() {
             })
         })
         .collect();
-    let share = Options::default().share;
-    let pace = Pace::new(share, stop.clone(), Arc::new(|| false), Arc::default()).unwrap();
-    let mut looker = Looker::new(Arc::clone(served.plan()), Some(reference)).unwrap();
+    let share = MonitorOptions::default().cpu_share;
+    let pace = CpuBudget::new(share, stop.clone(), Arc::new(|| false), Arc::default()).unwrap();
+    let mut looker = PassRunner::new(Arc::clone(served.plan()), Some(reference)).unwrap();
     let picture = Scene::new(3, 640, 360).frame(0).0;
     for pass in 1..=3 {
         let begin = Instant::now();
-        let spent = pace.run(Duration::from_secs(60), &mut |rest| {
+        let spent = pace.run(Duration::from_secs(60), &mut |task| {
             // As much work as a ResNet-50 on a street takes.
-            while rest.spent() < Duration::from_secs(1) {
-                looker.look(&served, &picture, false, &mut || rest.rest())?;
+            while task.cpu_time() < Duration::from_secs(1) {
+                looker.run(&served, &picture, false, &mut || task.pause_if_due())?;
             }
-            Ok(rest.spent())
+            Ok(task.cpu_time())
         });
         let wall = begin.elapsed().as_secs_f64();
         let spent = spent.unwrap().as_secs_f64();
@@ -311,7 +311,7 @@ fn memory_of_a_resnet50_on_a_street() {
         .collect();
     let (with, present) = with.end();
     // It fills over hours: all of it on top.
-    let reservoir = (Options::default().reservoir_bytes >> 20) as f64;
+    let reservoir = (MonitorOptions::default().reservoir_bytes >> 20) as f64;
     println!(
         "peak {without:.0} MiB without the monitor, {with:.0} MiB with it and the checkpoint ({present:.0} MiB at the end): \
          {:.0} MiB more, {:.0} MiB with a full reservoir; passes of ms {passes:.0?}, peak and rest after each {peaks:.0?}",

@@ -15,7 +15,7 @@ use lookout::measure::StepError;
 use lookout::message::EventName;
 use lookout::metrics::Metrics;
 use lookout::monitor::{
-    Generations, Host, Look, Looker, Models, Monitor, Options, Outcome, Sample, Seen, Served, Setup, View,
+    Generations, Host, Pass, PassRunner, Models, Monitor, MonitorOptions, Outcome, Sample, Seen, ServingModel, Setup, LatestPass,
 };
 use lookout::quant::artifact::Artifact;
 use lookout::tensor::digest::sha256;
@@ -39,7 +39,7 @@ impl Host for FakeHost {
         self.events.lock().unwrap().push((event, details));
     }
 
-    fn serve(&self, served: &Served) -> Result<()> {
+    fn serve(&self, served: &ServingModel) -> Result<()> {
         self.served.lock().unwrap().push(served.generation);
         Ok(())
     }
@@ -48,7 +48,7 @@ impl Host for FakeHost {
 
     fn degraded(&self, _: Option<String>) {}
 
-    fn blind(&self, reason: Option<String>) {
+    fn camera_fault(&self, reason: Option<String>) {
         *self.blind.lock().unwrap() = reason;
     }
 
@@ -138,7 +138,7 @@ pub struct Device {
     pub host: Arc<FakeHost>,
     pub metrics: Arc<Metrics>,
     pub reference: Arc<Fp32Model>,
-    pub view: Arc<View>,
+    pub view: Arc<LatestPass>,
     pub second: i64,
     /// What the latest pass came to.
     pub score: f64,
@@ -158,17 +158,17 @@ pub fn between_in(hours: (i64, i64), weather: Weather) -> Vec<Picture> {
 
 impl Device {
     /// A device calibrated on `pictures`, with or without the reference.
-    pub fn new(pictures: &[Picture], with_reference: bool, options: Options) -> Self {
+    pub fn new(pictures: &[Picture], with_reference: bool, options: MonitorOptions) -> Self {
         Self::of(&Checkpoint::from_bytes(small()).unwrap(), pictures, with_reference, options)
     }
 
     /// The same with any network.
-    pub fn of(checkpoint: &Checkpoint, pictures: &[Picture], with_reference: bool, options: Options) -> Self {
+    pub fn of(checkpoint: &Checkpoint, pictures: &[Picture], with_reference: bool, options: MonitorOptions) -> Self {
         Self::on(checkpoint, &artifact(checkpoint, pictures), with_reference, options)
     }
 
     /// The same with an artifact of `checkpoint`.
-    pub fn on(checkpoint: &Checkpoint, bytes: &[u8], with_reference: bool, options: Options) -> Self {
+    pub fn on(checkpoint: &Checkpoint, bytes: &[u8], with_reference: bool, options: MonitorOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut generations = Generations::open(folder.path(), &sha256(bytes), options.keep_generations).unwrap();
         generations.found(bytes, "2026-01-01T00:00:00Z").unwrap();
@@ -182,10 +182,10 @@ impl Device {
         let host = Arc::new(FakeHost::default());
         let metrics = Arc::new(Metrics::new());
         let labels = artifact.header().labels.clone().into();
-        let served = Served { model, generation: 0, sha256: sha256(&start.bytes), labels };
+        let served = ServingModel { model, generation: 0, sha256: sha256(&start.bytes), labels };
         let shared = Arc::clone(&host) as Arc<dyn Host>;
         let models = Arc::new(Models::new(generations, served, shared, Arc::clone(&metrics), "boot".into()));
-        let view = Arc::new(View::default());
+        let view = Arc::new(LatestPass::default());
         let monitor = Monitor::new(Setup {
             options,
             models: Arc::clone(&models),
@@ -262,11 +262,11 @@ impl Device {
     }
 
     /// The mean SQNR over all steps, on these pictures.
-    pub fn quality_of(&self, served: &Served, pictures: &[Picture]) -> f64 {
-        let mut looker = Looker::new(Arc::clone(served.model.plan()), Some(Arc::clone(&self.reference))).unwrap();
+    pub fn quality_of(&self, served: &ServingModel, pictures: &[Picture]) -> f64 {
+        let mut looker = PassRunner::new(Arc::clone(served.model.plan()), Some(Arc::clone(&self.reference))).unwrap();
         let mut sum = 0.0;
         for picture in pictures {
-            let Look { errors, .. } = looker.look(&served.model, picture, false, &mut || Ok(())).unwrap();
+            let Pass { errors, .. } = looker.run(&served.model, picture, false, &mut || Ok(())).unwrap();
             sum += mean_sqnr(&errors);
         }
         sum / pictures.len() as f64

@@ -6,7 +6,7 @@ use lookout::camera::pattern::{Scene, Weather as Air};
 use lookout::detector::checkpoint::Checkpoint;
 use lookout::detector::demo;
 use lookout::message::EventName;
-use lookout::monitor::{Options, Reason, Seen, When};
+use lookout::monitor::{MonitorOptions, UnusableReason, Seen, RecalibrationPolicy};
 
 use super::device::{Device, between};
 use super::world::{self, Weather};
@@ -18,7 +18,7 @@ const STEP: i64 = 30;
 fn nightfall_and_every_weather_are_flagged_within_ten_passes() {
     let day = between((8, 18));
     for with_reference in [true, false] {
-        let mut device = Device::new(&day, with_reference, Options::default());
+        let mut device = Device::new(&day, with_reference, MonitorOptions::default());
         device.until(10);
         assert_eq!(device.watch(12, STEP, Weather::Clear), None, "a clear day is what it was calibrated on");
         let weathers = [Weather::Clear, Weather::Fog, Weather::Noise, Weather::Flat, Weather::Harsh];
@@ -37,7 +37,7 @@ fn nightfall_and_every_weather_are_flagged_within_ten_passes() {
                 worst(&device)
             );
             assert_eq!(device.view.maps().len(), if with_reference { 5 } else { 0 });
-            assert!(device.view.figures().as_array().unwrap().len() > 20);
+            assert!(device.view.table().as_array().unwrap().len() > 20);
             // What is named is what is off.
             let averages = device.monitor.drift().averages();
             let plan = device.reference.plan();
@@ -72,7 +72,7 @@ fn scenario_week() {
 fn a_week(minutes: i64) {
     let full_day = between((0, 24));
     for with_reference in [true, false] {
-        let options = Options { recalibrate: When::OnDrift, ..Options::default() };
+        let options = MonitorOptions { recalibrate: RecalibrationPolicy::OnDrift, ..MonitorOptions::default() };
         let mut device = Device::new(&full_day, with_reference, options);
         let mut most = f64::NEG_INFINITY;
         // No two days are sampled alike.
@@ -90,7 +90,7 @@ fn a_week(minutes: i64) {
 fn the_built_in_model_is_calibrated_for_its_own_street() {
     let checkpoint = Checkpoint::from_bytes(demo::checkpoint().unwrap()).unwrap();
     for with_reference in [true, false] {
-        let mut device = Device::on(&checkpoint, demo::artifact().unwrap(), with_reference, Options::default());
+        let mut device = Device::on(&checkpoint, demo::artifact().unwrap(), with_reference, MonitorOptions::default());
         let mut scene = Scene::new(1, 640, 360);
         scene.set_weather(Air::DAY);
         for pass in 0..8 {
@@ -106,7 +106,7 @@ fn the_built_in_model_is_calibrated_for_its_own_street() {
 fn pictures_of_many_places_still_tell_a_weather_without_the_reference() {
     let places: Vec<_> = (0..24).map(|at| world::other_street(100 + at, 36_000 + 97 * at as i64)).collect();
     for weather in [Weather::Fog, Weather::Noise, Weather::Flat, Weather::Harsh] {
-        let mut device = Device::new(&places, false, Options::default());
+        let mut device = Device::new(&places, false, MonitorOptions::default());
         device.until(10);
         assert_eq!(device.watch(12, STEP, Weather::Clear), None, "one more place: {:?}", device.score);
         let flagged = device.watch_for_drift(10, STEP, weather);
@@ -118,7 +118,7 @@ fn pictures_of_many_places_still_tell_a_weather_without_the_reference() {
 
 #[test]
 fn what_is_unfit_is_not_drift() {
-    let mut device = Device::new(&between((8, 18)), true, Options::default());
+    let mut device = Device::new(&between((8, 18)), true, MonitorOptions::default());
     device.until(10);
     let street = |second| world::street(second, Weather::Clear);
     let half = |second| {
@@ -134,10 +134,10 @@ fn what_is_unfit_is_not_drift() {
         let bright = world::lit_street(now + 2, 0.0, Weather::Clear);
         let dark = world::lit_street(now + 3, 1.0, Weather::Clear);
         let unfit = [
-            (device.show(world::covered(now), None), Reason::Covered),
-            (device.show(half(now + 4), None), Reason::Incomplete),
-            (device.show(bright.clone(), Some(dark.clone())), Reason::Strobe),
-            (device.show(dark, Some(bright)), Reason::Strobe),
+            (device.show(world::covered(now), None), UnusableReason::Covered),
+            (device.show(half(now + 4), None), UnusableReason::Incomplete),
+            (device.show(bright.clone(), Some(dark.clone())), UnusableReason::Strobe),
+            (device.show(dark, Some(bright)), UnusableReason::Strobe),
         ];
         for (seen, reason) in unfit {
             assert_eq!(seen, Seen::Unfit(reason), "round {round}");
@@ -163,12 +163,12 @@ fn what_is_unfit_is_not_drift() {
 #[test]
 fn frames_kept_on_disk_are_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let keep = lookout::monitor::KeepFrames {
+    let keep = lookout::monitor::FrameStorage {
         folder: folder.path().join("reservoir"),
-        bytes: 1 << 20,
-        age: Duration::from_secs(7 * 86_400),
+        max_bytes: 1 << 20,
+        max_age: Duration::from_secs(7 * 86_400),
     };
-    let options = Options { keep_frames: Some(keep.clone()), ..Options::default() };
+    let options = MonitorOptions { keep_frames: Some(keep.clone()), ..MonitorOptions::default() };
     let mut device = Device::new(&between((8, 18)), false, options.clone());
     device.watch(5, STEP, Weather::Clear);
     assert_eq!(std::fs::read_dir(&keep.folder).unwrap().count(), 5);

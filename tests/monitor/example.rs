@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use lookout::monitor::{Looker, Options, When};
+use lookout::monitor::{PassRunner, MonitorOptions, RecalibrationPolicy};
 
 use super::device::{Device, between};
 use super::world::{self, Weather};
@@ -18,7 +18,7 @@ use super::world::{self, Weather};
 #[ignore = "writes the README's pictures: see the module's head"]
 fn a_nightfall() {
     let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).without_time().finish();
-    let options = Options { recalibrate: When::OnDrift, ..Options::default() };
+    let options = MonitorOptions { recalibrate: RecalibrationPolicy::OnDrift, ..MonitorOptions::default() };
     let mut device = Device::new(&between((8, 18)), true, options);
     let before = device.models.serving();
     tracing::subscriber::with_default(subscriber, || {
@@ -44,8 +44,8 @@ fn a_nightfall() {
     let night = world::street(23 * 3600, Weather::Clear);
     for (name, served) in [("before", &before), ("after", &after)] {
         let reference = Some(std::sync::Arc::clone(&device.reference));
-        let mut looker = Looker::new(std::sync::Arc::clone(served.model.plan()), reference).unwrap();
-        let look = looker.look(&served.model, &night, true, &mut || Ok(())).unwrap();
+        let mut looker = PassRunner::new(std::sync::Arc::clone(served.model.plan()), reference).unwrap();
+        let look = looker.run(&served.model, &night, true, &mut || Ok(())).unwrap();
         for map in &look.maps {
             println!("{name} {}: mean relative error {:.4}", map.level, map.mean());
         }

@@ -6,7 +6,7 @@ use lookout::detector::checkpoint::Checkpoint;
 use lookout::detector::int8::Quantized;
 use lookout::frame::Picture;
 use lookout::message::EventName;
-use lookout::monitor::{Entry, Kept, Options, Reservoir, When};
+use lookout::monitor::{Entry, StoredFrame, MonitorOptions, Reservoir, RecalibrationPolicy};
 use lookout::quant::artifact::{Artifact, StoredQuantParams, encode};
 use lookout::tensor::digest::sha256;
 
@@ -23,7 +23,7 @@ fn shifts() -> [(bool, i64, Weather); 4] {
 #[test]
 fn a_shift_is_learned_and_the_next_morning_is_no_worse() {
     for (with_reference, hour, weather) in shifts() {
-        let options = Options { recalibrate: When::OnDrift, ..Options::default() };
+        let options = MonitorOptions { recalibrate: RecalibrationPolicy::OnDrift, ..MonitorOptions::default() };
         let mut device = Device::new(&between((8, 18)), with_reference, options);
         device.until(9);
         device.watch(20, 1500, Weather::Clear);
@@ -62,9 +62,9 @@ fn scenario_every_weather_is_learned_or_has_nothing_to_teach() {
     println!("|---|---|---|---|---:|---|---|---|");
     for weather in [Weather::Clear, Weather::Fog, Weather::Noise, Weather::Flat, Weather::Harsh] {
         let hours = if weather == Weather::Clear { (20, 24) } else { (8, 18) };
-        let alone = Device::new(&between_in(hours, weather), true, Options::default());
+        let alone = Device::new(&between_in(hours, weather), true, MonitorOptions::default());
         for with_reference in [true, false] {
-            let options = Options { recalibrate: When::OnDrift, ..Options::default() };
+            let options = MonitorOptions { recalibrate: RecalibrationPolicy::OnDrift, ..MonitorOptions::default() };
             let mut device = Device::new(&between((8, 18)), with_reference, options);
             device.until(9);
             device.watch(20, 1500, Weather::Clear);
@@ -118,7 +118,7 @@ fn without_residuals(bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_night_that_ranges_alone_can_hardly_help_is_no_worse_for_them() {
-    let options = Options { recalibrate: When::OnDrift, ..Options::default() };
+    let options = MonitorOptions { recalibrate: RecalibrationPolicy::OnDrift, ..MonitorOptions::default() };
     let checkpoint = Checkpoint::from_bytes(device::small()).unwrap();
     let bytes = without_residuals(&device::artifact(&checkpoint, &between((8, 18))));
     let mut device = Device::on(&checkpoint, &bytes, false, options);
@@ -177,7 +177,7 @@ fn every_poisoned_reservoir_is_refused() {
     ];
     for with_reference in [true, false] {
         for (name, poison) in &poisons {
-            let mut device = Device::new(&between((8, 18)), with_reference, Options::default());
+            let mut device = Device::new(&between((8, 18)), with_reference, MonitorOptions::default());
             device.monitor.take_over(reservoir((0..24).map(poison)));
             let outcome = device.recalibrate();
             println!("{name}, reference {with_reference}: {:?}", outcome.reasons);
@@ -193,7 +193,7 @@ pub fn reservoir(frames: impl Iterator<Item = Picture>) -> Reservoir {
     let mut reservoir = Reservoir::new(64 << 20);
     for (at, picture) in frames.enumerate() {
         let png = picture.to_png().unwrap();
-        drop(reservoir.keep(Kept::from_png(0, (10 * 3600 + 60 * at as i64) * 1_000_000, png).unwrap()));
+        drop(reservoir.insert(StoredFrame::from_png(0, (10 * 3600 + 60 * at as i64) * 1_000_000, png).unwrap()));
     }
     reservoir
 }
@@ -203,7 +203,7 @@ fn the_same_reservoir_gives_the_same_bytes() {
     for (with_reference, hour, weather) in shifts() {
         let bytes: Vec<Vec<u8>> = (0..2)
             .map(|_| {
-                let mut device = Device::new(&between((8, 18)), with_reference, Options::default());
+                let mut device = Device::new(&between((8, 18)), with_reference, MonitorOptions::default());
                 let day = (0..9).map(|at| world::street(12 * 3600 + 600 * at, Weather::Clear));
                 let shifted = (0..15).map(|at| world::street(hour * 3600 + 60 * at, weather));
                 device.monitor.take_over(reservoir(day.chain(shifted)));
@@ -252,7 +252,7 @@ fn force(device: &Device, number: u32, factor: f32) {
 #[test]
 fn a_forced_bad_swap_is_rolled_back_on_trial() {
     for with_reference in [true, false] {
-        let mut device = Device::new(&between((8, 18)), with_reference, Options::default());
+        let mut device = Device::new(&between((8, 18)), with_reference, MonitorOptions::default());
         device.until(10);
         device.watch(3, 30, Weather::Clear);
         force(&device, 1, 6.0);
@@ -274,7 +274,7 @@ fn a_forced_bad_swap_is_rolled_back_on_trial() {
 
 #[test]
 fn the_owner_pins_compares_and_rolls_back() {
-    let mut device = Device::new(&between((8, 18)), true, Options { keep_generations: 3, ..Options::default() });
+    let mut device = Device::new(&between((8, 18)), true, MonitorOptions { keep_generations: 3, ..MonitorOptions::default() });
     for number in 1..=4 {
         force(&device, number, 1.0 + 0.01 * number as f32);
     }
@@ -297,7 +297,7 @@ fn the_owner_pins_compares_and_rolls_back() {
 #[test]
 fn swinging_stops_it() {
     // Two weathers take turns: what one brings the other would take back.
-    let options = Options { recalibrate: When::Every(Duration::from_secs(3600)), ..Options::default() };
+    let options = MonitorOptions { recalibrate: RecalibrationPolicy::Every(Duration::from_secs(3600)), ..MonitorOptions::default() };
     let mut device = Device::new(&between((8, 18)), true, options);
     device.until(10);
     force(&device, 1, 1.3);

@@ -9,7 +9,7 @@
 use lookout::detector::checkpoint::Checkpoint;
 use lookout::frame::Picture;
 use lookout::message::EventName;
-use lookout::monitor::{Options, Seen, When};
+use lookout::monitor::{MonitorOptions, Seen, RecalibrationPolicy};
 use tempfile::TempDir;
 
 use super::device::{Device, road};
@@ -83,7 +83,7 @@ fn scenario_of_one_shift_alone() {
     let Some((_folder, checkpoint, pictures)) = drive() else { return };
     let made_for = |shift: Option<Shift>| {
         let calibration: Vec<Picture> = (0..26).map(|at| seen(&pictures, 90 * at, shift)).collect();
-        Device::of(&checkpoint, &calibration, true, Options::default())
+        Device::of(&checkpoint, &calibration, true, MonitorOptions::default())
     };
     let quality = |device: &Device, shift| device.quality_of(&device.models.serving(), &later(&pictures, shift));
     let clear = made_for(None);
@@ -112,7 +112,7 @@ fn drive_through(with_reference: bool) {
     let Some((_folder, checkpoint, pictures)) = drive() else { return };
     let calibration: Vec<Picture> = (0..26).map(|at| seen(&pictures, 90 * at, None)).collect();
     for shift in [Shift::Night, Shift::Fog, WEAK_NOISE, STRONG_NOISE, Shift::Contrast] {
-        let options = Options { recalibrate: When::OnDrift, ..Options::default() };
+        let options = MonitorOptions { recalibrate: RecalibrationPolicy::OnDrift, ..MonitorOptions::default() };
         let mut device = Device::of(&checkpoint, &calibration, with_reference, options);
         for _ in 0..24 {
             assert!(!pass(&mut device, &pictures, None), "as calibrated");

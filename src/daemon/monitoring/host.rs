@@ -14,7 +14,7 @@ use crate::daemon::supervision::health::Health;
 use crate::detector::{Detector, ModelSummary};
 use crate::error::Result;
 use crate::message::EventName;
-use crate::monitor::{Host, Served};
+use crate::monitor::{Host, ServingModel};
 use crate::preprocess::TransformParams;
 use crate::sync::IgnorePoison;
 
@@ -65,7 +65,7 @@ impl Host for ServiceHost {
         self.voice.event(event, None, details);
     }
 
-    fn serve(&self, served: &Served) -> Result<()> {
+    fn serve(&self, served: &ServingModel) -> Result<()> {
         let exact = served.model.mixture().is_exact(served.model.plan());
         let summary = ModelSummary {
             name: self.name.clone(),
@@ -94,7 +94,7 @@ impl Host for ServiceHost {
         self.health.complain("monitor", reason);
     }
 
-    fn blind(&self, reason: Option<String>) {
+    fn camera_fault(&self, reason: Option<String>) {
         self.health.complain("cameras", reason);
     }
 

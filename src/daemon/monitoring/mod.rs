@@ -26,20 +26,20 @@ use crate::error::{Error, Kind, Result};
 use crate::frame::Frame;
 use crate::kernel::isa::Isa;
 use crate::message::Report;
-use crate::monitor::{Generations, KeepFrames, Models, Options, Sampler, Served, View, When};
+use crate::monitor::{Generations, FrameStorage, Models, MonitorOptions, Sampler, ServingModel, LatestPass, RecalibrationPolicy};
 use crate::sync::IgnorePoison;
 
 /// What the monitor works on.
 enum Work {
     /// A quantized model serves.
-    Watch { generations: Generations, served: Served, gave_up: Vec<(u32, String)>, reference: Option<PathBuf> },
+    Watch { generations: Generations, served: ServingModel, gave_up: Vec<(u32, String)>, reference: Option<PathBuf> },
     /// The full-precision one serves until there are enough frames.
-    First { generations: Generations, checkpoint: Checkpoint, model: Arc<Fp32Model>, count: usize },
+    InitialCalibration { generations: Generations, checkpoint: Checkpoint, model: Arc<Fp32Model>, count: usize },
 }
 
 /// The monitor before it starts.
 pub struct Monitoring {
-    options: Options,
+    options: MonitorOptions,
     /// Go on once there is a quantized model.
     enabled: bool,
     work: Work,
@@ -48,7 +48,7 @@ pub struct Monitoring {
     pool: Arc<rayon::ThreadPool>,
     isa: Isa,
     boot_id: String,
-    view: Arc<View>,
+    view: Arc<LatestPass>,
 }
 
 /// The monitor once it runs.
@@ -75,7 +75,7 @@ impl Monitoring {
         let model = detector.int8_model().ok_or_else(|| Error::new(Kind::Internal, "a generation is not quantized"))?;
         let labels: Arc<[String]> = detector.labels().into();
         let sha256 = detector.summary().sha256.clone();
-        let served = Served { model: Arc::clone(model), generation, sha256, labels };
+        let served = ServingModel { model: Arc::clone(model), generation, sha256, labels };
         Ok(Self::new(settings, engine, Work::Watch { generations, served, gave_up, reference }, identity))
     }
 
@@ -93,7 +93,7 @@ impl Monitoring {
     ) -> Result<Self> {
         let model = engine.detector().fp32_model();
         let model = model.ok_or_else(|| Error::new(Kind::Internal, "a checkpoint runs in full precision"))?;
-        let work = Work::First { generations, checkpoint, model: Arc::clone(model), count };
+        let work = Work::InitialCalibration { generations, checkpoint, model: Arc::clone(model), count };
         Ok(Self::new(settings, engine, work, identity))
     }
 
@@ -113,7 +113,7 @@ impl Monitoring {
     }
 
     /// Where the latest pass is shown.
-    pub fn view(&self) -> Arc<View> {
+    pub fn view(&self) -> Arc<LatestPass> {
         Arc::clone(&self.view)
     }
 
@@ -179,30 +179,30 @@ impl Watcher for Watching {
     fn seen(&mut self, _: usize, frame: &Arc<Frame>, report: &Report) {
         // By name: a camera that was opened anew has another slot.
         if let Some(camera) = self.cameras.iter().position(|name| *name == report.camera) {
-            self.sampler.seen(camera, frame);
+            self.sampler.observe(camera, frame);
         }
     }
 }
 
 /// `[monitor]` as the monitor takes it.
-fn options(settings: &Settings) -> Options {
+fn options(settings: &Settings) -> MonitorOptions {
     let monitor = &settings.monitor;
     let keep = || {
         let folder = state_folder(&settings.device).ok()?.join("reservoir");
-        Some(KeepFrames { folder, bytes: monitor.keep_max_size, age: monitor.keep_max_age })
+        Some(FrameStorage { folder, max_bytes: monitor.keep_max_size, max_age: monitor.keep_max_age })
     };
-    Options {
-        share: f64::from(monitor.share).max(0.001),
+    MonitorOptions {
+        cpu_share: f64::from(monitor.share).max(0.001),
         sample_interval: monitor.sample_interval,
         max_interval: monitor.max_interval,
         reservoir_bytes: usize::try_from(monitor.reservoir).unwrap_or(usize::MAX),
         keep_frames: if monitor.keep_frames { keep() } else { None },
-        raise: f64::from(monitor.thresholds.0),
-        clear: f64::from(monitor.thresholds.1),
+        raise_threshold: f64::from(monitor.thresholds.0),
+        clear_threshold: f64::from(monitor.thresholds.1),
         recalibrate: match monitor.recalibrate {
-            Recalibrate::Never => When::Never,
-            Recalibrate::OnDrift => When::OnDrift,
-            Recalibrate::Every(interval) => When::Every(interval),
+            Recalibrate::Never => RecalibrationPolicy::Never,
+            Recalibrate::OnDrift => RecalibrationPolicy::OnDrift,
+            Recalibrate::Every(interval) => RecalibrationPolicy::Every(interval),
         },
         keep_generations: monitor.keep_generations as usize,
     }

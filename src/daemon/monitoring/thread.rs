@@ -17,7 +17,7 @@ use crate::kernel::isa::Isa;
 use crate::message::EventName;
 use crate::metrics::Metrics;
 use crate::monitor::{
-    First, Generations, Host, Hot, Models, Monitor, Pace, Reservoir, Sample, Served, Setup, details, lacks, need,
+    InitialCalibration, Generations, Host, ThrottleCheck, Models, Monitor, CpuBudget, Reservoir, Sample, ServingModel, Setup, details, memory_shortage, reference_bytes,
 };
 use crate::precedence::Precedence;
 use crate::preprocess::TransformParams;
@@ -34,7 +34,7 @@ const RECALIBRATION: Duration = Duration::from_secs(6 * 3600);
 /// What the thread works with.
 pub struct Thread {
     pub host: Arc<ServiceHost>,
-    pub hot: Hot,
+    pub hot: ThrottleCheck,
     pub precedence: Arc<Precedence>,
     pub metrics: Arc<Metrics>,
     pub stop: Stop,
@@ -57,7 +57,7 @@ impl Thread {
 
     fn watch(&self, monitoring: Monitoring) -> Result<()> {
         let (hot, precedence) = (Arc::clone(&self.hot), Arc::clone(&self.precedence));
-        let pace = Pace::new(monitoring.options.share, self.stop.clone(), hot, precedence)?;
+        let pace = CpuBudget::new(monitoring.options.cpu_share, self.stop.clone(), hot, precedence)?;
         let (options, isa, boot_id) = (monitoring.options.clone(), monitoring.isa, monitoring.boot_id.clone());
         let setup = |models: Arc<Models>, reference: Option<Arc<Fp32Model>>, without: Option<String>| Setup {
             options: options.clone(),
@@ -85,9 +85,9 @@ impl Thread {
                 self.sample(&mut monitor, &sample, &pace, options.max_interval);
                 monitor
             }
-            Work::First { mut generations, checkpoint, model, count } => {
+            Work::InitialCalibration { mut generations, checkpoint, model, count } => {
                 let bytes = options.reservoir_bytes;
-                let first = First::new(
+                let first = InitialCalibration::new(
                     checkpoint,
                     Arc::clone(&model),
                     count,
@@ -102,7 +102,7 @@ impl Thread {
                 let settings = model.plan().settings.clone();
                 let quantized = Quantized::from_artifact(&artifact, |_| Ok(settings))?;
                 let packed = pace.run(Duration::MAX, &mut |_| Int8Model::new(&quantized, isa))?;
-                let served = Served {
+                let served = ServingModel {
                     model: Arc::new(packed),
                     generation: start.generation,
                     sha256: sha256(&start.bytes),
@@ -122,7 +122,7 @@ impl Thread {
         while let Some(sample) = self.next() {
             if asked(&self.asked)
                 && let Err(error) =
-                    pace.run(RECALIBRATION, &mut |rest| monitor.recalibrate("asked", &mut || rest.rest()).map(drop))
+                    pace.run(RECALIBRATION, &mut |task| monitor.recalibrate("asked", &mut || task.pause_if_due()).map(drop))
                 && !self.stop.is_stopped()
             {
                 tracing::warn!(error = error.chain(), "the recalibration failed; what served serves on");
@@ -136,7 +136,7 @@ impl Thread {
     }
 
     /// What answers for the models from now on.
-    fn serve(&self, generations: Generations, served: Served, boot_id: String) -> Arc<Models> {
+    fn serve(&self, generations: Generations, served: ServingModel, boot_id: String) -> Arc<Models> {
         let (host, metrics) = (Arc::clone(&self.host) as Arc<dyn Host>, Arc::clone(&self.metrics));
         let models = Arc::new(Models::new(generations, served, host, metrics, boot_id));
         *self.models.lock().ignore_poison() = Some(Arc::clone(&models));
@@ -176,8 +176,8 @@ impl Thread {
         Ok(())
     }
 
-    fn sample(&self, monitor: &mut Monitor, sample: &Sample, pace: &Pace, patience: Duration) {
-        let done = pace.run(patience, &mut |rest| monitor.sample(sample, &mut || rest.rest()).map(drop));
+    fn sample(&self, monitor: &mut Monitor, sample: &Sample, pace: &CpuBudget, patience: Duration) {
+        let done = pace.run(patience, &mut |task| monitor.sample(sample, &mut || task.pause_if_due()).map(drop));
         match done {
             Err(error) if !self.stop.is_stopped() => {
                 let sequence = sample.frame.sequence;
@@ -194,12 +194,12 @@ impl Thread {
         plan: &Arc<Plan>,
         isa: Isa,
         sample: &Sample,
-        pace: &Pace,
+        pace: &CpuBudget,
     ) -> (Option<Arc<Fp32Model>>, Option<String>) {
         let Some(path) = reference else { return (None, None) };
         let image = &sample.frame.image;
         let fit = TransformParams::from(&plan.settings.transform).fit(image.width(), image.height());
-        let lack = fit.ok().and_then(|fit| lacks(need(plan, fit.canvas_height, fit.canvas_width)));
+        let lack = fit.ok().and_then(|fit| memory_shortage(reference_bytes(plan, fit.canvas_height, fit.canvas_width)));
         let loaded = match lack {
             Some(reason) => Err(Error::new(Kind::Unavailable, reason)),
             None => pace.run(Duration::MAX, &mut |_| {
@@ -221,8 +221,8 @@ impl Thread {
     }
 
     /// Gathers frames and quantizes; `None` if the service stops first.
-    fn first(&self, mut first: First, pace: &Pace) -> Result<Option<(Vec<u8>, Reservoir)>> {
-        let tell = |first: &First| {
+    fn first(&self, mut first: InitialCalibration, pace: &CpuBudget) -> Result<Option<(Vec<u8>, Reservoir)>> {
+        let tell = |first: &InitialCalibration| {
             let (frames, count) = first.progress();
             let reason = format!("runs in fp32 until {count} frames are there to calibrate with; there are {frames}");
             self.host.degraded(Some(reason));
@@ -247,7 +247,7 @@ impl Thread {
             if !enough {
                 continue;
             }
-            let made = pace.run(RECALIBRATION, &mut |rest| {
+            let made = pace.run(RECALIBRATION, &mut |task| {
                 let mut told = "";
                 let mut trouble = None;
                 let outcome = first.quantize(&mut |phase, _, all| {
@@ -255,7 +255,7 @@ impl Thread {
                         tracing::info!(phase, frames = all, "calibrating from the cameras");
                         told = phase;
                     }
-                    trouble = trouble.take().or_else(|| rest.rest().err());
+                    trouble = trouble.take().or_else(|| task.pause_if_due().err());
                 });
                 trouble.map_or(outcome, Err)
             });

@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
-use crate::monitor::{Models, View};
+use crate::monitor::{Models, LatestPass};
 use crate::sync::IgnorePoison;
 
 type Known = Arc<Mutex<Option<Arc<Models>>>>;
 
 /// Registers the verbs.
-pub fn register(control: &Control, models: Known, asked: Arc<AtomicBool>, view: Arc<View>) {
-    control.register("drift", move |_| Ok(view.figures()));
+pub fn register(control: &Control, models: Known, asked: Arc<AtomicBool>, view: Arc<LatestPass>) {
+    control.register("drift", move |_| Ok(view.table()));
     let known = Arc::clone(&models);
     control.register("recalibrate", move |_| {
         let models = serving(&known)?;

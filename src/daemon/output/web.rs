@@ -10,7 +10,7 @@ use crate::daemon::paths::state_folder;
 use crate::error::{Error, Kind, Result};
 use crate::message::{Message, MessageKind};
 use crate::metrics::Metrics;
-use crate::monitor::{ErrorMap, View};
+use crate::monitor::{ErrorMap, LatestPass};
 use crate::publish::history::{History, Limits, Query, ThumbnailOf};
 use crate::publish::{Outlet, Sending, Sink};
 use crate::web::{Live, MapsOf, Server, Setup, picture};
@@ -28,7 +28,7 @@ pub struct Ground<'a> {
     pub clock: &'a Arc<dyn Clock>,
     pub metrics: &'a Arc<Metrics>,
     /// Where the monitor shows its error maps, if there is one.
-    pub view: Option<Arc<View>>,
+    pub view: Option<Arc<LatestPass>>,
 }
 
 /// Both, as far as they are configured.
@@ -115,7 +115,7 @@ impl Ground<'_> {
 }
 
 /// The maps that `view` shows, as PNG files by level.
-fn maps(view: Arc<View>) -> MapsOf {
+fn maps(view: Arc<LatestPass>) -> MapsOf {
     let file = |map: &ErrorMap| Some((map.level.to_owned(), map.to_png().ok()?));
     Arc::new(move || view.maps().iter().filter_map(file).collect())
 }

@@ -4,7 +4,7 @@
 //! from a live figure by how many spreads it is off. The spread is widened by what few pictures leave unknown, and by a
 //! floor below which a difference means nothing.
 
-use super::first_layer::Light;
+use super::first_layer::FirstLayerError;
 use crate::calibrate::{Histogram, Scene, power_db};
 use crate::detector::plan::Plan;
 use crate::error::Result;
@@ -28,7 +28,7 @@ const PICTURES: f64 = 16.0;
 
 /// By step of the plan.
 #[derive(Debug, Clone, Default)]
-pub struct Evidence {
+pub struct Baseline {
     /// SQNR of the output in dB.
     pub sqnr_db: Vec<Option<Spread>>,
     /// Share of values outside the quantization range.
@@ -40,19 +40,19 @@ pub struct Evidence {
     /// How strong the layers are on what it was made for: generation 0's pictures, and every light of the frames since.
     pub scenes: Vec<Scene>,
     /// What tells of an error that comes with another light.
-    pub light: Option<Light>,
+    pub light: Option<FirstLayerError>,
     /// Share of the reference's detections that were found again.
     pub agreement: Option<f64>,
     /// The reference's detections in a picture, on average.
     pub objects: Option<f64>,
 }
 
-impl Evidence {
+impl Baseline {
     /// Reads it.
     ///
     /// # Errors
     /// [`Kind::Data`](crate::error::Kind::Data) where a histogram is none.
-    pub fn of(artifact: &Artifact<'_>, plan: &Plan) -> Result<Self> {
+    pub fn from_artifact(artifact: &Artifact<'_>, plan: &Plan) -> Result<Self> {
         let header = artifact.header();
         let empty = || vec![None; plan.steps.len()];
         let (mut sqnr_db, mut clipped, mut distance) = (empty(), empty(), empty());
@@ -79,7 +79,7 @@ impl Evidence {
         let objects = agreement.filter(|counts| counts.pictures > 0);
         let objects = objects.map(|counts| counts.reference as f64 / counts.pictures as f64);
         let agreement = agreement.map(|counts| counts.matched as f64 / counts.reference as f64);
-        let light = Light::of(artifact, plan)?;
+        let light = FirstLayerError::of(artifact, plan)?;
         Ok(Self { sqnr_db, clipped, distance, histogram, scenes, light, agreement, objects })
     }
 
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn two_clipped_values_of_a_small_edge_are_nothing_and_a_large_share_is() {
         let spread = Some(Spread { mean: 0.0001, deviation: 0.0003 });
-        let evidence = Evidence { clipped: vec![spread], ..Evidence::default() };
+        let evidence = Baseline { clipped: vec![spread], ..Baseline::default() };
         let off = |share: f64, values: u64| evidence.clipped_off(0, share, values).unwrap();
         assert!(off(2.0 / 720.0, 720) < 1.0);
         assert!(off(0.05, 720) > 4.0);

@@ -29,14 +29,14 @@ pub fn passing(plan: &Plan, step: StepId, seen: &Histogram) -> f64 {
 
 /// The first layer, as an artifact has it.
 #[derive(Debug, Clone)]
-pub struct Light {
+pub struct FirstLayerError {
     /// Its step.
     pub step: StepId,
     residual: Residual,
     made_for: ImageMoments,
 }
 
-impl Light {
+impl FirstLayerError {
     /// `None` where the artifact says nothing of it.
     ///
     /// # Errors

@@ -5,4 +5,5 @@ pub(in crate::monitor) mod error_map;
 pub(in crate::monitor) mod first_layer;
 pub(in crate::monitor) mod pass;
 pub(in crate::monitor) mod predicted_error;
+pub(in crate::monitor) mod quality;
 pub(in crate::monitor) mod verdict;

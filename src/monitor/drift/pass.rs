@@ -1,6 +1,6 @@
 //! One frame through the quantized network, and through the reference beside it where there is one.
 //!
-//! In: a picture and a quantized model. Out: a [`Look`]: what every edge computed before its clamp and what was
+//! In: a picture and a quantized model. Out: a [`Pass`]: what every edge computed before its clamp and what was
 //! clipped, and, with the reference, the error of every step and what became of the detections. Only live tensors are
 //! held. The models are shared with the detector, the buffers are not: nothing it computes can change.
 
@@ -20,11 +20,11 @@ use crate::preprocess::{Transform, TransformParams};
 use crate::tensor::{Canvas, Fit, ImageMoments};
 
 /// Pauses between two steps.
-pub type Between<'a> = &'a mut dyn FnMut() -> Result<()>;
+pub type YieldPoint<'a> = &'a mut dyn FnMut() -> Result<()>;
 
 /// What one frame gave. All lists are by step of the plan.
 #[derive(Debug, Clone, Default)]
-pub struct Look {
+pub struct Pass {
     /// With the reference: the error of every step.
     pub errors: Vec<StepError>,
     /// Share of values outside the quantization range; `None` where a step has no quantization parameters.
@@ -41,9 +41,9 @@ pub struct Look {
     pub maps: Vec<ErrorMap>,
 }
 
-/// What [`Looker::observe`] saw, by step of the plan.
+/// What [`PassRunner::observe`] saw, by step of the plan.
 #[derive(Debug, Clone, Default)]
-pub struct Observed {
+pub struct ObservedFrame {
     /// The values of the edge, before a clamp.
     pub histograms: Vec<Option<Histogram>>,
     /// What the layers read, on average.
@@ -80,7 +80,7 @@ impl PairObserver for PassObserver<'_> {
 }
 
 /// Looks at frames. Keeps its buffers.
-pub struct Looker {
+pub struct PassRunner {
     plan: Arc<Plan>,
     reference: Option<Arc<Fp32Model>>,
     transform: Transform,
@@ -89,7 +89,7 @@ pub struct Looker {
     executor: Option<Int8Executor>,
 }
 
-impl Looker {
+impl PassRunner {
     /// For models of `plan`; `reference` must be of the same plan.
     ///
     /// # Errors
@@ -142,13 +142,13 @@ impl Looker {
     ///
     /// # Errors
     /// [`Kind::Data`] if the picture cannot be looked at; what `between` returns.
-    pub fn look(
+    pub fn run(
         &mut self,
         model: &Arc<Int8Model>,
         picture: &Picture,
         maps: bool,
-        between: Between<'_>,
-    ) -> Result<Look> {
+        between: YieldPoint<'_>,
+    ) -> Result<Pass> {
         self.transform.to_u8(picture, &mut self.pixels)?;
         let mut executor = self.executor(model);
         let look = match self.reference.clone() {
@@ -169,11 +169,11 @@ impl Looker {
         executor: &mut Int8Executor,
         picture: &Picture,
         maps: bool,
-        between: Between<'_>,
-    ) -> Result<Look> {
+        between: YieldPoint<'_>,
+    ) -> Result<Pass> {
         self.transform.to_f32(picture, &mut self.normalized)?;
         let steps = self.plan.steps.len();
-        let mut look = Look { errors: vec![StepError::default(); steps], ..Look::default() };
+        let mut look = Pass { errors: vec![StepError::default(); steps], ..Pass::default() };
         let model = Arc::clone(executor.model());
         let mut counter = Counter::new(&self.plan, model.mixture().quantized_steps());
         let mut observer = PassObserver {
@@ -191,10 +191,10 @@ impl Looker {
         let histograms = counter.take()?;
         let clipped = clipped_shares(&model, &histograms);
         let means = InputMeans { image: Some(ImageMoments::of(&self.pixels)), layers: Vec::new() };
-        Ok(Look { clipped, histograms, means, agreement: Some(agreement), detections: found, ..look })
+        Ok(Pass { clipped, histograms, means, agreement: Some(agreement), detections: found, ..look })
     }
 
-    fn alone(&mut self, executor: &mut Int8Executor, between: Between<'_>) -> Result<Look> {
+    fn alone(&mut self, executor: &mut Int8Executor, between: YieldPoint<'_>) -> Result<Pass> {
         let model = Arc::clone(executor.model());
         let mut counter = Counter::new(&self.plan, model.mixture().quantized_steps()).with_means(&self.plan);
         executor.begin(&self.pixels)?;
@@ -204,7 +204,7 @@ impl Looker {
         let histograms = counter.take()?;
         let clipped = clipped_shares(&model, &histograms);
         let (means, detections) = (self.means(&counter.take_means()), executor.detections().to_vec());
-        Ok(Look { clipped, histograms, means, detections, ..Look::default() })
+        Ok(Pass { clipped, histograms, means, detections, ..Pass::default() })
     }
 
     /// What the layers read, from the means of what the steps gave.
@@ -216,11 +216,11 @@ impl Looker {
     /// else of `model` before its clamps.
     ///
     /// # Errors
-    /// As [`Looker::look`].
-    pub fn observe(&mut self, model: &Arc<Int8Model>, picture: &Picture, between: Between<'_>) -> Result<Observed> {
+    /// As [`PassRunner::run`].
+    pub fn observe(&mut self, model: &Arc<Int8Model>, picture: &Picture, between: YieldPoint<'_>) -> Result<ObservedFrame> {
         let Some(reference) = self.reference.clone() else {
-            let Look { histograms, means, .. } = self.look(model, picture, false, between)?;
-            return Ok(Observed { histograms, means });
+            let Pass { histograms, means, .. } = self.run(model, picture, false, between)?;
+            return Ok(ObservedFrame { histograms, means });
         };
         self.take_in(picture)?;
         let mut steps: Vec<StepId> = model.mixture().quantized_steps().chain(self.plan.read_by_layers()).collect();
@@ -237,18 +237,18 @@ impl Looker {
         for (step, histogram) in steps.into_iter().zip(seen.histograms) {
             histograms[step] = Some(histogram).filter(|seen| !seen.is_empty() && model.qparams(step).is_some());
         }
-        Ok(Observed { histograms, means })
+        Ok(ObservedFrame { histograms, means })
     }
 
     /// What every step of `model` errs on `picture` beside the reference, by step; nothing without one.
     ///
     /// # Errors
-    /// As [`Looker::look`].
-    pub fn errors(
+    /// As [`PassRunner::run`].
+    pub fn step_errors(
         &mut self,
         model: &Arc<Int8Model>,
         picture: &Picture,
-        between: Between<'_>,
+        between: YieldPoint<'_>,
     ) -> Result<Vec<StepError>> {
         let mut errors = vec![StepError::default(); self.plan.steps.len()];
         let Some(reference) = self.reference.clone() else { return Ok(errors) };
@@ -265,12 +265,12 @@ impl Looker {
     /// What only the quantized network finds in `picture`, in canvas pixels, at its full speed.
     ///
     /// # Errors
-    /// As [`Looker::look`].
+    /// As [`PassRunner::run`].
     pub fn detect(
         &mut self,
         model: &Arc<Int8Model>,
         picture: &Picture,
-        between: Between<'_>,
+        between: YieldPoint<'_>,
     ) -> Result<Vec<Detection>> {
         self.transform.to_u8(picture, &mut self.pixels)?;
         let mut executor = self.executor(model);
@@ -288,8 +288,8 @@ impl Looker {
     /// nothing is known and nothing is added.
     ///
     /// # Errors
-    /// As [`Looker::look`].
-    pub fn add_local(&mut self, model: &Arc<Int8Model>, picture: &Picture, locals: &mut [LocalError]) -> Result<()> {
+    /// As [`PassRunner::run`].
+    pub fn add_local_errors(&mut self, model: &Arc<Int8Model>, picture: &Picture, locals: &mut [LocalError]) -> Result<()> {
         let Some(reference) = self.reference.clone() else { return Ok(()) };
         self.take_in(picture)?;
         let mut executor = self.executor(model);

@@ -12,24 +12,24 @@
 
 use std::sync::Arc;
 
-use super::baseline::Evidence;
+use super::baseline::Baseline;
 use super::first_layer::{mean_square, passing};
-use super::pass::Observed;
+use super::pass::ObservedFrame;
+use super::quality::quality_of_relative_errors;
 use crate::calibrate::{Histogram, quantization_mse};
 use crate::detector::int8::{Edge, InputMeans, Int8Model, LayerWeights, Mixture, Quantized};
 use crate::detector::plan::{Plan, StepId};
-use crate::monitor::recalibration::acceptance::quality_of_expected;
 use crate::quant::artifact::Spread;
 use crate::quant::{QuantParams, Residual, Response};
 
 /// Expected squared error of `qparams` on `histogram`, relative to the values' mean square; 0 where there is nothing.
-pub fn relative_error(histogram: &Histogram, qparams: &QuantParams) -> f64 {
+pub fn relative_quantization_error(histogram: &Histogram, qparams: &QuantParams) -> f64 {
     let power = histogram.mean_square();
     if power > 0.0 { quantization_mse(histogram, qparams) / power } else { 0.0 }
 }
 
 /// Computes expected errors of models that share their weights.
-pub struct Expectation {
+pub struct ErrorPredictor {
     plan: Arc<Plan>,
     mixture: Mixture,
     /// By layer.
@@ -43,9 +43,9 @@ pub struct Expectation {
     own: Vec<Option<f64>>,
 }
 
-impl Expectation {
+impl ErrorPredictor {
     /// For models with the weights of generation 0, which is `quantized` and recorded `evidence`.
-    pub fn new(quantized: &Quantized, evidence: &Evidence) -> Self {
+    pub fn new(quantized: &Quantized, evidence: &Baseline) -> Self {
         let layers = quantized.plan.layers.iter().zip(&quantized.layers);
         let noise = layers.map(|(layer, quantized)| match &quantized.weights {
             LayerWeights::S8 { scales, .. } => {
@@ -65,35 +65,35 @@ impl Expectation {
             plan: Arc::clone(&quantized.plan),
         };
         let made_for = &quantized.made_for;
-        let calibration = Observed { histograms: evidence.histogram.clone(), means: made_for.clone() };
-        let own = |step| expectation.relative(step, &calibration, &quantized.edge_qparams[step]?, made_for);
+        let calibration = ObservedFrame { histograms: evidence.histogram.clone(), means: made_for.clone() };
+        let own = |step| expectation.relative_error(step, &calibration, &quantized.edge_qparams[step]?, made_for);
         expectation.own = (0..quantized.edge_qparams.len()).map(own).collect();
         expectation
     }
 
-    /// The quality of `model` on a frame (see [`quality_of_expected`]), if its biases are `made_for` such means.
-    pub fn quality_db(&self, frame: &Observed, model: &Int8Model, made_for: &InputMeans) -> Option<f64> {
+    /// The quality of `model` on a frame (see [`quality_of_relative_errors`]), if its biases are `made_for` such means.
+    pub fn quality_db(&self, frame: &ObservedFrame, model: &Int8Model, made_for: &InputMeans) -> Option<f64> {
         let mut more = vec![0.0; self.plan.steps.len()];
         let mut errors = Vec::with_capacity(more.len());
         for (step, planned) in self.plan.steps.iter().enumerate() {
             let read = planned.inputs.iter().filter(|&&input| self.mixture.edges[input] != Edge::Boxes);
             let read: Vec<f64> = read.map(|&input| more[input]).collect();
             more[step] = read.iter().sum::<f64>() / read.len().max(1) as f64;
-            let own = model.qparams(step).and_then(|qparams| self.relative(step, frame, &qparams, made_for));
+            let own = model.qparams(step).and_then(|qparams| self.relative_error(step, frame, &qparams, made_for));
             if let (Some(own), Some(before)) = (own, self.own[step]) {
                 more[step] += own - before;
                 errors.push((self.measured[step].unwrap_or(before) + more[step]).max(own));
             }
         }
-        quality_of_expected(errors.into_iter())
+        quality_of_relative_errors(errors.into_iter())
     }
 
     /// The expected error of `step` alone, if its output is quantized with `qparams` and its biases are `made_for` such
     /// means; `None` where nothing was seen of it.
-    pub fn relative(
+    pub fn relative_error(
         &self,
         step: StepId,
-        frame: &Observed,
+        frame: &ObservedFrame,
         qparams: &QuantParams,
         made_for: &InputMeans,
     ) -> Option<f64> {
@@ -101,11 +101,11 @@ impl Expectation {
         let power = seen.mean_square();
         let of_weights = self.of_weights(step, frame, made_for).filter(|_| power > 0.0);
         let of_weights = of_weights.map_or(0.0, |error| error / power * passing(&self.plan, step, seen));
-        Some(relative_error(seen, qparams) + of_weights)
+        Some(relative_quantization_error(seen, qparams) + of_weights)
     }
 
     /// Mean squared error by rounded weights, before ReLU.
-    fn of_weights(&self, step: StepId, frame: &Observed, made_for: &InputMeans) -> Option<f64> {
+    fn of_weights(&self, step: StepId, frame: &ObservedFrame, made_for: &InputMeans) -> Option<f64> {
         let planned = &self.plan.steps[step];
         let layer = planned.layer()?;
         let channels = self.plan.layers[layer].geometry.in_channels as f64;
@@ -123,7 +123,7 @@ impl Expectation {
 
     /// Squares of the means of what `step` reads, and what the means of its output channels are moved by, as a mean
     /// square before ReLU; `None` where nothing tells.
-    fn moved(&self, step: StepId, layer: usize, frame: &Observed, made_for: &InputMeans) -> Option<(f64, f64)> {
+    fn moved(&self, step: StepId, layer: usize, frame: &ObservedFrame, made_for: &InputMeans) -> Option<(f64, f64)> {
         let (residual, response) = (self.residuals[layer].as_ref(), self.responses.get(step).and_then(Option::as_ref));
         let shift = frame.means.shift(made_for, step, residual, response)?;
         let means = match residual {

@@ -8,9 +8,9 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::reservoir::Kept;
+use super::reservoir::StoredFrame;
 use crate::error::{Error, Result};
-use crate::monitor::options::KeepFrames;
+use crate::monitor::options::FrameStorage;
 use crate::tensor::digest::hexadecimal;
 
 /// What the names of frames end with that came while drift was raised.
@@ -18,8 +18,8 @@ const IN_DRIFT: &str = "-drift";
 
 /// The folder.
 #[derive(Debug)]
-pub struct Folder {
-    options: KeepFrames,
+pub struct FrameFolder {
+    options: FrameStorage,
 }
 
 /// A file of the folder.
@@ -31,12 +31,12 @@ struct Entry {
     bytes: u64,
 }
 
-impl Folder {
+impl FrameFolder {
     /// The folder, made if it is not there.
     ///
     /// # Errors
     /// As [`Error::writing`].
-    pub fn open(options: KeepFrames) -> Result<Self> {
+    pub fn open(options: FrameStorage) -> Result<Self> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&options.folder);
         made.map_err(|source| Error::writing(&options.folder, source))?;
         Ok(Self { options })
@@ -46,11 +46,11 @@ impl Folder {
     ///
     /// # Errors
     /// As [`Error::reading`].
-    pub fn load(&self, now_us: i64) -> Result<Vec<Kept>> {
+    pub fn load(&self, now_us: i64) -> Result<Vec<StoredFrame>> {
         self.tidy(now_us)?;
         let mut frames = Vec::new();
         for entry in self.entries()? {
-            match fs::read(&entry.path).ok().and_then(|png| Kept::from_png(entry.camera, entry.at_us, png).ok()) {
+            match fs::read(&entry.path).ok().and_then(|png| StoredFrame::from_png(entry.camera, entry.at_us, png).ok()) {
                 Some(frame) => frames.push(frame.in_drift(entry.in_drift)),
                 None => remove(&entry.path),
             }
@@ -62,7 +62,7 @@ impl Folder {
     ///
     /// # Errors
     /// As [`Error::writing`].
-    pub fn keep(&self, frame: &Kept, now_us: i64) -> Result<()> {
+    pub fn write(&self, frame: &StoredFrame, now_us: i64) -> Result<()> {
         let path = self.path(frame);
         // Hidden until it is whole. A leftover of an earlier life is written over.
         let part = path.with_extension("part");
@@ -77,11 +77,11 @@ impl Folder {
     }
 
     /// Removes the file of a frame that the reservoir gave up.
-    pub fn give_up(&self, frame: &Kept) {
+    pub fn remove(&self, frame: &StoredFrame) {
         remove(&self.path(frame));
     }
 
-    fn path(&self, frame: &Kept) -> PathBuf {
+    fn path(&self, frame: &StoredFrame) -> PathBuf {
         let mark = if frame.in_drift { IN_DRIFT } else { "" };
         let name = format!("{}-{:020}-{}{mark}.png", frame.camera, frame.at_us, hexadecimal(&frame.sha256[..8]));
         self.options.folder.join(name)
@@ -90,9 +90,9 @@ impl Folder {
     fn tidy(&self, now_us: i64) -> Result<()> {
         let entries = self.entries()?;
         let mut bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
-        let oldest = now_us.saturating_sub(i64::try_from(self.options.age.as_micros()).unwrap_or(i64::MAX));
+        let oldest = now_us.saturating_sub(i64::try_from(self.options.max_age.as_micros()).unwrap_or(i64::MAX));
         for entry in entries {
-            if entry.at_us < oldest || bytes > self.options.bytes {
+            if entry.at_us < oldest || bytes > self.options.max_bytes {
                 bytes -= entry.bytes;
                 remove(&entry.path);
             }
@@ -132,14 +132,14 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
 
-    use super::super::usability::Fit;
+    use super::super::usability::UsableFrame;
     use super::*;
     use crate::frame::Picture;
 
-    fn frame(at_us: i64) -> Kept {
+    fn frame(at_us: i64) -> StoredFrame {
         let picture = Picture::filled(8, 8, [at_us as u8; 3]);
-        let fit = Fit { brightness: 1.0, sha256: [at_us as u8; 32] };
-        Kept::pack(0, at_us, fit, &picture).unwrap()
+        let fit = UsableFrame { brightness: 1.0, sha256: [at_us as u8; 32] };
+        StoredFrame::encode(0, at_us, fit, &picture).unwrap()
     }
 
     #[test]
@@ -147,10 +147,10 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("reservoir");
         let bytes = frame(1).png().len() as u64 * 3;
-        let options = KeepFrames { folder: folder.clone(), bytes, age: Duration::from_micros(50) };
-        let kept = Folder::open(options).unwrap();
+        let options = FrameStorage { folder: folder.clone(), max_bytes: bytes, max_age: Duration::from_micros(50) };
+        let kept = FrameFolder::open(options).unwrap();
         for at in [10, 20, 30, 40] {
-            kept.keep(&frame(at), 40).unwrap();
+            kept.write(&frame(at), 40).unwrap();
         }
         fs::write(folder.join("0-00000000000000000041-ff.png"), "damaged").unwrap();
         fs::write(folder.join("notes.txt"), "not ours").unwrap();
@@ -163,10 +163,10 @@ mod tests {
         let times = |now| kept.load(now).unwrap().iter().map(|frame| frame.at_us).collect::<Vec<_>>();
         assert_eq!(times(45), [30, 40], "one too many for the bytes, and one damaged");
         assert_eq!(times(85), [40], "the older one is too old");
-        kept.give_up(&frame(40));
-        kept.keep(&frame(86).in_drift(true), 86).unwrap();
+        kept.remove(&frame(40));
+        kept.write(&frame(86).in_drift(true), 86).unwrap();
         assert!(kept.load(87).unwrap()[0].in_drift);
-        kept.give_up(&frame(86).in_drift(true));
+        kept.remove(&frame(86).in_drift(true));
         assert!(times(87).is_empty() && folder.join("notes.txt").exists());
     }
 }

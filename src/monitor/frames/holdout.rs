@@ -4,7 +4,7 @@
 //! are not dealt out one by one: each stratum (of brightness, in drift or not) is cut into stretches of time, and every
 //! second stretch is held out, so that both sets see every light there was. The same frames give the same sets.
 
-use super::reservoir::{Kept, strata};
+use super::reservoir::{StoredFrame, assign_strata};
 
 /// Most frames that calibrate.
 const CALIBRATE: usize = 32;
@@ -13,13 +13,13 @@ const JUDGE: usize = 16;
 /// Fewest frames of a stratum that can give some up to judge.
 const FEWEST: usize = 3;
 /// Fewest frames that judge at all.
-pub const FEWEST_JUDGES: usize = 4;
+pub const MIN_VALIDATION_FRAMES: usize = 4;
 /// Fewest frames of a reservoir to recalibrate with.
-pub const FEWEST_FRAMES: usize = 12;
+pub const MIN_FRAMES: usize = 12;
 
 /// Indices of frames.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Split {
+pub struct Holdout {
     /// To choose ranges with.
     pub calibrate: Vec<usize>,
     /// To judge them with.
@@ -27,9 +27,9 @@ pub struct Split {
 }
 
 /// Deals out `frames`, which are sorted by time.
-pub fn split(frames: &[Kept]) -> Split {
+pub fn hold_out(frames: &[StoredFrame]) -> Holdout {
     let mut groups: std::collections::BTreeMap<usize, Vec<usize>> = std::collections::BTreeMap::new();
-    for (at, stratum) in strata(frames).into_iter().enumerate() {
+    for (at, stratum) in assign_strata(frames).into_iter().enumerate() {
         groups.entry(stratum).or_default().push(at);
     }
     let (mut calibrate, mut judge) = (Vec::new(), Vec::new());
@@ -49,7 +49,7 @@ pub fn split(frames: &[Kept]) -> Split {
         calibrate.push(kept);
         judge.push(held);
     }
-    Split { calibrate: thin(calibrate, CALIBRATE), judge: thin(judge, JUDGE) }
+    Holdout { calibrate: thin(calibrate, CALIBRATE), judge: thin(judge, JUDGE) }
 }
 
 /// At most `most` of all, evenly from every group, in order.
@@ -71,14 +71,14 @@ fn thin(groups: Vec<Vec<usize>>, most: usize) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::usability::Fit;
+    use super::super::usability::UsableFrame;
     use super::*;
     use crate::frame::Picture;
 
-    fn frames(times: impl Iterator<Item = i64>, night: fn(i64) -> bool) -> Vec<Kept> {
+    fn frames(times: impl Iterator<Item = i64>, night: fn(i64) -> bool) -> Vec<StoredFrame> {
         let frame = |at: i64| {
-            let fit = Fit { brightness: if night(at) { 8.0 } else { 120.0 }, sha256: [at as u8; 32] };
-            Kept::pack(0, at, fit, &Picture::filled(1, 1, [0; 3])).unwrap()
+            let fit = UsableFrame { brightness: if night(at) { 8.0 } else { 120.0 }, sha256: [at as u8; 32] };
+            StoredFrame::encode(0, at, fit, &Picture::filled(1, 1, [0; 3])).unwrap()
         };
         times.map(frame).collect()
     }
@@ -86,8 +86,8 @@ mod tests {
     #[test]
     fn both_sets_see_every_light_and_no_stretch_is_cut() {
         let frames = frames(0..60, |at| at >= 30);
-        let Split { calibrate, judge } = split(&frames);
-        assert!(calibrate.len() <= CALIBRATE && (FEWEST_JUDGES..=JUDGE).contains(&judge.len()));
+        let Holdout { calibrate, judge } = hold_out(&frames);
+        assert!(calibrate.len() <= CALIBRATE && (MIN_VALIDATION_FRAMES..=JUDGE).contains(&judge.len()));
         for set in [&calibrate, &judge] {
             let night = set.iter().filter(|&&at| at >= 30).count();
             assert!(night * 3 >= set.len() && night * 3 <= set.len() * 2, "{set:?}");
@@ -96,12 +96,12 @@ mod tests {
         // Every run of judges is a stretch of its own.
         let runs = judge.windows(2).filter(|pair| pair[1] - pair[0] > 3).count() + 1;
         assert!(runs <= 6, "{judge:?}");
-        assert_eq!(split(&frames), Split { calibrate, judge });
+        assert_eq!(hold_out(&frames), Holdout { calibrate, judge });
     }
 
     #[test]
     fn few_frames_judge_nothing() {
-        assert!(split(&frames(0..2, |_| false)).judge.is_empty());
-        assert_eq!(split(&frames(0..12, |_| false)).judge.len(), 6);
+        assert!(hold_out(&frames(0..2, |_| false)).judge.is_empty());
+        assert_eq!(hold_out(&frames(0..12, |_| false)).judge.len(), 6);
     }
 }

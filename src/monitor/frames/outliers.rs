@@ -97,12 +97,12 @@ struct Frame {
 
 /// Frames of some cameras.
 #[derive(Default)]
-pub struct Glitches {
+pub struct OutlierDetector {
     cameras: BTreeMap<usize, Vec<Frame>>,
     count: usize,
 }
 
-impl Glitches {
+impl OutlierDetector {
     /// Adds the next frame of a camera.
     pub fn add(&mut self, camera: usize, at_us: i64, picture: &Picture) {
         let frame = Frame { at_us, number: self.count, features: features(picture), layout: layout(picture) };
@@ -111,7 +111,7 @@ impl Glitches {
     }
 
     /// Which are glitches, by the order in which they were added.
-    pub fn find(&self) -> BTreeSet<usize> {
+    pub fn outliers(&self) -> BTreeSet<usize> {
         self.cameras.values().flat_map(|frames| of_camera(frames)).collect()
     }
 }
@@ -167,9 +167,9 @@ mod tests {
     const MINUTE: i64 = 60 * 1_000_000;
 
     fn found(count: usize, apart_us: i64, picture: impl Fn(usize) -> Picture) -> Vec<usize> {
-        let mut glitches = Glitches::default();
+        let mut glitches = OutlierDetector::default();
         (0..count).for_each(|at| glitches.add(0, at as i64 * apart_us, &picture(at)));
-        glitches.find().into_iter().collect()
+        glitches.outliers().into_iter().collect()
     }
 
     /// Clouds pass: the light wanders by a tenth.
@@ -227,11 +227,11 @@ mod tests {
 
     #[test]
     fn cameras_are_looked_at_one_by_one() {
-        let mut glitches = Glitches::default();
+        let mut glitches = OutlierDetector::default();
         for at in 0..30 {
             glitches.add(at % 2, at as i64 * MINUTE, &if at % 2 == 0 { wandering(at) } else { reddened_all(at) });
         }
-        assert!(glitches.find().is_empty());
-        assert!(Glitches::default().find().is_empty());
+        assert!(glitches.outliers().is_empty());
+        assert!(OutlierDetector::default().outliers().is_empty());
     }
 }

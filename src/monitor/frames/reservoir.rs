@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::sync::Arc;
 
-use super::usability::Fit;
+use super::usability::UsableFrame;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
 
@@ -22,18 +22,18 @@ const HORIZON_US: i64 = 3 * 86_400 * 1_000_000;
 const RECENT_US: i64 = 60 * 1_000_000;
 
 /// The stratum of a mean grey level.
-pub fn stratum(brightness: f64) -> usize {
+pub fn brightness_bin(brightness: f64) -> usize {
     STRATA.iter().position(|&upper| brightness < upper).unwrap_or(STRATA.len())
 }
 
 /// Whether the frames of a stratum came while drift was raised.
-pub fn came_in_drift(number: usize) -> bool {
+pub fn is_drift_stratum(number: usize) -> bool {
     number > STRATA.len()
 }
 
 /// In words, of which frames a stratum is.
-pub fn described(number: usize) -> String {
-    let (brightness, in_drift) = (number % (STRATA.len() + 1), came_in_drift(number));
+pub fn describe_stratum(number: usize) -> String {
+    let (brightness, in_drift) = (number % (STRATA.len() + 1), is_drift_stratum(number));
     let level = |at: usize| STRATA.get(at).copied().unwrap_or(255.0);
     let from = if brightness == 0 { 0.0 } else { level(brightness - 1) };
     let when = if in_drift { "in drift, " } else { "" };
@@ -42,7 +42,7 @@ pub fn described(number: usize) -> String {
 
 /// A frame that is kept.
 #[derive(Clone, PartialEq)]
-pub struct Kept {
+pub struct StoredFrame {
     /// Number of the camera.
     pub camera: usize,
     /// When it was captured, microseconds since 1970.
@@ -57,23 +57,23 @@ pub struct Kept {
     png: Arc<[u8]>,
 }
 
-impl std::fmt::Debug for Kept {
+impl std::fmt::Debug for StoredFrame {
     /// Without the pixels.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { camera, at_us, brightness, in_drift, .. } = self;
-        let mut debug = f.debug_struct("Kept");
+        let mut debug = f.debug_struct("StoredFrame");
         debug.field("camera", camera).field("at_us", at_us).field("brightness", brightness).field("in_drift", in_drift);
         debug.finish()
     }
 }
 
-impl Kept {
+impl StoredFrame {
     /// Packs `picture`.
     ///
     /// # Errors
     /// As [`Picture::to_png`].
-    pub fn pack(camera: usize, at_us: i64, fit: Fit, picture: &Picture) -> Result<Self> {
-        let Fit { brightness, sha256 } = fit;
+    pub fn encode(camera: usize, at_us: i64, fit: UsableFrame, picture: &Picture) -> Result<Self> {
+        let UsableFrame { brightness, sha256 } = fit;
         Ok(Self { camera, at_us, brightness, sha256, in_drift: false, png: picture.to_png()?.into() })
     }
 
@@ -109,7 +109,7 @@ impl Kept {
 
     /// Its stratum: of its brightness, in drift or not.
     pub fn stratum(&self) -> usize {
-        stratum(self.brightness) + if self.in_drift { STRATA.len() + 1 } else { 0 }
+        brightness_bin(self.brightness) + if self.in_drift { STRATA.len() + 1 } else { 0 }
     }
 
     fn bytes(&self) -> usize {
@@ -126,11 +126,11 @@ fn decode(png: &[u8]) -> Result<Picture> {
 
 /// The stratum that each of `frames` counts to. Drift is raised some passes after what raises it: where more frames of a
 /// brightness came in drift than before it, those before it were of the same kind.
-pub fn strata(frames: &[Kept]) -> Vec<usize> {
+pub fn assign_strata(frames: &[StoredFrame]) -> Vec<usize> {
     let count = |number: usize| frames.iter().filter(|frame| frame.stratum() == number).count();
     let counts: Vec<usize> = (0..2 * (STRATA.len() + 1)).map(count).collect();
-    let of = |frame: &Kept| {
-        let (before, in_drift) = (stratum(frame.brightness), stratum(frame.brightness) + STRATA.len() + 1);
+    let of = |frame: &StoredFrame| {
+        let (before, in_drift) = (brightness_bin(frame.brightness), brightness_bin(frame.brightness) + STRATA.len() + 1);
         if counts[before] < counts[in_drift] { in_drift } else { frame.stratum() }
     };
     frames.iter().map(of).collect()
@@ -139,7 +139,7 @@ pub fn strata(frames: &[Kept]) -> Vec<usize> {
 /// The frames.
 #[derive(Debug)]
 pub struct Reservoir {
-    frames: Vec<Kept>,
+    frames: Vec<StoredFrame>,
     bytes: usize,
     most: usize,
 }
@@ -151,12 +151,12 @@ impl Reservoir {
     }
 
     /// The frames, oldest first.
-    pub fn frames(&self) -> &[Kept] {
+    pub fn frames(&self) -> &[StoredFrame] {
         &self.frames
     }
 
     /// The frames alone, oldest first.
-    pub fn into_frames(self) -> Vec<Kept> {
+    pub fn into_frames(self) -> Vec<StoredFrame> {
         self.frames
     }
 
@@ -173,7 +173,7 @@ impl Reservoir {
 
     /// Keeps `frame`, unless it is there already, and gives up what is missed least while there is not enough room.
     /// Returns what was given up.
-    pub fn keep(&mut self, frame: Kept) -> Vec<Kept> {
+    pub fn insert(&mut self, frame: StoredFrame) -> Vec<StoredFrame> {
         let mut given_up = Vec::new();
         if self.frames.iter().any(|known| known.sha256 == frame.sha256) {
             return given_up;
@@ -216,15 +216,15 @@ impl Reservoir {
 mod tests {
     use super::*;
 
-    fn frame(minute: i64, brightness: f64) -> Kept {
+    fn frame(minute: i64, brightness: f64) -> StoredFrame {
         let mut sha256 = [0; 32];
         sha256[..8].copy_from_slice(&minute.to_le_bytes());
-        Kept { camera: 0, at_us: minute * 60_000_000, brightness, sha256, in_drift: false, png: vec![0; 1000].into() }
+        StoredFrame { camera: 0, at_us: minute * 60_000_000, brightness, sha256, in_drift: false, png: vec![0; 1000].into() }
     }
 
     /// Room for so many of [`frame`].
     fn room(frames: usize) -> usize {
-        frames * (1000 + size_of::<Kept>())
+        frames * (1000 + size_of::<StoredFrame>())
     }
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
         let mut reservoir = Reservoir::new(room(24));
         for minute in 0..24 * 60 {
             let day = (6 * 60..12 * 60).contains(&minute);
-            reservoir.keep(frame(minute, if day { 120.0 } else { 8.0 }));
+            reservoir.insert(frame(minute, if day { 120.0 } else { 8.0 }));
             assert!(reservoir.bytes() <= room(24));
         }
         let frames = reservoir.frames();
@@ -250,39 +250,39 @@ mod tests {
     fn what_is_there_is_not_kept_twice_and_the_newest_stays() {
         let mut reservoir = Reservoir::new(room(3));
         for minute in [0, 0, 1, 2, 3] {
-            reservoir.keep(frame(minute, 50.0));
+            reservoir.insert(frame(minute, 50.0));
         }
         let minutes: Vec<i64> = reservoir.frames().iter().map(|frame| frame.at_us / 60_000_000).collect();
         assert_eq!((minutes.len(), minutes.last()), (3, Some(&3)));
-        assert!(Reservoir::new(10).keep(frame(0, 1.0)).len() == 1, "larger than all the room");
+        assert!(Reservoir::new(10).insert(frame(0, 1.0)).len() == 1, "larger than all the room");
     }
 
     #[test]
     fn what_came_in_drift_counts_by_itself_and_its_first_frames_with_it() {
         let fog = |minute| frame(minute, 120.0).in_drift(true);
-        let mut frames: Vec<Kept> = (0..9).map(|minute| frame(minute, 120.0)).collect();
+        let mut frames: Vec<StoredFrame> = (0..9).map(|minute| frame(minute, 120.0)).collect();
         frames.extend((9..15).map(fog));
-        let day = stratum(120.0);
-        assert_eq!(strata(&frames)[7..11], [day, day, day + 8, day + 8]);
+        let day = brightness_bin(120.0);
+        assert_eq!(assign_strata(&frames)[7..11], [day, day, day + 8, day + 8]);
         // A brightness that nobody saw before: it takes a while until drift is raised.
         let night = [frame(20, 5.0), frame(21, 5.0), frame(22, 5.0).in_drift(true), frame(23, 5.0).in_drift(true)];
-        assert_eq!(strata(&night), [0, 0, 8, 8]);
-        assert_eq!(described(day + 8), "in drift, at mean grey levels of 100 to 135");
+        assert_eq!(assign_strata(&night), [0, 0, 8, 8]);
+        assert_eq!(describe_stratum(day + 8), "in drift, at mean grey levels of 100 to 135");
         assert_eq!(
-            [described(0), described(7)],
+            [describe_stratum(0), describe_stratum(7)],
             ["at mean grey levels of 0 to 12", "at mean grey levels of 175 to 255"]
         );
-        assert_eq!(strata(&[&night[..], &[frame(24, 5.0).in_drift(true)]].concat()), [8; 5]);
+        assert_eq!(assign_strata(&[&night[..], &[frame(24, 5.0).in_drift(true)]].concat()), [8; 5]);
     }
 
     #[test]
     fn packing_loses_no_pixel() {
         let picture = Picture::new(5, 3, (0..45).collect()).unwrap();
-        let fit = Fit { brightness: 9.0, sha256: [1; 32] };
-        let kept = Kept::pack(2, 7, fit, &picture).unwrap();
+        let fit = UsableFrame { brightness: 9.0, sha256: [1; 32] };
+        let kept = StoredFrame::encode(2, 7, fit, &picture).unwrap();
         assert_eq!(kept.picture().unwrap(), picture);
-        let again = Kept::from_png(2, 7, kept.png().to_vec()).unwrap();
+        let again = StoredFrame::from_png(2, 7, kept.png().to_vec()).unwrap();
         assert_eq!(again.picture().unwrap(), picture);
-        assert_eq!(Kept::from_png(0, 0, kept.png()[..40].to_vec()).unwrap_err().kind(), Kind::Data);
+        assert_eq!(StoredFrame::from_png(0, 0, kept.png()[..40].to_vec()).unwrap_err().kind(), Kind::Data);
     }
 }

@@ -44,7 +44,7 @@ impl Sampler {
     }
 
     /// Sees a frame of camera number `camera`.
-    pub fn seen(&mut self, camera: usize, frame: &Arc<Frame>) {
+    pub fn observe(&mut self, camera: usize, frame: &Arc<Frame>) {
         let count = self.cameras.len() as u64;
         let Some(turn) = self.cameras.get_mut(camera) else { return };
         let now = frame.captured_monotonic_ns;
@@ -87,7 +87,7 @@ mod tests {
         let mut sampler = Sampler::new(2, Duration::from_secs(10), to);
         for second in 0..60 {
             for camera in [0, 1] {
-                sampler.seen(camera, &frame(second, second));
+                sampler.observe(camera, &frame(second, second));
             }
         }
         let samples: Vec<(usize, u64, u64)> = from
@@ -101,11 +101,11 @@ mod tests {
     fn a_busy_monitor_holds_nobody_up() {
         let (to, from) = sync_channel(1);
         let mut sampler = Sampler::new(1, Duration::from_secs(8), to);
-        (0..30).for_each(|second| sampler.seen(0, &frame(second, second)));
+        (0..30).for_each(|second| sampler.observe(0, &frame(second, second)));
         assert_eq!(from.try_iter().count(), 1);
-        (30..40).for_each(|second| sampler.seen(0, &frame(second, second)));
+        (30..40).for_each(|second| sampler.observe(0, &frame(second, second)));
         assert_eq!(from.try_iter().count(), 1, "asked again");
         drop(from);
-        (40..60).for_each(|second| sampler.seen(0, &frame(second, second)));
+        (40..60).for_each(|second| sampler.observe(0, &frame(second, second)));
     }
 }

@@ -32,7 +32,7 @@ const REMEMBERED: usize = 16;
 
 /// What a fit frame looks like.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Fit {
+pub struct UsableFrame {
     /// Mean grey level, 0 to 255.
     pub brightness: f64,
     /// SHA-256 of size and pixels.
@@ -41,7 +41,7 @@ pub struct Fit {
 
 /// Why a frame is of no use.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Reason {
+pub enum UnusableReason {
     /// One surface: a lens cap, a wall of fog.
     Covered,
     /// No scene in it.
@@ -56,7 +56,7 @@ pub enum Reason {
     Frozen,
 }
 
-impl Reason {
+impl UnusableReason {
     /// One word for metrics and logs.
     pub const fn name(self) -> &'static str {
         match self {
@@ -72,19 +72,19 @@ impl Reason {
 
 /// Examines the frames of one camera.
 #[derive(Debug, Default)]
-pub struct Examiner {
+pub struct UsabilityCheck {
     /// Rows alike at top and bottom of the last frames.
     bars: VecDeque<[usize; 2]>,
     last: Option<[u8; 32]>,
 }
 
-impl Examiner {
+impl UsabilityCheck {
     /// Looks at `picture`; `next` is the camera's next frame, where there was one.
     ///
     /// # Errors
     /// The reason, if it is unfit.
-    pub fn examine(&mut self, picture: &Picture, next: Option<&Picture>) -> Result<Fit, Reason> {
-        let fit = Fit { brightness: brightness(picture), sha256: fingerprint(picture) };
+    pub fn check(&mut self, picture: &Picture, next: Option<&Picture>) -> Result<UsableFrame, UnusableReason> {
+        let fit = UsableFrame { brightness: brightness(picture), sha256: fingerprint(picture) };
         let rows = [like_rows(picture, false), like_rows(picture, true)];
         let usual = |end: usize| self.bars.iter().map(|bars| bars[end]).min().unwrap_or(0);
         let missing = [0, 1].into_iter().any(|end| {
@@ -92,12 +92,12 @@ impl Examiner {
             beyond as f64 >= MISSING_SHARE * picture.height as f64
         });
         let verdict = match Appearance::of(picture).unfit() {
-            Some(Unfit::Flat { .. }) => Err(Reason::Covered),
-            Some(Unfit::Noise { .. }) => Err(Reason::Noise),
-            None if next.is_some_and(|next| flickers(fit.brightness, brightness(next))) => Err(Reason::Strobe),
-            None if burnt_share(picture) > BURNT_SHARE => Err(Reason::Overexposed),
-            None if missing || undecoded(picture) || lacks_values(picture) => Err(Reason::Incomplete),
-            None if self.last == Some(fit.sha256) => Err(Reason::Frozen),
+            Some(Unfit::Flat { .. }) => Err(UnusableReason::Covered),
+            Some(Unfit::Noise { .. }) => Err(UnusableReason::Noise),
+            None if next.is_some_and(|next| flickers(fit.brightness, brightness(next))) => Err(UnusableReason::Strobe),
+            None if burnt_share(picture) > BURNT_SHARE => Err(UnusableReason::Overexposed),
+            None if missing || undecoded(picture) || lacks_values(picture) => Err(UnusableReason::Incomplete),
+            None if self.last == Some(fit.sha256) => Err(UnusableReason::Frozen),
             None => Ok(fit),
         };
         self.bars.push_back(rows);
@@ -202,9 +202,9 @@ pub mod tests {
 
     #[test]
     fn day_and_night_are_fit() {
-        let mut examiner = Examiner::default();
+        let mut examiner = UsabilityCheck::default();
         for (number, light) in [1.0, 0.7, 0.3, 0.12].into_iter().enumerate() {
-            let fit = examiner.examine(&scene(light, number as u32), Some(&scene(light * 0.95, 99)));
+            let fit = examiner.check(&scene(light, number as u32), Some(&scene(light * 0.95, 99)));
             assert!(fit.is_ok(), "{light}: {fit:?}");
         }
     }
@@ -225,18 +225,18 @@ pub mod tests {
         upside_down.data.chunks_exact_mut(3).for_each(|pixel| pixel.swap(0, 2));
         upside_down.data.reverse();
         let cases = [
-            (Picture::filled(160, 120, [12, 11, 13]), Some(scene(1.0, 3)), Reason::Covered),
-            (noise(), None, Reason::Noise),
-            (scene(1.0, 4), Some(scene(0.4, 5)), Reason::Strobe),
-            (scene(0.4, 4), Some(scene(1.0, 5)), Reason::Strobe),
-            (half(&|_| [128; 3]), None, Reason::Incomplete),
-            (half(&|x| [x as u8, 90, 3]), None, Reason::Incomplete),
-            (upside_down, None, Reason::Incomplete),
+            (Picture::filled(160, 120, [12, 11, 13]), Some(scene(1.0, 3)), UnusableReason::Covered),
+            (noise(), None, UnusableReason::Noise),
+            (scene(1.0, 4), Some(scene(0.4, 5)), UnusableReason::Strobe),
+            (scene(0.4, 4), Some(scene(1.0, 5)), UnusableReason::Strobe),
+            (half(&|_| [128; 3]), None, UnusableReason::Incomplete),
+            (half(&|x| [x as u8, 90, 3]), None, UnusableReason::Incomplete),
+            (upside_down, None, UnusableReason::Incomplete),
         ];
         for (picture, next, reason) in cases {
-            let mut examiner = Examiner::default();
-            examiner.examine(&day, None).unwrap();
-            assert_eq!(examiner.examine(&picture, next.as_ref()).unwrap_err(), reason);
+            let mut examiner = UsabilityCheck::default();
+            examiner.check(&day, None).unwrap();
+            assert_eq!(examiner.check(&picture, next.as_ref()).unwrap_err(), reason);
         }
         let mut blocks = scene(1.0, 8);
         for (at, pixel) in blocks.data.as_chunks_mut::<3>().0.iter_mut().enumerate() {
@@ -245,24 +245,24 @@ pub mod tests {
                 *pixel = [0, 135, 0];
             }
         }
-        assert_eq!(Examiner::default().examine(&blocks, None).unwrap_err(), Reason::Incomplete);
+        assert_eq!(UsabilityCheck::default().check(&blocks, None).unwrap_err(), UnusableReason::Incomplete);
         for channel in 0..3 {
             let mut coloured = scene(1.0, 9);
             coloured.data.iter_mut().skip(channel).step_by(3).for_each(|value| *value /= 64);
-            assert_eq!(Examiner::default().examine(&coloured, None).unwrap_err(), Reason::Incomplete);
+            assert_eq!(UsabilityCheck::default().check(&coloured, None).unwrap_err(), UnusableReason::Incomplete);
         }
         let mut coarse = scene(1.0, 10);
         coarse.data.iter_mut().for_each(|value| *value &= 0xf0);
-        assert_eq!(Examiner::default().examine(&coarse, None).unwrap_err(), Reason::Incomplete);
+        assert_eq!(UsabilityCheck::default().check(&coarse, None).unwrap_err(), UnusableReason::Incomplete);
         let mut harsh = scene(1.0, 11);
         harsh.data.iter_mut().for_each(|value| *value = (3.0 * (f64::from(*value) - 100.0)).clamp(0.0, 255.0) as u8);
-        assert!(Examiner::default().examine(&harsh, None).is_ok());
+        assert!(UsabilityCheck::default().check(&harsh, None).is_ok());
         let mut burnt = scene(1.0, 6);
         burnt.data[..160 * 70 * 3].fill(255);
-        assert_eq!(Examiner::default().examine(&burnt, None).unwrap_err(), Reason::Overexposed);
-        let mut examiner = Examiner::default();
-        examiner.examine(&day, None).unwrap();
-        assert_eq!(examiner.examine(&day, None).unwrap_err(), Reason::Frozen);
+        assert_eq!(UsabilityCheck::default().check(&burnt, None).unwrap_err(), UnusableReason::Overexposed);
+        let mut examiner = UsabilityCheck::default();
+        examiner.check(&day, None).unwrap();
+        assert_eq!(examiner.check(&day, None).unwrap_err(), UnusableReason::Frozen);
     }
 
     #[test]
@@ -272,10 +272,10 @@ pub mod tests {
             picture.data[160 * 100 * 3..].fill(16);
             picture
         };
-        let mut examiner = Examiner::default();
-        assert!(examiner.examine(&barred(0), None).is_err(), "the first one could be broken");
+        let mut examiner = UsabilityCheck::default();
+        assert!(examiner.check(&barred(0), None).is_err(), "the first one could be broken");
         for seed in 1..20 {
-            assert!(examiner.examine(&barred(seed), None).is_ok());
+            assert!(examiner.check(&barred(seed), None).is_ok());
         }
     }
 }

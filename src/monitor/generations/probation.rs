@@ -3,7 +3,7 @@
 //! In: the same live frames through both. Out: whether the new one stands its trial: what was decided on kept frames must
 //! hold on those that come, or the change is taken back.
 
-use crate::monitor::recalibration::acceptance::Record;
+use crate::monitor::drift::quality::QualityRecord;
 
 /// Passes after which it has stood the trial.
 pub const PASSES: u32 = 12;
@@ -20,8 +20,8 @@ const FEWEST_DETECTIONS: u64 = 10;
 #[derive(Debug, Clone, Default)]
 pub struct Trial {
     passes: u32,
-    new: Record,
-    old: Record,
+    new: QualityRecord,
+    old: QualityRecord,
 }
 
 /// How it stands.
@@ -37,7 +37,7 @@ pub enum Outcome {
 
 impl Trial {
     /// Adds a frame: how both did.
-    pub fn add(&mut self, new: Record, old: Record) {
+    pub fn add(&mut self, new: QualityRecord, old: QualityRecord) {
         self.passes += 1;
         self.new.merge(new);
         self.old.merge(old);
@@ -79,8 +79,8 @@ mod tests {
     use super::*;
     use crate::measure::Agreement;
 
-    fn record(quality: f64, matched: u64) -> Record {
-        let mut record = Record::default();
+    fn record(quality: f64, matched: u64) -> QualityRecord {
+        let mut record = QualityRecord::default();
         let agreement = Agreement { matched, vanished: 5 - matched, ..Agreement::default() };
         record.add(0, Some(quality), Some(agreement));
         record

@@ -13,7 +13,7 @@ use crate::detector::int8::{Int8Model, Quantized};
 use crate::error::{Error, Kind, Result};
 use crate::message::EventName;
 use crate::metrics::Metrics;
-use crate::monitor::host::{Host, Served, details};
+use crate::monitor::host::{Host, ServingModel, details};
 use crate::quant::QuantParams;
 use crate::quant::artifact::Artifact;
 use crate::sync::IgnorePoison;
@@ -21,7 +21,7 @@ use crate::sync::IgnorePoison;
 /// The models of one network; shared by whoever decides.
 pub struct Models {
     generations: Mutex<Generations>,
-    serving: Mutex<Served>,
+    serving: Mutex<ServingModel>,
     host: Arc<dyn Host>,
     metrics: Arc<Metrics>,
     boot_id: String,
@@ -31,7 +31,7 @@ impl Models {
     /// `serving` detects already, out of `generations`.
     pub fn new(
         generations: Generations,
-        serving: Served,
+        serving: ServingModel,
         host: Arc<dyn Host>,
         metrics: Arc<Metrics>,
         boot_id: String,
@@ -41,7 +41,7 @@ impl Models {
     }
 
     /// What detects.
-    pub fn serving(&self) -> Served {
+    pub fn serving(&self) -> ServingModel {
         self.serving.lock().ignore_poison().clone()
     }
 
@@ -54,7 +54,7 @@ impl Models {
     ///
     /// # Errors
     /// As [`Generations::load`].
-    pub fn model(&self, number: u32) -> Result<Served> {
+    pub fn model(&self, number: u32) -> Result<ServingModel> {
         let bytes = self.generations().load(number)?;
         let serving = self.serving();
         let artifact = Artifact::parse(&bytes)?;
@@ -62,10 +62,10 @@ impl Models {
         let quantized = Quantized::from_artifact(&artifact, |_| Ok(settings))?;
         let model = Arc::new(serving.model.with_quant_params(&quantized)?);
         let sha256 = crate::tensor::digest::sha256(&bytes);
-        Ok(Served { model, generation: number, sha256, labels: serving.labels })
+        Ok(ServingModel { model, generation: number, sha256, labels: serving.labels })
     }
 
-    fn detect_with(&self, served: Served) -> Result<()> {
+    fn detect_with(&self, served: ServingModel) -> Result<()> {
         self.host.serve(&served)?;
         self.metrics.monitor.generation.set(i64::from(served.generation));
         *self.serving.lock().ignore_poison() = served;
@@ -83,7 +83,7 @@ impl Models {
             return Err(Error::new(Kind::Unavailable, text));
         }
         let served =
-            Served { model, generation: entry.generation, sha256: entry.sha256.clone(), labels: serving.labels };
+            ServingModel { model, generation: entry.generation, sha256: entry.sha256.clone(), labels: serving.labels };
         self.generations().accept(bytes, entry, &self.boot_id)?;
         let generation = served.generation;
         if let Err(error) = self.detect_with(served) {

@@ -6,13 +6,10 @@
 //! behind: step by step no chain of small losses can lead away from it (no ratchet). Better is what gains on average
 //! over all lights, or where drift was raised and no less on that average.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
-use crate::calibrate::mean;
-use crate::measure::{Agreement, StepError};
-use crate::monitor::frames::reservoir::{came_in_drift, described};
+use crate::monitor::drift::quality::{GainError, QualityRecord};
+use crate::monitor::frames::reservoir::{is_drift_stratum, describe_stratum};
 
 /// What the mean over the steps must gain, in dB, where it matters: as measured beside the reference, and as expected
 /// without it. What drafts really gained on a ResNet-50 differed from what they were expected to by about 0.12 dB.
@@ -30,101 +27,16 @@ const EDGE_LOSS_DB: f64 = 1.0;
 const AGREEMENT: (f64, f64) = (0.02, 0.03);
 /// Fewest reference detections whose share says something.
 pub const FEWEST_DETECTIONS: u64 = 20;
-/// SQNR above this counts as this: a step without error says nothing about the others.
-const BEST_DB: f64 = 60.0;
-
-/// How one model did on the judging frames.
-#[derive(Debug, Clone, Default)]
-pub struct Record {
-    /// By stratum, the quality of each frame: mean over the steps, in dB, the more the better.
-    strata: BTreeMap<usize, Vec<f64>>,
-    /// With the reference.
-    pub agreement: Agreement,
-}
-
-impl Record {
-    /// Adds a frame of a stratum.
-    pub fn add(&mut self, stratum: usize, quality_db: Option<f64>, agreement: Option<Agreement>) {
-        self.strata.entry(stratum).or_default().extend(quality_db);
-        self.agreement.merge(&agreement.unwrap_or_default());
-    }
-
-    /// Adds the frames of another record.
-    pub fn merge(&mut self, other: Self) {
-        for (stratum, mut frames) in other.strata {
-            self.strata.entry(stratum).or_default().append(&mut frames);
-        }
-        self.agreement.merge(&other.agreement);
-    }
-
-    /// Mean quality by stratum.
-    fn by_stratum(&self) -> BTreeMap<usize, f64> {
-        let mean = |values: &Vec<f64>| values.iter().sum::<f64>() / values.len().max(1) as f64;
-        self.strata.iter().filter(|(_, values)| !values.is_empty()).map(|(&s, values)| (s, mean(values))).collect()
-    }
-
-    /// Mean over the strata, each with the same weight.
-    pub fn quality_db(&self) -> f64 {
-        self.quality_where_db(|_| true)
-    }
-
-    /// The same over the strata that are `meant`.
-    fn quality_where_db(&self, meant: fn(usize) -> bool) -> f64 {
-        let mut strata = self.by_stratum();
-        strata.retain(|&stratum, _| meant(stratum));
-        strata.values().sum::<f64>() / strata.len().max(1) as f64
-    }
-
-    /// Whether no light is more than `most` dB below that of `serving`.
-    pub(in crate::monitor) fn bears(&self, serving: &Self, most: f64) -> bool {
-        let serving = serving.by_stratum();
-        let bears = |(stratum, db): (&usize, &f64)| serving.get(stratum).is_none_or(|was| *db >= was - most);
-        self.by_stratum().iter().all(bears)
-    }
-
-    /// The standard error of the mean over the strata that are `meant` of what this one gains over `other` on the same
-    /// frames, and what chance alone may gain. Frames of one light are taken to vary as those of any other; infinite
-    /// where no light has two.
-    fn chance_db(&self, other: &Self, meant: fn(usize) -> bool) -> (f64, f64) {
-        let (mut squares, mut free, mut shares, mut count) = (0.0, 0usize, 0.0, 0usize);
-        for (stratum, frames) in self.strata.iter().filter(|(_, frames)| !frames.is_empty()) {
-            let gains = frames.iter().zip(other.strata.get(stratum).into_iter().flatten()).map(|(new, old)| new - old);
-            let gains: Vec<f64> = gains.collect();
-            let mean = gains.iter().sum::<f64>() / gains.len().max(1) as f64;
-            squares += gains.iter().map(|gain| (gain - mean).powi(2)).sum::<f64>();
-            free += gains.len().saturating_sub(1);
-            if meant(*stratum) {
-                shares += 1.0 / gains.len().max(1) as f64;
-                count += 1;
-            }
-        }
-        if free == 0 || count == 0 {
-            return (f64::INFINITY, f64::INFINITY);
-        }
-        let error = (squares / free as f64 * shares).sqrt() / count as f64;
-        (error, CERTAIN.0.get(free - 1).unwrap_or(&CERTAIN.1) * error)
-    }
-}
-
-/// The quality of one frame from the errors of its steps: mean SQNR.
-pub fn quality_of_errors(errors: &[StepError]) -> Option<f64> {
-    mean(errors.iter().filter_map(StepError::sqnr_db).map(|db| db.clamp(-BEST_DB, BEST_DB)))
-}
-
-/// The quality of one frame from the expected relative errors of its edges.
-pub fn quality_of_expected(relative: impl Iterator<Item = f64>) -> Option<f64> {
-    mean(relative.filter(|error| *error > 0.0).map(|error| (-10.0 * error.log10()).clamp(-BEST_DB, BEST_DB)))
-}
 
 /// Everything the judgement rests on.
 #[derive(Debug, Clone)]
 pub struct Case {
     /// The new model.
-    pub candidate: Record,
+    pub candidate: QualityRecord,
     /// The one that serves.
-    pub serving: Record,
+    pub serving: QualityRecord,
     /// Generation 0.
-    pub first: Record,
+    pub first: QualityRecord,
     /// By edge, what generation 0's pictures would lose by the new quantization parameters, in dB of expected error.
     pub first_losses_db: Vec<(String, f64)>,
     /// Whether the reference was there: detections are compared with its own then, else with the serving model's.
@@ -147,7 +59,13 @@ impl Gain {
     fn of(case: &Case, meant: fn(usize) -> bool) -> Self {
         let Case { candidate, serving, .. } = case;
         let gain_db = candidate.quality_where_db(meant) - serving.quality_where_db(meant);
-        let (error_db, chance_db) = candidate.chance_db(serving, meant);
+        let (error_db, chance_db) = candidate.gain_error(serving, meant).map_or(
+            (f64::INFINITY, f64::INFINITY),
+            |GainError { standard_error_db, degrees_of_freedom }| {
+                let factor = CERTAIN.0.get(degrees_of_freedom - 1).unwrap_or(&CERTAIN.1);
+                (standard_error_db, factor * standard_error_db)
+            },
+        );
         Self { gain_db, error_db, needed_db: chance_db.max(case.worth_db()) }
     }
 
@@ -220,8 +138,8 @@ impl Case {
         let least = gains.min_by(|a, b| a.1.total_cmp(&b.1));
         let worst = least.map_or(f64::INFINITY, |(_, gain)| gain);
         let all = Gain::of(self, |_| true);
-        let has_drift = candidate.keys().any(|&stratum| came_in_drift(stratum));
-        let in_drift = has_drift.then(|| Gain::of(self, came_in_drift));
+        let has_drift = candidate.keys().any(|&stratum| is_drift_stratum(stratum));
+        let in_drift = has_drift.then(|| Gain::of(self, is_drift_stratum));
         let over_first = self.candidate.quality_db() - self.first.quality_db();
         let losses = &self.first_losses_db;
         let first_loss = losses.iter().map(|(_, db)| db).sum::<f64>() / losses.len().max(1) as f64;
@@ -235,7 +153,7 @@ impl Case {
             reasons.push("nothing could be compared".to_owned());
         }
         if let Some((stratum, gain)) = least.filter(|(_, gain)| *gain < -STRATUM_LOSS_DB) {
-            reasons.push(format!("{} it is {:.2} dB worse than the serving model", described(stratum), -gain));
+            reasons.push(format!("{} it is {:.2} dB worse than the serving model", describe_stratum(stratum), -gain));
         }
         if all.gain_db < 0.0 && in_drift.is_some_and(|gain| gain.is_enough()) {
             reasons.push(format!("over all lights it is {:.2} dB worse", -all.gain_db));
@@ -291,9 +209,10 @@ fn chance(one: f64, other: f64, count: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::Agreement;
 
-    fn record(strata: &[(usize, f64)]) -> Record {
-        let mut record = Record::default();
+    fn record(strata: &[(usize, f64)]) -> QualityRecord {
+        let mut record = QualityRecord::default();
         for &(stratum, db) in strata {
             // Frames differ, what is gained on them does not.
             record.add(stratum, Some(db - 1.0), None);
@@ -344,7 +263,7 @@ mod tests {
         assert!(all.accepted && all.gain_error_db < 0.05, "{all:?}");
         let mut alone = case(&[(4, 27.0)], &[(4, 25.0)], &[(4, 25.0)]);
         for record in [&mut alone.candidate, &mut alone.serving] {
-            record.strata.values_mut().for_each(|frames| frames.truncate(1));
+            record.keep_one_frame_per_stratum();
         }
         assert!(!alone.judge().accepted, "{:?}", alone.judge());
     }

@@ -16,7 +16,7 @@ use crate::detector::int8::Quantized;
 use crate::detector::plan::StepId;
 use crate::error::Result;
 use crate::measure::{Agreement, StepError};
-use crate::monitor::drift::pass::{Look, Observed};
+use crate::monitor::drift::pass::{Pass, ObservedFrame};
 use crate::quant::artifact::{self, Header, Provenance, Spread, StoredQuantParams};
 use crate::tensor::digest::{hexadecimal, sha256};
 
@@ -26,7 +26,7 @@ impl Work<'_, '_> {
         quantized: &Quantized,
         (draft, seen): (&Draft, &[Seen]),
         (calibrate, observed): Watched<'_>,
-        (others, looks): (&Others<'_>, &[Look]),
+        (others, looks): (&Others<'_>, &[Pass]),
     ) -> Result<Vec<u8>> {
         let judge = others.frames;
         let plan = self.looker.plan();
@@ -65,7 +65,7 @@ impl Work<'_, '_> {
         for (id, layer) in header.steps.iter_mut().enumerate() {
             let known = layer.sqnr_db.clone();
             let of_user = |(run, user): (usize, StepId)| {
-                let single = |look: &Look| look.errors.get(user).and_then(StepError::sqnr_db);
+                let single = |look: &Pass| look.errors.get(user).and_then(StepError::sqnr_db);
                 let values: Vec<f64> = looks.iter().filter_map(single).filter(|db| db.is_finite()).collect();
                 wider(spread(&values), known.get(run).copied())
             };
@@ -98,7 +98,7 @@ impl Work<'_, '_> {
     fn scenes<'o>(
         &self,
         counted: &[(usize, &[Option<Histogram>])],
-        observed: impl Iterator<Item = (&'o usize, &'o Observed)>,
+        observed: impl Iterator<Item = (&'o usize, &'o ObservedFrame)>,
     ) -> Vec<Scene> {
         let Some(first) = self.evidence.scenes.first() else { return Vec::new() };
         let stratum = |at: usize| self.strata[at];

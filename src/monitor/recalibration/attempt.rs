@@ -17,13 +17,13 @@ use crate::calibrate::fitness::TOLERATED_ONE_IN;
 use crate::detector::int8::{InputMeans, Int8Model, Quantized};
 use crate::detector::plan::StepId;
 use crate::error::{Error, Kind, Result};
-use crate::monitor::drift::baseline::Evidence;
-use crate::monitor::drift::pass::{Between, Looker, Observed};
-use crate::monitor::drift::predicted_error::Expectation;
-use crate::monitor::frames::holdout::{FEWEST_FRAMES, FEWEST_JUDGES, Split, split};
-use crate::monitor::frames::outliers::Glitches;
-use crate::monitor::frames::reservoir::{Kept, strata};
-use crate::monitor::frames::usability::Examiner;
+use crate::monitor::drift::baseline::Baseline;
+use crate::monitor::drift::pass::{YieldPoint, PassRunner, ObservedFrame};
+use crate::monitor::drift::predicted_error::ErrorPredictor;
+use crate::monitor::frames::holdout::{MIN_FRAMES, MIN_VALIDATION_FRAMES, Holdout, hold_out};
+use crate::monitor::frames::outliers::OutlierDetector;
+use crate::monitor::frames::reservoir::{StoredFrame, assign_strata};
+use crate::monitor::frames::usability::UsabilityCheck;
 use crate::quant::artifact::Artifact;
 
 /// Frames that show no more than one object in so many that generation 0's pictures show are not what it is for.
@@ -70,14 +70,14 @@ pub enum Attempt {
 ///
 /// # Errors
 /// What the models return; what `between` returns.
-pub fn attempt(ground: &Ground<'_>, frames: &[Kept], looker: &mut Looker, between: Between<'_>) -> Result<Attempt> {
+pub fn attempt(ground: &Ground<'_>, frames: &[StoredFrame], looker: &mut PassRunner, between: YieldPoint<'_>) -> Result<Attempt> {
     let fit = match fit_frames(frames)? {
         Ok(fit) => fit,
         Err(reason) => return Ok(Attempt::Unfit(reason)),
     };
-    let Split { calibrate, judge } = split(&fit);
-    if judge.len() < FEWEST_JUDGES {
-        let text = format!("only {} frames could judge it, fewer than {FEWEST_JUDGES}", judge.len());
+    let Holdout { calibrate, judge } = hold_out(&fit);
+    if judge.len() < MIN_VALIDATION_FRAMES {
+        let text = format!("only {} frames could judge it, fewer than {MIN_VALIDATION_FRAMES}", judge.len());
         return Ok(Attempt::Unfit(text));
     }
     let (mut work, mut quantized) = Work::new(ground, &fit, looker, between)?;
@@ -113,9 +113,9 @@ pub fn attempt(ground: &Ground<'_>, frames: &[Kept], looker: &mut Looker, betwee
 
 /// The frames that something can be learned from, or why there are too few: examined once more, whoever kept them, each
 /// by itself and beside those around it.
-fn fit_frames(frames: &[Kept]) -> Result<Result<Vec<Kept>, String>> {
-    let mut examiners: BTreeMap<usize, Examiner> = BTreeMap::new();
-    let mut glitches = Glitches::default();
+fn fit_frames(frames: &[StoredFrame]) -> Result<Result<Vec<StoredFrame>, String>> {
+    let mut examiners: BTreeMap<usize, UsabilityCheck> = BTreeMap::new();
+    let mut glitches = OutlierDetector::default();
     let mut fit = Vec::with_capacity(frames.len());
     let mut unfit: BTreeMap<&'static str, usize> = BTreeMap::new();
     for frame in frames {
@@ -123,7 +123,7 @@ fn fit_frames(frames: &[Kept]) -> Result<Result<Vec<Kept>, String>> {
             *unfit.entry("damaged").or_default() += 1;
             continue;
         };
-        match examiners.entry(frame.camera).or_default().examine(&picture, None) {
+        match examiners.entry(frame.camera).or_default().check(&picture, None) {
             Ok(_) => {
                 glitches.add(frame.camera, frame.at_us, &picture);
                 fit.push(frame.clone());
@@ -131,7 +131,7 @@ fn fit_frames(frames: &[Kept]) -> Result<Result<Vec<Kept>, String>> {
             Err(reason) => *unfit.entry(reason.name()).or_default() += 1,
         }
     }
-    let glitches = glitches.find();
+    let glitches = glitches.outliers();
     if !glitches.is_empty() {
         unfit.insert("unlike those just before and after", glitches.len());
         fit = fit.into_iter().enumerate().filter(|(at, _)| !glitches.contains(at)).map(|(_, frame)| frame).collect();
@@ -141,14 +141,14 @@ fn fit_frames(frames: &[Kept]) -> Result<Result<Vec<Kept>, String>> {
     if bad * TOLERATED_ONE_IN > frames.len() {
         return Ok(Err(format!("{bad} of {} frames are unfit: {}", frames.len(), list.join(", "))));
     }
-    if fit.len() < FEWEST_FRAMES {
-        return Ok(Err(format!("there are {} fit frames, fewer than {FEWEST_FRAMES}", fit.len())));
+    if fit.len() < MIN_FRAMES {
+        return Ok(Err(format!("there are {} fit frames, fewer than {MIN_FRAMES}", fit.len())));
     }
     Ok(Ok(fit))
 }
 
 /// Frames, and what was observed in each.
-pub(in crate::monitor) type Watched<'w> = (&'w [usize], &'w [Observed]);
+pub(in crate::monitor) type Watched<'w> = (&'w [usize], &'w [ObservedFrame]);
 
 /// One attempt under way.
 pub(in crate::monitor) struct Work<'a, 'g> {
@@ -160,13 +160,13 @@ pub(in crate::monitor) struct Work<'a, 'g> {
     /// What the biases of both are for.
     pub(in crate::monitor) of_first: InputMeans,
     pub(in crate::monitor) of_serving: InputMeans,
-    pub(in crate::monitor) evidence: Evidence,
-    pub(in crate::monitor) expectation: Expectation,
-    pub(in crate::monitor) frames: &'a [Kept],
+    pub(in crate::monitor) evidence: Baseline,
+    pub(in crate::monitor) expectation: ErrorPredictor,
+    pub(in crate::monitor) frames: &'a [StoredFrame],
     /// Of each frame.
     pub(in crate::monitor) strata: Vec<usize>,
-    pub(in crate::monitor) looker: &'a mut Looker,
-    pub(in crate::monitor) between: Between<'a>,
+    pub(in crate::monitor) looker: &'a mut PassRunner,
+    pub(in crate::monitor) between: YieldPoint<'a>,
     /// Steps that have quantization parameters.
     pub(in crate::monitor) steps: Vec<StepId>,
 }
@@ -175,21 +175,21 @@ impl<'a, 'g> Work<'a, 'g> {
     /// The work, and generation 0, which the candidate is made from.
     fn new(
         ground: &'a Ground<'g>,
-        frames: &'a [Kept],
-        looker: &'a mut Looker,
-        between: Between<'a>,
+        frames: &'a [StoredFrame],
+        looker: &'a mut PassRunner,
+        between: YieldPoint<'a>,
     ) -> Result<(Self, Quantized)> {
         let first = Artifact::parse(ground.first)?;
         let serving = Artifact::parse(ground.serving)?;
-        let evidence = Evidence::of(&first, looker.plan())?;
+        let evidence = Baseline::from_artifact(&first, looker.plan())?;
         let quantized = Quantized::from_artifact(&first, |_| Ok(looker.plan().settings.clone()))?;
-        let expectation = Expectation::new(&quantized, &evidence);
+        let expectation = ErrorPredictor::new(&quantized, &evidence);
         let is_first = ground.first == ground.serving;
         let original =
             if is_first { Arc::clone(ground.model) } else { Arc::new(ground.model.with_quant_params(&quantized)?) };
         let (of_first, of_serving) = (quantized.made_for.clone(), InputMeans::of_artifact(&serving, looker.plan())?);
         let steps = ground.model.mixture().quantized_steps().collect();
-        let strata = strata(frames);
+        let strata = assign_strata(frames);
         let work = Self {
             ground,
             first,
@@ -223,7 +223,7 @@ impl<'a, 'g> Work<'a, 'g> {
     }
 
     /// What was seen in each of `frames`.
-    pub(in crate::monitor) fn observe(&mut self, frames: &[usize]) -> Result<Vec<Observed>> {
+    pub(in crate::monitor) fn observe(&mut self, frames: &[usize]) -> Result<Vec<ObservedFrame>> {
         let mut all = Vec::with_capacity(frames.len());
         for &at in frames {
             let picture = self.frames[at].picture()?;

@@ -6,7 +6,7 @@
 //! device. What is known of them is how strong each step's values are and how much of that is error; a shift far below
 //! that error is lost in it.
 
-use crate::monitor::drift::baseline::Evidence;
+use crate::monitor::drift::baseline::Baseline;
 
 /// What the mean square of each step's shifts may be, of the mean square of the error that it has on generation 0's
 /// pictures, added up over the steps. A night on the synthetic street asks for 0.15, nearly all of it in the first layer,
@@ -15,7 +15,7 @@ const BUDGET: f64 = 0.1;
 
 /// Brings `biases` (one list a step) nearer to `first`, all in the same measure, if they are too far: what one layer's
 /// shift brought another's may rely on. Returns the share of their way that they keep.
-pub fn restrain(biases: &mut [Vec<f32>], first: &[Vec<f32>], evidence: &Evidence) -> f64 {
+pub fn restrain(biases: &mut [Vec<f32>], first: &[Vec<f32>], evidence: &Baseline) -> f64 {
     let mut asked = 0.0;
     for (step, (biases, first)) in biases.iter().zip(first).enumerate() {
         let (Some(sqnr_db), Some(histogram)) = (evidence.sqnr_db[step], &evidence.histogram[step]) else { continue };
@@ -45,11 +45,11 @@ mod tests {
     fn a_shift_within_the_error_stays_and_a_larger_one_is_cut() {
         let mut recorder = Recorder::new();
         recorder.observe(&[-1.0, 1.0]).unwrap();
-        let evidence = Evidence {
+        let evidence = Baseline {
             // An error of a hundredth of the power: 0.01.
             sqnr_db: vec![Some(Spread { mean: 20.0, deviation: 1.0 }), None],
             histogram: vec![Some(recorder.finish()), None],
-            ..Evidence::default()
+            ..Baseline::default()
         };
         let first = vec![vec![1.0, -1.0], vec![0.0]];
         let mut biases = vec![vec![1.01, -1.0], vec![9.0]];

@@ -13,7 +13,7 @@ use super::bias_limits::restrain;
 use crate::calibrate::LocalError;
 use crate::detector::int8::{InputMeans, Quantized};
 use crate::error::Result;
-use crate::monitor::drift::baseline::Evidence;
+use crate::monitor::drift::baseline::Baseline;
 
 /// Frames that biases are measured on and tried on, at most. Twice as many taught the street no more.
 const CORRECTING: usize = 8;
@@ -41,7 +41,7 @@ impl Biases {
     }
 
     /// The same, as far as they may go from `first`.
-    fn held_back(mut self, first: &Self, evidence: &Evidence) -> Self {
+    fn held_back(mut self, first: &Self, evidence: &Baseline) -> Self {
         let share = restrain(&mut self.values, &first.values, evidence);
         self.made_for = first.made_for.towards(&self.made_for, share);
         self
@@ -88,7 +88,7 @@ impl Work<'_, '_> {
         let again = |light: &Vec<usize>| (0..each).map(|i| light[i * light.len() / each]).collect::<Vec<_>>();
         for at in lights.iter().flat_map(again) {
             let picture = self.frames[at].picture()?;
-            self.looker.add_local(&model, &picture, &mut locals)?;
+            self.looker.add_local_errors(&model, &picture, &mut locals)?;
             (self.between)()?;
         }
         // Generation 0's pictures ask for no correction: they count as one light more.

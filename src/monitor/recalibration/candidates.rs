@@ -8,13 +8,13 @@
 
 use std::sync::Arc;
 
-use super::acceptance::{Record, quality_of_errors};
 use super::attempt::{Watched, Work};
 use super::biases::Biases;
 use super::ranges::{Choice, Seen};
 use crate::calibrate::Observer;
 use crate::detector::int8::{InputMeans, Int8Model, Quantized};
 use crate::error::Result;
+use crate::monitor::drift::quality::{QualityRecord, quality_of_errors};
 
 /// How far new quantization parameters go of the way to what suits the frames best.
 const EXTENTS: [f32; 3] = [1.0, 0.5, 0.0];
@@ -32,8 +32,8 @@ pub(in crate::monitor) struct Draft {
     pub(in crate::monitor) choices: Vec<Option<Choice>>,
     biases: Biases,
     /// What it is expected to do on all frames that calibrate, and what it did on some beside the reference.
-    expected: Record,
-    record: Record,
+    expected: QualityRecord,
+    record: QualityRecord,
 }
 
 impl Draft {
@@ -82,7 +82,7 @@ impl Work<'_, '_> {
             let changes_nothing = extent == 0.0 && self.ground.first == self.ground.serving;
             let known = Some(first.clone()).filter(|_| !changes_nothing);
             for biases in known.into_iter().chain(told.iter().cloned()).chain(measured) {
-                let record = Record::default();
+                let record = QualityRecord::default();
                 drafts.push(Draft { extent, choices: choices.clone(), biases, expected: record.clone(), record });
             }
         }
@@ -96,7 +96,7 @@ impl Work<'_, '_> {
             self.order(&mut drafts, quantized, watched)?;
             // Few frames tell drafts badly apart: what all of them let expect has the second word.
             let bearable =
-                drafts.iter().enumerate().filter(|(_, draft)| draft.expected.bears(&expected, LIGHT_LOSS_DB.1));
+                drafts.iter().enumerate().filter(|(_, draft)| draft.expected.loses_at_most(LIGHT_LOSS_DB.1, &expected));
             let quality = |(_, draft): &(usize, &Draft)| draft.expected.quality_db();
             let best = bearable.rev().max_by(|a, b| quality(a).total_cmp(&quality(b)));
             if let Some((at, _)) = best.filter(|(at, _)| *at > 1) {
@@ -112,7 +112,7 @@ impl Work<'_, '_> {
     /// for it, the best of those on the other half too.
     fn order(&mut self, drafts: &mut [Draft], quantized: &mut Quantized, watched: Watched<'_>) -> Result<()> {
         let model = Arc::clone(self.ground.model);
-        let mut serving = Record::default();
+        let mut serving = QualityRecord::default();
         let mut left = drafts.len();
         let lights = self.correcting(watched.0);
         for nth in 0..2 {
@@ -131,8 +131,8 @@ impl Work<'_, '_> {
     }
 
     /// How `model`, whose biases are `made_for` such means, is expected to do on all frames that calibrate.
-    fn expected(&self, model: &Int8Model, made_for: &InputMeans, (calibrate, observed): Watched<'_>) -> Record {
-        let mut record = Record::default();
+    fn expected(&self, model: &Int8Model, made_for: &InputMeans, (calibrate, observed): Watched<'_>) -> QualityRecord {
+        let mut record = QualityRecord::default();
         for (&at, observed) in calibrate.iter().zip(observed) {
             record.add(self.strata[at], self.expectation.quality_db(observed, model, made_for), None);
         }
@@ -159,11 +159,11 @@ impl Work<'_, '_> {
     }
 
     /// How `model` does on these frames beside the reference.
-    fn tried(&mut self, model: &Arc<Int8Model>, frames: &[usize]) -> Result<Record> {
-        let mut record = Record::default();
+    fn tried(&mut self, model: &Arc<Int8Model>, frames: &[usize]) -> Result<QualityRecord> {
+        let mut record = QualityRecord::default();
         for &at in frames {
             let picture = self.frames[at].picture()?;
-            let errors = self.looker.errors(model, &picture, self.between)?;
+            let errors = self.looker.step_errors(model, &picture, self.between)?;
             record.add(self.strata[at], quality_of_errors(&errors), None);
         }
         Ok(record)
@@ -177,9 +177,9 @@ fn set_edge_qparams(choices: &[Option<Choice>], quantized: &mut Quantized) {
 }
 
 /// Puts first what does most good, of those that take no more than `most` dB from any light of `serving`.
-fn best_first(drafts: &mut [Draft], of: fn(&Draft) -> &Record, serving: &Record, most: f64) {
+fn best_first(drafts: &mut [Draft], of: fn(&Draft) -> &QualityRecord, serving: &QualityRecord, most: f64) {
     drafts.sort_by(|a, b| {
         let (a, b) = (of(a), of(b));
-        b.bears(serving, most).cmp(&a.bears(serving, most)).then(b.quality_db().total_cmp(&a.quality_db()))
+        b.loses_at_most(most, serving).cmp(&a.loses_at_most(most, serving)).then(b.quality_db().total_cmp(&a.quality_db()))
     });
 }

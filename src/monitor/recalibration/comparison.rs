@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::acceptance::{Case, Record, quality_of_errors};
+use super::acceptance::Case;
 use super::attempt::Work;
 use super::candidates::Draft;
 use crate::calibrate::AGREEMENT_SCORE;
@@ -13,18 +13,19 @@ use crate::detector::detection::Detection;
 use crate::detector::int8::Int8Model;
 use crate::error::Result;
 use crate::measure::Agreement;
-use crate::monitor::drift::pass::{Look, Observed};
+use crate::monitor::drift::quality::{QualityRecord, quality_of_errors};
+use crate::monitor::drift::pass::{Pass, ObservedFrame};
 
 /// What is known of the judging frames whatever is judged.
 pub(in crate::monitor) struct Others<'j> {
     /// The frames.
     pub(in crate::monitor) frames: &'j [usize],
     /// What was observed in each.
-    pub(in crate::monitor) observed: Vec<Observed>,
+    pub(in crate::monitor) observed: Vec<ObservedFrame>,
     /// What the serving model finds in each; with the reference, nothing.
     found: Vec<Vec<Detection>>,
-    serving: Record,
-    first: Record,
+    serving: QualityRecord,
+    first: QualityRecord,
 }
 
 impl Others<'_> {
@@ -41,14 +42,14 @@ impl Work<'_, '_> {
         let (model, original) = (Arc::clone(self.ground.model), Arc::clone(&self.original));
         let is_first = Arc::ptr_eq(&model, &original);
         let observed = self.observe(judge)?;
-        let (mut serving, mut first, mut found) = (Record::default(), Record::default(), Vec::new());
+        let (mut serving, mut first, mut found) = (QualityRecord::default(), QualityRecord::default(), Vec::new());
         for (&at, observed) in judge.iter().zip(&observed) {
             let picture = self.frames[at].picture()?;
             let stratum = self.strata[at];
             if with_reference {
-                let look = self.looker.look(&model, &picture, false, self.between)?;
+                let look = self.looker.run(&model, &picture, false, self.between)?;
                 serving.add(stratum, quality_of_errors(&look.errors), look.agreement);
-                let look = if is_first { look } else { self.looker.look(&original, &picture, false, self.between)? };
+                let look = if is_first { look } else { self.looker.run(&original, &picture, false, self.between)? };
                 first.add(stratum, quality_of_errors(&look.errors), look.agreement);
                 continue;
             }
@@ -71,14 +72,14 @@ impl Work<'_, '_> {
         others: &Others<'_>,
         model: &Arc<Int8Model>,
         draft: &Draft,
-    ) -> Result<(Case, Vec<Look>)> {
+    ) -> Result<(Case, Vec<Pass>)> {
         let with_reference = self.looker.has_reference();
-        let mut candidate = Record::default();
+        let mut candidate = QualityRecord::default();
         let mut looks = Vec::with_capacity(others.frames.len());
         for (nth, (&at, observed)) in others.frames.iter().zip(&others.observed).enumerate() {
             let picture = self.frames[at].picture()?;
             let look = if with_reference {
-                let look = self.looker.look(model, &picture, false, self.between)?;
+                let look = self.looker.run(model, &picture, false, self.between)?;
                 candidate.add(self.strata[at], quality_of_errors(&look.errors), look.agreement);
                 look
             } else {
@@ -88,7 +89,7 @@ impl Work<'_, '_> {
                 agreement.add(&others.found[nth], &detections, AGREEMENT_SCORE, 0.8 * AGREEMENT_SCORE);
                 let quality = self.expectation.quality_db(observed, model, draft.made_for());
                 candidate.add(self.strata[at], quality, Some(agreement));
-                Look { detections, ..Look::default() }
+                Pass { detections, ..Pass::default() }
             };
             looks.push(look);
         }
@@ -99,13 +100,13 @@ impl Work<'_, '_> {
 
     /// By edge, what generation 0's own pictures would lose by `draft`, in dB of expected error.
     fn first_losses(&self, draft: &Draft) -> Result<Vec<(String, f64)>> {
-        let calibration = Observed { histograms: self.evidence.histogram.clone(), means: self.of_first.clone() };
+        let calibration = ObservedFrame { histograms: self.evidence.histogram.clone(), means: self.of_first.clone() };
         let mut losses = Vec::new();
         for &step in &self.steps {
             let Some(choice) = draft.choices[step] else { continue };
             let qparams = self.choice(&self.first, step)?.qparams;
-            let before = self.expectation.relative(step, &calibration, &qparams, &self.of_first);
-            let after = self.expectation.relative(step, &calibration, &choice.qparams, draft.made_for());
+            let before = self.expectation.relative_error(step, &calibration, &qparams, &self.of_first);
+            let after = self.expectation.relative_error(step, &calibration, &choice.qparams, draft.made_for());
             if let (Some(before), Some(after)) = (before, after)
                 && before > 0.0
                 && after > 0.0

@@ -11,22 +11,22 @@ use crate::detector::checkpoint::Checkpoint;
 use crate::detector::fp32::Fp32Model;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
-use crate::monitor::frames::outliers::Glitches;
-use crate::monitor::frames::reservoir::{Kept, Reservoir};
+use crate::monitor::frames::outliers::OutlierDetector;
+use crate::monitor::frames::reservoir::{StoredFrame, Reservoir};
 use crate::monitor::frames::sampler::Sample;
-use crate::monitor::frames::usability::{Examiner, Reason};
+use crate::monitor::frames::usability::{UsabilityCheck, UnusableReason};
 
 /// Gathers frames until there are enough.
-pub struct First {
+pub struct InitialCalibration {
     checkpoint: Checkpoint,
     model: Arc<Fp32Model>,
     count: usize,
-    examiners: Vec<Examiner>,
+    examiners: Vec<UsabilityCheck>,
     reservoir: Reservoir,
     metrics: Arc<Metrics>,
 }
 
-impl First {
+impl InitialCalibration {
     /// For `checkpoint`, which `model` runs, from `count` frames of `cameras` cameras. `bytes` bounds the frames' memory; where it is too
     /// small for `count` of them, as many as it holds must do.
     pub fn new(
@@ -37,7 +37,7 @@ impl First {
         bytes: usize,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let examiners = (0..cameras).map(|_| Examiner::default()).collect();
+        let examiners = (0..cameras).map(|_| UsabilityCheck::default()).collect();
         Self { checkpoint, model, count, examiners, reservoir: Reservoir::new(bytes), metrics }
     }
 
@@ -49,12 +49,12 @@ impl First {
     /// Looks at a sample. Returns whether there are enough frames now.
     ///
     /// # Errors
-    /// As [`Kept::pack`].
-    pub fn sample(&mut self, sample: &Sample) -> Result<Result<bool, Reason>> {
+    /// As [`StoredFrame::encode`].
+    pub fn sample(&mut self, sample: &Sample) -> Result<Result<bool, UnusableReason>> {
         let picture = &sample.frame.image.to_picture();
         let next = sample.next.as_ref().map(|next| next.image.to_picture());
-        let Some(examiner) = self.examiners.get_mut(sample.camera) else { return Ok(Err(Reason::Incomplete)) };
-        let fit = match examiner.examine(picture, next.as_deref()) {
+        let Some(examiner) = self.examiners.get_mut(sample.camera) else { return Ok(Err(UnusableReason::Incomplete)) };
+        let fit = match examiner.check(picture, next.as_deref()) {
             Ok(fit) => fit,
             Err(reason) => {
                 self.metrics.monitor.passed(reason.name());
@@ -62,7 +62,7 @@ impl First {
             }
         };
         let at_us = sample.frame.captured_at.as_microsecond();
-        let full = !self.reservoir.keep(Kept::pack(sample.camera, at_us, fit, picture)?).is_empty();
+        let full = !self.reservoir.insert(StoredFrame::encode(sample.camera, at_us, fit, picture)?).is_empty();
         self.metrics.monitor.reservoir(self.reservoir.frames().len(), self.reservoir.bytes());
         Ok(Ok(full || self.reservoir.frames().len() >= self.count))
     }
@@ -73,15 +73,15 @@ impl First {
     /// [`Kind::Data`] with the reason if they are unfit as a whole; as quantizing.
     pub fn quantize(&self, progress: Progress<'_>) -> Result<Outcome> {
         let frames = self.reservoir.frames();
-        let name = |frame: &Kept| format!("{}-{:020}", frame.camera, frame.at_us);
+        let name = |frame: &StoredFrame| format!("{}-{:020}", frame.camera, frame.at_us);
         let mut candidates = Vec::with_capacity(frames.len());
-        let mut glitches = Glitches::default();
+        let mut glitches = OutlierDetector::default();
         for frame in frames {
             let picture = frame.picture()?;
             candidates.push(Candidate::new(name(frame), &picture));
             glitches.add(frame.camera, frame.at_us, &picture);
         }
-        let glitches = glitches.find();
+        let glitches = glitches.outliers();
         let mut verdict = judge(&candidates);
         if glitches.len() * TOLERATED_ONE_IN > frames.len() {
             verdict.refused = true;

@@ -3,13 +3,13 @@
 //! In: generation 0's histogram of an edge, and those of the frames by stratum of brightness. Out: the range with the
 //! least expected error relative to the signal, over generation 0 (half of the weight) and all strata (the other half,
 //! evenly), under the one condition that generation 0's own pictures lose next to nothing by it. So a night does not
-//! narrow what the morning needs, nor does a bright day drown the night. The error is [`relative_error`]: it punishes
+//! narrow what the morning needs, nor does a bright day drown the night. The error is [`relative_quantization_error`]: it punishes
 //! wide ranges as well as clipping.
 
 use std::collections::BTreeMap;
 
 use crate::calibrate::{EdgeStatistics, Histogram, Observer};
-use crate::monitor::drift::predicted_error::relative_error;
+use crate::monitor::drift::predicted_error::relative_quantization_error;
 use crate::quant::{QuantParams, Range, Scheme};
 
 /// What generation 0's pictures may lose, in dB of expected error.
@@ -59,11 +59,11 @@ impl Seen {
     /// The expected error of `qparams` over everything, as the module's head says.
     pub fn expected(&self, qparams: &QuantParams) -> f64 {
         let strata = self.strata.values().filter(|histogram| !histogram.is_empty());
-        let errors: Vec<f64> = strata.map(|histogram| relative_error(histogram, qparams)).collect();
+        let errors: Vec<f64> = strata.map(|histogram| relative_quantization_error(histogram, qparams)).collect();
         let lately = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
         match &self.first {
-            Some(first) if errors.is_empty() => relative_error(first, qparams),
-            Some(first) => 0.5 * (relative_error(first, qparams) + lately),
+            Some(first) if errors.is_empty() => relative_quantization_error(first, qparams),
+            Some(first) => 0.5 * (relative_quantization_error(first, qparams) + lately),
             None => lately,
         }
     }
@@ -71,9 +71,9 @@ impl Seen {
     /// The range to take instead of `serving`'s, or `serving`'s own; `original` is generation 0's.
     pub fn choose(&self, observer: Observer, original: Choice, serving: Choice) -> Choice {
         let limit =
-            self.first.as_ref().map(|first| relative_error(first, &original.qparams) * 10f64.powf(LOSS_DB / 10.0));
+            self.first.as_ref().map(|first| relative_quantization_error(first, &original.qparams) * 10f64.powf(LOSS_DB / 10.0));
         let bearable = |choice: &Choice| match (&self.first, limit) {
-            (Some(first), Some(limit)) => relative_error(first, &choice.qparams) <= limit,
+            (Some(first), Some(limit)) => relative_quantization_error(first, &choice.qparams) <= limit,
             _ => true,
         };
         let mut best = if bearable(&serving) { serving } else { original };
@@ -148,7 +148,7 @@ mod tests {
 
         let night = Seen { first: Some(day.clone()), strata: BTreeMap::from([(0, relu(0.05))]) };
         let narrow = night.choose(Observer::L2, original, original);
-        let loss = relative_error(&day, &narrow.qparams) / relative_error(&day, &original.qparams);
+        let loss = relative_quantization_error(&day, &narrow.qparams) / relative_quantization_error(&day, &original.qparams);
         assert!(10.0 * loss.log10() <= LOSS_DB + 1e-9, "{loss}");
     }
 

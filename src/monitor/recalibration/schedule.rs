@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use super::attempt::{Attempt, Candidate, Ground, attempt};
 use crate::error::Result;
 use crate::message::EventName;
-use crate::monitor::drift::pass::Between;
-use crate::monitor::frames::holdout::FEWEST_FRAMES;
+use crate::monitor::drift::pass::YieldPoint;
+use crate::monitor::frames::holdout::MIN_FRAMES;
 use crate::monitor::generations::ledger::Entry;
 use crate::monitor::host::details;
 use crate::monitor::monitor::{Monitor, rounded};
-use crate::monitor::options::When;
+use crate::monitor::options::RecalibrationPolicy;
 use crate::tensor::digest::sha256;
 
 /// Passes with drift before it is answered: the new light must be among the frames, in both sets.
@@ -53,14 +53,14 @@ impl Plans {
         self.not_before_ns = now_ns.saturating_add(wait.as_nanos() as u64);
     }
 
-    fn due(&self, when: When, now_ns: u64) -> Option<&'static str> {
+    fn due(&self, when: RecalibrationPolicy, now_ns: u64) -> Option<&'static str> {
         if self.halted || now_ns < self.not_before_ns {
             return None;
         }
         match when {
-            When::Never => None,
-            When::OnDrift => (self.drifting >= SETTLED).then_some("drift"),
-            When::Every(interval) => {
+            RecalibrationPolicy::Never => None,
+            RecalibrationPolicy::OnDrift => (self.drifting >= SETTLED).then_some("drift"),
+            RecalibrationPolicy::Every(interval) => {
                 let since = now_ns.saturating_sub(self.scheduled_ns?);
                 (u128::from(since) >= interval.as_nanos()).then_some("schedule")
             }
@@ -80,11 +80,11 @@ pub struct Outcome {
 }
 
 impl Monitor {
-    pub(in crate::monitor) fn recalibrate_if_due(&mut self, between: Between<'_>) -> Result<()> {
+    pub(in crate::monitor) fn recalibrate_if_due(&mut self, between: YieldPoint<'_>) -> Result<()> {
         let due = self.plans.due(self.setup.options.recalibrate, self.now_ns);
         let Some(why) = due.filter(|_| self.trial.is_none()) else { return Ok(()) };
         // Soon there will be enough to learn from; a refusal would be waited out for longer.
-        let few = self.reservoir.frames().len() < FEWEST_FRAMES;
+        let few = self.reservoir.frames().len() < MIN_FRAMES;
         if few || self.setup.models.generations().pinned().is_some() {
             return Ok(());
         }
@@ -95,7 +95,7 @@ impl Monitor {
     ///
     /// # Errors
     /// What the models return, what writing returns and what `between` returns. What served goes on serving.
-    pub fn recalibrate(&mut self, why: &'static str, between: Between<'_>) -> Result<Outcome> {
+    pub fn recalibrate(&mut self, why: &'static str, between: YieldPoint<'_>) -> Result<Outcome> {
         let ground = self.served.generation;
         self.plans.scheduled_ns = Some(self.now_ns);
         let (first, serving, generation) = {
@@ -214,24 +214,24 @@ mod tests {
         for _ in 0..SETTLED - 1 {
             plans.passed(true, 0);
         }
-        assert_eq!(plans.due(When::OnDrift, 0), None);
+        assert_eq!(plans.due(RecalibrationPolicy::OnDrift, 0), None);
         plans.passed(true, 0);
-        assert_eq!((plans.due(When::OnDrift, 0), plans.due(When::Never, 0)), (Some("drift"), None));
+        assert_eq!((plans.due(RecalibrationPolicy::OnDrift, 0), plans.due(RecalibrationPolicy::Never, 0)), (Some("drift"), None));
         plans.failed(0);
-        assert_eq!(plans.due(When::OnDrift, 1799 * SECOND), None);
-        assert_eq!(plans.due(When::OnDrift, 1800 * SECOND), Some("drift"));
+        assert_eq!(plans.due(RecalibrationPolicy::OnDrift, 1799 * SECOND), None);
+        assert_eq!(plans.due(RecalibrationPolicy::OnDrift, 1800 * SECOND), Some("drift"));
         plans.failed(1800 * SECOND);
-        assert_eq!(plans.due(When::OnDrift, 5399 * SECOND), None);
+        assert_eq!(plans.due(RecalibrationPolicy::OnDrift, 5399 * SECOND), None);
         (0..40).for_each(|_| plans.failed(0));
-        assert_eq!(plans.due(When::OnDrift, 48 * 3600 * SECOND), Some("drift"));
+        assert_eq!(plans.due(RecalibrationPolicy::OnDrift, 48 * 3600 * SECOND), Some("drift"));
         plans.halted = true;
-        assert_eq!(plans.due(When::OnDrift, u64::MAX), None);
+        assert_eq!(plans.due(RecalibrationPolicy::OnDrift, u64::MAX), None);
     }
 
     #[test]
     fn the_schedule_counts_from_the_first_pass() {
         let mut plans = Plans::default();
-        let daily = When::Every(Duration::from_secs(86_400));
+        let daily = RecalibrationPolicy::Every(Duration::from_secs(86_400));
         assert_eq!(plans.due(daily, u64::MAX), None);
         plans.passed(false, 7 * SECOND);
         assert_eq!(plans.due(daily, 86_406 * SECOND), None);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lookout::detector::checkpoint::Checkpoint;
 use lookout::frame::{Picture, pictures_in};
-use lookout::monitor::{Examiner, Options, Seen};
+use lookout::monitor::{UsabilityCheck, MonitorOptions, Seen};
 
 use super::super::device::{Device, ROAD_SMALL, road};
 use super::{lens, shifts};
@@ -30,7 +30,7 @@ fn scenario_unseen_shifts_of_a_real_drive() {
     for (name, calibration) in [("the drive", own), ("other roads", load(&folder, 5))] {
         let mut clear_db = 0.0;
         for shift in shifts::of_any_picture() {
-            let mut device = Device::of(&checkpoint, &calibration, false, Options::default());
+            let mut device = Device::of(&checkpoint, &calibration, false, MonitorOptions::default());
             let mut first = None;
             let mut most = 0f64;
             let passes = if shift.name == "nothing" { 40 } else { 9 };
@@ -86,7 +86,7 @@ fn scenario_unseen_real_pictures_are_fit() {
     let mut count = 0;
     for folder in std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
         for path in pictures_in(&folder).unwrap_or_default() {
-            let fit = Examiner::default().examine(&Picture::open(&path).unwrap(), None);
+            let fit = UsabilityCheck::default().check(&Picture::open(&path).unwrap(), None);
             assert!(fit.is_ok(), "{}: {fit:?}", path.display());
             count += 1;
         }

@@ -19,7 +19,7 @@ use lookout::detector::boxes::iou;
 use lookout::detector::detection::Detection;
 use lookout::frame::Picture;
 use lookout::measure::Agreement;
-use lookout::monitor::{Looker, Options, Reason, Seen};
+use lookout::monitor::{PassRunner, MonitorOptions, UnusableReason, Seen};
 use shifts::Shift;
 
 use super::device::{Device, between, mean_sqnr};
@@ -34,7 +34,7 @@ const SCORE: f32 = 0.5;
 #[derive(Debug)]
 struct Watched {
     flagged: Option<usize>,
-    unfit: Vec<Reason>,
+    unfit: Vec<UnusableReason>,
     score: f64,
     worst: String,
     by: String,
@@ -55,7 +55,7 @@ fn watch(device: &mut Device, passes: usize, step: i64, shift: &Shift) -> Watche
                     watched.score = verdict.score;
                     let plan = device.reference.plan();
                     watched.worst = plan.steps[verdict.worst].name.clone();
-                    let figures = device.view.figures();
+                    let figures = device.view.table();
                     let row = figures.as_array().unwrap().iter().find(|row| row["step"] == *watched.worst);
                     watched.by = row.map(|row| row["by"].as_str().unwrap_or("?").to_owned()).unwrap_or_default();
                 }
@@ -93,12 +93,12 @@ impl Sight {
 
 fn sight(device: &Device, frames: i64, shift: &Shift) -> Sight {
     let served = device.models.serving();
-    let mut looker = Looker::new(served.model.plan().clone(), Some(device.reference.clone())).unwrap();
+    let mut looker = PassRunner::new(served.model.plan().clone(), Some(device.reference.clone())).unwrap();
     let mut sight = Sight::default();
     for at in 0..frames {
         let second = 36_000 + 97 * at;
         let truths = world::filmed(second, shift.air).1;
-        let look = looker.look(&served.model, &shift.picture(second), false, &mut || Ok(())).unwrap();
+        let look = looker.run(&served.model, &shift.picture(second), false, &mut || Ok(())).unwrap();
         sight.sqnr_db += mean_sqnr(&look.errors) / frames as f64;
         sight.agreement.merge(&look.agreement.unwrap());
         if let Some(moved) = shift.moved {
@@ -125,7 +125,7 @@ fn table(shifts: &[Shift], calibration: &[Picture], passes: usize, step: i64) ->
     println!("|---|---|---|---:|---|---|---:|---|---|---|");
     for shift in shifts {
         for with_reference in [true, false] {
-            let mut device = Device::new(calibration, with_reference, Options::default());
+            let mut device = Device::new(calibration, with_reference, MonitorOptions::default());
             device.until(10);
             device.watch(3, STEP, Weather::Clear);
             let Watched { flagged, unfit, score, worst, by } = watch(&mut device, passes, step, shift);
@@ -182,7 +182,7 @@ fn named(shifts: Vec<Shift>, name: &str) -> Shift {
 fn unseen_shifts_are_flagged_without_the_reference() {
     for name in ["defocus, sigma 2", "infrared night", "negative", "zoomed twofold", "low sun", "pink: chroma lost"] {
         let shift = named(shifts::all(), name);
-        let mut device = Device::new(&between((8, 18)), false, Options::default());
+        let mut device = Device::new(&between((8, 18)), false, MonitorOptions::default());
         device.until(10);
         device.watch(3, STEP, Weather::Clear);
         let watched = watch(&mut device, 10, STEP, &shift);
@@ -194,7 +194,7 @@ fn unseen_shifts_are_flagged_without_the_reference() {
 fn unseen_shifts_are_flagged_with_the_reference() {
     for name in ["upside down", "a quarter of the resolution", "JPEG, quality 5"] {
         let shift = named(shifts::all(), name);
-        let mut device = Device::new(&between((8, 18)), true, Options::default());
+        let mut device = Device::new(&between((8, 18)), true, MonitorOptions::default());
         device.until(10);
         let watched = watch(&mut device, 10, STEP, &shift);
         assert!(watched.flagged.is_some() && watched.unfit.is_empty(), "{name}: {watched:?}");
@@ -205,7 +205,7 @@ fn unseen_shifts_are_flagged_with_the_reference() {
 fn what_every_day_brings_is_no_drift() {
     let full_day = between((0, 24));
     for shift in shifts::mild() {
-        let mut device = Device::new(&full_day, false, Options::default());
+        let mut device = Device::new(&full_day, false, MonitorOptions::default());
         device.until(10);
         let watched = watch(&mut device, 12, 131, &shift);
         assert!(watched.flagged.is_none() && watched.unfit.is_empty(), "{}: {watched:?}", shift.name);

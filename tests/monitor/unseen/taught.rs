@@ -2,7 +2,7 @@
 
 use lookout::frame::Picture;
 use lookout::message::EventName;
-use lookout::monitor::{Options, Outcome};
+use lookout::monitor::{MonitorOptions, Outcome};
 
 use super::super::device::{Device, between};
 use super::super::recalibrate::reservoir;
@@ -22,7 +22,7 @@ struct Taught {
 }
 
 fn teach(frames: impl Iterator<Item = Picture>, with_reference: bool) -> Taught {
-    let mut device = Device::new(&between((8, 18)), with_reference, Options::default());
+    let mut device = Device::new(&between((8, 18)), with_reference, MonitorOptions::default());
     device.monitor.take_over(reservoir(frames));
     let before = device.models.serving();
     let Outcome { accepted, reasons, .. } = device.recalibrate();
