@@ -68,7 +68,11 @@ impl CpuBudget {
     ///
     /// # Errors
     /// What `work` returns; [`Kind::Unavailable`] if stopped.
-    pub fn run<T: Send>(&self, patience: Duration, work: &mut (dyn FnMut(&mut BudgetedTask) -> Result<T> + Send)) -> Result<T> {
+    pub fn run<T: Send>(
+        &self,
+        patience: Duration,
+        work: &mut (dyn FnMut(&mut BudgetedTask) -> Result<T> + Send),
+    ) -> Result<T> {
         let first = self.idle.install(|| work(&mut self.task(patience, true)));
         match first {
             Err(error) if error.message() == STARVED => self.entitled.install(|| work(&mut self.task(patience, false))),

@@ -25,14 +25,14 @@ mod recalibration;
 mod reporting;
 mod view;
 
-pub use cpu_budget::{ThrottleCheck, CpuBudget, BudgetedTask};
+pub use cpu_budget::{BudgetedTask, CpuBudget, ThrottleCheck};
 pub use drift::baseline::Baseline;
 pub use drift::error_map::{ErrorMap, SCALE_END};
 pub use drift::pass::{Pass, PassRunner};
 pub use drift::verdict::{DriftState, DriftVerdict};
-pub use frames::reservoir::{StoredFrame, Reservoir};
+pub use frames::reservoir::{Reservoir, StoredFrame};
 pub use frames::sampler::{Sample, Sampler};
-pub use frames::usability::{UsabilityCheck, UnusableReason};
+pub use frames::usability::{UnusableReason, UsabilityCheck};
 pub use generations::ledger::{Entry, Generations, Start};
 pub use generations::serving::Models;
 pub use host::{Host, ServingModel, details};

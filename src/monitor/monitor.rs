@@ -18,17 +18,17 @@ use crate::error::Result;
 use crate::frame::{Frame, Picture};
 use crate::metrics::Metrics;
 use crate::monitor::drift::baseline::Baseline;
-use crate::monitor::drift::pass::{YieldPoint, Pass, PassRunner, ObservedFrame};
+use crate::monitor::drift::pass::{ObservedFrame, Pass, PassRunner, YieldPoint};
 use crate::monitor::drift::predicted_error::ErrorPredictor;
+use crate::monitor::drift::quality::{QualityRecord, quality_of_errors};
 use crate::monitor::drift::verdict::{DriftState, DriftVerdict};
 use crate::monitor::frames::camera_fault::CameraFaults;
 use crate::monitor::frames::disk::FrameFolder;
-use crate::monitor::frames::reservoir::{StoredFrame, Reservoir};
+use crate::monitor::frames::reservoir::{Reservoir, StoredFrame};
 use crate::monitor::frames::sampler::Sample;
-use crate::monitor::frames::usability::{UsabilityCheck, UnusableReason};
+use crate::monitor::frames::usability::{UnusableReason, UsabilityCheck};
 use crate::monitor::generations::probation::{Outcome, Trial};
 use crate::monitor::generations::serving::Models;
-use crate::monitor::drift::quality::{QualityRecord, quality_of_errors};
 use crate::quant::artifact::Artifact;
 
 /// What the monitor is made of.

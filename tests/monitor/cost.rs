@@ -20,7 +20,7 @@ use lookout::detector::fp32::{Backend, Fp32Model};
 use lookout::detector::{Detector, DetectorOptions, thread_pool};
 use lookout::frame::{Image, Picture};
 use lookout::kernel::isa::Isa;
-use lookout::monitor::{PassRunner, MonitorOptions, CpuBudget};
+use lookout::monitor::{CpuBudget, MonitorOptions, PassRunner};
 use lookout::precedence::Precedence;
 use lookout::preprocess::{Transform, TransformParams};
 use lookout::stop;

@@ -15,7 +15,8 @@ use lookout::measure::StepError;
 use lookout::message::EventName;
 use lookout::metrics::Metrics;
 use lookout::monitor::{
-    Generations, Host, Pass, PassRunner, Models, Monitor, MonitorOptions, Outcome, Sample, Seen, ServingModel, Setup, LatestPass,
+    Generations, Host, LatestPass, Models, Monitor, MonitorOptions, Outcome, Pass, PassRunner, Sample, Seen,
+    ServingModel, Setup,
 };
 use lookout::quant::artifact::Artifact;
 use lookout::tensor::digest::sha256;

@@ -6,7 +6,7 @@ use lookout::camera::pattern::{Scene, Weather as Air};
 use lookout::detector::checkpoint::Checkpoint;
 use lookout::detector::demo;
 use lookout::message::EventName;
-use lookout::monitor::{MonitorOptions, UnusableReason, Seen, RecalibrationPolicy};
+use lookout::monitor::{MonitorOptions, RecalibrationPolicy, Seen, UnusableReason};
 
 use super::device::{Device, between};
 use super::world::{self, Weather};

@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use lookout::monitor::{PassRunner, MonitorOptions, RecalibrationPolicy};
+use lookout::monitor::{MonitorOptions, PassRunner, RecalibrationPolicy};
 
 use super::device::{Device, between};
 use super::world::{self, Weather};

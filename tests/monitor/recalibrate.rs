@@ -6,7 +6,7 @@ use lookout::detector::checkpoint::Checkpoint;
 use lookout::detector::int8::Quantized;
 use lookout::frame::Picture;
 use lookout::message::EventName;
-use lookout::monitor::{Entry, StoredFrame, MonitorOptions, Reservoir, RecalibrationPolicy};
+use lookout::monitor::{Entry, MonitorOptions, RecalibrationPolicy, Reservoir, StoredFrame};
 use lookout::quant::artifact::{Artifact, StoredQuantParams, encode};
 use lookout::tensor::digest::sha256;
 
@@ -274,7 +274,8 @@ fn a_forced_bad_swap_is_rolled_back_on_trial() {
 
 #[test]
 fn the_owner_pins_compares_and_rolls_back() {
-    let mut device = Device::new(&between((8, 18)), true, MonitorOptions { keep_generations: 3, ..MonitorOptions::default() });
+    let mut device =
+        Device::new(&between((8, 18)), true, MonitorOptions { keep_generations: 3, ..MonitorOptions::default() });
     for number in 1..=4 {
         force(&device, number, 1.0 + 0.01 * number as f32);
     }
@@ -297,7 +298,10 @@ fn the_owner_pins_compares_and_rolls_back() {
 #[test]
 fn swinging_stops_it() {
     // Two weathers take turns: what one brings the other would take back.
-    let options = MonitorOptions { recalibrate: RecalibrationPolicy::Every(Duration::from_secs(3600)), ..MonitorOptions::default() };
+    let options = MonitorOptions {
+        recalibrate: RecalibrationPolicy::Every(Duration::from_secs(3600)),
+        ..MonitorOptions::default()
+    };
     let mut device = Device::new(&between((8, 18)), true, options);
     device.until(10);
     force(&device, 1, 1.3);

@@ -9,7 +9,7 @@
 use lookout::detector::checkpoint::Checkpoint;
 use lookout::frame::Picture;
 use lookout::message::EventName;
-use lookout::monitor::{MonitorOptions, Seen, RecalibrationPolicy};
+use lookout::monitor::{MonitorOptions, RecalibrationPolicy, Seen};
 use tempfile::TempDir;
 
 use super::device::{Device, road};

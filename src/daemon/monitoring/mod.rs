@@ -26,7 +26,9 @@ use crate::error::{Error, Kind, Result};
 use crate::frame::Frame;
 use crate::kernel::isa::Isa;
 use crate::message::Report;
-use crate::monitor::{Generations, FrameStorage, Models, MonitorOptions, Sampler, ServingModel, LatestPass, RecalibrationPolicy};
+use crate::monitor::{
+    FrameStorage, Generations, LatestPass, Models, MonitorOptions, RecalibrationPolicy, Sampler, ServingModel,
+};
 use crate::sync::IgnorePoison;
 
 /// What the monitor works on.

@@ -17,7 +17,8 @@ use crate::kernel::isa::Isa;
 use crate::message::EventName;
 use crate::metrics::Metrics;
 use crate::monitor::{
-    InitialCalibration, Generations, Host, ThrottleCheck, Models, Monitor, CpuBudget, Reservoir, Sample, ServingModel, Setup, details, memory_shortage, reference_bytes,
+    CpuBudget, Generations, Host, InitialCalibration, Models, Monitor, Reservoir, Sample, ServingModel, Setup,
+    ThrottleCheck, details, memory_shortage, reference_bytes,
 };
 use crate::precedence::Precedence;
 use crate::preprocess::TransformParams;
@@ -121,8 +122,8 @@ impl Thread {
         };
         while let Some(sample) = self.next() {
             if asked(&self.asked)
-                && let Err(error) =
-                    pace.run(RECALIBRATION, &mut |task| monitor.recalibrate("asked", &mut || task.pause_if_due()).map(drop))
+                && let Err(error) = pace
+                    .run(RECALIBRATION, &mut |task| monitor.recalibrate("asked", &mut || task.pause_if_due()).map(drop))
                 && !self.stop.is_stopped()
             {
                 tracing::warn!(error = error.chain(), "the recalibration failed; what served serves on");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
-use crate::monitor::{Models, LatestPass};
+use crate::monitor::{LatestPass, Models};
 use crate::sync::IgnorePoison;
 
 type Known = Arc<Mutex<Option<Arc<Models>>>>;

@@ -217,7 +217,12 @@ impl PassRunner {
     ///
     /// # Errors
     /// As [`PassRunner::run`].
-    pub fn observe(&mut self, model: &Arc<Int8Model>, picture: &Picture, between: YieldPoint<'_>) -> Result<ObservedFrame> {
+    pub fn observe(
+        &mut self,
+        model: &Arc<Int8Model>,
+        picture: &Picture,
+        between: YieldPoint<'_>,
+    ) -> Result<ObservedFrame> {
         let Some(reference) = self.reference.clone() else {
             let Pass { histograms, means, .. } = self.run(model, picture, false, between)?;
             return Ok(ObservedFrame { histograms, means });
@@ -289,7 +294,12 @@ impl PassRunner {
     ///
     /// # Errors
     /// As [`PassRunner::run`].
-    pub fn add_local_errors(&mut self, model: &Arc<Int8Model>, picture: &Picture, locals: &mut [LocalError]) -> Result<()> {
+    pub fn add_local_errors(
+        &mut self,
+        model: &Arc<Int8Model>,
+        picture: &Picture,
+        locals: &mut [LocalError],
+    ) -> Result<()> {
         let Some(reference) = self.reference.clone() else { return Ok(()) };
         self.take_in(picture)?;
         let mut executor = self.executor(model);

@@ -50,7 +50,8 @@ impl FrameFolder {
         self.tidy(now_us)?;
         let mut frames = Vec::new();
         for entry in self.entries()? {
-            match fs::read(&entry.path).ok().and_then(|png| StoredFrame::from_png(entry.camera, entry.at_us, png).ok()) {
+            match fs::read(&entry.path).ok().and_then(|png| StoredFrame::from_png(entry.camera, entry.at_us, png).ok())
+            {
                 Some(frame) => frames.push(frame.in_drift(entry.in_drift)),
                 None => remove(&entry.path),
             }

@@ -130,7 +130,8 @@ pub fn assign_strata(frames: &[StoredFrame]) -> Vec<usize> {
     let count = |number: usize| frames.iter().filter(|frame| frame.stratum() == number).count();
     let counts: Vec<usize> = (0..2 * (STRATA.len() + 1)).map(count).collect();
     let of = |frame: &StoredFrame| {
-        let (before, in_drift) = (brightness_bin(frame.brightness), brightness_bin(frame.brightness) + STRATA.len() + 1);
+        let (before, in_drift) =
+            (brightness_bin(frame.brightness), brightness_bin(frame.brightness) + STRATA.len() + 1);
         if counts[before] < counts[in_drift] { in_drift } else { frame.stratum() }
     };
     frames.iter().map(of).collect()
@@ -219,7 +220,14 @@ mod tests {
     fn frame(minute: i64, brightness: f64) -> StoredFrame {
         let mut sha256 = [0; 32];
         sha256[..8].copy_from_slice(&minute.to_le_bytes());
-        StoredFrame { camera: 0, at_us: minute * 60_000_000, brightness, sha256, in_drift: false, png: vec![0; 1000].into() }
+        StoredFrame {
+            camera: 0,
+            at_us: minute * 60_000_000,
+            brightness,
+            sha256,
+            in_drift: false,
+            png: vec![0; 1000].into(),
+        }
     }
 
     /// Room for so many of [`frame`].

@@ -9,7 +9,7 @@
 use serde::Serialize;
 
 use crate::monitor::drift::quality::{GainError, QualityRecord};
-use crate::monitor::frames::reservoir::{is_drift_stratum, describe_stratum};
+use crate::monitor::frames::reservoir::{describe_stratum, is_drift_stratum};
 
 /// What the mean over the steps must gain, in dB, where it matters: as measured beside the reference, and as expected
 /// without it. What drafts really gained on a ResNet-50 differed from what they were expected to by about 0.12 dB.

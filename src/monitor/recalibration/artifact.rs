@@ -16,7 +16,7 @@ use crate::detector::int8::Quantized;
 use crate::detector::plan::StepId;
 use crate::error::Result;
 use crate::measure::{Agreement, StepError};
-use crate::monitor::drift::pass::{Pass, ObservedFrame};
+use crate::monitor::drift::pass::{ObservedFrame, Pass};
 use crate::quant::artifact::{self, Header, Provenance, Spread, StoredQuantParams};
 use crate::tensor::digest::{hexadecimal, sha256};
 

@@ -18,9 +18,9 @@ use crate::detector::int8::{InputMeans, Int8Model, Quantized};
 use crate::detector::plan::StepId;
 use crate::error::{Error, Kind, Result};
 use crate::monitor::drift::baseline::Baseline;
-use crate::monitor::drift::pass::{YieldPoint, PassRunner, ObservedFrame};
+use crate::monitor::drift::pass::{ObservedFrame, PassRunner, YieldPoint};
 use crate::monitor::drift::predicted_error::ErrorPredictor;
-use crate::monitor::frames::holdout::{MIN_FRAMES, MIN_VALIDATION_FRAMES, Holdout, hold_out};
+use crate::monitor::frames::holdout::{Holdout, MIN_FRAMES, MIN_VALIDATION_FRAMES, hold_out};
 use crate::monitor::frames::outliers::OutlierDetector;
 use crate::monitor::frames::reservoir::{StoredFrame, assign_strata};
 use crate::monitor::frames::usability::UsabilityCheck;
@@ -70,7 +70,12 @@ pub enum Attempt {
 ///
 /// # Errors
 /// What the models return; what `between` returns.
-pub fn attempt(ground: &Ground<'_>, frames: &[StoredFrame], looker: &mut PassRunner, between: YieldPoint<'_>) -> Result<Attempt> {
+pub fn attempt(
+    ground: &Ground<'_>,
+    frames: &[StoredFrame],
+    looker: &mut PassRunner,
+    between: YieldPoint<'_>,
+) -> Result<Attempt> {
     let fit = match fit_frames(frames)? {
         Ok(fit) => fit,
         Err(reason) => return Ok(Attempt::Unfit(reason)),

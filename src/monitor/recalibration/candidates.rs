@@ -180,6 +180,8 @@ fn set_edge_qparams(choices: &[Option<Choice>], quantized: &mut Quantized) {
 fn best_first(drafts: &mut [Draft], of: fn(&Draft) -> &QualityRecord, serving: &QualityRecord, most: f64) {
     drafts.sort_by(|a, b| {
         let (a, b) = (of(a), of(b));
-        b.loses_at_most(most, serving).cmp(&a.loses_at_most(most, serving)).then(b.quality_db().total_cmp(&a.quality_db()))
+        b.loses_at_most(most, serving)
+            .cmp(&a.loses_at_most(most, serving))
+            .then(b.quality_db().total_cmp(&a.quality_db()))
     });
 }

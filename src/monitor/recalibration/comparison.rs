@@ -13,8 +13,8 @@ use crate::detector::detection::Detection;
 use crate::detector::int8::Int8Model;
 use crate::error::Result;
 use crate::measure::Agreement;
+use crate::monitor::drift::pass::{ObservedFrame, Pass};
 use crate::monitor::drift::quality::{QualityRecord, quality_of_errors};
-use crate::monitor::drift::pass::{Pass, ObservedFrame};
 
 /// What is known of the judging frames whatever is judged.
 pub(in crate::monitor) struct Others<'j> {

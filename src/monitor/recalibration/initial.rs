@@ -12,9 +12,9 @@ use crate::detector::fp32::Fp32Model;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::monitor::frames::outliers::OutlierDetector;
-use crate::monitor::frames::reservoir::{StoredFrame, Reservoir};
+use crate::monitor::frames::reservoir::{Reservoir, StoredFrame};
 use crate::monitor::frames::sampler::Sample;
-use crate::monitor::frames::usability::{UsabilityCheck, UnusableReason};
+use crate::monitor::frames::usability::{UnusableReason, UsabilityCheck};
 
 /// Gathers frames until there are enough.
 pub struct InitialCalibration {

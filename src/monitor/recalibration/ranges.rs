@@ -70,8 +70,10 @@ impl Seen {
 
     /// The range to take instead of `serving`'s, or `serving`'s own; `original` is generation 0's.
     pub fn choose(&self, observer: Observer, original: Choice, serving: Choice) -> Choice {
-        let limit =
-            self.first.as_ref().map(|first| relative_quantization_error(first, &original.qparams) * 10f64.powf(LOSS_DB / 10.0));
+        let limit = self
+            .first
+            .as_ref()
+            .map(|first| relative_quantization_error(first, &original.qparams) * 10f64.powf(LOSS_DB / 10.0));
         let bearable = |choice: &Choice| match (&self.first, limit) {
             (Some(first), Some(limit)) => relative_quantization_error(first, &choice.qparams) <= limit,
             _ => true,
@@ -148,7 +150,8 @@ mod tests {
 
         let night = Seen { first: Some(day.clone()), strata: BTreeMap::from([(0, relu(0.05))]) };
         let narrow = night.choose(Observer::L2, original, original);
-        let loss = relative_quantization_error(&day, &narrow.qparams) / relative_quantization_error(&day, &original.qparams);
+        let loss =
+            relative_quantization_error(&day, &narrow.qparams) / relative_quantization_error(&day, &original.qparams);
         assert!(10.0 * loss.log10() <= LOSS_DB + 1e-9, "{loss}");
     }
 

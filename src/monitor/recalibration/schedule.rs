@@ -216,7 +216,10 @@ mod tests {
         }
         assert_eq!(plans.due(RecalibrationPolicy::OnDrift, 0), None);
         plans.passed(true, 0);
-        assert_eq!((plans.due(RecalibrationPolicy::OnDrift, 0), plans.due(RecalibrationPolicy::Never, 0)), (Some("drift"), None));
+        assert_eq!(
+            (plans.due(RecalibrationPolicy::OnDrift, 0), plans.due(RecalibrationPolicy::Never, 0)),
+            (Some("drift"), None)
+        );
         plans.failed(0);
         assert_eq!(plans.due(RecalibrationPolicy::OnDrift, 1799 * SECOND), None);
         assert_eq!(plans.due(RecalibrationPolicy::OnDrift, 1800 * SECOND), Some("drift"));

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lookout::detector::checkpoint::Checkpoint;
 use lookout::frame::{Picture, pictures_in};
-use lookout::monitor::{UsabilityCheck, MonitorOptions, Seen};
+use lookout::monitor::{MonitorOptions, Seen, UsabilityCheck};
 
 use super::super::device::{Device, ROAD_SMALL, road};
 use super::{lens, shifts};

@@ -19,7 +19,7 @@ use lookout::detector::boxes::iou;
 use lookout::detector::detection::Detection;
 use lookout::frame::Picture;
 use lookout::measure::Agreement;
-use lookout::monitor::{PassRunner, MonitorOptions, UnusableReason, Seen};
+use lookout::monitor::{MonitorOptions, PassRunner, Seen, UnusableReason};
 use shifts::Shift;
 
 use super::device::{Device, between, mean_sqnr};
