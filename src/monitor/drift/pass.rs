@@ -58,7 +58,7 @@ struct PassObserver<'a> {
     counter: Option<&'a mut Counter>,
     /// Error maps of the pyramid levels, if requested.
     maps: Option<(&'a Plan, &'a mut Vec<ErrorMap>)>,
-    between: Between<'a>,
+    between: YieldPoint<'a>,
 }
 
 impl PairObserver for PassObserver<'_> {
