@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lookout::detector::architecture::{Architecture, Depth, Stage};
-use lookout::detector::checkpoint::{Checkpoint, EpsReason, FileForm, ImportOptions, ImportReport, Precision, import};
+use lookout::detector::checkpoint::{
+    Checkpoint, EpsReason, FileForm, ImportOptions, ImportReport, TensorDtype, import,
+};
 use lookout::error::{Kind, Result};
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -80,7 +82,7 @@ fn wrappers_are_unwrapped_and_said() {
 fn half_precision_stays_and_bfloat16_widens() {
     let (report, checkpoint) = import_fixture("zip-half.pth", "r18-half");
     assert_eq!(report.half_precision, report.tensors);
-    assert!(checkpoint.tensors().all(|(_, _, precision)| precision == Precision::F16));
+    assert!(checkpoint.tensors().all(|(_, _, dtype)| dtype == TensorDtype::F16));
     let (report, _) = import_fixture("zip-bfloat16.pth", "r18-bfloat16");
     assert_eq!(report.half_precision, 0);
 }
@@ -210,7 +212,7 @@ fn a_missing_extra_or_misshapen_tensor_is_named_with_what_was_expected() {
     // A new name beside its old one.
     let mut state = State::narrow();
     state.tensors.insert("rpn.head.conv.bias".into(), (vec![4], vec![0.0; 4]));
-    assert!(state.complaint().contains("tensor rpn.head.conv.0.0.bias is there twice"));
+    assert!(state.complaint().contains("tensor rpn.head.conv.0.0.bias occurs twice"));
 }
 
 #[test]
@@ -246,7 +248,7 @@ fn other_networks_are_called_what_they_are() {
         .collect();
     assert!(classifier.complaint().contains("a ResNet body alone"));
     classifier.tensors.insert("fc.weight".into(), (vec![2, 8], vec![0.0; 16]));
-    assert!(classifier.complaint().contains("a ResNet classifier, as tensor fc.weight [2, 8] says"));
+    assert!(classifier.complaint().contains("a ResNet classifier, as tensor fc.weight [2, 8] shows"));
 }
 
 #[test]

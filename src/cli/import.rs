@@ -75,7 +75,7 @@ impl fmt::Display for Summary<'_> {
             EpsReason::Given => "as given",
             EpsReason::Metadata => "as the file says",
             EpsReason::CocoV1 => "the file is torchvision's COCO_V1",
-            EpsReason::Usual => "the usual one",
+            EpsReason::Default => "the usual one",
         };
         for note in &report.notes {
             writeln!(f, "note          {note}")?;

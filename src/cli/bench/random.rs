@@ -1,7 +1,7 @@
 //! Something to time where the user has no model or picture at hand: made from a fixed seed.
 
 use crate::detector::architecture::Architecture;
-use crate::detector::checkpoint::{Checkpoint, Header, Values};
+use crate::detector::checkpoint::{Checkpoint, CheckpointHeader, TensorData};
 use crate::detector::settings::Settings;
 use crate::error::Result;
 use crate::frame::Picture;
@@ -12,7 +12,7 @@ use crate::random::Random;
 pub(super) fn checkpoint() -> Result<Checkpoint> {
     let architecture = Architecture::resnet50_fpn(91);
     let labels = (1..architecture.classes).map(|class| format!("class_{class}")).collect();
-    let header = Header {
+    let header = CheckpointHeader {
         architecture,
         labels,
         settings: Settings::default(),
@@ -24,7 +24,7 @@ pub(super) fn checkpoint() -> Result<Checkpoint> {
         let mut random = Random::named(name);
         let mut normals = |scale: f32| (0..len).map(|_| random.normal() * scale).collect();
         let fan_in: usize = shape.iter().skip(1).product();
-        Ok(Values::F32(match name.rsplit('.').next() {
+        Ok(TensorData::F32(match name.rsplit('.').next() {
             Some("weight") if shape.len() > 1 => normals((gain(name) / fan_in as f32).sqrt()),
             Some("running_var") => vec![1.0; len],
             // The last norm of a block is what keeps the residual sum from growing.

@@ -1,20 +1,23 @@
-//! The zip form of `torch.save`, PyTorch 1.6 and later.
+//! Zip format of `torch.save`, PyTorch 1.6 and later.
 //!
-//! In: the archive's bytes. Out: a [`Source`] whose tensors are ranges of those bytes. `torch.save` stores its entries
+//! In: the archive's bytes. Out: a [`StateDict`] whose tensors are ranges of those bytes. `torch.save` stores its entries
 //! uncompressed under one folder: `data.pkl`, `data/0`, `data/1` … and, since 1.13, `byteorder`. Promises: a compressed
-//! or encrypted entry is refused, so nothing can unpack to more than it is; each entry's checksum is verified before
-//! its bytes are used.
+//! or encrypted entry is refused, so nothing unpacks to more than its stored size; each entry's checksum is verified
+//! before its bytes are used.
 
 use std::collections::HashMap;
 use std::io::Cursor;
 use std::ops::Range;
 
-use super::pickle::Pickle;
-use super::source::{FileForm, Place, Source, StateDict};
+use super::pickle::{Pickle, PickledTensors, StorageBytes};
+use super::state_dict::{FileForm, StateDict};
 use crate::error::{Error, Kind, Result};
 
 /// Finds the tensors of a zip archive.
-pub(super) fn parse(file: &[u8]) -> Result<Source> {
+///
+/// # Errors
+/// [`Kind::Data`] naming the entry that is missing, compressed, encrypted or damaged.
+pub(super) fn parse(file: &[u8]) -> Result<StateDict> {
     let broken =
         |e: zip::result::ZipError| Error::new(Kind::Data, "the zip archive is cut short or damaged").because(e);
     let mut archive = zip::ZipArchive::new(Cursor::new(file)).map_err(broken)?;
@@ -31,7 +34,7 @@ pub(super) fn parse(file: &[u8]) -> Result<Source> {
         return Err(Error::new(Kind::Data, text));
     }
     let order = format!("{folder}byteorder");
-    let big_endian = match names.contains(&order) {
+    let is_big_endian = match names.contains(&order) {
         false => false,
         true => match &file[entry(&mut archive, file, &order)?] {
             b"little" => false,
@@ -45,21 +48,22 @@ pub(super) fn parse(file: &[u8]) -> Result<Source> {
     let name = format!("{folder}data.pkl");
     let range = entry(&mut archive, file, &name)?;
     let pickle = Pickle::load(&file[range]).map_err(|e| e.at(&name))?;
-    let mut places: HashMap<String, Range<usize>> = HashMap::new();
-    StateDict::find(&pickle)?.place(FileForm::ZipPickle, |storage| {
-        let bytes = match places.get(&storage.key) {
-            Some(bytes) => bytes.clone(),
+    let mut ranges: HashMap<String, Range<usize>> = HashMap::new();
+    // Tensors may share a storage; its checksum is verified once.
+    PickledTensors::find(&pickle)?.locate(FileForm::ZipPickle, |storage| {
+        let range = match ranges.get(&storage.key) {
+            Some(range) => range.clone(),
             None => {
-                let bytes = entry(&mut archive, file, &format!("{folder}data/{}", storage.key))?;
-                places.insert(storage.key.clone(), bytes.clone());
-                bytes
+                let range = entry(&mut archive, file, &format!("{folder}data/{}", storage.key))?;
+                ranges.insert(storage.key.clone(), range.clone());
+                range
             }
         };
-        Ok(Place { bytes, big_endian })
+        Ok(StorageBytes { range, is_big_endian })
     })
 }
 
-/// Where a stored entry's bytes stand in the archive, its checksum verified.
+/// Range of an uncompressed entry's bytes in the archive, its checksum verified.
 fn entry(archive: &mut zip::ZipArchive<Cursor<&[u8]>>, file: &[u8], name: &str) -> Result<Range<usize>> {
     let bad = |text: &str| Error::new(Kind::Data, format!("zip entry {} {text}", name.escape_debug()));
     let mut entry = archive.by_name(name).map_err(|e| bad("cannot be read").because(e))?;

@@ -1,8 +1,9 @@
-//! Which epsilon a checkpoint's frozen batch norms were trained with, and how much it matters.
+//! Epsilon of a checkpoint's frozen batch norms: chosen, with the effect of a wrong choice.
 //!
-//! In: what the user, the file and its weights say. Out: [`Eps`]: the value, why, and by how much the largest folded
-//! scale would differ under the other of the two values in use. torchvision trains with 1e-5, but evaluates its own
-//! COCO_V1 weights with 0.0 (`overwrite_eps` in `torchvision/models/detection/_utils.py`): no state dict says which.
+//! In: the user's option, the file's metadata, hash and names, and its variances. Out: [`BatchNormEps`]: the value, the
+//! reason, and the largest change of a folded scale under the other of the two values in use. torchvision trains with
+//! 1e-5, but evaluates its own COCO_V1 weights with 0.0 (`overwrite_eps` in `torchvision/models/detection/_utils.py`).
+//! No state dict records which one applies.
 
 use std::borrow::Cow;
 
@@ -11,75 +12,87 @@ use serde::Serialize;
 use super::super::architecture::Architecture;
 use crate::error::{Error, Kind, Result};
 
-/// What torchvision's COCO_V1 weights want.
+/// The epsilon of torchvision's COCO_V1 weights.
 const COCO_V1: f64 = 0.0;
 
-/// What everything else was trained with.
-const USUAL: f64 = 1e-5;
+/// torchvision's default for training.
+const DEFAULT: f64 = 1e-5;
 
-/// How the published COCO_V1 file's SHA-256 begins: its name ends with these digits.
+/// First digits of the SHA-256 of the published COCO_V1 file; its name ends with them.
 const COCO_V1_SHA256: &str = "258fb6c6";
 
-/// COCO's categories with their gaps, and the background.
+/// Classes of COCO: category ids up to 90, unused ones included, and the background.
 const COCO_CLASSES: usize = 91;
 
-/// A relative change of a folded scale that moves detections.
+/// The smallest relative change of a folded scale that is worth a warning: it moves detections.
 const NOTICEABLE: f64 = 1e-3;
 
 /// Why an epsilon was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EpsReason {
-    /// The user said so.
+    /// Given by the user.
     Given,
-    /// The file's metadata says so.
+    /// Given by the file's metadata.
     Metadata,
     /// The file is torchvision's COCO_V1: by its hash, or by 91 classes under names from before torchvision 0.13.
     CocoV1,
-    /// Nothing says otherwise.
-    Usual,
+    /// torchvision's default; the file has no sign of another value.
+    #[serde(rename = "usual")]
+    Default,
 }
 
 /// The epsilon of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Eps {
+pub struct BatchNormEps {
     /// Added to the variance.
     pub value: f64,
-    /// Why this value.
+    /// Reason for this value.
     pub reason: EpsReason,
-    /// The other value it might have been.
+    /// The other value in use.
     pub alternative: f64,
-    /// The largest relative change of a folded scale γ / √(σ² + eps) if the alternative were right; `None` where it
-    /// has no bound, because a variance is 0.
+    /// Largest relative change of a folded scale γ / √(σ² + eps) under the alternative; `None` if it is unbounded,
+    /// because a variance is 0.
     pub largest_change: Option<f64>,
-    /// The batch norm where that is.
+    /// Batch norm with that change.
     pub where_largest: String,
 }
 
-/// What is known about a file when its epsilon is chosen.
-pub(super) struct Evidence<'a> {
+/// Facts about a file that decide its epsilon.
+pub(super) struct EpsEvidence<'a> {
+    /// The user's option.
     pub(super) given: Option<f64>,
+    /// The file's metadata key.
     pub(super) metadata: Option<f64>,
+    /// Of the file, in hexadecimal.
     pub(super) sha256: &'a str,
-    pub(super) old_names: bool,
+    /// True if tensor names are those before torchvision 0.13.
+    pub(super) has_old_names: bool,
+    /// Of the file's network.
     pub(super) architecture: &'a Architecture,
 }
 
-impl Eps {
-    /// Chooses; `read` gives a tensor's values.
+impl BatchNormEps {
+    /// Chooses the epsilon; `read` gives a tensor's values.
     ///
     /// # Errors
-    /// [`Kind::Data`] if a variance of 0 meets an epsilon of 0, which no scale can be folded from, or if `read` fails.
-    pub(super) fn choose<'v>(evidence: &Evidence<'_>, read: impl Fn(&str) -> Result<Cow<'v, [f32]>>) -> Result<Self> {
+    /// [`Kind::Data`] if a variance of 0 meets an epsilon of 0, which has no folded scale, or if `read` fails.
+    pub(super) fn choose<'v>(
+        evidence: &EpsEvidence<'_>,
+        read: impl Fn(&str) -> Result<Cow<'v, [f32]>>,
+    ) -> Result<Self> {
+        // The user's word is final, then the file's. Otherwise the COCO_V1 weights are recognized by their hash, or, if
+        // they were saved again, by their number of classes under old names.
         let is_coco = evidence.sha256.starts_with(COCO_V1_SHA256)
-            || (evidence.old_names && evidence.architecture.classes == COCO_CLASSES);
+            || (evidence.has_old_names && evidence.architecture.classes == COCO_CLASSES);
         let (value, reason) = match (evidence.given, evidence.metadata) {
             (Some(given), _) => (given, EpsReason::Given),
             (None, Some(stored)) => (stored, EpsReason::Metadata),
             (None, None) if is_coco => (COCO_V1, EpsReason::CocoV1),
-            (None, None) => (USUAL, EpsReason::Usual),
+            (None, None) => (DEFAULT, EpsReason::Default),
         };
-        let alternative = if value == COCO_V1 { USUAL } else { COCO_V1 };
+        let alternative = if value == COCO_V1 { DEFAULT } else { COCO_V1 };
+        // The effect of a wrong choice: the batch norm whose scale changes most. Small variances change most.
         let mut largest = (0.0, String::new());
         for (name, _) in evidence.architecture.expected() {
             let Some(norm) = name.strip_suffix(".running_var") else { continue };
@@ -102,10 +115,10 @@ impl Eps {
         Ok(Self { value, reason, alternative, largest_change: Some(change).filter(|c| c.is_finite()), where_largest })
     }
 
-    /// What to warn of: a value that was guessed and moves the output.
+    /// A warning if the value was guessed and the alternative would move detections.
     pub fn warning(&self) -> Option<String> {
-        let guessed = matches!(self.reason, EpsReason::CocoV1 | EpsReason::Usual);
-        if !guessed || self.largest_change.is_some_and(|change| change < NOTICEABLE) {
+        let is_guess = matches!(self.reason, EpsReason::CocoV1 | EpsReason::Default);
+        if !is_guess || self.largest_change.is_some_and(|change| change < NOTICEABLE) {
             return None;
         }
         let change = match self.largest_change {
@@ -114,11 +127,11 @@ impl Eps {
         };
         let why = match self.reason {
             EpsReason::CocoV1 => "the file looks like torchvision's COCO_V1",
-            _ => "nothing in the file says otherwise",
+            _ => "the file records none",
         };
         Some(format!(
-            "batch norm eps {:?} was chosen because {why}; were it {:?}, scales would differ {change} ({}): give \
-             --bn-eps if you know it",
+            "batch norm eps {:?} was chosen because {why}; with {:?}, scales would differ {change} ({}): give --bn-eps if \
+             you know it",
             self.value, self.alternative, self.where_largest
         ))
     }
@@ -129,10 +142,11 @@ mod tests {
     use super::super::super::architecture::tests::narrow;
     use super::*;
 
-    fn choose(given: Option<f64>, old_names: bool, classes: usize, variance: f32) -> Result<Eps> {
+    fn choose(given: Option<f64>, old_names: bool, classes: usize, variance: f32) -> Result<BatchNormEps> {
         let architecture = Architecture { classes, ..narrow() };
-        let evidence = Evidence { given, metadata: None, sha256: "00", old_names, architecture: &architecture };
-        Eps::choose(&evidence, |_| Ok(Cow::Owned(vec![1.0, variance])))
+        let evidence =
+            EpsEvidence { given, metadata: None, sha256: "00", has_old_names: old_names, architecture: &architecture };
+        BatchNormEps::choose(&evidence, |_| Ok(Cow::Owned(vec![1.0, variance])))
     }
 
     #[test]
@@ -144,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guess_that_matters_is_warned_of_with_its_size() {
+    fn a_guess_with_an_effect_gives_a_warning_with_its_size() {
         assert_eq!(choose(None, false, 4, 1.0).unwrap().warning(), None);
         assert_eq!(choose(Some(1e-5), false, 4, 1e-4).unwrap().warning(), None);
         // √(1.1e-4 / 1e-4) − 1.

@@ -1,7 +1,7 @@
-//! The header of `checkpoint/1`: everything about a detector that is not a weight.
+//! Header of `checkpoint/1`: everything about a detector except its weights.
 //!
-//! In: JSON from a file, or what an import found out. Out: [`Header`], checked against itself; or sorted JSON. The
-//! stored form is strict: a key missing, unknown or out of range is an error that names it.
+//! In: JSON from a file, or the findings of an import. Out: a consistent [`CheckpointHeader`], or JSON with sorted keys.
+//! The stored form is strict: a missing or unknown key, or a value out of range, is an error that names it.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,32 +9,32 @@ use super::super::architecture::Architecture;
 use super::super::settings::{AnchorSettings, RoiSettings, RpnSettings, Settings, TransformSettings};
 use crate::error::{Error, Kind, Result};
 
-/// The format's name, its version included.
+/// Name and version of the format.
 pub const FORMAT: &str = "checkpoint/1";
 
 /// The longest class name, in bytes.
 const MAX_LABEL: usize = 100;
 
-/// What a checkpoint says beside its tensors.
+/// Everything in a checkpoint except its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(into = "Stored", try_from = "Stored")]
-pub struct Header {
-    /// Depth and widths.
+#[serde(into = "StoredHeader", try_from = "StoredHeader")]
+pub struct CheckpointHeader {
+    /// Depth, widths and number of classes.
     pub architecture: Architecture,
-    /// Class names from class 1 on; the background has none.
+    /// Names of classes 1, 2, …; class 0, the background, has none.
     pub labels: Vec<String>,
     /// Hyper-parameters.
     pub settings: Settings,
-    /// What is added to a frozen batch norm's variance before its root is taken.
+    /// Added to the variance of a frozen batch norm before the square root.
     pub batch_norm_eps: f64,
-    /// SHA-256 of the file this was imported from, in hexadecimal.
+    /// SHA-256 of the imported file, in lower-case hexadecimal.
     pub source_sha256: String,
 }
 
-/// [`Header`] as it lies in the file.
+/// [`CheckpointHeader`] as stored.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Stored {
+struct StoredHeader {
     format: String,
     architecture: Architecture,
     labels: Vec<String>,
@@ -46,20 +46,20 @@ struct Stored {
     source_sha256: String,
 }
 
-impl From<Header> for Stored {
-    fn from(header: Header) -> Self {
-        let Header { architecture, labels, settings, batch_norm_eps, source_sha256 } = header;
+impl From<CheckpointHeader> for StoredHeader {
+    fn from(header: CheckpointHeader) -> Self {
+        let CheckpointHeader { architecture, labels, settings, batch_norm_eps, source_sha256 } = header;
         let Settings { transform, anchors, rpn, roi } = settings;
         let format = FORMAT.to_owned();
         Self { format, architecture, labels, transform, anchors, rpn, roi, batch_norm_eps, source_sha256 }
     }
 }
 
-impl TryFrom<Stored> for Header {
+impl TryFrom<StoredHeader> for CheckpointHeader {
     type Error = String;
 
-    fn try_from(stored: Stored) -> std::result::Result<Self, String> {
-        let Stored { format, architecture, labels, transform, anchors, rpn, roi, batch_norm_eps, source_sha256 } =
+    fn try_from(stored: StoredHeader) -> std::result::Result<Self, String> {
+        let StoredHeader { format, architecture, labels, transform, anchors, rpn, roi, batch_norm_eps, source_sha256 } =
             stored;
         if format != FORMAT {
             return Err(format!("format is {format:?}; this version reads {FORMAT:?}"));
@@ -69,11 +69,11 @@ impl TryFrom<Stored> for Header {
     }
 }
 
-impl Header {
+impl CheckpointHeader {
     /// Parses and checks the header's JSON.
     ///
     /// # Errors
-    /// [`Kind::Data`], naming the key and what it must be.
+    /// [`Kind::Data`], naming the key and its valid values.
     pub fn parse(json: &str) -> Result<Self> {
         #[derive(Deserialize)]
         struct Format {
@@ -90,17 +90,17 @@ impl Header {
         Ok(header)
     }
 
-    /// The header as JSON with sorted keys, the same bytes for the same header.
+    /// The header as JSON with sorted keys: equal headers give equal bytes.
     ///
     /// # Errors
-    /// [`Kind::Internal`] if a number has no JSON form; [`Header::check`] rules that out.
+    /// [`Kind::Internal`] if a number has no JSON form; [`CheckpointHeader::check`] excludes that.
     pub fn to_json(&self) -> Result<String> {
         let cannot = |e: serde_json::Error| Error::new(Kind::Internal, "the header has no JSON form").because(e);
         let value = serde_json::to_value(self).map_err(cannot)?;
         serde_json::to_string(&sorted(value)).map_err(cannot)
     }
 
-    /// Whether labels, settings, eps and hash are ones a detector can have.
+    /// Checks labels, settings, eps and hash.
     ///
     /// # Errors
     /// [`Kind::Data`], naming the value.
@@ -114,7 +114,7 @@ impl Header {
         for label in &self.labels {
             check_label(label)?;
             if !seen.insert(label) {
-                return data(format!("label {label:?} stands there twice"));
+                return data(format!("label {label:?} occurs twice"));
             }
         }
         if !(0.0..=1.0).contains(&self.batch_norm_eps) {
@@ -128,10 +128,13 @@ impl Header {
     }
 }
 
-/// Whether `label` can be a class name: not blank, not long, printable.
+/// Checks that `label` can be a class name: not blank, not long, printable.
+///
+/// # Errors
+/// [`Kind::Data`], naming the label.
 pub(super) fn check_label(label: &str) -> Result<()> {
-    let bad = label.trim().is_empty() || label.len() > MAX_LABEL || label.chars().any(char::is_control);
-    if bad {
+    let is_bad = label.trim().is_empty() || label.len() > MAX_LABEL || label.chars().any(char::is_control);
+    if is_bad {
         let shown: String = label.chars().take(40).collect();
         let text = format!("label {shown:?} is no class name; expected 1 to {MAX_LABEL} bytes of printable text");
         return Err(Error::new(Kind::Data, text));
@@ -139,7 +142,7 @@ pub(super) fn check_label(label: &str) -> Result<()> {
     Ok(())
 }
 
-/// The same value with every object's keys in order, whichever map the JSON library was built with.
+/// The same value with sorted keys in every object; `serde_json` sorts only without its feature `preserve_order`.
 fn sorted(value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     match value {
@@ -157,8 +160,8 @@ mod tests {
     use super::super::super::architecture::tests::narrow;
     use super::*;
 
-    fn header() -> Header {
-        Header {
+    fn header() -> CheckpointHeader {
+        CheckpointHeader {
             architecture: narrow(),
             labels: ["Person", "TwoWheeler", "Vehicle"].map(String::from).to_vec(),
             settings: Settings::default(),
@@ -170,7 +173,7 @@ mod tests {
     #[test]
     fn the_header_survives_and_its_keys_are_sorted() {
         let json = header().to_json().unwrap();
-        assert_eq!(Header::parse(&json).unwrap(), header());
+        assert_eq!(CheckpointHeader::parse(&json).unwrap(), header());
         let order =
             ["\"anchors\"", "\"architecture\"", "\"batch_norm_eps\"", "\"format\"", "\"labels\"", "\"roi\"", "\"rpn\""];
         let places: Vec<_> = order.iter().map(|key| json.find(key).unwrap()).collect();
@@ -178,12 +181,12 @@ mod tests {
     }
 
     #[test]
-    fn what_a_header_may_not_say_is_named() {
+    fn invalid_headers_are_named() {
         for (change, words) in [
             (("format", "\"checkpoint/2\""), "this version reads"),
             (("format", "\"artifact/1\""), "a quantized model"),
             (("labels", "[\"a\"]"), "1 labels; expected 3"),
-            (("labels", "[\"a\", \"b\", \"b\"]"), "\"b\" stands there twice"),
+            (("labels", "[\"a\", \"b\", \"b\"]"), "\"b\" occurs twice"),
             (("labels", "[\"a\", \"b\", \"\\n\"]"), "no class name"),
             (("batch_norm_eps", "-1"), "batch_norm_eps is -1"),
             (("source_sha256", "\"XYZ\""), "64 hexadecimal digits"),
@@ -191,7 +194,7 @@ mod tests {
         ] {
             let mut value: serde_json::Value = serde_json::from_str(&header().to_json().unwrap()).unwrap();
             value[change.0] = serde_json::from_str(change.1).unwrap();
-            let error = Header::parse(&value.to_string()).unwrap_err();
+            let error = CheckpointHeader::parse(&value.to_string()).unwrap_err();
             assert!(error.chain().contains(words), "{}", error.chain());
         }
     }

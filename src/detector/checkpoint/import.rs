@@ -1,8 +1,8 @@
-//! A foreign state dict into `checkpoint/1`.
+//! Import of a torchvision state dict into `checkpoint/1`.
 //!
-//! In: a path and what the user knows better than the file. Out: the file written, and a report of what was found and
-//! decided. Promises: nothing is written before every name and shape is right, and nothing stays behind if a value then
-//! is not.
+//! In: a path and options that override the file. Out: the checkpoint file, and a report of findings and decisions.
+//! Promises: nothing is written before every name and shape has been checked; a file with an invalid value leaves no
+//! output behind.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,36 +12,36 @@ use serde::Serialize;
 
 use super::super::architecture::{Architecture, Shapes};
 use super::super::settings::{Settings, TransformSettings};
-use super::eps::{Eps, Evidence};
-use super::header::{Header, check_label};
+use super::eps::{BatchNormEps, EpsEvidence};
+use super::header::{CheckpointHeader, check_label};
 use super::metadata;
-use super::names::{self, Name};
-use super::source::{FileForm, RawTensor, Source};
-use super::stored::{self, Precision, Values};
-use super::write;
+use super::names::{self, CurrentName};
+use super::state_dict::{FileForm, RawTensor, StateDict};
+use super::tensor_data::{self, TensorData, TensorDtype};
+use super::{source, write};
 use crate::error::{Error, Kind, Result};
 use crate::tensor::atomic_file;
 use crate::tensor::digest::sha256;
 use crate::tensor::mapped::Mapped;
 
-/// What to import, and what overrides the file.
+/// Paths of an import, and options that override the file.
 #[derive(Debug, Clone)]
 pub struct ImportOptions {
     /// The state dict: `.pth` or `.safetensors`.
     pub source: PathBuf,
     /// The checkpoint to write.
     pub out: PathBuf,
-    /// Class names, one a line, the background not listed.
+    /// Text file of class names, one a line, without the background.
     pub labels: Option<PathBuf>,
-    /// Pixels of the shorter side.
+    /// Length of the shorter side after resizing, in pixels.
     pub min_size: Option<u32>,
-    /// Pixels of the longer side at most.
+    /// Maximum of the longer side after resizing, in pixels.
     pub max_size: Option<u32>,
     /// Batch norm's epsilon.
     pub batch_norm_eps: Option<f64>,
 }
 
-/// What an import found and decided.
+/// Findings and decisions of an import.
 #[derive(Debug, Clone, Serialize)]
 pub struct ImportReport {
     /// The file written.
@@ -50,34 +50,34 @@ pub struct ImportReport {
     pub sha256: String,
     /// The source's SHA-256.
     pub source_sha256: String,
-    /// The source's form.
+    /// The source's file format.
     pub form: FileForm,
-    /// What was read off the shapes.
+    /// The network, derived from the shapes.
     pub architecture: Architecture,
-    /// Class names from class 1 on.
+    /// Names of classes 1, 2, …
     pub labels: Vec<String>,
-    /// How pictures are resized.
+    /// Resizing of pictures.
     pub transform: TransformSettings,
-    /// Batch norm's epsilon, and why.
-    pub batch_norm_eps: Eps,
-    /// Tensors written.
+    /// Batch norm's epsilon, and the reason for it.
+    pub batch_norm_eps: BatchNormEps,
+    /// Number of tensors written.
     pub tensors: usize,
-    /// Numbers in them.
+    /// Number of values in them.
     pub values: usize,
-    /// Of the tensors, how many are kept in half precision.
+    /// Number of tensors in half precision.
     pub half_precision: usize,
-    /// Tensors whose names were of before torchvision 0.13.
+    /// Number of tensors with names before torchvision 0.13.
     pub renamed: usize,
-    /// Tensors that carry no weight: `num_batches_tracked`.
+    /// Number of tensors without weights: `num_batches_tracked`.
     pub ignored: usize,
-    /// What was unwrapped or stripped.
+    /// Wrappers and prefixes that were removed.
     pub notes: Vec<String>,
-    /// What the user should look at.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
-/// A state dict under today's names, known to be a Faster R-CNN.
-pub(super) struct Recognised {
+/// A state dict under current names, checked to be a Faster R-CNN.
+pub(super) struct RecognizedStateDict {
     pub(super) architecture: Architecture,
     pub(super) tensors: BTreeMap<String, RawTensor>,
     renamed: usize,
@@ -94,17 +94,17 @@ pub fn import(options: &ImportOptions) -> Result<ImportReport> {
     check_options(options)?;
     let file = Mapped::open(&options.source)?;
     let at_source = |e: Error| e.at(options.source.display());
-    let source = Source::parse(&file).map_err(at_source)?;
-    if source.metadata.contains_key(write::KEY) {
+    let state_dict = source::parse(&file).map_err(at_source)?;
+    if state_dict.metadata.contains_key(write::KEY) {
         let text = "already a file of lookout's own; expected a torchvision state dict";
         return Err(at_source(Error::new(Kind::Data, text)));
     }
-    let Source { form, tensors, metadata, notes } = source;
-    let recognised = recognise(tensors).map_err(at_source)?;
+    let StateDict { form, tensors, metadata, notes } = state_dict;
+    let recognized = recognize(tensors).map_err(at_source)?;
     for note in &notes {
         tracing::info!(source = %options.source.display(), "{note}");
     }
-    let architecture = recognised.architecture.clone();
+    let architecture = recognized.architecture.clone();
     let labels = match &options.labels {
         Some(path) => read_labels(path, &architecture)?,
         None => metadata::labels(&metadata, &architecture).map_err(at_source)?,
@@ -115,27 +115,28 @@ pub fn import(options: &ImportOptions) -> Result<ImportReport> {
     settings.transform.max_size = options.max_size.unwrap_or(settings.transform.max_size);
 
     let source_sha256 = sha256(&file);
-    let read = |name: &str| read_tensor(&recognised.tensors, name, &file).map_err(at_source);
-    let evidence = Evidence {
+    let read = |name: &str| read_tensor(&recognized.tensors, name, &file).map_err(at_source);
+    let evidence = EpsEvidence {
         given: options.batch_norm_eps,
         metadata: metadata::eps(&metadata).map_err(at_source)?,
         sha256: &source_sha256,
-        old_names: recognised.renamed > 0,
+        has_old_names: recognized.renamed > 0,
         architecture: &architecture,
     };
-    let eps = Eps::choose(&evidence, |name| Ok(Cow::Owned(read(name)?.widened().into_owned()))).map_err(at_source)?;
+    let variances = |name: &str| Ok(Cow::Owned(read(name)?.widened().into_owned()));
+    let eps = BatchNormEps::choose(&evidence, variances).map_err(at_source)?;
     let warnings: Vec<String> = eps.warning().into_iter().collect();
     for warning in &warnings {
         tracing::warn!(source = %options.source.display(), "{warning}");
     }
-    let header = Header { architecture, labels, settings, batch_norm_eps: eps.value, source_sha256 };
+    let header = CheckpointHeader { architecture, labels, settings, batch_norm_eps: eps.value, source_sha256 };
     header.check().map_err(at_source)?;
 
-    let precision = |name: &str| find(&recognised.tensors, name)?.precision().map_err(|e| at_source(e.at(name)));
-    atomic_file::write_checked(&options.out, |mut out| write::write(&mut out, &header, precision, read))?;
+    let dtype = |name: &str| find(&recognized.tensors, name)?.dtype().map_err(|e| at_source(e.at(name)));
+    atomic_file::write_checked(&options.out, |mut out| write::write(&mut out, &header, dtype, read))?;
 
     let expected = header.architecture.expected();
-    let precisions: Vec<Precision> = expected.iter().map(|(name, _)| precision(name)).collect::<Result<_>>()?;
+    let dtypes: Vec<TensorDtype> = expected.iter().map(|(name, _)| dtype(name)).collect::<Result<_>>()?;
     Ok(ImportReport {
         sha256: sha256(&Mapped::open(&options.out)?),
         out: options.out.clone(),
@@ -147,9 +148,9 @@ pub fn import(options: &ImportOptions) -> Result<ImportReport> {
         batch_norm_eps: eps,
         tensors: expected.len(),
         values: expected.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum(),
-        half_precision: precisions.iter().filter(|&&p| p == Precision::F16).count(),
-        renamed: recognised.renamed,
-        ignored: recognised.ignored,
+        half_precision: dtypes.iter().filter(|&&dtype| dtype == TensorDtype::F16).count(),
+        renamed: recognized.renamed,
+        ignored: recognized.ignored,
         notes,
         warnings,
     })
@@ -170,25 +171,28 @@ fn check_options(options: &ImportOptions) -> Result<()> {
     }
 }
 
-/// Renames, drops the counters, says what the network is, and checks every name and shape.
-pub(super) fn recognise(tensors: BTreeMap<String, RawTensor>) -> Result<Recognised> {
+/// Renames the tensors, drops the counters, derives the architecture, and checks every name and shape.
+///
+/// # Errors
+/// [`Kind::Data`] naming the tensor that is missing or wrong, or the network that the state dict belongs to.
+pub(super) fn recognize(tensors: BTreeMap<String, RawTensor>) -> Result<RecognizedStateDict> {
     let (mut renamed, mut ignored) = (0, 0);
     let mut current = BTreeMap::new();
     for (name, tensor) in tensors {
         let (new, old) = match names::current(&name) {
-            Name::Ignored => {
+            CurrentName::Ignored => {
                 ignored += 1;
                 continue;
             }
-            Name::Current => (name, None),
-            Name::Renamed(new) => {
+            CurrentName::Unchanged => (name, None),
+            CurrentName::Renamed(new) => {
                 renamed += 1;
                 (new, Some(name))
             }
         };
         if current.insert(new.clone(), tensor).is_some() {
             let old = old.unwrap_or_default();
-            return Err(Error::new(Kind::Data, format!("tensor {new} is there twice, the second time as {old}")));
+            return Err(Error::new(Kind::Data, format!("tensor {new} occurs twice, the second time as {old}")));
         }
     }
     if current.is_empty() {
@@ -199,7 +203,7 @@ pub(super) fn recognise(tensors: BTreeMap<String, RawTensor>) -> Result<Recognis
     if let Some((what, name)) = names::other_network(&shapes) {
         let shape = &shapes[name];
         let text = format!(
-            "{what}, as tensor {name} {shape:?} says; expected a torchvision Faster R-CNN with a ResNet-FPN body \
+            "{what}, as tensor {name} {shape:?} shows; expected a torchvision Faster R-CNN with a ResNet-FPN body \
              (fasterrcnn_resnet50_fpn)"
         );
         return Err(Error::new(Kind::Data, text));
@@ -215,21 +219,26 @@ pub(super) fn recognise(tensors: BTreeMap<String, RawTensor>) -> Result<Recognis
     }
     let architecture = Architecture::from_shapes(&shapes)?;
     for (name, tensor) in &current {
-        tensor.precision().map_err(|e| e.at(format!("tensor {name}")))?;
+        tensor.dtype().map_err(|e| e.at(format!("tensor {name}")))?;
     }
-    Ok(Recognised { architecture, tensors: current, renamed, ignored })
+    Ok(RecognizedStateDict { architecture, tensors: current, renamed, ignored })
 }
 
 fn find<'a>(tensors: &'a BTreeMap<String, RawTensor>, name: &str) -> Result<&'a RawTensor> {
-    tensors.get(name).ok_or_else(|| Error::new(Kind::Internal, format!("tensor {name} was checked and is gone")))
+    tensors.get(name).ok_or_else(|| Error::new(Kind::Internal, format!("the state dict has no tensor {name}")))
 }
 
-pub(super) fn read_tensor(tensors: &BTreeMap<String, RawTensor>, name: &str, file: &[u8]) -> Result<Values> {
+/// The values of tensor `name`, checked.
+///
+/// # Errors
+/// [`Kind::Data`], naming the tensor, if a value is not finite.
+pub(super) fn read_tensor(tensors: &BTreeMap<String, RawTensor>, name: &str, file: &[u8]) -> Result<TensorData> {
     let values = find(tensors, name)?.read(file).map_err(|e| e.at(format!("tensor {name}")))?;
-    stored::check(name, &values.widened())?;
+    tensor_data::check(name, &values.widened())?;
     Ok(values)
 }
 
+/// The class names of a text file, one a line.
 fn read_labels(path: &Path, architecture: &Architecture) -> Result<Vec<String>> {
     let at = |e: Error| e.at(path.display());
     let file = Mapped::open(path)?;

@@ -1,31 +1,35 @@
-//! The form of `torch.save` before PyTorch 1.6: pickles one after the other, then raw storages.
+//! Format of `torch.save` before PyTorch 1.6: several pickles, then raw storages.
 //!
-//! In: the file's bytes. Out: a [`Source`] whose tensors are ranges of those bytes. The order is: the magic number, the
-//! protocol version 1001, a dict on the writing machine, the object, the list of storage keys (a pickle each), then for
-//! each key a count of elements (8 bytes) and the elements. Promises: every count is checked against the bytes left.
+//! In: the file's bytes. Out: a [`StateDict`] whose tensors are ranges of those bytes. The order is: the magic number,
+//! the protocol version 1001, a dict about the writing machine, the object, the list of storage keys (a pickle each).
+//! Then for each key a count of elements (8 bytes) and the elements. Promise: every count is checked against the bytes
+//! left.
 
 use std::collections::HashMap;
 
-use super::pickle::{Node, Pickle};
-use super::source::{FileForm, Place, Source, StateDict};
+use super::pickle::{Node, Pickle, PickledTensors, StorageBytes};
+use super::state_dict::{FileForm, StateDict};
 use crate::error::{Error, Kind, Result};
 
-/// What the first pickle holds.
+/// Value of the first pickle.
 const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
 
-/// What the second pickle holds.
+/// Value of the second pickle.
 const PROTOCOL: i128 = 1001;
 
-/// Whether the bytes start with the magic number's pickle, in any protocol; a short file that begins like one counts.
+/// True if the bytes start with the magic number's pickle, in any protocol, or with the header of any pickle.
 pub(super) fn is_legacy(file: &[u8]) -> bool {
     let head = &file[..file.len().min(64)];
     let is_magic = Pickle::load(head).is_ok_and(|pickle| matches!(pickle.node(pickle.root), Node::Int(MAGIC)));
-    // A pickle of its own, without the magic number, is at least answered as one.
+    // A plain pickle without the magic number gets the error message of this parser.
     is_magic || (head.len() >= 2 && head[0] == 0x80 && (1..=5).contains(&head[1]))
 }
 
 /// Finds the tensors of a legacy file.
-pub(super) fn parse(file: &[u8]) -> Result<Source> {
+///
+/// # Errors
+/// [`Kind::Data`] naming the pickle or storage that is wrong, and its byte offset.
+pub(super) fn parse(file: &[u8]) -> Result<StateDict> {
     let mut position = 0;
     let mut next = |what: &str| -> Result<(Pickle, usize)> {
         let start = position;
@@ -43,12 +47,12 @@ pub(super) fn parse(file: &[u8]) -> Result<Source> {
     };
     expect(&next("the magic number")?.0, "the magic number", MAGIC)?;
     expect(&next("the protocol version")?.0, "the protocol version", PROTOCOL)?;
-    let big_endian = is_big_endian(&next("the system information")?.0)?;
+    let is_big_endian = writer_is_big_endian(&next("the system information")?.0)?;
     let (object, _) = next("the state dict")?;
     let (keys, mut position) = next("the list of storages")?;
 
-    let state = StateDict::find(&object)?;
-    // Of all storages, an optimizer's too: what lies before the state dict's must be stepped over.
+    let state = PickledTensors::find(&object)?;
+    // Sizes of all storages, an optimizer's too: those before the state dict's must be skipped.
     let sizes: HashMap<&str, (u64, usize)> = object
         .nodes
         .iter()
@@ -61,7 +65,7 @@ pub(super) fn parse(file: &[u8]) -> Result<Source> {
         let text = format!("the list of storages is {}", keys.node(keys.root).kind());
         return Err(Error::new(Kind::Data, text));
     };
-    let mut places = HashMap::new();
+    let mut stored = HashMap::new();
     for &key in keys_in_order {
         let Node::Str(key) = keys.node(key) else {
             return Err(Error::new(Kind::Data, "the list of storages has a key that is no string"));
@@ -72,7 +76,7 @@ pub(super) fn parse(file: &[u8]) -> Result<Source> {
         let cut = || Error::new(Kind::Data, format!("storage {key:?} at byte {position} is cut short"));
         let rest = file.get(position..).unwrap_or_default();
         let (count, data) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
-        let count = if big_endian { u64::from_be_bytes(*count) } else { u64::from_le_bytes(*count) };
+        let count = if is_big_endian { u64::from_be_bytes(*count) } else { u64::from_le_bytes(*count) };
         if count != elements {
             let text = format!("storage {key:?} at byte {position} has {count} elements; expected {elements}");
             return Err(Error::new(Kind::Data, text));
@@ -83,19 +87,20 @@ pub(super) fn parse(file: &[u8]) -> Result<Source> {
         }
         let start = position + 8;
         position = start + bytes;
-        places.insert(key.clone(), Place { bytes: start..position, big_endian });
+        stored.insert(key.clone(), StorageBytes { range: start..position, is_big_endian });
     }
     if position != file.len() {
         let text = format!("{} bytes follow the last storage; the file is damaged", file.len() - position);
         return Err(Error::new(Kind::Data, text));
     }
-    state.place(FileForm::LegacyPickle, |storage| {
+    state.locate(FileForm::LegacyPickle, |storage| {
         let missing = || Error::new(Kind::Data, format!("storage {:?} is not in the file", storage.key));
-        places.get(&storage.key).cloned().ok_or_else(missing)
+        stored.get(&storage.key).cloned().ok_or_else(missing)
     })
 }
 
-fn is_big_endian(system: &Pickle) -> Result<bool> {
+/// Byte order of the machine that wrote the file.
+fn writer_is_big_endian(system: &Pickle) -> Result<bool> {
     let Node::Dict(items) = system.node(system.root) else {
         return Err(Error::new(Kind::Data, "the system information is no dict: not a file that torch.save wrote"));
     };
@@ -103,6 +108,7 @@ fn is_big_endian(system: &Pickle) -> Result<bool> {
     Ok(matches!(little.map(|&(_, value)| system.node(value)), Some(Node::Bool(false))))
 }
 
+/// The value of an integer, else its kind, for messages.
 fn show(node: &Node) -> String {
     match node {
         Node::Int(value) => value.to_string(),

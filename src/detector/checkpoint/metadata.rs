@@ -1,7 +1,7 @@
-//! What a state dict's file says beside its tensors: keys that lookout's own training scripts write, and others may.
+//! Metadata of a safetensors state dict: hyper-parameters that training scripts may write.
 //!
-//! In: the metadata of a safetensors file, all of it text. Out: class names, sizes, anchors, proposals, batch norm's
-//! epsilon. A key that is there and cannot be read is an error that names it; a key that is not leaves the default.
+//! In: text by key. Out: class names, sizes, anchors, proposals, batch norm's epsilon. A key that cannot be parsed is an
+//! error that names it; a missing key leaves the default.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -10,12 +10,15 @@ use super::super::architecture::{Architecture, LEVELS};
 use super::super::settings::Settings;
 use crate::error::{Error, Kind, Result};
 
-/// Keys and values.
+/// Text by key.
 type Metadata = BTreeMap<String, String>;
 
-/// Puts the hyper-parameters that the file names into `settings`: `min_size`, `max_size` (pixels), `anchor_sizes` (one a
-/// pyramid level, in pixels), `aspect_ratios`, `proposals_per_level` (before non-maximum suppression) and `proposals`
-/// (after it, of all levels). The ranges are checked with the whole header.
+/// Sets the hyper-parameters in `settings` that the file has keys for: `min_size`, `max_size` (pixels), `anchor_sizes`
+/// (one a pyramid level, in pixels), `aspect_ratios`, `proposals_per_level` (before non-maximum suppression) and
+/// `proposals` (after it, of all levels). The ranges are checked with the whole header.
+///
+/// # Errors
+/// [`Kind::Data`], naming the key.
 pub(super) fn settings(metadata: &Metadata, settings: &mut Settings) -> Result<()> {
     if let Some(sizes) = numbers(metadata, "min_size", "pixels")? {
         settings.transform.min_size = sizes;
@@ -42,7 +45,7 @@ pub(super) fn settings(metadata: &Metadata, settings: &mut Settings) -> Result<(
     Ok(())
 }
 
-/// A number, or several, as `800`, `640, 800` or `[640, 800]`.
+/// One number or several, as `800`, `640, 800` or `[640, 800]`.
 fn numbers<T: FromStr>(metadata: &Metadata, key: &str, what: &str) -> Result<Option<Vec<T>>>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
@@ -50,11 +53,11 @@ where
     let Some(text) = metadata.get(key) else { return Ok(None) };
     let inner = text.trim().trim_start_matches(['[', '(']).trim_end_matches([']', ')', ',']);
     let numbers: std::result::Result<Vec<T>, T::Err> = inner.split(',').map(|number| number.trim().parse()).collect();
-    let bad = |e| Error::new(Kind::Data, format!("metadata key {key} is {text:?}; expected {what}")).because(e);
-    numbers.map(Some).map_err(bad)
+    let error = |e| Error::new(Kind::Data, format!("metadata key {key} is {text:?}; expected {what}")).because(e);
+    numbers.map(Some).map_err(error)
 }
 
-/// The last of several numbers, as torchvision takes it outside training.
+/// The last of several numbers: the one that torchvision uses for inference.
 fn last<T: FromStr + Copy>(metadata: &Metadata, key: &str, what: &str) -> Result<Option<T>>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
@@ -62,8 +65,11 @@ where
     Ok(numbers(metadata, key, what)?.and_then(|numbers| numbers.last().copied()))
 }
 
-/// The class names that the file lists; without a list `class_1`, `class_2`, …
-pub(super) fn labels(metadata: &BTreeMap<String, String>, architecture: &Architecture) -> Result<Vec<String>> {
+/// The class names that the file lists, else `class_1`, `class_2`, …
+///
+/// # Errors
+/// [`Kind::Data`] if the number of names is wrong, or the first is not the background.
+pub(super) fn labels(metadata: &Metadata, architecture: &Architecture) -> Result<Vec<String>> {
     let Some(classes) = metadata.get("classes") else {
         return Ok((1..architecture.classes).map(|class| format!("class_{class}")).collect());
     };
@@ -81,8 +87,11 @@ pub(super) fn labels(metadata: &BTreeMap<String, String>, architecture: &Archite
     Ok(labels)
 }
 
-/// Batch norm's epsilon, if the file says it.
-pub(super) fn eps(metadata: &BTreeMap<String, String>) -> Result<Option<f64>> {
+/// Batch norm's epsilon, if the file has one.
+///
+/// # Errors
+/// [`Kind::Data`] if it is no number from 0 to 1.
+pub(super) fn eps(metadata: &Metadata) -> Result<Option<f64>> {
     let Some(text) = metadata.get("batch_norm_eps") else { return Ok(None) };
     match text.trim().parse() {
         Ok(eps) if (0.0..=1.0).contains(&eps) => Ok(Some(eps)),
@@ -104,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_file_says_wins_over_the_defaults() {
+    fn metadata_replaces_the_defaults() {
         let found = of(&[
             ("min_size", "[320, 360]"),
             ("max_size", "640"),
@@ -122,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn a_key_that_cannot_be_parsed_is_named() {
         for (key, value) in [("anchor_sizes", "16,32"), ("proposals", "many"), ("min_size", ""), ("aspect_ratios", "a")]
         {
             let error = of(&[(key, value)]).unwrap_err();

@@ -1,8 +1,8 @@
-//! Writing `checkpoint/1`.
+//! Writer of `checkpoint/1`.
 //!
-//! In: a header and the values of each tensor, asked for one at a time, so that one tensor is all that is held. Out: a
-//! safetensors file with one metadata key, `lookout`; tensors f32 first, then f16, each by name, so that every one is
-//! aligned. The same inputs give the same bytes.
+//! In: a header and the values of each tensor, read one at a time, so that memory holds one tensor. Out: a safetensors
+//! file with one metadata key, `lookout`. Tensors are ordered by type, f32 before f16, then by name, so that each is
+//! aligned. Equal inputs give equal bytes.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -10,38 +10,39 @@ use std::io::Write;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use super::header::Header;
-use super::stored::{Precision, Values};
+use super::header::CheckpointHeader;
+use super::tensor_data::{TensorData, TensorDtype};
 use crate::error::{Error, Kind, Result};
 
-/// The metadata key that holds the header.
+/// The metadata key of the header.
 pub(super) const KEY: &str = "lookout";
 
-/// Writes a checkpoint; `precision` says what a tensor is kept in, `values` gives its numbers.
+/// Writes a checkpoint. `dtype` and `values` give the type and the values of a tensor by its name.
 ///
 /// # Errors
-/// What `precision` and `values` return; [`Kind::Internal`] if `values` gives another count or precision than
-/// announced; [`Kind::Io`] if `out` refuses.
+/// What `dtype` and `values` return; [`Kind::Internal`] if `values` gives another count or type than expected;
+/// [`Kind::Io`] if `out` fails.
 pub(super) fn write(
     out: &mut impl Write,
-    header: &Header,
-    precision: impl Fn(&str) -> Result<Precision>,
-    values: impl Fn(&str) -> Result<Values>,
+    header: &CheckpointHeader,
+    dtype: impl Fn(&str) -> Result<TensorDtype>,
+    values: impl Fn(&str) -> Result<TensorData>,
 ) -> Result<()> {
     let mut tensors = Vec::new();
     for (name, shape) in header.architecture.expected() {
-        tensors.push((precision(&name)?, name, shape));
+        tensors.push((dtype(&name)?, name, shape));
     }
     tensors.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
 
     let internal = |what: &str| Error::new(Kind::Internal, format!("a checkpoint's {what} cannot be written"));
+    // The container's header, padded so that the tensors start at a multiple of 8 bytes.
     let mut offset = 0;
-    let infos = tensors.iter().map(|(precision, name, shape)| {
+    let infos = tensors.iter().map(|(dtype, name, shape)| {
         let from = offset;
-        offset += shape.iter().product::<usize>() * precision.bytes();
-        let dtype = match precision {
-            Precision::F16 => Dtype::F16,
-            Precision::F32 => Dtype::F32,
+        offset += shape.iter().product::<usize>() * dtype.bytes();
+        let dtype = match dtype {
+            TensorDtype::F16 => Dtype::F16,
+            TensorDtype::F32 => Dtype::F32,
         };
         (name.clone(), TensorInfo { dtype, shape: shape.clone(), data_offsets: (from, offset) })
     });
@@ -54,9 +55,9 @@ pub(super) fn write(
     let failed = |e| Error::new(Kind::Io, "cannot write the checkpoint").because(e);
     out.write_all(&(json.len() as u64).to_le_bytes()).map_err(failed)?;
     out.write_all(&json).map_err(failed)?;
-    for (precision, name, shape) in tensors {
+    for (dtype, name, shape) in tensors {
         let values = values(&name)?;
-        if values.precision() != precision || values.len() != shape.iter().product::<usize>() {
+        if values.dtype() != dtype || values.len() != shape.iter().product::<usize>() {
             return Err(internal(&format!("tensor {name}")));
         }
         values.write(out).map_err(failed)?;

@@ -1,6 +1,6 @@
-//! How `checkpoint/1` keeps a tensor: in f32, or in f16 where its source did.
+//! Tensor values of `checkpoint/1`: f32, or f16 where the source was f16.
 //!
-//! In: values. Out: their little-endian bytes, and back. Every pattern survives the round trip bit for bit.
+//! In: values. Out: their little-endian bytes, and back. Every bit pattern survives the round trip.
 
 use std::borrow::Cow;
 
@@ -10,18 +10,18 @@ use half::slice::HalfFloatSliceExt;
 use crate::error::{Error, Kind, Result};
 use crate::tensor::mapped;
 
-/// The precision that a tensor is kept in.
+/// Type of a stored tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Precision {
+pub enum TensorDtype {
     /// IEEE half precision, widened exactly on reading.
     F16,
     /// IEEE single precision.
     F32,
 }
 
-impl Precision {
-    /// Bytes of a value.
+impl TensorDtype {
+    /// Bytes of an element.
     pub const fn bytes(self) -> usize {
         match self {
             Self::F16 => 2,
@@ -30,17 +30,17 @@ impl Precision {
     }
 }
 
-/// Values in the precision they are kept in, row-major.
+/// Values of a tensor in the type they are stored in, row-major.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Values {
+pub enum TensorData {
     /// Half precision.
     F16(Vec<f16>),
     /// Single precision.
     F32(Vec<f32>),
 }
 
-impl Values {
-    /// How many.
+impl TensorData {
+    /// Number of values.
     pub fn len(&self) -> usize {
         match self {
             Self::F16(values) => values.len(),
@@ -48,20 +48,20 @@ impl Values {
         }
     }
 
-    /// Whether there are none.
+    /// True without any value.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The precision.
-    pub fn precision(&self) -> Precision {
+    /// Type of the values.
+    pub fn dtype(&self) -> TensorDtype {
         match self {
-            Self::F16(_) => Precision::F16,
-            Self::F32(_) => Precision::F32,
+            Self::F16(_) => TensorDtype::F16,
+            Self::F32(_) => TensorDtype::F32,
         }
     }
 
-    /// As f32, without copying where they are.
+    /// The values as f32; borrowed if they are f32 already.
     pub fn widened(&self) -> Cow<'_, [f32]> {
         match self {
             Self::F16(values) => Cow::Owned(widen(values)),
@@ -78,37 +78,37 @@ impl Values {
     }
 }
 
-/// Stored bytes as f32: in place if they are f32 and aligned, widened or copied otherwise.
-pub(super) fn decode(bytes: &[u8], precision: Precision) -> Cow<'_, [f32]> {
-    match precision {
-        Precision::F32 => match mapped::as_f32(bytes) {
+/// Stored bytes as f32: borrowed if they are f32 and aligned, widened or copied otherwise.
+pub(super) fn decode(bytes: &[u8], dtype: TensorDtype) -> Cow<'_, [f32]> {
+    match dtype {
+        TensorDtype::F32 => match mapped::as_f32(bytes) {
             Some(values) => Cow::Borrowed(values),
             None => Cow::Owned(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect()),
         },
-        Precision::F16 => Cow::Owned(match mapped::as_f16(bytes) {
+        TensorDtype::F16 => Cow::Owned(match mapped::as_f16(bytes) {
             Some(values) => widen(values),
             None => bytes.as_chunks::<2>().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect(),
         }),
     }
 }
 
-/// Exact, through the CPU's own conversion where it has one.
+/// Exact conversion, by the CPU's own instruction where it has one.
 fn widen(values: &[f16]) -> Vec<f32> {
     let mut wide = vec![0.0; values.len()];
     values.convert_to_f32_slice(&mut wide);
     wide
 }
 
-/// Whether every value of tensor `name` is finite, and not negative where it is a variance.
+/// Checks that every value of tensor `name` is finite, and not negative if it is a variance.
 ///
 /// # Errors
-/// [`Kind::Data`], naming the tensor, the place of the first bad value, and the value.
+/// [`Kind::Data`], naming the tensor, the index of the first bad value, and the value.
 pub(super) fn check(name: &str, values: &[f32]) -> Result<()> {
-    let variance = name.ends_with(".running_var");
-    let bad = |value: f32| !value.is_finite() || (variance && value < 0.0);
-    let Some(place) = values.iter().position(|&value| bad(value)) else { return Ok(()) };
-    let wanted = if variance { "a variance of zero or more" } else { "a finite number" };
-    let text = format!("tensor {name} holds {} at element {place}; expected {wanted}", values[place]);
+    let is_variance = name.ends_with(".running_var");
+    let is_bad = |value: f32| !value.is_finite() || (is_variance && value < 0.0);
+    let Some(index) = values.iter().position(|&value| is_bad(value)) else { return Ok(()) };
+    let expected = if is_variance { "a variance of zero or more" } else { "a finite number" };
+    let text = format!("tensor {name} holds {} at element {index}; expected {expected}", values[index]);
     Err(Error::new(Kind::Data, text))
 }
 
@@ -119,12 +119,12 @@ mod tests {
     #[test]
     fn values_survive_bytes_aligned_or_not() {
         for values in
-            [Values::F32(vec![1.5, -0.0, f32::MIN_POSITIVE]), Values::F16(vec![f16::MAX, f16::from_f32(-2.5)])]
+            [TensorData::F32(vec![1.5, -0.0, f32::MIN_POSITIVE]), TensorData::F16(vec![f16::MAX, f16::from_f32(-2.5)])]
         {
             let mut bytes = vec![0];
             values.write(&mut bytes).unwrap();
-            assert_eq!(decode(&bytes[1..], values.precision()), values.widened());
-            assert_eq!(decode(&bytes.split_off(1), values.precision()), values.widened());
+            assert_eq!(decode(&bytes[1..], values.dtype()), values.widened());
+            assert_eq!(decode(&bytes.split_off(1), values.dtype()), values.widened());
         }
     }
 

@@ -1,41 +1,42 @@
-//! Files made to hurt: everything here must end in one error, or in a checkpoint that is right.
+//! Tests of malformed and malicious files: each must end in one error, or in a correct checkpoint.
 
 use proptest::prelude::*;
 
-use super::import::{read_tensor, recognise};
+use super::import::{read_tensor, recognize};
 use super::pickle::Pickle;
-use super::source::Source;
+use super::source;
 use super::*;
 
 const ZIP: &[u8] = include_bytes!("../../../tests/checkpoints/zip.pth");
 const LEGACY: &[u8] = include_bytes!("../../../tests/checkpoints/legacy.pth");
 const LEGACY_TEXT: &[u8] = include_bytes!("../../../tests/checkpoints/legacy-protocol1.pth");
 
-/// An import without files: everything is parsed, recognised and read.
-fn digest(file: &[u8]) -> Result<usize> {
-    let recognised = recognise(Source::parse(file)?.tensors)?;
+/// An import without output: parses, recognizes and reads the whole file. Returns the number of values.
+fn read_all(file: &[u8]) -> Result<usize> {
+    let recognized = recognize(source::parse(file)?.tensors)?;
     let mut values = 0;
-    for (name, _) in recognised.architecture.expected() {
-        values += read_tensor(&recognised.tensors, &name, file)?.len();
+    for (name, _) in recognized.architecture.expected() {
+        values += read_tensor(&recognized.tensors, &name, file)?.len();
     }
     Ok(values)
 }
 
-fn complaint(file: &[u8]) -> String {
-    let error = digest(file).unwrap_err();
+/// The message of the error that `file` ends in.
+fn error_of(file: &[u8]) -> String {
+    let error = read_all(file).unwrap_err();
     assert_eq!(error.kind(), Kind::Data, "{}", error.chain());
     error.chain()
 }
 
-/// The state dict's own pickle out of the zip fixture.
+/// The state dict's pickle in the zip fixture.
 fn state_pickle() -> &'static [u8] {
     let start = ZIP.windows(2).position(|bytes| bytes == [0x80, 2]).unwrap();
     let length = Pickle::load(&ZIP[start..]).unwrap().length;
     &ZIP[start..start + length]
 }
 
-/// A pickle's complaint.
-fn refused(pickle: &[u8]) -> String {
+/// The message of the error that a pickle ends in.
+fn pickle_error(pickle: &[u8]) -> String {
     Pickle::load(pickle).unwrap_err().chain()
 }
 
@@ -100,11 +101,11 @@ fn one_tensor(elements: i64, offset: i64, shape: &[i64], strides: &[i64]) -> Vec
 #[test]
 fn a_file_cut_anywhere_is_an_error() {
     for file in [LEGACY, ZIP, LEGACY_TEXT] {
-        assert!(digest(file).is_ok());
+        assert!(read_all(file).is_ok());
         // Every length up to where storages begin, then every 64th: those differ only in how much is missing.
         for length in (0..file.len()).filter(|length| length % 64 == 0 || *length < 2048 || length + 2048 > file.len())
         {
-            assert!(digest(&file[..length]).is_err(), "{length} bytes");
+            assert!(read_all(&file[..length]).is_err(), "{length} bytes");
         }
     }
     let pickle = state_pickle();
@@ -115,16 +116,16 @@ fn a_file_cut_anywhere_is_an_error() {
 
 #[test]
 fn bytes_after_the_end_are_damage() {
-    assert!(complaint(&[LEGACY, b"x"].concat()).contains("1 bytes follow the last storage"));
+    assert!(error_of(&[LEGACY, b"x"].concat()).contains("1 bytes follow the last storage"));
 }
 
 #[test]
 fn a_checksum_that_fails_is_damage() {
     let mut file = ZIP.to_vec();
-    // In the middle of the archive lie storages.
+    // Storages are in the middle of the archive.
     let place = file.windows(5).position(|name| name == b"byteo").unwrap() / 2;
     file[place] ^= 0x40;
-    assert!(complaint(&file).contains("zip"), "{}", complaint(&file));
+    assert!(error_of(&file).contains("zip"), "{}", error_of(&file));
 }
 
 #[test]
@@ -149,15 +150,15 @@ fn whatever_would_call_something_is_refused_by_name_and_place() {
         if words.is_empty() {
             assert!(Pickle::load(pickle).is_ok());
         } else {
-            assert!(refused(pickle).contains(words), "{}", refused(pickle));
+            assert!(pickle_error(pickle).contains(words), "{}", pickle_error(pickle));
         }
     }
     let long = [b"c", "x".repeat(100_000).as_bytes(), b"\ny\n."].concat();
-    assert!(refused(&long).len() < 500);
+    assert!(pickle_error(&long).len() < 500);
 }
 
 #[test]
-fn lengths_that_lie_allocate_nothing() {
+fn false_lengths_allocate_nothing() {
     for pickle in [
         &b"X\xff\xff\xff\xffabc"[..],
         b"\x8d\xff\xff\xff\xff\xff\xff\xff\xffabc",
@@ -165,32 +166,32 @@ fn lengths_that_lie_allocate_nothing() {
         b"\x8b\xff\xff\xff\xff\x01",
         b"B\xff\xff\xff\x7f",
     ] {
-        assert!(refused(pickle).contains("the file is cut short or damaged"), "{}", refused(pickle));
+        assert!(pickle_error(pickle).contains("the file is cut short or damaged"), "{}", pickle_error(pickle));
     }
-    assert!(refused(b"\x8a\x20aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.").contains("more than 16 bytes"));
+    assert!(pickle_error(b"\x8a\x20aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.").contains("more than 16 bytes"));
 }
 
 #[test]
-fn floods_end_at_a_limit_and_depth_costs_nothing() {
+fn the_number_of_values_is_limited_and_depth_is_not() {
     let count = 300_000;
     for flood in [b"N".as_slice(), b"(", b"]2", b"]q\x00h\x00"] {
-        assert!(refused(&flood.repeat(count)).contains("more than 262144 values"));
+        assert!(pickle_error(&flood.repeat(count)).contains("more than 262144 values"));
     }
     let deep = [b"]".repeat(100_000), b"a".repeat(99_999), b".".to_vec()].concat();
     drop(Pickle::load(&deep).unwrap());
     let nested = [b")".to_vec(), b"\x85".repeat(100_000), b".".to_vec()].concat();
     drop(Pickle::load(&nested).unwrap());
-    // A list that holds itself.
+    // A list that contains itself.
     drop(Pickle::load(b"]q\x00h\x00a.").unwrap());
     let long = [b"\x8c\xff".to_vec(), vec![b'a'; 255], b"0".to_vec()].concat().repeat(80_000);
-    assert!(refused(&long).contains("more than 16777216 bytes"), "{}", refused(&long));
+    assert!(pickle_error(&long).contains("more than 16777216 bytes"), "{}", pickle_error(&long));
 }
 
 #[test]
 fn views_stay_inside_their_storage() {
-    let source = Source::parse(&one_tensor(4, 0, &[2, 2], &[1, 2])).unwrap();
+    let source = source::parse(&one_tensor(4, 0, &[2, 2], &[1, 2])).unwrap();
     let file = one_tensor(4, 0, &[2, 2], &[1, 2]);
-    assert_eq!(source.tensors["w"].read(&file).unwrap(), Values::F32(vec![1.0, 3.0, 2.0, 4.0]));
+    assert_eq!(source.tensors["w"].read(&file).unwrap(), TensorData::F32(vec![1.0, 3.0, 2.0, 4.0]));
     for (offset, shape, strides, words) in [
         (0, [2, 3], [2, 1], "reaches past the 4 elements"),
         (3, [2, 1], [1, 1], "reaches past"),
@@ -202,13 +203,13 @@ fn views_stay_inside_their_storage() {
         (0, [1 << 20, 1 << 20], [0, 0], "view more than"),
         (0, [1 << 40, 1 << 40], [0, 0], "view more than"),
     ] {
-        let text = complaint(&one_tensor(4, offset, &shape, &strides));
+        let text = error_of(&one_tensor(4, offset, &shape, &strides));
         assert!(text.contains(words), "{text}");
     }
-    assert!(complaint(&one_tensor(4, 0, &[1; 9], &[1; 9])).contains("9 dimensions"));
-    assert!(complaint(&one_tensor(4, 0, &[1, 1], &[1])).contains("2 dimensions with 1 strides"));
-    assert!(complaint(&one_tensor(5, 0, &[1], &[1])).contains("has 4 elements; expected 5"));
-    assert!(complaint(&one_tensor(1 << 40, 0, &[1], &[1])).contains("has 4 elements"));
+    assert!(error_of(&one_tensor(4, 0, &[1; 9], &[1; 9])).contains("9 dimensions"));
+    assert!(error_of(&one_tensor(4, 0, &[1, 1], &[1])).contains("2 dimensions with 1 strides"));
+    assert!(error_of(&one_tensor(5, 0, &[1], &[1])).contains("has 4 elements; expected 5"));
+    assert!(error_of(&one_tensor(1 << 40, 0, &[1], &[1])).contains("has 4 elements"));
 }
 
 #[test]
@@ -225,12 +226,12 @@ fn a_state_dict_is_a_dict_of_named_tensors() {
         (Vec::new(), "it is 0 bytes long"),
         (b"PK\x03\x04".to_vec(), "the zip archive is cut short or damaged"),
     ] {
-        assert!(complaint(&file).contains(words), "{}", complaint(&file));
+        assert!(error_of(&file).contains(words), "{}", error_of(&file));
     }
     let one = [string("w"), tensor(4, 0, &[4], &[1]), b"s".to_vec()].concat();
     let twice = legacy(&[b"}".as_slice(), &one, &one].concat(), &[("0", &[0.0; 4])]);
-    assert!(complaint(&twice).contains("tensor w is there twice"));
-    assert!(complaint(&one_tensor(4, 0, &[4], &[1])).contains("none of its 1 tensors (w, …) is a Faster R-CNN's"));
+    assert!(error_of(&twice).contains("tensor w occurs twice"));
+    assert!(error_of(&one_tensor(4, 0, &[4], &[1])).contains("none of its 1 tensors (w, …) is a Faster R-CNN's"));
 }
 
 proptest! {
@@ -243,7 +244,7 @@ proptest! {
             let place = place.index(file.len());
             file[place] ^= bits;
         }
-        let _ = digest(&file);
+        let _ = read_all(&file);
     }
 
     #[test]
@@ -253,13 +254,13 @@ proptest! {
             let place = place.index(pickle.len());
             pickle[place] = *byte;
         }
-        let _ = digest(&legacy(&pickle[2..pickle.len() - 1], &[]));
+        let _ = read_all(&legacy(&pickle[2..pickle.len() - 1], &[]));
     }
 
     #[test]
     fn noise_is_no_pickle(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Pickle::load(&bytes);
-        let _ = digest(&bytes);
+        let _ = read_all(&bytes);
         let _ = Checkpoint::from_bytes(bytes);
     }
 

@@ -1,14 +1,14 @@
-//! A pickle machine that can build nothing but plain data and tensor descriptions.
+//! Pickle machine that builds only plain data and tensor descriptions.
 //!
 //! In: a pickle as `torch.save` writes it, protocol 1 to 5. Out: a [`Pickle`], an arena of nodes with a root. Promises:
-//! nothing is ever called or imported: a global outside [`super::reduce`]'s closed list is an error that names it and
-//! its place; no opcode allocates more than the bytes it was given; no input makes it panic or recurse. Values are
-//! indices into the arena, so neither deep nesting nor a list that holds itself can exhaust the stack.
+//! nothing is ever called or imported: a global outside the closed list of [`Global`] is an error that names it and its
+//! byte offset; no opcode allocates more than the bytes it was given; no input causes a panic or a recursion.
 //!
 //! The opcodes are those of Python's `pickletools`.
 
+use super::node::{Global, Node, NodeId};
 use super::reader::{Reader, Step};
-use super::reduce::{self, Global, Storage, TensorNode};
+use super::reduce;
 use crate::error::{Error, Kind, Result};
 
 /// The longest pickle read: a state dict of ResNet-101 takes 100 KB.
@@ -18,95 +18,44 @@ const MAX_LENGTH: usize = 16 << 20;
 /// thousand.
 const MAX_NODES: usize = 1 << 18;
 
-/// A value's place in the arena.
-pub(super) type Id = usize;
-
-/// One value.
-#[derive(Debug, Clone)]
-pub(super) enum Node {
-    /// `None`.
-    None,
-    /// `True` or `False`.
-    Bool(bool),
-    /// An integer of up to 16 bytes.
-    Int(i128),
-    /// A float: only that it is one matters.
-    Float,
-    /// A string.
-    Str(String),
-    /// Bytes: only that they are there matters.
-    Bytes,
-    /// A tuple, or a `torch.Size`.
-    Tuple(Vec<Id>),
-    /// A list.
-    List(Vec<Id>),
-    /// A `dict` or an `OrderedDict`, in order.
-    Dict(Vec<(Id, Id)>),
-    /// A name that was looked up, not called.
-    Global(Global),
-    /// What a persistent id stands for: memory that tensors view.
-    Storage(Storage),
-    /// A tensor: a view of a storage.
-    Tensor(TensorNode),
-}
-
-impl Node {
-    /// What the node is, for messages.
-    pub(super) fn kind(&self) -> &'static str {
-        match self {
-            Self::None => "None",
-            Self::Bool(_) => "a bool",
-            Self::Int(_) => "an integer",
-            Self::Float => "a float",
-            Self::Str(_) => "a string",
-            Self::Bytes => "bytes",
-            Self::Tuple(_) => "a tuple",
-            Self::List(_) => "a list",
-            Self::Dict(_) => "a dict",
-            Self::Global(_) => "a type or function",
-            Self::Storage(_) => "a storage",
-            Self::Tensor(_) => "a tensor",
-        }
-    }
-}
-
-/// What a pickle built.
+/// The values that a pickle built.
 #[derive(Debug)]
-pub(super) struct Pickle {
-    pub(super) nodes: Vec<Node>,
-    pub(super) root: Id,
-    /// Bytes that the pickle took, its STOP included.
-    pub(super) length: usize,
+pub(in super::super) struct Pickle {
+    pub(in super::super) nodes: Vec<Node>,
+    pub(in super::super) root: NodeId,
+    /// Length of the pickle in bytes, its STOP included.
+    pub(in super::super) length: usize,
 }
 
 impl Pickle {
-    /// Runs the pickle at the start of `bytes`; what follows its STOP is left alone.
+    /// Runs the pickle at the start of `bytes`; the bytes after its STOP are not read.
     ///
     /// # Errors
     /// [`Kind::Data`], with the byte offset and the opcode or global that was refused.
-    pub(super) fn load(bytes: &[u8]) -> Result<Self> {
+    pub(in super::super) fn load(bytes: &[u8]) -> Result<Self> {
         let mut machine = Machine::new(&bytes[..bytes.len().min(MAX_LENGTH)]);
         let root = machine.run().map_err(|text| {
-            let cut = machine.input.cut && bytes.len() > MAX_LENGTH;
-            let text = if cut { format!("a pickle of more than {MAX_LENGTH} bytes") } else { text };
+            let is_too_long = machine.input.is_cut && bytes.len() > MAX_LENGTH;
+            let text = if is_too_long { format!("a pickle of more than {MAX_LENGTH} bytes") } else { text };
             Error::new(Kind::Data, format!("pickle byte {}: {text}", machine.opcode_at))
         })?;
         Ok(Self { root, length: machine.input.position, nodes: machine.nodes })
     }
 
-    /// The value at `id`.
-    pub(super) fn node(&self, id: Id) -> &Node {
+    /// The value with this index.
+    pub(in super::super) fn node(&self, id: NodeId) -> &Node {
         self.nodes.get(id).unwrap_or(&Node::None)
     }
 }
 
+/// The machine: its stack, marks and memo, and the values built so far.
 struct Machine<'a> {
     input: Reader<'a>,
     opcode_at: usize,
     nodes: Vec<Node>,
-    stack: Vec<Id>,
+    stack: Vec<NodeId>,
     marks: Vec<usize>,
-    memo: std::collections::HashMap<u64, Id>,
+    memo: std::collections::HashMap<u64, NodeId>,
 }
 
 impl<'a> Machine<'a> {
@@ -121,7 +70,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn run(&mut self) -> Step<Id> {
+    fn run(&mut self) -> Step<NodeId> {
         loop {
             self.opcode_at = self.input.position;
             let opcode = self.input.byte()?;
@@ -132,14 +81,14 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// One opcode, in groups: constants, containers, the memo, and what names or calls something.
+    /// Executes one opcode, in groups: constants, containers, the memo, globals and calls.
     fn step(&mut self, opcode: u8) -> Step<()> {
         match opcode {
             0x80 => match self.input.byte()? {
                 1..=5 => Ok(()),
                 protocol => Err(format!("pickle protocol {protocol}; expected 1 to 5")),
             },
-            // FRAME announces a length, which nothing here needs.
+            // FRAME gives a length, which is not needed.
             0x95 => self.input.array::<8>().map(drop),
             b'N' | 0x88 | 0x89 | b'K' | b'M' | b'J' | b'I' | b'L' | b'F' | 0x8a | 0x8b | b'G' => self.number(opcode),
             b'X' | 0x8c | 0x8d | b'U' | b'T' | b'V' | b'C' | b'B' | 0x8e => self.text(opcode),
@@ -152,6 +101,7 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// `None`, booleans, integers and floats.
     fn number(&mut self, opcode: u8) -> Step<()> {
         let node = match opcode {
             b'N' => Node::None,
@@ -185,6 +135,7 @@ impl<'a> Machine<'a> {
         self.push(node)
     }
 
+    /// Strings and bytes.
     fn text(&mut self, opcode: u8) -> Step<()> {
         if opcode == b'V' {
             let text = self.input.line()?.to_owned();
@@ -204,6 +155,7 @@ impl<'a> Machine<'a> {
         self.push(Node::Str(text.to_owned()))
     }
 
+    /// Marks, tuples, lists and dicts.
     fn container(&mut self, opcode: u8) -> Step<()> {
         match opcode {
             b'(' => {
@@ -256,6 +208,7 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// The memo and the stack.
     fn memory(&mut self, opcode: u8) -> Step<()> {
         match opcode {
             b'0' => return self.pop().map(drop),
@@ -284,6 +237,7 @@ impl<'a> Machine<'a> {
         within_limit(self.memo.len())
     }
 
+    /// Globals, persistent ids, calls and state.
     fn call(&mut self, opcode: u8) -> Step<()> {
         let node = match opcode {
             b'c' => {
@@ -300,7 +254,7 @@ impl<'a> Machine<'a> {
             }
             b'Q' => {
                 let id = self.pop()?;
-                Node::Storage(reduce::persistent(&self.nodes, id)?)
+                Node::Storage(reduce::storage(&self.nodes, id)?)
             }
             b'R' => {
                 let (arguments, function) = (self.pop()?, self.pop()?);
@@ -310,7 +264,7 @@ impl<'a> Machine<'a> {
                 let state = self.pop()?;
                 let object = self.top()?;
                 return match (&self.nodes[object], &self.nodes[state]) {
-                    // An OrderedDict's attributes: `_metadata`, the modules' versions.
+                    // Attributes of an OrderedDict: `_metadata`, the modules' versions. They are dropped.
                     (Node::Dict(_), Node::Dict(_)) => Ok(()),
                     (other, _) => Err(format!("state set on {}", other.kind())),
                 };
@@ -325,12 +279,12 @@ impl<'a> Machine<'a> {
         self.push_id(self.nodes.len() - 1)
     }
 
-    fn push_id(&mut self, id: Id) -> Step<()> {
+    fn push_id(&mut self, id: NodeId) -> Step<()> {
         self.stack.push(id);
         within_limit(self.stack.len())
     }
 
-    fn pop(&mut self) -> Step<Id> {
+    fn pop(&mut self) -> Step<NodeId> {
         let floor = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() <= floor {
             return Err("a value taken from an empty stack".into());
@@ -338,12 +292,12 @@ impl<'a> Machine<'a> {
         self.stack.pop().ok_or_else(|| "a value taken from an empty stack".into())
     }
 
-    fn pop_mark(&mut self) -> Step<Vec<Id>> {
+    fn pop_mark(&mut self) -> Step<Vec<NodeId>> {
         let from = self.marks.pop().ok_or("a group that was never begun")?;
         Ok(self.stack.split_off(from.min(self.stack.len())))
     }
 
-    fn top(&self) -> Step<Id> {
+    fn top(&self) -> Step<NodeId> {
         let floor = self.marks.last().copied().unwrap_or(0);
         match self.stack.last() {
             Some(&id) if self.stack.len() > floor => Ok(id),
@@ -369,7 +323,7 @@ fn signed(bytes: &[u8]) -> Step<i128> {
     Ok(i128::from_le_bytes(wide))
 }
 
-fn pairs(items: &[Id]) -> Step<Vec<(Id, Id)>> {
+fn pairs(items: &[NodeId]) -> Step<Vec<(NodeId, NodeId)>> {
     let (pairs, rest) = items.as_chunks::<2>();
     if !rest.is_empty() {
         return Err("a dict with a key that has no value".into());
