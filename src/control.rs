@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
@@ -59,6 +60,15 @@ impl Control {
             }
         }
     }
+}
+
+/// The JSON form of a handler's answer.
+///
+/// # Errors
+/// [`Kind::Internal`] if `value` has no JSON form.
+pub fn answer(value: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(value)
+        .map_err(|error| Error::new(Kind::Internal, "the answer has no JSON form").because(error))
 }
 
 #[cfg(test)]

@@ -45,6 +45,9 @@ pub enum Delivery {
     Every,
 }
 
+/// Opens a source. The capture thread calls it at the start and again after each failure.
+pub type Open = Box<dyn FnMut() -> Result<Box<dyn Source>> + Send>;
+
 /// Something that gives pictures. Opened, asked until it fails or ends, dropped: all on one thread.
 pub trait Source: Send {
     /// Blocks until there is a picture, until stopped, or for a part of a second.

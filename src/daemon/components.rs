@@ -1,118 +1,105 @@
-//! What one life of the service is made of, built from the configuration; tests put their own in.
+//! Components: everything that one run of the service is built from.
+//!
+//! In: the settings. Out: [`Components`], the model loaded and checked, the cameras not yet opened. Tests build their
+//! own.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cameras::enable;
+use super::cameras::open::{self, Camera};
+use super::cameras::pattern::PatternControl;
 use super::identity::Identity;
+use super::model::engine::Engine;
+use super::model::swap::EngineSwap;
 use super::monitoring::Monitoring;
-use super::reload::Reload;
+use super::monitoring::load::{LoadedModel, load};
+use super::output::frame_history::FrameHistory;
+use super::output::observer::FrameObserver;
+use super::output::sinks::SinkBuilder;
+use super::output::web::{WebBuilder, WebOutputs};
+use super::reload::reloader::ReloadContext;
+use super::supervision::health::Health;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{ModelSource, Settings, SupervisionSettings};
+use crate::config::{Settings, SupervisionSettings, TrackSettings};
 use crate::control::Control;
-use crate::daemon::cameras::enable;
-use crate::daemon::cameras::open::{Camera, open};
-use crate::daemon::cameras::pattern::Skies;
-use crate::daemon::model::engine::Engine;
-use crate::daemon::model::monitored::load;
-use crate::daemon::model::swap::Swap;
-use crate::daemon::output::frame_history::Recent;
-use crate::daemon::output::observer::Watcher;
-use crate::daemon::output::sinks;
-use crate::daemon::output::web;
-use crate::daemon::supervision::health::Health;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::metrics::Metrics;
 use crate::publish::Outlet;
 use crate::track::TrackerSettings;
 use crate::web::Server;
 
-/// Everything that one life of the service needs.
-pub struct Parts {
-    /// Who we are.
+/// Everything that one run of the service is built from.
+pub struct Components {
+    /// Device name and boot id.
     pub identity: Identity,
-    /// How everything is, for whoever has to complain.
+    /// The health table.
     pub health: Arc<Health>,
-    /// What is watched.
+    /// The cameras.
     pub cameras: Vec<Camera>,
-    /// What detects.
+    /// The engine that detects.
     pub engine: Box<dyn Engine>,
-    /// Who watches its error, if anybody.
+    /// The monitor, if there is one.
     pub monitoring: Option<Monitoring>,
-    /// Through which another engine may come.
-    pub swap: Swap,
-    /// Who sees each frame with its report.
-    pub watchers: Vec<Box<dyn Watcher>>,
-    /// Who is told.
+    /// Takes another engine.
+    pub swap: EngineSwap,
+    /// Receive each frame with its report.
+    pub observers: Vec<Box<dyn FrameObserver>>,
+    /// The sinks.
     pub outlets: Vec<Outlet>,
-    /// What serves the page and the API, if anything does.
+    /// Serves the page and the API, if it is enabled.
     pub server: Option<Server>,
-    /// Where the time comes from.
+    /// Source of time.
     pub clock: Arc<dyn Clock>,
-    /// The verbs that the daemon obeys; who can do something registers it here.
+    /// The verbs of the control socket, the brokers and the page.
     pub control: Control,
-    /// Where things are counted.
+    /// Counters and gauges.
     pub metrics: Arc<Metrics>,
-    /// The weather of synthetic cameras.
-    pub skies: Skies,
-    /// How objects are followed, if they are.
+    /// Weather of the pattern cameras.
+    pub pattern: PatternControl,
+    /// Settings of the trackers, if tracking is enabled.
     pub track: Option<TrackerSettings>,
-    /// Limits of patience and heat.
+    /// Stall timeout, grace period and temperature limits.
     pub supervision: SupervisionSettings,
-    /// From what another configuration is read, if one can be taken up.
-    pub reload: Option<Reload>,
+    /// Sources of another configuration, if the run can reload.
+    pub reload: Option<ReloadContext>,
 }
 
-/// Refuses what is right by itself and yet not enough to run.
-///
-/// # Errors
-///
-/// [`Kind::Config`], naming the section; [`Kind::Unavailable`] if this CPU lacks the kernel asked for, which no second
-/// attempt would mend.
-pub fn check(settings: &Settings) -> Result<()> {
-    let refuse = |text: &str| Err(Error::new(Kind::Config, text));
-    if settings.cameras.is_empty() {
-        return refuse("there is no camera to watch: add a [[camera]] to the configuration");
-    }
-    if settings.model.source == ModelSource::None {
-        return refuse("there is no model to detect with: name a checkpoint as model.checkpoint in the configuration");
-    }
-    crate::daemon::model::engine::detector_options(&settings.detector).map(drop)
-}
-
-impl Parts {
-    /// The parts that `settings` ask for, the model loaded; what they can do is registered with `control`.
+impl Components {
+    /// Builds the components for `settings` on the current runtime, and registers their verbs with `control`.
     ///
     /// # Errors
     ///
-    /// Whatever is wrong with the model or with a folder to be replayed.
+    /// An error of the model, of a folder to replay, of a sink or of the page.
     pub fn build(settings: &Settings, control: &Control) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let skies = Skies::default();
-        let open = |camera| open(camera, &settings.supervision, &clock, &skies);
-        let cameras = settings.cameras.iter().map(open).collect::<Result<_>>()?;
-        skies.register(control);
+        // Cameras come before the model: a wrong path is an error at once, loading a model takes time.
+        let pattern = PatternControl::default();
+        let prepare = |camera| open::prepare(camera, &settings.supervision, &clock, &pattern);
+        let cameras = settings.cameras.iter().map(prepare).collect::<Result<_>>()?;
+        pattern.register(control);
         let identity = Identity::of_machine(settings.device.id.as_deref());
-        let (engine, monitoring) = load(settings, &identity)?;
+        let LoadedModel { engine, monitoring } = load(settings, &identity)?;
+        // Sinks and page take the model's labels and the monitor's error maps.
         let metrics = Arc::new(Metrics::new());
-        let recent = Recent::new(settings.cameras.iter().map(|camera| camera.name.clone()));
-        let model = engine.info();
-        let ground = sinks::Ground {
+        let frames = FrameHistory::new(settings.cameras.iter().map(|camera| camera.name.clone()));
+        let sinks = SinkBuilder {
             settings,
             identity: &identity,
-            model: &model,
-            recent: &recent,
+            model: &engine.info(),
+            frames: &frames,
             control,
             clock: &clock,
             metrics: &metrics,
         };
-        let mut outlets = ground.outlets()?;
+        let mut outlets = sinks.outlets()?;
         let view = monitoring.as_ref().map(Monitoring::view);
-        let ground = web::Ground { settings, recent: &recent, control, clock: &clock, metrics: &metrics, view };
-        let web::Built { outlets: more, server } = ground.build()?;
-        outlets.extend(more);
-        let mut watchers: Vec<Box<dyn Watcher>> = Vec::new();
-        if sinks::Ground::wants_frames(settings) || web::Ground::wants_frames(settings) {
-            watchers.push(Box::new(recent.clone()));
+        let web = WebBuilder { settings, frames: &frames, control, clock: &clock, metrics: &metrics, view };
+        let WebOutputs { outlets: web_outlets, server } = web.build()?;
+        outlets.extend(web_outlets);
+        let mut observers: Vec<Box<dyn FrameObserver>> = Vec::new();
+        if SinkBuilder::needs_frames(settings) || WebBuilder::needs_frames(settings) {
+            observers.push(Box::new(frames.clone()));
         }
         let health = Arc::new(Health::new(&identity.device, clock.as_ref()));
         enable::register(settings, &health, control);
@@ -122,49 +109,53 @@ impl Parts {
             cameras,
             engine: Box::new(engine),
             monitoring,
-            swap: Swap::default(),
-            watchers,
+            swap: EngineSwap::default(),
+            observers,
             outlets,
             server,
             clock,
             control: control.clone(),
             metrics,
-            skies,
-            track: Some(settings.track.clone()).filter(|track| track.enabled).map(|track| TrackerSettings {
-                begin_score: track.begin_score,
-                confirm: track.confirm,
-                max_unseen: track.patience,
-            }),
+            pattern,
+            track: tracker_settings(&settings.track),
             supervision: settings.supervision.clone(),
             reload: None,
         })
     }
 
-    /// Parts of a life without cameras and sinks, in which `engine` detects: what tests begin with.
-    pub fn around(engine: impl Engine + 'static, clock: Arc<dyn Clock>) -> Self {
-        let seconds = Duration::from_secs;
+    /// Components without cameras and sinks, with `engine` and `clock`: the start of a test.
+    pub fn with_engine(engine: impl Engine + 'static, clock: Arc<dyn Clock>) -> Self {
         Self {
             identity: Identity { device: "test".to_owned(), boot_id: "boot".to_owned() },
             health: Arc::new(Health::new("test", clock.as_ref())),
             cameras: Vec::new(),
             engine: Box::new(engine),
             monitoring: None,
-            swap: Swap::default(),
-            watchers: Vec::new(),
+            swap: EngineSwap::default(),
+            observers: Vec::new(),
             outlets: Vec::new(),
             server: None,
             clock,
             control: Control::default(),
             metrics: Arc::new(Metrics::new()),
-            skies: Skies::default(),
+            pattern: PatternControl::default(),
             track: None,
             supervision: SupervisionSettings {
-                stall_timeout: seconds(10),
-                grace_period: seconds(20),
+                stall_timeout: Duration::from_secs(10),
+                grace_period: Duration::from_secs(20),
                 throttle_celsius: None,
                 pause_celsius: None,
             },
             reload: None,
         }
     }
+}
+
+/// The tracker's settings, if tracking is enabled.
+fn tracker_settings(track: &TrackSettings) -> Option<TrackerSettings> {
+    track.enabled.then(|| TrackerSettings {
+        begin_score: track.begin_score,
+        confirm: track.confirm,
+        max_unseen: track.patience,
+    })
 }

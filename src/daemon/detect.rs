@@ -1,127 +1,163 @@
-//! The detector thread: takes frames from the slots, each camera in its turn, and turns them into reports. Between two
-//! frames it takes up another engine if one was offered, and shows the watchers what was seen.
+//! Detector thread: takes frames from the slots, detects, and publishes a report per frame.
+//!
+//! In: the newest frame of each camera, in turn. Out: reports, events of objects, and each frame with its report for the
+//! observers. Between two frames the thread takes an engine that was offered, and rests if the temperature requires it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
+use super::cameras::context::RunContext;
+use super::cameras::drop_reason::DropReason;
+use super::cameras::filter::FrameSize;
 use super::identity::clock_synchronized;
-use crate::daemon::cameras::capture::{Shared, drop_frame};
-use crate::daemon::model::engine::{Engine, EngineOutput, ModelInfo};
-use crate::daemon::model::swap::Swap;
-use crate::daemon::output::objects::{self, Objects};
-use crate::daemon::output::observer::Watcher;
-use crate::daemon::supervision::health::Work;
-use crate::daemon::supervision::thermal;
+use super::model::engine::{Engine, EngineOutput, ModelInfo};
+use super::model::swap::EngineSwap;
+use super::output::objects::{self, Objects};
+use super::output::observer::FrameObserver;
+use super::output::publisher::QueueFull;
+use super::supervision::health::DetectorActivity;
+use super::supervision::thermal;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Frame;
-use crate::message::{self, Message, Model, Moment, Report, Schema, Timing};
+use crate::message::{Detection, Model, Moment, Report, Schema, Timing};
 use crate::metrics::{self, Seen, Stage, Why};
 
-/// How often a picture may fail on its own account before the engine is to blame.
-const PATIENCE: u32 = 100;
+/// Pictures in a row that the engine may refuse before the engine itself counts as broken.
+const MAX_REFUSED_IN_A_ROW: u32 = 100;
 
-/// What the detector thread works with.
-pub struct Detection {
+/// Interval of the checks whether a thermal pause has ended.
+const PAUSE_CHECK: Duration = Duration::from_secs(1);
+
+/// The detector thread.
+pub struct DetectorThread {
+    /// The engine at the start.
     pub engine: Box<dyn Engine>,
-    pub swap: Swap,
-    pub watchers: Vec<Box<dyn Watcher>>,
+    /// Gives another engine.
+    pub swap: EngineSwap,
+    /// Receive each frame with its report.
+    pub observers: Vec<Box<dyn FrameObserver>>,
+    /// Tracks objects.
     pub objects: Objects,
 }
 
-/// Tells health and metrics which model detects from now on.
-pub fn announce(shared: &Shared, info: &ModelInfo) {
-    shared.health.model(model(info));
-    shared.metrics.model(&info.name, info.precision.name(), &info.sha256);
-}
-
-/// Detects until the slots are shut or every camera has ended.
-///
-/// # Errors
-///
-/// What the engine died of.
-fn run(shared: &Shared, detection: &mut Detection) -> Result<()> {
-    let Detection { engine, swap, watchers, objects } = detection;
-    let mut failures = 0;
-    let now_ns = || shared.clock.monotonic_ns();
-    shared.health.work(Work::Waiting(now_ns()));
-    while let Some((index, frame)) = shared.slots.take() {
-        if swap.exchange(engine) {
-            let info = engine.info();
-            announce(shared, &info);
-            failures = 0;
-            tracing::info!(
-                model = info.name,
-                precision = info.precision.name(),
-                generation = info.generation,
-                sha256 = info.sha256,
-                "another model detects from now on"
-            );
-        }
-        let Some(lane) = shared.lanes.get(index) else { continue };
-        let camera = lane.name.as_str();
-        let frame = Arc::new(frame);
-        let begin_ns = now_ns();
-        shared.health.taken(camera, begin_ns);
-        let taken = shared.precedence.take();
-        let outcome = engine.detect(&frame.image);
-        drop(taken);
-        match outcome {
-            Ok(output) => {
-                failures = 0;
-                let mut report = report(shared, camera, &frame, begin_ns, output, engine.info());
-                let size = (report.width, report.height);
-                let removed = |reason| {
-                    let why = Why { camera: camera.to_owned(), reason };
-                    shared.metrics.detections_removed.get_or_create(&why).inc();
-                };
-                report.removed = lane.rules.load().filter.apply(size, &mut report.detections, removed);
-                let changes = objects.follow(index, &mut report);
-                count(shared, &report);
-                for watcher in watchers.iter_mut() {
-                    watcher.seen(index, &frame, &report);
-                }
-                let patience = lane.is_patient();
-                if patience {
-                    shared.health.work(Work::Delivering(now_ns()));
-                }
-                shared.voice.report(patience, Message::Report(report));
-                objects::tell(&shared.voice, camera, changes);
+impl DetectorThread {
+    /// Starts the thread; `done` receives its outcome.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unavailable`] if the thread cannot be started.
+    pub fn spawn(mut self, context: RunContext, done: oneshot::Sender<Result<()>>) -> Result<()> {
+        let work = move || {
+            // A panic drops `done`, which the receiver notices.
+            let outcome = self.run(&context);
+            for (camera, events) in self.objects.finish() {
+                objects::publish(&context.publisher, &camera, events);
             }
-            Err(error) if error.kind() == Kind::Data && failures < PATIENCE => {
-                failures += 1;
-                drop_frame(&shared.metrics, &shared.health, camera, "unfit");
-                tracing::warn!(
-                    camera,
-                    sequence = frame.sequence,
-                    error = error.chain(),
-                    "a picture cannot be looked at"
-                );
-            }
-            Err(error) => return Err(error.at(format!("camera {camera}, frame {}", frame.sequence))),
-        }
-        rest(shared, Duration::from_nanos(now_ns().saturating_sub(begin_ns)));
-        shared.health.work(Work::Waiting(now_ns()));
+            let _ = done.send(outcome);
+        };
+        std::thread::Builder::new()
+            .name("detector".to_owned())
+            .spawn(work)
+            .map(drop)
+            .map_err(|error| Error::new(Kind::Unavailable, "cannot start the detector thread").because(error))
     }
-    Ok(())
+
+    /// Detects until the slots are shut or every camera has ended.
+    fn run(&mut self, context: &RunContext) -> Result<()> {
+        let mut refused = 0;
+        let now_ns = || context.clock.monotonic_ns();
+        context.health.set_activity(DetectorActivity::Waiting { since_ns: now_ns() });
+        while let Some((index, frame)) = context.slots.take() {
+            // Between two frames: no frame is dropped for a swap, and each report names the engine that made it.
+            if self.swap.exchange(&mut self.engine) {
+                self.report_swap(context);
+                refused = 0;
+            }
+            let Some(entry) = context.cameras.get(index) else { continue };
+            let camera = entry.name.as_str();
+            let frame = Arc::new(frame);
+            let begin_ns = now_ns();
+            context.health.frame_taken(camera, begin_ns);
+            // The monitor yields the CPU while a frame is in the detector.
+            let urgent = context.precedence.take();
+            let outcome = self.engine.detect(&frame.image);
+            drop(urgent);
+            match outcome {
+                Ok(output) => {
+                    refused = 0;
+                    let mut report = report(context, camera, &frame, begin_ns, output, self.engine.info());
+                    // The filter comes before the trackers, so that no track starts from a removed detection.
+                    let size = FrameSize { width: report.width, height: report.height };
+                    let rules = entry.rules.load();
+                    report.removed = rules.filter.apply(size, &mut report.detections, |rule| {
+                        let why = Why { camera: camera.to_owned(), reason: rule.name() };
+                        context.metrics.detections_removed.get_or_create(&why).inc();
+                    });
+                    let events = self.objects.update(index, &mut report);
+                    count(context, &report);
+                    // Observers come before the sinks: a sink may look up the frame of a report.
+                    for observer in &mut self.observers {
+                        observer.observe(index, &frame, &report);
+                    }
+                    let queue_full = if entry.is_lossless() { QueueFull::Wait } else { QueueFull::Drop };
+                    if queue_full == QueueFull::Wait {
+                        context.health.set_activity(DetectorActivity::Delivering { since_ns: now_ns() });
+                    }
+                    context.publisher.report(report, queue_full);
+                    objects::publish(&context.publisher, camera, events);
+                }
+                // A picture may be at fault; after many in a row the engine is.
+                Err(error) if error.kind() == Kind::Data && refused < MAX_REFUSED_IN_A_ROW => {
+                    refused += 1;
+                    context.drop_frame(camera, DropReason::Unfit);
+                    tracing::warn!(camera, sequence = frame.sequence, error = error.chain(), "picture refused");
+                }
+                Err(error) => return Err(error.at(format!("camera {camera}, frame {}", frame.sequence))),
+            }
+            rest(context, Duration::from_nanos(now_ns().saturating_sub(begin_ns)));
+            context.health.set_activity(DetectorActivity::Waiting { since_ns: now_ns() });
+        }
+        Ok(())
+    }
+
+    fn report_swap(&self, context: &RunContext) {
+        let info = self.engine.info();
+        report_model(context, &info);
+        tracing::info!(
+            model = info.name,
+            precision = info.precision.name(),
+            generation = info.generation,
+            sha256 = info.sha256,
+            "engine swapped"
+        );
+    }
 }
 
-/// Does nothing for a while where it is hot, after a frame that took `busy`; the frames that come meanwhile replace
-/// each other.
-fn rest(shared: &Shared, busy: Duration) {
+/// Writes the model that detects to the health table and the metrics.
+pub fn report_model(context: &RunContext, info: &ModelInfo) {
+    context.health.set_model(model(info));
+    context.metrics.model(&info.name, info.precision.name(), &info.sha256);
+}
+
+/// Rests after a frame that took `busy`, as long as the throttle level requires. Frames that come meanwhile replace each
+/// other.
+fn rest(context: &RunContext, busy: Duration) {
     let wait = |time: Duration| {
-        let until_ns = shared.clock.monotonic_ns().saturating_add(time.as_nanos() as u64);
-        shared.health.work(Work::Resting(until_ns));
-        shared.clock.wait(time, &shared.stop)
+        let until_ns = context.clock.monotonic_ns().saturating_add(time.as_nanos() as u64);
+        context.health.set_activity(DetectorActivity::Resting { until_ns });
+        context.clock.wait(time, &context.stop)
     };
-    let time = thermal::rest(shared.health.throttle_level(), busy);
+    let time = thermal::rest(context.health.throttle_level(), busy);
     if !time.is_zero() && wait(time).is_err() {
         return;
     }
-    while shared.health.throttle_level() >= thermal::PAUSED && wait(Duration::from_secs(1)).is_ok() {}
+    while context.health.throttle_level() >= thermal::PAUSED && wait(PAUSE_CHECK).is_ok() {}
 }
 
-/// What messages say of a model.
-pub fn model(info: &ModelInfo) -> Model {
+/// The model in a message.
+fn model(info: &ModelInfo) -> Model {
     Model {
         name: info.name.clone(),
         precision: info.precision,
@@ -130,8 +166,9 @@ pub fn model(info: &ModelInfo) -> Model {
     }
 }
 
+/// The report of a frame that was taken at `begin_ns`.
 fn report(
-    shared: &Shared,
+    context: &RunContext,
     camera: &str,
     frame: &Frame,
     begin_ns: u64,
@@ -142,7 +179,7 @@ fn report(
         let index = (class_id as usize).wrapping_sub(1);
         info.labels.get(index).cloned().unwrap_or_else(|| format!("class_{class_id}"))
     };
-    let detections = output.detections.iter().map(|found| message::Detection {
+    let detections = output.detections.iter().map(|found| Detection {
         label: label(found.class_id),
         class_id: found.class_id,
         score: found.score,
@@ -150,69 +187,48 @@ fn report(
         track: None,
         zones: Vec::new(),
     });
-    let since_capture = |ns: u64| rounded(ns.saturating_sub(frame.captured_monotonic_ns) as f64 * 1e-6);
+    let since_capture_ms = |ns: u64| to_microsecond(ns.saturating_sub(frame.captured_monotonic_ns) as f64 * 1e-6);
+    let identity = context.publisher.identity();
     Report {
         schema: Schema::V1,
-        device: shared.voice.identity().device.clone(),
+        device: identity.device.clone(),
         camera: camera.to_owned(),
         sequence: frame.sequence,
         captured_at: Moment(frame.captured_at),
         captured_monotonic_ns: frame.captured_monotonic_ns,
-        boot_id: shared.voice.identity().boot_id.clone(),
+        boot_id: identity.boot_id.clone(),
         clock_synchronized: clock_synchronized(),
         width: frame.image.width(),
         height: frame.image.height(),
         model: model(&info),
         timing_ms: Timing {
-            age: since_capture(begin_ns),
-            convert: rounded(output.convert_ms),
-            detect: rounded(output.detect_ms),
-            total: since_capture(shared.clock.monotonic_ns()),
+            age: since_capture_ms(begin_ns),
+            convert: to_microsecond(output.convert_ms),
+            detect: to_microsecond(output.detect_ms),
+            total: since_capture_ms(context.clock.monotonic_ns()),
         },
         detections: detections.collect(),
         removed: Vec::new(),
     }
 }
 
-/// Milliseconds to the microsecond: more digits would be noise.
-fn rounded(milliseconds: f64) -> f64 {
+/// Milliseconds, rounded to the microsecond: further digits would be noise.
+fn to_microsecond(milliseconds: f64) -> f64 {
     (milliseconds * 1e3).round() / 1e3
 }
 
-fn count(shared: &Shared, report: &Report) {
-    let metrics = &shared.metrics;
+/// Counts a report in the metrics.
+fn count(context: &RunContext, report: &Report) {
+    let metrics = &context.metrics;
     let timing = &report.timing_ms;
     metrics.frame_age.observe(timing.age * 1e-3);
     for (stage, milliseconds) in [("convert", timing.convert), ("detect", timing.detect), ("total", timing.total)] {
         metrics.stage_duration.get_or_create(&Stage { stage }).observe(milliseconds * 1e-3);
     }
     let camera = metrics::Camera { camera: report.camera.clone() };
-    metrics.last_inference.get_or_create(&camera).set(shared.clock.wall().as_microsecond() as f64 * 1e-6);
+    metrics.last_inference.get_or_create(&camera).set(context.clock.wall().as_microsecond() as f64 * 1e-6);
     for found in &report.detections {
         let seen = Seen { camera: report.camera.clone(), label: found.label.clone() };
         metrics.detections.get_or_create(&seen).inc();
-    }
-}
-
-impl Detection {
-    /// Starts the detector thread; `done` hears how it ended.
-    ///
-    /// # Errors
-    ///
-    /// [`Kind::Unavailable`] if the system gives no thread.
-    pub fn spawn(mut self, shared: Shared, done: tokio::sync::oneshot::Sender<Result<()>>) -> Result<()> {
-        let work = move || {
-            // The sender falls with the thread: a panic is noticed on the other side.
-            let outcome = run(&shared, &mut self);
-            for (camera, changes) in self.objects.finish() {
-                objects::tell(&shared.voice, &camera, changes);
-            }
-            let _ = done.send(outcome);
-        };
-        std::thread::Builder::new()
-            .name("detector".to_owned())
-            .spawn(work)
-            .map(drop)
-            .map_err(|error| Error::new(Kind::Unavailable, "cannot start the detector thread").because(error))
     }
 }

@@ -1,34 +1,35 @@
-//! Who we are and whether our clock is right: what every message carries.
+//! Identity of the device and state of its clock: fields of every message.
 
 use std::path::Path;
 use std::time::Duration;
 
-use crate::clock::{Clock, SystemClock};
 use sha2::{Digest, Sha256};
 
-/// Fixed for one life of the process.
+use crate::clock::{Clock, SystemClock};
+
+/// Identity of the device; it does not change while the process runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Name of the device.
     pub device: String,
-    /// The kernel's own id of this boot.
+    /// The kernel's id of this boot.
     pub boot_id: String,
 }
 
-/// Mixed into the hash so that our ids cannot be matched with those another program makes from the same machine-id,
-/// which is meant to stay secret.
+/// Salt of the hash. The machine-id is confidential (machine-id(5)); with the salt the device id cannot be matched with
+/// the ids that other programs derive from it.
 const APPLICATION: &[u8] = b"lookout device id 1\0";
 
 impl Identity {
-    /// The identity of this machine, under the name its owner gave it, if any.
-    pub fn of_machine(given: Option<&str>) -> Self {
+    /// The identity of this machine. `name` is the configured device name, if there is one.
+    pub fn of_machine(name: Option<&str>) -> Self {
         let boot_id = read("/proc/sys/kernel/random/boot_id");
-        let device = given.map_or_else(device_id, str::to_owned);
+        let device = name.map_or_else(device_id, str::to_owned);
         Self { device, boot_id }
     }
 }
 
-/// Twelve hexadecimal digits from /etc/machine-id; from the host's name where there is none.
+/// Twelve hexadecimal digits, derived from /etc/machine-id, or from the host name without that file.
 fn device_id() -> String {
     let machine = match read("/etc/machine-id") {
         empty if empty.is_empty() => rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -46,18 +47,17 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
 
-/// How long ago this process was started, by the kernel's account, to the hundredth of a second.
+/// Time since the start of this process, from the kernel's statistics, to the hundredth of a second.
 pub fn process_age() -> Option<Duration> {
     let stat = read("/proc/self/stat");
-    // Field 22; the second one, in brackets, may hold anything.
-    let began: u64 = stat.rsplit(')').next()?.split_whitespace().nth(19)?.parse().ok()?;
-    let began = Duration::from_secs_f64(began as f64 / rustix::param::clock_ticks_per_second() as f64);
-    Duration::from_nanos(SystemClock.boot_ns()).checked_sub(began)
+    // `starttime` is field 22. Field 2, the program's name in parentheses, may contain spaces.
+    let started: u64 = stat.rsplit(')').next()?.split_whitespace().nth(19)?.parse().ok()?;
+    let started = Duration::from_secs_f64(started as f64 / rustix::param::clock_ticks_per_second() as f64);
+    Duration::from_nanos(SystemClock.boot_ns()).checked_sub(started)
 }
 
-/// Whether wall time comes from a source known to be right. systemd-timesyncd leaves this file behind once it has set
-/// the clock; the kernel's own flag (`adjtimex`) cannot be read without `unsafe` here, so with another time client
-/// this is `false`: rather too modest than wrong.
+/// True if the wall clock is known to be synchronized. systemd-timesyncd creates this file once it has set the clock.
+/// The kernel's flag (`adjtimex`) cannot be read here without `unsafe`, so with another time client this is `false`.
 pub fn clock_synchronized() -> bool {
     Path::new("/run/systemd/timesync/synchronized").exists()
 }

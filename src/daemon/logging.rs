@@ -1,4 +1,4 @@
-//! The log: to the journal if it started us, else to stderr as text or JSON lines. One filter for all of it.
+//! Log output: to the journal if systemd started the process, else to stderr as text or JSON lines.
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, OnceLock};
@@ -11,12 +11,12 @@ use crate::config::DeviceSettings;
 use crate::config::document::LogFormat;
 use crate::error::{Error, Kind, Result};
 
-/// Starts logging as `[device]` says. A second call in one process changes nothing.
+/// Starts logging with the format and the filter of `[device]`. A second call in one process has no effect.
 ///
 /// # Errors
 ///
-/// [`Kind::Config`] for a filter that cannot be read; [`Kind::Unavailable`] if the journal was asked for by name and is
-/// not there.
+/// [`Kind::Config`] for a filter that cannot be parsed; [`Kind::Unavailable`] if the journal is configured by name and
+/// does not exist.
 pub fn start(device: &DeviceSettings) -> Result<()> {
     let filter = EnvFilter::try_new(&device.log_level)
         .map_err(|error| Error::new(Kind::Config, "device.log_level cannot be read").because(error))?;
@@ -28,21 +28,21 @@ pub fn start(device: &DeviceSettings) -> Result<()> {
     Ok(())
 }
 
-/// What lets the filter be changed later.
+/// Handle that changes the filter.
 static FILTER: OnceLock<reload::Handle<EnvFilter, Layered<Output, Registry>>> = OnceLock::new();
 
 type Output = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Logs by other directives from now on.
+/// Replaces the filter.
 ///
 /// # Errors
 ///
-/// [`Kind::Config`] for a filter that cannot be read.
+/// [`Kind::Config`] for a filter that cannot be parsed.
 pub fn set_level(directives: &str) -> Result<()> {
     let filter = EnvFilter::try_new(directives)
         .map_err(|error| Error::new(Kind::Config, "device.log_level cannot be read").because(error))?;
     if let Some(handle) = FILTER.get() {
-        // Fails only where the subscriber is gone.
+        // Fails only if the subscriber no longer exists.
         let _ = handle.reload(filter);
     }
     Ok(())
@@ -59,13 +59,13 @@ fn output(format: LogFormat) -> Result<Output> {
         LogFormat::Journald => tracing_journald::layer()
             .map_err(|error| Error::new(Kind::Unavailable, "device.log_format: there is no journal").because(error))?
             .boxed(),
-        // The journal that collects stderr would be there; a socket that is not falls back on it.
+        // Without the journal's socket, stderr still reaches the journal.
         LogFormat::Auto if stderr_is_journal() => tracing_journald::layer().map_or_else(|_| text(), Layer::boxed),
         LogFormat::Auto => text(),
     })
 }
 
-/// Whether stderr is the stream that systemd opened for us: `JOURNAL_STREAM` holds its device and inode.
+/// True if stderr is connected to the journal: `JOURNAL_STREAM` holds the device and inode of that stream.
 fn stderr_is_journal() -> bool {
     let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
     rustix::fs::fstat(std::io::stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))

@@ -1,28 +1,29 @@
-//! Where the daemon keeps things: what must survive a restart, and the socket by which it is asked.
+//! Folders of the service: persistent state, and the control socket.
 //!
-//! In: `[device]` and the environment that systemd or a login session sets. Out: folders, not yet made.
+//! In: `[device]` and the environment variables of systemd or of a login session. Out: paths of folders that may not
+//! exist yet.
 
 use std::path::PathBuf;
 
 use crate::config::DeviceSettings;
 use crate::error::{Error, Kind, Result};
 
-/// Where the service's own unit has its runtime folder.
-const RUNTIME: &str = "/run/lookout";
+/// Runtime folder of the systemd unit.
+const UNIT_RUNTIME_FOLDER: &str = "/run/lookout";
 
-/// The folder that an environment variable names, with `below` added; systemd separates several with colons, of which
-/// the first is the service's own.
+/// The folder in the environment variable `name`, joined with `below`. systemd separates several folders with colons;
+/// the first is the unit's own.
 fn from_environment(name: &str, below: &str) -> Option<PathBuf> {
     let folder = std::env::var_os(name).filter(|folder| !folder.is_empty())?;
     let first = folder.to_string_lossy().split(':').next().map(PathBuf::from)?;
     Some(if below.is_empty() { first } else { first.join(below) })
 }
 
-/// Where state is kept: as configured, else as systemd says, else where the user's programs keep theirs.
+/// The state folder: the configured one, else systemd's, else the user's.
 ///
 /// # Errors
 ///
-/// [`Kind::Config`] if nobody says where.
+/// [`Kind::Config`] if none of them is known.
 pub fn state_folder(device: &DeviceSettings) -> Result<PathBuf> {
     let configured = device.state_dir.clone();
     configured
@@ -32,33 +33,35 @@ pub fn state_folder(device: &DeviceSettings) -> Result<PathBuf> {
         .ok_or_else(|| Error::new(Kind::Config, "there is no folder to keep state in: set device.state_dir"))
 }
 
-/// A folder for the control socket.
+/// Folder of the control socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeFolder {
     /// The folder.
     pub path: PathBuf,
-    /// Somebody chose it for this daemon: it must work. Otherwise a daemon that cannot have it does without.
-    pub chosen: bool,
+    /// True if the folder is configured for this service: then it must be usable. Otherwise the service runs without a
+    /// socket if the folder is not usable.
+    pub required: bool,
 }
 
-/// Where the control socket stands: as configured, else as systemd says, else in the login session's folder, else
-/// where the unit has it.
+/// The folder of the control socket: the configured one, else systemd's, else the login session's, else the unit's.
 pub fn runtime_folder(device: &DeviceSettings) -> RuntimeFolder {
-    let chosen = device.runtime_dir.clone().or_else(|| from_environment("RUNTIME_DIRECTORY", ""));
-    match chosen {
-        Some(path) => RuntimeFolder { path, chosen: true },
+    let configured = device.runtime_dir.clone().or_else(|| from_environment("RUNTIME_DIRECTORY", ""));
+    match configured {
+        Some(path) => RuntimeFolder { path, required: true },
         None => {
-            let path = from_environment("XDG_RUNTIME_DIR", "lookout").unwrap_or_else(|| RUNTIME.into());
-            RuntimeFolder { path, chosen: false }
+            let path = from_environment("XDG_RUNTIME_DIR", "lookout").unwrap_or_else(|| UNIT_RUNTIME_FOLDER.into());
+            RuntimeFolder { path, required: false }
         }
     }
 }
 
-/// Where a client looks for the daemon, in this order: the folder that was chosen and no other; without a choice its
-/// own session's, then the service's.
-pub fn runtime_folders(chosen: Option<PathBuf>) -> Vec<PathBuf> {
-    match chosen.or_else(|| from_environment("RUNTIME_DIRECTORY", "")) {
+/// The folders in which a client searches for the control socket: only the configured one if there is one, else the
+/// login session's, then the unit's.
+pub fn runtime_folders(configured: Option<PathBuf>) -> Vec<PathBuf> {
+    match configured.or_else(|| from_environment("RUNTIME_DIRECTORY", "")) {
         Some(path) => vec![path],
-        None => from_environment("XDG_RUNTIME_DIR", "lookout").into_iter().chain([RUNTIME.into()]).collect(),
+        None => {
+            from_environment("XDG_RUNTIME_DIR", "lookout").into_iter().chain([UNIT_RUNTIME_FOLDER.into()]).collect()
+        }
     }
 }

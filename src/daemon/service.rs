@@ -1,194 +1,150 @@
-//! One life of the service, straight through: start the threads, wait for an end, stop in order.
+//! The service process: signals, the control socket, and one run after another.
 //!
-//! The order of stopping: cameras and waiting frames first, then the frame in work, then what is queued for the sinks,
-//! then the flush. All of it within the grace period; what is not done by then is given up and said so.
+//! In: the configuration. Out: runs, until a signal ends the process, every camera has ended, or an error occurs that a
+//! retry cannot mend. A run is repeated after a failure that may pass. Another run follows if a reload changed a part
+//! that the run was built around.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::Value;
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::runtime::Runtime;
 
-use super::components::Parts;
-use super::detect::{self, Detection};
-use super::monitoring::Running;
-use super::reload::{Reload, Reloader, State};
-use crate::clock::Clock;
+use super::components::Components;
+use super::reload::reloader::ReloadContext;
+use super::reload::requests::ReloadRequests;
+use super::run::run_once;
+use super::settings_check::check_settings;
+use super::supervision::signals;
+use super::{paths, socket};
+use crate::backoff::Backoff;
+use crate::config::{Inputs, Settings};
 use crate::control::Control;
-use crate::daemon::cameras::capture::{Shared, drop_frame};
-use crate::daemon::cameras::registry::Lanes;
-use crate::daemon::output::drain::Sinks;
-use crate::daemon::output::objects::Objects;
-use crate::daemon::output::publisher::Voice;
-use crate::daemon::supervision::health::Health;
-use crate::daemon::supervision::systemd;
-use crate::daemon::supervision::task::Vitals;
 use crate::error::{Error, Kind, Result};
-use crate::frame::Slots;
-use crate::message::Message;
-use crate::publish::Outbox;
 use crate::stop::{self, Stop};
+use crate::sync::IgnorePoison;
+use crate::tensor::mapped::map_large_tensors;
 
-/// How long a life may wait at its end for cameras to let go of their devices.
-const RELEASE: Duration = Duration::from_secs(1);
+/// Delays between two attempts to run.
+struct RetryDelay {
+    first: Duration,
+    longest: Duration,
+}
 
-/// Lives once: from opening the cameras to the last flush.
+const RETRY_DELAY: RetryDelay = RetryDelay { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
+
+/// Runs the service. `settings` are the present content of `inputs`; a reload reads `inputs` again.
 ///
 /// # Errors
 ///
-/// What ended it, if that was neither `stop` nor the end of every camera.
-pub fn run_once(runtime: &tokio::runtime::Runtime, parts: Parts, stop: &Stop) -> Result<()> {
-    runtime.block_on(live(parts, stop))
-}
-
-async fn live(parts: Parts, stop: &Stop) -> Result<()> {
-    let Parts {
-        identity,
-        health,
-        cameras,
-        engine,
-        monitoring,
-        swap,
-        mut watchers,
-        outlets,
-        server,
-        clock,
-        control,
-        metrics,
-        skies,
-        track,
-        supervision,
-        reload,
-    } = parts;
-    let (outbox, tasks) = Outbox::start(outlets, &metrics);
-    let mut sinks = Sinks(tasks);
-    // Ends the threads whichever way this function is left.
-    let (ending, rest_stop) = stop::pair();
-    let shared = Shared {
-        precedence: Arc::default(),
-        slots: Arc::new(Slots::new(0)),
-        lanes: Arc::new(Lanes::default()),
-        health: health.clone(),
-        metrics: metrics.clone(),
-        clock: clock.clone(),
-        voice: Voice::new(identity, outbox.clone(), clock.clone()),
-        stop: rest_stop,
+/// [`Kind::Config`] if no camera or no model is configured; otherwise the error that ended the last run.
+pub fn run(inputs: &Inputs, settings: Settings) -> Result<()> {
+    check_settings(&settings)?;
+    map_large_tensors();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("io")
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(Kind::Unavailable, "cannot start the runtime").because(error))?;
+    let (trigger, stop) = stop::pair();
+    let control = Control::default();
+    let outcome = {
+        let _inside = runtime.enter();
+        let starting = Arc::new(AtomicBool::new(true));
+        signals::watch(trigger, control.clone(), starting.clone())?;
+        let socket = socket::open(&paths::runtime_folder(&settings.device))?;
+        let serving = socket.map(|socket| tokio::spawn(socket.serve(control.clone())));
+        let service = Service { runtime: &runtime, inputs, control: &control, starting: &starting, stop: &stop };
+        let outcome = service.run_until_stopped(settings);
+        if let Some(serving) = serving {
+            // Waiting for the end of the task removes the socket's file.
+            serving.abort();
+            let _ = runtime.block_on(serving);
+        }
+        outcome
     };
-    let _ends = EndsLanes(shared.lanes.clone());
-    detect::announce(&shared, &engine.info());
-    answer_status(&control, &health, &clock);
-    let (limits, limits_now) = watch::channel(Arc::new(supervision));
-    let vitals = Vitals { shared: shared.clone(), outbox: outbox.clone(), limits: limits_now.clone() };
-    let names: Arc<[String]> = cameras.iter().map(|camera| camera.name.clone()).collect();
-    for camera in cameras {
-        shared.begin(camera, None)?;
-    }
-    let started = monitoring.map(|monitoring| monitoring.start(&shared, names, swap.clone(), &control)).transpose()?;
-    let monitor = started.map(|(watcher, running)| {
-        watchers.push(watcher);
-        running
-    });
-    let vitals = tokio::spawn(vitals.watch());
-    // Aborted whichever way this function is left.
-    let mut serving = JoinSet::new();
-    if let Some(server) = server {
-        serving.spawn(server.serve());
-    }
-    let (done, mut detected) = oneshot::channel();
-    Detection { engine, swap: swap.clone(), watchers, objects: Objects::new(track) }.spawn(shared.clone(), done)?;
-    let (another, new_life) = stop::pair();
-    if let Some(reload) = reload {
-        let life = Reloader {
-            state: Mutex::new(State::new(&reload.settings)),
-            reload,
-            shared: shared.clone(),
-            swap,
-            skies,
-            limits,
-            another: Mutex::new(Some(another)),
-        };
-        answer_reload(&control, life);
-    }
+    // Without waiting: a write that hangs must not keep the process from ending.
+    runtime.shutdown_background();
+    outcome
+}
 
-    let mut outcome = tokio::select! {
-        outcome = &mut detected => Some(judge(outcome)),
-        lost = sinks.lost() => Some(Err(lost)),
-        () = stop.stopped() => None,
-        () = new_life.stopped() => None,
-    };
+/// The parts of the process that outlast a run.
+struct Service<'a> {
+    runtime: &'a Runtime,
+    inputs: &'a Inputs,
+    control: &'a Control,
+    /// True while components are built: a signal then ends the process at once.
+    starting: &'a AtomicBool,
+    stop: &'a Stop,
+}
 
-    control.remove("reload");
-    let deadline = Instant::now() + limits_now.borrow().grace_period;
-    vitals.abort();
-    let _ = vitals.await;
-    health.stopping();
-    if stop.is_stopped() {
-        systemd::stopping();
-    }
-    outbox.offer(Message::Status(health.status(clock.as_ref())));
-    ending.stop();
-    let captures = shared.lanes.end();
-    for camera in shared.slots.shut() {
-        if let Some(lane) = shared.lanes.get(camera) {
-            drop_frame(&metrics, &health, &lane.name, "stopped");
+impl Service<'_> {
+    /// Runs the service until it is stopped, every camera has ended, or a retry cannot help.
+    fn run_until_stopped(&self, mut settings: Settings) -> Result<()> {
+        let mut backoff = Backoff::new(RETRY_DELAY.first, RETRY_DELAY.longest);
+        // Settings to return to if the components of a new configuration cannot be built, and the error if so.
+        let mut previous: Option<Settings> = None;
+        let mut refused = None;
+        let requests = ReloadRequests::default();
+        loop {
+            // Building may take minutes, if a model is quantized: reload requests are stored meanwhile.
+            requests.accept(self.control, self.inputs, &settings);
+            self.starting.store(true, Ordering::SeqCst);
+            let components = Components::build(&settings, self.control);
+            self.starting.store(false, Ordering::SeqCst);
+            // A request from meanwhile replaces the settings that were just tried.
+            if let Some(requested) = requests.take() {
+                (settings, refused) = (requested, None);
+                continue;
+            }
+            let next_settings = Arc::new(Mutex::new(None));
+            let outcome = match (components, previous.take()) {
+                (Err(error), Some(working)) => {
+                    refused = Some(error.chain());
+                    settings = working;
+                    continue;
+                }
+                (Err(error), None) => Err(error),
+                (Ok(mut components), _) => {
+                    components.reload = Some(ReloadContext {
+                        inputs: self.inputs.clone(),
+                        settings: settings.clone(),
+                        refused: refused.take(),
+                        next_settings: next_settings.clone(),
+                        requests: requests.clone(),
+                    });
+                    run_once(self.runtime, components, self.stop)
+                }
+            };
+            let next = next_settings.lock().ignore_poison().take();
+            match (outcome, next) {
+                (Ok(()), Some(next)) if !self.stop.is_stopped() => {
+                    tracing::info!("starting a new run with the new configuration");
+                    previous = Some(std::mem::replace(&mut settings, next));
+                    backoff.reset();
+                }
+                (Err(error), _) if may_pass(&error) && !self.stop.is_stopped() => {
+                    let delay = backoff.delay();
+                    tracing::warn!(error = error.chain(), retry_in_s = delay.as_secs_f64(), "run failed; trying again");
+                    // A corrected configuration ends the wait.
+                    requests.accept(self.control, self.inputs, &settings);
+                    match requests.wait(delay, self.stop) {
+                        Ok(None) => {}
+                        Ok(Some(requested)) => {
+                            (settings, refused) = (requested, None);
+                            backoff.reset();
+                        }
+                        Err(stop::Stopped) => return Ok(()),
+                    }
+                }
+                (outcome, _) => return outcome,
+            }
         }
     }
-    if outcome.is_none() {
-        match tokio::time::timeout_at(deadline, detected).await {
-            Ok(finished) => outcome = Some(judge(finished)),
-            Err(_) => tracing::warn!("the frame in work took longer than the grace period and is given up"),
-        }
-    }
-    if !matches!(outcome, Some(Err(_))) {
-        monitor.iter().for_each(Running::end);
-    }
-    outbox.close();
-    sinks.drain(deadline).await;
-    drop(serving);
-    // The next life wants the devices, and a child left behind would go on. A driver that hangs is not waited for.
-    let deadline = deadline.min(Instant::now() + RELEASE);
-    while captures.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    outcome.unwrap_or(Ok(()))
 }
 
-/// Ends the capture threads when it falls.
-struct EndsLanes(Arc<Lanes>);
-
-impl Drop for EndsLanes {
-    fn drop(&mut self) {
-        drop(self.0.end());
-    }
-}
-
-/// Makes `status` answer with what is published as status.
-fn answer_status(control: &Control, health: &Arc<Health>, clock: &Arc<dyn Clock>) {
-    let (health, clock) = (health.clone(), clock.clone());
-    control.register("status", move |_| health.json(clock.as_ref()));
-}
-
-/// Makes `reload` read the configuration again, and tells of one that was refused before this life began.
-fn answer_reload(control: &Control, life: Reloader) {
-    let Reload { refused, asked, .. } = &life.reload;
-    match refused {
-        Some(reason) => life.refuse(reason),
-        None => {
-            life.shared.metrics.reload_successful.set(1);
-        }
-    }
-    let asked = asked.clone();
-    control.register("reload", move |_| life.reload());
-    // What came between the last look there and now.
-    if asked.take().is_some() {
-        let control = control.clone();
-        tokio::task::spawn_blocking(move || control.call("reload", Value::Null));
-    }
-}
-
-/// How detection ended; a thread that fell without a word panicked.
-fn judge(outcome: Result<Result<()>, oneshot::error::RecvError>) -> Result<()> {
-    outcome.unwrap_or_else(|_| Err(Error::new(Kind::Internal, "the detector thread panicked")))
+/// True if a retry may succeed: a device or service is missing or busy.
+fn may_pass(error: &Error) -> bool {
+    error.kind() == Kind::Unavailable
 }

@@ -1,8 +1,8 @@
-//! The control socket: one JSON request and one answer a line, over a unix socket that its owner alone may open.
+//! Control socket: a Unix socket with one JSON request and one JSON answer per line. Only its owner may open it.
 //!
 //! In: `{"verb": "status", "args": {…}}`. Out: `{"ok": true, "result": …}` or
-//! `{"ok": false, "error": {"kind", "message"}}`. Nothing a client does can hold up the daemon or another client: lines,
-//! clients and waiting times are bounded. A lock beside the socket tells a daemon that lives from a socket left behind.
+//! `{"ok": false, "error": {"kind", "message"}}`. Request length, number of clients and waiting times are bounded, so no
+//! client can block the service or another client. A lock file distinguishes a running service from a stale socket.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -21,54 +22,81 @@ use super::paths::RuntimeFolder;
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 
-/// The socket's name in the runtime folder.
+/// File name of the socket in the runtime folder.
 pub const NAME: &str = "control.sock";
 
-/// Held as long as the daemon lives.
+/// File name of the lock, which is held while the service runs.
 const LOCK: &str = "control.lock";
 
-/// Longest request in bytes.
-const LONGEST: u64 = 64 * 1024;
+/// Bounds on what clients may use.
+struct ClientLimits {
+    /// Longest request in bytes.
+    request_bytes: u64,
+    /// Clients at a time; further ones are refused.
+    clients: usize,
+    /// Longest wait for a request.
+    read_timeout: Duration,
+    /// Longest wait for a client to accept an answer.
+    write_timeout: Duration,
+}
 
-/// Clients at one time; one more is turned away.
-const CLIENTS: usize = 16;
+const LIMITS: ClientLimits = ClientLimits {
+    request_bytes: 64 * 1024,
+    clients: 16,
+    read_timeout: Duration::from_secs(60),
+    write_timeout: Duration::from_secs(10),
+};
 
-/// How long a connection may say nothing, and how long it may take to accept an answer.
-const PATIENCE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(10));
-
-/// The socket; dropping it takes it away.
+/// The control socket; dropping it removes its file.
 #[derive(Debug)]
 pub struct Socket {
     listener: UnixListener,
-    place: Place,
+    file: SocketFile,
 }
 
-/// The socket's file, and the lock that says whose it is.
+/// The socket's file, and the lock of its owner.
 #[derive(Debug)]
-struct Place {
+struct SocketFile {
     path: PathBuf,
     _lock: File,
 }
 
-impl Drop for Place {
+/// An answer; the fields are in alphabetical order on the wire.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<AnswerError>,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Value>,
+}
+
+/// The error of an answer.
+#[derive(Serialize)]
+struct AnswerError {
+    kind: &'static str,
+    message: String,
+}
+
+impl Drop for SocketFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// Makes the socket in `folder`. `None`, with a warning, where nobody chose the folder and it cannot be had. Called
-/// inside a runtime.
+/// Creates the socket in `folder`, on the current runtime. `None`, with a warning, if the folder is unusable but not
+/// required.
 ///
 /// # Errors
 ///
-/// [`Kind::Unavailable`] if another daemon has the folder that was chosen for this one; else what the system says.
+/// [`Kind::Unavailable`] if another process has its socket in a required folder; otherwise the error of the system.
 pub fn open(folder: &RuntimeFolder) -> Result<Option<Socket>> {
     match Socket::bind(&folder.path) {
         Ok(socket) => {
-            tracing::info!(socket = %socket.place.path.display(), "control socket");
+            tracing::info!(socket = %socket.file.path.display(), "control socket");
             Ok(Some(socket))
         }
-        Err(error) if folder.chosen => Err(error),
+        Err(error) if folder.required => Err(error),
         Err(error) => {
             tracing::warn!(error = error.chain(), "no control socket; device.runtime_dir chooses a folder for it");
             Ok(None)
@@ -81,40 +109,41 @@ impl Socket {
         let fail = |error: std::io::Error| Error::writing(folder.join(NAME), error);
         std::fs::create_dir_all(folder).map_err(fail)?;
         let lock = lock(&folder.join(LOCK))?;
-        // Bound under another name and moved when its mode is right: nobody can open it in between. What a daemon
-        // that was killed left behind is replaced.
-        let (path, made) = (folder.join(NAME), folder.join(format!("{NAME}.new")));
-        let _ = std::fs::remove_file(&made);
-        let listener = UnixListener::bind(&made).map_err(fail)?;
-        std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
-        std::fs::rename(&made, &path).map_err(fail)?;
-        Ok(Self { listener, place: Place { path, _lock: lock } })
+        // Bound under another name and renamed once its mode is set, so that nobody else can open it in between. The
+        // rename replaces the socket of a killed process.
+        let (path, temporary) = (folder.join(NAME), folder.join(format!("{NAME}.new")));
+        let _ = std::fs::remove_file(&temporary);
+        let listener = UnixListener::bind(&temporary).map_err(fail)?;
+        std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
+        std::fs::rename(&temporary, &path).map_err(fail)?;
+        Ok(Self { listener, file: SocketFile { path, _lock: lock } })
     }
 
-    /// Answers clients for ever.
+    /// Accepts and answers clients until it is aborted.
     pub async fn serve(self, control: Control) {
-        let room = Arc::new(Semaphore::new(CLIENTS));
+        let permits = Arc::new(Semaphore::new(LIMITS.clients));
         loop {
             let mut stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    // No descriptor left, most likely: one will be free again.
-                    tracing::warn!(error = error.to_string(), "a control client was not let in");
+                    // Most likely no file descriptor is left; a later attempt may succeed.
+                    tracing::warn!(error = error.to_string(), "cannot accept a control client");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                     continue;
                 }
             };
-            match room.clone().try_acquire_owned() {
-                Ok(place) => {
+            match permits.clone().try_acquire_owned() {
+                Ok(permit) => {
                     let control = control.clone();
                     tokio::spawn(async move {
                         converse(stream, &control).await;
-                        drop(place);
+                        drop(permit);
                     });
                 }
                 Err(_) => {
-                    let error = Error::new(Kind::Unavailable, format!("{CLIENTS} clients are connected already"));
-                    // Fits any socket buffer: no waiting.
+                    let error =
+                        Error::new(Kind::Unavailable, format!("{} clients are connected already", LIMITS.clients));
+                    // The answer fits any socket buffer, so the timeout is not reached in practice.
                     let _ = timeout(Duration::from_millis(100), stream.write_all(&line(Err(error)))).await;
                 }
             }
@@ -122,7 +151,11 @@ impl Socket {
     }
 }
 
-/// Takes the lock, or says who has it.
+/// Takes the lock and writes the process id into it.
+///
+/// # Errors
+///
+/// [`Kind::Unavailable`], with the process id of the owner, if another process holds it.
 fn lock(path: &Path) -> Result<File> {
     let fail = |error| Error::writing(path, error);
     let mut file = File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(fail)?;
@@ -145,39 +178,40 @@ fn lock(path: &Path) -> Result<File> {
     }
 }
 
-/// Answers one client, request by request, until it goes, says nothing for too long, or too much.
+/// Answers the requests of one client until it disconnects or exceeds a limit.
 async fn converse(stream: UnixStream, control: &Control) {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     loop {
         let mut request = Vec::new();
-        let mut bounded = (&mut reader).take(LONGEST + 1);
-        let outcome = timeout(PATIENCE.0, bounded.read_until(b'\n', &mut request)).await;
+        let mut bounded = (&mut reader).take(LIMITS.request_bytes + 1);
+        let outcome = timeout(LIMITS.read_timeout, bounded.read_until(b'\n', &mut request)).await;
         let answer = match outcome {
             Ok(Ok(0)) | Ok(Err(_)) | Err(_) => return,
-            Ok(Ok(_)) if request.len() as u64 > LONGEST => {
-                Err(Error::new(Kind::Usage, format!("a request is at most {LONGEST} bytes long")))
+            Ok(Ok(_)) if request.len() as u64 > LIMITS.request_bytes => {
+                Err(Error::new(Kind::Usage, format!("a request is at most {} bytes long", LIMITS.request_bytes)))
             }
             Ok(Ok(_)) => answer(&request, control).await,
         };
-        let enough = request.last() != Some(&b'\n');
-        match timeout(PATIENCE.1, writer.write_all(&line(answer))).await {
-            Ok(Ok(())) if !enough => {}
+        let is_incomplete = request.last() != Some(&b'\n');
+        match timeout(LIMITS.write_timeout, writer.write_all(&line(answer))).await {
+            Ok(Ok(())) if !is_incomplete => {}
             _ => return,
         }
     }
 }
 
-/// Does what a request asks, off the runtime's thread: a verb may take its time.
+/// Calls the verb of a request on a blocking thread, because a verb may take long.
 async fn answer(request: &[u8], control: &Control) -> Result<Value> {
-    let (verb, args) = read(request)?;
+    let (verb, args) = parse(request)?;
     let control = control.clone();
     tokio::task::spawn_blocking(move || control.call(&verb, args))
         .await
         .unwrap_or_else(|_| Err(Error::new(Kind::Internal, "the verb panicked; the log says where")))
 }
 
-fn read(request: &[u8]) -> Result<(String, Value)> {
+/// The verb and the arguments of a request.
+fn parse(request: &[u8]) -> Result<(String, Value)> {
     let wrong = |text: &str| Error::new(Kind::Usage, format!("{text}; write {{\"verb\": \"status\", \"args\": {{}}}}"));
     let mut request: Value =
         serde_json::from_slice(request).map_err(|error| wrong("the request is not JSON").because(error))?;
@@ -193,18 +227,24 @@ fn read(request: &[u8]) -> Result<(String, Value)> {
     }
 }
 
-fn line(answer: Result<Value>) -> Vec<u8> {
-    let answer = match answer {
-        Ok(result) => json!({ "ok": true, "result": result }),
-        Err(error) => json!({ "ok": false, "error": { "kind": error.kind().name(), "message": error.chain() } }),
+/// The line of an answer.
+fn line(outcome: Result<Value>) -> Vec<u8> {
+    let answer = match outcome {
+        Ok(result) => Answer { error: None, ok: true, result: Some(result) },
+        Err(error) => {
+            let error = AnswerError { kind: error.kind().name(), message: error.chain() };
+            Answer { error: Some(error), ok: false, result: None }
+        }
     };
-    let mut line = answer.to_string().into_bytes();
+    // Writing to memory cannot fail, and every field has a JSON form.
+    let mut line = serde_json::to_vec(&answer).unwrap_or_default();
     line.push(b'\n');
     line
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use tokio::io::AsyncReadExt;
 
     use super::*;
@@ -217,10 +257,10 @@ mod tests {
         control
     }
 
-    /// What is answered to `said`, after which the client's side is closed.
-    async fn ask(path: &Path, said: &[u8]) -> String {
+    /// Sends `requests`, closes the client's side, and returns the answers.
+    async fn ask(path: &Path, requests: &[u8]) -> String {
         let mut stream = UnixStream::connect(path).await.unwrap();
-        stream.write_all(said).await.unwrap();
+        stream.write_all(requests).await.unwrap();
         stream.shutdown().await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
@@ -235,14 +275,14 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let serving = tokio::spawn(socket.serve(control()));
 
-        let said = b"{\"verb\": \"echo\", \"args\": {\"a\": 1}}\n{\"verb\": \"fail\"}\n{\"verb\": \"fall\"}\n";
+        let requests = b"{\"verb\": \"echo\", \"args\": {\"a\": 1}}\n{\"verb\": \"fail\"}\n{\"verb\": \"fall\"}\n";
         let answers: Vec<Value> =
-            ask(&path, said).await.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            ask(&path, requests).await.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(answers[0], json!({ "ok": true, "result": { "a": 1 } }));
         assert_eq!(answers[1], json!({ "ok": false, "error": { "kind": "config", "message": "it is wrong" } }));
         assert_eq!(answers[2]["error"]["kind"], "internal");
 
-        for (said, word) in [
+        for (request, word) in [
             (&b"nonsense\n"[..], "not JSON"),
             (b"\xff\xfe\n", "not JSON"),
             (b"3\n", "no JSON object"),
@@ -251,14 +291,14 @@ mod tests {
             (b"{\"verb\": \"echo\", \"arg\": {}}\n", "a key \\\"arg\\\""),
             (b"{\"verb\": \"restart\"}\n", "no verb of this daemon; it knows echo, fail, fall"),
         ] {
-            let answer = ask(&path, said).await;
+            let answer = ask(&path, request).await;
             assert!(answer.contains("\"usage\"") && answer.contains(word), "{answer}");
         }
-        // One client says too much, others say nothing: it is turned away, they are endured, the next is served.
-        let long = ask(&path, &vec![b' '; LONGEST as usize + 10]).await;
+        // A request that is too long is refused; silent clients are kept up to the limit; then clients are served again.
+        let long = ask(&path, &vec![b' '; LIMITS.request_bytes as usize + 10]).await;
         assert!(long.contains("at most 65536 bytes"), "{long}");
         let mut silent = Vec::new();
-        for _ in 0..CLIENTS {
+        for _ in 0..LIMITS.clients {
             silent.push(UnixStream::connect(&path).await.unwrap());
         }
         let refused = async {
@@ -274,7 +314,7 @@ mod tests {
         }
         serving.abort();
         let _ = serving.await;
-        assert!(!path.exists(), "it is taken away at the end");
+        assert!(!path.exists(), "the file is removed at the end");
     }
 
     #[tokio::test]
@@ -284,13 +324,13 @@ mod tests {
         drop(UnixListener::bind(&path).unwrap());
         std::fs::write(folder.path().join(LOCK), "12345").unwrap();
         let first = Socket::bind(folder.path()).unwrap();
-        let chosen = RuntimeFolder { path: folder.path().to_owned(), chosen: true };
-        let error = open(&chosen).unwrap_err();
+        let required = RuntimeFolder { path: folder.path().to_owned(), required: true };
+        let error = open(&required).unwrap_err();
         assert_eq!(error.kind(), Kind::Unavailable);
         assert!(error.message().contains(&format!("process {}", std::process::id())), "{error}");
-        assert!(open(&RuntimeFolder { chosen: false, ..chosen.clone() }).unwrap().is_none());
+        assert!(open(&RuntimeFolder { required: false, ..required.clone() }).unwrap().is_none());
         assert!(UnixStream::connect(&path).await.is_ok(), "the first one's socket is still there");
         drop(first);
-        assert!(open(&chosen).unwrap().is_some());
+        assert!(open(&required).unwrap().is_some());
     }
 }

@@ -197,7 +197,7 @@ fn fail_to_open(times: usize, mut open: impl FnMut() -> Result<Box<dyn Source>> 
         }
         _ => Ok(Box::new(Replay::open(pictures.path(), None, false, clock.clone())?) as Box<dyn Source>),
     };
-    bench.parts.cameras.push(Camera::new("front", open));
+    bench.components.cameras.push(Camera::new("front", open));
     let (_trigger, stop) = stop::pair();
     let (outcome, kept, _) = bench.run(&stop);
     outcome.unwrap();

@@ -15,7 +15,8 @@ use lookout::camera::{Capture, Delivery, Replay, Source};
 use lookout::clock::{Clock, SimulatedClock};
 use lookout::config::{self, Inputs};
 use lookout::daemon::{
-    Camera, Engine, EngineOutput, Filter, GateRules, Health, ModelInfo, Parts, Reload, Rules, Swap, Watcher, run_once,
+    Camera, CameraRules, Components, Engine, EngineOutput, EngineSwap, Filter, FrameObserver, GateRules, Health,
+    ModelInfo, ReloadContext, run_once,
 };
 use lookout::detector::detection::Detection;
 use lookout::error::{Error, Kind, Result};
@@ -166,7 +167,7 @@ impl Kept {
 
 /// A daemon to be started.
 struct Bench {
-    parts: Parts,
+    components: Components,
     kept: Kept,
     metrics: Arc<Metrics>,
     clock: Arc<SimulatedClock>,
@@ -179,26 +180,26 @@ impl Bench {
         let metrics = Arc::new(Metrics::new());
         let clock = Arc::new(SimulatedClock::default());
         let messages = vec![MessageKind::Report, MessageKind::Event, MessageKind::Status];
-        let mut parts = Parts::around(engine, clock.clone());
-        parts.metrics = metrics.clone();
-        parts.outlets = vec![Outlet { name: "kept".into(), messages, sink: Box::new(kept.clone()) }];
-        Self { parts, kept, metrics, clock, looks: Arc::default() }
+        let mut components = Components::with_engine(engine, clock.clone());
+        components.metrics = metrics.clone();
+        components.outlets = vec![Outlet { name: "kept".into(), messages, sink: Box::new(kept.clone()) }];
+        Self { components, kept, metrics, clock, looks: Arc::default() }
     }
 
     fn camera(mut self, name: &str, delivery: Delivery, steps: &[Step]) -> Self {
         let steps = Arc::new(Mutex::new(VecDeque::from(steps.to_vec())));
-        let (clock, health, looks) = (self.clock.clone(), self.parts.health.clone(), self.looks.clone());
+        let (clock, health, looks) = (self.clock.clone(), self.components.health.clone(), self.looks.clone());
         let open = move || {
             let (steps, clock, health, looks) = (steps.clone(), clock.clone(), health.clone(), looks.clone());
             Ok(Box::new(Scripted { steps, delivery, clock, health, looks, passed_over: 0 }) as Box<dyn Source>)
         };
-        self.parts.cameras.push(Camera::new(name, open));
+        self.components.cameras.push(Camera::new(name, open));
         self
     }
 
     fn run(self, stop: &Stop) -> (Result<()>, Kept, Arc<Metrics>) {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let outcome = run_once(&runtime, self.parts, stop);
+        let outcome = run_once(&runtime, self.components, stop);
         runtime.shutdown_background();
         (outcome, self.kept, self.metrics)
     }
@@ -268,14 +269,14 @@ fn a_picture_the_engine_refuses_costs_that_picture_only() {
 
 /// Offers another engine when it sees frame number 3, and keeps what it sees.
 struct Offers {
-    swap: Swap,
+    swap: EngineSwap,
     seen: Arc<Mutex<Vec<(u64, usize)>>>,
     #[allow(clippy::type_complexity)]
     replaced: Arc<Mutex<Option<Receiver<Box<dyn Engine>>>>>,
 }
 
-impl Watcher for Offers {
-    fn seen(&mut self, camera: usize, frame: &Arc<Frame>, report: &Report) {
+impl FrameObserver for Offers {
+    fn observe(&mut self, camera: usize, frame: &Arc<Frame>, report: &Report) {
         assert_eq!((frame.sequence, report.camera.as_str()), (report.sequence, "front"));
         self.seen.lock().unwrap().push((frame.sequence, camera));
         if frame.sequence == 3 {
@@ -292,9 +293,9 @@ impl Watcher for Offers {
 fn another_engine_comes_in_between_two_frames_and_none_is_lost() {
     let mut bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &vec![Step::Picture(8, 6); 10]);
     let (seen, replaced) = (Arc::default(), Arc::default());
-    let swap = bench.parts.swap.clone();
-    let watcher = Offers { swap: swap.clone(), seen: Arc::clone(&seen), replaced: Arc::clone(&replaced) };
-    bench.parts.watchers.push(Box::new(watcher));
+    let swap = bench.components.swap.clone();
+    let observer = Offers { swap: swap.clone(), seen: Arc::clone(&seen), replaced: Arc::clone(&replaced) };
+    bench.components.observers.push(Box::new(observer));
     let (_trigger, stop) = stop::pair();
     let (outcome, kept, metrics) = bench.run(&stop);
     outcome.unwrap();
@@ -336,7 +337,7 @@ fn a_folder_without_a_rate_is_seen_whole() {
     let mut bench = Bench::new(FakeEngine::default());
     let (path, clock) = (folder.path().to_owned(), bench.clock.clone());
     let open = move || Ok(Box::new(Replay::open(&path, None, false, clock.clone())?) as Box<dyn Source>);
-    bench.parts.cameras.push(Camera::new("folder", open));
+    bench.components.cameras.push(Camera::new("folder", open));
     let (_trigger, stop) = stop::pair();
     let (outcome, kept, metrics) = bench.run(&stop);
     outcome.unwrap();

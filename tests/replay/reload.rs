@@ -34,16 +34,16 @@ fn another_configuration_is_taken_up_where_it_changed_and_refused_where_it_is_wr
     for name in ["a", "b"] {
         let (path, clock) = (site.path().join(name), bench.clock.clone());
         let open = move || Ok(Box::new(Replay::open(&path, None, true, clock.clone())?) as Box<dyn Source>);
-        bench.parts.cameras.push(Camera::new(name, open));
+        bench.components.cameras.push(Camera::new(name, open));
     }
-    bench.parts.reload = Some(Reload {
+    bench.components.reload = Some(ReloadContext {
         inputs,
         settings,
         refused: None,
-        next: Arc::default(),
-        asked: lookout::daemon::Asked::default(),
+        next_settings: Arc::default(),
+        requests: lookout::daemon::ReloadRequests::default(),
     });
-    let (control, kept) = (bench.parts.control.clone(), bench.kept.clone());
+    let (control, kept) = (bench.components.control.clone(), bench.kept.clone());
     let (trigger, stop) = stop::pair();
     let daemon = std::thread::spawn(move || bench.run(&stop).0);
     let begin = Instant::now();

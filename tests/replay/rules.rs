@@ -3,14 +3,14 @@
 use super::*;
 
 /// The rules of a camera configured with these further lines.
-fn rules(lines: &str) -> Rules {
+fn rules(lines: &str) -> CameraRules {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("lookout.toml");
     let text = format!("[[camera]]\nname = \"front\"\nkind = \"replay\"\npath = \"x\"\n{lines}\n");
     std::fs::write(&file, text).unwrap();
     let settings = config::load(&Inputs { file: Some(file), ..Inputs::default() }).unwrap();
     let camera = &settings.cameras[0];
-    Rules { gate: GateRules::new(camera), filter: Filter::new(camera), ..Rules::default() }
+    CameraRules { gate: GateRules::new(camera), filter: Filter::new(camera), ..CameraRules::default() }
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn a_step_of_the_wall_clock_changes_nothing_but_the_printed_time() {
 fn the_rate_cap_makes_a_patient_camera_wait_and_drops_from_a_hurried_one() {
     let steps = vec![Step::Picture(8, 6); 11];
     let mut bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &steps);
-    bench.parts.cameras[0].rules = rules("max_fps = 5.0");
+    bench.components.cameras[0].rules = rules("max_fps = 5.0");
     let clock = bench.clock.clone();
     let (_trigger, stop) = stop::pair();
     let (outcome, kept, metrics) = bench.run(&stop);
@@ -55,7 +55,7 @@ fn the_rate_cap_makes_a_patient_camera_wait_and_drops_from_a_hurried_one() {
     let tick = Duration::from_millis(50);
     let steps: Vec<Step> = (0..41).flat_map(|_| [Step::Wait(tick), Step::Picture(8, 6)]).collect();
     let mut bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Newest, &steps);
-    bench.parts.cameras[0].rules = rules("max_fps = 5.0");
+    bench.components.cameras[0].rules = rules("max_fps = 5.0");
     let (_trigger, stop) = stop::pair();
     let (outcome, _, metrics) = bench.run(&stop);
     outcome.unwrap();
@@ -67,7 +67,7 @@ fn a_still_scene_is_looked_at_once_in_a_while() {
     let second = Duration::from_secs(1);
     let steps: Vec<Step> = (0..21).flat_map(|_| [Step::Picture(8, 6), Step::Wait(second)]).collect();
     let mut bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &steps);
-    bench.parts.cameras[0].rules = rules("motion_gate = 0.02\nmotion_interval = \"5s\"");
+    bench.components.cameras[0].rules = rules("motion_gate = 0.02\nmotion_interval = \"5s\"");
     let (_trigger, stop) = stop::pair();
     let (outcome, kept, metrics) = bench.run(&stop);
     outcome.unwrap();
@@ -84,7 +84,7 @@ fn what_the_rules_remove_is_gone_for_everybody_and_told_where_asked_for() {
         ("limits = { Vehicle = { min_score = 0.6 } }\nexplain = true".to_owned(), Some("limits.Vehicle.min_score")),
     ] {
         let mut bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &[Step::Picture(8, 6)]);
-        bench.parts.cameras[0].rules = rules(&lines);
+        bench.components.cameras[0].rules = rules(&lines);
         let (_trigger, stop) = stop::pair();
         let (outcome, kept, metrics) = bench.run(&stop);
         outcome.unwrap();
@@ -95,7 +95,7 @@ fn what_the_rules_remove_is_gone_for_everybody_and_told_where_asked_for() {
         assert!(removed.contains("lookout_detections_removed_total{camera=\"front\""), "{removed}");
     }
     let mut bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &[Step::Picture(8, 6)]);
-    bench.parts.cameras[0].rules = rules("zones = { gate = [[0.4, 0.9], [0.6, 0.9], [0.6, 1.0], [0.4, 1.0]] }");
+    bench.components.cameras[0].rules = rules("zones = { gate = [[0.4, 0.9], [0.6, 0.9], [0.6, 1.0], [0.4, 1.0]] }");
     let (_trigger, stop) = stop::pair();
     let (_, kept, _) = bench.run(&stop);
     assert_eq!(kept.reports()[0].detections[0].zones, ["gate"]);

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::y4m::{Cut, Y4m};
-use super::{Capture, Source};
+use super::{Capture, Open, Source};
 use crate::error::{Error, Kind, Result};
 use crate::redact::redact;
 use crate::stop::Stop;
@@ -79,7 +79,7 @@ impl Ffmpeg {
     }
 
     /// Opens the camera whenever it is asked to.
-    pub fn opener(setup: Setup, patience: Duration) -> Box<dyn FnMut() -> Result<Box<dyn Source>> + Send> {
+    pub fn opener(setup: Setup, patience: Duration) -> Open {
         Box::new(move || Ok(Box::new(Self::open(&setup, patience)?)))
     }
 

@@ -18,7 +18,7 @@ use buffers::{Buffers, Waited};
 use device::Device;
 use formats::{Given, Wanted};
 
-use super::{Capture, Source};
+use super::{Capture, Open, Source};
 use crate::error::{Error, Kind, Result};
 use crate::stop::Stop;
 
@@ -46,7 +46,7 @@ pub struct V4l2 {
 }
 
 /// Opens the camera called `camera` whenever it is asked to. Warns at once of a name that will not last.
-pub fn opener(camera: &str, setup: Setup) -> Box<dyn FnMut() -> Result<Box<dyn Source>> + Send> {
+pub fn opener(camera: &str, setup: Setup) -> Open {
     if device::is_bare(&setup.device) {
         let hint = "another number may mean this camera after the next start; `lookout cameras` lists names that last";
         tracing::warn!(camera, device = setup.device, hint, "the device is named by its number");

@@ -30,7 +30,7 @@ pub fn all(args: &ConfigArgs) -> Vec<Finding> {
     match config::load(&inputs) {
         Err(refusal) => findings.push(Finding::new("configuration", Grade::Bad, refusal.to_string())),
         Ok(settings) => {
-            findings.push(match daemon::check(&settings) {
+            findings.push(match daemon::check_settings(&settings) {
                 Ok(()) => Finding::new("configuration", Grade::Good, "nothing is wrong with it"),
                 Err(error) => Finding::new("configuration", Grade::Doubtful, error.chain()),
             });
@@ -244,9 +244,9 @@ fn heat() -> Finding {
         throttle_celsius: None,
         pause_celsius: None,
     };
-    let mut thermal = daemon::Thermal::new(daemon::THERMAL_ZONES.as_ref(), &supervision);
-    let heat = thermal.look(0);
-    let Some((zone, celsius)) = heat.hottest() else {
+    let mut thermal = daemon::ThermalThrottle::new(daemon::THERMAL_ZONES.as_ref(), &supervision);
+    let state = thermal.update(0);
+    let Some(daemon::ZoneTemperature { zone, celsius }) = state.hottest() else {
         return Finding::new("heat", Grade::Good, "this machine tells no temperatures");
     };
     match thermal.throttle_celsius() {

@@ -1,365 +1,351 @@
-//! The capture thread: one a camera. Opens it, puts its frames into its slot, and opens it again, for ever, when it
-//! fails. A camera that is lost is told once, and once when it is found again.
+//! Capture threads: one per camera.
+//!
+//! In: a [`Camera`]. Out: its frames in its slot. A thread opens the camera, hands over its frames, and opens it again
+//! after each failure, with a growing delay. `camera.lost` and `camera.found` are published once per change.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::motion_gate::Gate;
+use serde::Serialize;
+
+use super::context::RunContext;
+use super::drop_reason::DropReason;
+use super::motion_gate::MotionGate;
 use super::open::Camera;
-use super::registry::{Lane, Lanes};
+use super::registry::CameraEntry;
 use crate::backoff::Backoff;
 use crate::camera::{Capture, Delivery, Source};
-use crate::clock::Clock;
-use crate::daemon::output::publisher::Voice;
-use crate::daemon::supervision::health::Health;
 use crate::error::{Error, Kind, Result};
-use crate::frame::{Frame, Image, Put, Slots, Turn};
+use crate::frame::{Frame, Image, Put, Turn};
 use crate::message::{CameraState, EventName};
-use crate::metrics::{self, Metrics, Why};
-use crate::precedence::Precedence;
-use crate::stop::Stop;
+use crate::metrics::{self, Why};
 
-/// First and longest delay before a lost camera is opened again.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-
-/// Time between two looks of a source that loses no frame whether it was switched on again.
-const SWITCHED: Duration = Duration::from_millis(200);
-
-/// What the threads of one life share.
-#[derive(Clone)]
-pub struct Shared {
-    pub slots: Arc<Slots>,
-    pub lanes: Arc<Lanes>,
-    pub health: Arc<Health>,
-    pub metrics: Arc<Metrics>,
-    pub clock: Arc<dyn Clock>,
-    pub voice: Voice,
-    /// Taken while a frame is in the detector.
-    pub precedence: Arc<Precedence>,
-    /// Ends the detector's rests; cameras have stops of their own.
-    pub stop: Stop,
+/// Delays between two attempts to open a camera.
+struct ReopenDelay {
+    first: Duration,
+    longest: Duration,
 }
 
-impl Shared {
-    /// Adds a camera and starts its thread. `before` is the lane of the same camera that this one takes the place of:
-    /// the new thread waits until the old one has let go of the device.
-    ///
-    /// # Errors
-    ///
-    /// [`Kind::Unavailable`] if the system gives no thread.
-    pub fn begin(&self, camera: Camera, before: Option<&Lane>) -> Result<()> {
-        let index = self.slots.add();
-        let lane = self.lanes.add(&camera.name, camera.rules.clone(), before);
-        self.health.add(&camera.name, camera.rules.patience, self.clock.monotonic_ns());
-        let old = before.and_then(Lane::end);
-        let capturer = Capturer::new(self.clone(), index, lane.clone(), camera.turn);
-        let work = move || {
-            if let Some(old) = old {
-                let _ = old.join();
-            }
-            capturer.run(camera);
-        };
-        let thread = std::thread::Builder::new()
-            .name(format!("camera-{}", lane.name))
-            .spawn(work)
-            .map_err(|error| Error::new(Kind::Unavailable, "cannot start a camera's thread").because(error))?;
-        lane.started(thread);
-        Ok(())
-    }
+const REOPEN_DELAY: ReopenDelay = ReopenDelay { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
 
-    /// Takes a camera away, without waiting for its thread.
-    pub fn end(&self, name: &str) {
-        if let Some((index, lane)) = self.lanes.find(name) {
-            self.leave(index, &lane);
-            lane.end();
-            self.health.remove(name);
-        }
-    }
+/// Interval at which a disabled lossless source checks whether it is enabled again.
+const ENABLE_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-    /// Nothing more of the camera in slot `index` is looked at.
-    pub fn leave(&self, index: usize, lane: &Lane) {
-        if self.slots.remove(index) {
-            drop_frame(&self.metrics, &self.health, &lane.name, "stopped");
+/// Adds a camera to the run and starts its thread. `predecessor` is the entry of the same camera that it replaces: the
+/// new thread waits until the old one has closed the device.
+///
+/// # Errors
+///
+/// [`Kind::Unavailable`] if the thread cannot be started.
+pub fn start(context: &RunContext, camera: Camera, predecessor: Option<&CameraEntry>) -> Result<()> {
+    let index = context.slots.add();
+    let entry = context.cameras.add(&camera.name, camera.rules.clone(), predecessor);
+    context.health.add_camera(&camera.name, camera.rules.stall_timeout, context.clock.monotonic_ns());
+    let old_thread = predecessor.and_then(CameraEntry::stop);
+    let capture = CaptureThread::new(context.clone(), index, entry.clone(), camera.turn);
+    let work = move || {
+        if let Some(old_thread) = old_thread {
+            let _ = old_thread.join();
         }
+        capture.run(camera);
+    };
+    let thread = std::thread::Builder::new()
+        .name(format!("camera-{}", entry.name))
+        .spawn(work)
+        .map_err(|error| Error::new(Kind::Unavailable, "cannot start a camera's thread").because(error))?;
+    entry.set_thread(thread);
+    Ok(())
+}
+
+/// Removes a camera from the run, without waiting for its thread.
+pub fn remove(context: &RunContext, name: &str) {
+    if let Some((index, entry)) = context.cameras.find(name) {
+        context.close_slot(index, &entry);
+        entry.stop();
+        context.health.remove_camera(name);
     }
 }
 
-/// How a source came to its end.
-enum End {
+/// Regular end of a stream.
+enum StreamEnd {
+    /// The source has no more frames.
     Ended,
+    /// The camera or the service was stopped.
     Stopped,
 }
 
-/// One camera on its thread: Connecting, then Streaming; Stalled where no frame comes; Backoff after an error, and from
-/// there opened again, for ever. Each change is told once, in the log and in the table of health.
-struct Capturer {
-    shared: Shared,
+/// Details of `camera.lost`.
+#[derive(Serialize)]
+struct CameraLost {
+    error: String,
+}
+
+/// A capture thread. States of its camera: Connecting, then Streaming; Stalled if no frame comes; Backoff after an
+/// error, until it is opened again. Each change is logged once and written to the health table.
+struct CaptureThread {
+    context: RunContext,
     index: usize,
-    lane: Arc<Lane>,
+    entry: Arc<CameraEntry>,
     name: String,
     turn: Turn,
     sequence: u64,
-    gate: Gate,
+    gate: MotionGate,
     state: CameraState,
-    /// When its state began, nanoseconds of monotonic time.
+    /// Start of the current state, nanoseconds of monotonic time.
     since_ns: u64,
-    /// The delay before it was opened last.
+    /// Delay before the last attempt to open the camera.
     delay: Duration,
     backoff: Backoff,
-    grumble: Grumble,
+    corrupt_log: LogLimiter,
 }
 
-impl Capturer {
-    /// The camera whose slot is number `index`.
-    fn new(shared: Shared, index: usize, lane: Arc<Lane>, turn: Turn) -> Self {
-        let (name, sequence) = (lane.name.clone(), lane.sequence.load(Ordering::Relaxed));
+impl CaptureThread {
+    fn new(context: RunContext, index: usize, entry: Arc<CameraEntry>, turn: Turn) -> Self {
+        let (name, sequence) = (entry.name.clone(), entry.sequence.load(Ordering::Relaxed));
         Self {
-            since_ns: shared.clock.monotonic_ns(),
-            shared,
+            since_ns: context.clock.monotonic_ns(),
+            context,
             index,
-            lane,
+            entry,
             name,
             turn,
             sequence,
-            gate: Gate::default(),
+            gate: MotionGate::default(),
             state: CameraState::Connecting,
             delay: Duration::ZERO,
-            backoff: Backoff::new(BACKOFF.0, BACKOFF.1),
-            grumble: Grumble::default(),
+            backoff: Backoff::new(REOPEN_DELAY.first, REOPEN_DELAY.longest),
+            corrupt_log: LogLimiter::default(),
         }
     }
 
-    /// Captures until the camera ends in order or is to stop.
+    /// Captures until the source ends or the camera is stopped.
     fn run(mut self, mut camera: Camera) {
         loop {
             match (camera.open)().and_then(|mut source| self.stream(source.as_mut())) {
-                Ok(End::Stopped) => break,
-                Ok(End::Ended) => {
+                Ok(StreamEnd::Stopped) => break,
+                Ok(StreamEnd::Ended) => {
                     self.enter(CameraState::Ended, self.now_ns());
                     break;
                 }
                 Err(error) => {
-                    self.lost(&error);
-                    if self.shared.clock.wait(self.delay, &self.lane.stop).is_err() {
+                    self.report_lost(&error);
+                    if self.context.clock.wait(self.delay, &self.entry.stop).is_err() {
                         break;
                     }
                 }
             }
         }
-        self.up_metric(false);
-        self.shared.slots.close(self.index);
+        self.set_up_metric(false);
+        self.context.slots.close(self.index);
     }
 
-    fn stream(&mut self, source: &mut dyn Source) -> Result<End> {
-        let every = source.delivery() == Delivery::Every;
-        if every {
-            self.lane.be_patient();
+    /// Hands over the frames of an open source until it ends, fails, or stalls for too long.
+    fn stream(&mut self, source: &mut dyn Source) -> Result<StreamEnd> {
+        let lossless = source.delivery() == Delivery::Every;
+        if lossless {
+            self.entry.set_lossless();
         }
-        let mut seen_ns = self.now_ns();
+        let mut last_usable_ns = self.now_ns();
         loop {
-            if self.lane.stop.is_stopped() {
-                return Ok(End::Stopped);
+            if self.entry.stop.is_stopped() {
+                return Ok(StreamEnd::Stopped);
             }
-            let capture = source.next(&self.lane.stop)?;
-            self.pass_over(source.passed_over());
+            let capture = source.next(&self.entry.stop)?;
+            // Frames that the source skipped get numbers too: a gap in the sequence is always a counted drop.
+            self.count_skipped(source.passed_over());
             match capture {
                 Capture::Image { image, monotonic_ns } => {
-                    if every && !self.wait_until_wanted() {
-                        return Ok(End::Stopped);
+                    if lossless && !self.wait_until_wanted() {
+                        return Ok(StreamEnd::Stopped);
                     }
                     self.count(1);
-                    seen_ns = self.now_ns();
-                    self.found(seen_ns);
-                    if !self.hand_over(image, monotonic_ns, seen_ns) {
-                        return Ok(End::Stopped);
+                    last_usable_ns = self.now_ns();
+                    self.report_frame(last_usable_ns);
+                    if !self.hand_over(image, monotonic_ns, last_usable_ns) {
+                        return Ok(StreamEnd::Stopped);
                     }
                 }
-                Capture::Nothing => self.miss(seen_ns)?,
+                Capture::Nothing => self.check_stall(last_usable_ns)?,
                 Capture::Corrupt(error) => {
                     self.count(1);
-                    self.dropped("corrupt");
-                    // Each of a recording's counts; those of a camera that has gone mad would fill the log.
-                    let unsaid = if every { Some(0) } else { self.grumble.may_speak(self.now_ns()) };
+                    self.drop_frame(DropReason::Corrupt);
+                    // Each broken file of a recording matters; a broken camera would fill the log.
+                    let unsaid = if lossless { Some(0) } else { self.corrupt_log.admit(self.now_ns()) };
                     if let Some(unsaid) = unsaid {
                         let error = error.chain();
                         tracing::warn!(camera = self.name, error, unsaid, "a picture cannot be decoded");
                     }
-                    self.miss(seen_ns)?;
+                    self.check_stall(last_usable_ns)?;
                 }
-                Capture::Ended => return Ok(End::Ended),
-                Capture::Stopped => return Ok(End::Stopped),
+                Capture::Ended => return Ok(StreamEnd::Ended),
+                Capture::Stopped => return Ok(StreamEnd::Stopped),
             }
         }
     }
 
-    /// Puts a picture where the detector takes it, if its rules let it through; `false` if nobody takes any more.
+    /// Puts a picture into the camera's slot if the rules admit it; `false` if the slot is closed.
     fn hand_over(&mut self, image: Image, monotonic_ns: Option<u64>, now_ns: u64) -> bool {
-        if self.shared.health.is_off(&self.name) {
-            self.dropped("disabled");
+        if self.context.health.is_disabled(&self.name) {
+            self.drop_frame(DropReason::Disabled);
             return true;
         }
-        let (rules, boot_ns) = (self.lane.rules.load().gate, self.shared.clock.boot_ns());
-        if let Some(reason) = self.gate.judge(&rules, &image, now_ns, boot_ns) {
-            self.dropped(reason);
+        let (rules, boot_ns) = (self.entry.rules.load().gate, self.context.clock.boot_ns());
+        if let Some(reason) = self.gate.check(&rules, &image, now_ns, boot_ns) {
+            self.drop_frame(reason);
             return true;
         }
-        let taken_ns = monotonic_ns.unwrap_or(now_ns).min(now_ns);
-        let age = jiff::SignedDuration::from_nanos((now_ns - taken_ns) as i64);
-        let wall = self.shared.clock.wall();
+        // Drivers stamp frames with monotonic time; the wall time of capture follows from the frame's age.
+        let captured_ns = monotonic_ns.unwrap_or(now_ns).min(now_ns);
+        let age = jiff::SignedDuration::from_nanos((now_ns - captured_ns) as i64);
+        let wall = self.context.clock.wall();
         let frame = Frame {
             image: image.turned(self.turn),
             sequence: self.sequence,
             captured_at: wall.checked_sub(age).unwrap_or(wall),
-            captured_monotonic_ns: taken_ns,
+            captured_monotonic_ns: captured_ns,
         };
-        self.shared.health.waits(&self.name, now_ns);
-        match self.shared.slots.put(self.index, frame) {
+        self.context.health.frame_waiting(&self.name, now_ns);
+        match self.context.slots.put(self.index, frame) {
             Put::Accepted => {}
-            Put::Replaced(_) if self.shared.health.throttle_level() > 0 => self.dropped("hot"),
-            Put::Replaced(_) => self.dropped("busy"),
+            Put::Replaced(_) if self.context.health.throttle_level() > 0 => self.drop_frame(DropReason::Hot),
+            Put::Replaced(_) => self.drop_frame(DropReason::Busy),
             Put::Shut => {
-                self.dropped("stopped");
+                self.drop_frame(DropReason::Stopped);
                 return false;
             }
         }
         true
     }
 
-    /// Waits until the rate cap and the detector allow for another frame of a source that loses none.
+    /// Waits until camera, rate cap and detector allow another frame of a lossless source; `false` if stopped.
     fn wait_until_wanted(&self) -> bool {
-        while self.shared.health.is_off(&self.name) {
-            // It is in order, and waits for an order.
-            self.shared.health.frame(&self.name, self.now_ns());
-            if self.shared.clock.wait(SWITCHED, &self.lane.stop).is_err() {
+        while self.context.health.is_disabled(&self.name) {
+            // Keeps the camera from counting as stalled while it is disabled.
+            self.context.health.frame_captured(&self.name, self.now_ns());
+            if self.context.clock.wait(ENABLE_CHECK_INTERVAL, &self.entry.stop).is_err() {
                 return false;
             }
         }
-        let early = self.gate.early(&self.lane.rules.load().gate, self.now_ns());
-        let waited = early.is_zero() || self.shared.clock.wait(early, &self.lane.stop).is_ok();
-        waited && self.shared.slots.wait_until_wanted(self.index)
+        let wait = self.gate.time_until_due(&self.entry.rules.load().gate, self.now_ns());
+        let waited = wait.is_zero() || self.context.clock.wait(wait, &self.entry.stop).is_ok();
+        waited && self.context.slots.wait_until_wanted(self.index)
     }
 
     fn now_ns(&self) -> u64 {
-        self.shared.clock.monotonic_ns()
+        self.context.clock.monotonic_ns()
     }
 
-    /// So many more frames that the camera gave, whatever becomes of them.
+    /// Adds `frames` to the number of captured frames.
     fn count(&mut self, frames: u64) {
         self.sequence += frames;
-        self.lane.sequence.store(self.sequence, Ordering::Relaxed);
-        self.shared
-            .metrics
-            .frames_captured
-            .get_or_create(&metrics::Camera { camera: self.name.clone() })
-            .inc_by(frames);
+        self.entry.sequence.store(self.sequence, Ordering::Relaxed);
+        let camera = metrics::Camera { camera: self.name.clone() };
+        self.context.metrics.frames_captured.get_or_create(&camera).inc_by(frames);
     }
 
-    /// Frames that the source let go because it had a newer one.
-    fn pass_over(&mut self, frames: u64) {
+    /// Counts frames that the source skipped because it had a newer one.
+    fn count_skipped(&mut self, frames: u64) {
         if frames > 0 {
             self.count(frames);
-            (0..frames).for_each(|_| self.dropped("stale"));
+            (0..frames).for_each(|_| self.drop_frame(DropReason::Stale));
         }
     }
 
-    fn dropped(&self, reason: &'static str) {
-        drop_frame(&self.shared.metrics, &self.shared.health, &self.name, reason);
+    fn drop_frame(&self, reason: DropReason) {
+        self.context.drop_frame(&self.name, reason);
     }
 
-    /// Enters a state; says whether it was another before.
+    /// Enters a state; `true` if it is another one than before.
     fn enter(&mut self, state: CameraState, now_ns: u64) -> bool {
         let before = std::mem::replace(&mut self.state, state);
         if before == state {
             return false;
         }
         self.since_ns = now_ns;
-        self.shared.health.camera(&self.name, state, now_ns);
-        self.up_metric(state == CameraState::Streaming);
+        self.context.health.set_camera_state(&self.name, state, now_ns);
+        self.set_up_metric(state == CameraState::Streaming);
         tracing::info!(camera = self.name, frames = self.sequence, "camera is {}, was {}", state.name(), before.name());
         true
     }
 
-    fn up_metric(&self, up: bool) {
+    fn set_up_metric(&self, up: bool) {
         let camera = metrics::Camera { camera: self.name.clone() };
-        self.shared.metrics.camera_up.get_or_create(&camera).set(i64::from(up));
+        self.context.metrics.camera_up.get_or_create(&camera).set(i64::from(up));
     }
 
-    fn found(&mut self, now_ns: u64) {
-        let told = self.state == CameraState::Stalled;
-        if self.enter(CameraState::Streaming, now_ns) && !told {
-            self.shared.voice.event(EventName::CameraFound, Some(&self.name), BTreeMap::new());
+    /// Records that a usable frame came.
+    fn report_frame(&mut self, now_ns: u64) {
+        // No `camera.lost` was published for a stalled camera.
+        let was_stalled = self.state == CameraState::Stalled;
+        if self.enter(CameraState::Streaming, now_ns) && !was_stalled {
+            self.context.publisher.event(EventName::CameraFound, Some(&self.name), &());
         }
-        // A camera that gives one frame and fails is not back: it is asked ever more seldom.
+        // A camera that fails again after a few frames must not be opened more often: the delay starts anew only after
+        // the camera streamed for as long as the last delay.
         if now_ns.saturating_sub(self.since_ns) >= self.delay.as_nanos() as u64 {
             self.backoff.reset();
         }
-        self.shared.health.frame(&self.name, now_ns);
+        self.context.health.frame_captured(&self.name, now_ns);
     }
 
-    /// Nothing usable came; the last that was, or the opening, was at `seen_ns`. After the camera's patience it is
-    /// stalled, and somewhat later it is given up, to be opened again.
-    fn miss(&mut self, seen_ns: u64) -> Result<()> {
+    /// Checks how long the camera has given nothing usable; the last usable frame, or the opening, was at
+    /// `last_usable_ns`. After its stall timeout the camera is stalled; half as long later it is opened anew.
+    fn check_stall(&mut self, last_usable_ns: u64) -> Result<()> {
         let now_ns = self.now_ns();
-        let patience = self.lane.rules.load().patience;
-        let silent = Duration::from_nanos(now_ns.saturating_sub(seen_ns));
-        if silent > patience * 3 / 2 {
+        let timeout = self.entry.rules.load().stall_timeout;
+        let silent = Duration::from_nanos(now_ns.saturating_sub(last_usable_ns));
+        if silent > timeout + timeout / 2 {
             let text = format!("stalled: no usable picture for {} s", silent.as_secs());
             return Err(Error::new(Kind::Unavailable, text));
         }
-        // One that was lost stays so until a picture comes.
-        if silent > patience && self.state != CameraState::Backoff {
+        // A lost camera stays in Backoff until a usable frame comes.
+        if silent > timeout && self.state != CameraState::Backoff {
             self.enter(CameraState::Stalled, now_ns);
         }
         Ok(())
     }
 
-    fn lost(&mut self, error: &Error) {
+    /// Records a failure and chooses the delay before the next attempt.
+    fn report_lost(&mut self, error: &Error) {
         let was_up = matches!(self.state, CameraState::Streaming | CameraState::Stalled);
         let reason = if was_up { "failed" } else { "absent" };
         let why = Why { camera: self.name.clone(), reason };
-        self.shared.metrics.camera_reconnects.get_or_create(&why).inc();
+        self.context.metrics.camera_reconnects.get_or_create(&why).inc();
         self.delay = self.backoff.delay();
         let now_ns = self.now_ns();
         let retry_in_s = self.delay.as_secs_f64();
-        // Told when it is lost, and when it was never there; not at every attempt.
+        // Published at the first failure only, not at every attempt.
         if self.enter(CameraState::Backoff, now_ns) {
             tracing::warn!(camera = self.name, error = error.chain(), retry_in_s, "camera lost");
-            let details = BTreeMap::from([("error".to_owned(), error.chain().into())]);
-            self.shared.voice.event(EventName::CameraLost, Some(&self.name), details);
+            let details = CameraLost { error: error.chain() };
+            self.context.publisher.event(EventName::CameraLost, Some(&self.name), &details);
         } else {
             tracing::debug!(camera = self.name, error = error.chain(), retry_in_s, "camera still lost");
         }
-        self.shared.health.backoff(&self.name, now_ns, now_ns.saturating_add(self.delay.as_nanos() as u64));
+        let retry_ns = now_ns.saturating_add(self.delay.as_nanos() as u64);
+        self.context.health.set_camera_backoff(&self.name, now_ns, retry_ns);
     }
 }
 
-/// Keeps a complaint that comes again and again from filling the log.
+/// Admits a repeated log message once per interval.
 #[derive(Debug, Default)]
-struct Grumble {
-    spoken_ns: Option<u64>,
-    unsaid: u64,
+struct LogLimiter {
+    admitted_ns: Option<u64>,
+    suppressed: u64,
 }
 
-impl Grumble {
-    /// Between two complaints.
-    const PAUSE: Duration = Duration::from_secs(60);
+impl LogLimiter {
+    const INTERVAL: Duration = Duration::from_secs(60);
 
-    /// Whether to complain now, and how often that was kept back since the last time.
-    fn may_speak(&mut self, now_ns: u64) -> Option<u64> {
-        let early = |spoken: u64| now_ns.saturating_sub(spoken) < Self::PAUSE.as_nanos() as u64;
-        if self.spoken_ns.is_some_and(early) {
-            self.unsaid += 1;
+    /// The number of messages suppressed since the last admitted one; `None` if this one is suppressed too.
+    fn admit(&mut self, now_ns: u64) -> Option<u64> {
+        let early = |admitted: u64| now_ns.saturating_sub(admitted) < Self::INTERVAL.as_nanos() as u64;
+        if self.admitted_ns.is_some_and(early) {
+            self.suppressed += 1;
             return None;
         }
-        self.spoken_ns = Some(now_ns);
-        Some(std::mem::take(&mut self.unsaid))
+        self.admitted_ns = Some(now_ns);
+        Some(std::mem::take(&mut self.suppressed))
     }
-}
-
-/// Counts a frame that nobody will look at.
-pub fn drop_frame(metrics: &Metrics, health: &Health, camera: &str, reason: &'static str) {
-    metrics.frames_dropped.get_or_create(&Why { camera: camera.to_owned(), reason }).inc();
-    health.dropped(camera, reason);
 }

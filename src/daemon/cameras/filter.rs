@@ -1,8 +1,8 @@
-//! The one place where detections are judged by the camera's rules, before tracks, watchers and sinks see them.
+//! Detection filter: the zones, masks and limits of one camera.
 //!
-//! In: what the network found in a frame. Out: what is reported, each box with the zones it stands in, and beside it
-//! what was removed and by which rule. A box stands where the middle of its lower edge is: that is where an object
-//! touches the ground.
+//! In: the detections of a frame, before tracking and before any sink. Out: the detections that are reported, each with
+//! the zones it is in, and the removed ones with the rule that removed them. The position of a box is the middle of its
+//! lower edge, where an object touches the ground.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use crate::config::document::Polygon;
 use crate::config::{CameraSettings, Limits};
 use crate::message::{Detection, Removed};
 
-/// The label of limits that hold for every other label.
+/// The label of limits that apply to every label without its own.
 const ANY: &str = "*";
 
-/// The rules of one camera.
+/// The filter of one camera.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
     zones: BTreeMap<String, Polygon>,
@@ -23,8 +23,52 @@ pub struct Filter {
     explain: bool,
 }
 
+/// Width and height of a frame in pixels.
+#[derive(Debug, Clone, Copy)]
+pub struct FrameSize {
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+/// Kind of a rule that removed a detection: label value of `lookout_detections_removed_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuleKind {
+    /// `min_score`.
+    Score,
+    /// `min_area` or `max_area`.
+    Area,
+    /// `min_aspect` or `max_aspect`.
+    Aspect,
+    /// `include`: the position is in none of its polygons.
+    Outside,
+    /// `masks`.
+    Mask,
+}
+
+impl RuleKind {
+    /// The label value.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Score => "score",
+            Self::Area => "area",
+            Self::Aspect => "aspect",
+            Self::Outside => "outside",
+            Self::Mask => "mask",
+        }
+    }
+}
+
+/// The rule that removes a detection.
+struct Violation {
+    kind: RuleKind,
+    /// The rule, as the camera's configuration names it.
+    rule: String,
+}
+
 impl Filter {
-    /// The rules that a camera's settings give.
+    /// The filter that a camera's settings describe.
     pub fn new(camera: &CameraSettings) -> Self {
         Self {
             zones: camera.zones.clone(),
@@ -35,30 +79,27 @@ impl Filter {
         }
     }
 
-    /// Labels that limits name, and that the model should know.
-    pub fn labels(&self) -> impl Iterator<Item = &str> {
-        self.limits.keys().map(String::as_str).filter(|label| *label != ANY)
-    }
-
-    /// Takes out of `detections` what the rules forbid and fills in the zones of the rest. `size` is the frame's width
-    /// and height in pixels. Calls `removed` with the rule's kind for each box taken out; returns those boxes if the
-    /// owner asked to see them.
+    /// Removes from `detections` those that violate a rule, and fills in the zones of the rest. Calls `removed` with
+    /// the kind of rule for each removed detection. Returns the removed detections if the camera's settings ask for
+    /// them (`explain`).
     pub fn apply(
         &self,
-        size: (usize, usize),
+        size: FrameSize,
         detections: &mut Vec<Detection>,
-        mut removed: impl FnMut(&'static str),
+        mut removed: impl FnMut(RuleKind),
     ) -> Vec<Removed> {
         let mut explained = Vec::new();
-        let (width, height) = (size.0.max(1) as f32, size.1.max(1) as f32);
+        let (width, height) = (size.width.max(1) as f32, size.height.max(1) as f32);
         detections.retain_mut(|found| {
             let [x0, _, x1, y1] = found.bbox;
-            let place = [(x0 + x1) / 2.0 / width, y1 / height];
-            let verdict =
-                self.beyond(found, (width, height)).or_else(|| self.outside(place)).or_else(|| self.masked(place));
-            let Some((kind, rule)) = verdict else {
-                let standing = self.zones.iter().filter(|(_, corners)| contains(corners, place));
-                found.zones = standing.map(|(name, _)| name.clone()).collect();
+            let position = [(x0 + x1) / 2.0 / width, y1 / height];
+            let violation = self
+                .violated_limit(found, width * height)
+                .or_else(|| self.outside_include(position))
+                .or_else(|| self.inside_mask(position));
+            let Some(Violation { kind, rule }) = violation else {
+                let zones = self.zones.iter().filter(|(_, corners)| contains(corners, position));
+                found.zones = zones.map(|(name, _)| name.clone()).collect();
                 return true;
             };
             removed(kind);
@@ -71,45 +112,44 @@ impl Filter {
         explained
     }
 
-    /// The limit that a box lies beyond: of its own label where one is set, else of every label.
-    fn beyond(&self, found: &Detection, (width, height): (f32, f32)) -> Option<(&'static str, String)> {
+    /// The first limit that a detection violates. A limit of the detection's own label replaces that of [`ANY`].
+    fn violated_limit(&self, found: &Detection, frame_area: f32) -> Option<Violation> {
         let [x0, y0, x1, y1] = found.bbox;
-        let area = (x1 - x0) * (y1 - y0) / (width * height);
+        let area = (x1 - x0) * (y1 - y0) / frame_area;
         let aspect = (x1 - x0) / (y1 - y0).max(f32::MIN_POSITIVE);
-        let of = |label: &'static str, pick: &dyn Fn(&Limits) -> Option<f32>| {
-            let own = self.limits.get(&found.label).and_then(pick).map(|limit| (found.label.clone(), limit));
-            own.or_else(|| self.limits.get(ANY).and_then(pick).map(|limit| (ANY.to_owned(), limit)))
-                .map(|(name, limit)| (format!("limits.{name}.{label}"), limit))
+        let limit = |key: &'static str, pick: &dyn Fn(&Limits) -> Option<f32>| {
+            let own = self.limits.get(&found.label).and_then(pick).map(|limit| (found.label.as_str(), limit));
+            own.or_else(|| self.limits.get(ANY).and_then(pick).map(|limit| (ANY, limit)))
+                .map(|(label, limit)| (format!("limits.{label}.{key}"), limit))
         };
         let below = |kind, value: f32, limit: Option<(String, f32)>| {
-            limit.filter(|(_, limit)| value < *limit).map(|(rule, _)| (kind, rule))
+            limit.filter(|(_, limit)| value < *limit).map(|(rule, _)| Violation { kind, rule })
         };
         let above = |kind, value: f32, limit: Option<(String, f32)>| {
-            limit.filter(|(_, limit)| value > *limit).map(|(rule, _)| (kind, rule))
+            limit.filter(|(_, limit)| value > *limit).map(|(rule, _)| Violation { kind, rule })
         };
-        below("score", found.score, of("min_score", &|limits| limits.min_score))
-            .or_else(|| below("area", area, of("min_area", &|limits| limits.min_area)))
-            .or_else(|| above("area", area, of("max_area", &|limits| limits.max_area)))
-            .or_else(|| below("aspect", aspect, of("min_aspect", &|limits| limits.min_aspect)))
-            .or_else(|| above("aspect", aspect, of("max_aspect", &|limits| limits.max_aspect)))
+        below(RuleKind::Score, found.score, limit("min_score", &|limits| limits.min_score))
+            .or_else(|| below(RuleKind::Area, area, limit("min_area", &|limits| limits.min_area)))
+            .or_else(|| above(RuleKind::Area, area, limit("max_area", &|limits| limits.max_area)))
+            .or_else(|| below(RuleKind::Aspect, aspect, limit("min_aspect", &|limits| limits.min_aspect)))
+            .or_else(|| above(RuleKind::Aspect, aspect, limit("max_aspect", &|limits| limits.max_aspect)))
     }
 
-    fn outside(&self, place: [f32; 2]) -> Option<(&'static str, String)> {
-        let inside = self.include.is_empty() || self.include.iter().any(|corners| contains(corners, place));
-        (!inside).then(|| ("outside", "include".to_owned()))
+    fn outside_include(&self, position: [f32; 2]) -> Option<Violation> {
+        let inside = self.include.is_empty() || self.include.iter().any(|corners| contains(corners, position));
+        (!inside).then(|| Violation { kind: RuleKind::Outside, rule: "include".to_owned() })
     }
 
-    fn masked(&self, place: [f32; 2]) -> Option<(&'static str, String)> {
-        let mask = self.masks.iter().position(|corners| contains(corners, place))?;
-        Some(("mask", format!("masks[{mask}]")))
+    fn inside_mask(&self, position: [f32; 2]) -> Option<Violation> {
+        let mask = self.masks.iter().position(|corners| contains(corners, position))?;
+        Some(Violation { kind: RuleKind::Mask, rule: format!("masks[{mask}]") })
     }
 }
 
-/// Whether `corners`, joined in their order and back to the first, enclose the point: the even-odd rule, by counting
-/// the edges that a ray to the right crosses. Each edge holds its upper end and not its lower one, so that a ray
-/// through a corner crosses once. The lower border of the frame belongs to what touches it: boxes end there.
+/// True if the polygon `corners` contains the point, by the even-odd rule: counts the edges that a ray to the right
+/// crosses. An edge includes its upper end and excludes its lower end, so that a ray through a corner crosses once. The
+/// last row of the frame counts as inside, because a box that the frame cuts off ends there.
 fn contains(corners: &[[f32; 2]], [x, y]: [f32; 2]) -> bool {
-    // A box that is cut off by the frame ends on its last row.
     let y = y.min(1.0 - f32::EPSILON);
     let next = corners.iter().cycle().skip(1);
     let crossed = corners
@@ -123,6 +163,7 @@ fn contains(corners: &[[f32; 2]], [x, y]: [f32; 2]) -> bool {
 mod tests {
     use super::*;
 
+    const FRAME: FrameSize = FrameSize { width: 100, height: 100 };
     const LEFT: &[[f32; 2]] = &[[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]];
 
     fn found(label: &str, score: f32, bbox: [f32; 4]) -> Detection {
@@ -133,7 +174,7 @@ mod tests {
     fn judged(filter: &Filter, mut detections: Vec<Detection>) -> (Vec<(String, Vec<String>)>, Vec<String>) {
         let filter = Filter { explain: true, ..filter.clone() };
         let mut kinds = Vec::new();
-        let removed = filter.apply((100, 100), &mut detections, |kind| kinds.push(kind));
+        let removed = filter.apply(FRAME, &mut detections, |kind| kinds.push(kind));
         assert_eq!(kinds.len(), removed.len());
         let kept = detections.into_iter().map(|found| (found.label, found.zones)).collect();
         (kept, removed.into_iter().map(|removed| removed.rule).collect())
@@ -196,7 +237,7 @@ mod tests {
         let filter = Filter { masks: vec![LEFT.to_vec()], ..Filter::default() };
         let mut boxes = vec![found("a", 0.9, [10.0, 0.0, 40.0, 50.0])];
         let mut count = 0;
-        assert!(filter.apply((100, 100), &mut boxes, |_| count += 1).is_empty());
+        assert!(filter.apply(FRAME, &mut boxes, |_| count += 1).is_empty());
         assert_eq!((boxes.len(), count), (0, 1));
     }
 }

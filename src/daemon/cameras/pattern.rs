@@ -1,32 +1,43 @@
-//! The weather of the synthetic cameras, by order: the control verb `pattern`.
+//! Pattern control: the verb `pattern` sets the weather of the synthetic cameras.
 //!
-//! In: a pattern camera's settings. Out: the camera, ready to be opened, and its sky under its name in the table that
-//! the verb looks into. `{"camera": "demo", "weather": "night"}` orders a weather; `{"darkness": 0.5, "rain": 0.2}` in
-//! place of a name orders a mixture; `null` as the weather gives it back to the timetable. Without a camera the order is
-//! for all of them.
+//! In: the settings of a pattern camera. Out: a camera that can be opened; its weather is in the table that the verb
+//! writes to. `{"camera": "demo", "weather": "night"}` sets a named weather, `{"darkness": 0.5, "rain": 0.2}` a mixture.
+//! `"weather": null` returns to the timetable. Without `camera` the request applies to all pattern cameras.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::open::Open;
+use crate::camera::Open;
 use crate::camera::pattern::{Change, Pattern, Scene, Sky, Weather};
 use crate::clock::Clock;
 use crate::config::WeatherLine;
-use crate::control::Control;
+use crate::control::{Control, answer};
 use crate::error::{Error, Kind, Result};
 use crate::sync::IgnorePoison;
 
-/// The skies of all pattern cameras, by camera; clones share them.
+/// The requested weather of every pattern camera, by camera name; clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Skies(Arc<Mutex<BTreeMap<String, Sky>>>);
+pub struct PatternControl(Arc<Mutex<BTreeMap<String, Sky>>>);
 
-/// What the verb takes.
+/// Settings of a pattern camera.
+pub struct PatternSettings<'a> {
+    /// Seed of the scene.
+    pub seed: i64,
+    /// Width and height in pixels.
+    pub size: [u32; 2],
+    /// Frames per second.
+    pub fps: f64,
+    /// Weather over time.
+    pub timetable: &'a [WeatherLine],
+}
+
+/// Arguments of the verb.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Order {
+struct WeatherRequest {
     camera: Option<String>,
     weather: Option<String>,
     darkness: Option<f32>,
@@ -35,34 +46,80 @@ struct Order {
     cap: Option<f32>,
 }
 
-impl Skies {
-    /// How to open the pattern camera `name`.
-    pub fn camera(
-        &self,
-        name: &str,
-        (seed, size, fps): (i64, [u32; 2], f64),
-        timetable: &[WeatherLine],
-        clock: &Arc<dyn Clock>,
-    ) -> Result<Open> {
+/// Answer of the verb.
+#[derive(Serialize)]
+struct WeatherAnswer<'a> {
+    cameras: &'a [&'a String],
+    weather: Option<WeatherShares>,
+}
+
+/// A weather in an answer; each share is from 0 to 1.
+#[derive(Serialize)]
+struct WeatherShares {
+    darkness: f32,
+    rain: f32,
+    fog: f32,
+    cap: f32,
+}
+
+impl WeatherRequest {
+    fn parse(args: Value) -> Result<Self> {
+        let args = if args.is_null() { json!({}) } else { args };
+        let request: Self = serde_json::from_value(args).map_err(|error| {
+            let text = "pattern takes camera, and weather (day, night, rain, fog, cap or null) or shares from 0 to 1 of \
+                        darkness, rain, fog and cap";
+            Error::new(Kind::Usage, text).because(error)
+        })?;
+        if request.shares().iter().flatten().any(|share| !(0.0..=1.0).contains(share)) {
+            return Err(Error::new(Kind::Usage, "darkness, rain, fog and cap are shares from 0 to 1"));
+        }
+        Ok(request)
+    }
+
+    fn shares(&self) -> [Option<f32>; 4] {
+        [self.darkness, self.rain, self.fog, self.cap]
+    }
+
+    /// The requested weather; `None` returns to the timetable.
+    fn weather(&self) -> Result<Option<Weather>> {
+        match &self.weather {
+            Some(name) => Weather::named(name).map(Some),
+            None if self.shares().iter().all(Option::is_none) => Ok(None),
+            None => {
+                let [darkness, rain, fog, cap] = self.shares().map(Option::unwrap_or_default);
+                Ok(Some(Weather { darkness, rain, fog, cap }))
+            }
+        }
+    }
+}
+
+impl PatternControl {
+    /// Adds the pattern camera `name`. Returns the function that opens it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Weather::named`], for the timetable.
+    pub fn add(&self, name: &str, settings: &PatternSettings<'_>, clock: &Arc<dyn Clock>) -> Result<Open> {
         let sky = Sky::default();
         self.lock().insert(name.to_owned(), sky.clone());
-        let changes = timetable.iter().map(|line| {
+        let changes = settings.timetable.iter().map(|line| {
             let weather = Weather::named(line.weather.name())?;
             Ok(Change { at: line.at.as_secs_f64(), weather, over: line.over.as_secs_f64() })
         });
         let (timetable, clock) = (changes.collect::<Result<Vec<_>>>()?, clock.clone());
-        let [width, height] = size.map(|side| side as usize);
+        let [width, height] = settings.size.map(|side| side as usize);
+        let (seed, fps) = (settings.seed.cast_unsigned(), settings.fps);
         Ok(Box::new(move || {
-            let scene = Scene::new(seed.cast_unsigned(), width, height);
+            let scene = Scene::new(seed, width, height);
             Ok(Box::new(Pattern::new(scene, fps, timetable.clone(), sky.clone(), clock.clone())))
         }))
     }
 
-    /// Registers the verb, if there is a pattern camera.
+    /// Registers the verb if there is a pattern camera.
     pub fn register(&self, control: &Control) {
         if !self.lock().is_empty() {
-            let skies = self.clone();
-            control.register("pattern", move |args| skies.obey(args));
+            let pattern = self.clone();
+            control.register("pattern", move |args| pattern.set_weather(args));
         }
     }
 
@@ -70,27 +127,12 @@ impl Skies {
         self.0.lock().ignore_poison()
     }
 
-    fn obey(&self, args: Value) -> Result<Value> {
-        let args = if args.is_null() { json!({}) } else { args };
-        let order: Order = serde_json::from_value(args).map_err(|error| {
-            let text = "pattern takes camera, and weather (day, night, rain, fog, cap or null) or shares from 0 to 1 of \
-                        darkness, rain, fog and cap";
-            Error::new(Kind::Usage, text).because(error)
-        })?;
-        let shares = [order.darkness, order.rain, order.fog, order.cap];
-        if shares.iter().flatten().any(|share| !(0.0..=1.0).contains(share)) {
-            return Err(Error::new(Kind::Usage, "darkness, rain, fog and cap are shares from 0 to 1"));
-        }
-        let weather = match &order.weather {
-            Some(name) => Some(Weather::named(name)?),
-            None if shares.iter().all(Option::is_none) => None,
-            None => {
-                let [darkness, rain, fog, cap] = shares.map(Option::unwrap_or_default);
-                Some(Weather { darkness, rain, fog, cap })
-            }
-        };
+    /// Handles the verb.
+    fn set_weather(&self, args: Value) -> Result<Value> {
+        let request = WeatherRequest::parse(args)?;
+        let weather = request.weather()?;
         let skies = self.lock();
-        let wanted: Vec<&String> = match &order.camera {
+        let selected: Vec<&String> = match &request.camera {
             Some(camera) if !skies.contains_key(camera) => {
                 let known: Vec<&str> = skies.keys().map(String::as_str).collect();
                 let text = format!("\"{camera}\" is no pattern camera; there is {}", known.join(", "));
@@ -99,13 +141,11 @@ impl Skies {
             Some(camera) => vec![camera],
             None => skies.keys().collect(),
         };
-        for sky in wanted.iter().filter_map(|camera| skies.get(*camera)) {
+        for sky in selected.iter().filter_map(|camera| skies.get(*camera)) {
             sky.order(weather);
         }
-        let answer = weather.map(|weather| {
-            json!({"darkness": weather.darkness, "rain": weather.rain, "fog": weather.fog, "cap": weather.cap})
-        });
-        Ok(json!({ "cameras": wanted, "weather": answer }))
+        let weather = weather.map(|Weather { darkness, rain, fog, cap }| WeatherShares { darkness, rain, fog, cap });
+        answer(&WeatherAnswer { cameras: &selected, weather })
     }
 }
 
@@ -115,18 +155,19 @@ mod tests {
     use crate::clock::SystemClock;
 
     #[test]
-    fn the_verb_orders_weather_and_gives_it_back() {
+    fn the_verb_sets_weather_and_returns_to_the_timetable() {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let skies = Skies::default();
+        let pattern = PatternControl::default();
         for name in ["a", "b"] {
-            drop(skies.camera(name, (1, [64, 48], 15.0), &[], &clock).unwrap());
+            let settings = PatternSettings { seed: 1, size: [64, 48], fps: 15.0, timetable: &[] };
+            drop(pattern.add(name, &settings, &clock).unwrap());
         }
         let (a, b) = {
-            let skies = skies.lock();
+            let skies = pattern.lock();
             (skies["a"].clone(), skies["b"].clone())
         };
         let control = Control::default();
-        skies.register(&control);
+        pattern.register(&control);
         control.call("pattern", json!({"camera": "a", "weather": "night"})).unwrap();
         assert_eq!((a.ordered(), b.ordered()), (Some(Weather::named("night").unwrap()), None));
         control.call("pattern", json!({"rain": 0.5})).unwrap();

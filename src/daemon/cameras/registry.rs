@@ -1,5 +1,7 @@
-//! The cameras as the threads share them: one lane each, by the number of its slot. Lanes are added and ended while the
-//! service runs; a number is never used again.
+//! Camera registry: the cameras of a run, one entry per slot index, shared by the threads.
+//!
+//! Entries are added and stopped while the service runs. An index is never used again: a camera that is opened anew
+//! gets a new entry.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -13,100 +15,101 @@ use super::motion_gate::GateRules;
 use crate::stop::{self, Stop, Trigger};
 use crate::sync::IgnorePoison;
 
-/// What can be changed of a camera while it runs.
+/// Rules of a camera that can change while it runs.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rules {
-    /// Which frames are looked at.
+pub struct CameraRules {
+    /// Which frames go to the detector.
     pub gate: GateRules,
     /// Which detections are reported.
     pub filter: Filter,
-    /// Silent for longer, it is stalled.
-    pub patience: Duration,
+    /// Time without a frame after which the camera counts as stalled.
+    pub stall_timeout: Duration,
 }
 
-impl Default for Rules {
-    /// Every frame, every detection, and ten seconds of patience.
+impl Default for CameraRules {
+    /// Every frame, every detection, and a stall timeout of ten seconds.
     fn default() -> Self {
-        Self { gate: GateRules::default(), filter: Filter::default(), patience: Duration::from_secs(10) }
+        Self { gate: GateRules::default(), filter: Filter::default(), stall_timeout: Duration::from_secs(10) }
     }
 }
 
-/// One camera.
+/// One camera of a run.
 #[derive(Debug)]
-pub struct Lane {
+pub struct CameraEntry {
     /// Its name.
     pub name: String,
-    /// What it goes by now.
-    pub rules: ArcSwap<Rules>,
-    /// Frames captured; goes on over a restart of the camera.
+    /// The rules in force.
+    pub rules: ArcSwap<CameraRules>,
+    /// Number of frames captured; an entry that replaces this one continues the count.
     pub sequence: Arc<AtomicU64>,
-    /// Ends its capture thread.
+    /// Stops the capture thread.
     pub stop: Stop,
     trigger: Trigger,
-    patient: AtomicBool,
+    lossless: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Lane {
-    /// None of its reports may be lost from now on: each waits for room in the sinks' queues.
-    pub fn be_patient(&self) {
-        self.patient.store(true, Ordering::Relaxed);
+impl CameraEntry {
+    /// From now on no report of this camera may be lost: each waits for room in the sinks' queues.
+    pub fn set_lossless(&self) {
+        self.lossless.store(true, Ordering::Relaxed);
     }
 
-    /// Whether none of its reports may be lost.
-    pub fn is_patient(&self) -> bool {
-        self.patient.load(Ordering::Relaxed)
+    /// True if no report of this camera may be lost.
+    pub fn is_lossless(&self) -> bool {
+        self.lossless.load(Ordering::Relaxed)
     }
 
-    /// Ends its capture thread and gives it back, to be waited for by whoever wants the device next.
-    pub fn end(&self) -> Option<JoinHandle<()>> {
+    /// Stops the capture thread. Returns its handle, so that the next user of the device can join it; `None` if an
+    /// earlier call returned it.
+    pub fn stop(&self) -> Option<JoinHandle<()>> {
         self.trigger.stop();
         self.thread.lock().ignore_poison().take()
     }
 
-    /// Its capture thread.
-    pub fn started(&self, thread: JoinHandle<()>) {
+    /// Stores the handle of the capture thread.
+    pub fn set_thread(&self, thread: JoinHandle<()>) {
         *self.thread.lock().ignore_poison() = Some(thread);
     }
 }
 
-/// All of them.
+/// The cameras of a run.
 #[derive(Debug, Default)]
-pub struct Lanes {
-    lanes: RwLock<Vec<Arc<Lane>>>,
+pub struct CameraRegistry {
+    entries: RwLock<Vec<Arc<CameraEntry>>>,
 }
 
-impl Lanes {
-    /// A new lane, behind the others. `before` is the lane of the same camera that it takes the place of.
-    pub fn add(&self, name: &str, rules: Rules, before: Option<&Lane>) -> Arc<Lane> {
+impl CameraRegistry {
+    /// Appends an entry. `predecessor` is the entry of the same camera that it replaces.
+    pub fn add(&self, name: &str, rules: CameraRules, predecessor: Option<&CameraEntry>) -> Arc<CameraEntry> {
         let (trigger, stop) = stop::pair();
-        let lane = Arc::new(Lane {
+        let entry = Arc::new(CameraEntry {
             name: name.to_owned(),
             rules: ArcSwap::from_pointee(rules),
-            sequence: before.map(|lane| lane.sequence.clone()).unwrap_or_default(),
+            sequence: predecessor.map(|entry| entry.sequence.clone()).unwrap_or_default(),
             stop,
             trigger,
-            patient: AtomicBool::new(false),
+            lossless: AtomicBool::new(false),
             thread: Mutex::new(None),
         });
-        self.lanes.write().ignore_poison().push(lane.clone());
-        lane
+        self.entries.write().ignore_poison().push(entry.clone());
+        entry
     }
 
-    /// The lane of slot `index`.
-    pub fn get(&self, index: usize) -> Option<Arc<Lane>> {
-        self.lanes.read().ignore_poison().get(index).cloned()
+    /// The entry of slot `index`.
+    pub fn get(&self, index: usize) -> Option<Arc<CameraEntry>> {
+        self.entries.read().ignore_poison().get(index).cloned()
     }
 
-    /// The number and the lane that serve the camera called `name`.
-    pub fn find(&self, name: &str) -> Option<(usize, Arc<Lane>)> {
-        let lanes = self.lanes.read().ignore_poison();
-        let index = lanes.iter().rposition(|lane| lane.name == name && !lane.stop.is_stopped())?;
-        Some((index, lanes[index].clone()))
+    /// Slot index and entry of the running camera `name`.
+    pub fn find(&self, name: &str) -> Option<(usize, Arc<CameraEntry>)> {
+        let entries = self.entries.read().ignore_poison();
+        let index = entries.iter().rposition(|entry| entry.name == name && !entry.stop.is_stopped())?;
+        Some((index, entries[index].clone()))
     }
 
-    /// Ends every capture thread; waits for none. Gives those back that were not ended before.
-    pub fn end(&self) -> Vec<JoinHandle<()>> {
-        self.lanes.read().ignore_poison().iter().filter_map(|lane| lane.end()).collect()
+    /// Stops every capture thread without waiting. Returns the handles of those not stopped before.
+    pub fn stop(&self) -> Vec<JoinHandle<()>> {
+        self.entries.read().ignore_poison().iter().filter_map(|entry| entry.stop()).collect()
     }
 }

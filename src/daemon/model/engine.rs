@@ -1,4 +1,6 @@
-//! What detects, as the daemon sees it: a picture in, detections in the frame's pixels out, and where the time went.
+//! Engine: finds objects in one picture.
+//!
+//! In: a picture. Out: detections in pixels of the picture, and the time of each stage.
 
 use std::time::Instant;
 
@@ -12,25 +14,25 @@ use crate::message::Precision;
 use crate::preprocess::{Transform, TransformParams};
 use crate::tensor::Input;
 
-/// What a model is, for messages.
+/// Description of a model in messages.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelInfo {
     /// Its name.
     pub name: String,
-    /// How it calculates.
+    /// Number format of its layers.
     pub precision: Precision,
-    /// Recalibrations behind it.
+    /// Number of recalibrations that led to it.
     pub generation: u32,
     /// SHA-256 of its file, in hexadecimal.
     pub sha256: String,
-    /// Names of its classes; class n is `labels[n - 1]`, for 0 is the background.
+    /// Names of its classes; class n is `labels[n - 1]`, because class 0 is the background.
     pub labels: Vec<String>,
 }
 
-/// What an engine gives for one picture.
+/// Result of one picture.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EngineOutput {
-    /// Boxes in pixels of the picture, best first.
+    /// Boxes in pixels of the picture, by falling score.
     pub detections: Vec<Detection>,
     /// Resizing and normalizing, in milliseconds.
     pub convert_ms: f64,
@@ -38,25 +40,25 @@ pub struct EngineOutput {
     pub detect_ms: f64,
 }
 
-/// What detects. Lives on the detector thread alone.
+/// A detector of objects. It is used on the detector thread only.
 pub trait Engine: Send {
     /// Finds the objects in `image`.
     ///
     /// # Errors
     ///
-    /// [`Kind::Data`] if this picture cannot be looked at, and the next one may be; any other
-    /// kind if the engine is of no more use.
+    /// [`Kind::Data`] if this picture cannot be processed but the next one may be; any other kind if the engine is
+    /// unusable.
     fn detect(&mut self, image: &Image) -> Result<EngineOutput>;
 
-    /// What the model is, now.
+    /// Description of the model.
     fn info(&self) -> ModelInfo;
 }
 
-/// `[detector]` as the detector takes it, with the capability to run the kernels.
+/// The detector's options from `[detector]`, with the instruction set of the kernels.
 ///
 /// # Errors
 ///
-/// [`Kind::Unavailable`] if this CPU lacks the kernel that was asked for.
+/// [`Kind::Unavailable`] if this CPU lacks the configured instruction set.
 pub fn detector_options(settings: &DetectorSettings) -> Result<DetectorOptions> {
     let isa = match settings.kernel {
         None => Isa::best(),
@@ -74,7 +76,7 @@ pub fn detector_options(settings: &DetectorSettings) -> Result<DetectorOptions> 
     })
 }
 
-/// The detector of this process.
+/// An engine in this process: preprocessing and network.
 pub struct LocalEngine {
     detector: Detector,
     transform: Transform,
@@ -102,12 +104,12 @@ impl LocalEngine {
         Ok(Self { detector, transform, input })
     }
 
-    /// The detector itself, to be run on something else than pictures.
+    /// The detector, to run it on other inputs than pictures.
     pub fn detector_mut(&mut self) -> &mut Detector {
         &mut self.detector
     }
 
-    /// The detector itself, for its kernel and threads.
+    /// The detector.
     pub fn detector(&self) -> &Detector {
         &self.detector
     }

@@ -1,4 +1,4 @@
-//! The model of a life: loaded, or quantized at start, and proved on this CPU before it serves.
+//! Model loading: loads a model, or quantizes one at start, and checks it on this CPU.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,50 +13,50 @@ use crate::detector::checkpoint::Checkpoint;
 use crate::detector::{Detector, DetectorOptions, thread_pool};
 use crate::error::{Error, Kind, Result};
 
-/// How long a step of quantizing may take before systemd loses patience.
-const QUANTIZING: Duration = Duration::from_secs(120);
+/// Longest time of one quantization step: systemd's start timeout is extended by it at each step.
+const QUANTIZATION_STEP: Duration = Duration::from_secs(120);
 
-/// Loads a model once more, with other options.
+/// Loads a model with the given options; called once for the service and once for the start-up check.
 type Load<'a> = Box<dyn Fn(&DetectorOptions) -> Result<LocalEngine> + 'a>;
 
-/// The engine that `settings` ask for.
+/// Loads the model that `settings` name, without a monitor.
 ///
 /// # Errors
 ///
-/// [`Kind::Unavailable`] if this CPU lacks the kernel asked for, [`Kind::Internal`] if its kernels give wrong numbers;
-/// whatever is wrong with the model.
+/// [`Kind::Unavailable`] if this CPU lacks the configured instruction set. [`Kind::Internal`] if its kernels compute
+/// wrong numbers. Otherwise the error of reading or quantizing the model.
 pub fn load(settings: &Settings) -> Result<LocalEngine> {
     let options = detector_options(&settings.detector)?;
-    let again: Load<'_> = match &settings.model.source {
-        ModelSource::Checkpoint(path) => Box::new(|options| load_as(path, "checkpoint", options)),
-        ModelSource::Artifact(path) => Box::new(|options| load_as(path, "artifact", options)),
+    let load: Load<'_> = match &settings.model.source {
+        ModelSource::Checkpoint(path) => Box::new(|options| load_as(path, ModelForm::Checkpoint, options)),
+        ModelSource::Artifact(path) => Box::new(|options| load_as(path, ModelForm::Artifact, options)),
         ModelSource::Quantize { checkpoint, pictures, count } => {
             let state = state_folder(&settings.device)?;
-            let bytes = quantized(checkpoint, pictures, *count, &state, &options)?;
-            let name = stem(checkpoint);
+            let bytes = quantize(checkpoint, pictures, *count, &state, &options)?;
+            let name = model_name(checkpoint);
             Box::new(move |options| LocalEngine::new(Detector::from_artifact(&bytes, name.clone(), options)?))
         }
         ModelSource::Live { .. } | ModelSource::None => {
-            return Err(Error::new(Kind::Config, "there is no model to detect with by itself"));
+            return Err(Error::new(Kind::Config, "there is no model that can be loaded without the monitor"));
         }
     };
-    proved(&options, &*again)
+    load_checked(&options, &*load)
 }
 
-/// The engine that `again` makes, proved before it serves.
+/// Calls `load` and runs the start-up check on the engine.
 ///
 /// # Errors
 ///
 /// As [`load`].
-pub fn proved(
+pub fn load_checked(
     options: &DetectorOptions,
-    again: &dyn Fn(&DetectorOptions) -> Result<LocalEngine>,
+    load: &dyn Fn(&DetectorOptions) -> Result<LocalEngine>,
 ) -> Result<LocalEngine> {
     crate::kernel::self_test(options.isa)?;
     let begin = Instant::now();
-    let mut engine = again(options)?;
+    let mut engine = load(options)?;
     let loaded = Instant::now();
-    startup_check::prove(&mut engine, options, again)?;
+    startup_check::check(&mut engine, options, load)?;
     let (load_ms, proof_ms) = ((loaded - begin).as_millis() as u64, loaded.elapsed().as_millis() as u64);
     let detector = engine.detector();
     let summary = detector.summary();
@@ -74,41 +74,61 @@ pub fn proved(
     Ok(engine)
 }
 
-/// The model at `path`, which the configuration names as `wanted`: a checkpoint or an artifact.
-fn load_as(path: &Path, wanted: &str, options: &DetectorOptions) -> Result<LocalEngine> {
+/// Form of a model file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ModelForm {
+    Checkpoint,
+    Artifact,
+}
+
+impl ModelForm {
+    /// The key below `[model]`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Checkpoint => "checkpoint",
+            Self::Artifact => "artifact",
+        }
+    }
+}
+
+/// Loads the model at `path`, which must have the form `expected` by the configuration: a checkpoint or an artifact.
+fn load_as(path: &Path, expected: ModelForm, options: &DetectorOptions) -> Result<LocalEngine> {
     let engine = LocalEngine::load(path, options)?;
-    if (engine.detector().summary().precision == "fp32") == (wanted == "artifact") {
-        let text = format!("model.{wanted} is {}, which is no {wanted}", path.display());
+    let is_checkpoint = engine.detector().summary().precision == "fp32";
+    if is_checkpoint != (expected == ModelForm::Checkpoint) {
+        let expected = expected.name();
+        let text = format!("model.{expected} is {}, which is no {expected}", path.display());
         return Err(Error::new(Kind::Config, text));
     }
     Ok(engine)
 }
 
-/// The name of the model in the file at `path`.
-pub fn stem(path: &Path) -> String {
+/// The name of the model in the file at `path`: the file name without its extension.
+pub fn model_name(path: &Path) -> String {
     path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// The checkpoint at `path`, quantized on `pictures`: made once, then taken from the state folder.
+/// Quantizes the checkpoint at `path` on `count` of the `pictures`. A result in the state folder is reused.
 ///
 /// # Errors
 ///
-/// As quantizing.
-pub fn quantized(path: &Path, pictures: &Path, count: u32, state: &Path, options: &DetectorOptions) -> Result<Vec<u8>> {
+/// As [`Checkpoint::open`] and [`quantize_cached`].
+pub fn quantize(path: &Path, pictures: &Path, count: u32, state: &Path, options: &DetectorOptions) -> Result<Vec<u8>> {
     let checkpoint = Checkpoint::open(path)?;
-    let how = Options { count: count as usize, ..Options::default() };
+    let calibration = Options { count: count as usize, ..Options::default() };
     let mut phase = "";
     let mut progress = |now: &'static str, done: usize, all: usize| {
         if now != phase {
             phase = now;
             tracing::info!(phase, pictures = all, "quantizing");
         }
-        // Before the first life, more time to start in; between two, a sign of life.
-        systemd::alive();
-        systemd::more_time(QUANTIZING, &format!("quantizing: {phase}, {done} of {all}"));
+        // The watchdog is already active if this is not the first run of the process.
+        systemd::feed_watchdog();
+        systemd::extend_timeout(QUANTIZATION_STEP, &format!("quantizing: {phase}, {done} of {all}"));
     };
     let pool = thread_pool(options.threads)?;
-    let made = pool.install(|| quantize_cached(&checkpoint, pictures, &how, options.isa, state, &mut progress))?;
+    let made =
+        pool.install(|| quantize_cached(&checkpoint, pictures, &calibration, options.isa, state, &mut progress))?;
     for warning in &made.warnings {
         tracing::warn!("{warning}");
     }

@@ -1,9 +1,9 @@
-//! One inference before the first: the loaded network on a made-up canvas, beside the same network on portable kernels.
+//! Start-up check: compares one inference of the loaded model with the same inference on portable kernels.
 //!
-//! In: an engine that is about to serve. Out: nothing, or the step whose numbers differ. The kernels' self-test looks at
-//! small cases; this looks at the layers of this very model. Where every step is int8 the bytes must be the same;
-//! floating point may differ by what summing in another order does. Of the second stage the best regions are enough:
-//! each is calculated by itself.
+//! In: an engine, before its first frame. Out: success, or the first step whose numbers differ. The kernels' self-test
+//! covers small cases; this check covers the layers of this model. Int8 steps must give the same bytes. Floating-point
+//! steps may differ by the effect of another order of summation. Of the second stage only the best regions are compared,
+//! because each region is computed independently.
 
 use super::engine::LocalEngine;
 use crate::detector::DetectorOptions;
@@ -13,41 +13,43 @@ use crate::error::{Error, Kind, Result};
 use crate::kernel::isa::{Isa, IsaName};
 use crate::tensor::{Canvas, Fit, Input};
 
-/// Rows and columns of the canvas.
+/// Rows and columns of the synthetic canvas.
 const SIDE: usize = 64;
 
 /// Regions of the second stage that are compared.
 const REGIONS: usize = 8;
 
-/// How far apart floating point may be, as a share of a step's largest value.
+/// Largest difference of floating-point values, as a share of the step's largest value.
 const TOLERANCE: f32 = 1e-3;
 
-/// Runs `engine` and what `again` makes with other options, and compares.
+/// Runs `engine` and a second engine with portable kernels, which `load` creates, and compares their steps.
 ///
 /// # Errors
 ///
-/// [`Kind::Internal`] naming the first step that differs; what running gives.
-pub fn prove(
+/// [`Kind::Internal`] with the name of the first step that differs; the errors of loading and inference.
+pub fn check(
     engine: &mut LocalEngine,
     options: &DetectorOptions,
-    again: &dyn Fn(&DetectorOptions) -> Result<LocalEngine>,
+    load: &dyn Fn(&DetectorOptions) -> Result<LocalEngine>,
 ) -> Result<()> {
-    let Some(portable) = Isa::new(IsaName::Scalar).filter(|portable| *portable != options.isa) else {
-        // The portable kernels prove themselves in the tests; that the model runs is worth a look all the same.
+    let Some(portable_isa) = Isa::new(IsaName::Scalar).filter(|isa| *isa != options.isa) else {
+        // The tests cover the portable kernels; this only checks that the model runs.
         return run(engine, usize::MAX).map(drop);
     };
     let proposals = engine.detector().plan().key_steps.proposals;
     let exact = engine.detector().summary().precision == "int8";
+    // In floating point the two engines may choose different regions, so the comparison ends before the second stage.
     let until = if exact { usize::MAX } else { proposals };
-    let mut other = again(&DetectorOptions { isa: portable, proposals: Some(REGIONS), ..*options })?;
-    let expected = run(&mut other, until)?;
+    let mut portable = load(&DetectorOptions { isa: portable_isa, proposals: Some(REGIONS), ..*options })?;
+    let expected = run(&mut portable, until)?;
     let found = run(engine, until)?;
     for (step, expected) in expected.iter().enumerate() {
-        let same = match (expected, found.get(step).unwrap_or(&Seen::Nothing)) {
-            (Seen::Nothing, _) => true,
-            (Seen::Bytes(expected), Seen::Bytes(found)) => found.starts_with(expected),
-            (Seen::Numbers(expected), Seen::Numbers(found)) if exact => found.starts_with(expected),
-            (Seen::Numbers(expected), Seen::Numbers(found)) => close(expected, found),
+        // The engine has more regions than the portable one: only the common ones are compared.
+        let same = match (expected, found.get(step).unwrap_or(&StepOutput::None)) {
+            (StepOutput::None, _) => true,
+            (StepOutput::Bytes(expected), StepOutput::Bytes(found)) => found.starts_with(expected),
+            (StepOutput::Numbers(expected), StepOutput::Numbers(found)) if exact => found.starts_with(expected),
+            (StepOutput::Numbers(expected), StepOutput::Numbers(found)) => is_close(expected, found),
             _ => false,
         };
         if !same {
@@ -61,59 +63,60 @@ pub fn prove(
     Ok(())
 }
 
-fn close(expected: &[f32], found: &[f32]) -> bool {
+fn is_close(expected: &[f32], found: &[f32]) -> bool {
     let largest = expected.iter().fold(0f32, |largest, value| largest.max(value.abs()));
     expected.len() <= found.len()
         && expected.iter().zip(found).all(|(a, b)| (a - b).abs() <= largest * TOLERANCE && b.is_finite())
 }
 
-/// What a step gave.
+/// Output of a step, as far as it is compared.
 #[derive(Debug, Clone, Default)]
-enum Seen {
+enum StepOutput {
     #[default]
-    Nothing,
+    None,
     Bytes(Vec<u8>),
     Numbers(Vec<f32>),
 }
 
-/// Keeps what steps before `until` give; of regions only the first.
-struct Record {
+/// Records the outputs of the steps before `until`; of the second stage only the first regions.
+struct StepRecorder {
     until: StepId,
     second_stage: StepId,
-    seen: Vec<Seen>,
+    outputs: Vec<StepOutput>,
 }
 
-impl Tap for Record {
+impl Tap for StepRecorder {
     fn request(&self, step: StepId) -> TapRequest {
         if step < self.until { TapRequest::Output } else { TapRequest::Nothing }
     }
 
     fn observe(&mut self, step: StepId, activation: &Activation<'_>) {
-        // A region is one row of a linear layer, or seven of pooled features.
+        // A region is one row of a linear layer, or seven rows of pooled features: `REGIONS` rows hold at least one.
         let rows = if step < self.second_stage { activation.shape.height } else { REGIONS };
         let most = rows * activation.shape.width * activation.shape.channels;
-        let seen = match activation.values {
-            Values::U8 { data, .. } => Seen::Bytes(data[..most.min(data.len())].to_vec()),
-            Values::F32(data) => Seen::Numbers(data[..most.min(data.len())].to_vec()),
+        let output = match activation.values {
+            Values::U8 { data, .. } => StepOutput::Bytes(data[..most.min(data.len())].to_vec()),
+            Values::F32(data) => StepOutput::Numbers(data[..most.min(data.len())].to_vec()),
         };
-        if let Some(slot) = self.seen.get_mut(step) {
-            *slot = seen;
+        if let Some(slot) = self.outputs.get_mut(step) {
+            *slot = output;
         }
     }
 }
 
-fn run(engine: &mut LocalEngine, until: StepId) -> Result<Vec<Seen>> {
+/// Runs the engine on the synthetic canvas.
+fn run(engine: &mut LocalEngine, until: StepId) -> Result<Vec<StepOutput>> {
     let detector = engine.detector_mut();
     let plan = detector.plan();
     let (steps, second_stage) = (plan.steps.len(), plan.key_steps.proposals);
-    let mut record = Record { until, second_stage, seen: vec![Seen::default(); steps] };
+    let mut recorder = StepRecorder { until, second_stage, outputs: vec![StepOutput::default(); steps] };
     let input = canvas(detector.new_input());
-    detector.detect_with(&input, &mut record, &mut |_| {})?;
-    Ok(record.seen)
+    detector.detect_with(&input, &mut recorder, &mut |_| {})?;
+    Ok(recorder.outputs)
 }
 
-/// Stripes, a ramp and some noise, on a canvas of the kind that `kind` is.
-fn canvas(kind: Input) -> Input {
+/// A canvas of the same type as `like`, filled with stripes, a ramp and noise.
+fn canvas(like: Input) -> Input {
     let fit = Fit {
         frame_height: SIDE,
         frame_width: SIDE,
@@ -129,7 +132,7 @@ fn canvas(kind: Input) -> Input {
         let stripe = if (x / 8 + y / 16) % 2 == 0 { 160 } else { 0 };
         (stripe + x + noise as usize + 5 * channel).min(255) as u8
     };
-    match kind {
+    match like {
         Input::U8(_) => {
             let pixels = (0..SIDE * SIDE * 4).map(|index| if index % 4 == 3 { 0 } else { level(index, 4) });
             Input::U8(Canvas { fit, channels: 4, data: pixels.collect() })

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::daemon::cameras::capture::Shared;
+use crate::daemon::cameras::context::RunContext;
 use crate::daemon::model::engine::{Engine, LocalEngine};
-use crate::daemon::model::swap::Swap;
-use crate::daemon::output::publisher::Voice;
-use crate::daemon::supervision::health::Health;
+use crate::daemon::model::swap::EngineSwap;
+use crate::daemon::output::publisher::Publisher;
+use crate::daemon::supervision::health::{FaultSource, Health};
 use crate::detector::{Detector, ModelSummary};
 use crate::error::Result;
 use crate::message::EventName;
@@ -20,10 +20,10 @@ use crate::sync::IgnorePoison;
 
 /// Speaks with the service's voice and swaps the detector's engine.
 pub struct ServiceHost {
-    voice: Voice,
+    publisher: Publisher,
     health: Arc<Health>,
     clock: Arc<dyn crate::clock::Clock>,
-    swap: Swap,
+    swap: EngineSwap,
     name: String,
     pool: Arc<rayon::ThreadPool>,
     /// Size of the last frame: the next engine makes room for it before it takes over.
@@ -33,11 +33,11 @@ pub struct ServiceHost {
 
 impl ServiceHost {
     /// Through what the service shares.
-    pub fn new(shared: &Shared, swap: Swap, name: String, pool: Arc<rayon::ThreadPool>) -> Self {
+    pub fn new(context: &RunContext, swap: EngineSwap, name: String, pool: Arc<rayon::ThreadPool>) -> Self {
         Self {
-            voice: shared.voice.clone(),
-            health: Arc::clone(&shared.health),
-            clock: Arc::clone(&shared.clock),
+            publisher: context.publisher.clone(),
+            health: Arc::clone(&context.health),
+            clock: Arc::clone(&context.clock),
             swap,
             name,
             pool,
@@ -62,7 +62,7 @@ impl ServiceHost {
 
 impl Host for ServiceHost {
     fn event(&self, event: EventName, details: BTreeMap<String, Value>) {
-        self.voice.event(event, None, details);
+        self.publisher.event(event, None, &details);
     }
 
     fn serve(&self, served: &ServingModel) -> Result<()> {
@@ -87,15 +87,15 @@ impl Host for ServiceHost {
     }
 
     fn status(&self, drift: Value) {
-        self.health.drift(Some(drift));
+        self.health.set_drift(Some(drift));
     }
 
     fn degraded(&self, reason: Option<String>) {
-        self.health.complain("monitor", reason);
+        self.health.set_fault(FaultSource::Monitor, reason);
     }
 
     fn camera_fault(&self, reason: Option<String>) {
-        self.health.complain("cameras", reason);
+        self.health.set_fault(FaultSource::Cameras, reason);
     }
 
     fn now(&self) -> String {

@@ -4,6 +4,7 @@
 //! samples go to, and the verbs `recalibrate`, `generations` and `drift`.
 
 mod host;
+pub(super) mod load;
 mod thread;
 mod verbs;
 
@@ -12,11 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
-use super::cameras::capture::Shared;
+use super::cameras::context::RunContext;
 use super::identity::Identity;
 use super::model::engine::LocalEngine;
-use super::model::swap::Swap;
-use super::output::observer::Watcher;
+use super::model::swap::EngineSwap;
+use super::output::observer::FrameObserver;
 use super::paths::state_folder;
 use crate::config::{Recalibrate, Settings};
 use crate::control::Control;
@@ -125,27 +126,27 @@ impl Monitoring {
     /// [`Kind::Unavailable`] if the system gives no thread.
     pub fn start(
         self,
-        shared: &Shared,
+        context: &RunContext,
         cameras: Arc<[String]>,
-        swap: Swap,
+        swap: EngineSwap,
         control: &Control,
-    ) -> Result<(Box<dyn Watcher>, Running)> {
+    ) -> Result<(Box<dyn FrameObserver>, Running)> {
         let (to, samples) = sync_channel(1);
-        let watcher = Watching {
+        let observer = Watching {
             sampler: Sampler::new(cameras.len(), self.options.sample_interval, to),
             cameras: Arc::clone(&cameras),
         };
         let models = Arc::new(Mutex::new(None));
         let asked = Arc::new(AtomicBool::new(false));
         verbs::register(control, Arc::clone(&models), Arc::clone(&asked), Arc::clone(&self.view));
-        let host = Arc::new(host::ServiceHost::new(shared, swap, self.name.clone(), Arc::clone(&self.pool)));
-        let health = Arc::clone(&shared.health);
+        let host = Arc::new(host::ServiceHost::new(context, swap, self.name.clone(), Arc::clone(&self.pool)));
+        let health = Arc::clone(&context.health);
         let thread = thread::Thread {
             host,
             hot: Arc::new(move || health.throttle_level() > 0),
-            precedence: Arc::clone(&shared.precedence),
-            metrics: Arc::clone(&shared.metrics),
-            stop: shared.stop.clone(),
+            precedence: Arc::clone(&context.precedence),
+            metrics: Arc::clone(&context.metrics),
+            stop: context.stop.clone(),
             cameras,
             samples,
             models: Arc::clone(&models),
@@ -155,7 +156,7 @@ impl Monitoring {
             .name("monitor-wait".to_owned())
             .spawn(move || thread.run(self))
             .map_err(|error| Error::new(Kind::Unavailable, "cannot start the monitor's thread").because(error))?;
-        Ok((Box::new(watcher), Running { models }))
+        Ok((Box::new(observer), Running { models }))
     }
 }
 
@@ -177,8 +178,8 @@ struct Watching {
     cameras: Arc<[String]>,
 }
 
-impl Watcher for Watching {
-    fn seen(&mut self, _: usize, frame: &Arc<Frame>, report: &Report) {
+impl FrameObserver for Watching {
+    fn observe(&mut self, _: usize, frame: &Arc<Frame>, report: &Report) {
         // By name: a camera that was opened anew has another slot.
         if let Some(camera) = self.cameras.iter().position(|name| *name == report.camera) {
             self.sampler.observe(camera, frame);

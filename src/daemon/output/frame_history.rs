@@ -1,75 +1,74 @@
-//! The latest frames of every camera with what was seen in them: for the live picture, for thumbnails of objects and
-//! for the picture on a broker.
+//! Frame history: the latest frames of each camera with their reports.
 //!
-//! In: what the detector thread shows its watchers. Out: references to it, from any thread. The detector is never kept
-//! waiting for more than the exchange of a pointer.
+//! In: frames, from the detector thread. Out: references to them, from any thread, for the live picture, for thumbnails
+//! of objects and for the picture on a broker. The detector thread waits at most for the exchange of a pointer.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use super::observer::Watcher;
+use super::observer::FrameObserver;
 use crate::frame::Frame;
 use crate::message::Report;
 use crate::sync::IgnorePoison;
 
-/// Frames kept a camera: an event is looked at a moment after its frame was.
-const KEPT: usize = 3;
+/// Frames kept per camera: events look up their frame shortly after its detection.
+const FRAMES_PER_CAMERA: usize = 3;
 
 /// A frame and its report.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct ReportedFrame {
     /// The frame.
     pub frame: Arc<Frame>,
-    /// What was found in it.
+    /// Its report.
     pub report: Arc<Report>,
 }
 
-/// The store; clones share it.
+/// The history of every camera; clones share it.
 #[derive(Debug, Clone)]
-pub struct Recent {
-    cameras: Arc<[Kept]>,
+pub struct FrameHistory {
+    cameras: Arc<[CameraFrames]>,
 }
 
 #[derive(Debug)]
-struct Kept {
-    name: String,
-    frames: Mutex<VecDeque<Seen>>,
+struct CameraFrames {
+    camera: String,
+    frames: Mutex<VecDeque<ReportedFrame>>,
 }
 
-impl Recent {
-    /// A store for the cameras called `names`.
+impl FrameHistory {
+    /// An empty history for the cameras called `names`.
     pub fn new(names: impl Iterator<Item = String>) -> Self {
-        let kept = |name| Kept { name, frames: Mutex::default() };
-        Self { cameras: names.map(kept).collect::<Vec<_>>().into() }
+        let empty = |camera| CameraFrames { camera, frames: Mutex::default() };
+        Self { cameras: names.map(empty).collect::<Vec<_>>().into() }
     }
 
     /// The newest frame of `camera`.
-    pub fn latest(&self, camera: &str) -> Option<Seen> {
+    pub fn latest(&self, camera: &str) -> Option<ReportedFrame> {
         self.of(camera)?.frames.lock().ignore_poison().back().cloned()
     }
 
     /// Frame number `sequence` of `camera`, if it is still kept.
-    pub fn at(&self, camera: &str, sequence: u64) -> Option<Seen> {
+    pub fn at(&self, camera: &str, sequence: u64) -> Option<ReportedFrame> {
         let frames = self.of(camera)?.frames.lock().ignore_poison();
-        frames.iter().find(|seen| seen.frame.sequence == sequence).cloned()
+        frames.iter().find(|kept| kept.frame.sequence == sequence).cloned()
     }
 
-    fn of(&self, camera: &str) -> Option<&Kept> {
-        self.cameras.iter().find(|kept| kept.name == camera)
+    fn of(&self, camera: &str) -> Option<&CameraFrames> {
+        self.cameras.iter().find(|frames| frames.camera == camera)
     }
 }
 
-impl Watcher for Recent {
-    /// Goes by the name: a camera that was opened anew with another configuration has another number.
-    fn seen(&mut self, _: usize, frame: &Arc<Frame>, report: &Report) {
-        let Some(kept) = self.of(&report.camera) else { return };
-        let seen = Seen { frame: frame.clone(), report: Arc::new(report.clone()) };
-        let old = {
-            let mut frames = kept.frames.lock().ignore_poison();
-            frames.push_back(seen);
-            if frames.len() > KEPT { frames.pop_front() } else { None }
+impl FrameObserver for FrameHistory {
+    /// Looks the camera up by name: the index changes when a camera is opened anew.
+    fn observe(&mut self, _: usize, frame: &Arc<Frame>, report: &Report) {
+        let Some(camera) = self.of(&report.camera) else { return };
+        let newest = ReportedFrame { frame: frame.clone(), report: Arc::new(report.clone()) };
+        let oldest = {
+            let mut frames = camera.frames.lock().ignore_poison();
+            frames.push_back(newest);
+            if frames.len() > FRAMES_PER_CAMERA { frames.pop_front() } else { None }
         };
-        // Freed outside the lock.
-        drop(old);
+        // Freed after the lock is released: freeing a picture takes time.
+        drop(oldest);
     }
 }

@@ -1,4 +1,19 @@
-//! Outputs of the service: sinks, events of objects, frame history and the web page.
+//! Outputs of the service: reports, events, frames and the web page.
+//!
+//! In: the frame and the report of each detection, from the detector thread; events from every thread. Out: messages on
+//! the configured sinks, the page and its API.
+//!
+//! | file | content | imports |
+//! |---|---|---|
+//! | `observer` | the trait of whoever receives each frame with its report | |
+//! | `frame_history` | the latest frames of each camera | `observer` |
+//! | `publisher` | sends events and reports under the device's identity | |
+//! | `objects` | tracking; events of objects | `publisher` |
+//! | `sinks` | the sinks of `[[publish]]` | `frame_history` |
+//! | `web` | the page, its API and the event history | `frame_history` |
+//! | `drain` | the tasks of the sinks, until the end of a run | |
+//!
+//! From outside this wing these files import only `daemon::{identity, paths}` and `daemon::model::engine`.
 
 pub(in crate::daemon) mod drain;
 pub(in crate::daemon) mod frame_history;

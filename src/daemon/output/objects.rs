@@ -1,142 +1,188 @@
-//! Objects as events: one tracker a camera on the detector thread, and what it says told to the world.
+//! Objects: one tracker per camera, and the events of the tracked objects.
 //!
-//! In: each report before it is sent. Out: tracks filled in, `object.new` once an object is sure and `object.end` once
-//! it has stayed away, with its best detection and how long it was there.
+//! In: each report before it is published. Out: its detections with track ids; `object.new` once a track is confirmed;
+//! `object.end` once its object has been unseen for too long, with the best detection and the duration.
 
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
 
-use super::publisher::Voice;
-use crate::message::{Detection, EventName, Moment, Report};
+use super::publisher::Publisher;
+use crate::message::{EventName, Moment, Report};
 use crate::track::{Object, TrackEvent, Tracker, TrackerSettings};
 
-/// The trackers of every camera, by the number of its slot.
+/// The trackers of every camera, by slot index.
 #[derive(Debug)]
 pub struct Objects {
-    rules: Option<TrackerSettings>,
-    followed: BTreeMap<usize, Followed>,
+    settings: Option<TrackerSettings>,
+    cameras: BTreeMap<usize, TrackedCamera>,
 }
 
 #[derive(Debug)]
-struct Followed {
+struct TrackedCamera {
     camera: String,
     tracker: Tracker,
-    latest: Latest,
+    latest: FrameTime,
 }
 
-/// Of the latest frame: its time by both clocks, and its number.
+/// Number of a frame, and its capture time by both clocks.
 #[derive(Debug, Clone, Copy)]
-struct Latest {
+struct FrameTime {
     wall: Moment,
     monotonic_ns: u64,
     sequence: u64,
 }
 
-/// Something to be told of an object.
-#[derive(Debug, PartialEq)]
-pub struct Told {
-    event: EventName,
-    details: BTreeMap<String, Value>,
+/// The begin or the end of an object.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ObjectEvent {
+    /// `object.new`
+    New(NewObject),
+    /// `object.end`
+    Ended(EndedObject),
+}
+
+/// Fields of both events.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct ObjectIdentity {
+    /// The same in both events of an object, and unique among all runs of the service.
+    object: String,
+    track: u64,
+    label: String,
+    class_id: u32,
+    first_at: Moment,
+    zones: Vec<String>,
+}
+
+/// Details of `object.new`.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct NewObject {
+    #[serde(flatten)]
+    identity: ObjectIdentity,
+    sequence: u64,
+    score: Decimal,
+    #[serde(rename = "box")]
+    bbox: [Decimal; 4],
+}
+
+/// Details of `object.end`.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct EndedObject {
+    #[serde(flatten)]
+    identity: ObjectIdentity,
+    last_at: Moment,
+    duration_s: f64,
+    frames: u64,
+    best_score: Decimal,
+    best_box: [Decimal; 4],
+}
+
+/// An f32 with the digits that reports have: the fewest that identify it. As a JSON *value* an f32 would become an f64
+/// with up to 17 digits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Decimal(f32);
+
+impl Serialize for Decimal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.0.to_string().parse().unwrap_or(f64::from(self.0)))
+    }
+}
+
+impl ObjectEvent {
+    fn name(&self) -> EventName {
+        match self {
+            Self::New(_) => EventName::ObjectNew,
+            Self::Ended(_) => EventName::ObjectEnd,
+        }
+    }
 }
 
 impl Objects {
-    /// Follows objects by `rules`, or none without.
-    pub fn new(rules: Option<TrackerSettings>) -> Self {
-        Self { rules, followed: BTreeMap::new() }
+    /// Tracks objects by `settings`; without settings nothing is tracked.
+    pub fn new(settings: Option<TrackerSettings>) -> Self {
+        Self { settings, cameras: BTreeMap::new() }
     }
 
-    /// Fills in the tracks of a report of camera `index`.
-    pub fn follow(&mut self, index: usize, report: &mut Report) -> Vec<Told> {
-        let Some(rules) = self.rules else { return Vec::new() };
+    /// Fills in the track ids of a report of the camera in slot `index`. Returns the events of the frame.
+    pub fn update(&mut self, index: usize, report: &mut Report) -> Vec<ObjectEvent> {
+        let Some(settings) = self.settings else { return Vec::new() };
         let (monotonic_ns, sequence) = (report.captured_monotonic_ns, report.sequence);
-        let now = Latest { wall: report.captured_at, monotonic_ns, sequence };
-        let new = || Followed { camera: report.camera.clone(), tracker: Tracker::new(rules), latest: now };
-        let Followed { tracker, latest, .. } = self.followed.entry(index).or_insert_with(new);
+        let now = FrameTime { wall: report.captured_at, monotonic_ns, sequence };
+        let new = || TrackedCamera { camera: report.camera.clone(), tracker: Tracker::new(settings), latest: now };
+        let TrackedCamera { tracker, latest, .. } = self.cameras.entry(index).or_insert_with(new);
         *latest = now;
         let changes = tracker.update(monotonic_ns, &mut report.detections);
-        changes.iter().map(|change| latest.told(&report.camera, change)).collect()
+        changes.iter().map(|change| latest.event(&report.camera, change)).collect()
     }
 
-    /// Ends every object: camera by camera, what is to be told.
-    pub fn finish(&mut self) -> Vec<(String, Vec<Told>)> {
-        let end = |mut followed: Followed| {
-            let changes = followed.tracker.finish();
-            let told = changes.iter().map(|change| followed.latest.told(&followed.camera, change)).collect();
-            (followed.camera, told)
+    /// Ends every track. Returns the events of each camera.
+    pub fn finish(&mut self) -> Vec<(String, Vec<ObjectEvent>)> {
+        let end = |mut tracked: TrackedCamera| {
+            let changes = tracked.tracker.finish();
+            let events = changes.iter().map(|change| tracked.latest.event(&tracked.camera, change)).collect();
+            (tracked.camera, events)
         };
-        std::mem::take(&mut self.followed).into_values().map(end).collect()
+        std::mem::take(&mut self.cameras).into_values().map(end).collect()
     }
 }
 
-impl Latest {
-    /// The wall time of an earlier moment.
+impl FrameTime {
+    /// The wall time that corresponds to an earlier monotonic time.
     fn wall_at(&self, ns: u64) -> Moment {
         let ago = i64::try_from(self.monotonic_ns.saturating_sub(ns)).unwrap_or(i64::MAX);
         Moment(self.wall.0.checked_sub(SignedDuration::from_nanos(ago)).unwrap_or(self.wall.0))
     }
 
-    fn told(&self, camera: &str, change: &TrackEvent) -> Told {
-        let (TrackEvent::Started(object) | TrackEvent::Ended(object)) = change;
-        let first = self.wall_at(object.first_ns);
-        let mut details = BTreeMap::from([
-            // The same in both events, and in no other life of the program.
-            ("object".to_owned(), json!(format!("{camera}-{}-{}", first.0.as_microsecond(), object.track))),
-            ("track".to_owned(), json!(object.track)),
-            ("label".to_owned(), json!(object.latest.label)),
-            ("class_id".to_owned(), json!(object.latest.class_id)),
-            ("first_at".to_owned(), json!(first)),
-            ("zones".to_owned(), json!(object.zones)),
-        ]);
-        let event = match change {
-            TrackEvent::Started(_) => {
-                details.insert("sequence".to_owned(), json!(self.sequence));
-                details.extend(shown(&object.latest, ""));
-                EventName::ObjectNew
+    fn event(&self, camera: &str, change: &TrackEvent) -> ObjectEvent {
+        match change {
+            TrackEvent::Started(object) => ObjectEvent::New(NewObject {
+                identity: self.identity(camera, object),
+                sequence: self.sequence,
+                score: Decimal(object.latest.score),
+                bbox: object.latest.bbox.map(Decimal),
+            }),
+            TrackEvent::Ended(object) => {
+                let duration_s = object.last_ns.saturating_sub(object.first_ns) as f64 * 1e-9;
+                ObjectEvent::Ended(EndedObject {
+                    identity: self.identity(camera, object),
+                    last_at: self.wall_at(object.last_ns),
+                    duration_s: (duration_s * 1e3).round() / 1e3,
+                    frames: object.frames,
+                    best_score: Decimal(object.best.score),
+                    best_box: object.best.bbox.map(Decimal),
+                })
             }
-            TrackEvent::Ended(_) => {
-                details.extend(ended(self, object));
-                EventName::ObjectEnd
-            }
-        };
-        Told { event, details }
+        }
+    }
+
+    fn identity(&self, camera: &str, object: &Object) -> ObjectIdentity {
+        let first_at = self.wall_at(object.first_ns);
+        ObjectIdentity {
+            object: format!("{camera}-{}-{}", first_at.0.as_microsecond(), object.track),
+            track: object.track,
+            label: object.latest.label.clone(),
+            class_id: object.latest.class_id,
+            first_at,
+            zones: object.zones.clone(),
+        }
     }
 }
 
-fn ended(latest: &Latest, object: &Object) -> BTreeMap<String, Value> {
-    let duration_s = object.last_ns.saturating_sub(object.first_ns) as f64 * 1e-9;
-    let mut details = BTreeMap::from([
-        ("last_at".to_owned(), json!(latest.wall_at(object.last_ns))),
-        ("duration_s".to_owned(), json!((duration_s * 1e3).round() / 1e3)),
-        ("frames".to_owned(), json!(object.frames)),
-    ]);
-    details.extend(shown(&object.best, "best_"));
-    details
-}
-
-/// Score and box under their names in messages, behind `prefix`.
-fn shown(detection: &Detection, prefix: &str) -> [(String, Value); 2] {
-    let bbox = detection.bbox.map(short);
-    [(format!("{prefix}score"), json!(short(detection.score))), (format!("{prefix}box"), json!(bbox))]
-}
-
-/// With the digits that reports have: the fewest that say which f32 it is.
-fn short(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or(f64::from(value))
-}
-
-/// Tells what happened on `camera`.
-pub fn tell(voice: &Voice, camera: &str, told: Vec<Told>) {
-    for Told { event, details } in told {
-        voice.event(event, Some(camera), details);
+/// Publishes the events of a camera's objects.
+pub fn publish(publisher: &Publisher, camera: &str, events: Vec<ObjectEvent>) {
+    for event in events {
+        publisher.event(event.name(), Some(camera), &event);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
-    use crate::message::{Model, Precision, Schema, Timing};
+    use crate::message::{Detection, Model, Precision, Schema, Timing};
 
     fn report(step: u64, seen: bool) -> Report {
         let detection = Detection {
@@ -165,32 +211,55 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_object_is_told_when_it_comes_and_when_it_has_gone() {
-        let mut objects = Objects::new(Some(TrackerSettings::default()));
-        let told: Vec<_> = (0..9).flat_map(|step| objects.follow(0, &mut report(step, step < 5))).collect();
-        let [begun, ended] = &told[..] else { panic!("{told:?}") };
-        assert_eq!((begun.event, ended.event), (EventName::ObjectNew, EventName::ObjectEnd));
-        assert_eq!(begun.details["object"], ended.details["object"]);
-        assert_eq!(begun.details["sequence"], 2);
-        assert_eq!(ended.details["duration_s"], 4.0);
-        assert_eq!(ended.details["frames"], 5);
-        assert_eq!(ended.details["last_at"], "1970-01-01T00:00:04.000000Z");
-        assert_eq!(ended.details["best_score"].to_string(), (0.6 + 0.01 * 4.0f32).to_string());
+    /// The fields of an event, as they are published.
+    fn fields(event: &ObjectEvent) -> Value {
+        serde_json::to_value(event).unwrap()
     }
 
     #[test]
-    fn what_is_there_at_the_end_ends_then_and_nothing_is_followed_without_rules() {
+    fn an_object_has_an_event_when_it_comes_and_one_when_it_has_gone() {
+        let mut objects = Objects::new(Some(TrackerSettings::default()));
+        let events: Vec<_> = (0..9).flat_map(|step| objects.update(0, &mut report(step, step < 5))).collect();
+        let [begun, ended] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((begun.name(), ended.name()), (EventName::ObjectNew, EventName::ObjectEnd));
+        let (begun, ended) = (fields(begun), fields(ended));
+        assert_eq!(begun["object"], ended["object"]);
+        assert_eq!(begun["sequence"], 2);
+        assert_eq!(ended["duration_s"], 4.0);
+        assert_eq!(ended["frames"], 5);
+        assert_eq!(ended["last_at"], "1970-01-01T00:00:04.000000Z");
+        assert_eq!(ended["best_score"].to_string(), (0.6 + 0.01 * 4.0f32).to_string());
+        let names = |event: &Value| event.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let begun_names = ["box", "class_id", "first_at", "label", "object", "score", "sequence", "track", "zones"];
+        assert_eq!(names(&begun), begun_names);
+        let ended_names = [
+            "best_box",
+            "best_score",
+            "class_id",
+            "duration_s",
+            "first_at",
+            "frames",
+            "label",
+            "last_at",
+            "object",
+            "track",
+            "zones",
+        ];
+        assert_eq!(names(&ended), ended_names);
+    }
+
+    #[test]
+    fn objects_end_with_the_run_and_nothing_is_tracked_without_settings() {
         let mut objects = Objects::new(Some(TrackerSettings::default()));
         for step in 0..3 {
-            objects.follow(0, &mut report(step, true));
+            objects.update(0, &mut report(step, true));
         }
-        let told = objects.finish();
-        assert_eq!(told[0].1.len(), 1);
-        assert_eq!(told[0].1[0].details["last_at"], "1970-01-01T00:00:02.000000Z");
+        let events = objects.finish();
+        assert_eq!(events[0].1.len(), 1);
+        assert_eq!(fields(&events[0].1[0])["last_at"], "1970-01-01T00:00:02.000000Z");
 
         let mut none = Objects::new(None);
         let mut first = report(0, true);
-        assert!(none.follow(0, &mut first).is_empty() && first.detections[0].track.is_none());
+        assert!(none.update(0, &mut first).is_empty() && first.detections[0].track.is_none());
     }
 }

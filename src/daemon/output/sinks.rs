@@ -1,8 +1,11 @@
-//! The sinks as `[[publish]]` names them, each under a name of its own.
+//! Sinks of the configuration: builds one sink for each `[[publish]]`.
+//!
+//! In: the settings, and what sinks need of the run. Out: sinks under unique names (`file`, `file-2`, …) for logs and
+//! metrics.
 
 use std::sync::Arc;
 
-use super::frame_history::Recent;
+use super::frame_history::FrameHistory;
 use crate::clock::Clock;
 use crate::config::{MqttSettings, Settings, SinkKind};
 use crate::control::Control;
@@ -17,33 +20,38 @@ use crate::publish::spool::{Limits, Spool};
 use crate::publish::{Files, Outlet, Sink, Socket, Stdout};
 use crate::web::picture;
 
-/// Widest picture on a broker.
-const PICTURE_WIDTH: usize = 1280;
-/// Lowest score drawn on it.
-const PICTURE_SCORE: f32 = 0.5;
+/// Picture of a camera on a broker.
+struct BrokerPicture {
+    /// Largest width in pixels.
+    max_width: usize,
+    /// Lowest score of a box that is drawn.
+    min_score: f32,
+}
 
-/// What sinks are built from.
-pub struct Ground<'a> {
+const BROKER_PICTURE: BrokerPicture = BrokerPicture { max_width: 1280, min_score: 0.5 };
+
+/// Builds the sinks.
+pub struct SinkBuilder<'a> {
     pub settings: &'a Settings,
     pub identity: &'a Identity,
     pub model: &'a ModelInfo,
-    pub recent: &'a Recent,
+    pub frames: &'a FrameHistory,
     pub control: &'a Control,
     pub clock: &'a Arc<dyn Clock>,
     pub metrics: &'a Arc<Metrics>,
 }
 
-impl Ground<'_> {
-    /// Whether any sink looks at frames.
-    pub fn wants_frames(settings: &Settings) -> bool {
+impl SinkBuilder<'_> {
+    /// True if a sink needs the frame history.
+    pub fn needs_frames(settings: &Settings) -> bool {
         settings.sinks.iter().any(|sink| matches!(&sink.kind, SinkKind::Mqtt(mqtt) if mqtt.pictures))
     }
 
-    /// Every sink; on the runtime this is called in.
+    /// Builds every sink, on the current runtime.
     ///
     /// # Errors
     ///
-    /// What keeps a file or socket from being opened. A broker that is not there is no error.
+    /// A file or socket cannot be opened. A broker that cannot be reached is no error.
     pub fn outlets(&self) -> Result<Vec<Outlet>> {
         let mut outlets: Vec<Outlet> = Vec::new();
         for (index, sink) in self.settings.sinks.iter().enumerate() {
@@ -53,10 +61,10 @@ impl Ground<'_> {
                 SinkKind::Unix { .. } => "unix",
                 SinkKind::Mqtt(_) => "mqtt",
             };
-            let twins = outlets.iter().filter(|outlet| outlet.name.split('-').next() == Some(kind)).count();
-            let name = if twins == 0 { kind.to_owned() } else { format!("{kind}-{}", twins + 1) };
+            let same_kind = outlets.iter().filter(|outlet| outlet.name.split('-').next() == Some(kind)).count();
+            let name = if same_kind == 0 { kind.to_owned() } else { format!("{kind}-{}", same_kind + 1) };
             let mut messages = sink.messages.clone();
-            let place: Box<dyn Sink> = match &sink.kind {
+            let sink_impl: Box<dyn Sink> = match &sink.kind {
                 SinkKind::Stdout => Box::new(Stdout::new()),
                 SinkKind::File { path, max_size, max_files } => Box::new(
                     Files::open(path, *max_size, *max_files).map_err(|error| error.at(format!("publish[{index}]")))?,
@@ -65,13 +73,13 @@ impl Ground<'_> {
                     Box::new(Socket::listen(path).map_err(|error| error.at(format!("publish[{index}]")))?)
                 }
                 SinkKind::Mqtt(mqtt) => {
-                    // It counts what reports hold and shows states, whatever it passes on.
+                    // The sink needs every message for its counts and states, whichever it forwards.
                     messages = vec![MessageKind::Report, MessageKind::Event, MessageKind::Status];
-                    let number = twins + 1;
+                    let number = same_kind + 1;
                     Box::new(self.mqtt(&name, number, mqtt, sink.messages.clone())?)
                 }
             };
-            outlets.push(Outlet { name, messages, sink: place });
+            outlets.push(Outlet { name, messages, sink: sink_impl });
         }
         Ok(outlets)
     }
@@ -106,17 +114,18 @@ impl Ground<'_> {
             discovery: mqtt.discovery.clone(),
             spool: Spool::open(spool, limits, self.clock.clone(), &self.identity.boot_id),
             control: self.control.clone(),
-            picture: mqtt.pictures.then(|| picture_of(self.recent.clone())),
+            picture: mqtt.pictures.then(|| picture_of(self.frames.clone())),
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
         })
     }
 }
 
-/// Frames with their boxes drawn.
-fn picture_of(recent: Recent) -> PictureOf {
+/// Draws the boxes of a report on its frame.
+fn picture_of(frames: FrameHistory) -> PictureOf {
     Arc::new(move |camera, sequence| {
-        let seen = recent.at(camera, sequence)?;
-        picture::boxed(&seen.frame.image, &seen.report.detections, PICTURE_SCORE, PICTURE_WIDTH).ok()
+        let kept = frames.at(camera, sequence)?;
+        let BrokerPicture { max_width, min_score } = BROKER_PICTURE;
+        picture::boxed(&kept.frame.image, &kept.report.detections, min_score, max_width).ok()
     })
 }

@@ -1,5 +1,6 @@
-//! How everything is: one table that capture and detection write, and that every report of health is read from: the
-//! published status, systemd's status line, readiness and the watchdog.
+//! Health table: state of the cameras, the model and the detector, written by capture and detection.
+//!
+//! All reports of health read it: the published status, systemd's status line, readiness and the watchdog.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
@@ -7,269 +8,324 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::thermal::Heat;
+use super::thermal::ThermalState;
 use crate::clock::Clock;
-use crate::message::{CameraState, CameraStatus, Message, Model, Moment, Schema, State, Status, Throttle};
+use crate::message::{CameraState, CameraStatus, Model, Moment, Schema, State, Status, Throttle};
 use crate::sync::IgnorePoison;
 
-/// The table.
+/// The health table.
 #[derive(Debug)]
 pub struct Health {
     device: String,
-    began_boot_ns: u64,
-    pub(in crate::daemon) table: Mutex<Table>,
+    started_boot_ns: u64,
+    table: Mutex<Table>,
     changed: Notify,
 }
 
+/// Content of the table. Times are nanoseconds of monotonic time.
 #[derive(Debug, Default)]
-pub(in crate::daemon) struct Table {
+pub(super) struct Table {
     stopping: bool,
     model: Option<Model>,
-    pub(in crate::daemon) cameras: BTreeMap<String, Entry>,
-    /// Cameras that an order switched off.
-    pub(in crate::daemon) off: BTreeSet<String>,
-    /// What is wrong beside cameras, by who says so.
-    reasons: BTreeMap<&'static str, String>,
-    heat: Option<Heat>,
+    pub(super) cameras: BTreeMap<String, CameraHealth>,
+    /// Cameras disabled by request.
+    disabled: BTreeSet<String>,
+    /// Reasons for the state `degraded` that no camera's state shows.
+    faults: BTreeMap<FaultSource, String>,
+    thermal: Option<ThermalState>,
     drift: Option<serde_json::Value>,
-    pub(in crate::daemon) work: Work,
-    /// Time from taking a frame to its report, in nanoseconds, smoothed; `None` before the first.
-    pub(in crate::daemon) frame_ns: Option<f64>,
+    pub(super) activity: DetectorActivity,
+    /// Time from taking a frame to its report, in nanoseconds.
+    pub(super) frame_time_ns: Ewma,
 }
 
-/// What the detector thread does, since when, in nanoseconds of monotonic time.
+/// Part of the service that reports a fault; the order is that of the published reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FaultSource {
+    /// The monitor, about the pictures of the cameras.
+    Cameras,
+    /// The reload of the configuration.
+    Config,
+    /// The monitor, about the model or itself.
+    Monitor,
+}
+
+/// What the detector thread does. Times are nanoseconds of monotonic time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Work {
+pub enum DetectorActivity {
     /// Waits for a frame.
-    Waiting(u64),
-    /// Looks at one.
-    Busy(u64),
-    /// Hands over a report of which none may be lost.
-    Delivering(u64),
-    /// Rests until then, because it is hot.
-    Resting(u64),
+    Waiting {
+        /// Start.
+        since_ns: u64,
+    },
+    /// Processes a frame.
+    Detecting {
+        /// Start.
+        since_ns: u64,
+    },
+    /// Waits for room in the sinks' queues for a report that must not be lost.
+    Delivering {
+        /// Start.
+        since_ns: u64,
+    },
+    /// Rests because of the temperature.
+    Resting {
+        /// End.
+        until_ns: u64,
+    },
 }
 
-impl Default for Work {
+impl Default for DetectorActivity {
     fn default() -> Self {
-        Self::Waiting(0)
+        Self::Waiting { since_ns: 0 }
     }
 }
 
+/// Health of one camera. Times are nanoseconds of monotonic time.
 #[derive(Debug)]
-pub(in crate::daemon) struct Entry {
-    pub(in crate::daemon) state: CameraState,
+pub(super) struct CameraHealth {
+    pub(super) state: CameraState,
+    /// Frames dropped, by reason.
     dropped: BTreeMap<String, u64>,
-    /// When its state began or it gave its last frame, nanoseconds of monotonic time.
-    pub(in crate::daemon) alive_ns: u64,
-    /// When it will be opened again, for one that is lost.
-    pub(in crate::daemon) retry_ns: u64,
-    /// Since when a frame of it waits for the detector.
-    pub(in crate::daemon) waiting_ns: Option<u64>,
-    /// Silent for longer, it is stalled.
-    pub(in crate::daemon) patience: Duration,
-    /// Time between frames, in seconds, smoothed; `None` before the second frame.
-    interval_s: Option<f64>,
+    /// Start of the state, or the last frame.
+    pub(super) alive_ns: u64,
+    /// Next attempt to open a lost camera.
+    pub(super) retry_ns: u64,
+    /// Since when a frame of the camera waits for the detector.
+    pub(super) waiting_ns: Option<u64>,
+    /// Time without a frame after which the camera counts as stalled.
+    pub(super) stall_timeout: Duration,
+    /// Time between frames, in seconds.
+    interval_s: Ewma,
 }
 
-/// Weight of the newest interval in a smoothed one.
-const SMOOTHING: f64 = 0.2;
+/// Exponentially weighted moving average; `None` before the first value.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ewma(Option<f64>);
 
-impl Entry {
-    /// The state, with silence taken into account.
-    pub(in crate::daemon) fn state(&self, now_ns: u64) -> CameraState {
-        let silent = now_ns.saturating_sub(self.alive_ns) > self.patience.as_nanos() as u64;
+impl Ewma {
+    /// Weight of the newest value.
+    const WEIGHT: f64 = 0.2;
+
+    fn update(&mut self, value: f64) {
+        self.0 = Some(self.0.map_or(value, |mean| mean + Self::WEIGHT * (value - mean)));
+    }
+
+    /// The average.
+    pub(super) fn mean(self) -> Option<f64> {
+        self.0
+    }
+}
+
+impl CameraHealth {
+    /// The state; a camera without frames for longer than its stall timeout is stalled.
+    fn state(&self, now_ns: u64) -> CameraState {
+        let is_silent = now_ns.saturating_sub(self.alive_ns) > self.stall_timeout.as_nanos() as u64;
         match self.state {
-            CameraState::Streaming | CameraState::Connecting if silent => CameraState::Stalled,
+            CameraState::Streaming | CameraState::Connecting if is_silent => CameraState::Stalled,
             state => state,
         }
+    }
+
+    /// Frames per second, to the hundredth; 0 unless `state` is streaming.
+    fn fps(&self, state: CameraState) -> f64 {
+        let interval = self.interval_s.mean().filter(|&interval| state == CameraState::Streaming && interval > 0.0);
+        (interval.map_or(0.0, |interval| 1.0 / interval) * 100.0).round() / 100.0
     }
 }
 
 impl Health {
     /// A table without cameras.
     pub fn new(device: &str, clock: &dyn Clock) -> Self {
-        let (began_boot_ns, table) = (clock.boot_ns(), Mutex::default());
-        Self { device: device.to_owned(), began_boot_ns, table, changed: Notify::new() }
+        let (started_boot_ns, table) = (clock.boot_ns(), Mutex::default());
+        Self { device: device.to_owned(), started_boot_ns, table, changed: Notify::new() }
     }
 
-    pub(in crate::daemon) fn lock(&self) -> MutexGuard<'_, Table> {
+    /// Locks the table.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().ignore_poison()
     }
 
-    /// Tells whoever waits that a state has changed.
-    pub(in crate::daemon) fn wake(&self) {
-        self.changed.notify_one();
-    }
-
-    /// Completes when a state has changed since it completed last.
+    /// Completes when a state has changed since the last completion.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// The end has begun.
-    pub fn stopping(&self) {
+    /// Records that the service is stopping.
+    pub fn set_stopping(&self) {
         self.lock().stopping = true;
     }
 
-    /// `model` detects.
-    pub fn model(&self, model: Model) {
+    /// Sets the model that detects.
+    pub fn set_model(&self, model: Model) {
         self.lock().model = Some(model);
         self.changed.notify_one();
     }
 
-    /// What `who` has to complain of, or that it has nothing: a reason why the device is degraded.
-    pub fn complain(&self, who: &'static str, reason: Option<String>) {
-        let before = match reason {
-            Some(reason) => self.lock().reasons.insert(who, reason.clone()).is_none_or(|before| before != reason),
-            None => self.lock().reasons.remove(who).is_some(),
+    /// Sets or clears a fault: a reason for the state `degraded`.
+    pub fn set_fault(&self, source: FaultSource, reason: Option<String>) {
+        let is_new = match reason {
+            Some(reason) => self.lock().faults.insert(source, reason.clone()).is_none_or(|before| before != reason),
+            None => self.lock().faults.remove(&source).is_some(),
         };
-        if before {
+        if is_new {
             self.changed.notify_one();
         }
     }
 
-    /// How far the network is from its calibration, as the status shows it.
-    pub fn drift(&self, drift: Option<serde_json::Value>) {
+    /// Sets the monitor's part of the status.
+    pub fn set_drift(&self, drift: Option<serde_json::Value>) {
         self.lock().drift = drift;
     }
 
-    /// How hot it is.
-    pub fn heat(&self, heat: Heat) {
-        self.lock().heat = Some(heat);
+    /// Sets the temperatures and the throttle level.
+    pub fn set_thermal(&self, thermal: ThermalState) {
+        self.lock().thermal = Some(thermal);
     }
 
-    /// How much less is done because of heat: 0 to 4.
+    /// The throttle level, 0 to 4.
     pub fn throttle_level(&self) -> u8 {
-        self.lock().heat.as_ref().map_or(0, |heat| heat.level)
+        self.lock().thermal.as_ref().map_or(0, |thermal| thermal.level)
     }
 
-    /// A camera is being opened for the first time. Silent for longer than `patience` it counts as stalled.
-    pub fn add(&self, name: &str, patience: Duration, now_ns: u64) {
+    /// Adds a camera that is being opened for the first time.
+    pub fn add_camera(&self, name: &str, stall_timeout: Duration, now_ns: u64) {
         let mut table = self.lock();
-        let entry = Entry {
+        let camera = CameraHealth {
             state: CameraState::Connecting,
-            // One that is opened anew under its name goes on counting.
-            dropped: table.cameras.remove(name).map(|entry| entry.dropped).unwrap_or_default(),
+            // A camera that is opened anew under its name continues its counts.
+            dropped: table.cameras.remove(name).map(|camera| camera.dropped).unwrap_or_default(),
             alive_ns: now_ns,
             retry_ns: 0,
             waiting_ns: None,
-            patience,
-            interval_s: None,
+            stall_timeout,
+            interval_s: Ewma::default(),
         };
-        table.cameras.insert(name.to_owned(), entry);
+        table.cameras.insert(name.to_owned(), camera);
         drop(table);
         self.changed.notify_one();
     }
 
-    /// A camera is no longer ours.
-    pub fn remove(&self, name: &str) {
+    /// Removes a camera.
+    pub fn remove_camera(&self, name: &str) {
         self.lock().cameras.remove(name);
         self.changed.notify_one();
     }
 
-    /// A camera may be silent for so long from now on.
-    pub fn patience(&self, name: &str, patience: Duration) {
-        self.with(name, |entry| entry.patience = patience);
+    /// Changes a camera's stall timeout.
+    pub fn set_stall_timeout(&self, name: &str, stall_timeout: Duration) {
+        self.with(name, |camera| camera.stall_timeout = stall_timeout);
     }
 
-    /// A camera is in another state.
-    pub fn camera(&self, name: &str, state: CameraState, now_ns: u64) {
-        self.with(name, |entry| {
-            entry.state = state;
-            entry.alive_ns = now_ns;
-            entry.interval_s = None;
+    /// Sets a camera's state.
+    pub fn set_camera_state(&self, name: &str, state: CameraState, now_ns: u64) {
+        self.with(name, |camera| {
+            camera.state = state;
+            camera.alive_ns = now_ns;
+            camera.interval_s = Ewma::default();
         });
         self.changed.notify_one();
     }
 
-    /// A camera is lost and will be opened again at `retry_ns`.
-    pub fn backoff(&self, name: &str, now_ns: u64, retry_ns: u64) {
-        self.with(name, |entry| entry.retry_ns = retry_ns);
-        self.camera(name, CameraState::Backoff, now_ns);
+    /// Records that a camera is lost and will be opened again at `retry_ns`.
+    pub fn set_camera_backoff(&self, name: &str, now_ns: u64, retry_ns: u64) {
+        self.with(name, |camera| camera.retry_ns = retry_ns);
+        self.set_camera_state(name, CameraState::Backoff, now_ns);
     }
 
-    /// A camera gave a frame.
-    pub fn frame(&self, name: &str, now_ns: u64) {
-        self.with(name, |entry| {
-            if entry.state == CameraState::Streaming {
-                let interval = now_ns.saturating_sub(entry.alive_ns) as f64 * 1e-9;
-                let smooth = entry.interval_s.map_or(interval, |before| before + SMOOTHING * (interval - before));
-                entry.interval_s = Some(smooth);
+    /// Sets the disabled cameras.
+    pub fn set_disabled(&self, disabled: BTreeSet<String>) {
+        self.lock().disabled = disabled;
+        self.changed.notify_one();
+    }
+
+    /// The disabled cameras.
+    pub fn disabled(&self) -> BTreeSet<String> {
+        self.lock().disabled.clone()
+    }
+
+    /// True if camera `name` is disabled.
+    pub fn is_disabled(&self, name: &str) -> bool {
+        self.lock().disabled.contains(name)
+    }
+
+    /// Records a captured frame.
+    pub fn frame_captured(&self, name: &str, now_ns: u64) {
+        self.with(name, |camera| {
+            if camera.state == CameraState::Streaming {
+                camera.interval_s.update(now_ns.saturating_sub(camera.alive_ns) as f64 * 1e-9);
             }
-            entry.state = CameraState::Streaming;
-            entry.alive_ns = now_ns;
+            camera.state = CameraState::Streaming;
+            camera.alive_ns = now_ns;
         });
     }
 
-    /// A frame of a camera waits for the detector.
-    pub fn waits(&self, name: &str, now_ns: u64) {
-        self.with(name, |entry| entry.waiting_ns = entry.waiting_ns.or(Some(now_ns)));
+    /// Records that a frame of a camera waits for the detector.
+    pub fn frame_waiting(&self, name: &str, now_ns: u64) {
+        self.with(name, |camera| camera.waiting_ns = camera.waiting_ns.or(Some(now_ns)));
     }
 
-    /// The detector took the frame of a camera.
-    pub fn taken(&self, name: &str, now_ns: u64) {
-        self.with(name, |entry| entry.waiting_ns = None);
-        self.lock().work = Work::Busy(now_ns);
+    /// Records that the detector took the frame of a camera.
+    pub fn frame_taken(&self, name: &str, now_ns: u64) {
+        self.with(name, |camera| camera.waiting_ns = None);
+        self.lock().activity = DetectorActivity::Detecting { since_ns: now_ns };
     }
 
-    /// The detector thread does something else. Leaving a frame that was looked at tells how long that takes.
-    pub fn work(&self, work: Work) {
+    /// Records that a frame of a camera was dropped.
+    pub fn frame_dropped(&self, name: &str, reason: &str) {
+        self.with(name, |camera| *camera.dropped.entry(reason.to_owned()).or_default() += 1);
+    }
+
+    /// Sets the activity of the detector thread. The end of [`DetectorActivity::Detecting`] measures the frame time.
+    pub fn set_activity(&self, activity: DetectorActivity) {
         let mut table = self.lock();
-        let now_ns = match work {
-            Work::Waiting(ns) | Work::Busy(ns) | Work::Delivering(ns) => Some(ns),
-            Work::Resting(_) => None,
+        let start_ns = match activity {
+            DetectorActivity::Waiting { since_ns }
+            | DetectorActivity::Detecting { since_ns }
+            | DetectorActivity::Delivering { since_ns } => Some(since_ns),
+            DetectorActivity::Resting { .. } => None,
         };
-        if let (Work::Busy(since), Some(now_ns)) = (table.work, now_ns) {
-            let took = now_ns.saturating_sub(since) as f64;
-            table.frame_ns = Some(table.frame_ns.map_or(took, |before| before + SMOOTHING * (took - before)));
+        if let (DetectorActivity::Detecting { since_ns }, Some(end_ns)) = (table.activity, start_ns) {
+            table.frame_time_ns.update(end_ns.saturating_sub(since_ns) as f64);
         }
-        table.work = work;
+        table.activity = activity;
     }
 
-    /// A frame of a camera was dropped.
-    pub fn dropped(&self, name: &str, reason: &str) {
-        self.with(name, |entry| *entry.dropped.entry(reason.to_owned()).or_default() += 1);
-    }
-
-    fn with(&self, name: &str, change: impl FnOnce(&mut Entry)) {
+    fn with(&self, name: &str, change: impl FnOnce(&mut CameraHealth)) {
         self.lock().cameras.get_mut(name).map(change);
     }
 
-    /// Whether every camera that was to be opened is open, or known not to be there.
-    pub fn settled(&self, now_ns: u64) -> bool {
+    /// True once a model detects and no camera is being opened for the first time.
+    pub fn is_settled(&self, now_ns: u64) -> bool {
         let table = self.lock();
-        table.model.is_some() && table.cameras.values().all(|entry| entry.state(now_ns) != CameraState::Connecting)
+        table.model.is_some() && table.cameras.values().all(|camera| camera.state(now_ns) != CameraState::Connecting)
     }
 
     /// The table as a message.
     pub fn status(&self, clock: &dyn Clock) -> Status {
         let now_ns = clock.monotonic_ns();
         let table = self.lock();
-        let mut reasons: Vec<String> = table.reasons.values().cloned().collect();
-        let throttle = table.heat.as_ref().map(|heat| Throttle {
-            level: heat.level,
-            zone: heat.hottest().map(|(zone, _)| zone.clone()),
-            celsius: heat.hottest().map(|(_, celsius)| *celsius),
+        let mut reasons: Vec<String> = table.faults.values().cloned().collect();
+        let throttle = table.thermal.as_ref().map(|thermal| Throttle {
+            level: thermal.level,
+            zone: thermal.hottest().map(|hottest| hottest.zone.clone()),
+            celsius: thermal.hottest().map(|hottest| hottest.celsius),
         });
         if let Some(Throttle { level: 1.., celsius: Some(celsius), .. }) = throttle {
             reasons.push(format!("less is done at {celsius:.0} °C"));
         }
         let mut starting = table.model.is_none();
         let mut cameras = BTreeMap::new();
-        for (name, entry) in &table.cameras {
-            let state = if table.off.contains(name) { CameraState::Disabled } else { entry.state(now_ns) };
+        for (name, camera) in &table.cameras {
+            let state = if table.disabled.contains(name) { CameraState::Disabled } else { camera.state(now_ns) };
             match state {
                 CameraState::Connecting => starting = true,
                 CameraState::Stalled => reasons.push(format!("camera {name} gives no frames")),
                 CameraState::Backoff => reasons.push(format!("camera {name} is lost")),
                 CameraState::Streaming | CameraState::Disabled | CameraState::Ended => {}
             }
-            let moving = state == CameraState::Streaming;
-            let fps =
-                entry.interval_s.filter(|&interval| moving && interval > 0.0).map_or(0.0, |interval| 1.0 / interval);
-            let fps = (fps * 100.0).round() / 100.0;
-            cameras.insert(name.clone(), CameraStatus { state, fps, dropped: entry.dropped.clone() });
+            let (fps, dropped) = (camera.fps(state), camera.dropped.clone());
+            cameras.insert(name.clone(), CameraStatus { state, fps, dropped });
         }
         let state = match () {
             () if table.stopping => State::Stopping,
@@ -281,7 +337,7 @@ impl Health {
             schema: Schema::V1,
             device: self.device.clone(),
             at: Moment(clock.wall()),
-            uptime_s: clock.boot_ns().saturating_sub(self.began_boot_ns) / 1_000_000_000,
+            uptime_s: clock.boot_ns().saturating_sub(self.started_boot_ns) / 1_000_000_000,
             state,
             reasons,
             cameras,
@@ -290,22 +346,12 @@ impl Health {
             drift: table.drift.clone(),
         }
     }
-
-    /// The same as JSON, as the verb `status` answers.
-    ///
-    /// # Errors
-    ///
-    /// [`Kind::Internal`](crate::error::Kind::Internal) if it has no JSON form, which no status lacks.
-    pub fn json(&self, clock: &dyn Clock) -> crate::error::Result<serde_json::Value> {
-        serde_json::to_value(Message::Status(self.status(clock))).map_err(|error| {
-            crate::error::Error::new(crate::error::Kind::Internal, "the status has no JSON form").because(error)
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::status_line::{differs, line};
+    use super::super::thermal::ZoneTemperature;
     use super::*;
     use crate::clock::SimulatedClock;
     use crate::message::Precision;
@@ -315,53 +361,54 @@ mod tests {
         let clock = SimulatedClock::default();
         let health = Health::new("d", &clock);
         for name in ["a", "b"] {
-            health.add(name, Duration::from_secs(10), 0);
+            health.add_camera(name, Duration::from_secs(10), 0);
         }
         assert_eq!(health.status(&clock).state, State::Starting);
         let precision = Precision::Fp32;
-        health.model(Model { name: "m".into(), precision, generation: 0, sha256: String::new() });
-        assert!(!health.settled(0));
+        health.set_model(Model { name: "m".into(), precision, generation: 0, sha256: String::new() });
+        assert!(!health.is_settled(0));
         for _ in 0..5 {
             clock.advance(Duration::from_millis(250));
-            health.frame("a", clock.monotonic_ns());
-            health.frame("b", clock.monotonic_ns());
+            health.frame_captured("a", clock.monotonic_ns());
+            health.frame_captured("b", clock.monotonic_ns());
         }
         let before = health.status(&clock);
         assert_eq!((before.state, before.cameras["a"].fps), (State::Ok, 4.0));
         assert_eq!(line(&before), "ok; 2 of 2 cameras; m (fp32, generation 0)");
 
         clock.advance(Duration::from_secs(11));
-        health.frame("b", clock.monotonic_ns());
-        health.dropped("b", "busy");
+        health.frame_captured("b", clock.monotonic_ns());
+        health.frame_dropped("b", "busy");
         let after = health.status(&clock);
         assert_eq!((after.state, after.cameras["a"].state), (State::Degraded, CameraState::Stalled));
         assert_eq!(after.reasons, ["camera a gives no frames"]);
         assert_eq!(line(&after), "degraded: camera a gives no frames; 1 of 2 cameras; m (fp32, generation 0)");
         assert_eq!((after.cameras["b"].dropped["busy"], after.uptime_s), (1, 12));
-        assert!(differs(&before, &after) && health.settled(clock.monotonic_ns()));
+        assert!(differs(&before, &after) && health.is_settled(clock.monotonic_ns()));
 
-        health.complain("config", Some("the new configuration is wrong".into()));
+        health.set_fault(FaultSource::Config, Some("the new configuration is wrong".into()));
         assert!(health.status(&clock).reasons[0].contains("configuration"));
-        health.complain("config", None);
-        health.heat(Heat { zones: vec![("cpu".into(), 81.6)], level: 2 });
+        health.set_fault(FaultSource::Config, None);
+        health
+            .set_thermal(ThermalState { zones: vec![ZoneTemperature { zone: "cpu".into(), celsius: 81.6 }], level: 2 });
         let hot = health.status(&clock);
         assert_eq!(hot.reasons, ["less is done at 82 °C", "camera a gives no frames"]);
         assert_eq!(hot.throttle.unwrap().level, 2);
-        health.remove("a");
+        health.remove_camera("a");
         assert_eq!(health.status(&clock).cameras.len(), 1);
 
-        health.stopping();
+        health.set_stopping();
         assert_eq!(health.status(&clock).state, State::Stopping);
     }
 
     #[test]
-    fn a_camera_that_never_opens_is_stalled_and_keeps_nobody_waiting() {
+    fn a_camera_that_never_opens_is_stalled_and_does_not_delay_readiness() {
         let clock = SimulatedClock::default();
         let health = Health::new("d", &clock);
-        health.add("a", Duration::from_secs(10), 0);
-        health.model(Model { name: "m".into(), precision: Precision::Int8, generation: 0, sha256: String::new() });
+        health.add_camera("a", Duration::from_secs(10), 0);
+        health.set_model(Model { name: "m".into(), precision: Precision::Int8, generation: 0, sha256: String::new() });
         clock.advance(Duration::from_secs(11));
-        assert!(health.settled(clock.monotonic_ns()));
+        assert!(health.is_settled(clock.monotonic_ns()));
         assert_eq!(health.status(&clock).state, State::Degraded);
     }
 }

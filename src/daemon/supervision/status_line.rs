@@ -1,8 +1,8 @@
-//! A status as it is told: whether there is news in it, and in one line.
+//! Status line: a status on one line, and the comparison that decides about publishing.
 
 use crate::message::{CameraState, State, Status};
 
-/// Whether two statuses differ in more than numbers that always move: worth telling at once.
+/// True if two statuses differ in more than rates and counts. Such a change is published at once.
 pub fn differs(one: &Status, other: &Status) -> bool {
     let states = |status: &Status| -> Vec<(String, CameraState)> {
         status.cameras.iter().map(|(name, camera)| (name.clone(), camera.state)).collect()

@@ -1,57 +1,57 @@
-//! What is said to systemd: ready, alive, reloading, stopping, and how it is. Without systemd all of it is nothing.
+//! Notifications to systemd (`sd_notify`). Without systemd every function here does nothing.
 
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-fn tell(states: &[NotifyState<'_>]) {
-    // Without a socket this does nothing; with one that is broken the watchdog will act, and the log says why.
+fn notify(states: &[NotifyState<'_>]) {
+    // Without NOTIFY_SOCKET this does nothing. If the socket is broken, the watchdog will act and the log has the cause.
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(error = error.to_string(), "systemd does not hear us");
+        tracing::warn!(error = error.to_string(), "cannot notify systemd");
     }
 }
 
-/// The service is up; `line` says how it is.
+/// READY: the service is up. `line` is its status.
 pub fn ready(line: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(line)]);
+    notify(&[NotifyState::Ready, NotifyState::Status(line)]);
 }
 
-/// How it is.
+/// STATUS: the status line that `systemctl status` shows.
 pub fn status(line: &str) {
-    tell(&[NotifyState::Status(line)]);
+    notify(&[NotifyState::Status(line)]);
 }
 
-/// Work is being done, or none is due.
-pub fn alive() {
-    tell(&[NotifyState::Watchdog]);
+/// WATCHDOG: no thread is stuck.
+pub fn feed_watchdog() {
+    notify(&[NotifyState::Watchdog]);
 }
 
-/// The configuration is being read again; [`ready`] or [`reloaded`] ends it. systemd from 253 on wants the time in the
-/// same message.
+/// RELOADING: the configuration is being read again. [`ready`] or [`reloaded`] ends it. systemd 253 and later require
+/// the monotonic time in the same message.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!(error = error.to_string(), "the monotonic clock cannot be read"),
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(error = error.to_string(), "cannot read the monotonic clock"),
     }
 }
 
-/// The end of [`reloading`].
+/// READY: the end of [`reloading`].
 pub fn reloaded() {
-    tell(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready]);
 }
 
-/// The end has begun.
+/// STOPPING: the service is shutting down.
 pub fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+    notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
 }
 
-/// Starting goes on for at least `time` more; `doing` says with what.
-pub fn more_time(time: Duration, doing: &str) {
+/// EXTEND_TIMEOUT_USEC: starting takes at least `time` more. `activity` becomes the status line.
+pub fn extend_timeout(time: Duration, activity: &str) {
     let microseconds = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
-    tell(&[NotifyState::ExtendTimeoutUsec(microseconds), NotifyState::Status(doing)]);
+    notify(&[NotifyState::ExtendTimeoutUsec(microseconds), NotifyState::Status(activity)]);
 }
 
-/// How often the watchdog wants to hear from us, if there is one.
-pub fn watchdog() -> Option<Duration> {
+/// Watchdog timeout, if systemd set one.
+pub fn watchdog_timeout() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }

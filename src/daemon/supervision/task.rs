@@ -1,9 +1,8 @@
-//! The task that looks after the service: tells its status, systemd's line and the watchdog, and reads the heat.
+//! Service task: publishes the status, notifies systemd, and reads the temperatures.
 //!
-//! In: the table of health, looked at whenever a camera's state changes and once a second. Out: Status messages when
-//! something changed and once in a while, READY once every camera is open or known not to be there, WATCHDOG while work
-//! is done or none is due. It only looks: a detector that is stuck is noticed because this task goes on without it, and
-//! a process that is stuck because this task does not.
+//! In: the health table, read once a second and whenever a state changes. Out: a status message after each change and
+//! at least once a minute; READY once every camera is open or known to be absent; WATCHDOG unless a thread is stuck. The
+//! task takes part in no other work. It therefore notices a stuck detector, and systemd notices a stuck process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,99 +10,131 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::thermal::{self, Thermal};
-use super::{status_line, systemd};
+use super::health::Health;
+use super::thermal::{self, ThermalThrottle};
+use super::{status_line, systemd, watchdog};
+use crate::clock::Clock;
 use crate::config::SupervisionSettings;
-use crate::daemon::cameras::capture::Shared;
 use crate::daemon::identity;
-use crate::message::Message;
-use crate::metrics::Zone;
+use crate::message::{Message, Status};
+use crate::metrics::{Metrics, Zone};
 use crate::publish::Outbox;
 
-/// How often health is looked at, and after what time it is told though nothing changed.
-const STATUS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Intervals of the task.
+struct Intervals {
+    /// Checks of the health table. Shorter if the watchdog's timeout requires it.
+    check: Duration,
+    /// Longest time between two status messages.
+    publish: Duration,
+    /// Readings of the thermal zones; some sensors are slow.
+    thermal: Duration,
+}
 
-/// How often the thermal zones are read: reading some sensors is slow.
-const HEAT: Duration = Duration::from_secs(5);
+const INTERVALS: Intervals =
+    Intervals { check: Duration::from_secs(1), publish: Duration::from_secs(60), thermal: Duration::from_secs(5) };
 
-/// What this task looks at.
-pub struct Vitals {
-    /// The service.
-    pub shared: Shared,
-    /// Where status goes.
+/// Inputs and outputs of the task.
+pub struct ServiceTask {
+    /// The health table.
+    pub health: Arc<Health>,
+    /// Source of time.
+    pub clock: Arc<dyn Clock>,
+    /// Counters and gauges.
+    pub metrics: Arc<Metrics>,
+    /// Takes the status messages.
     pub outbox: Outbox,
-    /// The limits of patience and heat, as they are now.
+    /// The supervision settings in force.
     pub limits: watch::Receiver<Arc<SupervisionSettings>>,
 }
 
-impl Vitals {
-    /// Looks until it is aborted.
-    pub async fn watch(mut self) {
-        let mut thermal = Thermal::new(thermal::ZONES.as_ref(), &self.limits.borrow_and_update().clone());
-        if let Some(celsius) = thermal.throttle_celsius() {
-            tracing::info!(celsius, "less is done above this temperature");
+/// The last reports of the task.
+struct Reported {
+    /// The published status, and when it was published.
+    status: Option<(Status, Instant)>,
+    /// systemd's status line.
+    line: String,
+    ready: bool,
+    stuck: bool,
+}
+
+impl ServiceTask {
+    /// Runs until it is aborted.
+    pub async fn run(mut self) {
+        let mut throttle = ThermalThrottle::new(thermal::ZONES.as_ref(), &self.limits.borrow_and_update().clone());
+        if let Some(celsius) = throttle.throttle_celsius() {
+            tracing::info!(celsius, "detection is throttled above this temperature");
         }
-        let every = systemd::watchdog().map_or(STATUS.0, |watchdog| STATUS.0.min(watchdog / 4));
-        let mut interval = tokio::time::interval(every);
+        // Four notifications per timeout, so that a late one does no harm.
+        let check = systemd::watchdog_timeout().map_or(INTERVALS.check, |timeout| INTERVALS.check.min(timeout / 4));
+        let mut interval = tokio::time::interval(check);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut told, mut told_at, mut heat_at) = (None, Instant::now(), None::<Instant>);
-        let (mut line, mut ready, mut stuck) = (String::new(), false, false);
+        let mut thermal_at = None::<Instant>;
+        let mut reported = Reported { status: None, line: String::new(), ready: false, stuck: false };
         loop {
             tokio::select! {
                 _ = interval.tick() => {}
-                () = self.shared.health.changed() => {}
+                () = self.health.changed() => {}
             }
+            // A reload may have changed the limits.
             if self.limits.has_changed().unwrap_or(false) {
-                thermal.limit(&self.limits.borrow_and_update().clone());
+                throttle.set_limits(&self.limits.borrow_and_update().clone());
             }
-            if heat_at.is_none_or(|at| at.elapsed() >= HEAT) {
-                heat_at = Some(Instant::now());
-                self.feel(&mut thermal);
+            if thermal_at.is_none_or(|at| at.elapsed() >= INTERVALS.thermal) {
+                thermal_at = Some(Instant::now());
+                self.update_thermal(&mut throttle);
             }
-            let status = self.shared.health.status(self.shared.clock.as_ref());
-            let new = status_line::line(&status);
-            if new != line {
-                systemd::status(&new);
-                line = new;
-            }
-            if told_at.elapsed() >= STATUS.1 || told.as_ref().is_none_or(|told| status_line::differs(told, &status)) {
-                told_at = Instant::now();
-                self.outbox.offer(Message::Status(status.clone()));
-                told = Some(status);
-            }
-            let now_ns = self.shared.clock.monotonic_ns();
-            if !ready && self.shared.health.settled(now_ns) {
-                ready = true;
-                systemd::ready(&line);
-                let since_start_ms = identity::process_age().map(|age| age.as_millis() as u64);
-                tracing::info!(since_start_ms, status = line, "ready");
-            }
-            match self.shared.health.verdict(now_ns) {
-                Ok(()) => {
-                    stuck = false;
-                    systemd::alive();
-                }
-                Err(reason) if !std::mem::replace(&mut stuck, true) => {
-                    tracing::error!(reason, "stuck; the watchdog is not fed");
-                }
-                Err(_) => {}
-            }
+            self.report(&mut reported);
         }
     }
 
-    /// Reads the heat and tells when its level changes.
-    fn feel(&self, thermal: &mut Thermal) {
-        let before = self.shared.health.throttle_level();
-        let heat = thermal.look(self.shared.clock.monotonic_ns());
-        for (zone, celsius) in &heat.zones {
-            let zone = Zone { zone: zone.clone() };
-            self.shared.metrics.temperature.get_or_create(&zone).set(f64::from(*celsius));
+    /// Publishes the status and notifies systemd.
+    fn report(&self, reported: &mut Reported) {
+        let status = self.health.status(self.clock.as_ref());
+        let line = status_line::line(&status);
+        if line != reported.line {
+            systemd::status(&line);
+            reported.line = line;
         }
-        self.shared.metrics.throttle_level.set(i64::from(heat.level));
-        if heat.level != before {
-            let celsius = heat.hottest().map(|(_, celsius)| *celsius);
-            tracing::warn!(level = heat.level, celsius, "what is done changes with the heat");
+        let is_due = reported.status.as_ref().is_none_or(|(published, at)| {
+            at.elapsed() >= INTERVALS.publish || status_line::differs(published, &status)
+        });
+        if is_due {
+            self.outbox.offer(Message::Status(status.clone()));
+            reported.status = Some((status, Instant::now()));
         }
-        self.shared.health.heat(heat);
+        let now_ns = self.clock.monotonic_ns();
+        if !reported.ready && self.health.is_settled(now_ns) {
+            reported.ready = true;
+            systemd::ready(&reported.line);
+            let since_start_ms = identity::process_age().map(|age| age.as_millis() as u64);
+            tracing::info!(since_start_ms, status = reported.line, "ready");
+        }
+        match watchdog::check(&self.health, now_ns) {
+            Ok(()) => {
+                reported.stuck = false;
+                systemd::feed_watchdog();
+            }
+            // Logged once, not at every check.
+            Err(reason) if !std::mem::replace(&mut reported.stuck, true) => {
+                tracing::error!(reason, "a thread is stuck; the watchdog is not fed");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Reads the temperatures, and logs a change of the throttle level.
+    fn update_thermal(&self, throttle: &mut ThermalThrottle) {
+        let before = self.health.throttle_level();
+        let state = throttle.update(self.clock.monotonic_ns());
+        for zone in &state.zones {
+            let label = Zone { zone: zone.zone.clone() };
+            self.metrics.temperature.get_or_create(&label).set(f64::from(zone.celsius));
+        }
+        self.metrics.throttle_level.set(i64::from(state.level));
+        if state.level != before {
+            let celsius = state.hottest().map(|hottest| hottest.celsius);
+            tracing::warn!(level = state.level, celsius, "throttle level changed");
+        }
+        self.health.set_thermal(state);
     }
 }

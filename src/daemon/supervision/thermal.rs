@@ -1,145 +1,176 @@
-//! Heat: reads the kernel's thermal zones and says how much less to do, before the kernel throttles by itself.
+//! Thermal throttle: reads the kernel's thermal zones and chooses how much less to detect.
 //!
-//! In: `/sys/class/thermal`, limits, the time. Out: a level from 0 (as fast as it goes) to 4 (paused). One step up at a
-//! time while it is too hot, one down when it has been cool for a while: the level does not swing.
+//! In: `/sys/class/thermal`, limits, the time. Out: a level from 0 (full rate) to 4 (paused). The level rises by one step
+//! while it is too hot and falls by one step after a cool period. The service so throttles itself before the kernel
+//! does. Hysteresis and step intervals keep the level from oscillating.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::SupervisionSettings;
 
-/// Where the kernel shows its zones.
+/// Folder of the kernel's thermal zones.
 pub const ZONES: &str = "/sys/class/thermal";
 
 /// The level at which nothing is detected.
 pub const PAUSED: u8 = 4;
 
-/// By level below [`PAUSED`]: rest after each frame, in times of what the frame took.
-const REST: [f64; PAUSED as usize] = [0.0, 0.5, 1.0, 3.0];
+/// Constants of the throttle.
+struct ThrottleRules {
+    /// By level below [`PAUSED`]: rest after each frame, as a multiple of the time that the frame took.
+    rest_factors: [f64; PAUSED as usize],
+    /// A level falls once the temperature is this much below its limit, in °C.
+    hysteresis_celsius: f32,
+    /// Distance of the default limit below the kernel's lowest passive trip point, in °C.
+    margin_celsius: f32,
+    /// Least time between two steps up. Temperature follows load slowly.
+    step_up: Duration,
+    /// Least time between two steps down.
+    step_down: Duration,
+    /// Trip points at or below this temperature are unused, in °C.
+    unused_trip_celsius: f32,
+}
 
-/// A level is left downwards when it is cooler than its limit by this.
-const HYSTERESIS: f32 = 5.0;
+const RULES: ThrottleRules = ThrottleRules {
+    rest_factors: [0.0, 0.5, 1.0, 3.0],
+    hysteresis_celsius: 5.0,
+    margin_celsius: 5.0,
+    step_up: Duration::from_secs(10),
+    step_down: Duration::from_secs(30),
+    unused_trip_celsius: 40.0,
+};
 
-/// Without a limit of the owner's: this much below the temperature at which the kernel itself would do less.
-const MARGIN: f32 = 5.0;
+/// Trip points read per zone.
+const MAX_TRIP_POINTS: usize = 16;
 
-/// Least time between two steps up, and down: heat follows load slowly.
-const STEPS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30));
-
-/// What was read.
+/// Temperature of a thermal zone.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Heat {
-    /// Each zone by its type, hottest of those with the same, in °C.
-    pub zones: Vec<(String, f32)>,
-    /// How much less is done: 0 to 4.
+pub struct ZoneTemperature {
+    /// The zone's type, as the kernel names it.
+    pub zone: String,
+    /// Its temperature in °C.
+    pub celsius: f32,
+}
+
+/// Temperatures and the throttle level.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ThermalState {
+    /// One entry per type of zone, with the hottest zone of that type.
+    pub zones: Vec<ZoneTemperature>,
+    /// Throttle level, 0 to 4.
     pub level: u8,
 }
 
-impl Heat {
+impl ThermalState {
     /// The hottest zone.
-    pub fn hottest(&self) -> Option<&(String, f32)> {
-        self.zones.iter().max_by(|a, b| a.1.total_cmp(&b.1))
+    pub fn hottest(&self) -> Option<&ZoneTemperature> {
+        self.zones.iter().max_by(|a, b| a.celsius.total_cmp(&b.celsius))
     }
 }
 
-/// The thermometer and the level it has led to.
+/// The throttle: its limits and its level.
 #[derive(Debug)]
-pub struct Thermal {
+pub struct ThermalThrottle {
     root: PathBuf,
-    throttle: Option<f32>,
-    pause: Option<f32>,
+    throttle_celsius: Option<f32>,
+    pause_celsius: Option<f32>,
     level: u8,
     changed_ns: u64,
 }
 
-impl Thermal {
-    /// Reads the zones below `root`.
+impl ThermalThrottle {
+    /// A throttle at level 0 that reads the zones below `root`.
     pub fn new(root: &Path, settings: &SupervisionSettings) -> Self {
-        let mut thermal = Self { root: root.to_owned(), throttle: None, pause: None, level: 0, changed_ns: 0 };
-        thermal.limit(settings);
-        thermal
+        let root = root.to_owned();
+        let mut throttle = Self { root, throttle_celsius: None, pause_celsius: None, level: 0, changed_ns: 0 };
+        throttle.set_limits(settings);
+        throttle
     }
 
-    /// Goes by other limits from now on.
-    pub fn limit(&mut self, settings: &SupervisionSettings) {
-        self.throttle = settings.throttle_celsius.or_else(|| passive(&self.root).map(|trip| trip - MARGIN));
-        self.pause = settings.pause_celsius;
+    /// Changes the limits. Without a configured limit the kernel's lowest passive trip point less a margin is used.
+    pub fn set_limits(&mut self, settings: &SupervisionSettings) {
+        let default = || lowest_passive_trip(&self.root).map(|trip| trip - RULES.margin_celsius);
+        self.throttle_celsius = settings.throttle_celsius.or_else(default);
+        self.pause_celsius = settings.pause_celsius;
     }
 
-    /// The temperature above which less is done, in °C, if there is one.
+    /// The temperature above which detection is throttled, in °C, if there is one.
     pub fn throttle_celsius(&self) -> Option<f32> {
-        self.throttle
+        self.throttle_celsius
     }
 
-    /// Reads every zone and moves the level. `now_ns` is monotonic time.
-    pub fn look(&mut self, now_ns: u64) -> Heat {
+    /// Reads every zone and adjusts the level. `now_ns` is monotonic time.
+    pub fn update(&mut self, now_ns: u64) -> ThermalState {
         let zones = zones(&self.root);
-        let hottest = zones.iter().map(|(_, celsius)| *celsius).fold(f32::NEG_INFINITY, f32::max);
-        self.step(hottest, now_ns);
-        Heat { zones, level: self.level }
+        let hottest = zones.iter().map(|zone| zone.celsius).fold(f32::NEG_INFINITY, f32::max);
+        let level = self.next_level(hottest, now_ns);
+        if level != self.level {
+            self.level = level;
+            self.changed_ns = now_ns;
+        }
+        ThermalState { zones, level }
     }
 
-    fn step(&mut self, celsius: f32, now_ns: u64) {
-        let since = Duration::from_nanos(now_ns.saturating_sub(self.changed_ns));
-        let above = |limit: Option<f32>, margin: f32| limit.is_some_and(|limit| celsius > limit - margin);
-        let next = match self.level {
-            // At once: this is the owner's last line.
-            level if level < PAUSED && above(self.pause, 0.0) => PAUSED,
-            PAUSED if !above(self.pause, HYSTERESIS) => PAUSED - 1,
-            level if level < PAUSED - 1 && above(self.throttle, 0.0) && (level == 0 || since >= STEPS.0) => level + 1,
-            level if (1..PAUSED).contains(&level) && !above(self.throttle, HYSTERESIS) && since >= STEPS.1 => level - 1,
+    /// The level that follows the current one at `celsius`.
+    fn next_level(&self, celsius: f32, now_ns: u64) -> u8 {
+        let since_change = Duration::from_nanos(now_ns.saturating_sub(self.changed_ns));
+        let is_above = |limit: Option<f32>, margin: f32| limit.is_some_and(|limit| celsius > limit - margin);
+        let too_hot = is_above(self.throttle_celsius, 0.0);
+        let is_cool = !is_above(self.throttle_celsius, RULES.hysteresis_celsius);
+        match self.level {
+            // Pausing protects the board: it happens at once, from any level.
+            level if level < PAUSED && is_above(self.pause_celsius, 0.0) => PAUSED,
+            PAUSED if !is_above(self.pause_celsius, RULES.hysteresis_celsius) => PAUSED - 1,
+            level if level < PAUSED - 1 && too_hot && (level == 0 || since_change >= RULES.step_up) => level + 1,
+            level if (1..PAUSED).contains(&level) && is_cool && since_change >= RULES.step_down => level - 1,
             level => level,
-        };
-        if next != self.level {
-            self.level = next;
-            self.changed_ns = now_ns;
         }
     }
 }
 
-/// How long to rest at `level` after a frame that took `busy`.
+/// Rest at `level` after a frame that took `busy`.
 pub fn rest(level: u8, busy: Duration) -> Duration {
-    REST.get(usize::from(level)).map_or(Duration::ZERO, |&times| busy.mul_f64(times))
+    RULES.rest_factors.get(usize::from(level)).map_or(Duration::ZERO, |&factor| busy.mul_f64(factor))
 }
 
-/// The zones' folders; none where the kernel has none.
+/// The folders of the zones, sorted; none if the kernel has none.
 fn folders(root: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
-    let named =
+    let is_zone =
         |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("thermal_zone"));
-    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(named).collect();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_zone).collect();
     folders.sort();
     folders
 }
 
-/// A temperature in thousandths of a degree, as the kernel writes it. A sensor that is asleep or broken gives an error
-/// or nonsense: it is passed over.
+/// A temperature; the kernel writes thousandths of a degree. `None` for a sensor that is suspended or broken: it gives
+/// an error or an impossible value.
 fn celsius(path: &Path) -> Option<f32> {
     let thousandths: i32 = std::fs::read_to_string(path).ok()?.trim().parse().ok()?;
     Some(thousandths as f32 / 1000.0).filter(|celsius| (-60.0..200.0).contains(celsius))
 }
 
-fn zones(root: &Path) -> Vec<(String, f32)> {
-    let mut zones: std::collections::BTreeMap<String, f32> = Default::default();
+fn zones(root: &Path) -> Vec<ZoneTemperature> {
+    let mut zones: BTreeMap<String, f32> = BTreeMap::new();
     for folder in folders(root) {
-        let Some(found) = celsius(&folder.join("temp")) else { continue };
+        let Some(celsius) = celsius(&folder.join("temp")) else { continue };
         let name = std::fs::read_to_string(folder.join("type")).unwrap_or_default().trim().to_owned();
-        let hottest = zones.entry(name).or_insert(found);
-        *hottest = hottest.max(found);
+        let hottest = zones.entry(name).or_insert(celsius);
+        *hottest = hottest.max(celsius);
     }
-    zones.into_iter().collect()
+    zones.into_iter().map(|(zone, celsius)| ZoneTemperature { zone, celsius }).collect()
 }
 
-/// The lowest temperature at which the kernel would slow the board down: the trip points of type `passive`.
-fn passive(root: &Path) -> Option<f32> {
+/// The lowest temperature at which the kernel throttles the board: trip points of type `passive`, in °C.
+fn lowest_passive_trip(root: &Path) -> Option<f32> {
     let trips = folders(root).into_iter().flat_map(|folder| {
-        (0..16).filter_map(move |number| {
+        (0..MAX_TRIP_POINTS).filter_map(move |number| {
             let kind = std::fs::read_to_string(folder.join(format!("trip_point_{number}_type"))).ok()?;
             (kind.trim() == "passive").then(|| celsius(&folder.join(format!("trip_point_{number}_temp"))))?
         })
     });
-    // A trip point at or below room temperature is a way to say "unused".
-    trips.filter(|&celsius| celsius > 40.0).min_by(f32::total_cmp)
+    trips.filter(|&celsius| celsius > RULES.unused_trip_celsius).min_by(f32::total_cmp)
 }
 
 #[cfg(test)]
@@ -177,40 +208,41 @@ mod tests {
     #[test]
     fn the_level_climbs_while_it_is_hot_and_falls_when_it_has_been_cool() {
         let root = board("82500");
-        let mut thermal = Thermal::new(root.path(), &settings(None, None));
-        assert_eq!(thermal.throttle_celsius(), Some(80.0), "below the kernel's own");
-        let heat = thermal.look(S);
-        assert_eq!((heat.level, heat.hottest().unwrap().clone()), (1, ("cpu-thermal".to_owned(), 82.5)));
-        let levels: Vec<u8> = (2..40).map(|s| thermal.look(s * S).level).collect();
+        let mut throttle = ThermalThrottle::new(root.path(), &settings(None, None));
+        assert_eq!(throttle.throttle_celsius(), Some(80.0), "below the kernel's own");
+        let state = throttle.update(S);
+        let hottest = ZoneTemperature { zone: "cpu-thermal".to_owned(), celsius: 82.5 };
+        assert_eq!((state.level, state.hottest()), (1, Some(&hottest)));
+        let levels: Vec<u8> = (2..40).map(|s| throttle.update(s * S).level).collect();
         assert_eq!(levels.iter().position(|&level| level == 2), Some(9));
         assert_eq!(levels.last(), Some(&3), "never paused without a limit for that");
 
         let temp = root.path().join("thermal_zone0/temp");
         std::fs::write(&temp, "77000").unwrap();
-        assert_eq!(thermal.look(100 * S).level, 3, "not cool enough to do more");
+        assert_eq!(throttle.update(100 * S).level, 3, "not cool enough to do more");
         std::fs::write(&temp, "70000").unwrap();
-        let levels: Vec<u8> = (101..200).map(|s| thermal.look(s * S).level).collect();
+        let levels: Vec<u8> = (101..200).map(|s| throttle.update(s * S).level).collect();
         assert_eq!((levels[0], levels[29], levels[30], levels[98]), (2, 2, 1, 0));
     }
 
     #[test]
     fn the_owners_limits_go_before_and_pausing_is_at_once() {
         let root = board("91000");
-        let mut thermal = Thermal::new(root.path(), &settings(Some(70.0), Some(90.0)));
-        assert_eq!(thermal.look(S).level, PAUSED);
+        let mut throttle = ThermalThrottle::new(root.path(), &settings(Some(70.0), Some(90.0)));
+        assert_eq!(throttle.update(S).level, PAUSED);
         let temp = root.path().join("thermal_zone0/temp");
         std::fs::write(&temp, "87000").unwrap();
-        assert_eq!(thermal.look(2 * S).level, PAUSED);
+        assert_eq!(throttle.update(2 * S).level, PAUSED);
         std::fs::write(&temp, "84000").unwrap();
-        assert_eq!(thermal.look(3 * S).level, PAUSED - 1);
+        assert_eq!(throttle.update(3 * S).level, PAUSED - 1);
     }
 
     #[test]
     fn a_board_without_zones_or_with_broken_ones_is_never_hot() {
         let empty = tempfile::tempdir().unwrap();
         for root in [empty.path(), Path::new("/nonexistent"), board("nonsense").path(), board("-274000").path()] {
-            let mut thermal = Thermal::new(root, &settings(Some(50.0), Some(60.0)));
-            assert_eq!(thermal.look(S), Heat { zones: Vec::new(), level: 0 });
+            let mut throttle = ThermalThrottle::new(root, &settings(Some(50.0), Some(60.0)));
+            assert_eq!(throttle.update(S), ThermalState { zones: Vec::new(), level: 0 });
         }
     }
 
