@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use lookout::calibrate::{
-    KeepFloat, Observer, Options, Outcome, quantize, quantize_cached, quantize_from_record, quantize_record_alone,
+    KeepFloat, Observer, QuantizeOptions, QuantizeOutcome, quantize, quantize_cached, quantize_from_record,
+    quantize_record_alone,
 };
 use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
 use lookout::detector::thread_pool;
@@ -18,7 +19,7 @@ use crate::golden;
 struct Case {
     folder: TempDir,
     checkpoint: Checkpoint,
-    options: Options,
+    options: QuantizeOptions,
 }
 
 impl Case {
@@ -34,7 +35,7 @@ impl Case {
             batch_norm_eps: None,
         })
         .unwrap();
-        let case = Self { checkpoint: Checkpoint::open(&model).unwrap(), folder, options: Options::default() };
+        let case = Self { checkpoint: Checkpoint::open(&model).unwrap(), folder, options: QuantizeOptions::default() };
         case.pictures("pictures");
         case
     }
@@ -60,7 +61,7 @@ impl Case {
         folder
     }
 
-    fn run(&self, folder: &Path, options: &Options, threads: usize) -> lookout::error::Result<Outcome> {
+    fn run(&self, folder: &Path, options: &QuantizeOptions, threads: usize) -> lookout::error::Result<QuantizeOutcome> {
         let pool = thread_pool(threads).unwrap();
         pool.install(|| quantize(&self.checkpoint, folder, options, Isa::best(), &mut |_, _, _| {}))
     }
@@ -99,11 +100,11 @@ fn a_record_serves_in_place_of_the_pictures() {
         quantize_from_record(&case.checkpoint, &folder, seen.record.clone(), &case.options, isa, report).unwrap();
     assert!(again.bytes == seen.bytes);
     for observer in Observer::NAMES {
-        let options = Options { observer: observer.parse().unwrap(), count: 3, ..Options::default() };
+        let options = QuantizeOptions { observer: observer.parse().unwrap(), count: 3, ..QuantizeOptions::default() };
         let alone = quantize_record_alone(&case.checkpoint, seen.record.clone(), &options, isa, report).unwrap();
         assert_eq!(alone.selection.pictures.len(), 3, "{observer}");
     }
-    let ranked = Options { keep_float: KeepFloat::Worst(2), ..Options::default() };
+    let ranked = QuantizeOptions { keep_float: KeepFloat::Worst(2), ..QuantizeOptions::default() };
     let refused = quantize_record_alone(&case.checkpoint, seen.record.clone(), &ranked, isa, report).unwrap_err();
     assert_eq!(refused.kind(), Kind::Usage);
 
@@ -123,8 +124,8 @@ fn what_cannot_calibrate_is_refused_by_name() {
     std::fs::create_dir(&flat).unwrap();
     Picture::filled(128, 96, [90; 3]).save(flat.join("wall.png")).unwrap();
     assert!(case.run(&flat, &case.options, 1).unwrap_err().message().contains("wall.png"));
-    let forced = Options { allow_unfit: true, ..Options::default() };
-    assert_eq!(case.run(&flat, &forced, 1).unwrap().selection.unfit.len(), 1);
+    let forced = QuantizeOptions { allow_unfit: true, ..QuantizeOptions::default() };
+    assert_eq!(case.run(&flat, &forced, 1).unwrap().selection.unusable_reasons.len(), 1);
 
     std::fs::write(flat.join("torn.png"), "no picture").unwrap();
     assert!(case.run(&flat, &forced, 1).unwrap_err().chain().contains("torn.png"));

@@ -1,9 +1,8 @@
 //! What pair safety costs on trained weights, against plain 8 bit and the 7 bit other engines fall back to.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use lookout::quant::{FilterBank, Granularity, ScaleRule, is_pair_safe, pair_order};
+use lookout::quant::{FilterBank, Granularity, ScaleRule, is_pair_safe};
 use safetensors::SafeTensors;
 
 /// The trained detector lent beside the checkout, if it is there.
@@ -99,63 +98,16 @@ fn relative_error(layer: &Layer, rule: ScaleRule) -> (f64, Vec<i8>) {
     (total / layer.out as f64, quantized.values)
 }
 
-/// The edge a layer reads, as far as its channels' order goes: layers with the same one must agree on it.
-fn order_class(name: &str) -> String {
-    let parts: Vec<&str> = name.split('.').collect();
-    match parts[..] {
-        ["backbone", "body", layer, block, "conv1" | "downsample", ..] => {
-            // The residual path keeps its order from block to block; the first block reads the stage before.
-            let stage: usize = layer["layer".len()..].parse().unwrap();
-            format!("trunk {}", if block == "0" { stage - 1 } else { stage })
-        }
-        ["backbone", "fpn", "inner_blocks", level, ..] => format!("trunk {}", level.parse::<usize>().unwrap() + 1),
-        ["backbone", "fpn", "layer_blocks", ..] => "fpn inner".into(),
-        ["rpn", "head", "conv", ..] | ["roi_heads", "box_head", "fc6"] => "pyramid".into(),
-        ["rpn", "head", ..] => "rpn head".into(),
-        ["roi_heads", "box_predictor", ..] => "fc7".into(),
-        _ => name.into(),
-    }
-}
-
-/// The layers with the input channels of every edge in the order that suits all its consumers.
-fn reordered(layers: &[Layer]) -> Vec<Layer> {
-    let mut classes: BTreeMap<String, Vec<&Layer>> = BTreeMap::new();
-    for layer in layers {
-        classes.entry(order_class(&layer.name)).or_default().push(layer);
-    }
-    let mut reordered = Vec::new();
-    for members in classes.values() {
-        let banks: Vec<FilterBank> = members.iter().map(|layer| layer.bank()).collect();
-        let order = pair_order(&banks);
-        for layer in members {
-            let tap = |tap: &[f32]| order.iter().map(|&channel| tap[channel]).collect::<Vec<_>>();
-            let values = layer.values.chunks(layer.channels).flat_map(tap).collect();
-            reordered.push(Layer { name: layer.name.clone(), values, ..**layer });
-        }
-    }
-    reordered.sort_by(|a, b| a.name.cmp(&b.name));
-    reordered
-}
-
 #[test]
 fn pair_safety_costs_little_on_trained_weights() {
     let Some(bytes) = checkpoint() else { return };
     let layers = layers(&bytes);
-    let start = std::time::Instant::now();
-    let ordered = reordered(&layers);
-    println!("ordering channels took {:.2} s", start.elapsed().as_secs_f64());
     const PARTS: [&str; 9] =
         ["body.conv1", "body.layer1", "body.layer2", "body.layer3", "body.layer4", "fpn", "rpn", "roi_heads", "all"];
-    let mut sums = [(0.0, [0.0f64; 5]); PARTS.len()];
-    for (layer, ordered) in layers.iter().zip(&ordered) {
-        let cases = [
-            (layer, ScaleRule::Full),
-            (layer, ScaleRule::Reduced),
-            (layer, ScaleRule::PairMaximum),
-            (layer, ScaleRule::PairSearch),
-            (ordered, ScaleRule::PairSearch),
-        ];
-        let decibels = cases.map(|(layer, rule)| {
+    let mut sums = [(0.0, [0.0f64; 4]); PARTS.len()];
+    for layer in &layers {
+        let rules = [ScaleRule::Full, ScaleRule::Reduced, ScaleRule::PairMaximum, ScaleRule::PairSearch];
+        let decibels = rules.map(|rule| {
             let (error, values) = relative_error(layer, rule);
             assert!(!rule.is_pair_safe() || is_pair_safe(&values, layer.channels), "{} {rule:?}", layer.name);
             -10.0 * error.log10()
@@ -168,20 +120,14 @@ fn pair_safety_costs_little_on_trained_weights() {
         }
     }
     println!("SQNR of the weights in dB, mean over layers of the channel mean, and what is lost against plain 8 bit:");
-    println!("part         8 bit   7 bit  pair maximum  pair search  search after reordering");
+    println!("part         8 bit   7 bit  pair maximum  pair search");
     for (part, (count, sums)) in PARTS.iter().zip(sums) {
-        let [full, seven, maximum, search, ordered] = sums.map(|sum| sum / count);
-        println!(
-            "{part:<11} {full:6.2}  {:6.2}  {:12.2}  {:11.2}  {:23.2}",
-            seven - full,
-            maximum - full,
-            search - full,
-            ordered - full
-        );
+        let [full, seven, maximum, search] = sums.map(|sum| sum / count);
+        println!("{part:<11} {full:6.2}  {:6.2}  {:12.2}  {:11.2}", seven - full, maximum - full, search - full);
     }
     let (count, sums) = sums[PARTS.len() - 1];
-    let [full, seven, maximum, search, ordered] = sums.map(|sum| sum / count);
-    assert!(full > maximum && ordered > search && search >= maximum && search > seven + 3.0);
+    let [full, seven, maximum, search] = sums.map(|sum| sum / count);
+    assert!(full > maximum && search >= maximum && search > seven + 3.0);
 }
 
 /// Run with `--release --ignored --nocapture` for the figures.
@@ -189,7 +135,7 @@ fn pair_safety_costs_little_on_trained_weights() {
 #[ignore = "measures"]
 fn time_to_quantize_and_to_check() {
     use lookout::quant::artifact::{
-        Artifact, Calibration, FORMAT, Header, Precision, Provenance, Step, StepWeights, encode,
+        Artifact, CalibrationHeader, FORMAT, Header, Precision, Provenance, StepHeader, StepTensors, encode,
     };
     use std::time::Instant;
     let Some(bytes) = checkpoint() else { return };
@@ -208,16 +154,16 @@ fn time_to_quantize_and_to_check() {
         let shape = [layer.out, 1, bank.depth() / layer.channels, layer.channels];
         let bias = vec![0.0; layer.out];
         let quantized = bank.quantize(ScaleRule::PairMaximum, Granularity::PerChannel, &[]).unwrap();
-        steps.push(Step {
+        steps.push(StepHeader {
             name: layer.name.clone(),
             precision: Precision::Int8Static,
             shape,
             runs: 1,
             sqnr_db: vec![],
             residual: false,
-            responses: 0,
+            perturbations: 0,
         });
-        weights.push(StepWeights::Int8 { weights: quantized, bias, residual: None, responses: vec![] });
+        weights.push(StepTensors::Int8 { weights: quantized, bias, residual: None, bias_shifts: vec![] });
     }
     let header = Header {
         format: FORMAT.into(),
@@ -227,14 +173,14 @@ fn time_to_quantize_and_to_check() {
         pair_safe: true,
         steps,
         edges: vec![],
-        calibration: Calibration {
+        calibration: CalibrationHeader {
             observer: "l2".into(),
             scheme: lookout::quant::Scheme::Affine,
             pictures: 1,
             sha256: "0".repeat(64),
-            unfit: vec![],
+            unusable_reasons: vec![],
             agreement: None,
-            scenes: vec![],
+            power_profiles: vec![],
         },
         provenance: Provenance { source_sha256: "0".repeat(64), generation: 0, parent: None },
     };

@@ -11,7 +11,7 @@ use crate::detector::int8::{Edge, InputMeans, LayerWeights, Mixture, Quantized, 
 use crate::detector::plan::{LayerId, Plan, Step};
 use crate::detector::weights::Folded;
 use crate::error::{Error, Kind, Result};
-use crate::quant::{FilterBank, Granularity, Precision, QuantParams, Residual, ScaleRule, scale_floor};
+use crate::quant::{FilterBank, Granularity, Precision, QuantParams, RoundingResidual, ScaleRule, scale_floor};
 
 /// The least step of an input grid that is measured at run time: bounds the integer bias of such a layer.
 const LEAST_DYNAMIC_SCALE: f32 = 1e-4;
@@ -65,8 +65,8 @@ pub fn convert(
         plan: Arc::clone(plan),
         layers,
         biases,
-        made_for: InputMeans::default(),
-        responses: Vec::new(),
+        reference_means: InputMeans::default(),
+        bias_shift_models: Vec::new(),
         edge_qparams,
     })
 }
@@ -110,7 +110,8 @@ fn layer(
     }
     let bank = FilterBank { values: &weights, out: geometry.out_channels, channels: geometry.in_channels };
     let quantized = bank.quantize(rule, granularity, &floors)?;
-    let residual = (reads_pixels && precision == Precision::Int8Static).then(|| Residual::of(&bank, &quantized));
+    let residual =
+        (reads_pixels && precision == Precision::Int8Static).then(|| RoundingResidual::of(&bank, &quantized));
     let weights = LayerWeights::S8 { values: quantized.values, scales: quantized.scales };
     Ok((QuantizedLayer { weights, precision, residual }, bias))
 }

@@ -1,48 +1,39 @@
-//! From pictures to the ranges of every edge.
+//! Calibration: chooses the quantization range of every edge from pictures and quantizes the network.
 //!
-//! In: activations of the f32 executor, picture by picture. Out: a [`Histogram`] an edge and picture, merged by
-//! addition, and from them the range each [`Observer`] chooses. Counts are integers and bins lie on one absolute
-//! lattice, so the order of pictures, the cut into batches and the number of threads cannot change a result.
+//! In: a checkpoint and calibration pictures. Out: the bytes of an artifact, and a [`CalibrationRecord`] from which
+//! other observers or subsets of the pictures give ranges without running the network again.
+//!
+//! The fp32 network runs on every picture. An [`Fp32Collector`] counts the values of every edge into a [`Histogram`].
+//! Histograms of single pictures are merged by addition, and an [`Observer`] chooses the range of the edge from the
+//! sum. Counts are integers and all bins lie on multiples of a power of two ([`Binning`]), so the order of the
+//! pictures, their division into batches and the number of threads do not change a result.
 
-mod alter;
+mod bias;
 mod cache;
+mod collectors;
 mod comparison;
 mod convert;
-mod correct;
-mod counter;
-mod entropy;
-mod evidence;
-pub mod fitness;
 mod histogram;
-mod l2;
-mod lattice;
-mod mse;
-mod observe;
 mod observer;
 mod options;
 mod pictures;
 mod pipeline;
+mod power_profile;
 mod recipe;
 mod record;
-mod recorder;
-mod respond;
-mod scene;
-mod varint;
+mod summary;
+pub mod usability;
 
-pub use cache::{Cached, quantize_cached};
+pub use bias::{LocalError, add_local_errors};
+pub use cache::{CachedArtifact, quantize_cached};
+pub use collectors::{Fp32Collector, Int8Collector, PictureStatistics};
 pub use convert::{LayerRecipe, convert, fold_all};
-pub use correct::{LocalError, add_local_errors};
-pub use counter::Counter;
-pub use evidence::{clipped_share, distance, mean, no_narrower, spread, stored};
-pub use histogram::Histogram;
-pub use lattice::{BINS, Lattice};
-pub use mse::quantization_mse;
-pub use observe::{EdgeWatcher, Observation};
-pub use observer::{EdgeStatistics, Observer};
-pub use options::{AGREEMENT_SCORE, Options, Outcome, Progress};
-pub use pictures::{Chosen, Selection, select};
+pub use histogram::{BINS, Binning, Histogram, HistogramBuilder};
+pub use observer::{EdgeStatistics, Observer, quantization_mse};
+pub use options::{AGREEMENT_SCORE, Progress, QuantizeOptions, QuantizeOutcome};
+pub use pictures::{CalibrationPicture, PictureSelection, select};
 pub use pipeline::{quantize, quantize_frames, quantize_from_record, quantize_record_alone};
+pub use power_profile::{PowerProfile, power_db};
 pub use recipe::{KeepFloat, Recipe};
-pub use record::{EdgeEntry, Record};
-pub use recorder::Recorder;
-pub use scene::{Scene, power_db};
+pub use record::{CalibrationRecord, RecordEdge};
+pub use summary::{clipped_share, distance, mean, mean_std, with_min_std};

@@ -1,9 +1,9 @@
-//! What quantizing is asked and what it gives.
+//! Options and result of a quantization.
 
 use super::observer::Observer;
-use super::pictures::Selection;
+use super::pictures::PictureSelection;
 use super::recipe::{KeepFloat, Recipe};
-use super::record::Record;
+use super::record::CalibrationRecord;
 use crate::detector::int8::Quantized;
 use crate::detector::plan::LayerId;
 use crate::measure::{Agreement, StepError};
@@ -11,28 +11,28 @@ use crate::measure::{Agreement, StepError};
 /// Lowest score of the detections whose agreement is counted.
 pub const AGREEMENT_SCORE: f32 = 0.5;
 
-/// How to quantize.
+/// Options of a quantization.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Options {
-    /// Pictures to calibrate with, at most.
+pub struct QuantizeOptions {
+    /// Most pictures to calibrate with.
     pub count: usize,
-    /// Chooses which.
+    /// Seed of the choice among more pictures.
     pub seed: u64,
     /// Precision of the layers.
     pub recipe: Recipe,
-    /// How ranges are chosen.
+    /// Observer that chooses the ranges.
     pub observer: Observer,
-    /// Layers to leave in fp32 beyond the recipe's.
+    /// Layers to leave in fp32 in addition to the recipe's.
     pub keep_float: KeepFloat,
-    /// Pictures that bias correction runs over; 0 leaves it out.
+    /// Most pictures for bias correction; 0 omits it.
     pub correction_pictures: usize,
-    /// Pictures that both networks are compared on for the evidence.
+    /// Most pictures on which both networks are compared.
     pub evidence_pictures: usize,
-    /// Calibrate on pictures that nothing can be learned from.
+    /// Calibrate on pictures although they are unusable (`--allow-unfit`).
     pub allow_unfit: bool,
 }
 
-impl Default for Options {
+impl Default for QuantizeOptions {
     fn default() -> Self {
         Self {
             count: 64,
@@ -47,27 +47,51 @@ impl Default for Options {
     }
 }
 
-/// What quantizing gave.
+impl QuantizeOptions {
+    /// Text of all options that the names of cached artifacts are hashed from. A changed text makes every cached
+    /// artifact useless, so it does not follow the names of types and fields.
+    pub(super) fn cache_key(&self) -> String {
+        let Self { count, seed, recipe, observer, keep_float, correction_pictures, evidence_pictures, allow_unfit } =
+            self;
+        let layers = format!("recipe: {recipe:?}, observer: {observer:?}, keep_float: {keep_float:?}");
+        let pictures = format!("correction_pictures: {correction_pictures}, evidence_pictures: {evidence_pictures}");
+        format!("Options {{ count: {count}, seed: {seed}, {layers}, {pictures}, allow_unfit: {allow_unfit} }}")
+    }
+}
+
+/// Result of a quantization.
 #[derive(Debug)]
-pub struct Outcome {
-    /// The artifact's bytes.
+pub struct QuantizeOutcome {
+    /// Bytes of the artifact.
     pub bytes: Vec<u8>,
-    /// What was observed.
-    pub record: Record,
-    /// The network itself.
+    /// Observed histograms and means.
+    pub record: CalibrationRecord,
+    /// The quantized network.
     pub quantized: Quantized,
     /// Error of every step against the reference, over the evidence pictures.
     pub errors: Vec<StepError>,
-    /// Each int8 layer's own error, worst first: (layer, SQNR in dB before ReLU). Empty without bias correction.
+    /// Local error of each int8 layer, worst first: (layer, SQNR in dB before ReLU). Empty without bias correction.
     pub sensitivity: Vec<(LayerId, f64)>,
-    /// Detections of both networks at [`AGREEMENT_SCORE`].
+    /// Agreement of the detections with score ≥ [`AGREEMENT_SCORE`] in both networks.
     pub agreement: Agreement,
-    /// The reference's at [`AGREEMENT_SCORE`] among the other's of whatever score: an object whose score slips below
-    /// the line is still found.
-    pub found_again: Agreement,
+    /// Agreement of the reference's detections with score ≥ [`AGREEMENT_SCORE`] with int8 detections of any score: an
+    /// object whose int8 score is just below the threshold is matched.
+    pub agreement_any_score: Agreement,
     /// The pictures.
-    pub selection: Selection,
+    pub selection: PictureSelection,
 }
 
-/// What is going on, for a progress bar: a phase and how much of it is done.
+/// Progress callback: name of the phase, pictures done, pictures of the phase.
 pub type Progress<'a> = &'a mut (dyn FnMut(&'static str, usize, usize) + Send);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_key_is_stable() {
+        let key = "Options { count: 64, seed: 0, recipe: Lookout, observer: L2, keep_float: Nothing, \
+                   correction_pictures: 16, evidence_pictures: 16, allow_unfit: false }";
+        assert_eq!(QuantizeOptions::default().cache_key(), key);
+    }
+}

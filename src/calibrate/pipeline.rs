@@ -1,23 +1,29 @@
-//! From a checkpoint and pictures to an artifact.
+//! Quantization pipeline: from a checkpoint and pictures to an artifact.
 //!
-//! Observe the reference on every picture, choose ranges, quantize, correct biases, then run both networks side by side
-//! for the evidence. Nothing depends on the number of threads, the folder's place or the day: the same checkpoint,
+//! 1. Observe the fp32 network on every picture (or take a [`CalibrationRecord`]).
+//! 2. Choose the range of every edge, and quantize the weights.
+//! 3. Correct the biases on some pictures, and keep the layers with the largest local errors in fp32 if requested.
+//! 4. Compare both networks on the evidence pictures.
+//! 5. Measure the bias shift of every layer under perturbations.
+//!
+//! The result does not depend on the number of threads, the location of the folder or the date: the same checkpoint,
 //! pictures and options give the same bytes.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::comparison::Comparison;
+use super::bias::{
+    LocalError, PERTURBED_PICTURES, RoundedNetwork, add_local_errors, rank_by_local_error, shift_models,
+};
+use super::collectors::Fp32Collector;
+use super::comparison::{Comparison, ObservedEdges, compare_networks};
 use super::convert::{convert, fold_all};
-use super::correct::{LocalError, add_local_errors, rank};
-use super::evidence::{clipped_share, distance, spread, stored};
-use super::observe::EdgeWatcher;
 use super::observer::EdgeStatistics;
-use super::options::{Options, Outcome, Progress};
-use super::pictures::{Chosen, Selection, select, select_recorded};
-use super::record::Record;
-use super::respond::{ALTERED, responses};
-use super::scene::{Scene, power_db};
+use super::options::{Progress, QuantizeOptions, QuantizeOutcome};
+use super::pictures::{CalibrationPicture, PictureLoader, PictureSelection, select, select_recorded};
+use super::power_profile::{PowerProfile, power_db};
+use super::record::CalibrationRecord;
+use super::summary::{clipped_share, distance, mean_std};
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::fp32::{Backend, Fp32Model};
 use crate::detector::int8::{InputMeans, Int8Executor, Int8Model, Mixture, Quantized, plan_value};
@@ -27,9 +33,8 @@ use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
 use crate::kernel::isa::Isa;
 use crate::preprocess::{Transform, TransformParams};
-use crate::quant::artifact::{self, Calibration, Header, Provenance};
-use crate::quant::{Precision, QuantParams, Response, Scheme};
-use crate::tensor::{Canvas, Fit};
+use crate::quant::artifact::{self, CalibrationHeader, Header, Provenance};
+use crate::quant::{BiasShiftModel, Precision, QuantParams, Range, Scheme};
 
 /// Quantizes `checkpoint` on the pictures of `folder`, on the current rayon pool.
 ///
@@ -38,57 +43,57 @@ use crate::tensor::{Canvas, Fit};
 pub fn quantize(
     checkpoint: &Checkpoint,
     folder: &Path,
-    options: &Options,
+    options: &QuantizeOptions,
     isa: Isa,
     progress: Progress<'_>,
-) -> Result<Outcome> {
+) -> Result<QuantizeOutcome> {
     let selection = select(folder, options.count, options.seed, options.allow_unfit)?;
     quantize_selected(checkpoint, selection, options, isa, progress)
 }
 
-/// [`quantize`] on pictures that were chosen already.
+/// [`quantize`] on pictures that were already chosen.
 ///
 /// # Errors
-/// As there, without those of choosing.
+/// [`Kind::Data`] where a layer cannot be quantized; errors of decoding.
 pub(super) fn quantize_selected(
     checkpoint: &Checkpoint,
-    selection: Selection,
-    options: &Options,
+    selection: PictureSelection,
+    options: &QuantizeOptions,
     isa: Isa,
     progress: Progress<'_>,
-) -> Result<Outcome> {
-    Job::new(checkpoint, options, isa)?.run(selection, None, progress)
+) -> Result<QuantizeOutcome> {
+    Quantization::new(checkpoint, options, isa, &open_file)?.run(selection, None, progress)
 }
 
-/// [`quantize`] on pictures that lie in memory: `open` gives each one of `selection`.
+/// [`quantize`] on pictures in memory: `open` returns each one of `selection`.
 ///
 /// # Errors
 /// As [`quantize`], and what `open` returns.
 pub fn quantize_frames(
     checkpoint: &Checkpoint,
-    selection: Selection,
-    open: &dyn Fn(&Chosen) -> Result<Picture>,
-    options: &Options,
+    selection: PictureSelection,
+    open: &dyn Fn(&CalibrationPicture) -> Result<Picture>,
+    options: &QuantizeOptions,
     isa: Isa,
     progress: Progress<'_>,
-) -> Result<Outcome> {
-    Job { open, ..Job::new(checkpoint, options, isa)? }.run(selection, None, progress)
+) -> Result<QuantizeOutcome> {
+    Quantization::new(checkpoint, options, isa, open)?.run(selection, None, progress)
 }
 
-/// Quantizes `checkpoint` with the ranges of `record` instead of observing; the pictures of `folder` still serve bias
-/// correction and evidence.
+/// Quantizes `checkpoint` with the ranges of `record` instead of observing. The pictures of `folder` are used for bias
+/// correction and comparison.
 ///
 /// # Errors
 /// As [`quantize`]; [`Kind::Data`] if the record belongs to another checkpoint or lacks an edge or picture.
 pub fn quantize_from_record(
     checkpoint: &Checkpoint,
     folder: &Path,
-    record: Record,
-    options: &Options,
+    record: CalibrationRecord,
+    options: &QuantizeOptions,
     isa: Isa,
     progress: Progress<'_>,
-) -> Result<Outcome> {
-    belongs(&record, checkpoint)?;
+) -> Result<QuantizeOutcome> {
+    check_origin(&record, checkpoint)?;
     let selection = select(folder, options.count, options.seed, options.allow_unfit)?;
     for picture in &selection.pictures {
         if record.sha256(&picture.name)? != picture.sha256 {
@@ -96,99 +101,122 @@ pub fn quantize_from_record(
             return Err(Error::new(Kind::Data, text));
         }
     }
-    Job::new(checkpoint, options, isa)?.run(selection, Some(record), progress)
+    Quantization::new(checkpoint, options, isa, &open_file)?.run(selection, Some(record), progress)
 }
 
-/// Quantizes `checkpoint` with the ranges of `record` and nothing else: no picture is read and no network is run, so
-/// biases stay uncorrected and the artifact carries no error figures. `options` choose observer and subset.
+/// Quantizes `checkpoint` with the ranges of `record` only. No picture is read and no network is run, so biases stay
+/// uncorrected and the artifact has no error figures. `options` choose observer and subset of the pictures.
 ///
 /// # Errors
-/// [`Kind::Data`] if the record belongs to another checkpoint or holds nothing; [`Kind::Usage`] if layers are to be
-/// kept in fp32 by how much they err, which only pictures tell.
+/// [`Kind::Data`] if the record belongs to another checkpoint or has no pictures; [`Kind::Usage`] if `options` keep
+/// layers in fp32 by their local error, which is measured on pictures.
 pub fn quantize_record_alone(
     checkpoint: &Checkpoint,
-    record: Record,
-    options: &Options,
+    record: CalibrationRecord,
+    options: &QuantizeOptions,
     isa: Isa,
     progress: Progress<'_>,
-) -> Result<Outcome> {
-    belongs(&record, checkpoint)?;
-    let options = Options { correction_pictures: 0, evidence_pictures: 0, ..options.clone() };
+) -> Result<QuantizeOutcome> {
+    check_origin(&record, checkpoint)?;
+    let options = QuantizeOptions { correction_pictures: 0, evidence_pictures: 0, ..options.clone() };
     let selection = select_recorded(&record, options.count, options.seed)?;
-    Job::new(checkpoint, &options, isa)?.run(selection, Some(record), progress)
+    Quantization::new(checkpoint, &options, isa, &open_file)?.run(selection, Some(record), progress)
 }
 
-fn belongs(record: &Record, checkpoint: &Checkpoint) -> Result<()> {
+fn check_origin(record: &CalibrationRecord, checkpoint: &Checkpoint) -> Result<()> {
     if record.checkpoint_sha256() == checkpoint.sha256() {
         return Ok(());
     }
     Err(Error::new(Kind::Data, "the calibration record was made with another checkpoint"))
 }
 
-/// One quantization under way.
-pub(super) struct Job<'a> {
-    checkpoint: &'a Checkpoint,
-    pub(super) options: &'a Options,
-    open: &'a dyn Fn(&Chosen) -> Result<Picture>,
-    isa: Isa,
-    pub(super) plan: Arc<Plan>,
-    pub(super) reference: Fp32Model,
-    folded: Vec<Folded>,
-    transform: Transform,
-    pub(super) normalized: Canvas<f32>,
-    pub(super) pixels: Canvas<u8>,
+fn open_file(picture: &CalibrationPicture) -> Result<Picture> {
+    Picture::open(&picture.path)
 }
 
-impl<'a> Job<'a> {
-    fn new(checkpoint: &'a Checkpoint, options: &'a Options, isa: Isa) -> Result<Self> {
+/// Range of an edge, and the quantization parameters that cover it.
+#[derive(Debug, Clone, Copy)]
+struct EdgeRange {
+    range: Range,
+    qparams: QuantParams,
+}
+
+/// Results of the steps of the pipeline that the header of the artifact describes.
+struct HeaderInputs<'a> {
+    quantized: &'a Quantized,
+    record: &'a CalibrationRecord,
+    selection: &'a PictureSelection,
+    edges: ObservedEdges<'a>,
+    /// By step of the plan.
+    ranges: &'a [Option<EdgeRange>],
+    comparison: &'a Comparison,
+}
+
+/// State of one quantization.
+struct Quantization<'a> {
+    checkpoint: &'a Checkpoint,
+    options: &'a QuantizeOptions,
+    isa: Isa,
+    plan: Arc<Plan>,
+    reference: Fp32Model,
+    folded: Vec<Folded>,
+    loader: PictureLoader<'a>,
+}
+
+impl<'a> Quantization<'a> {
+    fn new(
+        checkpoint: &'a Checkpoint,
+        options: &'a QuantizeOptions,
+        isa: Isa,
+        open: &'a dyn Fn(&CalibrationPicture) -> Result<Picture>,
+    ) -> Result<Self> {
         let header = checkpoint.header();
         let plan = Arc::new(Plan::new(header.architecture.clone(), header.settings.clone()));
         let tensors = checkpoint.var_builder();
         let reference = Fp32Model::new(plan.clone(), &tensors, header.batch_norm_eps, Backend::Kernel(isa))?;
         let folded = fold_all(&plan, &tensors, header.batch_norm_eps)?;
         let transform = Transform::new(TransformParams::from(&plan.settings.transform))?;
-        let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
-        let normalized = Canvas { fit, channels: 3, data: Vec::new() };
-        let pixels = Canvas { fit, channels: 4, data: Vec::new() };
-        let open = &|chosen: &Chosen| Picture::open(&chosen.path);
-        Ok(Self { checkpoint, options, open, isa, plan, reference, folded, transform, normalized, pixels })
+        let loader = PictureLoader::new(open, transform);
+        Ok(Self { checkpoint, options, isa, plan, reference, folded, loader })
     }
 
-    /// Reads a picture into both canvases.
-    pub(super) fn load(&mut self, chosen: &Chosen) -> Result<()> {
-        let picture = (self.open)(chosen)?;
-        self.transform.to_f32(&picture, &mut self.normalized)?;
-        self.transform.to_u8(&picture, &mut self.pixels)
-    }
-
-    fn run(mut self, selection: Selection, record: Option<Record>, progress: Progress<'_>) -> Result<Outcome> {
-        // Every output that int8 could store is observed, so that the record serves other mixtures too.
-        let all = Mixture::new(&self.plan, &vec![Precision::Int8Static; self.plan.layers.len()]);
-        let steps: Vec<StepId> = all.quantized_steps().collect();
+    fn run(
+        mut self,
+        selection: PictureSelection,
+        record: Option<CalibrationRecord>,
+        progress: Progress<'_>,
+    ) -> Result<QuantizeOutcome> {
+        // Observe every output that int8 could store, so that the record also serves other recipes.
+        let all_int8 = Mixture::new(&self.plan, &vec![Precision::Int8Static; self.plan.layers.len()]);
+        let steps: Vec<StepId> = all_int8.quantized_steps().collect();
         let record = match record {
             Some(record) => record,
             None => self.observe(&steps, &selection, progress)?,
         };
-        let chosen = |name: &str| selection.pictures.iter().any(|picture| picture.name == name);
-        let statistics = record.statistics(chosen)?;
-        if statistics.len() != steps.len() || statistics.iter().all(|seen| seen.merged().is_empty()) {
+        let statistics = record.statistics(|name| selection.contains(name))?;
+        if statistics.len() != steps.len() || statistics.iter().all(|edge| edge.merged().is_empty()) {
             return Err(Error::new(Kind::Data, "the calibration record lacks these pictures or this network's edges"));
         }
+        let edges = ObservedEdges { steps: &steps, statistics: &statistics };
+
+        // Choose the ranges and quantize.
         let mut ranges = vec![None; self.plan.steps.len()];
-        for (&step, seen) in steps.iter().zip(&statistics) {
-            let range = self.options.observer.range(seen, Scheme::Affine);
-            ranges[step] = Some((range, QuantParams::covering(range, Scheme::Affine)));
+        for (&step, statistics) in steps.iter().zip(&statistics) {
+            let range = self.options.observer.range(statistics, Scheme::Affine);
+            ranges[step] = Some(EdgeRange { range, qparams: QuantParams::covering(range, Scheme::Affine) });
         }
         let edge_qparams: Vec<Option<QuantParams>> =
-            ranges.iter().map(|range| range.map(|(_, qparams)| qparams)).collect();
+            ranges.iter().map(|range| range.map(|EdgeRange { qparams, .. }| qparams)).collect();
         let mut recipes = self.options.recipe.layers(&self.plan);
         let mut quantized = convert(&self.plan, &self.folded, &recipes, edge_qparams.clone())?;
 
+        // Measure the local error of every layer. Layers kept in fp32 change the inputs of others: measure again.
         let corrects = self.options.correction_pictures > 0;
         let mut locals = if corrects { self.local_errors(&quantized, &selection, progress)? } else { Vec::new() };
-        let sensitivity = rank(&self.plan, &locals);
+        let sensitivity = rank_by_local_error(&self.plan, &locals);
         if !corrects && self.options.keep_float.needs_ranking() {
-            let text = "which layers err most is only known from pictures: name the layers to keep in fp32";
+            let text =
+                "the layers with the largest errors are only known from pictures: name the layers to keep in fp32";
             return Err(Error::new(Kind::Usage, text));
         }
         let kept = self.options.keep_float.layers(&self.plan, &sensitivity)?;
@@ -201,117 +229,142 @@ impl<'a> Job<'a> {
                 locals = self.local_errors(&quantized, &selection, progress)?;
             }
         }
+
+        // Correct the biases.
         for (bias, local) in quantized.biases.iter_mut().zip(&locals) {
             bias.iter_mut().zip(local.mean_shift()).for_each(|(bias, shift)| *bias += shift);
         }
-        let compared = self.compare(&quantized, &selection, &steps, &statistics, progress)?;
-        let means = compared.image.map(|image| InputMeans::of_outputs(&self.plan, image, &compared.outputs));
+
+        // Compare with the reference. The means seen here are those that the biases are corrected at.
+        let comparison = self.compare(&quantized, &selection, edges, progress)?;
+        let means = comparison.image.map(|image| InputMeans::from_outputs(&self.plan, image, &comparison.output_means));
         if corrects && means.is_some() {
-            quantized.responses = self.responses(&quantized, &selection, progress)?;
+            quantized.bias_shift_models = self.shift_models(&quantized, &selection, progress)?;
         }
-        quantized.note_means(means);
-        let header = self.header(&quantized, &record, &selection, &steps, &ranges, &statistics, &compared)?;
-        let bytes = self.encode(&quantized, header, &statistics)?;
-        let Comparison { errors, agreement, found_again, .. } = compared;
-        Ok(Outcome { bytes, record, quantized, errors, sensitivity, agreement, found_again, selection })
+        quantized.set_reference_means(means);
+
+        let inputs = HeaderInputs {
+            quantized: &quantized,
+            record: &record,
+            selection: &selection,
+            edges,
+            ranges: &ranges,
+            comparison: &comparison,
+        };
+        let header = self.header(&inputs)?;
+        let bytes = encode(&quantized, &header, &statistics)?;
+        let Comparison { errors, agreement, agreement_any_score, .. } = comparison;
+        Ok(QuantizeOutcome { bytes, record, quantized, errors, sensitivity, agreement, agreement_any_score, selection })
     }
 
-    fn observe(&mut self, steps: &[StepId], selection: &Selection, progress: Progress<'_>) -> Result<Record> {
-        let mut watcher = EdgeWatcher::new(&self.plan, steps);
-        let mut record = Record::new(self.checkpoint.sha256(), watcher.edges().to_vec());
+    /// Runs the reference on every picture and records the outputs of `steps`.
+    fn observe(
+        &mut self,
+        steps: &[StepId],
+        selection: &PictureSelection,
+        progress: Progress<'_>,
+    ) -> Result<CalibrationRecord> {
+        let mut collector = Fp32Collector::new(&self.plan, steps);
+        let mut record = CalibrationRecord::new(self.checkpoint.sha256(), collector.edges().to_vec());
         for (done, picture) in selection.pictures.iter().enumerate() {
             progress("observing", done, selection.pictures.len());
-            self.load(picture)?;
-            let seen = watcher.observe(&self.reference, &self.normalized).map_err(|e| e.at(&picture.name))?;
-            record.add(&picture.name, picture.sha256, &seen.histograms, seen.means)?;
+            self.loader.load(picture)?;
+            let statistics = collector.observe(&self.reference, &self.loader.normalized);
+            let statistics = statistics.map_err(|e| e.at(&picture.name))?;
+            record.add(&picture.name, picture.sha256, &statistics.histograms, statistics.means)?;
         }
         Ok(record)
     }
 
-    fn responses(
-        &mut self,
-        quantized: &Quantized,
-        selection: &Selection,
-        progress: Progress<'_>,
-    ) -> Result<Vec<Option<Response>>> {
-        let pictures = evenly(&selection.pictures, ALTERED.min(self.options.correction_pictures));
-        let pictures: Vec<Picture> = pictures.iter().map(self.open).collect::<Result<_>>()?;
-        let Self { reference, transform, folded, .. } = self;
-        let mut done = |done, of| progress("altering", done, of);
-        responses(reference, transform, (quantized, folded), &pictures, &mut done)
-    }
-
-    pub(super) fn executor(&self, quantized: &Quantized) -> Result<Int8Executor> {
+    fn executor(&self, quantized: &Quantized) -> Result<Int8Executor> {
         Ok(Int8Executor::new(Arc::new(Int8Model::new(quantized, self.isa)?)).keeping_features())
     }
 
+    /// Local error of every step, over the correction pictures.
     fn local_errors(
         &mut self,
         quantized: &Quantized,
-        selection: &Selection,
+        selection: &PictureSelection,
         progress: Progress<'_>,
     ) -> Result<Vec<LocalError>> {
         let mut executor = self.executor(quantized)?;
         let mut locals = vec![LocalError::default(); self.plan.steps.len()];
-        let pictures = evenly(&selection.pictures, self.options.correction_pictures);
+        let pictures = selection.evenly_spaced(self.options.correction_pictures);
         for (done, picture) in pictures.iter().enumerate() {
             progress("correcting", done, pictures.len());
-            self.load(picture)?;
-            let Self { reference, normalized, pixels, .. } = self;
-            add_local_errors(reference, normalized, &mut executor, pixels, &mut locals)?;
+            self.loader.load(picture)?;
+            let PictureLoader { normalized, pixels, .. } = &self.loader;
+            add_local_errors(&self.reference, normalized, &mut executor, pixels, &mut locals)?;
         }
         Ok(locals)
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn header(
-        &self,
+    fn compare(
+        &mut self,
         quantized: &Quantized,
-        record: &Record,
-        selection: &Selection,
-        steps: &[StepId],
-        ranges: &[Option<(crate::quant::Range, QuantParams)>],
-        statistics: &[EdgeStatistics],
-        compared: &Comparison,
-    ) -> Result<Header> {
-        let agreement = compared.agreement;
+        selection: &PictureSelection,
+        edges: ObservedEdges<'_>,
+        progress: Progress<'_>,
+    ) -> Result<Comparison> {
+        let mut executor = self.executor(quantized)?;
+        let pictures = selection.evenly_spaced(self.options.evidence_pictures);
+        compare_networks(&self.reference, &mut executor, &mut self.loader, &pictures, edges, progress)
+    }
+
+    fn shift_models(
+        &mut self,
+        quantized: &Quantized,
+        selection: &PictureSelection,
+        progress: Progress<'_>,
+    ) -> Result<Vec<Option<BiasShiftModel>>> {
+        let pictures = selection.evenly_spaced(PERTURBED_PICTURES.min(self.options.correction_pictures));
+        let pictures: Vec<Picture> = pictures.iter().map(self.loader.open).collect::<Result<_>>()?;
+        let network = RoundedNetwork { quantized, folded: &self.folded };
+        let mut report = |done, of| progress("perturbing", done, of);
+        shift_models(&self.reference, &mut self.loader.transform, &network, &pictures, &mut report)
+    }
+
+    fn header(&self, inputs: &HeaderInputs<'_>) -> Result<Header> {
+        let HeaderInputs { quantized, record, selection, edges, ranges, comparison } = *inputs;
         let mixture = quantized.mixture();
-        let serving: Vec<StepId> = mixture.quantized_steps().collect();
-        let chosen = |name: &str| selection.pictures.iter().any(|picture| picture.name == name);
-        let (mut clipped, mut distances) = (compared.clipped.clone(), compared.distances.clone());
-        let of_layer = |step: &StepId| self.plan.steps[*step].layer().is_some() && serving.contains(step);
+        let stored_in_bytes: Vec<StepId> = mixture.quantized_steps().collect();
+
+        // Statistics of single pictures: from the comparison where int8 counted the edge, else from the record.
+        let (mut clipped, mut distances) = (comparison.clipped.clone(), comparison.distances.clone());
+        let has_power = |step: &StepId| self.plan.steps[*step].layer().is_some() && stored_in_bytes.contains(step);
         let mut powers: Vec<Vec<Option<f64>>> = Vec::new();
-        for picture in record.pictures().filter(|name| chosen(name)) {
+        for picture in record.pictures().filter(|name| selection.contains(name)) {
             let histograms = record.histograms(picture)?;
-            let told = histograms.iter().zip(steps);
-            powers.push(told.map(|(seen, step)| power_db(seen).filter(|_| of_layer(step))).collect());
+            let pairs = histograms.iter().zip(edges.steps);
+            powers.push(pairs.map(|(histogram, step)| power_db(histogram).filter(|_| has_power(step))).collect());
             for (edge, histogram) in histograms.iter().enumerate() {
-                let Some((_, qparams)) = &ranges[steps[edge]] else { continue };
-                // Where nothing was run, or this edge is not stored in bytes, the reference's values must do.
-                if compared.clipped[edge].is_empty() && !histogram.is_empty() {
+                let Some(EdgeRange { qparams, .. }) = &ranges[edges.steps[edge]] else { continue };
+                if comparison.clipped[edge].is_empty() && !histogram.is_empty() {
                     clipped[edge].push(clipped_share(histogram, qparams));
-                    distances[edge].push(distance(histogram, statistics[edge].merged()));
+                    distances[edge].push(distance(histogram, edges.statistics[edge].merged()));
                 }
             }
         }
-        let scene = Scene::of(&powers, None);
-        let mut edges = Vec::with_capacity(steps.len());
-        for (edge, &step) in steps.iter().enumerate() {
-            let Some((range, qparams)) = ranges[step] else { continue };
-            edges.push(artifact::Edge {
+        let profile = PowerProfile::of(&powers, None);
+
+        let mut edge_headers = Vec::with_capacity(edges.steps.len());
+        for (edge, &step) in edges.steps.iter().enumerate() {
+            let Some(EdgeRange { range, qparams }) = ranges[step] else { continue };
+            edge_headers.push(artifact::EdgeHeader {
                 name: self.plan.steps[step].name.clone(),
-                qparams: serving.contains(&step).then(|| qparams.into()),
+                qparams: stored_in_bytes.contains(&step).then(|| qparams.into()),
                 range,
-                clipped: spread(&clipped[edge]),
-                distance: spread(&distances[edge]),
-                power_db: scene.as_ref().and_then(|scene| scene.power_db[edge]).into_iter().collect(),
-                histogram: stored(statistics[edge].merged()).0,
+                clipped: mean_std(&clipped[edge]),
+                distance: mean_std(&distances[edge]),
+                power_db: profile.as_ref().and_then(|profile| profile.power_db[edge]).into_iter().collect(),
+                histogram: edges.statistics[edge].merged().stored().map(|(bins, _)| bins),
             });
         }
-        let mut layers = quantized.to_steps().0;
-        for (id, layer) in layers.iter_mut().enumerate() {
-            let of_users: Option<Vec<_>> = quantized.users(id).map(|user| spread(&compared.spreads[user])).collect();
-            layer.sqnr_db = of_users.unwrap_or_default();
+        let mut steps = quantized.to_steps().0;
+        for (id, step) in steps.iter_mut().enumerate() {
+            let of_users: Option<Vec<_>> =
+                quantized.users(id).map(|user| mean_std(&comparison.sqnr_db[user])).collect();
+            step.sqnr_db = of_users.unwrap_or_default();
         }
         Ok(Header {
             format: artifact::FORMAT.to_owned(),
@@ -319,31 +372,26 @@ impl<'a> Job<'a> {
             labels: self.checkpoint.header().labels.clone(),
             recipe: self.options.recipe.name().to_owned(),
             pair_safe: true,
-            steps: layers,
-            edges,
-            calibration: Calibration {
+            steps,
+            edges: edge_headers,
+            calibration: CalibrationHeader {
                 observer: self.options.observer.to_string(),
                 scheme: Scheme::Affine,
                 pictures: selection.pictures.len(),
-                sha256: record.pictures_sha256(chosen),
-                unfit: selection.unfit.clone(),
+                sha256: record.pictures_sha256(|name| selection.contains(name)),
+                unusable_reasons: selection.unusable_reasons.clone(),
                 agreement: (self.options.evidence_pictures > 0)
-                    .then(|| agreement.noted(selection.pictures.len().min(self.options.evidence_pictures))),
-                scenes: scene.iter().map(|scene| scene.apart).collect(),
+                    .then(|| comparison.agreement.noted(selection.pictures.len().min(self.options.evidence_pictures))),
+                power_profiles: profile.iter().map(|profile| profile.mean_abs_z).collect(),
             },
             provenance: Provenance { source_sha256: self.checkpoint.sha256(), generation: 0, parent: None },
         })
     }
-
-    fn encode(&self, quantized: &Quantized, header: Header, statistics: &[EdgeStatistics]) -> Result<Vec<u8>> {
-        let weights = quantized.to_steps().1;
-        let histograms: Vec<Vec<u32>> = statistics.iter().map(|seen| stored(seen.merged()).1).collect();
-        artifact::encode(&header, &weights, &histograms)
-    }
 }
 
-/// At most `count` of `all`, evenly spread.
-pub(super) fn evenly(all: &[Chosen], count: usize) -> Vec<Chosen> {
-    let count = count.min(all.len());
-    (0..count).map(|i| all[i * all.len() / count].clone()).collect()
+fn encode(quantized: &Quantized, header: &Header, statistics: &[EdgeStatistics]) -> Result<Vec<u8>> {
+    let tensors = quantized.to_steps().1;
+    let counts = |edge: &EdgeStatistics| edge.merged().stored().map(|(_, counts)| counts).unwrap_or_default();
+    let histograms: Vec<Vec<u32>> = statistics.iter().map(counts).collect();
+    artifact::encode(header, &tensors, &histograms)
 }

@@ -26,9 +26,9 @@ pub struct Agreement {
 
 impl Agreement {
     /// As an artifact notes it, counted on so many `pictures`.
-    pub fn noted(&self, pictures: usize) -> artifact::Agreement {
+    pub fn noted(&self, pictures: usize) -> artifact::StoredAgreement {
         let Self { matched, shifted, vanished, appeared } = *self;
-        artifact::Agreement { pictures, reference: self.reference(), matched, shifted, vanished, appeared }
+        artifact::StoredAgreement { pictures, reference: self.reference(), matched, shifted, vanished, appeared }
     }
 
     /// Compares the reference's detections of score ≥ `threshold` with the other's of score ≥ `other_threshold`, both

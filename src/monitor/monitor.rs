@@ -177,14 +177,14 @@ impl Monitor {
 
     fn expected(&self, serving: &[u8], before: u32) -> Result<Arc<Expected>> {
         let plan = self.looker.plan();
-        let made_for = |bytes: &[u8]| InputMeans::of_artifact(&Artifact::parse(bytes)?, plan);
+        let reference_means_of = |bytes: &[u8]| InputMeans::from_artifact(&Artifact::parse(bytes)?, plan);
         let load = |number| self.setup.models.generations().load(number);
         let first = load(0)?;
-        let before = if before == 0 { made_for(&first)? } else { made_for(&load(before)?)? };
+        let before = if before == 0 { reference_means_of(&first)? } else { reference_means_of(&load(before)?)? };
         let first = Artifact::parse(&first)?;
         let evidence = Baseline::from_artifact(&first, self.looker.plan())?;
         let expectation = ErrorPredictor::new(&Quantized::from_artifact(&first, Ok)?, &evidence);
-        Ok(Arc::new(Expected { expectation, serving: made_for(serving)?, before }))
+        Ok(Arc::new(Expected { expectation, serving: reference_means_of(serving)?, before }))
     }
 
     /// Does what is due with a sample, on the current pool. Where `between` ended it, the same sample may be given again
@@ -277,10 +277,10 @@ impl Monitor {
     fn try_on(&mut self, stratum: usize, picture: &Picture, look: &Pass, between: YieldPoint<'_>) -> Result<()> {
         let Some(OnTrial { before, mut trial, expected }) = self.trial.clone() else { return Ok(()) };
         let (mut new, mut old) = (QualityRecord::default(), QualityRecord::default());
-        if let Some(Expected { expectation, serving, before: made_for }) = expected.as_deref() {
+        if let Some(Expected { expectation, serving, before: reference_means }) = expected.as_deref() {
             let frame = ObservedFrame { histograms: look.histograms.clone(), means: look.means.clone() };
             new.add(stratum, expectation.quality_db(&frame, &self.served.model, serving), None);
-            old.add(stratum, expectation.quality_db(&frame, &before.model, made_for), None);
+            old.add(stratum, expectation.quality_db(&frame, &before.model, reference_means), None);
         } else {
             let other = self.looker.run(&before.model, picture, false, between)?;
             new.add(stratum, quality_of_errors(&look.errors), look.agreement);

@@ -1,26 +1,22 @@
-//! The numbers of the int8 network: what a byte means, and how weights become bytes.
+//! Quantization arithmetic: u8 activations, s8 weights, the epilogue between two layers, and the artifact file.
 //!
-//! In: ranges of activations and f32 weights with batch norm already folded. Out: [`QuantParams`], pair-safe
-//! [`QuantizedWeights`] with the [`Residual`] of their rounding, the multipliers and integer biases of the epilogue,
-//! and the [`artifact`] file that holds them all. Every rule stands here once, in scalar arithmetic without fused
-//! multiply-add, so that start-up, offline quantization and every instruction set agree to the bit.
+//! In: ranges of activations, and f32 weights with batch norm folded in. Out: [`QuantParams`] of activations, pair-safe
+//! [`QuantizedWeights`] with the [`RoundingResidual`] of their rounding, multipliers and integer biases of the
+//! epilogue, and the [`artifact`] file that holds all of them. Every rule is written once, in scalar arithmetic without
+//! fused multiply-add. So quantization at start-up, offline quantization and every instruction set give the same bits.
 
 pub mod artifact;
-mod bias;
+mod bias_shift;
 pub mod container;
-mod pairing;
+mod epilogue;
 mod pairs;
 mod precision;
 mod quant_params;
-mod residual;
-mod response;
 mod weights;
 
-pub use bias::{integer_bias, multiplier, scale_floor};
-pub use pairing::pair_order;
+pub use bias_shift::{BiasShiftModel, PerturbationEffect, RoundingResidual, StoredBiasShiftModel};
+pub use epilogue::{integer_bias, multiplier, scale_floor};
 pub use pairs::{first_unsafe_pair, is_pair_safe, round_pair};
 pub use precision::Precision;
 pub use quant_params::{MAX_SCALE, MIN_SCALE, QuantParams, Range, Scheme, requantize};
-pub use residual::Residual;
-pub use response::{Response, StoredResponse};
 pub use weights::{FilterBank, Granularity, QuantizedWeights, ScaleRule};

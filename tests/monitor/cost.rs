@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use lookout::calibrate::{Options as Quantizing, quantize};
+use lookout::calibrate::{QuantizeOptions, quantize};
 use lookout::camera::pattern::Scene;
 use lookout::detector::checkpoint::Checkpoint;
 use lookout::detector::demo;
@@ -280,7 +280,8 @@ fn resnet50(folder: &Path) -> Option<(PathBuf, PathBuf, PathBuf)> {
     let drive = golden::shared("data/kitti-drive-0052")?;
     let model = folder.join("road.lookout");
     let checkpoint = Checkpoint::open(&path).unwrap();
-    let options = Quantizing { count: 2, correction_pictures: 0, evidence_pictures: 1, ..Quantizing::default() };
+    let options =
+        QuantizeOptions { count: 2, correction_pictures: 0, evidence_pictures: 1, ..QuantizeOptions::default() };
     let pool = thread_pool(1).unwrap();
     let made = pool.install(|| quantize(&checkpoint, &drive, &options, Isa::best(), &mut |_, _, _| {})).unwrap();
     std::fs::write(&model, made.bytes).unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use lookout::calibrate::{Chosen, Observer, Options as Quantizing, Selection, fitness, quantize_frames};
+use lookout::calibrate::{CalibrationPicture, Observer, PictureSelection, QuantizeOptions, quantize_frames, usability};
 use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
 use lookout::detector::fp32::{Backend, Fp32Model};
 use lookout::detector::int8::{Int8Model, Quantized};
@@ -107,7 +107,7 @@ pub fn mean_sqnr(errors: &[StepError]) -> f64 {
 /// The artifact of `checkpoint`, calibrated on these pictures: made once for all tests.
 pub fn artifact(checkpoint: &Checkpoint, pictures: &[Picture]) -> Vec<u8> {
     static MADE: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
-    let sums: Vec<u8> = pictures.iter().flat_map(fitness::fingerprint).collect();
+    let sums: Vec<u8> = pictures.iter().flat_map(usability::pixel_sha256).collect();
     let key = checkpoint.sha256() + &sha256(&sums);
     let mut made = MADE.lock().unwrap();
     made.entry(key).or_insert_with(|| quantize(checkpoint, pictures)).clone()
@@ -115,14 +115,16 @@ pub fn artifact(checkpoint: &Checkpoint, pictures: &[Picture]) -> Vec<u8> {
 
 fn quantize(checkpoint: &Checkpoint, pictures: &[Picture]) -> Vec<u8> {
     let name = |at: usize| format!("{at:04}");
-    let chosen = |(at, picture): (usize, &Picture)| Chosen {
+    let chosen = |(at, picture): (usize, &Picture)| CalibrationPicture {
         name: name(at),
         path: name(at).into(),
-        sha256: fitness::fingerprint(picture),
+        sha256: usability::pixel_sha256(picture),
     };
-    let selection = Selection { pictures: pictures.iter().enumerate().map(chosen).collect(), ..Selection::default() };
-    let open = |chosen: &Chosen| Ok(pictures[chosen.name.parse::<usize>().unwrap()].clone());
-    let options = Quantizing { evidence_pictures: pictures.len(), observer: observer(), ..Quantizing::default() };
+    let selection =
+        PictureSelection { pictures: pictures.iter().enumerate().map(chosen).collect(), ..PictureSelection::default() };
+    let open = |chosen: &CalibrationPicture| Ok(pictures[chosen.name.parse::<usize>().unwrap()].clone());
+    let options =
+        QuantizeOptions { evidence_pictures: pictures.len(), observer: observer(), ..QuantizeOptions::default() };
     quantize_frames(checkpoint, selection, &open, &options, Isa::best(), &mut |_, _, _| {}).unwrap().bytes
 }
 

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::{ConfigArgs, console};
 use crate::calibrate::{
-    KeepFloat, Observer, Options, Outcome, Recipe, Record, quantize, quantize_from_record, quantize_record_alone,
+    CalibrationRecord, KeepFloat, Observer, QuantizeOptions, QuantizeOutcome, Recipe, quantize, quantize_from_record,
+    quantize_record_alone,
 };
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::thread_pool;
@@ -38,7 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "lookout")]
     recipe: Recipe,
     /// How ranges are chosen: min-max, moving-average, percentile or percentile:P, entropy, l2 or mse
-    #[arg(long, value_name = "NAME", default_value_t = Options::default().observer)]
+    #[arg(long, value_name = "NAME", default_value_t = QuantizeOptions::default().observer)]
     observer: Observer,
     /// Layers to leave in fp32: names with commas, how many of the worst, or all that err with less than some dB (20dB)
     #[arg(long, value_name = "WHICH")]
@@ -60,14 +61,14 @@ pub struct Args {
 pub fn execute(args: Args) -> Result<()> {
     let begin = Instant::now();
     let detector = super::detector_options(&args.config)?;
-    let options = Options {
+    let options = QuantizeOptions {
         count: args.count as usize,
         seed: args.seed,
         recipe: args.recipe,
         observer: args.observer,
         keep_float: args.keep_float.clone().unwrap_or_default(),
         allow_unfit: args.allow_unfit,
-        ..Options::default()
+        ..QuantizeOptions::default()
     };
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let record = args.record.as_deref().map(read_record).transpose()?;
@@ -102,11 +103,11 @@ pub fn execute(args: Args) -> Result<()> {
     Ok(())
 }
 
-fn read_record(path: &Path) -> Result<Record> {
-    Record::parse(&Mapped::open(path)?).map_err(|error| error.at(path.display()))
+fn read_record(path: &Path) -> Result<CalibrationRecord> {
+    CalibrationRecord::parse(&Mapped::open(path)?).map_err(|error| error.at(path.display()))
 }
 
-fn write(args: &Args, outcome: &Outcome, begin: Instant) -> Result<()> {
+fn write(args: &Args, outcome: &QuantizeOutcome, begin: Instant) -> Result<()> {
     save(&args.out, &outcome.bytes)?;
     let mut record = args.out.as_os_str().to_owned();
     record.push(".calib");

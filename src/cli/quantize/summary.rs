@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::calibrate::{AGREEMENT_SCORE, Options, Outcome, Recipe};
+use crate::calibrate::{AGREEMENT_SCORE, QuantizeOptions, QuantizeOutcome, Recipe};
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::plan::{Part, Plan, StepId};
 use crate::error::Result;
@@ -60,7 +60,12 @@ struct StepFigure {
 }
 
 impl Summary {
-    pub(super) fn new(checkpoint: &Checkpoint, outcome: &Outcome, options: &Options, seconds: f64) -> Result<Self> {
+    pub(super) fn new(
+        checkpoint: &Checkpoint,
+        outcome: &QuantizeOutcome,
+        options: &QuantizeOptions,
+        seconds: f64,
+    ) -> Result<Self> {
         let plan = &outcome.quantized.plan;
         let figure = |step: StepId| {
             outcome.errors[step].sqnr_db().map(|sqnr_db| StepFigure { name: plan.steps[step].name.clone(), sqnr_db })
@@ -93,7 +98,7 @@ impl Summary {
             recipe: options.recipe.name(),
             observer: options.observer.to_string(),
             pictures: outcome.selection.pictures.len(),
-            pictures_unfit: outcome.selection.unfit.clone(),
+            pictures_unfit: outcome.selection.unusable_reasons.clone(),
             coverage: coverage(plan, outcome)?,
             fp32_bytes,
             bytes,
@@ -103,7 +108,7 @@ impl Summary {
             sensitivity: outcome.sensitivity.iter().map(of_layer).collect(),
             agreement: outcome.agreement,
             matched_share: outcome.agreement.matched_share(),
-            found_again_share: outcome.found_again.matched_share(),
+            found_again_share: outcome.agreement_any_score.matched_share(),
             notes,
             seconds,
         })
@@ -111,7 +116,7 @@ impl Summary {
 }
 
 /// MACs and parameters of each module for a picture of 1242 × 375 with every proposal.
-fn coverage(plan: &Plan, outcome: &Outcome) -> Result<Vec<Coverage>> {
+fn coverage(plan: &Plan, outcome: &QuantizeOutcome) -> Result<Vec<Coverage>> {
     let fit = TransformParams::from(&plan.settings.transform).fit(1242, 375)?;
     let shapes = plan.shapes(fit.canvas_height, fit.canvas_width, plan.settings.rpn.post_nms_top_n);
     let macs = plan.macs(&shapes);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::engine::{LocalEngine, detector_options};
 use super::startup_check;
-use crate::calibrate::{Options, quantize_cached};
+use crate::calibrate::{QuantizeOptions, quantize_cached};
 use crate::config::{ModelSource, Settings};
 use crate::daemon::paths::state_folder;
 use crate::daemon::supervision::systemd;
@@ -115,7 +115,7 @@ pub fn model_name(path: &Path) -> String {
 /// As [`Checkpoint::open`] and [`quantize_cached`].
 pub fn quantize(path: &Path, pictures: &Path, count: u32, state: &Path, options: &DetectorOptions) -> Result<Vec<u8>> {
     let checkpoint = Checkpoint::open(path)?;
-    let calibration = Options { count: count as usize, ..Options::default() };
+    let calibration = QuantizeOptions { count: count as usize, ..QuantizeOptions::default() };
     let mut phase = "";
     let mut progress = |now: &'static str, done: usize, all: usize| {
         if now != phase {

@@ -7,7 +7,7 @@
 mod edges;
 mod executor;
 mod frame;
-mod means;
+mod input_means;
 mod mixed;
 mod model;
 mod raw;
@@ -18,11 +18,11 @@ mod stored;
 use std::sync::Arc;
 
 use super::plan::{LayerId, Plan};
-use crate::quant::{Precision, QuantParams, Residual, Response};
+use crate::quant::{BiasShiftModel, Precision, QuantParams, RoundingResidual};
 
 pub use edges::{Edge, Mixture};
 pub use executor::Int8Executor;
-pub use means::InputMeans;
+pub use input_means::InputMeans;
 pub use model::Int8Model;
 pub use stored::plan_value;
 
@@ -37,10 +37,10 @@ pub struct Quantized {
     /// By step: one bias an output channel, batch norm folded in, in real units, for the steps that have a layer. Steps
     /// that share a layer may differ: bias correction sees each pyramid level on its own.
     pub biases: Vec<Vec<f32>>,
-    /// What the biases are for; known where a layer has a residual.
-    pub made_for: InputMeans,
-    /// By step, what the biases lack where the input is another; empty where nothing is known.
-    pub responses: Vec<Option<Response>>,
+    /// Reference input means: those that the biases were corrected at. Known where a layer has a rounding residual.
+    pub reference_means: InputMeans,
+    /// By step, the bias shift model; empty where there are none.
+    pub bias_shift_models: Vec<Option<BiasShiftModel>>,
     /// By step: the quantization parameters of its output, for the steps of [`Mixture::quantized_steps`].
     pub edge_qparams: Vec<Option<QuantParams>>,
 }
@@ -53,8 +53,8 @@ pub struct QuantizedLayer {
     pub weights: LayerWeights,
     /// The arithmetic of the steps that use it.
     pub precision: Precision,
-    /// What rounding took from the weights, for the layer that reads pixels.
-    pub residual: Option<Residual>,
+    /// Rounding residual of the weights, for the layer that reads pixels.
+    pub residual: Option<RoundingResidual>,
 }
 
 /// Weights by precision.

@@ -14,8 +14,8 @@ use crate::detector::architecture::Architecture;
 use crate::detector::plan::{Layer, LayerId, Plan, StepId};
 use crate::detector::settings::Settings;
 use crate::error::{Error, Kind, Result};
-use crate::quant::artifact::{self, Artifact, StepWeights, Weights};
-use crate::quant::{QuantParams, QuantizedWeights, StoredResponse};
+use crate::quant::artifact::{self, Artifact, RunBiasShift, StepResidual, StepTensors, StoredWeights};
+use crate::quant::{QuantParams, QuantizedWeights};
 
 /// The artifact's `plan`: what the steps are built from.
 #[derive(Serialize, Deserialize)]
@@ -50,9 +50,10 @@ impl Quantized {
             return Err(Error::new(Kind::Data, format!("{labels} labels for {classes} classes")));
         }
         let plan = Arc::new(Plan::new(architecture, adjust(settings)?));
-        let (biases, responses) = (vec![Vec::new(); plan.steps.len()], vec![None; plan.steps.len()]);
-        let made_for = InputMeans::of_artifact(artifact, &plan)?;
-        let mut quantized = Self { layers: Vec::new(), biases, made_for, responses, edge_qparams: Vec::new(), plan };
+        let (biases, bias_shift_models) = (vec![Vec::new(); plan.steps.len()], vec![None; plan.steps.len()]);
+        let reference_means = InputMeans::from_artifact(artifact, &plan)?;
+        let mut quantized =
+            Self { layers: Vec::new(), biases, reference_means, bias_shift_models, edge_qparams: Vec::new(), plan };
         let plan = Arc::clone(&quantized.plan);
         for (id, layer) in plan.layers.iter().enumerate() {
             quantized.read_layer(artifact, id, layer).map_err(|error| error.at(format!("step {}", layer.name)))?;
@@ -85,16 +86,16 @@ impl Quantized {
             return Err(Error::new(Kind::Data, text));
         }
         let weights = match artifact.weights(&layer.name)? {
-            Weights::Int8 { values, scales } => LayerWeights::S8 { values, scales },
-            Weights::Float(values) => LayerWeights::F32(values),
+            StoredWeights::Int8 { values, scales } => LayerWeights::S8 { values, scales },
+            StoredWeights::Float(values) => LayerWeights::F32(values),
         };
-        let residual = artifact.residual(&layer.name)?.map(|(residual, _)| residual);
+        let residual = artifact.residual(&layer.name)?.map(|stored| stored.residual);
         self.layers.push(QuantizedLayer { weights, precision: step.precision, residual });
         for (&user, bias) in users.iter().zip(artifact.biases(&layer.name)?) {
             self.biases[user] = bias;
         }
-        let responses = artifact.responses(&layer.name)?;
-        users.into_iter().zip(responses).for_each(|(user, response)| self.responses[user] = Some(response));
+        let models = artifact.bias_shift_models(&layer.name)?;
+        users.into_iter().zip(models).for_each(|(user, model)| self.bias_shift_models[user] = Some(model));
         Ok(())
     }
 
@@ -105,37 +106,37 @@ impl Quantized {
     }
 
     /// The header's steps and their tensors, one a layer of the plan; evidence is left empty.
-    pub fn to_steps(&self) -> (Vec<artifact::Step>, Vec<StepWeights>) {
+    pub fn to_steps(&self) -> (Vec<artifact::StepHeader>, Vec<StepTensors>) {
         let of_layer = |(id, layer): (LayerId, &Layer)| {
             let users: Vec<StepId> = self.users(id).collect();
             let bias: Vec<f32> = users.iter().flat_map(|&user| self.biases[user].iter().copied()).collect();
             let QuantizedLayer { weights, precision, residual } = &self.layers[id];
             let of_run = |&user: &StepId| {
-                let means = self.made_for.layers.get(user).filter(|means| !means.is_empty())?;
-                Some((means.clone(), self.responses.get(user)?.as_ref()?.stored()))
+                let means = self.reference_means.layers.get(user).filter(|means| !means.is_empty())?;
+                let model = self.bias_shift_models.get(user)?.as_ref()?.stored();
+                Some(RunBiasShift { reference_means: means.clone(), model })
             };
-            let responses: Vec<(Vec<f32>, StoredResponse)> =
+            let bias_shifts: Vec<RunBiasShift> =
                 users.iter().map(of_run).collect::<Option<_>>().filter(|_| precision.is_int8()).unwrap_or_default();
-            let step = artifact::Step {
+            let step = artifact::StepHeader {
                 name: layer.name.clone(),
                 precision: *precision,
                 shape: shape(layer),
                 runs: users.len(),
                 sqnr_db: Vec::new(),
-                residual: residual.is_some() && self.made_for.image.is_some(),
-                responses: responses.first().map_or(0, |(_, stored)| stored.scales.len() / 2),
+                residual: residual.is_some() && self.reference_means.image.is_some(),
+                perturbations: bias_shifts.first().map_or(0, |run| run.model.perturbations()),
             };
             let weights = match weights {
-                LayerWeights::S8 { values, scales } => StepWeights::Int8 {
+                LayerWeights::S8 { values, scales } => StepTensors::Int8 {
                     weights: QuantizedWeights { values: values.clone(), scales: scales.clone() },
                     bias,
-                    residual: residual
-                        .clone()
-                        .zip(self.made_for.image)
-                        .map(|(residual, light)| Box::new((residual, light.to_f32().repeat(users.len())))),
-                    responses,
+                    residual: residual.clone().zip(self.reference_means.image).map(|(residual, image)| {
+                        Box::new(StepResidual { residual, input_moments: image.to_f32().repeat(users.len()) })
+                    }),
+                    bias_shifts,
                 },
-                LayerWeights::F32(values) => StepWeights::Float { weights: values.clone(), bias },
+                LayerWeights::F32(values) => StepTensors::Float { weights: values.clone(), bias },
             };
             (step, weights)
         };

@@ -5,10 +5,10 @@
 //! floor below which a difference means nothing.
 
 use super::first_layer::FirstLayerError;
-use crate::calibrate::{Histogram, Scene, power_db};
+use crate::calibrate::{Histogram, PowerProfile, power_db};
 use crate::detector::plan::Plan;
 use crate::error::Result;
-use crate::quant::artifact::{Artifact, Spread};
+use crate::quant::artifact::{Artifact, MeanStd};
 use crate::tensor::ImageMoments;
 
 /// SQNR that differs by less, in dB, is the same.
@@ -30,15 +30,15 @@ const PICTURES: f64 = 16.0;
 #[derive(Debug, Clone, Default)]
 pub struct Baseline {
     /// SQNR of the output in dB.
-    pub sqnr_db: Vec<Option<Spread>>,
+    pub sqnr_db: Vec<Option<MeanStd>>,
     /// Share of values outside the quantization range.
-    pub clipped: Vec<Option<Spread>>,
+    pub clipped: Vec<Option<MeanStd>>,
     /// Distance of one picture's distribution from all of them.
-    pub distance: Vec<Option<Spread>>,
+    pub distance: Vec<Option<MeanStd>>,
     /// The distribution of all pictures.
     pub histogram: Vec<Option<Histogram>>,
     /// How strong the layers are on what it was made for: generation 0's pictures, and every light of the frames since.
-    pub scenes: Vec<Scene>,
+    pub scenes: Vec<PowerProfile>,
     /// What tells of an error that comes with another light.
     pub light: Option<FirstLayerError>,
     /// Share of the reference's detections that were found again.
@@ -57,8 +57,9 @@ impl Baseline {
         let empty = || vec![None; plan.steps.len()];
         let (mut sqnr_db, mut clipped, mut distance) = (empty(), empty(), empty());
         let mut histogram = vec![None; plan.steps.len()];
-        let scenes = header.calibration.scenes.iter();
-        let mut scenes: Vec<Scene> = scenes.map(|&apart| Scene { power_db: empty(), apart }).collect();
+        let scenes = header.calibration.power_profiles.iter();
+        let mut scenes: Vec<PowerProfile> =
+            scenes.map(|&mean_abs_z| PowerProfile { power_db: empty(), mean_abs_z }).collect();
         for (id, layer) in plan.layers.iter().enumerate() {
             let users = plan.steps.iter().enumerate().filter(|(_, step)| step.layer() == Some(id));
             let spreads = artifact.step(&layer.name).map(|step| step.sqnr_db.clone()).unwrap_or_default();
@@ -122,13 +123,13 @@ impl Baseline {
     /// By how many deviations a frame is farther from the scene that is nearest than single pictures of that are.
     pub fn scene_off(&self, histograms: &[Option<Histogram>]) -> Option<f64> {
         let powers: Vec<Option<f64>> = histograms.iter().map(|seen| seen.as_ref().and_then(power_db)).collect();
-        self.scenes.iter().filter_map(|scene| scene.off(&powers)).min_by(f64::total_cmp)
+        self.scenes.iter().filter_map(|scene| scene.z_score(&powers)).min_by(f64::total_cmp)
     }
 }
 
 /// The deviation of a new figure from a mean of few, and the floor.
-fn widened(spread: Spread, floor: f64) -> f64 {
-    (f64::from(spread.deviation) * (1.0 + 1.0 / PICTURES).sqrt()).hypot(floor)
+fn widened(spread: MeanStd, floor: f64) -> f64 {
+    (f64::from(spread.std) * (1.0 + 1.0 / PICTURES).sqrt()).hypot(floor)
 }
 
 #[cfg(test)]
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn two_clipped_values_of_a_small_edge_are_nothing_and_a_large_share_is() {
-        let spread = Some(Spread { mean: 0.0001, deviation: 0.0003 });
+        let spread = Some(MeanStd { mean: 0.0001, std: 0.0003 });
         let evidence = Baseline { clipped: vec![spread], ..Baseline::default() };
         let off = |share: f64, values: u64| evidence.clipped_off(0, share, values).unwrap();
         assert!(off(2.0 / 720.0, 720) < 1.0);

@@ -1,20 +1,20 @@
 //! What another light does to the first layer.
 //!
-//! In: of a picture the mean of each channel, and the light that the biases are for. Out: the error that the first layer's
-//! rounded weights make of the difference. It is known without a reference, by the [`Residual`] that the artifact
-//! carries, and what the first layer errs everything behind it does.
+//! In: of a picture the mean of each channel, and the light that the biases are for. Out: the error that the first
+//! layer's rounded weights make of the difference. It is known without a reference, by the [`RoundingResidual`] that
+//! the artifact carries, and what the first layer errs everything behind it does.
 
 use crate::calibrate::Histogram;
 use crate::detector::plan::{Plan, StepId};
 use crate::error::Result;
-use crate::quant::Residual;
-use crate::quant::artifact::{Artifact, Step};
+use crate::quant::RoundingResidual;
+use crate::quant::artifact::{Artifact, FirstLayerReference};
 use crate::tensor::ImageMoments;
 
 /// Mean square of what the output channels' means are moved by, before ReLU, in a picture of `image`'s light where the
-/// biases are for `made_for`.
-fn moved(residual: &Residual, image: &ImageMoments, made_for: &ImageMoments) -> f64 {
-    mean_square(&residual.shift(&image.mean_shift(made_for)))
+/// biases were corrected at `reference`.
+fn moved(residual: &RoundingResidual, image: &ImageMoments, reference: &ImageMoments) -> f64 {
+    mean_square(&residual.bias_shift(&image.mean_shift(reference)))
 }
 
 /// Mean of the squares, 0 of none.
@@ -32,25 +32,25 @@ pub fn passing(plan: &Plan, step: StepId, seen: &Histogram) -> f64 {
 pub struct FirstLayerError {
     /// Its step.
     pub step: StepId,
-    residual: Residual,
-    made_for: ImageMoments,
+    residual: RoundingResidual,
+    reference: ImageMoments,
 }
 
 impl FirstLayerError {
     /// `None` where the artifact says nothing of it.
     ///
     /// # Errors
-    /// As [`Artifact::lit`].
+    /// As [`Artifact::first_layer_reference`].
     pub fn of(artifact: &Artifact<'_>, plan: &Plan) -> Result<Option<Self>> {
-        let of_plan = |(step, residual, made_for): (&Step, Residual, ImageMoments)| {
-            Some(Self { step: plan.find(&step.name)?, residual, made_for })
+        let of_plan = |FirstLayerReference { step, residual, image }: FirstLayerReference<'_>| {
+            Some(Self { step: plan.find(&step.name)?, residual, reference: image })
         };
-        Ok(artifact.lit()?.and_then(of_plan))
+        Ok(artifact.first_layer_reference()?.and_then(of_plan))
     }
 
     /// Squared error that the light of `image` brings, relative to the signal in `seen`, the layer's values.
     pub fn error(&self, plan: &Plan, image: &ImageMoments, seen: &Histogram) -> Option<f64> {
         let power = seen.mean_square();
-        (power > 0.0).then(|| moved(&self.residual, image, &self.made_for) / power * passing(plan, self.step, seen))
+        (power > 0.0).then(|| moved(&self.residual, image, &self.reference) / power * passing(plan, self.step, seen))
     }
 }

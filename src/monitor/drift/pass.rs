@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use super::error_map::ErrorMap;
-use crate::calibrate::{AGREEMENT_SCORE, Counter, EdgeWatcher, Histogram, LocalError, add_local_errors, clipped_share};
+use crate::calibrate::{
+    AGREEMENT_SCORE, Fp32Collector, Histogram, Int8Collector, LocalError, add_local_errors, clipped_share,
+};
 use crate::detector::detection::Detection;
 use crate::detector::fp32::{Fp32Model, Fp32Run};
 use crate::detector::int8::{InputMeans, Int8Executor, Int8Model};
@@ -55,7 +57,7 @@ struct PassObserver<'a> {
     /// By step.
     errors: &'a mut [StepError],
     /// Counts the values of the int8 network's own pass.
-    counter: Option<&'a mut Counter>,
+    counter: Option<&'a mut Int8Collector>,
     /// Error maps of the pyramid levels, if requested.
     maps: Option<(&'a Plan, &'a mut Vec<ErrorMap>)>,
     between: YieldPoint<'a>,
@@ -175,7 +177,7 @@ impl PassRunner {
         let steps = self.plan.steps.len();
         let mut look = Pass { errors: vec![StepError::default(); steps], ..Pass::default() };
         let model = Arc::clone(executor.model());
-        let mut counter = Counter::new(&self.plan, model.mixture().quantized_steps());
+        let mut counter = Int8Collector::new(&self.plan, model.mixture().quantized_steps());
         let mut observer = PassObserver {
             errors: &mut look.errors,
             counter: Some(&mut counter),
@@ -196,7 +198,7 @@ impl PassRunner {
 
     fn alone(&mut self, executor: &mut Int8Executor, between: YieldPoint<'_>) -> Result<Pass> {
         let model = Arc::clone(executor.model());
-        let mut counter = Counter::new(&self.plan, model.mixture().quantized_steps()).with_means(&self.plan);
+        let mut counter = Int8Collector::new(&self.plan, model.mixture().quantized_steps()).with_means(&self.plan);
         executor.begin(&self.pixels)?;
         while executor.advance(&mut counter)?.is_some() {
             between()?;
@@ -209,7 +211,7 @@ impl PassRunner {
 
     /// What the layers read, from the means of what the steps gave.
     fn means(&self, outputs: &[Vec<f32>]) -> InputMeans {
-        InputMeans::of_outputs(&self.plan, ImageMoments::of(&self.pixels), outputs)
+        InputMeans::from_outputs(&self.plan, ImageMoments::of(&self.pixels), outputs)
     }
 
     /// What every edge that could be stored in bytes took in `picture`, by step: of the reference where there is one,
@@ -231,7 +233,7 @@ impl PassRunner {
         let mut steps: Vec<StepId> = model.mixture().quantized_steps().chain(self.plan.read_by_layers()).collect();
         steps.sort_unstable();
         steps.dedup();
-        let mut watcher = EdgeWatcher::new(&self.plan, &steps);
+        let mut watcher = Fp32Collector::new(&self.plan, &steps);
         let mut run = Fp32Run::new(&reference, &self.normalized)?;
         while run.advance(&mut watcher)?.is_some() {
             between()?;

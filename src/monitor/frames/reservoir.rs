@@ -103,7 +103,7 @@ impl StoredFrame {
     pub fn from_png(camera: usize, at_us: i64, png: Vec<u8>) -> Result<Self> {
         let picture = decode(&png)?;
         let brightness = super::usability::brightness(&picture);
-        let sha256 = crate::calibrate::fitness::fingerprint(&picture);
+        let sha256 = crate::calibrate::usability::pixel_sha256(&picture);
         Ok(Self { camera, at_us, brightness, sha256, in_drift: false, png: png.into() })
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::calibrate::fitness::{Appearance, Unfit, fingerprint};
+use crate::calibrate::usability::{ImageStructure, Unusable, pixel_sha256};
 use crate::frame::Picture;
 
 /// Two frames in a row whose mean grey differs by more than this share of the brighter one (and [`FLICKER_LEVELS`]).
@@ -84,16 +84,16 @@ impl UsabilityCheck {
     /// # Errors
     /// The reason, if it is unfit.
     pub fn check(&mut self, picture: &Picture, next: Option<&Picture>) -> Result<UsableFrame, UnusableReason> {
-        let fit = UsableFrame { brightness: brightness(picture), sha256: fingerprint(picture) };
+        let fit = UsableFrame { brightness: brightness(picture), sha256: pixel_sha256(picture) };
         let rows = [like_rows(picture, false), like_rows(picture, true)];
         let usual = |end: usize| self.bars.iter().map(|bars| bars[end]).min().unwrap_or(0);
         let missing = [0, 1].into_iter().any(|end| {
             let beyond = rows[end].saturating_sub(usual(end));
             beyond as f64 >= MISSING_SHARE * picture.height as f64
         });
-        let verdict = match Appearance::of(picture).unfit() {
-            Some(Unfit::Flat { .. }) => Err(UnusableReason::Covered),
-            Some(Unfit::Noise { .. }) => Err(UnusableReason::Noise),
+        let verdict = match ImageStructure::of(picture).unusable() {
+            Some(Unusable::Flat { .. }) => Err(UnusableReason::Covered),
+            Some(Unusable::Noise { .. }) => Err(UnusableReason::Noise),
             None if next.is_some_and(|next| flickers(fit.brightness, brightness(next))) => Err(UnusableReason::Strobe),
             None if burnt_share(picture) > BURNT_SHARE => Err(UnusableReason::Overexposed),
             None if missing || undecoded(picture) || lacks_values(picture) => Err(UnusableReason::Incomplete),

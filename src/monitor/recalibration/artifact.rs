@@ -11,13 +11,13 @@ use super::attempt::{Watched, Work};
 use super::candidates::Draft;
 use super::comparison::Others;
 use super::ranges::Seen;
-use crate::calibrate::{Histogram, Scene, clipped_share, distance, no_narrower, power_db, spread, stored};
+use crate::calibrate::{Histogram, PowerProfile, clipped_share, distance, mean_std, power_db, with_min_std};
 use crate::detector::int8::Quantized;
 use crate::detector::plan::StepId;
 use crate::error::Result;
 use crate::measure::{Agreement, StepError};
 use crate::monitor::drift::pass::{ObservedFrame, Pass};
-use crate::quant::artifact::{self, Header, Provenance, Spread, StoredQuantParams};
+use crate::quant::artifact::{self, Header, MeanStd, Provenance, StoredQuantParams};
 use crate::tensor::digest::{hexadecimal, sha256};
 
 impl Work<'_, '_> {
@@ -41,10 +41,10 @@ impl Work<'_, '_> {
             frames.map(|(&at, seen)| (at, &seen.histograms[..])).collect()
         };
         let scenes = self.scenes(&counted, calibrate.iter().zip(observed));
-        header.calibration.scenes = scenes.iter().map(|scene| scene.apart).collect();
+        header.calibration.power_profiles = scenes.iter().map(|scene| scene.mean_abs_z).collect();
         for edge in &mut header.edges {
             let step = plan.find(&edge.name);
-            let powers: Option<Vec<Spread>> = scenes.iter().map(|scene| scene.power_db[step?]).collect();
+            let powers: Option<Vec<MeanStd>> = scenes.iter().map(|scene| scene.power_db[step?]).collect();
             edge.power_db = powers.unwrap_or_default();
             let Some((step, choice)) = step.and_then(|step| Some((step, draft.choices[step]?))) else {
                 counts.push(self.first.histogram(edge)?);
@@ -56,20 +56,20 @@ impl Work<'_, '_> {
             let clipped: Vec<f64> = singles.iter().map(|single| clipped_share(single, &choice.qparams)).collect();
             let distances: Vec<f64> = singles.iter().map(|single| distance(single, &mixture)).collect();
             (edge.range, edge.qparams) = (choice.range, Some(StoredQuantParams::from(choice.qparams)));
-            edge.clipped = wider(spread(&clipped), edge.clipped);
-            edge.distance = wider(spread(&distances), edge.distance);
-            let (bins, stored) = stored(&mixture);
+            edge.clipped = wider(mean_std(&clipped), edge.clipped);
+            edge.distance = wider(mean_std(&distances), edge.distance);
+            let (bins, stored) = mixture.stored().unzip();
             edge.histogram = bins;
-            counts.push(stored);
+            counts.push(stored.unwrap_or_default());
         }
         for (id, layer) in header.steps.iter_mut().enumerate() {
             let known = layer.sqnr_db.clone();
             let of_user = |(run, user): (usize, StepId)| {
                 let single = |look: &Pass| look.errors.get(user).and_then(StepError::sqnr_db);
                 let values: Vec<f64> = looks.iter().filter_map(single).filter(|db| db.is_finite()).collect();
-                wider(spread(&values), known.get(run).copied())
+                wider(mean_std(&values), known.get(run).copied())
             };
-            let spreads: Option<Vec<Spread>> = quantized.users(id).enumerate().map(of_user).collect();
+            let spreads: Option<Vec<MeanStd>> = quantized.users(id).enumerate().map(of_user).collect();
             layer.sqnr_db = spreads.unwrap_or_default();
         }
         let mut agreement = Agreement::default();
@@ -99,7 +99,7 @@ impl Work<'_, '_> {
         &self,
         counted: &[(usize, &[Option<Histogram>])],
         observed: impl Iterator<Item = (&'o usize, &'o ObservedFrame)>,
-    ) -> Vec<Scene> {
+    ) -> Vec<PowerProfile> {
         let Some(first) = self.evidence.scenes.first() else { return Vec::new() };
         let stratum = |at: usize| self.strata[at];
         let missed = observed.filter(|(at, _)| counted.iter().all(|(other, _)| stratum(*other) != stratum(**at)));
@@ -110,7 +110,7 @@ impl Work<'_, '_> {
             let powers = known.map(|(seen, power)| power.and(seen.as_ref().and_then(power_db))).collect();
             strata.entry(stratum(at)).or_default().push(powers);
         }
-        let lately = strata.values().filter_map(|pictures| Scene::of(pictures, Some(first)));
+        let lately = strata.values().filter_map(|pictures| PowerProfile::of(pictures, Some(first)));
         std::iter::once(first.clone()).chain(lately).collect()
     }
 }
@@ -127,6 +127,6 @@ fn mixture(seen: &Seen) -> Histogram {
 }
 
 /// New evidence, no narrower than the old.
-fn wider(new: Option<Spread>, old: Option<Spread>) -> Option<Spread> {
-    new.map(|new| no_narrower(new, old)).or(old)
+fn wider(new: Option<MeanStd>, old: Option<MeanStd>) -> Option<MeanStd> {
+    new.map(|new| with_min_std(new, old)).or(old)
 }

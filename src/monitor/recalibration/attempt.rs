@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::acceptance::{Decision, FEWEST_DETECTIONS};
 use super::comparison::Others;
 use super::ranges::Choice;
-use crate::calibrate::fitness::TOLERATED_ONE_IN;
+use crate::calibrate::usability::TOLERATED_UNUSABLE_ONE_IN;
 use crate::detector::int8::{InputMeans, Int8Model, Quantized};
 use crate::detector::plan::StepId;
 use crate::error::{Error, Kind, Result};
@@ -143,7 +143,7 @@ fn fit_frames(frames: &[StoredFrame]) -> Result<Result<Vec<StoredFrame>, String>
     }
     let bad = frames.len() - fit.len();
     let list: Vec<String> = unfit.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-    if bad * TOLERATED_ONE_IN > frames.len() {
+    if bad * TOLERATED_UNUSABLE_ONE_IN > frames.len() {
         return Ok(Err(format!("{bad} of {} frames are unfit: {}", frames.len(), list.join(", "))));
     }
     if fit.len() < MIN_FRAMES {
@@ -192,7 +192,8 @@ impl<'a, 'g> Work<'a, 'g> {
         let is_first = ground.first == ground.serving;
         let original =
             if is_first { Arc::clone(ground.model) } else { Arc::new(ground.model.with_quant_params(&quantized)?) };
-        let (of_first, of_serving) = (quantized.made_for.clone(), InputMeans::of_artifact(&serving, looker.plan())?);
+        let (of_first, of_serving) =
+            (quantized.reference_means.clone(), InputMeans::from_artifact(&serving, looker.plan())?);
         let steps = ground.model.mixture().quantized_steps().collect();
         let strata = assign_strata(frames);
         let work = Self {

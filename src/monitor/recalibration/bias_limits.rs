@@ -38,17 +38,17 @@ pub fn restrain(biases: &mut [Vec<f32>], first: &[Vec<f32>], evidence: &Baseline
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibrate::Recorder;
-    use crate::quant::artifact::Spread;
+    use crate::calibrate::HistogramBuilder;
+    use crate::quant::artifact::MeanStd;
 
     #[test]
     fn a_shift_within_the_error_stays_and_a_larger_one_is_cut() {
-        let mut recorder = Recorder::new();
-        recorder.observe(&[-1.0, 1.0]).unwrap();
+        let mut builder = HistogramBuilder::new();
+        builder.observe(&[-1.0, 1.0]).unwrap();
         let evidence = Baseline {
             // An error of a hundredth of the power: 0.01.
-            sqnr_db: vec![Some(Spread { mean: 20.0, deviation: 1.0 }), None],
-            histogram: vec![Some(recorder.finish()), None],
+            sqnr_db: vec![Some(MeanStd { mean: 20.0, std: 1.0 }), None],
+            histogram: vec![Some(builder.finish()), None],
             ..Baseline::default()
         };
         let first = vec![vec![1.0, -1.0], vec![0.0]];

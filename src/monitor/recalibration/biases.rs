@@ -25,25 +25,25 @@ const PARTS: (&[f64], &[f64]) = (&[0.5, 1.0], &[0.25, 0.5, 0.75, 1.0]);
 #[derive(Clone)]
 pub(in crate::monitor) struct Biases {
     values: Vec<Vec<f32>>,
-    pub(in crate::monitor) made_for: InputMeans,
+    pub(in crate::monitor) reference_means: InputMeans,
 }
 
 impl Biases {
     /// Those of `quantized`.
     pub(in crate::monitor) fn of(quantized: &Quantized) -> Self {
-        Self { values: quantized.biases.clone(), made_for: quantized.made_for.clone() }
+        Self { values: quantized.biases.clone(), reference_means: quantized.reference_means.clone() }
     }
 
     /// Puts them into `quantized`.
     pub(in crate::monitor) fn put(&self, quantized: &mut Quantized) {
         quantized.biases.clone_from(&self.values);
-        quantized.made_for.clone_from(&self.made_for);
+        quantized.reference_means.clone_from(&self.reference_means);
     }
 
     /// The same, as far as they may go from `first`.
     fn held_back(mut self, first: &Self, evidence: &Baseline) -> Self {
         let share = restrain(&mut self.values, &first.values, evidence);
-        self.made_for = first.made_for.towards(&self.made_for, share);
+        self.reference_means = first.reference_means.interpolate(&self.reference_means, share);
         self
     }
 }
@@ -58,9 +58,9 @@ impl Work<'_, '_> {
         lately: &InputMeans,
     ) -> Vec<Biases> {
         let mut told = Vec::new();
-        for &part in self.parts().iter().filter(|_| first.made_for.image.is_some()) {
+        for &part in self.parts().iter().filter(|_| first.reference_means.image.is_some()) {
             first.put(quantized);
-            quantized.adapt(&first.made_for.towards(lately, part));
+            quantized.adapt_biases(&first.reference_means.interpolate(lately, part));
             told.push(Biases::of(quantized).held_back(first, &self.evidence));
         }
         told
@@ -99,7 +99,8 @@ impl Work<'_, '_> {
                 let shifts = local.mean_shift();
                 bias.iter_mut().zip(shifts).for_each(|(bias, shift)| *bias += (part * all) as f32 * shift);
             }
-            Biases { values, made_for: first.made_for.towards(lately, part) }.held_back(first, &self.evidence)
+            Biases { values, reference_means: first.reference_means.interpolate(lately, part) }
+                .held_back(first, &self.evidence)
         };
         Ok(self.parts().iter().map(moved).collect())
     }
@@ -121,10 +122,10 @@ impl Work<'_, '_> {
             // The mean of so many is each of them, one after the other, by its share of all so far.
             let mut light = first.clone();
             for (before, means) in frames.iter().enumerate() {
-                light = light.towards(means, 1.0 / (before + 1) as f64);
+                light = light.interpolate(means, 1.0 / (before + 1) as f64);
             }
             lights += 1.0;
-            mixed = mixed.towards(&light, 1.0 / lights);
+            mixed = mixed.interpolate(&light, 1.0 / lights);
         }
         mixed
     }

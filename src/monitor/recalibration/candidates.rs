@@ -38,8 +38,8 @@ pub(in crate::monitor) struct Draft {
 
 impl Draft {
     /// What its biases are for.
-    pub(in crate::monitor) fn made_for(&self) -> &InputMeans {
-        &self.biases.made_for
+    pub(in crate::monitor) fn reference_means(&self) -> &InputMeans {
+        &self.biases.reference_means
     }
 }
 
@@ -67,7 +67,7 @@ impl Work<'_, '_> {
         watched: Watched<'_>,
     ) -> Result<Vec<Draft>> {
         let first = Biases::of(quantized);
-        let lately = self.means(&first.made_for, watched);
+        let lately = self.means(&first.reference_means, watched);
         let told = self.told(quantized, &first, &lately);
         let ways = self.ranges(seen)?;
         let mut drafts: Vec<Draft> = Vec::new();
@@ -86,11 +86,11 @@ impl Work<'_, '_> {
                 drafts.push(Draft { extent, choices: choices.clone(), biases, expected: record.clone(), record });
             }
         }
-        let (model, made_for) = (Arc::clone(self.ground.model), self.of_serving.clone());
-        let expected = self.expected(&model, &made_for, watched);
+        let (model, reference_means) = (Arc::clone(self.ground.model), self.of_serving.clone());
+        let expected = self.expected(&model, &reference_means, watched);
         for draft in &mut drafts {
             let model = self.model_of(draft, quantized)?;
-            draft.expected = self.expected(&model, draft.made_for(), watched);
+            draft.expected = self.expected(&model, draft.reference_means(), watched);
         }
         if self.looker.has_reference() {
             self.order(&mut drafts, quantized, watched)?;
@@ -130,11 +130,16 @@ impl Work<'_, '_> {
         Ok(())
     }
 
-    /// How `model`, whose biases are `made_for` such means, is expected to do on all frames that calibrate.
-    fn expected(&self, model: &Int8Model, made_for: &InputMeans, (calibrate, observed): Watched<'_>) -> QualityRecord {
+    /// How `model`, whose biases were corrected at `reference_means`, is expected to do on all frames that calibrate.
+    fn expected(
+        &self,
+        model: &Int8Model,
+        reference_means: &InputMeans,
+        (calibrate, observed): Watched<'_>,
+    ) -> QualityRecord {
         let mut record = QualityRecord::default();
         for (&at, observed) in calibrate.iter().zip(observed) {
-            record.add(self.strata[at], self.expectation.quality_db(observed, model, made_for), None);
+            record.add(self.strata[at], self.expectation.quality_db(observed, model, reference_means), None);
         }
         record
     }

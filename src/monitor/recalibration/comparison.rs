@@ -87,7 +87,7 @@ impl Work<'_, '_> {
                 let detections = self.looker.detect(model, &picture, self.between)?;
                 let mut agreement = Agreement::default();
                 agreement.add(&others.found[nth], &detections, AGREEMENT_SCORE, 0.8 * AGREEMENT_SCORE);
-                let quality = self.expectation.quality_db(observed, model, draft.made_for());
+                let quality = self.expectation.quality_db(observed, model, draft.reference_means());
                 candidate.add(self.strata[at], quality, Some(agreement));
                 Pass { detections, ..Pass::default() }
             };
@@ -106,7 +106,7 @@ impl Work<'_, '_> {
             let Some(choice) = draft.choices[step] else { continue };
             let qparams = self.choice(&self.first, step)?.qparams;
             let before = self.expectation.relative_error(step, &calibration, &qparams, &self.of_first);
-            let after = self.expectation.relative_error(step, &calibration, &choice.qparams, draft.made_for());
+            let after = self.expectation.relative_error(step, &calibration, &choice.qparams, draft.reference_means());
             if let (Some(before), Some(after)) = (before, after)
                 && before > 0.0
                 && after > 0.0

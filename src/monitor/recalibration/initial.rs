@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
-use crate::calibrate::fitness::{Candidate, TOLERATED_ONE_IN, judge};
-use crate::calibrate::{Chosen, Options, Outcome, Progress, Selection, quantize_frames};
+use crate::calibrate::usability::{CheckedPicture, TOLERATED_UNUSABLE_ONE_IN, check_pictures};
+use crate::calibrate::{
+    CalibrationPicture, PictureSelection, Progress, QuantizeOptions, QuantizeOutcome, quantize_frames,
+};
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::fp32::Fp32Model;
 use crate::error::{Error, Kind, Result};
@@ -71,19 +73,19 @@ impl InitialCalibration {
     ///
     /// # Errors
     /// [`Kind::Data`] with the reason if they are unfit as a whole; as quantizing.
-    pub fn quantize(&self, progress: Progress<'_>) -> Result<Outcome> {
+    pub fn quantize(&self, progress: Progress<'_>) -> Result<QuantizeOutcome> {
         let frames = self.reservoir.frames();
         let name = |frame: &StoredFrame| format!("{}-{:020}", frame.camera, frame.at_us);
         let mut candidates = Vec::with_capacity(frames.len());
         let mut glitches = OutlierDetector::default();
         for frame in frames {
             let picture = frame.picture()?;
-            candidates.push(Candidate::new(name(frame), &picture));
+            candidates.push(CheckedPicture::new(name(frame), &picture));
             glitches.add(frame.camera, frame.at_us, &picture);
         }
         let glitches = glitches.outliers();
-        let mut verdict = judge(&candidates);
-        if glitches.len() * TOLERATED_ONE_IN > frames.len() {
+        let mut verdict = check_pictures(&candidates);
+        if glitches.len() * TOLERATED_UNUSABLE_ONE_IN > frames.len() {
             verdict.refused = true;
             let (count, all) = (glitches.len(), frames.len());
             verdict.reasons.push(format!("{count} of {all} are unlike those just before and after"));
@@ -92,18 +94,18 @@ impl InitialCalibration {
             let text = format!("the cameras' frames cannot calibrate: {}", verdict.reasons.join("; "));
             return Err(Error::new(Kind::Data, text));
         }
-        let fit = frames.iter().enumerate().filter(|(at, _)| !verdict.unfit.contains(at) && !glitches.contains(at));
-        let mut pictures: Vec<Chosen> = fit
-            .map(|(_, frame)| Chosen { name: name(frame), path: name(frame).into(), sha256: frame.sha256 })
+        let fit = frames.iter().enumerate().filter(|(at, _)| !verdict.unusable.contains(at) && !glitches.contains(at));
+        let mut pictures: Vec<CalibrationPicture> = fit
+            .map(|(_, frame)| CalibrationPicture { name: name(frame), path: name(frame).into(), sha256: frame.sha256 })
             .collect();
         pictures.sort_by(|a, b| a.name.cmp(&b.name));
         pictures.dedup_by(|a, b| a.name == b.name);
-        let selection = Selection { pictures, warnings: verdict.warnings, unfit: Vec::new() };
-        let open = |chosen: &Chosen| {
+        let selection = PictureSelection { pictures, warnings: verdict.warnings, unusable_reasons: Vec::new() };
+        let open = |chosen: &CalibrationPicture| {
             let frame = frames.iter().find(|frame| name(frame) == chosen.name);
             frame.ok_or_else(|| Error::new(Kind::Internal, "a frame is gone"))?.picture()
         };
-        quantize_frames(&self.checkpoint, selection, &open, &Options::default(), self.model.isa(), progress)
+        quantize_frames(&self.checkpoint, selection, &open, &QuantizeOptions::default(), self.model.isa(), progress)
     }
 
     /// Begins anew.

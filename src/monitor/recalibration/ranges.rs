@@ -123,14 +123,14 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibrate::Recorder;
+    use crate::calibrate::HistogramBuilder;
 
     /// A bell of a width around zero, cut at zero as ReLU does.
     fn relu(width: f32) -> Histogram {
-        let mut recorder = Recorder::new();
+        let mut builder = HistogramBuilder::new();
         let bell = |i: usize| libm::logf(i as f32 / (20_000 - i) as f32) * width;
-        recorder.observe(&(1..20_000).map(|i| bell(i).max(0.0)).collect::<Vec<_>>()).unwrap();
-        recorder.finish()
+        builder.observe(&(1..20_000).map(|i| bell(i).max(0.0)).collect::<Vec<_>>()).unwrap();
+        builder.finish()
     }
 
     fn choice_of(histogram: &Histogram) -> Choice {

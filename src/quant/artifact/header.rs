@@ -1,98 +1,100 @@
-//! What an artifact says beside its tensors, as it stands in the one metadata key.
+//! Header of an artifact: everything but the tensors, as one JSON object.
 //!
-//! In and out: sorted JSON, unknown keys refused. Floats are f32 written with all the digits of the f64 they equal, so
-//! that reading gives back the same bits.
+//! Keys are sorted and unknown keys are refused. An f32 is written with all digits of the f64 that equals it, so that
+//! it is read back bit by bit. The keys are described in [`super`].
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::quant::{Precision, QuantParams, Range, Scheme};
 
-/// The only format this reader knows.
+/// Format name of this version; others are refused.
 pub const FORMAT: &str = "artifact/1";
 
-/// Everything but weights and counts.
+/// Header of an artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
     /// [`FORMAT`].
     pub format: String,
-    /// The plan's hyper-parameters, in the detector's own words.
+    /// Hyper-parameters of the network, in the detector's form.
     pub plan: Value,
     /// Class names, without the background.
     pub labels: Vec<String>,
-    /// Which steps were quantized how: `lookout` or `paper`.
+    /// Recipe that chose the precision of the layers: `lookout` or `paper`.
     pub recipe: String,
-    /// Whether no pair of neighbouring weights can saturate a 16-bit sum. Verified when read; kernels need it.
+    /// True if no pair of neighbouring weights can saturate a 16-bit sum. Verified when read, because kernels rely on
+    /// it.
     pub pair_safe: bool,
-    /// The steps with weights, in the plan's order.
-    pub steps: Vec<Step>,
-    /// The edges, in the plan's order.
-    pub edges: Vec<Edge>,
-    /// What the ranges rest on.
-    pub calibration: Calibration,
-    /// Where it comes from.
+    /// Steps with weights, in the plan's order.
+    pub steps: Vec<StepHeader>,
+    /// Edges between steps, in the plan's order.
+    pub edges: Vec<EdgeHeader>,
+    /// Pictures and observer that the ranges were chosen with.
+    pub calibration: CalibrationHeader,
+    /// Source of the model.
     pub provenance: Provenance,
 }
 
 /// A step with weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Step {
-    /// Its name in the plan, without a level.
+pub struct StepHeader {
+    /// Name in the plan, without a level.
     pub name: String,
-    /// How it is computed.
+    /// Arithmetic of the step.
     pub precision: Precision,
     /// Extents of the weights: out, kernel height, kernel width, in.
     pub shape: [usize; 4],
-    /// How often the weights run on a frame: 5 where a head runs on five levels, else 1. Each run has a bias.
+    /// Number of times the weights run on a frame: 5 where a head runs on five levels, else 1. Each run has its own
+    /// bias.
     pub runs: usize,
-    /// Signal to quantization noise of the output against fp32 in dB, over single pictures, for every run.
+    /// Signal to quantization noise ratio of the output against fp32 in dB, over single pictures, for every run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sqnr_db: Vec<Spread>,
-    /// Whether it carries what rounding took from its weights, and the moments of the input that its biases are for.
+    pub sqnr_db: Vec<MeanStd>,
+    /// True if the artifact has the step's rounding residual and the moments of the input its biases were corrected at.
     #[serde(default, skip_serializing_if = "is_false")]
     pub residual: bool,
-    /// In how many ways it carries what its biases lack where its input is another; 0 where it carries none.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub responses: usize,
+    /// Number of perturbations of the step's bias shift model; 0 where it has none.
+    #[serde(default, skip_serializing_if = "is_zero", rename = "responses")]
+    pub perturbations: usize,
 }
 
-impl Step {
-    /// Products a sum takes.
+impl StepHeader {
+    /// Number of products in a sum.
     pub fn depth(&self) -> usize {
         self.shape[1] * self.shape[2] * self.shape[3]
     }
 }
 
-/// What flows from one step to the next.
+/// An edge: the output of a step, which other steps read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Edge {
-    /// Its name in the plan, with the level where there are several.
+pub struct EdgeHeader {
+    /// Name in the plan, with the level where there are several.
     pub name: String,
     /// Quantization parameters; none where the edge carries f32.
     #[serde(rename = "grid")]
     pub qparams: Option<StoredQuantParams>,
-    /// What the observer chose, before it was adjusted to scale and zero point.
+    /// Range that the observer chose, before it was adjusted to scale and zero point.
     #[serde(with = "exact_range")]
     pub range: Range,
     /// Share of values outside the quantization range, over single pictures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clipped: Option<Spread>,
-    /// Distance of a single picture's histogram from the stored one.
+    pub clipped: Option<MeanStd>,
+    /// Total variation distance of a single picture's histogram from the stored one, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub distance: Option<Spread>,
-    /// Mean square of the values in dB, over single pictures, for every one of [`Calibration::scenes`]; empty where
-    /// that says nothing.
+    pub distance: Option<MeanStd>,
+    /// Mean square of the values in dB, over single pictures, for every one of [`CalibrationHeader::power_profiles`];
+    /// empty where a picture had only zeros.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub power_db: Vec<Spread>,
-    /// Where the counts of `E.histogram` lie, if there are any.
+    pub power_db: Vec<MeanStd>,
+    /// Bins of the tensor `E.histogram`, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub histogram: Option<HistogramBins>,
 }
 
-/// Quantization parameters as they are written; [`QuantParams`] once checked.
+/// Quantization parameters as they are stored, not yet checked; [`QuantParams`] once checked.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoredQuantParams {
@@ -112,73 +114,76 @@ impl From<QuantParams> for StoredQuantParams {
 /// Mean and standard deviation over single pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Spread {
+pub struct MeanStd {
     /// Mean.
     #[serde(with = "exact")]
     pub mean: f32,
-    /// Standard deviation.
-    #[serde(with = "exact")]
-    pub deviation: f32,
+    /// Standard deviation, of the population.
+    #[serde(with = "exact", rename = "deviation")]
+    pub std: f32,
 }
 
-/// Where a stored histogram lies.
+/// Bins of a stored histogram.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HistogramBins {
     /// Bins are 2^`exponent` wide.
     pub exponent: i32,
-    /// Index of the first: it starts at `first` · 2^`exponent`. At most 0.
+    /// Index of the first bin, which starts at `first` · 2^`exponent`. At most 0.
     pub first: i64,
     /// Number of bins.
     pub bins: usize,
-    /// Every count was divided by 2^`shift` and rounded to fit into 32 bits.
+    /// Every count was divided by 2^`shift` and rounded half up, so that it fits into 32 bits.
     pub shift: u32,
 }
 
-/// What the ranges rest on.
+/// Pictures and observer that the ranges were chosen with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Calibration {
-    /// The observer that chose the ranges.
+pub struct CalibrationHeader {
+    /// Observer that chose the ranges.
     pub observer: String,
-    /// How they were laid over the levels.
+    /// Scheme by which ranges became quantization parameters.
     #[serde(with = "name_of_scheme")]
     pub scheme: Scheme,
-    /// Pictures seen.
+    /// Number of pictures.
     pub pictures: usize,
-    /// SHA-256 of the pictures' own, in name order, in hexadecimal.
+    /// SHA-256 over the pictures' own in name order, in hexadecimal. A recalibration hashes the parent's value and the
+    /// sorted SHA-256 of its frames.
     pub sha256: String,
-    /// Why the pictures were found unfit, where the owner went on all the same.
-    pub unfit: Vec<String>,
+    /// Reasons why the pictures are unusable, where the owner used them nevertheless.
+    #[serde(rename = "unfit")]
+    pub unusable_reasons: Vec<String>,
     /// Agreement of the detections with fp32 on the calibration pictures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agreement: Option<Agreement>,
-    /// The kinds of pictures that it was made for: how far apart single ones are, the mean over the edges with a
-    /// [`power_db`](Edge::power_db) of by how many deviations each is off. The first is generation 0's.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub scenes: Vec<Spread>,
+    pub agreement: Option<StoredAgreement>,
+    /// Power profiles of the kinds of pictures that the model was calibrated for, that of generation 0 first: mean and
+    /// standard deviation over single pictures of their mean |z|, the mean over the edges with a
+    /// [`power_db`](EdgeHeader::power_db) of the absolute z score of their power.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "scenes")]
+    pub power_profiles: Vec<MeanStd>,
 }
 
-/// Detections of both models on the same pictures.
+/// Agreement of the detections of both networks on the same pictures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Agreement {
-    /// Pictures they were counted on; 0 where nobody wrote down how many.
+pub struct StoredAgreement {
+    /// Number of pictures; 0 where it was not recorded.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pictures: usize,
-    /// Of fp32, score ≥ 0.5.
+    /// Detections of fp32 with score ≥ 0.5.
     pub reference: u64,
-    /// Of these: same class, IoU ≥ 0.5.
+    /// Of these, those with an int8 detection of the same class and IoU ≥ 0.5.
     pub matched: u64,
-    /// Of the matched: with an IoU below 0.9.
+    /// Of the matched, those with IoU < 0.9.
     pub shifted: u64,
-    /// Of these: without a partner.
+    /// Detections of fp32 without a match.
     pub vanished: u64,
-    /// Of int8, score ≥ 0.5, without a partner.
+    /// Detections of int8 with score ≥ 0.5 without a match.
     pub appeared: u64,
 }
 
-/// Where a model comes from.
+/// Source of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
@@ -186,7 +191,7 @@ pub struct Provenance {
     pub source_sha256: String,
     /// 0 as quantized; each recalibration is one more than its parent.
     pub generation: u32,
-    /// SHA-256 of the artifact this one was recalibrated from.
+    /// SHA-256 of the artifact that this one was recalibrated from.
     pub parent: Option<String>,
 }
 
@@ -198,7 +203,8 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// f32 as the f64 it equals: a reader that is off in the last digit of an f64 still finds the same f32.
+/// Serializes an f32 as the f64 that equals it: a reader with an error in the last digit of an f64 still gives the same
+/// f32.
 mod exact {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -222,7 +228,7 @@ mod exact_range {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Range, D::Error> {
         let [min, max] = <[f64; 2]>::deserialize(from)?;
-        // As it stands: the reader checks that zero is inside.
+        // Not `Range::new`, which would include zero: the reader checks that zero is inside.
         Ok(Range { min: min as f32, max: max as f32 })
     }
 }

@@ -1,15 +1,96 @@
-//! `artifact/1`: a quantized model as one file.
+//! Artifact file `artifact/1`: a quantized model in one file (`*.lookout`).
 //!
-//! In: a [`Header`] and the weights of every step, from whoever quantized them. Out: bytes that depend on nothing else
-//! (no date, host or path), and from such bytes an [`Artifact`] in which every number was checked. What the steps and
-//! edges are called and how they hang together is the detector's business: it finds its hyper-parameters again under
-//! [`Header::plan`], untouched.
+//! [`encode`] writes it from a [`Header`] and the tensors of every step, [`Artifact::parse`] reads and checks it. The
+//! same model gives the same bytes: the file holds no date, host or path (those are in the [`Sidecar`]).
 //!
-//! Tensors: `S.weight` I8 or F32 `[out, kh, kw, in]`, `S.scale` F32 `[out]` (int8 only), `S.bias` F32 `[runs, out]` for
-//! every step S; where a step has a residual (see [`super::Residual`]) `S.residual` F32 `[out, in]` and
-//! `S.input_moments` F32 `[runs, 2, in]`, means and mean squares; where it has responses (see [`super::Response`])
-//! `S.input_means` F32 `[runs, in]`, `S.response_scales` F32 `[runs, ways, 2]`, `S.input_ways` I8 `[runs, ways, in]`
-//! and `S.bias_ways` I8 `[runs, ways, out]`; `E.histogram` U32 `[bins]` for every edge E that has one.
+//! # Container
+//!
+//! The file is a [safetensors](https://github.com/huggingface/safetensors) file with fixed rules (see
+//! [`container`](super::container)): `u64` little-endian header length, JSON header, tensor data. The JSON header's
+//! `__metadata__` has exactly one key, `lookout`, whose value is the text of a JSON object with sorted keys. That
+//! object is the header described below. Checksums are in the tensor `checksums`.
+//!
+//! # Header keys
+//!
+//! Unknown keys are refused. Numbers of type f32 are written as the exact decimal digits of the equal f64. *Mean and
+//! standard deviation* is an object `{"mean": f32, "deviation": f32}` over single calibration pictures. Keys marked
+//! *optional* are absent where they have no value.
+//!
+//! | key | type | meaning |
+//! |---|---|---|
+//! | `format` | string | `artifact/1` |
+//! | `plan` | object | hyper-parameters of the network: `architecture` and `settings`, in the detector's form |
+//! | `labels` | array of strings | class names without the background, at least one; 1 to 200 bytes each |
+//! | `recipe` | string | `lookout` (all layers int8) or `paper` |
+//! | `pair_safe` | bool | no pair of neighbouring weights can saturate a 16-bit sum; verified when read |
+//! | `steps` | array of objects | steps with weights, in the order of the plan |
+//! | `edges` | array of objects | edges between steps, in the order of the plan |
+//! | `calibration` | object | pictures and observer that the ranges were chosen with |
+//! | `provenance` | object | source of the model |
+//!
+//! One of `steps`:
+//!
+//! | key | type | meaning |
+//! |---|---|---|
+//! | `name` | string | torchvision's name of the layer, unique; 1 to 200 bytes |
+//! | `precision` | string | `int8-static`, `int8-dynamic` or `fp32` |
+//! | `shape` | 4 integers | extents of the weights: out, kernel height, kernel width, in; none 0 |
+//! | `runs` | integer, 1 to 16 | times the weights run on a frame, 5 for a head on five pyramid levels |
+//! | `sqnr_db` | array, optional | mean and standard deviation of the output's SQNR against fp32 in dB, one a run |
+//! | `residual` | bool, optional | the tensors `S.residual` and `S.input_moments` exist; int8 only |
+//! | `responses` | integer, optional, at most 64 | perturbations of the step's bias shift model; int8 only |
+//!
+//! One of `edges`:
+//!
+//! | key | type | meaning |
+//! |---|---|---|
+//! | `name` | string | name of the step whose output it is, with the level where there are several; unique |
+//! | `grid` | object or null | `{"scale": f32, "zero_point": 0 to 255}`, x = (q − zero point) · scale; null where the edge is f32 |
+//! | `range` | 2 f32 | range the observer chose, in real units; contains 0 |
+//! | `clipped` | object, optional | mean and standard deviation of the share of values outside the quantization range |
+//! | `distance` | object, optional | mean and standard deviation of the total variation distance of a picture's histogram from the stored one |
+//! | `power_db` | array, optional | mean and standard deviation of the values' mean square in dB, one for each of `calibration.scenes` |
+//! | `histogram` | object, optional | `{"exponent", "first", "bins", "shift"}`: bin i of `E.histogram` covers \[(first + i) · 2^exponent, (first + i + 1) · 2^exponent); counts were divided by 2^shift and rounded half up |
+//!
+//! `calibration`:
+//!
+//! | key | type | meaning |
+//! |---|---|---|
+//! | `observer` | string | observer that chose the ranges, e.g. `l2` or `percentile:99.99` |
+//! | `scheme` | string | `affine` or `symmetric` |
+//! | `pictures` | integer | number of pictures |
+//! | `sha256` | string | SHA-256 over the pictures' own SHA-256 in name order, 64 hexadecimal digits |
+//! | `unfit` | array of strings | reasons why the pictures were found unusable, if the owner used them nevertheless |
+//! | `agreement` | object, optional | detections of both networks: `pictures` (0 or absent: not recorded), `reference` (of fp32, score ≥ 0.5), `matched` (of these: same class and IoU ≥ 0.5), `shifted` (of the matched: IoU < 0.9), `vanished` (unmatched), `appeared` (of int8, score ≥ 0.5, unmatched) |
+//! | `scenes` | array, optional | power profiles: mean and standard deviation of the mean \|z\| of single pictures, z over the edges with `power_db`; the first is that of generation 0 |
+//!
+//! `provenance`:
+//!
+//! | key | type | meaning |
+//! |---|---|---|
+//! | `source_sha256` | string | SHA-256 of the checkpoint, 64 hexadecimal digits |
+//! | `generation` | integer | 0 as quantized, plus 1 for each recalibration |
+//! | `parent` | string or null | SHA-256 of the artifact it was recalibrated from; null exactly for generation 0 |
+//!
+//! # Tensors
+//!
+//! Weights are `[out, kernel height, kernel width, in]`, biases and means in real units. For every step S:
+//!
+//! | tensor | element, shape | where | meaning |
+//! |---|---|---|---|
+//! | `S.weight` | I8 or F32 `[out, kh, kw, in]` | always | weights; I8 in \[−127, 127\] for both int8 precisions |
+//! | `S.scale` | F32 `[out]` | int8 | weight scale of each output channel, 2⁻⁴⁰ to 2⁴⁰ |
+//! | `S.bias` | F32 `[runs, out]` | always | bias, batch norm folded in |
+//! | `S.residual` | F32 `[out, in]` | `residual` | [`RoundingResidual`](super::RoundingResidual), in units of the weights |
+//! | `S.input_moments` | F32 `[runs, 2, in]` | `residual` | reference means of the input, then its mean squares |
+//! | `S.input_means` | F32 `[runs, in]` | `responses` > 0 | reference input means |
+//! | `S.response_scales` | F32 `[runs, p, 2]` | `responses` = p > 0 | scales of the two tensors below, per perturbation |
+//! | `S.input_ways` | I8 `[runs, p, in]` | `responses` = p > 0 | change of the mean input per perturbation |
+//! | `S.bias_ways` | I8 `[runs, p, out]` | `responses` = p > 0 | bias shift per perturbation |
+//!
+//! The last three form a [`BiasShiftModel`](super::BiasShiftModel). The first layer reads raw pixels (0 to 255):
+//! normalization is folded into its weights and bias. For every edge E with `histogram`: `E.histogram` U32 `[bins]`.
+//! Other tensors are refused.
 
 mod header;
 mod read;
@@ -21,8 +102,9 @@ mod tests;
 
 pub use super::Precision;
 pub use header::{
-    Agreement, Calibration, Edge, FORMAT, Header, HistogramBins, Provenance, Spread, Step, StoredQuantParams,
+    CalibrationHeader, EdgeHeader, FORMAT, Header, HistogramBins, MeanStd, Provenance, StepHeader, StoredAgreement,
+    StoredQuantParams,
 };
-pub use read::{Artifact, Weights};
+pub use read::{Artifact, FirstLayerReference, StoredWeights};
 pub use sidecar::Sidecar;
-pub use write::{StepWeights, encode, save};
+pub use write::{RunBiasShift, StepResidual, StepTensors, encode, save};

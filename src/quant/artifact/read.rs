@@ -1,45 +1,61 @@
-//! An artifact from bytes nobody vouches for.
+//! Reader of artifacts: checks a file from end to end before anything is used.
 //!
-//! In: the bytes of a file, mapped or read. Out: an [`Artifact`] that borrows them: every tensor present, none too
-//! many, every number finite and inside its limits, every weight pair safe if the header says so. Nothing is computed
-//! with a number before it was checked; errors name the step, edge or byte that is wrong.
+//! In: the bytes of a file, mapped or read, from an untrusted source. Out: an [`Artifact`] that borrows them: all
+//! tensors present and no others, all numbers finite and inside their limits, all weight pairs safe if the header says
+//! so. No number is computed with before it was checked. Errors name the step, edge or byte that is wrong.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::header::{Edge, FORMAT, Header, HistogramBins, Spread, Step};
+use super::header::{EdgeHeader, FORMAT, Header, HistogramBins, MeanStd, StepHeader};
+use super::write::StepResidual;
 use crate::error::{Error, Kind, Result};
 use crate::quant::container::{Container, Element};
-use crate::quant::{MAX_SCALE, MIN_SCALE, QuantParams, Residual, Response, StoredResponse, first_unsafe_pair};
+use crate::quant::{
+    BiasShiftModel, MAX_SCALE, MIN_SCALE, QuantParams, RoundingResidual, StoredBiasShiftModel, first_unsafe_pair,
+};
 use crate::tensor::ImageMoments;
 
-/// Most bytes of a name; names become file names, metric labels and log fields.
-const LONGEST_NAME: usize = 200;
-/// Most ways of a response: there are far fewer pictures to make them from.
-const MOST_WAYS: usize = 64;
+/// Most bytes of a name, which becomes part of file names, metric labels and log fields.
+const MAX_NAME_BYTES: usize = 200;
+/// Most perturbations of a bias shift model.
+const MAX_PERTURBATIONS: usize = 64;
 /// Most runs of one weight set on a frame.
-const MOST_RUNS: usize = 16;
+const MAX_RUNS: usize = 16;
+/// Most bins of a stored histogram.
+const MAX_BINS: usize = 1 << 16;
 
-/// A model whose every part was checked.
+/// An artifact of which every part was checked.
 #[derive(Debug)]
 pub struct Artifact<'a> {
     header: Header,
     container: Container<'a>,
 }
 
-/// The weights of a step.
+/// Weights of a step.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Weights {
-    /// s8 in [−127, 127], and the step of every output channel.
+pub enum StoredWeights {
+    /// s8 in [−127, 127] and a scale for every output channel.
     Int8 {
         /// `[out][kh][kw][in]`.
         values: Vec<i8>,
-        /// One an output channel.
+        /// `[out]`.
         scales: Vec<f32>,
     },
     /// f32, `[out][kh][kw][in]`.
     Float(Vec<f32>),
+}
+
+/// The first step with a rounding residual, and the pictures that its biases were corrected at.
+#[derive(Debug, Clone)]
+pub struct FirstLayerReference<'a> {
+    /// The step.
+    pub step: &'a StepHeader,
+    /// Its rounding residual.
+    pub residual: RoundingResidual,
+    /// Moments of the pictures.
+    pub image: ImageMoments,
 }
 
 impl<'a> Artifact<'a> {
@@ -71,27 +87,27 @@ impl<'a> Artifact<'a> {
         }
     }
 
-    /// What it says about itself.
+    /// The header.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The weights of the step called `name`.
+    /// Weights of the step called `name`.
     ///
     /// # Errors
     /// [`Kind::Data`] where there is no such step.
-    pub fn weights(&self, name: &str) -> Result<Weights> {
+    pub fn weights(&self, name: &str) -> Result<StoredWeights> {
         let step = self.step(name)?;
         let weight = format!("{name}.weight");
         if !step.precision.is_int8() {
-            return Ok(Weights::Float(self.container.tensor(&weight, Element::F32, &step.shape)?.to_f32()));
+            return Ok(StoredWeights::Float(self.container.tensor(&weight, Element::F32, &step.shape)?.to_f32()));
         }
         let values = self.container.tensor(&weight, Element::I8, &step.shape)?.to_i8();
         let scales = self.container.tensor(&format!("{name}.scale"), Element::F32, &step.shape[..1])?.to_f32();
-        Ok(Weights::Int8 { values, scales })
+        Ok(StoredWeights::Int8 { values, scales })
     }
 
-    /// The biases of the step called `name`: one vector a run.
+    /// Biases of the step called `name`, one vector a run.
     ///
     /// # Errors
     /// [`Kind::Data`] where there is no such step.
@@ -101,12 +117,11 @@ impl<'a> Artifact<'a> {
         Ok(bias.to_f32().chunks(step.shape[0]).map(<[f32]>::to_vec).collect())
     }
 
-    /// What rounding took from the weights of the step called `name`, and for every run the means and then the mean
-    /// squares of the input channels that its biases are for; `None` where it carries none.
+    /// Rounding residual of the step called `name`, and the moments of its input; `None` where it has none.
     ///
     /// # Errors
     /// [`Kind::Data`] where there is no such step.
-    pub fn residual(&self, name: &str) -> Result<Option<(Residual, Vec<Vec<f32>>)>> {
+    pub fn residual(&self, name: &str) -> Result<Option<StepResidual>> {
         let step = self.step(name)?;
         if !step.residual {
             return Ok(None);
@@ -114,74 +129,76 @@ impl<'a> Artifact<'a> {
         let [out, _, _, channels] = step.shape;
         let rows = self.container.tensor(&format!("{name}.residual"), Element::F32, &[out, channels])?.to_f32();
         let shape = [step.runs, 2, channels];
-        let moments = self.container.tensor(&format!("{name}.input_moments"), Element::F32, &shape)?.to_f32();
-        let moments = moments.chunks(2 * channels).map(<[f32]>::to_vec).collect();
-        Ok(Residual::from_rows(rows, channels).map(|residual| (residual, moments)))
+        let input_moments = self.container.tensor(&format!("{name}.input_moments"), Element::F32, &shape)?.to_f32();
+        let residual = RoundingResidual::from_rows(rows, channels);
+        Ok(residual.map(|residual| StepResidual { residual, input_moments }))
     }
 
-    /// For every run of the step called `name` the means of the input channels that its biases are for; empty where it
-    /// carries none.
+    /// Reference input means of the step called `name`, one vector a run; empty where it has no bias shift model.
     ///
     /// # Errors
     /// [`Kind::Data`] where there is no such step.
-    pub fn input_means(&self, name: &str) -> Result<Vec<Vec<f32>>> {
+    pub fn reference_input_means(&self, name: &str) -> Result<Vec<Vec<f32>>> {
         let step = self.step(name)?;
         let ([.., channels], runs) = (step.shape, step.runs);
-        if step.responses == 0 {
+        if step.perturbations == 0 {
             return Ok(Vec::new());
         }
         let means = self.container.tensor(&format!("{name}.input_means"), Element::F32, &[runs, channels])?.to_f32();
         Ok(means.chunks(channels).map(<[f32]>::to_vec).collect())
     }
 
-    /// For every run of the step called `name` what its biases lack where those means are others; empty where it
-    /// carries none.
+    /// Bias shift models of the step called `name`, one a run; empty where it has none.
     ///
     /// # Errors
     /// [`Kind::Data`] where there is no such step.
-    pub fn responses(&self, name: &str) -> Result<Vec<Response>> {
+    pub fn bias_shift_models(&self, name: &str) -> Result<Vec<BiasShiftModel>> {
         let step = self.step(name)?;
-        let ([out, _, _, channels], runs, ways) = (step.shape, step.runs, step.responses);
-        if ways == 0 {
+        let ([out, _, _, channels], runs, perturbations) = (step.shape, step.runs, step.perturbations);
+        if perturbations == 0 {
             return Ok(Vec::new());
         }
         let part =
             |part: &str, element, shape: &[usize]| self.container.tensor(&format!("{name}.{part}"), element, shape);
-        let scales = part("response_scales", Element::F32, &[runs, ways, 2])?.to_f32();
-        let inputs = part("input_ways", Element::I8, &[runs, ways, channels])?.to_i8();
-        let biases = part("bias_ways", Element::I8, &[runs, ways, out])?.to_i8();
-        let runs = scales.chunks(ways * 2).zip(inputs.chunks(ways * channels)).zip(biases.chunks(ways * out));
-        let of_run = |((scales, inputs), biases): ((&[f32], &[i8]), &[i8])| {
-            let stored = StoredResponse { scales: scales.into(), inputs: inputs.into(), biases: biases.into() };
-            Response::from_stored(&stored, channels, out)
+        let scales = part("response_scales", Element::F32, &[runs, perturbations, 2])?.to_f32();
+        let input_changes = part("input_ways", Element::I8, &[runs, perturbations, channels])?.to_i8();
+        let bias_shifts = part("bias_ways", Element::I8, &[runs, perturbations, out])?.to_i8();
+        let of_run = |run: usize| {
+            let stored = StoredBiasShiftModel {
+                scales: scales[run * perturbations * 2..][..perturbations * 2].to_vec(),
+                input_changes: input_changes[run * perturbations * channels..][..perturbations * channels].to_vec(),
+                bias_shifts: bias_shifts[run * perturbations * out..][..perturbations * out].to_vec(),
+            };
+            BiasShiftModel::from_stored(&stored, channels, out)
         };
-        Ok(runs.map(of_run).collect())
+        Ok((0..runs).map(of_run).collect())
     }
 
-    /// The first step with a residual, that, and how light the pictures are that its biases are for.
+    /// The first step with a rounding residual, and the moments of the pictures that its biases were corrected at.
     ///
     /// # Errors
     /// As [`Artifact::residual`].
-    pub fn lit(&self) -> Result<Option<(&Step, Residual, ImageMoments)>> {
+    pub fn first_layer_reference(&self) -> Result<Option<FirstLayerReference<'_>>> {
         let Some(step) = self.header.steps.iter().find(|step| step.residual) else { return Ok(None) };
-        let Some((residual, moments)) = self.residual(&step.name)? else { return Ok(None) };
-        let light = moments.first().and_then(|moments| ImageMoments::from_f32(moments));
-        Ok(light.map(|light| (step, residual, light)))
+        let Some(StepResidual { residual, input_moments }) = self.residual(&step.name)? else { return Ok(None) };
+        let [.., channels] = step.shape;
+        let image = input_moments.get(..2 * channels).and_then(ImageMoments::from_f32);
+        Ok(image.map(|image| FirstLayerReference { step, residual, image }))
     }
 
-    /// How light the pictures are that the biases are for, where a step says so.
+    /// Moments of the pictures that the biases were corrected at, where the artifact has them.
     ///
     /// # Errors
     /// As [`Artifact::residual`].
-    pub fn light(&self) -> Result<Option<ImageMoments>> {
-        Ok(self.lit()?.map(|(.., light)| light))
+    pub fn reference_image(&self) -> Result<Option<ImageMoments>> {
+        Ok(self.first_layer_reference()?.map(|first| first.image))
     }
 
     /// The step called `name`.
     ///
     /// # Errors
     /// [`Kind::Data`] where there is none.
-    pub fn step(&self, name: &str) -> Result<&Step> {
+    pub fn step(&self, name: &str) -> Result<&StepHeader> {
         self.header
             .steps
             .iter()
@@ -193,7 +210,7 @@ impl<'a> Artifact<'a> {
     ///
     /// # Errors
     /// [`Kind::Data`] where there is none.
-    pub fn edge(&self, name: &str) -> Result<&Edge> {
+    pub fn edge(&self, name: &str) -> Result<&EdgeHeader> {
         self.header
             .edges
             .iter()
@@ -201,11 +218,11 @@ impl<'a> Artifact<'a> {
             .ok_or_else(|| Error::new(Kind::Data, format!("the artifact has no edge {name}")))
     }
 
-    /// The counts of `edge`'s histogram, empty where it has none.
+    /// Counts of the histogram of `edge`, divided by 2^shift; empty where it has none.
     ///
     /// # Errors
     /// [`Kind::Data`] where the edge is not one of this artifact.
-    pub fn histogram(&self, edge: &Edge) -> Result<Vec<u32>> {
+    pub fn histogram(&self, edge: &EdgeHeader) -> Result<Vec<u32>> {
         let Some(HistogramBins { bins, .. }) = edge.histogram else { return Ok(Vec::new()) };
         Ok(self.container.tensor(&format!("{}.histogram", edge.name), Element::U32, &[bins])?.to_u32())
     }
@@ -215,7 +232,7 @@ impl<'a> Artifact<'a> {
         if header.labels.is_empty() {
             return refuse("it has no labels".into());
         }
-        // Labels may repeat: COCO's list has several that mean nothing.
+        // Labels may repeat: COCO's list has several `N/A`.
         header.labels.iter().try_for_each(|label| check_name("label", label))?;
         check_names("step", header.steps.iter().map(|step| &step.name))?;
         check_names("edge", header.edges.iter().map(|edge| &edge.name))?;
@@ -229,7 +246,12 @@ impl<'a> Artifact<'a> {
         if parent.is_some() != (header.provenance.generation > 0) {
             return refuse(format!("generation {} with parent {parent:?}", header.provenance.generation));
         }
-        header.calibration.scenes.iter().try_for_each(check_spread).map_err(|e| e.at("calibration.scenes"))?;
+        header
+            .calibration
+            .power_profiles
+            .iter()
+            .try_for_each(check_mean_std)
+            .map_err(|e| e.at("calibration.scenes"))?;
         if let Some(agreement) = &header.calibration.agreement
             && agreement.matched.checked_add(agreement.vanished) != Some(agreement.reference)
         {
@@ -238,14 +260,14 @@ impl<'a> Artifact<'a> {
         Ok(())
     }
 
-    fn check_step(&self, step: &Step, known: &mut BTreeSet<String>) -> Result<()> {
-        if step.shape.contains(&0) || !(1..=MOST_RUNS).contains(&step.runs) {
+    fn check_step(&self, step: &StepHeader, known: &mut BTreeSet<String>) -> Result<()> {
+        if step.shape.contains(&0) || !(1..=MAX_RUNS).contains(&step.runs) {
             return refuse(format!("weights {:?} in {} runs are nothing to compute", step.shape, step.runs));
         }
         if !(step.sqnr_db.is_empty() || step.sqnr_db.len() == step.runs) {
             return refuse(format!("{} SQNR for {} runs", step.sqnr_db.len(), step.runs));
         }
-        step.sqnr_db.iter().try_for_each(check_spread)?;
+        step.sqnr_db.iter().try_for_each(check_mean_std)?;
         let name = &step.name;
         let mut of = |part: &str, element, shape: &[usize]| {
             let name = format!("{name}.{part}");
@@ -262,15 +284,16 @@ impl<'a> Artifact<'a> {
             check_finite("residual", &of("residual", Element::F32, &[out, channels])?.bytes)?;
             check_finite("input_moments", &of("input_moments", Element::F32, &[step.runs, 2, channels])?.bytes)?;
         }
-        if step.responses > 0 {
-            let ([out, _, _, channels], runs, ways) = (step.shape, step.runs, step.responses);
-            if !step.precision.is_int8() || ways > MOST_WAYS {
-                return refuse(format!("{ways} responses, expected at most {MOST_WAYS}, and of int8 weights only"));
+        if step.perturbations > 0 {
+            let ([out, _, _, channels], runs, perturbations) = (step.shape, step.runs, step.perturbations);
+            if !step.precision.is_int8() || perturbations > MAX_PERTURBATIONS {
+                let what = format!("{perturbations} responses, expected at most {MAX_PERTURBATIONS}");
+                return refuse(format!("{what}, and of int8 weights only"));
             }
             check_finite("input_means", &of("input_means", Element::F32, &[runs, channels])?.bytes)?;
-            check_finite("response_scales", &of("response_scales", Element::F32, &[runs, ways, 2])?.bytes)?;
-            of("input_ways", Element::I8, &[runs, ways, channels])?;
-            of("bias_ways", Element::I8, &[runs, ways, out])?;
+            check_finite("response_scales", &of("response_scales", Element::F32, &[runs, perturbations, 2])?.bytes)?;
+            of("input_ways", Element::I8, &[runs, perturbations, channels])?;
+            of("bias_ways", Element::I8, &[runs, perturbations, out])?;
         }
         if !step.precision.is_int8() {
             return check_finite("weight", &of("weight", Element::F32, &step.shape)?.bytes);
@@ -303,27 +326,27 @@ impl<'a> Artifact<'a> {
         Ok(())
     }
 
-    fn check_edge(&self, edge: &Edge, known: &mut BTreeSet<String>) -> Result<()> {
+    fn check_edge(&self, edge: &EdgeHeader, known: &mut BTreeSet<String>) -> Result<()> {
         let range = edge.range;
         if !(range.min <= 0.0 && range.max >= 0.0 && range.min.is_finite() && range.max.is_finite()) {
             return refuse(format!("its range {} to {} does not hold zero", range.min, range.max));
         }
         edge.qparams.map_or(Ok(()), |qparams| QuantParams::new(qparams.scale, qparams.zero_point).map(|_| ()))?;
-        for spread in [edge.clipped, edge.distance].iter().flatten() {
-            check_spread(spread)?;
-            if !(0.0..=1.0).contains(&spread.mean) {
-                return refuse(format!("share {} is not between 0 and 1", spread.mean));
+        for share in [edge.clipped, edge.distance].iter().flatten() {
+            check_mean_std(share)?;
+            if !(0.0..=1.0).contains(&share.mean) {
+                return refuse(format!("share {} is not between 0 and 1", share.mean));
             }
         }
-        let scenes = self.header.calibration.scenes.len();
-        if !(edge.power_db.is_empty() || edge.power_db.len() == scenes) {
-            return refuse(format!("{} powers for {scenes} scenes", edge.power_db.len()));
+        let profiles = self.header.calibration.power_profiles.len();
+        if !(edge.power_db.is_empty() || edge.power_db.len() == profiles) {
+            return refuse(format!("{} powers for {profiles} scenes", edge.power_db.len()));
         }
-        edge.power_db.iter().try_for_each(check_spread)?;
+        edge.power_db.iter().try_for_each(check_mean_std)?;
         let Some(HistogramBins { exponent, first, bins, shift }) = edge.histogram else { return Ok(()) };
-        // The widest lattice on which zero and all of f32 fit into the bins there may be.
-        let holds_zero = first <= 0 && bins <= 1 << 16 && i64::try_from(bins).is_ok_and(|bins| first + bins > 0);
-        if !holds_zero || first < -(1 << 16) || !(-126..=127).contains(&exponent) || shift > 32 {
+        // Bin 0 must exist, and the bins must lie where f32 values can.
+        let holds_zero = first <= 0 && bins <= MAX_BINS && i64::try_from(bins).is_ok_and(|bins| first + bins > 0);
+        if !holds_zero || first < -(MAX_BINS as i64) || !(-126..=127).contains(&exponent) || shift > 32 {
             return refuse(format!("{bins} bins of 2^{exponent} from {first} on are no histogram around zero"));
         }
         let name = format!("{}.histogram", edge.name);
@@ -338,8 +361,8 @@ fn refuse<T>(what: String) -> Result<T> {
 }
 
 fn check_name(what: &str, name: &str) -> Result<()> {
-    if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
-        return refuse(format!("{what} {name:?} is no name: 1 to {LONGEST_NAME} bytes without control characters"));
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
+        return refuse(format!("{what} {name:?} is no name: 1 to {MAX_NAME_BYTES} bytes without control characters"));
     }
     Ok(())
 }
@@ -349,7 +372,7 @@ fn check_names<'n>(what: &str, names: impl Iterator<Item = &'n String>) -> Resul
     for name in names {
         check_name(what, name)?;
         if !seen.insert(name) {
-            return refuse(format!("{what} {name} stands there twice"));
+            return refuse(format!("{what} {name} is listed twice"));
         }
     }
     Ok(())
@@ -362,11 +385,14 @@ fn check_hash(what: &str, text: &str) -> Result<()> {
     refuse(format!("{what} is {text:?}, expected 64 hexadecimal digits"))
 }
 
-fn check_spread(spread: &Spread) -> Result<()> {
-    if spread.mean.is_finite() && spread.deviation.is_finite() && spread.deviation >= 0.0 {
+fn check_mean_std(figure: &MeanStd) -> Result<()> {
+    if figure.mean.is_finite() && figure.std.is_finite() && figure.std >= 0.0 {
         return Ok(());
     }
-    refuse(format!("mean {} with deviation {} is no evidence", spread.mean, spread.deviation))
+    refuse(format!(
+        "mean {} and standard deviation {} are not both finite, the second at least 0",
+        figure.mean, figure.std
+    ))
 }
 
 fn check_finite(what: &str, bytes: &[u8]) -> Result<()> {

@@ -1,6 +1,6 @@
-//! What must not stand in an artifact: when, where and from what it was made.
+//! Sidecar of an artifact: date, paths and duration of a quantization, which the artifact itself must not contain.
 //!
-//! In and out: `<artifact>.json`, for people and scripts. Nothing reads it back to decide anything.
+//! The file `<artifact>.json` is for people and scripts. The program never reads it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind, Result};
 use crate::tensor::atomic_file;
 
-/// The story of one quantization.
+/// Record of one quantization.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sidecar {
-    /// When it was finished, RFC 3339, UTC.
+    /// End of the quantization, RFC 3339, UTC.
     pub created_at: String,
-    /// Version of this program.
+    /// Version of the program.
     pub version: String,
     /// SHA-256 of the artifact, in hexadecimal.
     pub sha256: String,
@@ -22,19 +22,19 @@ pub struct Sidecar {
     pub checkpoint: String,
     /// Paths of the pictures as they were found, in name order.
     pub pictures: Vec<String>,
-    /// How long it took, in seconds.
+    /// Duration in seconds.
     pub seconds: f64,
 }
 
 impl Sidecar {
-    /// Where the sidecar of `artifact` lies: its whole name and `.json`.
+    /// Path of the sidecar of `artifact`: its full name and `.json`.
     pub fn path(artifact: &Path) -> PathBuf {
         let mut name = artifact.as_os_str().to_owned();
         name.push(".json");
         PathBuf::from(name)
     }
 
-    /// Writes it beside `artifact`.
+    /// Writes the sidecar next to `artifact`.
     ///
     /// # Errors
     /// As [`atomic_file::write`].

@@ -1,37 +1,45 @@
-//! The format, and what the reader must not let pass.
+//! Tests of the artifact format: round trips, and files that the reader must refuse.
 
 use serde_json::{Value, json};
 
 use super::*;
 use crate::quant::container::{self, Container, Tensor};
-use crate::quant::{FilterBank, Granularity, QuantParams, Range, Residual, Response, ScaleRule, Scheme};
+use crate::quant::{
+    BiasShiftModel, FilterBank, Granularity, PerturbationEffect, QuantParams, Range, RoundingResidual, ScaleRule,
+    Scheme,
+};
 
 /// A model of two steps and three edges.
-fn model() -> (Header, Vec<StepWeights>, Vec<Vec<u32>>) {
+fn model() -> (Header, Vec<StepTensors>, Vec<Vec<u32>>) {
     let values: Vec<f32> = (0..2 * 9 * 4).map(|i| ((i * 37 % 19) as f32 - 9.0) / 9.0).collect();
     let bank = FilterBank { values: &values, out: 2, channels: 4 };
     let weights = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[]).unwrap();
-    let residual = Box::new((Residual::of(&bank, &weights), (0..16).map(|c| c as f32).collect()));
-    let way = |seed: usize| ((0..4).map(|c| (c * seed) as f64 - 1.0).collect(), vec![0.5 * seed as f64, -0.25]);
-    let response = |run: usize| Response::of(&[way(run), way(run + 1), way(run + 2)]).stored();
-    let responses = (1..3).map(|run| (vec![run as f32; 4], response(run))).collect();
-    let step = |name: &str, precision: Precision, shape, runs| Step {
+    let residual = RoundingResidual::of(&bank, &weights);
+    let residual = Box::new(StepResidual { residual, input_moments: (0..16).map(|c| c as f32).collect() });
+    let effect = |seed: usize| PerturbationEffect {
+        input_change: (0..4).map(|c| (c * seed) as f64 - 1.0).collect(),
+        bias_shift: vec![0.5 * seed as f64, -0.25],
+    };
+    let model = |run: usize| BiasShiftModel::new(&[effect(run), effect(run + 1), effect(run + 2)]).stored();
+    let bias_shifts =
+        (1..3).map(|run| RunBiasShift { reference_means: vec![run as f32; 4], model: model(run) }).collect();
+    let step = |name: &str, precision: Precision, shape, runs| StepHeader {
         name: name.into(),
         precision,
         shape,
         runs,
         sqnr_db: vec![],
         residual: precision.is_int8(),
-        responses: if precision.is_int8() { 3 } else { 0 },
+        perturbations: if precision.is_int8() { 3 } else { 0 },
     };
     let range = Range::new(-0.1, 2.3);
-    let edge = |name: &str, qparams, histogram| Edge {
+    let edge = |name: &str, qparams, histogram| EdgeHeader {
         name: name.into(),
         qparams,
         range,
-        clipped: Some(Spread { mean: 0.001, deviation: 0.1 }),
+        clipped: Some(MeanStd { mean: 0.001, std: 0.1 }),
         distance: None,
-        power_db: vec![Spread { mean: -20.0, deviation: 1.5 }; 2],
+        power_db: vec![MeanStd { mean: -20.0, std: 1.5 }; 2],
         histogram,
     };
     let header = Header {
@@ -48,20 +56,27 @@ fn model() -> (Header, Vec<StepWeights>, Vec<Vec<u32>>) {
             edge("a@P2", Some(QuantParams::covering(range, Scheme::Affine).into()), None),
             edge("b", None, Some(HistogramBins { exponent: -5, first: -2, bins: 3, shift: 1 })),
         ],
-        calibration: Calibration {
+        calibration: CalibrationHeader {
             observer: "l2".into(),
             scheme: Scheme::Affine,
             pictures: 64,
             sha256: "0123456789abcdef".repeat(4),
-            unfit: vec![],
-            agreement: Some(Agreement { pictures: 3, reference: 10, matched: 9, shifted: 2, vanished: 1, appeared: 0 }),
-            scenes: vec![Spread { mean: 0.75, deviation: 0.25 }; 2],
+            unusable_reasons: vec![],
+            agreement: Some(StoredAgreement {
+                pictures: 3,
+                reference: 10,
+                matched: 9,
+                shifted: 2,
+                vanished: 1,
+                appeared: 0,
+            }),
+            power_profiles: vec![MeanStd { mean: 0.75, std: 0.25 }; 2],
         },
         provenance: Provenance { source_sha256: "f".repeat(64), generation: 0, parent: None },
     };
     let weights = vec![
-        StepWeights::Int8 { weights, bias: vec![1.0, -2.0, 0.5, 0.25], residual: Some(residual), responses },
-        StepWeights::Float { weights: vec![0.1, 0.2, 0.3], bias: vec![0.0] },
+        StepTensors::Int8 { weights, bias: vec![1.0, -2.0, 0.5, 0.25], residual: Some(residual), bias_shifts },
+        StepTensors::Float { weights: vec![0.1, 0.2, 0.3], bias: vec![0.0] },
     ];
     (header, weights, vec![vec![], vec![1, 0, 7]])
 }
@@ -105,20 +120,24 @@ fn what_is_written_is_read() {
     let bytes = bytes();
     let artifact = Artifact::parse(&bytes).unwrap();
     assert_eq!(*artifact.header(), header);
-    let StepWeights::Int8 { weights: expected, residual: Some(stored), responses, .. } = &weights[0] else {
+    let StepTensors::Int8 { weights: expected, residual: Some(stored), bias_shifts, .. } = &weights[0] else {
         unreachable!()
     };
-    let read = artifact.responses("rpn.head.conv.0.0").unwrap().into_iter().map(|response| response.stored());
-    let means = artifact.input_means("rpn.head.conv.0.0").unwrap();
-    assert_eq!(means.into_iter().zip(read).collect::<Vec<_>>(), *responses);
-    assert!(artifact.responses("head.fc").unwrap().is_empty() && artifact.input_means("head.fc").unwrap().is_empty());
-    let (residual, moments) = artifact.residual("rpn.head.conv.0.0").unwrap().unwrap();
-    assert!(residual == stored.0 && moments.concat() == stored.1 && moments[1][0] == 8.0);
+    let read = artifact.bias_shift_models("rpn.head.conv.0.0").unwrap().into_iter().map(|model| model.stored());
+    let means = artifact.reference_input_means("rpn.head.conv.0.0").unwrap();
+    let read = means.into_iter().zip(read).map(|(reference_means, model)| RunBiasShift { reference_means, model });
+    assert_eq!(read.collect::<Vec<_>>(), *bias_shifts);
+    assert!(
+        artifact.bias_shift_models("head.fc").unwrap().is_empty()
+            && artifact.reference_input_means("head.fc").unwrap().is_empty()
+    );
+    let residual = artifact.residual("rpn.head.conv.0.0").unwrap().unwrap();
+    assert!(residual == **stored && residual.input_moments[8] == 8.0);
     assert!(artifact.residual("head.fc").unwrap().is_none() && artifact.residual("b").is_err());
     let found = artifact.weights("rpn.head.conv.0.0").unwrap();
-    assert_eq!(found, Weights::Int8 { values: expected.values.clone(), scales: expected.scales.clone() });
+    assert_eq!(found, StoredWeights::Int8 { values: expected.values.clone(), scales: expected.scales.clone() });
     assert_eq!(artifact.biases("rpn.head.conv.0.0").unwrap(), [[1.0, -2.0], [0.5, 0.25]]);
-    assert_eq!(artifact.weights("head.fc").unwrap(), Weights::Float(vec![0.1, 0.2, 0.3]));
+    assert_eq!(artifact.weights("head.fc").unwrap(), StoredWeights::Float(vec![0.1, 0.2, 0.3]));
     assert_eq!(artifact.histogram(artifact.edge("b").unwrap()).unwrap(), [1, 0, 7]);
     assert!(artifact.histogram(artifact.edge("a@P2").unwrap()).unwrap().is_empty());
     assert!(artifact.weights("b").is_err() && artifact.edge("head.fc").is_err());
@@ -182,7 +201,7 @@ fn a_header_that_lies_is_refused_by_name() {
         ("/edges/0/range", json!([0.5, 1.0]), "zero"),
         ("/edges/0/range", json!([0.0, 1e300]), "zero"),
         ("/edges/0/clipped/mean", json!(1.5), "share"),
-        ("/edges/0/clipped/deviation", json!(-1.0), "evidence"),
+        ("/edges/0/clipped/deviation", json!(-1.0), "standard deviation"),
         ("/edges/0/power_db", json!([{ "mean": 1.0, "deviation": 1.0 }]), "1 powers for 2 scenes"),
         ("/edges/0/power_db/1/deviation", json!(-1.0), "edge a@P2"),
         ("/calibration/scenes/0/deviation", json!(-0.5), "calibration.scenes"),

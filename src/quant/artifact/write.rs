@@ -1,7 +1,7 @@
-//! An artifact's bytes.
+//! Writer of artifacts.
 //!
-//! In: the header and one [`StepWeights`] a step. Out: the file. The same model gives the same bytes; what the reader
-//! would refuse is not written.
+//! In: the header and the [`StepTensors`] of every step. Out: the bytes of the file. The same model gives the same
+//! bytes. The result is read back and checked, so nothing is written that the reader would refuse.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,40 +13,56 @@ use super::header::Header;
 use super::read::Artifact;
 use crate::error::{Error, Kind, Result};
 use crate::quant::container::{self, Tensor};
-use crate::quant::{QuantizedWeights, Residual, StoredResponse};
+use crate::quant::{QuantizedWeights, RoundingResidual, StoredBiasShiftModel};
 use crate::tensor::atomic_file;
 
-/// The tensors of one step.
+/// Rounding residual of a step, and the moments of the input that its biases were corrected at.
 #[derive(Debug, Clone, PartialEq)]
-pub enum StepWeights {
+pub struct StepResidual {
+    /// The residual.
+    pub residual: RoundingResidual,
+    /// `[runs][2][in]`: means, then mean squares of the input channels.
+    pub input_moments: Vec<f32>,
+}
+
+/// Bias shift model of one run of a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunBiasShift {
+    /// Reference means of the input channels: those that the biases were corrected at.
+    pub reference_means: Vec<f32>,
+    /// The model.
+    pub model: StoredBiasShiftModel,
+}
+
+/// Tensors of one step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepTensors {
     /// s8, for both int8 precisions.
     Int8 {
         /// Weights and their scales.
         weights: QuantizedWeights,
-        /// One bias an output channel and run, runs outermost.
+        /// `[runs][out]`.
         bias: Vec<f32>,
-        /// What rounding took from the weights, and for every run, outermost, the means and the mean squares of the input
-        /// channels that the biases are for. Boxed: nearly all have none.
-        residual: Option<Box<(Residual, Vec<f32>)>>,
-        /// For every run the means of the input channels that its biases are for, and what they lack where those are
-        /// others; empty where nothing is known of it.
-        responses: Vec<(Vec<f32>, StoredResponse)>,
+        /// Rounding residual, of the first layer only.
+        residual: Option<Box<StepResidual>>,
+        /// One a run; empty where the step has no bias shift model.
+        bias_shifts: Vec<RunBiasShift>,
     },
     /// f32.
     Float {
         /// `[out][kh][kw][in]`.
         weights: Vec<f32>,
-        /// One bias an output channel and run, runs outermost.
+        /// `[runs][out]`.
         bias: Vec<f32>,
     },
 }
 
-/// The bytes of the artifact: `weights` in the order of the header's steps, `histograms` in that of its edges (empty
+/// Encodes an artifact: `weights` in the order of the header's steps, `histograms` in that of its edges (empty
 /// where an edge has none).
 ///
 /// # Errors
 /// [`Kind::Internal`] where header, weights and histograms contradict each other or break a rule of the format.
-pub fn encode(header: &Header, weights: &[StepWeights], histograms: &[Vec<u32>]) -> Result<Vec<u8>> {
+pub fn encode(header: &Header, weights: &[StepTensors], histograms: &[Vec<u32>]) -> Result<Vec<u8>> {
     let fault = |what: String| Error::new(Kind::Internal, format!("artifact to write: {what}"));
     if (weights.len(), histograms.len()) != (header.steps.len(), header.edges.len()) {
         return Err(fault(format!(
@@ -60,35 +76,32 @@ pub fn encode(header: &Header, weights: &[StepWeights], histograms: &[Vec<u32>])
     let mut tensors = BTreeMap::new();
     for (step, weights) in header.steps.iter().zip(weights) {
         let (weight, bias) = match weights {
-            StepWeights::Int8 { weights, bias, residual, responses } => {
-                let scale = Tensor::of_f32(vec![weights.scales.len()], &weights.scales);
-                tensors.insert(format!("{}.scale", step.name), scale);
-                if let Some((residual, moments)) = residual.as_deref() {
-                    let [out, _, _, channels] = step.shape;
-                    let rows = Tensor::of_f32(vec![out, channels], residual.rows());
-                    tensors.insert(format!("{}.residual", step.name), rows);
-                    let moments = Tensor::of_f32(vec![step.runs, 2, channels], moments);
-                    tensors.insert(format!("{}.input_moments", step.name), moments);
+            StepTensors::Int8 { weights, bias, residual, bias_shifts } => {
+                let [out, _, _, channels] = step.shape;
+                let mut add = |part: &str, tensor| tensors.insert(format!("{}.{part}", step.name), tensor);
+                add("scale", Tensor::of_f32(vec![weights.scales.len()], &weights.scales));
+                if let Some(StepResidual { residual, input_moments }) = residual.as_deref() {
+                    add("residual", Tensor::of_f32(vec![out, channels], residual.rows()));
+                    add("input_moments", Tensor::of_f32(vec![step.runs, 2, channels], input_moments));
                 }
-                if !responses.is_empty() {
-                    let [out, _, _, channels] = step.shape;
-                    let (runs, ways) = (step.runs, step.responses);
-                    let stored = |part: fn(&StoredResponse) -> &Vec<i8>| -> Vec<i8> {
-                        responses.iter().flat_map(|(_, stored)| part(stored)).copied().collect()
-                    };
-                    let made_for: Vec<f32> = responses.iter().flat_map(|(means, _)| means).copied().collect();
-                    let scales: Vec<f32> = responses.iter().flat_map(|(_, stored)| &stored.scales).copied().collect();
-                    let parts = [
-                        ("input_means", Tensor::of_f32(vec![runs, channels], &made_for)),
-                        ("response_scales", Tensor::of_f32(vec![runs, ways, 2], &scales)),
-                        ("input_ways", Tensor::of_i8(vec![runs, ways, channels], &stored(|stored| &stored.inputs))),
-                        ("bias_ways", Tensor::of_i8(vec![runs, ways, out], &stored(|stored| &stored.biases))),
-                    ];
-                    tensors.extend(parts.map(|(part, tensor)| (format!("{}.{part}", step.name), tensor)));
+                if !bias_shifts.is_empty() {
+                    let (runs, perturbations) = (step.runs, step.perturbations);
+                    let mut means = Vec::new();
+                    let mut model = StoredBiasShiftModel::default();
+                    for run in bias_shifts {
+                        means.extend_from_slice(&run.reference_means);
+                        model.scales.extend_from_slice(&run.model.scales);
+                        model.input_changes.extend_from_slice(&run.model.input_changes);
+                        model.bias_shifts.extend_from_slice(&run.model.bias_shifts);
+                    }
+                    add("input_means", Tensor::of_f32(vec![runs, channels], &means));
+                    add("response_scales", Tensor::of_f32(vec![runs, perturbations, 2], &model.scales));
+                    add("input_ways", Tensor::of_i8(vec![runs, perturbations, channels], &model.input_changes));
+                    add("bias_ways", Tensor::of_i8(vec![runs, perturbations, out], &model.bias_shifts));
                 }
                 (Tensor::of_i8(step.shape.to_vec(), &weights.values), bias)
             }
-            StepWeights::Float { weights, bias } => (Tensor::of_f32(step.shape.to_vec(), weights), bias),
+            StepTensors::Float { weights, bias } => (Tensor::of_f32(step.shape.to_vec(), weights), bias),
         };
         tensors.insert(format!("{}.weight", step.name), weight);
         tensors.insert(format!("{}.bias", step.name), Tensor::of_f32(vec![step.runs, step.shape[0]], bias));

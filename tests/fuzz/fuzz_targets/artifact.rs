@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lookout::quant::artifact::{Artifact, Weights};
+use lookout::quant::artifact::{Artifact, StoredWeights};
 use lookout::quant::is_pair_safe;
 
 fuzz_target!(|file: &[u8]| {
@@ -19,19 +19,19 @@ fn read(file: &[u8]) {
     for step in &header.steps {
         assert_eq!(artifact.biases(&step.name).unwrap().len(), step.runs);
         artifact.residual(&step.name).unwrap();
-        artifact.input_means(&step.name).unwrap();
-        artifact.responses(&step.name).unwrap();
+        artifact.reference_input_means(&step.name).unwrap();
+        artifact.bias_shift_models(&step.name).unwrap();
         match artifact.weights(&step.name).unwrap() {
-            Weights::Int8 { values, scales } => {
+            StoredWeights::Int8 { values, scales } => {
                 assert_eq!(values.len(), step.shape.iter().product::<usize>());
                 assert_eq!(scales.len(), step.shape[0]);
                 assert!(!header.pair_safe || is_pair_safe(&values, step.shape[3]));
             }
-            Weights::Float(values) => assert!(values.iter().all(|value| value.is_finite())),
+            StoredWeights::Float(values) => assert!(values.iter().all(|value| value.is_finite())),
         }
     }
     for edge in &header.edges {
         artifact.histogram(edge).unwrap();
     }
-    artifact.lit().unwrap();
+    artifact.first_layer_reference().unwrap();
 }

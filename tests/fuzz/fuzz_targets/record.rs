@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lookout::calibrate::Record;
+use lookout::calibrate::CalibrationRecord;
 
 fuzz_target!(|file: &[u8]| {
     read(file);
@@ -13,8 +13,8 @@ fuzz_target!(|file: &[u8]| {
 });
 
 fn read(file: &[u8]) {
-    let Ok(record) = Record::parse(file) else { return };
-    assert_eq!(Record::parse(&record.encode().unwrap()).unwrap(), record);
+    let Ok(record) = CalibrationRecord::parse(file) else { return };
+    assert_eq!(CalibrationRecord::parse(&record.encode().unwrap()).unwrap(), record);
     if record.edges().len() < 64 {
         record.statistics(|_| true).unwrap();
     }

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use lookout::calibrate::{EdgeEntry, Record, Recorder};
+use lookout::calibrate::{RecordEdge, CalibrationRecord, HistogramBuilder};
 use lookout::quant::artifact::{
-    Agreement, Calibration, Edge, FORMAT, Header, Precision, Provenance, Spread, Step, StepWeights, encode,
+    StoredAgreement, CalibrationHeader, EdgeHeader, FORMAT, Header, Precision, Provenance, MeanStd, RunBiasShift, StepHeader, StepResidual, StepTensors, encode,
 };
-use lookout::quant::{QuantParams, FilterBank, Granularity, Range, Residual, Response, ScaleRule, Scheme};
+use lookout::quant::{QuantParams, FilterBank, Granularity, Range, PerturbationEffect, RoundingResidual, BiasShiftModel, ScaleRule, Scheme};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let artifacts = Path::new("corpus/artifact");
@@ -28,19 +28,21 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
     let weights = if precision.is_int8() {
         let weights = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[])?;
         let residual =
-            has_residual.then(|| Box::new((Residual::of(&bank, &weights), vec![0.5, 0.0, 2.0, 1.0, 0.0, 9.0])));
-        let ways = [(vec![1.0, -2.0, 0.5], vec![0.25, -0.5]), (vec![0.0, 1.0, 0.0], vec![0.125, 0.0])];
-        let responses = if has_residual { vec![(vec![0.5, 2.0, 0.0], Response::of(&ways).stored())] } else { vec![] };
-        StepWeights::Int8 { weights, bias: vec![1.0, -2.0], residual, responses }
+            has_residual.then(|| Box::new(StepResidual { residual: RoundingResidual::of(&bank, &weights), input_moments: vec![0.5, 0.0, 2.0, 1.0, 0.0, 9.0] }));
+        let effects = [(vec![1.0, -2.0, 0.5], vec![0.25, -0.5]), (vec![0.0, 1.0, 0.0], vec![0.125, 0.0])]
+            .map(|(input_change, bias_shift)| PerturbationEffect { input_change, bias_shift });
+        let model = BiasShiftModel::new(&effects).stored();
+        let bias_shifts = if has_residual { vec![RunBiasShift { reference_means: vec![0.5, 2.0, 0.0], model }] } else { vec![] };
+        StepTensors::Int8 { weights, bias: vec![1.0, -2.0], residual, bias_shifts }
     } else {
-        StepWeights::Float { weights: values, bias: vec![1.0, -2.0] }
+        StepTensors::Float { weights: values, bias: vec![1.0, -2.0] }
     };
-    let mut recorder = Recorder::new();
-    recorder.observe(&[0.0, 0.0, 0.001, 0.002])?;
-    let (bins, counts) = recorder.finish().stored();
+    let mut builder = HistogramBuilder::new();
+    builder.observe(&[0.0, 0.0, 0.001, 0.002])?;
+    let (bins, counts) = builder.finish().stored().unwrap_or_else(|| unreachable!("values were counted"));
     let range = Range::new(-0.5, 1.0);
-    let spread = Spread { mean: 0.25, deviation: 0.125 };
-    let edge = |name: &str, qparams, histogram| Edge {
+    let spread = MeanStd { mean: 0.25, std: 0.125 };
+    let edge = |name: &str, qparams, histogram| EdgeHeader {
         name: name.into(),
         qparams,
         range,
@@ -55,27 +57,27 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
         labels: vec!["Person".into()],
         recipe: "lookout".into(),
         pair_safe: true,
-        steps: vec![Step {
+        steps: vec![StepHeader {
             name: "s".into(),
             precision,
             shape: [2, 2, 2, 3],
             runs: 1,
             sqnr_db: vec![spread],
             residual: has_residual,
-            responses: if has_residual { 2 } else { 0 },
+            perturbations: if has_residual { 2 } else { 0 },
         }],
         edges: vec![
             edge("in", Some(QuantParams::covering(range, Scheme::Affine).into()), Some(bins)),
             edge("out", None, None),
         ],
-        calibration: Calibration {
+        calibration: CalibrationHeader {
             observer: "l2".into(),
             scheme: Scheme::Affine,
             pictures: 1,
             sha256: "0".repeat(64),
-            unfit: vec!["p".into()],
-            agreement: Some(Agreement { pictures: 2, reference: 3, matched: 2, shifted: 1, vanished: 1, appeared: 0 }),
-            scenes: vec![spread],
+            unusable_reasons: vec!["p".into()],
+            agreement: Some(StoredAgreement { pictures: 2, reference: 3, matched: 2, shifted: 1, vanished: 1, appeared: 0 }),
+            power_profiles: vec![spread],
         },
         provenance: Provenance { source_sha256: "1".repeat(64), generation: 1, parent: Some("2".repeat(64)) },
     };
@@ -83,12 +85,12 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
 }
 
 fn record() -> lookout::error::Result<Vec<u8>> {
-    let edges = ["a", "b"].map(|name| EdgeEntry { name: name.into(), channels: 1 });
-    let mut record = Record::new("3".repeat(64), edges.to_vec());
+    let edges = ["a", "b"].map(|name| RecordEdge { name: name.into(), channels: 1 });
+    let mut record = CalibrationRecord::new("3".repeat(64), edges.to_vec());
     for (name, offset) in [("p", 0.0), ("q", -1.5)] {
-        let mut recorder = Recorder::new();
-        recorder.observe(&[0.0, offset, 0.3, 2.0])?;
-        record.add(name, [7; 32], &[recorder.take(), recorder.finish()], vec![0.5, offset])?;
+        let mut builder = HistogramBuilder::new();
+        builder.observe(&[0.0, offset, 0.3, 2.0])?;
+        record.add(name, [7; 32], &[builder.take(), builder.finish()], vec![0.5, offset])?;
     }
     record.encode()
 }

@@ -3,8 +3,9 @@
 //! Rounding weights and clipping inputs moves the mean of an output channel; later layers take a moved mean for signal.
 //! Every int8 step is run on the reference's own inputs, laid on their grids, so that only its own error is seen; the
 //! mean difference of each channel goes into the step's bias: the mean over the values that ReLU lets pass, for what it
-//! takes away is no error. What rounding makes of a channel depends on the light of the place, and a channel that answers
-//! to dark places must be right there. Steps that share weights on several pyramid levels are corrected level by level.
+//! takes away is no error. What rounding makes of a channel depends on the light of the place, and a channel that
+//! answers to dark places must be right there. Steps that share weights on several pyramid levels are corrected level
+//! by level.
 
 use std::sync::Arc;
 
@@ -29,7 +30,8 @@ pub struct LocalError {
 }
 
 impl LocalError {
-    /// Mean of reference − int8 by channel: what the bias lacks; 0 where nothing passes. Empty if the step was not seen.
+    /// Mean of reference − int8 by channel: what the bias lacks; 0 where nothing passes. Empty if the step was not
+    /// seen.
     pub fn mean_shift(&self) -> Vec<f32> {
         let sums = self.shift.iter().zip(&self.pixels);
         sums.map(|(&shift, &pixels)| (shift / pixels.max(1) as f64) as f32).collect()
@@ -95,7 +97,7 @@ pub fn add_local_errors(
 }
 
 /// The int8 layers by their own error, worst first. A layer on several levels counts with its worst one.
-pub fn rank(plan: &Plan, locals: &[LocalError]) -> Vec<(LayerId, f64)> {
+pub fn rank_by_local_error(plan: &Plan, locals: &[LocalError]) -> Vec<(LayerId, f64)> {
     let mut worst: Vec<(LayerId, f64)> = Vec::new();
     for (step, local) in plan.steps.iter().zip(locals) {
         let (Some(layer), Some(db)) = (step.layer(), local.error.sqnr_db()) else { continue };

@@ -1,9 +1,9 @@
 //! Can ranges be learned from these pictures at all?
 //!
-//! In: decoded pictures. Out: what each looks like in three numbers, and a [`Verdict`] over all of them. Nothing, one
-//! grey wall or noise would give ranges that no real scene has, and the model would fail silently: such pictures are
-//! refused with the reason. Limits come from 300 road and street pictures (coarse correlation 0.57 to 0.95, coarse
-//! deviation 14 to 90) and from generated noise (coarse correlation −0.02 to 0.1).
+//! In: decoded pictures. Out: what each looks like in three numbers, and a [`UsabilityReport`] over all of them.
+//! Nothing, one grey wall or noise would give ranges that no real scene has, and the model would fail silently: such
+//! pictures are refused with the reason. Limits come from 300 road and street pictures (coarse correlation 0.57 to
+//! 0.95, coarse deviation 14 to 90) and from generated noise (coarse correlation −0.02 to 0.1).
 
 use std::fmt;
 
@@ -21,12 +21,12 @@ const FLAT_DEVIATION: f64 = 12.0;
 const NOISE_CORRELATION: f64 = 0.3;
 /// With fewer pictures, ranges depend on which ones were chosen.
 const FEW: usize = 32;
-/// Up to one unfit picture in so many is left out; more are refused, since they are then not what was meant.
-pub const TOLERATED_ONE_IN: usize = 10;
+/// Up to one unusable picture in so many is left out; more are refused, since they are then not what was meant.
+pub const TOLERATED_UNUSABLE_ONE_IN: usize = 10;
 
 /// What a picture looks like, in grey levels (0…255).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Appearance {
+pub struct ImageStructure {
     /// Standard deviation of the pixels.
     pub deviation: f64,
     /// Standard deviation of cells a fortieth of the longer side wide.
@@ -35,7 +35,7 @@ pub struct Appearance {
     pub coarse_correlation: f64,
 }
 
-impl Appearance {
+impl ImageStructure {
     /// Looks at `picture`. All sums are integers until the end, so the numbers are the same everywhere.
     pub fn of(picture: &Picture) -> Self {
         let (width, height) = (picture.width, picture.height);
@@ -69,12 +69,12 @@ impl Appearance {
     }
 
     /// Why nothing can be learned from it, if so.
-    pub fn unfit(&self) -> Option<Unfit> {
+    pub fn unusable(&self) -> Option<Unusable> {
         if self.coarse_deviation < FLAT_COARSE && self.deviation < FLAT_DEVIATION {
-            return Some(Unfit::Flat { deviation: self.deviation });
+            return Some(Unusable::Flat { deviation: self.deviation });
         }
         if self.coarse_correlation < NOISE_CORRELATION {
-            return Some(Unfit::Noise { correlation: self.coarse_correlation });
+            return Some(Unusable::Noise { correlation: self.coarse_correlation });
         }
         None
     }
@@ -103,7 +103,7 @@ fn structure(cells: &[f64], columns: usize) -> (f64, f64) {
 
 /// Why a picture is of no use.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Unfit {
+pub enum Unusable {
     /// One surface.
     Flat {
         /// Standard deviation of the pixels, in grey levels.
@@ -116,7 +116,7 @@ pub enum Unfit {
     },
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flat { deviation } => {
@@ -132,24 +132,24 @@ impl fmt::Display for Unfit {
 
 /// A picture as the verdict needs it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Candidate {
+pub struct CheckedPicture {
     /// What to call it.
     pub name: String,
     /// What it looks like.
-    pub appearance: Appearance,
-    /// [`fingerprint`] of it.
+    pub appearance: ImageStructure,
+    /// [`pixel_sha256`] of it.
     pub sha256: [u8; 32],
 }
 
-impl Candidate {
+impl CheckedPicture {
     /// Looks at `picture`.
     pub fn new(name: impl Into<String>, picture: &Picture) -> Self {
-        Self { name: name.into(), appearance: Appearance::of(picture), sha256: fingerprint(picture) }
+        Self { name: name.into(), appearance: ImageStructure::of(picture), sha256: pixel_sha256(picture) }
     }
 }
 
 /// SHA-256 of a picture's size and pixels, whatever file it came from.
-pub fn fingerprint(picture: &Picture) -> [u8; 32] {
+pub fn pixel_sha256(picture: &Picture) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update((picture.width as u64).to_le_bytes());
     hash.update((picture.height as u64).to_le_bytes());
@@ -159,9 +159,9 @@ pub fn fingerprint(picture: &Picture) -> [u8; 32] {
 
 /// What a set of pictures is good for.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Verdict {
+pub struct UsabilityReport {
     /// Indices of the pictures to leave out.
-    pub unfit: Vec<usize>,
+    pub unusable: Vec<usize>,
     /// A sentence for every one of them, and for the set as a whole, that keeps it from being used.
     pub reasons: Vec<String>,
     /// Whether calibration must not go on.
@@ -172,19 +172,19 @@ pub struct Verdict {
 
 /// Judges a set of pictures: nothing is refused, more than a tenth of flat or noisy pictures is refused, fewer are left
 /// out with a warning; few pictures or many of the same are warned about.
-pub fn judge(pictures: &[Candidate]) -> Verdict {
-    let mut verdict = Verdict::default();
+pub fn check_pictures(pictures: &[CheckedPicture]) -> UsabilityReport {
+    let mut verdict = UsabilityReport::default();
     for (at, picture) in pictures.iter().enumerate() {
-        if let Some(reason) = picture.appearance.unfit() {
-            verdict.unfit.push(at);
+        if let Some(reason) = picture.appearance.unusable() {
+            verdict.unusable.push(at);
             verdict.reasons.push(format!("{} {reason}", picture.name));
         }
     }
-    let usable = pictures.len() - verdict.unfit.len();
+    let usable = pictures.len() - verdict.unusable.len();
     if pictures.is_empty() {
         verdict.reasons.push("there is no picture to calibrate on".into());
     }
-    verdict.refused = usable == 0 || verdict.unfit.len() * TOLERATED_ONE_IN > pictures.len();
+    verdict.refused = usable == 0 || verdict.unusable.len() * TOLERATED_UNUSABLE_ONE_IN > pictures.len();
     if verdict.refused {
         return verdict;
     }
@@ -235,22 +235,26 @@ mod tests {
         picture
     }
 
-    fn candidates(pictures: impl IntoIterator<Item = Picture>) -> Vec<Candidate> {
-        pictures.into_iter().enumerate().map(|(at, picture)| Candidate::new(format!("{at}.png"), &picture)).collect()
+    fn candidates(pictures: impl IntoIterator<Item = Picture>) -> Vec<CheckedPicture> {
+        pictures
+            .into_iter()
+            .enumerate()
+            .map(|(at, picture)| CheckedPicture::new(format!("{at}.png"), &picture))
+            .collect()
     }
 
     #[test]
     fn scenes_pass_at_any_size() {
         for (width, height) in [(640, 480), (1242, 375), (64, 64), (240, 360)] {
-            let appearance = Appearance::of(&scene(width, height, 1));
-            assert_eq!(appearance.unfit(), None, "{appearance:?}");
+            let appearance = ImageStructure::of(&scene(width, height, 1));
+            assert_eq!(appearance.unusable(), None, "{appearance:?}");
         }
     }
 
     #[test]
     fn noise_is_refused_also_when_enlarged() {
         for (width, height) in [(640, 480), (1242, 375), (64, 64)] {
-            assert!(matches!(Appearance::of(&noise(width, height, 7)).unfit(), Some(Unfit::Noise { .. })));
+            assert!(matches!(ImageStructure::of(&noise(width, height, 7)).unusable(), Some(Unusable::Noise { .. })));
         }
         let small = noise(160, 120, 3);
         let mut data = Vec::new();
@@ -260,7 +264,7 @@ mod tests {
             }
         }
         let enlarged = Picture::new(640, 480, data).unwrap();
-        assert!(matches!(Appearance::of(&enlarged).unfit(), Some(Unfit::Noise { .. })));
+        assert!(matches!(ImageStructure::of(&enlarged).unusable(), Some(Unusable::Noise { .. })));
     }
 
     #[test]
@@ -268,29 +272,33 @@ mod tests {
         let mut covered = noise(640, 480, 5);
         covered.data.iter_mut().for_each(|value| *value = 10 + *value / 16);
         for picture in [covered, Picture::filled(300, 200, [90, 120, 3]), Picture::filled(1, 1, [0; 3])] {
-            assert!(matches!(Appearance::of(&picture).unfit(), Some(Unfit::Flat { .. })));
+            assert!(matches!(ImageStructure::of(&picture).unusable(), Some(Unusable::Flat { .. })));
         }
     }
 
     #[test]
     fn verdicts() {
-        let nothing = judge(&[]);
+        let nothing = check_pictures(&[]);
         assert!(nothing.refused && nothing.reasons[0].contains("no picture"));
 
-        let flat = judge(&candidates([Picture::filled(64, 64, [9; 3])]));
+        let flat = check_pictures(&candidates([Picture::filled(64, 64, [9; 3])]));
         assert!(flat.refused && flat.reasons[0].contains("0.png shows one flat surface"), "{flat:?}");
 
-        let few = judge(&candidates((0..5).map(|seed| scene(320, 240, seed))));
+        let few = check_pictures(&candidates((0..5).map(|seed| scene(320, 240, seed))));
         assert!(!few.refused && few.warnings[0].starts_with("only 5 pictures"), "{few:?}");
 
         let mut many: Vec<Picture> = (0..40).map(|seed| scene(160, 120, seed)).collect();
-        assert_eq!(judge(&candidates(many.clone())), Verdict::default());
+        assert_eq!(check_pictures(&candidates(many.clone())), UsabilityReport::default());
         many.push(many[0].clone());
         many.push(noise(160, 120, 99));
-        let mostly = judge(&candidates(many.clone()));
-        assert_eq!((mostly.refused, mostly.unfit.clone(), mostly.warnings.len()), (false, vec![41], 2), "{mostly:?}");
+        let mostly = check_pictures(&candidates(many.clone()));
+        assert_eq!(
+            (mostly.refused, mostly.unusable.clone(), mostly.warnings.len()),
+            (false, vec![41], 2),
+            "{mostly:?}"
+        );
         many.extend((0..9).map(|seed| noise(160, 120, seed)));
-        let mixed = judge(&candidates(many));
+        let mixed = check_pictures(&candidates(many));
         assert!(mixed.refused && mixed.reasons.len() == 10, "{mixed:?}");
     }
 }

@@ -5,9 +5,8 @@
 
 use rayon::prelude::*;
 
-use super::histogram::Histogram;
-use super::record::EdgeEntry;
-use super::recorder::Recorder;
+use crate::calibrate::histogram::{Histogram, HistogramBuilder};
+use crate::calibrate::record::RecordEdge;
 use crate::detector::fp32::{Fp32Model, Fp32Run};
 use crate::detector::plan::{Plan, StepId};
 use crate::detector::tap::{Activation, Tap, TapRequest, Values};
@@ -19,7 +18,7 @@ const BANDS: usize = 8;
 
 /// What one picture gave: one histogram an edge, and the channel means of all edges one after the other.
 #[derive(Debug, Clone)]
-pub struct Observation {
+pub struct PictureStatistics {
     /// In the order of the edges.
     pub histograms: Vec<Histogram>,
     /// Each edge's channels, edge after edge.
@@ -28,16 +27,16 @@ pub struct Observation {
 
 /// Observes the outputs of some steps. Keeps its tables between pictures.
 #[derive(Debug)]
-pub struct EdgeWatcher {
+pub struct Fp32Collector {
     /// By step: which edge it is.
     edge_of: Vec<Option<usize>>,
-    edges: Vec<EdgeEntry>,
-    bands: Vec<Recorder>,
+    edges: Vec<RecordEdge>,
+    bands: Vec<HistogramBuilder>,
     seen: Vec<Option<(Histogram, Vec<f32>)>>,
     trouble: Option<crate::error::Error>,
 }
 
-impl EdgeWatcher {
+impl Fp32Collector {
     /// A watcher of the outputs of `steps`.
     pub fn new(plan: &Plan, steps: &[StepId]) -> Self {
         let shapes = plan.shapes(64, 64, 1);
@@ -45,23 +44,24 @@ impl EdgeWatcher {
         for (edge, &step) in steps.iter().enumerate() {
             edge_of[step] = Some(edge);
         }
-        let entry = |&step: &StepId| EdgeEntry { name: plan.steps[step].name.clone(), channels: shapes[step].channels };
+        let entry =
+            |&step: &StepId| RecordEdge { name: plan.steps[step].name.clone(), channels: shapes[step].channels };
         Self {
             edge_of,
             edges: steps.iter().map(entry).collect(),
-            bands: (0..BANDS).map(|_| Recorder::new()).collect(),
+            bands: (0..BANDS).map(|_| HistogramBuilder::new()).collect(),
             seen: vec![None; steps.len()],
             trouble: None,
         }
     }
 
     /// The edges in order.
-    pub fn edges(&self) -> &[EdgeEntry] {
+    pub fn edges(&self) -> &[RecordEdge] {
         &self.edges
     }
 
     /// The channel means of `seen`, by step of the plan; empty where nothing was seen.
-    pub fn means_by_step(&self, seen: &Observation) -> Vec<Vec<f32>> {
+    pub fn means_by_step(&self, seen: &PictureStatistics) -> Vec<Vec<f32>> {
         let mut rest = seen.means.as_slice();
         let mut of_edge = Vec::with_capacity(self.edges.len());
         for (edge, histogram) in self.edges.iter().zip(&seen.histograms) {
@@ -79,7 +79,7 @@ impl EdgeWatcher {
     ///
     /// # Errors
     /// [`Kind::Data`](crate::error::Kind::Data) if an activation is not finite; what the executor returns.
-    pub fn observe(&mut self, reference: &Fp32Model, canvas: &Canvas<f32>) -> Result<Observation> {
+    pub fn observe(&mut self, reference: &Fp32Model, canvas: &Canvas<f32>) -> Result<PictureStatistics> {
         self.seen.fill(None);
         Fp32Run::new(reference, canvas)?.finish(self)?;
         self.take()
@@ -89,11 +89,11 @@ impl EdgeWatcher {
     ///
     /// # Errors
     /// [`Kind::Data`](crate::error::Kind::Data) if an activation was not finite.
-    pub fn take(&mut self) -> Result<Observation> {
+    pub fn take(&mut self) -> Result<PictureStatistics> {
         if let Some(trouble) = self.trouble.take() {
             return Err(trouble);
         }
-        let mut observation = Observation { histograms: Vec::with_capacity(self.seen.len()), means: Vec::new() };
+        let mut observation = PictureStatistics { histograms: Vec::with_capacity(self.seen.len()), means: Vec::new() };
         for (seen, edge) in self.seen.iter_mut().zip(&self.edges) {
             // No proposals: the second stage was not seen.
             let (histogram, means) = seen.take().unwrap_or_else(|| (Histogram::new(), vec![0.0; edge.channels]));
@@ -104,7 +104,7 @@ impl EdgeWatcher {
     }
 }
 
-impl Tap for EdgeWatcher {
+impl Tap for Fp32Collector {
     fn request(&self, step: StepId) -> TapRequest {
         if self.edge_of[step].is_some() { TapRequest::Output } else { TapRequest::Nothing }
     }
@@ -115,18 +115,18 @@ impl Tap for EdgeWatcher {
         let (stride, valid) = (activation.shape.width * channels, activation.valid_width * channels);
         let rows = activation.valid_height;
         let per_band = rows.div_ceil(BANDS).max(1);
-        let bands = self.bands.par_iter_mut().enumerate().map(|(band, recorder)| {
+        let bands = self.bands.par_iter_mut().enumerate().map(|(band, builder)| {
             let mut sums = vec![0.0f64; channels];
             for row in (band * per_band..rows).take(per_band) {
                 let values = &values[row * stride..][..valid];
-                recorder.observe(values)?;
+                builder.observe(values)?;
                 for pixel in values.chunks_exact(channels) {
                     for (sum, &value) in sums.iter_mut().zip(pixel) {
                         *sum += f64::from(value);
                     }
                 }
             }
-            Ok((recorder.take(), sums))
+            Ok((builder.take(), sums))
         });
         let bands: Vec<Result<(Histogram, Vec<f64>)>> = bands.collect();
         let mut merged = Histogram::new();

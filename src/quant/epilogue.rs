@@ -1,30 +1,30 @@
-//! The numbers that join an integer sum to the grids around it.
+//! Epilogue arithmetic: the integer bias and the multiplier that requantizes a sum.
 //!
-//! A convolution's sum is `acc = bias_q + Σ (q − z_in) · w`, in units of `s_in · s_w[n]`. The bias is stored in f32 and
-//! made integer here, at load, because the same weights serve several input grids; so are the multipliers. The bound
-//! that keeps `acc` inside i32 is enforced where weight scales are chosen, through [`scale_floor`], and checked again
-//! by [`integer_bias`].
+//! A convolution computes `acc = bias_q + Σ (q − z_in) · w`, in units of `s_in · s_w[n]`. The artifact stores the bias
+//! in f32. It becomes an integer at load, because steps with different input scales share the same weights; so do the
+//! multipliers. `acc` must stay inside i32. Weight scales are chosen so that it does ([`scale_floor`]), and
+//! [`integer_bias`] checks it again.
 
 use crate::error::{Error, Kind, Result};
 
-/// Largest |Σ (q − z)·w| of `depth` products: 255 · 127 each.
+/// Largest |Σ (q − z) · w| of `depth` products: 255 · 127 each.
 fn largest_sum(depth: usize) -> f64 {
     255.0 * 127.0 * depth as f64
 }
 
-/// What is left of i32 for a bias beside `depth` products. Not positive where the products alone could overflow.
+/// Largest bias that an i32 has room for beside `depth` products. Not positive where the products alone could overflow.
 fn room(depth: usize) -> f64 {
     f64::from(i32::MAX) - largest_sum(depth)
 }
 
-/// `s_in · s_w / s_out`, computed in f64 and rounded to f32 once: the factor from sums to output steps. With
-/// `s_out` = 1 it leads to f32 values.
+/// Requantization multiplier `s_in · s_w / s_out`, computed in f64 and rounded to f32 once. With `s_out` = 1 the result
+/// is in real units.
 pub fn multiplier(s_in: f32, s_w: f32, s_out: f32) -> f32 {
     (f64::from(s_in) * f64::from(s_w) / f64::from(s_out)) as f32
 }
 
-/// The least weight scale with which a channel of `depth` products and this f32 `bias` stays inside i32, on an input
-/// grid of step `s_in`. A channel whose batch norm is dead has weights near zero but keeps its bias; scaled by its
+/// Smallest weight scale with which `depth` products and this f32 `bias` fit into i32, for an input of scale `s_in`. A
+/// channel whose batch norm has almost no gain has weights near zero but keeps its bias. With a scale chosen by its
 /// weights alone its integer bias would overflow.
 ///
 /// # Errors
@@ -41,7 +41,7 @@ pub fn scale_floor(bias: f32, s_in: f32, depth: usize) -> Result<f32> {
 /// The bias in units of `s_in · s_w`, rounded half to even.
 ///
 /// # Errors
-/// [`Kind::Data`] where bias and sum together could leave i32: the weight scale is too small for this input grid.
+/// [`Kind::Data`] where bias and sum together could leave i32: the weight scale is too small for this input scale.
 pub fn integer_bias(bias: f32, s_in: f32, s_w: f32, depth: usize) -> Result<i32> {
     let steps = (f64::from(bias) / (f64::from(s_in) * f64::from(s_w))).round_ties_even();
     if steps.abs() < room(depth) {

@@ -1,11 +1,10 @@
 //! Counting activations fast enough to watch a whole network.
 //!
 //! In: slices of finite f32 values. Out: their [`Histogram`], the same for every cut of the values into slices. The
-//! work is two passes over a slice: extremes (which may coarsen the lattice), then indices and counts, both in shapes
+//! work is two passes over a slice: extremes (which may coarsen the binning), then indices and counts, both in shapes
 //! the compiler vectorises on any instruction set.
 
-use super::histogram::Histogram;
-use super::lattice::{BINS, Lattice};
+use super::{BINS, Binning, Histogram};
 use crate::error::{Error, Kind, Result};
 
 /// Tables counted into side by side, so that a run of equal values does not wait for its own stores.
@@ -17,7 +16,7 @@ const DRAIN_AFTER: u64 = 1 << 31;
 
 /// Gathers the histogram of one edge.
 #[derive(Debug, Clone)]
-pub struct Recorder {
+pub struct HistogramBuilder {
     histogram: Histogram,
     /// Counts not yet in `histogram`. Bin i counts at i mod [`BINS`]: a histogram has at most that many bins, so no
     /// two of them meet.
@@ -25,14 +24,14 @@ pub struct Recorder {
     pending: u64,
 }
 
-impl Default for Recorder {
+impl Default for HistogramBuilder {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Recorder {
-    /// A recorder that has seen nothing.
+impl HistogramBuilder {
+    /// A builder that has seen nothing.
     pub fn new() -> Self {
         Self { histogram: Histogram::new(), tables: Box::new([[0; LANES]; BINS]), pending: 0 }
     }
@@ -65,7 +64,7 @@ impl Recorder {
         self.histogram
     }
 
-    /// The histogram of everything observed; the recorder starts anew.
+    /// The histogram of everything observed; the builder starts anew.
     pub fn take(&mut self) -> Histogram {
         self.drain();
         std::mem::take(&mut self.histogram)
@@ -98,9 +97,9 @@ impl Recorder {
 
     fn count(&mut self, values: &[f32]) {
         let mut indices = [0u32; BLOCK];
-        let lattice = self.histogram.lattice();
+        let binning = self.histogram.binning();
         for block in values.chunks(BLOCK) {
-            place(block, lattice, &mut indices);
+            place(block, binning, &mut indices);
             let (whole, rest) = indices[..block.len()].as_chunks::<LANES>();
             for lanes in whole {
                 for (lane, &index) in lanes.iter().enumerate() {
@@ -114,12 +113,12 @@ impl Recorder {
     }
 }
 
-/// Bin indices modulo 2^23 of `block`, whose values lie within ±[`BINS`] bins of `lattice`.
-fn place(block: &[f32], lattice: Lattice, indices: &mut [u32; BLOCK]) {
+/// Bin indices modulo 2^23 of `block`, whose values lie within ±[`BINS`] bins of `binning`.
+fn place(block: &[f32], binning: Binning, indices: &mut [u32; BLOCK]) {
     /// 1.5 · 2^23: added to a small number, it leaves the nearest integer in the low bits of the sum.
     const MAGIC: f32 = 12_582_912.0;
-    let exponent = lattice.exponent();
-    // Both are normal f32 numbers: the lattice's exponent lies in −126 … 119.
+    let exponent = binning.exponent();
+    // Both are normal f32 numbers: the binning's exponent lies in −126 … 119.
     let (inverse, width) = (2f32.powi(-exponent), 2f32.powi(exponent));
     for (index, &x) in indices.iter_mut().zip(block) {
         let shifted = x * inverse + MAGIC;
@@ -178,26 +177,26 @@ mod tests {
 
     #[test]
     fn what_is_not_finite_is_refused_whole() {
-        let mut recorder = Recorder::new();
-        recorder.observe(&[1.0, 2.0]).unwrap();
+        let mut builder = HistogramBuilder::new();
+        builder.observe(&[1.0, 2.0]).unwrap();
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let error = recorder.observe(&[3.0, bad]).unwrap_err();
+            let error = builder.observe(&[3.0, bad]).unwrap_err();
             assert_eq!(error.message(), format!("activation 1 is {bad}, not a finite number"));
         }
-        let histogram = recorder.finish();
+        let histogram = builder.finish();
         assert_eq!((histogram.total(), histogram.max()), (2, 2.0));
     }
 
     #[test]
     fn taking_starts_anew() {
-        let mut recorder = Recorder::new();
-        recorder.observe(&[1e6]).unwrap();
-        recorder.take();
-        recorder.observe(&[1.0]).unwrap();
-        let mut other = Recorder::new();
+        let mut builder = HistogramBuilder::new();
+        builder.observe(&[1e6]).unwrap();
+        builder.take();
+        builder.observe(&[1.0]).unwrap();
+        let mut other = HistogramBuilder::new();
         other.observe(&[1.0]).unwrap();
-        assert_eq!(recorder.take(), other.finish());
-        assert!(recorder.finish().is_empty());
+        assert_eq!(builder.take(), other.finish());
+        assert!(builder.finish().is_empty());
     }
 
     proptest! {
@@ -206,12 +205,12 @@ mod tests {
             values in prop::collection::vec(prop_oneof![-3.0f32..3.0, Just(0.0), -1e-8f32..1e8, Just(-1e-42)], 1..2000),
             cuts in prop::collection::vec(0usize..2000, 0..6),
         ) {
-            let mut whole = Recorder::new();
+            let mut whole = HistogramBuilder::new();
             whole.observe(&values).unwrap();
             let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (values.len() + 1)).collect();
             cuts.extend([0, values.len()]);
             cuts.sort_unstable();
-            let mut parts = Recorder::new();
+            let mut parts = HistogramBuilder::new();
             for pair in cuts.windows(2) {
                 parts.observe(&values[pair[0]..pair[1]]).unwrap();
             }
@@ -232,12 +231,12 @@ mod tests {
                 (x * x * x * 40.0).max(0.0)
             })
             .collect();
-        let mut recorder = Recorder::new();
+        let mut builder = HistogramBuilder::new();
         for _ in 0..5 {
             let start = std::time::Instant::now();
-            recorder.observe(&values).unwrap();
+            builder.observe(&values).unwrap();
             println!("{:.0} million values a second", values.len() as f64 / start.elapsed().as_secs_f64() / 1e6);
         }
-        assert_eq!(recorder.finish().total(), 5 * values.len() as u64);
+        assert_eq!(builder.finish().total(), 5 * values.len() as u64);
     }
 }

@@ -4,8 +4,7 @@
 //! (behind ReLU where there is one): what went beyond the grid is seen, not only what fitted. Padding is left out. The
 //! executor gives the same bytes whether it is watched or not.
 
-use super::histogram::Histogram;
-use super::recorder::Recorder;
+use crate::calibrate::histogram::{Histogram, HistogramBuilder};
 use crate::detector::plan::{Op, Plan, StepId};
 use crate::detector::tap::{Activation, Tap, TapRequest, Values};
 use crate::error::Result;
@@ -13,10 +12,10 @@ use crate::precedence::yield_point;
 
 /// Counts the edges of one frame after another.
 #[derive(Debug)]
-pub struct Counter {
+pub struct Int8Collector {
     /// By step: whether it is counted, and whether ReLU cuts its negative values.
     kinds: Vec<Option<Kind>>,
-    recorder: Recorder,
+    builder: HistogramBuilder,
     row: Vec<f32>,
     seen: Vec<Option<Histogram>>,
     /// By step: whether a layer reads it and its means are wanted, and the means of its channels.
@@ -33,7 +32,7 @@ enum Kind {
     Stored,
 }
 
-impl Counter {
+impl Int8Collector {
     /// Counts the outputs of `steps`.
     pub fn new(plan: &Plan, steps: impl IntoIterator<Item = StepId>) -> Self {
         let mut kinds = vec![None; plan.steps.len()];
@@ -45,7 +44,7 @@ impl Counter {
         }
         let seen = vec![None; plan.steps.len()];
         let (is_read, means) = (vec![false; plan.steps.len()], vec![Vec::new(); plan.steps.len()]);
-        Self { kinds, recorder: Recorder::new(), row: Vec::new(), seen, is_read, means, trouble: None }
+        Self { kinds, builder: HistogramBuilder::new(), row: Vec::new(), seen, is_read, means, trouble: None }
     }
 
     /// The same, which also takes the means of what the layers of `plan` read.
@@ -65,8 +64,8 @@ impl Counter {
         self.trouble.take().map_or(Ok(seen), Err)
     }
 
-    /// The means of the channels of what layers read in bytes, since the last call: by step, empty where nothing was seen
-    /// or nobody asked for them.
+    /// The means of the channels of what layers read in bytes, since the last call: by step, empty where nothing was
+    /// seen or nobody asked for them.
     pub fn take_means(&mut self) -> Vec<Vec<f32>> {
         let steps = self.means.len();
         std::mem::replace(&mut self.means, vec![Vec::new(); steps])
@@ -89,15 +88,15 @@ impl Counter {
             if relu {
                 self.row.iter_mut().for_each(|value| *value = value.max(0.0));
             }
-            if let Err(error) = self.recorder.observe(&self.row) {
+            if let Err(error) = self.builder.observe(&self.row) {
                 self.trouble = Some(error);
             }
         }
-        self.seen[step] = Some(self.recorder.take());
+        self.seen[step] = Some(self.builder.take());
     }
 }
 
-impl Tap for Counter {
+impl Tap for Int8Collector {
     fn request(&self, step: StepId) -> TapRequest {
         match self.kinds[step] {
             None if self.is_read[step] => TapRequest::Output,

@@ -3,13 +3,18 @@
 //! In: the [`EdgeStatistics`] of an edge. Out: a [`Range`], always with zero in it and never wider than what was seen.
 //! Every observer but the moving average looks at the merged histogram only and so cannot depend on any order.
 
+mod entropy;
+mod l2;
+mod mse;
+
 use std::fmt;
 use std::str::FromStr;
 
-use super::histogram::Histogram;
-use super::{entropy, l2, mse};
+use crate::calibrate::histogram::Histogram;
 use crate::error::{Error, Kind, Result};
 use crate::quant::{Range, Scheme};
+
+pub use mse::quantization_mse;
 
 /// Everything observers look at: one edge over a set of pictures.
 #[derive(Debug, Clone, Default)]
@@ -148,8 +153,8 @@ fn percentile(histogram: &Histogram, share: f64) -> Range {
     let bins: Vec<(i64, u64)> = histogram.bins().collect();
     let low = first_beyond(bins.iter(), allowed);
     let high = first_beyond(bins.iter().rev(), allowed);
-    let lattice = histogram.lattice();
-    Range::new(lattice.lower(low) as f32, lattice.lower(high + 1) as f32)
+    let binning = histogram.binning();
+    Range::new(binning.lower(low) as f32, binning.lower(high + 1) as f32)
 }
 
 /// The first bin with which more than `allowed` values were passed.
@@ -164,16 +169,16 @@ fn first_beyond<'a>(mut bins: impl Iterator<Item = &'a (i64, u64)>, allowed: f64
 
 #[cfg(test)]
 mod tests {
-    use super::super::Recorder;
     use super::*;
+    use crate::calibrate::HistogramBuilder;
     use proptest::prelude::*;
 
     fn statistics(pictures: &[Vec<f32>]) -> EdgeStatistics {
         let mut seen = EdgeStatistics::new();
         for values in pictures {
-            let mut recorder = Recorder::new();
-            recorder.observe(values).unwrap();
-            seen.add(&recorder.finish());
+            let mut builder = HistogramBuilder::new();
+            builder.observe(values).unwrap();
+            seen.add(&builder.finish());
         }
         seen
     }

@@ -5,6 +5,8 @@
 //! observations give the same bytes, in whatever order they came: pictures stand in name order. The reader is as
 //! strict as the artifact's.
 
+mod varint;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -12,9 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::histogram::Histogram;
-use super::observer::EdgeStatistics;
-use super::varint;
+use crate::calibrate::histogram::Histogram;
+use crate::calibrate::observer::EdgeStatistics;
 use crate::error::{Error, Kind, Result};
 use crate::quant::container::{self, Container, Element, Tensor};
 use crate::tensor::atomic_file;
@@ -25,9 +26,9 @@ const FORMAT: &str = "calibration/1";
 
 /// Observations of every edge on every picture.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Record {
+pub struct CalibrationRecord {
     checkpoint_sha256: String,
-    edges: Vec<EdgeEntry>,
+    edges: Vec<RecordEdge>,
     /// By name.
     pictures: BTreeMap<String, Observations>,
 }
@@ -35,7 +36,7 @@ pub struct Record {
 /// An edge of the record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct EdgeEntry {
+pub struct RecordEdge {
     /// Its name in the plan.
     pub name: String,
     /// Its channels, each of which has a mean.
@@ -55,7 +56,7 @@ struct Observations {
 struct RecordHeader {
     format: String,
     checkpoint_sha256: String,
-    edges: Vec<EdgeEntry>,
+    edges: Vec<RecordEdge>,
     pictures: Vec<PictureEntry>,
 }
 
@@ -66,9 +67,9 @@ struct PictureEntry {
     sha256: String,
 }
 
-impl Record {
+impl CalibrationRecord {
     /// A record of nothing for a checkpoint with these edges.
-    pub fn new(checkpoint_sha256: impl Into<String>, edges: Vec<EdgeEntry>) -> Self {
+    pub fn new(checkpoint_sha256: impl Into<String>, edges: Vec<RecordEdge>) -> Self {
         Self { checkpoint_sha256: checkpoint_sha256.into(), edges, pictures: BTreeMap::new() }
     }
 
@@ -78,7 +79,7 @@ impl Record {
     }
 
     /// The edges, in the plan's order.
-    pub fn edges(&self) -> &[EdgeEntry] {
+    pub fn edges(&self) -> &[RecordEdge] {
         &self.edges
     }
 
@@ -309,19 +310,19 @@ fn unpack_one(rest: &mut &[u8]) -> Result<Histogram> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Recorder;
     use super::*;
+    use crate::calibrate::HistogramBuilder;
     use proptest::prelude::*;
 
     fn of(values: &[f32]) -> Histogram {
-        let mut recorder = Recorder::new();
-        recorder.observe(values).unwrap();
-        recorder.finish()
+        let mut builder = HistogramBuilder::new();
+        builder.observe(values).unwrap();
+        builder.finish()
     }
 
-    fn record(order: &[usize]) -> Record {
-        let edges = ["input", "conv1"].map(|name| EdgeEntry { name: name.into(), channels: 2 });
-        let mut record = Record::new("c".repeat(64), edges.to_vec());
+    fn record(order: &[usize]) -> CalibrationRecord {
+        let edges = ["input", "conv1"].map(|name| RecordEdge { name: name.into(), channels: 2 });
+        let mut record = CalibrationRecord::new("c".repeat(64), edges.to_vec());
         for &at in order {
             let values: Vec<f32> = (0..900).map(|i| ((i * (at + 3)) % 301) as f32 * 0.01 - 0.7).collect();
             let relu: Vec<f32> = values.iter().map(|x| x.max(0.0)).collect();
@@ -335,7 +336,7 @@ mod tests {
     fn order_of_arrival_leaves_no_trace() {
         let bytes = record(&[0, 1, 2]).encode().unwrap();
         assert_eq!(bytes, record(&[2, 0, 1]).encode().unwrap());
-        let read = Record::parse(&bytes).unwrap();
+        let read = CalibrationRecord::parse(&bytes).unwrap();
         assert_eq!(read, record(&[1, 2, 0]));
         assert_eq!(read.pictures().collect::<Vec<_>>(), ["p0", "p1", "p2"]);
         assert_eq!(read.means("p1").unwrap(), [1.0, 0.5, -1.0, 2.0]);
@@ -364,8 +365,8 @@ mod tests {
         assert!(record.add("p9", [0; 32], &histograms, vec![0.0; 3]).is_err());
         record.add("p9", [0; 32], &histograms, vec![0.0; 4]).unwrap();
         let bytes = record.encode().unwrap();
-        assert_eq!(Record::parse(&bytes).unwrap(), record);
-        assert!(Record::parse(&bytes[..bytes.len() - 1]).is_err());
+        assert_eq!(CalibrationRecord::parse(&bytes).unwrap(), record);
+        assert!(CalibrationRecord::parse(&bytes[..bytes.len() - 1]).is_err());
     }
 
     proptest! {

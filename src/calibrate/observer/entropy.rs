@@ -1,12 +1,12 @@
 //! The range that keeps most information: least Kullback–Leibler divergence of the levels from the values.
 //!
 //! In: a histogram. Out: the range among ±(whole bins), cut to the bins there are. The reference is the histogram with
-//! everything outside counted into the outermost bins; its approximation has 256 levels, each spread evenly over its
-//! bins that are not empty. Exact zeros take no part: every grid keeps them, and there are so many after ReLU that
+//! everything outside counted into the outermost bins; its approximation has 256 levels, each spread evenly_spaced over
+//! its bins that are not empty. Exact zeros take no part: every grid keeps them, and there are so many after ReLU that
 //! they would hide the rest.
 
-use super::histogram::Histogram;
 use super::mse::count_off_zero;
+use crate::calibrate::histogram::Histogram;
 use crate::quant::Range;
 
 const LEVELS: usize = 256;
@@ -33,8 +33,8 @@ pub(super) fn range(histogram: &Histogram) -> Range {
         }
         reach -= STRIDE;
     }
-    let lattice = histogram.lattice();
-    Range::new(lattice.lower((-best.1).max(first)) as f32, lattice.lower(best.1.min(end)) as f32)
+    let binning = histogram.binning();
+    Range::new(binning.lower((-best.1).max(first)) as f32, binning.lower(best.1.min(end)) as f32)
 }
 
 /// Σ p ln(p / q) with the range `low..high` of the bins.

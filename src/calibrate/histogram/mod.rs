@@ -1,20 +1,25 @@
 //! How often an edge took which value.
 //!
-//! In: the counts of a [`super::Recorder`], or other histograms. Out: integer counts on the [`Lattice`], the exact
-//! extremes and the number of exact zeros. Merging adds; it is associative and commutative, with the empty histogram
-//! as neutral element.
+//! In: the counts of a [`super::HistogramBuilder`], or other histograms. Out: integer counts on the [`Binning`], the
+//! exact extremes and the number of exact zeros. Merging adds; it is associative and commutative, with the empty
+//! histogram as neutral element.
 
-use super::lattice::{BINS, Lattice};
+mod binning;
+mod builder;
+
 use crate::error::{Error, Kind, Result};
 use crate::quant::artifact::HistogramBins;
 
+pub use binning::{BINS, Binning};
+pub use builder::HistogramBuilder;
+
 /// Counts of the values of one edge, in one picture or many.
 ///
-/// The bins always reach from that of min(0, smallest value) to that of max(0, largest value), on the finest lattice
+/// The bins always reach from that of min(0, smallest value) to that of max(0, largest value), on the finest binning
 /// where these are at most [`BINS`]: two histograms of the same values are equal, however they were gathered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
-    lattice: Lattice,
+    binning: Binning,
     first: i64,
     counts: Vec<u64>,
     /// Exact zeros among the values of bin 0: after ReLU about half of all, and exact on every grid.
@@ -33,7 +38,7 @@ impl Histogram {
     /// A histogram of nothing.
     pub fn new() -> Self {
         Self {
-            lattice: Lattice::FINEST,
+            binning: Binning::FINEST,
             first: 0,
             counts: vec![0],
             zeros: 0,
@@ -67,7 +72,7 @@ impl Histogram {
         if (total == 0) != (min > max) {
             return refuse(format!("{total} values cannot lie between {min} and {max}"));
         }
-        if total > 0 && (filled.count(filled.lattice.index(min)) == 0 || filled.count(filled.lattice.index(max)) == 0) {
+        if total > 0 && (filled.count(filled.binning.index(min)) == 0 || filled.count(filled.binning.index(max)) == 0) {
             return refuse(format!("nothing is counted at its extremes {min} and {max}"));
         }
         Ok(filled)
@@ -77,34 +82,34 @@ impl Histogram {
     /// only, and exact zeros no more.
     ///
     /// # Errors
-    /// [`Kind::Data`] where bins and counts do not lie on one lattice.
+    /// [`Kind::Data`] where bins and counts do not lie on one binning.
     pub fn from_stored(bins: &HistogramBins, counts: &[u32]) -> Result<Self> {
         let filled = || (bins.first..).zip(counts).filter(|(_, count)| **count > 0).map(|(index, _)| index);
         let (Some(low), Some(high)) = (filled().min(), filled().max()) else { return Ok(Self::new()) };
         let wrong = || Error::new(Kind::Data, format!("histogram: no bins of 2^{}", bins.exponent));
-        let lattice = Lattice::new(bins.exponent).ok_or_else(wrong)?;
-        // The far end of the lowest bin and the middle of the highest: no finer lattice holds both, as none held the
+        let binning = Binning::new(bins.exponent).ok_or_else(wrong)?;
+        // The far end of the lowest bin and the middle of the highest: no finer binning holds both, as none held the
         // values themselves.
-        let (min, max) = (lattice.lower(low) as f32, (lattice.lower(high) + lattice.width() / 2.0) as f32);
+        let (min, max) = (binning.lower(low) as f32, (binning.lower(high) + binning.width() / 2.0) as f32);
         let mut histogram = Self::of_extremes(min, max)?;
-        let shift = bins.exponent - histogram.lattice.exponent();
+        let shift = bins.exponent - histogram.binning.exponent();
         for (index, &count) in (bins.first..).zip(counts).filter(|(_, count)| **count > 0) {
-            // Where single outliers were rounded away, what is left may lie on a finer lattice.
+            // Where single outliers were rounded away, what is left may lie on a finer binning.
             let fine = if shift >= 0 { index << shift.min(40) } else { index >> (-shift).min(62) };
             let slot = usize::try_from(fine - histogram.first).ok().and_then(|at| histogram.counts.get_mut(at));
             *slot.ok_or_else(wrong)? += u64::from(count);
         }
-        let (low, high) = (histogram.lattice.index(min), histogram.lattice.index(max));
+        let (low, high) = (histogram.binning.index(min), histogram.binning.index(max));
         if histogram.count(low) == 0 || histogram.count(high) == 0 {
             let ends = [histogram.bins().next(), histogram.bins().last()].map(|end| end.map_or(0, |(index, _)| index));
-            [histogram.min, histogram.max] = ends.map(|index| histogram.lattice.lower(index) as f32);
+            [histogram.min, histogram.max] = ends.map(|index| histogram.binning.lower(index) as f32);
         }
         Ok(histogram)
     }
 
     /// Mean square of the values, each taken at the middle of its bin, exact zeros as zero.
     pub fn mean_square(&self) -> f64 {
-        let width = self.lattice.width();
+        let width = self.binning.width();
         let square = |(index, count): (i64, u64)| {
             let count = if index == 0 { count - self.zeros.min(count) } else { count };
             count as f64 * ((index as f64 + 0.5) * width).powi(2)
@@ -120,12 +125,12 @@ impl Histogram {
         self
     }
 
-    /// Empty counts on the lattice that `min` and `max` (finite) ask for.
+    /// Empty counts on the binning that `min` and `max` (finite) ask for.
     pub(super) fn with_extremes(min: f32, max: f32) -> Self {
-        let lattice = Lattice::covering(min, max);
-        let (first, last) = (lattice.index(min.min(0.0)), lattice.index(max.max(0.0)));
+        let binning = Binning::covering(min, max);
+        let (first, last) = (binning.index(min.min(0.0)), binning.index(max.max(0.0)));
         debug_assert!(last - first < BINS as i64);
-        Self { lattice, first, counts: vec![0; (last - first + 1) as usize], zeros: 0, min, max }
+        Self { binning, first, counts: vec![0; (last - first + 1) as usize], zeros: 0, min, max }
     }
 
     /// Index of the first bin and number of bins that these extremes lead to.
@@ -163,7 +168,7 @@ impl Histogram {
 
     /// Adds the counts of a histogram whose extremes lie within this one's, which therefore is no finer.
     fn add(&mut self, other: &Self) {
-        let shift = self.lattice.exponent() - other.lattice.exponent();
+        let shift = self.binning.exponent() - other.binning.exponent();
         for (index, count) in other.bins() {
             let coarse = if shift < 63 { index >> shift } else { index >> 63 };
             self.counts[(coarse - self.first) as usize] += count;
@@ -207,8 +212,8 @@ impl Histogram {
     }
 
     /// Where the bins lie.
-    pub fn lattice(&self) -> Lattice {
-        self.lattice
+    pub fn binning(&self) -> Binning {
+        self.binning
     }
 
     /// Index of the first bin of [`Self::counts`]: at most 0.
@@ -226,14 +231,18 @@ impl Histogram {
         usize::try_from(index - self.first).ok().and_then(|at| self.counts.get(at)).copied().unwrap_or(0)
     }
 
-    /// The counts as an artifact keeps them: halved, rounding half up, until they fit into 32 bits.
-    pub fn stored(&self) -> (HistogramBins, Vec<u32>) {
+    /// Bins and counts as an artifact stores them: all counts divided by the same power of two and rounded half up, so
+    /// that they fit into 32 bits. `None` of an empty histogram.
+    pub fn stored(&self) -> Option<(HistogramBins, Vec<u32>)> {
+        if self.is_empty() {
+            return None;
+        }
         let largest = self.counts.iter().copied().max().unwrap_or(0);
-        let halved = |count: u64, shift: u32| if shift == 0 { count } else { ((count >> (shift - 1)) + 1) >> 1 };
-        let shift = (0..32).find(|&shift| halved(largest, shift) <= u64::from(u32::MAX)).unwrap_or(32);
-        let counts = self.counts.iter().map(|&count| u32::try_from(halved(count, shift)).unwrap_or(u32::MAX)).collect();
-        let exponent = self.lattice.exponent();
-        (HistogramBins { exponent, first: self.first, bins: self.counts.len(), shift }, counts)
+        let shift = (64 - largest.leading_zeros()).saturating_sub(31);
+        let half = if shift == 0 { 0 } else { 1u64 << (shift - 1) };
+        let counts: Vec<u32> = self.counts.iter().map(|&count| ((count + half) >> shift) as u32).collect();
+        let exponent = self.binning.exponent();
+        Some((HistogramBins { exponent, first: self.first, bins: counts.len(), shift }, counts))
     }
 
     /// Index and count of every bin that is not empty, in order.
@@ -244,14 +253,13 @@ impl Histogram {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Recorder;
     use super::*;
     use proptest::prelude::*;
 
     fn of(values: &[f32]) -> Histogram {
-        let mut recorder = Recorder::new();
-        recorder.observe(values).unwrap();
-        recorder.finish()
+        let mut builder = HistogramBuilder::new();
+        builder.observe(values).unwrap();
+        builder.finish()
     }
 
     /// Values of very different size, with the awkward ones among them.
@@ -297,7 +305,7 @@ mod tests {
             let histogram = of(&values);
             let mut expected = Histogram::with_extremes(histogram.min(), histogram.max());
             for &x in &values {
-                expected.add_bin(expected.lattice().index(x), 1);
+                expected.add_bin(expected.binning().index(x), 1);
                 expected.add_zeros(u64::from(x == 0.0));
             }
             prop_assert_eq!(&histogram, &expected);
@@ -309,11 +317,12 @@ mod tests {
     #[test]
     fn stored_counts_fit_into_32_bits() {
         let mut histogram = of(&[0.0, 1.0]);
-        assert_eq!(histogram.stored().1.iter().sum::<u32>(), 2);
+        assert_eq!(histogram.stored().unwrap().1.iter().sum::<u32>(), 2);
         histogram.add_bin(0, 3 << 33);
-        let (bins, counts) = histogram.stored();
-        assert_eq!((bins.shift, bins.bins, counts.len()), (3, 1025, 1025));
-        assert_eq!((counts[0], counts[1024]), (3 << 30, 0));
+        let (bins, counts) = histogram.stored().unwrap();
+        assert_eq!((bins.shift, bins.bins, counts.len()), (4, 1025, 1025));
+        assert_eq!((counts[0], counts[1024]), (3 << 29, 0));
+        assert!(Histogram::new().stored().is_none());
     }
 
     #[test]

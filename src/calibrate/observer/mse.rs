@@ -1,9 +1,9 @@
 //! Squared error of a grid on a histogram, and the range where it is least.
 //!
-//! In: a histogram, and the scheme of the grid. Out: the expected error in closed form (values lie evenly inside their
-//! bin, exact zeros cost nothing), so that clipping and rounding are weighed as the grid will really do them.
+//! In: a histogram, and the scheme of the grid. Out: the expected error in closed form (values lie evenly_spaced inside
+//! their bin, exact zeros cost nothing), so that clipping and rounding are weighed as the grid will really do them.
 
-use super::histogram::Histogram;
+use crate::calibrate::histogram::Histogram;
 use crate::quant::{QuantParams, Range, Scheme};
 
 /// Mean squared error of the values of `histogram` on `grid`, 0 where nothing was counted.
@@ -13,7 +13,7 @@ pub fn quantization_mse(histogram: &Histogram, qparams: &QuantParams) -> f64 {
         return 0.0;
     }
     let (scale, zero_point) = (f64::from(qparams.scale), f64::from(qparams.zero_point));
-    let width = histogram.lattice().width() / scale;
+    let width = histogram.binning().width() / scale;
     let start = histogram.first() as f64 * width + zero_point;
     let mut below = antiderivative(start);
     let mut sum = 0.0;
@@ -40,9 +40,9 @@ fn antiderivative(u: f64) -> f64 {
 /// The range, on bin edges, of least [`quantization_mse`].
 pub(super) fn range(histogram: &Histogram, scheme: Scheme) -> Range {
     let (first, last) = (histogram.first(), histogram.first() + histogram.counts().len() as i64);
-    let lattice = histogram.lattice();
+    let binning = histogram.binning();
     let span = |low: i64, high: i64| {
-        let end = |index| lattice.lower(index).clamp(f64::from(histogram.min()), f64::from(histogram.max())) as f32;
+        let end = |index| binning.lower(index).clamp(f64::from(histogram.min()), f64::from(histogram.max())) as f32;
         Range::new(end(low), end(high))
     };
     let error = |low: i64, high: i64| quantization_mse(histogram, &QuantParams::covering(span(low, high), scheme));
@@ -91,13 +91,13 @@ fn least(from: i64, to: i64, error: impl Fn(i64) -> f64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Recorder;
     use super::*;
+    use crate::calibrate::HistogramBuilder;
 
     fn of(values: &[f32]) -> Histogram {
-        let mut recorder = Recorder::new();
-        recorder.observe(values).unwrap();
-        recorder.finish()
+        let mut builder = HistogramBuilder::new();
+        builder.observe(values).unwrap();
+        builder.finish()
     }
 
     /// A heavy-tailed bell, without chance.

@@ -3,9 +3,9 @@
 //! In: a histogram. Out: the range at which the search stops. Quantiles are drawn in from both ends in steps of 1e-5,
 //! always at the end that loses more bins by it, as long as the L2 error of 256 equal cells over what remains does not
 //! grow; values outside belong to the outermost cells. PyTorch's 2048 bins reach from smallest to largest value, ours
-//! lie on the lattice, 1025 to 2048 of them; nothing else differs.
+//! lie on the binning, 1025 to 2048 of them; nothing else differs.
 
-use super::histogram::Histogram;
+use crate::calibrate::histogram::Histogram;
 use crate::quant::Range;
 
 /// Cells the remaining range is cut into.
@@ -15,10 +15,10 @@ const STEP: f64 = 1e-5;
 
 pub(super) fn range(histogram: &Histogram) -> Range {
     let (first, last) = search(histogram.counts());
-    let lattice = histogram.lattice();
+    let binning = histogram.binning();
     Range::new(
-        lattice.lower(histogram.first() + first as i64) as f32,
-        lattice.lower(histogram.first() + last as i64 + 1) as f32,
+        binning.lower(histogram.first() + first as i64) as f32,
+        binning.lower(histogram.first() + last as i64 + 1) as f32,
     )
 }
 

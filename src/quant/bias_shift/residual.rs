@@ -1,0 +1,77 @@
+//! Rounding residual: error of the s8 weights of a layer, summed over the taps of each filter.
+//!
+//! In: f32 filters and their s8 form. Out: for every pair of an output and an input channel Σ over the taps of (w −
+//! scale · q). Artifacts carry it for the first layer, whose input is the picture itself: its mean is far from zero and
+//! follows the brightness of the scene, and its error propagates to all later layers. It is a few hundred numbers.
+
+use crate::quant::{FilterBank, QuantizedWeights};
+
+/// Rounding residual of one layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoundingResidual {
+    /// `[out][in]`, in units of the weights.
+    values: Vec<f32>,
+    channels: usize,
+}
+
+impl RoundingResidual {
+    /// Residual of `quantized`, the s8 form of `bank`.
+    pub fn of(bank: &FilterBank<'_>, quantized: &QuantizedWeights) -> Self {
+        let (channels, depth) = (bank.channels.max(1), bank.depth().max(1));
+        let filters = bank.values.chunks_exact(depth).zip(quantized.values.chunks_exact(depth));
+        let mut values = Vec::with_capacity(bank.out * channels);
+        for ((filter, bytes), &scale) in filters.zip(&quantized.scales) {
+            let mut sums = vec![0.0f64; channels];
+            for (at, (&weight, &byte)) in filter.iter().zip(bytes).enumerate() {
+                sums[at % channels] += f64::from(weight) - f64::from(byte) * f64::from(scale);
+            }
+            values.extend(sums.into_iter().map(|sum| sum as f32));
+        }
+        Self { values, channels }
+    }
+
+    /// Residual from its rows, `[out][in]`; `None` where the length is not a multiple of `channels`.
+    pub fn from_rows(values: Vec<f32>, channels: usize) -> Option<Self> {
+        (channels > 0 && values.len().is_multiple_of(channels)).then_some(Self { values, channels })
+    }
+
+    /// The rows, `[out][in]`, in units of the weights.
+    pub fn rows(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Bias shift of every output channel, before ReLU, where the means of the input channels change by `input_change`.
+    pub fn bias_shift(&self, input_change: &[f64]) -> Vec<f64> {
+        let of_row = |row: &[f32]| row.iter().zip(input_change).map(|(&value, mean)| f64::from(value) * mean).sum();
+        self.values.chunks_exact(self.channels).map(of_row).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::{Granularity, ScaleRule};
+
+    #[test]
+    fn the_bias_shift_restores_the_exact_mean() {
+        let values: Vec<f32> = (0..4 * 49 * 3).map(|at| ((at * 7919 % 1009) as f32 / 504.5 - 1.0) * 0.01).collect();
+        let bank = FilterBank { values: &values, out: 4, channels: 3 };
+        let quantized = bank.quantize(ScaleRule::default(), Granularity::PerChannel, &[]).unwrap();
+        let residual = RoundingResidual::of(&bank, &quantized);
+        let means = [120.0, 80.5, 3.0];
+        for (out, shift) in residual.bias_shift(&means).into_iter().enumerate() {
+            let filter = out * 147..(out + 1) * 147;
+            let exact: f64 = filter.clone().map(|at| f64::from(values[at]) * means[at % 3]).sum();
+            let scale = f64::from(quantized.scales[out]);
+            let rounded: f64 = filter.map(|at| f64::from(quantized.values[at]) * scale * means[at % 3]).sum();
+            assert!((rounded + shift - exact).abs() < 1e-5, "{rounded} {shift} {exact}");
+        }
+        assert_eq!(RoundingResidual::from_rows(residual.rows().to_vec(), 3), Some(residual));
+    }
+
+    #[test]
+    fn incomplete_rows_are_refused() {
+        assert!(RoundingResidual::from_rows(vec![0.0; 7], 3).is_none());
+        assert!(RoundingResidual::from_rows(vec![], 0).is_none());
+    }
+}
