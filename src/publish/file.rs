@@ -1,6 +1,6 @@
-//! JSON lines in a file that is begun anew at a size: `path` is the newest, `path.1` the one before it, and so on up to
-//! a number of files. An append is one write, so that a reader never sees half a line of ours; a file that somebody
-//! else moved or removed is made again.
+//! File sink: JSON lines with rotation by size. `path` is the current file, `path.1` the one before, and so on. An append
+//! is one write, so that a reader never sees a partial line. A file that was moved or removed by someone else is created
+//! again.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -11,7 +11,7 @@ use super::{Sending, Sink, line};
 use crate::error::{Error, Result};
 use crate::message::Message;
 
-/// JSON lines in files.
+/// Sink that appends JSON lines to files.
 #[derive(Debug)]
 pub struct Files {
     path: PathBuf,
@@ -21,19 +21,19 @@ pub struct Files {
 }
 
 impl Files {
-    /// Appends to `path`; once a line would make it larger than `max_size` bytes a new file is begun, and `max_files`
-    /// are kept, the newest included.
+    /// Appends to `path`. The file is rotated before it exceeds `max_size` bytes. `max_files` files are kept, including the
+    /// current one.
     ///
     /// # Errors
     ///
-    /// As [`Error::writing`] if the file cannot be opened now.
+    /// As [`Error::writing`] if the file cannot be opened.
     pub fn open(path: &Path, max_size: u64, max_files: u32) -> Result<Self> {
         let mut files = Self { path: path.to_owned(), max_size, max_files: max_files.max(1), open: None };
         files.file()?;
         Ok(files)
     }
 
-    /// The newest file, the one that stands at the path now.
+    /// The current file.
     fn file(&mut self) -> Result<(&mut File, u64)> {
         let failed = |error| Error::writing(&self.path, error);
         let same = |file: &File| -> Option<bool> {
@@ -62,7 +62,7 @@ impl Files {
         let (file, size) = self.file()?;
         let written = file.write_all(text);
         if written.is_err() {
-            // Half a line would spoil the next one. Nothing more can be done where this fails too.
+            // A partial line would corrupt the next one. A second failure cannot be handled.
             let _ = file.set_len(size);
         }
         written.map_err(|error| Error::writing(&path, error))
@@ -93,7 +93,7 @@ impl Sink for Files {
     fn send<'a>(&'a mut self, message: &'a Message) -> Sending<'a> {
         Box::pin(async move {
             let text = line(message)?;
-            // A disk may take its time; the other sinks share this thread.
+            // A disk may block; the other sinks share this thread.
             let mut files = Self { path: self.path.clone(), open: self.open.take(), ..*self };
             let (files, outcome) = super::aside(move || {
                 let outcome = files.append(&text);

@@ -1,5 +1,5 @@
-//! SIGKILL at any moment: a child process writes and says what it has finished; the parent kills it, opens what it
-//! left, and checks that nothing is lost, nothing doubled, and every account balanced. `LOOKOUT_KILLS` says how often.
+//! Kill tests: a child process writes and reports what it has completed. The parent kills it, opens its files and checks
+//! that nothing is lost or duplicated and that all counts balance. `LOOKOUT_KILLS` sets the number of kills.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -19,14 +19,14 @@ fn kills() -> usize {
     std::env::var("LOOKOUT_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(12)
 }
 
-/// Says a line that the parent reads.
+/// Prints a line that the parent reads.
 fn say(line: std::fmt::Arguments<'_>) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "\nsaid {line}").and_then(|()| out.flush()).unwrap();
 }
 
-/// Runs `child` (a test of this module) in `folder` from number `first` on, kills it after `delay`, and gives what it
-/// said.
+/// Runs `child` (a test of this module) in `folder` from number `first` on and kills it after `delay`. Returns its
+/// output.
 fn killed(child: &str, folder: &Path, first: usize, delay: Duration) -> Vec<String> {
     let mut process = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &format!("publish::kills::{child}"), "--nocapture", "--test-threads", "1"])
@@ -37,7 +37,7 @@ fn killed(child: &str, folder: &Path, first: usize, delay: Duration) -> Vec<Stri
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    // From the moment it begins to write.
+    // The delay counts from its first write.
     let begun = lines.by_ref().map_while(Result::ok).any(|line| line == "said begin");
     assert!(begun, "the child never began");
     std::thread::sleep(delay);
@@ -46,13 +46,13 @@ fn killed(child: &str, folder: &Path, first: usize, delay: Duration) -> Vec<Stri
     lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("said ").map(str::to_owned)).collect()
 }
 
-/// What the child is to do, if this process is one.
+/// Task of the child, if this process is one.
 fn task() -> Option<(std::path::PathBuf, usize)> {
     let folder = std::env::var_os(CHILD)?.into();
     Some((folder, std::env::var("LOOKOUT_KILLS_FIRST").unwrap().parse().unwrap()))
 }
 
-/// From 0 to about 50 ms, no two alike.
+/// Delays from 0 to about 50 ms, all different.
 fn delay(round: usize) -> Duration {
     Duration::from_micros((round as u64 * 7919 + 131) % 50_000)
 }
@@ -96,7 +96,7 @@ fn a_history_outlives_its_writer() {
         let page = history.find(&Query { limit: Some(1000), ..Query::default() }).unwrap();
         let ids: Vec<usize> =
             page.events.iter().map(|kept| kept.message["id"].as_str().unwrap().parse().unwrap()).collect();
-        // What was in work may be there or not; what was finished is.
+        // An unfinished operation may be present or not; completed ones are.
         let newest = ids.first().map_or(0, |id| id + 1);
         assert!(newest == told || newest == told + 1, "round {round}: said {told}, found {newest}");
         assert!(ids.windows(2).all(|pair| pair[0] == pair[1] + 1), "round {round}: {ids:?}");
@@ -123,7 +123,7 @@ fn spool_child() {
     for id in first.. {
         spool.push(Rank::Object, id.to_string().into_bytes());
         say(format_args!("pushed {id}"));
-        // Two of three go out again.
+        // Two of three are delivered.
         if id % 3 != 0 {
             let (number, payload) = spool.waiting(1, &BTreeSet::new()).pop().unwrap();
             spool.delivered(&[number]);

@@ -1,7 +1,7 @@
-//! Sinks: where messages go, behind one trait, and the outbox that feeds them.
+//! Sinks for messages, behind one trait, and the outbox that feeds them.
 //!
-//! In: [`Message`]s from any thread. Out: the same to every sink that takes their kind, each on a task and with a short
-//! queue of its own, so that a sink that is stuck costs its own messages only, and those are counted.
+//! In: [`Message`]s from any thread. Out: the same messages to every sink that accepts their type. Each sink has a task and
+//! a short queue, so that a blocked sink loses only its own messages. Lost messages are counted.
 
 mod file;
 pub mod history;

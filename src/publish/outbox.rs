@@ -1,4 +1,4 @@
-//! The outbox: one short queue and one task a sink.
+//! Outbox: one short queue and one task for each sink.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,20 +11,20 @@ use crate::message::{Message, MessageKind};
 use crate::metrics::{Metrics, Said};
 use crate::sync::IgnorePoison;
 
-/// Messages that may wait for one sink: a few seconds of reports.
+/// Queue length of a sink: a few seconds of reports.
 const QUEUE: usize = 64;
 
-/// A sink with its name and what it takes.
+/// A sink with its name and the accepted types of messages.
 pub struct Outlet {
-    /// Its name in the log and in metrics.
+    /// Name in the log and in metrics.
     pub name: String,
-    /// The messages it takes.
+    /// Accepted types of messages.
     pub messages: Vec<MessageKind>,
-    /// Where they go.
+    /// The sink.
     pub sink: Box<dyn Sink>,
 }
 
-/// The side that threads put messages in.
+/// Sending side of the outbox, for any thread.
 #[derive(Debug, Clone)]
 pub struct Outbox {
     queues: Arc<[Queue]>,
@@ -35,13 +35,13 @@ pub struct Outbox {
 struct Queue {
     name: String,
     messages: Vec<MessageKind>,
-    /// `None` once the outbox is closed.
+    /// `None` after the outbox was closed.
     sender: Mutex<Option<mpsc::Sender<Arc<Message>>>>,
 }
 
 impl Outbox {
-    /// Starts a task for each outlet, on the runtime this is called in. The tasks end when the outbox is closed and the
-    /// queues are empty; one whose sink is gone for good ends at once with its error.
+    /// Starts a task for each outlet on the current runtime. The tasks end when the outbox is closed and the queues are
+    /// empty. A task whose sink fails permanently ends at once with the error.
     pub fn start(outlets: Vec<Outlet>, metrics: &Arc<Metrics>) -> (Self, Vec<JoinHandle<Result<()>>>) {
         let mut queues = Vec::new();
         let mut tasks = Vec::new();
@@ -53,18 +53,18 @@ impl Outbox {
         (Self { queues: queues.into(), metrics: metrics.clone() }, tasks)
     }
 
-    /// Hands `message` to every sink that takes it and has room; never blocks. Where there is no room it is dropped and
+    /// Passes `message` to every sink that accepts its type. Never blocks: if a queue is full, the message is dropped and
     /// counted.
     pub fn offer(&self, message: Message) {
         self.each(message, |sender, message| sender.try_send(message).is_ok());
     }
 
-    /// The same, waiting for room: for reports of which none may be lost. Not to be called from a future.
+    /// Passes `message` to every sink, waiting for room in the queues: for lossless sources. Must not be called from a future.
     pub fn deliver(&self, message: Message) {
         self.each(message, |sender, message| sender.blocking_send(message).is_ok());
     }
 
-    /// Takes nothing more, whoever still holds a clone: a thread that hangs in a driver must not keep sinks waiting.
+    /// Closes the outbox for all clones, so that a thread that hangs in a driver does not delay the sinks' end.
     pub fn close(&self) {
         self.queues.iter().for_each(|queue| drop(queue.lock().take()));
     }
@@ -73,7 +73,7 @@ impl Outbox {
         let kind = message.kind();
         let message = Arc::new(message);
         for queue in self.queues.iter().filter(|queue| queue.messages.contains(&kind)) {
-            // A copy of the sender: waiting for room must not hold the lock.
+            // The sender is cloned, so that the lock is not held while waiting for room.
             let sender = queue.lock().clone();
             if !sender.is_some_and(|sender| send(&sender, message.clone())) {
                 self.metrics.publish.get_or_create(&Said { sink: queue.name.clone(), result: "dropped" }).inc();
@@ -88,7 +88,7 @@ impl Queue {
     }
 }
 
-/// Sends what comes until nothing will come any more. Failure is logged when it begins and when it is over.
+/// Sends messages until the queue is closed. Failures are logged at their begin and end.
 async fn serve(
     name: String,
     mut sink: Box<dyn Sink>,

@@ -1,4 +1,4 @@
-//! JSON lines on a stream, stdout first of all: one message a line, each written whole and at once.
+//! Stream sink: JSON lines on stdout or another stream, one message a line, each flushed.
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
@@ -6,7 +6,7 @@ use super::{Sending, Sink, line};
 use crate::error::{Error, Kind, Result};
 use crate::message::Message;
 
-/// JSON lines on stdout, or on any other stream in its place.
+/// Sink that writes JSON lines to a stream.
 #[derive(Debug)]
 pub struct Stdout<W = tokio::io::Stdout> {
     stream: W,
@@ -14,7 +14,7 @@ pub struct Stdout<W = tokio::io::Stdout> {
 }
 
 impl Stdout {
-    /// The process's own stdout.
+    /// A sink on the process's stdout.
     pub fn new() -> Self {
         Self::on(tokio::io::stdout())
     }
@@ -27,7 +27,7 @@ impl Default for Stdout {
 }
 
 impl<W: AsyncWrite + Unpin + Send> Stdout<W> {
-    /// The same on `stream`.
+    /// A sink on `stream`.
     pub fn on(stream: W) -> Self {
         Self { stream, gone: false }
     }

@@ -1,8 +1,7 @@
-//! A file that survives power cuts: redb, opened small and checked, or begun anew.
+//! Opening of a redb database: checked at start, replaced if damaged.
 //!
-//! In: a path. Out: a database there. Promises: what was committed is there after any crash; a file that is damaged
-//! all the same is set aside under a name that the log tells, and an empty one takes its place, for a device must not
-//! stay mute because a card went bad.
+//! Committed data survive crashes and power cuts. A damaged file is renamed, the new name is logged, and an empty database
+//! takes its place, so that a worn card does not stop the device from publishing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -11,14 +10,14 @@ use redb::{Database, DatabaseError, StorageError};
 
 use crate::error::{Error, Kind, Result};
 
-/// Bytes of pages kept in memory: these stores are written rather than read.
+/// Page cache in bytes. It is small, since these stores are mostly written.
 const CACHE: usize = 1 << 20;
 
-/// Opens the store at `path`, making folder and file where there are none.
+/// Opens the database at `path`. Folder and file are created if missing.
 ///
 /// # Errors
 ///
-/// As [`Error::writing`] if the place cannot be written; [`Kind::Unavailable`] if another process has it open.
+/// As [`Error::writing`] if the path is not writable; [`Kind::Unavailable`] if another process has the file open.
 pub fn open(path: &Path) -> Result<Database> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|error| Error::writing(folder, error))?;
@@ -39,9 +38,9 @@ pub fn open(path: &Path) -> Result<Database> {
     }
 }
 
-/// Why a store does not open.
+/// Reason why a database does not open.
 enum Fault {
-    /// What is in the file cannot be used.
+    /// The content of the file is unusable.
     Damaged(String),
     Busy,
     Io(std::io::Error),
@@ -57,9 +56,9 @@ impl Fault {
     }
 }
 
-/// The database at `path`, every page of it checked.
+/// Opens the database at `path` and checks every page.
 fn checked(path: &Path) -> std::result::Result<Database, Fault> {
-    // The library says that it may panic on a file altered behind its back.
+    // The library documents that it may panic on externally modified files.
     let opened = catch_unwind(AssertUnwindSafe(|| {
         Database::builder().set_cache_size(CACHE).set_check_integrity_on_open(true).create(path)
     }));
@@ -67,7 +66,7 @@ fn checked(path: &Path) -> std::result::Result<Database, Fault> {
         Ok(Ok(database)) => Ok(database),
         Ok(Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch)) => Err(Fault::Busy),
         Ok(Err(DatabaseError::Storage(StorageError::Io(error)))) => match error.kind() {
-            // What a file that is no database, or half of one, reads as.
+            // The error for a file that is not a database, or a truncated one.
             std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
                 Err(Fault::Damaged(error.to_string()))
             }
@@ -78,7 +77,7 @@ fn checked(path: &Path) -> std::result::Result<Database, Fault> {
     }
 }
 
-/// Renames the file at `path`; one that was set aside before makes room.
+/// Renames a damaged file. An earlier renamed file is replaced.
 fn set_aside(path: &Path) -> Result<PathBuf> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".damaged");
@@ -87,7 +86,7 @@ fn set_aside(path: &Path) -> Result<PathBuf> {
     Ok(aside)
 }
 
-/// Bytes free on the file system of `folder`; `None` where it cannot be told.
+/// Free bytes on the file system of `folder`; `None` if unknown.
 pub fn free_bytes(folder: &Path) -> Option<u64> {
     let told = rustix::fs::statvfs(folder).ok()?;
     Some(told.f_bavail.saturating_mul(told.f_frsize))

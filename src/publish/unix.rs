@@ -1,5 +1,5 @@
-//! JSON lines for whoever connects to a unix socket: many readers, each with a short queue of its own. A reader that
-//! does not keep up is cut off, for one that silently missed lines would be worse; it may connect again.
+//! Unix socket sink: JSON lines for any number of clients, each with a short queue. A client that does not keep up is
+//! disconnected, since silently missing lines would be worse. It may connect again.
 
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -15,30 +15,30 @@ use super::{Sending, Sink, line};
 use crate::error::{Error, Kind, Result};
 use crate::message::Message;
 
-/// Lines that may wait for one reader.
+/// Queue length of a client.
 const QUEUE: usize = 256;
-/// Readers at one time.
+/// Limit of connected clients.
 const READERS: usize = 64;
-/// Longest that one write to a reader may take.
+/// Timeout of a write to a client.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The socket and its readers.
+/// The socket and its clients.
 #[derive(Debug)]
 pub struct Socket {
     path: PathBuf,
     lines: broadcast::Sender<Arc<Vec<u8>>>,
-    /// Says to every reader's task that nothing more will come.
+    /// Signals the end to the task of every client.
     end: watch::Sender<bool>,
     accepting: JoinHandle<()>,
 }
 
 impl Socket {
-    /// Listens at `path`, mode 0600, in place of a socket that nobody listens on any more. Called inside a runtime.
+    /// Listens at `path`, mode 0600. A stale socket is replaced. Must be called in a runtime.
     ///
     /// # Errors
     ///
-    /// [`Kind::Unavailable`] if another process listens there, [`Kind::CannotCreate`] if something that is no socket
-    /// stands there, else as [`Error::writing`].
+    /// [`Kind::Unavailable`] if another process listens there, [`Kind::CannotCreate`] if the path is not a socket, otherwise
+    /// as [`Error::writing`].
     pub fn listen(path: &Path) -> Result<Self> {
         let failed = |error| Error::writing(path, error);
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -80,7 +80,7 @@ async fn accept(listener: UnixListener, lines: broadcast::Sender<Arc<Vec<u8>>>, 
             }
             Ok(_) => tracing::warn!(readers = READERS, "a reader of the socket is turned away: there are too many"),
             Err(error) => {
-                // Out of file descriptors: they come back.
+                // Out of file descriptors, which is temporary.
                 tracing::warn!(error = error.to_string(), "cannot take a reader of the socket");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
@@ -88,7 +88,7 @@ async fn accept(listener: UnixListener, lines: broadcast::Sender<Arc<Vec<u8>>>, 
     }
 }
 
-/// Sends lines to one reader until it goes, falls behind, or there is an end.
+/// Sends lines to a client until it disconnects, falls behind, or the sink ends.
 async fn serve(mut stream: UnixStream, mut lines: broadcast::Receiver<Arc<Vec<u8>>>, mut ended: watch::Receiver<bool>) {
     loop {
         let next = tokio::select! {
@@ -113,7 +113,7 @@ async fn serve(mut stream: UnixStream, mut lines: broadcast::Receiver<Arc<Vec<u8
 
 impl Sink for Socket {
     fn send<'a>(&'a mut self, message: &'a Message) -> Sending<'a> {
-        // Nobody reads: that is no failure.
+        // No clients are connected, which is not a failure.
         let sent = line(message).map(|text| drop(self.lines.send(Arc::new(text))));
         Box::pin(std::future::ready(sent))
     }
@@ -126,7 +126,7 @@ impl Sink for Socket {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             };
-            // Who is still slow now is left behind.
+            // A client that is still slow now is dropped.
             let _ = tokio::time::timeout(Duration::from_secs(2), gone).await;
             Ok(())
         })

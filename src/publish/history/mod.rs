@@ -1,9 +1,8 @@
-//! The history: what happened, kept on the device and asked for later.
+//! History: events stored on the device and queried later.
 //!
-//! In: events as messages, with a thumbnail of an object where pictures are allowed. Out: pages of them, the newest
-//! first. Promises: what was taken survives SIGKILL and power cuts; age and size have limits, the oldest go first; a
-//! damaged file is set aside and a new one begun. Where the disk takes nothing, detection goes on and the history
-//! misses what is counted as failed.
+//! In: event messages, with a thumbnail of the object if pictures are allowed. Out: pages of events, newest first. Stored
+//! events survive SIGKILL and power cuts. Age and size are limited; the oldest events are deleted first. A damaged file is
+//! renamed and replaced. If the disk is not writable, detection continues, and missing events are counted as failed.
 
 mod query;
 mod records;
@@ -21,22 +20,22 @@ use crate::error::{Error, Kind, Result};
 use crate::message::{Event, EventName, Message};
 use crate::sync::IgnorePoison;
 
-/// A small JPEG of what stands in a box of a camera's frame, by the camera's name and the frame's number, if the frame
-/// is still there.
+/// Function that returns a JPEG thumbnail of a box in a camera's frame, given the camera's name and the frame's sequence
+/// number, if the frame is still available.
 pub type ThumbnailOf = Arc<dyn Fn(&str, u64, [f32; 4]) -> Option<Vec<u8>> + Send + Sync>;
 
-/// How long and how much.
+/// Limits of age and size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Older events go.
+    /// Age limit.
     pub max_age: Duration,
-    /// Above this many bytes of events and thumbnails the oldest go.
+    /// Size limit of events and thumbnails, in bytes.
     pub max_size: u64,
-    /// Bytes that are left free on the disk.
+    /// Disk space to leave free, in bytes.
     pub min_free: u64,
 }
 
-/// The store; clones share it.
+/// The history. Clones share it.
 #[derive(Clone)]
 pub struct History {
     records: Arc<Mutex<Records>>,
@@ -45,7 +44,7 @@ pub struct History {
 }
 
 impl History {
-    /// The history in the file at `path`. Where that cannot be had now, it is tried again with the next event.
+    /// The history in the file at `path`. If it cannot be opened, the next event tries again.
     pub fn open(path: PathBuf, limits: Limits, clock: Arc<dyn Clock>, thumbnail: Option<ThumbnailOf>) -> Self {
         let mut records = Records::new(path, limits);
         if let Err(error) = records.open() {
@@ -61,11 +60,11 @@ impl History {
         self.records.lock().ignore_poison()
     }
 
-    /// Keeps `event`. Waits for the disk.
+    /// Stores `event`. Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// [`Kind::Io`] or [`Kind::Unavailable`] if it could not be kept.
+    /// [`Kind::Io`] or [`Kind::Unavailable`] if it could not be stored.
     pub fn keep(&self, event: &Event) -> Result<()> {
         let thumbnail = self.thumbnail_of(event);
         let text = serde_json::to_vec(&Message::Event(event.clone()))
@@ -81,7 +80,7 @@ impl History {
         thumbnail_of(event.camera.as_deref()?, sequence, bbox)
     }
 
-    /// The events that `query` asks for, the newest first. Waits for the disk.
+    /// Events selected by `query`, newest first. Blocks on the disk.
     ///
     /// # Errors
     ///
@@ -90,7 +89,7 @@ impl History {
         self.records().find(query)
     }
 
-    /// The thumbnail kept with event number `key`, a JPEG.
+    /// JPEG thumbnail of event number `key`.
     ///
     /// # Errors
     ///
@@ -99,13 +98,13 @@ impl History {
         self.records().thumbnail(key)
     }
 
-    /// The store as a sink for events.
+    /// A sink that stores events in this history.
     pub fn sink(&self) -> impl Sink + 'static {
         Keeper(self.clone())
     }
 }
 
-/// Keeps what it is sent.
+/// Sink of the history.
 struct Keeper(History);
 
 impl Sink for Keeper {

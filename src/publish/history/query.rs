@@ -1,52 +1,52 @@
-//! What can be asked of the history.
+//! Queries of the history.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Which events; nothing said means all.
+/// Selection of events. The default selects all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Query {
-    /// Most events in one page, 1 to 1000; 100 if nothing is said.
+    /// Events in a page, 1 to 1000; default 100.
     pub limit: Option<usize>,
-    /// Only those before this key: the `next` of the page before.
+    /// Only events before this key: `next` of the previous page.
     pub before: Option<u64>,
-    /// Only those of this camera.
+    /// Only events of this camera.
     pub camera: Option<String>,
-    /// Only those whose name is this or begins with it and a dot: `object`, `object.new`.
+    /// Only events with this name, or with this name and a dot as prefix: `object.new`, `object`.
     pub event: Option<String>,
 }
 
 /// A page of events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Page {
-    /// The newest first.
+    /// Events, newest first.
     pub events: Vec<Kept>,
-    /// Where the next page begins, if there is one.
+    /// Key for the next page, if there is one.
     pub next: Option<u64>,
 }
 
-/// An event as it was kept.
+/// A stored event.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Kept {
-    /// Its number in the store, by which its thumbnail is found.
+    /// Number in the store, which also identifies the thumbnail.
     pub key: u64,
-    /// Whether it has one.
+    /// True if it has a thumbnail.
     pub thumbnail: bool,
     /// The message.
     pub message: Value,
 }
 
-/// Most events looked at for one page, so that a rare one does not read the whole store at once.
+/// Limit of events scanned for a page, so that a rare one does not cause a scan of the whole store.
 pub const LOOKED_AT: usize = 20_000;
 
 impl Query {
-    /// How many events a page holds.
+    /// Number of events in a page.
     pub fn limit(&self) -> usize {
         self.limit.unwrap_or(100).clamp(1, 1000)
     }
 
-    /// Whether `message` is asked for.
+    /// True if the query selects `message`.
     pub fn wants(&self, message: &Value) -> bool {
         let said = |field: &str| message.get(field).and_then(Value::as_str);
         let camera = self.camera.as_deref().is_none_or(|camera| said("camera") == Some(camera));

@@ -1,4 +1,4 @@
-//! The history's file: events by number, their thumbnails beside them, and what all of it weighs.
+//! File of the history: events by number, thumbnails, and the total size.
 
 use std::path::PathBuf;
 
@@ -9,41 +9,41 @@ use super::query::{Kept, LOOKED_AT, Page, Query};
 use crate::error::{Error, Kind, Result};
 use crate::publish::store;
 
-/// By number: when it happened (8 bytes, microseconds since 1970), CRC-32 of the text (4), the message's text.
+/// Events by number: time (8 bytes, microseconds since 1970), CRC-32 of the text (4), the JSON text.
 const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
-/// By the event's number: a JPEG.
+/// JPEG thumbnails by number of the event.
 const THUMBNAILS: TableDefinition<u64, &[u8]> = TableDefinition::new("thumbnails");
-/// `bytes`: of events and thumbnails together.
+/// Key `bytes`: size of events and thumbnails together.
 const COUNTS: TableDefinition<&str, u64> = TableDefinition::new("counts");
 
 /// Bytes before the text.
 const HEAD: usize = 12;
-/// What an event costs beside its text.
+/// Overhead of an event beyond its text, in bytes.
 const OVERHEAD: u64 = 64;
-/// Most events let go of with one new one: a store that was far over its limits shrinks step by step.
+/// Limit of deletions for each new event, so that a store far above its limits shrinks step by step.
 const LET_GO: usize = 64;
 
-/// A moment by both clocks.
+/// A time on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
     pub wall_us: i64,
     pub monotonic_ns: u64,
 }
 
-/// The file, while it can be had.
+/// The database file, while it can be opened.
 #[derive(Debug)]
 pub struct Records {
     path: PathBuf,
     limits: Limits,
     database: Option<Database>,
-    /// Before this, in nanoseconds of monotonic time, a disk that failed is left alone: opening reads all of the file.
+    /// Time of the next attempt after a failure, in nanoseconds of monotonic time. Opening reads the whole file, so attempts are limited.
     retry_ns: u64,
 }
 
-/// How long a disk that failed is left alone.
+/// Delay before a failed disk is tried again.
 const RETRY_NS: u64 = 10_000_000_000;
 
-/// Turns the library's errors into ours.
+/// Converts errors of the library.
 macro_rules! told {
     ($self:ident, $outcome:expr) => {
         $outcome.map_err(|error| $self.failed(error.into()))?
@@ -59,7 +59,7 @@ impl Records {
         Error::new(Kind::Io, format!("cannot use the history {}", self.path.display())).because(error)
     }
 
-    /// Opens the file if it is not open.
+    /// Opens the file unless it is open.
     pub fn open(&mut self) -> Result<()> {
         if self.database.is_none() {
             let database = store::open(&self.path)?;
@@ -73,7 +73,7 @@ impl Records {
         Ok(())
     }
 
-    /// Adds an event that happened at `at_us`, and lets go of what is too old at `now` or too much.
+    /// Adds an event of time `at_us`, then deletes events beyond the limits of age and size.
     pub fn add(&mut self, at_us: i64, now: Now, text: &[u8], thumbnail: Option<&[u8]>) -> Result<()> {
         if now.monotonic_ns < self.retry_ns {
             return Err(Error::new(Kind::Unavailable, "the history's disk failed a moment ago"));
@@ -91,7 +91,7 @@ impl Records {
         }
         let outcome = self.write(at_us, now_us, text, thumbnail);
         if outcome.is_err() {
-            // After an error of the disk the library wants to be opened anew.
+            // After a disk error the library requires reopening.
             self.database = None;
         }
         outcome
@@ -138,7 +138,7 @@ impl Records {
             }) else {
                 return Ok(());
             };
-            // A board that woke up in 1970 does not know how old anything is.
+            // A clock that was not set yet cannot give ages.
             let old = now_us >= BELIEVABLE_US && at_us >= BELIEVABLE_US && now_us.saturating_sub(at_us) > max_age_us;
             if !old && *bytes <= self.limits.max_size {
                 return Ok(());
@@ -165,7 +165,7 @@ impl Records {
                 page.next = Some(key + 1);
                 break;
             }
-            // What was damaged since it was written is passed over.
+            // Damaged entries are skipped.
             let Some(message) = message(value.value()) else { continue };
             if query.wants(&message) {
                 let thumbnail = told!(self, thumbnails.get(key)).is_some();
@@ -188,7 +188,7 @@ impl Records {
     }
 }
 
-/// 2026-01-01, in microseconds since 1970: a clock that shows less has not been set.
+/// 2026-01-01, in microseconds since 1970. An earlier clock has not been set.
 const BELIEVABLE_US: i64 = 1_767_225_600_000_000;
 
 fn weight(length: usize) -> u64 {

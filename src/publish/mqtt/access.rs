@@ -1,30 +1,30 @@
-//! What it takes to be let in: password and certificates, read from their files at every connection, so that a renewed
-//! one is used without a restart. What they hold is never logged.
+//! Credentials of a connection: password and certificates, read from their files at every connection, so that renewed ones
+//! take effect without a restart. Their content is never logged.
 
 use super::Broker;
 use crate::error::{Error, Kind, Result};
 
-/// Secrets in memory, for as long as a connection is made.
+/// Secrets in memory while a connection is being made.
 pub struct Access {
-    /// User and password.
+    /// User name and password.
     pub login: Option<(String, Vec<u8>)>,
-    /// How to encrypt.
+    /// TLS settings.
     #[cfg(feature = "mqtt-tls")]
     pub tls: Option<rumqttc_v5::TlsConfiguration>,
 }
 
 impl Access {
-    /// Reads what `broker` names.
+    /// Reads the files that `broker` names.
     ///
     /// # Errors
     ///
-    /// As [`Error::reading`], or [`Kind::Config`] where this build cannot encrypt.
+    /// As [`Error::reading`], or [`Kind::Config`] if this build has no TLS.
     pub fn read(broker: &Broker) -> Result<Self> {
         let login = match (&broker.username, &broker.password_file) {
             (Some(user), Some(path)) => {
                 let path = crate::config::credential(path)?;
                 let mut password = std::fs::read(&path).map_err(|error| Error::reading(&path, error))?;
-                // Editors end files with a newline; passwords do not.
+                // Editors append a newline, which is not part of the password.
                 while password.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
                     password.pop();
                 }
@@ -41,7 +41,7 @@ impl Access {
     }
 }
 
-/// The settings of rustls, with ring.
+/// TLS configuration of rustls with ring.
 #[cfg(feature = "mqtt-tls")]
 fn tls(tls: &super::Tls) -> Result<rumqttc_v5::TlsConfiguration> {
     use rumqttc_v5::TlsConfiguration;
@@ -50,7 +50,7 @@ fn tls(tls: &super::Tls) -> Result<rumqttc_v5::TlsConfiguration> {
         let path = crate::config::credential(path)?;
         std::fs::read(&path).map_err(|error| Error::reading(&path, error))
     };
-    // Where the distributions keep the certificates that their users trust.
+    // The distributions' locations of CA certificates.
     const SYSTEM: &[&str] =
         &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
     let ca = match &tls.ca_file {
@@ -66,11 +66,11 @@ fn tls(tls: &super::Tls) -> Result<rumqttc_v5::TlsConfiguration> {
     Ok(TlsConfiguration::Simple { ca, alpn: None, client_auth })
 }
 
-/// Whether this build can encrypt; said before the first connection.
+/// Checks, before the first connection, that this build supports the requested TLS.
 ///
 /// # Errors
 ///
-/// [`Kind::Config`] if it is asked for and cannot.
+/// [`Kind::Config`] if TLS is configured but not built in.
 pub fn check(broker: &Broker) -> Result<()> {
     if broker.tls.is_some() && !cfg!(feature = "mqtt-tls") {
         return Err(Error::new(

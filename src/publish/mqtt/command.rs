@@ -1,4 +1,4 @@
-//! Orders from the broker: a topic names the verb, the payload its arguments.
+//! Commands over MQTT: the topic names the verb, the payload holds its arguments.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use super::{Inner, Passing};
 use crate::error::{Error, Kind, Result};
 use crate::publish::aside;
 
-/// Longest order.
+/// Size limit of a command's payload.
 const LONGEST: usize = 64 << 10;
 
-/// Does what `order` says and queues the answer. An order that the broker had kept is not from now and is passed over.
+/// Executes a command and queues its reply. A retained command is outdated and ignored.
 pub async fn obey(inner: Arc<Inner>, verb: String, order: Incoming) {
     if order.retained {
         tracing::warn!(
@@ -46,7 +46,7 @@ pub async fn obey(inner: Arc<Inner>, verb: String, order: Incoming) {
     inner.wake.notify_one();
 }
 
-/// Nothing, or a JSON object.
+/// Parses the payload: empty, or a JSON object.
 fn arguments(payload: &[u8]) -> Result<Value> {
     let wrong = |text: &str| Error::new(Kind::Usage, text);
     if payload.len() > LONGEST {

@@ -1,20 +1,20 @@
-//! What Home Assistant is told, so that the device and its entities appear by themselves: one retained message in the
-//! form of its MQTT device discovery (2024.12 and later).
+//! Home Assistant discovery: one retained message in the format of MQTT device discovery (2024.12 and later), from which
+//! Home Assistant creates the device and its entities.
 
 use serde_json::{Map, Value, json};
 
 use super::About;
 use super::topics::{Topics, identifier};
 
-/// Seconds after which a number that nobody renewed is shown as unavailable.
+/// Seconds after which a value that was not updated is shown as unavailable.
 const EXPIRE_S: u32 = 180;
 
-/// Where the message goes, below Home Assistant's `prefix`.
+/// Topic of the discovery message, below Home Assistant's `prefix`.
 pub fn topic(prefix: &str, device: &str) -> String {
     format!("{prefix}/device/lookout_{}/config", identifier(device))
 }
 
-/// Where Home Assistant says that it has (re)started: `online`.
+/// Topic on which Home Assistant announces its start with `online`.
 pub fn birth(prefix: &str) -> String {
     format!("{prefix}/status")
 }
@@ -31,7 +31,7 @@ pub fn payload(about: &About, topics: &Topics) -> Vec<u8> {
     };
     for camera in &about.cameras {
         let key = identifier(camera);
-        // A count says nothing about a camera that gives no frames.
+        // The count of a camera without frames is unknown.
         let available = json!([
             { "topic": topics.availability(), "value_template": AVAILABLE },
             { "topic": topics.state(camera),
@@ -123,7 +123,7 @@ pub fn payload(about: &About, topics: &Topics) -> Vec<u8> {
     message.to_string().into_bytes()
 }
 
-/// Home Assistant knows two words where we have three: stopped is not available either.
+/// Maps availability to Home Assistant's two values: `stopped` counts as not available.
 const AVAILABLE: &str = "{{ 'online' if value == 'online' else 'offline' }}";
 
 #[cfg(test)]

@@ -1,20 +1,20 @@
 //! The MQTT sink.
 //!
-//! In: messages. Out: the topics below, on a broker that may come late, go, hang or lose its memory. Everything that
-//! late-comers need is retained and published again on every connection; events are acknowledged (QoS 1) and wait in
-//! the [spool](crate::publish::spool) until they are; reports of single frames go by as they can. Nothing here ever
-//! keeps the detector waiting.
+//! In: messages. Out: the topics below. The broker may be late, disconnect, hang or lose its retained messages. Retained
+//! topics are therefore published again on every connection. Events are acknowledged (QoS 1) and wait in the
+//! [spool](crate::publish::spool) until then. Reports of single frames are sent at most once. This sink never blocks the
+//! detector.
 //!
 //! | topic below `lookout/<device>` | payload |
 //! |---|---|
 //! | `availability` | `online`, `stopped` after a clean stop, `offline` from the broker after any other; retained |
 //! | `status` | the status message, retained |
 //! | `events` | event messages, QoS 1, spooled |
-//! | `<camera>/detections` | report messages, QoS 0, where `messages` asks for them |
-//! | `<camera>/<label>` | how many are in sight, retained |
-//! | `<camera>/state`, `<camera>/stats` | the camera in one word; frames a second and latency; retained |
-//! | `<camera>/picture` | JPEG of the last frame in which an object began, where allowed; retained |
-//! | `cmd/<verb>` | an order; the answer goes to `reply/<verb>`, or where an MQTT 5 request wants it |
+//! | `<camera>/detections` | report messages, QoS 0, if `messages` includes them |
+//! | `<camera>/<label>` | number of objects in sight, retained |
+//! | `<camera>/state`, `<camera>/stats` | state of the camera; frames a second and latency; retained |
+//! | `<camera>/picture` | JPEG of the last frame in which an object started, if pictures are allowed; retained |
+//! | `cmd/<verb>` | a command; the reply goes to `reply/<verb>`, or to the response topic of an MQTT 5 request |
 
 mod access;
 mod command;
@@ -48,38 +48,38 @@ use crate::message::{CameraState, EventName, Message, MessageKind, Report, Statu
 use crate::metrics::{Metrics, Said, Spooled};
 use crate::sync::IgnorePoison;
 
-/// The JPEG of a camera's frame, by the camera's name and the frame's number, if it is still there.
+/// Function that returns the JPEG of a camera's frame, given the camera's name and the frame's sequence number, if it is still available.
 pub type PictureOf = Arc<dyn Fn(&str, u64) -> Option<Vec<u8>> + Send + Sync>;
 
-/// A broker and how to be let in.
+/// A broker and its credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broker {
-    /// Name or address.
+    /// Host name or address.
     pub host: String,
     /// Port.
     pub port: u16,
-    /// 4 (MQTT 3.1.1) or 5.
+    /// Protocol version: 4 (MQTT 3.1.1) or 5.
     pub protocol: u8,
-    /// How to encrypt, if at all.
+    /// Certificate files for TLS, if enabled.
     pub tls: Option<Tls>,
-    /// User.
+    /// User name.
     pub username: Option<String>,
-    /// File that holds the password.
+    /// File with the password.
     pub password_file: Option<PathBuf>,
-    /// Time between signs of life; a broker silent for two and a half of them is given up.
+    /// Keep-alive interval. A broker without a sign of life for 2.5 intervals is disconnected.
     pub keep_alive: Duration,
 }
 
-/// Files of certificates.
+/// Certificate files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// Who signs the broker's; none: whom the system trusts.
+    /// CA certificates of the broker; none: those of the system.
     pub ca_file: Option<PathBuf>,
-    /// Ours, and its key.
+    /// Client certificate and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
-/// The device as Home Assistant is told of it.
+/// Description of the device for Home Assistant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
     /// Name of the device.
@@ -90,41 +90,41 @@ pub struct About {
     pub cameras: Vec<String>,
     /// Labels that are counted.
     pub labels: Vec<String>,
-    /// Pictures are published.
+    /// True if pictures are published.
     pub pictures: bool,
-    /// The monitor runs: it tells of drift and can recalibrate.
+    /// True if the monitor is enabled: it reports drift and accepts recalibration commands.
     pub monitor: bool,
 }
 
-/// Everything an [`Mqtt`] needs.
+/// Configuration of an [`Mqtt`] sink.
 pub struct Setup {
-    /// The sink's name in the log and in metrics.
+    /// Name of the sink in the log and in metrics.
     pub name: String,
-    /// Where to.
+    /// The broker.
     pub broker: Broker,
-    /// The device's and this sink's own id at the broker.
+    /// Client identifier of the device's sink.
     pub client_id: String,
-    /// Who we are.
+    /// The device.
     pub about: About,
-    /// What is published beyond counts and states.
+    /// Types of messages to publish, beyond counts and states.
     pub messages: Vec<MessageKind>,
-    /// Home Assistant's prefix, if it shall be told.
+    /// Discovery prefix of Home Assistant, if enabled.
     pub discovery: Option<String>,
-    /// Where events wait.
+    /// The spool of events.
     pub spool: Spool,
-    /// What orders can do.
+    /// The command table.
     pub control: Control,
-    /// Pictures, where they are allowed.
+    /// Source of pictures, if allowed.
     pub picture: Option<PictureOf>,
-    /// Time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Where things are counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
 }
 
-/// Messages that may wait beside the spool: reports and answers.
+/// Queue length of messages outside of the spool: reports and replies.
 const PASSING: usize = 64;
-/// Longest that stopping waits for the broker.
+/// Time limit for the broker at shutdown.
 const LEAVE: Duration = Duration::from_secs(4);
 
 /// The sink.
@@ -134,7 +134,7 @@ pub struct Mqtt {
     task: Option<JoinHandle<()>>,
 }
 
-/// What the sink and the connection's task share.
+/// State shared by the sink and the connection task.
 struct Inner {
     name: String,
     broker: Broker,
@@ -149,7 +149,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     spool: Mutex<Spool>,
     state: Mutex<State>,
-    /// There is something to publish.
+    /// Signals that there is something to publish.
     wake: Notify,
 }
 
@@ -159,7 +159,7 @@ struct State {
     rates: Rates,
 }
 
-/// A message that is published once, if at all.
+/// A message that is published at most once.
 struct Passing {
     topic: String,
     payload: Vec<u8>,
@@ -168,11 +168,11 @@ struct Passing {
 }
 
 impl Mqtt {
-    /// Begins to connect, on the runtime this is called in.
+    /// Starts the connection task on the current runtime.
     ///
     /// # Errors
     ///
-    /// [`crate::error::Kind::Config`] if this build cannot do what is asked. A broker that is not there is no error.
+    /// [`crate::error::Kind::Config`] if this build lacks a requested feature. An unreachable broker is not an error.
     pub fn start(setup: Setup) -> Result<Self> {
         access::check(&setup.broker)?;
         let topics = Topics::new(&setup.about.device);
@@ -264,7 +264,7 @@ impl Inner {
         self.spool.lock().ignore_poison()
     }
 
-    /// Counts of labels change with every report; the report itself is published where that is asked for.
+    /// Updates the label counts from a report, and publishes the report if configured.
     fn report(&self, report: &Report, message: &Message) -> Result<()> {
         let mut state = self.state();
         for label in &self.about.labels {
@@ -292,7 +292,7 @@ impl Inner {
             let word = word.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
             state.table.set(self.topics.state(camera), word.into_bytes());
             if told.state != CameraState::Streaming {
-                // Nothing is in sight of a camera that does not see.
+                // A camera without frames has no objects in sight.
                 for label in &self.about.labels {
                     state.table.set(self.topics.count(camera, label), b"0".to_vec());
                 }
@@ -313,7 +313,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Puts a message in the short queue; the oldest gives way and is counted.
+    /// Appends a message to the short queue. If it is full, the oldest message is dropped and counted.
     fn pass(&self, state: &mut State, passing: Passing) {
         if state.passing.len() >= PASSING {
             state.passing.pop_front();
@@ -322,7 +322,7 @@ impl Inner {
         state.passing.push_back(passing);
     }
 
-    /// Brings the metrics up to the spool's account.
+    /// Updates the metrics from the spool's counts.
     fn account(&self) {
         let (tally, (entries, bytes)) = {
             let spool = self.spool();
@@ -334,7 +334,7 @@ impl Inner {
         metrics.spool_bytes.get_or_create(&crate::metrics::Sink { sink: sink() }).set(bytes as i64);
         let raise = |result: &'static str, to: u64| {
             let counter = metrics.spool.get_or_create_owned(&Spooled { sink: sink(), result });
-            // The account is older than this life of the process; a counter only goes up.
+            // The counts include earlier processes, and a counter only increases.
             counter.inc_by(to.saturating_sub(counter.get()));
         };
         raise("produced", tally.produced);

@@ -1,5 +1,4 @@
-//! What a camera's reports say together: frames a second and latency, told every few seconds; and how often its picture
-//! may be shown.
+//! Rates of a camera: frames a second and latency, published every few seconds, and the rate limit of pictures.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +6,12 @@ use serde_json::json;
 
 use crate::message::Report;
 
-/// Time between two tellings, in nanoseconds.
+/// Interval between two statistics, in nanoseconds.
 const PERIOD_NS: u64 = 10_000_000_000;
-/// Least time between two pictures of a camera.
+/// Shortest interval between two pictures of a camera.
 const PICTURE_NS: u64 = 2_000_000_000;
 
-/// The running sums of every camera.
+/// Running sums of all cameras.
 #[derive(Debug)]
 pub struct Rates {
     cameras: BTreeMap<String, Sums>,
@@ -31,7 +30,7 @@ impl Rates {
         Self { cameras: cameras.iter().map(|camera| (camera.clone(), Sums::default())).collect() }
     }
 
-    /// Takes a report; gives what to tell when it is time.
+    /// Adds a report. Returns statistics when they are due.
     pub fn seen(&mut self, report: &Report, now_ns: u64) -> Option<Vec<u8>> {
         let sums = self.cameras.get_mut(&report.camera)?;
         let since_ns = *sums.since_ns.get_or_insert(now_ns);
@@ -42,14 +41,14 @@ impl Rates {
             return None;
         }
         let round = |value: f64| (value * 100.0).round() / 100.0;
-        // The first frame began the period.
+        // The first frame starts the period.
         let fps = round(f64::from(sums.frames - 1) / (elapsed_ns as f64 * 1e-9));
         let latency_ms = round(sums.latency_ms / f64::from(sums.frames));
         *sums = Sums { since_ns: Some(now_ns), frames: 1, latency_ms: report.timing_ms.total, shown_ns: sums.shown_ns };
         Some(json!({ "fps": fps, "latency_ms": latency_ms }).to_string().into_bytes())
     }
 
-    /// Whether a picture of `camera` may be shown now; if so, the next only after a while.
+    /// True if a picture of `camera` may be published now. Then the next one must wait for the interval.
     pub fn may_show(&mut self, camera: &str, now_ns: u64) -> bool {
         let Some(sums) = self.cameras.get_mut(camera) else { return false };
         let may = sums.shown_ns.is_none_or(|shown_ns| now_ns.saturating_sub(shown_ns) >= PICTURE_NS);

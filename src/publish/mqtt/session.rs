@@ -1,4 +1,4 @@
-//! The connection's task: connects for ever, announces everything on each connection, and keeps a few events of the
+//! Connection task: connects until stopped, publishes all retained topics on each connection, and keeps a few events of the
 //! spool in flight.
 
 use std::collections::BTreeSet;
@@ -16,18 +16,18 @@ use crate::error::Error;
 use crate::publish::aside;
 use crate::publish::spool::Reason;
 
-/// Events in flight at one time.
+/// Limit of unacknowledged events.
 const WINDOW: usize = 16;
-/// Orders being obeyed at one time.
+/// Limit of concurrent commands.
 const ORDERS: usize = 4;
-/// Time between two looks at what was acknowledged, so that one commit notes many.
+/// Interval at which acknowledged events are removed from the spool, so that one commit covers many.
 const TICK: Duration = Duration::from_millis(200);
-/// Ticks between two looks at the spool's ages.
+/// Ticks between checks of the spool's age limit.
 const TEND: u32 = 150;
-/// First and longest delay before the broker is tried again.
+/// Shortest and longest delay before a reconnection.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// How a connection ended.
+/// End of a connection.
 enum End {
     Stopped,
     Lost(Error),
@@ -45,7 +45,7 @@ pub async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
         inner.connected(false);
         let End::Lost(error) = end else { return };
         let delay = backoff.delay();
-        // Told when it is lost or was never there, not at every attempt.
+        // Logged at the loss or the first failure, not at every attempt.
         if std::mem::replace(&mut told, true) {
             tracing::debug!(sink = inner.name, error = error.chain(), "still no broker");
         } else {
@@ -67,31 +67,31 @@ impl Inner {
     }
 }
 
-/// Waits for the end.
+/// Waits for the end of the sink.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error means that the sink is gone, which is an end too.
+    // An error means that the sink was dropped, which ends the task as well.
     let _ = stop.wait_for(|&stop| stop).await;
 }
 
 async fn tend(inner: &Arc<Inner>) {
     let tending = inner.clone();
-    // A panic over there has been told already.
+    // A panic of the task was reported already.
     let _ = aside(move || tending.spool().tend()).await;
     inner.account();
 }
 
-/// One connection.
+/// A connection.
 struct Session<'a> {
     inner: &'a Arc<Inner>,
     wire: Wire,
     up: bool,
-    /// By event number: what the broker says to it.
+    /// Pending acknowledgements by event number.
     flight: JoinSet<(u64, Result<bool, ()>)>,
     flying: BTreeSet<u64>,
     arrived: Vec<u64>,
     refused: Vec<u64>,
     orders: JoinSet<()>,
-    /// There may be more in the spool.
+    /// True if the spool may hold more events.
     more: bool,
 }
 
@@ -153,7 +153,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The broker took us in: everything is said again.
+    /// Handles an accepted connection: everything retained is published again.
     fn begin(&mut self) {
         self.up = true;
         self.more = true;
@@ -187,7 +187,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Notes what became of an event in flight.
+    /// Records the result of an event in flight.
     fn land(&mut self, landed: Result<(u64, Result<bool, ()>), tokio::task::JoinError>) {
         let Ok((number, outcome)) = landed else { return };
         self.flying.remove(&number);
@@ -199,7 +199,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes what has arrived out of the spool.
+    /// Removes acknowledged events from the spool.
     async fn note(&mut self) {
         let (arrived, refused) = (std::mem::take(&mut self.arrived), std::mem::take(&mut self.refused));
         if arrived.is_empty() && refused.is_empty() {
@@ -220,12 +220,12 @@ impl<'a> Session<'a> {
         self.inner.account();
     }
 
-    /// Publishes what there is, as far as the client takes it.
+    /// Publishes pending messages, as far as the client accepts them.
     async fn publish(&mut self) {
         {
             let mut state = self.inner.state();
             let wire = &self.wire;
-            // Whether these arrive shows in the connection: with a new one all of them are published again.
+            // These need no acknowledgement: a new connection publishes all of them again.
             state.table.publish(|topic, payload| wire.publish(topic, payload, Manner::Retained, None).is_some());
             while let Some(next) = state.passing.pop_front() {
                 if wire.publish(&next.topic, &next.payload, next.manner, next.correlation.clone()).is_none() {
@@ -234,7 +234,7 @@ impl<'a> Session<'a> {
                 }
             }
         }
-        // Those that arrived and are not noted yet are still in the spool.
+        // Acknowledged events that were not removed yet are still in the spool.
         let out = self.flying.len() + self.arrived.len() + self.refused.len();
         if !self.more || out >= WINDOW {
             return;
@@ -256,7 +256,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The clean end: what can still go out goes, then `stopped`, then leave is taken.
+    /// Clean shutdown: publishes pending messages, then `stopped`, then disconnects.
     async fn leave(mut self) {
         let deadline = Instant::now() + LEAVE * 3 / 4;
         if !self.up {
@@ -271,7 +271,7 @@ impl<'a> Session<'a> {
         self.wire.close(LEAVE / 8).await;
     }
 
-    /// Publishes until nothing is left, the connection breaks, or time is up.
+    /// Publishes until nothing is pending, the connection breaks, or the time limit is reached.
     async fn settle(&mut self, deadline: Instant) {
         loop {
             self.more = true;

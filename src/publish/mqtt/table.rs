@@ -1,7 +1,7 @@
-//! What the broker shall hold for late-comers: one retained payload a topic, and which of them it has not got yet.
+//! Table of retained topics: one payload a topic, and the set of topics not published yet.
 //!
-//! In: new values from any thread. Out: the topics to be published. After a new connection everything is to be
-//! published again, for the broker may have lost it or be another one.
+//! In: new values from any thread. Out: topics to publish. After a new connection all topics are pending, since the broker
+//! may have lost them or be another one.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ struct Value {
 }
 
 impl Table {
-    /// Sets what `topic` says; the same as before changes nothing. Returns whether there is something to publish.
+    /// Sets the payload of `topic`. Returns true if it changed.
     pub fn set(&mut self, topic: String, payload: Vec<u8>) -> bool {
         match self.values.get_mut(&topic) {
             Some(value) if value.payload == payload => false,
@@ -33,12 +33,12 @@ impl Table {
         }
     }
 
-    /// Forgets everything that was published.
+    /// Marks all topics as pending.
     pub fn announce_all(&mut self) {
         self.values.values_mut().for_each(|value| value.fresh = true);
     }
 
-    /// Hands each unpublished value to `publish` until that says no; what it took counts as published.
+    /// Passes each pending topic to `publish` until that returns false. Accepted topics count as published.
     pub fn publish(&mut self, mut publish: impl FnMut(&str, &[u8]) -> bool) {
         for (topic, value) in self.values.iter_mut().filter(|(_, value)| value.fresh) {
             if !publish(topic, &value.payload) {
@@ -48,12 +48,12 @@ impl Table {
         }
     }
 
-    /// Whether everything is published.
+    /// True if no topic is pending.
     pub fn is_published(&self) -> bool {
         self.values.values().all(|value| !value.fresh)
     }
 
-    /// What `topic` says.
+    /// Payload of `topic`.
     #[cfg(test)]
     pub fn get(&self, topic: &str) -> Option<&[u8]> {
         self.values.get(topic).map(|value| value.payload.as_slice())

@@ -1,4 +1,4 @@
-//! The names under which a device publishes; see the table in [`super`].
+//! Topic names of a device; see the table in [`super`].
 
 /// The topics of one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -7,7 +7,7 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// Those of the device called `device`.
+    /// Topics of `device`.
     pub fn new(device: &str) -> Self {
         Self { base: format!("lookout/{}", level(device)) }
     }
@@ -32,12 +32,12 @@ impl Topics {
         format!("{}/{}/detections", self.base, level(camera))
     }
 
-    /// How many of a label a camera sees, retained.
+    /// Number of objects of a label in sight of a camera, retained.
     pub fn count(&self, camera: &str, label: &str) -> String {
         format!("{}/{}/{}", self.base, level(camera), level(label))
     }
 
-    /// A camera's state in one word, retained.
+    /// State of a camera, retained.
     pub fn state(&self, camera: &str) -> String {
         format!("{}/{}/state", self.base, level(camera))
     }
@@ -47,29 +47,29 @@ impl Topics {
         format!("{}/{}/stats", self.base, level(camera))
     }
 
-    /// A camera's last picture with an object in it, a JPEG, retained.
+    /// Last JPEG picture of a camera in which an object started, retained.
     pub fn picture(&self, camera: &str) -> String {
         format!("{}/{}/picture", self.base, level(camera))
     }
 
-    /// Orders: `verb`, or `+` for all.
+    /// Commands: `verb`, or `+` for all.
     pub fn command(&self, verb: &str) -> String {
         format!("{}/cmd/{verb}", self.base)
     }
 
-    /// Answers to orders that named no topic for them.
+    /// Replies to commands without a response topic.
     pub fn reply(&self, verb: &str) -> String {
         format!("{}/reply/{verb}", self.base)
     }
 
-    /// The verb of an order's topic.
+    /// Verb of a command topic.
     pub fn verb<'a>(&self, topic: &'a str) -> Option<&'a str> {
         let verb = topic.strip_prefix(&self.base)?.strip_prefix("/cmd/")?;
         (!verb.is_empty() && !verb.contains('/')).then_some(verb)
     }
 }
 
-/// `name` as one level of a topic: the characters that mean something in topics become `_`.
+/// `name` as a topic level: reserved characters become `_`.
 pub fn level(name: &str) -> String {
     name.chars().map(|c| if matches!(c, '/' | '+' | '#') || c.is_control() { '_' } else { c }).collect()
 }

@@ -1,7 +1,7 @@
-//! One connection to a broker, MQTT 3.1.1 or 5 alike.
+//! A connection to a broker, for MQTT 3.1.1 and 5.
 //!
-//! In: what to publish. Out: what the broker did, from a task that does nothing but run the protocol. A connection that
-//! breaks is thrown away whole: what it had not acknowledged is published again on the next one, by whoever knows it.
+//! In: messages to publish. Out: events of the broker, from a task that only runs the protocol. A broken connection is
+//! discarded; the session publishes unacknowledged messages again on the next one.
 
 use std::time::Duration;
 
@@ -12,50 +12,50 @@ use super::Broker;
 use super::access::Access;
 use crate::error::{Error, Kind, Result};
 
-/// Requests that may wait in the client.
+/// Queue length of requests in the client.
 const REQUESTS: usize = 128;
-/// Things that may have happened and not been looked at.
+/// Queue length of events of the broker.
 const HAPPENINGS: usize = 64;
 
-/// What a broker did.
+/// An event of the broker.
 #[derive(Debug)]
 pub enum Happening {
-    /// It took us in.
+    /// The connection was accepted.
     Connected,
-    /// It passed on a message that we subscribed to.
+    /// A message of a subscription arrived.
     Message(Incoming),
-    /// The connection is over.
+    /// The connection ended.
     Lost(Error),
 }
 
-/// A message from the broker.
+/// A received message.
 #[derive(Debug)]
 pub struct Incoming {
-    /// Its topic.
+    /// Topic.
     pub topic: String,
-    /// What it says.
+    /// Payload.
     pub payload: Vec<u8>,
-    /// It was kept by the broker, not sent now.
+    /// True if the broker had retained it.
     pub retained: bool,
-    /// Where the sender wants the answer, and what to send with it (MQTT 5).
+    /// Response topic and correlation data (MQTT 5).
     pub answer_to: Option<(String, Option<Vec<u8>>)>,
 }
 
-/// How a message shall be published.
+/// Delivery of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
-    /// Once at most, for now.
+    /// At most once, not retained.
     Passing,
-    /// At least once, kept by the broker.
+    /// At least once, retained.
     Retained,
-    /// At least once.
+    /// At least once, not retained.
     Sure,
 }
 
-/// Resolves when the broker has acknowledged: `Ok(true)`; it refused for good: `Ok(false)`; the connection broke: `Err`.
+/// Resolves to `Ok(true)` on acknowledgement, `Ok(false)` on permanent refusal, `Err` if the connection breaks.
 pub type Acknowledged = std::pin::Pin<Box<dyn Future<Output = std::result::Result<bool, ()>> + Send>>;
 
-/// A connection, made or being made.
+/// A connection, established or in progress.
 pub struct Wire {
     client: Client,
     happenings: mpsc::Receiver<Happening>,
@@ -74,11 +74,11 @@ impl Drop for Wire {
 }
 
 impl Wire {
-    /// Begins a connection as `client_id` that says `offline` on `will` if it ends without a word.
+    /// Starts a connection as `client_id` with the last will `offline` on topic `will`.
     ///
     /// # Errors
     ///
-    /// What is wrong with the files that name secrets.
+    /// Errors of the credential files.
     pub fn open(broker: &Broker, client_id: &str, will: &str) -> Result<Self> {
         let access = Access::read(broker)?;
         let (sender, happenings) = mpsc::channel(HAPPENINGS);
@@ -113,13 +113,13 @@ impl Wire {
         Ok(Self { client, happenings, running })
     }
 
-    /// What happened next; [`Happening::Lost`] is the last.
+    /// The next event; [`Happening::Lost`] is the last.
     pub async fn next(&mut self) -> Happening {
         let ended = || Happening::Lost(Error::new(Kind::Unavailable, "the connection ended"));
         self.happenings.recv().await.unwrap_or_else(ended)
     }
 
-    /// Publishes, or gives `None` where the client has no room now.
+    /// Publishes a message. `None` if the client's queue is full.
     pub fn publish(&self, topic: &str, payload: &[u8], manner: Manner, with: Option<Vec<u8>>) -> Option<Acknowledged> {
         let (sure, retain) = (manner != Manner::Passing, manner == Manner::Retained);
         match &self.client {
@@ -151,7 +151,7 @@ impl Wire {
                 Some(Box::pin(async move {
                     match notice.wait_completion_async().await {
                         Ok(()) => Ok(true),
-                        // Not allowed, too large, no quota: the same message would be refused again.
+                        // Not authorized, too large or over quota: the broker would refuse the message again.
                         Err(PublishNoticeError::V5PubAck(_)) => Ok(false),
                         Err(_) => Err(()),
                     }
@@ -160,7 +160,7 @@ impl Wire {
         }
     }
 
-    /// Asks for the messages on `filter`; `false` where the client has no room.
+    /// Subscribes to `filter`. False if the client's queue is full.
     pub fn subscribe(&self, filter: &str) -> bool {
         match &self.client {
             Client::V4(client) => client.try_subscribe(filter, rumqttc_v4::mqttbytes::QoS::AtLeastOnce).is_ok(),
@@ -168,7 +168,7 @@ impl Wire {
         }
     }
 
-    /// Takes leave, so that the broker does not speak the will, and waits for the end.
+    /// Disconnects cleanly, so that the broker does not publish the last will.
     pub async fn close(mut self, patience: Duration) {
         let asked = match &self.client {
             Client::V4(client) => client.try_disconnect().is_ok(),
@@ -189,14 +189,14 @@ macro_rules! run {
             use $packet as Packet;
             let mut connected = false;
             loop {
-                // Pings make something happen in every period; a silence means that the other end is not there any
-                // more, whether or not the kernel has noticed.
+                // Pings cause traffic in every period, so silence means that the peer is gone, whether or not the
+                // kernel has noticed.
                 let happening = match tokio::time::timeout(silence, events.poll()).await {
                     Ok(Ok(Event::Incoming(Packet::ConnAck(_)))) if !connected => {
                         connected = true;
                         Happening::Connected
                     }
-                    // The library connects again by itself; what was in flight belongs to us.
+                    // The library would reconnect; messages in flight are handled by the session instead.
                     Ok(Ok(Event::Incoming(Packet::ConnAck(_)))) => {
                         Happening::Lost(Error::new(Kind::Unavailable, "the connection was replaced"))
                     }

@@ -1,4 +1,4 @@
-//! The spool's file: one table of messages, one of counts, changed together.
+//! File of the spool: a table of messages and a table of counts, changed in one transaction.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,25 +10,25 @@ use super::{Entry, Rank, Reason, Tally};
 use crate::error::{Error, Kind, Result};
 use crate::publish::store;
 
-/// By number: rank (1 byte), stamp (24), CRC-32 of the payload (4), payload.
+/// Messages by number: rank (1 byte), timestamp (24), CRC-32 of the payload (4), payload.
 const MESSAGES: TableDefinition<u64, &[u8]> = TableDefinition::new("messages");
-/// By name: how many.
+/// Counts by name.
 const COUNTS: TableDefinition<&str, u64> = TableDefinition::new("counts");
 
 /// Bytes before the payload.
 const HEAD: usize = 29;
 
-/// The file, while it can be had.
+/// The database file, while it can be opened.
 #[derive(Debug)]
 pub struct Disk {
     path: PathBuf,
     database: Option<Database>,
 }
 
-/// What a file held when it was opened.
+/// Content of a file at its opening.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// In the order of their numbers.
+    /// Messages in order of their numbers.
     pub entries: Vec<(Rank, u64, Entry)>,
     pub tally: Tally,
 }
@@ -46,7 +46,7 @@ impl Disk {
         self.database = None;
     }
 
-    /// Bytes free around the file.
+    /// Free bytes on the file system.
     pub fn free(&self) -> Option<u64> {
         store::free_bytes(self.path.parent()?)
     }
@@ -55,7 +55,7 @@ impl Disk {
         let mut database = store::open(&self.path)?;
         let found = self.look(&database)?;
         if found.entries.is_empty() {
-            // An outage long over need not keep its room. Failing costs nothing but that room.
+            // Compaction releases the space of a past outage. A failure only keeps that space.
             let _ = database.compact();
         }
         self.database = Some(database);
@@ -72,7 +72,7 @@ impl Disk {
                 let (number, value) = entry.map_err(|error| failed(error.into()))?;
                 let value = value.value();
                 let rank = if value.first() == Some(&0) { Rank::System } else { Rank::Object };
-                // A short one stays in the index and is given up when it is read.
+                // A short entry stays in the index and is dropped when read.
                 let stamp = value.get(1..HEAD).and_then(Stamp::from_bytes);
                 let stamp = stamp.unwrap_or(Stamp { boot: 0, monotonic_ns: 0, wall_s: 0 });
                 let bytes = value.len().saturating_sub(HEAD) as u64;
@@ -96,7 +96,7 @@ impl Disk {
         Ok(found)
     }
 
-    /// The payload of message `number`; `None` if it is not there or not what was written.
+    /// Payload of message `number`; `None` if it is missing or damaged.
     pub fn read(&self, number: u64) -> Result<Option<Vec<u8>>> {
         let failed = |error: redb::Error| self.failed(error);
         let Some(database) = &self.database else {
@@ -112,7 +112,7 @@ impl Disk {
         }))
     }
 
-    /// Adds `fresh`, removes `stale`, notes the counts: all or nothing, and safe when it returns.
+    /// Adds `fresh`, removes `stale` and stores the counts in one durable transaction.
     pub fn write<'a>(
         &self,
         fresh: impl Iterator<Item = (Rank, u64, Stamp, &'a [u8])>,

@@ -1,15 +1,15 @@
-//! The spool: messages that must arrive wait here, on disk, until somebody has acknowledged them.
+//! Spool: a persistent queue of messages that wait for acknowledgement.
 //!
-//! In: payloads with a rank. Out: the same, the higher rank first and each rank in its order, as long as they are not
-//! acknowledged. Promises: what was pushed survives SIGKILL and power cuts; size, age and free space have limits, and
-//! what these cost is counted by reason, so that at every moment, over restarts too,
+//! In: payloads with a rank. Out: unacknowledged payloads, higher rank first, in order within a rank. Pushed messages
+//! survive SIGKILL and power cuts. Size, age and free disk space are limited. Dropped messages are counted by reason, so
+//! that at any time, also over restarts,
 //!
 //! ```text
 //! produced = delivered + spooled + dropped
 //! ```
 //!
-//! Where the disk does not take it, messages wait in a little memory instead. A message may be delivered twice (killed
-//! between the acknowledgement and its note on disk) and never counts twice.
+//! If the disk is not writable, messages wait in a small memory buffer. A message may be delivered twice (after a kill
+//! between acknowledgement and its transaction) but is never counted twice.
 
 mod disk;
 mod stamp;
@@ -24,35 +24,35 @@ pub use stamp::Stamp;
 
 use crate::clock::Clock;
 
-/// What gives way last, and is delivered first.
+/// Priority of a message: higher ranks are delivered first and dropped last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
-    /// The device itself: drift, calibration, cameras, configuration.
+    /// Events of the device: drift, calibration, cameras, configuration.
     System = 0,
-    /// What it saw.
+    /// Events of objects.
     Object = 1,
 }
 
-/// Why a message was given up.
+/// Reason of a dropped message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// There was no room below the size limit.
+    /// The size limit was reached.
     Size,
-    /// It was too old.
+    /// The age limit was reached.
     Age,
-    /// The disk did not take it, and memory was full.
+    /// The disk was not writable and the memory buffer was full.
     Disk,
-    /// It could not be read again.
+    /// The stored message was damaged.
     Damaged,
-    /// The broker refused it for good.
+    /// The broker refused it permanently.
     Refused,
 }
 
 impl Reason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 5] = [Self::Size, Self::Age, Self::Disk, Self::Damaged, Self::Refused];
 
-    /// The word that metrics use.
+    /// Name in metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Size => "size",
@@ -64,33 +64,33 @@ impl Reason {
     }
 }
 
-/// How much may wait, and how long.
+/// Limits of the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of payloads.
+    /// Size limit of payloads, in bytes.
     pub max_size: u64,
-    /// Age at which a message is given up.
+    /// Age limit.
     pub max_age: Duration,
-    /// Bytes that are left free on the disk.
+    /// Disk space to leave free, in bytes.
     pub min_free: u64,
 }
 
-/// The account since the spool was first made.
+/// Counts since the creation of the spool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Messages pushed.
     pub produced: u64,
     /// Messages acknowledged.
     pub delivered: u64,
-    /// Messages given up, by reason.
+    /// Dropped messages by reason.
     pub dropped: BTreeMap<Reason, u64>,
 }
 
-/// Bytes that may wait in memory where the disk takes nothing.
+/// Size of the memory buffer, in bytes, used while the disk is not writable.
 const MEMORY: u64 = 1 << 20;
-/// What a message costs beside its payload, for the limit's sake: keys, stamps and the tree around them.
+/// Overhead of a message in the size limit, in bytes: keys, timestamps, tree.
 const OVERHEAD: u64 = 64;
-/// How long a disk that failed is left alone.
+/// Delay before a failed disk is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// A message in the index.
@@ -100,7 +100,7 @@ struct Entry {
     bytes: u64,
 }
 
-/// Waiting messages, and the account of all there ever were.
+/// Waiting messages, and counts of all messages.
 #[derive(Debug)]
 pub struct Spool {
     limits: Limits,
@@ -111,18 +111,18 @@ pub struct Spool {
     bytes: u64,
     next: u64,
     tally: Tally,
-    /// Payloads that are not on disk yet.
+    /// Payloads not stored on disk yet.
     unsaved: BTreeMap<u64, Vec<u8>>,
-    /// What is on disk and should not be any more.
+    /// Numbers to delete from disk.
     stale: BTreeSet<u64>,
     retry_ns: u64,
-    /// What an earlier life left in the file is in the index.
+    /// True once the messages of earlier processes are in the index.
     loaded: bool,
 }
 
 impl Spool {
-    /// The spool in the file at `path`, with what an earlier life left there. Where the file cannot be had it waits in
-    /// memory, says so in the log, and tries again.
+    /// The spool in the file at `path`, including messages of earlier processes. If the file cannot be opened, messages wait
+    /// in memory, the failure is logged, and opening is retried.
     pub fn open(path: PathBuf, limits: Limits, clock: Arc<dyn Clock>, boot_id: &str) -> Self {
         let mut spool = Self {
             limits,
@@ -142,20 +142,20 @@ impl Spool {
         spool
     }
 
-    /// Opens the file and takes over what is in it, beside what memory holds.
+    /// Opens the file and merges its messages with those in memory.
     fn connect(&mut self) -> bool {
         match self.disk.open() {
-            // After a failure the index knows better than the file.
+            // After a failure the index is more recent than the file.
             Ok(_) if self.loaded => true,
             Ok(found) => {
                 self.loaded = true;
-                // Nothing was produced before the file was first read, or all of it is counted in memory: add up.
+                // Counts in memory and in the file cover different messages, so they are added.
                 self.tally.produced += found.tally.produced;
                 self.tally.delivered += found.tally.delivered;
                 for (reason, count) in found.tally.dropped {
                     *self.tally.dropped.entry(reason).or_default() += count;
                 }
-                // Numbers of this life begin behind those of the earlier ones.
+                // New numbers start after those of earlier processes.
                 let shift = found.entries.last().map_or(0, |(_, number, _)| number + 1);
                 let ours = std::mem::take(&mut self.index);
                 self.index = ours.into_iter().map(|((rank, number), entry)| ((rank, number + shift), entry)).collect();
@@ -183,7 +183,7 @@ impl Spool {
         self.retry_ns = self.clock.monotonic_ns().saturating_add(RETRY.as_nanos() as u64).max(1);
     }
 
-    /// Takes a message. Whatever limit it meets, some message is dropped for it and counted, itself perhaps.
+    /// Adds a message. If a limit is reached, a message is dropped and counted, possibly this one.
     pub fn push(&mut self, rank: Rank, payload: Vec<u8>) {
         let bytes = payload.len() as u64;
         let number = self.next;
@@ -196,7 +196,7 @@ impl Spool {
         self.save();
     }
 
-    /// The messages that wait, best first, at most `count` of those not in `except`.
+    /// At most `count` waiting messages in order of delivery, without those in `except`.
     pub fn waiting(&mut self, count: usize, except: &BTreeSet<u64>) -> Vec<(u64, Vec<u8>)> {
         let mut found = Vec::new();
         let mut lost = Vec::new();
@@ -220,7 +220,7 @@ impl Spool {
         found
     }
 
-    /// `numbers` have arrived.
+    /// Records `numbers` as delivered.
     pub fn delivered(&mut self, numbers: &[u64]) {
         for &number in numbers {
             if self.remove(number) {
@@ -230,7 +230,7 @@ impl Spool {
         self.save();
     }
 
-    /// `numbers` will not be tried again.
+    /// Records `numbers` as refused.
     pub fn give_up(&mut self, numbers: &[u64], reason: Reason) {
         for &number in numbers {
             if self.remove(number) {
@@ -240,7 +240,7 @@ impl Spool {
         self.save();
     }
 
-    /// Lets go of what is too old, and tries a failed disk again. To be called once in a while.
+    /// Drops expired messages and retries a failed disk. Call it periodically.
     pub fn tend(&mut self) {
         let before = self.index.len();
         self.trim_age();
@@ -250,17 +250,17 @@ impl Spool {
         }
     }
 
-    /// Messages that wait, and their bytes as the limit counts them.
+    /// Number of waiting messages, and their size as counted by the limit.
     pub fn size(&self) -> (u64, u64) {
         (self.index.len() as u64, self.bytes)
     }
 
-    /// The account.
+    /// The counts.
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// The key of `number`, wherever it ranks.
+    /// Key of `number` in the index.
     fn key(&self, number: u64) -> Option<(Rank, u64)> {
         [Rank::System, Rank::Object].map(|rank| (rank, number)).into_iter().find(|key| self.index.contains_key(key))
     }
@@ -289,7 +289,7 @@ impl Spool {
         }
     }
 
-    /// Of the lowest rank the oldest goes first.
+    /// Drops the oldest message of the lowest rank.
     fn trim_size(&mut self) {
         while self.bytes > self.limits.max_size {
             let Some(&(lowest, _)) = self.index.keys().next_back() else { break };
@@ -298,7 +298,7 @@ impl Spool {
         }
     }
 
-    /// Brings the file up to date; what it does not take stays in memory as far as there is room.
+    /// Writes changes to the file. Messages that it does not accept stay in memory as far as there is room.
     fn save(&mut self) {
         let now_ns = self.clock.monotonic_ns();
         if self.retry_ns != 0 && now_ns < self.retry_ns {
@@ -307,7 +307,7 @@ impl Spool {
         if !self.disk.is_open() && !self.connect() {
             return self.trim_memory();
         }
-        // Letting go needs no room: the pages it writes were given up before.
+        // Deleting needs no additional space: it reuses freed pages.
         let room = self.disk.free().is_none_or(|free| free > self.limits.min_free);
         let ranked: Vec<_> = if room {
             self.index.iter().filter(|((_, number), _)| self.unsaved.contains_key(number)).collect()
@@ -317,7 +317,7 @@ impl Spool {
         let fresh = ranked.iter().filter_map(|((rank, number), entry)| {
             self.unsaved.get(number).map(|payload| (*rank, *number, entry.stamp, payload.as_slice()))
         });
-        // What stays in memory alone is not counted on disk: it would be missing from the sum after a crash.
+        // Messages held only in memory are not counted on disk, since a crash would lose them.
         let unsaved = if room { 0 } else { self.unsaved.len() as u64 };
         let tally = Tally { produced: self.tally.produced - unsaved, ..self.tally.clone() };
         match self.disk.write(fresh, &self.stale, &tally) {

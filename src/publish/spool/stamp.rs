@@ -1,11 +1,11 @@
-//! When something was put away, so that its age is right though wall time jumps: within one boot by the monotonic
-//! clock, across boots by wall time where both readings can be believed.
+//! Timestamps that give correct ages although wall time may jump: by the monotonic clock within a boot, by wall time across
+//! boots if both readings are plausible.
 
 use std::time::Duration;
 
 use crate::clock::Clock;
 
-/// Both clocks at one moment, and which boot it was.
+/// Time on both clocks, and the boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     pub(super) boot: u64,
@@ -13,34 +13,34 @@ pub struct Stamp {
     pub(super) wall_s: i64,
 }
 
-/// 2026-01-01, in seconds since 1970: a board that believes it is earlier has not been told the time yet.
+/// 2026-01-01, in seconds since 1970. An earlier clock has not been set.
 const BELIEVABLE_S: i64 = 1_767_225_600;
 
-/// A short name for a boot id.
+/// Hash of a boot id.
 pub fn boot(boot_id: &str) -> u64 {
-    // FNV-1a: equal for equal ids, and no two boots of one board meet by chance.
+    // FNV-1a; a collision between boots of one board is improbable.
     boot_id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 impl Stamp {
-    /// Now, in the boot named `boot`.
+    /// The current time in boot `boot`.
     pub fn now(clock: &dyn Clock, boot: u64) -> Self {
         Self { boot, monotonic_ns: clock.monotonic_ns(), wall_s: clock.wall().as_second() }
     }
 
-    /// How long before `now` this was; nothing where that cannot be told, for what may be new must not be thrown away.
+    /// Age at `now`. Zero if unknown, since a message that may be recent must not be dropped.
     pub fn age(&self, now: &Self) -> Duration {
         if self.boot == now.boot {
             return Duration::from_nanos(now.monotonic_ns.saturating_sub(self.monotonic_ns));
         }
         let believable = self.wall_s >= BELIEVABLE_S && now.wall_s >= BELIEVABLE_S;
         let seconds = u64::try_from(now.wall_s.saturating_sub(self.wall_s)).unwrap_or(0);
-        // At least as long as this boot has lasted: it was written before.
+        // It was written before this boot, so it is at least as old as this boot.
         let boot_age = Duration::from_nanos(now.monotonic_ns);
         if believable { Duration::from_secs(seconds).max(boot_age) } else { boot_age }
     }
 
-    /// As 24 bytes.
+    /// Encodes the timestamp in 24 bytes.
     pub(super) fn to_bytes(self) -> [u8; 24] {
         let mut bytes = [0; 24];
         bytes[..8].copy_from_slice(&self.boot.to_le_bytes());
@@ -49,7 +49,7 @@ impl Stamp {
         bytes
     }
 
-    /// From what [`Stamp::to_bytes`] gave.
+    /// Decodes [`Stamp::to_bytes`].
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let part = |at: usize| bytes.get(at..at + 8)?.try_into().ok();
         Some(Self {

@@ -11,7 +11,7 @@ fn open(path: &Path, limits: Limits, clock: &Arc<SimulatedClock>) -> Spool {
     Spool::open(path.to_owned(), limits, clock.clone(), "boot")
 }
 
-/// The sum of the account must be what was produced.
+/// Asserts that the counts balance.
 fn balanced(spool: &Spool) {
     let tally = spool.tally();
     let dropped: u64 = tally.dropped.values().sum();
