@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Sending, Sink, line};
+use super::{Sink, SinkFuture, line};
 use crate::error::{Error, Result};
 use crate::message::Message;
 
@@ -90,7 +90,7 @@ impl Files {
 }
 
 impl Sink for Files {
-    fn send<'a>(&'a mut self, message: &'a Message) -> Sending<'a> {
+    fn send<'a>(&'a mut self, message: &'a Message) -> SinkFuture<'a> {
         Box::pin(async move {
             let text = line(message)?;
             // A disk may block; the other sinks share this thread.

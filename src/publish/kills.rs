@@ -58,7 +58,7 @@ fn delay(round: usize) -> Duration {
 }
 
 fn open_history(folder: &Path) -> History {
-    let limits = history::Limits { max_age: Duration::from_secs(86_400), max_size: 60_000, min_free: 0 };
+    let limits = history::HistoryLimits { max_age: Duration::from_secs(86_400), max_size: 60_000, min_free: 0 };
     let thumbnail: history::ThumbnailOf = Arc::new(|_, _, _| Some(vec![9; 300]));
     History::open(folder.join("history/events.redb"), limits, Arc::new(SystemClock), Some(thumbnail))
 }
@@ -111,7 +111,7 @@ fn a_history_outlives_its_writer() {
 }
 
 fn open_spool(folder: &Path) -> Spool {
-    let limits = spool::Limits { max_size: 1 << 30, max_age: Duration::from_secs(86_400), min_free: 0 };
+    let limits = spool::SpoolLimits { max_size: 1 << 30, max_age: Duration::from_secs(86_400), min_free: 0 };
     Spool::open(folder.join("spool.redb"), limits, Arc::new(SystemClock), "boot")
 }
 

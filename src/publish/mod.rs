@@ -25,34 +25,34 @@ use std::pin::Pin;
 use crate::error::{Error, Kind, Result};
 use crate::message::Message;
 
-/// What a sink's methods give: a future that its task waits for.
-pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+/// Future of a sink's operation.
+pub type SinkFuture<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
-/// A place that messages go to.
+/// Destination of messages.
 pub trait Sink: Send {
     /// Sends one message.
     ///
     /// # Errors
     ///
-    /// Whatever keeps this message from its readers; the next one is tried all the same, unless [`Sink::is_gone`].
-    fn send<'a>(&'a mut self, message: &'a Message) -> Sending<'a>;
+    /// The message could not be delivered. The next one is tried nevertheless, unless [`Sink::is_gone`].
+    fn send<'a>(&'a mut self, message: &'a Message) -> SinkFuture<'a>;
 
-    /// Hands on what is still held back. Called before the end.
+    /// Writes buffered messages. Called before the end.
     ///
     /// # Errors
     ///
     /// As [`Sink::send`].
-    fn flush(&mut self) -> Sending<'_> {
+    fn flush(&mut self) -> SinkFuture<'_> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Whether nothing will ever get through again.
+    /// True if the sink has failed permanently.
     fn is_gone(&self) -> bool {
         false
     }
 }
 
-/// A message as a line of JSON, its end included.
+/// A message as a line of JSON, including the newline.
 fn line(message: &Message) -> Result<Vec<u8>> {
     let mut line = serde_json::to_vec(message)
         .map_err(|error| Error::new(Kind::Internal, "cannot write a message as JSON").because(error))?;

@@ -24,7 +24,7 @@ pub struct Outlet {
     pub sink: Box<dyn Sink>,
 }
 
-/// Sending side of the outbox, for any thread.
+/// SinkFuture side of the outbox, for any thread.
 #[derive(Debug, Clone)]
 pub struct Outbox {
     queues: Arc<[Queue]>,
@@ -123,7 +123,7 @@ async fn serve(
 mod tests {
     use super::*;
     use crate::message::{Event, EventName, Moment, Schema};
-    use crate::publish::{Sending, Stdout};
+    use crate::publish::{SinkFuture, Stdout};
 
     fn event(id: usize) -> Message {
         Message::Event(Event {
@@ -141,7 +141,7 @@ mod tests {
     struct Stuck;
 
     impl Sink for Stuck {
-        fn send<'a>(&'a mut self, _: &'a Message) -> Sending<'a> {
+        fn send<'a>(&'a mut self, _: &'a Message) -> SinkFuture<'a> {
             Box::pin(std::future::pending())
         }
     }

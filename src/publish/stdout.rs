@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::{Sending, Sink, line};
+use super::{Sink, SinkFuture, line};
 use crate::error::{Error, Kind, Result};
 use crate::message::Message;
 
@@ -42,7 +42,7 @@ impl<W: AsyncWrite + Unpin + Send> Stdout<W> {
 }
 
 impl<W: AsyncWrite + Unpin + Send> Sink for Stdout<W> {
-    fn send<'a>(&'a mut self, message: &'a Message) -> Sending<'a> {
+    fn send<'a>(&'a mut self, message: &'a Message) -> SinkFuture<'a> {
         Box::pin(async move {
             let line = line(message)?;
             let outcome = match self.stream.write_all(&line).await {
@@ -53,7 +53,7 @@ impl<W: AsyncWrite + Unpin + Send> Sink for Stdout<W> {
         })
     }
 
-    fn flush(&mut self) -> Sending<'_> {
+    fn flush(&mut self) -> SinkFuture<'_> {
         Box::pin(async move {
             let outcome = self.stream.flush().await;
             self.judge(outcome)

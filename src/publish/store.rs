@@ -24,7 +24,7 @@ pub fn open(path: &Path) -> Result<Database> {
     }
     match checked(path) {
         Ok(database) => Ok(database),
-        Err(Fault::Damaged(reason)) => {
+        Err(OpenFault::Damaged(reason)) => {
             let aside = set_aside(path)?;
             tracing::warn!(
                 path = %path.display(),
@@ -39,14 +39,14 @@ pub fn open(path: &Path) -> Result<Database> {
 }
 
 /// Reason why a database does not open.
-enum Fault {
+enum OpenFault {
     /// The content of the file is unusable.
     Damaged(String),
     Busy,
     Io(std::io::Error),
 }
 
-impl Fault {
+impl OpenFault {
     fn into_error(self, path: &Path) -> Error {
         match self {
             Self::Damaged(reason) => Error::new(Kind::Data, format!("{}: {reason}", path.display())),
@@ -57,23 +57,23 @@ impl Fault {
 }
 
 /// Opens the database at `path` and checks every page.
-fn checked(path: &Path) -> std::result::Result<Database, Fault> {
+fn checked(path: &Path) -> std::result::Result<Database, OpenFault> {
     // The library documents that it may panic on externally modified files.
     let opened = catch_unwind(AssertUnwindSafe(|| {
         Database::builder().set_cache_size(CACHE).set_check_integrity_on_open(true).create(path)
     }));
     match opened {
         Ok(Ok(database)) => Ok(database),
-        Ok(Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch)) => Err(Fault::Busy),
+        Ok(Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch)) => Err(OpenFault::Busy),
         Ok(Err(DatabaseError::Storage(StorageError::Io(error)))) => match error.kind() {
             // The error for a file that is not a database, or a truncated one.
             std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
-                Err(Fault::Damaged(error.to_string()))
+                Err(OpenFault::Damaged(error.to_string()))
             }
-            _ => Err(Fault::Io(error)),
+            _ => Err(OpenFault::Io(error)),
         },
-        Ok(Err(error)) => Err(Fault::Damaged(error.to_string())),
-        Err(_) => Err(Fault::Damaged("its structure is broken".to_owned())),
+        Ok(Err(error)) => Err(OpenFault::Damaged(error.to_string())),
+        Err(_) => Err(OpenFault::Damaged("its structure is broken".to_owned())),
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
-use super::{Sending, Sink, line};
+use super::{Sink, SinkFuture, line};
 use crate::error::{Error, Kind, Result};
 use crate::message::Message;
 
@@ -112,13 +112,13 @@ async fn serve(mut stream: UnixStream, mut lines: broadcast::Receiver<Arc<Vec<u8
 }
 
 impl Sink for Socket {
-    fn send<'a>(&'a mut self, message: &'a Message) -> Sending<'a> {
+    fn send<'a>(&'a mut self, message: &'a Message) -> SinkFuture<'a> {
         // No clients are connected, which is not a failure.
         let sent = line(message).map(|text| drop(self.lines.send(Arc::new(text))));
         Box::pin(std::future::ready(sent))
     }
 
-    fn flush(&mut self) -> Sending<'_> {
+    fn flush(&mut self) -> SinkFuture<'_> {
         Box::pin(async {
             self.end.send_replace(true);
             let gone = async {

@@ -1,5 +1,4 @@
-//! The API's handlers, each described in [`super::openapi`]. What waits for a disk, a lock or an encoder does so on a
-//! thread of its own.
+//! Handlers of the API, described in [`super::openapi`]. Blocking work (disk, lock, encoder) runs on a separate thread.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -12,32 +11,32 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::live::Point;
-use super::{Site, failure, picture, refusal};
+use super::live::SeriesPoint;
+use super::{AppState, failure, picture, refusal};
 use crate::error::Result;
 use crate::sync::IgnorePoison;
 
-/// Width of a live picture unless another is asked for, and the widths that may be asked for.
+/// Default width of a live picture, and the range of widths that may be requested.
 const WIDTH: (usize, std::ops::RangeInclusive<usize>) = (960, 64..=1920);
 
-/// Encoded pictures, so that many who look at one frame cost one encoding.
+/// Cache of encoded pictures, so that each frame is encoded once for all clients.
 #[derive(Default)]
-pub struct Shots {
-    kept: Mutex<BTreeMap<(String, usize), Shot>>,
-    /// One at a time: pictures must not take the cores from the detector.
+pub struct PictureCache {
+    kept: Mutex<BTreeMap<(String, usize), CachedPicture>>,
+    /// Limits encoding to one picture at a time, since the detector needs the cores.
     encoding: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone)]
-struct Shot {
+struct CachedPicture {
     sequence: u64,
     jpeg: axum::body::Bytes,
 }
 
-/// Widths whose pictures are kept, over all cameras.
+/// Size of the picture cache, in entries of camera and width.
 const KEPT: usize = 32;
 
-/// Does what may wait on a thread where waiting harms nobody.
+/// Runs blocking work on a blocking thread.
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> std::result::Result<T, Response> {
@@ -48,8 +47,8 @@ async fn aside<T: Send + 'static>(
     }
 }
 
-/// Calls a verb of the daemon; one that this daemon lacks is not found.
-async fn call(site: &Site, verb: &'static str, args: Value) -> Response {
+/// Calls a command of the daemon. An unknown one gives 404.
+async fn call(site: &AppState, verb: &'static str, args: Value) -> Response {
     let control = site.setup.control.clone();
     if !control.verbs().contains(&verb) {
         return failure(StatusCode::NOT_FOUND, &format!("this daemon cannot do that: it has no verb {verb}"));
@@ -61,12 +60,12 @@ async fn call(site: &Site, verb: &'static str, args: Value) -> Response {
 }
 
 /// `GET /api/v1/status`
-pub async fn status(State(site): State<Arc<Site>>) -> Response {
+pub async fn status(State(site): State<Arc<AppState>>) -> Response {
     call(&site, "status", Value::Null).await
 }
 
-/// `GET /api/v1/features`: what the page can show.
-pub async fn features(State(site): State<Arc<Site>>) -> Response {
+/// `GET /api/v1/features`: features available to the page.
+pub async fn features(State(site): State<Arc<AppState>>) -> Response {
     let setup = &site.setup;
     let verbs = setup.control.verbs();
     axum::Json(json!({
@@ -83,13 +82,13 @@ pub async fn features(State(site): State<Arc<Site>>) -> Response {
 }
 
 /// `GET /api/v1/series`
-pub async fn series(State(site): State<Arc<Site>>) -> axum::Json<BTreeMap<String, Vec<Point>>> {
+pub async fn series(State(site): State<Arc<AppState>>) -> axum::Json<BTreeMap<String, Vec<SeriesPoint>>> {
     axum::Json(site.setup.live.series())
 }
 
 /// `GET /api/v1/cameras/{camera}/report`
 pub async fn report(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<AppState>>,
     camera: std::result::Result<Path<String>, PathRejection>,
 ) -> Response {
     let Ok(Path(camera)) = camera else { return no_camera() };
@@ -104,18 +103,18 @@ fn no_camera() -> Response {
     failure(StatusCode::NOT_FOUND, "there is no such camera")
 }
 
-/// What may be said of a picture.
+/// Query parameters of a picture.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Wanted {
+pub struct PictureQuery {
     width: Option<usize>,
 }
 
 /// `GET /api/v1/cameras/{camera}/picture`
 pub async fn picture(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<AppState>>,
     camera: std::result::Result<Path<String>, PathRejection>,
-    wanted: std::result::Result<Query<Wanted>, QueryRejection>,
+    wanted: std::result::Result<Query<PictureQuery>, QueryRejection>,
 ) -> Response {
     let Ok(Path(camera)) = camera else { return no_camera() };
     let Ok(Query(wanted)) = wanted else { return failure(StatusCode::BAD_REQUEST, "width is a number of pixels") };
@@ -130,7 +129,7 @@ pub async fn picture(
         return failure(StatusCode::BAD_REQUEST, &format!("width is from {} to {}", WIDTH.1.start(), WIDTH.1.end()));
     }
     match shot(&site, camera, width).await {
-        Ok(Some(Shot { sequence, jpeg })) => {
+        Ok(Some(CachedPicture { sequence, jpeg })) => {
             ([(header::CONTENT_TYPE, "image/jpeg".to_owned()), (SEQUENCE, sequence.to_string())], jpeg).into_response()
         }
         Ok(None) => failure(StatusCode::NOT_FOUND, "it gave no frame yet"),
@@ -138,11 +137,15 @@ pub async fn picture(
     }
 }
 
-/// Says which frame a picture is, so that the boxes of the right report are drawn on it.
+/// Header with the sequence number of a picture's frame, by which the page finds its report.
 const SEQUENCE: header::HeaderName = header::HeaderName::from_static("x-lookout-sequence");
 
-/// The newest frame of `camera`, encoded once however many ask.
-async fn shot(site: &Arc<Site>, camera: String, width: usize) -> std::result::Result<Option<Shot>, Response> {
+/// Newest frame of `camera`, encoded once for all clients.
+async fn shot(
+    site: &Arc<AppState>,
+    camera: String,
+    width: usize,
+) -> std::result::Result<Option<CachedPicture>, Response> {
     let latest = || (site.setup.latest)(&camera);
     let kept = |sequence: u64| {
         let kept = site.shots.kept.lock().ignore_poison();
@@ -153,14 +156,14 @@ async fn shot(site: &Arc<Site>, camera: String, width: usize) -> std::result::Re
         return Ok(Some(shot));
     }
     let _turn = site.shots.encoding.lock().await;
-    // Whoever waited finds what the one before made, or the frame that came meanwhile.
+    // After waiting, the picture may be in the cache, or a newer frame may have arrived.
     let Some((frame, _)) = latest() else { return Ok(None) };
     if let Some(shot) = kept(frame.sequence) {
         return Ok(Some(shot));
     }
     let sequence = frame.sequence;
     let jpeg = aside(move || picture::plain(&frame.image, width)).await?;
-    let shot = Shot { sequence, jpeg: jpeg.into() };
+    let shot = CachedPicture { sequence, jpeg: jpeg.into() };
     let mut kept = site.shots.kept.lock().ignore_poison();
     if kept.len() >= KEPT {
         kept.clear();
@@ -169,10 +172,10 @@ async fn shot(site: &Arc<Site>, camera: String, width: usize) -> std::result::Re
     Ok(Some(shot))
 }
 
-/// What may be asked of the history, as it stands in the address.
+/// Query parameters of the history.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Asked {
+pub struct EventQuery {
     limit: Option<u64>,
     before: Option<u64>,
     camera: Option<String>,
@@ -181,8 +184,8 @@ pub struct Asked {
 
 /// `GET /api/v1/events`
 pub async fn events(
-    State(site): State<Arc<Site>>,
-    asked: std::result::Result<Query<Asked>, QueryRejection>,
+    State(site): State<Arc<AppState>>,
+    asked: std::result::Result<Query<EventQuery>, QueryRejection>,
 ) -> Response {
     let Some(events) = site.setup.events.clone() else { return no_history() };
     let asked = match asked {
@@ -204,7 +207,10 @@ fn no_history() -> Response {
 }
 
 /// `GET /api/v1/events/{key}/thumbnail`
-pub async fn thumbnail(State(site): State<Arc<Site>>, key: std::result::Result<Path<u64>, PathRejection>) -> Response {
+pub async fn thumbnail(
+    State(site): State<Arc<AppState>>,
+    key: std::result::Result<Path<u64>, PathRejection>,
+) -> Response {
     let Some(thumbnail) = site.setup.thumbnail.clone() else { return no_history() };
     if !site.setup.pictures {
         return failure(StatusCode::FORBIDDEN, "pictures are forbidden by web.pictures");
@@ -218,12 +224,12 @@ pub async fn thumbnail(State(site): State<Arc<Site>>, key: std::result::Result<P
 }
 
 /// `GET /api/v1/drift`
-pub async fn drift(State(site): State<Arc<Site>>) -> Response {
+pub async fn drift(State(site): State<Arc<AppState>>) -> Response {
     call(&site, "drift", Value::Null).await
 }
 
-/// `GET /api/v1/drift/maps`: their names.
-pub async fn maps(State(site): State<Arc<Site>>) -> Response {
+/// `GET /api/v1/drift/maps`: names of the maps.
+pub async fn maps(State(site): State<Arc<AppState>>) -> Response {
     let Some(maps) = site.setup.maps.clone() else { return no_maps() };
     match aside(move || Ok(maps())).await {
         Ok(maps) => axum::Json(maps.into_iter().map(|(name, _)| name).collect::<Vec<_>>()).into_response(),
@@ -232,7 +238,10 @@ pub async fn maps(State(site): State<Arc<Site>>) -> Response {
 }
 
 /// `GET /api/v1/drift/maps/{name}`
-pub async fn map(State(site): State<Arc<Site>>, name: std::result::Result<Path<String>, PathRejection>) -> Response {
+pub async fn map(
+    State(site): State<Arc<AppState>>,
+    name: std::result::Result<Path<String>, PathRejection>,
+) -> Response {
     let (Some(maps), Ok(Path(name))) = (site.setup.maps.clone(), name) else { return no_maps() };
     match aside(move || Ok(maps())).await {
         Ok(maps) => match maps.into_iter().find(|(known, _)| *known == name) {
@@ -248,22 +257,22 @@ fn no_maps() -> Response {
 }
 
 /// `GET /api/v1/generations`
-pub async fn generations(State(site): State<Arc<Site>>) -> Response {
+pub async fn generations(State(site): State<Arc<AppState>>) -> Response {
     call(&site, "generations", json!({ "do": "list" })).await
 }
 
 /// `POST /api/v1/generations/rollback`
-pub async fn roll_back(State(site): State<Arc<Site>>, body: Bytes) -> Response {
+pub async fn roll_back(State(site): State<Arc<AppState>>, body: Bytes) -> Response {
     order(&site, "generations", json!({ "do": "rollback" }), &body).await
 }
 
 /// `POST /api/v1/recalibrate`
-pub async fn recalibrate(State(site): State<Arc<Site>>, body: Bytes) -> Response {
+pub async fn recalibrate(State(site): State<Arc<AppState>>, body: Bytes) -> Response {
     order(&site, "recalibrate", Value::Null, &body).await
 }
 
-/// Gives an order that takes nothing: no body, or `{}`. What the verb refuses now is a conflict with how things are.
-async fn order(site: &Site, verb: &'static str, args: Value, body: &[u8]) -> Response {
+/// Calls a command without arguments: no body, or `{}`. A refusal by the current state gives 409.
+async fn order(site: &AppState, verb: &'static str, args: Value, body: &[u8]) -> Response {
     let nothing = body.is_empty()
         || serde_json::from_slice(body)
             .is_ok_and(|value: Value| value.as_object().is_some_and(serde_json::Map::is_empty));

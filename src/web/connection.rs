@@ -1,5 +1,5 @@
-//! Connections with limits: so many at one time, and none that neither sends nor takes anything for long. Two hundred
-//! slow clients then cost two hundred small buffers, for a while.
+//! Connection limits: a maximum number of connections, and timeouts for idle ones and slow requests. Two hundred slow
+//! clients then cost two hundred small buffers for a limited time.
 
 use std::future::Future;
 use std::io;
@@ -14,39 +14,39 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep};
 
-/// Connections at one time.
+/// Limit of connections.
 const MOST: usize = 512;
-/// Longest that nothing moves in either direction. The live stream says something more often than that.
+/// Idle timeout in either direction. The live stream sends more often than that.
 const IDLE: Duration = Duration::from_secs(30);
-/// Longest that a request may take to come in, from the first of its bytes, however steadily they drip.
+/// Timeout of a request, from its first byte to its last.
 const REQUEST: Duration = Duration::from_secs(20);
 
-/// A listener that gives [`Timed`] connections.
-pub struct Limited {
+/// Listener that returns [`TimedConnection`]s.
+pub struct LimitedListener {
     listener: TcpListener,
     room: Arc<Semaphore>,
     closed: watch::Receiver<()>,
 }
 
-impl Limited {
-    /// Connections end when the other side of `closed` falls.
+impl LimitedListener {
+    /// Connections end when the sender of `closed` is dropped.
     pub fn new(listener: TcpListener, closed: watch::Receiver<()>) -> Self {
         Self { listener, room: Arc::new(Semaphore::new(MOST)), closed }
     }
 }
 
-impl axum::serve::Listener for Limited {
-    type Io = Timed;
+impl axum::serve::Listener for LimitedListener {
+    type Io = TimedConnection;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Timed, SocketAddr) {
+    async fn accept(&mut self) -> (TimedConnection, SocketAddr) {
         loop {
-            // Never closed; were it, there would be no limit rather than no page.
+            // The semaphore is never closed. If it were, connections would be unlimited.
             let permit = self.room.clone().acquire_owned().await.ok();
             match self.listener.accept().await {
                 Ok((stream, address)) => {
                     let _ = stream.set_nodelay(true);
-                    return (Timed::new(stream, permit, self.closed.clone()), address);
+                    return (TimedConnection::new(stream, permit, self.closed.clone()), address);
                 }
                 Err(error) => {
                     tracing::debug!(error = error.to_string(), "a web client was not let in");
@@ -61,22 +61,22 @@ impl axum::serve::Listener for Limited {
     }
 }
 
-/// A connection that fails when it is idle for too long.
-pub struct Timed {
+/// A connection with an idle timeout.
+pub struct TimedConnection {
     stream: TcpStream,
     idle: Pin<Box<Sleep>>,
-    /// When the request that is coming in began; `None` once something was answered.
+    /// Start of the incoming request; `None` once a response has begun.
     request_since: Option<Instant>,
-    /// Done when the server is gone.
+    /// Completes when the server is dropped.
     closed: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_closed: bool,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Timed {
+impl TimedConnection {
     fn new(stream: TcpStream, permit: Option<OwnedSemaphorePermit>, mut closed: watch::Receiver<()>) -> Self {
         let idle = Box::pin(tokio::time::sleep(REQUEST));
-        // Nothing is ever sent: only the sender's fall wakes it.
+        // Nothing is sent; only dropping the sender wakes the receiver.
         let closed = Box::pin(async move { while closed.changed().await.is_ok() {} });
         Self { stream, idle, request_since: Some(Instant::now()), closed, is_closed: false, _permit: permit }
     }
@@ -87,7 +87,7 @@ impl Timed {
         self.idle.as_mut().reset((now + IDLE).min(request));
     }
 
-    /// Judges a direction that waits.
+    /// Checks the timeouts of a waiting direction.
     fn waits<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if self.idle.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -100,7 +100,7 @@ impl Timed {
     }
 }
 
-impl AsyncRead for Timed {
+impl AsyncRead for TimedConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -119,7 +119,7 @@ impl AsyncRead for Timed {
     }
 }
 
-impl AsyncWrite for Timed {
+impl AsyncWrite for TimedConnection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(context, bytes) {
             Poll::Pending => self.waits(context),

@@ -1,7 +1,7 @@
-//! `/healthz`, `/readyz`, `/metrics`: what machines ask.
+//! Health and metrics endpoints: `/healthz`, `/readyz`, `/metrics`.
 //!
-//! Both answers of health come from the daemon's one status, which follows the last frame and not a flag: alive while
-//! the daemon answers for itself and is not about to end; ready while every camera is watched.
+//! Health follows from the daemon's status, which depends on the last frame. `/healthz` succeeds while the daemon answers
+//! and is not stopping; `/readyz` succeeds while every camera is analysed.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Site, refusal};
+use super::{AppState, refusal};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// `GET /healthz`
-pub async fn alive(State(site): State<Arc<Site>>) -> Response {
+pub async fn alive(State(site): State<Arc<AppState>>) -> Response {
     told(&site, |state| !matches!(state, "stopping" | "")).await
 }
 
 /// `GET /readyz`
-pub async fn ready(State(site): State<Arc<Site>>) -> Response {
+pub async fn ready(State(site): State<Arc<AppState>>) -> Response {
     told(&site, |state| state == "ok").await
 }
 
-async fn told(site: &Site, good: fn(&str) -> bool) -> Response {
+async fn told(site: &AppState, good: fn(&str) -> bool) -> Response {
     let control = site.setup.control.clone();
     let status = tokio::task::spawn_blocking(move || control.call("status", Value::Null)).await;
     let status = match status {
@@ -39,14 +39,14 @@ async fn told(site: &Site, good: fn(&str) -> bool) -> Response {
 }
 
 /// `GET /metrics`
-pub async fn metrics(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+pub async fn metrics(State(site): State<Arc<AppState>>, headers: HeaderMap) -> Response {
     let text = match site.setup.metrics.encode() {
         Ok(text) => text,
         Err(error) => return refusal(&error),
     };
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let accepted: Vec<&str> = accepted.collect();
-    // Who asks for the older text format by name, and not for ours, gets it.
+    // A client that accepts only the older text format gets it.
     let older = accepted.iter().any(|kinds| kinds.contains("text/plain"))
         && !accepted.iter().any(|kinds| kinds.contains("openmetrics") || kinds.contains("*/*"));
     if older {
@@ -55,8 +55,8 @@ pub async fn metrics(State(site): State<Arc<Site>>, headers: HeaderMap) -> Respo
     ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response()
 }
 
-/// OpenMetrics as Prometheus' older text format: counters and infos are called by their sample's name there, and units
-/// and the end are not told.
+/// Converts OpenMetrics to Prometheus' older text format, in which counters and infos have the name of their sample, and
+/// units and the end marker do not exist.
 pub fn plain(text: &str) -> String {
     let mut lines = String::with_capacity(text.len());
     let counted: Vec<&str> =
@@ -92,8 +92,8 @@ mod tests {
 
     #[test]
     fn the_older_format_calls_counters_by_their_samples() {
-        let text = "# HELP a_b Said.\n# TYPE a_b counter\na_b_total{x=\"1\"} 2\n# HELP i What.\n# TYPE i info\ni_info{v=\"1\"} 1\n# HELP t_seconds T.\n# TYPE t_seconds gauge\n# UNIT t_seconds seconds\nt_seconds 1\n# EOF\n";
-        let wanted = "# HELP a_b_total Said.\n# TYPE a_b_total counter\na_b_total{x=\"1\"} 2\n# HELP i_info What.\n# TYPE i_info gauge\ni_info{v=\"1\"} 1\n# HELP t_seconds T.\n# TYPE t_seconds gauge\nt_seconds 1\n";
+        let text = "# HELP a_b StreamMessage.\n# TYPE a_b counter\na_b_total{x=\"1\"} 2\n# HELP i What.\n# TYPE i info\ni_info{v=\"1\"} 1\n# HELP t_seconds T.\n# TYPE t_seconds gauge\n# UNIT t_seconds seconds\nt_seconds 1\n# EOF\n";
+        let wanted = "# HELP a_b_total StreamMessage.\n# TYPE a_b_total counter\na_b_total{x=\"1\"} 2\n# HELP i_info What.\n# TYPE i_info gauge\ni_info{v=\"1\"} 1\n# HELP t_seconds T.\n# TYPE t_seconds gauge\nt_seconds 1\n";
         assert_eq!(plain(text), wanted);
     }
 }

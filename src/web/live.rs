@@ -1,8 +1,7 @@
-//! What is being said, for those who watch: the latest report of every camera, a few minutes of rates and latencies,
-//! and every message as it comes.
+//! Live feed: latest report of every camera, some minutes of rates and latencies, and a broadcast of every message.
 //!
-//! In: messages. Out: texts for the stream, numbers for the plots. A watcher that falls behind misses messages and is
-//! told so; nobody waits for it.
+//! In: messages. Out: texts for the stream, values for the plots. A slow subscriber misses messages and is notified; it
+//! never blocks others.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,43 +12,43 @@ use tokio::sync::broadcast;
 use crate::message::{Message, Report};
 use crate::sync::IgnorePoison;
 
-/// Messages that a slow watcher may be behind.
+/// Buffer of a slow subscriber, in messages.
 const BEHIND: usize = 64;
-/// Points of a plot.
+/// Points of a series.
 const POINTS: usize = 150;
-/// Time between two points, in milliseconds of the frames' clock.
+/// Interval of a series, in milliseconds of capture time.
 const STEP_NS: u64 = 2_000_000_000;
 
-/// The state; clones share it.
+/// The live feed. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Live {
-    inner: Arc<Inner>,
+    inner: Arc<LiveState>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    cameras: Mutex<BTreeMap<String, Seen>>,
-    said: broadcast::Sender<Said>,
+struct LiveState {
+    cameras: Mutex<BTreeMap<String, CameraSeries>>,
+    said: broadcast::Sender<StreamMessage>,
 }
 
 /// A message for the stream.
 #[derive(Debug, Clone)]
-pub struct Said {
+pub struct StreamMessage {
     /// `report`, `event` or `status`.
     pub kind: &'static str,
-    /// Its JSON.
+    /// The message as JSON.
     pub text: Arc<str>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct CameraSeries {
     report: Option<Arc<str>>,
-    points: VecDeque<Point>,
-    sum: Sum,
+    points: VecDeque<SeriesPoint>,
+    sum: IntervalSums,
 }
 
 #[derive(Debug, Default)]
-struct Sum {
+struct IntervalSums {
     since_ns: Option<u64>,
     frames: u32,
     detect_ms: f64,
@@ -57,18 +56,18 @@ struct Sum {
     objects: usize,
 }
 
-/// Two seconds of a camera.
+/// Values of a camera over two seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Point {
-    /// When, by the frames' wall time: RFC 3339.
+pub struct SeriesPoint {
+    /// Wall time of capture, RFC 3339.
     pub at: String,
-    /// Frames looked at a second.
+    /// Analysed frames a second.
     pub fps: f64,
-    /// The network's time, in milliseconds.
+    /// Detection time, in milliseconds.
     pub detect_ms: f64,
     /// From capture to report, in milliseconds.
     pub total_ms: f64,
-    /// Objects in sight on average.
+    /// Mean number of detections.
     pub objects: f64,
 }
 
@@ -79,17 +78,17 @@ impl Default for Live {
 }
 
 impl Live {
-    /// Nothing said yet.
+    /// An empty feed.
     pub fn new() -> Self {
         let (said, _) = broadcast::channel(BEHIND);
-        Self { inner: Arc::new(Inner { cameras: Mutex::default(), said }) }
+        Self { inner: Arc::new(LiveState { cameras: Mutex::default(), said }) }
     }
 
-    fn cameras(&self) -> MutexGuard<'_, BTreeMap<String, Seen>> {
+    fn cameras(&self) -> MutexGuard<'_, BTreeMap<String, CameraSeries>> {
         self.inner.cameras.lock().ignore_poison()
     }
 
-    /// Takes a message.
+    /// Publishes a message.
     pub fn take(&self, message: &Message) {
         let Ok(text) = serde_json::to_string(message) else { return };
         let text: Arc<str> = text.into();
@@ -101,32 +100,32 @@ impl Live {
             Message::Event(_) => "event",
             Message::Status(_) => "status",
         };
-        // Nobody watches: fine.
-        let _ = self.inner.said.send(Said { kind, text });
+        // An error means that there are no subscribers.
+        let _ = self.inner.said.send(StreamMessage { kind, text });
     }
 
-    /// Every message from now on.
-    pub fn watch(&self) -> broadcast::Receiver<Said> {
+    /// Subscribes to all further messages.
+    pub fn watch(&self) -> broadcast::Receiver<StreamMessage> {
         self.inner.said.subscribe()
     }
 
-    /// How many watch.
+    /// Number of subscribers.
     pub fn watchers(&self) -> usize {
         self.inner.said.receiver_count()
     }
 
-    /// The latest report of `camera` as JSON.
+    /// Latest report of `camera` as JSON.
     pub fn report(&self, camera: &str) -> Option<Arc<str>> {
         self.cameras().get(camera)?.report.clone()
     }
 
-    /// The plots, by camera.
-    pub fn series(&self) -> BTreeMap<String, Vec<Point>> {
+    /// Series by camera.
+    pub fn series(&self) -> BTreeMap<String, Vec<SeriesPoint>> {
         self.cameras().iter().map(|(name, seen)| (name.clone(), seen.points.iter().cloned().collect())).collect()
     }
 }
 
-impl Seen {
+impl CameraSeries {
     fn take(&mut self, report: &Report, text: Arc<str>) {
         self.report = Some(text);
         let now_ns = report.captured_monotonic_ns;
@@ -135,7 +134,7 @@ impl Seen {
         if elapsed_ns >= STEP_NS && self.sum.frames > 0 {
             let frames = f64::from(self.sum.frames);
             let round = |value: f64| (value * 100.0).round() / 100.0;
-            self.points.push_back(Point {
+            self.points.push_back(SeriesPoint {
                 at: String::from(report.captured_at),
                 fps: round(frames / (elapsed_ns as f64 * 1e-9)),
                 detect_ms: round(self.sum.detect_ms / frames),
@@ -145,7 +144,7 @@ impl Seen {
             if self.points.len() > POINTS {
                 self.points.pop_front();
             }
-            self.sum = Sum { since_ns: Some(now_ns), ..Sum::default() };
+            self.sum = IntervalSums { since_ns: Some(now_ns), ..IntervalSums::default() };
         }
         self.sum.frames += 1;
         self.sum.detect_ms += report.timing_ms.detect;

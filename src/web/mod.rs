@@ -1,14 +1,16 @@
-//! HTTP: the live page, its API, metrics and health.
+//! HTTP server: live page, API, metrics and health.
 //!
-//! In: what the daemon hands over at the start, and every message as it is said. Out: one page that needs nothing from
-//! elsewhere, an API that `/api/openapi.json` describes, `/metrics`, `/healthz`, `/readyz`. Promises: without a token
-//! only who is on this machine gets in, from a page of ours or from no page at all; with one nobody else gets more than
-//! the form that asks for it; nothing is executed from a request but the verbs that the page's buttons name; no client,
-//! however slow, costs the detector a frame.
+//! In: callbacks of the daemon, and every published message. Out: a page without external content, an API that
+//! `/api/openapi.json` describes, `/metrics`, `/healthz`, `/readyz`.
+//!
+//! - Without a token only this machine has access, and not from pages of other sites.
+//! - With a token, clients without it get the log-in form only.
+//! - Requests can only call the commands behind the page's buttons.
+//! - A slow client never costs the detector a frame.
 
+mod access_control;
 mod api;
 mod connection;
-mod gate;
 mod health;
 mod live;
 mod openapi;
@@ -28,7 +30,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use serde_json::{Value, json};
 
-use gate::Gate;
+use access_control::AccessControl;
 pub use live::Live;
 
 use crate::backoff::Backoff;
@@ -38,67 +40,67 @@ use crate::frame::Frame;
 use crate::message::Report;
 use crate::metrics::Metrics;
 
-/// The newest frame of a camera, by its name, with what was found in it.
+/// Function that returns the newest frame of a camera and its report, by the camera's name.
 pub type LatestOf = Arc<dyn Fn(&str) -> Option<(Arc<Frame>, Arc<Report>)> + Send + Sync>;
-/// A page of the history, by what is asked for.
+/// Function that returns a page of the history for a query.
 pub type EventsOf = Arc<dyn Fn(Value) -> Result<Value> + Send + Sync>;
-/// The thumbnail of an event of the history, a JPEG, by its key.
+/// Function that returns the JPEG thumbnail of an event by its key.
 pub type ThumbnailOf = Arc<dyn Fn(u64) -> Result<Option<Vec<u8>>> + Send + Sync>;
-/// The latest maps of the network's error, each a PNG under its name.
+/// Function that returns the latest error maps as named PNGs.
 pub type MapsOf = Arc<dyn Fn() -> Vec<(String, Vec<u8>)> + Send + Sync>;
 
-/// What the page is built on.
+/// Configuration and callbacks of the server.
 #[derive(Clone)]
-pub struct Setup {
+pub struct WebConfig {
     /// Names of the cameras.
     pub cameras: Vec<String>,
     /// Allow live pictures and thumbnails.
     pub pictures: bool,
-    /// What whoever comes must know; needed where others than this machine can come.
+    /// Access token; required unless the address is loopback.
     pub token: Option<Vec<u8>>,
-    /// The daemon's verbs.
+    /// Command table of the daemon.
     pub control: Control,
-    /// What was counted.
+    /// Metrics.
     pub metrics: Arc<Metrics>,
-    /// What is being said.
+    /// Live feed.
     pub live: Live,
-    /// Frames.
+    /// Source of frames.
     pub latest: LatestOf,
-    /// The history, if one is kept.
+    /// History, if enabled.
     pub events: Option<EventsOf>,
-    /// Its thumbnails.
+    /// Thumbnails of the history.
     pub thumbnail: Option<ThumbnailOf>,
-    /// Error maps, if the monitor makes them.
+    /// Error maps, if the monitor is enabled.
     pub maps: Option<MapsOf>,
 }
 
-/// What every handler sees.
-struct Site {
-    setup: Setup,
-    gate: Gate,
-    shots: api::Shots,
+/// Shared state of all handlers.
+struct AppState {
+    setup: WebConfig,
+    access: AccessControl,
+    shots: api::PictureCache,
 }
 
-/// A server, listening if the address could be had.
+/// A server, listening if the address was available.
 pub struct Server {
     address: SocketAddr,
     listener: Option<tokio::net::TcpListener>,
-    site: Arc<Site>,
+    site: Arc<AppState>,
 }
 
 impl Server {
-    /// Listens at `address`, on the runtime this is called in. An address that cannot be had now is told in the log
-    /// and tried again while serving: what detects does not wait for it.
+    /// Listens at `address` on the current runtime. If the address is in use, this is logged and retried while serving, so
+    /// that detection does not depend on it.
     ///
     /// # Errors
     ///
-    /// [`Kind::Config`] for an address that others can reach without a token.
-    pub fn listen(address: SocketAddr, setup: Setup) -> Result<Self> {
+    /// [`Kind::Config`] for a non-loopback address without a token.
+    pub fn listen(address: SocketAddr, setup: WebConfig) -> Result<Self> {
         if !address.ip().is_loopback() && setup.token.is_none() {
             let text = format!("web.listen = \"{address}\" can be reached by others: name a web.token_file");
             return Err(Error::new(Kind::Config, text));
         }
-        let gate = Gate::new(setup.token.as_deref())?;
+        let access = AccessControl::new(setup.token.as_deref())?;
         let listener = bind(address);
         if let Err(error) = &listener {
             tracing::warn!(%address, error = error.to_string(), "the web page cannot be served yet; trying again");
@@ -106,16 +108,16 @@ impl Server {
         Ok(Self {
             address,
             listener: listener.ok(),
-            site: Arc::new(Site { setup, gate, shots: api::Shots::default() }),
+            site: Arc::new(AppState { setup, access, shots: api::PictureCache::default() }),
         })
     }
 
-    /// The address that was taken.
+    /// The bound address.
     pub fn address(&self) -> Option<SocketAddr> {
         self.listener.as_ref()?.local_addr().ok()
     }
 
-    /// Serves until this future is dropped, which ends every connection.
+    /// Serves until this future is dropped, which ends all connections.
     pub async fn serve(self) {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         let mut listener = self.listener;
@@ -127,11 +129,11 @@ impl Server {
             listener = None;
             tokio::time::sleep(backoff.delay()).await;
         };
-        let open = self.site.gate.is_closed();
+        let open = self.site.access.is_closed();
         tracing::info!(address = %listener.local_addr().unwrap_or(self.address), token = open, "the web page is served");
-        // Falls with this future.
+        // Dropped with this future.
         let (_closing, closed) = tokio::sync::watch::channel(());
-        let listener = connection::Limited::new(listener, closed);
+        let listener = connection::LimitedListener::new(listener, closed);
         if let Err(error) = axum::serve(listener, router(self.site)).into_future().await {
             tracing::error!(error = error.to_string(), "the web page is gone");
         }
@@ -144,12 +146,12 @@ fn bind(address: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
     tokio::net::TcpListener::from_std(listener)
 }
 
-fn router(site: Arc<Site>) -> Router {
+fn router(site: Arc<AppState>) -> Router {
     Router::new()
         .route("/", get(page::index))
         .route("/page.js", get(page::script))
         .route("/page.css", get(page::style))
-        .route("/login", order(post(gate::login)))
+        .route("/login", order(post(access_control::login)))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
@@ -171,21 +173,21 @@ fn router(site: Arc<Site>) -> Router {
         .fallback(async || failure(StatusCode::NOT_FOUND, "there is nothing here; see /api/openapi.json"))
         .method_not_allowed_fallback(async || failure(StatusCode::METHOD_NOT_ALLOWED, "not with this method"))
         .layer(axum::extract::DefaultBodyLimit::max(16 << 10))
-        .layer(from_fn_with_state(site.clone(), gate::guard))
+        .layer(from_fn_with_state(site.clone(), access_control::guard))
         .with_state(site)
 }
 
-/// Something that changes the device: no form of another site can send it.
-fn order(handler: MethodRouter<Arc<Site>>) -> MethodRouter<Arc<Site>> {
-    handler.route_layer(from_fn(gate::json_only))
+/// A state-changing request, which forms of other sites cannot send.
+fn order(handler: MethodRouter<Arc<AppState>>) -> MethodRouter<Arc<AppState>> {
+    handler.route_layer(from_fn(access_control::json_only))
 }
 
-/// An error as the API says it.
+/// Response for an error of the API.
 fn failure(status: StatusCode, message: &str) -> Response {
     (status, axum::Json(json!({ "error": message }))).into_response()
 }
 
-/// One of our errors as the API says it.
+/// Response for an [`Error`].
 fn refusal(error: &Error) -> Response {
     let status = match error.kind() {
         Kind::Usage | Kind::Data | Kind::Config => StatusCode::BAD_REQUEST,

@@ -1,4 +1,4 @@
-//! The API's description, in OpenAPI 3.1.
+//! Description of the API in OpenAPI 3.1.
 
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
@@ -10,7 +10,7 @@ pub async fn document() -> Response {
     axum::Json(description()).into_response()
 }
 
-/// A path's one operation: method, path, what it is, parameters, kind of content, its schema, other answers.
+/// An operation: method, path, summary, parameters, content type, schema, further responses.
 struct Operation {
     method: &'static str,
     path: &'static str,
@@ -20,7 +20,7 @@ struct Operation {
     others: &'static [(&'static str, &'static str)],
 }
 
-/// What any request may meet.
+/// Responses that any request may get.
 const ALWAYS: &[(&str, &str)] = &[
     ("401", "The token is missing"),
     ("403", "Another site's page asks, or the configuration forbids it"),

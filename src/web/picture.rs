@@ -1,6 +1,4 @@
-//! Frames as JPEGs for people: made smaller, boxed, or cut to one object.
-//!
-//! In: a frame's image, boxes in its pixels. Out: a JPEG's bytes.
+//! Encoding of frames as JPEG: scaled, annotated, or cropped to an object.
 
 use std::borrow::Cow;
 
@@ -13,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::frame::{Image, Picture};
 use crate::message::Detection;
 
-/// JPEG quality of live pictures: good to look at, half the bytes of one without visible loss.
+/// JPEG quality of live pictures: half the size of one without visible loss.
 const QUALITY: u8 = 80;
 
 /// The frame, at most `width` pixels wide, without boxes.
@@ -42,11 +40,11 @@ pub fn boxed(image: &Image, detections: &[Detection], score: f32, width: usize) 
     encode(&picture)
 }
 
-/// What stands in `bbox` and a little around it, its longer side `side` pixels; `None` where that is nothing.
+/// Crop of `bbox` with a margin, its longer side `side` pixels. `None` if it is empty.
 pub fn cut(image: &Image, bbox: [f32; 4], side: usize) -> Option<Vec<u8>> {
     let picture = image.to_picture();
     let margin = ((bbox[2] - bbox[0]) + (bbox[3] - bbox[1])) * 0.05;
-    // The conversion takes what is below nothing, and not a number, to 0.
+    // The cast turns negative values and NaN into 0.
     let edge = |value: f32, most: usize| (value.round().max(0.0) as usize).min(most);
     let (x0, y0) = (edge(bbox[0] - margin, picture.width), edge(bbox[1] - margin, picture.height));
     let (x1, y1) = (edge(bbox[2] + margin, picture.width), edge(bbox[3] + margin, picture.height));
@@ -58,7 +56,7 @@ pub fn cut(image: &Image, bbox: [f32; 4], side: usize) -> Option<Vec<u8>> {
     let (width, height) = part.dimensions();
     let scale = side as f32 / width.max(height) as f32;
     let target = |length: u32| ((length as f32 * scale).round() as u32).max(1);
-    // What is far away is small; it is not blown up beyond four times.
+    // Small objects are enlarged at most four times.
     let (width, height) = (target(width).min(width * 4), target(height).min(height * 4));
     let part =
         if scale < 1.0 { thumbnail(&part, width, height) } else { resize(&part, width, height, FilterType::Triangle) };

@@ -1,4 +1,4 @@
-//! Server-sent events: every message as it is said, and a sign of life where nothing is.
+//! Server-sent events: every message, and keep-alive comments.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::live::Said;
-use super::{Site, failure};
+use super::live::StreamMessage;
+use super::{AppState, failure};
 
-/// Time between two signs of life.
+/// Keep-alive interval.
 const SIGN: Duration = Duration::from_secs(10);
-/// Watchers at one time.
+/// Limit of subscribers.
 const MOST: usize = 128;
 
 /// `GET /api/v1/stream`
-pub async fn stream(State(site): State<Arc<Site>>) -> Response {
+pub async fn stream(State(site): State<Arc<AppState>>) -> Response {
     let said = site.setup.live.watch();
     if site.setup.live.watchers() > MOST {
         return failure(StatusCode::SERVICE_UNAVAILABLE, "too many watch already");
@@ -36,9 +36,9 @@ pub async fn stream(State(site): State<Arc<Site>>) -> Response {
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(texts)).into_response()
 }
 
-async fn next(said: &mut Receiver<Said>) -> Option<Bytes> {
+async fn next(said: &mut Receiver<StreamMessage>) -> Option<Bytes> {
     match tokio::time::timeout(SIGN, said.recv()).await {
-        Ok(Ok(Said { kind, text })) => Some(format!("event: {kind}\ndata: {text}\n\n").into()),
+        Ok(Ok(StreamMessage { kind, text })) => Some(format!("event: {kind}\ndata: {text}\n\n").into()),
         Ok(Err(RecvError::Lagged(missed))) => Some(format!("event: missed\ndata: {missed}\n\n").into()),
         Ok(Err(RecvError::Closed)) => None,
         Err(_) => Some(Bytes::from_static(b": still here\n\n")),

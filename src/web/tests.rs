@@ -1,4 +1,4 @@
-//! The whole server on a port of its own, spoken to in plain HTTP.
+//! Tests of the whole server over HTTP on a port.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -38,7 +38,7 @@ fn report(sequence: u64) -> Report {
     }
 }
 
-fn setup(state: &'static str) -> (Setup, Arc<AtomicUsize>) {
+fn setup(state: &'static str) -> (WebConfig, Arc<AtomicUsize>) {
     let control = Control::default();
     control.register("status", move |_| Ok(json!({ "state": state, "reasons": ["so"], "cameras": {} })));
     let rolled_back = Arc::new(AtomicUsize::new(0));
@@ -56,7 +56,7 @@ fn setup(state: &'static str) -> (Setup, Arc<AtomicUsize>) {
         captured_monotonic_ns: 1,
     };
     let seen = (Arc::new(frame), Arc::new(report(7)));
-    let setup = Setup {
+    let setup = WebConfig {
         cameras: vec!["front".into(), "rear".into()],
         pictures: true,
         token: None,
@@ -71,11 +71,11 @@ fn setup(state: &'static str) -> (Setup, Arc<AtomicUsize>) {
     (setup, rolled_back)
 }
 
-fn serve(change: impl FnOnce(&mut Setup)) -> Site {
+fn serve(change: impl FnOnce(&mut WebConfig)) -> Site {
     serve_in("ok", change)
 }
 
-fn serve_in(state: &'static str, change: impl FnOnce(&mut Setup)) -> Site {
+fn serve_in(state: &'static str, change: impl FnOnce(&mut WebConfig)) -> Site {
     let (mut setup, rolled_back) = setup(state);
     change(&mut setup);
     let live = setup.live.clone();
@@ -130,14 +130,14 @@ async fn everything_that_is_described_answers_and_nothing_else_does() {
             if operations.get("post").is_some() { ("POST", &[JSON]) } else { ("GET", &[]) };
         let (status, head, _) = site.ask(&format!("{method} {path}"), headers, "").await;
         let known = match path.as_str() {
-            // Said of the camera's first report, the monitor and its verbs, which are not here.
+            // StreamMessage of the camera's first report, the monitor and its verbs, which are not here.
             "/api/v1/cameras/front/report" | "/api/v1/drift" | "/api/v1/recalibrate" => 404,
             _ => 200,
         };
         assert_eq!(status, known, "{method} {path}: {head}");
         assert_eq!(site.ask(&format!("DELETE {path}"), &[JSON], "").await.0, 405, "{path}");
     }
-    // What the page asks for is described.
+    // All requests of the page are described.
     for part in include_str!("page/page.js")
         .split("\"/api/")
         .skip(1)
@@ -217,7 +217,7 @@ async fn with_a_token_nothing_of_the_device_is_told_without_it() {
     let bearer = format!("Authorization: Bearer {TOKEN}");
     assert_eq!(site.ask("GET /metrics", &[&bearer], "").await.0, 200);
     assert_eq!(site.ask("GET /metrics", &["Authorization: Bearer wrong"], "").await.0, 401);
-    // From elsewhere under any name, but not from another site's page.
+    // With a token, any host name is accepted, but not pages of other sites.
     assert_eq!(site.ask("GET /api/v1/status", &[&bearer, "Host: gate.example"], "").await.0, 200);
     assert_eq!(site.ask("GET /api/v1/status", &[&bearer, "Origin: http://evil.example"], "").await.0, 403);
 
@@ -327,7 +327,7 @@ async fn two_hundred_clients_that_take_nothing_leave_room_for_one_that_does() {
     let mut slow = Vec::new();
     for number in 0..200 {
         let mut stream = TcpStream::connect(site.address).await.unwrap();
-        // Half of a request, or a whole one whose answer nobody reads.
+        // A partial request, or a complete one whose response is never read.
         let text = if number % 2 == 0 { "GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n" } else { "GET / HT" };
         stream.write_all(text.as_bytes()).await.unwrap();
         slow.push(stream);

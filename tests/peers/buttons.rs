@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use lookout::control::Control;
 use lookout::error::{Error, Kind};
 use lookout::metrics::Metrics;
-use lookout::web::{Live, Server, Setup};
+use lookout::web::{Live, Server, WebConfig};
 use serde_json::{Value, json};
 
 use super::browser::Browser;
@@ -57,7 +57,7 @@ fn map() -> Vec<u8> {
 async fn drift_maps_and_generations_are_shown_and_the_buttons_do_what_they_say() {
     let (control, rolled_back) = daemon();
     let png = map();
-    let setup = Setup {
+    let setup = WebConfig {
         cameras: vec!["rear".into()],
         pictures: true,
         token: None,

@@ -73,7 +73,7 @@ fn balanced(spool: &Spool) {
 fn a_spool_on_a_full_disk_goes_on_in_memory_and_comes_back() {
     let Some(disk) = Disk::mount() else { return };
     let clock = Arc::new(SimulatedClock::default());
-    let limits = spool::Limits { max_size: 1 << 30, max_age: Duration::from_secs(86_400), min_free: 0 };
+    let limits = spool::SpoolLimits { max_size: 1 << 30, max_age: Duration::from_secs(86_400), min_free: 0 };
     let path = disk.path().join("spool.redb");
     let open = || Spool::open(path.clone(), limits, clock.clone(), "boot");
     let mut spool = open();
@@ -114,7 +114,7 @@ fn a_spool_on_a_full_disk_goes_on_in_memory_and_comes_back() {
 fn a_history_on_a_full_disk_says_so_and_comes_back_with_what_it_had() {
     let Some(disk) = Disk::mount() else { return };
     let clock = Arc::new(SimulatedClock::default());
-    let limits = history::Limits { max_age: Duration::from_secs(86_400), max_size: 1 << 30, min_free: 0 };
+    let limits = history::HistoryLimits { max_age: Duration::from_secs(86_400), max_size: 1 << 30, min_free: 0 };
     let history = History::open(disk.path().join("events.redb"), limits, clock.clone(), None);
     for id in 0..100 {
         history.keep(&event(id, &clock)).unwrap();

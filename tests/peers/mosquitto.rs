@@ -9,8 +9,8 @@ use lookout::control::Control;
 use lookout::message::{Event, EventName, Message, MessageKind, Moment, Schema};
 use lookout::metrics::{self, Metrics, Spooled};
 use lookout::publish::Sink;
-use lookout::publish::mqtt::{About, Broker as Address, Mqtt, Setup};
-use lookout::publish::spool::{Limits, Spool};
+use lookout::publish::mqtt::{Broker as Address, DeviceInfo, Mqtt, MqttConfig};
+use lookout::publish::spool::{Spool, SpoolLimits};
 
 use super::broker::{Broker, Ear, until};
 
@@ -23,11 +23,11 @@ pub fn event(id: usize) -> Message {
     Message::Event(Event { schema: Schema::V1, device: "d".into(), event, id, at, camera: None, details })
 }
 
-pub fn setup(folder: &Path, port: u16, change: impl FnOnce(&mut Setup)) -> Setup {
-    let limits = Limits { max_size: 1 << 20, max_age: Duration::from_secs(3600), min_free: 0 };
+pub fn setup(folder: &Path, port: u16, change: impl FnOnce(&mut MqttConfig)) -> MqttConfig {
+    let limits = SpoolLimits { max_size: 1 << 20, max_age: Duration::from_secs(3600), min_free: 0 };
     let control = Control::default();
     control.register("echo", Ok);
-    let mut setup = Setup {
+    let mut setup = MqttConfig {
         name: "mqtt".into(),
         broker: Address {
             host: "127.0.0.1".into(),
@@ -39,7 +39,7 @@ pub fn setup(folder: &Path, port: u16, change: impl FnOnce(&mut Setup)) -> Setup
             keep_alive: Duration::from_secs(5),
         },
         client_id: "lookout-d".into(),
-        about: About {
+        about: DeviceInfo {
             device: "d".into(),
             model: "m".into(),
             cameras: vec!["front".into()],
@@ -162,7 +162,7 @@ async fn a_frozen_broker_is_given_up_and_what_it_did_not_acknowledge_comes_again
 async fn a_full_spool_drops_the_oldest_objects_and_says_how_many() {
     let folder = tempfile::tempdir().unwrap();
     let Some(mut broker) = Broker::prepare(folder.path(), OPEN) else { return };
-    let limits = Limits { max_size: 40_000, max_age: Duration::from_secs(3600), min_free: 0 };
+    let limits = SpoolLimits { max_size: 40_000, max_age: Duration::from_secs(3600), min_free: 0 };
     let spool = Spool::open(folder.path().join("small.redb"), limits, Arc::new(SystemClock), "boot");
     let setup = setup(folder.path(), broker.port, |setup| setup.spool = spool);
     let metrics = setup.metrics.clone();
@@ -269,7 +269,7 @@ async fn orders_are_obeyed_and_home_assistant_is_greeted_when_it_starts() {
     sink.flush().await.unwrap();
 }
 
-fn setup_again(folder: &Path, port: u16) -> Setup {
+fn setup_again(folder: &Path, port: u16) -> MqttConfig {
     setup(&folder.join("again"), port, |_| {})
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lookout::clock::SimulatedClock;
 use lookout::publish::Sink;
 use lookout::publish::mqtt::Mqtt;
-use lookout::publish::spool::{Limits, Spool};
+use lookout::publish::spool::{Spool, SpoolLimits};
 
 use super::broker::{Broker, Ear};
 use super::mosquitto::{OPEN, balanced, count, event, eventually, setup};
@@ -17,8 +17,8 @@ use super::mosquitto::{OPEN, balanced, count, event, eventually, setup};
 #[ignore = "needs mosquitto: run tests/peers.sh"]
 async fn an_hour_of_outage_is_accounted_for_to_the_last_event() {
     for (name, limits) in [
-        ("age", Limits { max_size: 1 << 30, max_age: Duration::from_secs(1800), min_free: 0 }),
-        ("size", Limits { max_size: 300_000, max_age: Duration::from_secs(86_400), min_free: 0 }),
+        ("age", SpoolLimits { max_size: 1 << 30, max_age: Duration::from_secs(1800), min_free: 0 }),
+        ("size", SpoolLimits { max_size: 300_000, max_age: Duration::from_secs(86_400), min_free: 0 }),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let Some(mut broker) = Broker::prepare(folder.path(), OPEN) else { return };

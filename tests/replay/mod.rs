@@ -23,7 +23,7 @@ use lookout::error::{Error, Kind, Result};
 use lookout::frame::{Frame, Image, Picture};
 use lookout::message::{CameraState, EventName, Message, MessageKind, Precision, Report, State};
 use lookout::metrics::{self, Metrics, Why};
-use lookout::publish::{Outlet, Sending, Sink};
+use lookout::publish::{Outlet, Sink, SinkFuture};
 use lookout::stop::{self, Stop};
 
 /// What a made-up camera does next.
@@ -139,7 +139,7 @@ impl Engine for FakeEngine {
 struct Kept(Arc<Mutex<Vec<Message>>>);
 
 impl Sink for Kept {
-    fn send<'a>(&'a mut self, message: &'a Message) -> Sending<'a> {
+    fn send<'a>(&'a mut self, message: &'a Message) -> SinkFuture<'a> {
         self.0.lock().unwrap().push(message.clone());
         Box::pin(std::future::ready(Ok(())))
     }

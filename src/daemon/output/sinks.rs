@@ -15,8 +15,8 @@ use crate::daemon::paths::state_folder;
 use crate::error::Result;
 use crate::message::MessageKind;
 use crate::metrics::Metrics;
-use crate::publish::mqtt::{About, Broker, Mqtt, PictureOf, Setup, Tls};
-use crate::publish::spool::{Limits, Spool};
+use crate::publish::mqtt::{Broker, DeviceInfo, Mqtt, MqttConfig, PictureOf, Tls};
+use crate::publish::spool::{Spool, SpoolLimits};
 use crate::publish::{Files, Outlet, Sink, Socket, Stdout};
 use crate::web::picture;
 
@@ -88,9 +88,9 @@ impl SinkBuilder<'_> {
         let device = self.identity.device.clone();
         let labels = if mqtt.labels.is_empty() { self.model.labels.clone() } else { mqtt.labels.clone() };
         let file = format!("{}-{}.redb", crate::publish::mqtt::identifier(&mqtt.host), mqtt.port);
-        let limits = Limits { max_size: mqtt.spool_size, max_age: mqtt.spool_age, min_free: mqtt.spool_free };
+        let limits = SpoolLimits { max_size: mqtt.spool_size, max_age: mqtt.spool_age, min_free: mqtt.spool_free };
         let spool = state_folder(&self.settings.device)?.join("spool").join(file);
-        Mqtt::start(Setup {
+        Mqtt::start(MqttConfig {
             name: name.to_owned(),
             broker: Broker {
                 host: mqtt.host.clone(),
@@ -102,7 +102,7 @@ impl SinkBuilder<'_> {
                 keep_alive: mqtt.keep_alive,
             },
             client_id: if number == 1 { format!("lookout-{device}") } else { format!("lookout-{device}-{number}") },
-            about: About {
+            about: DeviceInfo {
                 device,
                 model: self.model.name.clone(),
                 cameras: self.settings.cameras.iter().map(|camera| camera.name.clone()).collect(),

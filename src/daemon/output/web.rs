@@ -14,9 +14,9 @@ use crate::error::{Error, Kind, Result};
 use crate::message::{Message, MessageKind};
 use crate::metrics::Metrics;
 use crate::monitor::{ErrorMap, LatestPass};
-use crate::publish::history::{History, Limits, Query, ThumbnailOf};
-use crate::publish::{Outlet, Sending, Sink};
-use crate::web::{Live, MapsOf, Server, Setup, picture};
+use crate::publish::history::{History, HistoryLimits, Query, ThumbnailOf};
+use crate::publish::{Outlet, SinkFuture, Sink};
+use crate::web::{Live, MapsOf, Server, WebConfig, picture};
 
 /// Longer side of a thumbnail, in pixels.
 const THUMBNAIL_SIDE: usize = 160;
@@ -85,7 +85,7 @@ impl WebBuilder<'_> {
             Some(path) => path.clone(),
             None => state_folder(&self.settings.device)?.join("history"),
         };
-        let limits = Limits { max_age: history.max_age, max_size: history.max_size, min_free: HISTORY_MIN_FREE };
+        let limits = HistoryLimits { max_age: history.max_age, max_size: history.max_size, min_free: HISTORY_MIN_FREE };
         let frames = self.frames.clone();
         let thumbnail: Option<ThumbnailOf> = self.settings.web.pictures.then(|| -> ThumbnailOf {
             Arc::new(move |camera, sequence, bbox| {
@@ -102,7 +102,7 @@ impl WebBuilder<'_> {
         let thumbnails = history.clone();
         Server::listen(
             web.listen,
-            Setup {
+            WebConfig {
                 cameras: self.settings.cameras.iter().map(|camera| camera.name.clone()).collect(),
                 pictures: web.pictures,
                 token: web.token_file.as_deref().map(token).transpose()?,
@@ -159,7 +159,7 @@ fn token(path: &std::path::Path) -> Result<Vec<u8>> {
 struct PageSink(Live);
 
 impl Sink for PageSink {
-    fn send<'a>(&'a mut self, message: &'a Message) -> Sending<'a> {
+    fn send<'a>(&'a mut self, message: &'a Message) -> SinkFuture<'a> {
         self.0.take(message);
         Box::pin(std::future::ready(Ok(())))
     }

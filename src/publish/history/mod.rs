@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 pub use query::{Page, Query};
-use records::{Now, Records};
+use records::{ClockReading, Records};
 
-use super::{Sending, Sink, aside};
+use super::{Sink, SinkFuture, aside};
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::message::{Event, EventName, Message};
@@ -24,9 +24,9 @@ use crate::sync::IgnorePoison;
 /// number, if the frame is still available.
 pub type ThumbnailOf = Arc<dyn Fn(&str, u64, [f32; 4]) -> Option<Vec<u8>> + Send + Sync>;
 
-/// Limits of age and size.
+/// HistoryLimits of age and size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct HistoryLimits {
     /// Age limit.
     pub max_age: Duration,
     /// Size limit of events and thumbnails, in bytes.
@@ -45,7 +45,7 @@ pub struct History {
 
 impl History {
     /// The history in the file at `path`. If it cannot be opened, the next event tries again.
-    pub fn open(path: PathBuf, limits: Limits, clock: Arc<dyn Clock>, thumbnail: Option<ThumbnailOf>) -> Self {
+    pub fn open(path: PathBuf, limits: HistoryLimits, clock: Arc<dyn Clock>, thumbnail: Option<ThumbnailOf>) -> Self {
         let mut records = Records::new(path, limits);
         if let Err(error) = records.open() {
             tracing::warn!(
@@ -69,7 +69,7 @@ impl History {
         let thumbnail = self.thumbnail_of(event);
         let text = serde_json::to_vec(&Message::Event(event.clone()))
             .map_err(|error| Error::new(Kind::Internal, "cannot write an event as JSON").because(error))?;
-        let now = Now { wall_us: self.clock.wall().as_microsecond(), monotonic_ns: self.clock.monotonic_ns() };
+        let now = ClockReading { wall_us: self.clock.wall().as_microsecond(), monotonic_ns: self.clock.monotonic_ns() };
         self.records().add(event.at.0.as_microsecond(), now, &text, thumbnail.as_deref())
     }
 
@@ -100,15 +100,15 @@ impl History {
 
     /// A sink that stores events in this history.
     pub fn sink(&self) -> impl Sink + 'static {
-        Keeper(self.clone())
+        HistorySink(self.clone())
     }
 }
 
 /// Sink of the history.
-struct Keeper(History);
+struct HistorySink(History);
 
-impl Sink for Keeper {
-    fn send<'a>(&'a mut self, message: &'a Message) -> Sending<'a> {
+impl Sink for HistorySink {
+    fn send<'a>(&'a mut self, message: &'a Message) -> SinkFuture<'a> {
         Box::pin(async move {
             let Message::Event(event) = message else { return Ok(()) };
             let (history, event) = (self.0.clone(), event.clone());

@@ -21,14 +21,14 @@ pub struct Query {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Page {
     /// Events, newest first.
-    pub events: Vec<Kept>,
+    pub events: Vec<StoredEvent>,
     /// Key for the next page, if there is one.
     pub next: Option<u64>,
 }
 
 /// A stored event.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Kept {
+pub struct StoredEvent {
     /// Number in the store, which also identifies the thumbnail.
     pub key: u64,
     /// True if it has a thumbnail.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
-use super::Limits;
-use super::query::{Kept, LOOKED_AT, Page, Query};
+use super::HistoryLimits;
+use super::query::{LOOKED_AT, Page, Query, StoredEvent};
 use crate::error::{Error, Kind, Result};
 use crate::publish::store;
 
@@ -25,7 +25,7 @@ const LET_GO: usize = 64;
 
 /// A time on both clocks.
 #[derive(Debug, Clone, Copy)]
-pub struct Now {
+pub struct ClockReading {
     pub wall_us: i64,
     pub monotonic_ns: u64,
 }
@@ -34,7 +34,7 @@ pub struct Now {
 #[derive(Debug)]
 pub struct Records {
     path: PathBuf,
-    limits: Limits,
+    limits: HistoryLimits,
     database: Option<Database>,
     /// Time of the next attempt after a failure, in nanoseconds of monotonic time. Opening reads the whole file, so attempts are limited.
     retry_ns: u64,
@@ -51,7 +51,7 @@ macro_rules! told {
 }
 
 impl Records {
-    pub fn new(path: PathBuf, limits: Limits) -> Self {
+    pub fn new(path: PathBuf, limits: HistoryLimits) -> Self {
         Self { path, limits, database: None, retry_ns: 0 }
     }
 
@@ -74,7 +74,7 @@ impl Records {
     }
 
     /// Adds an event of time `at_us`, then deletes events beyond the limits of age and size.
-    pub fn add(&mut self, at_us: i64, now: Now, text: &[u8], thumbnail: Option<&[u8]>) -> Result<()> {
+    pub fn add(&mut self, at_us: i64, now: ClockReading, text: &[u8], thumbnail: Option<&[u8]>) -> Result<()> {
         if now.monotonic_ns < self.retry_ns {
             return Err(Error::new(Kind::Unavailable, "the history's disk failed a moment ago"));
         }
@@ -169,7 +169,7 @@ impl Records {
             let Some(message) = message(value.value()) else { continue };
             if query.wants(&message) {
                 let thumbnail = told!(self, thumbnails.get(key)).is_some();
-                page.events.push(Kept { key, thumbnail, message });
+                page.events.push(StoredEvent { key, thumbnail, message });
             }
         }
         Ok(page)

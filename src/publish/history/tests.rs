@@ -21,13 +21,13 @@ fn event(id: usize, name: EventName, clock: &SimulatedClock) -> Event {
     }
 }
 
-fn open(folder: &std::path::Path, limits: Limits, clock: &Arc<SimulatedClock>) -> History {
+fn open(folder: &std::path::Path, limits: HistoryLimits, clock: &Arc<SimulatedClock>) -> History {
     let thumbnail: ThumbnailOf =
         Arc::new(|camera, sequence, bbox| Some(format!("{camera} {sequence} {bbox:?}").into()));
     History::open(folder.join("history/events.redb"), limits, clock.clone(), Some(thumbnail))
 }
 
-const ROOMY: Limits = Limits { max_age: Duration::from_secs(86_400), max_size: 1 << 30, min_free: 0 };
+const ROOMY: HistoryLimits = HistoryLimits { max_age: Duration::from_secs(86_400), max_size: 1 << 30, min_free: 0 };
 
 fn ids(page: &Page) -> Vec<usize> {
     page.events.iter().map(|kept| kept.message["id"].as_str().unwrap().parse().unwrap()).collect()
@@ -69,7 +69,7 @@ fn events_are_found_page_by_page_after_a_crash_too() {
 fn the_old_and_the_too_much_go_first() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(SimulatedClock::default());
-    let limits = Limits { max_age: Duration::from_secs(100), max_size: 10_000, min_free: 0 };
+    let limits = HistoryLimits { max_age: Duration::from_secs(100), max_size: 10_000, min_free: 0 };
     let history = open(folder.path(), limits, &clock);
     for id in 0..60 {
         history.keep(&event(id, EventName::ObjectNew, &clock)).unwrap();
@@ -95,7 +95,7 @@ fn a_damaged_store_is_begun_anew_and_a_missing_disk_is_told_each_time() {
     assert_eq!(ids(&history.find(&Query::default()).unwrap()), [1]);
     assert!(folder.path().join("history/events.redb.damaged").exists());
 
-    let full = open(&folder.path().join("b"), Limits { min_free: u64::MAX, ..ROOMY }, &clock);
+    let full = open(&folder.path().join("b"), HistoryLimits { min_free: u64::MAX, ..ROOMY }, &clock);
     assert_eq!(full.keep(&event(1, EventName::ObjectNew, &clock)).unwrap_err().kind(), Kind::Io);
     std::fs::write(folder.path().join("c"), "no folder").unwrap();
     let none = open(&folder.path().join("c"), ROOMY, &clock);

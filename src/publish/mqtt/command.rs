@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::wire::{Incoming, Manner};
-use super::{Inner, Passing};
+use super::wire::{Incoming, PublishMode};
+use super::{MqttShared, TransientMessage};
 use crate::error::{Error, Kind, Result};
 use crate::publish::aside;
 
@@ -13,7 +13,7 @@ use crate::publish::aside;
 const LONGEST: usize = 64 << 10;
 
 /// Executes a command and queues its reply. A retained command is outdated and ignored.
-pub async fn obey(inner: Arc<Inner>, verb: String, order: Incoming) {
+pub async fn obey(inner: Arc<MqttShared>, verb: String, order: Incoming) {
     if order.retained {
         tracing::warn!(
             sink = inner.name,
@@ -41,7 +41,7 @@ pub async fn obey(inner: Arc<Inner>, verb: String, order: Incoming) {
     let payload = answer.to_string().into_bytes();
     {
         let mut state = inner.state();
-        inner.pass(&mut state, Passing { topic, payload, manner: Manner::Sure, correlation });
+        inner.pass(&mut state, TransientMessage { topic, payload, manner: PublishMode::Sure, correlation });
     }
     inner.wake.notify_one();
 }

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::About;
+use super::DeviceInfo;
 use super::topics::{Topics, identifier};
 
 /// Seconds after which a value that was not updated is shown as unavailable.
@@ -20,7 +20,7 @@ pub fn birth(prefix: &str) -> String {
 }
 
 /// The message.
-pub fn payload(about: &About, topics: &Topics) -> Vec<u8> {
+pub fn payload(about: &DeviceInfo, topics: &Topics) -> Vec<u8> {
     let device = identifier(&about.device);
     let mut components = Map::new();
     let mut add = |key: String, mut component: Value| {
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn every_entity_is_unique_and_reads_a_topic_of_ours() {
-        let about = About {
+        let about = DeviceInfo {
             device: "gate 1".into(),
             model: "road".into(),
             cameras: vec!["front".into(), "rear".into()],
@@ -160,7 +160,7 @@ mod tests {
             assert!(component[wanted].as_str().unwrap().starts_with("lookout/gate 1/"), "{component}");
         }
         assert!(ids.contains("lookout_gate_1_front_Traffic_light_occupancy"));
-        let plain: Value = serde_json::from_slice(&payload(&About { monitor: false, ..about }, &topics)).unwrap();
+        let plain: Value = serde_json::from_slice(&payload(&DeviceInfo { monitor: false, ..about }, &topics)).unwrap();
         let missing = ["drift", "recalibrate"].map(|key| plain["components"].get(key).is_none());
         assert_eq!(missing, [true; 2], "nothing is offered that nobody does");
         assert_eq!(topic("homeassistant", "gate 1"), "homeassistant/device/lookout_gate_1/config");

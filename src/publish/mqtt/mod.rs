@@ -34,13 +34,13 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use rates::Rates;
-use table::Table;
+use table::RetainedTable;
 use topics::Topics;
 pub use topics::identifier;
-use wire::Manner;
+use wire::PublishMode;
 
 use super::spool::{Rank, Spool};
-use super::{Sending, Sink, aside, line};
+use super::{Sink, SinkFuture, aside, line};
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::error::Result;
@@ -81,7 +81,7 @@ pub struct Tls {
 
 /// Description of the device for Home Assistant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct About {
+pub struct DeviceInfo {
     /// Name of the device.
     pub device: String,
     /// Name of the model.
@@ -97,7 +97,7 @@ pub struct About {
 }
 
 /// Configuration of an [`Mqtt`] sink.
-pub struct Setup {
+pub struct MqttConfig {
     /// Name of the sink in the log and in metrics.
     pub name: String,
     /// The broker.
@@ -105,7 +105,7 @@ pub struct Setup {
     /// Client identifier of the device's sink.
     pub client_id: String,
     /// The device.
-    pub about: About,
+    pub about: DeviceInfo,
     /// Types of messages to publish, beyond counts and states.
     pub messages: Vec<MessageKind>,
     /// Discovery prefix of Home Assistant, if enabled.
@@ -129,18 +129,18 @@ const LEAVE: Duration = Duration::from_secs(4);
 
 /// The sink.
 pub struct Mqtt {
-    inner: Arc<Inner>,
+    inner: Arc<MqttShared>,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
 }
 
-/// State shared by the sink and the connection task.
-struct Inner {
+/// MqttState shared by the sink and the connection task.
+struct MqttShared {
     name: String,
     broker: Broker,
     client_id: String,
     topics: Topics,
-    about: About,
+    about: DeviceInfo,
     messages: Vec<MessageKind>,
     discovery: Option<String>,
     control: Control,
@@ -148,22 +148,22 @@ struct Inner {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     spool: Mutex<Spool>,
-    state: Mutex<State>,
+    state: Mutex<MqttState>,
     /// Signals that there is something to publish.
     wake: Notify,
 }
 
-struct State {
-    table: Table,
-    passing: VecDeque<Passing>,
+struct MqttState {
+    table: RetainedTable,
+    passing: VecDeque<TransientMessage>,
     rates: Rates,
 }
 
 /// A message that is published at most once.
-struct Passing {
+struct TransientMessage {
     topic: String,
     payload: Vec<u8>,
-    manner: Manner,
+    manner: PublishMode,
     correlation: Option<Vec<u8>>,
 }
 
@@ -173,18 +173,18 @@ impl Mqtt {
     /// # Errors
     ///
     /// [`crate::error::Kind::Config`] if this build lacks a requested feature. An unreachable broker is not an error.
-    pub fn start(setup: Setup) -> Result<Self> {
+    pub fn start(setup: MqttConfig) -> Result<Self> {
         access::check(&setup.broker)?;
         let topics = Topics::new(&setup.about.device);
-        let mut table = Table::default();
+        let mut table = RetainedTable::default();
         if let Some(prefix) = &setup.discovery {
             let payload = discovery::payload(&setup.about, &topics);
             table.set(discovery::topic(prefix, &setup.about.device), payload);
         }
         let rates = Rates::new(&setup.about.cameras);
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(MqttShared {
             topics,
-            state: Mutex::new(State { table, passing: VecDeque::new(), rates }),
+            state: Mutex::new(MqttState { table, passing: VecDeque::new(), rates }),
             spool: Mutex::new(setup.spool),
             wake: Notify::new(),
             name: setup.name,
@@ -214,7 +214,7 @@ impl Drop for Mqtt {
 }
 
 impl Sink for Mqtt {
-    fn send<'a>(&'a mut self, message: &'a Message) -> Sending<'a> {
+    fn send<'a>(&'a mut self, message: &'a Message) -> SinkFuture<'a> {
         Box::pin(async move {
             let inner = self.inner.clone();
             match message {
@@ -242,7 +242,7 @@ impl Sink for Mqtt {
         })
     }
 
-    fn flush(&mut self) -> Sending<'_> {
+    fn flush(&mut self) -> SinkFuture<'_> {
         Box::pin(async {
             self.stop.send_replace(true);
             if let Some(task) = self.task.take()
@@ -255,8 +255,8 @@ impl Sink for Mqtt {
     }
 }
 
-impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl MqttShared {
+    fn state(&self) -> MutexGuard<'_, MqttState> {
         self.state.lock().ignore_poison()
     }
 
@@ -276,7 +276,12 @@ impl Inner {
         }
         if self.messages.contains(&MessageKind::Report) {
             let topic = self.topics.detections(&report.camera);
-            let passing = Passing { topic, payload: json(message)?, manner: Manner::Passing, correlation: None };
+            let passing = TransientMessage {
+                topic,
+                payload: json(message)?,
+                manner: PublishMode::TransientMessage,
+                correlation: None,
+            };
             self.pass(&mut state, passing);
         }
         Ok(())
@@ -314,7 +319,7 @@ impl Inner {
     }
 
     /// Appends a message to the short queue. If it is full, the oldest message is dropped and counted.
-    fn pass(&self, state: &mut State, passing: Passing) {
+    fn pass(&self, state: &mut MqttState, passing: TransientMessage) {
         if state.passing.len() >= PASSING {
             state.passing.pop_front();
             self.metrics.publish.get_or_create(&Said { sink: self.name.clone(), result: "dropped" }).inc();

@@ -9,12 +9,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::wire::{Happening, Incoming, Manner, Wire};
-use super::{Inner, LEAVE, command, discovery};
+use super::wire::{BrokerEvent, Connection, Incoming, PublishMode};
+use super::{LEAVE, MqttShared, command, discovery};
 use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::publish::aside;
-use crate::publish::spool::Reason;
+use crate::publish::spool::DropReason;
 
 /// Limit of unacknowledged events.
 const WINDOW: usize = 16;
@@ -27,23 +27,23 @@ const TEND: u32 = 150;
 /// Shortest and longest delay before a reconnection.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// End of a connection.
-enum End {
+/// ConnectionEnd of a connection.
+enum ConnectionEnd {
     Stopped,
     Lost(Error),
 }
 
 /// Connects until stopped.
-pub async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
+pub async fn run(inner: Arc<MqttShared>, mut stop: watch::Receiver<bool>) {
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     let mut told = false;
     loop {
-        let end = match Wire::open(&inner.broker, &inner.client_id, &inner.topics.availability()) {
+        let end = match Connection::open(&inner.broker, &inner.client_id, &inner.topics.availability()) {
             Ok(wire) => Session::new(&inner, wire).run(&mut stop, &mut backoff, &mut told).await,
-            Err(error) => End::Lost(error),
+            Err(error) => ConnectionEnd::Lost(error),
         };
         inner.connected(false);
-        let End::Lost(error) = end else { return };
+        let ConnectionEnd::Lost(error) = end else { return };
         let delay = backoff.delay();
         // Logged at the loss or the first failure, not at every attempt.
         if std::mem::replace(&mut told, true) {
@@ -60,7 +60,7 @@ pub async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-impl Inner {
+impl MqttShared {
     fn connected(&self, up: bool) {
         let gauge = self.metrics.mqtt_connected.get_or_create_owned(&crate::metrics::Sink { sink: self.name.clone() });
         gauge.set(i64::from(up));
@@ -73,7 +73,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|&stop| stop).await;
 }
 
-async fn tend(inner: &Arc<Inner>) {
+async fn tend(inner: &Arc<MqttShared>) {
     let tending = inner.clone();
     // A panic of the task was reported already.
     let _ = aside(move || tending.spool().tend()).await;
@@ -82,8 +82,8 @@ async fn tend(inner: &Arc<Inner>) {
 
 /// A connection.
 struct Session<'a> {
-    inner: &'a Arc<Inner>,
-    wire: Wire,
+    inner: &'a Arc<MqttShared>,
+    wire: Connection,
     up: bool,
     /// Pending acknowledgements by event number.
     flight: JoinSet<(u64, Result<bool, ()>)>,
@@ -96,7 +96,7 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(inner: &'a Arc<Inner>, wire: Wire) -> Self {
+    fn new(inner: &'a Arc<MqttShared>, wire: Connection) -> Self {
         Self {
             inner,
             wire,
@@ -110,25 +110,25 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn run(mut self, stop: &mut watch::Receiver<bool>, backoff: &mut Backoff, told: &mut bool) -> End {
+    async fn run(mut self, stop: &mut watch::Receiver<bool>, backoff: &mut Backoff, told: &mut bool) -> ConnectionEnd {
         let mut ticks = 0;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 happening = self.wire.next() => match happening {
-                    Happening::Connected => {
+                    BrokerEvent::Connected => {
                         backoff.reset();
                         *told = false;
                         self.begin();
                     }
-                    Happening::Message(message) => self.message(message),
-                    Happening::Lost(error) => {
+                    BrokerEvent::Message(message) => self.message(message),
+                    BrokerEvent::Lost(error) => {
                         while let Some(landed) = self.flight.try_join_next() {
                             self.land(landed);
                         }
                         self.note().await;
-                        return End::Lost(error);
+                        return ConnectionEnd::Lost(error);
                     }
                 },
                 Some(landed) = self.flight.join_next() => self.land(landed),
@@ -144,7 +144,7 @@ impl<'a> Session<'a> {
                 }
                 () = stopped(stop) => {
                     self.leave().await;
-                    return End::Stopped;
+                    return ConnectionEnd::Stopped;
                 }
             }
             if self.up {
@@ -213,7 +213,7 @@ impl<'a> Session<'a> {
             let mut spool = noting.spool();
             spool.delivered(&arrived);
             if !refused.is_empty() {
-                spool.give_up(&refused, Reason::Refused);
+                spool.give_up(&refused, DropReason::Refused);
             }
         })
         .await;
@@ -226,7 +226,7 @@ impl<'a> Session<'a> {
             let mut state = self.inner.state();
             let wire = &self.wire;
             // These need no acknowledgement: a new connection publishes all of them again.
-            state.table.publish(|topic, payload| wire.publish(topic, payload, Manner::Retained, None).is_some());
+            state.table.publish(|topic, payload| wire.publish(topic, payload, PublishMode::Retained, None).is_some());
             while let Some(next) = state.passing.pop_front() {
                 if wire.publish(&next.topic, &next.payload, next.manner, next.correlation.clone()).is_none() {
                     state.passing.push_front(next);
@@ -246,7 +246,7 @@ impl<'a> Session<'a> {
         let Ok(waiting) = aside(move || reading.spool().waiting(room, &except)).await else { return };
         self.more = waiting.len() == room;
         for (number, payload) in waiting {
-            let Some(acknowledged) = self.wire.publish(&self.inner.topics.events(), &payload, Manner::Sure, None)
+            let Some(acknowledged) = self.wire.publish(&self.inner.topics.events(), &payload, PublishMode::Sure, None)
             else {
                 self.more = true;
                 break;
@@ -285,7 +285,7 @@ impl<'a> Session<'a> {
             }
             let step = deadline.min(Instant::now() + TICK);
             tokio::select! {
-                happening = self.wire.next() => if matches!(happening, Happening::Lost(_)) { return },
+                happening = self.wire.next() => if matches!(happening, BrokerEvent::Lost(_)) { return },
                 Some(landed) = self.flight.join_next() => self.land(landed),
                 () = tokio::time::sleep_until(step) => {}
             }

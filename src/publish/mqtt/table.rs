@@ -1,4 +1,4 @@
-//! Table of retained topics: one payload a topic, and the set of topics not published yet.
+//! RetainedTable of retained topics: one payload a topic, and the set of topics not published yet.
 //!
 //! In: new values from any thread. Out: topics to publish. After a new connection all topics are pending, since the broker
 //! may have lost them or be another one.
@@ -7,27 +7,27 @@ use std::collections::BTreeMap;
 
 /// Retained payloads by topic.
 #[derive(Debug, Default)]
-pub struct Table {
-    values: BTreeMap<String, Value>,
+pub struct RetainedTable {
+    values: BTreeMap<String, RetainedValue>,
 }
 
 #[derive(Debug)]
-struct Value {
+struct RetainedValue {
     payload: Vec<u8>,
     fresh: bool,
 }
 
-impl Table {
+impl RetainedTable {
     /// Sets the payload of `topic`. Returns true if it changed.
     pub fn set(&mut self, topic: String, payload: Vec<u8>) -> bool {
         match self.values.get_mut(&topic) {
             Some(value) if value.payload == payload => false,
             Some(value) => {
-                *value = Value { payload, fresh: true };
+                *value = RetainedValue { payload, fresh: true };
                 true
             }
             None => {
-                self.values.insert(topic, Value { payload, fresh: true });
+                self.values.insert(topic, RetainedValue { payload, fresh: true });
                 true
             }
         }
@@ -64,7 +64,7 @@ impl Table {
 mod tests {
     use super::*;
 
-    fn published(table: &mut Table, room: usize) -> Vec<String> {
+    fn published(table: &mut RetainedTable, room: usize) -> Vec<String> {
         let mut topics = Vec::new();
         table.publish(|topic, _| {
             let taken = topics.len() < room;
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn values_are_published_once_and_all_again_after_a_new_connection() {
-        let mut table = Table::default();
+        let mut table = RetainedTable::default();
         assert!(table.set("a".into(), b"1".to_vec()) && table.set("b".into(), b"1".to_vec()));
         assert_eq!(published(&mut table, 1), ["a"]);
         assert!(!table.is_published());

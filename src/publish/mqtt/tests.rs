@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::clock::SimulatedClock;
 use crate::message::{CameraStatus, Detection, Event, Model, Moment, Precision, Schema, State, Timing};
-use crate::publish::spool::Limits;
+use crate::publish::spool::SpoolLimits;
 
 fn moment() -> Moment {
     Moment(jiff::Timestamp::UNIX_EPOCH)
@@ -60,9 +60,9 @@ fn status(state: CameraState) -> Message {
     })
 }
 
-fn setup(folder: &std::path::Path, clock: &Arc<SimulatedClock>, messages: &[MessageKind]) -> Setup {
-    let limits = Limits { max_size: 1 << 20, max_age: Duration::from_secs(3600), min_free: 0 };
-    Setup {
+fn setup(folder: &std::path::Path, clock: &Arc<SimulatedClock>, messages: &[MessageKind]) -> MqttConfig {
+    let limits = SpoolLimits { max_size: 1 << 20, max_age: Duration::from_secs(3600), min_free: 0 };
+    MqttConfig {
         name: "mqtt".into(),
         broker: Broker {
             host: "127.0.0.1".into(),
@@ -75,7 +75,7 @@ fn setup(folder: &std::path::Path, clock: &Arc<SimulatedClock>, messages: &[Mess
             keep_alive: Duration::from_secs(20),
         },
         client_id: "lookout-d".into(),
-        about: About {
+        about: DeviceInfo {
             device: "d".into(),
             model: "m".into(),
             cameras: vec!["front".into()],

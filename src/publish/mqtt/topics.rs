@@ -37,7 +37,7 @@ impl Topics {
         format!("{}/{}/{}", self.base, level(camera), level(label))
     }
 
-    /// State of a camera, retained.
+    /// MqttState of a camera, retained.
     pub fn state(&self, camera: &str) -> String {
         format!("{}/{}/state", self.base, level(camera))
     }

@@ -19,7 +19,7 @@ const HAPPENINGS: usize = 64;
 
 /// An event of the broker.
 #[derive(Debug)]
-pub enum Happening {
+pub enum BrokerEvent {
     /// The connection was accepted.
     Connected,
     /// A message of a subscription arrived.
@@ -43,9 +43,9 @@ pub struct Incoming {
 
 /// Delivery of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
+pub enum PublishMode {
     /// At most once, not retained.
-    Passing,
+    TransientMessage,
     /// At least once, retained.
     Retained,
     /// At least once, not retained.
@@ -56,9 +56,9 @@ pub enum Manner {
 pub type Acknowledged = std::pin::Pin<Box<dyn Future<Output = std::result::Result<bool, ()>> + Send>>;
 
 /// A connection, established or in progress.
-pub struct Wire {
+pub struct Connection {
     client: Client,
-    happenings: mpsc::Receiver<Happening>,
+    happenings: mpsc::Receiver<BrokerEvent>,
     running: JoinHandle<()>,
 }
 
@@ -67,13 +67,13 @@ enum Client {
     V5(rumqttc_v5::AsyncClient),
 }
 
-impl Drop for Wire {
+impl Drop for Connection {
     fn drop(&mut self) {
         self.running.abort();
     }
 }
 
-impl Wire {
+impl Connection {
     /// Starts a connection as `client_id` with the last will `offline` on topic `will`.
     ///
     /// # Errors
@@ -113,15 +113,21 @@ impl Wire {
         Ok(Self { client, happenings, running })
     }
 
-    /// The next event; [`Happening::Lost`] is the last.
-    pub async fn next(&mut self) -> Happening {
-        let ended = || Happening::Lost(Error::new(Kind::Unavailable, "the connection ended"));
+    /// The next event; [`BrokerEvent::Lost`] is the last.
+    pub async fn next(&mut self) -> BrokerEvent {
+        let ended = || BrokerEvent::Lost(Error::new(Kind::Unavailable, "the connection ended"));
         self.happenings.recv().await.unwrap_or_else(ended)
     }
 
     /// Publishes a message. `None` if the client's queue is full.
-    pub fn publish(&self, topic: &str, payload: &[u8], manner: Manner, with: Option<Vec<u8>>) -> Option<Acknowledged> {
-        let (sure, retain) = (manner != Manner::Passing, manner == Manner::Retained);
+    pub fn publish(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        manner: PublishMode,
+        with: Option<Vec<u8>>,
+    ) -> Option<Acknowledged> {
+        let (sure, retain) = (manner != PublishMode::TransientMessage, manner == PublishMode::Retained);
         match &self.client {
             Client::V4(client) => {
                 use rumqttc_v4::{PublishNoticeError, PublishOptions};
@@ -175,7 +181,7 @@ impl Wire {
             Client::V5(client) => client.try_disconnect().is_ok(),
         };
         if asked {
-            let end = async { while !matches!(self.next().await, Happening::Lost(_)) {} };
+            let end = async { while !matches!(self.next().await, BrokerEvent::Lost(_)) {} };
             let _ = tokio::time::timeout(patience, end).await;
         }
     }
@@ -184,7 +190,7 @@ impl Wire {
 /// Declares the task that runs one version's protocol.
 macro_rules! run {
     ($name:ident, $library:ident, $packet:path, $answer_to:expr) => {
-        async fn $name(mut events: $library::EventLoop, sender: mpsc::Sender<Happening>, silence: Duration) {
+        async fn $name(mut events: $library::EventLoop, sender: mpsc::Sender<BrokerEvent>, silence: Duration) {
             use $library::Event;
             use $packet as Packet;
             let mut connected = false;
@@ -194,13 +200,13 @@ macro_rules! run {
                 let happening = match tokio::time::timeout(silence, events.poll()).await {
                     Ok(Ok(Event::Incoming(Packet::ConnAck(_)))) if !connected => {
                         connected = true;
-                        Happening::Connected
+                        BrokerEvent::Connected
                     }
                     // The library would reconnect; messages in flight are handled by the session instead.
                     Ok(Ok(Event::Incoming(Packet::ConnAck(_)))) => {
-                        Happening::Lost(Error::new(Kind::Unavailable, "the connection was replaced"))
+                        BrokerEvent::Lost(Error::new(Kind::Unavailable, "the connection was replaced"))
                     }
-                    Ok(Ok(Event::Incoming(Packet::Publish(publish)))) => Happening::Message(Incoming {
+                    Ok(Ok(Event::Incoming(Packet::Publish(publish)))) => BrokerEvent::Message(Incoming {
                         topic: String::from_utf8_lossy(&publish.topic).into_owned(),
                         payload: publish.payload.to_vec(),
                         retained: publish.retain,
@@ -208,11 +214,11 @@ macro_rules! run {
                     }),
                     Ok(Ok(_)) => continue,
                     Ok(Err(error)) => {
-                        Happening::Lost(Error::new(Kind::Unavailable, "the broker cannot be used").because(error))
+                        BrokerEvent::Lost(Error::new(Kind::Unavailable, "the broker cannot be used").because(error))
                     }
-                    Err(_) => Happening::Lost(Error::new(Kind::Unavailable, "the broker fell silent")),
+                    Err(_) => BrokerEvent::Lost(Error::new(Kind::Unavailable, "the broker fell silent")),
                 };
-                let last = matches!(happening, Happening::Lost(_));
+                let last = matches!(happening, BrokerEvent::Lost(_));
                 if sender.send(happening).await.is_err() || last {
                     return;
                 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::stamp::Stamp;
-use super::{Entry, Rank, Reason, Tally};
+use super::{DropReason, Rank, SpoolCounts, SpoolEntry};
 use crate::error::{Error, Kind, Result};
 use crate::publish::store;
 
@@ -27,10 +27,10 @@ pub struct Disk {
 
 /// Content of a file at its opening.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct SpoolContents {
     /// Messages in order of their numbers.
-    pub entries: Vec<(Rank, u64, Entry)>,
-    pub tally: Tally,
+    pub entries: Vec<(Rank, u64, SpoolEntry)>,
+    pub tally: SpoolCounts,
 }
 
 impl Disk {
@@ -51,7 +51,7 @@ impl Disk {
         store::free_bytes(self.path.parent()?)
     }
 
-    pub fn open(&mut self) -> Result<Found> {
+    pub fn open(&mut self) -> Result<SpoolContents> {
         let mut database = store::open(&self.path)?;
         let found = self.look(&database)?;
         if found.entries.is_empty() {
@@ -62,10 +62,10 @@ impl Disk {
         Ok(found)
     }
 
-    fn look(&self, database: &Database) -> Result<Found> {
+    fn look(&self, database: &Database) -> Result<SpoolContents> {
         let failed = |error: redb::Error| self.failed(error);
         let transaction = database.begin_write().map_err(|error| failed(error.into()))?;
-        let mut found = Found::default();
+        let mut found = SpoolContents::default();
         {
             let messages = transaction.open_table(MESSAGES).map_err(|error| failed(error.into()))?;
             for entry in messages.iter().map_err(|error| failed(error.into()))? {
@@ -76,7 +76,7 @@ impl Disk {
                 let stamp = value.get(1..HEAD).and_then(Stamp::from_bytes);
                 let stamp = stamp.unwrap_or(Stamp { boot: 0, monotonic_ns: 0, wall_s: 0 });
                 let bytes = value.len().saturating_sub(HEAD) as u64;
-                found.entries.push((rank, number.value(), Entry { stamp, bytes }));
+                found.entries.push((rank, number.value(), SpoolEntry { stamp, bytes }));
             }
             let counts = transaction.open_table(COUNTS).map_err(|error| failed(error.into()))?;
             let count = |name: &str| -> Result<u64> {
@@ -85,7 +85,7 @@ impl Disk {
             };
             found.tally.produced = count("produced")?;
             found.tally.delivered = count("delivered")?;
-            for reason in Reason::ALL {
+            for reason in DropReason::ALL {
                 let dropped = count(reason.name())?;
                 if dropped > 0 {
                     found.tally.dropped.insert(reason, dropped);
@@ -117,7 +117,7 @@ impl Disk {
         &self,
         fresh: impl Iterator<Item = (Rank, u64, Stamp, &'a [u8])>,
         stale: &BTreeSet<u64>,
-        tally: &Tally,
+        tally: &SpoolCounts,
     ) -> Result<()> {
         let failed = |error: redb::Error| self.failed(error);
         let Some(database) = &self.database else {
@@ -139,7 +139,8 @@ impl Disk {
                 messages.insert(number, value.as_slice()).map_err(|error| failed(error.into()))?;
             }
             let mut counts = transaction.open_table(COUNTS).map_err(|error| failed(error.into()))?;
-            let dropped = Reason::ALL.map(|reason| (reason.name(), tally.dropped.get(&reason).copied().unwrap_or(0)));
+            let dropped =
+                DropReason::ALL.map(|reason| (reason.name(), tally.dropped.get(&reason).copied().unwrap_or(0)));
             let all = [("produced", tally.produced), ("delivered", tally.delivered)];
             for (name, count) in all.into_iter().chain(dropped) {
                 counts.insert(name, count).map_err(|error| failed(error.into()))?;

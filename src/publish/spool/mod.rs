@@ -33,9 +33,9 @@ pub enum Rank {
     Object = 1,
 }
 
-/// Reason of a dropped message.
+/// DropReason of a dropped message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
+pub enum DropReason {
     /// The size limit was reached.
     Size,
     /// The age limit was reached.
@@ -48,7 +48,7 @@ pub enum Reason {
     Refused,
 }
 
-impl Reason {
+impl DropReason {
     /// All reasons.
     pub const ALL: [Self; 5] = [Self::Size, Self::Age, Self::Disk, Self::Damaged, Self::Refused];
 
@@ -64,9 +64,9 @@ impl Reason {
     }
 }
 
-/// Limits of the spool.
+/// SpoolLimits of the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct SpoolLimits {
     /// Size limit of payloads, in bytes.
     pub max_size: u64,
     /// Age limit.
@@ -77,13 +77,13 @@ pub struct Limits {
 
 /// Counts since the creation of the spool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct SpoolCounts {
     /// Messages pushed.
     pub produced: u64,
     /// Messages acknowledged.
     pub delivered: u64,
     /// Dropped messages by reason.
-    pub dropped: BTreeMap<Reason, u64>,
+    pub dropped: BTreeMap<DropReason, u64>,
 }
 
 /// Size of the memory buffer, in bytes, used while the disk is not writable.
@@ -95,7 +95,7 @@ const RETRY: Duration = Duration::from_secs(10);
 
 /// A message in the index.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct SpoolEntry {
     stamp: Stamp,
     bytes: u64,
 }
@@ -103,14 +103,14 @@ struct Entry {
 /// Waiting messages, and counts of all messages.
 #[derive(Debug)]
 pub struct Spool {
-    limits: Limits,
+    limits: SpoolLimits,
     clock: Arc<dyn Clock>,
     boot: u64,
     disk: Disk,
-    index: BTreeMap<(Rank, u64), Entry>,
+    index: BTreeMap<(Rank, u64), SpoolEntry>,
     bytes: u64,
     next: u64,
-    tally: Tally,
+    tally: SpoolCounts,
     /// Payloads not stored on disk yet.
     unsaved: BTreeMap<u64, Vec<u8>>,
     /// Numbers to delete from disk.
@@ -123,7 +123,7 @@ pub struct Spool {
 impl Spool {
     /// The spool in the file at `path`, including messages of earlier processes. If the file cannot be opened, messages wait
     /// in memory, the failure is logged, and opening is retried.
-    pub fn open(path: PathBuf, limits: Limits, clock: Arc<dyn Clock>, boot_id: &str) -> Self {
+    pub fn open(path: PathBuf, limits: SpoolLimits, clock: Arc<dyn Clock>, boot_id: &str) -> Self {
         let mut spool = Self {
             limits,
             clock,
@@ -132,7 +132,7 @@ impl Spool {
             index: BTreeMap::new(),
             bytes: 0,
             next: 0,
-            tally: Tally::default(),
+            tally: SpoolCounts::default(),
             unsaved: BTreeMap::new(),
             stale: BTreeSet::new(),
             retry_ns: 0,
@@ -189,7 +189,7 @@ impl Spool {
         let number = self.next;
         self.next += 1;
         self.tally.produced += 1;
-        self.index.insert((rank, number), Entry { stamp: Stamp::now(self.clock.as_ref(), self.boot), bytes });
+        self.index.insert((rank, number), SpoolEntry { stamp: Stamp::now(self.clock.as_ref(), self.boot), bytes });
         self.bytes += bytes + OVERHEAD;
         self.unsaved.insert(number, payload);
         self.trim_size();
@@ -215,7 +215,7 @@ impl Spool {
             }
         }
         if !lost.is_empty() {
-            self.give_up(&lost, Reason::Damaged);
+            self.give_up(&lost, DropReason::Damaged);
         }
         found
     }
@@ -231,7 +231,7 @@ impl Spool {
     }
 
     /// Records `numbers` as refused.
-    pub fn give_up(&mut self, numbers: &[u64], reason: Reason) {
+    pub fn give_up(&mut self, numbers: &[u64], reason: DropReason) {
         for &number in numbers {
             if self.remove(number) {
                 *self.tally.dropped.entry(reason).or_default() += 1;
@@ -256,7 +256,7 @@ impl Spool {
     }
 
     /// The counts.
-    pub fn tally(&self) -> &Tally {
+    pub fn tally(&self) -> &SpoolCounts {
         &self.tally
     }
 
@@ -274,7 +274,7 @@ impl Spool {
         true
     }
 
-    fn drop_one(&mut self, number: u64, reason: Reason) {
+    fn drop_one(&mut self, number: u64, reason: DropReason) {
         if self.remove(number) {
             *self.tally.dropped.entry(reason).or_default() += 1;
         }
@@ -282,10 +282,10 @@ impl Spool {
 
     fn trim_age(&mut self) {
         let now = Stamp::now(self.clock.as_ref(), self.boot);
-        let old = |entry: &Entry| entry.stamp.age(&now) > self.limits.max_age;
+        let old = |entry: &SpoolEntry| entry.stamp.age(&now) > self.limits.max_age;
         let old: Vec<u64> = self.index.iter().filter(|(_, entry)| old(entry)).map(|((_, number), _)| *number).collect();
         for number in old {
-            self.drop_one(number, Reason::Age);
+            self.drop_one(number, DropReason::Age);
         }
     }
 
@@ -294,7 +294,7 @@ impl Spool {
         while self.bytes > self.limits.max_size {
             let Some(&(lowest, _)) = self.index.keys().next_back() else { break };
             let Some(&(_, number)) = self.index.range((lowest, 0)..).map(|(key, _)| key).next() else { break };
-            self.drop_one(number, Reason::Size);
+            self.drop_one(number, DropReason::Size);
         }
     }
 
@@ -319,7 +319,7 @@ impl Spool {
         });
         // Messages held only in memory are not counted on disk, since a crash would lose them.
         let unsaved = if room { 0 } else { self.unsaved.len() as u64 };
-        let tally = Tally { produced: self.tally.produced - unsaved, ..self.tally.clone() };
+        let tally = SpoolCounts { produced: self.tally.produced - unsaved, ..self.tally.clone() };
         match self.disk.write(fresh, &self.stale, &tally) {
             Ok(()) => {
                 if std::mem::take(&mut self.retry_ns) != 0 {
@@ -345,7 +345,7 @@ impl Spool {
             let Some(rank) = lowest else { break };
             let oldest = self.index.range((rank, 0)..).find(|((_, number), _)| self.unsaved.contains_key(number));
             let Some((number, bytes)) = oldest.map(|((_, number), entry)| (*number, entry.bytes)) else { break };
-            self.drop_one(number, Reason::Disk);
+            self.drop_one(number, DropReason::Disk);
             held = held.saturating_sub(bytes + OVERHEAD);
         }
     }

@@ -3,11 +3,11 @@ use std::path::Path;
 use super::*;
 use crate::clock::SimulatedClock;
 
-fn limits(max_size: u64) -> Limits {
-    Limits { max_size, max_age: Duration::from_secs(86_400), min_free: 0 }
+fn limits(max_size: u64) -> SpoolLimits {
+    SpoolLimits { max_size, max_age: Duration::from_secs(86_400), min_free: 0 }
 }
 
-fn open(path: &Path, limits: Limits, clock: &Arc<SimulatedClock>) -> Spool {
+fn open(path: &Path, limits: SpoolLimits, clock: &Arc<SimulatedClock>) -> Spool {
     Spool::open(path.to_owned(), limits, clock.clone(), "boot")
 }
 
@@ -51,7 +51,7 @@ fn an_hour_without_a_broker_is_accounted_for_exactly() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mqtt.redb");
     let clock = Arc::new(SimulatedClock::default());
-    let tight = Limits { max_size: 40_000, max_age: Duration::from_secs(1800), min_free: 0 };
+    let tight = SpoolLimits { max_size: 40_000, max_age: Duration::from_secs(1800), min_free: 0 };
     let mut spool = open(&path, tight, &clock);
     for second in 0..3600u32 {
         clock.advance(Duration::from_secs(1));
@@ -81,7 +81,7 @@ fn an_hour_without_a_broker_is_accounted_for_exactly() {
         balanced(&spool);
     }
     assert_eq!((spool.size(), spool.tally().delivered), ((0, 0), numbers.len() as u64));
-    assert!(spool.tally().dropped[&Reason::Size] > 1000 && spool.tally().dropped[&Reason::Age] == 3);
+    assert!(spool.tally().dropped[&DropReason::Size] > 1000 && spool.tally().dropped[&DropReason::Age] == 3);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_disk_that_fails_is_replaced_by_memory_until_it_works_again() {
         balanced(&spool);
     }
     spool.push(Rank::System, b"last".to_vec());
-    assert_eq!(spool.tally().dropped.keys().copied().collect::<Vec<_>>(), [Reason::Disk]);
+    assert_eq!(spool.tally().dropped.keys().copied().collect::<Vec<_>>(), [DropReason::Disk]);
     assert_eq!(texts(&mut spool)[0], "last");
     std::fs::remove_file(&blocked).unwrap();
     spool.tend();
@@ -120,7 +120,7 @@ fn free_space_is_left_alone_and_what_memory_held_is_not_missed_after_a_crash() {
     let mut spool = open(&path, limits(1 << 20), &clock);
     spool.push(Rank::Object, b"kept".to_vec());
     drop(spool);
-    let mut spool = open(&path, Limits { min_free: u64::MAX, ..limits(1 << 20) }, &clock);
+    let mut spool = open(&path, SpoolLimits { min_free: u64::MAX, ..limits(1 << 20) }, &clock);
     spool.push(Rank::Object, b"in memory".to_vec());
     assert_eq!(texts(&mut spool), ["kept", "in memory"]);
     let kept = spool.waiting(1, &BTreeSet::new())[0].0;

@@ -1,9 +1,9 @@
-//! Who is let in.
+//! Access control.
 //!
-//! With a token: who sends it (`Authorization: Bearer …`) or has the cookie that logging in with it gives; everybody
-//! else sees the form. Without: this machine alone listens, and requests that another site's page makes in somebody's
-//! browser are refused, by the `Host` they name and the `Origin` or site they come from. Orders must say that they are
-//! JSON, which no foreign form can.
+//! With a token: a request needs it (`Authorization: Bearer …`) or the cookie of a log-in; others get the log-in form.
+//! Without a token: the server listens on loopback, and requests from other sites' pages are refused by `Host`, `Origin`
+//! and `Sec-Fetch-Site`. State-changing requests must have the content type JSON, which a form of another site cannot
+//! send.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use super::{Site, failure};
+use super::{AppState, failure};
 use crate::error::{Error, Result};
 
-/// The cookie's name.
+/// Name of the session cookie.
 const COOKIE: &str = "lookout-session";
-/// What a wrong token costs before the next may be tried; attempts wait for each other.
+/// Delay after a wrong token. Attempts are serialized.
 const PENALTY: Duration = Duration::from_secs(1);
-/// What everybody may see: the form, and nothing of the device.
+/// Paths that need no authentication: the log-in form.
 const PUBLIC: &[&str] = &["/", "/page.js", "/page.css", "/login"];
 
-/// Headers of every answer: nothing from elsewhere is loaded, nobody frames the page, nothing is kept.
+/// Security headers of every response: no external content, no framing, no caching.
 const HEADERS: [(HeaderName, &str); 7] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -43,32 +43,32 @@ const HEADERS: [(HeaderName, &str); 7] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// What a visitor must show. Hashes alone are held.
-pub struct Gate {
+/// Expected credentials, stored as hashes.
+pub struct AccessControl {
     token: Option<[u8; 32]>,
     session: String,
     attempts: Semaphore,
 }
 
-impl Gate {
-    /// A gate that wants `token`, if there is one.
+impl AccessControl {
+    /// Access control with `token`, if there is one.
     ///
     /// # Errors
     ///
-    /// As [`Error::reading`] if the system gives no random numbers.
+    /// As [`Error::reading`] if the system provides no random numbers.
     pub fn new(token: Option<&[u8]>) -> Result<Self> {
         const RANDOM: &str = "/dev/urandom";
         let mut secret = [0; 32];
         std::fs::File::open(RANDOM)
             .and_then(|mut file| file.read_exact(&mut secret))
             .map_err(|error| Error::reading(RANDOM, error))?;
-        // A new one at every start: who wants in after a restart shows the token again.
+        // New at every start, so a restart requires a new log-in.
         let session = Sha256::new().chain_update(secret).chain_update(token.unwrap_or_default()).finalize();
         let session = session.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { token: token.map(|token| Sha256::digest(token).into()), session, attempts: Semaphore::new(1) })
     }
 
-    /// Whether a token is wanted at all.
+    /// True if a token is required.
     pub fn is_closed(&self) -> bool {
         self.token.is_some()
     }
@@ -77,7 +77,7 @@ impl Gate {
         self.token.as_ref().is_none_or(|wanted| same(&Sha256::digest(token), wanted))
     }
 
-    /// Whether a request with these headers is from somebody who was let in.
+    /// True if these headers authenticate a request.
     pub fn admits(&self, headers: &HeaderMap) -> bool {
         if !self.is_closed() {
             return true;
@@ -93,14 +93,14 @@ impl Gate {
     }
 }
 
-/// Whether two secrets are the same, in a time that does not tell where they differ.
+/// Compares two secrets in constant time.
 fn same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
-/// Stands before every handler.
-pub async fn guard(State(site): State<Arc<Site>>, request: Request<Body>, next: Next) -> Response {
-    let mut response = match judge(&site.gate, &request) {
+/// Middleware of all requests.
+pub async fn guard(State(site): State<Arc<AppState>>, request: Request<Body>, next: Next) -> Response {
+    let mut response = match check_access(&site.access, &request) {
         Ok(()) => next.run(request).await,
         Err((status, why)) => failure(status, why),
     };
@@ -110,11 +110,14 @@ pub async fn guard(State(site): State<Arc<Site>>, request: Request<Body>, next: 
     response
 }
 
-fn judge(gate: &Gate, request: &Request<Body>) -> std::result::Result<(), (StatusCode, &'static str)> {
+fn check_access(
+    access: &AccessControl,
+    request: &Request<Body>,
+) -> std::result::Result<(), (StatusCode, &'static str)> {
     let headers = request.headers();
     let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let host = text(header::HOST).unwrap_or_default();
-    if !gate.is_closed() && !is_here(host) {
+    if !access.is_closed() && !is_here(host) {
         return Err((
             StatusCode::MISDIRECTED_REQUEST,
             "this page is for localhost alone; a token would open it to others",
@@ -122,18 +125,18 @@ fn judge(gate: &Gate, request: &Request<Body>) -> std::result::Result<(), (Statu
     }
     let foreign = text(header::ORIGIN).is_some_and(|origin| !is_ours(origin, host))
         || text(HeaderName::from_static("sec-fetch-site")).is_some_and(|site| site == "cross-site");
-    // A link to the page itself may stand anywhere.
+    // Links to the page are allowed from any site.
     let link = request.method() == Method::GET && request.uri().path() == "/";
     if foreign && !link {
         return Err((StatusCode::FORBIDDEN, "another site's page may not ask"));
     }
-    if !gate.admits(headers) && !PUBLIC.contains(&request.uri().path()) {
+    if !access.admits(headers) && !PUBLIC.contains(&request.uri().path()) {
         return Err((StatusCode::UNAUTHORIZED, "the token is missing: Authorization: Bearer …"));
     }
     Ok(())
 }
 
-/// Stands before every order.
+/// Middleware of state-changing requests.
 pub async fn json_only(request: Request<Body>, next: Next) -> Response {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -144,7 +147,7 @@ pub async fn json_only(request: Request<Body>, next: Next) -> Response {
     }
 }
 
-/// Whether `host`, with or without a port, names this machine by a name that no other site can take.
+/// True if `host`, with or without port, is a loopback name or address.
 fn is_here(host: &str) -> bool {
     let Ok(uri) = host.parse::<Uri>() else { return false };
     let Some(name) = uri.host() else { return false };
@@ -153,27 +156,27 @@ fn is_here(host: &str) -> bool {
         || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Whether `origin` is the site at `host`.
+/// True if `origin` has the host `host`.
 fn is_ours(origin: &str, host: &str) -> bool {
     let site = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
     site.is_some_and(|site| !host.is_empty() && site.eq_ignore_ascii_case(host))
 }
 
-/// `POST /login` with `{"token": …}`: gives the cookie.
-pub async fn login(State(site): State<Arc<Site>>, body: axum::body::Bytes) -> Response {
+/// `POST /login` with `{"token": …}`: sets the cookie.
+pub async fn login(State(site): State<Arc<AppState>>, body: axum::body::Bytes) -> Response {
     let token =
         serde_json::from_slice(&body).ok().and_then(|body: Value| Some(body.get("token")?.as_str()?.to_owned()));
     let Some(token) = token else {
         return failure(StatusCode::BAD_REQUEST, "write {\"token\": \"…\"}");
     };
-    let Ok(_one) = site.gate.attempts.acquire().await else {
+    let Ok(_one) = site.access.attempts.acquire().await else {
         return failure(StatusCode::SERVICE_UNAVAILABLE, "not now");
     };
-    if !site.gate.knows(token.as_bytes()) {
+    if !site.access.knows(token.as_bytes()) {
         tokio::time::sleep(PENALTY).await;
         return failure(StatusCode::UNAUTHORIZED, "this is not the token");
     }
-    let cookie = format!("{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/", site.gate.session);
+    let cookie = format!("{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/", site.access.session);
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
 }
 
@@ -203,17 +206,17 @@ mod tests {
 
     #[test]
     fn a_token_or_the_cookie_it_gave_is_needed() {
-        let gate = Gate::new(Some(b"secret")).unwrap();
+        let access = AccessControl::new(Some(b"secret")).unwrap();
         let with = |name: HeaderName, value: String| {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().unwrap());
-            gate.admits(&headers)
+            access.admits(&headers)
         };
         assert!(with(header::AUTHORIZATION, "Bearer secret".into()));
-        assert!(with(header::COOKIE, format!("a=b; {COOKIE}={}", gate.session)));
+        assert!(with(header::COOKIE, format!("a=b; {COOKIE}={}", access.session)));
         assert!(!with(header::AUTHORIZATION, "Bearer secre".into()) && !with(header::AUTHORIZATION, "secret".into()));
-        assert!(!with(header::COOKIE, format!("{COOKIE}=")) && !gate.admits(&HeaderMap::new()));
-        assert!(Gate::new(None).unwrap().admits(&HeaderMap::new()));
-        assert_ne!(gate.session, Gate::new(Some(b"secret")).unwrap().session);
+        assert!(!with(header::COOKIE, format!("{COOKIE}=")) && !access.admits(&HeaderMap::new()));
+        assert!(AccessControl::new(None).unwrap().admits(&HeaderMap::new()));
+        assert_ne!(access.session, AccessControl::new(Some(b"secret")).unwrap().session);
     }
 }
