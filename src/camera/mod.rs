@@ -1,7 +1,7 @@
-//! Cameras: whatever gives pictures, behind one trait.
+//! Cameras: sources of images behind one trait.
 //!
-//! In: a device, a folder, a stream. Out: [`Capture`]s, one at a time, on the thread that asks. A source fails by
-//! returning an error and is then thrown away and opened anew; it never tries to mend itself.
+//! In: a device, a folder or a stream. Out: [`Capture`]s, one at a time, on the calling thread. A source reports a failure
+//! as an error; the caller then drops it and opens a new one. A source never recovers by itself.
 
 pub mod ffmpeg;
 pub mod pattern;
@@ -15,54 +15,53 @@ use crate::error::{Error, Result};
 use crate::frame::Image;
 use crate::stop::Stop;
 
-/// What a source gives when asked for the next picture.
+/// Result of [`Source::next`].
 #[derive(Debug)]
 pub enum Capture {
-    /// A picture.
+    /// An image.
     Image {
-        /// What was seen, not yet turned as the camera hangs.
+        /// The image, before the configured rotation.
         image: Image,
-        /// When it was taken, nanoseconds of `CLOCK_MONOTONIC`; `None`: when it is handed over.
+        /// Time of capture, nanoseconds of `CLOCK_MONOTONIC`. `None` means the time of return.
         monotonic_ns: Option<u64>,
     },
-    /// None yet, and no error either: a source that waits says so several times a second, so that whoever asks can stop,
-    /// and can lose patience.
+    /// No image yet. A waiting source returns this several times a second, so that the caller can stop or detect a stall.
     Nothing,
-    /// A picture that cannot be decoded: counted and passed over.
+    /// An image that cannot be decoded; it is counted and skipped.
     Corrupt(Error),
-    /// There will be no more, and that is in order.
+    /// Regular end of the source.
     Ended,
-    /// It was stopped while waiting.
+    /// Stopped while waiting.
     Stopped,
 }
 
-/// How a source's pictures go to the detector.
+/// Delivery of a source's images to the detector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// The newest wins; what the detector has no time for is dropped and counted.
+    /// Newest only: older images are dropped and counted.
     Newest,
-    /// Each one, when the detector asks for it.
+    /// Lossless: each image, when the detector requests it.
     Every,
 }
 
 /// Opens a source. The capture thread calls it at the start and again after each failure.
 pub type Open = Box<dyn FnMut() -> Result<Box<dyn Source>> + Send>;
 
-/// Something that gives pictures. Opened, asked until it fails or ends, dropped: all on one thread.
+/// A source of images. It is opened, read until it fails or ends, and dropped, all on one thread.
 pub trait Source: Send {
-    /// Blocks until there is a picture, until stopped, or for a part of a second.
+    /// Blocks until there is an image, until stopped, or for a fraction of a second.
     ///
     /// # Errors
     ///
-    /// Whatever makes the source unusable.
+    /// Any failure that makes the source unusable.
     fn next(&mut self, stop: &Stop) -> Result<Capture>;
 
-    /// How its pictures go to the detector.
+    /// Delivery of its images.
     fn delivery(&self) -> Delivery {
         Delivery::Newest
     }
 
-    /// How many pictures were passed over since this was last asked, because a newer one was there already.
+    /// Number of images skipped since the last call, because a newer one was available.
     fn passed_over(&mut self) -> u64 {
         0
     }

@@ -1,22 +1,22 @@
-//! YUV4MPEG2: raw frames behind a line that says their size.
+//! YUV4MPEG2 (Y4M): raw frames after a header line.
 //!
-//! In: bytes, from a file or a pipe. Out: images, one after the other.
+//! In: bytes from a file or a pipe. Out: images in order.
 
 use std::io::{self, BufRead, Read};
 
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Image, MAX_PIXELS, Matrix, PixelFormat, Range, Raw};
 
-/// How a Y4M stream begins.
+/// Signature of a Y4M stream.
 pub const MAGIC: &[u8] = b"YUV4MPEG2";
 
-/// Longest line, in bytes.
+/// Limit of a header line, in bytes.
 const MAX_LINE: u64 = 4096;
 
-/// Rows from which on pictures are high definition, whose colours are those of BT.709.
+/// Height from which frames are high definition, with colours of BT.709.
 const HIGH: usize = 720;
 
-/// What the first line says.
+/// Stream header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Header {
     format: PixelFormat,
@@ -31,29 +31,29 @@ pub struct Y4m<R> {
     header: Header,
 }
 
-/// Why there is no next frame.
+/// Reason why there is no next frame.
 #[derive(Debug)]
 pub enum Cut {
-    /// The stream ends within one.
+    /// The stream ends within a frame.
     Short,
-    /// It says something else than a frame.
+    /// The data is not a frame.
     Damaged(Error),
     /// Reading failed.
     Io(io::Error),
 }
 
 impl<R: BufRead> Y4m<R> {
-    /// Reads the first line.
+    /// Reads the stream header.
     ///
     /// # Errors
-    /// As reading, and [`io::ErrorKind::InvalidData`] with an [`Error`] if it is no Y4M or a kind that cannot be read.
+    /// Errors of the reader, and [`io::ErrorKind::InvalidData`] with an [`Error`] for an unsupported format.
     pub fn new(mut reader: R) -> io::Result<Self> {
         let line = line(&mut reader)?;
         let header = parse(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
         Ok(Self { reader, header })
     }
 
-    /// The reader below.
+    /// The underlying reader.
     pub fn reader(&mut self) -> &mut R {
         &mut self.reader
     }
@@ -82,7 +82,7 @@ fn cut(error: io::Error) -> Cut {
     if error.kind() == io::ErrorKind::UnexpectedEof { Cut::Short } else { Cut::Io(error) }
 }
 
-/// A line without its end.
+/// A line without its newline.
 fn line(reader: &mut impl BufRead) -> io::Result<String> {
     let mut bytes = Vec::new();
     reader.take(MAX_LINE).read_until(b'\n', &mut bytes)?;

@@ -1,7 +1,7 @@
-//! The child process: how ffmpeg is started, what it complains of, and how it ends.
+//! Child process of ffmpeg: start, error messages, termination.
 //!
-//! The address goes to the child through its standard input, as a playlist of one: a command line can be read by every
-//! user of the machine, and addresses hold passwords.
+//! The address is passed through standard input, as a playlist with one entry. A command line is readable by every user of
+//! the machine, and addresses may contain passwords.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Write};
@@ -14,16 +14,16 @@ use crate::error::{Error, Kind, Result};
 use crate::redact::{redact_all, secrets};
 use crate::sync::IgnorePoison;
 
-/// Complaints that are kept, the last ones.
+/// Number of last error lines kept.
 const KEPT: usize = 6;
 
-/// Longest complaint that is kept, in bytes.
+/// Length limit of an error line, in bytes.
 const LONGEST: usize = 400;
 
-/// How long a child that was told to end may take.
+/// Time limit for the child's termination.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// What a playlist may lead to: files and streams, not other protocols that ffmpeg knows.
+/// Protocols allowed in the playlist: files and streams, not ffmpeg's others.
 const PROTOCOLS: &str = "file,pipe,fd,crypto,data,tcp,udp,rtp,srtp,rtsp,rtsps,rtmp,rtmps,http,https,httpproxy,tls,hls";
 
 /// A running ffmpeg.
@@ -31,12 +31,12 @@ const PROTOCOLS: &str = "file,pipe,fd,crypto,data,tcp,udp,rtp,srtp,rtsp,rtsps,rt
 pub struct Ffmpeg {
     child: Child,
     complaints: Arc<Mutex<VecDeque<String>>>,
-    /// Reads them.
+    /// Thread that reads the error lines.
     listener: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Ffmpeg {
-    /// Starts `program` on `input`; returns it with the pipe that it writes Y4M to.
+    /// Starts `program` on `input`. Returns the child and the pipe with its Y4M output.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] if it is not installed or cannot be started.
@@ -57,7 +57,7 @@ impl Ffmpeg {
         command.args(["-map", "0:v:0", "-an", "-sn", "-dn"]);
         command.args(if has_fps_mode(program) { ["-fps_mode", "passthrough"] } else { ["-vsync", "passthrough"] });
         command.args(["-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe", "pipe:1"]);
-        // Settings of ours may hold secrets too.
+        // The environment may contain secrets of this program.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOOKOUT")) {
             command.env_remove(name);
         }
@@ -69,7 +69,7 @@ impl Ffmpeg {
             ffmpeg.listen(errors, secrets(input));
         }
         if let Some(mut playlist) = playlist {
-            // A child that died already says more than this would.
+            // If the child has died, its own messages explain more.
             let _ = playlist.write_all(self::playlist(input).as_bytes());
         }
         match output {
@@ -78,7 +78,7 @@ impl Ffmpeg {
         }
     }
 
-    /// Keeps the last complaints of the child, without secrets. The thread ends with the child.
+    /// Collects the child's last error lines without secrets. The thread ends with the child.
     fn listen(&mut self, errors: impl io::Read + Send + 'static, secrets: Vec<String>) {
         let complaints = self.complaints.clone();
         let work = move || {
@@ -99,17 +99,17 @@ impl Ffmpeg {
                 complaints.push_back(text);
             }
         };
-        // Without the thread there are no complaints to be read, and the pipe closes.
+        // Without the thread no messages are read, and the pipe closes.
         self.listener = std::thread::Builder::new().name("ffmpeg-errors".to_owned()).spawn(work).ok();
     }
 
-    /// Waits a moment for the child, which has closed its output, to end, and for its last words to be read.
+    /// Waits briefly for the child to exit after it closed its output, and for its last messages.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         let begin = Instant::now();
         loop {
             let is_heard = self.listener.as_ref().is_none_or(std::thread::JoinHandle::is_finished);
             match self.child.try_wait() {
-                // What it started may hold its pipe longer than it lives itself.
+                // A grandchild may keep the pipe open longer than the child lives.
                 Ok(Some(status)) if is_heard || begin.elapsed() >= GRACE => return Some(status),
                 Ok(_) if begin.elapsed() < GRACE => std::thread::sleep(Duration::from_millis(10)),
                 _ => return None,
@@ -117,7 +117,7 @@ impl Ffmpeg {
         }
     }
 
-    /// What it complained of last, in one line.
+    /// Its last error messages, in one line.
     pub fn complaints(&self) -> String {
         let complaints = self.complaints.lock().ignore_poison();
         complaints.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
@@ -126,36 +126,36 @@ impl Ffmpeg {
 
 impl Drop for Ffmpeg {
     fn drop(&mut self) {
-        // It holds nothing worth saving; waiting leaves no zombie.
+        // The child has no state to save; waiting avoids a zombie.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Whether `input` is a file, which has an end and no pace of its own.
+/// True if `input` is a file: it ends, and has no real-time rate.
 pub fn is_file(input: &str) -> bool {
     !input.contains("://") || input.starts_with("file:")
 }
 
-/// The playlist that names `input` alone.
+/// Playlist with `input` as its only entry.
 fn playlist(input: &str) -> String {
-    // A quote ends the quoted text, stands escaped by itself, and begins another.
+    // A quote character ends the quoted text, is escaped outside of quotes, and starts quoted text again.
     let quoted = input.replace('\'', r"'\''");
-    // Over UDP a lost packet is a grey smear in the picture.
+    // Over UDP a lost packet would leave a damaged area in the image.
     let transport = if input.starts_with("rtsp") { "option rtsp_transport tcp\n" } else { "" };
     let address = if input.contains("://") || input.starts_with("file:") {
         quoted
     } else if Path::new(input).is_absolute() {
         format!("file:{quoted}")
     } else {
-        // Relative paths would count from the playlist, which is a pipe.
+        // Relative paths would be relative to the playlist, which is a pipe.
         let folder = std::env::current_dir().unwrap_or_default();
         format!("file:{}/{quoted}", folder.display().to_string().replace('\'', r"'\''"))
     };
     format!("ffconcat version 1.0\nfile '{address}'\n{transport}")
 }
 
-/// Whether this ffmpeg knows `-fps_mode` (5.1 and later), which replaced `-vsync`.
+/// True if this ffmpeg supports `-fps_mode` (5.1 and later), which replaced `-vsync`.
 fn has_fps_mode(program: &Path) -> bool {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     *KNOWN.get_or_init(|| {
@@ -165,7 +165,7 @@ fn has_fps_mode(program: &Path) -> bool {
     })
 }
 
-/// Whether the first line of `ffmpeg -version` names 5.1 or later; builds from a repository are taken for recent.
+/// True if the first line of `ffmpeg -version` names 5.1 or later. Builds from a repository count as recent.
 fn is_from_5_1(text: &str) -> bool {
     let version = text.strip_prefix("ffmpeg version ").unwrap_or_default().trim_start_matches('n');
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);

@@ -1,7 +1,7 @@
-//! Whatever ffmpeg can read, as a camera: a supervised child turns a stream or a film into raw frames.
+//! ffmpeg source: a supervised child process decodes a stream or a film into raw frames.
 //!
-//! In: an address or a path. Out: frames as they come. The child is watched: its silence is an error as its end is, and
-//! after an error another one is started. A film that was seen to its end is the end of the camera.
+//! In: an address or a path. Out: frames. A child that is silent or exits is an error, after which a new one is started. A
+//! film that was read to its end ends the camera.
 
 mod child;
 mod pipe;
@@ -18,15 +18,15 @@ use crate::stop::Stop;
 use child::Ffmpeg as Child;
 use pipe::{Patient, is_stopped};
 
-/// Bytes read at once: what a pipe holds.
+/// Size of a read, in bytes: the capacity of a pipe.
 const BUFFER: usize = 64 << 10;
 
-/// A camera that ffmpeg reads.
+/// A camera read through ffmpeg.
 #[derive(Debug)]
 pub struct Ffmpeg {
     child: Child,
     state: State,
-    /// The input, fit to be written down.
+    /// The redacted input, for messages.
     shown: String,
     is_film: bool,
     frames: u64,
@@ -34,7 +34,7 @@ pub struct Ffmpeg {
 
 #[derive(Debug)]
 enum State {
-    /// The child runs and has not said yet what it sends.
+    /// The child runs and has not sent the header yet.
     Begun(BufReader<Patient>),
     /// It sends frames.
     Sends(Y4m<BufReader<Patient>>),
@@ -42,27 +42,27 @@ enum State {
     Over,
 }
 
-/// What to start, and on what.
+/// Program and input.
 #[derive(Clone)]
 pub struct Setup {
     /// The program.
     pub program: PathBuf,
-    /// An address, which may hold a password, or a path.
+    /// An address, which may contain a password, or a path.
     pub input: String,
 }
 
 impl std::fmt::Debug for Setup {
-    /// Without what may hold a password.
+    /// Redacts the input, which may contain a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Setup").field("program", &self.program).field("input", &redact(&self.input)).finish()
     }
 }
 
 impl Ffmpeg {
-    /// Starts the child. One silent for longer than `patience` within a picture will be an error.
+    /// Starts the child. Silence for longer than `patience` within a frame is an error.
     ///
     /// # Errors
-    /// [`Kind::Unavailable`] if it cannot be started, [`Kind::NoInput`] if the film is not there.
+    /// [`Kind::Unavailable`] if it cannot be started, [`Kind::NoInput`] if the film does not exist.
     pub fn open(setup: &Setup, patience: Duration) -> Result<Self> {
         let shown = redact(&setup.input);
         let is_film = child::is_file(&setup.input);
@@ -78,12 +78,17 @@ impl Ffmpeg {
         Ok(Self { child, state: State::Begun(reader), shown, is_film, frames: 0 })
     }
 
+<<<<<<< HEAD
     /// Opens the camera whenever it is asked to.
     pub fn opener(setup: Setup, patience: Duration) -> Open {
+=======
+    /// Returns a function that opens the camera.
+    pub fn opener(setup: Setup, patience: Duration) -> Box<dyn FnMut() -> Result<Box<dyn Source>> + Send> {
+>>>>>>> 1240fbe (Word camera sources plainly)
         Box::new(move || Ok(Box::new(Self::open(&setup, patience)?)))
     }
 
-    /// The child closed its output, or stopped within a frame.
+    /// Error after the child closed its output or stopped within a frame.
     fn ended(&mut self) -> Result<Capture> {
         self.state = State::Over;
         let status = self.child.ended();
@@ -100,7 +105,7 @@ impl Ffmpeg {
         Error::new(Kind::Unavailable, format!("{}: ffmpeg {what}{said}", self.shown))
     }
 
-    /// Reading the pipe failed.
+    /// Error after a failed read of the pipe.
     fn broken(&mut self, error: &std::io::Error) -> Result<Capture> {
         if is_stopped(error) {
             return Ok(Capture::Stopped);
@@ -120,7 +125,7 @@ impl Source for Ffmpeg {
             State::Sends(frames) => frames.reader(),
             State::Over => return Err(self.failed("has ended")),
         };
-        // Between two pictures it is the asker's patience that counts, within one that of the pipe.
+        // Between frames the caller detects stalls; within a frame the pipe's timeout does.
         if reader.buffer().is_empty() {
             match reader.get_ref().has_something() {
                 Ok(true) => {}

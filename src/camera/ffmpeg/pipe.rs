@@ -1,4 +1,4 @@
-//! A pipe that is read with patience: every wait ends at the stop or after a time.
+//! Pipe reader with timeout: every wait ends at a stop or after a limit.
 
 use std::io::{self, Read};
 use std::process::ChildStdout;
@@ -8,13 +8,13 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::stop::Stop;
 
-/// How long one wait is, before it looks whether to stop.
+/// Duration of a wait between checks for a stop.
 const SLICE: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 
-/// The text of an error that means: stopped.
+/// Text of the error that means a stop.
 const STOPPED: &str = "stopped while reading";
 
-/// The reading end.
+/// Reading end of a pipe.
 #[derive(Debug)]
 pub struct Patient {
     pipe: ChildStdout,
@@ -29,7 +29,7 @@ impl Patient {
         Self { pipe, patience, stop: None, begin: Instant::now() }
     }
 
-    /// Begins another picture: the time runs anew, and `stop` ends it.
+    /// Starts another frame: restarts the timeout and sets the stop token.
     pub fn begin(&mut self, stop: &Stop) {
         self.begin = Instant::now();
         if self.stop.is_none() {
@@ -39,7 +39,7 @@ impl Patient {
 }
 
 impl Patient {
-    /// Waits a moment for something to be read; `false` if there is nothing yet.
+    /// Waits briefly for data. False if there is none yet.
     ///
     /// # Errors
     /// As `poll(2)`.
@@ -53,7 +53,7 @@ impl Patient {
     }
 }
 
-/// Whether `error` means that it was time to stop.
+/// True if `error` means a stop.
 pub fn is_stopped(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.to_string() == STOPPED)
 }
@@ -73,7 +73,7 @@ impl Read for Patient {
                         return Err(io::Error::new(io::ErrorKind::TimedOut, text));
                     }
                 }
-                // Data, or the other end is gone, which reading tells.
+                // Data is available or the writer is gone, which a read tells apart.
                 Ok(_) => return self.pipe.read(buffer),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),

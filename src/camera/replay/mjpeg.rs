@@ -1,20 +1,20 @@
-//! A file of JPEGs one behind the other, as cameras and `ffmpeg -f mjpeg` write them; also with the parts' headers of
-//! an HTTP stream between them.
+//! Reader of concatenated JPEGs, as written by cameras and `ffmpeg -f mjpeg`, also with part headers of an HTTP stream
+//! between them.
 //!
-//! In: bytes. Out: one JPEG after the other, told apart by their markers. A piece that is cut off or damaged is one to
-//! be counted; the search goes on behind it.
+//! In: bytes. Out: JPEGs, separated by their markers. A truncated or damaged part is returned as such, and the search
+//! continues after it.
 
 use std::io::{self, BufRead};
 
-/// Largest JPEG, in bytes.
+/// Size limit of a JPEG, in bytes.
 const MAX_BYTES: usize = 64 << 20;
 
-/// What was found next.
+/// Next part of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// A whole JPEG.
+    /// A complete JPEG.
     Jpeg(Vec<u8>),
-    /// The beginning of one.
+    /// A truncated JPEG.
     Damaged(&'static str),
 }
 
@@ -26,7 +26,7 @@ pub struct Jpegs<R> {
     begun: bool,
 }
 
-/// Why a JPEG could not be read to its end.
+/// Reason why a JPEG is incomplete.
 enum Cut {
     Io(io::Error),
     Damaged(&'static str),
@@ -60,7 +60,7 @@ impl<R: BufRead> Jpegs<R> {
         }
     }
 
-    /// Passes over everything up to a start marker; `false` if there is none.
+    /// Skips to the next start marker. False if there is none.
     fn find_start(&mut self) -> io::Result<bool> {
         loop {
             let passed = self.reader.skip_until(0xff)?;
@@ -80,7 +80,7 @@ impl<R: BufRead> Jpegs<R> {
         }
     }
 
-    /// Reads from behind the start marker to the end marker.
+    /// Reads from the start marker to the end marker.
     fn read_on(&mut self, jpeg: &mut Vec<u8>) -> Result<(), Cut> {
         if self.byte(jpeg)? != 0xff {
             return Err(Cut::Damaged("no marker follows its start"));
@@ -104,7 +104,7 @@ impl<R: BufRead> Jpegs<R> {
                     self.reader.read_exact(&mut jpeg[begin..])?;
                 }
             }
-            // Data stands behind a scan's header and the marks within it; behind any other segment follows a marker.
+            // Entropy-coded data follows a scan header and restart markers; any other segment is followed by a marker.
             if matches!(marker, 0xda | 0x00 | 0xd0..=0xd7) {
                 if self.reader.read_until(0xff, jpeg)? == 0 || jpeg.last() != Some(&0xff) {
                     return Err(Cut::Damaged("it is cut off"));

@@ -1,5 +1,5 @@
-//! Recordings as a camera: a folder of pictures sorted by name, an MJPEG or a Y4M file; at a rate or as fast as the
-//! detector takes them, once or for ever.
+//! Replay source: a folder of pictures sorted by name, an MJPEG or a Y4M file, at a fixed rate or lossless, once or in a
+//! loop.
 
 mod mjpeg;
 mod reel;
@@ -20,32 +20,32 @@ use reel::Reel;
 pub struct Replay {
     path: PathBuf,
     reel: Reel,
-    /// Between two pictures; `None`: no pace of its own.
+    /// Time between pictures; `None`: lossless.
     period: Option<Duration>,
     repeat: bool,
     clock: Arc<dyn Clock>,
-    /// When the next picture is due, nanoseconds of monotonic time.
+    /// Due time of the next picture, nanoseconds of monotonic time.
     due_ns: Option<u64>,
-    /// Whether this pass has given anything.
+    /// True if this pass has returned a picture.
     fruitful: bool,
 }
 
 impl Replay {
-    /// The pictures in the folder or file at `path`, `rate` a second; without a rate each is given when it is asked for
-    /// and none is dropped. After the last one the replay begins again if `repeat`, and ends otherwise.
+    /// Opens the folder or file at `path` with `rate` pictures a second. Without a rate it is lossless: a picture is returned
+    /// for each request. After the last picture it loops if `repeat`, and ends otherwise.
     ///
     /// # Errors
     ///
-    /// [`Kind::NoInput`] if it is not there or holds no picture, [`Kind::Data`] if it is no recording; as reading it
-    /// otherwise.
+    /// [`Kind::NoInput`] if it does not exist or has no picture, [`Kind::Data`] if it is not a recording; otherwise errors of
+    /// reading.
     pub fn open(path: &Path, rate: Option<f64>, repeat: bool, clock: Arc<dyn Clock>) -> Result<Self> {
         let reel = Reel::open(path)?;
         let period = rate.map(|rate| Duration::from_secs_f64(1.0 / rate.max(1e-6)));
         Ok(Self { path: path.to_owned(), reel, period, repeat, clock, due_ns: None, fruitful: false })
     }
 
-    /// Waits until the next picture is due. A reader too slow for the rate starts anew from now: it never hurries to
-    /// make up for lost time.
+    /// Waits until the next picture is due. If reading is too slow for the rate, the schedule restarts from now: lost time is
+    /// not made up for.
     fn pace(&mut self, stop: &Stop) -> Result<(), crate::stop::Stopped> {
         let Some(period) = self.period else { return stop.check() };
         let now = self.clock.monotonic_ns();
@@ -55,7 +55,7 @@ impl Replay {
         Ok(())
     }
 
-    /// The next picture, beginning again where that is wanted; `None` at the end.
+    /// The next picture, looping if configured; `None` at the end.
     fn picture(&mut self) -> Result<Option<Result<Image>>> {
         if let Some(found) = self.reel.next()? {
             return Ok(Some(found));
@@ -64,7 +64,7 @@ impl Replay {
             return Ok(None);
         }
         if !self.fruitful {
-            // Otherwise a loop without a rate would spin.
+            // Otherwise an empty loop without a rate would spin.
             let text = format!("{}: not one picture in it can be decoded", self.path.display());
             return Err(Error::new(Kind::Data, text));
         }

@@ -1,4 +1,4 @@
-//! What a recording is stored as; read once, from its beginning to its end.
+//! Storage of a recording, read once from start to end.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -9,22 +9,22 @@ use crate::camera::y4m::{Cut, MAGIC, Y4m};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Image, Picture};
 
-/// Bytes read at once.
+/// Size of a read, in bytes.
 const BUFFER: usize = 256 << 10;
 
-/// A recording, and how far it was read.
+/// A recording with its read position.
 #[derive(Debug)]
 pub enum Reel {
-    /// Pictures of a folder, the last first.
+    /// Pictures of a folder, in reverse order.
     Folder(Vec<PathBuf>),
     /// JPEGs in a file.
     Mjpeg(PathBuf, Jpegs<BufReader<File>>),
-    /// Raw frames in a file; none once it is damaged.
+    /// Raw frames in a file; `None` after damage.
     Y4m(PathBuf, Option<Y4m<BufReader<File>>>),
 }
 
 impl Reel {
-    /// The recording at `path`: a folder; or a file, told apart by how it begins.
+    /// Opens the recording at `path`: a folder, or a file recognized by its signature.
     ///
     /// # Errors
     /// See [`super::Replay::open`].
@@ -41,7 +41,7 @@ impl Reel {
             })?;
             return Ok(Self::Y4m(path.to_owned(), Some(frames)));
         }
-        // Parts of an HTTP stream have their headers in front.
+        // Parts of an HTTP stream begin with headers.
         if begin.starts_with(&[0xff, 0xd8, 0xff]) || begin.starts_with(b"--") || begin.starts_with(b"\r\n--") {
             return Ok(Self::Mjpeg(path.to_owned(), Jpegs::new(file)));
         }
@@ -52,7 +52,7 @@ impl Reel {
         Err(Error::new(Kind::Data, text))
     }
 
-    /// The next picture, or why one cannot be shown; `None` at the end.
+    /// The next picture, or the reason why it cannot be decoded; `None` at the end.
     ///
     /// # Errors
     /// As reading the file.
@@ -85,7 +85,7 @@ impl Reel {
     }
 }
 
-/// The pictures of a folder, the last by name first.
+/// Pictures of a folder in reverse order of their names.
 fn folder(folder: &Path) -> Result<Vec<PathBuf>> {
     let unreadable = |source| Error::reading(folder, source);
     let mut pictures = Vec::new();

@@ -1,7 +1,7 @@
-//! The driver's buffers, mapped into our memory: the streaming itself.
+//! V4L2 streaming with memory-mapped buffers.
 //!
-//! In: a node whose format is set. Out: full buffers, the newest first, each with what the driver says of it. Every wait
-//! has an end, an error ends the stream (it is opened anew, never mended), and nothing panics: not even taking it down.
+//! In: a node with a negotiated format. Out: the newest filled buffer with its metadata. Every wait has a timeout, an error
+//! ends the stream (the caller opens a new one), and nothing panics, including the teardown.
 
 use std::io;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use v4l::v4l2;
 
 use super::ioctl::{DEQUEUE, Node, QUERY_BUFFER, QUEUE, REQUEST_BUFFERS, STREAM_OFF, STREAM_ON, blank};
 
-/// Buffers asked for: one is filled, one waits, one is looked at, and one to spare.
+/// Requested buffers: one being filled, one waiting, one being read, one spare.
 const COUNT: u32 = 4;
 
-/// How long a driver is left alone that says it has a frame and has none.
+/// Delay after a driver signals a frame without delivering one.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Most planes a buffer may have.
+/// Limit of planes in a buffer.
 const PLANES: usize = sys::VIDEO_MAX_PLANES as usize;
 
-/// Memory shared with the driver.
+/// A memory mapping shared with the driver.
 #[derive(Debug)]
 struct Mapping {
     address: *mut std::ffi::c_void,
@@ -60,27 +60,27 @@ impl Drop for Mapping {
     }
 }
 
-/// What the driver says of a full buffer.
+/// Metadata of a filled buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full {
-    /// Which it is.
+    /// Index.
     index: u32,
-    /// Frames since the stream began, as the driver counts.
+    /// Sequence number of the driver.
     pub sequence: u32,
-    /// The driver marks it as damaged.
+    /// True if the driver flags an error.
     pub is_damaged: bool,
-    /// When it was taken, nanoseconds of `CLOCK_MONOTONIC`, if the driver uses that clock.
+    /// Timestamp, nanoseconds of `CLOCK_MONOTONIC`, if the driver uses that clock.
     pub monotonic_ns: Option<u64>,
-    /// Where the data of each plane begins, and where it ends.
+    /// Start and end of the data of each plane.
     used: [(usize, usize); PLANES],
 }
 
-/// How waiting for a frame ended.
+/// Result of waiting for a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Waited {
-    /// With one, and so many older ones that were passed over.
+    /// A frame, and the number of older ones that were skipped.
     Full(Full, u64),
-    /// The time was over.
+    /// Timeout.
     Nothing,
 }
 
@@ -89,21 +89,21 @@ pub enum Waited {
 pub struct Buffers {
     node: Node,
     kind: u32,
-    /// By buffer, by plane.
+    /// Mappings by buffer and plane.
     memory: Vec<Vec<Mapping>>,
 }
 
-/// A buffer description, and room for its planes.
+/// A `v4l2_buffer` with its planes.
 struct Description {
     buffer: sys::v4l2_buffer,
     planes: Box<[sys::v4l2_plane; PLANES]>,
 }
 
 impl Buffers {
-    /// Has buffers of `kind` (single- or multi-planar capture) made, and starts the stream.
+    /// Requests buffers of `kind` (single- or multi-planar capture), maps them and starts streaming.
     ///
     /// # Errors
-    /// As the driver says; it is busy if another program streams.
+    /// Errors of the driver; EBUSY if another program streams.
     pub fn start(node: Node, kind: u32) -> io::Result<Self> {
         let mut stream = Self { node, kind, memory: Vec::new() };
         let mut request = sys::v4l2_requestbuffers {
@@ -141,7 +141,7 @@ impl Buffers {
         Ok(stream)
     }
 
-    /// Asks for something about buffer `index`, and lets `look` see the answer.
+    /// Issues a request for buffer `index` and passes the filled structure to `look`.
     fn describe<R>(
         &self,
         index: u32,
@@ -158,17 +158,17 @@ impl Buffers {
         };
         if is_multi {
             buffer.length = self.memory.get(index as usize).map_or(PLANES, Vec::len) as u32;
-            // The kernel reads and writes `length` planes behind this pointer, and there are as many.
+            // The kernel accesses `length` planes behind this pointer, which exist.
             buffer.m.planes = planes.as_mut_ptr();
         }
         self.node.ask(request, &mut buffer)?;
         Ok(look(&Description { buffer, planes }, is_multi))
     }
 
-    /// Waits at most `timeout` for a full buffer. Of several the newest counts; the others go back.
+    /// Waits at most `timeout` for a filled buffer. Of several the newest is returned; the others are queued again.
     ///
     /// # Errors
-    /// Whatever ends the stream: the device is gone (ENODEV), was reset (EINVAL), or failed.
+    /// Errors that end the stream: the device is gone (ENODEV), was reset (EINVAL), or failed.
     pub fn wait(&self, timeout: Duration) -> io::Result<Waited> {
         let mut descriptors = [PollFd::new(&self.node, PollFlags::IN)];
         let timeout = Timespec::try_from(timeout).ok();
@@ -180,13 +180,13 @@ impl Buffers {
         }
         let events = descriptors[0].revents();
         if !events.contains(PollFlags::IN) {
-            // Nothing to be read and yet an answer: an error, whose name a try to read may tell.
+            // An event without data is an error; dequeueing returns its code.
             let named = self.take().err().filter(|error| error.kind() != io::ErrorKind::WouldBlock);
             let unnamed = || io::Error::other(format!("the device reports an error ({events:?}) and gives no frame"));
             return Err(named.unwrap_or_else(unnamed));
         }
         let Some(mut newest) = self.take()? else {
-            // Ready, and yet nothing there: asking again at once could go on for ever.
+            // Ready without a buffer: an immediate retry could loop for ever.
             std::thread::sleep(PAUSE);
             return Ok(Waited::Nothing);
         };
@@ -200,7 +200,7 @@ impl Buffers {
         Ok(Waited::Full(newest, passed_over))
     }
 
-    /// Takes a full buffer back from the driver, if there is one.
+    /// Dequeues a filled buffer, if there is one.
     fn take(&self) -> io::Result<Option<Full>> {
         let look = |description: &Description, is_multi: bool| {
             let buffer = &description.buffer;
@@ -233,7 +233,7 @@ impl Buffers {
         }
     }
 
-    /// The bytes of each plane of a buffer that was taken.
+    /// Data of each plane of a dequeued buffer.
     pub fn planes(&self, full: &Full) -> Vec<&[u8]> {
         let planes = self.memory.get(full.index as usize).map_or(&[][..], Vec::as_slice);
         let parts = planes.iter().zip(&full.used);
@@ -246,7 +246,7 @@ impl Buffers {
             .collect()
     }
 
-    /// Gives a buffer back to the driver.
+    /// Queues a buffer again.
     ///
     /// # Errors
     /// As [`Buffers::wait`].
@@ -257,7 +257,7 @@ impl Buffers {
 
 impl Drop for Buffers {
     fn drop(&mut self) {
-        // A device that is gone says so here; there is nobody to tell, and nothing to be done.
+        // If the device is gone this fails, which needs no handling.
         let _ = self.node.ask(STREAM_OFF, &mut (self.kind as i32));
     }
 }

@@ -1,7 +1,7 @@
-//! Controls: what can be set at a camera, by names.
+//! V4L2 controls by name.
 //!
-//! In: names and numbers from the configuration. Out: the controls set, each read back; or an error that lists what
-//! there is. A name is the driver's own, or that in lower case with `_` between words, as `v4l2-ctl` writes it.
+//! In: names and values of the configuration. Out: the controls, set and read back; or an error that lists the available
+//! ones. A name is the driver's, or its `v4l2-ctl` form in lower case with `_`.
 
 use std::collections::BTreeMap;
 
@@ -12,53 +12,53 @@ use super::device::Device;
 use super::ioctl::{CONTROL, CONTROLS, MENU, SET_CONTROL, blank, text};
 use crate::error::{Error, Kind, Result};
 
-/// Most controls, and most words of one, that are looked at.
+/// Limit of controls, and of menu items of a control.
 const LIMIT: usize = 1024;
 
-/// What a control's number means.
+/// Values of a control.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Values {
-    /// A number in steps.
+    /// An integer with a step.
     Number,
-    /// 0 or 1.
+    /// A boolean, 0 or 1.
     Switch,
-    /// One of these, by number.
+    /// A menu: items by number.
     Choice(Vec<(i64, String)>),
-    /// Any number does it.
+    /// A button: any value triggers it.
     Button,
 }
 
-/// One control.
+/// A control.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Control {
     id: u32,
-    /// Its name in lower case, with `_` between words.
+    /// Name in lower case with `_`.
     pub name: String,
-    /// What its number means.
+    /// Allowed values.
     pub values: Values,
-    /// Least, most, and between two; and what it is at first.
+    /// Minimum, maximum, step and default.
     pub range: (i64, i64, u64, i64),
-    /// What it is; `None` if that cannot be read.
+    /// Current value; `None` if not readable.
     pub value: Option<i64>,
-    /// It cannot be set.
+    /// True if read-only.
     pub is_fixed: bool,
-    /// It has no effect until another control is set.
+    /// True if inactive until another control is set.
     pub is_inactive: bool,
 }
 
-/// `name` in lower case, with one `_` for whatever is neither letter nor digit.
+/// `name` in lower case, with `_` for each run of other characters.
 fn plain(name: &str) -> String {
     let words = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     words.map(str::to_lowercase).collect::<Vec<_>>().join("_")
 }
 
-/// Every control of `device` that holds a number.
+/// All numeric controls of `device`.
 pub fn list(device: &Device) -> Vec<Control> {
     let mut controls = Vec::new();
     let mut id = 0;
     while controls.len() < LIMIT {
         let mut query = sys::v4l2_query_ext_ctrl { id: id | Flags::NEXT_CTRL.bits(), ..blank() };
-        // An id that does not grow would go round for ever.
+        // An id that does not increase would cause an endless loop.
         if device.node.ask(CONTROLS, &mut query).is_err() || query.id <= id {
             break;
         }
@@ -96,7 +96,7 @@ fn words(device: &Device, query: &sys::v4l2_query_ext_ctrl) -> Vec<(i64, String)
     let mut words = Vec::new();
     for index in (query.minimum.max(0)..=query.maximum).take(LIMIT) {
         let mut menu = sys::v4l2_querymenu { id: query.id, index: index as u32, ..blank() };
-        // Drivers leave out numbers between the least and the most.
+        // Menus may have gaps.
         if device.node.ask(MENU, &mut menu).is_err() {
             continue;
         }
@@ -115,10 +115,10 @@ fn read(device: &Device, id: u32) -> Option<i64> {
     device.node.ask(CONTROL, &mut control).ok().map(|()| i64::from(control.value))
 }
 
-/// Sets controls, and reads each back. Those that others must be set for first are tried again.
+/// Sets controls and reads each back. Controls that depend on others are retried.
 ///
 /// # Errors
-/// [`Kind::Config`] for a name that is none (with those that there are) and a number out of range;
+/// [`Kind::Config`] for an unknown name (with the list of names) and a value out of range;
 /// [`Kind::Unavailable`] if the driver refuses.
 pub fn set(device: &Device, wanted: &BTreeMap<String, i64>) -> Result<()> {
     if wanted.is_empty() {
@@ -152,7 +152,7 @@ pub fn set(device: &Device, wanted: &BTreeMap<String, i64>) -> Result<()> {
     Ok(())
 }
 
-/// Says what a control is now.
+/// Value of a control.
 fn report(device: &Device, control: &Control, value: i64) {
     let camera = device.path.display().to_string();
     let name = &control.name;
@@ -170,7 +170,7 @@ fn report(device: &Device, control: &Control, value: i64) {
     }
 }
 
-/// The control called `name`, if it may become `value`.
+/// The control `name`, if `value` is allowed.
 fn check<'a>(there: &'a [Control], name: &str, value: i64) -> Result<(&'a Control, i64)> {
     let refuse = |text: String| Err(Error::new(Kind::Config, text));
     let Some(control) = there.iter().find(|control| control.name == plain(name)) else {

@@ -1,7 +1,7 @@
-//! Which devices there are, what they are called for good, and why one cannot be used.
+//! Enumeration, persistent names and problems of V4L2 devices.
 //!
-//! In: `/dev`, or what the configuration calls a camera: a path, or `card` or `card@bus`. Out: open capture nodes with
-//! what their driver says of them; or one sentence that says what is wrong and what to do.
+//! In: `/dev`, or a configured name: a path, `card` or `card@bus`. Out: open capture nodes with their driver information,
+//! or an error with the problem and its remedy.
 
 use std::fs;
 use std::io;
@@ -14,20 +14,20 @@ use v4l::v4l_sys as sys;
 use super::ioctl::{CAPABILITIES, Node, REQUEST_BUFFERS, blank, text};
 use crate::error::{Error, Kind, Result};
 
-/// A node that gives pictures.
+/// A video capture node.
 #[derive(Debug)]
 pub struct Device {
-    /// The node, open.
+    /// The open node.
     pub node: Node,
-    /// Where it is.
+    /// Path.
     pub path: PathBuf,
-    /// Its driver, such as `uvcvideo`.
+    /// Driver, such as `uvcvideo`.
     pub driver: String,
-    /// Its name, as the maker gave it.
+    /// Card name.
     pub card: String,
-    /// Where it is plugged in.
+    /// Bus information.
     pub bus: String,
-    /// The kind of its buffers: single- or multi-planar capture.
+    /// Buffer type: single- or multi-planar capture.
     pub kind: u32,
 }
 
@@ -35,8 +35,8 @@ impl Device {
     /// Opens the node at `path`.
     ///
     /// # Errors
-    /// [`Kind::NoInput`] if it is not there, [`Kind::Permission`] if we may not, [`Kind::Unavailable`] if it is busy,
-    /// gone, or gives no pictures; each says what to do.
+    /// [`Kind::NoInput`] if it does not exist, [`Kind::Permission`] if access is denied, [`Kind::Unavailable`] if it is busy,
+    /// gone, or not a capture device; each with its remedy.
     pub fn open(path: &Path) -> Result<Self> {
         let node = Node::open(path).map_err(|error| explain(path, error))?;
         let mut answer = blank::<sys::v4l2_capability>();
@@ -78,11 +78,10 @@ impl Device {
         })
     }
 
-    /// The device that the configuration calls `name`: a path; or a card, followed by `@` and its bus where several
-    /// have the same.
+    /// The device with the configured `name`: a path; or a card, with `@` and its bus if several cards have the same name.
     ///
     /// # Errors
-    /// As [`Device::open`]; [`Kind::NoInput`] if no card is called so, [`Kind::Config`] if several are.
+    /// As [`Device::open`]; [`Kind::NoInput`] if no card has the name, [`Kind::Config`] if several have.
     pub fn find(name: &str) -> Result<Self> {
         if name.starts_with('/') {
             return Self::open(Path::new(name));
@@ -99,7 +98,7 @@ impl Device {
             }
         }
         if found.len() > 1 {
-            // Some cameras have several nodes for one picture: the first is the one.
+            // Some cameras have several nodes; the first one captures.
             let mut buses: Vec<&str> = found.iter().map(|device| device.bus.as_str()).collect();
             buses.dedup();
             if buses.len() > 1 {
@@ -120,8 +119,7 @@ impl Device {
 }
 
 impl Device {
-    /// Why another program's use keeps this device from streaming for us, if it does. Asks for no buffers, which
-    /// changes nothing.
+    /// The reason why another program's use prevents streaming, if it does. Requests no buffers, which changes nothing.
     pub fn busy(&self) -> Option<Error> {
         let memory = sys::v4l2_memory_V4L2_MEMORY_MMAP;
         let mut request = sys::v4l2_requestbuffers { count: 0, type_: self.kind, memory, ..blank() };
@@ -130,12 +128,12 @@ impl Device {
     }
 }
 
-/// Whether a card on a bus is meant by `name`.
+/// True if `name` matches a card and bus.
 fn is_called(card: &str, bus: &str, name: &str) -> bool {
     name == card || name.strip_suffix(bus).and_then(|rest| rest.strip_suffix('@')).is_some_and(|rest| rest == card)
 }
 
-/// Whether `name` is a number that the kernel gives out anew at every start.
+/// True if `name` is a `/dev/videoN`, which the kernel assigns anew at every boot.
 pub fn is_bare(name: &str) -> bool {
     let number = name.strip_prefix("/dev/video");
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
@@ -156,7 +154,7 @@ pub fn nodes() -> Vec<PathBuf> {
     numbered.into_iter().map(|(_, path)| path).collect()
 }
 
-/// The links under `/dev/v4l` that lead to `node`: names that stay the same.
+/// Persistent names of `node`: links under `/dev/v4l`.
 pub fn stable_names(node: &Path) -> Vec<PathBuf> {
     let Ok(node) = fs::canonicalize(node) else { return Vec::new() };
     let mut names: Vec<PathBuf> = ["/dev/v4l/by-id", "/dev/v4l/by-path"]
@@ -173,7 +171,7 @@ pub fn stable_names(node: &Path) -> Vec<PathBuf> {
     names
 }
 
-/// What the system says, as a sentence that says what to do.
+/// Error for a system error code, with its remedy.
 pub fn explain(path: &Path, error: io::Error) -> Error {
     let place = path.display();
     let (kind, text) = match error.raw_os_error().map(Errno::from_raw_os_error) {
@@ -195,7 +193,7 @@ pub fn explain(path: &Path, error: io::Error) -> Error {
     Error::new(kind, text).because(error)
 }
 
-/// Who else has the node open, as far as we may see.
+/// Processes that have the node open, as far as visible.
 fn holders(path: &Path) -> String {
     let Ok(node) = fs::canonicalize(path) else { return String::new() };
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! Pixel formats: what a camera offers, which of it comes nearest to what is wanted, and what the driver really gave.
+//! Format negotiation: offered formats, selection of the nearest to the request, and the format set by the driver.
 
 use std::fmt;
 
@@ -11,25 +11,25 @@ use super::ioctl::{FORMATS, INTERVALS, PARAMETERS, SET_FORMAT, SET_PARAMETERS, S
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Matrix, PixelFormat, Range};
 
-/// The size that is asked for where none is wanted: what detectors resize to, nearly.
+/// Default size, close to that of detectors' inputs.
 const SIZE: (u32, u32) = (1280, 720);
 
-/// Frames a second that a format should give where none are wanted.
+/// Default frames a second.
 const RATE: f64 = 10.0;
 
-/// Most formats, sizes and rates of a camera that are looked at.
+/// Limit of enumerated formats, sizes and rates.
 const LIMIT: u32 = 256;
 
-/// How a buffer holds a picture.
+/// Encoding of a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
-    /// As pixels.
+    /// Raw pixels.
     Pixels(PixelFormat),
-    /// As a JPEG.
+    /// JPEG.
     Jpeg,
 }
 
-/// What can be read, by four characters, the preferred first: what costs the least to convert, and colour before grey.
+/// Supported formats by FourCC, preferred ones first: cheap conversions first, colour before grey.
 const READABLE: [(&[u8; 4], Encoding); 14] = [
     (b"YUYV", Encoding::Pixels(PixelFormat::Yuyv)),
     (b"UYVY", Encoding::Pixels(PixelFormat::Uyvy)),
@@ -47,45 +47,45 @@ const READABLE: [(&[u8; 4], Encoding); 14] = [
     (b"GREY", Encoding::Pixels(PixelFormat::Grey)),
 ];
 
-/// What the configuration wants.
+/// Requested format.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Wanted {
     /// Columns.
     pub width: Option<u32>,
     /// Rows.
     pub height: Option<u32>,
-    /// Four characters.
+    /// FourCC.
     pub format: Option<String>,
     /// Frames a second.
     pub fps: Option<f64>,
 }
 
-/// One format that a camera offers, at one size (or any within bounds).
+/// An offered format at a size, or a range of sizes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Offer {
-    /// Its four characters.
+    /// FourCC.
     pub fourcc: [u8; 4],
-    /// What the driver calls it.
+    /// Description by the driver.
     pub name: String,
-    /// Columns and rows; `None`: the driver does not say.
+    /// Columns and rows; `None`: unknown.
     pub size: Option<Size>,
-    /// Most frames a second; `None`: the driver does not say.
+    /// Largest frames a second; `None`: unknown.
     pub fps: Option<f64>,
 }
 
-/// A size, or sizes.
+/// A size or a range of sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     /// Smallest columns and rows.
     pub least: (u32, u32),
     /// Largest columns and rows.
     pub most: (u32, u32),
-    /// Between two of them.
+    /// Step.
     pub step: (u32, u32),
 }
 
 impl Size {
-    /// The one nearest to `wanted`.
+    /// The size nearest to `wanted`.
     fn nearest(&self, wanted: (u32, u32)) -> (u32, u32) {
         let side = |wanted: u32, least: u32, most: u32, step: u32| {
             let wanted = wanted.clamp(least, most.max(least));
@@ -105,33 +105,33 @@ impl fmt::Display for Size {
 /// The format in use.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Given {
-    /// Its four characters.
+    /// FourCC.
     pub fourcc: [u8; 4],
-    /// How buffers hold pictures.
+    /// Encoding of buffers.
     pub encoding: Encoding,
     /// Columns.
     pub width: u32,
     /// Rows.
     pub height: u32,
-    /// Bytes from row to row, of each plane; 0: the driver does not say.
+    /// Bytes from row to row, of each plane; 0: unknown.
     pub strides: Vec<u32>,
-    /// What its colours mean.
+    /// Colour encoding.
     pub colours: (Matrix, Range),
-    /// Frames a second; `None`: the driver does not say.
+    /// Frames a second; `None`: unknown.
     pub fps: Option<f64>,
 }
 
-/// How buffers of a format hold pictures, if that can be read.
+/// Encoding of a format's buffers, if supported.
 pub fn encoding(fourcc: [u8; 4]) -> Option<Encoding> {
     READABLE.iter().find(|(known, _)| **known == fourcc).map(|(_, encoding)| *encoding)
 }
 
-/// Four characters to be shown.
+/// FourCC as text.
 pub fn shown(fourcc: [u8; 4]) -> String {
     String::from_utf8_lossy(&fourcc).trim_end().to_owned()
 }
 
-/// Everything that `device` offers.
+/// All formats of `device`.
 pub fn offers(device: &Device) -> Vec<Offer> {
     let mut formats = Vec::new();
     let next = |index| sys::v4l2_fmtdesc { index, type_: device.kind, ..blank() };
@@ -165,7 +165,7 @@ pub fn offers(device: &Device) -> Vec<Offer> {
     offers
 }
 
-/// Most frames a second in a format and size.
+/// Largest frames a second of a format and size.
 fn fastest(device: &Device, pixel_format: u32, (width, height): (u32, u32)) -> Option<f64> {
     let mut fastest: Option<f64> = None;
     let next = |index| sys::v4l2_frmivalenum { index, pixel_format, width, height, ..blank() };
@@ -184,9 +184,9 @@ fn fastest(device: &Device, pixel_format: u32, (width, height): (u32, u32)) -> O
     fastest
 }
 
-/// Of `offers`, the four characters and size that come nearest to `wanted`; readable ones only.
+/// FourCC and size of the supported offer nearest to `wanted`.
 ///
-/// First the format if one is named, then the size, then whether it is fast enough, then what is cheapest to convert.
+/// Criteria in order: the requested format, the size, a sufficient rate, the cheapest conversion.
 pub fn choose(offers: &[Offer], wanted: &Wanted) -> Option<([u8; 4], (u32, u32))> {
     let size = (wanted.width.unwrap_or(SIZE.0), wanted.height.unwrap_or(SIZE.1));
     let fps = wanted.fps.unwrap_or(RATE);
@@ -198,7 +198,7 @@ pub fn choose(offers: &[Offer], wanted: &Wanted) -> Option<([u8; 4], (u32, u32))
             let nearest = offer.size.map_or(size, |sizes| sizes.nearest(size));
             let distance = nearest.0.abs_diff(size.0) + nearest.1.abs_diff(size.1);
             let missing = offer.fps.map_or(0.0, |most| (fps - most).max(0.0));
-            // Thousandths of a frame a second, so that it can be ordered.
+            // In thousandths of a frame a second, so that it is `Ord`.
             let missing = (missing * 1e3) as u64;
             Some(((!is_named(offer.fourcc), distance, missing, preference), offer.fourcc, nearest))
         })
@@ -209,7 +209,7 @@ pub fn choose(offers: &[Offer], wanted: &Wanted) -> Option<([u8; 4], (u32, u32))
 /// Chooses a format for `device` and sets it.
 ///
 /// # Errors
-/// [`Kind::Unavailable`] if it offers nothing that can be read, or is busy.
+/// [`Kind::Unavailable`] if it has no supported format, or is busy.
 pub fn negotiate(device: &Device, wanted: &Wanted) -> Result<Given> {
     let offers = offers(device);
     let place = device.path.display();
@@ -242,7 +242,7 @@ pub fn negotiate(device: &Device, wanted: &Wanted) -> Result<Given> {
     Ok(given)
 }
 
-/// Blank formats.
+/// Empty `v4l2_format` structures.
 // SAFETY: plain numbers.
 const SINGLE: sys::v4l2_pix_format = unsafe { std::mem::zeroed() };
 // SAFETY: plain numbers.
@@ -284,8 +284,8 @@ fn given(
     Ok(Given { fourcc, encoding, width, height, strides, colours: colours(encoding, how), fps: None })
 }
 
-/// What colours mean, after the kernel's own rules for what it calls default. Grey alone has its full range by default,
-/// as the kernel's test generator and infrared cameras have it.
+/// Colour encoding by the kernel's rules for default values. Only grey has full range by default, as with the kernel's test
+/// generator and infrared cameras.
 fn colours(encoding: Encoding, (space, encoded, quantized): (u32, u32, u32)) -> (Matrix, Range) {
     let matrix = match (encoded, space) {
         (sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_709 | sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_XV709, _)
@@ -314,7 +314,7 @@ fn colours(encoding: Encoding, (space, encoded, quantized): (u32, u32, u32)) -> 
     (matrix, range)
 }
 
-/// Asks for frames a second if any are wanted, and says how many the driver gives.
+/// Requests frames a second, if configured, and returns the driver's value.
 fn set_rate(device: &Device, wanted: Option<f64>) -> Option<f64> {
     let mut parameters = sys::v4l2_streamparm { type_: device.kind, ..blank() };
     device.node.ask(PARAMETERS, &mut parameters).ok()?;

@@ -1,8 +1,7 @@
-//! A V4L2 node and what the kernel is asked through it, by the `v4l` crate's requests and declarations.
+//! V4L2 node and its ioctl requests, with the declarations of the crate `v4l`.
 //!
-//! In: a path. Out: the kernel's structures, filled in. The crate's own `Device` is not used: it panics on text that is
-//! not UTF-8, on kinds of controls it does not know, and when closing fails. Here every answer is checked, nothing
-//! panics, and closing is the file descriptor's own.
+//! In: a path. Out: the kernel's structures, filled in. The crate's own `Device` is not used, since it panics on text that is
+//! not UTF-8, on unknown control types, and if closing fails. Here every result is checked and nothing panics.
 
 use std::io;
 use std::marker::PhantomData;
@@ -45,7 +44,7 @@ plain!(
 // SAFETY: any bytes are an integer.
 unsafe impl Plain for std::ffi::c_int {}
 
-/// A structure of zeros, as the kernel wants what is not filled in.
+/// A zeroed structure, as the kernel requires for unused fields.
 pub fn blank<T: Plain>() -> T {
     // SAFETY: promised by `Plain`.
     unsafe { std::mem::zeroed() }
@@ -62,39 +61,39 @@ macro_rules! requests {
 }
 
 requests! {
-    /// Which driver, card and bus, and what it can do.
+    /// Driver, card, bus and capabilities.
     CAPABILITIES: sys::v4l2_capability = VIDIOC_QUERYCAP;
-    /// One of the pixel formats.
+    /// Enumerates pixel formats.
     FORMATS: sys::v4l2_fmtdesc = VIDIOC_ENUM_FMT;
-    /// The sizes of a pixel format.
+    /// Enumerates sizes of a pixel format.
     SIZES: sys::v4l2_frmsizeenum = VIDIOC_ENUM_FRAMESIZES;
-    /// The times between frames of a pixel format and size.
+    /// Enumerates frame intervals of a pixel format and size.
     INTERVALS: sys::v4l2_frmivalenum = VIDIOC_ENUM_FRAMEINTERVALS;
-    /// Choose a format.
+    /// Sets the format.
     SET_FORMAT: sys::v4l2_format = VIDIOC_S_FMT;
-    /// The parameters of streaming.
+    /// Reads the streaming parameters.
     PARAMETERS: sys::v4l2_streamparm = VIDIOC_G_PARM;
-    /// Choose them.
+    /// Sets the streaming parameters.
     SET_PARAMETERS: sys::v4l2_streamparm = VIDIOC_S_PARM;
-    /// Have buffers made.
+    /// Requests buffers.
     REQUEST_BUFFERS: sys::v4l2_requestbuffers = VIDIOC_REQBUFS;
-    /// Where a buffer lies.
+    /// Queries a buffer.
     QUERY_BUFFER: sys::v4l2_buffer = VIDIOC_QUERYBUF;
-    /// Give a buffer to the driver.
+    /// Queues a buffer.
     QUEUE: sys::v4l2_buffer = VIDIOC_QBUF;
-    /// Take a full one back.
+    /// Dequeues a buffer.
     DEQUEUE: sys::v4l2_buffer = VIDIOC_DQBUF;
-    /// Start.
+    /// Starts streaming.
     STREAM_ON: std::ffi::c_int = VIDIOC_STREAMON;
-    /// Stop.
+    /// Stops streaming.
     STREAM_OFF: std::ffi::c_int = VIDIOC_STREAMOFF;
-    /// One of the controls.
+    /// Enumerates controls.
     CONTROLS: sys::v4l2_query_ext_ctrl = VIDIOC_QUERY_EXT_CTRL;
-    /// One of the words of a control.
+    /// A menu item of a control.
     MENU: sys::v4l2_querymenu = VIDIOC_QUERYMENU;
-    /// What a control is set to.
+    /// Reads a control.
     CONTROL: sys::v4l2_control = VIDIOC_G_CTRL;
-    /// Set it.
+    /// Sets a control.
     SET_CONTROL: sys::v4l2_control = VIDIOC_S_CTRL;
 }
 
@@ -112,14 +111,14 @@ impl Node {
         Ok(Self(rustix::fs::open(path, flags, Mode::empty())?))
     }
 
-    /// Asks the driver, again if a signal came between.
+    /// Issues a request, and repeats it after a signal.
     ///
     /// # Errors
     /// As `ioctl(2)`.
     pub fn ask<T: Plain>(&self, request: Request<T>, argument: &mut T) -> io::Result<()> {
         loop {
             // SAFETY: the descriptor is open; the request's number holds the size of `T`, so that the kernel reads and
-            // writes just `argument`. What pointers inside it point to is the affair of whoever fills them in.
+            // writes only `argument`. The caller is responsible for pointers inside of it.
             match unsafe { v4l2::ioctl(self.0.as_raw_fd(), request.0, std::ptr::from_mut(argument).cast()) } {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 answer => return answer,
@@ -127,8 +126,8 @@ impl Node {
         }
     }
 
-    /// Asks for number 0, 1, 2 and so on, until the driver has no more: `next` fills in the number, `take` looks at
-    /// the answer. At most `limit` times, for a driver may never end.
+    /// Enumerates items 0, 1, 2 … until the driver has no more: `next` sets the index, `take` receives the result. At most
+    /// `limit` items, since a driver may never end.
     pub fn each<T: Plain>(&self, request: Request<T>, limit: u32, next: impl Fn(u32) -> T, mut take: impl FnMut(&T)) {
         for index in 0..limit {
             let mut argument = next(index);
@@ -146,7 +145,7 @@ impl AsFd for Node {
     }
 }
 
-/// The text in a field of the kernel's, up to its first zero byte.
+/// Text of a kernel field, up to the first zero byte.
 pub fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).trim().to_owned()

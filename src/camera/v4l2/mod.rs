@@ -1,8 +1,8 @@
-//! Cameras on this board: V4L2 devices, streamed into mapped buffers.
+//! V4L2 source: devices streamed into memory-mapped buffers.
 //!
-//! In: what the configuration calls the device and wants of it. Out: its frames, the newest each time. [`device`] finds
-//! and names devices, [`formats`] and [`controls`] set them up, [`buffers`] streams, `unpack` makes images; `ioctl`
-//! is the way to the kernel. Whatever goes wrong is an error after which the device is opened anew.
+//! In: the configured device and format. Out: its newest frame each time. [`device`] enumerates devices, [`formats`] and
+//! [`controls`] configure them, [`buffers`] streams, `unpack` makes images, and `ioctl` issues requests. After any error
+//! the device is opened again.
 
 pub mod buffers;
 pub mod controls;
@@ -22,21 +22,21 @@ use super::{Capture, Open, Source};
 use crate::error::{Error, Kind, Result};
 use crate::stop::Stop;
 
-/// How long the thread waits for a frame before it looks whether it shall stop.
+/// Duration of a wait for a frame between checks for a stop.
 const SLICE: Duration = Duration::from_millis(250);
 
-/// What a camera shall be.
+/// Configuration of a V4L2 camera.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Setup {
-    /// A path; or a card, or `card@bus`.
+    /// A path, `card` or `card@bus`.
     pub device: String,
-    /// Its format.
+    /// Requested format.
     pub wanted: Wanted,
-    /// Its controls.
+    /// Controls.
     pub controls: BTreeMap<String, i64>,
 }
 
-/// A camera that streams.
+/// A streaming camera.
 #[derive(Debug)]
 pub struct V4l2 {
     path: std::path::PathBuf,
@@ -45,8 +45,13 @@ pub struct V4l2 {
     passed_over: u64,
 }
 
+<<<<<<< HEAD
 /// Opens the camera called `camera` whenever it is asked to. Warns at once of a name that will not last.
 pub fn opener(camera: &str, setup: Setup) -> Open {
+=======
+/// Returns a function that opens `camera`. Warns at once if its name is not persistent.
+pub fn opener(camera: &str, setup: Setup) -> Box<dyn FnMut() -> Result<Box<dyn Source>> + Send> {
+>>>>>>> 1240fbe (Word camera sources plainly)
     if device::is_bare(&setup.device) {
         let hint = "another number may mean this camera after the next start; `lookout cameras` lists names that last";
         tracing::warn!(camera, device = setup.device, hint, "the device is named by its number");
@@ -55,8 +60,7 @@ pub fn opener(camera: &str, setup: Setup) -> Open {
 }
 
 impl V4l2 {
-    /// Opens the device, chooses the format nearest to what is wanted, sets the controls and starts the stream. Says in
-    /// the log what the driver really gave.
+    /// Opens the device, negotiates the format, sets the controls and starts streaming. Logs the format set by the driver.
     ///
     /// # Errors
     /// As [`Device::find`], [`formats::negotiate`] and [`controls::set`]; [`Kind::Unavailable`] if it cannot stream.

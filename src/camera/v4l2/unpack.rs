@@ -1,21 +1,21 @@
-//! From a driver's buffer to an image: padding between rows left out, half frames refused.
+//! Conversion of a driver's buffer to an image: removes row padding and refuses partial frames.
 
 use super::formats::{Encoding, Given};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Image, Picture, PixelFormat, Raw};
 
-/// The picture in `planes`, which hold what the driver says was filled.
+/// The image in `planes`, which are the filled parts of a buffer.
 ///
 /// # Errors
-/// [`Kind::Data`] if it is not all there.
+/// [`Kind::Data`] if it is incomplete.
 pub fn unpack(given: &Given, planes: &[&[u8]]) -> Result<Image> {
     let used: usize = planes.iter().map(|plane| plane.len()).sum();
     if used == 0 {
         return Err(Error::new(Kind::Data, "an empty frame"));
     }
     match given.encoding {
-        // What stands behind the end marker is padding; what lacks one is refused.
-        // Copied, for decoding takes long, and some drivers fill a buffer anew though it was not given back.
+        // Data after the end marker is padding; a JPEG without one is refused.
+        // Copied, since decoding takes long and some drivers refill a buffer that was not queued.
         Encoding::Jpeg => {
             let jpeg = planes[0].to_vec();
             Picture::decode(&jpeg).map(Image::Rgb)
@@ -37,7 +37,7 @@ pub fn unpack(given: &Given, planes: &[&[u8]]) -> Result<Image> {
     }
 }
 
-/// Planes that follow each other in one buffer, `stride` bytes from row to row of the first; 0: no padding.
+/// Contiguous planes in one buffer, with `stride` bytes from row to row of the first; 0: no padding.
 fn together(format: PixelFormat, (width, height): (usize, usize), stride: usize, bytes: &[u8]) -> Result<Vec<u8>> {
     let parts = format.planes(width, height);
     let first = parts[0].0;
@@ -51,7 +51,7 @@ fn together(format: PixelFormat, (width, height): (usize, usize), stride: usize,
         if rows == 0 {
             break;
         }
-        // A plane of narrower rows has them closer together: half the bytes, half the distance.
+        // A plane with half the bytes a row also has half the stride.
         let stride = if row * 2 <= first + 1 { stride / 2 } else { stride };
         rows_of(bytes.get(at..).unwrap_or_default(), row, rows, stride, &mut packed)?;
         at += stride * rows;
@@ -59,7 +59,7 @@ fn together(format: PixelFormat, (width, height): (usize, usize), stride: usize,
     Ok(packed)
 }
 
-/// Planes in buffers of their own.
+/// Planes in separate buffers.
 fn separate(
     format: PixelFormat,
     (width, height): (usize, usize),
@@ -75,7 +75,7 @@ fn separate(
     Ok(packed)
 }
 
-/// Appends `rows` rows of `row` bytes that lie `stride` bytes apart.
+/// Appends `rows` rows of `row` bytes, `stride` bytes apart.
 fn rows_of(bytes: &[u8], row: usize, rows: usize, stride: usize, packed: &mut Vec<u8>) -> Result<()> {
     let needed = stride * (rows - 1) + row;
     if bytes.len() < needed {
