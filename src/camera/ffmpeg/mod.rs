@@ -78,13 +78,8 @@ impl Ffmpeg {
         Ok(Self { child, state: State::Begun(reader), shown, is_film, frames: 0 })
     }
 
-<<<<<<< HEAD
-    /// Opens the camera whenever it is asked to.
-    pub fn opener(setup: Setup, patience: Duration) -> Open {
-=======
     /// Returns a function that opens the camera.
-    pub fn opener(setup: Setup, patience: Duration) -> Box<dyn FnMut() -> Result<Box<dyn Source>> + Send> {
->>>>>>> 1240fbe (Word camera sources plainly)
+    pub fn opener(setup: Setup, patience: Duration) -> Open {
         Box::new(move || Ok(Box::new(Self::open(&setup, patience)?)))
     }
 

@@ -45,13 +45,8 @@ pub struct V4l2 {
     passed_over: u64,
 }
 
-<<<<<<< HEAD
-/// Opens the camera called `camera` whenever it is asked to. Warns at once of a name that will not last.
-pub fn opener(camera: &str, setup: Setup) -> Open {
-=======
 /// Returns a function that opens `camera`. Warns at once if its name is not persistent.
-pub fn opener(camera: &str, setup: Setup) -> Box<dyn FnMut() -> Result<Box<dyn Source>> + Send> {
->>>>>>> 1240fbe (Word camera sources plainly)
+pub fn opener(camera: &str, setup: Setup) -> Open {
     if device::is_bare(&setup.device) {
         let hint = "another number may mean this camera after the next start; `lookout cameras` lists names that last";
         tracing::warn!(camera, device = setup.device, hint, "the device is named by its number");

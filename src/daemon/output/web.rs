@@ -15,7 +15,7 @@ use crate::message::{Message, MessageKind};
 use crate::metrics::Metrics;
 use crate::monitor::{ErrorMap, LatestPass};
 use crate::publish::history::{History, HistoryLimits, Query, ThumbnailOf};
-use crate::publish::{Outlet, SinkFuture, Sink};
+use crate::publish::{Outlet, Sink, SinkFuture};
 use crate::web::{Live, MapsOf, Server, WebConfig, picture};
 
 /// Longer side of a thumbnail, in pixels.
