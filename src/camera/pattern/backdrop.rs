@@ -1,7 +1,7 @@
-//! What never moves and nothing stands behind: sky, buildings, ground.
+//! Static backdrop: sky, buildings, ground.
 //!
-//! In: a street and a view. Out: a [`Backdrop`], four maps of the picture's size: colour by day, distance, what shines
-//! by night, and how much of the streetlights' light arrives. Each pixel is two rays cast into the street.
+//! In: a street and a view. Out: a [`Backdrop`], four maps of the picture's size: colour by day, distance, emission by
+//! night, and irradiance of the streetlights. Two rays are cast for each pixel.
 
 use super::facade::{Facade, PLOTS};
 use super::random::{Noise, Random, RandomColour};
@@ -15,13 +15,13 @@ pub(super) struct Backdrop {
     pub(super) colour: Vec<[u8; 3]>,
     /// Distance in metres; 255: the sky.
     pub(super) distance: Vec<u8>,
-    /// Strength of what shines by itself at night.
+    /// Emission at night.
     pub(super) glow: Vec<u8>,
-    /// Light of the streetlights.
+    /// Irradiance of the streetlights.
     pub(super) lamp: Vec<u8>,
 }
 
-/// What a ray meets.
+/// Intersection of a ray.
 #[derive(Debug, Clone, Copy)]
 struct Hit {
     colour: [f32; 3],
@@ -56,7 +56,7 @@ impl Backdrop {
     }
 }
 
-/// Everything a ray needs to know.
+/// Scene data for ray casting.
 struct Rays<'a> {
     street: &'a Street,
     view: &'a View,
@@ -102,7 +102,7 @@ impl<'a> Rays<'a> {
         let side = if right < 0.0 { -1.0 } else { 1.0 };
         let to_wall = side * street.wall - view.eye[0];
         let wall = if to_wall * right > 0.0 { to_wall / right } else { f32::MAX };
-        // The wall beside the street, unless the ray reaches the ground or the end before.
+        // The wall along the street, unless the ray reaches the ground or the end first.
         if wall < ground && wall < street.end {
             let height = view.eye[1] - down * wall;
             if let Some(hit) = self.wall(side, wall, height) {
@@ -294,7 +294,7 @@ impl<'a> Rays<'a> {
         Hit { colour, distance: z, glow: 0.0, lamp: self.lamp([x, z], 0.0) }
     }
 
-    /// Whether a building keeps the sun from a place on the ground.
+    /// True if a building shadows a point on the ground.
     fn in_shadow(&self, x: f32, z: f32) -> bool {
         let sun = self.street.sun;
         if sun[0].abs() < 0.05 {

@@ -1,29 +1,28 @@
-//! Laying layers over the picture, and keeping count of who is seen.
+//! Composition of layers, with visibility counts of objects.
 //!
-//! In: the picture's bytes, a layer, the light and the air where it stands. Out: the picture changed. Every pixel has
-//! an owner, the nearest thing that covers at least half of it; how many pixels somebody still owns at the end is how
-//! much of him is seen.
+//! In: the picture, a layer, light and fog at its position. Out: the composed picture. Each pixel has an owner: the nearest
+//! object that covers at least half of it. The number of pixels that an object owns at the end gives its visible share.
 
 use super::raster::Layer;
 
-/// Owner of a pixel that nobody who is looked for covers.
+/// Owner of a pixel without a labelled object.
 pub(super) const NOBODY: u16 = u16::MAX;
 
-/// How what is painted by day looks here and now.
+/// Light and fog at a position.
 #[derive(Clone, Copy)]
 pub(super) struct Air {
     /// Light, red, green and blue.
     pub(super) light: [f32; 3],
-    /// Share of what is seen that is fog.
+    /// Share of fog, 0 to 1.
     pub(super) veil: f32,
-    /// The fog's colour.
+    /// Colour of the fog.
     pub(super) veil_colour: [f32; 3],
 }
 
 /// Colour of the streetlights' light.
 pub(super) const LAMP: [f32; 3] = [0.92, 0.76, 0.5];
 
-/// Lays a layer over the picture; counts for each owner the pixels at least half his. Returns how many the layer has.
+/// Composes a layer over the picture and updates the owners. Returns the number of pixels of the layer.
 pub(super) fn lay(
     data: &mut [u8],
     owners: &mut [u16],
@@ -68,7 +67,7 @@ pub(super) fn lay(
     pixels
 }
 
-/// Takes light away where a layer is opaque.
+/// Removes light where a layer is opaque.
 pub(super) fn darken(data: &mut [u8], width: usize, layer: &Layer) {
     for row in 0..layer.height {
         let first = (layer.origin[1] as usize + row) * width + layer.origin[0] as usize;

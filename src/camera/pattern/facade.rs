@@ -1,14 +1,14 @@
-//! What a building looks like, as numbers.
+//! Parameters of a building's appearance.
 //!
-//! In: a street and a plot of it. Out: a [`Facade`], which [`backdrop`](super::backdrop) casts rays at.
+//! In: a street and a plot. Out: a [`Facade`], which [`backdrop`](super::backdrop) renders.
 
 use super::random::{Random, RandomColour};
 use super::street::{PLOT, Street};
 
-/// A building's looks.
+/// Appearance of a building.
 #[derive(Debug, Clone)]
 pub(super) struct Facade {
-    /// Metres; 0: no building.
+    /// Height in metres; 0: no building.
     pub(super) height: f32,
     /// The wall's colour.
     pub(super) wall: [f32; 3],
@@ -20,19 +20,19 @@ pub(super) struct Facade {
     pub(super) window: [f32; 2],
     /// A storey's height in metres.
     pub(super) storey: f32,
-    /// Whether there are shops on the ground floor.
+    /// True if the ground floor has shops.
     pub(super) shop: bool,
-    /// Whether the wall is brick.
+    /// True if the wall is brick.
     pub(super) brick: bool,
-    /// For what differs from window to window.
+    /// Seed of variations from window to window.
     pub(super) seed: u64,
 }
 
-/// Plots a side of the street has, from 8 behind the camera on.
+/// Plots on a side of the street, starting 8 behind the camera.
 pub(super) const PLOTS: usize = 24;
 
 impl Facade {
-    /// The looks of a plot: index by side along the street, then by side along the crossing street.
+    /// Appearance of a plot, indexed by side along the street, then by side along the crossing street.
     pub(super) fn new(street: &Street, index: usize) -> Self {
         let (row, plot) = (index / PLOTS, index % PLOTS);
         let mut random = Random::keyed(street.seed, &[7, index as u64]);

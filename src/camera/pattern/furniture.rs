@@ -1,8 +1,8 @@
-//! What stands beside the road and is nothing that is looked for: lamp posts, trees, signs, bins, benches, boxes,
-//! bollards, advertising columns, traffic lights, parasols, planters.
+//! Street furniture without labels: lamp posts, trees, signs, bins, benches, boxes, bollards, advertising columns, traffic
+//! lights, parasols, planters.
 //!
-//! In: a street and a view. Out: [`Piece`]s, each painted once on a layer of its own, with their distance: they hide
-//! what is behind them, and some of them look a little like a person.
+//! In: a street and a view. Out: [`Piece`]s, each painted once on its own layer, with its distance. They occlude objects,
+//! and some resemble a person.
 
 use super::model::{Bounds, Model};
 use super::random::{Noise, Random, RandomColour};
@@ -10,18 +10,18 @@ use super::raster::{Layer, Paint};
 use super::street::{CROSSING, KERB, Street};
 use super::view::{Point, View};
 
-/// One thing, painted.
+/// A painted piece of furniture.
 #[derive(Debug, Clone)]
 pub(super) struct Piece {
-    /// Metres ahead.
+    /// Distance in metres.
     pub(super) distance: f32,
     /// X on the ground.
     pub(super) place: f32,
-    /// What it looks like by day.
+    /// Appearance by day.
     pub(super) layer: Layer,
 }
 
-/// Everything that stands in a street, in no order.
+/// All furniture of a street, unordered.
 pub(super) fn furnish(street: &Street, view: &View) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for lamp in street.lamps() {
@@ -67,7 +67,7 @@ fn piece(model: &mut Model, view: &View, place: [f32; 2], foliage: Option<f32>) 
     }
     if let Some(trunk) = foliage {
         let noise = Noise::table();
-        // Leaves are thinned out above the trunk, finer where the tree is farther.
+        // Foliage is thinned above the trunk, with finer holes at larger distances.
         let [_, low] = view.project([place[0], trunk, place[1]]);
         let cell = 190.0 / view.scale(place[1]).max(1.0);
         let (top, left) = (layer.origin[1] as f32, layer.origin[0] as f32);
@@ -99,7 +99,7 @@ fn lamp_post(model: &mut Model, [x, z]: [f32; 2], street: &Street) {
     );
 }
 
-/// One of many; the height below which nothing is thinned, for trees.
+/// A random piece, and the height below which foliage is not thinned.
 fn something(model: &mut Model, random: &mut Random, [x, z]: [f32; 2], street: &Street, at_wall: bool) -> Option<f32> {
     let light = upright(street);
     let at = |dx: f32, y: f32| -> Point { [x + dx, y, z] };
@@ -195,7 +195,7 @@ fn something(model: &mut Model, random: &mut Random, [x, z]: [f32; 2], street: &
             }
         }
         10 => {
-            // A parasol over nobody.
+            // A parasol.
             model.limb(at(0.0, 0.0), at(0.0, 2.2), [0.03, 0.03], Paint::flat([190.0; 3]).lit(light));
             let paint = colour(random, [170.0, 90.0, 70.0], 80.0);
             model.polygon([at(-1.3, 2.0), at(0.0, 2.6), at(1.3, 2.0), at(0.0, 1.92)], paint);

@@ -1,8 +1,8 @@
-//! The truth as KITTI writes it.
+//! Ground truth in KITTI's format.
 //!
 //! In: a frame's [`Truth`]s. Out: lines of the object benchmark (15 columns) and of the tracking benchmark (17: frame
-//! and track id before them). What no detector is held to find is `DontCare`. There is no third dimension here: its
-//! columns hold the values that KITTI's readers take for unknown.
+//! and track id before them). Objects that are too small or hidden are `DontCare`. There is no third dimension; its
+//! columns hold KITTI's values for unknown.
 
 use std::fmt::Write;
 
@@ -17,7 +17,7 @@ pub fn occlusion_level(truth: &Truth) -> u8 {
     }
 }
 
-/// One line for each object, best seen or not: type, truncation, occlusion, angle, box, then seven unknown columns.
+/// One line for each object: type, truncation, occlusion, angle, box, then seven unknown columns.
 pub fn object(truths: &[Truth]) -> String {
     let mut text = String::new();
     for truth in truths {

@@ -1,14 +1,12 @@
-//! A synthetic street, so that everything can be shown and tested without a camera.
+//! Synthetic street: a rendered scene with ground truth, for tests and demonstrations without a camera.
 //!
-//! In: a seed, a size, a weather. Out: [`Scene::frame`]: a picture, and of every object in it its class, id, box and
-//! how much of it is seen ([`Truth`]). Promises: frame n of a seed is the same bytes on every CPU, whichever frames were
-//! asked for before; no two seeds are the same street. Calculated in plain f32 without platform functions, so nothing
-//! depends on a mathematical library.
+//! In: a seed, a size, a weather. Out: [`Scene::frame`], a picture and the [`Truth`] of every object: class, id, box and
+//! visible share. Frame n of a seed has the same bytes on every CPU, whichever frames were rendered before. Every seed is
+//! another street. Arithmetic is plain f32 without platform functions, so it does not depend on a mathematical library.
 //!
-//! How it is made: a backdrop cast ray by ray once (`backdrop`); furniture painted once (`furniture`); and in each
-//! frame who is there by the clock (`traffic`), from far to near, each painted on a layer of its own from polygons in
-//! metres (`model`, `raster`), lit, smeared by its motion, veiled, laid over the picture and counted; then rain and
-//! the sensor's noise (`sensor`).
+//! Rendering: the backdrop is ray-cast once (`backdrop`) and furniture is painted once (`furniture`). For each frame,
+//! `traffic` gives the objects at that time. From far to near, each is painted on its own layer from polygons in metres
+//! (`model`, `raster`), lit, motion-blurred, fogged and composed (`compose`). Rain and sensor noise follow (`sensor`).
 
 mod backdrop;
 mod compose;
@@ -34,12 +32,12 @@ pub use scene::Scene;
 pub use source::{Pattern, Sky};
 pub use weather::{Change, Weather};
 
-/// What an object is.
+/// Class of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Label {
-    /// Somebody on foot.
+    /// A pedestrian.
     Person,
-    /// A bicycle, scooter or motorcycle with its rider, who is no [`Label::Person`].
+    /// A bicycle, scooter or motorcycle with its rider, who is not a separate [`Label::Person`].
     TwoWheeler,
     /// A car, van, lorry or bus.
     Vehicle,
@@ -49,7 +47,7 @@ impl Label {
     /// All classes, in the order of the demo model's outputs.
     pub const ALL: [Self; 3] = [Self::Person, Self::TwoWheeler, Self::Vehicle];
 
-    /// The class's name in labels and models.
+    /// Name of the class in labels and models.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Person => "Person",
@@ -59,32 +57,32 @@ impl Label {
     }
 }
 
-/// What is known about an object in a frame.
+/// Ground truth of an object in a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Truth {
-    /// The same in every frame of the scene; nobody else's.
+    /// Id, unique in the scene and constant over frames.
     pub id: u32,
-    /// What it is.
+    /// Class.
     pub label: Label,
-    /// Left, top, right, bottom in pixels: all of it, hidden parts too, cut off at the picture's edge.
+    /// Left, top, right, bottom in pixels, including occluded parts, clipped at the picture's edge.
     pub bbox: [f32; 4],
-    /// Share of it that the picture shows: `(1 - occluded) · (1 - truncated)`.
+    /// Visible share: `(1 - occluded) · (1 - truncated)`.
     pub visible: f32,
-    /// Of its silhouette within the picture, the share of pixels that something nearer covers: counted, not estimated.
+    /// Share of its silhouette in the picture that nearer objects cover, counted in pixels.
     pub occluded: f32,
-    /// Share of its box that lies outside the picture.
+    /// Share of its box outside of the picture.
     pub truncated: f32,
-    /// Metres ahead of the camera.
+    /// Distance from the camera, in metres.
     pub distance: f32,
 }
 
 impl Truth {
-    /// Rows of its box.
+    /// Height of its box in pixels.
     pub fn height(&self) -> f32 {
         self.bbox[3] - self.bbox[1]
     }
 
-    /// Whether a detector is held to find it: at least 16 pixels high and 40 % of it seen.
+    /// True if a detector is expected to find it: at least 16 pixels high and 40 % visible.
     pub fn counts(&self) -> bool {
         self.height() >= 16.0 && self.visible >= 0.4
     }

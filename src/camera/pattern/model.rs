@@ -1,8 +1,7 @@
-//! A thing in the street as painted polygons in metres, and how it gets onto a layer.
+//! Model of an object: painted polygons in metres, and their projection onto a layer.
 //!
-//! In: polygons, limbs and discs, in the order they are painted. Out: [`Model::paint`] puts them on a [`Layer`] that
-//! just holds them, and says which box of the picture they take. Round parts face the camera; flat ones have their
-//! direction in space.
+//! In: polygons, limbs and discs in painting order. Out: [`Model::paint`] projects them onto a [`Layer`] of their size, and
+//! returns their box. Round parts face the camera; flat ones have a direction in space.
 
 use super::raster::{Layer, Paint};
 use super::view::{NEAR, Point, View};
@@ -10,7 +9,7 @@ use super::view::{NEAR, Point, View};
 /// Corners of a half circle.
 const ARC: usize = 7;
 
-/// A thing, its parts painted in order.
+/// A model: parts in painting order.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Model {
     points: Vec<Point>,
@@ -22,7 +21,7 @@ pub(super) struct Model {
 pub(super) type Bounds = [f32; 4];
 
 impl Model {
-    /// Takes everything away.
+    /// Removes all parts.
     pub(super) fn clear(&mut self) {
         self.points.clear();
         self.faces.clear();
@@ -35,7 +34,7 @@ impl Model {
         self.faces.push((first, self.points.len(), paint));
     }
 
-    /// A limb from `a` to `b`, as thick at its ends as the radii say, with round ends.
+    /// A limb from `a` to `b` with these radii and round ends.
     pub(super) fn limb(&mut self, a: Point, b: Point, radii: [f32; 2], paint: Paint) {
         let first = self.points.len();
         let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
@@ -90,8 +89,7 @@ impl Model {
         self.faces.push((first, self.points.len(), paint));
     }
 
-    /// The box that everything takes in the picture, and of it what the picture shows is not cut off; `None` if nothing
-    /// is far enough ahead.
+    /// Box of all parts, not clipped to the picture. `None` if no part is beyond the near plane.
     pub(super) fn bounds(&mut self, view: &View) -> Option<Bounds> {
         let mut bounds = [f32::MAX, f32::MAX, f32::MIN, f32::MIN];
         for &(first, last, _) in &self.faces {
@@ -103,12 +101,12 @@ impl Model {
         (bounds[0] < bounds[2] && bounds[1] < bounds[3]).then_some(bounds)
     }
 
-    /// Whether some of it is nearer than anything is drawn.
+    /// True if a part is nearer than the near plane.
     pub(super) fn is_cut(&self) -> bool {
         self.points.iter().any(|point| point[2] < NEAR)
     }
 
-    /// Paints everything on `layer`, made as large as `bounds` with `margin` columns at each side, within the picture.
+    /// Paints all parts on `layer`, sized to `bounds` plus `margin` columns at each side, within the picture.
     pub(super) fn paint(&mut self, view: &View, bounds: Bounds, margin: f32, layer: &mut Layer) {
         let (columns, rows) = (view.width as f32, view.height as f32);
         let left = (bounds[0] - margin).floor().clamp(0.0, columns) as i32;

@@ -1,7 +1,7 @@
-//! Persons: a skeleton that walks, in clothes of its own.
+//! Persons: a walking skeleton with clothes.
 //!
-//! In: a random stream for the looks, a place, a heading and a phase of the walk. Out: limbs in painting order. The
-//! body's proportions are shares of its height; the same limbs sit on two-wheelers.
+//! In: a random stream for the appearance, a position, a heading and a phase of the walk. Out: limbs in painting order. The
+//! proportions are fractions of the height; riders of two-wheelers use the same limbs.
 
 use super::model::Model;
 use super::random::{Random, RandomColour};
@@ -43,7 +43,7 @@ const CLOTH: [[f32; 3]; 16] = [
     [92.0, 64.0, 120.0],
 ];
 
-/// What somebody carries.
+/// Carried object.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Load {
     Nothing,
@@ -51,7 +51,7 @@ enum Load {
     Bag,
 }
 
-/// A person of some looks.
+/// Appearance of a person.
 #[derive(Debug, Clone)]
 pub(super) struct Person {
     /// Metres.
@@ -73,25 +73,25 @@ pub(super) struct Person {
     stride: f32,
 }
 
-/// Where and how somebody stands.
+/// Pose of a person.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stance {
     /// X and Z.
     pub(super) place: [f32; 2],
     /// X and Z, length 1.
     pub(super) heading: [f32; 2],
-    /// Of the walk, in turns.
+    /// Phase of the walk, in turns.
     pub(super) phase: f32,
     /// 0 standing, 1 walking.
     pub(super) pace: f32,
-    /// Light on what is upright.
+    /// Light on vertical surfaces.
     pub(super) light: f32,
-    /// Whether umbrellas are up.
+    /// True if umbrellas are open.
     pub(super) raining: bool,
 }
 
 impl Person {
-    /// The looks that a stream gives.
+    /// Draws an appearance.
     pub(super) fn new(random: &mut Random) -> Self {
         let child = random.chance(0.12);
         let mut cloth = |spread| {
@@ -185,7 +185,7 @@ impl Person {
         let backpack = |model: &mut Model| {
             model.limb(at(-0.09, 0.74 + bob, 0.0), at(-0.1, 0.58 + bob, 0.0), [0.06, 0.065], paint(self.load_colour));
         };
-        // Somebody coming towards us hides what is on the back.
+        // A person walking towards the camera hides a load on the back.
         if self.load == Load::Backpack && hz < 0.3 {
             backpack(model);
         }

@@ -1,8 +1,8 @@
-//! Side views of vehicles, as numbers.
+//! Side profiles of vehicles.
 //!
-//! In: nothing. Out: [`PROFILES`], which [`vehicle`](super::vehicle) draws out to a vehicle's width.
+//! [`PROFILES`] are extruded to a vehicle's width by [`vehicle`](super::vehicle).
 
-/// What an edge of the profile is the side view of.
+/// Surface of a profile's edge.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Edge {
     /// Painted sheet metal.
@@ -16,14 +16,14 @@ pub(super) enum Edge {
 }
 use Edge::{Body, Glass, Nose, Tail};
 
-/// A side profile: corners as shares of length (−½ tail to ½ nose) and height, the edge that begins there; then the
-/// side windows and where the wheels are.
+/// A side profile: corners as fractions of length (−½ tail to ½ nose) and height, with the edge that starts there; side
+/// windows and axles.
 pub(super) struct Profile {
-    /// Along, up, and what begins there, from the tail's foot over the roof to the nose's.
+    /// Position along, position up, and the edge that starts there, from the tail's foot over the roof to the nose's.
     pub(super) corners: &'static [(f32, f32, Edge)],
     /// Corners of each side window.
     pub(super) windows: &'static [[[f32; 2]; 4]],
-    /// Where the axles are along it.
+    /// Positions of the axles.
     pub(super) wheels: [f32; 2],
     /// Metres: shortest and longest, lowest and highest, narrowest and widest.
     pub(super) size: [[f32; 2]; 3],
@@ -153,7 +153,7 @@ pub(super) const PROFILES: [Profile; 8] = [
         size: [[4.7, 6.0], [1.9, 2.5], [1.9, 2.05]],
         wheel: 0.34,
     },
-    // Lorry; its box is painted apart.
+    // Lorry; its box is painted separately.
     Profile {
         corners: &[
             (-0.5, 0.18, Tail),

@@ -27,7 +27,7 @@ const SIDE: usize = 256;
 pub(super) struct Noise(Vec<f32>);
 
 impl Noise {
-    /// The one table, made when first asked for.
+    /// The shared table, computed at first use.
     pub(super) fn table() -> &'static Self {
         static TABLE: OnceLock<Noise> = OnceLock::new();
         TABLE.get_or_init(Self::make)

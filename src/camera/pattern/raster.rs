@@ -1,15 +1,15 @@
-//! Painting: polygons with smooth edges onto a small layer of its own, which then goes into the picture as one thing.
+//! Rasterizer: anti-aliased polygons on a layer, which is then composed into the picture as a whole.
 //!
 //! In: outlines in pixels and colours. Out: a [`Layer`] of premultiplied colour and coverage. Edges are anti-aliased
-//! with four sub-scanlines a row and exact horizontal coverage; a pixel's coverage is what the visible share of an
-//! object is counted from.
+//! with four sub-scanlines a row and exact horizontal coverage. The visible share of an object is counted from the coverage
+//! of its pixels.
 
 use super::random::Noise;
 
 /// Sub-scanlines of a row.
 const SUB: usize = 4;
 
-/// How a polygon is filled.
+/// Fill of a polygon.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Paint {
     /// Colour at its upper end, 0 to 255.
@@ -18,7 +18,7 @@ pub(super) struct Paint {
     pub(super) bottom: [f32; 3],
     /// Opacity, 0 to 1.
     pub(super) alpha: f32,
-    /// Strength of its surface's grain, in grey levels.
+    /// Amplitude of its surface noise, in grey levels.
     pub(super) grain: f32,
 }
 
@@ -34,18 +34,18 @@ impl Paint {
         Self { top: scaled(1.0 + contrast), bottom: scaled(1.0 - contrast), alpha: 1.0, grain: 6.0 }
     }
 
-    /// The same, lit `factor` times as much.
+    /// This fill with its light multiplied by `factor`.
     pub(super) fn lit(self, factor: f32) -> Self {
         let scaled = |colour: [f32; 3]| colour.map(|channel| (channel * factor).min(255.0));
         Self { top: scaled(self.top), bottom: scaled(self.bottom), ..self }
     }
 
-    /// The same, of this opacity.
+    /// This fill with the opacity.
     pub(super) fn alpha(self, alpha: f32) -> Self {
         Self { alpha, ..self }
     }
 
-    /// The same, with this grain.
+    /// This fill with the surface noise.
     pub(super) fn grain(self, grain: f32) -> Self {
         Self { grain, ..self }
     }
@@ -67,7 +67,7 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// An empty layer over `[left, right) × [top, bottom)`; the memory of the old one is used again.
+    /// Clears the layer and sets its rectangle to `[left, right) × [top, bottom)`. The allocation is reused.
     pub(super) fn reset(&mut self, left: i32, top: i32, right: i32, bottom: i32) {
         self.origin = [left, top];
         self.width = (right - left).max(0) as usize;
@@ -110,7 +110,7 @@ impl Layer {
         }
     }
 
-    /// Blends one row's coverage, kept as differences, over the pixels there.
+    /// Blends one row's coverage, stored as differences, over its pixels.
     fn blend(&mut self, row: usize, from: usize, to: usize, colour: [f32; 3], paint: &Paint) {
         if from >= to {
             return;
@@ -136,7 +136,7 @@ impl Layer {
         }
     }
 
-    /// Takes holes out of what is painted, where `keep` says so; foliage and lattices are made so.
+    /// Removes pixels for which `keep` is false, for foliage and lattices.
     pub(super) fn thin(&mut self, keep: impl Fn(i64, i64) -> f32) {
         for row in 0..self.height {
             for column in 0..self.width {
@@ -148,13 +148,13 @@ impl Layer {
         }
     }
 
-    /// Moves what is painted along its rows by `length` pixels while the shutter is open.
+    /// Motion blur by `length` pixels along the rows.
     pub(super) fn smear(&mut self, length: f32, scratch: &mut Vec<[f32; 4]>) {
         let taps = length.abs().min(24.0) as usize;
         if taps < 1 {
             return;
         }
-        // A box `taps + 1` wide, centred; its ends count for less where the length is no whole number.
+        // A centred box filter of `taps + 1` pixels, with smaller weights at its ends for a fractional length.
         let half = taps.div_ceil(2);
         let weight = 1.0 / (2 * half + 1) as f32;
         for row in 0..self.height {
@@ -176,7 +176,7 @@ impl Layer {
     }
 }
 
-/// Where an outline crosses the line `y`, sorted.
+/// Sorted intersections of an outline with the line `y`.
 fn cross(outline: &[[f32; 2]], y: f32, crossings: &mut Vec<f32>) {
     crossings.clear();
     let mut from = outline[outline.len() - 1];
@@ -189,7 +189,7 @@ fn cross(outline: &[[f32; 2]], y: f32, crossings: &mut Vec<f32>) {
     crossings.sort_unstable_by(f32::total_cmp);
 }
 
-/// Adds the span `[from, to)` to a row of coverage kept as differences.
+/// Adds the span `[from, to)` to a row of coverage stored as differences.
 fn cover(differences: &mut [f32], from: f32, to: f32) {
     let (first, last) = (from as usize, to as usize);
     if first == last {

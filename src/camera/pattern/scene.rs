@@ -1,7 +1,7 @@
-//! One scene: frames of a street, and the truth about them.
+//! Scene: frames of a street with their ground truth.
 //!
 //! In: a seed, a size, a weather, a frame's number. Out: the picture and its [`Truth`]s. Frames are [`Scene::RATE`] a
-//! second; each is composed from far to near with a map of who owns each pixel, from which the hidden share is counted.
+//! second. Each is composed from far to near with a map of the owner of each pixel, from which occlusion is counted.
 
 use super::backdrop::Backdrop;
 use super::compose::{Air, LAMP, NOBODY, darken, glow, hull, lay};
@@ -17,7 +17,7 @@ use super::weather::Weather;
 use super::{Label, Truth, sensor};
 use crate::frame::Picture;
 
-/// A seeded street that can be filmed.
+/// A seeded street.
 pub struct Scene {
     seed: u64,
     street: Street,
@@ -28,7 +28,7 @@ pub struct Scene {
     lamps: Vec<[f32; 2]>,
     weather: Weather,
     rate: f64,
-    /// The backdrop in the weather it was last asked for.
+    /// Backdrop in the weather of the last frame.
     lit: (Weather, Vec<u8>),
     owners: Vec<u16>,
     layer: Layer,
@@ -36,14 +36,14 @@ pub struct Scene {
     model: Model,
 }
 
-/// Something to be laid over the picture.
+/// An object or a piece of furniture to compose.
 enum Entity {
     Actor(usize),
     Piece(usize),
 }
 
 impl Scene {
-    /// Frames a second, unless [`Scene::set_rate`] says otherwise.
+    /// Default frames a second; see [`Scene::set_rate`].
     pub const RATE: f64 = 15.0;
 
     /// Smallest width and height.
@@ -52,8 +52,8 @@ impl Scene {
     /// Largest width and height.
     pub const MAX_SIDE: usize = 8192;
 
-    /// The street of `seed`, filmed in `width × height` pixels, by day. Sizes below [`Scene::MIN_SIDE`] or above
-    /// [`Scene::MAX_SIDE`] are brought within.
+    /// The street of `seed` in `width × height` pixels, by day. Sizes are clamped to [`Scene::MIN_SIDE`] and
+    /// [`Scene::MAX_SIDE`].
     pub fn new(seed: u64, width: usize, height: usize) -> Self {
         let within = |side: usize| side.clamp(Self::MIN_SIDE, Self::MAX_SIDE);
         let street = Street::new(seed);
@@ -80,24 +80,24 @@ impl Scene {
         }
     }
 
-    /// The weather from the next frame on; shares outside 0 to 1 are brought within.
+    /// Sets the weather from the next frame on. Shares are clamped to 0 to 1.
     pub fn set_weather(&mut self, weather: Weather) {
         self.weather = weather.tamed();
     }
 
-    /// The weather now.
+    /// Current weather.
     pub fn weather(&self) -> Weather {
         self.weather
     }
 
-    /// Frames a second, for how far everybody moves between two; what is no positive number is ignored.
+    /// Sets the frames a second, which gives the motion between two frames. Values that are not positive are ignored.
     pub fn set_rate(&mut self, rate: f64) {
         if rate.is_finite() && rate > 0.0 {
             self.rate = rate;
         }
     }
 
-    /// Frame `n` and everything in it, nearest first.
+    /// Frame `n` and its ground truth, nearest object first.
     pub fn frame(&mut self, n: u64) -> (Picture, Vec<Truth>) {
         let (width, height) = (self.view.width, self.view.height);
         self.light_backdrop();
@@ -144,7 +144,7 @@ impl Scene {
         (Picture { width, height, data }, truths)
     }
 
-    /// The backdrop in today's weather, made anew only when that has changed.
+    /// The backdrop in the current weather, recomputed after a change.
     fn light_backdrop(&mut self) {
         if self.lit.0 == self.weather && !self.lit.1.is_empty() {
             return;
@@ -168,10 +168,10 @@ impl Scene {
         self.lit.0 = weather;
     }
 
-    /// Everything to be laid, far to near.
+    /// All layers, from far to near.
     fn order(&self, actors: &[Actor]) -> Vec<Entity> {
         let actors = actors.iter().enumerate().map(|(index, actor)| {
-            // A long thing crossing is as near as its near side.
+            // The distance of a long crossing object is that of its near side.
             (actor.place[1] - 0.5 * actor.looks.size()[2], Entity::Actor(index))
         });
         let pieces = self.furniture.iter().enumerate().map(|(index, piece)| (piece.distance, Entity::Piece(index)));
@@ -180,7 +180,7 @@ impl Scene {
         order.into_iter().map(|(_, entity)| entity).collect()
     }
 
-    /// Light and veil at a place on the ground.
+    /// Light and fog at a point on the ground.
     fn air(&self, place: [f32; 2]) -> Air {
         let weather = self.weather;
         let reach = |lamp: &[f32; 2]| {
@@ -234,7 +234,7 @@ impl Scene {
         }
     }
 
-    /// Paints somebody and lays the layer over the picture; the box, and how many pixels the silhouette has.
+    /// Paints an object and composes its layer. Returns the box and the pixels of the silhouette.
     fn lay_actor(&mut self, data: &mut [u8], actor: &Actor, owner: u16, seen: &mut [u32]) -> Option<(Bounds, u32)> {
         self.model.clear();
         let weather = self.weather;
@@ -260,7 +260,7 @@ impl Scene {
             }
         }
         let bounds = self.model.bounds(&self.view)?;
-        // How far it moves along the rows while the shutter is open.
+        // Motion along the rows during the exposure.
         let shutter = (1.0 + 1.6 * weather.darkness + 0.4 * weather.rain) / 75.0;
         let step = actor.speed * shutter;
         let [x, z] = actor.place;
@@ -276,7 +276,7 @@ impl Scene {
         (pixels > 0).then_some((bounds, pixels))
     }
 
-    /// The lamps of somebody at night, where nothing hides them.
+    /// Lamps of an object at night, where they are visible.
     fn shine(&self, data: &mut [u8], actor: &Actor, owner: u16) {
         let [length, height, width] = actor.looks.size();
         let coming = actor.heading[1] < -0.5;

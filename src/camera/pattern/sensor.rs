@@ -1,26 +1,26 @@
-//! What the air and the camera add last: rain before the lens, the cap on it, noise.
+//! Effects of weather and sensor: rain, covered lens, noise.
 //!
-//! In: a finished picture, the weather, the frame's number. Out: the same picture, worse. The noise is read from tables
-//! at places drawn for each row, so a frame costs a pass of additions.
+//! In: a composed picture, the weather, the frame's number. Out: the degraded picture. Noise is read from tables at offsets
+//! drawn for each row, so a frame costs one pass of additions.
 
 use std::sync::OnceLock;
 
 use super::random::Random;
 use super::weather::Weather;
 
-/// Numbers in a noise table; a prime, so that rows do not line up.
+/// Length of a noise table; a prime, so that rows do not align.
 const LENGTH: usize = 65_521;
 
-/// Tables: noise of 1, 2, … grey levels.
+/// Noise tables with a standard deviation of 1, 2, … grey levels.
 const LEVELS: usize = 12;
 
-/// Noise of about `level` grey levels.
+/// Adds noise with a standard deviation of about `level` grey levels.
 fn table(level: usize) -> &'static [i8] {
     static TABLES: [OnceLock<Vec<i8>>; LEVELS] = [const { OnceLock::new() }; LEVELS];
     let level = level.clamp(1, LEVELS);
     TABLES[level - 1].get_or_init(|| {
         let mut random = Random::keyed(0x5e45, &[level as u64]);
-        // Four uniform numbers: a spread of 1/√3 of their range's half.
+        // A sum of four uniform numbers has a standard deviation of 1/√3 of half its range.
         let mut normal = || (0..4).map(|_| random.unit() - 0.5).sum::<f32>() * 1.732;
         (0..LENGTH).map(|_| (normal() * level as f32).round().clamp(-127.0, 127.0) as i8).collect()
     })
@@ -51,7 +51,7 @@ pub(super) fn rain(data: &mut [u8], width: usize, height: usize, weather: Weathe
     }
 }
 
-/// The cap before the lens.
+/// Covered lens.
 pub(super) fn cap(data: &mut [u8], weather: Weather) {
     if weather.cap <= 0.0 {
         return;
@@ -62,7 +62,7 @@ pub(super) fn cap(data: &mut [u8], weather: Weather) {
     }
 }
 
-/// Noise, stronger the less light there is.
+/// Adds noise that increases in low light.
 pub(super) fn noise(data: &mut [u8], width: usize, weather: Weather, seed: u64, number: u64) {
     let base = Random::keyed(seed, &[62]).range(1.0, 3.5);
     let level = base + 4.5 * weather.darkness + 1.0 * weather.rain + 2.0 * weather.cap;

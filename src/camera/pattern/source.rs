@@ -1,7 +1,7 @@
-//! The scene as a camera: frames at a rate, the weather by a timetable or by order.
+//! Pattern source: frames of a scene at a rate, with the weather set by a timetable or a command.
 //!
-//! In: a seed, a size, a rate, a timetable. Out: pictures through [`Source`]. The weather can be changed from another
-//! thread through a [`Sky`], which then stays until it is given back to the timetable.
+//! In: a seed, a size, a rate, a timetable. Out: images through [`Source`]. Another thread can override the weather through
+//! a [`Sky`] until the override is cleared.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,23 +14,23 @@ use crate::error::Result;
 use crate::stop::Stop;
 use crate::sync::IgnorePoison;
 
-/// The weather that somebody ordered, shared between a camera and whoever orders.
+/// Weather override, shared between a camera and its control.
 #[derive(Debug, Clone, Default)]
 pub struct Sky(Arc<Mutex<Option<Weather>>>);
 
 impl Sky {
-    /// Orders a weather; `None` gives it back to the timetable.
+    /// Overrides the weather. `None` returns to the timetable.
     pub fn order(&self, weather: Option<Weather>) {
         *self.0.lock().ignore_poison() = weather;
     }
 
-    /// The weather that is ordered.
+    /// The override.
     pub fn ordered(&self) -> Option<Weather> {
         *self.0.lock().ignore_poison()
     }
 }
 
-/// A camera that films a synthetic street.
+/// A camera of a synthetic street.
 pub struct Pattern {
     scene: Scene,
     timetable: Vec<Change>,
@@ -42,7 +42,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Films `scene`, `rate` frames a second, with the weather of `timetable` unless `sky` orders another.
+    /// Renders `scene` with `rate` frames a second. The weather is that of `timetable` unless `sky` overrides it.
     pub fn new(mut scene: Scene, rate: f64, timetable: Vec<Change>, sky: Sky, clock: Arc<dyn Clock>) -> Self {
         let rate = if rate.is_finite() { rate.clamp(0.01, 1000.0) } else { Scene::RATE };
         scene.set_rate(rate);

@@ -1,48 +1,48 @@
-//! One street: how wide, where the crossing is, what stands beside it, where the sun is. All from the seed.
+//! Parameters of a street, drawn from the seed: width, crossing, furniture, sun.
 //!
-//! In: a seed. Out: [`Street`], plain numbers in metres and shares that the backdrop, the furniture and the traffic
-//! read. The street runs along Z; another one crosses it; X is 0 in its middle.
+//! In: a seed. Out: [`Street`], numbers in metres and fractions for backdrop, furniture and traffic. The street runs along
+//! Z; another one crosses it; X is 0 in its middle.
 
 use super::random::Random;
 use super::view::Point;
 
 /// Half the width of a lane's centre from the street's middle.
 pub(super) const LANE: f32 = 1.6;
-/// Where two-wheelers ride.
+/// X of two-wheelers.
 pub(super) const BICYCLE_LANE: f32 = 3.85;
-/// Where cars are parked.
+/// X of parked cars.
 pub(super) const PARKING: f32 = 5.5;
-/// The kerb.
+/// X of the kerb.
 pub(super) const KERB: f32 = 6.6;
 /// Half the width of the crossing street's road.
 pub(super) const CROSSING: f32 = 3.5;
 /// Length of one building's plot along the street.
 pub(super) const PLOT: f32 = 11.0;
 
-/// The street's shape and looks.
+/// Geometry and appearance of a street.
 #[derive(Debug, Clone)]
 pub(super) struct Street {
-    /// The seed that everything else about it is derived from.
+    /// Seed from which all else is derived.
     pub(super) seed: u64,
     /// Distance of the walls from the street's middle.
     pub(super) wall: f32,
     /// Distance of the crossing street's middle.
     pub(super) crossing: f32,
-    /// Where the street ends.
+    /// Distance of the street's end.
     pub(super) end: f32,
-    /// Metres that buildings are high, at least and at most.
+    /// Smallest and largest height of buildings, in metres.
     pub(super) buildings: [f32; 2],
     /// Share of plots without a building.
     pub(super) gaps: f32,
-    /// Share of trees among what stands beside the road.
+    /// Share of trees in the furniture.
     pub(super) green: f32,
     /// Towards the sun; length 1.
     pub(super) sun: Point,
-    /// How strong the sun is against the sky, 0 (overcast) to 1.
+    /// Strength of the sun relative to the sky, 0 (overcast) to 1.
     pub(super) sunshine: f32,
     /// Colour and brightness of the light.
     pub(super) light: [f32; 3],
-    /// How much traffic there is, 0 to 1.
+    /// Traffic density, 0 to 1.
     pub(super) traffic: f32,
 }
 
@@ -74,7 +74,7 @@ impl Street {
         }
     }
 
-    /// Whether a distance lies within the crossing street, its pavements counted.
+    /// True if a distance is within the crossing street, including its pavements.
     pub(super) fn in_crossing(&self, z: f32) -> bool {
         (z - self.crossing).abs() < CROSSING + 2.2
     }
@@ -89,10 +89,10 @@ impl Street {
         if random.chance(self.gaps) { 0.0 } else { random.range(self.buildings[0], self.buildings[1]) }
     }
 
-    /// How much light falls on a surface with this outward direction, 0 to about 1.1.
+    /// Irradiance of a surface with this normal, 0 to about 1.1.
     pub(super) fn shade(&self, normal: Point) -> f32 {
         let facing = normal[0] * self.sun[0] + normal[1] * self.sun[1] + normal[2] * self.sun[2];
-        // The sky lights what looks up; the ground throws a little back.
+        // The sky lights upward surfaces; the ground reflects a little.
         0.58 + 0.16 * normal[1] + (0.4 * self.sunshine) * facing.max(0.0)
     }
 

@@ -1,8 +1,8 @@
-//! Who is where at which moment: traffic by the clock, so that any frame can be asked for by itself.
+//! Traffic as a function of time, so that any frame can be rendered independently.
 //!
-//! In: a street and a time in seconds. Out: the [`Actor`]s that are in the street then. Everybody keeps a lane and a
-//! speed; who comes when is drawn from the seed, the lane and a running number, which is also the id. The two streets
-//! have green in turn, and so do those who cross on foot: nobody runs into anybody at the crossing.
+//! In: a street and a time in seconds. Out: the [`Actor`]s in the street at that time. Each keeps a lane and a speed. Their
+//! appearance and start are drawn from the seed, the lane and a running number, which is also the id. The two streets and
+//! the pedestrian crossings have green in turn, so there are no collisions at the crossing.
 
 use super::Label;
 use super::person::Person;
@@ -14,16 +14,16 @@ use super::vehicle::Vehicle;
 /// Seconds of one round of the traffic lights.
 const ROUND: f64 = 16.0;
 
-/// Seconds between the two places that a round has in a lane.
+/// Seconds between the two slots of a round in a lane.
 const HEADWAY: f64 = 3.0;
 
-/// Rounds that ids are counted from before time 0: whoever is slow has set out that long ago.
+/// Rounds before time 0 from which ids are counted, since slow actors started that long ago.
 const BEFORE: i64 = 64;
 
 /// Ids of one round: twice the lanes, rounded up.
 const IDS: i64 = 64;
 
-/// What somebody is and looks like.
+/// Class and appearance of an actor.
 #[derive(Debug, Clone)]
 pub(super) enum Looks {
     /// A vehicle.
@@ -35,7 +35,7 @@ pub(super) enum Looks {
 }
 
 impl Looks {
-    /// Its class.
+    /// Class.
     pub(super) fn label(&self) -> Label {
         match self {
             Self::Vehicle(_) => Label::Vehicle,
@@ -54,12 +54,12 @@ impl Looks {
     }
 }
 
-/// Somebody at a moment.
+/// State of an actor at a time.
 #[derive(Debug, Clone)]
 pub(super) struct Actor {
-    /// The same in every frame, nobody else's in this scene.
+    /// Id, unique in the scene and constant over frames.
     pub(super) id: u32,
-    /// What it is.
+    /// Class.
     pub(super) looks: Looks,
     /// X and Z in metres.
     pub(super) place: [f32; 2],
@@ -67,11 +67,11 @@ pub(super) struct Actor {
     pub(super) heading: [f32; 2],
     /// Metres a second along the heading.
     pub(super) speed: f32,
-    /// Of legs or pedals, in turns.
+    /// Phase of legs or pedals, in turns.
     pub(super) phase: f32,
 }
 
-/// A line along which somebody moves.
+/// A lane.
 #[derive(Debug, Clone)]
 struct Lane {
     label: Label,
@@ -81,11 +81,11 @@ struct Lane {
     across: [f32; 2],
     direction: f32,
     speed: [f32; 2],
-    /// When it has green, in seconds of a round.
+    /// Green phase, in seconds of a round.
     green: f64,
-    /// Where it is at green.
+    /// Position at green.
     junction: f32,
-    /// Probability of each place in a round.
+    /// Probability that a slot of a round is used.
     share: f32,
     range: [f32; 2],
 }
@@ -114,7 +114,7 @@ impl Traffic {
         };
         let crossing = street.crossing;
         for side in [1.0f32, -1.0] {
-            // Who drives on the right goes away from the camera there.
+            // Traffic on the right moves away from the camera.
             lane(Label::Vehicle, true, [side * LANE; 2], side, [cars; 2], 0.0, crossing, 0.8 * busy, ahead);
             let bicycles = random.range(3.2, 6.5);
             let at = [side * (BICYCLE_LANE - 0.2), side * (BICYCLE_LANE + 0.2)];
@@ -141,7 +141,7 @@ impl Traffic {
         Self { seed: street.seed, lanes, standing: standing(street, far), begin }
     }
 
-    /// Who is in the street at `time`, in seconds, in no order.
+    /// Actors in the street at `time`, in seconds, unordered.
     pub(super) fn at(&self, time: f64) -> Vec<Actor> {
         let mut actors = self.standing.clone();
         let now = self.begin + time;
@@ -176,7 +176,7 @@ impl Traffic {
         } else {
             ([along, across], [lane.direction, 0.0])
         };
-        // Nobody goes quite straight: a slow weave, its slope in the heading.
+        // A slow lateral oscillation, with its slope in the heading.
         let looks = match lane.label {
             Label::Vehicle => Looks::Vehicle(Vehicle::new(&mut random, false)),
             Label::TwoWheeler => Looks::TwoWheeler(TwoWheeler::new(&mut random)),
@@ -195,7 +195,7 @@ impl Traffic {
     }
 }
 
-/// Parked cars and people who wait: they have the first ids.
+/// Parked cars and waiting persons, which have the first ids.
 fn standing(street: &Street, far: f32) -> Vec<Actor> {
     let mut actors = Vec::new();
     for slot in 0..18u32 {

@@ -1,14 +1,14 @@
 //! Two-wheelers with their riders: bicycles, scooters, motorcycles.
 //!
-//! In: a random stream for the looks, a place, a heading and a phase of the pedals. Out: the machine and its rider in
-//! painting order. They are one object: the rider is no person of its own.
+//! In: a random stream for the appearance, a position, a heading and a phase of the pedals. Out: machine and rider in
+//! painting order. They are one object: the rider is not a separate person.
 
 use super::model::Model;
 use super::random::{Random, RandomColour};
 use super::raster::Paint;
 use super::view::Point;
 
-/// What it is.
+/// Class.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Machine {
     Bicycle,
@@ -16,7 +16,7 @@ enum Machine {
     Motorcycle,
 }
 
-/// A two-wheeler of some looks.
+/// Appearance of a two-wheeler.
 #[derive(Debug, Clone)]
 pub(super) struct TwoWheeler {
     machine: Machine,
@@ -26,7 +26,7 @@ pub(super) struct TwoWheeler {
     skin: [f32; 3],
     helmet: Option<[f32; 3]>,
     box_behind: bool,
-    /// Rider's height in metres.
+    /// Height of the rider in metres.
     tall: f32,
     lean: f32,
 }
@@ -48,7 +48,7 @@ const DARK: [[f32; 3]; 5] =
 const SKIN: [[f32; 3]; 4] = [[230.0, 188.0, 158.0], [206.0, 156.0, 120.0], [156.0, 108.0, 76.0], [94.0, 64.0, 48.0]];
 
 impl TwoWheeler {
-    /// The looks that a stream gives.
+    /// Draws an appearance.
     pub(super) fn new(random: &mut Random) -> Self {
         let machine = match random.below(10) {
             0..=4 => Machine::Bicycle,
@@ -193,7 +193,7 @@ impl TwoWheeler {
                 model.wheel(hub, heading, radius, 0.0, black);
                 model.wheel(hub, heading, radius * 0.6, 0.0, metal);
             }
-            // The tyre seen from its edge.
+            // The tyre seen from the front.
             model.limb(at(along, tyre, 0.0), at(along, 2.0 * radius - tyre, 0.0), [tyre; 2], black);
         }
         let colour = paint(self.frame);

@@ -1,6 +1,6 @@
-//! Vehicles: a side profile drawn out to the vehicle's width, with glass, wheels, lamps and a number plate.
+//! Vehicles: a side profile extruded to the vehicle's width, with glass, wheels, lamps and a number plate.
 //!
-//! In: a random stream for the looks, a place and a heading. Out: the polygons, in painting order, in a [`Model`].
+//! In: a random stream for the appearance, a position and a heading. Out: polygons in painting order, in a [`Model`].
 //! Kinds: hatchback, saloon, estate, off-roader, pickup, van, lorry, bus.
 
 use super::model::Model;
@@ -11,7 +11,7 @@ use super::raster::Paint;
 use super::street::Street;
 use super::view::{Point, View};
 
-/// How often each profile is met.
+/// Relative frequency of each profile.
 const SHARES: [usize; 20] = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7];
 
 const COLOURS: [[f32; 3]; 14] = [
@@ -31,7 +31,7 @@ const COLOURS: [[f32; 3]; 14] = [
     [152.0, 126.0, 98.0],
 ];
 
-/// A vehicle of some looks.
+/// Appearance of a vehicle.
 #[derive(Debug, Clone)]
 pub(super) struct Vehicle {
     kind: usize,
@@ -44,7 +44,7 @@ pub(super) struct Vehicle {
 }
 
 impl Vehicle {
-    /// The looks that a stream gives; `small`: nothing longer than a van.
+    /// Draws an appearance; `small`: nothing longer than a van.
     pub(super) fn new(random: &mut Random, small: bool) -> Self {
         let kind = random.pick(if small { &SHARES[..18] } else { &SHARES[..] });
         let size = PROFILES[kind].size.map(|[low, high]| random.range(low, high));
@@ -116,7 +116,7 @@ impl Vehicle {
         };
         for index in 0..count {
             let (a, b) = (corner(index), corner(index + 1));
-            // Corners go from the tail's foot over the roof to the nose's: outwards is to the left of an edge.
+            // Corners run from the tail's foot over the roof to the nose's, so the outside is to the left of an edge.
             let (along, up) = (b.0 - a.0, b.1 - a.1);
             let scale = 1.0 / (along * along + up * up).sqrt().max(1e-6);
             let normal = turned(-up * scale, along * scale, 0.0);
@@ -194,7 +194,7 @@ impl Vehicle {
         }
     }
 
-    /// The side that is seen, with windows, doors and wheels.
+    /// The visible side, with windows, doors and wheels.
     fn side(&self, model: &mut Model, light: f32, aside: f32, heading: [f32; 2], at: &dyn Fn(f32, f32, f32) -> Point) {
         let profile = &PROFILES[self.kind];
         let [length, height, _] = self.size;
@@ -244,7 +244,7 @@ impl Vehicle {
             model.wheel(centre, heading, radius * 0.62, 0.0, Paint::shaded([142.0, 144.0, 148.0], 0.25).lit(light));
             model.wheel(centre, heading, radius * 0.2, 0.0, Paint::flat([70.0, 70.0, 74.0]));
         }
-        // Lamps reach round the corners.
+        // Lamps extend around the corners.
         for (along, colour) in [(0.485f32, [228.0, 226.0, 214.0]), (-0.485, [160.0, 26.0, 24.0])] {
             let (low, high) = if self.kind >= 5 { (0.3, 0.42) } else { (0.46, 0.56) };
             let paint = Paint::flat(colour.map(|c: f32| c * light));

@@ -1,12 +1,12 @@
-//! From metres to pixels: a pinhole camera above a flat street.
+//! Pinhole camera above a flat street: projection from metres to pixels.
 //!
 //! In: points in metres, X to the right of the street's middle, Y up from the ground, Z ahead of the camera. Out:
 //! pixels, y downwards, the centre of the first pixel at (0.5, 0.5). The camera looks along Z; it is tilted by shifting
-//! the lens, so what stands upright is upright in the picture. Points nearer than [`NEAR`] have no place in the picture.
+//! the lens, so vertical lines stay vertical. Points nearer than [`NEAR`] are not projected.
 
 use super::random::Random;
 
-/// Nothing nearer than this is drawn, in metres.
+/// Near plane, in metres.
 pub(super) const NEAR: f32 = 1.2;
 
 /// A point in metres.
@@ -21,11 +21,11 @@ pub(super) struct View {
     pub(super) height: usize,
     /// Focal length in pixels.
     pub(super) focal: f32,
-    /// Column of what lies straight ahead.
+    /// Column of the optical axis.
     pub(super) centre: f32,
     /// Row of the horizon.
     pub(super) horizon: f32,
-    /// Where the camera is: X and height above the ground, in metres.
+    /// Position of the camera: X and height above the ground, in metres.
     pub(super) eye: [f32; 2],
 }
 
@@ -33,31 +33,31 @@ impl View {
     /// A camera for a picture of `width × height`.
     pub(super) fn new(random: &mut Random, width: usize, height: usize) -> Self {
         let (columns, rows) = (width as f32, height as f32);
-        // A picture much higher than wide still shows a street's width.
+        // A picture much higher than wide still shows the width of the street.
         let focal = random.range(0.74, 0.96) * columns.max(rows * 0.8);
         let eye = [random.range(-5.0, 5.0), random.range(2.2, 5.2)];
-        // Whoever stands at the side looks a little towards the middle.
+        // A camera at the side is turned slightly towards the middle.
         let centre = columns * (0.5 + eye[0] * 0.025 + random.range(-0.09, 0.09));
         Self { width, height, focal, centre, horizon: rows * random.range(0.24, 0.38), eye }
     }
 
-    /// Where a point at least [`NEAR`] ahead is in the picture.
+    /// Projection of a point at least [`NEAR`] ahead.
     pub(super) fn project(&self, point: Point) -> [f32; 2] {
         let scale = self.focal / point[2].max(NEAR);
         [self.centre + (point[0] - self.eye[0]) * scale, self.horizon + (self.eye[1] - point[1]) * scale]
     }
 
-    /// Pixels that a metre takes at a distance.
+    /// Pixels per metre at a distance.
     pub(super) fn scale(&self, distance: f32) -> f32 {
         self.focal / distance.max(NEAR)
     }
 
-    /// From a point to the camera.
+    /// Vector from a point to the camera.
     pub(super) fn towards(&self, point: Point) -> Point {
         [self.eye[0] - point[0], self.eye[1] - point[1], -point[2]]
     }
 
-    /// Cuts off what of a polygon is nearer than [`NEAR`], and projects the rest into `out`.
+    /// Clips a polygon at [`NEAR`] and projects it into `out`.
     pub(super) fn outline(&self, polygon: &[Point], out: &mut Vec<[f32; 2]>) {
         out.clear();
         for (index, &to) in polygon.iter().enumerate() {

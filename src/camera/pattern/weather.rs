@@ -1,6 +1,6 @@
-//! Weather and light: how dark, how wet, how foggy, whether the cap is on the lens; and a timetable of it.
+//! Weather: night, rain, fog and covered lens as shares, and a timetable of changes.
 //!
-//! In: names, shares and times. Out: [`Weather`], four shares from 0 to 1 that everything in the scene is lit by.
+//! In: names, shares and times. Out: [`Weather`], four shares from 0 to 1 that control the rendering.
 
 use crate::error::{Error, Kind, Result};
 
@@ -11,14 +11,14 @@ pub struct Weather {
     pub darkness: f32,
     /// Rain: streaks, no shadows, less contrast.
     pub rain: f32,
-    /// Fog: at 1 one sees about fifty metres.
+    /// Fog: at 1 the visibility is about fifty metres.
     pub fog: f32,
-    /// The cap before the lens: 1 lets nothing through.
+    /// Covered lens: 1 is opaque.
     pub cap: f32,
 }
 
 impl Weather {
-    /// The weathers that have a name.
+    /// Names of weathers.
     pub const NAMES: [&'static str; 5] = ["day", "night", "rain", "fog", "cap"];
 
     /// A clear day.
@@ -27,7 +27,7 @@ impl Weather {
     /// The weather of a name: one of [`Weather::NAMES`].
     ///
     /// # Errors
-    /// [`Kind::Usage`] for another name, listing those there are.
+    /// [`Kind::Usage`] for another name, with the list of names.
     pub fn named(name: &str) -> Result<Self> {
         match name {
             "day" => Ok(Self::DAY),
@@ -42,7 +42,7 @@ impl Weather {
         }
     }
 
-    /// Between this weather and `other`: `share` 0 is this one, 1 the other.
+    /// Interpolation: `share` 0 is this weather, 1 is `other`.
     pub fn towards(self, other: Self, share: f32) -> Self {
         let share = share.clamp(0.0, 1.0);
         let mix = |a: f32, b: f32| a + (b - a) * share;
@@ -54,7 +54,7 @@ impl Weather {
         }
     }
 
-    /// Every share within 0 to 1; what is no number is 0.
+    /// All shares clamped to 0 to 1; NaN becomes 0.
     pub(super) fn tamed(self) -> Self {
         let tame = |share: f32| if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) };
         Self { darkness: tame(self.darkness), rain: tame(self.rain), fog: tame(self.fog), cap: tame(self.cap) }
@@ -66,13 +66,13 @@ impl Weather {
         [0.77, 0.765, 0.68].map(|lost| dull * (1.0 - lost * self.darkness))
     }
 
-    /// Share of what is seen that is fog, at a distance in metres.
+    /// Share of fog at a distance in metres.
     pub(super) fn veil(self, distance: f32) -> f32 {
         let density = 0.042 * self.fog + 0.009 * self.rain;
         1.0 - libm::expf(-density * distance)
     }
 
-    /// The fog's colour.
+    /// Colour of the fog.
     pub(super) fn veil_colour(self) -> [f32; 3] {
         let day = 205.0 - 32.0 * self.rain;
         let night = 46.0;
@@ -81,18 +81,18 @@ impl Weather {
     }
 }
 
-/// One line of a timetable: from when on it is what weather, and how long the change takes.
+/// Entry of a timetable: start, weather and duration of a change.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Change {
     /// Seconds from the start.
     pub at: f64,
-    /// What it becomes.
+    /// Weather after the change.
     pub weather: Weather,
-    /// Seconds until it is so.
+    /// Duration of the change in seconds.
     pub over: f64,
 }
 
-/// The weather at `time` seconds, by a timetable in the order of its times; a clear day before the first line.
+/// The weather at `time` seconds, by a timetable in order of time. Before the first entry it is a clear day.
 pub fn at_time(timetable: &[Change], time: f64) -> Weather {
     let mut weather = Weather::DAY;
     for change in timetable.iter().take_while(|change| change.at <= time) {
