@@ -1,7 +1,7 @@
 //! Poolings and RoIAlign in fp32 against plain formulas, on every instruction set this machine has; and how long
 //! RoIAlign takes (`cargo test --release --test suite regions_f32::speed -- --ignored --nocapture`).
 
-use lookout::detector::roi_align::LevelRule;
+use lookout::detector::roi_align::LevelMapper;
 use lookout::detector::settings::RoiSettings;
 use lookout::kernel::ceiling::process_seconds;
 use lookout::kernel::isa::Isa;
@@ -154,9 +154,9 @@ fn speed() {
     let levels: Vec<_> = (sizes.iter().zip(&maps))
         .map(|(&(height, width, scale), data)| RoiLevel { data, height, width, scale })
         .collect();
-    let rule = LevelRule::new(&RoiSettings::default(), &[0.25, 0.125, 0.0625, 0.03125]);
+    let mapper = LevelMapper::new(&RoiSettings::default(), &[0.25, 0.125, 0.0625, 0.03125]);
     let boxes = noise.boxes(1000, [402.0, 1333.0], [12.0, 500.0]);
-    let level_of: Vec<u8> = boxes.iter().map(|&corners| rule.level(corners) as u8).collect();
+    let level_of: Vec<u8> = boxes.iter().map(|&corners| mapper.level(corners) as u8).collect();
     let params = RoiAlignParams { channels: 256, window: 7, sampling_ratio: 2 };
     let mut out = vec![0.0; 1000 * 49 * 256];
     let threads = std::env::var("LOOKOUT_BENCH_THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);

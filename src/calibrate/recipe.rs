@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::convert::LayerRecipe;
-use crate::detector::plan::{LayerId, Plan, Stored};
+use crate::detector::plan::{LayerId, Plan, WeightLayout};
 use crate::error::{Error, Kind, Result};
 use crate::quant::{Granularity, Precision, ScaleRule};
 
@@ -31,7 +31,7 @@ impl Recipe {
     pub fn layers(self, plan: &Plan) -> Vec<LayerRecipe> {
         let of_layer = |layer: &crate::detector::plan::Layer| match self {
             Self::Lookout => LayerRecipe::default(),
-            Self::Paper if layer.stored != Stored::Convolution => LayerRecipe {
+            Self::Paper if layer.weight_layout != WeightLayout::Convolution => LayerRecipe {
                 precision: Precision::Int8Dynamic,
                 granularity: Granularity::PerTensor,
                 rule: ScaleRule::default(),

@@ -1,12 +1,14 @@
-//! Reference boxes of the region proposal network, as torchvision's `AnchorGenerator` makes them.
+//! Anchors of the region proposal network, as torchvision's `AnchorGenerator` computes them.
 //!
-//! In: sizes and aspect ratios, the padded canvas, the grid of a level. Out: one box per (row, column, anchor), in
-//! canvas pixels. Cell anchors are rounded to whole pixels around zero, strides are integer quotients of the padded
-//! canvas and the grid, in each direction (so the last level's stride need not be a power of two).
+//! In: sizes and aspect ratios, the padded canvas, the rows and columns of a level. Out: one box (x0, y0, x1, y1) for
+//! each row, column and anchor, in canvas pixels. Cell anchors are rounded to whole pixels around zero. Strides are
+//! integer quotients of the padded canvas and the level's extents, so the last level's stride need not be a power of
+//! two.
 
 /// Anchors of one pyramid level, centred on the origin: x0, y0, x1, y1 in pixels.
 ///
-/// For each ratio r = height / width and each size s: height s·√r, width s/√r, halved and rounded half to even.
+/// For each ratio r = height / width and each size s: height s·√r, width s/√r, halved and rounded half to even
+/// (`AnchorGenerator.generate_anchors`).
 pub fn cell_anchors(sizes: &[f32], aspect_ratios: &[f32]) -> Vec<[f32; 4]> {
     let mut cells = Vec::with_capacity(sizes.len() * aspect_ratios.len());
     for &ratio in aspect_ratios {
@@ -25,7 +27,7 @@ pub fn cell_anchors(sizes: &[f32], aspect_ratios: &[f32]) -> Vec<[f32; 4]> {
     cells
 }
 
-/// Anchors of one level laid over its grid.
+/// Anchors of one level: the cell anchors, shifted to every cell (`AnchorGenerator.grid_anchors`).
 #[derive(Debug, Clone)]
 pub struct AnchorGrid {
     cells: Vec<[f32; 4]>,
@@ -35,17 +37,17 @@ pub struct AnchorGrid {
 }
 
 impl AnchorGrid {
-    /// A grid of `rows` × `columns` on a canvas of `canvas_height` × `canvas_width` padded pixels.
+    /// Anchors of a level of `rows` × `columns` cells on a canvas of `canvas_height` × `canvas_width` padded pixels.
     pub fn new(cells: Vec<[f32; 4]>, rows: usize, columns: usize, canvas_height: usize, canvas_width: usize) -> Self {
         Self { cells, columns, stride_x: canvas_width / columns.max(1), stride_y: canvas_height / rows.max(1) }
     }
 
-    /// The cell anchors again.
+    /// Returns the cell anchors.
     pub fn into_cells(self) -> Vec<[f32; 4]> {
         self.cells
     }
 
-    /// The anchor with number `index`, counted row by row, column by column, anchor by anchor.
+    /// The anchor with number `index`, numbered by row, then column, then cell anchor.
     pub fn get(&self, index: usize) -> [f32; 4] {
         let per_cell = self.cells.len();
         let (cell, anchor) = (index / per_cell, index % per_cell);

@@ -3,22 +3,23 @@
 //! Boxes are x0, y0, x1, y1 in pixels. `exp` comes from the `libm` crate, so that the same deltas give the same boxes
 //! on every machine.
 
-/// Turns deltas into boxes.
+/// Decoder of box deltas: torchvision's `BoxCoder.decode_single`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BoxCoder {
-    /// What dx, dy, dw, dh are divided by: 1 in the proposal network, (10, 10, 5, 5) in the second stage.
+    /// Divisors of dx, dy, dw, dh: 1 in the proposal network, (10, 10, 5, 5) in the second stage.
     pub weights: [f32; 4],
-    /// Largest log-size a delta may ask for: ln(1000 / 16) in torchvision.
+    /// Upper limit of dw and dh: ln(1000 / 16) in torchvision (`bbox_xform_clip`).
     pub log_size_clamp: f32,
 }
 
 impl BoxCoder {
-    /// A coder from the settings' numbers: the divisors, and by what factor a box may grow.
+    /// A decoder with these divisors, for boxes that grow by at most the factor `max_growth` in a direction.
     pub fn new(weights: [f64; 4], max_growth: f64) -> Self {
         Self { weights: weights.map(|weight| weight as f32), log_size_clamp: libm::log(max_growth) as f32 }
     }
 
-    /// One (dx, dy, dw, dh) against its reference box.
+    /// The box that `delta` (dx, dy, dw, dh) makes of `reference`: with width w and centre x of the reference, the new
+    /// centre is dx·w + x, and the new width e^dw · w.
     #[inline]
     pub fn decode(&self, reference: [f32; 4], delta: [f32; 4]) -> [f32; 4] {
         decode(reference, delta, self.weights, self.log_size_clamp)
@@ -41,13 +42,13 @@ fn decode(reference: [f32; 4], delta: [f32; 4], weights: [f32; 4], clamp: f32) -
     [new_x - half_width, new_y - half_height, new_x + half_width, new_y + half_height]
 }
 
-/// The box cut to a picture of `height` × `width` pixels. A NaN corner becomes 0 and never leaves the picture.
+/// The box clipped to a picture of `height` × `width` pixels (`clip_boxes_to_image`). A NaN corner becomes 0.
 #[inline]
 pub fn clip([x0, y0, x1, y1]: [f32; 4], height: f32, width: f32) -> [f32; 4] {
     [x0.max(0.0).min(width), y0.max(0.0).min(height), x1.max(0.0).min(width), y1.max(0.0).min(height)]
 }
 
-/// Whether both sides are at least `minimum` pixels.
+/// True if both sides are at least `minimum` pixels (`remove_small_boxes`).
 #[inline]
 pub fn is_large_enough([x0, y0, x1, y1]: [f32; 4], minimum: f32) -> bool {
     x1 - x0 >= minimum && y1 - y0 >= minimum
@@ -72,13 +73,13 @@ pub fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
     if intersection > 0.0 && union > 0.0 { intersection / union } else { 0.0 }
 }
 
-/// Logistic function, as 1 / (1 + e⁻ˣ).
+/// Logistic function, computed as 1 / (1 + e⁻ˣ).
 #[inline]
 pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + libm::expf(-x))
 }
 
-/// Softmax of `logits`, written over them: e^(x − max) / Σ, summed in order.
+/// Softmax in place: e^(x − max) / Σ, summed in order.
 pub fn softmax(logits: &mut [f32]) {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0;

@@ -1,4 +1,6 @@
-//! The detector as its users see it: a model file and options in, detections out, whichever executor runs.
+//! Detector: runs a model file in full precision or in int8, behind one interface.
+//!
+//! In: a checkpoint or an artifact, options, then canvases. Out: detections in canvas pixels.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,14 +23,14 @@ use crate::tensor::digest::sha256;
 use crate::tensor::mapped::Mapped;
 use crate::tensor::{Canvas, Fit, Input};
 
-/// How to run a model, and which of its own numbers to replace.
+/// Options of a detector: kernels and threads, and values that replace those of the model.
 #[derive(Debug, Clone, Copy)]
 pub struct DetectorOptions {
     /// The instruction set of the kernels.
     pub isa: Isa,
-    /// Threads of the detector's pool; 0 takes one a core.
+    /// Threads of the detector's pool; 0 for one a core.
     pub threads: usize,
-    /// Detections must score more than this; the model's own threshold if `None`.
+    /// Score that detections must exceed, 0 to 1; the model's own threshold if `None`.
     pub score: Option<f64>,
     /// Proposals that reach the second stage; the model's own number if `None`.
     pub proposals: Option<usize>,
@@ -37,17 +39,17 @@ pub struct DetectorOptions {
 }
 
 impl Default for DetectorOptions {
-    /// The best kernels, a thread a core, the model's own numbers.
+    /// The best kernels, one thread a core, the model's own values.
     fn default() -> Self {
         Self { isa: Isa::best(), threads: 0, score: None, proposals: None, max_detections: None }
     }
 }
 
 impl DetectorOptions {
-    /// `settings` with the numbers of these options in place.
+    /// `settings` with the values of these options.
     ///
     /// # Errors
-    /// [`Kind::Config`] where a number is out of its range.
+    /// [`Kind::Config`] for a value out of range.
     pub fn apply(&self, mut settings: Settings) -> Result<Settings> {
         let refuse = |text: String| Err(Error::new(Kind::Config, text));
         if let Some(score) = self.score {
@@ -72,22 +74,22 @@ impl DetectorOptions {
     }
 }
 
-/// What a loaded model is, for reports and tables.
+/// Identity of a loaded model, for reports and tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelSummary {
     /// File name without its extension.
     pub name: String,
     /// `fp32`, `int8` or `mixed`.
     pub precision: &'static str,
-    /// Recalibrations behind it; 0 for a model as it was made.
+    /// Number of recalibrations since it was quantized.
     pub generation: u64,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
 }
 
-/// A model ready to run on a thread pool of its own.
+/// A model with its executor and thread pool.
 pub struct Detector {
-    engine: Engine,
+    executor: Executor,
     pool: Arc<rayon::ThreadPool>,
     labels: Vec<String>,
     summary: ModelSummary,
@@ -95,17 +97,18 @@ pub struct Detector {
     proposals: usize,
 }
 
-enum Engine {
+/// The executor of the model's precision.
+enum Executor {
     Fp32(Arc<Fp32Model>),
     Int8(Box<Int8Executor>),
 }
 
 impl Detector {
-    /// Loads `path`: a checkpoint runs in full precision, an artifact in int8. [`demo::INT8`] and [`demo::FP32`] name the
-    /// models that are built in.
+    /// Loads `path`: a checkpoint runs in full precision, an artifact in int8. The paths [`demo::INT8`] and [`demo::FP32`]
+    /// name the built-in models.
     ///
     /// # Errors
-    /// [`Kind::NoInput`] or [`Kind::Data`], naming the file and what is wrong with it.
+    /// [`Kind::NoInput`] or [`Kind::Data`], naming the file and its defect; [`Kind::Config`] for a wrong option.
     pub fn load(path: &Path, options: &DetectorOptions) -> Result<Self> {
         if let Some(bytes) = demo::named(path)? {
             return Self::from_bytes(bytes, "demo".to_owned(), options);
@@ -115,7 +118,10 @@ impl Detector {
         Self::from_bytes(file, name, options).map_err(|error| error.at(path.display()))
     }
 
-    /// A model whose bytes are at hand, called `name`; otherwise as [`Detector::load`].
+    /// Loads a model from bytes, with the name `name`.
+    ///
+    /// # Errors
+    /// As [`Detector::load`].
     fn from_bytes(
         file: impl AsRef<[u8]> + Send + Sync + 'static,
         name: String,
@@ -129,10 +135,10 @@ impl Detector {
         Self::from_checkpoint(&checkpoint, options, summary)
     }
 
-    /// The quantized network of an artifact's bytes, called `name`.
+    /// Loads the quantized network from an artifact's bytes, with the name `name`.
     ///
     /// # Errors
-    /// [`Kind::Data`] naming what is wrong in the file, [`Kind::Config`] for a wrong option.
+    /// [`Kind::Data`] naming the defect of the file, [`Kind::Config`] for a wrong option.
     pub fn from_artifact(file: &[u8], name: String, options: &DetectorOptions) -> Result<Self> {
         let pool = Arc::new(thread_pool(options.threads)?);
         let artifact = Artifact::parse(file)?;
@@ -145,11 +151,11 @@ impl Detector {
             generation: u64::from(header.provenance.generation),
             sha256: sha256(file),
         };
-        let engine = Engine::Int8(Box::new(Int8Executor::new(Arc::new(model))));
-        Ok(Self { engine, pool, labels: header.labels.clone(), summary, detections: Vec::new(), proposals: 0 })
+        let executor = Executor::Int8(Box::new(Int8Executor::new(Arc::new(model))));
+        Ok(Self { executor, pool, labels: header.labels.clone(), summary, detections: Vec::new(), proposals: 0 })
     }
 
-    /// The full-precision network of a checkpoint that is already open.
+    /// Loads the full-precision network from an open checkpoint.
     ///
     /// # Errors
     /// [`Kind::Data`] naming the tensor that is wrong, [`Kind::Config`] for a wrong option.
@@ -162,72 +168,72 @@ impl Detector {
         let eps = header.batch_norm_eps;
         let model = pool.install(|| Fp32Model::new(plan, &checkpoint.var_builder(), eps, backend))?;
         let labels = header.labels.clone();
-        let engine = Engine::Fp32(Arc::new(model));
-        Ok(Self { engine, pool, labels, summary, detections: Vec::new(), proposals: 0 })
+        let executor = Executor::Fp32(Arc::new(model));
+        Ok(Self { executor, pool, labels, summary, detections: Vec::new(), proposals: 0 })
     }
 
-    /// A quantized network that is in memory already, on a pool that may serve others: what recalibration made.
-    pub fn of_model(
+    /// A detector of a packed model, such as a recalibrated one, on a pool that may be shared.
+    pub fn from_model(
         model: Arc<Int8Model>,
         pool: Arc<rayon::ThreadPool>,
         labels: Vec<String>,
         summary: ModelSummary,
     ) -> Self {
-        let engine = Engine::Int8(Box::new(Int8Executor::new(model)));
-        Self { engine, pool, labels, summary, detections: Vec::new(), proposals: 0 }
+        let executor = Executor::Int8(Box::new(Int8Executor::new(model)));
+        Self { executor, pool, labels, summary, detections: Vec::new(), proposals: 0 }
     }
 
-    /// Makes room for frames that lie like `fit`, so that the first one need not.
-    pub fn make_room(&mut self, fit: Fit) {
-        if let Engine::Int8(executor) = &mut self.engine {
-            executor.lay_out(fit);
+    /// Allocates the int8 buffers for frames with the geometry `fit`, so that the first frame need not.
+    pub fn reserve(&mut self, fit: Fit) {
+        if let Executor::Int8(executor) = &mut self.executor {
+            executor.reserve(fit);
         }
     }
 
     /// The quantized network, if it is one.
     pub fn int8_model(&self) -> Option<&Arc<Int8Model>> {
-        match &self.engine {
-            Engine::Int8(executor) => Some(executor.model()),
-            Engine::Fp32(_) => None,
+        match &self.executor {
+            Executor::Int8(executor) => Some(executor.model()),
+            Executor::Fp32(_) => None,
         }
     }
 
     /// The full-precision network, if it is one.
     pub fn fp32_model(&self) -> Option<&Arc<Fp32Model>> {
-        match &self.engine {
-            Engine::Fp32(model) => Some(model),
-            Engine::Int8(_) => None,
+        match &self.executor {
+            Executor::Fp32(model) => Some(model),
+            Executor::Int8(_) => None,
         }
     }
 
-    /// The pool, to be shared with a detector that takes this one's place.
+    /// The pool, to be shared with the detector that replaces this one.
     pub fn shared_pool(&self) -> Arc<rayon::ThreadPool> {
         Arc::clone(&self.pool)
     }
 
     /// The network.
     pub fn plan(&self) -> &Arc<Plan> {
-        match &self.engine {
-            Engine::Fp32(model) => model.plan(),
-            Engine::Int8(executor) => executor.model().plan(),
+        match &self.executor {
+            Executor::Fp32(model) => model.plan(),
+            Executor::Int8(executor) => executor.model().plan(),
         }
     }
 
-    /// How a picture becomes a canvas for this model.
+    /// Preprocessing parameters of this model.
     pub fn transform(&self) -> &TransformSettings {
         &self.plan().settings.transform
     }
 
-    /// An empty canvas of the kind this model reads.
+    /// An empty canvas of the type that this model reads: f32 RGB, or u8 RGBx.
     pub fn new_input(&self) -> Input {
         let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
-        match &self.engine {
-            Engine::Fp32(_) => Input::F32(Canvas { fit, channels: 3, data: Vec::new() }),
-            Engine::Int8(_) => Input::U8(Canvas { fit, channels: 4, data: Vec::new() }),
+        match &self.executor {
+            Executor::Fp32(_) => Input::F32(Canvas { fit, channels: 3, data: Vec::new() }),
+            Executor::Int8(_) => Input::U8(Canvas { fit, channels: 4, data: Vec::new() }),
         }
     }
 
-    /// The names of the classes; `labels()[class_id − 1]`, for the background has none.
+    /// The names of classes 1, 2, …: `labels()[class_id - 1]`.
     pub fn labels(&self) -> &[String] {
         &self.labels
     }
@@ -238,24 +244,24 @@ impl Detector {
         self.labels.get(index).map_or("?", String::as_str)
     }
 
-    /// What the model is.
+    /// Identity of the model.
     pub fn summary(&self) -> &ModelSummary {
         &self.summary
     }
 
     /// The kernels' instruction set.
     pub fn isa(&self) -> Isa {
-        match &self.engine {
-            Engine::Fp32(model) => model.isa(),
-            Engine::Int8(executor) => executor.model().isa(),
+        match &self.executor {
+            Executor::Fp32(model) => model.isa(),
+            Executor::Int8(executor) => executor.model().isa(),
         }
     }
 
     /// Name of the kernels' instruction set.
     pub fn kernel(&self) -> &'static str {
-        match &self.engine {
-            Engine::Fp32(model) => model.isa().name().name(),
-            Engine::Int8(executor) => executor.model().isa().name().name(),
+        match &self.executor {
+            Executor::Fp32(model) => model.isa().name().name(),
+            Executor::Int8(executor) => executor.model().isa().name().name(),
         }
     }
 
@@ -264,46 +270,46 @@ impl Detector {
         self.pool.current_num_threads()
     }
 
-    /// Proposals of the last picture.
+    /// Number of proposals of the last picture.
     pub fn proposals(&self) -> usize {
         self.proposals
     }
 
-    /// The arithmetic of a step.
+    /// The precision of a step.
     pub fn step_precision(&self, step: StepId) -> Precision {
-        match &self.engine {
-            Engine::Fp32(_) => Precision::Fp32,
-            Engine::Int8(executor) => executor.model().mixture().precision[step],
+        match &self.executor {
+            Executor::Fp32(_) => Precision::Fp32,
+            Executor::Int8(executor) => executor.model().mixture().precision[step],
         }
     }
 
-    /// The pool the network runs on, for work that belongs to the same frame.
+    /// The pool that the network runs on, for other work on the same frame.
     pub fn pool(&self) -> &rayon::ThreadPool {
         &self.pool
     }
 
-    /// Finds the objects on a canvas: boxes in canvas pixels, best first.
+    /// Detects the objects on a canvas: boxes in canvas pixels, best first.
     ///
     /// # Errors
-    /// [`Kind::Internal`] if the canvas is of the other kind or not as large as it says.
+    /// [`Kind::Internal`] if the canvas has the other type, or another size than its fit.
     pub fn detect(&mut self, input: &Input) -> Result<&[Detection]> {
         self.detect_with(input, &mut NoTap, &mut |_| {})
     }
 
-    /// [`Detector::detect`], showing `tap` what it wishes to see and calling `after` when a step is done.
+    /// [`Detector::detect`] with a tap; calls `after` when a step is done.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Detector::detect`].
     pub fn detect_with(
         &mut self,
         input: &Input,
         tap: &mut (dyn Tap + Send),
         after: &mut (dyn FnMut(StepId) + Send),
     ) -> Result<&[Detection]> {
-        let Self { engine, pool, detections, proposals, .. } = self;
-        // Entered once a frame: threads do not sleep between layers.
-        pool.install(|| match (engine, input) {
-            (Engine::Fp32(model), Input::F32(canvas)) => {
+        let Self { executor, pool, detections, proposals, .. } = self;
+        // One entry into the pool a frame: threads do not sleep between layers.
+        pool.install(|| match (executor, input) {
+            (Executor::Fp32(model), Input::F32(canvas)) => {
                 let mut run = Fp32Run::new(model, canvas)?;
                 while let Some(step) = run.advance(tap)? {
                     if let Some(StepOutput::Boxes(boxes)) = run.value(step) {
@@ -314,20 +320,20 @@ impl Detector {
                 *detections = run.finish(tap)?;
                 Ok(())
             }
-            (Engine::Int8(executor), Input::U8(canvas)) => {
-                executor.begin(canvas)?;
-                while let Some(step) = executor.advance(tap)? {
+            (Executor::Int8(int8), Input::U8(canvas)) => {
+                int8.begin(canvas)?;
+                while let Some(step) = int8.advance(tap)? {
                     after(step);
                 }
-                *proposals = executor.proposals().len();
+                *proposals = int8.proposals().len();
                 detections.clear();
-                detections.extend_from_slice(executor.detections());
+                detections.extend_from_slice(int8.detections());
                 Ok(())
             }
-            (Engine::Fp32(_), Input::U8(_)) => {
+            (Executor::Fp32(_), Input::U8(_)) => {
                 Err(Error::new(Kind::Internal, "the full-precision network reads a normalized canvas"))
             }
-            (Engine::Int8(_), Input::F32(_)) => {
+            (Executor::Int8(_), Input::F32(_)) => {
                 Err(Error::new(Kind::Internal, "the quantized network reads a canvas of pixels"))
             }
         })?;
@@ -335,7 +341,7 @@ impl Detector {
     }
 }
 
-/// Whether `file` says that it is an artifact; what else is wrong with it, its reader finds.
+/// True if the metadata of `file` names the format of artifacts. Its reader checks the rest.
 fn is_artifact(file: &[u8]) -> bool {
     let header = SafeTensors::read_metadata(file).ok();
     let text = header.as_ref().and_then(|(_, metadata)| metadata.metadata().as_ref()?.get("lookout"));
@@ -346,7 +352,7 @@ fn is_artifact(file: &[u8]) -> bool {
 /// A pool of `threads` workers, or of one a core for 0.
 ///
 /// # Errors
-/// [`Kind::Unavailable`] if the system gives no threads.
+/// [`Kind::Unavailable`] if the system cannot start them.
 pub fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)

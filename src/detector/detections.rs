@@ -1,12 +1,12 @@
-//! The second stage's end: class logits and box deltas of every proposal → detections.
+//! Detection stage: computes the detections from class logits and box deltas of every proposal.
 //!
-//! As torchvision's `RoIHeads.postprocess_detections`: softmax, decoding for every class, cut to the picture, weak and
-//! small ones dropped, suppressed class by class, the best kept. Both executors share it; a warm call allocates
-//! nothing.
+//! As torchvision's `RoIHeads.postprocess_detections` (`torchvision/models/detection/roi_heads.py`): softmax; boxes
+//! decoded for every class and clipped to the picture; low scores and small boxes removed; suppression class by class;
+//! the best kept. Both executors share it; a warm call allocates nothing.
 
 use super::boxes::{BoxCoder, clip, is_large_enough, softmax};
 use super::detection::Detection;
-use super::nms::Suppressor;
+use super::nms::BatchedNms;
 use super::settings::RoiSettings;
 use crate::tensor::Fit;
 
@@ -23,11 +23,11 @@ pub struct DetectionStage {
     scores: Vec<f32>,
     classes: Vec<u32>,
     kept: Vec<u32>,
-    suppressor: Suppressor,
+    nms: BatchedNms,
 }
 
 impl DetectionStage {
-    /// The stage as `settings` describe it.
+    /// A stage with these settings.
     pub fn new(settings: &RoiSettings) -> Self {
         Self {
             coder: BoxCoder::new(settings.box_weights, settings.max_growth),
@@ -40,13 +40,14 @@ impl DetectionStage {
             scores: Vec::new(),
             classes: Vec::new(),
             kept: Vec::new(),
-            suppressor: Suppressor::default(),
+            nms: BatchedNms::default(),
         }
     }
 
-    /// Writes the detections, in canvas pixels and best first, into `detections`.
+    /// Writes the detections into `detections`: boxes in canvas pixels, best first.
     ///
-    /// `logits` are `classes` values a proposal, `deltas` four a class and proposal; class 0 is the background.
+    /// `logits` are `[proposals][classes]`, `deltas` are `[proposals][classes][4]`; class 0 is the background. `proposals`
+    /// are x0, y0, x1, y1 in canvas pixels.
     pub fn run(
         &mut self,
         logits: &[f32],
@@ -61,6 +62,7 @@ impl DetectionStage {
         self.classes.clear();
         let Some(classes) = logits.len().checked_div(proposals.len()) else { return };
         let (height, width) = (fit.height as f32, fit.width as f32);
+        // Every class of every proposal is a candidate of its own, except the background.
         for (row, &proposal) in proposals.iter().enumerate() {
             self.probabilities.clear();
             self.probabilities.extend_from_slice(&logits[row * classes..(row + 1) * classes]);
@@ -78,8 +80,9 @@ impl DetectionStage {
                 }
             }
         }
+        // Suppression within each class; the kept boxes of all classes come out ordered by score.
         let Self { boxes, scores, classes, kept, .. } = self;
-        self.suppressor.run(boxes, scores, classes, self.nms_threshold, kept);
+        self.nms.run(boxes, scores, classes, self.nms_threshold, kept);
         detections.extend(kept.iter().take(self.max_detections).map(|&index| Detection {
             class_id: classes[index as usize],
             score: scores[index as usize],

@@ -1,9 +1,9 @@
-//! The network, written once as data, and what runs it.
+//! The network as data, and its executors.
 //!
-//! [`plan`] holds the steps; [`checkpoint`] and [`weights`] bring the numbers; [`fp32`] is the reference executor. The
-//! parts that are not convolutions ([`anchors`], [`boxes`], [`nms`], [`proposals`], [`roi_align`], [`detections`]) are
-//! shared by every executor. [`Detector`] is the whole: a model file in, detections out; a [`tap::Tap`] sees what
-//! happens in between.
+//! [`plan`] holds the steps; [`checkpoint`] and [`weights`] read the parameters; [`fp32`] is the reference executor,
+//! [`int8`] the quantized one. Both share the stages that are not convolutions: [`anchors`], [`boxes`], [`nms`],
+//! [`proposals`], [`roi_align`], [`detections`]. [`Detector`] is the whole: a model file in, detections out. A
+//! [`tap::Tap`] observes the activations in between.
 
 pub mod anchors;
 pub mod architecture;

@@ -1,27 +1,28 @@
-//! Non-maximum suppression with torchvision's arithmetic.
+//! Non-maximum suppression with torchvision's arithmetic (`torchvision/ops/boxes.py`, `batched_nms`).
 //!
-//! In: boxes, scores and a group (pyramid level or class) for each. Out: the indices kept, best score first; equal
-//! scores keep the order of their indices. Boxes of different groups never suppress one another.
+//! In: boxes (x0, y0, x1, y1 in pixels), scores and a group (pyramid level or class) for each. Out: the indices kept,
+//! best score first; equal scores keep the order of their indices. Boxes of different groups never suppress each other.
 
 use super::boxes::area;
 
-/// Coordinates up to which torchvision separates groups by moving their boxes apart instead of treating each group on
-/// its own. The move rounds coordinates in f32, so a borderline overlap can fall differently: parity needs both ways.
+/// Coordinates up to which torchvision shifts the boxes of each group apart and runs one suppression
+/// (`_batched_nms_coordinate_trick`); above it runs one a group (`_batched_nms_vanilla`). The shift rounds coordinates in
+/// f32, which can change a borderline overlap: parity needs both methods.
 const COORDINATE_TRICK_LIMIT: usize = 4000;
 
-/// Candidates of a suppression, and buffers that live on between calls.
+/// The suppression, with buffers that are reused between calls.
 #[derive(Debug, Default)]
-pub struct Suppressor {
+pub struct BatchedNms {
     order: Vec<u32>,
     shifted: Vec<[f32; 4]>,
     member: Vec<u32>,
-    sorted: Sorted,
+    sorted: SortedBoxes,
     keep: Vec<bool>,
 }
 
-/// Boxes in order of score, as columns: the inner loop runs over them without gathers.
+/// Boxes in descending order of score, one array a coordinate, so that the inner loop vectorizes without gathers.
 #[derive(Debug, Default)]
-struct Sorted {
+struct SortedBoxes {
     x0: Vec<f32>,
     y0: Vec<f32>,
     x1: Vec<f32>,
@@ -30,23 +31,23 @@ struct Sorted {
     suppressed: Vec<u8>,
 }
 
-impl Suppressor {
-    /// Writes into `kept` the indices that survive, best first. A box goes when its overlap (intersection over union)
+impl BatchedNms {
+    /// Writes the indices of the kept boxes into `kept`, best first. A box is suppressed if its intersection over union
     /// with a better one of its group is above `threshold`.
     ///
-    /// `boxes`, `scores` and `groups` are of one length; groups are small numbers.
+    /// `boxes`, `scores` and `groups` have the same length. The time grows with the largest group number.
     pub fn run(&mut self, boxes: &[[f32; 4]], scores: &[f32], groups: &[u32], threshold: f64, kept: &mut Vec<u32>) {
         debug_assert!(boxes.len() == scores.len() && boxes.len() == groups.len());
         let threshold = round_down(threshold);
         kept.clear();
+        // Order by descending score; ties go to the lower index, as in a stable sort.
         self.order.clear();
         self.order.extend(0..boxes.len() as u32);
-        self.order.sort_unstable_by(|&a, &b| {
-            scores[b as usize].total_cmp(&scores[a as usize]).then(a.cmp(&b)) // ties go to the lower index
-        });
+        self.order.sort_unstable_by(|&a, &b| scores[b as usize].total_cmp(&scores[a as usize]).then(a.cmp(&b)));
         self.keep.clear();
         self.keep.resize(boxes.len(), false);
         if boxes.len() * 4 <= COORDINATE_TRICK_LIMIT {
+            // Shift each group beyond the largest coordinate of all, so that boxes of different groups do not overlap.
             let largest = boxes.iter().flatten().copied().fold(f32::NEG_INFINITY, f32::max);
             self.shifted.clear();
             self.shifted.extend(boxes.iter().zip(groups).map(|(corners, &group)| {
@@ -57,6 +58,7 @@ impl Suppressor {
             self.sorted.suppress(&shifted, &self.order, threshold, &mut self.keep);
             self.shifted = shifted;
         } else {
+            // Too many boxes for the shift: one suppression a group, over its members in order of score.
             let groups_end = groups.iter().copied().max().map_or(0, |group| group + 1);
             for group in 0..groups_end {
                 self.member.clear();
@@ -68,15 +70,16 @@ impl Suppressor {
     }
 }
 
-/// The largest f32 not above `threshold`: torchvision compares an f32 overlap with a f64 threshold.
+/// The largest f32 not above `threshold`: torchvision compares an f32 overlap with an f64 threshold.
 fn round_down(threshold: f64) -> f32 {
     let nearest = threshold as f32;
     if f64::from(nearest) > threshold { nearest.next_down() } else { nearest }
 }
 
-impl Sorted {
-    /// Marks in `keep` the boxes of `order` (best first) that no better one suppresses.
+impl SortedBoxes {
+    /// Marks in `keep` the boxes of `order` (best first) that no better box suppresses.
     fn suppress(&mut self, boxes: &[[f32; 4]], order: &[u32], threshold: f32, keep: &mut [bool]) {
+        // Gather the coordinates in order of score.
         for column in [&mut self.x0, &mut self.y0, &mut self.x1, &mut self.y1, &mut self.area] {
             column.clear();
         }
@@ -90,6 +93,7 @@ impl Sorted {
         }
         self.suppressed.clear();
         self.suppressed.resize(order.len(), 0);
+        // Greedy: the best remaining box is kept and suppresses the boxes behind it.
         for best in 0..order.len() {
             if self.suppressed[best] != 0 {
                 continue;
@@ -99,6 +103,7 @@ impl Sorted {
         }
     }
 
+    /// Suppresses the boxes behind `best` whose overlap with it is above `threshold`.
     fn suppress_by(&mut self, best: usize, threshold: f32) {
         let (bx0, by0, bx1, by1, barea) = (self.x0[best], self.y0[best], self.x1[best], self.y1[best], self.area[best]);
         let rest = best + 1..self.x0.len();
@@ -109,7 +114,7 @@ impl Sorted {
             let width = (bx1.min(x1[i]) - bx0.max(x0[i])).max(0.0);
             let height = (by1.min(y1[i]) - by0.max(y0[i])).max(0.0);
             let intersection = width * height;
-            // A union of 0 gives NaN, and NaN suppresses nothing, as in torchvision.
+            // A union of 0 gives NaN, which suppresses nothing, as in torchvision; `boxes::iou` would give 0.
             let overlap = intersection / (barea + areas[i] - intersection);
             suppressed[i] |= u8::from(overlap > threshold);
         }
@@ -119,13 +124,8 @@ impl Sorted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detector::boxes::iou;
     use proptest::prelude::*;
-
-    fn overlap(a: [f32; 4], b: [f32; 4]) -> f32 {
-        let width = (a[2].min(b[2]) - a[0].max(b[0])).max(0.0);
-        let height = (a[3].min(b[3]) - a[1].max(b[1])).max(0.0);
-        width * height / (area(a) + area(b) - width * height)
-    }
 
     /// The definition, one candidate at a time.
     fn naive(boxes: &[[f32; 4]], scores: &[f32], groups: &[u32], threshold: f32) -> Vec<u32> {
@@ -135,7 +135,7 @@ mod tests {
         for index in order {
             let clear = kept.iter().all(|&other| {
                 groups[other as usize] != groups[index as usize]
-                    || overlap(boxes[other as usize], boxes[index as usize]) <= threshold
+                    || iou(boxes[other as usize], boxes[index as usize]) <= threshold
             });
             if clear {
                 kept.push(index);
@@ -155,7 +155,7 @@ mod tests {
             let scores: Vec<f32> = raw.iter().map(|r| f32::from(r.4) / 50.0).collect();
             let groups: Vec<u32> = raw.iter().map(|r| r.5).collect();
             let mut kept = Vec::new();
-            Suppressor::default().run(&boxes, &scores, &groups, 0.5, &mut kept);
+            BatchedNms::default().run(&boxes, &scores, &groups, 0.5, &mut kept);
             prop_assert_eq!(kept, naive(&boxes, &scores, &groups, 0.5));
         }
     }
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn nothing_in_nothing_out() {
         let mut kept = vec![7];
-        Suppressor::default().run(&[], &[], &[], 0.5, &mut kept);
+        BatchedNms::default().run(&[], &[], &[], 0.5, &mut kept);
         assert!(kept.is_empty());
     }
 }

@@ -1,25 +1,26 @@
-//! The proposal network's second half: objectness and deltas of every level → proposals.
+//! Proposal stage: computes the proposals from objectness and box deltas of every pyramid level.
 //!
-//! As torchvision's `RegionProposalNetwork.filter_proposals` in evaluation: the best anchors of each level, decoded,
-//! cut to the picture, small ones dropped, suppressed level by level, the best kept. Both executors share it. Its
-//! buffers live on, so a warm call allocates nothing.
+//! As torchvision's `RegionProposalNetwork.filter_proposals` in evaluation (`torchvision/models/detection/rpn.py`): the
+//! best anchors of each level are decoded and clipped to the picture, small ones are removed, the rest is suppressed
+//! level by level, and the best are kept. Both executors share it. Its buffers are reused, so a warm call allocates
+//! nothing.
 
 use super::anchors::{AnchorGrid, cell_anchors};
 use super::boxes::{BoxCoder, clip, is_large_enough, sigmoid};
-use super::nms::Suppressor;
+use super::nms::BatchedNms;
 use super::settings::Settings;
 use crate::tensor::Fit;
 
-/// What the head says about one level, NHWC: `anchors` logits and `4 · anchors` deltas a cell.
+/// Output of the proposal head on one level, NHWC: `anchors` logits and `4 · anchors` deltas a cell.
 #[derive(Debug, Clone, Copy)]
 pub struct LevelHead<'a> {
-    /// Rows of the grid.
+    /// Rows of cells.
     pub rows: usize,
-    /// Columns of the grid.
+    /// Columns of cells.
     pub columns: usize,
-    /// One logit an anchor.
+    /// One logit for each anchor.
     pub objectness: &'a [f32],
-    /// dx, dy, dw, dh an anchor.
+    /// dx, dy, dw, dh for each anchor.
     pub deltas: &'a [f32],
 }
 
@@ -38,11 +39,11 @@ pub struct ProposalStage {
     scores: Vec<f32>,
     levels: Vec<u32>,
     kept: Vec<u32>,
-    suppressor: Suppressor,
+    nms: BatchedNms,
 }
 
 impl ProposalStage {
-    /// The stage as `settings` describe it.
+    /// A stage with these settings.
     pub fn new(settings: &Settings) -> Self {
         let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Vec<_>>();
         let ratios = narrow(&settings.anchors.aspect_ratios);
@@ -60,11 +61,12 @@ impl ProposalStage {
             scores: Vec::new(),
             levels: Vec::new(),
             kept: Vec::new(),
-            suppressor: Suppressor::default(),
+            nms: BatchedNms::default(),
         }
     }
 
-    /// Writes the proposals, in canvas pixels and best first, into `proposals`. `heads` are the levels, finest first.
+    /// Writes the proposals into `proposals`: x0, y0, x1, y1 in canvas pixels, best first. `heads` are the levels, finest
+    /// first.
     pub fn run<'a>(
         &mut self,
         heads: impl IntoIterator<Item = LevelHead<'a>>,
@@ -77,13 +79,16 @@ impl ProposalStage {
         for (level, head) in heads.into_iter().enumerate() {
             self.take_best(level, &head, fit);
         }
+        // Suppression within each level; the kept boxes of all levels come out ordered by score.
         let Self { boxes, scores, levels, kept, .. } = self;
-        self.suppressor.run(boxes, scores, levels, self.nms_threshold, kept);
+        self.nms.run(boxes, scores, levels, self.nms_threshold, kept);
         proposals.clear();
         proposals.extend(kept.iter().take(self.post_nms).map(|&index| boxes[index as usize]));
     }
 
+    /// Decodes the best anchors of a level and adds them to the candidates.
     fn take_best(&mut self, level: usize, head: &LevelHead<'_>, fit: &Fit) {
+        // The best anchors by logit: the sigmoid is monotonic, so only these need one.
         select_best(head.objectness, self.pre_nms, &mut self.best);
         let cells = std::mem::take(&mut self.cells[level]);
         let grid = AnchorGrid::new(cells, head.rows, head.columns, fit.canvas_height, fit.canvas_width);
@@ -103,7 +108,8 @@ impl ProposalStage {
     }
 }
 
-/// Writes into `best` the indices of the `count` largest values, largest first; equal values keep their order.
+/// Writes the indices of the `count` largest values into `best`, largest first; equal values keep their order
+/// (`RegionProposalNetwork._get_top_n_idx`).
 fn select_best(values: &[f32], count: usize, best: &mut Vec<u32>) {
     let order = |&a: &u32, &b: &u32| values[b as usize].total_cmp(&values[a as usize]).then(a.cmp(&b));
     best.clear();

@@ -1,12 +1,13 @@
-//! Which pyramid level a proposal is read from, and the scale of each level, as torchvision's `MultiScaleRoIAlign`.
+//! Level mapper: the pyramid level that a proposal is pooled from, and the scale of each level, as torchvision's
+//! `MultiScaleRoIAlign` computes them (`torchvision/ops/poolers.py`).
 
 use super::boxes::area;
 use super::settings::RoiSettings;
 use crate::tensor::Fit;
 
-/// Chooses levels for proposals on one canvas.
+/// Maps proposals to levels on one canvas: torchvision's `LevelMapper`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LevelRule {
+pub struct LevelMapper {
     canonical_scale: f32,
     canonical_level: f32,
     eps: f32,
@@ -14,16 +15,17 @@ pub struct LevelRule {
     count: i32,
 }
 
-/// The scale from canvas pixels to a level's grid: the power of two nearest to rows ÷ unpadded rows.
+/// The scale from canvas pixels to a level's cells: the power of two nearest to the level's rows ÷ the unpadded rows of
+/// the canvas (`_infer_scale`).
 ///
-/// torchvision computes it from the first picture a model sees and keeps it; a fresh model is what this equals.
+/// torchvision computes it from the first picture of a model and keeps it; this is the value of a new model.
 pub fn level_scale(rows: usize, fit: &Fit) -> f32 {
     let ratio = (rows as f64 / fit.height.max(1) as f64) as f32;
     libm::exp2f(libm::log2f(ratio).round_ties_even())
 }
 
-impl LevelRule {
-    /// The rule for levels with these scales, finest first.
+impl LevelMapper {
+    /// The mapper for levels with these scales, finest first.
     pub fn new(settings: &RoiSettings, scales: &[f32]) -> Self {
         Self {
             canonical_scale: settings.canonical_scale as f32,
@@ -34,11 +36,12 @@ impl LevelRule {
         }
     }
 
-    /// The level of a box, counted from 0 at the finest: ⌊k₀ + log₂(√area / s₀) + eps⌋, clamped.
+    /// The level of a box (x0, y0, x1, y1 in canvas pixels), 0 for the finest: ⌊k₀ + log₂(√area / s₀) + eps⌋, clamped to
+    /// the levels there are. s₀ is the canonical scale and k₀ the canonical level (equation 1 of the FPN paper).
     pub fn level(&self, corners: [f32; 4]) -> usize {
         let size = area(corners).sqrt();
         let level = (self.canonical_level + libm::log2f(size / self.canonical_scale) + self.eps).floor();
-        // A box without area has level −∞, which the cast saturates.
+        // The level of a box without area is −∞; the cast saturates it.
         (level as i32).clamp(self.finest, self.finest + self.count - 1).abs_diff(self.finest) as usize
     }
 }
@@ -49,7 +52,7 @@ mod tests {
 
     #[test]
     fn sizes_fall_on_the_papers_levels() {
-        let rule = LevelRule::new(&RoiSettings::default(), &[0.25, 0.125, 0.0625, 0.03125]);
+        let rule = LevelMapper::new(&RoiSettings::default(), &[0.25, 0.125, 0.0625, 0.03125]);
         let level = |side: f32| rule.level([0.0, 0.0, side, side]);
         assert_eq!([16.0, 111.0, 112.0, 223.0, 224.0, 448.0, 2000.0].map(level), [0, 0, 1, 1, 2, 3, 3]);
         assert_eq!(level(0.0), 0);

@@ -1,11 +1,11 @@
-//! The numbers of a Faster R-CNN that are not weights: resizing, anchors, thresholds, box coders.
+//! Hyper-parameters of a Faster R-CNN: resizing, anchors, thresholds, box coders.
 //!
-//! In: a checkpoint's or an artifact's header, or [`Settings::default`], which is torchvision's
-//! `fasterrcnn_resnet50_fpn`. Out: one plain value that every stage reads its numbers from. Nothing is optional in the
-//! stored form: a header that lacks a number, or has one more, is refused.
+//! In: the header of a checkpoint or an artifact, or [`Settings::default`], the values of torchvision's
+//! `fasterrcnn_resnet50_fpn`. Out: one plain value that every stage takes its parameters from. Nothing is optional in the
+//! stored form: a header with a missing or unknown key is refused.
 //!
-//! Everything is `f64` where Python holds a float, because torchvision compares f32 tensors with Python floats in
-//! places (its NMS among them) where rounding the threshold first would decide differently.
+//! Numbers are `f64` where Python has a float. torchvision compares f32 tensors with Python floats in places, its NMS
+//! among them, and rounding the threshold first could change the result.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,9 +16,9 @@ use crate::error::{Error, Kind, Result};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// From picture to canvas.
+    /// Preprocessing.
     pub transform: TransformSettings,
-    /// The boxes that the region proposal network starts from.
+    /// Anchors of the region proposal network.
     pub anchors: AnchorSettings,
     /// The region proposal network.
     pub rpn: RpnSettings,
@@ -26,19 +26,19 @@ pub struct Settings {
     pub roi: RoiSettings,
 }
 
-/// How a picture becomes the network's input (`GeneralizedRCNNTransform`).
+/// Preprocessing of a picture (`GeneralizedRCNNTransform`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransformSettings {
-    /// Pixels of the shorter side after resizing; of several, inference takes the last. Default 800.
+    /// Lengths of the shorter side after resizing, in pixels; inference uses the last. Default 800.
     pub min_size: Vec<u32>,
-    /// Pixels that the longer side may have at most. Default 1333.
+    /// Maximum of the longer side after resizing, in pixels. Default 1333.
     pub max_size: u32,
-    /// Subtracted from red, green and blue in [0, 1].
+    /// Mean that is subtracted from red, green and blue in [0, 1].
     pub mean: [f64; 3],
-    /// What the difference is divided by.
+    /// Standard deviation that the difference is divided by.
     pub std: [f64; 3],
-    /// The canvas is padded right and bottom to a multiple of this. Default 32.
+    /// The canvas is padded right and bottom to a multiple of this, in pixels. Default 32.
     pub size_divisor: u32,
 }
 
@@ -52,49 +52,49 @@ pub struct AnchorSettings {
     pub aspect_ratios: Vec<f64>,
 }
 
-/// The region proposal network's numbers (`RegionProposalNetwork`, test values).
+/// Parameters of the region proposal network (`RegionProposalNetwork`, values for inference).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RpnSettings {
-    /// Best anchors kept on each level before NMS. Default 1000.
+    /// Number of best anchors kept on each level before NMS. Default 1000.
     pub pre_nms_top_n: usize,
-    /// Proposals kept of all levels after NMS. Default 1000.
+    /// Number of proposals kept of all levels after NMS. Default 1000.
     pub post_nms_top_n: usize,
-    /// A box overlapping a better one of its level by more than this IoU is dropped. Default 0.7.
+    /// IoU with a better box of its level above which a box is suppressed. Default 0.7.
     pub nms_threshold: f64,
-    /// Proposals narrower or lower than this many canvas pixels are dropped. Default 1e-3.
+    /// Minimum width and height of a proposal, in canvas pixels. Default 1e-3.
     pub min_size: f64,
-    /// Proposals with a lower objectness probability are dropped. Default 0.
+    /// Minimum objectness probability of a proposal. Default 0.
     pub score_threshold: f64,
-    /// What dx, dy, dw, dh are divided by. Default 1, 1, 1, 1.
+    /// Divisors of dx, dy, dw, dh. Default 1, 1, 1, 1.
     pub box_weights: [f64; 4],
-    /// The most a box may grow in one direction: dw and dh are clamped at its natural logarithm. Default 1000 / 16.
+    /// Maximum growth of a box in a direction: dw and dh are clamped at its natural logarithm. Default 1000 / 16.
     pub max_growth: f64,
 }
 
-/// The second stage's numbers (`RoIHeads` and `MultiScaleRoIAlign`).
+/// Parameters of the second stage (`RoIHeads` and `MultiScaleRoIAlign`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoiSettings {
-    /// Detections must score more than this. Default 0.05.
+    /// Score that a detection must exceed. Default 0.05.
     pub score_threshold: f64,
-    /// A box overlapping a better one of its class by more than this IoU is dropped. Default 0.5.
+    /// IoU with a better box of its class above which a box is suppressed. Default 0.5.
     pub nms_threshold: f64,
-    /// Detections kept of one picture. Default 100.
+    /// Maximum number of detections of a picture. Default 100.
     pub max_detections: usize,
-    /// Detections narrower or lower than this many canvas pixels are dropped. Default 1e-2.
+    /// Minimum width and height of a detection, in canvas pixels. Default 1e-2.
     pub min_size: f64,
-    /// What dx, dy, dw, dh are divided by. Default 10, 10, 5, 5.
+    /// Divisors of dx, dy, dw, dh. Default 10, 10, 5, 5.
     pub box_weights: [f64; 4],
-    /// The most a box may grow in one direction: dw and dh are clamped at its natural logarithm. Default 1000 / 16.
+    /// Maximum growth of a box in a direction: dw and dh are clamped at its natural logarithm. Default 1000 / 16.
     pub max_growth: f64,
     /// RoIAlign's samples along each side of a bin. Default 2.
     pub sampling_ratio: usize,
-    /// A proposal of this size (square root of its area, canvas pixels) is read from `canonical_level`. Default 224.
+    /// Size (√area, canvas pixels) of the proposals that are pooled from `canonical_level`. Default 224.
     pub canonical_scale: f64,
-    /// The pyramid level belonging to `canonical_scale`. Default 4.
+    /// Pyramid level of `canonical_scale`: 4 is P4. Default 4.
     pub canonical_level: u32,
-    /// Added to the level's logarithm before it is rounded down. Default 1e-6.
+    /// Added to the level before it is rounded down. Default 1e-6.
     pub level_eps: f64,
 }
 
@@ -148,24 +148,23 @@ impl Default for RoiSettings {
 }
 
 impl TransformSettings {
-    /// The shorter side that inference resizes to: the last of `min_size`, as torchvision chooses outside training.
+    /// Length of the shorter side for inference, in pixels: the last of `min_size`, as in torchvision.
     pub fn test_min_size(&self) -> u32 {
         self.min_size.last().copied().unwrap_or(800)
     }
 }
 
-/// The largest picture side that a header may ask for: a bound on what a damaged file can make the detector allocate.
+/// The largest picture side in a header, in pixels: limits the allocations that a damaged file can cause.
 const MAX_SIDE: u32 = 16_384;
 
-/// The most proposals or detections that a header may ask for.
+/// The largest number of proposals or detections in a header.
 const MAX_BOXES: usize = 100_000;
 
 impl Settings {
-    /// Whether every number is one the detector can work with, and the anchors are as many as `architecture` has
-    /// outputs for.
+    /// Checks every value, and that there are as many anchors a cell as `architecture` has outputs for.
     ///
     /// # Errors
-    /// [`Kind::Data`], naming the number, what it is and what it may be.
+    /// [`Kind::Data`], naming the value and its valid range.
     pub fn check(&self, architecture: &Architecture) -> Result<()> {
         let Self { transform, anchors, rpn, roi } = self;
         let side = |name: &str, value: u32| {
@@ -218,6 +217,7 @@ impl Settings {
         require("roi.canonical_level", (2..=5).contains(&roi.canonical_level), roi.canonical_level, "from 2 to 5")
     }
 
+    /// Checks the anchors; every level has as many as the proposal head has outputs.
     fn check_anchors(&self, anchors: &AnchorSettings, architecture: &Architecture) -> Result<()> {
         for sizes in &anchors.sizes {
             let product = sizes.len().saturating_mul(anchors.aspect_ratios.len());
@@ -238,11 +238,12 @@ impl Settings {
     }
 }
 
-fn require(name: &str, holds: bool, found: impl std::fmt::Display, wanted: &str) -> Result<()> {
+/// Fails unless `holds`, naming the value and its valid range.
+fn require(name: &str, holds: bool, found: impl std::fmt::Display, valid: &str) -> Result<()> {
     if holds {
         return Ok(());
     }
-    Err(Error::new(Kind::Data, format!("{name} is {found}; it must be {wanted}")))
+    Err(Error::new(Kind::Data, format!("{name} is {found}; it must be {valid}")))
 }
 
 #[cfg(test)]

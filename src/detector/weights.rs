@@ -1,15 +1,15 @@
-//! A layer's weights as the executors want them: batch norm folded in, channels last.
+//! Weights of a layer for the executors: batch norm folded in, channels last.
 //!
 //! In: a checkpoint's tensors and a [`Layer`]. Out: [`Folded`] weights `[out][height][width][in]` and one bias an
-//! output channel. The fold is computed in f64 and rounded once, so it adds no error of its own.
+//! output channel. The fold is computed in f64 and rounded once to f32.
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
-use super::plan::{Layer, Stored};
+use super::plan::{Layer, WeightLayout};
 use crate::error::{Error, Kind, Result};
 
-/// A layer ready for packing.
+/// Weights and bias of a layer with its batch norm folded in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Folded {
     /// `[out][height][width][in]`.
@@ -23,10 +23,11 @@ impl Folded {
     /// w′ = w · γ / √(σ² + eps), b′ = β − μ · γ / √(σ² + eps).
     ///
     /// # Errors
-    /// [`Kind::Data`] naming the tensor that is missing, misshapen or not finite once folded.
+    /// [`Kind::Data`] naming the tensor that is missing or has another shape, or the layer whose folded values are not
+    /// finite.
     pub fn read(layer: &Layer, tensors: &VarBuilder<'_>, eps: f64) -> Result<Self> {
         let vector = |name: &str| read(tensors, name, &[layer.geometry.out_channels]);
-        let stored = read(tensors, &format!("{}.weight", layer.name), &layer.stored_shape())?;
+        let stored = read(tensors, &format!("{}.weight", layer.name), &layer.weight_shape())?;
         let mut weights = channels_last(layer, &stored);
         let bias = match &layer.batch_norm {
             None => vector(&format!("{}.bias", layer.name))?,
@@ -50,13 +51,14 @@ impl Folded {
         if weights.iter().chain(&bias).any(|value| !value.is_finite()) {
             return Err(Error::new(
                 Kind::Data,
-                format!("{} is not finite once its batch norm is folded in (eps {eps:e})", layer.name),
+                format!("{} is not finite after its batch norm is folded in (eps {eps:e})", layer.name),
             ));
         }
         Ok(Self { weights, bias })
     }
 }
 
+/// The values of tensor `name`, which must have this shape.
 fn read(tensors: &VarBuilder<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
     tensors
         .get(shape, name)
@@ -67,10 +69,10 @@ fn read(tensors: &VarBuilder<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32
 /// `[out][in][height][width]` (or a linear layer over such a window) as `[out][height][width][in]`.
 fn channels_last(layer: &Layer, stored: &[f32]) -> Vec<f32> {
     let g = &layer.geometry;
-    let (channels, window) = match layer.stored {
-        Stored::Convolution => (g.in_channels, g.taps()),
-        Stored::Linear => return stored.to_vec(),
-        Stored::LinearOverWindow(rows, columns) => (g.in_channels / (rows * columns), rows * columns),
+    let (channels, window) = match layer.weight_layout {
+        WeightLayout::Convolution => (g.in_channels, g.taps()),
+        WeightLayout::Linear => return stored.to_vec(),
+        WeightLayout::LinearOverWindow(rows, columns) => (g.in_channels / (rows * columns), rows * columns),
     };
     let mut weights = vec![0.0; stored.len()];
     for (from, to) in stored.chunks_exact(channels * window).zip(weights.chunks_exact_mut(channels * window)) {
@@ -101,7 +103,7 @@ mod tests {
                 stride: 1,
                 padding: 0,
             },
-            stored: Stored::Convolution,
+            weight_layout: WeightLayout::Convolution,
             batch_norm: Some("bn1".into()),
         }
     }
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_channel_without_eps_is_an_error_that_names_the_layer() {
+    fn a_variance_of_0_without_eps_is_an_error_that_names_the_layer() {
         let builder = VarBuilder::from_tensors(tensors(0.0), DType::F32, &Device::Cpu);
         let error = Folded::read(&layer(), &builder, 0.0).unwrap_err();
         assert_eq!(error.kind(), Kind::Data);

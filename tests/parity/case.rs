@@ -64,13 +64,13 @@ impl Weights {
 /// Every backend there is on this machine, with its name.
 pub fn backends() -> Vec<(&'static str, Backend)> {
     let kernels = Isa::available().into_iter().map(|isa| (isa.name().name(), Backend::Kernel(isa)));
-    kernels.chain([("stock", Backend::Stock)]).collect()
+    kernels.chain([("candle", Backend::Candle)]).collect()
 }
 
 /// The strongest kernels and the stock layers: what a network of full width can be run on in a test's time.
 pub fn fast_backends() -> [(&'static str, Backend); 2] {
     let best = Isa::best();
-    [(best.name().name(), Backend::Kernel(best)), ("stock", Backend::Stock)]
+    [(best.name().name(), Backend::Kernel(best)), ("candle", Backend::Candle)]
 }
 
 /// The committed goldens of `net`.

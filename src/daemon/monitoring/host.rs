@@ -74,11 +74,11 @@ impl Host for ServiceHost {
             sha256: served.sha256.clone(),
         };
         let labels = served.labels.to_vec();
-        let mut detector = Detector::of_model(Arc::clone(&served.model), Arc::clone(&self.pool), labels, summary);
+        let mut detector = Detector::from_model(Arc::clone(&served.model), Arc::clone(&self.pool), labels, summary);
         if let Some((width, height)) = *self.size.lock().ignore_poison()
             && let Ok(fit) = TransformParams::from(detector.transform()).fit(width, height)
         {
-            detector.make_room(fit);
+            detector.reserve(fit);
         }
         let engine = LocalEngine::new(detector)?;
         let receiver = self.swap.offer(Box::new(engine));

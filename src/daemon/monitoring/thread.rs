@@ -208,7 +208,7 @@ impl Thread {
                 let eps = checkpoint.header().batch_norm_eps;
                 let model = Fp32Model::new(Arc::clone(plan), &checkpoint.var_builder(), eps, Backend::Kernel(isa))?;
                 // Passes are rare and memory is dear.
-                Ok(model.frugal())
+                Ok(model.without_buffer_reuse())
             }),
         };
         match loaded {

@@ -1,8 +1,8 @@
-//! How deep the body is.
+//! Depth of the ResNet body.
 
 use serde::{Deserialize, Serialize};
 
-/// The ResNet that the body is.
+/// Depth of the ResNet body, serialized as its number of layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "u8", try_from = "u8")]
 pub enum Depth {
@@ -29,7 +29,7 @@ impl Depth {
         }
     }
 
-    /// Whether a block is 1×1, 3×3, 1×1 (true) or 3×3, 3×3 (false).
+    /// True for bottleneck blocks (1×1, 3×3, 1×1), false for basic ones (3×3, 3×3).
     pub const fn is_bottleneck(self) -> bool {
         matches!(self, Self::R50 | Self::R101)
     }

@@ -1,9 +1,8 @@
-//! Which Faster R-CNN a set of weights is: depth, widths, classes, all read from tensor shapes.
+//! Architecture of a Faster R-CNN: depth, widths and classes, derived from tensor shapes.
 //!
 //! In: the names and shapes of a state dict under torchvision's current names. Out: an [`Architecture`], small enough
-//! to store in a header, from which [`Architecture::expected`] derives every tensor that the network has. Promises:
-//! weights that pass [`Architecture::check`] are exactly that list, none missing, none left over, none of another
-//! shape.
+//! to store in a header, from which [`Architecture::expected`] derives every tensor of the network. Promise: weights that
+//! pass [`Architecture::check`] are exactly that list: no tensor missing, none extra, none of another shape.
 
 use std::collections::BTreeMap;
 
@@ -18,10 +17,10 @@ pub use depth::Depth;
 /// Tensor shapes by name.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
 
-/// Pyramid levels that the region proposal network sees: P2 … P6.
+/// Number of pyramid levels of the region proposal network: P2 … P6.
 pub const LEVELS: usize = 5;
 
-/// The largest extent that any tensor may have: a bound on what a damaged header can make anybody allocate.
+/// The largest extent of a tensor: limits the allocations that a damaged header can cause.
 const MAX_EXTENT: usize = 1 << 20;
 
 /// The channels of one of the body's four stages.
@@ -30,7 +29,7 @@ const MAX_EXTENT: usize = 1 << 20;
 pub struct Stage {
     /// Channels between the convolutions of a block: of a bottleneck's 3×3, of a basic block's first 3×3.
     pub middle: usize,
-    /// Channels that a block gives out.
+    /// Output channels of a block.
     pub output: usize,
 }
 
@@ -38,26 +37,26 @@ pub struct Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
-    /// Which ResNet.
+    /// Depth of the ResNet.
     pub depth: Depth,
-    /// Channels of the 7×7 stem.
+    /// Output channels of the 7×7 stem.
     pub stem: usize,
     /// Channels of layer1 … layer4.
     pub stages: [Stage; 4],
-    /// Channels of the feature pyramid, and of the region proposal network's 3×3.
+    /// Channels of the feature pyramid, and of the 3×3 convolution of the region proposal network.
     pub fpn: usize,
     /// Anchors at each cell of a level.
     pub anchors_per_cell: usize,
-    /// Rows and columns of the features that a proposal is pooled to.
+    /// Rows and columns of the pooled features of a proposal.
     pub roi_output: usize,
     /// Outputs of fc6 and of fc7.
     pub head: usize,
-    /// Classes with the background, which is class 0.
+    /// Number of classes, including the background (class 0).
     pub classes: usize,
 }
 
 impl Architecture {
-    /// torchvision's `fasterrcnn_resnet50_fpn` with `classes` classes, background counted.
+    /// torchvision's `fasterrcnn_resnet50_fpn` with `classes` classes, including the background.
     pub fn resnet50_fpn(classes: usize) -> Self {
         let stage = |middle| Stage { middle, output: 4 * middle };
         Self {
@@ -72,7 +71,7 @@ impl Architecture {
         }
     }
 
-    /// Channels that go into block `block` of stage `stage`, both counted from 0.
+    /// Input channels of block `block` of stage `stage`, both counted from 0.
     pub fn block_input(&self, stage: usize, block: usize) -> usize {
         match (stage, block) {
             (0, 0) => self.stem,
@@ -86,12 +85,12 @@ impl Architecture {
         if stage > 0 && block == 0 { 2 } else { 1 }
     }
 
-    /// Whether a block's shortcut is a 1×1 convolution: where stride or channels change.
+    /// True if the shortcut of a block is a 1×1 convolution: where stride or channels change.
     pub fn has_downsample(&self, stage: usize, block: usize) -> bool {
         self.block_stride(stage, block) != 1 || self.block_input(stage, block) != self.stages[stage].output
     }
 
-    /// Every tensor of the network under torchvision's names, with its shape, in the order the network uses them.
+    /// Every tensor of the network under torchvision's names, with its shape, in order of use.
     /// Convolutions are `[out, in, kh, kw]`, linear layers `[out, in]`; a frozen batch norm is four vectors.
     pub fn expected(&self) -> Vec<(String, Vec<usize>)> {
         let mut list = Expected(Vec::new());
@@ -118,6 +117,7 @@ impl Architecture {
         list.0
     }
 
+    /// Adds the tensors of one residual block.
     fn expect_block(&self, list: &mut Expected, stage: usize, block: usize) {
         let name = format!("backbone.body.layer{}.{block}", stage + 1);
         let input = self.block_input(stage, block);
@@ -135,11 +135,11 @@ impl Architecture {
         }
     }
 
-    /// Reads the architecture off the shapes of a state dict and checks every tensor against it.
+    /// Derives the architecture from the shapes of a state dict and checks every tensor against it.
     ///
     /// # Errors
-    /// [`Kind::Data`], naming the first tensor that is missing, has another shape than the rest of the network needs,
-    /// or belongs to no Faster R-CNN of this kind.
+    /// [`Kind::Data`], naming the first tensor that is missing, has a shape that contradicts the others, or belongs to no
+    /// Faster R-CNN of this kind.
     pub fn from_shapes(shapes: &Shapes) -> Result<Self> {
         let depth = depth(shapes)?;
         let extent = |name: &str, axis: usize, rank: usize| -> Result<usize> {
@@ -187,10 +187,10 @@ impl Architecture {
         Ok(architecture)
     }
 
-    /// Whether `shapes` are exactly the tensors of this architecture.
+    /// Checks that `shapes` are exactly the tensors of this architecture.
     ///
     /// # Errors
-    /// [`Kind::Data`]: the first tensor missing or of another shape, in the network's order; then the first left over.
+    /// [`Kind::Data`]: the first tensor that is missing or has another shape, in order of use; then the first extra one.
     pub fn check(&self, shapes: &Shapes) -> Result<()> {
         self.check_extents()?;
         let expected = self.expected();
@@ -218,7 +218,10 @@ impl Architecture {
         Err(Error::new(Kind::Data, text))
     }
 
-    /// Whether every extent is one a network can have; a stored header is not trusted more than a state dict.
+    /// Checks that every extent is within its limits; a stored header is trusted no more than a state dict.
+    ///
+    /// # Errors
+    /// [`Kind::Data`], naming the extent.
     pub(crate) fn check_extents(&self) -> Result<()> {
         let extents = [self.stem, self.fpn, self.anchors_per_cell, self.roi_output, self.head, self.classes];
         let stages = self.stages.iter().flat_map(|stage| [stage.middle, stage.output]);
@@ -240,12 +243,13 @@ impl Architecture {
     }
 }
 
+/// The error for a missing tensor.
 fn missing(name: &str, shape: Option<&Vec<usize>>) -> Error {
     let shape = shape.map(|shape| format!("; expected one of shape {shape:?}")).unwrap_or_default();
     Error::new(Kind::Data, format!("tensor {name} is missing{shape}"))
 }
 
-/// The depth, from how many blocks each stage has and whether a block has a third convolution.
+/// The depth, from the number of blocks of each stage and the presence of a third convolution.
 fn depth(shapes: &Shapes) -> Result<Depth> {
     let mut blocks = [0usize; 4];
     for name in shapes.keys() {
@@ -274,7 +278,7 @@ fn depth(shapes: &Shapes) -> Result<Depth> {
     })
 }
 
-/// The list that [`Architecture::expected`] builds.
+/// The tensors listed so far by [`Architecture::expected`].
 struct Expected(Vec<(String, Vec<usize>)>);
 
 impl Expected {

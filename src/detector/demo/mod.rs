@@ -1,18 +1,19 @@
-//! The model that is built into the program, so that it detects something out of the box.
+//! Built-in model, so that the program detects objects without a model file.
 //!
-//! In: nothing, or a name where a model's path is expected. Out: the bytes of a `checkpoint/1` and of the `artifact/1`
-//! quantized from it. It knows the synthetic street of [`camera::pattern`](../../camera/pattern/index.html) and nothing
-//! else: classes Person, TwoWheeler, Vehicle. `tests/demo` has the script that trained it, its log and how good it is.
-//! Without the cargo feature `demo` there are none, and the names say so.
+//! In: nothing, or a name in place of a model's path. Out: the bytes of a `checkpoint/1` and of the `artifact/1`
+//! quantized from it. The model is trained only on the synthetic street of
+//! [`camera::pattern`](../../camera/pattern/index.html); its classes are Person, TwoWheeler and Vehicle. `tests/demo` has
+//! the training script, its log and the accuracy. A build without the cargo feature `demo` has no model; using the names
+//! is then an error.
 
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
 
-/// What names the quantized network where a path of a model is expected; a file of this name is `./demo-int8`.
+/// Name of the quantized network in place of a model's path; a file of this name is `./demo-int8`.
 pub const INT8: &str = "demo-int8";
 
-/// What names the full-precision network.
+/// Name of the full-precision network.
 pub const FP32: &str = "demo-fp32";
 
 /// The full-precision network; `None` in a build without the feature `demo`.
@@ -31,10 +32,10 @@ pub fn artifact() -> Option<&'static [u8]> {
     None
 }
 
-/// The built-in model that `path` names; `None` if it names none, so that it is a file's.
+/// The built-in model that `path` names; `None` if it is the path of a file.
 ///
 /// # Errors
-/// [`Kind::Unavailable`] if it names one and this build has none.
+/// [`Kind::Unavailable`] if it names a built-in model and this build has none.
 pub fn named(path: &Path) -> Result<Option<&'static [u8]>> {
     let bytes = match path.to_str() {
         Some(INT8) => artifact(),
@@ -47,7 +48,7 @@ pub fn named(path: &Path) -> Result<Option<&'static [u8]>> {
     }
 }
 
-/// What to say where the built-in model is wanted and not there.
+/// The error for a request of the built-in model in a build without it.
 pub fn missing() -> Error {
     let text = "this build has no demo model: it was built without the cargo feature \"demo\"";
     Error::new(Kind::Unavailable, text)

@@ -1,14 +1,14 @@
-//! The reference executor: the plan in full precision, over candle tensors.
+//! Reference executor: runs the plan in full precision, over candle tensors.
 //!
-//! In: a checkpoint's tensors, then canvases. Out: every step's value, one step at a time ([`Fp32Run`]). Convolution,
-//! linear layers, pooling and RoIAlign are our own kernels, entering candle as custom operations; the same plan also
-//! runs on candle's own layers ([`Backend::Stock`]), which is the oracle that tests compare with. On one instruction
-//! set the numbers are the same at any thread count.
+//! In: a checkpoint's tensors, then canvases. Out: the output of every step, one step at a time ([`Fp32Run`]).
+//! Convolution, linear layers, pooling and RoIAlign are the kernels of [`kernel`](crate::kernel), as custom operations of
+//! candle. The same plan also runs on candle's own layers ([`Backend::Candle`]): the oracle of the tests. On one
+//! instruction set the numbers are the same at any thread count.
 
 mod buffers;
+mod candle_layers;
 mod ops;
 mod run;
-mod stock;
 
 use std::sync::Arc;
 
@@ -22,33 +22,33 @@ use crate::kernel::isa::Isa;
 
 pub use run::{Fp32Run, StepOutput};
 
-/// What computes the layers.
+/// Implementation of the layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
-    /// Our kernels, on an instruction set this CPU has.
+    /// The kernels of this crate, on an instruction set of this CPU.
     Kernel(Isa),
-    /// `candle_nn` layers and candle's tensor operations: slow, independent of our kernels.
-    Stock,
+    /// `candle_nn` layers and candle's tensor operations: slow, and independent of the kernels.
+    Candle,
 }
 
-/// One weight set in the form its backend wants.
+/// A layer's weights in the form of the backend.
 #[derive(Debug)]
 enum LayerOp {
     Kernel(ConvF32),
-    Stock(stock::StockLayer),
+    Candle(candle_layers::CandleLayer),
 }
 
-/// The network with full-precision weights. Shared between runs, and so is the memory that their activations leave.
+/// The network with full-precision weights. Runs share it, and the pool of activation buffers with it.
 #[derive(Debug)]
 pub struct Fp32Model {
     plan: Arc<Plan>,
     isa: Isa,
     layers: Vec<LayerOp>,
-    buffers: buffers::Buffers,
+    buffers: buffers::BufferPool,
 }
 
 impl Fp32Model {
-    /// Folds and packs the weights of `plan` from `tensors`; `eps` belongs to the batch norms.
+    /// Folds and packs the weights of `plan` from `tensors`; `eps` is that of the batch norms.
     ///
     /// # Errors
     /// As [`Folded::read`].
@@ -60,26 +60,25 @@ impl Fp32Model {
                 Backend::Kernel(isa) => {
                     LayerOp::Kernel(ConvF32::new(isa, layer.geometry, &folded.weights, &folded.bias)?)
                 }
-                Backend::Stock => LayerOp::Stock(stock::StockLayer::new(layer, &folded)?),
+                Backend::Candle => LayerOp::Candle(candle_layers::CandleLayer::new(layer, &folded)?),
             });
         }
         let isa = match backend {
             Backend::Kernel(isa) => isa,
-            Backend::Stock => Isa::best(),
+            Backend::Candle => Isa::best(),
         };
-        Ok(Self { plan, isa, layers, buffers: buffers::Buffers::default() })
+        Ok(Self { plan, isa, layers, buffers: buffers::BufferPool::default() })
     }
 
-    /// The same model, whose activations leave no memory behind: it holds what is alive and no more, and each step pays
-    /// for fresh pages.
+    /// The same model without reuse of buffers: it holds only live activations, and every step allocates fresh pages.
     #[must_use]
-    pub fn frugal(self) -> Self {
-        Self { buffers: buffers::Buffers::frugal(), ..self }
+    pub fn without_buffer_reuse(self) -> Self {
+        Self { buffers: buffers::BufferPool::without_reuse(), ..self }
     }
 
-    /// Frees the activations' memory that is kept for the next run.
-    pub fn forget_buffers(&self) {
-        self.buffers.serve((0, 0));
+    /// Frees the buffers that are kept for the next run.
+    pub fn release_buffers(&self) {
+        self.buffers.set_canvas((0, 0));
     }
 
     /// The network this model runs.

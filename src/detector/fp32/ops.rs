@@ -1,5 +1,4 @@
-//! Our kernels as candle custom operations over `[height][width][channels]` tensors, each writing into a tensor that is
-//! there already.
+//! Kernels as custom operations of candle over `[height][width][channels]` tensors; each writes into an existing tensor.
 
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor};
 
@@ -7,7 +6,7 @@ use crate::kernel::conv_f32::{ConvF32, SkipF32};
 use crate::kernel::isa::Isa;
 use crate::kernel::{pool_f32, roi_align_f32};
 
-/// Convolution or linear layer, with its second input and ReLU fused.
+/// Convolution or linear layer, fused with the addition of a second input and ReLU.
 pub(super) struct Convolve<'a> {
     pub conv: &'a ConvF32,
     pub relu: bool,
@@ -22,12 +21,12 @@ pub(super) struct Subsample;
 /// Negative values become 0.
 pub(super) struct Relu;
 
-/// RoIAlign of the boxes in its second tensor (`[n][4]`, canvas pixels).
+/// RoIAlign of the boxes in its second tensor (`[n][4]`: x0, y0, x1, y1 in canvas pixels).
 pub(super) struct RoiAlign<'a> {
     pub isa: Isa,
-    /// The finer levels and their scales.
+    /// Features of the finer levels, and their scales from canvas pixels to cells.
     pub levels: &'a [(Tensor, f32)],
-    /// The level each box is read from.
+    /// By box: the level that it is pooled from.
     pub level_of: &'a [u8],
     pub window: usize,
     pub sampling_ratio: usize,
@@ -41,7 +40,7 @@ fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     }
 }
 
-/// The values of a contiguous f32 tensor that is written.
+/// The values of a contiguous f32 tensor, for writing.
 fn target<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),

@@ -1,51 +1,51 @@
-//! One frame through the plan, step by step.
+//! Run of one frame through the plan in full precision, step by step.
 //!
-//! A value's memory serves a later step as soon as its last reader has run, so only live tensors are held, and a copy
-//! of a [`StepOutput::Map`] that outlives its readers changes. A value can also be put in by hand: tests feed a stage its
-//! golden input, the monitor runs two executors in lock-step.
+//! The buffer of an output is reused as soon as its last reader has run, so only live tensors are held. A clone of a
+//! [`StepOutput::Map`] that outlives its readers therefore changes. Outputs can also be set by the caller: tests feed a
+//! stage its golden input, [`measure`](crate::measure) runs two executors in lockstep.
 
 use candle_core::{DType, Device, InplaceOp2, Tensor};
 
-use super::buffers::Filled;
-use super::{Fp32Model, LayerOp, ops, stock};
+use super::buffers::PooledTensor;
+use super::{Fp32Model, LayerOp, candle_layers, ops};
 use crate::detector::detection::Detection;
 use crate::detector::detections::DetectionStage;
 use crate::detector::plan::{LayerId, Op, Plan, StepId};
 use crate::detector::proposals::{LevelHead, ProposalStage};
-use crate::detector::roi_align::{LevelRule, level_scale};
+use crate::detector::roi_align::{LevelMapper, level_scale};
 use crate::detector::tap::{Activation, Tap, TapRequest, Values};
 use crate::error::{Error, Kind, Result};
 use crate::tensor::{Canvas, Fit, Shape};
 
-/// What a step gives out.
+/// Output of a step.
 #[derive(Debug, Clone)]
 pub enum StepOutput {
     /// `[height][width][channels]`, f32, contiguous.
     Map(Tensor),
-    /// Proposals in canvas pixels, best first.
+    /// Proposals: x0, y0, x1, y1 in canvas pixels, best first.
     Boxes(Vec<[f32; 4]>),
     /// Detections in canvas pixels, best first.
     Detections(Vec<Detection>),
 }
 
-/// One frame on its way through the network.
+/// State of a run: outputs that are alive, and the next step.
 #[derive(Debug)]
 pub struct Fp32Run<'m> {
     model: &'m Fp32Model,
     fit: Fit,
     values: Vec<Option<StepOutput>>,
-    /// By step: the memory of its value, where that is to be used again.
+    /// By step: the pooled buffer of its output, if any.
     buffers: Vec<Option<Tensor>>,
-    /// Readers that have not run yet, by step.
+    /// By step: the number of readers that have not run yet.
     waiting: Vec<usize>,
     next: StepId,
 }
 
 impl<'m> Fp32Run<'m> {
-    /// A run over `canvas`, standing before the first layer.
+    /// A run over `canvas`, before its first step.
     ///
     /// # Errors
-    /// [`Kind::Internal`] if the canvas holds fewer or more values than it says.
+    /// [`Kind::Internal`] if the number of values does not match the canvas's fit.
     pub fn new(model: &'m Fp32Model, canvas: &Canvas<f32>) -> Result<Self> {
         let Fit { canvas_height, canvas_width, .. } = canvas.fit;
         let tensor = Tensor::from_slice(&canvas.data, (canvas_height, canvas_width, 3), &Device::Cpu)?;
@@ -54,10 +54,10 @@ impl<'m> Fp32Run<'m> {
         Ok(run)
     }
 
-    /// A run without any value yet, for a frame that lies like `fit`; values come by [`Fp32Run::put`].
+    /// A run without any output, for a frame with the geometry `fit`; outputs are set by [`Fp32Run::put`].
     pub fn empty(model: &'m Fp32Model, fit: Fit) -> Self {
         let steps = model.plan.steps.len();
-        model.buffers.serve((fit.canvas_height, fit.canvas_width));
+        model.buffers.set_canvas((fit.canvas_height, fit.canvas_width));
         let (values, buffers) = (vec![None; steps], vec![None; steps]);
         Self { model, fit, values, buffers, waiting: model.plan.readers(), next: 0 }
     }
@@ -67,7 +67,7 @@ impl<'m> Fp32Run<'m> {
         (self.next < self.values.len()).then_some(self.next)
     }
 
-    /// How the canvas lies on the frame.
+    /// Geometry of the canvas and the frame.
     pub fn fit(&self) -> &Fit {
         &self.fit
     }
@@ -93,15 +93,15 @@ impl<'m> Fp32Run<'m> {
         }
     }
 
-    /// Sets a step's output by hand.
+    /// Sets a step's output.
     pub fn put(&mut self, step: StepId, value: StepOutput) {
         self.values[step] = Some(value);
     }
 
-    /// Runs the next step and drops what nobody reads any more. Returns the step that ran, `None` at the end.
+    /// Runs the next step and frees the outputs without a remaining reader. Returns the step, `None` at the end.
     ///
     /// # Errors
-    /// [`Kind::Internal`] if tensors do not fit together, which the plan rules out.
+    /// [`Kind::Internal`] if shapes do not match, which the plan excludes.
     pub fn advance(&mut self, tap: &mut dyn Tap) -> Result<Option<StepId>> {
         let Some(step) = self.next_step() else { return Ok(None) };
         self.compute(step, tap)?;
@@ -115,15 +115,15 @@ impl<'m> Fp32Run<'m> {
         Ok(Some(step))
     }
 
-    /// Forgets a step's output; its memory is free for others.
+    /// Drops a step's output and releases its buffer.
     fn drop_value(&mut self, step: StepId) {
         self.values[step] = None;
         if let Some(buffer) = self.buffers[step].take() {
-            self.model.buffers.give_back((self.fit.canvas_height, self.fit.canvas_width), buffer);
+            self.model.buffers.release((self.fit.canvas_height, self.fit.canvas_width), buffer);
         }
     }
 
-    /// Runs every step that is left and returns the detections, in canvas pixels and best first.
+    /// Runs the remaining steps and returns the detections, in canvas pixels and best first.
     ///
     /// # Errors
     /// As [`Fp32Run::advance`].
@@ -135,14 +135,14 @@ impl<'m> Fp32Run<'m> {
         }
     }
 
-    /// Runs one step from the values that are there, whatever the order, and keeps its output.
+    /// Runs any step whose inputs are alive, and keeps its output.
     ///
     /// # Errors
-    /// [`Kind::Internal`] if an input is not there.
+    /// [`Kind::Internal`] if an input is missing.
     pub fn compute(&mut self, step: StepId, tap: &mut dyn Tap) -> Result<()> {
         let request = tap.request(step);
-        let plain = |map: Tensor| Filled { map, buffer: None };
-        let filled = match self.model.plan.steps[step].op {
+        let plain = |map: Tensor| PooledTensor { map, buffer: None };
+        let pooled = match self.model.plan.steps[step].op {
             Op::Image => match self.values[step].take() {
                 Some(StepOutput::Map(map)) => plain(map),
                 _ => return Err(Error::new(Kind::Internal, "the run has no canvas")),
@@ -157,7 +157,7 @@ impl<'m> Fp32Run<'m> {
                 }
                 fused
             }
-            Op::MaxPool if self.is_stock() => plain(stock::max_pool(self.map(step, 0)?)?),
+            Op::MaxPool if self.uses_candle() => plain(candle_layers::max_pool(self.map(step, 0)?)?),
             Op::MaxPool => self.halved(step, &ops::MaxPool(self.model.isa))?,
             Op::Subsample => self.halved(step, &ops::Subsample)?,
             Op::RoiAlign => self.roi_align(step)?,
@@ -171,26 +171,27 @@ impl<'m> Fp32Run<'m> {
             }
         };
         if request != TapRequest::Nothing {
-            self.show(step, &filled.map, |activation| tap.observe(step, activation))?;
+            self.show(step, &pooled.map, |activation| tap.observe(step, activation))?;
         }
-        self.values[step] = Some(StepOutput::Map(filled.map));
-        self.buffers[step] = filled.buffer;
+        self.values[step] = Some(StepOutput::Map(pooled.map));
+        self.buffers[step] = pooled.buffer;
         Ok(())
     }
 
-    fn is_stock(&self) -> bool {
-        matches!(self.model.layers.first(), Some(LayerOp::Stock(_)))
+    fn uses_candle(&self) -> bool {
+        matches!(self.model.layers.first(), Some(LayerOp::Candle(_)))
     }
 
-    /// Runs a pooling operation that halves both sides.
-    fn halved(&self, step: StepId, op: &impl InplaceOp2) -> Result<Filled> {
+    /// Runs a pooling operation with stride 2.
+    fn halved(&self, step: StepId, op: &impl InplaceOp2) -> Result<PooledTensor> {
         let x = self.map(step, 0)?;
         let (height, width, channels) = x.dims3()?;
-        let filled = self.model.buffers.take((height.div_ceil(2), width.div_ceil(2), channels))?;
-        filled.map.inplace_op2(x, op)?;
-        Ok(filled)
+        let pooled = self.model.buffers.take((height.div_ceil(2), width.div_ceil(2), channels))?;
+        pooled.map.inplace_op2(x, op)?;
+        Ok(pooled)
     }
 
+    /// Calls `read` with `map` as the activation of `step`.
     fn show(&self, step: StepId, map: &Tensor, read: impl FnOnce(&Activation<'_>)) -> Result<()> {
         let (height, width, channels) = map.dims3()?;
         let shape = Shape::new(height, width, channels);
@@ -201,6 +202,7 @@ impl<'m> Fp32Run<'m> {
         Ok(())
     }
 
+    /// Input `number` of `step`.
     fn input(&self, step: StepId, number: usize) -> Result<&StepOutput> {
         let inputs = &self.model.plan.steps[step].inputs;
         let value = inputs.get(number).and_then(|&input| self.values[input].as_ref());
@@ -214,42 +216,42 @@ impl<'m> Fp32Run<'m> {
     fn map(&self, step: StepId, number: usize) -> Result<&Tensor> {
         match self.input(step, number)? {
             StepOutput::Map(tensor) => Ok(tensor),
-            _ => Err(self.misfit(step, "reads a map where there is none")),
+            _ => Err(self.misfit(step, "reads a map, and its input is none")),
         }
     }
 
     fn boxes(&self, step: StepId, number: usize) -> Result<&[[f32; 4]]> {
         match self.input(step, number)? {
             StepOutput::Boxes(boxes) => Ok(boxes),
-            _ => Err(self.misfit(step, "reads boxes where there are none")),
+            _ => Err(self.misfit(step, "reads boxes, and its input has none")),
         }
     }
 
-    fn layer(&self, step: StepId, layer: LayerId, relu: bool, skip: bool) -> Result<Filled> {
+    fn layer(&self, step: StepId, layer: LayerId, relu: bool, skip: bool) -> Result<PooledTensor> {
         let geometry = &self.model.plan.layers[layer].geometry;
         let x = self.map(step, 0)?;
-        // The box head's first layer reads each window as one row.
+        // `fc6` reads the window of a proposal as one row.
         let rows = x.elem_count() / geometry.in_channels;
         let x = if x.dim(2)? == geometry.in_channels { x.clone() } else { x.reshape((rows, 1, geometry.in_channels))? };
         if rows == 0 {
             let map = Tensor::zeros((0, 1, geometry.out_channels), DType::F32, &Device::Cpu)?;
-            return Ok(Filled { map, buffer: None });
+            return Ok(PooledTensor { map, buffer: None });
         }
         let skip = if skip { Some(self.map(step, 1)?) } else { None };
         match &self.model.layers[layer] {
             LayerOp::Kernel(conv) => {
                 let (height, width, _) = x.dims3()?;
                 let (rows, columns) = geometry.output(height, width);
-                let filled = self.model.buffers.take((rows, columns, geometry.out_channels))?;
+                let pooled = self.model.buffers.take((rows, columns, geometry.out_channels))?;
                 match skip {
-                    None => filled.map.inplace_op2(&x, &ops::Convolve { conv, relu })?,
-                    Some(skip) => filled.map.inplace_op3(&x, skip, &ops::Convolve { conv, relu })?,
+                    None => pooled.map.inplace_op2(&x, &ops::Convolve { conv, relu })?,
+                    Some(skip) => pooled.map.inplace_op3(&x, skip, &ops::Convolve { conv, relu })?,
                 }
-                Ok(filled)
+                Ok(pooled)
             }
-            LayerOp::Stock(stock) => {
-                let sum = stock.forward(&x, skip)?;
-                Ok(Filled { map: if relu { sum.relu()? } else { sum }, buffer: None })
+            LayerOp::Candle(layer) => {
+                let sum = layer.forward(&x, skip)?;
+                Ok(PooledTensor { map: if relu { sum.relu()? } else { sum }, buffer: None })
             }
         }
     }
@@ -273,14 +275,14 @@ impl<'m> Fp32Run<'m> {
         Ok(proposals)
     }
 
-    fn roi_align(&self, step: StepId) -> Result<Filled> {
+    fn roi_align(&self, step: StepId) -> Result<PooledTensor> {
         let plan = &self.model.plan;
         let count = plan.steps[step].inputs.len() - 1;
         let boxes = self.boxes(step, count)?;
         let window = plan.architecture.roi_output;
         if boxes.is_empty() {
             let map = Tensor::zeros((0, window, plan.architecture.fpn), DType::F32, &Device::Cpu)?;
-            return Ok(Filled { map, buffer: None });
+            return Ok(PooledTensor { map, buffer: None });
         }
         let mut levels = Vec::with_capacity(count);
         for level in 0..count {
@@ -289,15 +291,15 @@ impl<'m> Fp32Run<'m> {
             levels.push((features, scale));
         }
         let scales: Vec<f32> = levels.iter().map(|(_, scale)| *scale).collect();
-        let rule = LevelRule::new(&plan.settings.roi, &scales);
-        let level_of: Vec<u8> = boxes.iter().map(|&corners| rule.level(corners) as u8).collect();
+        let mapper = LevelMapper::new(&plan.settings.roi, &scales);
+        let level_of: Vec<u8> = boxes.iter().map(|&corners| mapper.level(corners) as u8).collect();
         let sampling_ratio = plan.settings.roi.sampling_ratio;
         let op = ops::RoiAlign { isa: self.model.isa, levels: &levels, level_of: &level_of, window, sampling_ratio };
         let flat: Vec<f32> = boxes.iter().flatten().copied().collect();
         let corners = Tensor::from_vec(flat, (boxes.len(), 4), &Device::Cpu)?;
-        let filled = self.model.buffers.take((boxes.len() * window, window, plan.architecture.fpn))?;
-        filled.map.inplace_op2(&corners, &op)?;
-        Ok(filled)
+        let pooled = self.model.buffers.take((boxes.len() * window, window, plan.architecture.fpn))?;
+        pooled.map.inplace_op2(&corners, &op)?;
+        Ok(pooled)
     }
 
     fn detections(&self, step: StepId) -> Result<Vec<Detection>> {

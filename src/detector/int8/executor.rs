@@ -95,7 +95,7 @@ impl Int8Executor {
             let text = format!("a canvas of {canvas_height}×{canvas_width} RGBx holds {} bytes", canvas.data.len());
             return Err(Error::new(Kind::Internal, text));
         }
-        self.lay_out(canvas.fit);
+        self.reserve(canvas.fit);
         let image = self.model.plan.key_steps.image;
         if let Some(slot) = self.layout.as_ref().and_then(|layout| layout.bytes.of[image]) {
             self.store.bytes[slot][..canvas.data.len()].copy_from_slice(&canvas.data);
@@ -104,8 +104,8 @@ impl Int8Executor {
         Ok(())
     }
 
-    /// Makes room for a frame that lies like `fit`, without a canvas: outputs come by [`Int8Executor::put`].
-    pub fn lay_out(&mut self, fit: Fit) {
+    /// Allocates buffers for a frame with the geometry `fit`, without a canvas: outputs are set by [`Int8Executor::put`].
+    pub fn reserve(&mut self, fit: Fit) {
         let same = |layout: &FrameLayout| {
             let known = &layout.fit;
             (known.canvas_height, known.canvas_width, known.height) == (fit.canvas_height, fit.canvas_width, fit.height)

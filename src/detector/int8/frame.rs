@@ -3,7 +3,7 @@
 use super::slots::{Slots, Tenant};
 use super::{Edge, Int8Model};
 use crate::detector::plan::Op;
-use crate::detector::roi_align::{LevelRule, level_scale};
+use crate::detector::roi_align::{LevelMapper, level_scale};
 use crate::tensor::{Fit, Shape};
 
 /// The layout of one canvas size. Depends on the unpadded rows too, through the scales of the levels.
@@ -18,7 +18,7 @@ pub(super) struct FrameLayout {
     pub floats: Slots,
     /// Canvas pixels to feature map cells, by level that RoIAlign reads.
     pub scales: Vec<f32>,
-    pub rule: LevelRule,
+    pub rule: LevelMapper,
 }
 
 impl FrameLayout {
@@ -55,7 +55,7 @@ impl FrameLayout {
         let roi_align = plan.key_steps.roi_features;
         let levels = plan.steps[roi_align].inputs.iter().filter(|&&input| plan.steps[input].op != Op::Proposals);
         let scales: Vec<f32> = levels.map(|&input| level_scale(shapes[input].height, &fit)).collect();
-        let rule = LevelRule::new(&plan.settings.roi, &scales);
+        let rule = LevelMapper::new(&plan.settings.roi, &scales);
         Self { fit, shapes, bytes, floats, scales, rule }
     }
 

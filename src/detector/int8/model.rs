@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Edge, LayerWeights, Mixture, Quantized, QuantizedLayer};
-use crate::detector::plan::{Layer, LayerId, Op, Plan, StepId, Stored};
+use crate::detector::plan::{Layer, LayerId, Op, Plan, StepId, WeightLayout};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::conv_f32::ConvF32;
 use crate::kernel::conv_u8::{Epilogue, EpilogueSpec, OutputKind, PackedU8, SkipKind};
@@ -169,7 +169,9 @@ fn pack(isa: Isa, layer: &Layer, quantized: &QuantizedLayer, bias: &[f32], pixel
         (LayerWeights::S8 { values, .. }, Precision::Int8Static) => {
             Ok(PackedLayer::Int8(Arc::new(PackedU8::new(isa, geometry, values)?)))
         }
-        (LayerWeights::S8 { values, scales }, Precision::Int8Dynamic) if layer.stored != Stored::Convolution => {
+        (LayerWeights::S8 { values, scales }, Precision::Int8Dynamic)
+            if layer.weight_layout != WeightLayout::Convolution =>
+        {
             let packed = Arc::new(PackedU8::new(isa, geometry, values)?);
             Ok(PackedLayer::Dynamic { packed, scales: scales.clone(), bias: bias.to_vec() })
         }

@@ -1,6 +1,6 @@
-//! Lays the steps: body, pyramid, proposal network, box head.
+//! Builder of the plan: body, pyramid, proposal network, box head.
 
-use super::{KeySteps, LEVELS, Layer, LayerId, Op, Plan, Step, StepId, Stored};
+use super::{KeySteps, LEVELS, Layer, LayerId, Op, Plan, Step, StepId, WeightLayout};
 use crate::detector::architecture::{Architecture, Stage};
 use crate::detector::settings::Settings;
 use crate::kernel::geometry::ConvGeometry;
@@ -38,13 +38,14 @@ impl Plan {
     }
 }
 
+/// The layers and steps added so far.
 struct Builder<'a> {
     architecture: &'a Architecture,
     layers: Vec<Layer>,
     steps: Vec<Step>,
 }
 
-/// A convolution about to be added: the numbers that differ from one to the next.
+/// A convolution to add: channels in and out, size of the square filter, stride.
 struct Filter {
     channels: [usize; 2],
     size: usize,
@@ -74,19 +75,25 @@ impl Builder<'_> {
         self.steps.len() - 1
     }
 
-    fn layer(&mut self, name: &str, geometry: ConvGeometry, stored: Stored, batch_norm: Option<String>) -> LayerId {
-        self.layers.push(Layer { name: name.to_owned(), geometry, stored, batch_norm });
+    fn layer(
+        &mut self,
+        name: &str,
+        geometry: ConvGeometry,
+        weight_layout: WeightLayout,
+        batch_norm: Option<String>,
+    ) -> LayerId {
+        self.layers.push(Layer { name: name.to_owned(), geometry, weight_layout, batch_norm });
         self.layers.len() - 1
     }
 
-    /// A convolution of the body, batch norm `norm` behind it.
+    /// Adds a convolution of the body with the batch norm `norm`.
     fn normed(&mut self, name: &str, norm: &str, filter: Filter, relu: bool, inputs: Vec<StepId>) -> StepId {
-        let layer = self.layer(name, filter.geometry(), Stored::Convolution, Some(norm.to_owned()));
+        let layer = self.layer(name, filter.geometry(), WeightLayout::Convolution, Some(norm.to_owned()));
         let skip = inputs.len() == 2;
         self.step(name, Op::Layer { layer, relu, skip }, inputs)
     }
 
-    /// ResNet: stem, then four stages. Returns the stages' outputs.
+    /// Adds the ResNet: stem, then four stages. Returns the outputs of the stages.
     fn body(&mut self, image: StepId) -> [StepId; 4] {
         let body = "backbone.body";
         let stem = self.architecture.stem;
@@ -112,15 +119,15 @@ impl Builder<'_> {
         })
     }
 
-    /// One residual block. The projection of the skip comes before the last convolution, which adds it.
+    /// Adds one residual block. The projection of the shortcut precedes the last convolution, which adds it.
     fn block(&mut self, name: &str, x: StepId, channels: usize, stage: Stage, stride: usize) -> StepId {
         let conv = |n: usize| (format!("{name}.conv{n}"), format!("{name}.bn{n}"));
         let Stage { middle: mid, output: out } = stage;
         let (conv1, bn1) = conv(1);
         let (conv2, bn2) = conv(2);
-        let projected = stride != 1 || channels != out;
+        let has_projection = stride != 1 || channels != out;
         let project = |builder: &mut Self| {
-            if !projected {
+            if !has_projection {
                 return x;
             }
             let filter = Filter::new(channels, out, 1, stride);
@@ -139,7 +146,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Feature pyramid, coarsest level first: lateral 1×1 plus the upsampled coarser one, then 3×3. P6 is P5
+    /// Adds the feature pyramid, coarsest level first: lateral 1×1 plus the upsampled coarser level, then 3×3. P6 is P5
     /// subsampled.
     fn pyramid(&mut self, stages: [StepId; 4]) -> [StepId; 5] {
         let width = self.architecture.fpn;
@@ -149,24 +156,24 @@ impl Builder<'_> {
             let channels = self.architecture.stages[level].output;
             let name = format!("backbone.fpn.inner_blocks.{level}.0");
             let inner = Filter::new(channels, width, 1, 1);
-            let layer = self.layer(&name, inner.geometry(), Stored::Convolution, None);
+            let layer = self.layer(&name, inner.geometry(), WeightLayout::Convolution, None);
             let inputs: Vec<StepId> = [stages[level]].into_iter().chain(coarser).collect();
             let lateral = self.step(&name, Op::Layer { layer, relu: false, skip: coarser.is_some() }, inputs);
             coarser = Some(lateral);
 
             let name = format!("backbone.fpn.layer_blocks.{level}.0");
-            let layer = self.layer(&name, Filter::new(width, width, 3, 1).geometry(), Stored::Convolution, None);
+            let layer = self.layer(&name, Filter::new(width, width, 3, 1).geometry(), WeightLayout::Convolution, None);
             pyramid[level] = self.step(&name, Op::Layer { layer, relu: false, skip: false }, vec![lateral]);
         }
         pyramid[4] = self.step("backbone.fpn.extra_blocks", Op::Subsample, vec![pyramid[3]]);
         pyramid
     }
 
-    /// The proposal network's head: one weight set, run on five levels.
+    /// Adds the head of the proposal network on five levels, which share its layers. Returns objectness and deltas.
     fn proposal_head(&mut self, pyramid: [StepId; 5]) -> ([StepId; 5], [StepId; 5]) {
         let (width, anchors) = (self.architecture.fpn, self.architecture.anchors_per_cell);
         let named = |builder: &mut Self, name: &'static str, filter: Filter| {
-            (name, builder.layer(name, filter.geometry(), Stored::Convolution, None))
+            (name, builder.layer(name, filter.geometry(), WeightLayout::Convolution, None))
         };
         let conv = named(self, "rpn.head.conv.0.0", Filter::new(width, width, 3, 1));
         let logits = named(self, "rpn.head.cls_logits", Filter::new(width, anchors, 1, 1));
@@ -184,21 +191,21 @@ impl Builder<'_> {
         (objectness, offsets)
     }
 
-    /// Two fully connected layers and the two predictors: outputs of `fc7`, `cls_score` and `bbox_pred`.
+    /// Adds two fully connected layers and the two predictors. Returns the steps of `fc7`, `cls_score` and `bbox_pred`.
     fn box_head(&mut self, features: StepId) -> (StepId, StepId, StepId) {
         let Architecture { fpn, head, classes, .. } = *self.architecture;
         let window = self.architecture.roi_output;
-        let mut linear = |name: &str, channels: [usize; 2], stored: Stored, relu: bool, input: StepId| {
-            let layer = self.layer(name, ConvGeometry::linear(channels[0], channels[1]), stored, None);
+        let mut linear = |name: &str, channels: [usize; 2], layout: WeightLayout, relu: bool, input: StepId| {
+            let layer = self.layer(name, ConvGeometry::linear(channels[0], channels[1]), layout, None);
             self.step(name, Op::Layer { layer, relu, skip: false }, vec![input])
         };
         let flat = fpn * window * window;
-        let over_window = Stored::LinearOverWindow(window, window);
+        let over_window = WeightLayout::LinearOverWindow(window, window);
         let fc6 = linear("roi_heads.box_head.fc6", [flat, head], over_window, true, features);
-        let fc7 = linear("roi_heads.box_head.fc7", [head, head], Stored::Linear, true, fc6);
+        let fc7 = linear("roi_heads.box_head.fc7", [head, head], WeightLayout::Linear, true, fc6);
         let predictor = "roi_heads.box_predictor";
-        let logits = linear(&format!("{predictor}.cls_score"), [head, classes], Stored::Linear, false, fc7);
-        let deltas = linear(&format!("{predictor}.bbox_pred"), [head, classes * 4], Stored::Linear, false, fc7);
+        let logits = linear(&format!("{predictor}.cls_score"), [head, classes], WeightLayout::Linear, false, fc7);
+        let deltas = linear(&format!("{predictor}.bbox_pred"), [head, classes * 4], WeightLayout::Linear, false, fc7);
         (fc7, logits, deltas)
     }
 }

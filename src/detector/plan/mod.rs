@@ -1,12 +1,12 @@
-//! The network, once, as data.
+//! Plan: the network as a list of steps.
 //!
-//! In: an [`Architecture`] (what the weights say) and [`Settings`] (what torchvision calls hyper-parameters). Out: a
-//! list of named steps with links, from the canvas to the detections, in an order in which every step follows its
-//! inputs. Both executors, calibration, monitor, inspect and bench walk this list and no other description exists.
+//! In: an [`Architecture`] (derived from the weights) and [`Settings`] (hyper-parameters). Out: named steps from the
+//! canvas to the detections, with links to their inputs, in topological order. Both executors, calibration, monitor,
+//! inspect and bench iterate over this list; there is no other description of the network.
 //!
-//! A step's name is torchvision's: `backbone.body.layer2.0.conv1`, `rpn.head.conv.0.0@P3`, `roi_heads.box_head.fc6`;
-//! `@P3` tells apart the steps that share one [`Layer`] on several pyramid levels. A convolution's step is the fused
-//! one: batch norm, residual (or the upsampled coarser level) and ReLU belong to it.
+//! A step has torchvision's module name: `backbone.body.layer2.0.conv1`, `rpn.head.conv.0.0@P3`,
+//! `roi_heads.box_head.fc6`. The suffix `@P3` distinguishes steps that share one [`Layer`] on several pyramid levels. The
+//! step of a convolution is fused: it includes batch norm, the residual (or the upsampled coarser level) and ReLU.
 
 mod build;
 mod shapes;
@@ -35,26 +35,26 @@ pub struct Plan {
     pub layers: Vec<Layer>,
     /// Steps in execution order.
     pub steps: Vec<Step>,
-    /// Where the stages begin and end.
+    /// Steps at the boundaries of stages.
     pub key_steps: KeySteps,
 }
 
 /// One weight set: a convolution or a fully connected layer, with the batch norm that folds into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
-    /// torchvision's module name; `.weight` and `.bias` hang below it.
+    /// torchvision's module name; its parameters are `.weight` and `.bias`.
     pub name: String,
     /// Filter and channels; a fully connected layer is 1×1.
     pub geometry: ConvGeometry,
-    /// How the checkpoint stores the weight.
-    pub stored: Stored,
-    /// Module name of the batch norm behind a convolution without bias.
+    /// Layout of the weight in the checkpoint.
+    pub weight_layout: WeightLayout,
+    /// Module name of the batch norm after a convolution without bias.
     pub batch_norm: Option<String>,
 }
 
-/// How a checkpoint stores a layer's weight.
+/// Layout of a layer's weight in a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stored {
+pub enum WeightLayout {
     /// `[out][in][height][width]`.
     Convolution,
     /// `[out][in]`.
@@ -69,40 +69,40 @@ pub enum Stored {
 pub struct Step {
     /// Unique name.
     pub name: String,
-    /// What it does.
+    /// Its operation.
     pub op: Op,
     /// Steps whose outputs it reads.
     pub inputs: Vec<StepId>,
 }
 
-/// What a step does with its inputs.
+/// Operation of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
-    /// Takes the canvas; no inputs.
+    /// The canvas; no inputs.
     Image,
-    /// Convolution or linear layer; with `skip`, adds the second input (of the same size, or coarser and read by the
-    /// nearest rule), then ReLU if `relu`.
+    /// Convolution or linear layer; with `skip`, adds the second input (of the same size, or coarser and upsampled by
+    /// nearest neighbour), then ReLU if `relu`.
     Layer {
         /// The weight set.
         layer: LayerId,
-        /// Whether negative values become 0.
+        /// True if the layer ends in ReLU.
         relu: bool,
-        /// Whether there is a second input to add.
+        /// True if a second input is added.
         skip: bool,
     },
     /// 3×3 maximum, stride 2, padding 1.
     MaxPool,
     /// Every second row and column.
     Subsample,
-    /// Objectness of every level, then deltas of every level → proposals in canvas pixels, best first.
+    /// Proposals in canvas pixels, best first, from the objectness of every level, then the deltas of every level.
     Proposals,
-    /// The finer pyramid levels and the proposals → one window of features a proposal.
+    /// One window of features a proposal, from the finer pyramid levels and the proposals.
     RoiAlign,
-    /// Class logits, box deltas and proposals → detections.
+    /// Detections, from class logits, box deltas and proposals.
     Detections,
 }
 
-/// Steps that stages are told apart by.
+/// Steps at the boundaries of stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySteps {
     /// The canvas.
@@ -129,7 +129,7 @@ pub struct KeySteps {
     pub detections: StepId,
 }
 
-/// The four modules that coverage tables add up.
+/// The four modules of torchvision's Faster R-CNN, for totals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// ResNet.
@@ -159,16 +159,16 @@ impl Part {
 
 impl Layer {
     /// The shape of the weight in the checkpoint.
-    pub fn stored_shape(&self) -> Vec<usize> {
+    pub fn weight_shape(&self) -> Vec<usize> {
         let g = &self.geometry;
-        match self.stored {
-            Stored::Convolution => vec![g.out_channels, g.in_channels, g.kernel_height, g.kernel_width],
-            Stored::Linear | Stored::LinearOverWindow(..) => vec![g.out_channels, g.in_channels],
+        match self.weight_layout {
+            WeightLayout::Convolution => vec![g.out_channels, g.in_channels, g.kernel_height, g.kernel_width],
+            WeightLayout::Linear | WeightLayout::LinearOverWindow(..) => vec![g.out_channels, g.in_channels],
         }
     }
 
-    /// Learned numbers as torchvision counts parameters: the weight, and the bias where there is one. Batch norm's
-    /// buffers are not counted.
+    /// Number of parameters as torchvision counts them: the weight, and the bias if there is one, but not the buffers of
+    /// the batch norm.
     pub fn parameters(&self) -> u64 {
         let bias = if self.batch_norm.is_none() { self.geometry.out_channels } else { 0 };
         (self.geometry.weights() + bias) as u64
@@ -176,7 +176,7 @@ impl Layer {
 }
 
 impl Step {
-    /// Which module the step belongs to.
+    /// The module of the step.
     pub fn part(&self) -> Part {
         Part::ALL.into_iter().find(|part| self.name.starts_with(part.name())).unwrap_or(Part::Body)
     }
@@ -189,7 +189,7 @@ impl Step {
         }
     }
 
-    /// Whether it is a layer that ends in ReLU.
+    /// True for a layer that ends in ReLU.
     pub fn has_relu(&self) -> bool {
         matches!(self.op, Op::Layer { relu: true, .. })
     }
@@ -201,7 +201,7 @@ impl Plan {
         self.steps.iter().position(|step| step.name == name)
     }
 
-    /// For every step, how many later steps read its output.
+    /// By step: the number of later steps that read its output.
     pub fn readers(&self) -> Vec<usize> {
         let mut readers = vec![0; self.steps.len()];
         for &input in self.steps.iter().flat_map(|step| &step.inputs) {
@@ -210,7 +210,7 @@ impl Plan {
         readers
     }
 
-    /// The steps whose output a layer reads, each once and in order; the canvas is none of them.
+    /// The steps whose output a layer reads, each once and in order, without the canvas.
     pub fn read_by_layers(&self) -> Vec<StepId> {
         let layers = self.steps.iter().filter(|step| step.layer().is_some());
         let mut read: Vec<StepId> = layers.filter_map(|step| step.inputs.first().copied()).collect();
@@ -220,7 +220,7 @@ impl Plan {
         read
     }
 
-    /// Learned numbers of all layers, each counted once.
+    /// Number of parameters of all layers, each layer counted once.
     pub fn parameters(&self) -> u64 {
         self.layers.iter().map(Layer::parameters).sum()
     }

@@ -1,4 +1,4 @@
-//! Extents, multiply-adds and padding of every step, for a given canvas.
+//! Shapes, multiply-adds and valid extents of every step for a given canvas.
 
 use super::{Op, Plan, StepId};
 use crate::tensor::{Fit, Shape};
@@ -6,8 +6,8 @@ use crate::tensor::{Fit, Shape};
 impl Plan {
     /// The output shape of every step for a padded canvas of `height` × `width` and this many proposals.
     ///
-    /// Proposals are rows of 4; RoI features are maps one window wide, the windows one below the other; detections
-    /// are rows of 6 (box, score, class), at most `max_detections`.
+    /// Proposals are rows of 4. RoI features are maps one window wide, with the windows of all proposals stacked
+    /// vertically. Detections are rows of 6 (box, score, class), at most `max_detections`.
     pub fn shapes(&self, height: usize, width: usize, proposals: usize) -> Vec<Shape> {
         let mut shapes: Vec<Shape> = Vec::with_capacity(self.steps.len());
         let window = self.architecture.roi_output;
@@ -22,7 +22,7 @@ impl Plan {
                         let (rows, columns) = geometry.output(from.height, from.width);
                         Shape::new(rows, columns, geometry.out_channels)
                     } else {
-                        // The box head's first layer reads a whole window as one row.
+                        // `fc6` reads the whole window of a proposal as one row.
                         Shape::new(from.len() / geometry.in_channels, 1, geometry.out_channels)
                     }
                 }
@@ -39,7 +39,7 @@ impl Plan {
         shapes
     }
 
-    /// Multiply-adds of every step, given the shapes of [`Plan::shapes`]: convolutions and linear layers only.
+    /// Multiply-adds of every step for the shapes of [`Plan::shapes`]: convolutions and linear layers only.
     pub fn macs(&self, shapes: &[Shape]) -> Vec<u64> {
         let of_step = |id: StepId| {
             let layer = self.steps[id].layer()?;
@@ -48,8 +48,8 @@ impl Plan {
         (0..self.steps.len()).map(|id| of_step(id).unwrap_or(0)).collect()
     }
 
-    /// Rows and columns of a step's output that show the picture rather than padding: the share of the canvas that
-    /// is picture, rounded up. Rows of proposals are all valid.
+    /// Rows and columns of a step's output that are computed from the picture and not only from padding: the picture's
+    /// share of the canvas, rounded up. Rows of proposals are all valid.
     pub fn valid(&self, step: StepId, shape: Shape, fit: &Fit) -> (usize, usize) {
         if step >= self.key_steps.proposals {
             return (shape.height, shape.width);
@@ -108,7 +108,7 @@ mod tests {
         let plan = Plan::new(Architecture::resnet50_fpn(91), Settings::default());
         let mut expected: std::collections::BTreeMap<_, _> = plan.architecture.expected().into_iter().collect();
         for layer in &plan.layers {
-            assert_eq!(expected.remove(&format!("{}.weight", layer.name)), Some(layer.stored_shape()));
+            assert_eq!(expected.remove(&format!("{}.weight", layer.name)), Some(layer.weight_shape()));
             match &layer.batch_norm {
                 None => assert!(expected.remove(&format!("{}.bias", layer.name)).is_some()),
                 Some(norm) => ["weight", "bias", "running_mean", "running_var"]

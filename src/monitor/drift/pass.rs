@@ -156,7 +156,7 @@ impl PassRunner {
         let look = match self.reference.clone() {
             Some(reference) => {
                 let look = self.beside(&reference, &mut executor, picture, maps, between);
-                reference.forget_buffers();
+                reference.release_buffers();
                 look
             }
             None => self.alone(&mut executor, between),

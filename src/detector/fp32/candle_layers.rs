@@ -1,25 +1,25 @@
-//! A layer on candle's own operations: the oracle for our kernels.
+//! Layers on candle's own operations: the oracle for the kernels.
 
 use candle_core::{Device, Module, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Linear};
 
-use crate::detector::plan::{Layer, Stored};
+use crate::detector::plan::{Layer, WeightLayout};
 use crate::detector::weights::Folded;
 use crate::kernel::geometry::ConvGeometry;
 
-/// A `candle_nn` layer behind channels-last tensors.
+/// A `candle_nn` layer for channels-last tensors.
 #[derive(Debug)]
-pub(super) enum StockLayer {
+pub(super) enum CandleLayer {
     Convolution(Conv2d),
     Linear(Linear),
 }
 
-impl StockLayer {
+impl CandleLayer {
     /// The layer with its folded weights.
     pub(super) fn new(layer: &Layer, folded: &Folded) -> candle_core::Result<Self> {
         let ConvGeometry { in_channels, out_channels, kernel_height, kernel_width, stride, padding } = layer.geometry;
         let bias = Tensor::from_slice(&folded.bias, out_channels, &Device::Cpu)?;
-        if layer.stored != Stored::Convolution {
+        if layer.weight_layout != WeightLayout::Convolution {
             let weight = Tensor::from_slice(&folded.weights, (out_channels, in_channels), &Device::Cpu)?;
             return Ok(Self::Linear(Linear::new(weight, Some(bias))));
         }
@@ -29,7 +29,8 @@ impl StockLayer {
         Ok(Self::Convolution(Conv2d::new(weight, Some(bias), config)))
     }
 
-    /// The layer's output `[h][w][out]` before ReLU; `x` is `[h][w][in]`, `skip` is read by the nearest rule.
+    /// The layer's output `[height][width][out]` before ReLU; `x` is `[height][width][in]`. `skip` is added, upsampled by
+    /// nearest neighbour if it is coarser.
     pub(super) fn forward(&self, x: &Tensor, skip: Option<&Tensor>) -> candle_core::Result<Tensor> {
         let y = match self {
             Self::Linear(linear) => {
@@ -53,8 +54,8 @@ impl StockLayer {
     }
 }
 
-/// Maximum over 3×3, stride 2, padding 1, of `[h][w][c]`. candle's pooling has no padding, so a border of −∞ is laid
-/// around first.
+/// Maximum over 3×3, stride 2, padding 1, of `[height][width][channels]`. candle's pooling has no padding, so a border
+/// of −∞ is added first.
 pub(super) fn max_pool(x: &Tensor) -> candle_core::Result<Tensor> {
     let (height, width, channels) = x.dims3()?;
     let row = Tensor::full(f32::NEG_INFINITY, (1, width, channels), &Device::Cpu)?;
