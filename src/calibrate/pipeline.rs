@@ -381,7 +381,7 @@ impl<'a> Quantization<'a> {
                 sha256: record.pictures_sha256(|name| selection.contains(name)),
                 unusable_reasons: selection.unusable_reasons.clone(),
                 agreement: (self.options.evidence_pictures > 0)
-                    .then(|| comparison.agreement.noted(selection.pictures.len().min(self.options.evidence_pictures))),
+                    .then(|| comparison.agreement.to_artifact(selection.pictures.len().min(self.options.evidence_pictures))),
                 power_profiles: profile.iter().map(|profile| profile.mean_abs_z).collect(),
             },
             provenance: Provenance { source_sha256: self.checkpoint.sha256(), generation: 0, parent: None },

@@ -17,6 +17,7 @@ use super::settings::{Settings, TransformSettings};
 use super::tap::{NoTap, Tap};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::isa::Isa;
+use crate::message::ModelPrecision;
 use crate::quant::Precision;
 use crate::quant::artifact::Artifact;
 use crate::tensor::digest::sha256;
@@ -79,8 +80,8 @@ impl DetectorOptions {
 pub struct ModelSummary {
     /// File name without its extension.
     pub name: String,
-    /// `fp32`, `int8` or `mixed`.
-    pub precision: &'static str,
+    /// Precision of the whole network.
+    pub precision: ModelPrecision,
     /// Number of recalibrations since it was quantized.
     pub generation: u64,
     /// SHA-256 of the file, in hexadecimal.
@@ -131,7 +132,8 @@ impl Detector {
             return Self::from_artifact(file.as_ref(), name, options);
         }
         let checkpoint = Checkpoint::from_bytes(file)?;
-        let summary = ModelSummary { name, precision: "fp32", generation: 0, sha256: checkpoint.sha256() };
+        let summary =
+            ModelSummary { name, precision: ModelPrecision::Fp32, generation: 0, sha256: checkpoint.sha256() };
         Self::from_checkpoint(&checkpoint, options, summary)
     }
 
@@ -147,7 +149,7 @@ impl Detector {
         let header = artifact.header();
         let summary = ModelSummary {
             name,
-            precision: if quantized.is_exact() { "int8" } else { "mixed" },
+            precision: if quantized.is_exact() { ModelPrecision::Int8 } else { ModelPrecision::Mixed },
             generation: u64::from(header.provenance.generation),
             sha256: sha256(file),
         };

@@ -80,7 +80,7 @@ impl Contender {
             path: path.to_owned(),
             bytes,
             sha256: summary.sha256.clone(),
-            precision: summary.precision,
+            precision: summary.precision.name(),
             labels: detector.labels().to_vec(),
             coverage: coverage(detector.plan(), |step| detector.step_precision(step))?,
             transform: Transform::new(TransformParams::from(detector.transform()))?,

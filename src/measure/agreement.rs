@@ -1,4 +1,4 @@
-//! Whether two models see the same objects.
+//! Agreement of the detections of two models.
 
 use serde::Serialize;
 
@@ -6,55 +6,58 @@ use crate::detector::boxes::iou;
 use crate::detector::detection::Detection;
 use crate::quant::artifact;
 
-/// Overlap from which a box of the same class counts as the same object.
-const SAME: f32 = 0.5;
-/// Overlap from which it counts as being in the same place.
-const STEADY: f32 = 0.9;
+/// Least IoU of a match with a box of the same class.
+const MATCH_IOU: f32 = 0.5;
+/// IoU below which a match counts as shifted.
+const SHIFTED_IOU: f32 = 0.9;
 
-/// How the reference's detections fared in the other model, added up over pictures.
+/// The reference's detections compared with another model's, as sums over pictures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Agreement {
-    /// Found again: same class, overlap ≥ 0.5.
+    /// Matched: same class, IoU ≥ 0.5.
     pub matched: u64,
-    /// Of the matched: those whose overlap is below 0.9.
+    /// Matched with an IoU below 0.9.
     pub shifted: u64,
-    /// Not found.
+    /// Not matched.
     pub vanished: u64,
-    /// The other model's detections at or above the threshold that match none of the reference's.
+    /// Detections of the other model, at or above the threshold, without a match.
     pub appeared: u64,
 }
 
 impl Agreement {
-    /// As an artifact notes it, counted on so many `pictures`.
-    pub fn noted(&self, pictures: usize) -> artifact::StoredAgreement {
+    /// The counts over this number of `pictures`, in the form of an artifact.
+    pub fn to_artifact(&self, pictures: usize) -> artifact::StoredAgreement {
         let Self { matched, shifted, vanished, appeared } = *self;
         artifact::StoredAgreement { pictures, reference: self.reference(), matched, shifted, vanished, appeared }
     }
 
-    /// Compares the reference's detections of score ≥ `threshold` with the other's of score ≥ `other_threshold`, both
-    /// best first: each reference takes the free detection of its class that overlaps it most.
+    /// Adds one picture: matches the reference's detections of score ≥ `threshold` with the other's of score ≥
+    /// `other_threshold`, both best first. Each takes the unmatched detection of its class with the largest IoU.
     ///
-    /// With one threshold for both, an object whose score falls from just above it to just below counts as vanished;
-    /// with a lower one for the other model it does not. What appeared is counted at `threshold`.
+    /// With equal thresholds, an object whose score falls from just above the threshold to just below counts as
+    /// vanished; with a lower `other_threshold` it does not. `appeared` is counted at `threshold`.
     pub fn add(&mut self, reference: &[Detection], other: &[Detection], threshold: f32, other_threshold: f32) {
-        let mut taken = vec![false; other.len()];
+        let mut is_matched = vec![false; other.len()];
         for wanted in reference.iter().filter(|detection| detection.score >= threshold) {
             let candidates = other.iter().enumerate().filter(|&(index, candidate)| {
-                !taken[index] && candidate.class_id == wanted.class_id && candidate.score >= other_threshold
+                !is_matched[index] && candidate.class_id == wanted.class_id && candidate.score >= other_threshold
             });
             let best = candidates
                 .map(|(index, candidate)| (index, iou(wanted.bbox, candidate.bbox)))
                 .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
             match best {
-                Some((index, overlap)) if overlap >= SAME => {
-                    taken[index] = true;
+                Some((index, overlap)) if overlap >= MATCH_IOU => {
+                    is_matched[index] = true;
                     self.matched += 1;
-                    self.shifted += u64::from(overlap < STEADY);
+                    self.shifted += u64::from(overlap < SHIFTED_IOU);
                 }
                 _ => self.vanished += 1,
             }
         }
-        let new = other.iter().zip(&taken).filter(|(detection, taken)| !**taken && detection.score >= threshold);
+        let new = other
+            .iter()
+            .zip(&is_matched)
+            .filter(|(detection, is_matched)| !**is_matched && detection.score >= threshold);
         self.appeared += new.count() as u64;
     }
 
@@ -66,13 +69,13 @@ impl Agreement {
         self.appeared += other.appeared;
     }
 
-    /// Share of the reference's detections that were found again; `None` where it had none.
+    /// Share of the reference's detections that were matched, 0 to 1; `None` if it has none.
     pub fn matched_share(&self) -> Option<f64> {
         let all = self.reference();
         (all > 0).then(|| self.matched as f64 / all as f64)
     }
 
-    /// Detections of the reference.
+    /// Number of detections of the reference.
     pub fn reference(&self) -> u64 {
         self.matched + self.vanished
     }
@@ -87,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fate_is_counted_once() {
+    fn each_detection_is_counted_once() {
         let reference = [at(0.0, 1, 0.9), at(100.0, 1, 0.8), at(200.0, 2, 0.7), at(300.0, 1, 0.4)];
         let other = [at(0.0, 1, 0.9), at(102.0, 1, 0.8), at(200.0, 1, 0.7), at(301.0, 1, 0.9)];
         let mut agreement = Agreement::default();
@@ -97,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lower_threshold_for_the_other_forgives_a_slip_of_the_score() {
+    fn a_lower_threshold_for_the_other_tolerates_a_lower_score() {
         let (reference, other) = ([at(0.0, 1, 0.51)], [at(0.0, 1, 0.49)]);
         let (mut strict, mut tolerant) = (Agreement::default(), Agreement::default());
         strict.add(&reference, &other, 0.5, 0.5);

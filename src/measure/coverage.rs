@@ -1,4 +1,4 @@
-//! How much of a network runs in int8.
+//! Coverage: the share of a network's multiply-adds and parameters in int8.
 
 use serde::Serialize;
 
@@ -7,26 +7,26 @@ use crate::error::Result;
 use crate::preprocess::TransformParams;
 use crate::quant::Precision;
 
-/// The picture that multiply-adds are counted for: KITTI's, width and height.
+/// Width and height of the picture that multiply-adds are counted for: those of KITTI.
 const PICTURE: (usize, usize) = (1242, 375);
 
-/// Work and weights of one module, by precision.
+/// Multiply-adds and parameters of one module, by precision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Coverage {
-    /// 10⁹ multiply-adds of its convolutions and linear layers, for a picture of 1242×375 with every proposal.
+    /// 10⁹ multiply-adds of its convolutions and linear layers, for a picture of 1242×375 and the maximum of proposals.
     pub gmac: f64,
     /// Those in static int8.
     pub gmac_int8: f64,
     /// Those in dynamic int8.
     pub gmac_dynamic: f64,
-    /// Learned numbers, each counted once.
+    /// Number of parameters, each counted once.
     pub parameters: u64,
-    /// Those stored in int8, whichever way their layer's input is quantized.
+    /// Those stored in int8, static or dynamic.
     pub parameters_int8: u64,
 }
 
 impl Coverage {
-    /// Adds another module.
+    /// Adds the counts of another module.
     pub fn add(&mut self, other: &Self) {
         self.gmac += other.gmac;
         self.gmac_int8 += other.gmac_int8;
@@ -35,16 +35,16 @@ impl Coverage {
         self.parameters_int8 += other.parameters_int8;
     }
 
-    /// Share of the multiply-adds that are in int8, in either way.
+    /// Share of the multiply-adds in int8, static or dynamic, 0 to 1.
     pub fn mac_share(&self) -> f64 {
         if self.gmac > 0.0 { (self.gmac_int8 + self.gmac_dynamic) / self.gmac } else { 0.0 }
     }
 }
 
-/// The coverage of every module of `plan` whose steps run in `precision`.
+/// Coverage of every module of `plan`; `precision` gives that of each step.
 ///
 /// # Errors
-/// As [`TransformParams::fit`], for settings that no picture fits.
+/// As [`TransformParams::fit`], if the settings allow no canvas for the picture.
 pub fn coverage(plan: &Plan, precision: impl Fn(StepId) -> Precision) -> Result<Vec<(Part, Coverage)>> {
     let fit = TransformParams::from(&plan.settings.transform).fit(PICTURE.0, PICTURE.1)?;
     let shapes = plan.shapes(fit.canvas_height, fit.canvas_width, plan.settings.rpn.post_nms_top_n);

@@ -1,9 +1,9 @@
-//! Error of one step's activation against its reference, summed so that pictures can be added.
+//! Error of a step's activation against its reference, as sums that can be added over pictures.
 
 use crate::detector::tap::{Activation, Values};
 use crate::precedence::yield_point;
 
-/// Sums over the values of one step that show the picture, padding left out.
+/// Sums over the values of one step, padding excluded; f is a value of the reference, q the other.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct StepError {
     /// Σ f².
@@ -22,8 +22,8 @@ pub struct StepError {
 }
 
 impl StepError {
-    /// Adds one activation: `reference` in f32, `other` in either form, both of one shape. The sums run row by row in
-    /// order, so they do not depend on threads.
+    /// Adds one activation: `reference` in f32, `other` in f32 or bytes, both of one shape; other inputs are ignored. The
+    /// sums run in order, row by row, so they do not depend on threads.
     pub fn add(&mut self, reference: &Activation<'_>, other: &Activation<'_>) {
         let Values::F32(reference_values) = reference.values else { return };
         let shape = reference.shape;
@@ -46,6 +46,7 @@ impl StepError {
         }
     }
 
+    /// Adds a row, summed in f64 on its own so that the order of sums is that of rows.
     fn add_row(&mut self, reference: &[f32], other: impl Iterator<Item = f32>) {
         let mut row = [0.0f64; 6];
         for (&f, q) in reference.iter().zip(other) {
@@ -78,13 +79,13 @@ impl StepError {
         self.count += other.count;
     }
 
-    /// Signal to quantization noise in dB: 10·log₁₀(Σf² / Σ(q − f)²). `None` without any signal; infinite without
+    /// Signal-to-quantization-noise ratio in dB: 10·log₁₀(Σf² / Σ(q − f)²). `None` without signal; infinite without
     /// noise.
     pub fn sqnr_db(&self) -> Option<f64> {
         (self.signal > 0.0).then(|| 10.0 * (self.signal / self.noise).log10())
     }
 
-    /// Mean absolute error, in units of the activation.
+    /// Mean absolute error Σ|q − f| / n, in units of the activation.
     pub fn mean_absolute(&self) -> f64 {
         if self.count == 0 { 0.0 } else { self.absolute / self.count as f64 }
     }
@@ -94,13 +95,13 @@ impl StepError {
         (self.magnitude > 0.0).then(|| self.absolute / self.magnitude)
     }
 
-    /// Cosine of the angle between the two activations.
+    /// Cosine similarity of the two activations: Σfq / √(Σf² Σq²). `None` if either is 0.
     pub fn cosine(&self) -> Option<f64> {
         let norms = (self.signal * self.power).sqrt();
         (norms > 0.0).then(|| self.product / norms)
     }
 
-    /// Values compared.
+    /// Number of values compared.
     pub fn count(&self) -> u64 {
         self.count
     }

@@ -1,7 +1,8 @@
-//! How far the quantized network is from the full-precision one: what quantize, evaluate, inspect and monitor share.
+//! Measures of the difference between the quantized and the full-precision network, for calibrate, evaluate, inspect and
+//! monitor.
 //!
-//! In: both executors on one picture. Out: error figures of every step ([`StepError`]), gathered in lock-step so that
-//! only live tensors exist, and the agreement of the detections ([`Agreement`]). fp32 is always the reference.
+//! In: both executors on one picture, driven in [`Lockstep`]. Out: errors of every step ([`StepError`]), the agreement of
+//! the detections ([`Agreement`]), and the share of the network in int8 ([`Coverage`]). fp32 is always the reference.
 
 mod agreement;
 mod coverage;

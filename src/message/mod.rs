@@ -137,7 +137,7 @@ pub struct Model {
     /// Name: the file name without folder and extension.
     pub name: String,
     /// Arithmetic of the model.
-    pub precision: Precision,
+    pub precision: ModelPrecision,
     /// Generation: number of accepted recalibrations.
     pub generation: u32,
     /// SHA-256 of its file, in hexadecimal.
@@ -147,7 +147,8 @@ pub struct Model {
 /// Arithmetic of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Precision {
+#[schemars(rename = "Precision")]
+pub enum ModelPrecision {
     /// All steps in 32-bit floating point.
     Fp32,
     /// All steps in 8-bit integers.
@@ -156,7 +157,7 @@ pub enum Precision {
     Mixed,
 }
 
-impl Precision {
+impl ModelPrecision {
     /// Name in messages and metrics.
     pub const fn name(self) -> &'static str {
         match self {
@@ -291,7 +292,7 @@ mod tests {
             clock_synchronized: true,
             width: 1920,
             height: 1080,
-            model: Model { name: "m".into(), precision: Precision::Int8, generation: 3, sha256: "00".into() },
+            model: Model { name: "m".into(), precision: ModelPrecision::Int8, generation: 3, sha256: "00".into() },
             timing_ms: Timing::default(),
             detections: vec![Detection {
                 label: "Vehicle".into(),

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::frame::Picture;
-use crate::message::{Event, EventName, Message, Model, Moment, Precision, Schema, Timing};
+use crate::message::{Event, EventName, Message, Model, ModelPrecision, Moment, Schema, Timing};
 
 const TOKEN: &str = "correct horse battery staple";
 
@@ -31,7 +31,7 @@ fn report(sequence: u64) -> Report {
         clock_synchronized: true,
         width: 400,
         height: 300,
-        model: Model { name: "m".into(), precision: Precision::Int8, generation: 0, sha256: String::new() },
+        model: Model { name: "m".into(), precision: ModelPrecision::Int8, generation: 0, sha256: String::new() },
         timing_ms: Timing::default(),
         detections: Vec::new(),
         removed: Vec::new(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use lookout::detector::checkpoint::Checkpoint;
-use lookout::message::{Message, Precision, Report};
+use lookout::message::{Message, ModelPrecision, Report};
 use lookout::monitor::Generations;
 use lookout::tensor::digest::sha256;
 
@@ -128,18 +128,18 @@ fn the_first_calibration_comes_from_the_camera_without_a_restart() {
     let precision = |report: &&Report| report.model.precision;
     let messages = run(folder.path(), &configuration, |said| {
         let reports = reports(said);
-        reports.iter().filter(|report| precision(report) == Precision::Int8).count() >= 5
+        reports.iter().filter(|report| precision(report) == ModelPrecision::Int8).count() >= 5
     });
-    let precisions: Vec<Precision> = reports(&messages).iter().map(precision).collect();
-    assert_eq!(precisions.first(), Some(&Precision::Fp32));
-    assert!(precisions.is_sorted_by_key(|precision| *precision == Precision::Int8), "once, and for good");
+    let precisions: Vec<ModelPrecision> = reports(&messages).iter().map(precision).collect();
+    assert_eq!(precisions.first(), Some(&ModelPrecision::Fp32));
+    assert!(precisions.is_sorted_by_key(|precision| *precision == ModelPrecision::Int8), "once, and for good");
     let degraded = messages.iter().any(|message| {
         matches!(message, Message::Status(status) if status.reasons.iter().any(|reason| reason.contains("12 frames")))
     });
     assert!(degraded, "it says why it is not in int8 yet");
     // The next life begins in int8.
     let again = run(folder.path(), &configuration, |said| reports(said).len() >= 3);
-    assert!(reports(&again).iter().all(|report| precision(report) == Precision::Int8));
+    assert!(reports(&again).iter().all(|report| precision(report) == ModelPrecision::Int8));
 }
 
 #[test]

@@ -21,7 +21,7 @@ use lookout::daemon::{
 use lookout::detector::detection::Detection;
 use lookout::error::{Error, Kind, Result};
 use lookout::frame::{Frame, Image, Picture};
-use lookout::message::{CameraState, EventName, Message, MessageKind, Precision, Report, State};
+use lookout::message::{CameraState, EventName, Message, MessageKind, ModelPrecision, Report, State};
 use lookout::metrics::{self, Metrics, Why};
 use lookout::publish::{Outlet, Sink, SinkFuture};
 use lookout::stop::{self, Stop};
@@ -126,7 +126,7 @@ impl Engine for FakeEngine {
     fn info(&self) -> ModelInfo {
         ModelInfo {
             name: "fake".into(),
-            precision: Precision::Fp32,
+            precision: ModelPrecision::Fp32,
             generation: self.generation,
             sha256: format!("{:02}", self.generation),
             labels: vec!["Person".into(), "Vehicle".into()],

@@ -14,6 +14,7 @@ use super::{ConfigArgs, console};
 use crate::detector::{Detector, ModelSummary};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
+use crate::message::ModelPrecision;
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
@@ -48,7 +49,7 @@ pub fn execute(args: Args) -> Result<()> {
         None => {
             let summary = ModelSummary {
                 name: "random-resnet50-fpn".to_owned(),
-                precision: "fp32",
+                precision: ModelPrecision::Fp32,
                 generation: 0,
                 sha256: String::new(),
             };

@@ -129,7 +129,7 @@ pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa
     let ceiling = ceiling_of(plan.key_steps.stages[0]);
     Ok(Profile {
         model: detector.summary().name.clone(),
-        precision: detector.summary().precision,
+        precision: detector.summary().precision.name(),
         cpu: crate::cli::machine::cpu_name(),
         kernel: detector.kernel(),
         threads: detector.threads(),

@@ -110,7 +110,7 @@ impl Session {
         let model = detector.summary();
         let (kernel, threads) = (detector.kernel(), detector.threads());
         let plural = if threads == 1 { "" } else { "s" };
-        let (name, precision) = (&model.name, model.precision);
+        let (name, precision) = (&model.name, model.precision.name());
         console::note(format_args!("model {name} ({precision}), kernel {kernel}, {threads} thread{plural}"));
         let transform = Transform::new(TransformParams::from(detector.transform()))?;
         let input = detector.new_input();

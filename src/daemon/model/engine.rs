@@ -10,7 +10,7 @@ use crate::detector::{Detector, DetectorOptions};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Image;
 use crate::kernel::isa::Isa;
-use crate::message::Precision;
+use crate::message::ModelPrecision;
 use crate::preprocess::{Transform, TransformParams};
 use crate::tensor::Input;
 
@@ -20,7 +20,7 @@ pub struct ModelInfo {
     /// Its name.
     pub name: String,
     /// Number format of its layers.
-    pub precision: Precision,
+    pub precision: ModelPrecision,
     /// Number of recalibrations that led to it.
     pub generation: u32,
     /// SHA-256 of its file, in hexadecimal.
@@ -134,11 +134,7 @@ impl Engine for LocalEngine {
         let summary = self.detector.summary();
         ModelInfo {
             name: summary.name.clone(),
-            precision: match summary.precision {
-                "int8" => Precision::Int8,
-                "mixed" => Precision::Mixed,
-                _ => Precision::Fp32,
-            },
+            precision: summary.precision,
             generation: u32::try_from(summary.generation).unwrap_or(u32::MAX),
             sha256: summary.sha256.clone(),
             labels: self.detector.labels().to_vec(),

@@ -12,6 +12,7 @@ use crate::daemon::supervision::systemd;
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::{Detector, DetectorOptions, thread_pool};
 use crate::error::{Error, Kind, Result};
+use crate::message::ModelPrecision;
 
 /// Longest time of one quantization step: systemd's start timeout is extended by it at each step.
 const QUANTIZATION_STEP: Duration = Duration::from_secs(120);
@@ -62,7 +63,7 @@ pub fn load_checked(
     let summary = detector.summary();
     tracing::info!(
         model = summary.name,
-        precision = summary.precision,
+        precision = summary.precision.name(),
         generation = summary.generation,
         sha256 = summary.sha256,
         kernel = detector.kernel(),
@@ -94,7 +95,7 @@ impl ModelForm {
 /// Loads the model at `path`, which must have the form `expected` by the configuration: a checkpoint or an artifact.
 fn load_as(path: &Path, expected: ModelForm, options: &DetectorOptions) -> Result<LocalEngine> {
     let engine = LocalEngine::load(path, options)?;
-    let is_checkpoint = engine.detector().summary().precision == "fp32";
+    let is_checkpoint = engine.detector().summary().precision == ModelPrecision::Fp32;
     if is_checkpoint != (expected == ModelForm::Checkpoint) {
         let expected = expected.name();
         let text = format!("model.{expected} is {}, which is no {expected}", path.display());

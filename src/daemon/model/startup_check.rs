@@ -11,6 +11,7 @@ use crate::detector::plan::StepId;
 use crate::detector::tap::{Activation, Tap, TapRequest, Values};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::isa::{Isa, IsaName};
+use crate::message::ModelPrecision;
 use crate::tensor::{Canvas, Fit, Input};
 
 /// Rows and columns of the synthetic canvas.
@@ -37,7 +38,7 @@ pub fn check(
         return run(engine, usize::MAX).map(drop);
     };
     let proposals = engine.detector().plan().key_steps.proposals;
-    let exact = engine.detector().summary().precision == "int8";
+    let exact = engine.detector().summary().precision == ModelPrecision::Int8;
     // In floating point the two engines may choose different regions, so the comparison ends before the second stage.
     let until = if exact { usize::MAX } else { proposals };
     let mut portable = load(&DetectorOptions { isa: portable_isa, proposals: Some(REGIONS), ..*options })?;

@@ -13,7 +13,7 @@ use crate::daemon::output::publisher::Publisher;
 use crate::daemon::supervision::health::{FaultSource, Health};
 use crate::detector::{Detector, ModelSummary};
 use crate::error::Result;
-use crate::message::EventName;
+use crate::message::{EventName, ModelPrecision};
 use crate::monitor::{Host, ServingModel};
 use crate::preprocess::TransformParams;
 use crate::sync::IgnorePoison;
@@ -69,7 +69,7 @@ impl Host for ServiceHost {
         let exact = served.model.mixture().is_exact(served.model.plan());
         let summary = ModelSummary {
             name: self.name.clone(),
-            precision: if exact { "int8" } else { "mixed" },
+            precision: if exact { ModelPrecision::Int8 } else { ModelPrecision::Mixed },
             generation: u64::from(served.generation),
             sha256: served.sha256.clone(),
         };

@@ -15,6 +15,7 @@ use crate::daemon::paths::state_folder;
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::{Detector, DetectorOptions, ModelSummary, demo};
 use crate::error::{Error, Kind, Result};
+use crate::message::ModelPrecision;
 use crate::monitor::{Generations, Start};
 use crate::quant::artifact::Artifact;
 use crate::tensor::digest::sha256;
@@ -154,7 +155,12 @@ impl Loader<'_> {
             let start = generations.start(&self.identity.boot_id)?;
             return self.quantized(generations, start, model_name(path), Some(path.to_path_buf()));
         }
-        let summary = ModelSummary { name: model_name(path), precision: "fp32", generation: 0, sha256: root_sha256 };
+        let summary = ModelSummary {
+            name: model_name(path),
+            precision: ModelPrecision::Fp32,
+            generation: 0,
+            sha256: root_sha256,
+        };
         let engine = load_checked(&self.options, &|options| {
             LocalEngine::new(Detector::from_checkpoint(&checkpoint, options, summary.clone())?)
         })?;

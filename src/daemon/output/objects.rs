@@ -182,7 +182,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::message::{Detection, Model, Precision, Schema, Timing};
+    use crate::message::{Detection, Model, ModelPrecision, Schema, Timing};
 
     fn report(step: u64, seen: bool) -> Report {
         let detection = Detection {
@@ -204,7 +204,7 @@ mod tests {
             clock_synchronized: true,
             width: 100,
             height: 100,
-            model: Model { name: "m".into(), precision: Precision::Int8, generation: 0, sha256: String::new() },
+            model: Model { name: "m".into(), precision: ModelPrecision::Int8, generation: 0, sha256: String::new() },
             timing_ms: Timing::default(),
             detections: if seen { vec![detection] } else { Vec::new() },
             removed: Vec::new(),

@@ -354,7 +354,7 @@ mod tests {
     use super::super::thermal::ZoneTemperature;
     use super::*;
     use crate::clock::SimulatedClock;
-    use crate::message::Precision;
+    use crate::message::ModelPrecision;
 
     #[test]
     fn health_follows_the_last_frame() {
@@ -364,7 +364,7 @@ mod tests {
             health.add_camera(name, Duration::from_secs(10), 0);
         }
         assert_eq!(health.status(&clock).state, State::Starting);
-        let precision = Precision::Fp32;
+        let precision = ModelPrecision::Fp32;
         health.set_model(Model { name: "m".into(), precision, generation: 0, sha256: String::new() });
         assert!(!health.is_settled(0));
         for _ in 0..5 {
@@ -406,7 +406,12 @@ mod tests {
         let clock = SimulatedClock::default();
         let health = Health::new("d", &clock);
         health.add_camera("a", Duration::from_secs(10), 0);
-        health.set_model(Model { name: "m".into(), precision: Precision::Int8, generation: 0, sha256: String::new() });
+        health.set_model(Model {
+            name: "m".into(),
+            precision: ModelPrecision::Int8,
+            generation: 0,
+            sha256: String::new(),
+        });
         clock.advance(Duration::from_secs(11));
         assert!(health.is_settled(clock.monotonic_ns()));
         assert_eq!(health.status(&clock).state, State::Degraded);

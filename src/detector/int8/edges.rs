@@ -1,18 +1,18 @@
-//! What each step computes in, and what its output is stored as, from the precision of every layer.
+//! Mixed precision: the precision of every step and the storage of its output, from the precision of every layer.
 //!
-//! Precision belongs to edges: an output is bytes unless its producer and every reader work in f32. The heads
-//! (objectness, deltas, logits) always give f32. Steps that only move values (pooling, subsampling) store what they
-//! read, with the same quantization parameters.
+//! An output is stored in bytes unless its producer and every reader work in f32. The heads (objectness, deltas, logits)
+//! always give f32. Pooling and subsampling only move values: their output has the storage and the quantization
+//! parameters of their input.
 
 use crate::detector::plan::{Op, Plan, StepId};
 use crate::quant::Precision;
 
-/// What a step's output is stored as.
+/// Storage of a step's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edge {
     /// Pixels of the u8 canvas.
     Pixels,
-    /// Bytes with the quantization parameters of this step: the step itself, or the one whose values it only moves.
+    /// Bytes with the quantization parameters of this step: the step itself, or the one whose values it moves.
     U8(StepId),
     /// Full precision.
     F32,
@@ -20,7 +20,7 @@ pub enum Edge {
     Boxes,
 }
 
-/// Precision of every step and storage of every output.
+/// Precision of every step, and storage of its output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mixture {
     /// By step.
@@ -30,7 +30,7 @@ pub struct Mixture {
 }
 
 impl Mixture {
-    /// The mixture that follows from the precision of every layer of `plan`.
+    /// From the precision of every layer of `plan`.
     pub fn new(plan: &Plan, layers: &[Precision]) -> Self {
         let precision = step_precision(plan, layers);
         let mut readers: Vec<Vec<StepId>> = vec![Vec::new(); plan.steps.len()];
@@ -39,36 +39,38 @@ impl Mixture {
                 readers[input].push(id);
             }
         }
-        // Whether bytes must exist: asked from the end to the start, so that a moving step knows its readers' answer.
-        let works_in_bytes = |id: StepId| precision[id] == Precision::Int8Static;
+        // A step's output is needed in bytes if it works in int8 or a reader does. Backwards, so that pooling steps know
+        // the needs of their readers.
+        let is_int8 = |id: StepId| precision[id] == Precision::Int8Static;
         let is_head =
             |id: StepId| readers[id].iter().all(|&r| matches!(plan.steps[r].op, Op::Proposals | Op::Detections));
-        let mut wants_bytes = vec![false; plan.steps.len()];
+        let mut needs_bytes = vec![false; plan.steps.len()];
         for id in (0..plan.steps.len()).rev() {
-            let moved_to = |&r: &StepId| matches!(plan.steps[r].op, Op::MaxPool | Op::Subsample) && wants_bytes[r];
-            wants_bytes[id] = match plan.steps[id].op {
+            let moves_to = |&r: &StepId| matches!(plan.steps[r].op, Op::MaxPool | Op::Subsample) && needs_bytes[r];
+            needs_bytes[id] = match plan.steps[id].op {
                 Op::Image | Op::Proposals | Op::Detections => false,
                 Op::Layer { .. } if is_head(id) => false,
                 Op::Layer { .. } | Op::RoiAlign => {
-                    works_in_bytes(id) || readers[id].iter().any(|r| works_in_bytes(*r) || moved_to(r))
+                    is_int8(id) || readers[id].iter().any(|r| is_int8(*r) || moves_to(r))
                 }
-                Op::MaxPool | Op::Subsample => readers[id].iter().any(|r| works_in_bytes(*r) || moved_to(r)),
+                Op::MaxPool | Op::Subsample => readers[id].iter().any(|r| is_int8(*r) || moves_to(r)),
             };
         }
+        // Forwards, so that pooling steps take over the storage of their input.
         let mut edges: Vec<Edge> = Vec::with_capacity(plan.steps.len());
         for (id, step) in plan.steps.iter().enumerate() {
             edges.push(match step.op {
                 Op::Image => Edge::Pixels,
                 Op::Proposals | Op::Detections => Edge::Boxes,
                 Op::MaxPool | Op::Subsample => edges[step.inputs[0]],
-                Op::Layer { .. } | Op::RoiAlign if wants_bytes[id] => Edge::U8(id),
+                Op::Layer { .. } | Op::RoiAlign if needs_bytes[id] => Edge::U8(id),
                 Op::Layer { .. } | Op::RoiAlign => Edge::F32,
             });
         }
         Self { precision, edges }
     }
 
-    /// Whether every layer of `plan` runs in static int8, so that results are the same on every CPU.
+    /// True if every layer of `plan` runs in static int8, so that results are the same on every CPU.
     pub fn is_exact(&self, plan: &Plan) -> bool {
         let layers = plan.steps.iter().zip(&self.precision).filter(|(step, _)| step.layer().is_some());
         layers.into_iter().all(|(_, precision)| *precision == Precision::Int8Static)
@@ -80,7 +82,7 @@ impl Mixture {
     }
 }
 
-/// Layers as told; RoIAlign as the layer that reads it; everything else has no quantized arithmetic.
+/// Precision by step: a layer's own; RoIAlign's is that of the layer that reads it; all others compute in f32.
 fn step_precision(plan: &Plan, layers: &[Precision]) -> Vec<Precision> {
     let mut precision = vec![Precision::Fp32; plan.steps.len()];
     for id in (0..plan.steps.len()).rev() {
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_papers_coverage_keeps_the_pyramid_in_f32_behind_byte_stages() {
+    fn the_papers_precisions_keep_the_pyramid_in_f32_after_byte_stages() {
         let plan = plan();
         let layers: Vec<_> = plan
             .layers
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_float_step_between_int8_ones_still_reads_and_writes_bytes() {
+    fn an_f32_step_between_int8_ones_reads_and_writes_bytes() {
         let plan = plan();
         let layers: Vec<_> = plan
             .layers

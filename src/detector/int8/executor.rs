@@ -1,10 +1,10 @@
-//! One frame through the quantized network, step by step, in buffers that live on.
+//! Int8 executor: runs frames through the quantized network, step by step, in reused buffers.
 
 use std::sync::Arc;
 
+use super::buffers::Buffers;
 use super::frame::FrameLayout;
 use super::model::PackedLayer;
-use super::store::Store;
 use super::{Edge, Int8Model};
 use crate::detector::detection::Detection;
 use crate::detector::detections::DetectionStage;
@@ -18,15 +18,15 @@ use crate::kernel::{pool_f32, pool_u8};
 use crate::quant::{Precision, QuantParams};
 use crate::tensor::{Canvas, Fit, Shape};
 
-/// Who wants to see more of a step than its output, and what.
-type Watched<'a> = Option<(&'a mut dyn Tap, TapRequest)>;
+/// A tap that requests more of a step than its output, and its request.
+type TappedStep<'a> = Option<(&'a mut dyn Tap, TapRequest)>;
 
-/// Runs frames through an [`Int8Model`]. Owns every buffer; a canvas size seen before costs no allocation.
+/// Runs frames through an [`Int8Model`]. Owns every buffer; a frame with the size of the last one allocates nothing.
 #[derive(Debug)]
 pub struct Int8Executor {
     pub(super) model: Arc<Int8Model>,
     pub(super) layout: Option<FrameLayout>,
-    pub(super) store: Store,
+    pub(super) buffers: Buffers,
     pub(super) proposals: Vec<[f32; 4]>,
     pub(super) level_of: Vec<u8>,
     detections: Vec<Detection>,
@@ -37,14 +37,14 @@ pub struct Int8Executor {
 }
 
 impl Int8Executor {
-    /// An executor with empty buffers; they grow at the first frame.
+    /// An executor without buffers; they are allocated for the first frame.
     pub fn new(model: Arc<Int8Model>) -> Self {
         let settings = &model.plan.settings;
         Self {
             proposal_stage: ProposalStage::new(settings),
             detection_stage: DetectionStage::new(&settings.roi),
             layout: None,
-            store: Store::default(),
+            buffers: Buffers::default(),
             proposals: Vec::new(),
             level_of: Vec::new(),
             detections: Vec::new(),
@@ -54,7 +54,8 @@ impl Int8Executor {
         }
     }
 
-    /// Keeps the pyramid until the next frame, so that the second stage can be run again on other proposals.
+    /// The same executor, which keeps the pyramid until the next frame, so that the second stage can run again on other
+    /// proposals.
     #[must_use]
     pub fn keeping_features(mut self) -> Self {
         self.keep_features = true;
@@ -67,25 +68,25 @@ impl Int8Executor {
         &self.model
     }
 
-    /// Runs the whole network over `canvas` on the current rayon pool. Detections are in canvas pixels, best first.
+    /// Runs the whole network over `canvas` (RGBx) on the current rayon pool. Detections are in canvas pixels, best first.
     ///
     /// # Errors
-    /// [`Kind::Internal`] if the canvas is not as large as it says.
+    /// [`Kind::Internal`] if the number of bytes does not match the canvas's fit.
     pub fn detect(&mut self, canvas: &Canvas<u8>) -> Result<&[Detection]> {
         self.detect_with(canvas, &mut NoTap)
     }
 
-    /// [`Int8Executor::detect`], showing `tap` what it wishes to see.
+    /// [`Int8Executor::detect`] with a tap.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Int8Executor::detect`].
     pub fn detect_with(&mut self, canvas: &Canvas<u8>, tap: &mut dyn Tap) -> Result<&[Detection]> {
         self.begin(canvas)?;
         while self.advance(tap)?.is_some() {}
         Ok(&self.detections)
     }
 
-    /// Takes in a canvas and stands before the first layer.
+    /// Copies a canvas into the input buffer; the first layer is next.
     ///
     /// # Errors
     /// As [`Int8Executor::detect`].
@@ -98,7 +99,7 @@ impl Int8Executor {
         self.reserve(canvas.fit);
         let image = self.model.plan.key_steps.image;
         if let Some(slot) = self.layout.as_ref().and_then(|layout| layout.bytes.of[image]) {
-            self.store.bytes[slot][..canvas.data.len()].copy_from_slice(&canvas.data);
+            self.buffers.bytes[slot][..canvas.data.len()].copy_from_slice(&canvas.data);
         }
         self.next = image + 1;
         Ok(())
@@ -114,16 +115,16 @@ impl Int8Executor {
             Some(layout) if same(layout) => layout.fit = fit,
             _ => {
                 let layout = FrameLayout::new(&self.model, fit, self.keep_features);
-                self.store.reserve(&layout);
+                self.buffers.resize(&layout);
                 self.layout = Some(layout);
             }
         }
     }
 
-    /// Runs the next step. Returns which one it was, `None` at the end.
+    /// Runs the next step. Returns the step, `None` at the end.
     ///
     /// # Errors
-    /// [`Kind::Internal`] if a step's inputs do not fit, which the plan rules out.
+    /// [`Kind::Internal`] if the shapes of a step's inputs do not match, which the plan excludes.
     pub fn advance(&mut self, tap: &mut dyn Tap) -> Result<Option<StepId>> {
         let step = self.next;
         if step >= self.model.plan.steps.len() {
@@ -144,19 +145,19 @@ impl Int8Executor {
         &self.detections
     }
 
-    /// The proposals of the last frame, in canvas pixels.
+    /// The proposals of the last frame: x0, y0, x1, y1 in canvas pixels, best first.
     pub fn proposals(&self) -> &[[f32; 4]] {
         &self.proposals
     }
 
-    /// Sets the proposals by hand.
+    /// Sets the proposals, at most as many as the settings allow.
     pub fn put_proposals(&mut self, proposals: &[[f32; 4]]) {
         self.proposals.clear();
         let most = self.model.plan.settings.rpn.post_nms_top_n;
         self.proposals.extend(proposals.iter().take(most));
     }
 
-    /// Runs one step from what its inputs' buffers hold, whatever the order.
+    /// Runs any step on the present contents of its inputs' buffers, and keeps its output.
     ///
     /// # Errors
     /// As [`Int8Executor::advance`].
@@ -167,11 +168,11 @@ impl Int8Executor {
         match self.model.plan.steps[step].op {
             Op::Image => {}
             Op::Layer { layer, relu, skip } => {
-                let watched = match request {
+                let tapped = match request {
                     TapRequest::Raw | TapRequest::Clipping => Some((&mut *tap as &mut dyn Tap, request)),
                     TapRequest::Nothing | TapRequest::Output => None,
                 };
-                self.layer(step, layer, relu, skip, watched)?
+                self.layer(step, layer, relu, skip, tapped)?
             }
             Op::MaxPool | Op::Subsample => self.pool(step)?,
             Op::RoiAlign => self.roi_align(step)?,
@@ -183,8 +184,8 @@ impl Int8Executor {
                     LevelHead {
                         rows: shape.height,
                         columns: shape.width,
-                        objectness: self.store.floats(layout, inputs[level], shape.len()),
-                        deltas: self.store.floats(layout, inputs[levels + level], shape.len() * 4),
+                        objectness: self.buffers.floats(layout, inputs[level], shape.len()),
+                        deltas: self.buffers.floats(layout, inputs[levels + level], shape.len() * 4),
                     }
                 });
                 self.proposal_stage.run(heads, &fit, &mut self.proposals);
@@ -193,8 +194,8 @@ impl Int8Executor {
             Op::Detections => {
                 let inputs = &self.model.plan.steps[step].inputs;
                 let [logits, deltas] = [inputs[0], inputs[1]].map(|id| (id, self.shape(layout, id).len()));
-                let logits = self.store.floats(layout, logits.0, logits.1);
-                let deltas = self.store.floats(layout, deltas.0, deltas.1);
+                let logits = self.buffers.floats(layout, logits.0, logits.1);
+                let deltas = self.buffers.floats(layout, deltas.0, deltas.1);
                 self.detection_stage.run(logits, deltas, &self.proposals, &fit, &mut self.detections);
                 return Ok(());
             }
@@ -207,51 +208,54 @@ impl Int8Executor {
         Ok(())
     }
 
+    /// Shape of the output of `step` with the present number of proposals.
     pub(super) fn shape(&self, layout: &FrameLayout, step: StepId) -> Shape {
         layout.shape(&self.model, step, self.proposals.len())
     }
 
-    /// What `step` produced, until a later step takes its buffer.
+    /// The output of `step`, until a later step reuses its buffer; `None` for pixels, proposals and detections.
     pub fn activation(&self, step: StepId) -> Option<Activation<'_>> {
         let layout = self.layout.as_ref()?;
         let shape = self.shape(layout, step);
         let values = match self.model.mixture.edges[step] {
             Edge::U8(owner) => {
                 let QuantParams { scale, zero_point } = self.model.edge_qparams[owner]?;
-                Values::U8 { data: self.store.bytes(layout, step, shape.len()), scale, zero_point }
+                Values::U8 { data: self.buffers.bytes(layout, step, shape.len()), scale, zero_point }
             }
-            Edge::F32 => Values::F32(self.store.floats(layout, step, shape.len())),
+            Edge::F32 => Values::F32(self.buffers.floats(layout, step, shape.len())),
             Edge::Pixels | Edge::Boxes => return None,
         };
         let (valid_height, valid_width) = self.model.plan.valid(step, shape, &layout.fit);
         Some(Activation { shape, valid_height, valid_width, values })
     }
 
-    fn layer(&mut self, step: StepId, layer: LayerId, relu: bool, skip: bool, watched: Watched<'_>) -> Result<()> {
+    /// Runs a layer in its precision.
+    fn layer(&mut self, step: StepId, layer: LayerId, relu: bool, skip: bool, tapped: TappedStep<'_>) -> Result<()> {
         let model = Arc::clone(&self.model);
         match (&model.layers[layer], &model.epilogues[step]) {
-            (PackedLayer::Int8(packed), Some(epilogue)) => self.convolve(step, packed, epilogue, skip, watched),
+            (PackedLayer::Int8(packed), Some(epilogue)) => self.convolve(step, packed, epilogue, skip, tapped),
             (PackedLayer::Int8(_), None) => Err(Error::new(Kind::Internal, "an int8 step without an epilogue")),
             (other, _) => {
-                let raw = watched.filter(|(_, request)| *request == TapRequest::Raw).map(|(tap, _)| tap);
+                let raw = tapped.filter(|(_, request)| *request == TapRequest::Raw).map(|(tap, _)| tap);
                 self.mixed_layer(step, other, relu, skip, raw)
             }
         }
     }
 
+    /// Runs a layer in static int8.
     fn convolve(
         &mut self,
         step: StepId,
         packed: &crate::kernel::conv_u8::PackedU8,
         epilogue: &Epilogue,
         skip: bool,
-        watched: Watched<'_>,
+        tapped: TappedStep<'_>,
     ) -> Result<()> {
         let Some(layout) = &self.layout else { return Ok(()) };
         let inputs = &self.model.plan.steps[step].inputs;
         let shape = self.shape(layout, step);
         let from = self.shape(layout, inputs[0]);
-        // The box head's first layer reads each window as one row.
+        // `fc6` reads the window of a proposal as one row.
         let over_window = from.channels != packed.geometry().in_channels;
         let (height, width) = match self.model.mixture.edges[inputs[0]] {
             Edge::Pixels => (from.height, from.width),
@@ -263,19 +267,19 @@ impl Int8Executor {
             _ => from.len(),
         };
         let skip_shape = skip.then(|| self.shape(layout, inputs[1]));
-        let mut output = self.store.take(layout, step);
+        let mut output = self.buffers.take(layout, step);
         if shape.is_empty() {
-            self.store.give_back(layout, step, output);
+            self.buffers.put_back(layout, step, output);
             return Ok(());
         }
-        let input = ConvInput { data: self.store.bytes(layout, inputs[0], stored), height, width };
+        let input = ConvInput { data: self.buffers.bytes(layout, inputs[0], stored), height, width };
         let skip = match skip_shape {
             None => SkipInput::None,
             Some(Shape { height, width, .. }) => {
                 let len = skip_shape.map_or(0, |shape| shape.len());
                 match self.model.mixture.edges[inputs[1]] {
-                    Edge::F32 => SkipInput::F32 { data: self.store.floats(layout, inputs[1], len), height, width },
-                    _ => SkipInput::U8 { data: self.store.bytes(layout, inputs[1], len), height, width },
+                    Edge::F32 => SkipInput::F32 { data: self.buffers.floats(layout, inputs[1], len), height, width },
+                    _ => SkipInput::U8 { data: self.buffers.bytes(layout, inputs[1], len), height, width },
                 }
             }
         };
@@ -283,16 +287,16 @@ impl Int8Executor {
             Edge::F32 => ConvOutput::F32(&mut output.floats[..shape.len()]),
             _ => ConvOutput::U8(&mut output.bytes[..shape.len()]),
         };
-        let done = match watched {
+        let done = match tapped {
             None => convolve(packed, epilogue, input, skip, target),
             Some((tap, TapRequest::Clipping)) => convolve_watched(packed, epilogue, input, skip, target, &())
                 .map(|clipped| tap.observe_clipped(step, clipped.below, clipped.above)),
             Some((tap, _)) => {
                 let scale = self.model.qparams(step).map_or(1.0, |qparams| qparams.scale);
-                let watch = super::raw::RawValues::new(shape, scale);
-                let clipped = convolve_watched(packed, epilogue, input, skip, target, &watch);
+                let raw = super::raw::RawValues::new(shape, scale);
+                let clipped = convolve_watched(packed, epilogue, input, skip, target, &raw);
                 clipped.map(|clipped| {
-                    let values = watch.into_values();
+                    let values = raw.into_values();
                     let (valid_height, valid_width) = self.model.plan.valid(step, shape, &layout.fit);
                     tap.observe_clipped(step, clipped.below, clipped.above);
                     let values = Values::F32(&values);
@@ -300,10 +304,11 @@ impl Int8Executor {
                 })
             }
         };
-        self.store.give_back(layout, step, output);
+        self.buffers.put_back(layout, step, output);
         done
     }
 
+    /// Runs a pooling or subsampling step.
     fn pool(&mut self, step: StepId) -> Result<()> {
         let Some(layout) = &self.layout else { return Ok(()) };
         let source = self.model.plan.steps[step].inputs[0];
@@ -311,31 +316,32 @@ impl Int8Executor {
         let Shape { height, width, channels } = from;
         let len = layout.shapes[step].len();
         let is_maximum = self.model.plan.steps[step].op == Op::MaxPool;
-        let mut output = self.store.take(layout, step);
+        let mut output = self.buffers.take(layout, step);
         match self.model.mixture.edges[step] {
             Edge::F32 => {
-                let (x, y) = (self.store.floats(layout, source, from.len()), &mut output.floats[..len]);
+                let (x, y) = (self.buffers.floats(layout, source, from.len()), &mut output.floats[..len]);
                 match is_maximum {
                     true => pool_f32::max_pool(self.model.isa, x, height, width, channels, y),
                     false => pool_f32::subsample(x, height, width, channels, y),
                 }
             }
             _ => {
-                let (x, y) = (self.store.bytes(layout, source, from.len()), &mut output.bytes[..len]);
+                let (x, y) = (self.buffers.bytes(layout, source, from.len()), &mut output.bytes[..len]);
                 match is_maximum {
                     true => pool_u8::max_pool(self.model.isa, x, height, width, channels, y),
                     false => pool_u8::subsample(x, height, width, channels, y),
                 }
             }
         }
-        self.store.give_back(layout, step, output);
+        self.buffers.put_back(layout, step, output);
         Ok(())
     }
 
+    /// Runs RoIAlign.
     fn roi_align(&mut self, step: StepId) -> Result<()> {
         let Some(layout) = &self.layout else { return Ok(()) };
         self.level_of.clear();
-        self.level_of.extend(self.proposals.iter().map(|&corners| layout.rule.level(corners) as u8));
+        self.level_of.extend(self.proposals.iter().map(|&corners| layout.level_mapper.level(corners) as u8));
         if self.model.mixture.precision[step] != Precision::Int8Static {
             return self.mixed_roi_align(step);
         }
@@ -343,13 +349,13 @@ impl Int8Executor {
             return Err(Error::new(Kind::Internal, "RoIAlign has no output quantization parameters"));
         };
         let plan = Arc::clone(&self.model.plan);
-        let mut output = self.store.take(layout, step);
+        let mut output = self.buffers.take(layout, step);
         let len = self.shape(layout, step).len();
         let level = |number: usize| {
             let id = plan.steps[step].inputs[number];
             let (shape, QuantParams { scale, zero_point }) = (layout.shapes[id], self.model.qparams(id)?);
             Some(RoiLevelU8 {
-                data: self.store.bytes(layout, id, shape.len()),
+                data: self.buffers.bytes(layout, id, shape.len()),
                 height: shape.height,
                 width: shape.width,
                 spatial_scale: layout.scales[number],
@@ -375,7 +381,7 @@ impl Int8Executor {
             ),
             _ => Err(Error::new(Kind::Internal, "RoIAlign reads a level that is not stored in bytes")),
         };
-        self.store.give_back(layout, step, output);
+        self.buffers.put_back(layout, step, output);
         done
     }
 }

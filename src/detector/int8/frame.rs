@@ -1,29 +1,30 @@
-//! Where everything of one canvas size lives: shapes, slots, level scales.
+//! Layout of one canvas size: shapes, buffers, level scales.
 
-use super::slots::{Slots, Tenant};
+use super::slots::{BufferSlots, Lifetime};
 use super::{Edge, Int8Model};
 use crate::detector::plan::Op;
 use crate::detector::roi_align::{LevelMapper, level_scale};
 use crate::tensor::{Fit, Shape};
 
-/// The layout of one canvas size. Depends on the unpadded rows too, through the scales of the levels.
+/// The layout of one canvas size. It also depends on the unpadded rows, through the scales of the levels.
 #[derive(Debug)]
 pub(super) struct FrameLayout {
     pub fit: Fit,
-    /// By step, for the largest number of proposals.
+    /// Output shapes by step, for the largest number of proposals.
     pub shapes: Vec<Shape>,
-    /// Slots of outputs stored in bytes.
-    pub bytes: Slots,
-    /// Slots of outputs stored in f32.
-    pub floats: Slots,
+    /// Buffers of outputs stored in bytes.
+    pub bytes: BufferSlots,
+    /// Buffers of outputs stored in f32.
+    pub floats: BufferSlots,
     /// Canvas pixels to feature map cells, by level that RoIAlign reads.
     pub scales: Vec<f32>,
-    pub rule: LevelMapper,
+    /// Maps proposals to those levels.
+    pub level_mapper: LevelMapper,
 }
 
 impl FrameLayout {
-    /// The layout for a frame that lies like `fit`. With `keep_features`, what RoIAlign reads outlives it, so that the
-    /// second stage can be run again.
+    /// The layout for a frame with the geometry `fit`. With `keep_features`, the inputs of RoIAlign live until the end of
+    /// the frame, so that the second stage can run again.
     pub fn new(model: &Int8Model, fit: Fit, keep_features: bool) -> Self {
         let plan = &model.plan;
         let proposals = plan.settings.rpn.post_nms_top_n;
@@ -39,27 +40,27 @@ impl FrameLayout {
                 last_reader[input] = plan.steps.len();
             }
         }
-        let tenants = |wanted: fn(Edge) -> bool| -> Vec<Option<Tenant>> {
-            let tenant = |id: usize| {
-                // A canvas pixel is RGBx.
+        let lifetimes = |is_stored: fn(Edge) -> bool| -> Vec<Option<Lifetime>> {
+            let lifetime = |id: usize| {
+                // A pixel of the canvas is RGBx.
                 let len = match model.mixture.edges[id] {
                     Edge::Pixels => shapes[id].pixels() * 4,
                     _ => shapes[id].len(),
                 };
-                wanted(model.mixture.edges[id]).then(|| Tenant { len, life: id..=last_reader[id] })
+                is_stored(model.mixture.edges[id]).then(|| Lifetime { len, steps: id..=last_reader[id] })
             };
-            (0..plan.steps.len()).map(tenant).collect()
+            (0..plan.steps.len()).map(lifetime).collect()
         };
-        let bytes = Slots::plan(&tenants(|edge| matches!(edge, Edge::U8(_) | Edge::Pixels)));
-        let floats = Slots::plan(&tenants(|edge| edge == Edge::F32));
+        let bytes = BufferSlots::assign(&lifetimes(|edge| matches!(edge, Edge::U8(_) | Edge::Pixels)));
+        let floats = BufferSlots::assign(&lifetimes(|edge| edge == Edge::F32));
         let roi_align = plan.key_steps.roi_features;
         let levels = plan.steps[roi_align].inputs.iter().filter(|&&input| plan.steps[input].op != Op::Proposals);
         let scales: Vec<f32> = levels.map(|&input| level_scale(shapes[input].height, &fit)).collect();
-        let rule = LevelMapper::new(&plan.settings.roi, &scales);
-        Self { fit, shapes, bytes, floats, scales, rule }
+        let level_mapper = LevelMapper::new(&plan.settings.roi, &scales);
+        Self { fit, shapes, bytes, floats, scales, level_mapper }
     }
 
-    /// The shape of a step's output when there are `proposals` of them.
+    /// The shape of a step's output for this number of proposals.
     pub fn shape(&self, model: &Int8Model, step: usize, proposals: usize) -> Shape {
         let shape = self.shapes[step];
         if step <= model.plan.key_steps.proposals {

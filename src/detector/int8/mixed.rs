@@ -1,5 +1,5 @@
-//! Steps that do not run in int8: they read their inputs as f32, whatever these are stored as, and store their output
-//! as the plan of precisions wants it. Not the fast path: it allocates.
+//! Steps outside static int8: they convert their inputs to f32, and their output to its storage. Not the fast path: it
+//! allocates.
 
 use std::borrow::Cow;
 
@@ -18,14 +18,14 @@ use crate::quant::{integer_bias, multiplier};
 use crate::tensor::Shape;
 
 impl Int8Executor {
-    /// A step's output in real units.
+    /// A step's output as f32, in real units.
     pub(super) fn real_values(&self, layout: &FrameLayout, step: StepId) -> Cow<'_, [f32]> {
         let shape = self.shape(layout, step);
         match self.model.mixture.edges[step] {
-            Edge::F32 => Cow::Borrowed(self.store.floats(layout, step, shape.len())),
+            Edge::F32 => Cow::Borrowed(self.buffers.floats(layout, step, shape.len())),
             Edge::Pixels => Cow::Owned(self.normalized_pixels(layout, step, shape)),
             Edge::U8(owner) => {
-                let bytes = self.store.bytes(layout, step, shape.len());
+                let bytes = self.buffers.bytes(layout, step, shape.len());
                 let value = |&q: &u8| self.model.edge_qparams[owner].map_or(0.0, |qparams| qparams.value(q));
                 Cow::Owned(bytes.iter().map(value).collect())
             }
@@ -33,11 +33,11 @@ impl Int8Executor {
         }
     }
 
-    /// The canvas as the fp32 network reads it; padding is 0.
+    /// The canvas normalized for the fp32 network, `[height][width][3]`; padding is 0.
     fn normalized_pixels(&self, layout: &FrameLayout, step: StepId, shape: Shape) -> Vec<f32> {
         let transform = &self.model.plan.settings.transform;
         let (mean, std) = (transform.mean.map(|m| m as f32), transform.std.map(|s| s as f32));
-        let bytes = self.store.bytes(layout, step, shape.pixels() * 4);
+        let bytes = self.buffers.bytes(layout, step, shape.pixels() * 4);
         let mut values = vec![0.0; shape.len()];
         for y in 0..layout.fit.height {
             for x in 0..layout.fit.width {
@@ -51,10 +51,10 @@ impl Int8Executor {
         values
     }
 
-    /// Stores `values`, in real units, as the output of `step`.
+    /// Sets the output of `step` to `values`, in real units, quantized if it is stored in bytes.
     ///
     /// # Errors
-    /// [`Kind::Internal`] if there are fewer or more of them than the step gives out, or no canvas size is known.
+    /// [`Kind::Internal`] if the number of values does not match the step's output, or no canvas size is known.
     pub fn put(&mut self, step: StepId, values: &[f32]) -> Result<()> {
         let Some(layout) = &self.layout else { return Err(Error::new(Kind::Internal, "no canvas was given")) };
         let shape = self.shape(layout, step);
@@ -62,7 +62,7 @@ impl Int8Executor {
             let text = format!("{} values for an output of {}", values.len(), shape.len());
             return Err(Error::new(Kind::Internal, text));
         }
-        let mut output = self.store.take(layout, step);
+        let mut output = self.buffers.take(layout, step);
         match (self.model.mixture.edges[step], self.model.qparams(step)) {
             (Edge::F32, _) => output.floats[..values.len()].copy_from_slice(values),
             (_, Some(qparams)) => {
@@ -72,11 +72,11 @@ impl Int8Executor {
             }
             (_, None) => {}
         }
-        self.store.give_back(layout, step, output);
+        self.buffers.put_back(layout, step, output);
         Ok(())
     }
 
-    /// A layer in full precision, or in int8 with parameters computed from the input.
+    /// Runs a layer in full precision, or in int8 with parameters computed from the input.
     pub(super) fn mixed_layer(
         &mut self,
         step: StepId,
@@ -125,7 +125,7 @@ impl Int8Executor {
                 let input = ConvInput { data: &bytes, height: shape.height, width: 1 };
                 convolve(packed, &epilogue, input, SkipInput::None, ConvOutput::F32(&mut y))?;
             }
-            PackedLayer::Int8(_) => return Err(Error::new(Kind::Internal, "an int8 layer on the mixed path")),
+            PackedLayer::Int8(_) => return Err(Error::new(Kind::Internal, "a layer in static int8 on the mixed path")),
         }
         drop(x);
         if let Some(tap) = raw {
@@ -138,7 +138,7 @@ impl Int8Executor {
         self.put(step, &y)
     }
 
-    /// RoIAlign in f32.
+    /// Runs RoIAlign in f32.
     pub(super) fn mixed_roi_align(&mut self, step: StepId) -> Result<()> {
         let Some(layout) = &self.layout else { return Ok(()) };
         let plan = &self.model.plan;

@@ -4,6 +4,7 @@
 //! every step's value to a tap. With every layer in int8 the same canvas gives the same bytes at every step on every
 //! instruction set and thread count. Once warm for a canvas size, a frame allocates nothing.
 
+mod buffers;
 mod edges;
 mod executor;
 mod frame;
@@ -12,7 +13,6 @@ mod mixed;
 mod model;
 mod raw;
 mod slots;
-mod store;
 mod stored;
 
 use std::sync::Arc;

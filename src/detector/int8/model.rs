@@ -1,4 +1,4 @@
-//! A quantized network packed for one instruction set.
+//! Quantized network, packed for the kernels of one instruction set.
 
 use std::sync::Arc;
 
@@ -10,25 +10,25 @@ use crate::kernel::conv_u8::{Epilogue, EpilogueSpec, OutputKind, PackedU8, SkipK
 use crate::kernel::isa::Isa;
 use crate::quant::{Precision, QuantParams, integer_bias, multiplier};
 
-/// The pixel that stands for "outside the picture": the mean colour, which normalizes to almost 0. The canvas's
-/// padding holds it too. RGBx.
+/// The pixel outside the picture, RGBx: the mean colour, which normalizes to almost 0. The padding of the canvas has the
+/// same value.
 fn mean_colour(plan: &Plan) -> [u8; 4] {
     let [r, g, b] = plan.settings.transform.mean.map(|mean| (mean as f32 * 255.0).round_ties_even() as u8);
     [r, g, b, 0]
 }
 
-/// A weight set as a kernel wants it.
+/// A layer's weights, packed for a kernel.
 #[derive(Debug, Clone)]
 pub(super) enum PackedLayer {
-    /// Static quantization; the epilogues belong to the steps.
+    /// Static quantization; every step has an epilogue.
     Int8(Arc<PackedU8>),
-    /// The input's quantization parameters are computed at each call, so the epilogue is made at each call.
+    /// Dynamic quantization: the quantization parameters of the input, and so the epilogue, are computed at each call.
     Dynamic { packed: Arc<PackedU8>, scales: Vec<f32>, bias: Vec<f32> },
     /// Full precision.
     Fp32(Arc<ConvF32>),
 }
 
-/// The network, packed and immutable. Panels are shared between models that have the same weights.
+/// The packed network, immutable. Models with the same weights share the packed panels.
 #[derive(Debug, Clone)]
 pub struct Int8Model {
     pub(super) plan: Arc<Plan>,
@@ -59,7 +59,7 @@ impl Int8Model {
     }
 
     /// The same panels with other quantization parameters: a candidate of recalibration. Biases and scales come from
-    /// `quantized`, whose weights must be those this model was packed from.
+    /// `quantized`, which must have the weights that this model was packed from.
     ///
     /// # Errors
     /// As [`Int8Model::new`].
@@ -108,7 +108,10 @@ impl Int8Model {
         }
     }
 
-    /// The epilogue of `step`, where it has a fixed one.
+    /// The epilogue of a step in static int8; `None` for other steps.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] if a bias overflows its integer.
     fn epilogue(&self, id: StepId, quantized: &Quantized) -> Result<Option<Epilogue>> {
         let step = &self.plan.steps[id];
         let Op::Layer { layer, relu, skip } = step.op else { return Ok(None) };
@@ -117,10 +120,10 @@ impl Int8Model {
         let LayerWeights::S8 { scales, .. } = &quantized.layers[layer].weights else {
             return Err(Error::new(Kind::Internal, "an int8 layer without int8 weights"));
         };
-        let pixels = self.mixture.edges[step.inputs[0]] == Edge::Pixels;
+        let reads_pixels = self.mixture.edges[step.inputs[0]] == Edge::Pixels;
         let input = match self.qparams(step.inputs[0]) {
             Some(qparams) => qparams,
-            None if pixels => QuantParams::new(1.0, 0)?,
+            None if reads_pixels => QuantParams::new(1.0, 0)?,
             None => return Err(Error::new(Kind::Internal, "an int8 step reads an output that is not stored in bytes")),
         };
         let output = self.qparams(id);
@@ -143,7 +146,7 @@ impl Int8Model {
             input_zero_point: input.zero_point,
             bias: &integer,
             multiplier: &multipliers,
-            outside: pixels.then_some(&colour[..]),
+            outside: reads_pixels.then_some(&colour[..]),
             skip,
             relu,
             output: match output {
@@ -155,15 +158,16 @@ impl Int8Model {
     }
 }
 
-/// Whether `layer` reads the canvas.
+/// True if `layer` reads the canvas.
 fn reads_pixels(plan: &Plan, layer: LayerId) -> bool {
     plan.steps.iter().any(|step| step.layer() == Some(layer) && step.inputs.contains(&plan.key_steps.image))
 }
 
-fn pack(isa: Isa, layer: &Layer, quantized: &QuantizedLayer, bias: &[f32], pixels: bool) -> Result<PackedLayer> {
+/// Packs a layer for its precision; `reads_pixels` is true for the layer that reads the canvas.
+fn pack(isa: Isa, layer: &Layer, quantized: &QuantizedLayer, bias: &[f32], reads_pixels: bool) -> Result<PackedLayer> {
     let geometry = layer.geometry;
     match (&quantized.weights, quantized.precision) {
-        (LayerWeights::S8 { values, .. }, Precision::Int8Static) if pixels => {
+        (LayerWeights::S8 { values, .. }, Precision::Int8Static) if reads_pixels => {
             Ok(PackedLayer::Int8(Arc::new(PackedU8::pixels(isa, geometry, values)?)))
         }
         (LayerWeights::S8 { values, .. }, Precision::Int8Static) => {
@@ -180,7 +184,7 @@ fn pack(isa: Isa, layer: &Layer, quantized: &QuantizedLayer, bias: &[f32], pixel
         }
         (weights, precision) => {
             let stored = if matches!(weights, LayerWeights::S8 { .. }) { "s8" } else { "f32" };
-            let text = format!("{stored} weights with precision {} do not go together here", precision.name());
+            let text = format!("{stored} weights do not match precision {}", precision.name());
             Err(Error::new(Kind::Data, text))
         }
     }

@@ -1,11 +1,11 @@
-//! Gathers the values of a watched convolution, which come from several threads in no order.
+//! Collector of a convolution's values before rounding, which arrive from several threads in any order.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::kernel::conv_u8::Watch;
 use crate::tensor::Shape;
 
-/// One f32 for every value of a map, written from any thread.
+/// One f32 for each value of a map, written from any thread.
 #[derive(Debug)]
 pub(super) struct RawValues {
     bits: Vec<AtomicU32>,
@@ -14,13 +14,13 @@ pub(super) struct RawValues {
 }
 
 impl RawValues {
-    /// Room for a map of `shape`; `scale` turns output steps into real units.
+    /// A collector for a map of `shape`; `scale` converts quantization steps to real units.
     pub fn new(shape: Shape, scale: f32) -> Self {
         let bits = std::iter::repeat_with(|| AtomicU32::new(0)).take(shape.len()).collect();
         Self { bits, channels: shape.channels, scale }
     }
 
-    /// The map, in real units.
+    /// The map, NHWC, in real units.
     pub fn into_values(self) -> Vec<f32> {
         self.bits.into_iter().map(|bits| f32::from_bits(bits.into_inner())).collect()
     }
@@ -30,7 +30,7 @@ impl Watch for RawValues {
     fn row(&self, pixel: usize, channel: usize, values: &[f32]) {
         let start = pixel * self.channels + channel;
         for (bits, value) in self.bits[start..start + values.len()].iter().zip(values) {
-            // Each value is written once; the pool's join makes it visible.
+            // Each value is written once; the join of the pool makes it visible.
             bits.store((value * self.scale).to_bits(), Ordering::Relaxed);
         }
     }

@@ -75,7 +75,7 @@ impl Work<'_, '_> {
         let mut agreement = Agreement::default();
         looks.iter().filter_map(|look| look.agreement).for_each(|one| agreement.merge(&one));
         if agreement.reference() > 0 {
-            header.calibration.agreement = Some(agreement.noted(judge.len()));
+            header.calibration.agreement = Some(agreement.to_artifact(judge.len()));
         }
         let mut sums: Vec<[u8; 32]> = calibrate.iter().chain(judge).map(|&at| self.frames[at].sha256).collect();
         sums.sort_unstable();

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::clock::SimulatedClock;
-use crate::message::{CameraStatus, Detection, Event, Model, Moment, Precision, Schema, State, Timing};
+use crate::message::{CameraStatus, Detection, Event, Model, ModelPrecision, Moment, Schema, State, Timing};
 use crate::publish::spool::SpoolLimits;
 
 fn moment() -> Moment {
@@ -37,7 +37,7 @@ fn report(cars: usize) -> Message {
         clock_synchronized: false,
         width: 10,
         height: 10,
-        model: Model { name: "m".into(), precision: Precision::Int8, generation: 0, sha256: String::new() },
+        model: Model { name: "m".into(), precision: ModelPrecision::Int8, generation: 0, sha256: String::new() },
         timing_ms: Timing { total: 40.0, ..Timing::default() },
         detections: vec![car; cars],
         removed: Vec::new(),

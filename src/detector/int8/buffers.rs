@@ -1,25 +1,26 @@
-//! The buffers of the executor: slots of bytes and slots of f32.
+//! Buffers of the int8 executor: slots of bytes and slots of f32.
 
 use super::frame::FrameLayout;
 use crate::detector::plan::StepId;
 
-/// Buffers by slot. A step's output buffer is taken out while the step writes it, so that its inputs can be read.
+/// Buffers by slot. The output buffer of a step is moved out while the step writes it, so that its inputs can be
+/// borrowed.
 #[derive(Debug, Default)]
-pub(super) struct Store {
+pub(super) struct Buffers {
     pub bytes: Vec<Vec<u8>>,
     pub floats: Vec<Vec<f32>>,
 }
 
-/// A step's output buffer, of whichever kind it is stored in; the other one is empty.
+/// The output buffer of a step: bytes or f32; the other one is empty.
 #[derive(Debug, Default)]
-pub(super) struct Output {
+pub(super) struct OutputBuffer {
     pub bytes: Vec<u8>,
     pub floats: Vec<f32>,
 }
 
-impl Store {
-    /// Makes every slot as large as `layout` wants it, and drops those it does not use.
-    pub fn reserve(&mut self, layout: &FrameLayout) {
+impl Buffers {
+    /// Resizes the slots to those of `layout`.
+    pub fn resize(&mut self, layout: &FrameLayout) {
         self.bytes.resize_with(layout.bytes.sizes.len(), Vec::new);
         for (buffer, &size) in self.bytes.iter_mut().zip(&layout.bytes.sizes) {
             buffer.resize(size, 0);
@@ -42,9 +43,9 @@ impl Store {
         layout.floats.of[step].map_or(&[], |slot| &self.floats[slot][..len])
     }
 
-    /// Takes the buffer that `step` writes.
-    pub fn take(&mut self, layout: &FrameLayout, step: StepId) -> Output {
-        let mut output = Output::default();
+    /// Moves out the buffer that `step` writes.
+    pub fn take(&mut self, layout: &FrameLayout, step: StepId) -> OutputBuffer {
+        let mut output = OutputBuffer::default();
         if let Some(slot) = layout.bytes.of[step] {
             output.bytes = std::mem::take(&mut self.bytes[slot]);
         }
@@ -54,8 +55,8 @@ impl Store {
         output
     }
 
-    /// Puts the buffer of `step` back.
-    pub fn give_back(&mut self, layout: &FrameLayout, step: StepId, output: Output) {
+    /// Moves the buffer of `step` back.
+    pub fn put_back(&mut self, layout: &FrameLayout, step: StepId, output: OutputBuffer) {
         if let Some(slot) = layout.bytes.of[step] {
             self.bytes[slot] = output.bytes;
         }
