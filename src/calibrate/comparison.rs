@@ -56,7 +56,7 @@ pub(super) fn compare_networks(
 ) -> Result<Comparison> {
     let plan = reference.plan();
     let steps = plan.steps.len();
-    let mut collector = Int8Collector::new(plan, executor.model().mixture().quantized_steps()).with_means(plan);
+    let mut collector = Int8Collector::new(plan, executor.model().mixed_precision().quantized_steps()).with_means(plan);
     let mut sums = Comparison {
         errors: vec![StepError::default(); steps],
         sqnr_db: vec![Vec::new(); steps],

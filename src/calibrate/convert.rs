@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::detector::int8::{Edge, InputMeans, LayerWeights, Mixture, Quantized, QuantizedLayer};
+use crate::detector::int8::{EdgeStorage, InputMeans, LayerWeights, MixedPrecision, Quantized, QuantizedLayer};
 use crate::detector::plan::{LayerId, Plan, Step};
-use crate::detector::weights::Folded;
+use crate::detector::weights::FoldedLayer;
 use crate::error::{Error, Kind, Result};
 use crate::quant::{FilterBank, Granularity, Precision, QuantParams, RoundingResidual, ScaleRule, scale_floor};
 
@@ -34,27 +34,27 @@ impl Default for LayerRecipe {
     }
 }
 
-/// Quantizes the weights of `plan`. `folded` and `recipes` hold one a layer, `grids` one a step where the mixture of
+/// Quantizes the weights of `plan`. `folded` and `recipes` hold one a layer, `grids` one a step where the mixed_precision of
 /// precisions wants one.
 ///
 /// # Errors
 /// [`Kind::Data`] naming the layer that cannot be quantized or the step whose grid is missing.
 pub fn convert(
     plan: &Arc<Plan>,
-    folded: &[Folded],
+    folded: &[FoldedLayer],
     recipes: &[LayerRecipe],
     edge_qparams: Vec<Option<QuantParams>>,
 ) -> Result<Quantized> {
     let precisions: Vec<Precision> = recipes.iter().map(|recipe| recipe.precision).collect();
-    let mixture = Mixture::new(plan, &precisions);
-    if let Some(step) = mixture.quantized_steps().find(|&step| edge_qparams[step].is_none()) {
+    let mixed_precision = MixedPrecision::new(plan, &precisions);
+    if let Some(step) = mixed_precision.quantized_steps().find(|&step| edge_qparams[step].is_none()) {
         let text = format!("{} has no range: was it observed?", plan.steps[step].name);
         return Err(Error::new(Kind::Data, text));
     }
     let layers = (0..plan.layers.len())
         .into_par_iter()
         .map(|id| {
-            let inputs = input_scales(plan, &mixture, &edge_qparams, id);
+            let inputs = input_scales(plan, &mixed_precision, &edge_qparams, id);
             layer(plan, id, &folded[id], recipes[id], &inputs).map_err(|error| error.at(&plan.layers[id].name))
         })
         .collect::<Result<Vec<(QuantizedLayer, Vec<f32>)>>>()?;
@@ -72,13 +72,18 @@ pub fn convert(
 }
 
 /// Steps of the grids that the steps of `layer` read. The canvas's step is one grey level.
-fn input_scales(plan: &Plan, mixture: &Mixture, edge_qparams: &[Option<QuantParams>], layer: LayerId) -> Vec<f32> {
+fn input_scales(
+    plan: &Plan,
+    mixed_precision: &MixedPrecision,
+    edge_qparams: &[Option<QuantParams>],
+    layer: LayerId,
+) -> Vec<f32> {
     let readers = plan.steps.iter().filter(|step| step.layer() == Some(layer));
     readers
-        .map(|step| match mixture.edges[step.inputs[0]] {
-            Edge::U8(owner) => edge_qparams[owner].map_or(LEAST_DYNAMIC_SCALE, |qparams| qparams.scale),
-            Edge::Pixels => 1.0,
-            Edge::F32 | Edge::Boxes => LEAST_DYNAMIC_SCALE,
+        .map(|step| match mixed_precision.storage[step.inputs[0]] {
+            EdgeStorage::U8(owner) => edge_qparams[owner].map_or(LEAST_DYNAMIC_SCALE, |qparams| qparams.scale),
+            EdgeStorage::Pixels => 1.0,
+            EdgeStorage::F32 | EdgeStorage::Boxes => LEAST_DYNAMIC_SCALE,
         })
         .collect()
 }
@@ -86,7 +91,7 @@ fn input_scales(plan: &Plan, mixture: &Mixture, edge_qparams: &[Option<QuantPara
 fn layer(
     plan: &Plan,
     id: LayerId,
-    folded: &Folded,
+    folded: &FoldedLayer,
     recipe: LayerRecipe,
     inputs: &[f32],
 ) -> Result<(QuantizedLayer, Vec<f32>)> {
@@ -98,7 +103,7 @@ fn layer(
     let geometry = plan.layers[id].geometry;
     let reads_pixels =
         plan.steps.iter().any(|step| step.layer() == Some(id) && step.inputs.contains(&plan.key_steps.image));
-    let Folded { weights, bias } = if reads_pixels { in_pixels(plan, folded) } else { folded.clone() };
+    let FoldedLayer { weights, bias } = if reads_pixels { in_pixels(plan, folded) } else { folded.clone() };
     let depth = geometry.taps() * geometry.in_channels;
     let mut floors = Vec::with_capacity(bias.len());
     for &bias in &bias {
@@ -117,7 +122,7 @@ fn layer(
 }
 
 /// The first layer in units of raw pixels: w′ = w / (255 · std), b′ = b − Σ w · mean / std.
-fn in_pixels(plan: &Plan, folded: &Folded) -> Folded {
+fn in_pixels(plan: &Plan, folded: &FoldedLayer) -> FoldedLayer {
     let transform = &plan.settings.transform;
     let filter = folded.weights.len() / folded.bias.len().max(1);
     let mut weights = Vec::with_capacity(folded.weights.len());
@@ -131,15 +136,15 @@ fn in_pixels(plan: &Plan, folded: &Folded) -> Folded {
         }
         bias.push((f64::from(constant) - shift) as f32);
     }
-    Folded { weights, bias }
+    FoldedLayer { weights, bias }
 }
 
 /// Reads and folds every layer of `plan`.
 ///
 /// # Errors
-/// As [`Folded::read`].
-pub fn fold_all(plan: &Plan, tensors: &candle_nn::VarBuilder<'_>, eps: f64) -> Result<Vec<Folded>> {
-    plan.layers.iter().map(|layer| Folded::read(layer, tensors, eps)).collect()
+/// As [`FoldedLayer::read`].
+pub fn fold_all(plan: &Plan, tensors: &candle_nn::VarBuilder<'_>, eps: f64) -> Result<Vec<FoldedLayer>> {
+    plan.layers.iter().map(|layer| FoldedLayer::read(layer, tensors, eps)).collect()
 }
 
 #[cfg(test)]
@@ -151,7 +156,7 @@ mod tests {
     #[test]
     fn the_first_layer_reads_pixels() {
         let plan = Plan::new(Architecture::resnet50_fpn(2), Settings::default());
-        let folded = Folded { weights: vec![0.5, -0.25, 1.0], bias: vec![0.125] };
+        let folded = FoldedLayer { weights: vec![0.5, -0.25, 1.0], bias: vec![0.125] };
         let pixels = in_pixels(&plan, &folded);
         let levels = [200.0f64, 17.0, 90.0];
         let transform = &plan.settings.transform;

@@ -26,9 +26,9 @@ use super::record::CalibrationRecord;
 use super::summary::{clipped_share, distance, mean_std};
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::fp32::{Backend, Fp32Model};
-use crate::detector::int8::{InputMeans, Int8Executor, Int8Model, Mixture, Quantized, plan_value};
+use crate::detector::int8::{InputMeans, Int8Executor, Int8Model, MixedPrecision, Quantized, plan_value};
 use crate::detector::plan::{Plan, StepId};
-use crate::detector::weights::Folded;
+use crate::detector::weights::FoldedLayer;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
 use crate::kernel::isa::Isa;
@@ -159,7 +159,7 @@ struct Quantization<'a> {
     isa: Isa,
     plan: Arc<Plan>,
     reference: Fp32Model,
-    folded: Vec<Folded>,
+    folded: Vec<FoldedLayer>,
     loader: PictureLoader<'a>,
 }
 
@@ -187,7 +187,7 @@ impl<'a> Quantization<'a> {
         progress: Progress<'_>,
     ) -> Result<QuantizeOutcome> {
         // Observe every output that int8 could store, so that the record also serves other recipes.
-        let all_int8 = Mixture::new(&self.plan, &vec![Precision::Int8Static; self.plan.layers.len()]);
+        let all_int8 = MixedPrecision::new(&self.plan, &vec![Precision::Int8Static; self.plan.layers.len()]);
         let steps: Vec<StepId> = all_int8.quantized_steps().collect();
         let record = match record {
             Some(record) => record,
@@ -326,8 +326,8 @@ impl<'a> Quantization<'a> {
 
     fn header(&self, inputs: &HeaderInputs<'_>) -> Result<Header> {
         let HeaderInputs { quantized, record, selection, edges, ranges, comparison } = *inputs;
-        let mixture = quantized.mixture();
-        let stored_in_bytes: Vec<StepId> = mixture.quantized_steps().collect();
+        let mixed_precision = quantized.mixed_precision();
+        let stored_in_bytes: Vec<StepId> = mixed_precision.quantized_steps().collect();
 
         // Statistics of single pictures: from the comparison where int8 counted the edge, else from the record.
         let (mut clipped, mut distances) = (comparison.clipped.clone(), comparison.distances.clone());
@@ -380,8 +380,9 @@ impl<'a> Quantization<'a> {
                 pictures: selection.pictures.len(),
                 sha256: record.pictures_sha256(|name| selection.contains(name)),
                 unusable_reasons: selection.unusable_reasons.clone(),
-                agreement: (self.options.evidence_pictures > 0)
-                    .then(|| comparison.agreement.to_artifact(selection.pictures.len().min(self.options.evidence_pictures))),
+                agreement: (self.options.evidence_pictures > 0).then(|| {
+                    comparison.agreement.to_artifact(selection.pictures.len().min(self.options.evidence_pictures))
+                }),
                 power_profiles: profile.iter().map(|profile| profile.mean_abs_z).collect(),
             },
             provenance: Provenance { source_sha256: self.checkpoint.sha256(), generation: 0, parent: None },

@@ -281,7 +281,7 @@ impl Detector {
     pub fn step_precision(&self, step: StepId) -> Precision {
         match &self.executor {
             Executor::Fp32(_) => Precision::Fp32,
-            Executor::Int8(executor) => executor.model().mixture().precision[step],
+            Executor::Int8(executor) => executor.model().mixed_precision().precision[step],
         }
     }
 

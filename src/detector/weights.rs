@@ -1,6 +1,6 @@
 //! Weights of a layer for the executors: batch norm folded in, channels last.
 //!
-//! In: a checkpoint's tensors and a [`Layer`]. Out: [`Folded`] weights `[out][height][width][in]` and one bias an
+//! In: a checkpoint's tensors and a [`Layer`]. Out: [`FoldedLayer`] weights `[out][height][width][in]` and one bias an
 //! output channel. The fold is computed in f64 and rounded once to f32.
 
 use candle_core::Tensor;
@@ -11,14 +11,14 @@ use crate::error::{Error, Kind, Result};
 
 /// Weights and bias of a layer with its batch norm folded in.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Folded {
+pub struct FoldedLayer {
     /// `[out][height][width][in]`.
     pub weights: Vec<f32>,
     /// One an output channel.
     pub bias: Vec<f32>,
 }
 
-impl Folded {
+impl FoldedLayer {
     /// Reads `layer` from `tensors` and folds its batch norm with this `eps`:
     /// w′ = w · γ / √(σ² + eps), b′ = β − μ · γ / √(σ² + eps).
     ///
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn batch_norm_folds_and_channels_move_last() {
         let builder = VarBuilder::from_tensors(tensors(1.25), DType::F32, &Device::Cpu);
-        let folded = Folded::read(&layer(), &builder, 1.0).unwrap();
+        let folded = FoldedLayer::read(&layer(), &builder, 1.0).unwrap();
         // √(1.25 + 1) = 1.5, so the scale is 2.
         assert_eq!(folded.weights, [2.0, 8.0, 4.0, 10.0, 6.0, 12.0]);
         assert_eq!(folded.bias, [-3.5]);
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_variance_of_0_without_eps_is_an_error_that_names_the_layer() {
         let builder = VarBuilder::from_tensors(tensors(0.0), DType::F32, &Device::Cpu);
-        let error = Folded::read(&layer(), &builder, 0.0).unwrap_err();
+        let error = FoldedLayer::read(&layer(), &builder, 0.0).unwrap_err();
         assert_eq!(error.kind(), Kind::Data);
         assert!(error.message().starts_with("conv1 is not finite"), "{}", error.message());
     }
@@ -142,7 +142,7 @@ mod tests {
         let mut some = tensors(1.0);
         some.remove("bn1.running_mean");
         let builder = VarBuilder::from_tensors(some, DType::F32, &Device::Cpu);
-        let error = Folded::read(&layer(), &builder, 1e-5).unwrap_err();
+        let error = FoldedLayer::read(&layer(), &builder, 1e-5).unwrap_err();
         assert_eq!(error.message(), "tensor bn1.running_mean, expected [1]");
     }
 }

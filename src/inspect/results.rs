@@ -47,8 +47,8 @@ impl Session<'_> {
             video.finish()?;
         }
         let plan = std::sync::Arc::clone(self.pair.plan());
-        let mixture = self.pair.int8().mixture();
-        let rows = table::rows(&plan, &self.stats, |step| mixture.precision[step]);
+        let mixed_precision = self.pair.int8().mixed_precision();
+        let rows = table::rows(&plan, &self.stats, |step| mixed_precision.precision[step]);
         let kept = table::sensitivity(&plan, &self.stats, &self.macs()?);
         self.write("steps.csv", &table::to_csv(&rows))?;
         self.write_json("steps.json", &rows)?;

@@ -145,7 +145,7 @@ fn all_steps_in_f32_are_the_reference() {
 }
 
 #[test]
-fn mixtures_run_and_one_float_step_more_is_no_worse() {
+fn mixed_precision_runs_and_one_more_f32_step_is_no_worse() {
     let error_of = |float: &str, dynamic: bool| {
         let network = Network::quantized("r18", |layer| match layer {
             _ if !float.is_empty() && layer.starts_with(float) => Precision::Fp32,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lookout::calibrate::{LayerRecipe, convert, fold_all};
 use lookout::detector::architecture::{Architecture, Shapes};
 use lookout::detector::fp32::{Backend, Fp32Model, Fp32Run};
-use lookout::detector::int8::{Mixture, Quantized};
+use lookout::detector::int8::{MixedPrecision, Quantized};
 use lookout::detector::plan::{Plan, StepId};
 use lookout::detector::settings::Settings;
 use lookout::detector::tap::{Activation, Tap, TapRequest, Values};
@@ -71,9 +71,10 @@ impl Network {
             .iter()
             .map(|layer| LayerRecipe { precision: precision(&layer.name), ..LayerRecipe::default() })
             .collect();
-        let mixture = Mixture::new(&plan, &recipes.iter().map(|recipe| recipe.precision).collect::<Vec<_>>());
+        let mixed_precision =
+            MixedPrecision::new(&plan, &recipes.iter().map(|recipe| recipe.precision).collect::<Vec<_>>());
         let mut edge_qparams = vec![None; plan.steps.len()];
-        for step in mixture.quantized_steps() {
+        for step in mixed_precision.quantized_steps() {
             edge_qparams[step] = extremes.0[step].map(|range| QuantParams::covering(range, Scheme::Affine));
         }
         let folded = fold_all(&plan, &builder, 1e-5).unwrap();

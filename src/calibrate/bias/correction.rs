@@ -71,7 +71,7 @@ struct LocalObserver<'a> {
 
 impl PairObserver for LocalObserver<'_> {
     fn request(&self, step: StepId) -> PairRequest {
-        let is_int8 = self.model.mixture().precision[step] == Precision::Int8Static;
+        let is_int8 = self.model.mixed_precision().precision[step] == Precision::Int8Static;
         if is_int8 { PairRequest::Raw } else { PairRequest::Output }
     }
 

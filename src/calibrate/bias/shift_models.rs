@@ -7,9 +7,9 @@
 use super::perturbations::PERTURBATIONS;
 use crate::calibrate::collectors::Fp32Collector;
 use crate::detector::fp32::Fp32Model;
-use crate::detector::int8::{Edge, InputMeans, LayerWeights, Quantized};
+use crate::detector::int8::{EdgeStorage, InputMeans, LayerWeights, Quantized};
 use crate::detector::plan::StepId;
-use crate::detector::weights::Folded;
+use crate::detector::weights::FoldedLayer;
 use crate::error::Result;
 use crate::frame::Picture;
 use crate::preprocess::Transform;
@@ -23,8 +23,8 @@ pub(in crate::calibrate) const PERTURBED_PICTURES: usize = 4;
 pub(in crate::calibrate) struct RoundedNetwork<'a> {
     /// The network.
     pub(in crate::calibrate) quantized: &'a Quantized,
-    /// Folded f32 weights, one a layer.
-    pub(in crate::calibrate) folded: &'a [Folded],
+    /// FoldedLayer f32 weights, one a layer.
+    pub(in crate::calibrate) folded: &'a [FoldedLayer],
 }
 
 /// The bias shift models of `network`, by step. `progress` receives the number of passes done and of all passes.
@@ -67,11 +67,11 @@ pub(in crate::calibrate) fn shift_models(
     }
 
     // The rounding residual turns every change into a bias shift.
-    let mixture = network.quantized.mixture();
+    let mixed_precision = network.quantized.mixed_precision();
     let residuals: Vec<Option<RoundingResidual>> = (0..plan.layers.len()).map(|id| network.residual(id)).collect();
     let of_step = |step: StepId| {
         let layer = plan.steps[step].layer()?;
-        let reads_bytes = matches!(mixture.edges[*plan.steps[step].inputs.first()?], Edge::U8(_));
+        let reads_bytes = matches!(mixed_precision.storage[*plan.steps[step].inputs.first()?], EdgeStorage::U8(_));
         let has_model = reads_bytes && network.quantized.layers[layer].precision == Precision::Int8Static;
         let residual = residuals[layer].as_ref().filter(|_| has_model)?;
         let effect = |changes: &Vec<Vec<f64>>| PerturbationEffect {

@@ -66,7 +66,7 @@ impl Host for ServiceHost {
     }
 
     fn serve(&self, served: &ServingModel) -> Result<()> {
-        let exact = served.model.mixture().is_exact(served.model.plan());
+        let exact = served.model.mixed_precision().is_exact(served.model.plan());
         let summary = ModelSummary {
             name: self.name.clone(),
             precision: if exact { ModelPrecision::Int8 } else { ModelPrecision::Mixed },

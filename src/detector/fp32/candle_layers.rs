@@ -4,7 +4,7 @@ use candle_core::{Device, Module, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Linear};
 
 use crate::detector::plan::{Layer, WeightLayout};
-use crate::detector::weights::Folded;
+use crate::detector::weights::FoldedLayer;
 use crate::kernel::geometry::ConvGeometry;
 
 /// A `candle_nn` layer for channels-last tensors.
@@ -16,7 +16,7 @@ pub(super) enum CandleLayer {
 
 impl CandleLayer {
     /// The layer with its folded weights.
-    pub(super) fn new(layer: &Layer, folded: &Folded) -> candle_core::Result<Self> {
+    pub(super) fn new(layer: &Layer, folded: &FoldedLayer) -> candle_core::Result<Self> {
         let ConvGeometry { in_channels, out_channels, kernel_height, kernel_width, stride, padding } = layer.geometry;
         let bias = Tensor::from_slice(&folded.bias, out_channels, &Device::Cpu)?;
         if layer.weight_layout != WeightLayout::Convolution {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use candle_nn::VarBuilder;
 
 use super::plan::Plan;
-use super::weights::Folded;
+use super::weights::FoldedLayer;
 use crate::error::Result;
 use crate::kernel::conv_f32::ConvF32;
 use crate::kernel::isa::Isa;
@@ -51,11 +51,11 @@ impl Fp32Model {
     /// Folds and packs the weights of `plan` from `tensors`; `eps` is that of the batch norms.
     ///
     /// # Errors
-    /// As [`Folded::read`].
+    /// As [`FoldedLayer::read`].
     pub fn new(plan: Arc<Plan>, tensors: &VarBuilder<'_>, eps: f64, backend: Backend) -> Result<Self> {
         let mut layers = Vec::with_capacity(plan.layers.len());
         for layer in &plan.layers {
-            let folded = Folded::read(layer, tensors, eps)?;
+            let folded = FoldedLayer::read(layer, tensors, eps)?;
             layers.push(match backend {
                 Backend::Kernel(isa) => {
                     LayerOp::Kernel(ConvF32::new(isa, layer.geometry, &folded.weights, &folded.bias)?)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::buffers::Buffers;
 use super::frame::FrameLayout;
 use super::model::PackedLayer;
-use super::{Edge, Int8Model};
+use super::{EdgeStorage, Int8Model};
 use crate::detector::detection::Detection;
 use crate::detector::detections::DetectionStage;
 use crate::detector::plan::{LayerId, Op, StepId};
@@ -217,13 +217,13 @@ impl Int8Executor {
     pub fn activation(&self, step: StepId) -> Option<Activation<'_>> {
         let layout = self.layout.as_ref()?;
         let shape = self.shape(layout, step);
-        let values = match self.model.mixture.edges[step] {
-            Edge::U8(owner) => {
+        let values = match self.model.mixed_precision.storage[step] {
+            EdgeStorage::U8(owner) => {
                 let QuantParams { scale, zero_point } = self.model.edge_qparams[owner]?;
                 Values::U8 { data: self.buffers.bytes(layout, step, shape.len()), scale, zero_point }
             }
-            Edge::F32 => Values::F32(self.buffers.floats(layout, step, shape.len())),
-            Edge::Pixels | Edge::Boxes => return None,
+            EdgeStorage::F32 => Values::F32(self.buffers.floats(layout, step, shape.len())),
+            EdgeStorage::Pixels | EdgeStorage::Boxes => return None,
         };
         let (valid_height, valid_width) = self.model.plan.valid(step, shape, &layout.fit);
         Some(Activation { shape, valid_height, valid_width, values })
@@ -257,13 +257,13 @@ impl Int8Executor {
         let from = self.shape(layout, inputs[0]);
         // `fc6` reads the window of a proposal as one row.
         let over_window = from.channels != packed.geometry().in_channels;
-        let (height, width) = match self.model.mixture.edges[inputs[0]] {
-            Edge::Pixels => (from.height, from.width),
+        let (height, width) = match self.model.mixed_precision.storage[inputs[0]] {
+            EdgeStorage::Pixels => (from.height, from.width),
             _ if over_window => (shape.height, 1),
             _ => (from.height, from.width),
         };
-        let stored = match self.model.mixture.edges[inputs[0]] {
-            Edge::Pixels => from.pixels() * 4,
+        let stored = match self.model.mixed_precision.storage[inputs[0]] {
+            EdgeStorage::Pixels => from.pixels() * 4,
             _ => from.len(),
         };
         let skip_shape = skip.then(|| self.shape(layout, inputs[1]));
@@ -277,14 +277,16 @@ impl Int8Executor {
             None => SkipInput::None,
             Some(Shape { height, width, .. }) => {
                 let len = skip_shape.map_or(0, |shape| shape.len());
-                match self.model.mixture.edges[inputs[1]] {
-                    Edge::F32 => SkipInput::F32 { data: self.buffers.floats(layout, inputs[1], len), height, width },
+                match self.model.mixed_precision.storage[inputs[1]] {
+                    EdgeStorage::F32 => {
+                        SkipInput::F32 { data: self.buffers.floats(layout, inputs[1], len), height, width }
+                    }
                     _ => SkipInput::U8 { data: self.buffers.bytes(layout, inputs[1], len), height, width },
                 }
             }
         };
-        let target = match self.model.mixture.edges[step] {
-            Edge::F32 => ConvOutput::F32(&mut output.floats[..shape.len()]),
+        let target = match self.model.mixed_precision.storage[step] {
+            EdgeStorage::F32 => ConvOutput::F32(&mut output.floats[..shape.len()]),
             _ => ConvOutput::U8(&mut output.bytes[..shape.len()]),
         };
         let done = match tapped {
@@ -317,8 +319,8 @@ impl Int8Executor {
         let len = layout.shapes[step].len();
         let is_maximum = self.model.plan.steps[step].op == Op::MaxPool;
         let mut output = self.buffers.take(layout, step);
-        match self.model.mixture.edges[step] {
-            Edge::F32 => {
+        match self.model.mixed_precision.storage[step] {
+            EdgeStorage::F32 => {
                 let (x, y) = (self.buffers.floats(layout, source, from.len()), &mut output.floats[..len]);
                 match is_maximum {
                     true => pool_f32::max_pool(self.model.isa, x, height, width, channels, y),
@@ -342,7 +344,7 @@ impl Int8Executor {
         let Some(layout) = &self.layout else { return Ok(()) };
         self.level_of.clear();
         self.level_of.extend(self.proposals.iter().map(|&corners| layout.level_mapper.level(corners) as u8));
-        if self.model.mixture.precision[step] != Precision::Int8Static {
+        if self.model.mixed_precision.precision[step] != Precision::Int8Static {
             return self.mixed_roi_align(step);
         }
         let Some(qparams) = self.model.qparams(step) else {

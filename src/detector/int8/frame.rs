@@ -1,7 +1,7 @@
 //! Layout of one canvas size: shapes, buffers, level scales.
 
 use super::slots::{BufferSlots, Lifetime};
-use super::{Edge, Int8Model};
+use super::{EdgeStorage, Int8Model};
 use crate::detector::plan::Op;
 use crate::detector::roi_align::{LevelMapper, level_scale};
 use crate::tensor::{Fit, Shape};
@@ -40,19 +40,20 @@ impl FrameLayout {
                 last_reader[input] = plan.steps.len();
             }
         }
-        let lifetimes = |is_stored: fn(Edge) -> bool| -> Vec<Option<Lifetime>> {
+        let lifetimes = |is_stored: fn(EdgeStorage) -> bool| -> Vec<Option<Lifetime>> {
             let lifetime = |id: usize| {
                 // A pixel of the canvas is RGBx.
-                let len = match model.mixture.edges[id] {
-                    Edge::Pixels => shapes[id].pixels() * 4,
+                let len = match model.mixed_precision.storage[id] {
+                    EdgeStorage::Pixels => shapes[id].pixels() * 4,
                     _ => shapes[id].len(),
                 };
-                is_stored(model.mixture.edges[id]).then(|| Lifetime { len, steps: id..=last_reader[id] })
+                is_stored(model.mixed_precision.storage[id]).then(|| Lifetime { len, steps: id..=last_reader[id] })
             };
             (0..plan.steps.len()).map(lifetime).collect()
         };
-        let bytes = BufferSlots::assign(&lifetimes(|edge| matches!(edge, Edge::U8(_) | Edge::Pixels)));
-        let floats = BufferSlots::assign(&lifetimes(|edge| edge == Edge::F32));
+        let bytes =
+            BufferSlots::assign(&lifetimes(|storage| matches!(storage, EdgeStorage::U8(_) | EdgeStorage::Pixels)));
+        let floats = BufferSlots::assign(&lifetimes(|storage| storage == EdgeStorage::F32));
         let roi_align = plan.key_steps.roi_features;
         let levels = plan.steps[roi_align].inputs.iter().filter(|&&input| plan.steps[input].op != Op::Proposals);
         let scales: Vec<f32> = levels.map(|&input| level_scale(shapes[input].height, &fit)).collect();

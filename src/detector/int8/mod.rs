@@ -5,11 +5,11 @@
 //! instruction set and thread count. Once warm for a canvas size, a frame allocates nothing.
 
 mod buffers;
-mod edges;
 mod executor;
+mod fallback;
 mod frame;
 mod input_means;
-mod mixed;
+mod mixed_precision;
 mod model;
 mod raw;
 mod slots;
@@ -20,9 +20,9 @@ use std::sync::Arc;
 use super::plan::{LayerId, Plan};
 use crate::quant::{BiasShiftModel, Precision, QuantParams, RoundingResidual};
 
-pub use edges::{Edge, Mixture};
 pub use executor::Int8Executor;
 pub use input_means::InputMeans;
+pub use mixed_precision::{EdgeStorage, MixedPrecision};
 pub use model::Int8Model;
 pub use stored::plan_value;
 
@@ -41,7 +41,7 @@ pub struct Quantized {
     pub reference_means: InputMeans,
     /// By step, the bias shift model; empty where there are none.
     pub bias_shift_models: Vec<Option<BiasShiftModel>>,
-    /// By step: the quantization parameters of its output, for the steps of [`Mixture::quantized_steps`].
+    /// By step: the quantization parameters of its output, for the steps of [`MixedPrecision::quantized_steps`].
     pub edge_qparams: Vec<Option<QuantParams>>,
 }
 
@@ -73,9 +73,9 @@ pub enum LayerWeights {
 
 impl Quantized {
     /// Precision and storage of every step.
-    pub fn mixture(&self) -> Mixture {
+    pub fn mixed_precision(&self) -> MixedPrecision {
         let layers: Vec<Precision> = self.layers.iter().map(|layer| layer.precision).collect();
-        Mixture::new(&self.plan, &layers)
+        MixedPrecision::new(&self.plan, &layers)
     }
 
     /// The bias of the first step that uses `layer`: the only one, for layers that are not in int8.

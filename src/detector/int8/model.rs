@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Edge, LayerWeights, Mixture, Quantized, QuantizedLayer};
+use super::{EdgeStorage, LayerWeights, MixedPrecision, Quantized, QuantizedLayer};
 use crate::detector::plan::{Layer, LayerId, Op, Plan, StepId, WeightLayout};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::conv_f32::ConvF32;
@@ -33,7 +33,7 @@ pub(super) enum PackedLayer {
 pub struct Int8Model {
     pub(super) plan: Arc<Plan>,
     pub(super) isa: Isa,
-    pub(super) mixture: Mixture,
+    pub(super) mixed_precision: MixedPrecision,
     pub(super) edge_qparams: Vec<Option<QuantParams>>,
     pub(super) layers: Vec<PackedLayer>,
     pub(super) epilogues: Vec<Option<Epilogue>>,
@@ -69,15 +69,21 @@ impl Int8Model {
 
     fn with_layers(quantized: &Quantized, isa: Isa, layers: Vec<PackedLayer>) -> Result<Self> {
         let plan = Arc::clone(&quantized.plan);
-        let mixture = quantized.mixture();
-        for step in mixture.quantized_steps() {
+        let mixed_precision = quantized.mixed_precision();
+        for step in mixed_precision.quantized_steps() {
             if quantized.edge_qparams[step].is_none() {
                 let text = format!("{} has no scale and zero point for its output", plan.steps[step].name);
                 return Err(Error::new(Kind::Data, text));
             }
         }
-        let mut model =
-            Self { plan, isa, mixture, edge_qparams: quantized.edge_qparams.clone(), layers, epilogues: Vec::new() };
+        let mut model = Self {
+            plan,
+            isa,
+            mixed_precision,
+            edge_qparams: quantized.edge_qparams.clone(),
+            layers,
+            epilogues: Vec::new(),
+        };
         for (id, step) in model.plan.steps.iter().enumerate() {
             let epilogue = model.epilogue(id, quantized).map_err(|error| error.at(&step.name))?;
             model.epilogues.push(epilogue);
@@ -96,14 +102,14 @@ impl Int8Model {
     }
 
     /// Precision and storage of every step.
-    pub fn mixture(&self) -> &Mixture {
-        &self.mixture
+    pub fn mixed_precision(&self) -> &MixedPrecision {
+        &self.mixed_precision
     }
 
     /// Quantization parameters of the output of `step`, if it is stored in bytes.
     pub fn qparams(&self, step: StepId) -> Option<QuantParams> {
-        match self.mixture.edges[step] {
-            Edge::U8(owner) => self.edge_qparams[owner],
+        match self.mixed_precision.storage[step] {
+            EdgeStorage::U8(owner) => self.edge_qparams[owner],
             _ => None,
         }
     }
@@ -120,7 +126,7 @@ impl Int8Model {
         let LayerWeights::S8 { scales, .. } = &quantized.layers[layer].weights else {
             return Err(Error::new(Kind::Internal, "an int8 layer without int8 weights"));
         };
-        let reads_pixels = self.mixture.edges[step.inputs[0]] == Edge::Pixels;
+        let reads_pixels = self.mixed_precision.storage[step.inputs[0]] == EdgeStorage::Pixels;
         let input = match self.qparams(step.inputs[0]) {
             Some(qparams) => qparams,
             None if reads_pixels => QuantParams::new(1.0, 0)?,
@@ -134,7 +140,7 @@ impl Int8Model {
             integer.push(integer_bias(bias, input.scale, scale, depth)?);
         }
         let multipliers: Vec<f32> = scales.iter().map(|&scale| multiplier(input.scale, scale, out_scale)).collect();
-        let skip = match skip.then(|| (self.mixture.edges[step.inputs[1]], self.qparams(step.inputs[1]))) {
+        let skip = match skip.then(|| (self.mixed_precision.storage[step.inputs[1]], self.qparams(step.inputs[1]))) {
             None => SkipKind::None,
             Some((_, Some(qparams))) => {
                 SkipKind::U8 { zero_point: qparams.zero_point, multiplier: multiplier(qparams.scale, 1.0, out_scale) }

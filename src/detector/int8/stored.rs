@@ -62,8 +62,8 @@ impl Quantized {
             return Err(Error::new(Kind::Data, format!("step {} is not one of the network's", stranger.name)));
         }
         quantized.edge_qparams = vec![None; plan.steps.len()];
-        let mixture = quantized.mixture();
-        for step in mixture.quantized_steps() {
+        let mixed_precision = quantized.mixed_precision();
+        for step in mixed_precision.quantized_steps() {
             let name = &plan.steps[step].name;
             let qparams = artifact.edge(name)?.qparams.ok_or_else(|| {
                 Error::new(

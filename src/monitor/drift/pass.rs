@@ -177,7 +177,7 @@ impl PassRunner {
         let steps = self.plan.steps.len();
         let mut look = Pass { errors: vec![StepError::default(); steps], ..Pass::default() };
         let model = Arc::clone(executor.model());
-        let mut counter = Int8Collector::new(&self.plan, model.mixture().quantized_steps());
+        let mut counter = Int8Collector::new(&self.plan, model.mixed_precision().quantized_steps());
         let mut observer = PassObserver {
             errors: &mut look.errors,
             counter: Some(&mut counter),
@@ -198,7 +198,8 @@ impl PassRunner {
 
     fn alone(&mut self, executor: &mut Int8Executor, between: YieldPoint<'_>) -> Result<Pass> {
         let model = Arc::clone(executor.model());
-        let mut counter = Int8Collector::new(&self.plan, model.mixture().quantized_steps()).with_means(&self.plan);
+        let mut counter =
+            Int8Collector::new(&self.plan, model.mixed_precision().quantized_steps()).with_means(&self.plan);
         executor.begin(&self.pixels)?;
         while executor.advance(&mut counter)?.is_some() {
             between()?;
@@ -230,7 +231,8 @@ impl PassRunner {
             return Ok(ObservedFrame { histograms, means });
         };
         self.take_in(picture)?;
-        let mut steps: Vec<StepId> = model.mixture().quantized_steps().chain(self.plan.read_by_layers()).collect();
+        let mut steps: Vec<StepId> =
+            model.mixed_precision().quantized_steps().chain(self.plan.read_by_layers()).collect();
         steps.sort_unstable();
         steps.dedup();
         let mut watcher = Fp32Collector::new(&self.plan, &steps);

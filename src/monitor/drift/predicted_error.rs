@@ -17,7 +17,7 @@ use super::first_layer::{mean_square, passing};
 use super::pass::ObservedFrame;
 use super::quality::quality_of_relative_errors;
 use crate::calibrate::{Histogram, quantization_mse};
-use crate::detector::int8::{Edge, InputMeans, Int8Model, LayerWeights, Mixture, Quantized};
+use crate::detector::int8::{EdgeStorage, InputMeans, Int8Model, LayerWeights, MixedPrecision, Quantized};
 use crate::detector::plan::{Plan, StepId};
 use crate::quant::artifact::MeanStd;
 use crate::quant::{BiasShiftModel, QuantParams, RoundingResidual};
@@ -31,7 +31,7 @@ pub fn relative_quantization_error(histogram: &Histogram, qparams: &QuantParams)
 /// Computes expected errors of models that share their weights.
 pub struct ErrorPredictor {
     plan: Arc<Plan>,
-    mixture: Mixture,
+    mixed_precision: MixedPrecision,
     /// By layer.
     residuals: Vec<Option<RoundingResidual>>,
     /// By step; empty where nothing is known.
@@ -57,7 +57,7 @@ impl ErrorPredictor {
         let share = |spread: &Option<MeanStd>| spread.map(|db| 10f64.powf(-0.1 * f64::from(db.mean)));
         let mut expectation = Self {
             noise: noise.collect(),
-            mixture: quantized.mixture(),
+            mixed_precision: quantized.mixed_precision(),
             residuals: quantized.layers.iter().map(|layer| layer.residual.clone()).collect(),
             bias_shift_models: quantized.bias_shift_models.clone(),
             measured: evidence.sqnr_db.iter().map(share).collect(),
@@ -78,7 +78,8 @@ impl ErrorPredictor {
         let mut more = vec![0.0; self.plan.steps.len()];
         let mut errors = Vec::with_capacity(more.len());
         for (step, planned) in self.plan.steps.iter().enumerate() {
-            let read = planned.inputs.iter().filter(|&&input| self.mixture.edges[input] != Edge::Boxes);
+            let read =
+                planned.inputs.iter().filter(|&&input| self.mixed_precision.storage[input] != EdgeStorage::Boxes);
             let read: Vec<f64> = read.map(|&input| more[input]).collect();
             more[step] = read.iter().sum::<f64>() / read.len().max(1) as f64;
             let own =
@@ -112,10 +113,10 @@ impl ErrorPredictor {
         let planned = &self.plan.steps[step];
         let layer = planned.layer()?;
         let channels = self.plan.layers[layer].geometry.in_channels as f64;
-        let squares = match self.mixture.edges[*planned.inputs.first()?] {
-            Edge::U8(owner) => frame.histograms.get(owner)?.as_ref()?.mean_square() * channels,
-            Edge::Pixels => frame.means.image?.squares.iter().sum(),
-            Edge::F32 | Edge::Boxes => return None,
+        let squares = match self.mixed_precision.storage[*planned.inputs.first()?] {
+            EdgeStorage::U8(owner) => frame.histograms.get(owner)?.as_ref()?.mean_square() * channels,
+            EdgeStorage::Pixels => frame.means.image?.squares.iter().sum(),
+            EdgeStorage::F32 | EdgeStorage::Boxes => return None,
         };
         let Some((means, moved)) = self.moved(step, layer, frame, reference_means) else {
             return Some(self.noise[layer] * squares);

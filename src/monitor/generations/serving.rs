@@ -181,7 +181,7 @@ impl Models {
 /// The quantization parameters of every step that has its own.
 fn edge_qparams(model: &Int8Model) -> Vec<Option<QuantParams>> {
     let mut edge_qparams = vec![None; model.plan().steps.len()];
-    for step in model.mixture().quantized_steps() {
+    for step in model.mixed_precision().quantized_steps() {
         edge_qparams[step] = model.qparams(step);
     }
     edge_qparams

@@ -194,7 +194,7 @@ impl<'a, 'g> Work<'a, 'g> {
             if is_first { Arc::clone(ground.model) } else { Arc::new(ground.model.with_quant_params(&quantized)?) };
         let (of_first, of_serving) =
             (quantized.reference_means.clone(), InputMeans::from_artifact(&serving, looker.plan())?);
-        let steps = ground.model.mixture().quantized_steps().collect();
+        let steps = ground.model.mixed_precision().quantized_steps().collect();
         let strata = assign_strata(frames);
         let work = Self {
             ground,

@@ -9,7 +9,7 @@ use crate::quant::Precision;
 
 /// Storage of a step's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Edge {
+pub enum EdgeStorage {
     /// Pixels of the u8 canvas.
     Pixels,
     /// Bytes with the quantization parameters of this step: the step itself, or the one whose values it moves.
@@ -22,14 +22,14 @@ pub enum Edge {
 
 /// Precision of every step, and storage of its output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mixture {
-    /// By step.
+pub struct MixedPrecision {
+    /// By step: its precision.
     pub precision: Vec<Precision>,
-    /// By step.
-    pub edges: Vec<Edge>,
+    /// By step: the storage of its output.
+    pub storage: Vec<EdgeStorage>,
 }
 
-impl Mixture {
+impl MixedPrecision {
     /// From the precision of every layer of `plan`.
     pub fn new(plan: &Plan, layers: &[Precision]) -> Self {
         let precision = step_precision(plan, layers);
@@ -57,17 +57,17 @@ impl Mixture {
             };
         }
         // Forwards, so that pooling steps take over the storage of their input.
-        let mut edges: Vec<Edge> = Vec::with_capacity(plan.steps.len());
+        let mut storage: Vec<EdgeStorage> = Vec::with_capacity(plan.steps.len());
         for (id, step) in plan.steps.iter().enumerate() {
-            edges.push(match step.op {
-                Op::Image => Edge::Pixels,
-                Op::Proposals | Op::Detections => Edge::Boxes,
-                Op::MaxPool | Op::Subsample => edges[step.inputs[0]],
-                Op::Layer { .. } | Op::RoiAlign if needs_bytes[id] => Edge::U8(id),
-                Op::Layer { .. } | Op::RoiAlign => Edge::F32,
+            storage.push(match step.op {
+                Op::Image => EdgeStorage::Pixels,
+                Op::Proposals | Op::Detections => EdgeStorage::Boxes,
+                Op::MaxPool | Op::Subsample => storage[step.inputs[0]],
+                Op::Layer { .. } | Op::RoiAlign if needs_bytes[id] => EdgeStorage::U8(id),
+                Op::Layer { .. } | Op::RoiAlign => EdgeStorage::F32,
             });
         }
-        Self { precision, edges }
+        Self { precision, storage }
     }
 
     /// True if every layer of `plan` runs in static int8, so that results are the same on every CPU.
@@ -78,7 +78,7 @@ impl Mixture {
 
     /// Steps whose outputs have quantization parameters of their own, in order.
     pub fn quantized_steps(&self) -> impl Iterator<Item = StepId> + '_ {
-        self.edges.iter().enumerate().filter(|&(id, &edge)| edge == Edge::U8(id)).map(|(id, _)| id)
+        self.storage.iter().enumerate().filter(|&(id, &storage)| storage == EdgeStorage::U8(id)).map(|(id, _)| id)
     }
 }
 
@@ -111,24 +111,24 @@ mod tests {
         Plan::new(Architecture::resnet50_fpn(4), Settings::default())
     }
 
-    fn edge(plan: &Plan, mixture: &Mixture, name: &str) -> Edge {
-        mixture.edges[plan.find(name).unwrap()]
+    fn storage(plan: &Plan, mixed_precision: &MixedPrecision, name: &str) -> EdgeStorage {
+        mixed_precision.storage[plan.find(name).unwrap()]
     }
 
     #[test]
     fn all_int8_leaves_only_the_heads_in_f32() {
         let plan = plan();
-        let mixture = Mixture::new(&plan, &vec![Precision::Int8Static; plan.layers.len()]);
+        let mixed_precision = MixedPrecision::new(&plan, &vec![Precision::Int8Static; plan.layers.len()]);
         let floats: Vec<_> = plan
             .steps
             .iter()
-            .zip(&mixture.edges)
-            .filter(|(_, edge)| **edge == Edge::F32)
+            .zip(&mixed_precision.storage)
+            .filter(|(_, storage)| **storage == EdgeStorage::F32)
             .map(|(s, _)| &s.name)
             .collect();
         assert_eq!(floats.len(), 12, "{floats:?}");
         let conv1 = plan.find("backbone.body.conv1").unwrap();
-        assert_eq!(edge(&plan, &mixture, "backbone.body.maxpool"), Edge::U8(conv1));
+        assert_eq!(storage(&plan, &mixed_precision, "backbone.body.maxpool"), EdgeStorage::U8(conv1));
     }
 
     #[test]
@@ -143,13 +143,13 @@ mod tests {
                 _ => Precision::Fp32,
             })
             .collect();
-        let mixture = Mixture::new(&plan, &layers);
-        assert!(matches!(edge(&plan, &mixture, "backbone.body.layer4.2.conv3"), Edge::U8(_)));
+        let mixed_precision = MixedPrecision::new(&plan, &layers);
+        assert!(matches!(storage(&plan, &mixed_precision, "backbone.body.layer4.2.conv3"), EdgeStorage::U8(_)));
         for name in ["backbone.fpn.inner_blocks.0.0", "backbone.fpn.layer_blocks.2.0", "backbone.fpn.extra_blocks"] {
-            assert_eq!(edge(&plan, &mixture, name), Edge::F32, "{name}");
+            assert_eq!(storage(&plan, &mixed_precision, name), EdgeStorage::F32, "{name}");
         }
-        assert_eq!(edge(&plan, &mixture, "roi_heads.box_roi_pool"), Edge::F32);
-        assert_eq!(edge(&plan, &mixture, "roi_heads.box_head.fc6"), Edge::F32);
+        assert_eq!(storage(&plan, &mixed_precision, "roi_heads.box_roi_pool"), EdgeStorage::F32);
+        assert_eq!(storage(&plan, &mixed_precision, "roi_heads.box_head.fc6"), EdgeStorage::F32);
     }
 
     #[test]
@@ -163,10 +163,10 @@ mod tests {
                 if float { Precision::Fp32 } else { Precision::Int8Static }
             })
             .collect();
-        let mixture = Mixture::new(&plan, &layers);
-        assert!(matches!(edge(&plan, &mixture, "backbone.body.layer2.1.conv1"), Edge::U8(_)));
-        assert!(matches!(edge(&plan, &mixture, "backbone.body.layer2.1.conv2"), Edge::U8(_)));
+        let mixed_precision = MixedPrecision::new(&plan, &layers);
+        assert!(matches!(storage(&plan, &mixed_precision, "backbone.body.layer2.1.conv1"), EdgeStorage::U8(_)));
+        assert!(matches!(storage(&plan, &mixed_precision, "backbone.body.layer2.1.conv2"), EdgeStorage::U8(_)));
         // The stem's output is read through the pooling by int8 layers.
-        assert!(matches!(edge(&plan, &mixture, "backbone.body.conv1"), Edge::U8(_)));
+        assert!(matches!(storage(&plan, &mixed_precision, "backbone.body.conv1"), EdgeStorage::U8(_)));
     }
 }

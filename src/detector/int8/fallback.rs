@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::frame::FrameLayout;
 use super::model::PackedLayer;
-use super::{Edge, Int8Executor};
+use super::{EdgeStorage, Int8Executor};
 use crate::detector::plan::StepId;
 use crate::detector::tap::{Activation, Tap, Values};
 use crate::error::{Error, Kind, Result};
@@ -21,15 +21,15 @@ impl Int8Executor {
     /// A step's output as f32, in real units.
     pub(super) fn real_values(&self, layout: &FrameLayout, step: StepId) -> Cow<'_, [f32]> {
         let shape = self.shape(layout, step);
-        match self.model.mixture.edges[step] {
-            Edge::F32 => Cow::Borrowed(self.buffers.floats(layout, step, shape.len())),
-            Edge::Pixels => Cow::Owned(self.normalized_pixels(layout, step, shape)),
-            Edge::U8(owner) => {
+        match self.model.mixed_precision.storage[step] {
+            EdgeStorage::F32 => Cow::Borrowed(self.buffers.floats(layout, step, shape.len())),
+            EdgeStorage::Pixels => Cow::Owned(self.normalized_pixels(layout, step, shape)),
+            EdgeStorage::U8(owner) => {
                 let bytes = self.buffers.bytes(layout, step, shape.len());
                 let value = |&q: &u8| self.model.edge_qparams[owner].map_or(0.0, |qparams| qparams.value(q));
                 Cow::Owned(bytes.iter().map(value).collect())
             }
-            Edge::Boxes => Cow::Owned(Vec::new()),
+            EdgeStorage::Boxes => Cow::Owned(Vec::new()),
         }
     }
 
@@ -63,8 +63,8 @@ impl Int8Executor {
             return Err(Error::new(Kind::Internal, text));
         }
         let mut output = self.buffers.take(layout, step);
-        match (self.model.mixture.edges[step], self.model.qparams(step)) {
-            (Edge::F32, _) => output.floats[..values.len()].copy_from_slice(values),
+        match (self.model.mixed_precision.storage[step], self.model.qparams(step)) {
+            (EdgeStorage::F32, _) => output.floats[..values.len()].copy_from_slice(values),
             (_, Some(qparams)) => {
                 for (q, &value) in output.bytes.iter_mut().zip(values) {
                     *q = qparams.quantize(value);
