@@ -46,6 +46,8 @@ pub struct Inputs {
     pub set: Vec<String>,
     /// Options of the command line that set keys: name and TOML. Their layer is above the files and below the environment.
     pub built_in: Option<(&'static str, &'static str)>,
+    /// Defaults that an option of the command line changes: its name and TOML, below the files.
+    pub defaults: Option<(&'static str, &'static str)>,
 }
 
 impl Inputs {
@@ -55,7 +57,7 @@ impl Inputs {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
             .filter(|(name, _)| name.starts_with(layer::PREFIX))
             .collect();
-        Self { file, environment, set, built_in: None }
+        Self { file, environment, set, built_in: None, defaults: None }
     }
 }
 
@@ -161,6 +163,9 @@ fn merge(inputs: &Inputs) -> Result<Value, Refusal> {
     let schema = shape::schema();
     let mut complaints = Vec::new();
     let mut layers = Vec::new();
+    if let Some((name, text)) = inputs.defaults {
+        layers.push(layer::text(name, text, &schema, &mut complaints));
+    }
     match layer::files(inputs.file.as_deref(), Path::new(defaults::FILE)) {
         Ok(files) => layers.extend(files.iter().map(|path| layer::file(path, &schema, &mut complaints))),
         Err(complaint) => complaints.push(complaint),

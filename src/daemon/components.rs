@@ -14,6 +14,7 @@ use super::model::engine::Engine;
 use super::model::swap::EngineSwap;
 use super::monitoring::Monitoring;
 use super::monitoring::load::{LoadedModel, load};
+use super::output::console::Console;
 use super::output::frame_history::FrameHistory;
 use super::output::observer::FrameObserver;
 use super::output::sinks::SinkBuilder;
@@ -71,7 +72,7 @@ impl Components {
     /// # Errors
     ///
     /// An error of the model, of a folder to replay, of a sink or of the page.
-    pub fn build(settings: &Settings, control: &Control) -> Result<Self> {
+    pub fn build(settings: &Settings, control: &Control, console: Console) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // Cameras come before the model: a wrong path is an error at once, loading a model takes time.
         let pattern = PatternControl::default();
@@ -89,12 +90,14 @@ impl Components {
             model: &engine.info(),
             frames: &frames,
             control,
+            pattern: &pattern,
             clock: &clock,
             metrics: &metrics,
+            console,
         };
         let mut outlets = sinks.outlets()?;
         let view = monitoring.as_ref().map(Monitoring::view);
-        let web = WebBuilder { settings, frames: &frames, control, clock: &clock, metrics: &metrics, view };
+        let web = WebBuilder { settings, frames: &frames, control, clock: &clock, metrics: &metrics, view, console };
         let WebOutputs { outlets: web_outlets, server } = web.build()?;
         outlets.extend(web_outlets);
         let mut observers: Vec<Box<dyn FrameObserver>> = Vec::new();

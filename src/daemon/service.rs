@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use super::components::Components;
+use super::output::console::Console;
 use super::reload::reloader::ReloadContext;
 use super::reload::requests::ReloadRequests;
 use super::run::run_once;
@@ -33,12 +34,13 @@ struct RetryDelay {
 
 const RETRY_DELAY: RetryDelay = RetryDelay { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
-/// Runs the service. `settings` are the present content of `inputs`; a reload reads `inputs` again.
+/// Runs the service. `settings` are the present content of `inputs`; a reload reads `inputs` again. `console` selects
+/// the output for a person at the terminal.
 ///
 /// # Errors
 ///
 /// [`Kind::Config`] if no camera or no model is configured; otherwise the error that ended the last run.
-pub fn run(inputs: &Inputs, settings: Settings) -> Result<()> {
+pub fn run(inputs: &Inputs, settings: Settings, console: Console) -> Result<()> {
     check_settings(&settings)?;
     map_large_tensors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -55,7 +57,8 @@ pub fn run(inputs: &Inputs, settings: Settings) -> Result<()> {
         signals::watch(trigger, control.clone(), starting.clone())?;
         let socket = socket::open(&paths::runtime_folder(&settings.device))?;
         let serving = socket.map(|socket| tokio::spawn(socket.serve(control.clone())));
-        let service = Service { runtime: &runtime, inputs, control: &control, starting: &starting, stop: &stop };
+        let service =
+            Service { runtime: &runtime, inputs, console, control: &control, starting: &starting, stop: &stop };
         let outcome = service.run_until_stopped(settings);
         if let Some(serving) = serving {
             // Waiting for the end of the task removes the socket's file.
@@ -73,6 +76,7 @@ pub fn run(inputs: &Inputs, settings: Settings) -> Result<()> {
 struct Service<'a> {
     runtime: &'a Runtime,
     inputs: &'a Inputs,
+    console: Console,
     control: &'a Control,
     /// True while components are built: a signal then ends the process at once.
     starting: &'a AtomicBool,
@@ -91,7 +95,7 @@ impl Service<'_> {
             // Building may take minutes, if a model is quantized: reload requests are stored meanwhile.
             requests.accept(self.control, self.inputs, &settings);
             self.starting.store(true, Ordering::SeqCst);
-            let components = Components::build(&settings, self.control);
+            let components = Components::build(&settings, self.control, self.console);
             self.starting.store(false, Ordering::SeqCst);
             // A request from meanwhile replaces the settings that were just tried.
             if let Some(requested) = requests.take() {

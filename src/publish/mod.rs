@@ -12,11 +12,13 @@ mod outbox;
 pub mod spool;
 mod stdout;
 pub mod store;
+mod summary;
 mod unix;
 
 pub use file::Files;
 pub use outbox::{Outbox, Outlet};
 pub use stdout::Stdout;
+pub use summary::{ConditionOf, Summary};
 pub use unix::Socket;
 
 use std::future::Future;

@@ -32,6 +32,21 @@ impl<W: AsyncWrite + Unpin + Send> Stdout<W> {
         Self { stream, gone: false }
     }
 
+    /// The stream, for tests.
+    #[cfg(test)]
+    pub(super) fn into_stream(self) -> W {
+        self.stream
+    }
+
+    /// Writes `bytes` whole and flushes them.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let outcome = match self.stream.write_all(bytes).await {
+            Ok(()) => self.stream.flush().await,
+            error => error,
+        };
+        self.judge(outcome)
+    }
+
     fn judge(&mut self, outcome: std::io::Result<()>) -> Result<()> {
         outcome.map_err(|error| {
             self.gone = error.kind() == std::io::ErrorKind::BrokenPipe;
@@ -43,14 +58,7 @@ impl<W: AsyncWrite + Unpin + Send> Stdout<W> {
 
 impl<W: AsyncWrite + Unpin + Send> Sink for Stdout<W> {
     fn send<'a>(&'a mut self, message: &'a Message) -> SinkFuture<'a> {
-        Box::pin(async move {
-            let line = line(message)?;
-            let outcome = match self.stream.write_all(&line).await {
-                Ok(()) => self.stream.flush().await,
-                error => error,
-            };
-            self.judge(outcome)
-        })
+        Box::pin(async move { self.write(&line(message)?).await })
     }
 
     fn flush(&mut self) -> SinkFuture<'_> {

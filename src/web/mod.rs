@@ -72,6 +72,8 @@ pub struct WebConfig {
     pub thumbnail: Option<ThumbnailOf>,
     /// Error maps, if the monitor is enabled.
     pub maps: Option<MapsOf>,
+    /// Called with the address once the page is served.
+    pub on_listening: Option<fn(SocketAddr)>,
 }
 
 /// Shared state of all handlers.
@@ -103,7 +105,12 @@ impl Server {
         let access = AccessControl::new(setup.token.as_deref())?;
         let listener = bind(address);
         if let Err(error) = &listener {
-            tracing::warn!(%address, error = error.to_string(), "the web page cannot be served yet; trying again");
+            tracing::warn!(
+                %address,
+                error = error.to_string(),
+                "web page not served, retrying; --set web.listen={}:PORT chooses another port",
+                address.ip()
+            );
         }
         Ok(Self {
             address,
@@ -129,8 +136,12 @@ impl Server {
             listener = None;
             tokio::time::sleep(backoff.delay()).await;
         };
-        let open = self.site.access.is_closed();
-        tracing::info!(address = %listener.local_addr().unwrap_or(self.address), token = open, "the web page is served");
+        let has_token = self.site.access.is_closed();
+        let address = listener.local_addr().unwrap_or(self.address);
+        tracing::info!(%address, token = has_token, "the web page is served");
+        if let Some(on_listening) = self.site.setup.on_listening {
+            on_listening(address);
+        }
         // Dropped with this future.
         let (_closing, closed) = tokio::sync::watch::channel(());
         let listener = connection::LimitedListener::new(listener, closed);

@@ -67,6 +67,7 @@ fn setup(state: &'static str) -> (WebConfig, Arc<AtomicUsize>) {
         events: Some(Arc::new(|args| Ok(json!({ "events": [], "next": null, "asked": args })))),
         thumbnail: Some(Arc::new(|key| Ok((key == 3).then(|| b"jpeg".to_vec())))),
         maps: Some(Arc::new(|| vec![("P3".into(), b"png".to_vec())])),
+        on_listening: None,
     };
     (setup, rolled_back)
 }

@@ -3,7 +3,7 @@
 //! In: a seed, a size, a rate, a timetable. Out: images through [`Source`]. Another thread can override the weather through
 //! a [`Sky`] until the override is cleared.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::Scene;
@@ -14,19 +14,34 @@ use crate::error::Result;
 use crate::stop::Stop;
 use crate::sync::IgnorePoison;
 
-/// Weather override, shared between a camera and its control.
+/// Weather of one camera, shared between the camera and its control.
 #[derive(Debug, Clone, Default)]
-pub struct Sky(Arc<Mutex<Option<Weather>>>);
+pub struct Sky(Arc<Mutex<SkyState>>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct SkyState {
+    ordered: Option<Weather>,
+    shown: Weather,
+}
 
 impl Sky {
     /// Overrides the weather. `None` returns to the timetable.
     pub fn order(&self, weather: Option<Weather>) {
-        *self.0.lock().ignore_poison() = weather;
+        self.lock().ordered = weather;
     }
 
     /// The override.
     pub fn ordered(&self) -> Option<Weather> {
-        *self.0.lock().ignore_poison()
+        self.lock().ordered
+    }
+
+    /// Weather of the newest frame.
+    pub fn shown(&self) -> Weather {
+        self.lock().shown
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SkyState> {
+        self.0.lock().ignore_poison()
     }
 }
 
@@ -53,7 +68,9 @@ impl Pattern {
 impl Source for Pattern {
     fn next(&mut self, stop: &Stop) -> Result<Capture> {
         let time = self.number as f64 * self.period.as_secs_f64();
-        self.scene.set_weather(self.sky.ordered().unwrap_or_else(|| at_time(&self.timetable, time)));
+        let weather = self.sky.ordered().unwrap_or_else(|| at_time(&self.timetable, time));
+        self.sky.lock().shown = weather;
+        self.scene.set_weather(weather);
         let (picture, _) = self.scene.frame(self.number);
         self.number += 1;
         let now = self.clock.monotonic_ns();
@@ -89,6 +106,7 @@ mod tests {
         brightness(&mut camera, &stop);
         let dark = brightness(&mut camera, &stop);
         assert!(dark < 0.6 * day, "{dark} {day}");
+        assert_eq!(sky.shown(), night.weather);
         sky.order(Some(Weather::DAY));
         assert!(brightness(&mut camera, &stop) > 0.9 * day);
         sky.order(None);

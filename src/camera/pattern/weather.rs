@@ -42,6 +42,18 @@ impl Weather {
         }
     }
 
+    /// Text of the weather: `night`, `rain 40 %` for a share, `day` if every share is 0.
+    pub fn words(self) -> String {
+        let words = |(name, share): (&str, f32)| match (share * 100.0).round() {
+            ..5.0 => None,
+            95.0.. => Some(name.to_owned()),
+            percent => Some(format!("{name} {percent} %")),
+        };
+        let shares = [("night", self.darkness), ("rain", self.rain), ("fog", self.fog), ("cap", self.cap)];
+        let found: Vec<String> = shares.into_iter().filter_map(words).collect();
+        if found.is_empty() { "day".to_owned() } else { found.join(", ") }
+    }
+
     /// Interpolation: `share` 0 is this weather, 1 is `other`.
     pub fn towards(self, other: Self, share: f32) -> Self {
         let share = share.clamp(0.0, 1.0);
@@ -112,6 +124,14 @@ mod tests {
             Weather::named(name).unwrap();
         }
         assert!(Weather::named("hail").unwrap_err().message().contains("day, night, rain, fog, cap"));
+    }
+
+    #[test]
+    fn conditions_are_named_and_parts_of_one_have_their_share() {
+        for name in Weather::NAMES {
+            assert_eq!(Weather::named(name).unwrap().words(), name);
+        }
+        assert_eq!(Weather { darkness: 0.42, rain: 1.0, fog: 0.01, cap: 0.0 }.words(), "night 42 %, rain");
     }
 
     #[test]

@@ -123,6 +123,11 @@ impl PatternControl {
         }
     }
 
+    /// Weather of the newest frame of `camera`; none if it is no pattern camera.
+    pub fn weather(&self, camera: &str) -> Option<Weather> {
+        self.lock().get(camera).map(Sky::shown)
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Sky>> {
         self.0.lock().ignore_poison()
     }

@@ -15,6 +15,7 @@
 //!
 //! From outside this wing these files import only `daemon::{identity, paths}` and `daemon::model::engine`.
 
+pub(in crate::daemon) mod console;
 pub(in crate::daemon) mod drain;
 pub(in crate::daemon) mod frame_history;
 pub(in crate::daemon) mod objects;

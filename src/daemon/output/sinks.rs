@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use super::console::{Console, condition};
 use super::frame_history::FrameHistory;
 use crate::clock::Clock;
 use crate::config::{MqttSettings, Settings, SinkKind};
 use crate::control::Control;
+use crate::daemon::cameras::pattern::PatternControl;
 use crate::daemon::identity::Identity;
 use crate::daemon::model::engine::ModelInfo;
 use crate::daemon::paths::state_folder;
@@ -17,7 +19,7 @@ use crate::message::MessageKind;
 use crate::metrics::Metrics;
 use crate::publish::mqtt::{Broker, DeviceInfo, Mqtt, MqttConfig, PictureOf, Tls};
 use crate::publish::spool::{Spool, SpoolLimits};
-use crate::publish::{Files, Outlet, Sink, Socket, Stdout};
+use crate::publish::{Files, Outlet, Sink, Socket, Stdout, Summary};
 use crate::web::picture;
 
 /// Picture of a camera on a broker.
@@ -37,8 +39,10 @@ pub struct SinkBuilder<'a> {
     pub model: &'a ModelInfo,
     pub frames: &'a FrameHistory,
     pub control: &'a Control,
+    pub pattern: &'a PatternControl,
     pub clock: &'a Arc<dyn Clock>,
     pub metrics: &'a Arc<Metrics>,
+    pub console: Console,
 }
 
 impl SinkBuilder<'_> {
@@ -65,6 +69,11 @@ impl SinkBuilder<'_> {
             let name = if same_kind == 0 { kind.to_owned() } else { format!("{kind}-{}", same_kind + 1) };
             let mut messages = sink.messages.clone();
             let sink_impl: Box<dyn Sink> = match &sink.kind {
+                SinkKind::Stdout if self.console.summary => {
+                    messages = vec![MessageKind::Report];
+                    let monitor = self.settings.monitor.enabled;
+                    Box::new(Summary::new(condition(self.pattern.clone(), self.control.clone(), monitor)))
+                }
                 SinkKind::Stdout => Box::new(Stdout::new()),
                 SinkKind::File { path, max_size, max_files } => Box::new(
                     Files::open(path, *max_size, *max_files).map_err(|error| error.at(format!("publish[{index}]")))?,

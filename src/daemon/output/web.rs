@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::console::{self, Console};
 use super::frame_history::FrameHistory;
 use crate::clock::Clock;
 use crate::config::{Settings, credential};
@@ -34,6 +35,7 @@ pub struct WebBuilder<'a> {
     pub metrics: &'a Arc<Metrics>,
     /// The monitor's error maps, if there is a monitor.
     pub view: Option<Arc<LatestPass>>,
+    pub console: Console,
 }
 
 /// The page and the history, as far as they are configured.
@@ -114,6 +116,7 @@ impl WebBuilder<'_> {
                 thumbnail: thumbnails
                     .map(|history| -> crate::web::ThumbnailOf { Arc::new(move |key| history.thumbnail(key)) }),
                 maps: self.view.clone().map(maps),
+                on_listening: self.console.page_address.then_some(console::print_page_address),
             },
         )
     }
