@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use config::{ConfigError, Map, Value, ValueKind};
 use serde_json::Value as Json;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
+use super::toml_value::TomlText;
 use super::{Complaint, shape};
 
 /// Prefix of environment variables of the configuration.
@@ -74,16 +75,16 @@ pub fn file(path: &Path, schema: &Json, complaints: &mut Vec<Complaint>) -> Laye
 
 /// Checks a TOML text, called `name` in complaints.
 pub fn text(name: &str, text: &str, schema: &Json, complaints: &mut Vec<Complaint>) -> Layer {
-    let place = Place { name, text };
+    let source = TomlText { name, text };
     match DeTable::parse(text) {
         Ok(table) => {
-            let entries = place.table(table.get_ref());
+            let entries = source.table(table.get_ref());
             let root = Value::new(Some(&name.to_owned()), ValueKind::Table(entries.clone()));
             shape::check(schema, "", &root, complaints);
             Layer { entries }
         }
         Err(error) => {
-            let origin = error.span().map_or_else(|| name.to_owned(), |span| place.line(span.start));
+            let origin = error.span().map_or_else(|| name.to_owned(), |span| source.line(span.start));
             let text = format!("not TOML: {}", error.message());
             complaints.push(Complaint { origin, key: String::new(), text });
             Layer::default()
@@ -133,69 +134,5 @@ impl Layer {
             }
             Err(text) => complaints.push(Complaint { origin: origin.to_owned(), key: key.to_owned(), text }),
         }
-    }
-}
-
-/// `text` as a TOML value, if it is one.
-pub fn inline(text: &str, origin: &str) -> Option<Value> {
-    let parsed = DeValue::parse(text).ok()?;
-    let mut value = Place { name: origin, text: "" }.value(parsed.get_ref(), 0);
-    relabel(&mut value, origin);
-    Some(value)
-}
-
-/// Sets the origin of a value and of all values below it.
-fn relabel(value: &mut Value, origin: &str) {
-    let kind = match std::mem::take(&mut value.kind) {
-        ValueKind::Table(mut table) => {
-            table.values_mut().for_each(|below| relabel(below, origin));
-            ValueKind::Table(table)
-        }
-        ValueKind::Array(mut items) => {
-            items.iter_mut().for_each(|below| relabel(below, origin));
-            ValueKind::Array(items)
-        }
-        plain => plain,
-    };
-    *value = Value::new(Some(&origin.to_owned()), kind);
-}
-
-/// Position of a value in its text.
-struct Place<'a> {
-    name: &'a str,
-    text: &'a str,
-}
-
-impl Place<'_> {
-    fn line(&self, offset: usize) -> String {
-        let before = self.text.as_bytes().iter().take(offset);
-        format!("{}:{}", self.name, before.filter(|&&byte| byte == b'\n').count() + 1)
-    }
-
-    fn table(&self, table: &DeTable<'_>) -> Map<String, Value> {
-        let mut entries = Map::new();
-        for (key, value) in table {
-            entries.insert(key.get_ref().to_string(), self.value(value.get_ref(), key.span().start));
-        }
-        entries
-    }
-
-    fn value(&self, value: &DeValue<'_>, offset: usize) -> Value {
-        let kind = match value {
-            DeValue::String(text) => ValueKind::String(text.to_string()),
-            // No key accepts more than 64 bits. As text, the value is refused with the name of its key.
-            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-                .map_or_else(|_| ValueKind::String(number.to_string()), ValueKind::I64),
-            DeValue::Float(number) => {
-                number.as_str().parse().map_or_else(|_| ValueKind::String(number.to_string()), ValueKind::Float)
-            }
-            DeValue::Boolean(flag) => ValueKind::Boolean(*flag),
-            DeValue::Datetime(time) => ValueKind::String(time.to_string()),
-            DeValue::Array(items) => {
-                ValueKind::Array(items.iter().map(|item| self.value(item.get_ref(), item.span().start)).collect())
-            }
-            DeValue::Table(table) => ValueKind::Table(self.table(table)),
-        };
-        Value::new(Some(&self.line(offset)), kind)
     }
 }

@@ -21,6 +21,7 @@ mod secret;
 mod settings;
 mod shape;
 mod show;
+mod toml_value;
 mod units;
 
 pub use settings::{

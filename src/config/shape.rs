@@ -103,7 +103,7 @@ pub fn typed(schema: &Json, text: &str, origin: &str) -> Value {
     let verbatim = || Value::new(Some(&origin.to_owned()), text.to_owned());
     match wanted(schema) {
         Wanted::Text | Wanted::Words(_) if !text.starts_with(['"', '\'']) => verbatim(),
-        _ => super::layer::inline(text, origin).unwrap_or_else(verbatim),
+        _ => super::toml_value::inline(text, origin).unwrap_or_else(verbatim),
     }
 }
 

@@ -12,6 +12,7 @@ use image::codecs::png::PngDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, Limits, RgbImage};
 
+use super::picture::check_size;
 use super::{MAX_PIXELS, Picture, jpeg};
 use crate::error::{Error, Kind, Result};
 
@@ -72,17 +73,6 @@ fn decode_png(bytes: &[u8]) -> Result<Picture> {
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let pixels = DynamicImage::from_decoder(decoder).map_err(broken)?.into_rgb8();
     upright(Picture::new(width as usize, height as usize, pixels.into_raw())?, orientation)
-}
-
-pub(super) fn check_size(width: u64, height: u64) -> Result<()> {
-    if width == 0 || height == 0 {
-        return Err(Error::new(Kind::Data, format!("a picture of {width}×{height} pixels shows nothing")));
-    }
-    if width * height > MAX_PIXELS {
-        let text = format!("{width}×{height} pixels are more than the {MAX_PIXELS} that are decoded");
-        return Err(Error::new(Kind::Data, text));
-    }
-    Ok(())
 }
 
 /// Applies the EXIF orientation.

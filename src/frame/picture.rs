@@ -7,6 +7,21 @@ use crate::error::{Error, Kind, Result};
 /// Size limit of a decoded picture, in pixels: 8192 × 8192. A larger file is refused before memory is allocated.
 pub const MAX_PIXELS: u64 = 1 << 26;
 
+/// Checks the declared size of a picture, before memory is allocated.
+///
+/// # Errors
+/// [`Kind::Data`] for zero pixels, or more than [`MAX_PIXELS`].
+pub(super) fn check_size(width: u64, height: u64) -> Result<()> {
+    if width == 0 || height == 0 {
+        return Err(Error::new(Kind::Data, format!("a picture of {width}×{height} pixels shows nothing")));
+    }
+    if width * height > MAX_PIXELS {
+        let text = format!("{width}×{height} pixels are more than the {MAX_PIXELS} that are decoded");
+        return Err(Error::new(Kind::Data, text));
+    }
+    Ok(())
+}
+
 /// RGB picture with 8 bits a channel, row-major from the top left, without padding.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Picture {

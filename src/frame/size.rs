@@ -4,7 +4,7 @@ use std::path::Path;
 
 use image::{ImageDecoder, ImageReader};
 
-use super::decode::check_size;
+use super::picture::check_size;
 use crate::error::{Error, Kind, Result};
 
 /// Columns and rows of a picture file after rotation by its EXIF orientation, read from the header.

@@ -159,7 +159,7 @@ impl Header {
         if bits != 8 {
             return Err(Error::new(Kind::Data, format!("a JPEG of {bits} bits a sample; only 8 are decoded")));
         }
-        crate::frame::decode::check_size(width as u64, height as u64)?;
+        crate::frame::picture::check_size(width as u64, height as u64)?;
         let count = usize::from(count);
         if !matches!(count, 1 | 3 | 4) || rest.len() < count * 3 {
             return Err(damaged(format_args!("{count} colour components in a header of {} bytes", segment.len())));

@@ -15,15 +15,17 @@
 mod driver;
 mod dynamic;
 mod epilogue;
+mod map;
 mod micro;
 mod pack;
 mod point;
 mod scalar;
 mod watch;
 
-pub use driver::{ConvInput, ConvOutput, SkipInput, convolve, convolve_watched};
+pub use driver::{convolve, convolve_watched};
 pub use dynamic::quantize_dynamic;
 pub use epilogue::{Epilogue, EpilogueSpec, OutputKind, SkipKind};
+pub use map::{ConvInput, ConvOutput, SkipInput};
 pub use micro::{KERNELS_U8, KernelU8};
 pub use pack::{PackedU8, pair_safe};
 pub use watch::{Clipped, Watch};

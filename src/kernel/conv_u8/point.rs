@@ -6,9 +6,9 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::driver::Map;
+use super::map::{Map, SkipInput};
 use super::pack::{PIXEL_BYTES, PIXEL_TAPS, Reads, TABLE};
-use super::{MAX_MR, SkipInput, SkipKind, SkipTile};
+use super::{MAX_MR, SkipKind, SkipTile};
 
 /// Most pixels of a block.
 pub(super) const BLOCK_PIXELS: usize = 512;

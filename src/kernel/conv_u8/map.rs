@@ -1,0 +1,134 @@
+//! Operands of a convolution over a whole map, with all extents checked once.
+
+use super::epilogue::{Epilogue, OutputKind, SkipKind};
+use super::micro::TileOutput;
+use super::pack::PackedU8;
+use crate::error::{Error, Kind, Result};
+
+/// The map that a convolution reads.
+#[derive(Debug, Clone, Copy)]
+pub struct ConvInput<'a> {
+    /// `height × width × in_channels` bytes.
+    pub data: &'a [u8],
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+/// The map that a convolution adds to its output, with the output's channels. It may be smaller than the output:
+/// output pixel (y, x) of h × w reads pixel (y · h' / h, x · w' / w), torchvision's nearest rule.
+#[derive(Debug, Clone, Copy)]
+pub enum SkipInput<'a> {
+    /// None.
+    None,
+    /// A map of bytes.
+    U8 {
+        /// `height × width × out_channels` values.
+        data: &'a [u8],
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+    },
+    /// A map of floats.
+    F32 {
+        /// `height × width × out_channels` values.
+        data: &'a [f32],
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+    },
+}
+
+/// The map that a convolution writes: rows × columns × out_channels values.
+#[derive(Debug)]
+pub enum ConvOutput<'a> {
+    /// Bytes.
+    U8(&'a mut [u8]),
+    /// Floats.
+    F32(&'a mut [f32]),
+}
+
+/// One convolution of one map, every extent checked.
+pub(super) struct Map<'a> {
+    pub(super) packed: &'a PackedU8,
+    pub(super) epilogue: &'a Epilogue,
+    pub(super) input: ConvInput<'a>,
+    /// Output rows and columns.
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) skip: SkipInput<'a>,
+    pub(super) output: TileOutput,
+}
+
+// SAFETY: the output pointer comes from an exclusive borrow that lives as long as the map, and blocks write disjoint
+// parts of it; all else is shared references.
+unsafe impl Sync for Map<'_> {}
+
+impl<'a> Map<'a> {
+    /// Checks all extents.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if a length does not match its shape, or a type does not match the epilogue.
+    pub(super) fn new(
+        packed: &'a PackedU8,
+        epilogue: &'a Epilogue,
+        input: ConvInput<'a>,
+        skip: SkipInput<'a>,
+        output: ConvOutput<'a>,
+    ) -> Result<Self> {
+        let geometry = packed.geometry();
+        let channels = geometry.out_channels;
+        let (rows, columns) = geometry.output(input.height, input.width);
+        let due = |what: &str, values: usize, height: usize, width: usize, channels: usize| {
+            if values == height * width * channels {
+                return Ok(());
+            }
+            let text = format!("{what} of {values} values where {height} × {width} × {channels} are due");
+            Err(Error::new(Kind::Internal, text))
+        };
+        due("an input", input.data.len(), input.height, input.width, geometry.in_channels)?;
+        let fits = epilogue.channels == channels
+            && epilogue.flips == packed.kernel().flips
+            && epilogue.outside.len() == packed.run()
+            && epilogue.start.len() == packed.panels() * packed.kernel().nr;
+        let same = matches!(
+            (&skip, epilogue.skip),
+            (SkipInput::None, SkipKind::None)
+                | (SkipInput::U8 { .. }, SkipKind::U8 { .. })
+                | (SkipInput::F32 { .. }, SkipKind::F32 { .. })
+        ) && matches!(
+            (&output, epilogue.output),
+            (ConvOutput::U8(_), OutputKind::U8 { .. }) | (ConvOutput::F32(_), OutputKind::F32)
+        );
+        if !fits || !same {
+            return Err(Error::new(
+                Kind::Internal,
+                "an epilogue of another convolution, or maps of other types than its",
+            ));
+        }
+        match skip {
+            SkipInput::None => {}
+            SkipInput::U8 { data, height, width } => due("a residual", data.len(), height, width, channels)?,
+            SkipInput::F32 { data, height, width } => due("a residual", data.len(), height, width, channels)?,
+        }
+        if let SkipInput::U8 { height, width, .. } | SkipInput::F32 { height, width, .. } = skip
+            && (height == 0 || width == 0)
+        {
+            return Err(Error::new(Kind::Internal, "a residual without pixels"));
+        }
+        let output = match output {
+            ConvOutput::U8(data) => {
+                due("an output", data.len(), rows, columns, channels)?;
+                TileOutput::U8(data.as_mut_ptr())
+            }
+            ConvOutput::F32(data) => {
+                due("an output", data.len(), rows, columns, channels)?;
+                TileOutput::F32(data.as_mut_ptr())
+            }
+        };
+        Ok(Self { packed, epilogue, input, rows, columns, skip, output })
+    }
+}
