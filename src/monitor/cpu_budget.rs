@@ -1,9 +1,9 @@
-//! How much of the processor the monitor takes, and that it gets it.
+//! CPU budget: runs the monitor's work on one thread at a time, within its share of a core.
 //!
-//! In: work. Out: the same work, done on one thread, with pauses that keep it to its share. The work is tried on a
-//! thread of the idle class first, which also gives way to every detection ([`Precedence`]) and so works between two
-//! frames. Where detection leaves no time between its frames that thread would starve: then the work begins anew on a
-//! second thread, which gives way to nobody and whose niceness gives it just its share against a busy one.
+//! In: work in small parts. Out: the same work, with pauses that keep it within its share. It starts on a thread of the
+//! idle scheduling class, which also yields to every detection ([`Precedence`]) and so runs between two frames. If
+//! detection leaves no time between its frames, that thread starves. The work is then restarted on a second thread,
+//! which yields to nobody. Its niceness gives it about its share against a busy thread.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,53 +18,56 @@ use crate::stop::Stop;
 
 /// CPU time between two pauses.
 const BURST: Duration = Duration::from_millis(20);
-/// Work that got less than its share over so long is starved.
+/// A task that gets less than its share for this long is starved.
 const STARVED_AFTER: Duration = Duration::from_secs(3);
+/// Time between two checks while the board is throttled.
+const THROTTLE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Returns true while the board is throttled because it is too hot.
+pub type ThrottleCheck = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Two threads, of which one works at a time.
 pub struct CpuBudget {
     idle: rayon::ThreadPool,
-    entitled: rayon::ThreadPool,
+    nice: rayon::ThreadPool,
+    /// Share of a core, above 0, at most 1.
     share: f64,
     stop: Stop,
-    hot: ThrottleCheck,
+    is_throttled: ThrottleCheck,
 }
 
-/// Says whether the board is hot.
-pub type ThrottleCheck = Arc<dyn Fn() -> bool + Send + Sync>;
-
-/// Lets work pause: given to it, asked between two steps of it.
+/// Work in progress. It calls [`BudgetedTask::pause_if_due`] between two parts of the work.
 pub struct BudgetedTask {
     share: f64,
-    begin: Instant,
-    begin_cpu: Duration,
-    /// Of this piece of work.
-    rested: Duration,
-    most_rest: Duration,
-    gives_up: bool,
+    started: Instant,
+    /// CPU time of the thread at the start.
+    started_cpu: Duration,
+    /// Wall time in pauses.
+    paused: Duration,
+    /// Wall time beyond which the task no longer pauses for its share.
+    patience: Duration,
+    /// Set if the task may be starved; it then ends with an error, to be restarted.
+    ends_if_starved: bool,
+    is_starved: bool,
     stop: Stop,
-    hot: ThrottleCheck,
+    is_throttled: ThrottleCheck,
 }
 
-/// How a piece of work ends early.
-const STARVED: &str = "the idle class gets no time";
-
 impl CpuBudget {
-    /// Starts both threads. All work stops while it is `hot`, and gives way to `detection`.
+    /// Starts both threads. All work pauses while the board is throttled, and yields to `detection`.
     ///
     /// # Errors
-    /// [`Kind::Unavailable`] if the system gives no threads.
-    pub fn new(share: f64, stop: Stop, hot: ThrottleCheck, detection: Arc<Precedence>) -> Result<Self> {
+    /// [`Kind::Unavailable`] if the system starts no threads.
+    pub fn new(share: f64, stop: Stop, is_throttled: ThrottleCheck, detection: Arc<Precedence>) -> Result<Self> {
         let idle = pool("monitor-idle", move || {
-            go_idle();
+            use_idle_class();
             precedence::yield_to(Arc::clone(&detection));
         })?;
-        let entitled = pool("monitor", move || be_nice(share))?;
-        Ok(Self { idle, entitled, share, stop, hot })
+        let nice = pool("monitor", move || use_niceness(share))?;
+        Ok(Self { idle, nice, share, stop, is_throttled })
     }
 
-    /// Does `work`, which must be able to begin anew. `patience` bounds the pauses: share or not, it shall be done about
-    /// then.
+    /// Runs `work`, which must tolerate a restart. After `patience`, it no longer pauses for its share.
     ///
     /// # Errors
     /// What `work` returns; [`Kind::Unavailable`] if stopped.
@@ -73,60 +76,69 @@ impl CpuBudget {
         patience: Duration,
         work: &mut (dyn FnMut(&mut BudgetedTask) -> Result<T> + Send),
     ) -> Result<T> {
-        let first = self.idle.install(|| work(&mut self.task(patience, true)));
-        match first {
-            Err(error) if error.message() == STARVED => self.entitled.install(|| work(&mut self.task(patience, false))),
+        let (outcome, is_starved) = self.idle.install(|| {
+            let mut task = self.task(patience, true);
+            let outcome = work(&mut task);
+            (outcome, task.is_starved)
+        });
+        match outcome {
+            Err(_) if is_starved => self.nice.install(|| work(&mut self.task(patience, false))),
             outcome => outcome,
         }
     }
 
-    fn task(&self, patience: Duration, gives_up: bool) -> BudgetedTask {
+    fn task(&self, patience: Duration, ends_if_starved: bool) -> BudgetedTask {
         precedence::limit_waiting(STARVED_AFTER);
         BudgetedTask {
             share: self.share,
-            begin: Instant::now(),
-            begin_cpu: thread_time(),
-            rested: Duration::ZERO,
-            most_rest: patience,
-            gives_up,
+            started: Instant::now(),
+            started_cpu: thread_time(),
+            paused: Duration::ZERO,
+            patience,
+            ends_if_starved,
+            is_starved: false,
             stop: self.stop.clone(),
-            hot: Arc::clone(&self.hot),
+            is_throttled: Arc::clone(&self.is_throttled),
         }
     }
 }
 
 impl BudgetedTask {
-    /// Pauses until the work is within its share again, and for as long as the board is hot.
+    /// Pauses until the task is within its share again, and while the board is throttled.
     ///
     /// # Errors
-    /// [`Kind::Unavailable`] if stopped, or starved.
+    /// [`Kind::Unavailable`] if stopped or starved.
     pub fn pause_if_due(&mut self) -> Result<()> {
         let stopped = |_| Error::new(Kind::Unavailable, "the service stops");
         self.stop.check().map_err(stopped)?;
         precedence::limit_waiting(STARVED_AFTER);
-        while (self.hot)() {
-            self.stop.wait_for(Duration::from_secs(1)).map_err(stopped)?;
-            self.rested += Duration::from_secs(1);
+        while (self.is_throttled)() {
+            self.stop.wait_for(THROTTLE_CHECK_INTERVAL).map_err(stopped)?;
+            self.paused += THROTTLE_CHECK_INTERVAL;
         }
-        let cpu = thread_time().saturating_sub(self.begin_cpu);
-        let wall = self.begin.elapsed();
-        let running = wall.saturating_sub(self.rested);
-        if self.gives_up && running > STARVED_AFTER && cpu.as_secs_f64() < self.share * running.as_secs_f64() {
-            return Err(Error::new(Kind::Unavailable, STARVED));
+        // Starved: outside of its own pauses, the task got less CPU time than its share.
+        let cpu = self.cpu_time();
+        let elapsed = self.started.elapsed();
+        let runnable = elapsed.saturating_sub(self.paused);
+        let is_short = cpu.as_secs_f64() < self.share * runnable.as_secs_f64();
+        if self.ends_if_starved && runnable > STARVED_AFTER && is_short {
+            self.is_starved = true;
+            return Err(Error::new(Kind::Unavailable, "the idle class gets no CPU time"));
         }
-        let due = Duration::from_secs_f64(cpu.as_secs_f64() / self.share).min(self.most_rest);
-        let pause = due.saturating_sub(wall);
+        // A pause shorter than the one after a burst is postponed, because each pause costs a context switch.
+        let budgeted = Duration::from_secs_f64(cpu.as_secs_f64() / self.share).min(self.patience);
+        let pause = budgeted.saturating_sub(elapsed);
         if pause > BURST.div_f64(self.share).saturating_sub(BURST) {
             let before = Instant::now();
             self.stop.wait_for(pause).map_err(stopped)?;
-            self.rested += before.elapsed();
+            self.paused += before.elapsed();
         }
         Ok(())
     }
 
-    /// CPU time of the work so far.
+    /// CPU time of the task so far.
     pub fn cpu_time(&self) -> Duration {
-        thread_time().saturating_sub(self.begin_cpu)
+        thread_time().saturating_sub(self.started_cpu)
     }
 }
 
@@ -139,26 +151,26 @@ fn pool(name: &'static str, start: impl Fn() + Send + Sync + 'static) -> Result<
         .map_err(|source| Error::new(Kind::Unavailable, "cannot start the monitor's threads").because(source))
 }
 
-/// CPU time of this thread.
+/// CPU time of the current thread.
 fn thread_time() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
-/// Only what nobody else wants. Refused in some sandboxes; then the niceness below must do.
-fn go_idle() {
+/// Selects the idle scheduling class. Some sandboxes refuse it; the niceness then has to suffice.
+fn use_idle_class() {
     let _ = rustix::process::setpriority_process(None, 19);
     let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     let _ = set_thread_priority_and_policy(thread_native_id(), thread_priority::ThreadPriority::Min, policy);
 }
 
-/// The niceness at which a thread gets `share` of a core that another one wants whole: each step is a factor of 1.25 in
-/// weight, so w / (w + 1) = share gives log₁.₂₅((1 − share) / share).
+/// Niceness at which a thread gets `share` of a core against a thread of niceness 0. Each step is a factor of 1.25 in the
+/// scheduler's weight, so w / (w + 1) = share gives log₁.₂₅((1 − share) / share).
 fn niceness(share: f64) -> i32 {
     (((1.0 - share) / share).ln() / 1.25f64.ln()).floor().clamp(0.0, 19.0) as i32
 }
 
-fn be_nice(share: f64) {
+fn use_niceness(share: f64) {
     let _ = rustix::process::setpriority_process(None, niceness(share));
 }
 
@@ -173,12 +185,12 @@ mod tests {
     }
 
     #[test]
-    fn work_rests_and_is_cut_short_by_the_stop() {
+    fn work_pauses_and_ends_with_the_service() {
         let (trigger, stop) = stop::pair();
-        let pace = CpuBudget::new(0.25, stop, Arc::new(|| false), Arc::default()).unwrap();
+        let budget = CpuBudget::new(0.25, stop, Arc::new(|| false), Arc::default()).unwrap();
         let mut spent = Duration::ZERO;
         let begin = Instant::now();
-        pace.run(Duration::from_secs(60), &mut |task| {
+        budget.run(Duration::from_secs(60), &mut |task| {
             while task.cpu_time() < Duration::from_millis(100) {
                 std::hint::black_box((0..10_000u64).sum::<u64>());
                 task.pause_if_due()?;
@@ -187,10 +199,10 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        // It paused; how long the machine took beyond that is not ours.
+        // It paused. A busy machine may take longer.
         assert!(begin.elapsed() >= spent.mul_f64(2.5), "{:?} {spent:?}", begin.elapsed());
         trigger.stop();
-        let error = pace.run(Duration::from_secs(60), &mut |task| task.pause_if_due()).unwrap_err();
+        let error = budget.run(Duration::from_secs(60), &mut |task| task.pause_if_due()).unwrap_err();
         assert_eq!(error.kind(), Kind::Unavailable);
     }
 }

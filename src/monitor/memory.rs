@@ -1,19 +1,19 @@
-//! Is there room for the reference?
+//! Memory check: decides whether the full-precision reference fits into memory.
 //!
-//! In: what the reference's weights and activations will take, and what the system says is free, of the machine and of
-//! the control groups we are in. Out: go on, or the reason not to. A monitor that is killed for memory takes the detector
-//! with it.
+//! In: the memory of the reference's weights and activations, and the memory that is available in the machine and in the
+//! process's control groups. Out: a reason to run without the reference, if it does not fit. The kernel would otherwise
+//! kill the whole process, with the detector.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::detector::plan::{Op, Plan};
 
-/// What stays free for everybody else.
-const SPARE: u64 = 32 << 20;
+/// Memory left to other processes, in bytes.
+const RESERVE: u64 = 32 << 20;
 
-/// Bytes that the reference takes on frames whose canvas is `height` × `width`: f32 weights, the most activations alive
-/// at once, and a layer's weights once more while it is packed.
+/// Memory of the reference in bytes, for a canvas of `height` × `width`: f32 weights, plus the larger of the activations
+/// alive at one time and the largest layer's weights, which are copied while they are packed.
 pub fn reference_bytes(plan: &Plan, height: usize, width: usize) -> u64 {
     let weights: usize = plan.layers.iter().map(|layer| layer.geometry.weights()).sum();
     let largest = plan.layers.iter().map(|layer| layer.geometry.weights()).max().unwrap_or(0);
@@ -29,41 +29,41 @@ pub fn reference_bytes(plan: &Plan, height: usize, width: usize) -> u64 {
     (weights + activations.max(largest)) as u64 * 4
 }
 
-/// Why `need` bytes are not there, if so.
-pub fn memory_shortage(need: u64) -> Option<String> {
-    let free = available()?;
+/// The reason if `required` bytes are not available; `None` if they are, or if the system does not report it.
+pub fn memory_shortage(required: u64) -> Option<String> {
+    let available = available_bytes()?;
     let mebibytes = |bytes: u64| bytes >> 20;
-    (need + SPARE > free).then(|| {
-        let (need, free) = (mebibytes(need + SPARE), mebibytes(free));
-        format!("the full-precision reference needs {need} MiB and {free} MiB are free: watched without it")
+    (required + RESERVE > available).then(|| {
+        let (required, available) = (mebibytes(required + RESERVE), mebibytes(available));
+        format!("the full-precision reference needs {required} MiB and {available} MiB are free: the monitor runs without it")
     })
 }
 
-/// Bytes that can be had: the least of what the machine and each control group above us have left.
-fn available() -> Option<u64> {
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| meminfo(&text));
-    let groups = fs::read_to_string("/proc/self/cgroup").ok().map(|text| groups(&text)).unwrap_or_default();
+/// Available memory in bytes: the least of the machine and of each control group of the process.
+fn available_bytes() -> Option<u64> {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_in_meminfo(&text));
+    let groups = fs::read_to_string("/proc/self/cgroup").ok().map(|text| control_groups(&text)).unwrap_or_default();
     let left = |folder: &PathBuf| {
         let number = |name: &str| fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
         let limit = [number("memory.max"), number("memory.high")].into_iter().flatten().min()?;
-        // Cached files can go.
-        let cached = fs::read_to_string(folder.join("memory.stat")).ok().and_then(|text| stat(&text)).unwrap_or(0);
+        // Cached files can be evicted.
+        let cached = fs::read_to_string(folder.join("memory.stat")).ok().and_then(|text| inactive_file_bytes(&text)).unwrap_or(0);
         Some(limit.saturating_sub(number("memory.current")?.saturating_sub(cached)))
     };
     machine.into_iter().chain(groups.iter().filter_map(left)).min()
 }
 
-fn meminfo(text: &str) -> Option<u64> {
+fn available_in_meminfo(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
-fn stat(text: &str) -> Option<u64> {
+fn inactive_file_bytes(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("inactive_file "))?.trim().parse().ok()
 }
 
-/// Our group of the unified hierarchy and all above it.
-fn groups(text: &str) -> Vec<PathBuf> {
+/// Folders of the process's control group in the unified hierarchy and of all groups above it.
+fn control_groups(text: &str) -> Vec<PathBuf> {
     let Some(path) = text.lines().find_map(|line| line.strip_prefix("0::/")) else { return Vec::new() };
     let root = Path::new("/sys/fs/cgroup");
     root.join(path).ancestors().take_while(|folder| folder.starts_with(root)).map(Path::to_path_buf).collect()
@@ -76,7 +76,7 @@ mod tests {
     use crate::detector::settings::Settings;
 
     #[test]
-    fn a_resnet50_on_a_street_needs_what_it_was_measured_to() {
+    fn a_resnet50_needs_the_measured_memory() {
         let plan = Plan::new(Architecture::resnet50_fpn(4), Settings::default());
         let mebibytes = reference_bytes(&plan, 416, 1344) >> 20;
         assert!((250..340).contains(&mebibytes), "{mebibytes}");
@@ -84,10 +84,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_says_is_read() {
-        assert_eq!(meminfo("MemTotal: 9 kB\nMemAvailable:    2048 kB\n"), Some(2048 * 1024));
-        assert_eq!(stat("anon 5\ninactive_file 77\n"), Some(77));
-        let found = groups("1:name=systemd:/x\n0::/system.slice/lookout.service\n");
+    fn system_files_are_parsed() {
+        assert_eq!(available_in_meminfo("MemTotal: 9 kB\nMemAvailable:    2048 kB\n"), Some(2048 * 1024));
+        assert_eq!(inactive_file_bytes("anon 5\ninactive_file 77\n"), Some(77));
+        let found = control_groups("1:name=systemd:/x\n0::/system.slice/lookout.service\n");
         let names: Vec<_> = found.iter().map(|path| path.to_string_lossy().into_owned()).collect();
         assert_eq!(
             names,

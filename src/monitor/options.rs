@@ -1,28 +1,28 @@
-//! What the owner decides about the monitor.
+//! Options of the monitor, from the owner's configuration.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How the monitor works.
+/// Options of the monitor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MonitorOptions {
-    /// Share of one core that it may take, above 0, at most 1.
+    /// Share of one core, above 0, at most 1.
     pub cpu_share: f64,
-    /// Time between two frames that are sampled.
+    /// Time between two sampled frames.
     pub sample_interval: Duration,
-    /// A pass starts at least this often, whatever the share says.
+    /// Longest time between two passes, whatever the share.
     pub max_interval: Duration,
-    /// Most bytes of frames in memory.
+    /// Most memory of the stored frames, in bytes.
     pub reservoir_bytes: usize,
-    /// Frames on disk, where the owner allows them.
+    /// Storage of frames on disk; `None` without.
     pub keep_frames: Option<FrameStorage>,
-    /// Drift is raised above so many spreads of the evidence.
+    /// Drift is raised from this number of spreads of the baseline.
     pub raise_threshold: f64,
-    /// Drift is cleared below so many.
+    /// Drift is cleared below this number of spreads.
     pub clear_threshold: f64,
-    /// When to recalibrate.
+    /// Trigger of recalibrations.
     pub recalibrate: RecalibrationPolicy,
-    /// Generations kept, the first and the serving one included.
+    /// Generations kept on disk, including the first and the serving one.
     pub keep_generations: usize,
 }
 
@@ -42,24 +42,24 @@ impl Default for MonitorOptions {
     }
 }
 
-/// When the monitor recalibrates by itself.
+/// Condition on which the monitor recalibrates without a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecalibrationPolicy {
     /// Never.
     Never,
-    /// When drift is raised.
+    /// While drift is raised.
     OnDrift,
-    /// Once in this time.
+    /// Once per interval.
     Every(Duration),
 }
 
-/// Where frames are kept on disk, and for how long.
+/// A folder of frames, with its limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FrameStorage {
     /// The folder.
     pub folder: PathBuf,
-    /// Most bytes of all of them.
+    /// Most bytes of all files.
     pub max_bytes: u64,
-    /// Older ones go.
+    /// Greatest age of a file.
     pub max_age: Duration,
 }

@@ -1,6 +1,6 @@
-//! What the monitor shows to whoever asks: the latest maps and figures.
+//! Latest pass: error maps and figures of the last comparison pass, for the web page and the control socket.
 //!
-//! In: each pass. Out: copies of the last one's maps and table, from any thread.
+//! In: every pass, from the monitor's thread. Out: copies of the last one, for any thread.
 
 use std::sync::Mutex;
 
@@ -9,31 +9,31 @@ use serde_json::Value;
 use crate::monitor::drift::error_map::ErrorMap;
 use crate::sync::IgnorePoison;
 
-/// The latest pass.
+/// Error maps and figures of the latest pass.
 #[derive(Debug, Default)]
 pub struct LatestPass {
-    latest: Mutex<Latest>,
+    shown: Mutex<ShownPass>,
 }
 
 #[derive(Debug, Default)]
-struct Latest {
+struct ShownPass {
     maps: Vec<ErrorMap>,
-    figures: Value,
+    table: Value,
 }
 
 impl LatestPass {
-    /// Shows a pass.
-    pub fn publish(&self, maps: Vec<ErrorMap>, figures: Value) {
-        *self.latest.lock().ignore_poison() = Latest { maps, figures };
+    /// Replaces the latest pass.
+    pub fn publish(&self, maps: Vec<ErrorMap>, table: Value) {
+        *self.shown.lock().ignore_poison() = ShownPass { maps, table };
     }
 
-    /// The error maps of the latest pass, finest level first; none without a reference.
+    /// The error maps, finest level first; empty without a reference.
     pub fn maps(&self) -> Vec<ErrorMap> {
-        self.latest.lock().ignore_poison().maps.clone()
+        self.shown.lock().ignore_poison().maps.clone()
     }
 
-    /// Its figures, step by step; null before the first pass.
+    /// The figures, one object per step; null before the first pass.
     pub fn table(&self) -> Value {
-        self.latest.lock().ignore_poison().figures.clone()
+        self.shown.lock().ignore_poison().table.clone()
     }
 }

@@ -1,45 +1,57 @@
-//! Which cameras have shown nothing fit to be watched for so long that somebody should look.
+//! Camera faults: cameras that have delivered only unusable frames for some time.
 //!
-//! In: of every sample whether it was fit. Out: a sentence for the status while a camera is faults: a lens cap, a hand, a
-//! frozen decoder. The frames themselves are still detected in.
+//! In: the result of the usability check of every sample. Out: a message for the status while a camera has a fault, such
+//! as a lens cap or a frozen decoder. Detection on its frames continues.
 
 use super::usability::UnusableReason;
 
-/// So many unfit samples of a camera in a row, and it is blind.
-const SAMPLES: u32 = 10;
+/// Consecutive unusable samples of a camera that make a fault.
+const FAULT_SAMPLES: u32 = 10;
 
-/// Counts, camera by camera.
+/// Consecutive unusable samples, by camera.
 #[derive(Debug, Default)]
 pub struct CameraFaults {
-    /// Unfit samples in a row, and why the last one was.
-    cameras: Vec<(u32, Option<UnusableReason>)>,
+    cameras: Vec<UnusableRun>,
+}
+
+/// The latest run of unusable samples of one camera.
+#[derive(Debug, Clone, Copy, Default)]
+struct UnusableRun {
+    samples: u32,
+    /// Reason of the latest sample.
+    reason: Option<UnusableReason>,
+}
+
+impl UnusableRun {
+    /// The reason of the fault, if the camera has one.
+    fn fault(self) -> Option<UnusableReason> {
+        self.reason.filter(|_| self.samples >= FAULT_SAMPLES)
+    }
 }
 
 impl CameraFaults {
-    /// Of so many cameras, all of which see.
+    /// No faults, for this number of cameras.
     pub fn new(cameras: usize) -> Self {
-        Self { cameras: vec![(0, None); cameras] }
+        Self { cameras: vec![UnusableRun::default(); cameras] }
     }
 
-    /// Takes in a sample of `camera`. Returns whether there is news.
-    pub fn record(&mut self, camera: usize, unfit: Option<UnusableReason>) -> bool {
-        let Some((count, reason)) = self.cameras.get_mut(camera) else { return false };
-        let before = (*count >= SAMPLES).then_some(*reason);
-        *count = if unfit.is_some() { count.saturating_add(1) } else { 0 };
-        *reason = unfit;
-        before != (*count >= SAMPLES).then_some(*reason)
+    /// Records a sample of `camera`, with the reason if it is unusable. Returns true if the camera's fault changed.
+    pub fn record(&mut self, camera: usize, unusable: Option<UnusableReason>) -> bool {
+        let Some(run) = self.cameras.get_mut(camera) else { return false };
+        let before = run.fault();
+        let samples = if unusable.is_some() { run.samples.saturating_add(1) } else { 0 };
+        *run = UnusableRun { samples, reason: unusable };
+        before != run.fault()
     }
 
-    /// What there is to tell of the cameras of these names.
+    /// The status message, with the cameras' `names`; `None` without a fault.
     pub fn message(&self, names: &[String]) -> Option<String> {
-        let blind = names.iter().zip(&self.cameras).filter(|(_, (count, _))| *count >= SAMPLES);
-        let told: Vec<String> = blind
-            .filter_map(|(name, (_, reason))| {
-                let reason = (*reason)?.name();
-                Some(format!("camera {name} has shown nothing fit to be watched for {SAMPLES} samples: {reason}"))
-            })
-            .collect();
-        (!told.is_empty()).then(|| told.join(", "))
+        let faults = names.iter().zip(&self.cameras).filter_map(|(name, run)| {
+            let reason = run.fault()?.name();
+            Some(format!("camera {name} has delivered only unusable frames for {FAULT_SAMPLES} samples: {reason}"))
+        });
+        let faults: Vec<String> = faults.collect();
+        (!faults.is_empty()).then(|| faults.join(", "))
     }
 }
 
@@ -48,17 +60,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_covered_camera_is_told_after_ten_samples_and_no_longer_once_it_sees() {
+    fn a_covered_camera_is_reported_after_ten_samples_until_it_is_usable_again() {
         let names = ["front".to_owned(), "rear".to_owned()];
         let mut faults = CameraFaults::new(2);
-        let news = |faults: &mut CameraFaults, reason| (0..12).filter(|_| faults.record(1, reason)).count();
+        let changes = |faults: &mut CameraFaults, reason| (0..12).filter(|_| faults.record(1, reason)).count();
         assert!((0..9).all(|_| !faults.record(0, Some(UnusableReason::Covered))) && faults.message(&names).is_none());
-        assert!(!faults.record(0, None), "one look is enough");
-        assert_eq!(news(&mut faults, Some(UnusableReason::Covered)), 1);
-        let told = faults.message(&names).unwrap();
-        assert_eq!(told, "camera rear has shown nothing fit to be watched for 10 samples: covered");
-        assert_eq!(news(&mut faults, Some(UnusableReason::Frozen)), 1, "for another reason");
-        assert_eq!((news(&mut faults, None), faults.message(&names)), (1, None));
+        assert!(!faults.record(0, None), "one usable sample ends the run");
+        assert_eq!(changes(&mut faults, Some(UnusableReason::Covered)), 1);
+        let message = faults.message(&names).unwrap();
+        assert_eq!(message, "camera rear has delivered only unusable frames for 10 samples: covered");
+        assert_eq!(changes(&mut faults, Some(UnusableReason::Frozen)), 1, "for another reason");
+        assert_eq!((changes(&mut faults, None), faults.message(&names)), (1, None));
         assert!(!faults.record(2, None), "there is no third camera");
     }
 }

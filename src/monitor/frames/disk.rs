@@ -1,7 +1,7 @@
-//! Frames on disk, where the owner allows them.
+//! Frame folder: stored frames on disk, if the configuration allows it.
 //!
-//! In: frames of the reservoir. Out: one PNG each in a folder, readable by us alone (0600 in 0700), bounded in bytes and
-//! in age; read again at the next start. A damaged file is passed over and removed.
+//! In: frames of the reservoir. Out: one PNG file each in a private folder (files 0600, folder 0700), limited in bytes
+//! and in age; loaded again at the next start. A damaged file is skipped and removed.
 
 use std::fs;
 use std::io::Write;
@@ -13,17 +13,17 @@ use crate::error::{Error, Result};
 use crate::monitor::options::FrameStorage;
 use crate::tensor::digest::hexadecimal;
 
-/// What the names of frames end with that came while drift was raised.
-const IN_DRIFT: &str = "-drift";
+/// End of the file stem of a frame that was sampled during drift.
+const DRIFT_SUFFIX: &str = "-drift";
 
-/// The folder.
+/// A folder of frames.
 #[derive(Debug)]
 pub struct FrameFolder {
-    options: FrameStorage,
+    storage: FrameStorage,
 }
 
-/// A file of the folder.
-struct Entry {
+/// A frame's file, with the fields of its name.
+struct FrameFile {
     path: PathBuf,
     camera: usize,
     at_us: i64,
@@ -32,80 +32,80 @@ struct Entry {
 }
 
 impl FrameFolder {
-    /// The folder, made if it is not there.
+    /// Opens the folder, and creates it if it does not exist.
     ///
     /// # Errors
     /// As [`Error::writing`].
-    pub fn open(options: FrameStorage) -> Result<Self> {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&options.folder);
-        made.map_err(|source| Error::writing(&options.folder, source))?;
-        Ok(Self { options })
+    pub fn open(storage: FrameStorage) -> Result<Self> {
+        let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(&storage.folder);
+        created.map_err(|source| Error::writing(&storage.folder, source))?;
+        Ok(Self { storage })
     }
 
-    /// The frames that are there, oldest first, after those too old were removed.
+    /// Loads the frames, oldest first, after it has removed those beyond the limits.
     ///
     /// # Errors
     /// As [`Error::reading`].
     pub fn load(&self, now_us: i64) -> Result<Vec<StoredFrame>> {
-        self.tidy(now_us)?;
+        self.enforce_limits(now_us)?;
         let mut frames = Vec::new();
-        for entry in self.entries()? {
-            match fs::read(&entry.path).ok().and_then(|png| StoredFrame::from_png(entry.camera, entry.at_us, png).ok())
-            {
-                Some(frame) => frames.push(frame.in_drift(entry.in_drift)),
-                None => remove(&entry.path),
+        for file in self.files()? {
+            match fs::read(&file.path).ok().and_then(|png| StoredFrame::from_png(file.camera, file.at_us, png).ok()) {
+                Some(frame) => frames.push(frame.in_drift(file.in_drift)),
+                None => remove(&file.path),
             }
         }
         Ok(frames)
     }
 
-    /// Writes `frame` and removes what is too old or too much.
+    /// Writes `frame`, then removes files beyond the limits.
     ///
     /// # Errors
     /// As [`Error::writing`].
     pub fn write(&self, frame: &StoredFrame, now_us: i64) -> Result<()> {
         let path = self.path(frame);
-        // Hidden until it is whole. A leftover of an earlier life is written over.
+        // Renamed when complete. A part file of an earlier run is overwritten.
         let part = path.with_extension("part");
         let options = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part);
         let written = options.and_then(|mut file| file.write_all(frame.png()));
-        let done = written.and_then(|()| fs::rename(&part, &path));
-        if let Err(source) = done {
+        let renamed = written.and_then(|()| fs::rename(&part, &path));
+        if let Err(source) = renamed {
             remove(&part);
             return Err(Error::writing(&path, source));
         }
-        self.tidy(now_us)
+        self.enforce_limits(now_us)
     }
 
-    /// Removes the file of a frame that the reservoir gave up.
+    /// Removes the file of a frame that the reservoir evicted.
     pub fn remove(&self, frame: &StoredFrame) {
         remove(&self.path(frame));
     }
 
     fn path(&self, frame: &StoredFrame) -> PathBuf {
-        let mark = if frame.in_drift { IN_DRIFT } else { "" };
-        let name = format!("{}-{:020}-{}{mark}.png", frame.camera, frame.at_us, hexadecimal(&frame.sha256[..8]));
-        self.options.folder.join(name)
+        let suffix = if frame.in_drift { DRIFT_SUFFIX } else { "" };
+        let name = format!("{}-{:020}-{}{suffix}.png", frame.camera, frame.at_us, hexadecimal(&frame.sha256[..8]));
+        self.storage.folder.join(name)
     }
 
-    fn tidy(&self, now_us: i64) -> Result<()> {
-        let entries = self.entries()?;
-        let mut bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
-        let oldest = now_us.saturating_sub(i64::try_from(self.options.max_age.as_micros()).unwrap_or(i64::MAX));
-        for entry in entries {
-            if entry.at_us < oldest || bytes > self.options.max_bytes {
-                bytes -= entry.bytes;
-                remove(&entry.path);
+    /// Removes files beyond the limits of age and bytes, oldest first.
+    fn enforce_limits(&self, now_us: i64) -> Result<()> {
+        let files = self.files()?;
+        let mut bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        let oldest = now_us.saturating_sub(i64::try_from(self.storage.max_age.as_micros()).unwrap_or(i64::MAX));
+        for file in files {
+            if file.at_us < oldest || bytes > self.storage.max_bytes {
+                bytes -= file.bytes;
+                remove(&file.path);
             }
         }
         Ok(())
     }
 
-    /// The frames' files, oldest first; nothing else in the folder is touched.
-    fn entries(&self) -> Result<Vec<Entry>> {
-        let folder = &self.options.folder;
+    /// The frames' files, oldest first. Other files in the folder are ignored.
+    fn files(&self) -> Result<Vec<FrameFile>> {
+        let folder = &self.storage.folder;
         let unreadable = |source| Error::reading(folder, source);
-        let mut entries = Vec::new();
+        let mut files = Vec::new();
         for entry in fs::read_dir(folder).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -114,16 +114,16 @@ impl FrameFolder {
             let camera = parts.next().and_then(|part| part.parse().ok());
             let at_us = parts.next().and_then(|part| part.parse().ok());
             if let (Some(camera), Some(at_us), Ok(metadata)) = (camera, at_us, entry.metadata()) {
-                let in_drift = stem.ends_with(IN_DRIFT);
-                entries.push(Entry { path: entry.path(), camera, at_us, in_drift, bytes: metadata.len() });
+                let in_drift = stem.ends_with(DRIFT_SUFFIX);
+                files.push(FrameFile { path: entry.path(), camera, at_us, in_drift, bytes: metadata.len() });
             }
         }
-        entries.sort_by_key(|entry| (entry.at_us, entry.camera));
-        Ok(entries)
+        files.sort_by_key(|file| (file.at_us, file.camera));
+        Ok(files)
     }
 }
 
-/// A file that cannot be removed is met again at the next look.
+/// Removes a file. One that cannot be removed now is tried again when the limits are next enforced.
 fn remove(path: &Path) {
     let _ = fs::remove_file(path);
 }
@@ -139,35 +139,35 @@ mod tests {
 
     fn frame(at_us: i64) -> StoredFrame {
         let picture = Picture::filled(8, 8, [at_us as u8; 3]);
-        let fit = UsableFrame { brightness: 1.0, sha256: [at_us as u8; 32] };
-        StoredFrame::encode(0, at_us, fit, &picture).unwrap()
+        let usable = UsableFrame { brightness: 1.0, sha256: [at_us as u8; 32] };
+        StoredFrame::encode(0, at_us, usable, &picture).unwrap()
     }
 
     #[test]
-    fn frames_are_ours_alone_bounded_and_read_again() {
+    fn frames_are_private_limited_and_loaded_again() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("reservoir");
         let bytes = frame(1).png().len() as u64 * 3;
-        let options = FrameStorage { folder: folder.clone(), max_bytes: bytes, max_age: Duration::from_micros(50) };
-        let kept = FrameFolder::open(options).unwrap();
+        let storage = FrameStorage { folder: folder.clone(), max_bytes: bytes, max_age: Duration::from_micros(50) };
+        let frames = FrameFolder::open(storage).unwrap();
         for at in [10, 20, 30, 40] {
-            kept.write(&frame(at), 40).unwrap();
+            frames.write(&frame(at), 40).unwrap();
         }
         fs::write(folder.join("0-00000000000000000041-ff.png"), "damaged").unwrap();
-        fs::write(folder.join("notes.txt"), "not ours").unwrap();
+        fs::write(folder.join("notes.txt"), "another file").unwrap();
         let modes = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(modes(&folder), 0o700);
         for entry in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
-            let ours = entry.to_string_lossy().contains("-1e1e");
-            assert!(!ours || modes(&entry) == 0o600);
+            let is_frame = entry.to_string_lossy().contains("-1e1e");
+            assert!(!is_frame || modes(&entry) == 0o600);
         }
-        let times = |now| kept.load(now).unwrap().iter().map(|frame| frame.at_us).collect::<Vec<_>>();
+        let times = |now| frames.load(now).unwrap().iter().map(|frame| frame.at_us).collect::<Vec<_>>();
         assert_eq!(times(45), [30, 40], "one too many for the bytes, and one damaged");
         assert_eq!(times(85), [40], "the older one is too old");
-        kept.remove(&frame(40));
-        kept.write(&frame(86).in_drift(true), 86).unwrap();
-        assert!(kept.load(87).unwrap()[0].in_drift);
-        kept.remove(&frame(86).in_drift(true));
+        frames.remove(&frame(40));
+        frames.write(&frame(86).in_drift(true), 86).unwrap();
+        assert!(frames.load(87).unwrap()[0].in_drift);
+        frames.remove(&frame(86).in_drift(true));
         assert!(times(87).is_empty() && folder.join("notes.txt").exists());
     }
 }

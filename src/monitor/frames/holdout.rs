@@ -1,69 +1,76 @@
-//! Which frames calibrate and which judge.
+//! Holdout: divides stored frames into those that choose ranges and those that validate them.
 //!
-//! In: the reservoir. Out: two sets that have no moment in common. Neighbouring frames show the same scene, so frames
-//! are not dealt out one by one: each stratum (of brightness, in drift or not) is cut into stretches of time, and every
-//! second stretch is held out, so that both sets see every light there was. The same frames give the same sets.
+//! In: stored frames, sorted by time. Out: a [`Holdout`] of two sets. Neighbouring frames show the same scene, so frames
+//! are not assigned one by one: each stratum is cut into blocks of consecutive frames, and every second block is held
+//! out. Both sets then contain every stratum. The same frames give the same sets.
+
+use std::collections::BTreeMap;
 
 use super::reservoir::{StoredFrame, assign_strata};
 
-/// Most frames that calibrate.
-const CALIBRATE: usize = 32;
-/// Most frames that judge.
-const JUDGE: usize = 16;
-/// Fewest frames of a stratum that can give some up to judge.
-const FEWEST: usize = 3;
-/// Fewest frames that judge at all.
+/// Most calibration frames.
+const MAX_CALIBRATION_FRAMES: usize = 32;
+/// Most validation frames.
+const MAX_VALIDATION_FRAMES: usize = 16;
+/// Fewest frames of a stratum from which some are held out.
+const MIN_STRATUM_FRAMES: usize = 3;
+/// Fewest validation frames of a recalibration.
 pub const MIN_VALIDATION_FRAMES: usize = 4;
-/// Fewest frames of a reservoir to recalibrate with.
+/// Fewest stored frames of a recalibration.
 pub const MIN_FRAMES: usize = 12;
+/// Fewest blocks of a stratum: two in each set.
+const MIN_BLOCKS: usize = 4;
+/// Most frames of a block.
+const MAX_BLOCK_FRAMES: usize = 8;
 
-/// Indices of frames.
+/// Two disjoint sets of frames, as indices.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Holdout {
-    /// To choose ranges with.
-    pub calibrate: Vec<usize>,
-    /// To judge them with.
-    pub judge: Vec<usize>,
+    /// Frames that choose ranges.
+    pub calibration: Vec<usize>,
+    /// Frames that validate them.
+    pub validation: Vec<usize>,
 }
 
-/// Deals out `frames`, which are sorted by time.
+/// Divides `frames`, which are sorted by time.
 pub fn hold_out(frames: &[StoredFrame]) -> Holdout {
-    let mut groups: std::collections::BTreeMap<usize, Vec<usize>> = std::collections::BTreeMap::new();
+    let mut strata: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (at, stratum) in assign_strata(frames).into_iter().enumerate() {
-        groups.entry(stratum).or_default().push(at);
+        strata.entry(stratum).or_default().push(at);
     }
-    let (mut calibrate, mut judge) = (Vec::new(), Vec::new());
-    for members in groups.into_values() {
-        if members.len() < FEWEST {
-            calibrate.push(members);
+    let (mut calibration, mut validation) = (Vec::new(), Vec::new());
+    for members in strata.into_values() {
+        // One or two frames have no neighbours to separate; ranges need them more.
+        if members.len() < MIN_STRATUM_FRAMES {
+            calibration.push(members);
             continue;
         }
-        // Four stretches of few frames, more of many: no stretch longer than eight frames. Half of them judge: what is
-        // gained is told from chance by many frames, what suits them by few.
-        let stretches = 4 * members.len().div_ceil(32);
-        let (mut kept, mut held) = (Vec::new(), Vec::new());
-        for (place, &at) in members.iter().enumerate() {
-            let stretch = place * stretches / members.len();
-            if stretch % 2 == 1 { held.push(at) } else { kept.push(at) }
-        }
-        calibrate.push(kept);
-        judge.push(held);
+        // Short blocks give each set several periods of the stratum. Half of the frames validate, because it takes more
+        // frames to tell a gain from chance than to choose a range.
+        let blocks = MIN_BLOCKS * members.len().div_ceil(MIN_BLOCKS * MAX_BLOCK_FRAMES);
+        let block_of = |position: usize| position * blocks / members.len();
+        let (held_out, kept): (Vec<_>, Vec<_>) = members.iter().enumerate().partition(|(at, _)| block_of(*at) % 2 == 1);
+        let indices = |members: Vec<(usize, &usize)>| members.into_iter().map(|(_, &index)| index).collect();
+        calibration.push(indices(kept));
+        validation.push(indices(held_out));
     }
-    Holdout { calibrate: thin(calibrate, CALIBRATE), judge: thin(judge, JUDGE) }
+    Holdout {
+        calibration: thin_out(calibration, MAX_CALIBRATION_FRAMES),
+        validation: thin_out(validation, MAX_VALIDATION_FRAMES),
+    }
 }
 
-/// At most `most` of all, evenly from every group, in order.
-fn thin(groups: Vec<Vec<usize>>, most: usize) -> Vec<usize> {
-    let all: usize = groups.iter().map(Vec::len).sum();
-    let mut chosen: Vec<usize> = if all <= most {
-        groups.into_iter().flatten().collect()
+/// At most about `max` of all frames, evenly spaced in every stratum, in order. Every stratum keeps at least one.
+fn thin_out(strata: Vec<Vec<usize>>, max: usize) -> Vec<usize> {
+    let all: usize = strata.iter().map(Vec::len).sum();
+    let mut chosen: Vec<usize> = if all <= max {
+        strata.into_iter().flatten().collect()
     } else {
-        let each = |size: usize| (size * most / all).max(1);
-        let evenly = |group: Vec<usize>| {
-            let count = each(group.len());
-            (0..count).map(|i| group[i * group.len() / count]).collect::<Vec<_>>()
+        let evenly = |members: Vec<usize>| {
+            let count = (members.len() * max / all).max(1);
+            (0..count).map(|i| members[i * members.len() / count]).collect::<Vec<_>>()
         };
-        groups.into_iter().flat_map(evenly).collect()
+        strata.into_iter().flat_map(evenly).collect()
     };
     chosen.sort_unstable();
     chosen
@@ -77,31 +84,31 @@ mod tests {
 
     fn frames(times: impl Iterator<Item = i64>, night: fn(i64) -> bool) -> Vec<StoredFrame> {
         let frame = |at: i64| {
-            let fit = UsableFrame { brightness: if night(at) { 8.0 } else { 120.0 }, sha256: [at as u8; 32] };
-            StoredFrame::encode(0, at, fit, &Picture::filled(1, 1, [0; 3])).unwrap()
+            let usable = UsableFrame { brightness: if night(at) { 8.0 } else { 120.0 }, sha256: [at as u8; 32] };
+            StoredFrame::encode(0, at, usable, &Picture::filled(1, 1, [0; 3])).unwrap()
         };
         times.map(frame).collect()
     }
 
     #[test]
-    fn both_sets_see_every_light_and_no_stretch_is_cut() {
+    fn both_sets_contain_every_stratum_in_whole_blocks() {
         let frames = frames(0..60, |at| at >= 30);
-        let Holdout { calibrate, judge } = hold_out(&frames);
-        assert!(calibrate.len() <= CALIBRATE && (MIN_VALIDATION_FRAMES..=JUDGE).contains(&judge.len()));
-        for set in [&calibrate, &judge] {
+        let Holdout { calibration, validation } = hold_out(&frames);
+        assert!(calibration.len() <= MAX_CALIBRATION_FRAMES && (MIN_VALIDATION_FRAMES..=MAX_VALIDATION_FRAMES).contains(&validation.len()));
+        for set in [&calibration, &validation] {
             let night = set.iter().filter(|&&at| at >= 30).count();
             assert!(night * 3 >= set.len() && night * 3 <= set.len() * 2, "{set:?}");
         }
-        assert!(calibrate.iter().all(|at| !judge.contains(at)));
-        // Every run of judges is a stretch of its own.
-        let runs = judge.windows(2).filter(|pair| pair[1] - pair[0] > 3).count() + 1;
-        assert!(runs <= 6, "{judge:?}");
-        assert_eq!(hold_out(&frames), Holdout { calibrate, judge });
+        assert!(calibration.iter().all(|at| !validation.contains(at)));
+        // Every run of validation frames is a block.
+        let runs = validation.windows(2).filter(|pair| pair[1] - pair[0] > 3).count() + 1;
+        assert!(runs <= 6, "{validation:?}");
+        assert_eq!(hold_out(&frames), Holdout { calibration, validation });
     }
 
     #[test]
-    fn few_frames_judge_nothing() {
-        assert!(hold_out(&frames(0..2, |_| false)).judge.is_empty());
-        assert_eq!(hold_out(&frames(0..12, |_| false)).judge.len(), 6);
+    fn few_frames_validate_nothing() {
+        assert!(hold_out(&frames(0..2, |_| false)).validation.is_empty());
+        assert_eq!(hold_out(&frames(0..12, |_| false)).validation.len(), 6);
     }
 }

@@ -1,7 +1,7 @@
-//! Which of the live frames are looked at.
+//! Sampler: selects the frames that the monitor examines.
 //!
-//! In: every frame, on the detector thread. Out: one of each camera in every so many seconds, with the frame that came
-//! after it (a flash shows only beside its neighbour). Never waits: while the monitor is busy, frames pass by.
+//! In: every frame, on the detector thread. Out: one frame of each camera a period, with the frame that followed it: a
+//! flash shows only against its neighbour. Sending never blocks: while the monitor is busy, frames are skipped.
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use crate::frame::Frame;
 
-/// A frame to look at.
+/// A full channel is tried again after this part of the period.
+const RETRY_DIVISOR: u64 = 8;
+
+/// A sampled frame.
 #[derive(Debug, Clone)]
 pub struct Sample {
     /// Number of its camera.
@@ -20,47 +23,49 @@ pub struct Sample {
     pub next: Option<Arc<Frame>>,
 }
 
-/// Chooses frames.
+/// Selects frames by time, camera by camera.
 #[derive(Debug)]
 pub struct Sampler {
-    to: SyncSender<Sample>,
+    samples: SyncSender<Sample>,
+    /// Time between two samples of one camera, in nanoseconds.
     period_ns: u64,
-    cameras: Vec<Turn>,
+    cameras: Vec<CameraSchedule>,
 }
 
-/// Where a camera stands.
+/// The next sample of one camera.
 #[derive(Debug, Default)]
-struct Turn {
-    /// When its next frame is due, nanoseconds of monotonic time; unknown before its first.
+struct CameraSchedule {
+    /// Monotonic time from which the next frame is selected, in nanoseconds; unknown before the first frame.
     due_ns: Option<u64>,
-    chosen: Option<Arc<Frame>>,
+    /// The selected frame, until its successor arrives.
+    selected: Option<Arc<Frame>>,
 }
 
 impl Sampler {
-    /// Sends a frame to `to` in every `interval`, the cameras in turn.
-    pub fn new(cameras: usize, interval: Duration, to: SyncSender<Sample>) -> Self {
+    /// Sends one frame per `interval` to `samples`, from each of the cameras in turn.
+    pub fn new(cameras: usize, interval: Duration, samples: SyncSender<Sample>) -> Self {
         let period_ns = (interval.as_nanos() as u64).saturating_mul(cameras.max(1) as u64);
-        Self { to, period_ns, cameras: (0..cameras).map(|_| Turn::default()).collect() }
+        Self { samples, period_ns, cameras: (0..cameras).map(|_| CameraSchedule::default()).collect() }
     }
 
-    /// Sees a frame of camera number `camera`.
+    /// Takes a frame of camera number `camera`: selects it if one is due, and sends the frame selected before.
     pub fn observe(&mut self, camera: usize, frame: &Arc<Frame>) {
         let count = self.cameras.len() as u64;
-        let Some(turn) = self.cameras.get_mut(camera) else { return };
+        let Some(schedule) = self.cameras.get_mut(camera) else { return };
         let now = frame.captured_monotonic_ns;
-        if let Some(chosen) = turn.chosen.take() {
-            let sample = Sample { camera, frame: chosen, next: Some(Arc::clone(frame)) };
-            match self.to.try_send(sample) {
+        if let Some(selected) = schedule.selected.take() {
+            let sample = Sample { camera, frame: selected, next: Some(Arc::clone(frame)) };
+            match self.samples.try_send(sample) {
                 Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-                // Asked again soon: not at the next frame, which would copy it in vain at every frame.
-                Err(TrySendError::Full(_)) => turn.due_ns = Some(now + self.period_ns / 8),
+                // Not with the next frame: each retry keeps a frame alive, and its buffer must be replaced.
+                Err(TrySendError::Full(_)) => schedule.due_ns = Some(now + self.period_ns / RETRY_DIVISOR),
             }
         }
-        // Cameras that start together take turns within the period.
-        let due = *turn.due_ns.get_or_insert(now + self.period_ns / count.max(1) * camera as u64);
+        // Cameras that start together are spread over the period.
+        let due = *schedule.due_ns.get_or_insert(now + self.period_ns / count.max(1) * camera as u64);
         if now >= due {
-            turn.chosen = Some(Arc::clone(frame));
-            turn.due_ns = Some(now + self.period_ns);
+            schedule.selected = Some(Arc::clone(frame));
+            schedule.due_ns = Some(now + self.period_ns);
         }
     }
 }
@@ -82,15 +87,15 @@ mod tests {
     }
 
     #[test]
-    fn cameras_take_turns_and_each_sample_has_its_neighbour() {
-        let (to, from) = sync_channel(100);
-        let mut sampler = Sampler::new(2, Duration::from_secs(10), to);
+    fn cameras_take_turns_and_each_sample_has_its_successor() {
+        let (sender, samples) = sync_channel(100);
+        let mut sampler = Sampler::new(2, Duration::from_secs(10), sender);
         for second in 0..60 {
             for camera in [0, 1] {
                 sampler.observe(camera, &frame(second, second));
             }
         }
-        let samples: Vec<(usize, u64, u64)> = from
+        let samples: Vec<(usize, u64, u64)> = samples
             .try_iter()
             .map(|sample| (sample.camera, sample.frame.sequence, sample.next.unwrap().sequence))
             .collect();
@@ -98,14 +103,14 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_monitor_holds_nobody_up() {
-        let (to, from) = sync_channel(1);
-        let mut sampler = Sampler::new(1, Duration::from_secs(8), to);
+    fn a_busy_monitor_does_not_block_the_detector() {
+        let (sender, samples) = sync_channel(1);
+        let mut sampler = Sampler::new(1, Duration::from_secs(8), sender);
         (0..30).for_each(|second| sampler.observe(0, &frame(second, second)));
-        assert_eq!(from.try_iter().count(), 1);
+        assert_eq!(samples.try_iter().count(), 1);
         (30..40).for_each(|second| sampler.observe(0, &frame(second, second)));
-        assert_eq!(from.try_iter().count(), 1, "asked again");
-        drop(from);
+        assert_eq!(samples.try_iter().count(), 1, "sent again");
+        drop(samples);
         (40..60).for_each(|second| sampler.observe(0, &frame(second, second)));
     }
 }

@@ -1,36 +1,56 @@
-//! Is this frame one to learn from?
+//! Usability check: decides whether a sampled frame may be compared and stored.
 //!
-//! In: a sampled frame and the one that followed it. Out: how bright it is, or why it is unfit: a covered lens, noise,
-//! a flash, half a picture, a colour or bits that are missing, a picture that was seen already. What is unfit is counted
-//! and told; it is neither compared nor kept, so that it can be neither drift nor poison.
+//! In: a sampled frame and the frame that followed it. Out: its brightness and digest, or the reason why it is unusable:
+//! a covered lens, noise, a flash, missing rows, blocks, channels or bits, or the same picture again. Unusable frames are
+//! counted and reported. They are neither compared nor stored, so they can neither raise drift nor enter a calibration.
 
 use std::collections::VecDeque;
 
 use crate::calibrate::usability::{ImageStructure, Unusable, pixel_sha256};
 use crate::frame::Picture;
 
-/// Two frames in a row whose mean grey differs by more than this share of the brighter one (and [`FLICKER_LEVELS`]).
-const FLICKER_SHARE: f64 = 0.35;
-/// Least difference of mean grey levels that counts as a flash.
-const FLICKER_LEVELS: f64 = 20.0;
-/// A pixel at least this bright is burnt out.
-const BURNT: u8 = 250;
-/// A frame with a larger share of burnt-out pixels shows a flash or the sun.
-const BURNT_SHARE: f64 = 0.5;
-/// Rows alike at an edge make half a picture from this share of its height on.
-const MISSING_SHARE: f64 = 0.125;
-/// Where a channel is darker than the first everywhere, and another one as bright as the second somewhere, it never
-/// arrived: lamps show in all channels, whatever their colour.
-const CHANNEL_MISSING: (usize, usize) = (8, 128);
-/// A channel that spans at least the first without more than one in the second of its levels lacks its lower bits. Contrast
-/// raised threefold leaves one in three.
-const BITS_MISSING: (usize, usize) = (128, 10);
-/// Green at least this strong, without red and blue, is what a decoder leaves where nothing arrived: YUV of zeros.
-const UNDECODED: u8 = 60;
-/// Frames over which the usual number of like rows (bars of a letterbox) is known.
-const REMEMBERED: usize = 16;
+/// Thresholds of the check. Levels are grey or channel levels, 0 to 255.
+struct UsabilityThresholds {
+    /// Change of the mean grey level to the next frame, as a share of the brighter one, beyond which it is a flash.
+    strobe_share: f64,
+    /// The same change in levels. Both must be exceeded: in the dark a share is few levels.
+    strobe_levels: f64,
+    /// A pixel with every channel at or above this level is overexposed.
+    overexposed_level: u8,
+    /// Largest share of overexposed pixels.
+    overexposed_share: f64,
+    /// Share of the height in identical rows, or of the area in one shade of undecoded green, that is a missing part.
+    missing_share: f64,
+    /// A channel below this level everywhere is missing, if another one has `lit_channel_level`. A lamp of any colour
+    /// shows in all channels.
+    dark_channel_level: usize,
+    /// Level that shows that the picture is not dark.
+    lit_channel_level: usize,
+    /// Fewest levels between darkest and brightest from which a channel is searched for missing low bits.
+    coarse_span: usize,
+    /// A channel that uses at most one level in this many lacks its low bits. Threefold contrast uses one in three.
+    coarse_one_in: usize,
+    /// Least green level, without red and blue, of pixels that were never decoded: YUV zeros.
+    undecoded_green: u8,
+}
 
-/// What a fit frame looks like.
+const THRESHOLDS: UsabilityThresholds = UsabilityThresholds {
+    strobe_share: 0.35,
+    strobe_levels: 20.0,
+    overexposed_level: 250,
+    overexposed_share: 0.5,
+    missing_share: 0.125,
+    dark_channel_level: 8,
+    lit_channel_level: 128,
+    coarse_span: 128,
+    coarse_one_in: 10,
+    undecoded_green: 60,
+};
+
+/// Frames that determine how many identical rows (letterbox bars) are usual for a camera.
+const BAR_FRAMES: usize = 16;
+
+/// Figures of a usable frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UsableFrame {
     /// Mean grey level, 0 to 255.
@@ -39,25 +59,25 @@ pub struct UsableFrame {
     pub sha256: [u8; 32],
 }
 
-/// Why a frame is of no use.
+/// Reason why a frame is unusable.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum UnusableReason {
-    /// One surface: a lens cap, a wall of fog.
+    /// One surface: a lens cap or dense fog.
     Covered,
-    /// No scene in it.
+    /// Noise without a scene.
     Noise,
-    /// The light changes from one frame to the next.
+    /// The brightness changes from one frame to the next.
     Strobe,
-    /// Mostly burnt out.
+    /// Most pixels are saturated.
     Overexposed,
-    /// A part of it did not arrive: rows, blocks, a channel, bits.
+    /// Rows, blocks, a channel or bits are missing.
     Incomplete,
-    /// Pixel for pixel the one before.
+    /// Identical to the sample before, pixel for pixel.
     Frozen,
 }
 
 impl UnusableReason {
-    /// One word for metrics and logs.
+    /// The reason in metrics and logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Covered => "covered",
@@ -70,103 +90,130 @@ impl UnusableReason {
     }
 }
 
-/// Examines the frames of one camera.
+/// Checks the frames of one camera.
 #[derive(Debug, Default)]
 pub struct UsabilityCheck {
-    /// Rows alike at top and bottom of the last frames.
+    /// Identical rows at top and bottom of the latest frames.
     bars: VecDeque<[usize; 2]>,
-    last: Option<[u8; 32]>,
+    /// Digest of the latest frame.
+    latest: Option<[u8; 32]>,
 }
 
 impl UsabilityCheck {
-    /// Looks at `picture`; `next` is the camera's next frame, where there was one.
+    /// Checks `picture`; `next` is the camera's next frame, if there is one.
     ///
     /// # Errors
-    /// The reason, if it is unfit.
+    /// The reason, if the frame is unusable.
     pub fn check(&mut self, picture: &Picture, next: Option<&Picture>) -> Result<UsableFrame, UnusableReason> {
-        let fit = UsableFrame { brightness: brightness(picture), sha256: pixel_sha256(picture) };
-        let rows = [like_rows(picture, false), like_rows(picture, true)];
-        let usual = |end: usize| self.bars.iter().map(|bars| bars[end]).min().unwrap_or(0);
-        let missing = [0, 1].into_iter().any(|end| {
-            let beyond = rows[end].saturating_sub(usual(end));
-            beyond as f64 >= MISSING_SHARE * picture.height as f64
+        let frame = UsableFrame { brightness: brightness(picture), sha256: pixel_sha256(picture) };
+        // Bars that every recent frame has belong to the picture. Only rows beyond them can be missing.
+        let rows = [identical_rows(picture, Side::Top), identical_rows(picture, Side::Bottom)];
+        let usual = |side: usize| self.bars.iter().map(|bars| bars[side]).min().unwrap_or(0);
+        let rows_are_missing = [0, 1].into_iter().any(|side| {
+            let beyond = rows[side].saturating_sub(usual(side));
+            beyond as f64 >= THRESHOLDS.missing_share * picture.height as f64
         });
-        let verdict = match ImageStructure::of(picture).unusable() {
+        // The first reason that applies is reported, from a useless picture to a damaged part.
+        let result = match ImageStructure::of(picture).unusable() {
             Some(Unusable::Flat { .. }) => Err(UnusableReason::Covered),
             Some(Unusable::Noise { .. }) => Err(UnusableReason::Noise),
-            None if next.is_some_and(|next| flickers(fit.brightness, brightness(next))) => Err(UnusableReason::Strobe),
-            None if burnt_share(picture) > BURNT_SHARE => Err(UnusableReason::Overexposed),
-            None if missing || undecoded(picture) || lacks_values(picture) => Err(UnusableReason::Incomplete),
-            None if self.last == Some(fit.sha256) => Err(UnusableReason::Frozen),
-            None => Ok(fit),
+            None if next.is_some_and(|next| is_flash(frame.brightness, brightness(next))) => {
+                Err(UnusableReason::Strobe)
+            }
+            None if overexposed_share(picture) > THRESHOLDS.overexposed_share => Err(UnusableReason::Overexposed),
+            None if rows_are_missing || has_undecoded_part(picture) || lacks_channel_or_bits(picture) => {
+                Err(UnusableReason::Incomplete)
+            }
+            None if self.latest == Some(frame.sha256) => Err(UnusableReason::Frozen),
+            None => Ok(frame),
         };
         self.bars.push_back(rows);
-        if self.bars.len() > REMEMBERED {
+        if self.bars.len() > BAR_FRAMES {
             self.bars.pop_front();
         }
-        self.last = Some(fit.sha256);
-        verdict
+        self.latest = Some(frame.sha256);
+        result
     }
 }
 
-/// Mean grey level (ITU-R 601).
+/// Mean grey level (ITU-R BT.601 luma in 256ths).
 pub fn brightness(picture: &Picture) -> f64 {
     let pixels = picture.data.as_chunks::<3>().0;
     let grey = |[r, g, b]: &[u8; 3]| (77 * u64::from(*r) + 150 * u64::from(*g) + 29 * u64::from(*b)) >> 8;
     pixels.iter().map(grey).sum::<u64>() as f64 / pixels.len().max(1) as f64
 }
 
-fn flickers(one: f64, next: f64) -> bool {
-    let difference = (one - next).abs();
-    difference > FLICKER_LEVELS && difference > FLICKER_SHARE * one.max(next)
+fn is_flash(brightness: f64, next: f64) -> bool {
+    let change = (brightness - next).abs();
+    change > THRESHOLDS.strobe_levels && change > THRESHOLDS.strobe_share * brightness.max(next)
 }
 
-fn burnt_share(picture: &Picture) -> f64 {
+fn overexposed_share(picture: &Picture) -> f64 {
     let pixels = picture.data.as_chunks::<3>().0;
-    let burnt = pixels.iter().filter(|pixel| pixel.iter().all(|&value| value >= BURNT)).count();
-    burnt as f64 / pixels.len().max(1) as f64
+    let is_overexposed = |pixel: &[u8; 3]| pixel.iter().all(|&value| value >= THRESHOLDS.overexposed_level);
+    pixels.iter().filter(|pixel| is_overexposed(pixel)).count() as f64 / pixels.len().max(1) as f64
 }
 
-/// Whether a large part is one and the same pure green, wherever it lies: blocks that were never decoded among others
-/// that were. A picture that lost its colour is green too, but in many shades.
-fn undecoded(picture: &Picture) -> bool {
+/// True if a large part has one shade of pure green, in any place: blocks that were never decoded. A picture that lost
+/// its colour is green in many shades.
+fn has_undecoded_part(picture: &Picture) -> bool {
     let mut shades = [0usize; 256];
     for [r, g, b] in picture.data.as_chunks::<3>().0 {
-        shades[usize::from(*g)] += usize::from(*r <= 1 && *b <= 1 && *g >= UNDECODED);
+        shades[usize::from(*g)] += usize::from(*r <= 1 && *b <= 1 && *g >= THRESHOLDS.undecoded_green);
     }
-    shades.iter().any(|&pixels| pixels as f64 >= MISSING_SHARE * (picture.width * picture.height).max(1) as f64)
+    let missing = THRESHOLDS.missing_share * (picture.width * picture.height).max(1) as f64;
+    shades.iter().any(|&pixels| pixels as f64 >= missing)
 }
 
-/// Whether one of the channels shows nothing, or all of them jump from level to level.
-fn lacks_values(picture: &Picture) -> bool {
-    let mut seen = [[false; 256]; 3];
+/// Levels that one channel uses.
+struct ChannelLevels {
+    darkest: usize,
+    brightest: usize,
+    count: usize,
+}
+
+/// True if one channel is dark everywhere, or if every channel lacks its low bits.
+fn lacks_channel_or_bits(picture: &Picture) -> bool {
+    let mut used = [[false; 256]; 3];
     for pixel in picture.data.as_chunks::<3>().0 {
-        (0..3).for_each(|channel| seen[channel][usize::from(pixel[channel])] = true);
+        (0..3).for_each(|channel| used[channel][usize::from(pixel[channel])] = true);
     }
-    let channels = seen.map(|seen| {
-        let levels = || (0..256).filter(|&level| seen[level]);
-        (levels().next().unwrap_or(0), levels().next_back().unwrap_or(0), levels().count())
+    let channels = used.map(|used| {
+        let levels = || (0..256).filter(|&level| used[level]);
+        ChannelLevels {
+            darkest: levels().next().unwrap_or(0),
+            brightest: levels().next_back().unwrap_or(0),
+            count: levels().count(),
+        }
     });
-    let (dark, bright) = CHANNEL_MISSING;
-    let is_missing =
-        channels.iter().any(|&(_, most, _)| most < dark) && channels.iter().any(|&(_, most, _)| most >= bright);
-    let (wide, one_in) = BITS_MISSING;
-    is_missing || channels.iter().all(|&(least, most, count)| most - least >= wide && count * one_in <= most - least)
+    let lacks_channel = channels.iter().any(|channel| channel.brightest < THRESHOLDS.dark_channel_level)
+        && channels.iter().any(|channel| channel.brightest >= THRESHOLDS.lit_channel_level);
+    let is_coarse = |channel: &ChannelLevels| {
+        let span = channel.brightest - channel.darkest;
+        span >= THRESHOLDS.coarse_span && channel.count * THRESHOLDS.coarse_one_in <= span
+    };
+    lacks_channel || channels.iter().all(is_coarse)
 }
 
-/// Rows from the bottom (or the top) on that equal the outermost one byte for byte: what a decoder leaves of a picture
-/// that broke off is one colour, or its last row again and again. Sensors never repeat a row. A burnt-out sky does, and
-/// does not count.
-fn like_rows(picture: &Picture, bottom: bool) -> usize {
+/// Side of a picture.
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    Top,
+    Bottom,
+}
+
+/// Rows from `side` inwards that equal the outermost row byte for byte. A decoder fills a truncated picture with one
+/// colour or with copies of its last row. A sensor never repeats a row, except in an overexposed sky, which is ignored.
+fn identical_rows(picture: &Picture, side: Side) -> usize {
     if picture.width == 0 || picture.height == 0 {
         return 0;
     }
-    let at = |row: usize| picture.row(if bottom { picture.height - 1 - row } else { row });
+    let at = |row: usize| picture.row(if side == Side::Bottom { picture.height - 1 - row } else { row });
     let outermost = at(0);
-    if outermost.iter().all(|&value| value >= BURNT) {
+    if outermost.iter().all(|&value| value >= THRESHOLDS.overexposed_level) {
         return 0;
     }
-    // One row is always like itself.
+    // The outermost row itself does not count.
     (1..picture.height).take_while(|&row| at(row) == outermost).count()
 }
 
@@ -174,7 +221,7 @@ fn like_rows(picture: &Picture, bottom: bool) -> usize {
 pub mod tests {
     use super::*;
 
-    /// Sky, road and a dark box with a sensor's noise, at a brightness.
+    /// Sky, road and a dark box with sensor noise; `light` scales the brightness.
     pub fn scene(light: f64, seed: u32) -> Picture {
         let mut state = seed.wrapping_mul(2_654_435_761) | 1;
         let mut picture = Picture::filled(160, 120, [0; 3]);
@@ -201,16 +248,16 @@ pub mod tests {
     }
 
     #[test]
-    fn day_and_night_are_fit() {
-        let mut examiner = UsabilityCheck::default();
+    fn day_and_night_are_usable() {
+        let mut check = UsabilityCheck::default();
         for (number, light) in [1.0, 0.7, 0.3, 0.12].into_iter().enumerate() {
-            let fit = examiner.check(&scene(light, number as u32), Some(&scene(light * 0.95, 99)));
-            assert!(fit.is_ok(), "{light}: {fit:?}");
+            let result = check.check(&scene(light, number as u32), Some(&scene(light * 0.95, 99)));
+            assert!(result.is_ok(), "{light}: {result:?}");
         }
     }
 
     #[test]
-    fn each_damage_has_its_name() {
+    fn each_damage_has_its_reason() {
         let day = scene(1.0, 1);
         let half = |fill: &dyn Fn(usize) -> [u8; 3]| {
             let mut picture = scene(1.0, 2);
@@ -234,9 +281,9 @@ pub mod tests {
             (upside_down, None, UnusableReason::Incomplete),
         ];
         for (picture, next, reason) in cases {
-            let mut examiner = UsabilityCheck::default();
-            examiner.check(&day, None).unwrap();
-            assert_eq!(examiner.check(&picture, next.as_ref()).unwrap_err(), reason);
+            let mut check = UsabilityCheck::default();
+            check.check(&day, None).unwrap();
+            assert_eq!(check.check(&picture, next.as_ref()).unwrap_err(), reason);
         }
         let mut blocks = scene(1.0, 8);
         for (at, pixel) in blocks.data.as_chunks_mut::<3>().0.iter_mut().enumerate() {
@@ -260,22 +307,22 @@ pub mod tests {
         let mut burnt = scene(1.0, 6);
         burnt.data[..160 * 70 * 3].fill(255);
         assert_eq!(UsabilityCheck::default().check(&burnt, None).unwrap_err(), UnusableReason::Overexposed);
-        let mut examiner = UsabilityCheck::default();
-        examiner.check(&day, None).unwrap();
-        assert_eq!(examiner.check(&day, None).unwrap_err(), UnusableReason::Frozen);
+        let mut check = UsabilityCheck::default();
+        check.check(&day, None).unwrap();
+        assert_eq!(check.check(&day, None).unwrap_err(), UnusableReason::Frozen);
     }
 
     #[test]
-    fn bars_that_are_always_there_belong_to_the_picture() {
+    fn bars_of_every_frame_belong_to_the_picture() {
         let barred = |seed| {
             let mut picture = scene(1.0, seed);
             picture.data[160 * 100 * 3..].fill(16);
             picture
         };
-        let mut examiner = UsabilityCheck::default();
-        assert!(examiner.check(&barred(0), None).is_err(), "the first one could be broken");
+        let mut check = UsabilityCheck::default();
+        assert!(check.check(&barred(0), None).is_err(), "the first frame may be truncated");
         for seed in 1..20 {
-            assert!(examiner.check(&barred(seed), None).is_ok());
+            assert!(check.check(&barred(seed), None).is_ok());
         }
     }
 }

@@ -80,7 +80,7 @@ pub fn attempt(
         Ok(fit) => fit,
         Err(reason) => return Ok(Attempt::Unfit(reason)),
     };
-    let Holdout { calibrate, judge } = hold_out(&fit);
+    let Holdout { calibration: calibrate, validation: judge } = hold_out(&fit);
     if judge.len() < MIN_VALIDATION_FRAMES {
         let text = format!("only {} frames could judge it, fewer than {MIN_VALIDATION_FRAMES}", judge.len());
         return Ok(Attempt::Unfit(text));
