@@ -190,15 +190,16 @@ mod tests {
         let budget = CpuBudget::new(0.25, stop, Arc::new(|| false), Arc::default()).unwrap();
         let mut spent = Duration::ZERO;
         let begin = Instant::now();
-        budget.run(Duration::from_secs(60), &mut |task| {
-            while task.cpu_time() < Duration::from_millis(100) {
-                std::hint::black_box((0..10_000u64).sum::<u64>());
-                task.pause_if_due()?;
-            }
-            spent = task.cpu_time();
-            Ok(())
-        })
-        .unwrap();
+        budget
+            .run(Duration::from_secs(60), &mut |task| {
+                while task.cpu_time() < Duration::from_millis(100) {
+                    std::hint::black_box((0..10_000u64).sum::<u64>());
+                    task.pause_if_due()?;
+                }
+                spent = task.cpu_time();
+                Ok(())
+            })
+            .unwrap();
         // It paused. A busy machine may take longer.
         assert!(begin.elapsed() >= spent.mul_f64(2.5), "{:?} {spent:?}", begin.elapsed());
         trigger.stop();

@@ -47,7 +47,10 @@ fn available_bytes() -> Option<u64> {
         let number = |name: &str| fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
         let limit = [number("memory.max"), number("memory.high")].into_iter().flatten().min()?;
         // Cached files can be evicted.
-        let cached = fs::read_to_string(folder.join("memory.stat")).ok().and_then(|text| inactive_file_bytes(&text)).unwrap_or(0);
+        let cached = fs::read_to_string(folder.join("memory.stat"))
+            .ok()
+            .and_then(|text| inactive_file_bytes(&text))
+            .unwrap_or(0);
         Some(limit.saturating_sub(number("memory.current")?.saturating_sub(cached)))
     };
     machine.into_iter().chain(groups.iter().filter_map(left)).min()

@@ -94,7 +94,10 @@ mod tests {
     fn both_sets_contain_every_stratum_in_whole_blocks() {
         let frames = frames(0..60, |at| at >= 30);
         let Holdout { calibration, validation } = hold_out(&frames);
-        assert!(calibration.len() <= MAX_CALIBRATION_FRAMES && (MIN_VALIDATION_FRAMES..=MAX_VALIDATION_FRAMES).contains(&validation.len()));
+        assert!(
+            calibration.len() <= MAX_CALIBRATION_FRAMES
+                && (MIN_VALIDATION_FRAMES..=MAX_VALIDATION_FRAMES).contains(&validation.len())
+        );
         for set in [&calibration, &validation] {
             let night = set.iter().filter(|&&at| at >= 30).count();
             assert!(night * 3 >= set.len() && night * 3 <= set.len() * 2, "{set:?}");
