@@ -32,7 +32,7 @@ cd "$(dirname "$0")/.."
 CACHE=${LOOKOUT_CROSS_CACHE:-$HOME/.cache/lookout-cross}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target/cross}
 ARITHMETIC=(kernels_u8 kernels_f32 int8 preprocess)
-# The versions that the results in README.md were made with.
+# Versions of the last results in cross/README.md.
 ZIG=(cargo-zigbuild==0.24.1 ziglang==0.15.2)
 
 say() { printf '%s\n' "$*" >&2; }

@@ -1,4 +1,4 @@
-"""Expected time of a frame on Arm boards, derived: no board was measured. Prints the tables of README.md.
+"""Expected time of a frame on Arm boards, derived: no board was measured. Prints the tables of cross/README.md.
 
 Multiply-adds come from `lookout bench --json` (ResNet-50 FPN, ten classes). Instructions a multiply-add come from every
 layer of that network, run once on a canvas of 224x160 with 100 proposals under qemu with count.c: the kernel's tiles with

@@ -64,7 +64,7 @@ fn a_week_like_the_day_it_was_calibrated_on_is_no_drift() {
 }
 
 #[test]
-#[ignore = "minutes: the week, sampled closely; see the README's section on the monitor"]
+#[ignore = "minutes: the week, sampled closely; see src/monitor/README.md"]
 fn scenario_week() {
     a_week(11);
 }

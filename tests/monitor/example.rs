@@ -1,4 +1,4 @@
-//! The worked example of the README: a nightfall on the pattern camera's street, in the demo model calibrated by day.
+//! Worked example of src/monitor/README.md: a nightfall on the pattern camera's street, in the demo model calibrated by day.
 //!
 //! ```sh
 //! cargo test --test suite monitor::example:: -- --ignored --nocapture
@@ -15,7 +15,7 @@ use super::device::{Device, between};
 use super::world::{self, Weather};
 
 #[test]
-#[ignore = "writes the README's pictures: see the module's head"]
+#[ignore = "writes the pictures of src/monitor/README.md: see the first lines"]
 fn a_nightfall() {
     let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).without_time().finish();
     let options = MonitorOptions { recalibrate: RecalibrationPolicy::OnDrift, ..MonitorOptions::default() };

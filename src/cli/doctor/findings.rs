@@ -190,7 +190,7 @@ fn unit() -> Finding {
         );
     }
     let Some(unit) = UNITS.iter().find(|unit| Path::new(unit).exists()) else {
-        return finding(Grade::Doubtful, "lookout.service is not installed; the README says how".to_owned());
+        return finding(Grade::Doubtful, "lookout.service is not installed; see systemd/README.md".to_owned());
     };
     let enabled = Path::new("/etc/systemd/system/multi-user.target.wants/lookout.service").is_symlink();
     match enabled {
