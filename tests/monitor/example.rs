@@ -1,4 +1,4 @@
-//! Worked example of src/monitor/README.md: a nightfall on the pattern camera's street, in the demo model calibrated by day.
+//! Worked example of src/monitor/README.md: a nightfall on the synthetic street, in the demo model calibrated by day.
 //!
 //! ```sh
 //! cargo test --test suite monitor::example:: -- --ignored --nocapture
