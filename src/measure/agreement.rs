@@ -38,12 +38,12 @@ impl Agreement {
     /// vanished; with a lower `other_threshold` it does not. `appeared` is counted at `threshold`.
     pub fn add(&mut self, reference: &[Detection], other: &[Detection], threshold: f32, other_threshold: f32) {
         let mut is_matched = vec![false; other.len()];
-        for wanted in reference.iter().filter(|detection| detection.score >= threshold) {
+        for expected in reference.iter().filter(|detection| detection.score >= threshold) {
             let candidates = other.iter().enumerate().filter(|&(index, candidate)| {
-                !is_matched[index] && candidate.class_id == wanted.class_id && candidate.score >= other_threshold
+                !is_matched[index] && candidate.class_id == expected.class_id && candidate.score >= other_threshold
             });
             let best = candidates
-                .map(|(index, candidate)| (index, iou(wanted.bbox, candidate.bbox)))
+                .map(|(index, candidate)| (index, iou(expected.bbox, candidate.bbox)))
                 .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
             match best {
                 Some((index, overlap)) if overlap >= MATCH_IOU => {

@@ -72,7 +72,7 @@ impl Architecture {
     }
 
     /// Input channels of block `block` of stage `stage`, both counted from 0.
-    pub fn block_input(&self, stage: usize, block: usize) -> usize {
+    fn block_input(&self, stage: usize, block: usize) -> usize {
         match (stage, block) {
             (0, 0) => self.stem,
             (_, 0) => self.stages[stage - 1].output,
@@ -86,7 +86,7 @@ impl Architecture {
     }
 
     /// True if the shortcut of a block is a 1×1 convolution: where stride or channels change.
-    pub fn has_downsample(&self, stage: usize, block: usize) -> bool {
+    fn has_downsample(&self, stage: usize, block: usize) -> bool {
         self.block_stride(stage, block) != 1 || self.block_input(stage, block) != self.stages[stage].output
     }
 
@@ -234,7 +234,7 @@ impl Architecture {
         if self.roi_output > 64 || self.classes < 2 {
             let text = format!(
                 "the architecture pools proposals to {0} × {0} and has {1} classes; expected at most 64 × 64, and a \
-                 class beside the background",
+                 class besides the background",
                 self.roi_output, self.classes
             );
             return Err(Error::new(Kind::Data, text));

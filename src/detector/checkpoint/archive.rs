@@ -41,7 +41,7 @@ pub(super) fn parse(file: &[u8]) -> Result<StateDict> {
             b"big" => true,
             other => {
                 let other = String::from_utf8_lossy(&other[..other.len().min(16)]).into_owned();
-                return Err(Error::new(Kind::Data, format!("entry {order} says {other:?}; expected little or big")));
+                return Err(Error::new(Kind::Data, format!("entry {order} is {other:?}; expected little or big")));
             }
         },
     };

@@ -161,7 +161,7 @@ impl RawTensor {
     fn gather<'a>(&self, file: &'a [u8]) -> Result<Cow<'a, [u8]>> {
         let size = self.element.bytes();
         let count = self.shape.iter().product::<usize>();
-        let outside = || Error::new(Kind::Internal, "a tensor's view lies outside its file");
+        let outside = || Error::new(Kind::Internal, "a tensor's view is outside its file");
         let storage = file.get(self.bytes.clone()).ok_or_else(outside)?;
         let mut bytes = if self.strides == row_major_strides(&self.shape) || count <= 1 {
             Cow::Borrowed(storage.get(..count * size).ok_or_else(outside)?)

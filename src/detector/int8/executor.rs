@@ -135,11 +135,6 @@ impl Int8Executor {
         Ok(Some(step))
     }
 
-    /// The step that [`Int8Executor::advance`] runs next; `None` at the end.
-    pub fn next_step(&self) -> Option<StepId> {
-        (self.next < self.model.plan.steps.len()).then_some(self.next)
-    }
-
     /// The detections of the last frame, in canvas pixels.
     pub fn detections(&self) -> &[Detection] {
         &self.detections

@@ -1,8 +1,8 @@
-//! The quantized executor: the same plan with u8 activations and s8 weights.
+//! Int8 executor: runs the plan with u8 activations and s8 weights.
 //!
-//! In: a [`Quantized`] network (from an artifact, or fresh from calibration), then u8 canvases. Out: detections, and
-//! every step's value to a tap. With every layer in int8 the same canvas gives the same bytes at every step on every
-//! instruction set and thread count. Once warm for a canvas size, a frame allocates nothing.
+//! In: a [`Quantized`] network (from an artifact, or from calibration), then u8 canvases. Out: detections, and the output
+//! of every step to a tap. With every layer in static int8 the same canvas gives the same bytes at every step, on every
+//! instruction set and thread count. After the first frame of a canvas size, a frame allocates nothing.
 
 mod buffers;
 mod executor;
@@ -26,16 +26,16 @@ pub use mixed_precision::{EdgeStorage, MixedPrecision};
 pub use model::Int8Model;
 pub use stored::plan_value;
 
-/// The network with quantized weights and the quantization parameters of its activations: what calibration makes and
-/// the artifact holds.
+/// The network with quantized weights and the quantization parameters of its activations: the result of calibration and
+/// the content of an artifact.
 #[derive(Debug, Clone)]
 pub struct Quantized {
     /// The network.
     pub plan: Arc<Plan>,
-    /// One a layer of the plan.
+    /// By layer of the plan.
     pub layers: Vec<QuantizedLayer>,
-    /// By step: one bias an output channel, batch norm folded in, in real units, for the steps that have a layer. Steps
-    /// that share a layer may differ: bias correction sees each pyramid level on its own.
+    /// By step with a layer: one bias an output channel, batch norm folded in, in real units. Steps that share a layer may
+    /// differ: biases are corrected for each pyramid level.
     pub biases: Vec<Vec<f32>>,
     /// Reference input means: those that the biases were corrected at. Known where a layer has a rounding residual.
     pub reference_means: InputMeans,
@@ -45,13 +45,13 @@ pub struct Quantized {
     pub edge_qparams: Vec<Option<QuantParams>>,
 }
 
-/// One weight set. The first layer's int8 weights are in units of raw pixels: normalization is folded into them and
-/// into the bias.
+/// Weights of one layer. The int8 weights of the first layer are in units of raw pixels: normalization is folded into
+/// them and into the bias.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuantizedLayer {
     /// `[out][height][width][in]`.
     pub weights: LayerWeights,
-    /// The arithmetic of the steps that use it.
+    /// Precision of the steps that use it.
     pub precision: Precision,
     /// Rounding residual of the weights, for the layer that reads pixels.
     pub residual: Option<RoundingResidual>,
@@ -64,7 +64,7 @@ pub enum LayerWeights {
     S8 {
         /// In [−127, 127], pair-safe.
         values: Vec<i8>,
-        /// The step of every output channel.
+        /// Scale of every output channel.
         scales: Vec<f32>,
     },
     /// For [`Precision::Fp32`].
@@ -78,13 +78,13 @@ impl Quantized {
         MixedPrecision::new(&self.plan, &layers)
     }
 
-    /// The bias of the first step that uses `layer`: the only one, for layers that are not in int8.
+    /// The bias of the first step that uses `layer`: the only one, for layers that are not in static int8.
     pub fn bias_of(&self, layer: LayerId) -> &[f32] {
         let step = self.plan.steps.iter().position(|step| step.layer() == Some(layer));
         step.map_or(&[], |step| &self.biases[step])
     }
 
-    /// Whether every layer runs in static int8, so that results are the same on every CPU.
+    /// True if every layer runs in static int8, so that results are the same on every CPU.
     pub fn is_exact(&self) -> bool {
         self.layers.iter().all(|layer| layer.precision == Precision::Int8Static)
     }

@@ -1,7 +1,7 @@
-//! The quantized network to and from the parts of an artifact.
+//! Conversion of the quantized network to and from the parts of an artifact.
 //!
-//! The artifact's reader has checked every offset, length and scale; here the parts must also be those of the network
-//! that its header describes: every layer there, of the right shape, every output stored in bytes with quantization
+//! The artifact's reader has checked every offset, length and scale. Here the parts are checked against the network that
+//! the header describes: every layer is present with the right shape, and every output stored in bytes has quantization
 //! parameters.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::quant::artifact::{self, Artifact, RunBiasShift, StepResidual, StepTensors, StoredWeights};
 use crate::quant::{QuantParams, QuantizedWeights};
 
-/// The artifact's `plan`: what the steps are built from.
+/// The artifact's `plan`: architecture and settings.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredPlan {
@@ -25,10 +25,10 @@ struct StoredPlan {
     settings: Settings,
 }
 
-/// The header's `plan` for a network.
+/// The `plan` of an artifact's header for a network.
 ///
 /// # Errors
-/// [`Kind::Internal`] if a number has no JSON form, which the settings' check rules out.
+/// [`Kind::Internal`] if a number has no JSON form, which the check of the settings excludes.
 pub fn plan_value(plan: &Plan) -> Result<Value> {
     let stored = StoredPlan { architecture: plan.architecture.clone(), settings: plan.settings.clone() };
     serde_json::to_value(stored)
@@ -36,10 +36,10 @@ pub fn plan_value(plan: &Plan) -> Result<Value> {
 }
 
 impl Quantized {
-    /// The network an artifact holds; `adjust` may replace numbers of its settings first.
+    /// The network of an artifact; `adjust` may replace values of its settings.
     ///
     /// # Errors
-    /// [`Kind::Data`] naming the step, edge or number that does not fit, and what `adjust` returns.
+    /// [`Kind::Data`] naming the step, edge or value that does not match the network, and what `adjust` returns.
     pub fn from_artifact(artifact: &Artifact<'_>, adjust: impl FnOnce(Settings) -> Result<Settings>) -> Result<Self> {
         let StoredPlan { architecture, settings } = serde_json::from_value(artifact.header().plan.clone())
             .map_err(|source| Error::new(Kind::Data, "its plan is not a network's").because(source))?;

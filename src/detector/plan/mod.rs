@@ -219,9 +219,4 @@ impl Plan {
         read.retain(|&step| step != self.key_steps.image);
         read
     }
-
-    /// Number of parameters of all layers, each layer counted once.
-    pub fn parameters(&self) -> u64 {
-        self.layers.iter().map(Layer::parameters).sum()
-    }
 }
