@@ -4,7 +4,8 @@
 use lookout::kernel::conv_f32::{ConvF32, SkipF32};
 use lookout::kernel::geometry::{ConvGeometry, nearest_source};
 use lookout::kernel::isa::Isa;
-use lookout::kernel::tile_f32::{KERNELS_F32, KernelF32};
+use lookout::kernel::table_f32::KERNELS_F32;
+use lookout::kernel::tile_f32::KernelF32;
 use lookout::kernel::{bench_f32, ceiling};
 
 /// Kernels of the table that this CPU can run.

@@ -21,6 +21,7 @@ pub mod roi_align_f32;
 pub mod roi_align_u8;
 mod rows_f32;
 mod self_test;
+pub mod table_f32;
 pub mod tile_f32;
 #[cfg(target_arch = "x86_64")]
 mod x86;

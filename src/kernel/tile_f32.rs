@@ -1,12 +1,12 @@
-//! Contract and table of the fp32 micro-kernels.
+//! Contract of the fp32 micro-kernels; [`super::table_f32`] lists them.
 //!
 //! In: pointers to the pixels that the rows of a tile read, one panel of packed weights. Out: a tile of sums with bias,
 //! skip and ReLU applied. A micro-kernel neither allocates nor starts threads nor keeps state, and always writes the
 //! whole tile: the driver gives it scratch where fewer rows or columns exist.
 
-use super::isa::{Isa, IsaName};
+use super::isa::IsaName;
 
-/// Largest number of rows of any kernel in [`KERNELS_F32`]; sizes the driver's scratch.
+/// Largest number of rows of any kernel in [`KERNELS_F32`](super::table_f32::KERNELS_F32); sizes the driver's scratch.
 pub const MAX_MR: usize = 14;
 /// Columns of a panel, the same for every kernel: weights are packed once for all of them.
 pub const NR: usize = 16;
@@ -61,37 +61,12 @@ pub struct KernelF32 {
     pub function: TileFunctionF32,
 }
 
-/// Every fp32 micro-kernel, weakest instruction set first. Dispatch, tests and bench read this table and nothing else.
-pub static KERNELS_F32: &[KernelF32] = &[
-    KernelF32 { name: "f32_4x16_scalar", isa: IsaName::Scalar, mr: 4, function: scalar_4x16 },
-    #[cfg(target_arch = "x86_64")]
-    KernelF32 { name: "f32_3x16_sse41", isa: IsaName::Sse41, mr: 3, function: super::x86::sse41_f32::tile_3x16 },
-    #[cfg(target_arch = "x86_64")]
-    KernelF32 { name: "f32_6x16_avx2", isa: IsaName::Avx2, mr: 6, function: super::x86::avx2_f32::tile_6x16 },
-    #[cfg(target_arch = "x86_64")]
-    KernelF32 {
-        name: "f32_14x16_avx512",
-        isa: IsaName::Avx512Vnni,
-        mr: 14,
-        function: super::x86::avx512_f32::tile_14x16,
-    },
-    #[cfg(target_arch = "aarch64")]
-    KernelF32 { name: "f32_5x16_neon", isa: IsaName::Neon, mr: 5, function: super::aarch64::neon_f32::tile_5x16 },
-];
-
-impl KernelF32 {
-    /// The kernel for `isa`: the strongest in the table that needs no more than it.
-    pub fn of(isa: Isa) -> &'static Self {
-        KERNELS_F32.iter().rev().find(|kernel| isa.proves(kernel.isa)).unwrap_or(&KERNELS_F32[0])
-    }
-}
-
 /// The oracle: the contract in plain Rust, separate multiply and add.
 ///
 /// # Safety
 ///
 /// See [`TileFunctionF32`].
-unsafe fn scalar_4x16(tile: &TileF32) {
+pub(super) unsafe fn scalar_4x16(tile: &TileF32) {
     const MR: usize = 4;
     let mut sums = [[0f32; NR]; MR];
     let mut weights = tile.weights;

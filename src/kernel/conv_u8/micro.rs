@@ -1,10 +1,9 @@
-//! Contract and table of the u8 micro-kernels.
+//! Contract of the u8 micro-kernels; [`super::table`] lists them.
 //!
 //! A micro-kernel computes one tile: up to `mr` output pixels × `nr` output channels over the whole depth, epilogue
 //! included. It allocates nothing, starts no threads and keeps no state; which tile, and where its operands lie, is
-//! the driver's decision. Every row of the table gives the same bytes.
+//! the driver's decision. All micro-kernels give the same bytes.
 
-use super::scalar;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::isa::{Isa, IsaName};
 
@@ -39,103 +38,7 @@ pub struct KernelU8 {
     pub(crate) run: unsafe fn(&TileU8),
 }
 
-/// Every micro-kernel, weakest instruction set first; the last one of an instruction set is the one it prefers.
-pub static KERNELS_U8: &[KernelU8] = &[
-    KernelU8 {
-        name: "u8s8_1x16c4_sum32_scalar",
-        isa: IsaName::Scalar,
-        mr: 1,
-        nr: 16,
-        kr: 4,
-        needs_pair_safe: false,
-        flips: false,
-        run: scalar::tile_1x16c4,
-    },
-    #[cfg(target_arch = "x86_64")]
-    KernelU8 {
-        name: "u8s8_4x8c4_sum32_sse41",
-        isa: IsaName::Sse41,
-        mr: 4,
-        nr: 8,
-        kr: 4,
-        needs_pair_safe: true,
-        flips: false,
-        run: crate::kernel::x86::sse41_u8::tile_4x8c4,
-    },
-    #[cfg(target_arch = "x86_64")]
-    KernelU8 {
-        name: "u8s8_6x16c4_sum32_avx2",
-        isa: IsaName::Avx2,
-        mr: 6,
-        nr: 16,
-        kr: 4,
-        needs_pair_safe: true,
-        flips: false,
-        run: crate::kernel::x86::avx2_u8::tile_6x16c4,
-    },
-    #[cfg(target_arch = "x86_64")]
-    KernelU8 {
-        name: "u8s8_6x16c4_sum32_avxvnni",
-        isa: IsaName::AvxVnni,
-        mr: 6,
-        nr: 16,
-        kr: 4,
-        needs_pair_safe: false,
-        flips: false,
-        run: crate::kernel::x86::avx_vnni_u8::tile_6x16c4,
-    },
-    #[cfg(target_arch = "x86_64")]
-    KernelU8 {
-        name: "u8s8_14x32c4_sum32_avx512vnni",
-        isa: IsaName::Avx512Vnni,
-        mr: 14,
-        nr: 32,
-        kr: 4,
-        needs_pair_safe: false,
-        flips: false,
-        run: crate::kernel::x86::avx512_vnni_u8::tile_14x32c4,
-    },
-    #[cfg(target_arch = "aarch64")]
-    KernelU8 {
-        name: "u8s8_2x8c16_sum16_neon",
-        isa: IsaName::Neon,
-        mr: 2,
-        nr: 8,
-        kr: 16,
-        needs_pair_safe: false,
-        flips: true,
-        run: crate::kernel::aarch64::neon_u8::tile_2x8c16,
-    },
-    #[cfg(target_arch = "aarch64")]
-    KernelU8 {
-        name: "u8s8_4x16c4_sum32_dotprod",
-        isa: IsaName::Dotprod,
-        mr: 4,
-        nr: 16,
-        kr: 4,
-        needs_pair_safe: false,
-        flips: true,
-        run: crate::kernel::aarch64::dotprod_u8::tile_4x16c4,
-    },
-    #[cfg(target_arch = "aarch64")]
-    KernelU8 {
-        name: "u8s8_8x8c8_sum32_i8mm",
-        isa: IsaName::I8mm,
-        mr: 8,
-        nr: 8,
-        kr: 8,
-        needs_pair_safe: false,
-        flips: false,
-        run: crate::kernel::aarch64::i8mm_u8::tile_8x8c8,
-    },
-];
-
 impl KernelU8 {
-    /// The kernel that `isa` prefers: the last of the table whose needs it proves.
-    pub fn for_isa(isa: Isa) -> &'static Self {
-        KERNELS_U8.iter().rfind(|kernel| isa.proves(kernel.isa)).unwrap_or(&KERNELS_U8[0])
-    }
-
     /// True if `isa` proves that the CPU can run this kernel.
     pub(super) fn proved_by(&self, isa: Isa) -> Result<()> {
         if isa.proves(self.isa) {

@@ -20,14 +20,16 @@ mod micro;
 mod pack;
 mod point;
 mod scalar;
+mod table;
 mod watch;
 
 pub use driver::{convolve, convolve_watched};
 pub use dynamic::quantize_dynamic;
 pub use epilogue::{Epilogue, EpilogueSpec, OutputKind, SkipKind};
 pub use map::{ConvInput, ConvOutput, SkipInput};
-pub use micro::{KERNELS_U8, KernelU8};
+pub use micro::KernelU8;
 pub use pack::{PackedU8, pair_safe};
+pub use table::KERNELS_U8;
 pub use watch::{Clipped, Watch};
 
 pub(crate) use micro::{MAX_MR, SkipTile, TileOutput, TileU8};

@@ -1,4 +1,4 @@
-//! u8 × s8 convolution with AVX2: `vpmaddubsw`, `vpmaddwd`, `vpaddd`.
+//! u8 × s8 convolution with AVX2: `vpmaddubsw`, `vpmaddwd`, `vpaddd`; or with the products of AVX-VNNI.
 //!
 //! `vpmaddubsw` adds two u8 × s8 products in 16 bits and saturates; the weights are pair-safe, which is checked when
 //! they are packed, so it never does and the sums are exact.
@@ -7,14 +7,10 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::avx_vnni_u8;
-use super::avx2_u8_epilogue::{Sums, finish, prefetch};
+use super::avx2_u8_epilogue::{KR, MR, Sums, finish, prefetch};
 use crate::kernel::conv_u8::TileU8;
 
-/// Pixels of a tile.
-pub(super) const MR: usize = 6;
 const NR: usize = 16;
-/// Steps that lie together in a panel.
-pub(super) const KR: usize = 4;
 
 /// 6 pixels × 16 channels.
 ///
@@ -31,6 +27,21 @@ pub(in crate::kernel) unsafe fn tile_6x16c4(tile: &TileU8) {
     }
 }
 
+/// The same tile with AVX-VNNI. Four products are added to 32 bits at once without saturation, so any weights are exact.
+///
+/// # Safety
+///
+/// As [`TileU8`] says, on a CPU with AVX2 and AVX-VNNI.
+#[target_feature(enable = "avx2")]
+pub(in crate::kernel) unsafe fn tile_6x16c4_vnni(tile: &TileU8) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        prefetch(tile);
+        let sums = sum::<true>(tile);
+        finish(tile, &sums);
+    }
+}
+
 /// Start values plus every product of the tile, by AVX-VNNI where `VNNI`.
 ///
 /// # Safety
@@ -38,7 +49,7 @@ pub(in crate::kernel) unsafe fn tile_6x16c4(tile: &TileU8) {
 /// As [`TileU8`] says, on a CPU with AVX2 and, where `VNNI`, AVX-VNNI.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn sum<const VNNI: bool>(tile: &TileU8) -> Sums {
+unsafe fn sum<const VNNI: bool>(tile: &TileU8) -> Sums {
     // SAFETY: `start` points at 16 values, `rows` at 6 pointers a tap; every read of a row is below `run`; the panel
     // holds 64 bytes a group.
     unsafe {

@@ -6,8 +6,12 @@ use std::arch::x86_64::*;
 
 use crate::kernel::conv_u8::{SkipTile, TileOutput, TileU8};
 
-const MR: usize = 6;
 const NR: usize = 16;
+
+/// Pixels of a tile.
+pub(super) const MR: usize = 6;
+/// Depth steps that lie together in a panel.
+pub(super) const KR: usize = 4;
 
 /// Sums of 6 pixels × (8 + 8) channels.
 pub(super) type Sums = [[__m256i; 2]; MR];

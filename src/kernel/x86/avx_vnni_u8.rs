@@ -1,27 +1,10 @@
-//! u8 × s8 convolution with AVX-VNNI: `vpdpbusd` on 256 bits in its VEX form, which CPUs without AVX-512 have.
+//! Products of u8 × s8 convolution with AVX-VNNI: `vpdpbusd` on 256 bits in its VEX form, for CPUs without AVX-512.
 //!
 //! Four products are added to 32 bits at once, without saturation, so any weights are exact.
 
 use std::arch::asm;
 
-use super::avx2_u8::{KR, MR, sum};
-use super::avx2_u8_epilogue::{Sums, finish, prefetch};
-use crate::kernel::conv_u8::TileU8;
-
-/// 6 pixels × 16 channels.
-///
-/// # Safety
-///
-/// As [`TileU8`] says, on a CPU with AVX2 and AVX-VNNI.
-#[target_feature(enable = "avx2")]
-pub(in crate::kernel) unsafe fn tile_6x16c4(tile: &TileU8) {
-    // SAFETY: passed on from the caller.
-    unsafe {
-        prefetch(tile);
-        let sums = sum::<true>(tile);
-        finish(tile, &sums);
-    }
-}
+use super::avx2_u8_epilogue::{KR, MR, Sums};
 
 /// Adds the products of `groups` (not 0) times 4 steps of 6 rows with a panel.
 ///

@@ -1,0 +1,29 @@
+//! Table of the fp32 micro-kernels, from which dispatch, tests and benchmarks follow.
+
+use super::isa::{Isa, IsaName};
+use super::tile_f32::{KernelF32, scalar_4x16};
+
+/// Every fp32 micro-kernel, weakest instruction set first. Dispatch, tests and bench read this table and nothing else.
+pub static KERNELS_F32: &[KernelF32] = &[
+    KernelF32 { name: "f32_4x16_scalar", isa: IsaName::Scalar, mr: 4, function: scalar_4x16 },
+    #[cfg(target_arch = "x86_64")]
+    KernelF32 { name: "f32_3x16_sse41", isa: IsaName::Sse41, mr: 3, function: super::x86::sse41_f32::tile_3x16 },
+    #[cfg(target_arch = "x86_64")]
+    KernelF32 { name: "f32_6x16_avx2", isa: IsaName::Avx2, mr: 6, function: super::x86::avx2_f32::tile_6x16 },
+    #[cfg(target_arch = "x86_64")]
+    KernelF32 {
+        name: "f32_14x16_avx512",
+        isa: IsaName::Avx512Vnni,
+        mr: 14,
+        function: super::x86::avx512_f32::tile_14x16,
+    },
+    #[cfg(target_arch = "aarch64")]
+    KernelF32 { name: "f32_5x16_neon", isa: IsaName::Neon, mr: 5, function: super::aarch64::neon_f32::tile_5x16 },
+];
+
+impl KernelF32 {
+    /// The kernel for `isa`: the strongest in the table that needs no more than it.
+    pub fn of(isa: Isa) -> &'static Self {
+        KERNELS_F32.iter().rev().find(|kernel| isa.proves(kernel.isa)).unwrap_or(&KERNELS_F32[0])
+    }
+}
