@@ -1,7 +1,7 @@
-//! From f32 weights and grids to the quantized network.
+//! Conversion of f32 weights to the quantized network.
 //!
-//! In: the folded weights of every layer, the precision each is to have, and the grid of every output stored in bytes.
-//! Out: a [`Quantized`] network. The same inputs give the same bytes at any number of threads.
+//! In: the folded weights and the recipe of every layer, and the quantization parameters of every output stored in
+//! bytes. Out: a [`Quantized`] network. The same inputs give the same bytes with any number of threads.
 
 use std::sync::Arc;
 
@@ -13,32 +13,32 @@ use crate::detector::weights::FoldedLayer;
 use crate::error::{Error, Kind, Result};
 use crate::quant::{FilterBank, Granularity, Precision, QuantParams, RoundingResidual, ScaleRule, scale_floor};
 
-/// The least step of an input grid that is measured at run time: bounds the integer bias of such a layer.
-const LEAST_DYNAMIC_SCALE: f32 = 1e-4;
+/// Smallest input scale that dynamic quantization computes at run time. It bounds the integer bias of such a layer.
+const MIN_DYNAMIC_SCALE: f32 = 1e-4;
 
-/// What a layer is to become.
+/// Recipe of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerRecipe {
     /// The arithmetic.
     pub precision: Precision,
-    /// Over what a weight scale is shared.
+    /// Weights that share a scale.
     pub granularity: Granularity,
-    /// How scales follow from weights.
+    /// Rule that chooses the weight scales.
     pub rule: ScaleRule,
 }
 
 impl Default for LayerRecipe {
-    /// Int8 on fixed grids, a scale a channel.
+    /// Static int8 with a weight scale for each output channel.
     fn default() -> Self {
         Self { precision: Precision::Int8Static, granularity: Granularity::default(), rule: ScaleRule::default() }
     }
 }
 
-/// Quantizes the weights of `plan`. `folded` and `recipes` hold one a layer, `grids` one a step where the mixed_precision of
-/// precisions wants one.
+/// Quantizes the weights of `plan`. `folded` and `recipes` hold one a layer, `edge_qparams` one a step that the mixed
+/// precision stores in bytes.
 ///
 /// # Errors
-/// [`Kind::Data`] naming the layer that cannot be quantized or the step whose grid is missing.
+/// [`Kind::Data`] naming the layer that cannot be quantized or the step without quantization parameters.
 pub fn convert(
     plan: &Arc<Plan>,
     folded: &[FoldedLayer],
@@ -71,7 +71,7 @@ pub fn convert(
     })
 }
 
-/// Steps of the grids that the steps of `layer` read. The canvas's step is one grey level.
+/// Scales of the inputs of all steps that use `layer`. The scale of the canvas is one grey level.
 fn input_scales(
     plan: &Plan,
     mixed_precision: &MixedPrecision,
@@ -81,9 +81,9 @@ fn input_scales(
     let readers = plan.steps.iter().filter(|step| step.layer() == Some(layer));
     readers
         .map(|step| match mixed_precision.storage[step.inputs[0]] {
-            EdgeStorage::U8(owner) => edge_qparams[owner].map_or(LEAST_DYNAMIC_SCALE, |qparams| qparams.scale),
+            EdgeStorage::U8(owner) => edge_qparams[owner].map_or(MIN_DYNAMIC_SCALE, |qparams| qparams.scale),
             EdgeStorage::Pixels => 1.0,
-            EdgeStorage::F32 | EdgeStorage::Boxes => LEAST_DYNAMIC_SCALE,
+            EdgeStorage::F32 | EdgeStorage::Boxes => MIN_DYNAMIC_SCALE,
         })
         .collect()
 }
@@ -139,7 +139,7 @@ fn in_pixels(plan: &Plan, folded: &FoldedLayer) -> FoldedLayer {
     FoldedLayer { weights, bias }
 }
 
-/// Reads and folds every layer of `plan`.
+/// Reads every layer of `plan` and folds batch norm into its weights.
 ///
 /// # Errors
 /// As [`FoldedLayer::read`].

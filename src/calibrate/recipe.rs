@@ -1,4 +1,4 @@
-//! Which layer gets which precision.
+//! Recipes: choose the precision of every layer.
 
 use std::str::FromStr;
 
@@ -7,19 +7,20 @@ use crate::detector::plan::{LayerId, Plan, WeightLayout};
 use crate::error::{Error, Kind, Result};
 use crate::quant::{Granularity, Precision, ScaleRule};
 
-/// A way to quantize the whole network.
+/// Rule that chooses the precision of all layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Recipe {
-    /// Everything in int8 on fixed grids, a weight scale a channel.
+    /// All layers in static int8, a weight scale for each output channel.
     #[default]
     Lookout,
-    /// What the paper covers: the body static, pyramid and proposal network in fp32, the four linear layers dynamic with
-    /// one weight scale each. Unlike the paper's code, batch norm is folded into the convolutions.
+    /// The recipe of the paper: the backbone's body in static int8, pyramid and proposal network in fp32, the four
+    /// linear layers in dynamic int8 with one weight scale each. Unlike in the paper's code, batch norm is folded into
+    /// the convolutions.
     Paper,
 }
 
 impl Recipe {
-    /// The name on the command line and in the artifact.
+    /// Name on the command line and in the artifact.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Lookout => "lookout",
@@ -27,7 +28,7 @@ impl Recipe {
         }
     }
 
-    /// The recipe of every layer of `plan`.
+    /// Recipe of every layer of `plan`.
     pub fn layers(self, plan: &Plan) -> Vec<LayerRecipe> {
         let of_layer = |layer: &crate::detector::plan::Layer| match self {
             Self::Lookout => LayerRecipe::default(),
@@ -60,18 +61,18 @@ pub enum KeepFloat {
     /// None.
     #[default]
     Nothing,
-    /// Those whose names are one of these, or begin with one and a dot.
+    /// Layers with one of these names, or whose names begin with one and a dot.
     Named(Vec<String>),
-    /// The `n` that err most on their own.
+    /// The `n` layers with the largest local error.
     Worst(usize),
-    /// Every one that errs on its own with less than this SQNR, in dB.
+    /// All layers whose local error has less than this SQNR, in dB.
     Below(f64),
 }
 
 impl FromStr for KeepFloat {
     type Err = Error;
 
-    /// `3` for a count, `20dB` for a budget, else names with commas between them.
+    /// Parses `3` as a count, `20dB` as a budget, anything else as names separated by commas.
     fn from_str(text: &str) -> Result<Self> {
         if let Ok(count) = text.parse() {
             return Ok(Self::Worst(count));
@@ -85,15 +86,15 @@ impl FromStr for KeepFloat {
 }
 
 impl KeepFloat {
-    /// Whether the choice depends on how much each layer errs.
+    /// True if the choice depends on the local errors.
     pub const fn needs_ranking(&self) -> bool {
         matches!(self, Self::Worst(_) | Self::Below(_))
     }
 
-    /// The layers to keep. `worst_first` ranks the int8 layers by their own error: (layer, SQNR in dB).
+    /// The layers to keep. `worst_first` are the int8 layers by local error: (layer, SQNR in dB).
     ///
     /// # Errors
-    /// [`Kind::Usage`] naming a name that no layer has.
+    /// [`Kind::Usage`] with a name that no layer has.
     pub fn layers(&self, plan: &Plan, worst_first: &[(LayerId, f64)]) -> Result<Vec<LayerId>> {
         match self {
             Self::Nothing => Ok(Vec::new()),

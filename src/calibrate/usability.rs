@@ -1,9 +1,9 @@
-//! Can ranges be learned from these pictures at all?
+//! Usability check of calibration pictures.
 //!
-//! In: decoded pictures. Out: what each looks like in three numbers, and a [`UsabilityReport`] over all of them.
-//! Nothing, one grey wall or noise would give ranges that no real scene has, and the model would fail silently: such
-//! pictures are refused with the reason. Limits come from 300 road and street pictures (coarse correlation 0.57 to
-//! 0.95, coarse deviation 14 to 90) and from generated noise (coarse correlation −0.02 to 0.1).
+//! In: decoded pictures. Out: three figures of each picture, and a [`UsabilityReport`] of all. Ranges chosen from black
+//! pictures, one grey wall or noise fit no real scene, and the quantized model would fail silently. Such pictures are
+//! refused with the reason. The limits come from 300 road and street pictures (coarse correlation 0.57 to 0.95, coarse
+//! deviation 14 to 90) and from generated noise (coarse correlation −0.02 to 0.1).
 
 use std::fmt;
 
@@ -11,32 +11,32 @@ use sha2::{Digest, Sha256};
 
 use crate::frame::Picture;
 
-/// Cells along the longer side when structure is looked for. Averaging over a cell removes what sensors and codecs add.
+/// Cells along the longer side of a picture. The mean of a cell suppresses noise of sensors and codecs.
 const CELLS: usize = 40;
-/// Below this deviation of the cells, and [`FLAT_DEVIATION`] of the pixels, a picture shows one surface.
-const FLAT_COARSE: f64 = 2.5;
-/// What noise alone may add to one surface, in grey levels.
+/// A picture is flat if the cells deviate by less than this, and the pixels by less than [`FLAT_DEVIATION`].
+const FLAT_COARSE_DEVIATION: f64 = 2.5;
+/// Largest deviation that noise alone adds to a flat surface, in grey levels.
 const FLAT_DEVIATION: f64 = 12.0;
-/// Below this correlation of neighbouring cells there is no scene.
+/// A picture is noise if neighbouring cells correlate by less.
 const NOISE_CORRELATION: f64 = 0.3;
-/// With fewer pictures, ranges depend on which ones were chosen.
-const FEW: usize = 32;
-/// Up to one unusable picture in so many is left out; more are refused, since they are then not what was meant.
+/// With fewer pictures, ranges depend on the choice of the pictures.
+const FEW_PICTURES: usize = 32;
+/// At most one unusable picture in so many is left out. A set with more is refused, since it is not the intended one.
 pub const TOLERATED_UNUSABLE_ONE_IN: usize = 10;
 
-/// What a picture looks like, in grey levels (0…255).
+/// Structure of a picture, in grey levels (0 to 255).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ImageStructure {
     /// Standard deviation of the pixels.
     pub deviation: f64,
-    /// Standard deviation of cells a fortieth of the longer side wide.
+    /// Standard deviation of the means of square cells, a fortieth of the longer side wide.
     pub coarse_deviation: f64,
     /// Correlation of neighbouring cells: near 1 in scenes, near 0 in noise.
     pub coarse_correlation: f64,
 }
 
 impl ImageStructure {
-    /// Looks at `picture`. All sums are integers until the end, so the numbers are the same everywhere.
+    /// Structure of `picture`. All sums are integers until the last division, so the figures are the same everywhere.
     pub fn of(picture: &Picture) -> Self {
         let (width, height) = (picture.width, picture.height);
         let cell = (width.max(height) / CELLS).max(1);
@@ -68,9 +68,9 @@ impl ImageStructure {
         }
     }
 
-    /// Why nothing can be learned from it, if so.
+    /// Reason why the picture is unusable, if it is.
     pub fn unusable(&self) -> Option<Unusable> {
-        if self.coarse_deviation < FLAT_COARSE && self.deviation < FLAT_DEVIATION {
+        if self.coarse_deviation < FLAT_COARSE_DEVIATION && self.deviation < FLAT_DEVIATION {
             return Some(Unusable::Flat { deviation: self.deviation });
         }
         if self.coarse_correlation < NOISE_CORRELATION {
@@ -80,7 +80,7 @@ impl ImageStructure {
     }
 }
 
-/// Deviation of the cells, and mean correlation with the next one to the right and below.
+/// Standard deviation of the cells, and mean correlation of each with the next one to the right and below.
 fn structure(cells: &[f64], columns: usize) -> (f64, f64) {
     if cells.is_empty() {
         return (0.0, 0.0);
@@ -101,15 +101,15 @@ fn structure(cells: &[f64], columns: usize) -> (f64, f64) {
     (variance.sqrt(), correlation)
 }
 
-/// Why a picture is of no use.
+/// Reason why a picture is unusable.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Unusable {
-    /// One surface.
+    /// One flat surface.
     Flat {
         /// Standard deviation of the pixels, in grey levels.
         deviation: f64,
     },
-    /// No scene.
+    /// Noise without a scene.
     Noise {
         /// Correlation of neighbouring cells.
         correlation: f64,
@@ -130,21 +130,21 @@ impl fmt::Display for Unusable {
     }
 }
 
-/// A picture as the verdict needs it.
+/// A picture and the figures that [`check_pictures`] uses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedPicture {
-    /// What to call it.
+    /// Name for messages.
     pub name: String,
-    /// What it looks like.
-    pub appearance: ImageStructure,
-    /// [`pixel_sha256`] of it.
+    /// Structure of the picture.
+    pub structure: ImageStructure,
+    /// [`pixel_sha256`] of the picture.
     pub sha256: [u8; 32],
 }
 
 impl CheckedPicture {
-    /// Looks at `picture`.
+    /// Computes the figures of `picture`.
     pub fn new(name: impl Into<String>, picture: &Picture) -> Self {
-        Self { name: name.into(), appearance: ImageStructure::of(picture), sha256: pixel_sha256(picture) }
+        Self { name: name.into(), structure: ImageStructure::of(picture), sha256: pixel_sha256(picture) }
     }
 }
 
@@ -157,51 +157,51 @@ pub fn pixel_sha256(picture: &Picture) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// What a set of pictures is good for.
+/// Findings about a set of pictures.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct UsabilityReport {
     /// Indices of the pictures to leave out.
     pub unusable: Vec<usize>,
-    /// A sentence for every one of them, and for the set as a whole, that keeps it from being used.
+    /// A sentence for each unusable picture, and for a fault of the whole set.
     pub reasons: Vec<String>,
-    /// Whether calibration must not go on.
+    /// True if the set is refused.
     pub refused: bool,
-    /// What the owner should know all the same.
+    /// Warnings for the owner.
     pub warnings: Vec<String>,
 }
 
-/// Judges a set of pictures: nothing is refused, more than a tenth of flat or noisy pictures is refused, fewer are left
-/// out with a warning; few pictures or many of the same are warned about.
+/// Checks a set of pictures. No pictures, or more than a tenth flat or noisy ones, are refused. Fewer are left out with
+/// a warning. Few pictures and repeated pictures give a warning.
 pub fn check_pictures(pictures: &[CheckedPicture]) -> UsabilityReport {
-    let mut verdict = UsabilityReport::default();
+    let mut report = UsabilityReport::default();
     for (at, picture) in pictures.iter().enumerate() {
-        if let Some(reason) = picture.appearance.unusable() {
-            verdict.unusable.push(at);
-            verdict.reasons.push(format!("{} {reason}", picture.name));
+        if let Some(reason) = picture.structure.unusable() {
+            report.unusable.push(at);
+            report.reasons.push(format!("{} {reason}", picture.name));
         }
     }
-    let usable = pictures.len() - verdict.unusable.len();
+    let usable = pictures.len() - report.unusable.len();
     if pictures.is_empty() {
-        verdict.reasons.push("there is no picture to calibrate on".into());
+        report.reasons.push("there is no picture to calibrate on".into());
     }
-    verdict.refused = usable == 0 || verdict.unusable.len() * TOLERATED_UNUSABLE_ONE_IN > pictures.len();
-    if verdict.refused {
-        return verdict;
+    report.refused = usable == 0 || report.unusable.len() * TOLERATED_UNUSABLE_ONE_IN > pictures.len();
+    if report.refused {
+        return report;
     }
-    verdict.warnings.extend(verdict.reasons.iter().map(|reason| format!("left out: {reason}")));
-    if usable < FEW {
-        verdict
-            .warnings
-            .push(format!("only {usable} pictures: ranges from fewer than {FEW} depend on which ones were chosen"));
+    report.warnings.extend(report.reasons.iter().map(|reason| format!("left out: {reason}")));
+    if usable < FEW_PICTURES {
+        report.warnings.push(format!(
+            "only {usable} pictures: ranges from fewer than {FEW_PICTURES} depend on which ones were chosen"
+        ));
     }
     let mut distinct: Vec<&[u8; 32]> = pictures.iter().map(|picture| &picture.sha256).collect();
     distinct.sort_unstable();
     distinct.dedup();
     if distinct.len() < pictures.len() {
         let repeated = pictures.len() - distinct.len();
-        verdict.warnings.push(format!("{repeated} of {} pictures repeat another one", pictures.len()));
+        report.warnings.push(format!("{repeated} of {} pictures repeat another one", pictures.len()));
     }
-    verdict
+    report
 }
 
 #[cfg(test)]
@@ -235,7 +235,7 @@ mod tests {
         picture
     }
 
-    fn candidates(pictures: impl IntoIterator<Item = Picture>) -> Vec<CheckedPicture> {
+    fn checked(pictures: impl IntoIterator<Item = Picture>) -> Vec<CheckedPicture> {
         pictures
             .into_iter()
             .enumerate()
@@ -246,8 +246,8 @@ mod tests {
     #[test]
     fn scenes_pass_at_any_size() {
         for (width, height) in [(640, 480), (1242, 375), (64, 64), (240, 360)] {
-            let appearance = ImageStructure::of(&scene(width, height, 1));
-            assert_eq!(appearance.unusable(), None, "{appearance:?}");
+            let structure = ImageStructure::of(&scene(width, height, 1));
+            assert_eq!(structure.unusable(), None, "{structure:?}");
         }
     }
 
@@ -277,28 +277,28 @@ mod tests {
     }
 
     #[test]
-    fn verdicts() {
+    fn reports() {
         let nothing = check_pictures(&[]);
         assert!(nothing.refused && nothing.reasons[0].contains("no picture"));
 
-        let flat = check_pictures(&candidates([Picture::filled(64, 64, [9; 3])]));
+        let flat = check_pictures(&checked([Picture::filled(64, 64, [9; 3])]));
         assert!(flat.refused && flat.reasons[0].contains("0.png shows one flat surface"), "{flat:?}");
 
-        let few = check_pictures(&candidates((0..5).map(|seed| scene(320, 240, seed))));
+        let few = check_pictures(&checked((0..5).map(|seed| scene(320, 240, seed))));
         assert!(!few.refused && few.warnings[0].starts_with("only 5 pictures"), "{few:?}");
 
         let mut many: Vec<Picture> = (0..40).map(|seed| scene(160, 120, seed)).collect();
-        assert_eq!(check_pictures(&candidates(many.clone())), UsabilityReport::default());
+        assert_eq!(check_pictures(&checked(many.clone())), UsabilityReport::default());
         many.push(many[0].clone());
         many.push(noise(160, 120, 99));
-        let mostly = check_pictures(&candidates(many.clone()));
+        let mostly = check_pictures(&checked(many.clone()));
         assert_eq!(
             (mostly.refused, mostly.unusable.clone(), mostly.warnings.len()),
             (false, vec![41], 2),
             "{mostly:?}"
         );
         many.extend((0..9).map(|seed| noise(160, 120, seed)));
-        let mixed = check_pictures(&candidates(many));
+        let mixed = check_pictures(&checked(many));
         assert!(mixed.refused && mixed.reasons.len() == 10, "{mixed:?}");
     }
 }

@@ -1,12 +1,20 @@
-//! The file under `artifact/1` and the calibration record: safetensors with one metadata key and checksums.
+//! Container of artifacts and calibration records: safetensors with one metadata key and checksums.
 //!
-//! In: a JSON object and named tensors; or the bytes of a file. Out: bytes that depend on nothing else; or a view that
-//! was checked from end to end. Every offset, shape and sum is verified before anything is used, nothing is allocated
-//! beyond a small multiple of the header's own length, and a damaged file is refused with the place of the damage.
+//! In: a JSON object and named tensors, or the bytes of a file. Out: bytes that depend on nothing else, or a view that
+//! was checked from end to end. All offsets, shapes and checksums are verified before anything is used. No more memory
+//! is allocated than a small multiple of the header's length. A damaged file is refused with the place of the damage.
 //!
-//! Layout: u64 length, header, data, as safetensors has it. The header is padded so that data starts on a multiple of
-//! 64 bytes; four-byte elements come first, so that each tensor is aligned. Metadata is one key, `lookout`, holding
-//! sorted JSON. The tensor [`CHECKSUMS`] holds the CRC-32 of the header and of every other tensor in file order.
+//! # File format
+//!
+//! 1. `u64` little-endian: length of the header in bytes.
+//! 2. Header, JSON with sorted keys, padded with spaces so that the data starts at a multiple of 64 bytes. For each tensor
+//!    `"name": {"data_offsets": [begin, end], "dtype": type, "shape": [extents]}`, with offsets from the start of the data.
+//!    `__metadata__` has the single key `lookout`, whose value is the text of a JSON object with sorted keys.
+//! 3. Data: the tensors without gap or overlap, to the end of the file. U32 and F32 tensors come before I8 and U8 tensors,
+//!    each group sorted by name, so that every tensor is aligned. Numbers are little-endian.
+//!
+//! Names that begin with `__` are reserved. The tensor [`CHECKSUMS`] (`checksums`, U32) has the CRC-32 (ISO-HDLC) of
+//! the header, then of every other tensor in file order.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,13 +24,13 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Kind, Result};
 
-/// The tensor with the sums: U32, header first, then every other tensor in file order.
+/// Name of the tensor with the checksums: U32, of the header, then of every other tensor in file order.
 pub const CHECKSUMS: &str = "checksums";
-/// The only metadata key.
+/// Name of the only metadata key.
 const METADATA: &str = "lookout";
 const ALIGNMENT: usize = 64;
 
-/// What a tensor is made of.
+/// Element type of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Element {
     /// Signed bytes.
@@ -38,7 +46,7 @@ pub enum Element {
 impl Element {
     const ALL: [Self; 4] = [Self::I8, Self::U8, Self::U32, Self::F32];
 
-    /// Its name in safetensors.
+    /// Name in safetensors.
     pub const fn name(self) -> &'static str {
         match self {
             Self::I8 => "I8",
@@ -48,7 +56,7 @@ impl Element {
         }
     }
 
-    /// Bytes of one.
+    /// Size in bytes.
     pub const fn size(self) -> usize {
         match self {
             Self::I8 | Self::U8 => 1,
@@ -57,7 +65,7 @@ impl Element {
     }
 }
 
-/// A tensor in or for a container; numbers little-endian.
+/// A tensor of a container; numbers are little-endian.
 #[derive(Debug, Clone)]
 pub struct Tensor<'a> {
     /// Element type.
@@ -112,8 +120,8 @@ impl<'a> Tensor<'a> {
 /// Writes a container: the same `metadata` and `tensors` give the same bytes.
 ///
 /// # Errors
-/// What `out` fails with; [`io::ErrorKind::InvalidInput`] where a tensor's bytes are not what its shape says or a name
-/// is reserved, which is a fault of the caller.
+/// Errors of `out`; [`io::ErrorKind::InvalidInput`] where the bytes of a tensor do not match its shape or a name is
+/// reserved, which is a fault of the caller.
 pub fn write(out: &mut dyn Write, metadata: &Map<String, Value>, tensors: &BTreeMap<String, Tensor>) -> io::Result<()> {
     let invalid = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
     let mut order: Vec<(&str, &Tensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
@@ -154,7 +162,7 @@ pub fn write(out: &mut dyn Write, metadata: &Map<String, Value>, tensors: &BTree
         .try_for_each(|(name, tensor)| out.write_all(if *name == CHECKSUMS { &sums.bytes } else { &tensor.bytes }))
 }
 
-/// The same value with the keys of every object in order, whichever map serde_json was built with.
+/// The value with the keys of every object sorted, whichever map serde_json was built with.
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -167,12 +175,12 @@ fn sorted(value: &Value) -> Value {
     }
 }
 
-/// Bytes of a tensor, `None` where they cannot be counted.
+/// Size of a tensor in bytes; `None` where it overflows.
 fn byte_count(shape: &[usize], element: Element) -> Option<usize> {
     shape.iter().try_fold(element.size(), |bytes, extent| bytes.checked_mul(*extent))
 }
 
-/// A container whose structure and sums are right.
+/// A container with verified structure and checksums.
 #[derive(Debug)]
 pub struct Container<'a> {
     metadata: Map<String, Value>,
@@ -180,7 +188,7 @@ pub struct Container<'a> {
 }
 
 impl<'a> Container<'a> {
-    /// Checks `file` from end to end.
+    /// Reads a container and checks `file` from end to end.
     ///
     /// # Errors
     /// [`Kind::Data`] naming the first place that is wrong.
@@ -197,13 +205,13 @@ impl<'a> Container<'a> {
         })?;
         let Value::Object(mut entries) = parsed else { return refuse("its header is not a JSON object".into()) };
         let metadata = metadata(entries.remove("__metadata__"))?;
-        let order = place(entries, data)?;
+        let order = tensors_in_order(entries, data)?;
         verify(header, data.len(), &order)?;
         let tensors = order.into_iter().filter(|(name, _)| name != CHECKSUMS).collect();
         Ok(Self { metadata, tensors })
     }
 
-    /// The JSON object of the one metadata key.
+    /// JSON object of the metadata key.
     pub fn metadata(&self) -> &Map<String, Value> {
         &self.metadata
     }
@@ -225,7 +233,7 @@ impl<'a> Container<'a> {
         ))
     }
 
-    /// All tensors by name, the checksums left out.
+    /// All tensors by name, without the checksums.
     pub fn tensors(&self) -> &BTreeMap<String, Tensor<'a>> {
         &self.tensors
     }
@@ -253,18 +261,18 @@ fn metadata(entry: Option<Value>) -> Result<Map<String, Value>> {
     }
 }
 
-/// The tensors in file order, tiling `data` without gap or overlap.
-fn place(entries: Map<String, Value>, data: &[u8]) -> Result<Vec<(String, Tensor<'_>)>> {
+/// The tensors in file order. They must fill `data` without gap or overlap.
+fn tensors_in_order(entries: Map<String, Value>, data: &[u8]) -> Result<Vec<(String, Tensor<'_>)>> {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Entry {
+    struct TensorEntry {
         dtype: String,
         shape: Vec<usize>,
         data_offsets: [usize; 2],
     }
     let mut order = Vec::with_capacity(entries.len());
     for (name, entry) in entries {
-        let entry: Entry = serde_json::from_value(entry)
+        let entry: TensorEntry = serde_json::from_value(entry)
             .map_err(|e| Error::new(Kind::Data, format!("the header's entry for {name} is wrong")).because(e))?;
         let Some(element) = Element::ALL.into_iter().find(|element| element.name() == entry.dtype) else {
             return refuse(format!("tensor {name} is of the unknown type `{}`", entry.dtype));
@@ -292,7 +300,7 @@ fn place(entries: Map<String, Value>, data: &[u8]) -> Result<Vec<(String, Tensor
     Ok(order.into_iter().map(|(_, _, name, tensor)| (name, tensor)).collect())
 }
 
-/// Compares every sum.
+/// Verifies every checksum.
 fn verify(header: &[u8], data: usize, order: &[(String, Tensor)]) -> Result<()> {
     let Some((_, sums)) = order.iter().find(|(name, _)| name == CHECKSUMS) else {
         return refuse(format!("tensor {CHECKSUMS} is missing"));
@@ -333,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_tensors_are_read_back() {
         let bytes = sample();
         assert_eq!(bytes, sample());
         let container = Container::parse(&bytes).unwrap();
@@ -357,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn every_damaged_byte_is_noticed() {
+    fn every_damaged_byte_is_detected() {
         let bytes = sample();
         for at in 0..bytes.len() {
             for mask in [0x01, 0x80, 0xff] {
@@ -372,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_named() {
+    fn errors_name_the_damage() {
         let mut bytes = sample();
         let last = bytes.len() - 1;
         bytes[last] = 6;
@@ -386,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_be_read_is_not_written() {
+    fn invalid_tensors_are_not_written() {
         for (name, tensor) in [
             ("w", Tensor { element: Element::F32, shape: vec![3], bytes: Cow::Borrowed(&[0; 4][..]) }),
             (CHECKSUMS, Tensor::of_bytes(vec![1])),

@@ -1,21 +1,21 @@
-//! Weights that no 16-bit sum of two products can saturate.
+//! Pair safety: weights with which no 16-bit sum of two products can saturate.
 //!
-//! `vpmaddubsw` adds two neighbouring u8 × s8 products in 16 bits and saturates. For all activations 0…255 the sum
-//! fits exactly when the positive weights of the pair add up to at most 128 and the negative ones to at least −128
-//! (255 · 128 = 32640, one step more is 32895 > 32767): weights of different sign never matter. Pairs lie inside a
-//! tap: channels (0, 1), (2, 3), …; where the number of channels is odd the last one is paired with a zero, which is
-//! also how the stem reads RGBx pixels. Packers move such pairs whole.
+//! `vpmaddubsw` adds two neighbouring u8 × s8 products in 16 bits and saturates. For all activations 0…255 the sum fits
+//! exactly when the positive weights of the pair add up to at most 128 and the negative ones to at least −128 (255 ·
+//! 128 = 32640, one step more is 32895 > 32767): weights of different sign never saturate. Pairs are within a tap:
+//! channels (0, 1), (2, 3), …; where the number of channels is odd, the last one is paired with a zero, as for the RGBx
+//! pixels of the stem. Packed layouts keep such pairs together.
 
-/// Whether every pair of every tap fits; `channels` are the input channels of a tap (not zero).
+/// True if no pair of weights can saturate. `channels` are the input channels of a tap, not 0.
 pub fn is_pair_safe(weights: &[i8], channels: usize) -> bool {
     first_unsafe_pair(weights, channels).is_none()
 }
 
-/// Index of the first weight of the first pair that could saturate. −128 is refused as well: it is no weight of ours,
-/// and kernels may negate.
+/// Index of the first weight of the first pair that could saturate. −128 counts as unsafe: quantized weights are at
+/// least −127, and kernels may negate them.
 pub fn first_unsafe_pair(weights: &[i8], channels: usize) -> Option<usize> {
     if channels.is_multiple_of(2) {
-        // One run over everything, in blocks that vectorise, before looking closer.
+        // Test whole blocks in a loop that vectorises, then find the pair within a block.
         let mut start = 0;
         for block in weights.chunks(4096) {
             if !block.chunks_exact(2).fold(true, |safe, pair| safe & fits(pair[0], pair[1])) {
@@ -34,14 +34,15 @@ pub fn first_unsafe_pair(weights: &[i8], channels: usize) -> Option<usize> {
 #[inline]
 fn fits(a: i8, b: i8) -> bool {
     let sum = i16::from(a) + i16::from(b);
-    // Of different sign the sum is below 128 by itself.
+    // With different signs the sum is always within the bounds.
     (-128..=128).contains(&sum) & (a != i8::MIN) & (b != i8::MIN)
 }
 
-/// The two integers nearest to `a` and `b` (in weight steps) by squared error, among those in [−127, 127] that fit.
+/// The pair-safe integers in [−127, 127] nearest to `a` and `b` (in units of the scale) by squared error.
 ///
-/// Where plain rounding passes ±128 the best pair lies on the bound itself, as near to the foot of the perpendicular
-/// as integers come: the excess is shared, and an excess of one falls on the weight whose error grows least.
+/// Where plain rounding exceeds ±128, the best pair is on the bound p + q = ±128: the integers nearest to the foot of
+/// the perpendicular from (a, b). The excess is shared between both; an excess of one goes to the weight whose error
+/// grows least.
 #[inline]
 pub fn round_pair(a: f32, b: f32) -> (i8, i8) {
     let (p, q) = nearest_pair(a, b);
@@ -71,8 +72,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What `vpmaddubsw` must not need: the exact sum leaves i16 for some activations. It is linear in each, so the
-    /// corners decide.
+    /// True if the exact sum leaves i16 for some activations. It is linear in each of them, so the corners decide.
     fn saturates(a: i8, b: i8) -> bool {
         [(0, 0), (0, 255), (255, 0), (255, 255)].iter().any(|&(x, y)| {
             let sum: i32 = x * i32::from(a) + y * i32::from(b);
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rule_is_exactly_the_instructions_limit() {
+    fn the_rule_is_exactly_the_limit_of_the_instruction() {
         for a in -127..=127i8 {
             for b in -127..=127i8 {
                 assert_eq!(is_pair_safe(&[a, b], 2), !saturates(a, b), "{a} {b}");
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_channels_pair_the_last_one_with_nothing() {
+    fn odd_channels_pair_the_last_one_with_zero() {
         // Three channels: (100, 20), (100, –), then (100, 20), (100, –).
         let weights = [100, 20, 100, 100, 20, 100];
         assert!(is_pair_safe(&weights, 3));
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn rounding_finds_the_best_pair_that_fits() {
+    fn rounding_finds_the_best_safe_pair() {
         let mut worst = 0.0f32;
         for i in 0..200 {
             for j in 0..200 {

@@ -1,4 +1,4 @@
-//! What one byte of an activation means: `x = (q − zero point) · scale`.
+//! Quantization parameters of activations: `x = (q − zero point) · scale`.
 //!
 //! In: the range an observer chose. Out: scale and zero point, with which zero is always a level, and the scalar
 //! conversions that the kernels are compared with. Rounding is half to even everywhere.
@@ -14,7 +14,7 @@ pub const MIN_SCALE: f32 = 1.0 / (1u64 << 40) as f32;
 /// Largest scale, 2⁴⁰: the product of two larger scales could leave the normal f32 numbers.
 pub const MAX_SCALE: f32 = (1u64 << 40) as f32;
 
-/// An interval of activation values that holds zero.
+/// Interval of activation values that contains zero.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Range {
     /// Lower end, at most zero.
@@ -42,14 +42,14 @@ impl Range {
     }
 }
 
-/// How a range is laid over the 256 levels.
+/// Scheme by which a range becomes scale and zero point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Scheme {
-    /// The levels cover exactly the range.
+    /// The 256 levels cover exactly the range (PyTorch's `per_tensor_affine`).
     #[default]
     Affine,
-    /// The levels lie evenly on both sides of zero (zero point 128); a range without negative values starts at zero
-    /// all the same (zero point 0), or half of the levels would be idle.
+    /// The levels are symmetric about zero, with zero point 128 (PyTorch's `per_tensor_symmetric`). A range without
+    /// negative values has zero point 0, since half of the levels would be unused otherwise.
     Symmetric,
 }
 
@@ -57,7 +57,7 @@ impl Scheme {
     /// Every scheme.
     pub const ALL: &'static [Self] = &[Self::Affine, Self::Symmetric];
 
-    /// The name used in options and files.
+    /// Name in options and files.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Affine => "affine",
@@ -134,15 +134,16 @@ impl QuantParams {
         requantize(x * self.inverse(), self.zero_point)
     }
 
-    /// What the byte `q` means.
+    /// Value of the byte `q`.
     pub fn value(&self, q: u8) -> f32 {
         (i32::from(q) - i32::from(self.zero_point)) as f32 * self.scale
     }
 }
 
-/// The last step of every epilogue: `t`, in output steps, rounded half to even, moved by the zero point, saturated.
+/// Requantization, the last operation of every epilogue: `t`, in units of the output scale, is rounded half to even,
+/// then the zero point is added and the result saturates.
 pub fn requantize(t: f32, zero_point: u8) -> u8 {
-    // The clamp keeps the conversion to i32 defined; 512 is further than any zero point can bring back.
+    // The clamp keeps the conversion to i32 in range. With any zero point, ± 512 saturates.
     let rounded = t.round_ties_even().clamp(-512.0, 512.0) as i32;
     (rounded + i32::from(zero_point)).clamp(0, 255) as u8
 }

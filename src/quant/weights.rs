@@ -1,4 +1,4 @@
-//! f32 filters to s8: one scale an output channel, every pair safe.
+//! Weight quantization: f32 filters to s8, one scale an output channel, all pairs safe.
 //!
 //! In: a [`FilterBank`] `[out][kh][kw][in]` with batch norm folded, and a lower bound for every scale. Out:
 //! [`QuantizedWeights`] in [−127, 127] whose neighbouring pairs cannot saturate a 16-bit sum (see [`super::pairs`]).
@@ -7,63 +7,62 @@
 use rayon::prelude::*;
 
 use super::pairs::{nearest_pair, round_pair};
+use super::quant_params::MIN_SCALE;
 use crate::error::{Error, Kind, Result};
 
-/// Filters of one convolution or linear layer: `out × taps × channels` values, the channels of a tap contiguous.
+/// Filters of one convolution or linear layer: `[out][taps][channels]` values.
 #[derive(Debug, Clone, Copy)]
 pub struct FilterBank<'a> {
     /// The weights.
     pub values: &'a [f32],
-    /// Filters: output channels.
+    /// Number of filters (output channels).
     pub out: usize,
     /// Input channels of a tap.
     pub channels: usize,
 }
 
-/// Over what a scale is shared.
+/// Weights that share a scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Granularity {
-    /// A scale of its own for every output channel.
+    /// One scale for each output channel.
     #[default]
     PerChannel,
-    /// One scale for the whole bank, as the paper's linear layers have it; stored once a channel all the same.
+    /// One scale for all weights, as for the paper's linear layers; stored once for each channel.
     PerTensor,
 }
 
-/// How a channel's scale follows from its weights.
+/// Rule that chooses the scale of a channel from its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ScaleRule {
-    /// `max|w| / 127` and plain rounding. **Not pair-safe**: here to measure what pair safety costs.
+    /// `max|w| / 127` with plain rounding. **Not pair-safe**; for measuring the cost of pair safety.
     Full,
-    /// `max|w| / 64`: safe, a bit lost everywhere; what other engines do without VNNI.
+    /// `max|w| / 64`: safe, but all weights lose one bit. Other engines use it without VNNI.
     Reduced,
-    /// `max(max|w| / 127, max|w₀ + w₁| / 128 over same-sign pairs)`: no pair is changed by more than rounding.
+    /// `max(max|w| / 127, max|w₀ + w₁| / 128 over same-sign pairs)`: every pair is safe after plain rounding.
     PairMaximum,
-    /// The scale of least squared error, every pair rounded to the best one that fits. Between the two bounds above
-    /// it weighs a finer grid for all weights against moving the few heavy pairs.
+    /// The scale with the least squared error, where every pair is rounded to the nearest safe one. A scale below
+    /// [`Self::PairMaximum`] rounds all weights more finely, but changes the few pairs with large sums.
     #[default]
     PairSearch,
 }
 
-/// Weights as the kernels use them.
+/// Quantized weights, as the kernels use them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuantizedWeights {
-    /// `out × taps × channels` values in [−127, 127].
+    /// `[out][taps][channels]`, in [−127, 127].
     pub values: Vec<i8>,
-    /// The step of every output channel.
+    /// Scale of every output channel.
     pub scales: Vec<f32>,
 }
 
-/// The smallest scale of all: what a channel of zeros gets.
-const SMALLEST: f32 = 1.0 / (1u64 << 40) as f32;
-
 impl FilterBank<'_> {
-    /// Products a sum takes: taps × channels.
+    /// Number of products in a sum: taps × channels.
     pub fn depth(&self) -> usize {
         self.values.len().checked_div(self.out).unwrap_or(0)
     }
 
-    /// The weights in s8. `floors[n]` is the least scale of channel n ([`super::scale_floor`]); empty for none.
+    /// Quantizes the weights to s8. `floors[n]` is the smallest scale of channel n ([`super::scale_floor`]); empty for
+    /// none.
     ///
     /// # Errors
     /// [`Kind::Data`] where a weight is not finite, [`Kind::Internal`] where the sizes contradict each other.
@@ -92,7 +91,7 @@ impl FilterBank<'_> {
         let mut scales: Vec<f32> =
             self.values.par_chunks(depth).map(|filter| rule.scale(filter, self.channels)).collect();
         if granularity == Granularity::PerTensor {
-            let shared = scales.iter().copied().fold(SMALLEST, f32::max);
+            let shared = scales.iter().copied().fold(MIN_SCALE, f32::max);
             scales.fill(shared);
         }
         for (scale, floor) in scales.iter_mut().zip(floors) {
@@ -109,7 +108,7 @@ impl FilterBank<'_> {
 }
 
 impl ScaleRule {
-    /// Whether what it makes is pair-safe.
+    /// True if the rule gives pair-safe weights.
     pub const fn is_pair_safe(self) -> bool {
         !matches!(self, Self::Full)
     }
@@ -122,7 +121,7 @@ impl ScaleRule {
             Self::PairMaximum => pair_maximum(filter, channels, largest),
             Self::PairSearch => search(filter, channels, largest),
         };
-        scale.max(SMALLEST)
+        scale.max(MIN_SCALE)
     }
 
     fn round(self, filter: &[f32], channels: usize, scale: f32, bytes: &mut [i8]) {
@@ -145,21 +144,21 @@ impl ScaleRule {
     }
 }
 
-/// The least scale at which no pair has to move.
+/// The smallest scale with which plain rounding makes every pair safe.
 fn pair_maximum(filter: &[f32], channels: usize, largest: f32) -> f32 {
-    // Of different sign the sum is smaller than either, so it cannot win.
+    // With different signs the sum is smaller than either weight, so it is never the maximum.
     let pairs = |tap: &[f32]| tap.chunks_exact(2).fold(0.0f32, |sum, pair| sum.max((pair[0] + pair[1]).abs()));
     let heaviest = filter.chunks(channels).fold(0.0f32, |sum, tap| sum.max(pairs(tap)));
     (largest / 127.0).max(heaviest / 128.0)
 }
 
-/// The scale of least squared error among a fixed geometric ladder below [`pair_maximum`].
+/// The scale with the least squared error among a geometric series downwards from [`pair_maximum`].
 fn search(filter: &[f32], channels: usize, largest: f32) -> f32 {
     let top = pair_maximum(filter, channels, largest);
-    if top <= SMALLEST {
+    if top <= MIN_SCALE {
         return top;
     }
-    // Below four fifths of the top the moved pairs always cost more; between, the error only flickers.
+    // 0.985^15 = 0.8: below that, the changed pairs always cost more than finer rounding gains.
     const STEPS: u32 = 16;
     const RATIO: f32 = 0.985;
     let mut best = (f64::INFINITY, top);
@@ -174,7 +173,7 @@ fn search(filter: &[f32], channels: usize, largest: f32) -> f32 {
     best.1
 }
 
-/// Σ (w − scale·q)² with every pair rounded as it will be; stops early, above `limit`.
+/// Σ (w − scale·q)² with every pair rounded to a safe one; ∞ as soon as the sum reaches `limit`.
 fn squared_error(filter: &[f32], channels: usize, scale: f32, limit: f64) -> f64 {
     let inverse = 1.0 / scale;
     let unit = f64::from(scale) * f64::from(scale);
@@ -183,10 +182,10 @@ fn squared_error(filter: &[f32], channels: usize, scale: f32, limit: f64) -> f64
         (a - p) * (a - p) + (b - q) * (b - q)
     };
     let mut total = 0.0f64;
-    // Even taps follow each other without a gap, so they can be cut anywhere between pairs.
+    // Taps with an even number of channels have no gap between them, so they can be divided between any pairs.
     let run = if channels.is_multiple_of(2) { 512 } else { channels };
     for part in filter.chunks(run) {
-        // Several sums, in a fixed order, so that they can be taken side by side.
+        // Eight sums in a fixed order, so that the loop vectorises with the same result everywhere.
         let mut sums = [0.0f32; 8];
         let (rows, rest) = part.as_chunks::<16>();
         for row in rows {
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heavy_pair_widens_the_step_only_where_it_must() {
+    fn a_large_pair_raises_the_scale_only_where_needed() {
         let values = [1.0, 1.0, 0.5, -0.5, 1.0, -1.0, 0.1, 0.2];
         let bank = FilterBank { values: &values, out: 2, channels: 4 };
         let quantized = bank.quantize(ScaleRule::PairMaximum, Granularity::PerChannel, &[]).unwrap();
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn floors_and_dead_channels_hold() {
+    fn floors_and_zero_channels_have_valid_scales() {
         let bank = FilterBank { values: &[0.0, 0.0, 1.0, 0.5], out: 2, channels: 2 };
         let quantized = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[0.25, 0.0]).unwrap();
         assert_eq!(quantized.scales[0], 0.25);
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_named() {
+    fn non_finite_weights_are_named() {
         let bank = FilterBank { values: &[0.0, 1.0, f32::NAN, 0.5], out: 2, channels: 2 };
         let error = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[]).unwrap_err();
         assert_eq!(error.message(), "weight 0 of output channel 1 is NaN, not a finite number");

@@ -1,11 +1,14 @@
-//! Empirical bias correction, and how much each step errs on its own.
+//! Empirical bias correction, and the local error of every step.
 //!
-//! Rounding weights and clipping inputs moves the mean of an output channel; later layers take a moved mean for signal.
-//! Every int8 step is run on the reference's own inputs, laid on their grids, so that only its own error is seen; the
-//! mean difference of each channel goes into the step's bias: the mean over the values that ReLU lets pass, for what it
-//! takes away is no error. What rounding makes of a channel depends on the light of the place, and a channel that
-//! answers to dark places must be right there. Steps that share weights on several pyramid levels are corrected level
-//! by level.
+//! Rounding weights and clipping inputs shifts the mean of an output channel, and later layers treat the shift as
+//! signal. Every int8 step runs on the reference's own inputs, quantized, so that only its own error is measured: the
+//! *local error*. The mean difference of each output channel is added to the bias of the step (Banner et al., "Post
+//! training 4-bit quantization of convolutional networks for rapid-deployment", 2019; Nagel et al., 2019).
+//!
+//! The mean is over the values that pass ReLU in either network, because ReLU removes the error of all others. The
+//! rounding error of a channel depends on the brightness of the image region, and a channel that responds to dark
+//! regions must have the right mean there. Steps that share weights on several pyramid levels are corrected level by
+//! level.
 
 use std::sync::Arc;
 
@@ -18,20 +21,20 @@ use crate::measure::{Lockstep, PairObserver, PairRequest, StepError};
 use crate::quant::Precision;
 use crate::tensor::Canvas;
 
-/// What one step does on the reference's inputs, over pictures.
+/// Local error of one step, summed over pictures.
 #[derive(Debug, Clone, Default)]
 pub struct LocalError {
-    /// Of each output channel, Σ (reference − int8) before ReLU, of the pixels that ReLU lets pass in either.
+    /// By output channel: Σ (reference − int8) before ReLU, over the pixels that pass ReLU in either network.
     shift: Vec<f64>,
-    /// How many those are.
+    /// By output channel: number of these pixels.
     pixels: Vec<u64>,
-    /// The error before ReLU.
+    /// Error before ReLU.
     pub error: StepError,
 }
 
 impl LocalError {
-    /// Mean of reference − int8 by channel: what the bias lacks; 0 where nothing passes. Empty if the step was not
-    /// seen.
+    /// Mean of reference − int8 by channel: the correction of the bias. 0 where no pixel passes ReLU; empty if the step
+    /// was not run.
     pub fn mean_shift(&self) -> Vec<f32> {
         let sums = self.shift.iter().zip(&self.pixels);
         sums.map(|(&shift, &pixels)| (shift / pixels.max(1) as f64) as f32).collect()
@@ -62,7 +65,7 @@ impl LocalError {
     }
 }
 
-/// Adds the raw values of the layers in int8 to their sums.
+/// Observer that adds the raw values of the int8 layers to their sums.
 struct LocalObserver<'a> {
     plan: &'a Plan,
     model: &'a Int8Model,
@@ -80,7 +83,8 @@ impl PairObserver for LocalObserver<'_> {
     }
 }
 
-/// Runs every int8 step of `executor` on the reference's inputs for one picture and adds to `locals`, one a step.
+/// Runs every int8 step of `executor` on the reference's inputs for one picture, and adds the errors to `locals`, by
+/// step.
 ///
 /// # Errors
 /// What either executor returns.
@@ -96,7 +100,8 @@ pub fn add_local_errors(
     Lockstep { reference, canvas, int8: executor, pixels }.on_reference_inputs(&mut observer)
 }
 
-/// The int8 layers by their own error, worst first. A layer on several levels counts with its worst one.
+/// The int8 layers by local error, worst first: (layer, SQNR in dB). A layer on several levels has the SQNR of its
+/// worst.
 pub fn rank_by_local_error(plan: &Plan, locals: &[LocalError]) -> Vec<(LayerId, f64)> {
     let mut worst: Vec<(LayerId, f64)> = Vec::new();
     for (step, local) in plan.steps.iter().zip(locals) {
@@ -116,8 +121,8 @@ mod tests {
     use crate::tensor::Shape;
 
     #[test]
-    fn only_what_passes_relu_counts() {
-        // Two pixels of three channels; the third column of the map is no part of the picture.
+    fn only_values_that_pass_relu_count() {
+        // Two pixels of three channels; the third column of the map is padding.
         let reference = [1.0, -4.0, -1.0, 3.0, 2.0, -2.0, 9.0, 9.0, 9.0];
         let other = [0.5, -9.0, -3.0, 2.0, 1.0, -9.0, 0.0, 0.0, 0.0];
         let shape = Shape { height: 1, width: 3, channels: 3 };

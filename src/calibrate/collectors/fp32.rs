@@ -1,7 +1,7 @@
-//! One picture through the reference, every wanted output counted.
+//! Collector of the fp32 network: a histogram and the channel means of each observed edge, per picture.
 //!
-//! Only what shows the picture is counted, padding is not. A map is cut into a fixed number of bands, whatever the
-//! number of threads, so that the channel means, sums of floats, come out the same; counts are integers anyway.
+//! Padding is not counted. A feature map is divided into a fixed number of bands, independent of the number of threads:
+//! the channel means are sums of floats, and their order must not change. Counts are integers.
 
 use rayon::prelude::*;
 
@@ -13,31 +13,31 @@ use crate::detector::tap::{Activation, Tap, TapRequest, Values};
 use crate::error::Result;
 use crate::tensor::Canvas;
 
-/// Bands a map is cut into.
+/// Bands of a feature map.
 const BANDS: usize = 8;
 
-/// What one picture gave: one histogram an edge, and the channel means of all edges one after the other.
+/// Statistics of one picture.
 #[derive(Debug, Clone)]
 pub struct PictureStatistics {
-    /// In the order of the edges.
+    /// One histogram an edge, in the order of the edges.
     pub histograms: Vec<Histogram>,
-    /// Each edge's channels, edge after edge.
+    /// Channel means, edge after edge.
     pub means: Vec<f32>,
 }
 
-/// Observes the outputs of some steps. Keeps its tables between pictures.
+/// Collects the outputs of some steps. Keeps its tables between pictures.
 #[derive(Debug)]
 pub struct Fp32Collector {
-    /// By step: which edge it is.
+    /// By step: index of the edge.
     edge_of: Vec<Option<usize>>,
     edges: Vec<RecordEdge>,
     bands: Vec<HistogramBuilder>,
-    seen: Vec<Option<(Histogram, Vec<f32>)>>,
-    trouble: Option<crate::error::Error>,
+    counted: Vec<Option<(Histogram, Vec<f32>)>>,
+    error: Option<crate::error::Error>,
 }
 
 impl Fp32Collector {
-    /// A watcher of the outputs of `steps`.
+    /// A collector of the outputs of `steps`.
     pub fn new(plan: &Plan, steps: &[StepId]) -> Self {
         let shapes = plan.shapes(64, 64, 1);
         let mut edge_of = vec![None; plan.steps.len()];
@@ -50,8 +50,8 @@ impl Fp32Collector {
             edge_of,
             edges: steps.iter().map(entry).collect(),
             bands: (0..BANDS).map(|_| HistogramBuilder::new()).collect(),
-            seen: vec![None; steps.len()],
-            trouble: None,
+            counted: vec![None; steps.len()],
+            error: None,
         }
     }
 
@@ -60,11 +60,11 @@ impl Fp32Collector {
         &self.edges
     }
 
-    /// The channel means of `seen`, by step of the plan; empty where nothing was seen.
-    pub fn means_by_step(&self, seen: &PictureStatistics) -> Vec<Vec<f32>> {
-        let mut rest = seen.means.as_slice();
+    /// Channel means of a picture with these `statistics`, by step of the plan; empty where nothing was counted.
+    pub fn means_by_step(&self, statistics: &PictureStatistics) -> Vec<Vec<f32>> {
+        let mut rest = statistics.means.as_slice();
         let mut of_edge = Vec::with_capacity(self.edges.len());
-        for (edge, histogram) in self.edges.iter().zip(&seen.histograms) {
+        for (edge, histogram) in self.edges.iter().zip(&statistics.histograms) {
             let (means, others) = rest.split_at(edge.channels);
             of_edge.push(if histogram.is_empty() { Vec::new() } else { means.to_vec() });
             rest = others;
@@ -75,32 +75,33 @@ impl Fp32Collector {
             .collect()
     }
 
-    /// Runs the reference over `canvas` on the current pool and gives what was seen.
+    /// Runs the reference on `canvas`, on the current rayon pool, and returns the statistics.
     ///
     /// # Errors
     /// [`Kind::Data`](crate::error::Kind::Data) if an activation is not finite; what the executor returns.
     pub fn observe(&mut self, reference: &Fp32Model, canvas: &Canvas<f32>) -> Result<PictureStatistics> {
-        self.seen.fill(None);
+        self.counted.fill(None);
         Fp32Run::new(reference, canvas)?.finish(self)?;
         self.take()
     }
 
-    /// What was seen of a frame that somebody else ran with this tap; the watcher starts anew.
+    /// Statistics of a picture that was run with this collector as tap. The collector is empty afterwards.
     ///
     /// # Errors
     /// [`Kind::Data`](crate::error::Kind::Data) if an activation was not finite.
     pub fn take(&mut self) -> Result<PictureStatistics> {
-        if let Some(trouble) = self.trouble.take() {
-            return Err(trouble);
+        if let Some(error) = self.error.take() {
+            return Err(error);
         }
-        let mut observation = PictureStatistics { histograms: Vec::with_capacity(self.seen.len()), means: Vec::new() };
-        for (seen, edge) in self.seen.iter_mut().zip(&self.edges) {
-            // No proposals: the second stage was not seen.
-            let (histogram, means) = seen.take().unwrap_or_else(|| (Histogram::new(), vec![0.0; edge.channels]));
-            observation.histograms.push(histogram);
-            observation.means.extend(means);
+        let mut statistics =
+            PictureStatistics { histograms: Vec::with_capacity(self.counted.len()), means: Vec::new() };
+        for (counted, edge) in self.counted.iter_mut().zip(&self.edges) {
+            // Without proposals the second stage does not run.
+            let (histogram, means) = counted.take().unwrap_or_else(|| (Histogram::new(), vec![0.0; edge.channels]));
+            statistics.histograms.push(histogram);
+            statistics.means.extend(means);
         }
-        Ok(observation)
+        Ok(statistics)
     }
 }
 
@@ -137,10 +138,10 @@ impl Tap for Fp32Collector {
                     merged.merge(&histogram);
                     sums.iter_mut().zip(partial).for_each(|(sum, part)| *sum += part);
                 }
-                Err(error) => self.trouble = Some(error.at(&self.edges[edge].name)),
+                Err(error) => self.error = Some(error.at(&self.edges[edge].name)),
             }
         }
         let count = (rows * activation.valid_width).max(1) as f64;
-        self.seen[edge] = Some((merged, sums.iter().map(|&sum| (sum / count) as f32).collect()));
+        self.counted[edge] = Some((merged, sums.iter().map(|&sum| (sum / count) as f32).collect()));
     }
 }

@@ -1,8 +1,8 @@
-//! Counting what the quantized network computes, before its grids clamp it.
+//! Collector of the int8 network: a histogram of each observed edge before clamping, and channel means.
 //!
-//! In: a frame through the int8 executor. Out: one [`Histogram`] an edge, of the values ahead of rounding and clamping
-//! (behind ReLU where there is one): what went beyond the grid is seen, not only what fitted. Padding is left out. The
-//! executor gives the same bytes whether it is watched or not.
+//! In: frames through the int8 executor. Out: one [`Histogram`] an edge, of the values before rounding and clamping
+//! (after ReLU where there is one). So values outside the quantization range are counted, too. Padding is not counted.
+//! The executor's results are the same with and without the collector.
 
 use crate::calibrate::histogram::{Histogram, HistogramBuilder};
 use crate::detector::plan::{Op, Plan, StepId};
@@ -10,62 +10,63 @@ use crate::detector::tap::{Activation, Tap, TapRequest, Values};
 use crate::error::Result;
 use crate::precedence::yield_point;
 
-/// Counts the edges of one frame after another.
+/// Collects the edges of one frame after another.
 #[derive(Debug)]
 pub struct Int8Collector {
-    /// By step: whether it is counted, and whether ReLU cuts its negative values.
-    kinds: Vec<Option<Kind>>,
+    /// By step: how it is counted, if it is.
+    kinds: Vec<Option<CountKind>>,
     builder: HistogramBuilder,
     row: Vec<f32>,
-    seen: Vec<Option<Histogram>>,
-    /// By step: whether a layer reads it and its means are wanted, and the means of its channels.
-    is_read: Vec<bool>,
+    histograms: Vec<Option<Histogram>>,
+    /// By step: true if its channel means are collected.
+    has_means: Vec<bool>,
+    /// By step: channel means.
     means: Vec<Vec<f32>>,
-    trouble: Option<crate::error::Error>,
+    error: Option<crate::error::Error>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
-    /// A layer, counted before its clamp.
+enum CountKind {
+    /// A layer: counted before its clamp.
     Raw { relu: bool },
-    /// Anything else that is stored in bytes, counted as it is stored.
+    /// Another step that is stored in bytes: counted as stored.
     Stored,
 }
 
 impl Int8Collector {
-    /// Counts the outputs of `steps`.
+    /// A collector of the outputs of `steps`.
     pub fn new(plan: &Plan, steps: impl IntoIterator<Item = StepId>) -> Self {
         let mut kinds = vec![None; plan.steps.len()];
         for step in steps {
             kinds[step] = Some(match plan.steps[step].op {
-                Op::Layer { relu, .. } => Kind::Raw { relu },
-                _ => Kind::Stored,
+                Op::Layer { relu, .. } => CountKind::Raw { relu },
+                _ => CountKind::Stored,
             });
         }
-        let seen = vec![None; plan.steps.len()];
-        let (is_read, means) = (vec![false; plan.steps.len()], vec![Vec::new(); plan.steps.len()]);
-        Self { kinds, builder: HistogramBuilder::new(), row: Vec::new(), seen, is_read, means, trouble: None }
+        let histograms = vec![None; plan.steps.len()];
+        let (has_means, means) = (vec![false; plan.steps.len()], vec![Vec::new(); plan.steps.len()]);
+        Self { kinds, builder: HistogramBuilder::new(), row: Vec::new(), histograms, has_means, means, error: None }
     }
 
-    /// The same, which also takes the means of what the layers of `plan` read.
+    /// Also collects the channel means of all outputs that layers of `plan` read.
     #[must_use]
     pub fn with_means(mut self, plan: &Plan) -> Self {
-        plan.read_by_layers().into_iter().for_each(|step| self.is_read[step] = true);
+        plan.read_by_layers().into_iter().for_each(|step| self.has_means[step] = true);
         self
     }
 
-    /// What was counted since the last call, by step; `None` where nothing was seen.
+    /// Histograms since the last call, by step; `None` where nothing was counted.
     ///
     /// # Errors
     /// [`Kind::Data`](crate::error::Kind::Data) if a value was not finite.
     pub fn take(&mut self) -> Result<Vec<Option<Histogram>>> {
-        let steps = self.seen.len();
-        let seen = std::mem::replace(&mut self.seen, vec![None; steps]);
-        self.trouble.take().map_or(Ok(seen), Err)
+        let steps = self.histograms.len();
+        let histograms = std::mem::replace(&mut self.histograms, vec![None; steps]);
+        self.error.take().map_or(Ok(histograms), Err)
     }
 
-    /// The means of the channels of what layers read in bytes, since the last call: by step, empty where nothing was
-    /// seen or nobody asked for them.
+    /// Channel means since the last call, by step: of outputs stored in bytes that layers read. Empty for others, and
+    /// without [`Self::with_means`].
     pub fn take_means(&mut self) -> Vec<Vec<f32>> {
         let steps = self.means.len();
         std::mem::replace(&mut self.means, vec![Vec::new(); steps])
@@ -89,40 +90,40 @@ impl Int8Collector {
                 self.row.iter_mut().for_each(|value| *value = value.max(0.0));
             }
             if let Err(error) = self.builder.observe(&self.row) {
-                self.trouble = Some(error);
+                self.error = Some(error);
             }
         }
-        self.seen[step] = Some(self.builder.take());
+        self.histograms[step] = Some(self.builder.take());
     }
 }
 
 impl Tap for Int8Collector {
     fn request(&self, step: StepId) -> TapRequest {
         match self.kinds[step] {
-            None if self.is_read[step] => TapRequest::Output,
+            None if self.has_means[step] => TapRequest::Output,
             None => TapRequest::Nothing,
-            Some(Kind::Raw { .. }) => TapRequest::Raw,
-            Some(Kind::Stored) => TapRequest::Output,
+            Some(CountKind::Raw { .. }) => TapRequest::Raw,
+            Some(CountKind::Stored) => TapRequest::Output,
         }
     }
 
     fn observe(&mut self, step: StepId, activation: &Activation<'_>) {
-        if self.kinds[step] == Some(Kind::Stored) {
+        if self.kinds[step] == Some(CountKind::Stored) {
             self.count(step, activation, false);
         }
-        if self.is_read[step] {
+        if self.has_means[step] {
             self.means[step] = channel_means(activation).unwrap_or_default();
         }
     }
 
     fn observe_raw(&mut self, step: StepId, activation: &Activation<'_>) {
-        if let Some(Kind::Raw { relu }) = self.kinds[step] {
+        if let Some(CountKind::Raw { relu }) = self.kinds[step] {
             self.count(step, activation, relu);
         }
     }
 }
 
-/// Mean of every channel over what shows the picture, of bytes, whose sums are exact; `None` of anything else.
+/// Mean of every channel without padding, for values stored in bytes, whose sums are exact; `None` for others.
 fn channel_means(activation: &Activation<'_>) -> Option<Vec<f32>> {
     let Values::U8 { data, scale, zero_point } = activation.values else { return None };
     let channels = activation.shape.channels.max(1);

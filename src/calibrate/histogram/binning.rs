@@ -1,35 +1,35 @@
-//! Where histogram bins lie: multiples of 2^k, for every edge and picture the same binning.
+//! Binning: histogram bins are 2^k wide and start at multiples of 2^k, for every edge and picture.
 //!
-//! Bin i of step k covers [i · 2^k, (i + 1) · 2^k). Two neighbouring bins of step k that start at an even index are
-//! one bin of step k + 1, so coarsening is exact: it is a shift of the index, and floor(floor(x / a) / 2) =
-//! floor(x / 2a). Which k a set of values gets depends on its extremes alone: the smallest at which zero and all values
-//! lie in at most [`BINS`] bins. Hence merging is associative and commutative.
+//! Bin i of exponent k covers [i · 2^k, (i + 1) · 2^k). Bins 2i and 2i + 1 of exponent k together are bin i of exponent
+//! k + 1, so coarsening is exact: it is a shift of the index. The exponent follows from the extremes of the values
+//! only: it is the smallest with which zero and all values lie in at most [`BINS`] bins. Therefore merging histograms
+//! is associative and commutative.
 
-/// Most bins a histogram has; at least half of them are in use when the values set the step.
+/// Most bins of a histogram. At least half of them are used where the values, not the smallest exponent, decide.
 pub const BINS: usize = 2048;
 
-/// The step of a histogram: bins are 2^`exponent` wide.
+/// Bin width of a histogram, 2^`exponent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Binning {
     exponent: i32,
 }
 
 impl Binning {
-    /// The finest: bins as wide as the smallest normal f32. Subnormal values share the two bins beside zero.
+    /// Smallest width: that of the smallest normal f32. Subnormal values share the two bins at zero.
     pub const FINEST: Self = Self { exponent: f32::MIN_EXP - 1 };
 
-    /// The coarsest that finite values can need: 2^128 spans 2 · 2^128 / 2048 a bin.
+    /// Largest width that finite values need: 2 · 2^128 divided by 2048 bins.
     pub const COARSEST: Self = Self { exponent: f32::MAX_EXP + 2 - BINS.ilog2() as i32 };
 
-    /// The binning of bins 2^`exponent` wide, if histograms use it.
+    /// Bins 2^`exponent` wide; `None` outside the exponents that histograms use.
     pub fn new(exponent: i32) -> Option<Self> {
         (Self::FINEST.exponent..=Self::COARSEST.exponent).contains(&exponent).then_some(Self { exponent })
     }
 
-    /// The finest binning on which zero, `min` and `max` lie in at most [`BINS`] bins. Both are finite.
+    /// The narrowest bins of which at most [`BINS`] hold zero, `min` and `max`. Both are finite.
     pub fn covering(min: f32, max: f32) -> Self {
         let (min, max) = (min.min(0.0), max.max(0.0));
-        // Below this step even the wider side alone has too many bins.
+        // With a smaller exponent the wider side alone has too many bins.
         let top = exponent_of(max.max(-min)) - BINS.ilog2() as i32;
         let mut binning = Self { exponent: top.clamp(Self::FINEST.exponent, Self::COARSEST.exponent) };
         while binning.index(max) - binning.index(min) >= BINS as i64 {
@@ -38,12 +38,12 @@ impl Binning {
         binning
     }
 
-    /// k of the width 2^k.
+    /// Exponent k of the bin width 2^k.
     pub fn exponent(self) -> i32 {
         self.exponent
     }
 
-    /// Width of a bin, a power of two, exact.
+    /// Bin width, a power of two, exact.
     pub fn width(self) -> f64 {
         2f64.powi(self.exponent)
     }
@@ -60,7 +60,7 @@ impl Binning {
     }
 }
 
-/// floor(log2 x) of a finite x ≥ 0; of zero and subnormals that of the smallest normal number.
+/// floor(log2 x) of a finite x ≥ 0; for zero and subnormals that of the smallest normal number.
 fn exponent_of(x: f32) -> i32 {
     let biased = (x.to_bits() >> 23) & 0xff;
     (biased.max(1) as i32) - 127
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bins_hold_what_they_say() {
+    fn bins_contain_their_values() {
         let binning = Binning::new(-3).unwrap();
         let cases = [(0.0, 0), (-0.0, 0), (0.124, 0), (0.125, 1), (-1e-45, -1), (-0.125, -1), (-0.126, -2)];
         for (x, index) in cases {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_step_is_the_finest_that_fits() {
+    fn the_exponent_is_the_smallest_that_fits() {
         for (min, max) in
             [(0.0, 1.0), (-1.0, 1.0), (-0.3, 17.0), (0.0, 2047.0), (0.0, 2048.0), (-1.0, 2047.0), (-3e-3, 0.0)]
         {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_f32_have_a_step() {
+    fn the_extremes_of_f32_have_an_exponent() {
         assert_eq!(Binning::covering(0.0, 0.0), Binning::FINEST);
         assert_eq!(Binning::covering(-1e-45, 1e-40), Binning::FINEST);
         for (min, max) in [(0.0, f32::MAX), (f32::MIN, 0.0), (f32::MIN, f32::MAX), (5.0, 5.0), (-2.0, -2.0)] {

@@ -1,25 +1,25 @@
-//! Counting activations fast enough to watch a whole network.
+//! Histogram builder: counts activations fast enough to observe all edges of a network.
 //!
-//! In: slices of finite f32 values. Out: their [`Histogram`], the same for every cut of the values into slices. The
-//! work is two passes over a slice: extremes (which may coarsen the binning), then indices and counts, both in shapes
-//! the compiler vectorises on any instruction set.
+//! In: slices of finite f32 values. Out: their [`Histogram`], the same for every division of the values into slices.
+//! Each slice is read twice: for its extremes (which may widen the bins), then for bin indices and counts. Both loops
+//! have a form that the compiler vectorises on any instruction set.
 
 use super::{BINS, Binning, Histogram};
 use crate::error::{Error, Kind, Result};
 
-/// Tables counted into side by side, so that a run of equal values does not wait for its own stores.
+/// Tables used in turn, so that a run of equal values does not wait for its own stores.
 const LANES: usize = 4;
 /// Values whose indices are computed before they are counted: small enough to stay in the first-level cache.
 const BLOCK: usize = 512;
-/// Values after which the 32-bit tables are emptied: no lane can have overflowed.
+/// Number of values after which the 32-bit tables are emptied, before a lane can overflow.
 const DRAIN_AFTER: u64 = 1 << 31;
 
-/// Gathers the histogram of one edge.
+/// Builds the histogram of one edge.
 #[derive(Debug, Clone)]
 pub struct HistogramBuilder {
     histogram: Histogram,
-    /// Counts not yet in `histogram`. Bin i counts at i mod [`BINS`]: a histogram has at most that many bins, so no
-    /// two of them meet.
+    /// Counts not yet in `histogram`. Bin i is counted at i mod [`BINS`]. A histogram has at most that many bins, so
+    /// each has its own place.
     tables: Box<[[u32; LANES]; BINS]>,
     pending: u64,
 }
@@ -31,7 +31,7 @@ impl Default for HistogramBuilder {
 }
 
 impl HistogramBuilder {
-    /// A builder that has seen nothing.
+    /// A builder of an empty histogram.
     pub fn new() -> Self {
         Self { histogram: Histogram::new(), tables: Box::new([[0; LANES]; BINS]), pending: 0 }
     }
@@ -39,7 +39,7 @@ impl HistogramBuilder {
     /// Counts `values`.
     ///
     /// # Errors
-    /// [`Kind::Data`] where one of them is not finite; then none of them is counted.
+    /// [`Kind::Data`] where one of them is not finite; then none is counted.
     pub fn observe(&mut self, values: &[f32]) -> Result<()> {
         if values.is_empty() {
             return Ok(());
@@ -64,21 +64,21 @@ impl HistogramBuilder {
         self.histogram
     }
 
-    /// The histogram of everything observed; the builder starts anew.
+    /// The histogram of everything observed. The builder is empty afterwards.
     pub fn take(&mut self) -> Histogram {
         self.drain();
         std::mem::take(&mut self.histogram)
     }
 
-    /// Makes the histogram hold `min` and `max`.
+    /// Extends the bins of the histogram to `min` and `max`.
     fn widen(&mut self, min: f32, max: f32) {
         if min >= self.histogram.min() && max <= self.histogram.max() {
             return;
         }
         self.drain();
         let (min, max) = (min.min(self.histogram.min()), max.max(self.histogram.max()));
-        let seen = std::mem::replace(&mut self.histogram, Histogram::with_extremes(min, max));
-        self.histogram.merge(&seen);
+        let previous = std::mem::replace(&mut self.histogram, Histogram::with_extremes(min, max));
+        self.histogram.merge(&previous);
     }
 
     fn drain(&mut self) {
@@ -99,7 +99,7 @@ impl HistogramBuilder {
         let mut indices = [0u32; BLOCK];
         let binning = self.histogram.binning();
         for block in values.chunks(BLOCK) {
-            place(block, binning, &mut indices);
+            bin_indices(block, binning, &mut indices);
             let (whole, rest) = indices[..block.len()].as_chunks::<LANES>();
             for lanes in whole {
                 for (lane, &index) in lanes.iter().enumerate() {
@@ -113,17 +113,17 @@ impl HistogramBuilder {
     }
 }
 
-/// Bin indices modulo 2^23 of `block`, whose values lie within ±[`BINS`] bins of `binning`.
-fn place(block: &[f32], binning: Binning, indices: &mut [u32; BLOCK]) {
+/// Bin indices modulo 2^23 of `block`, whose values are within ±[`BINS`] bins of zero.
+fn bin_indices(block: &[f32], binning: Binning, indices: &mut [u32; BLOCK]) {
     /// 1.5 · 2^23: added to a small number, it leaves the nearest integer in the low bits of the sum.
     const MAGIC: f32 = 12_582_912.0;
     let exponent = binning.exponent();
-    // Both are normal f32 numbers: the binning's exponent lies in −126 … 119.
+    // Both are normal f32 numbers: the exponent is −126 to 119.
     let (inverse, width) = (2f32.powi(-exponent), 2f32.powi(exponent));
     for (index, &x) in indices.iter_mut().zip(block) {
         let shifted = x * inverse + MAGIC;
-        // Rounding to nearest may have gone up; the floor is one less. Compared against x itself, because x · inverse
-        // may have fallen to zero, and a negative x belongs below it.
+        // Where rounding to nearest went up, the floor is one less. The comparison is with x itself: x · inverse may
+        // underflow to zero, and a negative x belongs to the bin below zero.
         let above = (shifted - MAGIC) * width > x;
         *index = shifted.to_bits().wrapping_sub(MAGIC.to_bits()).wrapping_sub(u32::from(above));
     }
@@ -137,36 +137,36 @@ struct Extremes {
 
 fn extremes(values: &[f32]) -> Result<Extremes> {
     const WIDTH: usize = 8;
-    let (mut min, mut max, mut poison) = ([f32::INFINITY; WIDTH], [f32::NEG_INFINITY; WIDTH], [0.0f32; WIDTH]);
+    let (mut min, mut max, mut non_finite) = ([f32::INFINITY; WIDTH], [f32::NEG_INFINITY; WIDTH], [0.0f32; WIDTH]);
     let mut zeros = 0u64;
     for block in values.chunks(WIDTH * 4096) {
         let mut found = [0u32; WIDTH];
         let (whole, rest) = block.as_chunks::<WIDTH>();
-        let mut see = |lane: usize, x: f32| {
+        let mut update = |lane: usize, x: f32| {
             min[lane] = if x < min[lane] { x } else { min[lane] };
             max[lane] = if x > max[lane] { x } else { max[lane] };
-            // 0 for a finite number, not a number for anything else, and then for ever.
-            poison[lane] += x * 0.0;
+            // Adds 0 for a finite number and NaN for others; NaN remains.
+            non_finite[lane] += x * 0.0;
             found[lane] += u32::from(x == 0.0);
         };
         for row in whole {
             for (lane, &x) in row.iter().enumerate() {
-                see(lane, x);
+                update(lane, x);
             }
         }
         for (lane, &x) in rest.iter().enumerate() {
-            see(lane, x);
+            update(lane, x);
         }
         zeros += found.iter().map(|&count| u64::from(count)).sum::<u64>();
     }
-    if poison.iter().any(|lane| lane.is_nan())
-        && let Some(place) = values.iter().position(|x| !x.is_finite())
+    if non_finite.iter().any(|lane| lane.is_nan())
+        && let Some(at) = values.iter().position(|x| !x.is_finite())
     {
-        return Err(Error::new(Kind::Data, format!("activation {place} is {}, not a finite number", values[place])));
+        return Err(Error::new(Kind::Data, format!("activation {at} is {}, not a finite number", values[at])));
     }
     let min = min.iter().copied().fold(f32::INFINITY, f32::min);
     let max = max.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    // −0 is 0: what is written down must not depend on which of the two came first.
+    // −0 becomes 0: the stored extremes must not depend on which of the two came first.
     Ok(Extremes { min: min + 0.0, max: max + 0.0, zeros })
 }
 
@@ -176,7 +176,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_is_not_finite_is_refused_whole() {
+    fn a_slice_with_a_non_finite_value_is_not_counted() {
         let mut builder = HistogramBuilder::new();
         builder.observe(&[1.0, 2.0]).unwrap();
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn taking_starts_anew() {
+    fn taking_empties_the_builder() {
         let mut builder = HistogramBuilder::new();
         builder.observe(&[1e6]).unwrap();
         builder.take();
@@ -201,7 +201,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_cut_gives_the_same(
+        fn any_division_into_slices_gives_the_same(
             values in prop::collection::vec(prop_oneof![-3.0f32..3.0, Just(0.0), -1e-8f32..1e8, Just(-1e-42)], 1..2000),
             cuts in prop::collection::vec(0usize..2000, 0..6),
         ) {

@@ -1,8 +1,8 @@
-//! How often an edge took which value.
+//! Histogram of the values of an edge.
 //!
-//! In: the counts of a [`super::HistogramBuilder`], or other histograms. Out: integer counts on the [`Binning`], the
-//! exact extremes and the number of exact zeros. Merging adds; it is associative and commutative, with the empty
-//! histogram as neutral element.
+//! In: the counts of a [`HistogramBuilder`], or other histograms. Out: integer counts of bins that are multiples of a
+//! power of two wide ([`Binning`]), the exact extremes, and the number of exact zeros. Merging is associative and
+//! commutative, with the empty histogram as neutral element.
 
 mod binning;
 mod builder;
@@ -13,16 +13,17 @@ use crate::quant::artifact::HistogramBins;
 pub use binning::{BINS, Binning};
 pub use builder::HistogramBuilder;
 
-/// Counts of the values of one edge, in one picture or many.
+/// Histogram of the values of one edge, over one or more pictures.
 ///
-/// The bins always reach from that of min(0, smallest value) to that of max(0, largest value), on the finest binning
-/// where these are at most [`BINS`]: two histograms of the same values are equal, however they were gathered.
+/// The bins reach from the one of min(0, smallest value) to the one of max(0, largest value), and are the narrowest of
+/// which these are at most [`BINS`]. Two histograms of the same values are therefore equal, however they were counted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
     binning: Binning,
     first: i64,
     counts: Vec<u64>,
-    /// Exact zeros among the values of bin 0: after ReLU about half of all, and exact on every grid.
+    /// Exact zeros among the values of bin 0. After ReLU they are about half of all values, and quantization keeps them
+    /// exact.
     zeros: u64,
     min: f32,
     max: f32,
@@ -35,7 +36,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// A histogram of nothing.
+    /// An empty histogram.
     pub fn new() -> Self {
         Self {
             binning: Binning::FINEST,
@@ -47,8 +48,8 @@ impl Histogram {
         }
     }
 
-    /// A histogram from its parts: what a file says. `min` and `max` are the exact extremes, `bins` pairs of index and
-    /// count in any order.
+    /// A histogram from the parts in a file. `min` and `max` are the exact extremes, `bins` pairs of index and count in
+    /// any order.
     ///
     /// # Errors
     /// [`Kind::Data`] where the parts contradict each other.
@@ -78,23 +79,22 @@ impl Histogram {
         Ok(filled)
     }
 
-    /// The histogram that an artifact keeps, its counts still divided as they are stored. Extremes are known to the bin
-    /// only, and exact zeros no more.
+    /// The histogram that an artifact stores, with its counts divided as they are stored. Extremes are accurate to a
+    /// bin, and exact zeros are not known.
     ///
     /// # Errors
-    /// [`Kind::Data`] where bins and counts do not lie on one binning.
+    /// [`Kind::Data`] where the exponent of the bins is invalid or a count is outside of them.
     pub fn from_stored(bins: &HistogramBins, counts: &[u32]) -> Result<Self> {
         let filled = || (bins.first..).zip(counts).filter(|(_, count)| **count > 0).map(|(index, _)| index);
         let (Some(low), Some(high)) = (filled().min(), filled().max()) else { return Ok(Self::new()) };
         let wrong = || Error::new(Kind::Data, format!("histogram: no bins of 2^{}", bins.exponent));
         let binning = Binning::new(bins.exponent).ok_or_else(wrong)?;
-        // The far end of the lowest bin and the middle of the highest: no finer binning holds both, as none held the
-        // values themselves.
+        // The lower end of the lowest bin and the middle of the highest one need bins of this width, as the values did.
         let (min, max) = (binning.lower(low) as f32, (binning.lower(high) + binning.width() / 2.0) as f32);
         let mut histogram = Self::of_extremes(min, max)?;
         let shift = bins.exponent - histogram.binning.exponent();
         for (index, &count) in (bins.first..).zip(counts).filter(|(_, count)| **count > 0) {
-            // Where single outliers were rounded away, what is left may lie on a finer binning.
+            // Where counts of outliers were rounded to zero, the remaining values may have narrower bins.
             let fine = if shift >= 0 { index << shift.min(40) } else { index >> (-shift).min(62) };
             let slot = usize::try_from(fine - histogram.first).ok().and_then(|at| histogram.counts.get_mut(at));
             *slot.ok_or_else(wrong)? += u64::from(count);
@@ -107,7 +107,7 @@ impl Histogram {
         Ok(histogram)
     }
 
-    /// Mean square of the values, each taken at the middle of its bin, exact zeros as zero.
+    /// Mean square of the values, each at the middle of its bin, exact zeros at zero.
     pub fn mean_square(&self) -> f64 {
         let width = self.binning.width();
         let square = |(index, count): (i64, u64)| {
@@ -117,7 +117,7 @@ impl Histogram {
         self.bins().map(square).sum::<f64>() / self.total().max(1) as f64
     }
 
-    /// The same distribution with every count multiplied by `factor`.
+    /// The histogram with every count multiplied by `factor`.
     #[must_use]
     pub fn times(mut self, factor: u64) -> Self {
         self.counts.iter_mut().for_each(|count| *count = count.saturating_mul(factor));
@@ -125,7 +125,7 @@ impl Histogram {
         self
     }
 
-    /// Empty counts on the binning that `min` and `max` (finite) ask for.
+    /// Bins for values from `min` to `max` (finite), with counts 0.
     pub(super) fn with_extremes(min: f32, max: f32) -> Self {
         let binning = Binning::covering(min, max);
         let (first, last) = (binning.index(min.min(0.0)), binning.index(max.max(0.0)));
@@ -133,15 +133,15 @@ impl Histogram {
         Self { binning, first, counts: vec![0; (last - first + 1) as usize], zeros: 0, min, max }
     }
 
-    /// Index of the first bin and number of bins that these extremes lead to.
+    /// Index of the first bin and number of bins of values with these extremes.
     ///
     /// # Errors
-    /// [`Kind::Data`] where they are no range.
+    /// [`Kind::Data`] where they are not a range.
     pub fn layout(min: f32, max: f32) -> Result<(i64, usize)> {
         Self::of_extremes(min, max).map(|histogram| (histogram.first, histogram.counts.len()))
     }
 
-    /// Empty counts for extremes nobody vouches for.
+    /// As [`Self::with_extremes`], for extremes from an untrusted source.
     fn of_extremes(min: f32, max: f32) -> Result<Self> {
         if min <= max && min.is_finite() && max.is_finite() {
             return Ok(Self::with_extremes(min + 0.0, max + 0.0));
@@ -149,10 +149,10 @@ impl Histogram {
         if (min, max) == (f32::INFINITY, f32::NEG_INFINITY) {
             return Ok(Self::new());
         }
-        Err(Error::new(Kind::Data, format!("histogram: its extremes {min} and {max} are no range")))
+        Err(Error::new(Kind::Data, format!("histogram: its extremes {min} and {max} are not a range")))
     }
 
-    /// Adds everything `other` counted.
+    /// Adds the counts of `other`.
     pub fn merge(&mut self, other: &Self) {
         if other.is_empty() {
             return;
@@ -166,7 +166,7 @@ impl Histogram {
         self.add(other);
     }
 
-    /// Adds the counts of a histogram whose extremes lie within this one's, which therefore is no finer.
+    /// Adds the counts of a histogram whose extremes are within those of this one, so that its bins are not wider.
     fn add(&mut self, other: &Self) {
         let shift = self.binning.exponent() - other.binning.exponent();
         for (index, count) in other.bins() {
@@ -181,27 +181,27 @@ impl Histogram {
         self.counts[(index - self.first) as usize] += count;
     }
 
-    /// Adds exact zeros; their bin is counted separately.
+    /// Adds to the number of exact zeros; the count of their bin is separate.
     pub(super) fn add_zeros(&mut self, zeros: u64) {
         self.zeros += zeros;
     }
 
-    /// Whether nothing was counted.
+    /// True if no value was counted.
     pub fn is_empty(&self) -> bool {
         self.min > self.max
     }
 
-    /// Values counted.
+    /// Number of values.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// Values that were exactly zero.
+    /// Number of values that are exactly zero.
     pub fn zeros(&self) -> u64 {
         self.zeros
     }
 
-    /// Smallest value, exact; above [`Self::max`] where nothing was counted.
+    /// Smallest value, exact; above [`Self::max`] of an empty histogram.
     pub fn min(&self) -> f32 {
         self.min
     }
@@ -211,7 +211,7 @@ impl Histogram {
         self.max
     }
 
-    /// Where the bins lie.
+    /// Width of the bins.
     pub fn binning(&self) -> Binning {
         self.binning
     }
@@ -221,12 +221,12 @@ impl Histogram {
         self.first
     }
 
-    /// The counts, from bin [`Self::first`] on; bin 0 is always among them.
+    /// The counts, from bin [`Self::first`] on, bin 0 included.
     pub fn counts(&self) -> &[u64] {
         &self.counts
     }
 
-    /// The count of the bin at `index`, 0 outside.
+    /// Count of the bin at `index`, 0 outside.
     pub fn count(&self, index: i64) -> u64 {
         usize::try_from(index - self.first).ok().and_then(|at| self.counts.get(at)).copied().unwrap_or(0)
     }
@@ -262,7 +262,7 @@ mod tests {
         builder.finish()
     }
 
-    /// Values of very different size, with the awkward ones among them.
+    /// Values of very different magnitude, with zeros, subnormal and extreme ones.
     fn value() -> impl Strategy<Value = f32> {
         prop_oneof![
             -10.0f32..10.0,
@@ -295,13 +295,13 @@ mod tests {
             let right = merged(&[&x, &merged(&[&y, &z])]);
             prop_assert_eq!(&left, &right);
             prop_assert_eq!(&left, &merged(&[&z, &x, &y]));
-            // And equal to having seen all the values at once.
+            // All values counted at once give the same histogram.
             prop_assert_eq!(&left, &of(&[a.clone(), b.clone(), c.clone()].concat()));
             prop_assert_eq!(left.total(), (a.len() + b.len() + c.len()) as u64);
         }
 
         #[test]
-        fn counts_are_what_the_lattice_says(values in prop::collection::vec(value(), 1..50)) {
+        fn counts_follow_the_binning(values in prop::collection::vec(value(), 1..50)) {
             let histogram = of(&values);
             let mut expected = Histogram::with_extremes(histogram.min(), histogram.max());
             for &x in &values {
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_contradict_each_other_are_refused() {
+    fn inconsistent_parts_are_refused() {
         let parts = |min, max, zeros, bins: &[(i64, u64)]| Histogram::from_parts(min, max, zeros, bins.iter().copied());
         assert!(parts(f32::INFINITY, f32::NEG_INFINITY, 0, &[]).unwrap().is_empty());
         assert!(parts(0.0, 0.0, 3, &[(0, 3)]).is_ok());

@@ -1,16 +1,16 @@
-//! The range search of PyTorch's `HistogramObserver`, from its definition.
+//! L2 observer: the range search of PyTorch's `HistogramObserver` (`_non_linear_param_search`).
 //!
-//! In: a histogram. Out: the range at which the search stops. Quantiles are drawn in from both ends in steps of 1e-5,
-//! always at the end that loses more bins by it, as long as the L2 error of 256 equal cells over what remains does not
-//! grow; values outside belong to the outermost cells. PyTorch's 2048 bins reach from smallest to largest value, ours
-//! lie on the binning, 1025 to 2048 of them; nothing else differs.
+//! Starts at the whole range and moves the quantile of one end at a time inwards by 1e-5: the end at which more bins
+//! are dropped. Stops when the L2 error of 256 equal cells over the remaining bins grows; values outside belong to the
+//! outermost cells. PyTorch has 2048 bins between the smallest and the largest value. Here bins are multiples of a
+//! power of two, 1025 to 2048 of them. Everything else is the same.
 
 use crate::calibrate::histogram::Histogram;
 use crate::quant::Range;
 
-/// Cells the remaining range is cut into.
+/// Cells of the remaining range.
 const CELLS: f64 = 256.0;
-/// By how much a quantile moves.
+/// Step of a quantile.
 const STEP: f64 = 1e-5;
 
 pub(super) fn range(histogram: &Histogram) -> Range {
@@ -24,22 +24,24 @@ pub(super) fn range(histogram: &Histogram) -> Range {
 
 /// First and last bin of the range.
 fn search(counts: &[u64]) -> (usize, usize) {
-    let mut below = 0.0;
+    let mut sum = 0.0;
     let cumulative: Vec<f64> = counts
         .iter()
         .map(|&count| {
-            below += count as f64;
-            below
+            sum += count as f64;
+            sum
         })
         .collect();
-    let total = below;
+    let total = sum;
     let (mut first, mut last) = (0, counts.len() - 1);
     let (mut low, mut high) = (0.0, 1.0);
     let mut least = f64::INFINITY;
     while low < high {
+        // The bins of both quantiles, one step further in.
         let (next_low, next_high) = (low + STEP, high - STEP);
         let left = (first..last).find(|&bin| cumulative[bin] >= next_low * total).unwrap_or(last);
         let right = (first + 1..=last).rev().find(|&bin| cumulative[bin] <= next_high * total).unwrap_or(first);
+        // Move the end that drops more bins.
         let next = if left - first > last - right {
             low = next_low;
             (left, last)
@@ -50,6 +52,7 @@ fn search(counts: &[u64]) -> (usize, usize) {
         if next == (first, last) {
             continue;
         }
+        // Stop where the error grows.
         let error = cell_error(counts, next.0, next.1);
         if error > least {
             break;
@@ -60,7 +63,8 @@ fn search(counts: &[u64]) -> (usize, usize) {
     (first, last)
 }
 
-/// Σ over bins of ∫ (x − centre of the cell of x)² dx, bins one wide, `first` to `last` cut into 256 cells.
+/// Σ over bins of ∫ (x − centre of the cell of x)² dx, with bins of width 1 and `first` to `last` divided into 256
+/// cells.
 fn cell_error(counts: &[u64], first: usize, last: usize) -> f64 {
     let cell = (last - first + 1) as f64 / CELLS;
     let cube = |x: f64| x * x * x / 3.0;
@@ -74,8 +78,8 @@ fn cell_error(counts: &[u64], first: usize, last: usize) -> f64 {
             let begin = bin as f64 - first as f64;
             let end = begin + 1.0;
             let (from, to) = (index(begin), index(end));
-            // From `begin` to the end of its cell, whole cells between, from the start of the last cell to `end`; in
-            // one cell the three parts overlap by exactly one whole cell, which the count of −1 takes back.
+            // Head: from `begin` to the end of its cell. Tail: from the start of the last cell to `end`. Between them
+            // `to − from − 1` whole cells; within one cell this is −1, because head and tail overlap by a whole cell.
             let head = cube(cell / 2.0) - cube(begin - (from + 0.5) * cell);
             let tail = cube(end - (to + 0.5) * cell) + cube(cell / 2.0);
             count as f64 * (head + (to - from - 1.0) * whole + tail)

@@ -1,11 +1,14 @@
-//! Which part of what an edge was seen to hold the 256 levels shall cover.
+//! Observers: choose the quantization range of an edge from its histogram.
 //!
-//! In: the [`EdgeStatistics`] of an edge. Out: a [`Range`], always with zero in it and never wider than what was seen.
-//! Every observer but the moving average looks at the merged histogram only and so cannot depend on any order.
+//! In: the [`EdgeStatistics`] of an edge. Out: a [`Range`] that contains zero and is never wider than the observed
+//! range. All observers but the moving average read only the merged histogram, so their result does not depend on the
+//! order of the pictures. Formulas and sources are in the modules of the observers.
 
 mod entropy;
 mod l2;
+mod min_max;
 mod mse;
+mod percentile;
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +19,7 @@ use crate::quant::{Range, Scheme};
 
 pub use mse::quantization_mse;
 
-/// Everything observers look at: one edge over a set of pictures.
+/// Statistics of one edge over a set of pictures.
 #[derive(Debug, Clone, Default)]
 pub struct EdgeStatistics {
     merged: Histogram,
@@ -24,74 +27,73 @@ pub struct EdgeStatistics {
 }
 
 impl EdgeStatistics {
-    /// Nothing yet.
+    /// Statistics of no picture.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds one picture. The moving average follows the order of these calls: sort the pictures by name.
+    /// Adds the histogram of one picture. The moving average follows the order of these calls: sort pictures by name.
     pub fn add(&mut self, picture: &Histogram) {
         if picture.is_empty() {
             return;
         }
         self.merged.merge(picture);
-        self.extremes.push(Range::new(picture.min(), picture.max()));
+        self.extremes.push(min_max::min_max(picture));
     }
 
-    /// All pictures together.
+    /// Histogram of all pictures together.
     pub fn merged(&self) -> &Histogram {
         &self.merged
     }
 
-    /// The range of every picture, in the order they were added.
+    /// Range of each picture, in the order they were added.
     pub fn extremes(&self) -> &[Range] {
         &self.extremes
     }
 }
 
-/// A way to choose a range.
+/// Rule that chooses the quantization range of an edge.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Observer {
-    /// Everything seen.
+    /// Smallest and largest observed value.
     MinMax,
-    /// The extremes of each picture, averaged as PyTorch does: the first picture's, then each next one's with weight
-    /// 0.01.
+    /// Moving average of the extremes of single pictures, with weight 0.01 for each next picture.
     MovingAverage,
-    /// Leaves out at most (100 − p) % of the values at either end.
+    /// Omits at most (100 − p) % of the values at either end.
     Percentile(f64),
-    /// Least Kullback–Leibler divergence between the values and their 256 levels.
+    /// Least Kullback–Leibler divergence of the 256 levels from the values.
     Entropy,
-    /// PyTorch's histogram observer: quantiles drawn in from both ends as long as the L2 error of 256 cells falls.
+    /// PyTorch's `HistogramObserver`: narrows both ends as long as the L2 error of 256 cells falls.
     #[default]
     L2,
-    /// Least squared error of the very grid that will be used.
+    /// Least mean squared error of the quantization itself.
     Mse,
 }
 
-/// Share of the values kept at each end where the percentile observer is given without a number.
+/// Percentage of the percentile observer where none is given.
 const DEFAULT_PERCENTILE: f64 = 99.99;
 
 impl Observer {
-    /// The names that [`FromStr`] takes, the percentile without its number.
+    /// Names that [`FromStr`] accepts, the percentile without its number.
     pub const NAMES: [&'static str; 6] = ["min-max", "moving-average", "percentile", "entropy", "l2", "mse"];
 
-    /// The range for `seen`, to be laid out under `scheme`. Without any value it is empty at zero.
-    pub fn range(&self, seen: &EdgeStatistics, scheme: Scheme) -> Range {
-        let merged = seen.merged();
+    /// The range of an edge with these `statistics`, to be quantized under `scheme`; \[0, 0\] without values.
+    pub fn range(&self, statistics: &EdgeStatistics, scheme: Scheme) -> Range {
+        let merged = statistics.merged();
         if merged.is_empty() {
             return Range::new(0.0, 0.0);
         }
-        let all = Range::new(merged.min(), merged.max());
+        let observed = min_max::min_max(merged);
         let chosen = match *self {
-            Self::MinMax => all,
-            Self::MovingAverage => moving_average(seen.extremes()),
-            Self::Percentile(share) => percentile(merged, share),
+            Self::MinMax => observed,
+            Self::MovingAverage => min_max::moving_average(statistics.extremes()),
+            Self::Percentile(p) => percentile::range(merged, p),
             Self::Entropy => entropy::range(merged),
             Self::L2 => l2::range(merged),
             Self::Mse => mse::range(merged, scheme),
         };
-        // Bins end a little beyond the values in them.
-        Range::new(chosen.min.max(all.min), chosen.max.min(all.max))
+        // The outermost bins reach a little beyond the values in them.
+        Range::new(chosen.min.max(observed.min), chosen.max.min(observed.max))
     }
 }
 
@@ -100,7 +102,7 @@ impl fmt::Display for Observer {
         f.write_str(match self {
             Self::MinMax => "min-max",
             Self::MovingAverage => "moving-average",
-            Self::Percentile(share) => return write!(f, "percentile:{share}"),
+            Self::Percentile(p) => return write!(f, "percentile:{p}"),
             Self::Entropy => "entropy",
             Self::L2 => "l2",
             Self::Mse => "mse",
@@ -111,7 +113,7 @@ impl fmt::Display for Observer {
 impl FromStr for Observer {
     type Err = Error;
 
-    /// A name of [`Observer::NAMES`]; `percentile` may be followed by `:` and a number in (50, 100].
+    /// Parses a name of [`Observer::NAMES`]; `percentile` may be followed by `:` and a number in (50, 100].
     fn from_str(text: &str) -> Result<Self> {
         let (name, number) = text.split_once(':').map_or((text, None), |(name, number)| (name, Some(number)));
         match (name, number) {
@@ -119,7 +121,7 @@ impl FromStr for Observer {
             ("moving-average", None) => Ok(Self::MovingAverage),
             ("percentile", None) => Ok(Self::Percentile(DEFAULT_PERCENTILE)),
             ("percentile", Some(number)) => match number.parse() {
-                Ok(share) if share > 50.0 && share <= 100.0 => Ok(Self::Percentile(share)),
+                Ok(p) if p > 50.0 && p <= 100.0 => Ok(Self::Percentile(p)),
                 _ => {
                     Err(Error::new(Kind::Usage, format!("percentile `{number}` is not a number above 50, at most 100")))
                 }
@@ -136,35 +138,6 @@ impl FromStr for Observer {
             )),
         }
     }
-}
-
-fn moving_average(pictures: &[Range]) -> Range {
-    const WEIGHT: f64 = 0.01;
-    let mut pictures = pictures.iter().map(|range| (f64::from(range.min), f64::from(range.max)));
-    let first = pictures.next().unwrap_or((0.0, 0.0));
-    let (min, max) =
-        pictures.fold(first, |(low, high), (min, max)| (low + WEIGHT * (min - low), high + WEIGHT * (max - high)));
-    Range::new(min as f32, max as f32)
-}
-
-/// The tightest range on bin edges with at most (100 − `share`) % of the values above it, and as many below.
-fn percentile(histogram: &Histogram, share: f64) -> Range {
-    let allowed = histogram.total() as f64 * ((100.0 - share) / 100.0);
-    let bins: Vec<(i64, u64)> = histogram.bins().collect();
-    let low = first_beyond(bins.iter(), allowed);
-    let high = first_beyond(bins.iter().rev(), allowed);
-    let binning = histogram.binning();
-    Range::new(binning.lower(low) as f32, binning.lower(high + 1) as f32)
-}
-
-/// The first bin with which more than `allowed` values were passed.
-fn first_beyond<'a>(mut bins: impl Iterator<Item = &'a (i64, u64)>, allowed: f64) -> i64 {
-    let mut passed = 0.0;
-    let found = bins.find(|(_, count)| {
-        passed += *count as f64;
-        passed > allowed
-    });
-    found.map_or(0, |(index, _)| *index)
 }
 
 #[cfg(test)]
@@ -193,7 +166,7 @@ mod tests {
     ];
 
     #[test]
-    fn names_lead_to_observers_and_back() {
+    fn names_are_parsed_back() {
         for observer in ALL {
             assert_eq!(observer.to_string().parse::<Observer>().unwrap(), observer);
         }
@@ -206,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edge_that_was_never_written_has_an_empty_range() {
+    fn an_edge_without_values_has_an_empty_range() {
         for observer in ALL {
             assert_eq!(observer.range(&EdgeStatistics::new(), Scheme::Affine), Range::new(0.0, 0.0));
             assert_eq!(observer.range(&statistics(&[vec![0.0; 9]]), Scheme::Affine), Range::new(0.0, 0.0));
@@ -221,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_percentile_leaves_out_what_it_may() {
+    fn a_percentile_omits_the_allowed_share() {
         let values: Vec<f32> = (0..1000).map(|i| if i < 999 { i as f32 / 1000.0 } else { 100.0 }).collect();
         let seen = statistics(&[values]);
         assert_eq!(Observer::Percentile(100.0).range(&seen, Scheme::Affine).max, 100.0);
@@ -230,11 +203,11 @@ mod tests {
     }
 
     #[test]
-    fn searches_cut_a_lonely_outlier() {
+    fn searches_clip_a_single_outlier() {
         let mut values: Vec<f32> = (0..200_000).map(|i| (i % 1000) as f32 / 1000.0).collect();
         values.push(6.0);
         let seen = statistics(&[values]);
-        // The squared error of one value far outside still counts, so that search cuts less.
+        // The squared error of one distant value still counts, so the search by MSE clips less.
         for (observer, most) in [(Observer::Entropy, 2.0), (Observer::L2, 2.0), (Observer::Mse, 5.0)] {
             let range = observer.range(&seen, Scheme::Affine);
             assert!((0.9..most).contains(&range.max), "{observer}: {range:?}");
@@ -252,9 +225,9 @@ mod tests {
                 pictures.iter_mut().flatten().for_each(|x| *x = x.max(0.0));
             }
             let seen = statistics(&pictures);
-            let mut turned = pictures.clone();
-            turned.reverse();
-            let turned = statistics(&turned);
+            let mut reversed = pictures.clone();
+            reversed.reverse();
+            let reversed = statistics(&reversed);
             let joined = statistics(&[pictures.concat()]);
             for observer in ALL {
                 for &scheme in Scheme::ALL {
@@ -263,7 +236,7 @@ mod tests {
                     prop_assert!(signed || range.min == 0.0);
                     prop_assert!(range.min >= seen.merged().min().min(0.0) && range.max <= seen.merged().max().max(0.0));
                     if observer != Observer::MovingAverage {
-                        prop_assert_eq!(range, observer.range(&turned, scheme));
+                        prop_assert_eq!(range, observer.range(&reversed, scheme));
                         prop_assert_eq!(range, observer.range(&joined, scheme));
                     }
                 }

@@ -1,17 +1,20 @@
-//! Squared error of a grid on a histogram, and the range where it is least.
+//! MSE observer: least mean squared error of the quantization itself.
 //!
-//! In: a histogram, and the scheme of the grid. Out: the expected error in closed form (values lie evenly_spaced inside
-//! their bin, exact zeros cost nothing), so that clipping and rounding are weighed as the grid will really do them.
+//! min over \[a, b\] of E\[(x − x̂)²\], where x̂ is x quantized and dequantized with the quantization parameters that
+//! cover \[a, b\] (Nagel et al., "A White Paper on Neural Network Quantization", 2021, section 3.1). The expectation
+//! has a closed form if values are distributed uniformly within each bin of the histogram. Exact zeros have no error.
+//! Both clipping and rounding are thus counted exactly as the kernels perform them.
 
 use crate::calibrate::histogram::Histogram;
 use crate::quant::{QuantParams, Range, Scheme};
 
-/// Mean squared error of the values of `histogram` on `grid`, 0 where nothing was counted.
+/// Mean squared error of the values of `histogram`, quantized with `qparams`; 0 of an empty histogram.
 pub fn quantization_mse(histogram: &Histogram, qparams: &QuantParams) -> f64 {
     let total = histogram.total();
     if total == 0 {
         return 0.0;
     }
+    // In units of the scale, with level 0 at 0.
     let (scale, zero_point) = (f64::from(qparams.scale), f64::from(qparams.zero_point));
     let width = histogram.binning().width() / scale;
     let start = histogram.first() as f64 * width + zero_point;
@@ -19,25 +22,29 @@ pub fn quantization_mse(histogram: &Histogram, qparams: &QuantParams) -> f64 {
     let mut sum = 0.0;
     for (at, &count) in histogram.counts().iter().enumerate() {
         let above = antiderivative(start + (at + 1) as f64 * width);
-        sum += count_off_zero(histogram, at, count) * (above - below);
+        sum += count_without_zeros(histogram, at, count) * (above - below);
         below = above;
     }
     sum / width * scale * scale / total as f64
 }
 
-/// The count of a bin without the exact zeros, which any grid keeps.
-pub(super) fn count_off_zero(histogram: &Histogram, at: usize, count: u64) -> f64 {
+/// Count of the bin at position `at`, without exact zeros: every quantization represents zero exactly.
+pub(super) fn count_without_zeros(histogram: &Histogram, at: usize, count: u64) -> f64 {
     if histogram.first() + at as i64 == 0 { (count - histogram.zeros()) as f64 } else { count as f64 }
 }
 
-/// ∫₀ᵘ (v − nearest level of v)² dv, levels being the integers 0…255: whole cells give 1/12, and the rest is a cube.
+/// ∫₀ᵘ (v − nearest level of v)² dv, where the levels are the integers 0 to 255: each whole cell adds 1/12, the rest a
+/// cube.
 fn antiderivative(u: f64) -> f64 {
     let level = u.round_ties_even().clamp(0.0, 255.0);
     let rest = u - level;
     level / 12.0 + rest * rest * rest / 3.0
 }
 
-/// The range, on bin edges, of least [`quantization_mse`].
+/// Most rounds of the alternating search. Two or three suffice, because the best ends hardly depend on each other.
+const MAX_ROUNDS: usize = 6;
+
+/// The range, on bin edges, with the least [`quantization_mse`].
 pub(super) fn range(histogram: &Histogram, scheme: Scheme) -> Range {
     let (first, last) = (histogram.first(), histogram.first() + histogram.counts().len() as i64);
     let binning = histogram.binning();
@@ -46,19 +53,22 @@ pub(super) fn range(histogram: &Histogram, scheme: Scheme) -> Range {
         Range::new(end(low), end(high))
     };
     let error = |low: i64, high: i64| quantization_mse(histogram, &QuantParams::covering(span(low, high), scheme));
+
+    // Without negative values only the upper end is free.
     if first == 0 {
-        return span(0, least(1, last, |high| error(0, high)));
+        return span(0, argmin(1, last, |high| error(0, high)));
     }
+    // A symmetric range has one parameter.
     if scheme == Scheme::Symmetric {
-        let reach = least(1, last.max(-first), |reach| error((-reach).max(first), reach.min(last)));
+        let reach = argmin(1, last.max(-first), |reach| error((-reach).max(first), reach.min(last)));
         return span((-reach).max(first), reach.min(last));
     }
-    // Both ends in turn; two or three rounds settle it, since the ends hardly know of each other.
+    // Otherwise minimize over one end at a time until neither moves.
     let (mut low, mut high) = (first, last);
-    for _ in 0..6 {
+    for _ in 0..MAX_ROUNDS {
         let before = (low, high);
-        high = least(0, last, |high| error(low, high));
-        low = -least(0, -first, |reach| error(-reach, high));
+        high = argmin(0, last, |high| error(low, high));
+        low = -argmin(0, -first, |reach| error(-reach, high));
         if (low, high) == before {
             break;
         }
@@ -66,9 +76,9 @@ pub(super) fn range(histogram: &Histogram, scheme: Scheme) -> Range {
     span(low, high)
 }
 
-/// The number from `from` to `to` where `error` is least, the largest of several: looked for in wide steps from the
-/// top, then one by one around the best.
-fn least(from: i64, to: i64, error: impl Fn(i64) -> f64) -> i64 {
+/// Argument in `from..=to` with the least `error`, the largest of equal ones. Searches from the top in wide steps, then
+/// in ever smaller steps around the best argument.
+fn argmin(from: i64, to: i64, error: impl Fn(i64) -> f64) -> i64 {
     let mut best = (error(to), to);
     let mut step = ((to - from) / 128).max(1);
     let (mut low, mut high) = (from, to);
@@ -100,15 +110,15 @@ mod tests {
         builder.finish()
     }
 
-    /// A heavy-tailed bell, without chance.
-    fn bell(offset: f32) -> Vec<f32> {
+    /// Quantiles of a logistic distribution.
+    fn logistic(offset: f32) -> Vec<f32> {
         (1..60_000).map(|i| libm::logf(i as f32 / (60_000 - i) as f32) + offset).collect()
     }
 
     #[test]
     fn the_closed_form_is_the_measured_error() {
         for offset in [-1.0, 0.0, 2.0] {
-            let values = bell(offset);
+            let values = logistic(offset);
             let histogram = of(&values);
             for (min, max) in [(-11.0, 11.0), (-2.0, 3.0), (0.0, 1.0), (-9.0, 0.5)] {
                 let qparams = QuantParams::covering(Range::new(min, max), Scheme::Affine);
@@ -122,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn exact_zeros_cost_nothing() {
+    fn exact_zeros_have_no_error() {
         let qparams = QuantParams::covering(Range::new(0.0, 1.0), Scheme::Affine);
         assert_eq!(quantization_mse(&of(&[0.0; 50]), &qparams), 0.0);
         let mixed = quantization_mse(&of(&[0.0, 0.0, 0.0, 0.7]), &qparams);
@@ -130,9 +140,9 @@ mod tests {
     }
 
     #[test]
-    fn the_search_finds_what_trying_everything_finds() {
+    fn the_search_finds_the_minimum_of_an_exhaustive_search() {
         for scheme in [Scheme::Affine, Scheme::Symmetric] {
-            for values in [bell(0.0), bell(1.5), bell(0.0).iter().map(|x| x.max(0.0)).collect()] {
+            for values in [logistic(0.0), logistic(1.5), logistic(0.0).iter().map(|x| x.max(0.0)).collect()] {
                 let histogram = of(&values);
                 let found = quantization_mse(&histogram, &QuantParams::covering(range(&histogram, scheme), scheme));
                 let mut least = f64::INFINITY;

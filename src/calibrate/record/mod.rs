@@ -1,9 +1,40 @@
-//! The calibration record: what every edge did on every picture.
+//! Calibration record `calibration/1` (`<artifact>.calib`): histograms and channel means of every edge on every
+//! picture.
 //!
-//! In: the histograms and channel means of one picture after the other. Out: a file (`<artifact>.calib`) from which
-//! any observer and any subset or mixture of the pictures gives ranges without running the network again. The same
-//! observations give the same bytes, in whatever order they came: pictures stand in name order. The reader is as
-//! strict as the artifact's.
+//! In: the statistics of one picture after the other. Out: a file from which any observer, and any subset or mixture of
+//! the pictures, gives ranges without running the network again. The same statistics give the same bytes in any order,
+//! because pictures are sorted by name. The reader checks as strictly as that of the artifact.
+//!
+//! # File format
+//!
+//! The container is that of the artifact (see [`container`]): safetensors, one metadata key `lookout` with a JSON
+//! object of sorted keys, and checksums. Unknown keys are refused.
+//!
+//! | key | type | meaning |
+//! |---|---|---|
+//! | `format` | string | `calibration/1` |
+//! | `checkpoint_sha256` | string | SHA-256 of the observed checkpoint, hexadecimal |
+//! | `edges` | array of `{"name": string, "channels": integer}` | observed edges, in the order of the plan |
+//! | `pictures` | array of `{"name": string, "sha256": string}` | pictures, sorted by name; SHA-256 of size and pixels, 64 hexadecimal digits |
+//!
+//! Tensors of picture number i (six decimal digits, from `000000`):
+//!
+//! | tensor | element, shape | meaning |
+//! |---|---|---|
+//! | `i.means` | F32 `[Σ channels]` | channel means in real units, edge after edge; all finite |
+//! | `i.histograms` | U8 `[bytes]` | packed histograms, edge after edge, without a gap |
+//!
+//! A packed histogram is:
+//!
+//! 1. smallest and largest value, two little-endian f32; +∞ and −∞ of an empty histogram;
+//! 2. number of exact zeros, a varint;
+//! 3. the counts of all bins in order, one varint each. A count 0 is followed by a varint with the number of further empty
+//!    bins that it stands for.
+//!
+//! Bins follow from the extremes: bin j covers \[j · 2^k, (j + 1) · 2^k). k ≥ −126 is the smallest exponent with which
+//! the bins of min(0, smallest) to max(0, largest) are at most 2048, and these are all bins (see
+//! [`Binning`](super::Binning)). The bins of both extremes must have a count. A varint is 7 bits a byte, lowest first;
+//! the top bit is set if more bytes follow. It is as short as possible and at most 64 bits long.
 
 mod varint;
 
@@ -21,31 +52,31 @@ use crate::quant::container::{self, Container, Element, Tensor};
 use crate::tensor::atomic_file;
 use crate::tensor::digest::hexadecimal;
 
-/// The only format this reader knows.
+/// Format name of this version; others are refused.
 const FORMAT: &str = "calibration/1";
 
-/// Observations of every edge on every picture.
+/// Histograms and channel means of every edge on every picture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CalibrationRecord {
     checkpoint_sha256: String,
     edges: Vec<RecordEdge>,
     /// By name.
-    pictures: BTreeMap<String, Observations>,
+    pictures: BTreeMap<String, PackedStatistics>,
 }
 
-/// An edge of the record.
+/// An observed edge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordEdge {
-    /// Its name in the plan.
+    /// Name in the plan.
     pub name: String,
-    /// Its channels, each of which has a mean.
+    /// Number of channels, each of which has a mean.
     pub channels: usize,
 }
 
-/// What was seen of one picture, packed: histograms of some hundred edges would be megabytes.
+/// Statistics of one picture. Histograms are packed, because those of a hundred edges would be megabytes.
 #[derive(Debug, Clone, PartialEq)]
-struct Observations {
+struct PackedStatistics {
     sha256: String,
     histograms: Vec<u8>,
     means: Vec<f32>,
@@ -68,7 +99,7 @@ struct PictureEntry {
 }
 
 impl CalibrationRecord {
-    /// A record of nothing for a checkpoint with these edges.
+    /// A record without pictures, for a checkpoint with these edges.
     pub fn new(checkpoint_sha256: impl Into<String>, edges: Vec<RecordEdge>) -> Self {
         Self { checkpoint_sha256: checkpoint_sha256.into(), edges, pictures: BTreeMap::new() }
     }
@@ -88,10 +119,10 @@ impl CalibrationRecord {
         self.pictures.keys().map(String::as_str)
     }
 
-    /// Adds what was seen of a picture: a histogram an edge, and the channel means of all edges one after the other.
+    /// Adds a picture: a histogram an edge, and the channel means of all edges one after the other.
     ///
     /// # Errors
-    /// [`Kind::Internal`] where their numbers are not those of the edges; [`Kind::Data`] where the name is taken.
+    /// [`Kind::Internal`] where their numbers do not match the edges; [`Kind::Data`] where the name exists already.
     pub fn add(&mut self, name: &str, sha256: [u8; 32], histograms: &[Histogram], means: Vec<f32>) -> Result<()> {
         if histograms.len() != self.edges.len() || means.len() != self.mean_count() {
             let what =
@@ -101,14 +132,14 @@ impl CalibrationRecord {
         let mut packed = Vec::new();
         histograms.iter().for_each(|histogram| pack(histogram, &mut packed));
         let sha256 = hexadecimal(&sha256);
-        let seen = Observations { sha256, histograms: packed, means };
+        let seen = PackedStatistics { sha256, histograms: packed, means };
         match self.pictures.insert(name.to_string(), seen) {
             None => Ok(()),
             Some(_) => Err(Error::new(Kind::Data, format!("there are two pictures called {name}"))),
         }
     }
 
-    /// The histograms of one picture, one an edge.
+    /// Histograms of one picture, one an edge.
     ///
     /// # Errors
     /// [`Kind::Data`] where there is no such picture.
@@ -123,10 +154,10 @@ impl CalibrationRecord {
     /// SHA-256 of one picture's size and pixels.
     ///
     /// # Errors
-    /// [`Kind::Data`] where there is no such picture, or its sum is no sum.
+    /// [`Kind::Data`] where there is no such picture, or its SHA-256 is invalid.
     pub fn sha256(&self, picture: &str) -> Result<[u8; 32]> {
         let text = &self.get(picture)?.sha256;
-        let wrong = || Error::new(Kind::Data, format!("picture {picture}: {text:?} is no SHA-256"));
+        let wrong = || Error::new(Kind::Data, format!("picture {picture}: {text:?} is not a SHA-256"));
         let mut sum = [0; 32];
         if text.len() != 64 || !text.is_ascii() {
             return Err(wrong());
@@ -159,7 +190,7 @@ impl CalibrationRecord {
         Ok(statistics)
     }
 
-    /// SHA-256 over the pictures that `chosen` names, in name order: their own hashes, not their names.
+    /// SHA-256 over the SHA-256 of the pictures that `chosen` accepts, in the order of their names.
     pub fn pictures_sha256(&self, chosen: impl Fn(&str) -> bool) -> String {
         let mut hash = Sha256::new();
         for (_, seen) in self.pictures.iter().filter(|(name, _)| chosen(name)) {
@@ -168,16 +199,18 @@ impl CalibrationRecord {
         hexadecimal(&hash.finalize())
     }
 
-    /// The file's bytes.
+    /// Encodes the record as the bytes of a file.
     ///
     /// # Errors
-    /// [`Kind::Internal`] where the parts do not fit together.
+    /// [`Kind::Internal`] where the parts are inconsistent.
     pub fn encode(&self) -> Result<Vec<u8>> {
         let fault = |e: Box<dyn std::error::Error + Send + Sync>| {
             Error::new(Kind::Internal, "calibration record to write").because(e)
         };
-        let entry =
-            |(name, seen): (&String, &Observations)| PictureEntry { name: name.clone(), sha256: seen.sha256.clone() };
+        let entry = |(name, picture): (&String, &PackedStatistics)| PictureEntry {
+            name: name.clone(),
+            sha256: seen.sha256.clone(),
+        };
         let header = RecordHeader {
             format: FORMAT.into(),
             checkpoint_sha256: self.checkpoint_sha256.clone(),
@@ -190,14 +223,14 @@ impl CalibrationRecord {
             tensors.insert(format!("{at:06}.means"), Tensor::of_f32(vec![seen.means.len()], &seen.means));
         }
         let Value::Object(metadata) = serde_json::to_value(header).map_err(|e| fault(e.into()))? else {
-            return Err(fault("its header is no JSON object".into()));
+            return Err(fault("its header is not a JSON object".into()));
         };
         let mut bytes = Vec::new();
         container::write(&mut bytes, &metadata, &tensors).map_err(|e| fault(e.into()))?;
         Ok(bytes)
     }
 
-    /// Checks `file` from end to end.
+    /// Reads a record and checks `file` from end to end.
     ///
     /// # Errors
     /// [`Kind::Data`] naming the first place that is wrong.
@@ -220,15 +253,15 @@ impl CalibrationRecord {
                 return Err(Error::new(Kind::Data, format!("tensor {packed} of bytes is missing")));
             };
             let histograms = packed.bytes.to_vec();
-            // One at a time: a few bytes can stand for a histogram of thousands of bins.
+            // One at a time: a few bytes can encode thousands of bins.
             unpack(&histograms, record.edges.len(), drop).map_err(|e| e.at(format!("picture {name}")))?;
             if let Some(mean) = means.iter().find(|mean| !mean.is_finite()) {
-                return Err(Error::new(Kind::Data, format!("picture {name}: a channel's mean is {mean}")));
+                return Err(Error::new(Kind::Data, format!("picture {name}: a channel mean is {mean}")));
             }
             if record.pictures.last_key_value().is_some_and(|(last, _)| *last >= name) {
                 return Err(Error::new(Kind::Data, format!("picture {name} is out of order")));
             }
-            record.pictures.insert(name, Observations { sha256, histograms, means });
+            record.pictures.insert(name, PackedStatistics { sha256, histograms, means });
         }
         Ok(record)
     }
@@ -242,7 +275,7 @@ impl CalibrationRecord {
         atomic_file::write(path, |out| out.write_all(&bytes))
     }
 
-    fn get(&self, picture: &str) -> Result<&Observations> {
+    fn get(&self, picture: &str) -> Result<&PackedStatistics> {
         self.pictures
             .get(picture)
             .ok_or_else(|| Error::new(Kind::Data, format!("the calibration record has no picture {picture}")))
@@ -253,7 +286,7 @@ impl CalibrationRecord {
     }
 }
 
-/// Extremes, zeros, then the bins in order; an empty bin is followed by how many more of them follow.
+/// Appends a packed histogram (see the file format above).
 fn pack(histogram: &Histogram, out: &mut Vec<u8>) {
     out.extend(histogram.min().to_le_bytes());
     out.extend(histogram.max().to_le_bytes());
@@ -333,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn order_of_arrival_leaves_no_trace() {
+    fn the_order_of_pictures_does_not_matter() {
         let bytes = record(&[0, 1, 2]).encode().unwrap();
         assert_eq!(bytes, record(&[2, 0, 1]).encode().unwrap());
         let read = CalibrationRecord::parse(&bytes).unwrap();
@@ -344,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subset_is_what_it_would_have_been_alone() {
+    fn a_subset_equals_a_record_of_its_pictures() {
         let all = record(&[0, 1, 2]);
         let chosen = |name: &str| name != "p1";
         let part = all.statistics(chosen).unwrap();
@@ -357,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_belong_is_refused() {
+    fn inconsistent_pictures_are_refused() {
         let mut record = record(&[0]);
         let histograms = [of(&[1.0]), of(&[])];
         assert!(record.add("p0", [0; 32], &histograms, vec![0.0; 4]).is_err());
@@ -371,7 +404,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn packing_loses_nothing(values in prop::collection::vec(prop_oneof![-2.0f32..9.0, Just(0.0), Just(1e-40), -1e5f32..1e5], 0..300)) {
+        fn packing_is_lossless(values in prop::collection::vec(prop_oneof![-2.0f32..9.0, Just(0.0), Just(1e-40), -1e5f32..1e5], 0..300)) {
             let histogram = of(&values);
             let mut packed = Vec::new();
             pack(&histogram, &mut packed);
@@ -384,7 +417,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_can_make_it_fall(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = unpack(&bytes, 3, drop);
         }
     }

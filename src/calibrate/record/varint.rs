@@ -1,4 +1,4 @@
-//! Integers in as few bytes as they need: seven bits a byte, lowest first, the top bit says that more follow.
+//! Varints (LEB128): seven bits a byte, lowest first; the top bit is set if more bytes follow.
 
 /// Appends `value`.
 pub(super) fn put(mut value: u64, out: &mut Vec<u8>) {
@@ -9,8 +9,7 @@ pub(super) fn put(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-/// Takes one off the front; `None` where it is cut off, longer than 64 bits or longer than it need be (each value has
-/// one spelling).
+/// Removes a value from the front. `None` where it is incomplete, longer than 64 bits or not the shortest encoding.
 pub(super) fn take(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for (at, &byte) in bytes.iter().enumerate().take(10) {
@@ -32,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_size_returns() {
+    fn all_lengths_are_read_back() {
         for value in (0..64).flat_map(|bit| [1u64 << bit, (1 << bit) - 1]).chain([u64::MAX]) {
             let mut bytes = Vec::new();
             put(value, &mut bytes);

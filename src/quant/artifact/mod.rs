@@ -95,6 +95,7 @@
 mod header;
 mod read;
 mod sidecar;
+mod tensors;
 mod write;
 
 #[cfg(test)]
@@ -107,4 +108,5 @@ pub use header::{
 };
 pub use read::{Artifact, FirstLayerReference, StoredWeights};
 pub use sidecar::Sidecar;
-pub use write::{RunBiasShift, StepResidual, StepTensors, encode, save};
+pub use tensors::{RunBiasShift, StepResidual, StepTensors};
+pub use write::{encode, save};

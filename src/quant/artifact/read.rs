@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::header::{EdgeHeader, FORMAT, Header, HistogramBins, MeanStd, StepHeader};
-use super::write::StepResidual;
+use super::tensors::StepResidual;
 use crate::error::{Error, Kind, Result};
 use crate::quant::container::{Container, Element};
 use crate::quant::{

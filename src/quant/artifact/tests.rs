@@ -86,7 +86,7 @@ fn bytes() -> Vec<u8> {
     encode(&header, &weights, &histograms).unwrap()
 }
 
-/// The file with one metadata value replaced and the sums right again.
+/// The file with one metadata value replaced and new checksums.
 fn with(pointer: &str, value: Value) -> Vec<u8> {
     let bytes = bytes();
     let container = Container::parse(&bytes).unwrap();
@@ -103,7 +103,7 @@ fn with(pointer: &str, value: Value) -> Vec<u8> {
     changed
 }
 
-/// The file with one tensor put in or replaced.
+/// The file with one tensor added or replaced.
 fn with_tensor(name: &str, tensor: Tensor) -> Vec<u8> {
     let bytes = bytes();
     let container = Container::parse(&bytes).unwrap();
@@ -115,7 +115,7 @@ fn with_tensor(name: &str, tensor: Tensor) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn written_models_are_read_back() {
     let (header, weights, _) = model();
     let bytes = bytes();
     let artifact = Artifact::parse(&bytes).unwrap();
@@ -144,7 +144,7 @@ fn what_is_written_is_read() {
 }
 
 #[test]
-fn reading_and_writing_again_gives_the_same_bytes() {
+fn reading_and_writing_gives_the_same_bytes() {
     let bytes = bytes();
     let (_, weights, histograms) = model();
     let header = Artifact::parse(&bytes).unwrap().header().clone();
@@ -171,7 +171,7 @@ fn saving_replaces_the_file() {
 }
 
 #[test]
-fn a_header_that_lies_is_refused_by_name() {
+fn invalid_headers_are_refused_with_the_place() {
     let cases = [
         ("/format", json!("artifact/2"), "artifact/2"),
         ("/surprise", json!(1), "surprise"),
@@ -225,7 +225,7 @@ fn a_header_that_lies_is_refused_by_name() {
 }
 
 #[test]
-fn tensors_that_lie_are_refused_by_name() {
+fn invalid_tensors_are_refused_with_the_place() {
     let mut unsafe_pair = vec![0i8; 72];
     (unsafe_pair[38], unsafe_pair[39]) = (100, 29);
     let mut lowest = vec![0i8; 72];
@@ -248,7 +248,7 @@ fn tensors_that_lie_are_refused_by_name() {
         let message = Artifact::parse(&file).expect_err(part).chain();
         assert!(message.contains(expected) && message.contains(name), "{message}");
     }
-    // Only what promises to be pair-safe has to be.
+    // Pair safety is checked only where the header claims it.
     let mut file = with_tensor(&format!("{name}.weight"), Tensor::of_i8(vec![2, 3, 3, 4], &unsafe_pair));
     let container = Container::parse(&file).unwrap();
     let mut metadata = container.metadata().clone();
@@ -260,7 +260,7 @@ fn tensors_that_lie_are_refused_by_name() {
 }
 
 #[test]
-fn what_would_be_refused_is_not_written() {
+fn invalid_models_are_not_written() {
     let (header, weights, histograms) = model();
     let mut wrong = header.clone();
     wrong.edges[0].range.max = f32::NAN;

@@ -11,51 +11,11 @@ use serde_json::Value;
 
 use super::header::Header;
 use super::read::Artifact;
+use super::tensors::{StepResidual, StepTensors};
 use crate::error::{Error, Kind, Result};
+use crate::quant::StoredBiasShiftModel;
 use crate::quant::container::{self, Tensor};
-use crate::quant::{QuantizedWeights, RoundingResidual, StoredBiasShiftModel};
 use crate::tensor::atomic_file;
-
-/// Rounding residual of a step, and the moments of the input that its biases were corrected at.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StepResidual {
-    /// The residual.
-    pub residual: RoundingResidual,
-    /// `[runs][2][in]`: means, then mean squares of the input channels.
-    pub input_moments: Vec<f32>,
-}
-
-/// Bias shift model of one run of a step.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RunBiasShift {
-    /// Reference means of the input channels: those that the biases were corrected at.
-    pub reference_means: Vec<f32>,
-    /// The model.
-    pub model: StoredBiasShiftModel,
-}
-
-/// Tensors of one step.
-#[derive(Debug, Clone, PartialEq)]
-pub enum StepTensors {
-    /// s8, for both int8 precisions.
-    Int8 {
-        /// Weights and their scales.
-        weights: QuantizedWeights,
-        /// `[runs][out]`.
-        bias: Vec<f32>,
-        /// Rounding residual, of the first layer only.
-        residual: Option<Box<StepResidual>>,
-        /// One a run; empty where the step has no bias shift model.
-        bias_shifts: Vec<RunBiasShift>,
-    },
-    /// f32.
-    Float {
-        /// `[out][kh][kw][in]`.
-        weights: Vec<f32>,
-        /// `[runs][out]`.
-        bias: Vec<f32>,
-    },
-}
 
 /// Encodes an artifact: `weights` in the order of the header's steps, `histograms` in that of its edges (empty
 /// where an edge has none).
