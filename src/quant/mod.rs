@@ -16,7 +16,7 @@ mod weights;
 
 pub use bias_shift::{BiasShiftModel, PerturbationEffect, RoundingResidual, StoredBiasShiftModel};
 pub use epilogue::{integer_bias, multiplier, scale_floor};
-pub use pairs::{first_unsafe_pair, is_pair_safe, round_pair};
+pub use pairs::first_unsafe_pair;
 pub use precision::Precision;
 pub use quant_params::{MAX_SCALE, MIN_SCALE, QuantParams, Range, Scheme, requantize};
 pub use weights::{FilterBank, Granularity, QuantizedWeights, ScaleRule};

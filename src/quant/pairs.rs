@@ -6,13 +6,9 @@
 //! channels (0, 1), (2, 3), …; where the number of channels is odd, the last one is paired with a zero, as for the RGBx
 //! pixels of the stem. Packed layouts keep such pairs together.
 
-/// True if no pair of weights can saturate. `channels` are the input channels of a tap, not 0.
-pub fn is_pair_safe(weights: &[i8], channels: usize) -> bool {
-    first_unsafe_pair(weights, channels).is_none()
-}
-
-/// Index of the first weight of the first pair that could saturate. −128 counts as unsafe: quantized weights are at
-/// least −127, and kernels may negate them.
+/// Index of the first weight of the first pair that could saturate, `None` if all pairs are safe. `channels` are the
+/// input channels of a tap, not 0. −128 counts as unsafe: quantized weights are at least −127, and kernels may negate
+/// them.
 pub fn first_unsafe_pair(weights: &[i8], channels: usize) -> Option<usize> {
     if channels.is_multiple_of(2) {
         // Test whole blocks in a loop that vectorises, then find the pair within a block.
@@ -44,7 +40,7 @@ fn fits(a: i8, b: i8) -> bool {
 /// the perpendicular from (a, b). The excess is shared between both; an excess of one goes to the weight whose error
 /// grows least.
 #[inline]
-pub fn round_pair(a: f32, b: f32) -> (i8, i8) {
+pub(super) fn round_pair(a: f32, b: f32) -> (i8, i8) {
     let (p, q) = nearest_pair(a, b);
     (p as i8, q as i8)
 }
@@ -84,17 +80,17 @@ mod tests {
     fn the_rule_is_exactly_the_limit_of_the_instruction() {
         for a in -127..=127i8 {
             for b in -127..=127i8 {
-                assert_eq!(is_pair_safe(&[a, b], 2), !saturates(a, b), "{a} {b}");
+                assert_eq!(first_unsafe_pair(&[a, b], 2).is_none(), !saturates(a, b), "{a} {b}");
             }
         }
-        assert!(!is_pair_safe(&[-128, 5], 2));
+        assert!(first_unsafe_pair(&[-128, 5], 2).is_some());
     }
 
     #[test]
     fn odd_channels_pair_the_last_one_with_zero() {
         // Three channels: (100, 20), (100, –), then (100, 20), (100, –).
         let weights = [100, 20, 100, 100, 20, 100];
-        assert!(is_pair_safe(&weights, 3));
+        assert!(first_unsafe_pair(&weights, 3).is_none());
         assert_eq!(first_unsafe_pair(&[1, 2, 3, 100, 29, 1], 3), Some(3));
         assert_eq!(first_unsafe_pair(&weights, 2), Some(2));
     }
@@ -129,7 +125,7 @@ mod tests {
             let (p, q) = round_pair(a, b);
             let sum = i32::from(x) * i32::from(p) + i32::from(y) * i32::from(q);
             prop_assert!(i16::try_from(sum).is_ok());
-            prop_assert!(is_pair_safe(&[p, q], 2));
+            prop_assert!(first_unsafe_pair(&[p, q], 2).is_none());
         }
     }
 }

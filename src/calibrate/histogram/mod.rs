@@ -53,7 +53,12 @@ impl Histogram {
     ///
     /// # Errors
     /// [`Kind::Data`] where the parts contradict each other.
-    pub fn from_parts(min: f32, max: f32, zeros: u64, bins: impl IntoIterator<Item = (i64, u64)>) -> Result<Self> {
+    pub(in crate::calibrate) fn from_parts(
+        min: f32,
+        max: f32,
+        zeros: u64,
+        bins: impl IntoIterator<Item = (i64, u64)>,
+    ) -> Result<Self> {
         let refuse = |what: String| Err(Error::new(Kind::Data, format!("histogram: {what}")));
         let mut filled = Self::of_extremes(min, max)?;
         for (index, count) in bins {
@@ -137,7 +142,7 @@ impl Histogram {
     ///
     /// # Errors
     /// [`Kind::Data`] where they are not a range.
-    pub fn layout(min: f32, max: f32) -> Result<(i64, usize)> {
+    pub(in crate::calibrate) fn layout(min: f32, max: f32) -> Result<(i64, usize)> {
         Self::of_extremes(min, max).map(|histogram| (histogram.first, histogram.counts.len()))
     }
 
@@ -227,7 +232,7 @@ impl Histogram {
     }
 
     /// Count of the bin at `index`, 0 outside.
-    pub fn count(&self, index: i64) -> u64 {
+    fn count(&self, index: i64) -> u64 {
         usize::try_from(index - self.first).ok().and_then(|at| self.counts.get(at)).copied().unwrap_or(0)
     }
 

@@ -172,7 +172,8 @@ impl CalibrationRecord {
     ///
     /// # Errors
     /// [`Kind::Data`] where there is no such picture.
-    pub fn means(&self, picture: &str) -> Result<&[f32]> {
+    #[cfg(test)]
+    fn means(&self, picture: &str) -> Result<&[f32]> {
         Ok(&self.get(picture)?.means)
     }
 
@@ -209,7 +210,7 @@ impl CalibrationRecord {
         };
         let entry = |(name, picture): (&String, &PackedStatistics)| PictureEntry {
             name: name.clone(),
-            sha256: seen.sha256.clone(),
+            sha256: picture.sha256.clone(),
         };
         let header = RecordHeader {
             format: FORMAT.into(),
