@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::detector::int8::Int8Model;
@@ -46,7 +47,10 @@ pub trait Host: Send + Sync {
     fn now(&self) -> String;
 }
 
-/// The numbers behind an event.
-pub fn details<const N: usize>(pairs: [(&str, Value); N]) -> BTreeMap<String, Value> {
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+/// The details of an event as JSON fields; empty if `details` is no structure.
+pub fn details(details: &impl Serialize) -> BTreeMap<String, Value> {
+    match serde_json::to_value(details) {
+        Ok(Value::Object(fields)) => fields.into_iter().collect(),
+        _ => BTreeMap::new(),
+    }
 }

@@ -1,135 +1,136 @@
-//! The monitor itself: what it does with a sample.
+//! Monitor: compares sampled frames against the reference, reports drift and triggers recalibrations.
 //!
-//! In: samples, one after the other, on its own thread. Out: for each one a pass (or the reason why it is unfit), told as
-//! one structured log line, metrics and, when the verdict changes, an event; and recalibrations when they are due. All of
-//! it is a function of the samples and their times: the thread, the pauses and the service around it are given to it.
+//! In: samples, one after the other, on its own thread. Out: for each a pass (or the reason why the frame is unusable),
+//! reported as one structured log line, metrics and, when the verdict changes, an event; and recalibrations when they are
+//! due. Everything is a function of the samples and their times: the thread, the pauses and the service around it are
+//! passed in.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use serde_json::json;
-
-use super::host::Host;
-use super::host::ServingModel;
+use super::drift::baseline::Baseline;
+use super::drift::deviation::Deviations;
+use super::drift::pass::{Pass, PassRunner, YieldPoint};
+use super::drift::verdict::{DriftState, DriftVerdict};
+use super::frames::camera_fault::CameraFaults;
+use super::frames::disk::FrameFolder;
+use super::frames::reservoir::{Reservoir, StoredFrame};
+use super::frames::sampler::Sample;
+use super::frames::usability::{UnusableReason, UsabilityCheck};
+use super::generations::probation::{LiveFrame, Probation, ProbationOutcome};
+use super::generations::serving::Models;
+use super::host::{Host, ServingModel};
 use super::options::MonitorOptions;
+use super::recalibration::recalibrator::{RecalibrationInputs, RecalibrationOutcome, Recalibrator};
+use super::recalibration::schedule::Trigger;
+use super::reporting::{PassReport, Reporter};
 use super::view::LatestPass;
 use crate::detector::fp32::Fp32Model;
-use crate::detector::int8::{InputMeans, Quantized};
 use crate::error::Result;
 use crate::frame::{Frame, Picture};
 use crate::metrics::Metrics;
-use crate::monitor::drift::baseline::Baseline;
-use crate::monitor::drift::pass::{ObservedFrame, Pass, PassRunner, YieldPoint};
-use crate::monitor::drift::predicted_error::ErrorPredictor;
-use crate::monitor::drift::quality::{QualityRecord, quality_of_errors};
-use crate::monitor::drift::verdict::{DriftState, DriftVerdict};
-use crate::monitor::frames::camera_fault::CameraFaults;
-use crate::monitor::frames::disk::FrameFolder;
-use crate::monitor::frames::reservoir::{Reservoir, StoredFrame};
-use crate::monitor::frames::sampler::Sample;
-use crate::monitor::frames::usability::{UnusableReason, UsabilityCheck};
-use crate::monitor::generations::probation::{Outcome, Trial};
-use crate::monitor::generations::serving::Models;
 use crate::quant::artifact::Artifact;
 
-/// What the monitor is made of.
-pub struct Setup {
-    /// What the owner decided.
+/// What a monitor is made of.
+pub struct MonitorSetup {
+    /// The owner's options.
     pub options: MonitorOptions,
-    /// The generations and who detects.
+    /// The generations and the serving model.
     pub models: Arc<Models>,
-    /// The reference, where there is one and room for it.
+    /// The full-precision reference, where there is one and memory for it.
     pub reference: Option<Arc<Fp32Model>>,
-    /// Why there is none, where the owner wanted one.
+    /// The reason why there is none, where the owner wanted one.
     pub without: Option<String>,
     /// Names of the cameras.
     pub cameras: Arc<[String]>,
     /// The service.
     pub host: Arc<dyn Host>,
-    /// Where things are counted.
+    /// Metrics of the service.
     pub metrics: Arc<Metrics>,
-    /// Where the latest pass is shown.
+    /// Figures and maps of the latest pass.
     pub view: Arc<LatestPass>,
 }
 
-/// See the module's head.
+/// Compares sampled frames against the reference and triggers recalibrations.
 pub struct Monitor {
-    pub(super) setup: Setup,
-    pub(super) looker: PassRunner,
-    pub(super) served: ServingModel,
-    pub(super) evidence: Baseline,
-    pub(super) drift: DriftState,
-    examiners: Vec<UsabilityCheck>,
+    setup: MonitorSetup,
+    runner: PassRunner,
+    served: ServingModel,
+    baseline: Baseline,
+    drift: DriftState,
+    checks: Vec<UsabilityCheck>,
     camera_faults: CameraFaults,
-    pub(super) reservoir: Reservoir,
+    reservoir: Reservoir,
     folder: Option<FrameFolder>,
-    pub(super) trial: Option<OnTrial>,
-    pub(super) agreement: Option<f64>,
-    begun: Option<Begun>,
-    /// Nanoseconds of monotonic time of the newest sample.
-    pub(super) now_ns: u64,
-    pub(super) plans: crate::monitor::recalibration::schedule::Plans,
+    /// Of the serving generation, while it is new.
+    probation: Option<Probation>,
+    reporter: Reporter,
+    recalibrator: Recalibrator,
+    /// A sample whose processing was interrupted.
+    pending: Option<PendingSample>,
+    /// Monotonic time of the newest sample, in nanoseconds.
+    now_ns: u64,
 }
 
-/// The serving generation beside the one before it.
-#[derive(Clone)]
-pub(super) struct OnTrial {
-    before: ServingModel,
-    trial: Trial,
-    /// Without the reference.
-    expected: Option<Arc<Expected>>,
-}
-
-/// What tells of two generations how they do where nobody knows what is right.
-struct Expected {
-    expectation: ErrorPredictor,
-    /// What their biases are for.
-    serving: InputMeans,
-    before: InputMeans,
-}
-
-/// A sample that is not done with.
-struct Begun {
+/// A usable sample whose processing is not finished.
+struct PendingSample {
     frame: Arc<Frame>,
     stratum: usize,
-    looked: Option<(Pass, DriftVerdict)>,
+    compared: Option<(Pass, DriftVerdict)>,
 }
 
-/// What became of a sample.
+/// Outcome of a sample.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Seen {
-    /// It was unfit.
-    Unfit(UnusableReason),
-    /// It was compared, with this verdict.
-    Passed(DriftVerdict),
+pub enum SampleOutcome {
+    /// The frame was unusable.
+    Unusable(UnusableReason),
+    /// The frame was compared, with this verdict.
+    Compared(DriftVerdict),
+}
+
+/// Result of the usability check.
+enum Usability {
+    /// The frame was stored; its stratum.
+    Stored(usize),
+    /// The frame was unusable.
+    Unusable(UnusableReason),
 }
 
 impl Monitor {
-    /// A monitor of what `models` serves.
+    /// A monitor of the serving model.
     ///
     /// # Errors
     /// As [`PassRunner::new`] and `FrameFolder::open`.
-    pub fn new(setup: Setup) -> Result<Self> {
+    pub fn new(setup: MonitorSetup) -> Result<Self> {
         let served = setup.models.serving();
         let plan = Arc::clone(served.model.plan());
-        let looker = PassRunner::new(Arc::clone(&plan), setup.reference.clone())?;
+        let runner = PassRunner::new(Arc::clone(&plan), setup.reference.clone())?;
         let mut reservoir = Reservoir::new(setup.options.reservoir_bytes);
         let folder = setup.options.keep_frames.clone().map(FrameFolder::open).transpose()?;
         if let Some(folder) = &folder {
             let now = setup.host.now().parse::<jiff::Timestamp>().map_or(0, |now| now.as_microsecond());
             folder.load(now)?.into_iter().for_each(|frame| drop(reservoir.insert(frame)));
         }
+        let reporter = Reporter::new(
+            Arc::clone(&setup.cameras),
+            Arc::clone(&setup.host),
+            Arc::clone(&setup.metrics),
+            Arc::clone(&setup.view),
+            setup.without.clone(),
+        );
+        let (models, host) = (Arc::clone(&setup.models), Arc::clone(&setup.host));
         let mut monitor = Self {
             drift: DriftState::new(plan.steps.len(), setup.options.raise_threshold, setup.options.clear_threshold),
-            examiners: setup.cameras.iter().map(|_| UsabilityCheck::default()).collect(),
+            checks: setup.cameras.iter().map(|_| UsabilityCheck::default()).collect(),
             camera_faults: CameraFaults::new(setup.cameras.len()),
-            evidence: Baseline::default(),
-            agreement: None,
-            begun: None,
-            trial: None,
+            baseline: Baseline::default(),
+            pending: None,
+            probation: None,
             now_ns: 0,
-            plans: crate::monitor::recalibration::schedule::Plans::default(),
+            reporter,
+            recalibrator: Recalibrator::new(models, host, Arc::clone(&setup.metrics)),
             setup,
-            looker,
+            runner,
             served,
             reservoir,
             folder,
@@ -138,12 +139,12 @@ impl Monitor {
         Ok(monitor)
     }
 
-    /// The frames kept.
+    /// The reservoir of frames to recalibrate with.
     pub fn reservoir(&self) -> &Reservoir {
         &self.reservoir
     }
 
-    /// Takes over the frames of another reservoir.
+    /// Adds the frames of another reservoir.
     pub fn take_over(&mut self, reservoir: Reservoir) {
         reservoir.into_frames().into_iter().for_each(|frame| drop(self.reservoir.insert(frame)));
     }
@@ -153,161 +154,185 @@ impl Monitor {
         &self.drift
     }
 
-    /// Looks at what serves: its evidence, and drift from now on.
-    pub(super) fn follow(&mut self) -> Result<()> {
-        self.served = self.setup.models.serving();
-        let (bytes, before) = {
-            let generations = self.setup.models.generations();
-            (generations.load(self.served.generation)?, generations.on_trial_after())
-        };
-        self.evidence = Baseline::from_artifact(&Artifact::parse(&bytes)?, self.looker.plan())?;
-        self.looker.forget_buffers();
-        self.drift.reset();
-        self.agreement = self.evidence.agreement;
-        self.trial = match before {
-            Some(number) => {
-                let before = self.setup.models.model(number)?;
-                let expected = if self.looker.has_reference() { None } else { Some(self.expected(&bytes, number)?) };
-                Some(OnTrial { before, trial: Trial::default(), expected })
-            }
-            None => None,
-        };
-        Ok(())
-    }
-
-    fn expected(&self, serving: &[u8], before: u32) -> Result<Arc<Expected>> {
-        let plan = self.looker.plan();
-        let reference_means_of = |bytes: &[u8]| InputMeans::from_artifact(&Artifact::parse(bytes)?, plan);
-        let load = |number| self.setup.models.generations().load(number);
-        let first = load(0)?;
-        let before = if before == 0 { reference_means_of(&first)? } else { reference_means_of(&load(before)?)? };
-        let first = Artifact::parse(&first)?;
-        let evidence = Baseline::from_artifact(&first, self.looker.plan())?;
-        let expectation = ErrorPredictor::new(&Quantized::from_artifact(&first, Ok)?, &evidence);
-        Ok(Arc::new(Expected { expectation, serving: reference_means_of(serving)?, before }))
-    }
-
-    /// Does what is due with a sample, on the current pool. Where `between` ended it, the same sample may be given again
-    /// and goes on where it was: no pass counts twice.
+    /// Processes a sample on the current pool. If the yield point ended it early, the same sample may be given again: it
+    /// continues where it was, and no pass counts twice.
     ///
     /// # Errors
-    /// What the models return, and what `between` returns; the monitor stays usable.
-    pub fn sample(&mut self, sample: &Sample, between: YieldPoint<'_>) -> Result<Seen> {
+    /// What the models return and what the yield point returns; the monitor stays usable.
+    pub fn sample(&mut self, sample: &Sample, yield_point: YieldPoint<'_>) -> Result<SampleOutcome> {
         self.now_ns = sample.frame.captured_monotonic_ns;
+        // The owner may have pinned or rolled back another generation.
         if self.setup.models.serving().sha256 != self.served.sha256 {
             self.follow()?;
         }
         let picture = sample.frame.image.to_picture();
-        let known = self.begun.take().filter(|begun| Arc::ptr_eq(&begun.frame, &sample.frame));
-        let mut begun = match known {
-            Some(begun) => begun,
-            None => match self.examine(sample, &picture)? {
-                Ok(stratum) => Begun { frame: Arc::clone(&sample.frame), stratum, looked: None },
-                Err(reason) => return Ok(Seen::Unfit(reason)),
+        let known = self.pending.take().filter(|pending| Arc::ptr_eq(&pending.frame, &sample.frame));
+        let mut pending = match known {
+            Some(pending) => pending,
+            None => match self.check(sample, &picture)? {
+                Usability::Stored(stratum) => {
+                    PendingSample { frame: Arc::clone(&sample.frame), stratum, compared: None }
+                }
+                Usability::Unusable(reason) => return Ok(SampleOutcome::Unusable(reason)),
             },
         };
-        if begun.looked.is_none() {
-            let begin = std::time::Instant::now();
-            let model = Arc::clone(&self.served.model);
-            match self.looker.run(&model, &picture, true, between) {
-                Ok(look) => {
-                    let verdict = self.report_pass(sample, &look, begin.elapsed().as_secs_f64() * 1e3);
-                    self.plans.passed(verdict.drifting, self.now_ns);
-                    begun.looked = Some((look, verdict));
-                }
-                Err(error) => {
-                    self.begun = Some(begun);
-                    return Err(error);
-                }
-            }
+        let outcome = self.process(sample, &picture, &mut pending, yield_point);
+        if outcome.is_err() {
+            self.pending = Some(pending);
         }
-        let Some((look, verdict)) = &begun.looked else { return Ok(Seen::Unfit(UnusableReason::Incomplete)) };
-        let verdict = *verdict;
-        let done = self.try_on(begun.stratum, &picture, look, between).and_then(|()| self.recalibrate_if_due(between));
-        if let Err(error) = done {
-            self.begun = Some(begun);
-            return Err(error);
-        }
-        Ok(Seen::Passed(verdict))
+        outcome.map(SampleOutcome::Compared)
     }
 
-    /// Examines a sample and keeps it if it is fit. Returns its stratum.
-    fn examine(&mut self, sample: &Sample, picture: &Picture) -> Result<Result<usize, UnusableReason>> {
-        let camera = self.camera(sample);
+    /// Requests a recalibration now.
+    ///
+    /// # Errors
+    /// As [`Recalibrator::recalibrate`].
+    pub fn recalibrate(&mut self, trigger: Trigger, yield_point: YieldPoint<'_>) -> Result<RecalibrationOutcome> {
+        let inputs = RecalibrationInputs {
+            serving: &self.served,
+            frames: self.reservoir.frames(),
+            runner: &mut self.runner,
+            now_ns: self.now_ns,
+        };
+        let outcome = self.recalibrator.recalibrate(trigger, inputs, yield_point)?;
+        if outcome.accepted {
+            self.follow()?;
+        }
+        Ok(outcome)
+    }
+
+    /// Takes over the serving generation: its baseline, its probation, and drift from now on.
+    fn follow(&mut self) -> Result<()> {
+        self.served = self.setup.models.serving();
+        let bytes = self.setup.models.generations().load(self.served.generation)?;
+        self.baseline = Baseline::from_artifact(&Artifact::parse(&bytes)?, self.runner.plan())?;
+        self.runner.forget_buffers();
+        self.drift.reset();
+        self.reporter.restart(self.baseline.agreement);
+        self.probation = Probation::of_serving(&self.setup.models, &bytes, &self.runner)?;
+        Ok(())
+    }
+
+    /// Checks a sample and stores it if it is usable.
+    fn check(&mut self, sample: &Sample, picture: &Picture) -> Result<Usability> {
         let next = sample.next.as_ref().map(|next| next.image.to_picture());
-        let Some(examiner) = self.examiners.get_mut(sample.camera) else { return Ok(Err(UnusableReason::Incomplete)) };
-        let examined = examiner.check(picture, next.as_deref());
-        if self.camera_faults.record(sample.camera, examined.err()) {
+        let Some(check) = self.checks.get_mut(sample.camera) else {
+            return Ok(Usability::Unusable(UnusableReason::Incomplete));
+        };
+        let checked = check.check(picture, next.as_deref());
+        if self.camera_faults.record(sample.camera, checked.err()) {
             self.setup.host.camera_fault(self.camera_faults.message(&self.setup.cameras));
         }
-        let fit = match examined {
-            Ok(fit) => fit,
+        let usable = match checked {
+            Ok(usable) => usable,
             Err(reason) => {
                 self.setup.metrics.monitor.passed(reason.name());
-                let sequence = sample.frame.sequence;
-                tracing::info!(camera, sequence, reason = reason.name(), "a frame is unfit to be compared");
-                return Ok(Err(reason));
+                let (camera, sequence) = (self.reporter.camera(sample), sample.frame.sequence);
+                tracing::info!(camera, sequence, reason = reason.name(), "frame unusable");
+                return Ok(Usability::Unusable(reason));
             }
         };
         let at_us = sample.frame.captured_at.as_microsecond();
-        let kept = StoredFrame::encode(sample.camera, at_us, fit, picture)?.in_drift(self.drift.is_raised());
-        let stratum = kept.stratum();
-        self.keep(kept, at_us);
-        Ok(Ok(stratum))
+        let frame = StoredFrame::encode(sample.camera, at_us, usable, picture)?.in_drift(self.drift.is_raised());
+        let stratum = frame.stratum();
+        self.store(frame, at_us);
+        Ok(Usability::Stored(stratum))
     }
 
-    pub(super) fn camera(&self, sample: &Sample) -> String {
-        self.setup.cameras.get(sample.camera).cloned().unwrap_or_default()
-    }
-
-    fn keep(&mut self, frame: StoredFrame, now_us: i64) {
+    fn store(&mut self, frame: StoredFrame, now_us: i64) {
         if let Some(folder) = &self.folder
             && let Err(error) = folder.write(&frame, now_us)
         {
-            tracing::warn!(error = error.chain(), "a frame cannot be kept on disk");
+            tracing::warn!(error = error.chain(), "a frame could not be written to disk");
         }
-        let given_up = self.reservoir.insert(frame);
+        let dropped = self.reservoir.insert(frame);
         if let Some(folder) = &self.folder {
-            given_up.iter().for_each(|frame| folder.remove(frame));
+            dropped.iter().for_each(|frame| folder.remove(frame));
         }
         self.setup.metrics.monitor.reservoir(self.reservoir.frames().len(), self.reservoir.bytes());
     }
 
-    /// Looks at the same frame through the generation before, while the serving one is on trial.
-    fn try_on(&mut self, stratum: usize, picture: &Picture, look: &Pass, between: YieldPoint<'_>) -> Result<()> {
-        let Some(OnTrial { before, mut trial, expected }) = self.trial.clone() else { return Ok(()) };
-        let (mut new, mut old) = (QualityRecord::default(), QualityRecord::default());
-        if let Some(Expected { expectation, serving, before: reference_means }) = expected.as_deref() {
-            let frame = ObservedFrame { histograms: look.histograms.clone(), means: look.means.clone() };
-            new.add(stratum, expectation.quality_db(&frame, &self.served.model, serving), None);
-            old.add(stratum, expectation.quality_db(&frame, &before.model, reference_means), None);
-        } else {
-            let other = self.looker.run(&before.model, picture, false, between)?;
-            new.add(stratum, quality_of_errors(&look.errors), look.agreement);
-            old.add(stratum, quality_of_errors(&other.errors), other.agreement);
-        }
-        trial.add(new, old);
-        let numbers = json!({ "passes": trial.passes(), "gain_db": rounded(trial.gain_db()) });
-        match trial.outcome() {
-            Outcome::Open => self.trial = Some(OnTrial { before, trial, expected }),
-            Outcome::Stood => {
-                self.trial = None;
+    /// Compares and reports a sample, unless that is done already; then probation and recalibration.
+    fn process(
+        &mut self,
+        sample: &Sample,
+        picture: &Picture,
+        pending: &mut PendingSample,
+        yield_point: YieldPoint<'_>,
+    ) -> Result<DriftVerdict> {
+        let (pass, verdict) = match pending.compared.take() {
+            Some(compared) => compared,
+            None => self.compare(sample, picture, yield_point)?,
+        };
+        let frame = LiveFrame { stratum: pending.stratum, picture, pass: &pass };
+        let done = self.continue_probation(&frame, yield_point).and_then(|()| self.recalibrate_if_due(yield_point));
+        pending.compared = Some((pass, verdict));
+        done.map(|()| verdict)
+    }
+
+    /// Runs a pass over a frame and reports it.
+    fn compare(
+        &mut self,
+        sample: &Sample,
+        picture: &Picture,
+        yield_point: YieldPoint<'_>,
+    ) -> Result<(Pass, DriftVerdict)> {
+        let begin = Instant::now();
+        let pass = self.runner.run(&self.served.model, picture, true, yield_point)?;
+        let milliseconds = begin.elapsed().as_secs_f64() * 1e3;
+        let plan = Arc::clone(self.runner.plan());
+        let deviations = Deviations::of(&self.baseline, &plan, &pass);
+        let verdict = self.drift.update(&deviations.spreads(), deviations.together);
+        self.reporter.report(&PassReport {
+            sample,
+            pass: &pass,
+            milliseconds,
+            deviations: &deviations,
+            verdict: &verdict,
+            drift: &self.drift,
+            baseline: &self.baseline,
+            plan: &plan,
+            generation: self.served.generation,
+            with_reference: self.runner.has_reference(),
+            on_probation: self.probation.is_some(),
+            stored_frames: self.reservoir.frames().len(),
+        });
+        self.recalibrator.pass(verdict.drifting, self.now_ns);
+        Ok((pass, verdict))
+    }
+
+    /// Compares the same frame with the previous generation while the serving one is on probation.
+    fn continue_probation(&mut self, frame: &LiveFrame<'_>, yield_point: YieldPoint<'_>) -> Result<()> {
+        let Some(probation) = &mut self.probation else { return Ok(()) };
+        let outcome = probation.add(frame, &self.served, &mut self.runner, yield_point)?;
+        let numbers = probation.numbers();
+        match outcome {
+            ProbationOutcome::Undecided => {}
+            ProbationOutcome::Passed => {
+                self.probation = None;
                 self.setup.models.generations().confirm()?;
-                let generation = self.served.generation;
-                tracing::info!(generation, gain_db = rounded(trial.gain_db()), "the new generation stood its trial");
+                tracing::info!(generation = self.served.generation, gain_db = numbers.gain_db, "probation passed");
             }
-            Outcome::Failed(why) => {
-                self.trial = None;
-                self.setup.models.roll_back(&why, numbers)?;
-                self.plans.failed(self.now_ns);
+            ProbationOutcome::Failed(reason) => {
+                self.probation = None;
+                let numbers = serde_json::to_value(numbers).unwrap_or_default();
+                self.setup.models.roll_back(&reason, numbers)?;
+                self.recalibrator.rolled_back(self.now_ns);
                 self.follow()?;
             }
         }
         Ok(())
     }
-}
 
-/// To three digits behind the point: more would be noise.
-pub(super) fn rounded(value: f64) -> f64 {
-    (value * 1e3).round() / 1e3
+    fn recalibrate_if_due(&mut self, yield_point: YieldPoint<'_>) -> Result<()> {
+        // A generation on probation is not replaced before its gain is confirmed.
+        if self.probation.is_some() {
+            return Ok(());
+        }
+        let frames = self.reservoir.frames().len();
+        match self.recalibrator.due(self.setup.options.recalibrate, frames, self.now_ns) {
+            Some(trigger) => self.recalibrate(trigger, yield_point).map(drop),
+            None => Ok(()),
+        }
+    }
 }

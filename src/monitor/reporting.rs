@@ -1,114 +1,206 @@
-//! What is said of a pass: the log line, the metrics, the status, the table, and the event when the verdict changes.
+//! Reporting of a pass: log line, metrics, status, table, and the event when the verdict changes.
 //!
-//! In: a [`Pass`] and the evidence. Out: by how many spreads each step is off, and all of the above.
+//! In: a pass, its deviations and its verdict. Out: all of the above.
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
-use super::host::details;
-use super::monitor::{Monitor, rounded};
-use crate::calibrate::{Histogram, distance, mean};
+use super::drift::baseline::Baseline;
+use super::drift::deviation::Deviations;
+use super::drift::pass::Pass;
+use super::drift::verdict::{DriftState, DriftVerdict};
+use super::frames::sampler::Sample;
+use super::host::{Host, details};
+use super::numbers::rounded;
+use super::view::LatestPass;
+use crate::detector::plan::Plan;
 use crate::message::EventName;
+use crate::metrics::Metrics;
 use crate::metrics::monitor::Step;
-use crate::monitor::drift::pass::Pass;
-use crate::monitor::drift::verdict::DriftVerdict;
-use crate::monitor::frames::sampler::Sample;
 
-/// Weight of the newest pass in the average of the agreement.
+/// Weight of the newest pass in the moving average of the agreement.
 const AGREEMENT_WEIGHT: f64 = 0.1;
-/// By how many deviations the layers' distributions are off on average counts so many times, since it varies less than
-/// each. What is as calibrated keeps it below 0.4: see the scenarios of a week and of every day.
-const DISTANCES: f64 = 6.0;
-/// The same for how far the picture is from every scene: single pictures of a scene are seldom beyond 2.3, and never
-/// for long.
-const SCENE: f64 = 1.75;
 
-impl Monitor {
-    /// By how many spreads each step is off, and what shows it most: its error (with the reference), what its range
-    /// could not hold, or how its values are distributed. Error alone would not do: sums that grew noisier can be off
-    /// the evidence far enough to be no longer what was calibrated, and err no more than before. Without the reference
-    /// only the error that a light brings to the first layer is known.
-    fn off(&self, look: &Pass, distances: &[Option<f64>]) -> Vec<Option<(f64, &'static str)>> {
-        let plan = self.looker.plan();
-        let light = || self.evidence.light_off(plan, &look.means.image?, &look.histograms);
-        let light = look.errors.is_empty().then(light).flatten();
-        let of_step = |step: usize| {
-            let light = light.filter(|(first, _)| *first == step).map(|(_, off)| off);
-            let error = look.errors.get(step).and_then(|error| error.sqnr_db());
-            let error = error.and_then(|db| self.evidence.sqnr_off(step, db));
-            let values = look.histograms.get(step).and_then(Option::as_ref).map(Histogram::total);
-            let clipped = look.clipped.get(step).copied().flatten().zip(values);
-            let clipped = clipped.and_then(|(share, values)| self.evidence.clipped_off(step, share, values));
-            let distance = distances[step].and_then(|distance| self.evidence.distance_off(step, distance));
-            let signs = [(error, "error"), (light, "light"), (clipped, "clipping"), (distance, "distribution")];
-            signs.into_iter().filter_map(|(off, by)| Some((off?, by))).max_by(|a, b| a.0.total_cmp(&b.0))
-        };
-        (0..plan.steps.len()).map(of_step).collect()
+/// Reports passes.
+pub struct Reporter {
+    cameras: Arc<[String]>,
+    host: Arc<dyn Host>,
+    metrics: Arc<Metrics>,
+    view: Arc<LatestPass>,
+    /// The reason why there is no reference, where the owner wanted one.
+    without_reference: Option<String>,
+    /// Moving average of the matched share of the reference's detections.
+    agreement: Option<f64>,
+}
+
+/// A pass to report.
+pub struct PassReport<'a> {
+    /// The sample.
+    pub sample: &'a Sample,
+    /// Its pass through the serving model.
+    pub pass: &'a Pass,
+    /// Duration of the pass, pauses included.
+    pub milliseconds: f64,
+    /// Deviations from the baseline.
+    pub deviations: &'a Deviations,
+    /// The verdict.
+    pub verdict: &'a DriftVerdict,
+    /// State of drift after this pass.
+    pub drift: &'a DriftState,
+    /// The calibration baseline.
+    pub baseline: &'a Baseline,
+    /// The network.
+    pub plan: &'a Plan,
+    /// The serving generation.
+    pub generation: u32,
+    /// True if the reference ran too.
+    pub with_reference: bool,
+    /// True if the serving generation is on probation.
+    pub on_probation: bool,
+    /// Count of frames in the reservoir.
+    pub stored_frames: usize,
+}
+
+/// Figures of a pass.
+#[derive(Serialize)]
+struct PassFigures<'a> {
+    /// Name of the worst step.
+    worst: &'a str,
+    by: Option<&'static str>,
+    deviations: f64,
+    sqnr_db: Option<f64>,
+    calibrated_db: Option<f64>,
+    clipped: Option<f64>,
+    most_clipped: f64,
+    agreement: Option<f64>,
+}
+
+/// State of drift in the status message.
+#[derive(Serialize)]
+struct DriftStatus<'a> {
+    #[serde(flatten)]
+    figures: &'a PassFigures<'a>,
+    verdict: &'static str,
+    generation: u32,
+    reference: bool,
+    passes: u64,
+    #[serde(rename = "frames_kept")]
+    stored_frames: usize,
+    #[serde(rename = "on_trial")]
+    on_probation: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    without_reference: Option<&'a str>,
+}
+
+/// Details of the events `drift_raised` and `drift_cleared`.
+#[derive(Serialize)]
+struct DriftEvent<'a> {
+    generation: u32,
+    steps: Vec<&'a str>,
+    numbers: &'a PassFigures<'a>,
+}
+
+/// Figures of one step, for the page that shows them.
+#[derive(Serialize)]
+struct StepRow<'a> {
+    step: &'a str,
+    sqnr_db: Option<f64>,
+    calibrated_db: Option<f32>,
+    mean_absolute: Option<f64>,
+    relative: Option<f64>,
+    cosine: Option<f64>,
+    clipped: Option<f64>,
+    used_range: Option<[f32; 2]>,
+    distance: Option<f64>,
+    deviations: Option<f64>,
+    by: Option<&'static str>,
+    average: Option<f64>,
+}
+
+impl Reporter {
+    /// A reporter to `host`, `metrics` and `view`.
+    pub fn new(
+        cameras: Arc<[String]>,
+        host: Arc<dyn Host>,
+        metrics: Arc<Metrics>,
+        view: Arc<LatestPass>,
+        without_reference: Option<String>,
+    ) -> Self {
+        Self { cameras, host, metrics, view, without_reference, agreement: None }
     }
 
-    /// How far the distribution of each layer is from the evidence's. What is no layer (a pool) is counted as it is
-    /// stored, on the levels of its bytes: evidence of finer values is far from that whatever the picture. It computes
-    /// nothing new either; the layers that it is fed by are counted themselves.
-    fn distances(&self, look: &Pass) -> Vec<Option<f64>> {
-        let plan = self.looker.plan();
-        let of_step = |step: usize| {
-            plan.steps[step].layer()?;
-            let histogram = look.histograms.get(step)?.as_ref().filter(|histogram| !histogram.is_empty())?;
-            Some(distance(histogram, self.evidence.histogram[step].as_ref()?))
-        };
-        (0..plan.steps.len()).map(of_step).collect()
+    /// Restarts the moving average for another serving generation, from the agreement at its calibration.
+    pub fn restart(&mut self, agreement: Option<f64>) {
+        self.agreement = agreement;
     }
 
-    /// By how many deviations all layers together are off: how their values are distributed, on average, and how strong
-    /// they are.
-    fn together(&self, look: &Pass, distances: &[Option<f64>]) -> Option<f64> {
-        let distances = distances.iter().enumerate();
-        let off = distances.filter_map(|(step, distance)| self.evidence.distance_off(step, (*distance)?));
-        let distances = mean(off).map(|off| DISTANCES * off);
-        let scene = self.evidence.scene_off(&look.histograms).map(|off| SCENE * off);
-        distances.into_iter().chain(scene).max_by(f64::total_cmp)
+    /// Name of the camera of `sample`.
+    pub fn camera(&self, sample: &Sample) -> &str {
+        self.cameras.get(sample.camera).map(String::as_str).unwrap_or_default()
     }
 
-    pub(super) fn report_pass(&mut self, sample: &Sample, look: &Pass, milliseconds: f64) -> DriftVerdict {
-        let distances = self.distances(look);
-        let signs = self.off(look, &distances);
-        let off: Vec<Option<f64>> = signs.iter().map(|sign| sign.map(|(off, _)| off)).collect();
-        let verdict = self.drift.update(&off, self.together(look, &distances));
-        let plan = Arc::clone(self.looker.plan());
-        let worst = verdict.worst;
-        let name = plan.steps.get(worst).map(|step| step.name.clone()).unwrap_or_default();
-        let by = signs.get(worst).copied().flatten().map(|(_, by)| by);
-        let by = if verdict.together { Some("together") } else { by };
-        let sqnr_db = look.errors.get(worst).and_then(|error| error.sqnr_db());
-        let calibrated_db = self.evidence.sqnr_db.get(worst).copied().flatten().map(|spread| f64::from(spread.mean));
-        let clipped = look.clipped.get(worst).copied().flatten();
-        let largest = look.clipped.iter().flatten().copied().fold(0.0, f64::max);
-        if let Some(share) = look.agreement.and_then(|agreement| agreement.matched_share()) {
+    /// Reports a pass.
+    pub fn report(&mut self, report: &PassReport<'_>) {
+        let PassReport { pass, verdict, .. } = report;
+        if let Some(share) = pass.agreement.and_then(|agreement| agreement.matched_share()) {
             let before = self.agreement.unwrap_or(share);
             self.agreement = Some(before + AGREEMENT_WEIGHT * (share - before));
         }
-        let verdict_word = if verdict.drifting { "drifting" } else { "steady" };
+        let figures = self.figures(report);
+        self.log(report, &figures);
+        self.count(report);
+        if verdict.changed {
+            self.publish_change(report, &figures);
+        }
+        self.view.publish(pass.maps.clone(), table(report));
+        self.publish_status(report, &figures);
+    }
+
+    fn figures<'a>(&self, report: &PassReport<'a>) -> PassFigures<'a> {
+        let PassReport { pass, deviations, verdict, baseline, plan, .. } = report;
+        let worst = verdict.worst;
+        let by = deviations.steps.get(worst).copied().flatten().map(|step| step.kind.name());
+        let sqnr_db = pass.errors.get(worst).and_then(|error| error.sqnr_db());
+        let calibrated_db = baseline.sqnr_db.get(worst).copied().flatten().map(|spread| f64::from(spread.mean));
+        PassFigures {
+            worst: plan.steps.get(worst).map(|step| step.name.as_str()).unwrap_or_default(),
+            by: if verdict.together { Some("together") } else { by },
+            deviations: rounded(verdict.score),
+            sqnr_db: sqnr_db.map(rounded),
+            calibrated_db: calibrated_db.map(rounded),
+            clipped: pass.clipped.get(worst).copied().flatten(),
+            most_clipped: pass.clipped.iter().flatten().copied().fold(0.0, f64::max),
+            agreement: self.agreement.map(rounded),
+        }
+    }
+
+    fn log(&self, report: &PassReport<'_>, figures: &PassFigures<'_>) {
         tracing::info!(
-            camera = self.camera(sample),
-            sequence = sample.frame.sequence,
-            generation = self.served.generation,
-            reference = self.looker.has_reference(),
-            worst = name,
-            by,
-            deviations = rounded(verdict.score),
-            sqnr_db = sqnr_db.map(rounded),
-            calibrated_db = calibrated_db.map(rounded),
-            clipped = clipped.map(|share| (share * 1e6).round() / 1e6),
-            distance = distances.get(worst).copied().flatten().map(rounded),
-            agreement = self.agreement.map(rounded),
-            milliseconds = milliseconds.round(),
-            verdict = verdict_word,
+            camera = self.camera(report.sample),
+            sequence = report.sample.frame.sequence,
+            generation = report.generation,
+            reference = report.with_reference,
+            worst = figures.worst,
+            by = figures.by,
+            deviations = figures.deviations,
+            sqnr_db = figures.sqnr_db,
+            calibrated_db = figures.calibrated_db,
+            clipped = figures.clipped.map(|share| (share * 1e6).round() / 1e6),
+            distance = report.deviations.distances.get(report.verdict.worst).copied().flatten().map(rounded),
+            agreement = figures.agreement,
+            milliseconds = report.milliseconds.round(),
+            verdict = verdict_name(report.verdict),
             "int8 compared"
         );
-        let metrics = &self.setup.metrics.monitor;
+    }
+
+    fn count(&self, report: &PassReport<'_>) {
+        let PassReport { pass, verdict, plan, .. } = report;
+        let metrics = &self.metrics.monitor;
         metrics.passed("compared");
-        metrics.pass_duration.observe(milliseconds * 1e-3);
+        metrics.pass_duration.observe(report.milliseconds * 1e-3);
         metrics.score.set(verdict.score);
         metrics.raised.set(i64::from(verdict.drifting));
         if let Some(share) = self.agreement {
@@ -116,81 +208,76 @@ impl Monitor {
         }
         for (step, planned) in plan.steps.iter().enumerate() {
             let label = Step { step: planned.name.clone() };
-            let error = look.errors.get(step);
+            let error = pass.errors.get(step);
             if let Some(db) = error.and_then(|error| error.sqnr_db()).filter(|db| db.is_finite()) {
                 metrics.sqnr.get_or_create(&label).set(db);
             }
             if let Some(ratio) = error.and_then(|error| error.relative()) {
                 metrics.error.get_or_create(&label).set(ratio);
             }
-            if let Some(share) = look.clipped.get(step).copied().flatten() {
+            if let Some(share) = pass.clipped.get(step).copied().flatten() {
                 metrics.clipped.get_or_create(&label).set(share);
             }
         }
-        let figures = json!({
-            "worst": name,
-            "by": by,
-            "deviations": rounded(verdict.score),
-            "sqnr_db": sqnr_db.map(rounded),
-            "calibrated_db": calibrated_db.map(rounded),
-            "clipped": clipped,
-            "most_clipped": largest,
-            "agreement": self.agreement.map(rounded),
-        });
-        if verdict.changed {
-            let event = if verdict.drifting { EventName::DriftRaised } else { EventName::DriftCleared };
-            let mut over: Vec<&str> = self.drift.steps_over().map(|step| plan.steps[step].name.as_str()).collect();
-            if verdict.drifting && over.is_empty() {
-                // All together: none is over by itself, this one comes nearest.
-                over.push(&name);
-            }
-            let generation = self.served.generation;
-            self.setup.host.event(
-                event,
-                details([("generation", generation.into()), ("steps", json!(over)), ("numbers", figures.clone())]),
-            );
-        }
-        let mut status = figures;
-        if let Value::Object(fields) = &mut status {
-            fields.insert("verdict".into(), verdict_word.into());
-            fields.insert("generation".into(), self.served.generation.into());
-            fields.insert("reference".into(), self.looker.has_reference().into());
-            fields.insert("passes".into(), self.drift.passes().into());
-            fields.insert("frames_kept".into(), self.reservoir.frames().len().into());
-            fields.insert("on_trial".into(), self.trial.is_some().into());
-            if let Some(reason) = &self.setup.without {
-                fields.insert("without_reference".into(), reason.as_str().into());
-            }
-        }
-        self.setup.view.publish(look.maps.clone(), self.table(look, &signs, &distances));
-        self.setup.host.status(status);
-        verdict
     }
 
-    /// Every step's figures, for the page that shows them.
-    fn table(&self, look: &Pass, signs: &[Option<(f64, &str)>], distances: &[Option<f64>]) -> Value {
-        let row = |(step, planned): (usize, &crate::detector::plan::Step)| {
-            let error = look.errors.get(step).filter(|error| error.count() > 0);
-            let clipped = look.clipped.get(step).copied().flatten();
-            if error.is_none() && clipped.is_none() {
-                return None;
-            }
-            let histogram = look.histograms.get(step).and_then(Option::as_ref);
-            Some(json!({
-                "step": planned.name,
-                "sqnr_db": error.and_then(|error| error.sqnr_db()),
-                "calibrated_db": self.evidence.sqnr_db[step].map(|spread| spread.mean),
-                "mean_absolute": error.map(|error| error.mean_absolute()),
-                "relative": error.and_then(|error| error.relative()),
-                "cosine": error.and_then(|error| error.cosine()),
-                "clipped": clipped,
-                "used_range": histogram.map(|histogram| [histogram.min(), histogram.max()]),
-                "distance": distances[step],
-                "deviations": signs[step].map(|(off, _)| off),
-                "by": signs[step].map(|(_, by)| by),
-                "average": self.drift.averages()[step],
-            }))
-        };
-        self.looker.plan().steps.iter().enumerate().filter_map(row).collect()
+    fn publish_change(&self, report: &PassReport<'_>, figures: &PassFigures<'_>) {
+        let is_raised = report.verdict.drifting;
+        let event = if is_raised { EventName::DriftRaised } else { EventName::DriftCleared };
+        let mut steps: Vec<&str> =
+            report.drift.steps_over().map(|step| report.plan.steps[step].name.as_str()).collect();
+        if is_raised && steps.is_empty() {
+            // All layers together: none is over the threshold alone. The worst comes nearest.
+            steps.push(figures.worst);
+        }
+        let about = DriftEvent { generation: report.generation, steps, numbers: figures };
+        self.host.event(event, details(&about));
     }
+
+    fn publish_status(&self, report: &PassReport<'_>, figures: &PassFigures<'_>) {
+        let status = DriftStatus {
+            figures,
+            verdict: verdict_name(report.verdict),
+            generation: report.generation,
+            reference: report.with_reference,
+            passes: report.drift.passes(),
+            stored_frames: report.stored_frames,
+            on_probation: report.on_probation,
+            without_reference: self.without_reference.as_deref(),
+        };
+        self.host.status(serde_json::to_value(&status).unwrap_or(Value::Null));
+    }
+}
+
+fn verdict_name(verdict: &DriftVerdict) -> &'static str {
+    if verdict.drifting { "drifting" } else { "steady" }
+}
+
+/// Figures of every step that was measured.
+fn table(report: &PassReport<'_>) -> Value {
+    let PassReport { pass, deviations, drift, baseline, plan, .. } = report;
+    let row = |(step, planned): (usize, &crate::detector::plan::Step)| {
+        let error = pass.errors.get(step).filter(|error| error.count() > 0);
+        let clipped = pass.clipped.get(step).copied().flatten();
+        if error.is_none() && clipped.is_none() {
+            return None;
+        }
+        let histogram = pass.histograms.get(step).and_then(Option::as_ref);
+        let row = StepRow {
+            step: &planned.name,
+            sqnr_db: error.and_then(|error| error.sqnr_db()),
+            calibrated_db: baseline.sqnr_db[step].map(|spread| spread.mean),
+            mean_absolute: error.map(|error| error.mean_absolute()),
+            relative: error.and_then(|error| error.relative()),
+            cosine: error.and_then(|error| error.cosine()),
+            clipped,
+            used_range: histogram.map(|histogram| [histogram.min(), histogram.max()]),
+            distance: deviations.distances[step],
+            deviations: deviations.steps[step].map(|step| step.spreads),
+            by: deviations.steps[step].map(|step| step.kind.name()),
+            average: drift.averages()[step],
+        };
+        serde_json::to_value(&row).ok()
+    };
+    plan.steps.iter().enumerate().filter_map(row).collect()
 }

@@ -20,13 +20,15 @@ const fn part(folder: &'static str, part: &'static str, may_use: &'static [&'sta
 
 const PARTS: &[Part] = &[
     part("monitor", "frames", &["options"]),
-    part("monitor", "drift", &["recalibration"]),
-    part("monitor", "generations", &["host", "recalibration"]),
-    part("monitor", "recalibration", &["drift", "frames", "generations", "host", "monitor", "options"]),
+    part("monitor", "drift", &[]),
+    part("monitor", "generations", &["drift", "host", "numbers"]),
+    part("monitor", "recalibration", &["drift", "frames", "generations", "host", "numbers", "options"]),
     part("monitor", "cpu_budget", &[]),
     part("monitor", "host", &[]),
     part("monitor", "memory", &[]),
+    part("monitor", "numbers", &[]),
     part("monitor", "options", &[]),
+    part("monitor", "reporting", &["drift", "frames", "host", "numbers", "view"]),
     part("monitor", "view", &["drift"]),
     part("daemon", "service", &["components", "paths", "reload", "run", "settings_check", "socket", "supervision"]),
     part("daemon", "run", &["cameras", "components", "detect", "output", "reload", "supervision"]),
@@ -133,19 +135,6 @@ const CIRCLES: &[Circle] = &[
     Circle {
         files: &["src/kernel/conv_u8/driver.rs", "src/kernel/conv_u8/point.rs"],
         reason: "the driver hands 1x1 convolutions to a path that shares its buffers",
-    },
-    Circle {
-        files: &["src/monitor/monitor.rs", "src/monitor/recalibration/schedule.rs"],
-        reason: "the schedule starts attempts of the monitor, which holds it",
-    },
-    Circle {
-        files: &[
-            "src/monitor/recalibration/attempt.rs",
-            "src/monitor/recalibration/biases.rs",
-            "src/monitor/recalibration/candidates.rs",
-            "src/monitor/recalibration/comparison.rs",
-        ],
-        reason: "the steps of an attempt share its state",
     },
 ];
 

@@ -4,15 +4,15 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use lookout::detector::checkpoint::Checkpoint;
-use lookout::monitor::{Entry, Generations};
+use lookout::monitor::{Generations, LedgerEntry};
 use lookout::quant::artifact::Artifact;
 use lookout::tensor::digest::sha256;
 
 use super::device::{artifact, between, narrow};
 
 /// What the ledger says of generation `number`.
-pub fn entry(number: u32, bytes: &[u8]) -> Entry {
-    Entry {
+pub fn entry(number: u32, bytes: &[u8]) -> LedgerEntry {
+    LedgerEntry {
         generation: number,
         sha256: sha256(bytes),
         at: "2026-01-01T00:00:00Z".into(),
@@ -43,7 +43,7 @@ fn victim() {
         let serving = generations.current().unwrap();
         generations.accept(&bytes, entry(number, &bytes), "boot").unwrap();
         if number.is_multiple_of(3) {
-            generations.take_back(number, serving, "a test").unwrap();
+            generations.roll_back(number, serving, "a test").unwrap();
         } else {
             generations.confirm().unwrap();
         }
@@ -104,8 +104,8 @@ fn two_deaths_within_one_boot_lead_back_and_a_reboot_does_not() {
     assert_eq!(open().start("boot 2").unwrap().generation, 1);
     let start = open().start("boot 2").unwrap();
     assert_eq!(start.generation, 0, "died twice in boot 2");
-    assert!(start.gave_up[0].1.contains("died 2 times"), "{:?}", start.gave_up);
-    assert!(open().list()[1]["rolled_back"].is_string());
+    assert!(start.rejected[0].reason.contains("died 2 times"), "{:?}", start.rejected);
+    assert!(open().list()[1].entry.rolled_back.is_some());
 
     // A generation that stood its trial is not to blame.
     let mut life = open();
@@ -129,7 +129,7 @@ fn what_is_damaged_is_passed_over_and_another_lineage_begins_anew() {
     let file = |number: u32| folder.path().join(format!("models/gen-{number:04}.lookout"));
     std::fs::write(file(2), &bytes[..bytes.len() / 2]).unwrap();
     let start = life.start("boot").unwrap();
-    assert_eq!((start.generation, start.gave_up[0].0), (1, 2));
+    assert_eq!((start.generation, start.rejected[0].generation), (1, 2));
     std::fs::remove_file(file(1)).unwrap();
     std::fs::write(folder.path().join("models/ledger.json"), "{").unwrap();
     let mut anew = Generations::open(folder.path(), &sha256(&bytes), 5).unwrap();
@@ -139,5 +139,5 @@ fn what_is_damaged_is_passed_over_and_another_lineage_begins_anew() {
     assert!(aside.join("gen-0000.lookout").exists() && aside.join("gen-0002.lookout").exists(), "nothing is lost");
 
     let mut other = Generations::open(folder.path(), &"0".repeat(64), 5).unwrap();
-    assert!(!other.has_first() && other.start("boot").is_err() && !file(0).exists());
+    assert!(!other.has_initial() && other.start("boot").is_err() && !file(0).exists());
 }

@@ -15,8 +15,8 @@ use lookout::measure::StepError;
 use lookout::message::EventName;
 use lookout::metrics::Metrics;
 use lookout::monitor::{
-    Generations, Host, LatestPass, Models, Monitor, MonitorOptions, Outcome, Pass, PassRunner, Sample, Seen,
-    ServingModel, Setup,
+    Generations, Host, LatestPass, Models, Monitor, MonitorOptions, MonitorSetup, Pass, PassRunner,
+    RecalibrationOutcome, Sample, SampleOutcome, ServingModel, Trigger,
 };
 use lookout::quant::artifact::Artifact;
 use lookout::tensor::digest::sha256;
@@ -189,7 +189,7 @@ impl Device {
         let shared = Arc::clone(&host) as Arc<dyn Host>;
         let models = Arc::new(Models::new(generations, served, shared, Arc::clone(&metrics), "boot".into()));
         let view = Arc::new(LatestPass::default());
-        let monitor = Monitor::new(Setup {
+        let monitor = Monitor::new(MonitorSetup {
             options,
             models: Arc::clone(&models),
             reference: with_reference.then(|| Arc::clone(&reference)),
@@ -204,7 +204,7 @@ impl Device {
     }
 
     /// Shows the monitor `picture` at the device's time, and `next` after it.
-    pub fn show(&mut self, picture: Picture, next: Option<Picture>) -> Seen {
+    pub fn show(&mut self, picture: Picture, next: Option<Picture>) -> SampleOutcome {
         *self.host.second.lock().unwrap() = 1_767_225_600 + self.second;
         self.sequence += 1;
         let frame = |picture: Picture| {
@@ -217,7 +217,7 @@ impl Device {
         };
         let sample = Sample { camera: 0, frame: frame(picture), next: next.map(frame) };
         let seen = self.monitor.sample(&sample, &mut || Ok(())).unwrap();
-        if let Seen::Passed(verdict) = &seen {
+        if let SampleOutcome::Compared(verdict) = &seen {
             self.score = verdict.score;
         }
         seen
@@ -231,9 +231,9 @@ impl Device {
             self.second += step;
             let seen = self.show(world::street(self.second, weather), None);
             match seen {
-                Seen::Passed(verdict) if verdict.drifting => first = first.or(Some(pass)),
-                Seen::Passed(_) => {}
-                Seen::Unfit(reason) => panic!("{weather:?} at {}: {reason:?}", self.second),
+                SampleOutcome::Compared(verdict) if verdict.drifting => first = first.or(Some(pass)),
+                SampleOutcome::Compared(_) => {}
+                SampleOutcome::Unusable(reason) => panic!("{weather:?} at {}: {reason:?}", self.second),
             }
         }
         first
@@ -250,8 +250,13 @@ impl Device {
         self.second += (hour * 3600 - self.second).rem_euclid(day);
     }
 
-    pub fn recalibrate(&mut self) -> Outcome {
-        self.monitor.recalibrate("asked", &mut || Ok(())).unwrap()
+    pub fn recalibrate(&mut self) -> RecalibrationOutcome {
+        self.monitor.recalibrate(Trigger::Request, &mut || Ok(())).unwrap()
+    }
+
+    /// The generations as `lookout generations list` answers them.
+    pub fn list(&self) -> Value {
+        serde_json::to_value(self.models.generations().list()).unwrap()
     }
 
     pub fn events(&self) -> Vec<EventName> {

@@ -6,7 +6,7 @@ use lookout::camera::pattern::{Scene, Weather as Air};
 use lookout::detector::checkpoint::Checkpoint;
 use lookout::detector::demo;
 use lookout::message::EventName;
-use lookout::monitor::{MonitorOptions, RecalibrationPolicy, Seen, UnusableReason};
+use lookout::monitor::{MonitorOptions, RecalibrationPolicy, SampleOutcome, UnusableReason};
 
 use super::device::{Device, between};
 use super::world::{self, Weather};
@@ -96,7 +96,11 @@ fn the_built_in_model_is_calibrated_for_its_own_street() {
         for pass in 0..8 {
             device.second += STEP;
             let seen = device.show(scene.frame(15 * STEP as u64 * pass).0, None);
-            assert!(matches!(seen, Seen::Passed(verdict) if !verdict.drifting), "{seen:?}: {:?}", worst(&device));
+            assert!(
+                matches!(seen, SampleOutcome::Compared(verdict) if !verdict.drifting),
+                "{seen:?}: {:?}",
+                worst(&device)
+            );
         }
         println!("reference {with_reference}: {:.2}", device.score);
     }
@@ -130,7 +134,7 @@ fn what_is_unfit_is_not_drift() {
     for round in 0..12 {
         device.second += 30;
         let now = device.second;
-        assert!(matches!(device.show(street(now), Some(street(now + 1))), Seen::Passed(_)));
+        assert!(matches!(device.show(street(now), Some(street(now + 1))), SampleOutcome::Compared(_)));
         let bright = world::lit_street(now + 2, 0.0, Weather::Clear);
         let dark = world::lit_street(now + 3, 1.0, Weather::Clear);
         let unfit = [
@@ -140,7 +144,7 @@ fn what_is_unfit_is_not_drift() {
             (device.show(dark, Some(bright)), UnusableReason::Strobe),
         ];
         for (seen, reason) in unfit {
-            assert_eq!(seen, Seen::Unfit(reason), "round {round}");
+            assert_eq!(seen, SampleOutcome::Unusable(reason), "round {round}");
         }
     }
     assert!(device.events().is_empty() && !device.monitor.drift().is_raised());

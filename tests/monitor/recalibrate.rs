@@ -6,7 +6,7 @@ use lookout::detector::checkpoint::Checkpoint;
 use lookout::detector::int8::Quantized;
 use lookout::frame::Picture;
 use lookout::message::EventName;
-use lookout::monitor::{Entry, MonitorOptions, RecalibrationPolicy, Reservoir, StoredFrame};
+use lookout::monitor::{LedgerEntry, MonitorOptions, RecalibrationPolicy, Reservoir, StoredFrame};
 use lookout::quant::artifact::{Artifact, StoredQuantParams, encode};
 use lookout::tensor::digest::sha256;
 
@@ -48,8 +48,8 @@ fn a_shift_is_learned_and_the_next_morning_is_no_worse() {
         device.watch(12, 60, Weather::Clear);
         assert!(!device.monitor.drift().is_raised());
         assert_eq!(device.models.serving().generation, after.generation);
-        assert_eq!(device.models.generations().on_trial_after(), None);
-        assert_eq!(device.models.generations().list()[after.generation as usize]["why"], "drift");
+        assert_eq!(device.models.generations().on_probation_after(), None);
+        assert_eq!(device.list()[after.generation as usize]["why"], "drift");
     }
 }
 
@@ -238,7 +238,7 @@ fn force(device: &Device, number: u32, factor: f32) {
     let quantized = Quantized::from_artifact(&artifact, Ok).unwrap();
     let serving = device.models.serving();
     let model = std::sync::Arc::new(serving.model.with_quant_params(&quantized).unwrap());
-    let entry = Entry {
+    let entry = LedgerEntry {
         generation: number,
         sha256: sha256(&bytes),
         at: "2026-01-02T00:00:00Z".into(),
@@ -263,12 +263,12 @@ fn a_forced_bad_swap_is_rolled_back_on_trial() {
         assert_eq!((told["from"].as_u64(), told["to"].as_u64()), (Some(1), Some(0)));
         println!("reference {with_reference}: {}", told["reason"]);
         assert_eq!(device.host.served.lock().unwrap().as_slice(), [1, 0]);
-        let list = device.models.generations().list();
+        let list = device.list();
         assert!(list[1]["rolled_back"].is_string() && list[0]["serving"] == true);
         // As good as before stands its trial.
         force(&device, 2, 1.0);
         device.watch(14, 30, Weather::Clear);
-        assert_eq!((device.models.serving().generation, device.models.generations().on_trial_after()), (2, None));
+        assert_eq!((device.models.serving().generation, device.models.generations().on_probation_after()), (2, None));
     }
 }
 
@@ -279,10 +279,10 @@ fn the_owner_pins_compares_and_rolls_back() {
     for number in 1..=4 {
         force(&device, number, 1.0 + 0.01 * number as f32);
     }
-    let list = device.models.generations().list();
+    let list = device.list();
     let on_disk: Vec<bool> = list.as_array().unwrap().iter().map(|entry| entry["on_disk"] == true).collect();
     assert_eq!(on_disk, [true, false, false, true, true], "the first, the serving one and the one before");
-    let compared = device.models.compare(0, 4).unwrap();
+    let compared = serde_json::to_value(device.models.compare(0, 4).unwrap()).unwrap();
     assert!((compared["largest_first"][0]["ratio"].as_f64().unwrap() - 1.04).abs() < 1e-5, "{compared}");
     assert!(device.models.compare(0, 1).is_err(), "it is gone");
     assert_eq!(device.models.roll_back("asked for", serde_json::Value::Null).unwrap(), 3);

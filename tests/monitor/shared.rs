@@ -9,7 +9,7 @@
 use lookout::detector::checkpoint::Checkpoint;
 use lookout::frame::Picture;
 use lookout::message::EventName;
-use lookout::monitor::{MonitorOptions, RecalibrationPolicy, Seen};
+use lookout::monitor::{MonitorOptions, RecalibrationPolicy, SampleOutcome};
 use tempfile::TempDir;
 
 use super::device::{Device, road};
@@ -55,8 +55,8 @@ fn seen(pictures: &[Picture], second: i64, shift: Option<Shift>) -> Picture {
 fn pass(device: &mut Device, pictures: &[Picture], shift: Option<Shift>) -> bool {
     device.second += 30;
     match device.show(seen(pictures, device.second, shift), None) {
-        Seen::Passed(verdict) => verdict.drifting,
-        Seen::Unfit(reason) => panic!("{shift:?} at {}: {reason:?}", device.second),
+        SampleOutcome::Compared(verdict) => verdict.drifting,
+        SampleOutcome::Unusable(reason) => panic!("{shift:?} at {}: {reason:?}", device.second),
     }
 }
 

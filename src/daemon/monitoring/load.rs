@@ -16,7 +16,7 @@ use crate::detector::checkpoint::Checkpoint;
 use crate::detector::{Detector, DetectorOptions, ModelSummary, demo};
 use crate::error::{Error, Kind, Result};
 use crate::message::ModelPrecision;
-use crate::monitor::{Generations, Start};
+use crate::monitor::{Generations, RejectedGeneration, StartGeneration};
 use crate::quant::artifact::Artifact;
 use crate::tensor::digest::sha256;
 use crate::tensor::mapped::Mapped;
@@ -121,23 +121,23 @@ impl Loader<'_> {
     fn quantized(
         &self,
         generations: Generations,
-        start: Start,
+        start: StartGeneration,
         name: String,
         reference: Option<PathBuf>,
     ) -> Result<LoadedModel> {
-        for (number, why) in &start.gave_up {
-            tracing::warn!(generation = number, why, serving = start.generation, "generation rejected");
+        for RejectedGeneration { generation, reason: why } in &start.rejected {
+            tracing::warn!(generation, why, serving = start.generation, "generation rejected");
         }
         let engine = load_checked(&self.options, &|options| {
             LocalEngine::new(Detector::from_artifact(&start.bytes, name.clone(), options)?)
         })?;
-        let Start { generation, gave_up, .. } = start;
+        let StartGeneration { generation, rejected, .. } = start;
         let monitoring = Monitoring::of_generations(
             self.settings,
             &engine,
             generations,
             generation,
-            gave_up,
+            rejected,
             reference,
             self.identity,
         )?;
@@ -151,7 +151,7 @@ impl Loader<'_> {
         let state = state_folder(&self.settings.device)?;
         let root_sha256 = checkpoint.sha256();
         let mut generations = self.generations(&state, &root_sha256)?;
-        if generations.has_first() {
+        if generations.has_initial() {
             let start = generations.start(&self.identity.boot_id)?;
             return self.quantized(generations, start, model_name(path), Some(path.to_path_buf()));
         }

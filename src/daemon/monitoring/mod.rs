@@ -28,14 +28,20 @@ use crate::frame::Frame;
 use crate::kernel::isa::Isa;
 use crate::message::Report;
 use crate::monitor::{
-    FrameStorage, Generations, LatestPass, Models, MonitorOptions, RecalibrationPolicy, Sampler, ServingModel,
+    FrameStorage, Generations, LatestPass, Models, MonitorOptions, RecalibrationPolicy, RejectedGeneration, Sampler,
+    ServingModel,
 };
 use crate::sync::IgnorePoison;
 
 /// What the monitor works on.
 enum Work {
     /// A quantized model serves.
-    Watch { generations: Generations, served: ServingModel, gave_up: Vec<(u32, String)>, reference: Option<PathBuf> },
+    Watch {
+        generations: Generations,
+        served: ServingModel,
+        rejected: Vec<RejectedGeneration>,
+        reference: Option<PathBuf>,
+    },
     /// The full-precision one serves until there are enough frames.
     InitialCalibration { generations: Generations, checkpoint: Checkpoint, model: Arc<Fp32Model>, count: usize },
 }
@@ -70,7 +76,7 @@ impl Monitoring {
         engine: &LocalEngine,
         generations: Generations,
         generation: u32,
-        gave_up: Vec<(u32, String)>,
+        rejected: Vec<RejectedGeneration>,
         reference: Option<PathBuf>,
         identity: &Identity,
     ) -> Result<Self> {
@@ -79,7 +85,7 @@ impl Monitoring {
         let labels: Arc<[String]> = detector.labels().into();
         let sha256 = detector.summary().sha256.clone();
         let served = ServingModel { model: Arc::clone(model), generation, sha256, labels };
-        Ok(Self::new(settings, engine, Work::Watch { generations, served, gave_up, reference }, identity))
+        Ok(Self::new(settings, engine, Work::Watch { generations, served, rejected, reference }, identity))
     }
 
     /// Of a full-precision model that the cameras' frames shall quantize.

@@ -17,8 +17,9 @@ use crate::kernel::isa::Isa;
 use crate::message::EventName;
 use crate::metrics::Metrics;
 use crate::monitor::{
-    CpuBudget, Generations, Host, InitialCalibration, Models, Monitor, Reservoir, Sample, ServingModel, Setup,
-    ThrottleCheck, details, memory_shortage, reference_bytes,
+    CpuBudget, GatheringOutcome, Generations, Host, InitialCalibration, InitialRefusedEvent, Models, Monitor,
+    MonitorSetup, RejectedGeneration, Reservoir, RolledBackEvent, Sample, ServingModel, ThrottleCheck, Trigger,
+    details, memory_shortage, reference_bytes,
 };
 use crate::precedence::Precedence;
 use crate::preprocess::TransformParams;
@@ -60,7 +61,7 @@ impl Thread {
         let (hot, precedence) = (Arc::clone(&self.hot), Arc::clone(&self.precedence));
         let pace = CpuBudget::new(monitoring.options.cpu_share, self.stop.clone(), hot, precedence)?;
         let (options, isa, boot_id) = (monitoring.options.clone(), monitoring.isa, monitoring.boot_id.clone());
-        let setup = |models: Arc<Models>, reference: Option<Arc<Fp32Model>>, without: Option<String>| Setup {
+        let setup = |models: Arc<Models>, reference: Option<Arc<Fp32Model>>, without: Option<String>| MonitorSetup {
             options: options.clone(),
             models,
             reference,
@@ -71,13 +72,13 @@ impl Thread {
             view: Arc::clone(&monitoring.view),
         };
         let mut monitor = match monitoring.work {
-            Work::Watch { generations, served, gave_up, reference } => {
+            Work::Watch { generations, served, rejected, reference } => {
                 let plan = Arc::clone(served.model.plan());
                 let models = self.serve(generations, served, boot_id);
-                for (number, why) in gave_up {
-                    let to = models.serving().generation.into();
-                    let about = details([("from", number.into()), ("to", to), ("reason", why.into())]);
-                    self.host.event(EventName::CalibrationRolledBack, about);
+                for RejectedGeneration { generation, reason } in &rejected {
+                    let to = models.serving().generation;
+                    let event = RolledBackEvent { from: *generation, to, reason, numbers: None };
+                    self.host.event(EventName::CalibrationRolledBack, details(&event));
                 }
                 // How much the reference takes depends on the frames' size.
                 let Some(sample) = self.first_sample() else { return Ok(()) };
@@ -122,8 +123,9 @@ impl Thread {
         };
         while let Some(sample) = self.next() {
             if asked(&self.asked)
-                && let Err(error) = pace
-                    .run(RECALIBRATION, &mut |task| monitor.recalibrate("asked", &mut || task.pause_if_due()).map(drop))
+                && let Err(error) = pace.run(RECALIBRATION, &mut |task| {
+                    monitor.recalibrate(Trigger::Request, &mut || task.pause_if_due()).map(drop)
+                })
                 && !self.stop.is_stopped()
             {
                 tracing::warn!(error = error.chain(), "the recalibration failed; what served serves on");
@@ -232,20 +234,13 @@ impl Thread {
         loop {
             let Some(sample) = self.next() else { return Ok(None) };
             let Some(sample) = sample else { continue };
-            let enough = match pace.run(Duration::from_secs(60), &mut |_| first.sample(&sample)) {
-                Ok(Ok(enough)) => enough,
-                Ok(Err(reason)) => {
-                    tracing::info!(
-                        sequence = sample.frame.sequence,
-                        reason = reason.name(),
-                        "a frame is unfit to calibrate with"
-                    );
-                    false
-                }
-                Err(error) => return Err(error),
-            };
+            let outcome = pace.run(Duration::from_secs(60), &mut |_| first.sample(&sample))?;
+            if let GatheringOutcome::Unusable(reason) = outcome {
+                let sequence = sample.frame.sequence;
+                tracing::info!(sequence, reason = reason.name(), "frame unusable for calibration");
+            }
             tell(&first);
-            if !enough {
+            if outcome != GatheringOutcome::Complete {
                 continue;
             }
             let made = pace.run(RECALIBRATION, &mut |task| {
@@ -267,11 +262,9 @@ impl Thread {
                 }
                 Err(error) if error.kind() == Kind::Data => {
                     tracing::warn!(error = error.chain(), "calibration from the cameras is refused; gathering anew");
-                    self.host.event(
-                        EventName::CalibrationRefused,
-                        details([("why", "first".into()), ("reasons", serde_json::json!([error.chain()]))]),
-                    );
-                    first.forget();
+                    let event = InitialRefusedEvent::new(error.chain());
+                    self.host.event(EventName::CalibrationRefused, details(&event));
+                    first.clear();
                 }
                 Err(error) => return Err(error),
             }

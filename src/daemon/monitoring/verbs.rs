@@ -46,19 +46,23 @@ fn generations(models: &Models, args: &Value) -> Result<Value> {
         number(name)?.ok_or_else(|| Error::new(Kind::Usage, format!("{name} is missing: the number of a generation")))
     };
     match args.get("do").and_then(Value::as_str).unwrap_or("list") {
-        "list" => Ok(models.generations().list()),
-        "compare" => models.compare(needed("one")?, needed("other")?),
+        "list" => as_json(&models.generations().list()),
+        "compare" => as_json(&models.compare(needed("one")?, needed("other")?)?),
         "pin" => {
             models.pin(number("generation")?)?;
-            Ok(models.generations().list())
+            as_json(&models.generations().list())
         }
         "rollback" => {
             models.roll_back("asked for", Value::Null)?;
-            Ok(models.generations().list())
+            as_json(&models.generations().list())
         }
         other => {
             let text = format!("generations cannot {other:?}; it knows list, compare, pin, rollback");
             Err(Error::new(Kind::Usage, text))
         }
     }
+}
+
+fn as_json(answer: &impl serde::Serialize) -> Result<Value> {
+    serde_json::to_value(answer).map_err(|source| Error::new(Kind::Internal, "the answer is no JSON").because(source))
 }

@@ -1,26 +1,25 @@
-//! The models there have been, on disk, and which of them serves.
+//! Ledger: the generations of the model on disk, and which of them serves.
 //!
-//! In: artifacts that were accepted. Out: `models/gen-NNNN.lookout`, the link `models/current`, and `models/ledger.json`,
-//! which says of each when and why it came and what became of it. Every change is one rename, in such an order that a
-//! process killed at any moment leaves a link to a whole artifact. A model that has not stood its trial yet and dies
-//! twice within one boot gives way to the one before it.
+//! In: accepted artifacts. Out: `models/gen-NNNN.lookout`, the link `models/current`, and `models/ledger.json` with time,
+//! cause and fate of each. Every change is one rename, in such an order that a process killed at any moment leaves a link
+//! to a whole artifact. A generation on probation during which the process dies twice within one boot is rolled back.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::quant::artifact::{Artifact, save};
 use crate::tensor::atomic_file;
 use crate::tensor::digest::sha256;
 
-/// Deaths on trial, within one boot, after which a generation is given up.
-const DEATHS: u32 = 2;
+/// Deaths of the process within one boot after which a generation on probation is rolled back. One may be chance.
+const MAX_DEATHS: u32 = 2;
 
-/// The folder of models.
+/// The folder of generations.
 #[derive(Debug)]
 pub struct Generations {
     folder: PathBuf,
@@ -31,27 +30,28 @@ pub struct Generations {
 /// `ledger.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Ledger {
-    /// What generation 0 is or is made of: another one begins another lineage.
+    /// SHA-256 of the artifact or checkpoint that generation 0 is or is made of. Another root is another lineage.
     root: String,
-    entries: Vec<Entry>,
+    entries: Vec<LedgerEntry>,
     #[serde(default)]
     pinned: Option<u32>,
-    #[serde(default)]
-    trial: Option<Trial>,
+    #[serde(default, rename = "trial")]
+    probation: Option<ProbationEntry>,
 }
 
-/// One generation.
+/// One generation in the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct LedgerEntry {
     /// Its number.
     pub generation: u32,
     /// SHA-256 of its file.
     pub sha256: String,
-    /// When it was accepted, RFC 3339.
+    /// Time of acceptance, RFC 3339.
     pub at: String,
-    /// Why it was made: `first`, `drift`, `schedule`, `asked`.
+    /// Cause: `first`, `drift`, `schedule` or `asked`. Free text, so that causes of a newer version do not make the ledger
+    /// unreadable.
     pub why: String,
-    /// Whether it was taken back.
+    /// Reason of the rollback, if it was rolled back.
     #[serde(default)]
     pub rolled_back: Option<String>,
     /// The numbers behind the decision.
@@ -59,30 +59,56 @@ pub struct Entry {
     pub numbers: Value,
 }
 
-/// The serving generation on trial.
+/// The serving generation on probation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Trial {
+struct ProbationEntry {
     generation: u32,
     previous: u32,
     boot_id: String,
-    /// Lives of the process that began with it, within this boot, and have not ended in order.
+    /// Starts of the process with it, within this boot, without an orderly end.
     starts: u32,
 }
 
-/// What to serve.
+/// The generation that a new run of the process serves.
 #[derive(Debug)]
-pub struct Start {
+pub struct StartGeneration {
     /// The generation.
     pub generation: u32,
     /// Its artifact.
     pub bytes: Vec<u8>,
-    /// What was given up for it, and why.
-    pub gave_up: Vec<(u32, String)>,
+    /// Generations that could not serve or were rolled back, each with the reason.
+    pub rejected: Vec<RejectedGeneration>,
+}
+
+/// A generation that cannot serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedGeneration {
+    /// Its number.
+    pub generation: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// A generation in the answer to `lookout generations list`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GenerationStatus {
+    /// The ledger's entry.
+    #[serde(flatten)]
+    pub entry: LedgerEntry,
+    /// True if it serves.
+    pub serving: bool,
+    /// True if it is on probation.
+    #[serde(rename = "on_trial")]
+    pub on_probation: bool,
+    /// True if the owner pinned it.
+    pub pinned: bool,
+    /// True if its artifact is still on disk.
+    pub on_disk: bool,
 }
 
 impl Generations {
-    /// The generations below `state`, of the lineage that begins with `root` (a SHA-256); those of another are removed,
-    /// those of a ledger that cannot be read are set aside.
+    /// The generations below the folder `state`, of the lineage that begins with `root` (a SHA-256). Those of another
+    /// lineage are removed; those of an unreadable ledger are set aside.
     ///
     /// # Errors
     /// As [`Error::writing`].
@@ -113,7 +139,7 @@ impl Generations {
         Ok(generations)
     }
 
-    /// Makes `bytes` generation 0, if there is none yet.
+    /// Makes the artifact `bytes` generation 0, unless it is generation 0 already.
     ///
     /// # Errors
     /// As [`save`].
@@ -125,7 +151,7 @@ impl Generations {
         }
         save(&self.path(0), bytes)?;
         self.ledger.entries.retain(|entry| entry.generation != 0);
-        let entry = Entry {
+        let entry = LedgerEntry {
             generation: 0,
             sha256: sum,
             at: at.to_owned(),
@@ -141,74 +167,75 @@ impl Generations {
         Ok(())
     }
 
-    /// Whether generation 0 is there.
-    pub fn has_first(&self) -> bool {
+    /// True if generation 0 exists and is whole.
+    pub fn has_initial(&self) -> bool {
         self.load(0).is_ok()
     }
 
-    /// What a life of the process that begins now in boot `boot_id` serves: the pinned generation, else the current one
-    /// unless it died too often on trial; where that one is damaged, the newest that is whole.
+    /// The generation that a run of the process serves which starts now in boot `boot_id`: the pinned one, else the current
+    /// one unless the process died too often during its probation. Where that one is damaged, the newest whole one.
     ///
     /// # Errors
     /// [`Kind::NoInput`] if no generation is whole.
-    pub fn start(&mut self, boot_id: &str) -> Result<Start> {
-        let mut gave_up = Vec::new();
+    pub fn start(&mut self, boot_id: &str) -> Result<StartGeneration> {
+        let mut rejected = Vec::new();
         let current = self.current();
-        // A kill between ledger and link leaves a trial of what never served.
-        self.ledger.trial = self.ledger.trial.take().filter(|trial| Some(trial.generation) == current);
-        if let Some(trial) = &mut self.ledger.trial {
-            if trial.boot_id != boot_id {
-                // The power failed, or the board was restarted: not the model's fault.
-                (trial.boot_id, trial.starts) = (boot_id.to_owned(), 0);
+        // A kill between ledger and link leaves a generation on probation that never served.
+        self.ledger.probation = self.ledger.probation.take().filter(|entry| Some(entry.generation) == current);
+        if let Some(probation) = &mut self.ledger.probation {
+            if probation.boot_id != boot_id {
+                // The power failed or the board was restarted, which is not the model's fault.
+                (probation.boot_id, probation.starts) = (boot_id.to_owned(), 0);
             }
-            if trial.starts >= DEATHS {
-                let (from, to) = (trial.generation, trial.previous);
-                let why = format!("the process died {DEATHS} times soon after generation {from} took over");
-                self.take_back(from, to, &why)?;
-                gave_up.push((from, why));
+            if probation.starts >= MAX_DEATHS {
+                let (generation, to) = (probation.generation, probation.previous);
+                let reason =
+                    format!("the process died {MAX_DEATHS} times soon after generation {generation} took over");
+                self.roll_back(generation, to, &reason)?;
+                rejected.push(RejectedGeneration { generation, reason });
             } else {
-                trial.starts += 1;
+                probation.starts += 1;
             }
         }
         let mut wanted: Vec<u32> = self.ledger.pinned.into_iter().chain(self.current()).collect();
         wanted.extend(self.ledger.entries.iter().rev().filter(|e| e.rolled_back.is_none()).map(|e| e.generation));
         wanted.push(0);
         let mut tried = Vec::new();
-        for number in wanted {
-            if tried.contains(&number) {
+        for generation in wanted {
+            if tried.contains(&generation) {
                 continue;
             }
-            tried.push(number);
-            match self.load(number) {
+            tried.push(generation);
+            match self.load(generation) {
                 Ok(bytes) => {
-                    if self.current() != Some(number) {
-                        self.point(number)?;
-                        self.ledger.trial = None;
+                    if self.current() != Some(generation) {
+                        self.point(generation)?;
+                        self.ledger.probation = None;
                     }
                     self.write()?;
-                    return Ok(Start { generation: number, bytes, gave_up });
+                    return Ok(StartGeneration { generation, bytes, rejected });
                 }
-                Err(error) => gave_up.push((number, error.chain())),
+                Err(error) => rejected.push(RejectedGeneration { generation, reason: error.chain() }),
             }
         }
         Err(Error::new(Kind::NoInput, format!("no model in {} is whole", self.folder.display())))
     }
 
-    /// The life that [`Generations::start`] began ends in order: it did not die.
+    /// The run that [`Generations::start`] began ends in order: the process did not die.
     ///
     /// # Errors
     /// As [`atomic_file::write`].
     pub fn end(&mut self) -> Result<()> {
-        match &mut self.ledger.trial {
-            Some(trial) if trial.starts > 0 => {
-                trial.starts -= 1;
+        match &mut self.ledger.probation {
+            Some(probation) if probation.starts > 0 => {
+                probation.starts -= 1;
                 self.write()
             }
             _ => Ok(()),
         }
     }
 
-    /// The number that the next generation gets.
+    /// Number of the next generation.
     pub fn next(&self) -> u32 {
         self.ledger.entries.iter().map(|entry| entry.generation + 1).max().unwrap_or(0)
     }
@@ -224,20 +251,20 @@ impl Generations {
         self.ledger.pinned
     }
 
-    /// The generation that the serving one took over from, while it is on trial.
-    pub fn on_trial_after(&self) -> Option<u32> {
-        self.ledger.trial.as_ref().map(|trial| trial.previous)
+    /// The generation before the serving one, while that one is on probation.
+    pub fn on_probation_after(&self) -> Option<u32> {
+        self.ledger.probation.as_ref().map(|entry| entry.previous)
     }
 
     /// The generations, oldest first.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[LedgerEntry] {
         &self.ledger.entries
     }
 
-    /// The artifact of generation `number`, whole.
+    /// The artifact of generation `number`.
     ///
     /// # Errors
-    /// As [`Error::reading`]; [`Kind::Data`] if it is damaged or not what was written.
+    /// As [`Error::reading`]; [`Kind::Data`] if it is damaged or has another digest than the ledger.
     pub fn load(&self, number: u32) -> Result<Vec<u8>> {
         let path = self.path(number);
         let bytes = fs::read(&path).map_err(|source| Error::reading(&path, source))?;
@@ -249,46 +276,47 @@ impl Generations {
         Ok(bytes)
     }
 
-    /// Takes in the next generation, which serves from now on, on trial.
+    /// Adds the next generation, which serves from now on, on probation.
     ///
     /// # Errors
     /// As [`save`].
-    pub fn accept(&mut self, bytes: &[u8], entry: Entry, boot_id: &str) -> Result<()> {
+    pub fn accept(&mut self, bytes: &[u8], entry: LedgerEntry, boot_id: &str) -> Result<()> {
         let number = entry.generation;
         let previous = self.current().unwrap_or(0);
         save(&self.path(number), bytes)?;
         self.ledger.entries.push(entry);
-        self.ledger.trial = Some(Trial { generation: number, previous, boot_id: boot_id.to_owned(), starts: 1 });
+        let boot_id = boot_id.to_owned();
+        self.ledger.probation = Some(ProbationEntry { generation: number, previous, boot_id, starts: 1 });
         self.write()?;
         self.point(number)?;
         self.prune();
         Ok(())
     }
 
-    /// The serving generation stood its trial.
+    /// The serving generation passed its probation.
     ///
     /// # Errors
     /// As [`atomic_file::write`].
     pub fn confirm(&mut self) -> Result<()> {
-        self.ledger.trial = None;
+        self.ledger.probation = None;
         self.write()
     }
 
-    /// Takes generation `from` back for `why`; `to` serves again.
+    /// Rolls generation `from` back for `why`; `to` serves again.
     ///
     /// # Errors
     /// As [`save`]; [`Kind::Data`] if `to` is not whole.
-    pub fn take_back(&mut self, from: u32, to: u32, why: &str) -> Result<()> {
+    pub fn roll_back(&mut self, from: u32, to: u32, why: &str) -> Result<()> {
         self.load(to)?;
         self.point(to)?;
         let entry = self.ledger.entries.iter_mut().find(|entry| entry.generation == from);
         entry.into_iter().for_each(|entry| entry.rolled_back = Some(why.to_owned()));
-        self.ledger.trial = None;
+        self.ledger.probation = None;
         self.ledger.pinned = self.ledger.pinned.filter(|&pinned| pinned != from);
         self.write()
     }
 
-    /// Makes `number` serve and stay; `None` frees the choice again.
+    /// Makes generation `number` serve and stay; `None` removes the pin.
     ///
     /// # Errors
     /// As [`Generations::load`].
@@ -296,36 +324,30 @@ impl Generations {
         if let Some(number) = number {
             self.load(number)?;
             self.point(number)?;
-            self.ledger.trial = None;
+            self.ledger.probation = None;
         }
         self.ledger.pinned = number;
         self.write()
     }
 
-    /// The one before the serving one that was not taken back.
+    /// The newest generation before `number` that was not rolled back and is on disk.
     pub fn before(&self, number: u32) -> Option<u32> {
         let earlier = self.ledger.entries.iter().filter(|e| e.generation < number && e.rolled_back.is_none());
         earlier.map(|entry| entry.generation).filter(|&number| self.path(number).exists()).max()
     }
 
-    /// The list as an answer.
-    pub fn list(&self) -> Value {
+    /// Status of every generation, oldest first.
+    pub fn list(&self) -> Vec<GenerationStatus> {
         let current = self.current();
-        let entry = |entry: &Entry| {
-            json!({
-                "generation": entry.generation,
-                "sha256": entry.sha256,
-                "at": entry.at,
-                "why": entry.why,
-                "serving": current == Some(entry.generation),
-                "on_trial": self.ledger.trial.as_ref().is_some_and(|trial| trial.generation == entry.generation),
-                "pinned": self.ledger.pinned == Some(entry.generation),
-                "rolled_back": entry.rolled_back,
-                "on_disk": self.path(entry.generation).exists(),
-                "numbers": entry.numbers,
-            })
+        let probation = self.ledger.probation.as_ref().map(|entry| entry.generation);
+        let status = |entry: &LedgerEntry| GenerationStatus {
+            serving: current == Some(entry.generation),
+            on_probation: probation == Some(entry.generation),
+            pinned: self.ledger.pinned == Some(entry.generation),
+            on_disk: self.path(entry.generation).exists(),
+            entry: entry.clone(),
         };
-        self.ledger.entries.iter().map(entry).collect()
+        self.ledger.entries.iter().map(status).collect()
     }
 
     fn path(&self, number: u32) -> PathBuf {
@@ -342,7 +364,7 @@ impl Generations {
         let _ = fs::remove_file(&part);
         let done = symlink(format!("gen-{number:04}.lookout"), &part).and_then(|()| fs::rename(&part, self.link()));
         done.map_err(|source| Error::writing(self.link(), source))?;
-        // As for any file whose rename must last; refused by some file systems, which order it themselves.
+        // The rename must survive a power failure. Some file systems refuse this and order renames themselves.
         let _ = fs::File::open(&self.folder).and_then(|folder| folder.sync_all());
         Ok(())
     }
@@ -361,24 +383,25 @@ impl Generations {
         numbers
     }
 
-    /// Removes the oldest files beyond those to keep; never the first, the serving one, the one before, the pinned one.
+    /// Removes the oldest files beyond those to keep; never generation 0, the serving one, its predecessor on probation or
+    /// the pinned one.
     fn prune(&self) {
         let current = self.current();
-        let needed = [Some(0), current, self.on_trial_after(), self.ledger.pinned];
+        let needed = [Some(0), current, self.on_probation_after(), self.ledger.pinned];
         let mut numbers = self.on_disk();
         let mut at = 0;
         while numbers.len() > self.keep && at < numbers.len() {
             if needed.contains(&Some(numbers[at])) {
                 at += 1;
             } else {
-                // What cannot be removed now is met again next time.
+                // A file that cannot be removed now is tried again next time.
                 let _ = fs::remove_file(self.path(numbers.remove(at)));
             }
         }
     }
 }
 
-/// Gives the folder of models a name that nothing has yet.
+/// Renames the folder of models to an unused name.
 fn set_aside(state: &Path, folder: &Path) -> Result<PathBuf> {
     let name = |number: u32| state.join(format!("models.unreadable-{number}"));
     let free = (1..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0));

@@ -1,35 +1,50 @@
-//! Back and forth is not progress.
+//! Oscillation: a candidate that reverses the last change.
 //!
-//! In: the quantization parameters of the last generations and of a candidate. Out: whether the candidate takes back
-//! what the last change brought. Two kinds of weather that take turns would otherwise recalibrate for ever; where that
-//! is noticed, the monitor stops doing it by itself until the owner asks.
+//! In: the quantization parameters of the generation before, of the serving one and of a candidate. Out: true if the
+//! candidate goes back where the last change came from. Two kinds of weather that take turns would otherwise recalibrate
+//! for ever.
 
 use std::time::Duration;
 
 use crate::quant::QuantParams;
 
-/// A change is taken back if its opposite has this much of its direction.
-const OPPOSED: f64 = -0.5;
-/// Steps back shorter than this share of the step before are no swing.
-const LENGTH: f64 = 0.5;
-/// Changes further apart are seasons.
-pub const WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Limits of the detection.
+///
+/// | limit | value | reason |
+/// |---|---:|---|
+/// | `max_cosine` | −0.5 | a change that goes elsewhere (a third kind of weather) is progress |
+/// | `min_length` | 0.5 | a short step back corrects an overshoot |
+/// | `window` | 7 days | changes that are further apart are seasons |
+pub struct OscillationLimits {
+    /// Largest cosine of the angle between the two changes.
+    pub max_cosine: f64,
+    /// Least length of the second change, as a share of the first.
+    pub min_length: f64,
+    /// Longest time between the two changes.
+    pub window: Duration,
+}
 
-/// The quantization parameters of a model as a point: log₂ of every scale, in the order of the edges.
+/// The limits in use.
+pub const LIMITS: OscillationLimits =
+    OscillationLimits { max_cosine: -0.5, min_length: 0.5, window: Duration::from_secs(7 * 24 * 3600) };
+
+/// The quantization parameters of a model as a point: log₂ of every scale, in the order of the steps.
 pub fn point(edge_qparams: &[Option<QuantParams>]) -> Vec<f64> {
     edge_qparams.iter().flatten().map(|qparams| f64::from(qparams.scale).log2()).collect()
 }
 
-/// Whether going from `serving` to `candidate` takes back what going from `before` to `serving` brought.
-pub fn swings(before: &[f64], serving: &[f64], candidate: &[f64]) -> bool {
+/// True if the change from `serving` to `candidate` reverses that from `before` to `serving`. Points of different length
+/// belong to different networks and reverse nothing.
+pub fn reverses(before: &[f64], serving: &[f64], candidate: &[f64]) -> bool {
     if before.len() != serving.len() || candidate.len() != serving.len() {
         return false;
     }
     let difference = |to: &[f64], from: &[f64]| to.iter().zip(from).map(|(to, from)| to - from).collect::<Vec<f64>>();
-    let (there, back) = (difference(serving, before), difference(candidate, serving));
+    let (last, next) = (difference(serving, before), difference(candidate, serving));
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let (long, short) = (dot(&there, &there).sqrt(), dot(&back, &back).sqrt());
-    long > 0.0 && short >= LENGTH * long && dot(&there, &back) <= OPPOSED * long * short
+    let (last_length, next_length) = (dot(&last, &last).sqrt(), dot(&next, &next).sqrt());
+    let is_long = last_length > 0.0 && next_length >= LIMITS.min_length * last_length;
+    is_long && dot(&last, &next) <= LIMITS.max_cosine * last_length * next_length
 }
 
 #[cfg(test)]
@@ -37,12 +52,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_and_back_is_a_swing_and_on_is_not() {
-        assert!(swings(&[0.0, 0.0], &[1.0, 0.5], &[0.1, 0.0]));
-        assert!(!swings(&[0.0, 0.0], &[1.0, 0.5], &[1.8, 0.7]), "further");
-        assert!(!swings(&[0.0, 0.0], &[1.0, 0.0], &[1.0, 1.0]), "elsewhere");
-        assert!(!swings(&[0.0, 0.0], &[1.0, 0.0], &[0.9, 0.0]), "a little back");
-        assert!(!swings(&[0.0], &[1.0, 0.0], &[0.9, 0.0]), "another network");
-        assert!(!swings(&[1.0], &[1.0], &[0.0]), "nothing was changed before");
+    fn there_and_back_is_an_oscillation_and_further_is_not() {
+        assert!(reverses(&[0.0, 0.0], &[1.0, 0.5], &[0.1, 0.0]));
+        assert!(!reverses(&[0.0, 0.0], &[1.0, 0.5], &[1.8, 0.7]), "further");
+        assert!(!reverses(&[0.0, 0.0], &[1.0, 0.0], &[1.0, 1.0]), "elsewhere");
+        assert!(!reverses(&[0.0, 0.0], &[1.0, 0.0], &[0.9, 0.0]), "a little back");
+        assert!(!reverses(&[0.0], &[1.0, 0.0], &[0.9, 0.0]), "another network");
+        assert!(!reverses(&[1.0], &[1.0], &[0.0]), "nothing was changed before");
     }
 }

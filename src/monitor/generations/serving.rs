@@ -1,13 +1,14 @@
-//! Which generation detects, and every change of it.
+//! Serving model: which generation detects, and every change of it.
 //!
-//! In: decisions, from the monitor's thread or from the owner. Out: the change on disk and at the detector, in this
-//! order, and the event that tells of it. What is on disk is whole at every moment; what detects follows.
+//! In: decisions, from the monitor's thread or from the owner. Out: the change on disk, then at the detector, then the
+//! event about it. The files are whole at every moment; the detector follows them.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
-use super::ledger::{Entry, Generations};
+use super::ledger::{Generations, LedgerEntry};
 use super::oscillation;
 use crate::detector::int8::{Int8Model, Quantized};
 use crate::error::{Error, Kind, Result};
@@ -18,7 +19,7 @@ use crate::quant::QuantParams;
 use crate::quant::artifact::Artifact;
 use crate::sync::IgnorePoison;
 
-/// The models of one network; shared by whoever decides.
+/// The models of one network, shared by the monitor's thread and the owner's requests.
 pub struct Models {
     generations: Mutex<Generations>,
     serving: Mutex<ServingModel>,
@@ -27,8 +28,46 @@ pub struct Models {
     boot_id: String,
 }
 
+/// Details of the event `calibration_rolled_back`.
+#[derive(Debug, Serialize)]
+pub struct RolledBackEvent<'a> {
+    /// The generation that was rolled back.
+    pub from: u32,
+    /// The generation that serves now.
+    pub to: u32,
+    /// Why.
+    pub reason: &'a str,
+    /// The numbers behind the reason, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub numbers: Option<Value>,
+}
+
+/// Differences of the quantization parameters of two generations.
+#[derive(Debug, Clone, Serialize)]
+pub struct GenerationComparison {
+    /// The two generations.
+    pub generations: [u32; 2],
+    /// Count of edges with quantization parameters.
+    pub edges: usize,
+    /// Count of edges whose parameters differ.
+    pub changed: usize,
+    /// The edges that differ, the largest change first.
+    pub largest_first: Vec<EdgeComparison>,
+}
+
+/// Difference of the quantization parameters of one edge.
+#[derive(Debug, Clone, Serialize)]
+pub struct EdgeComparison {
+    /// Name of the edge.
+    pub edge: String,
+    /// Scale of the second generation divided by that of the first.
+    pub ratio: f64,
+    /// Range of each generation: lowest and highest value.
+    pub range: [[f32; 2]; 2],
+}
+
 impl Models {
-    /// `serving` detects already, out of `generations`.
+    /// The models of `generations`, of which `serving` detects already.
     pub fn new(
         generations: Generations,
         serving: ServingModel,
@@ -40,12 +79,12 @@ impl Models {
         Self { generations: Mutex::new(generations), serving: Mutex::new(serving), host, metrics, boot_id }
     }
 
-    /// What detects.
+    /// The model that detects.
     pub fn serving(&self) -> ServingModel {
         self.serving.lock().ignore_poison().clone()
     }
 
-    /// The generations. Not to be held while a model runs.
+    /// The generations. Release the guard before a model runs.
     pub fn generations(&self) -> MutexGuard<'_, Generations> {
         self.generations.lock().ignore_poison()
     }
@@ -72,28 +111,28 @@ impl Models {
         Ok(())
     }
 
-    /// Accepts a candidate that was made when `ground` served: written down, then detecting, on trial.
+    /// Accepts a candidate that was made while generation `parent` served: it is written to disk, then detects, on
+    /// probation.
     ///
     /// # Errors
-    /// [`Kind::Unavailable`] if another generation serves meanwhile; as [`Generations::accept`] and [`Host::serve`].
-    pub fn accept(&self, ground: u32, bytes: &[u8], model: Arc<Int8Model>, entry: Entry) -> Result<()> {
+    /// [`Kind::Unavailable`] if another generation serves by now; as [`Generations::accept`] and [`Host::serve`].
+    pub fn accept(&self, parent: u32, bytes: &[u8], model: Arc<Int8Model>, entry: LedgerEntry) -> Result<()> {
         let serving = self.serving();
-        if serving.generation != ground {
-            let text = format!("generation {} serves by now, not {ground}", serving.generation);
+        if serving.generation != parent {
+            let text = format!("generation {} serves by now, not {parent}", serving.generation);
             return Err(Error::new(Kind::Unavailable, text));
         }
-        let served =
-            ServingModel { model, generation: entry.generation, sha256: entry.sha256.clone(), labels: serving.labels };
+        let generation = entry.generation;
+        let served = ServingModel { model, generation, sha256: entry.sha256.clone(), labels: serving.labels };
         self.generations().accept(bytes, entry, &self.boot_id)?;
-        let generation = served.generation;
         if let Err(error) = self.detect_with(served) {
-            self.generations().take_back(generation, ground, &error.chain())?;
+            self.generations().roll_back(generation, parent, &error.chain())?;
             return Err(error);
         }
         Ok(())
     }
 
-    /// Takes the serving generation back for `why` and tells of it. Returns the one that serves now.
+    /// Rolls the serving generation back for `why` and publishes the event. Returns the generation that serves now.
     ///
     /// # Errors
     /// [`Kind::Data`] if there is none before it; as [`Models::model`].
@@ -101,20 +140,20 @@ impl Models {
         let from = self.serving().generation;
         let to = {
             let generations = self.generations();
-            generations.on_trial_after().or_else(|| generations.before(from))
+            generations.on_probation_after().or_else(|| generations.before(from))
         };
         let to = to.ok_or_else(|| Error::new(Kind::Data, format!("there is no generation before {from}")))?;
         let served = self.model(to)?;
-        self.generations().take_back(from, to, why)?;
+        self.generations().roll_back(from, to, why)?;
         self.detect_with(served)?;
         self.metrics.monitor.calibrated("rolled_back");
-        tracing::warn!(from, to, why, "recalibration taken back");
-        let numbers = details([("from", from.into()), ("to", to.into()), ("reason", why.into()), ("numbers", numbers)]);
-        self.host.event(EventName::CalibrationRolledBack, numbers);
+        tracing::warn!(from, to, why, "recalibration rolled back");
+        let event = RolledBackEvent { from, to, reason: why, numbers: Some(numbers) };
+        self.host.event(EventName::CalibrationRolledBack, details(&event));
         Ok(to)
     }
 
-    /// Makes `number` serve and stay, or frees the choice again.
+    /// Makes generation `number` serve and stay; `None` removes the pin.
     ///
     /// # Errors
     /// As [`Models::model`].
@@ -127,11 +166,11 @@ impl Models {
         self.generations().pin(number)
     }
 
-    /// Whether going to `candidate` takes back what the last change brought, within the window of `swing`.
+    /// True if going to `candidate` reverses the last change, and that change is recent.
     ///
     /// # Errors
     /// As [`Generations::load`].
-    pub fn would_swing(&self, candidate: &Int8Model, now: &str) -> Result<bool> {
+    pub fn would_oscillate(&self, candidate: &Int8Model, now: &str) -> Result<bool> {
         let serving = self.serving();
         let (before, entry) = {
             let generations = self.generations();
@@ -139,46 +178,48 @@ impl Models {
             (generations.before(serving.generation), entry)
         };
         let (Some(before), Some(entry)) = (before, entry) else { return Ok(false) };
-        let recent = |from: &str, to: &str| {
+        let is_recent = |from: &str, to: &str| {
             let (from, to) = (from.parse::<jiff::Timestamp>().ok()?, to.parse::<jiff::Timestamp>().ok()?);
-            Some(to.duration_since(from).unsigned_abs() < oscillation::WINDOW)
+            Some(to.duration_since(from).unsigned_abs() < oscillation::LIMITS.window)
         };
-        if serving.generation == 0 || !recent(&entry.at, now).unwrap_or(true) {
+        if serving.generation == 0 || !is_recent(&entry.at, now).unwrap_or(true) {
             return Ok(false);
         }
         let before = self.model(before)?;
         let point = |model: &Int8Model| oscillation::point(&edge_qparams(model));
-        Ok(oscillation::swings(&point(&before.model), &point(&serving.model), &point(candidate)))
+        Ok(oscillation::reverses(&point(&before.model), &point(&serving.model), &point(candidate)))
     }
 
-    /// Two generations side by side: by edge, how much wider the second one's quantization range is; the largest
-    /// changes first.
+    /// Compares the quantization parameters of two generations.
     ///
     /// # Errors
     /// As [`Generations::load`].
-    pub fn compare(&self, one: u32, other: u32) -> Result<Value> {
+    pub fn compare(&self, one: u32, other: u32) -> Result<GenerationComparison> {
         let (first, second) = (self.model(one)?, self.model(other)?);
         let plan = first.model.plan();
-        let mut edges: Vec<(f64, Value)> = Vec::new();
-        for (step, pair) in edge_qparams(&first.model).iter().zip(edge_qparams(&second.model)).enumerate() {
+        let all = edge_qparams(&first.model);
+        let mut changed: Vec<EdgeComparison> = Vec::new();
+        for (step, pair) in all.iter().zip(edge_qparams(&second.model)).enumerate() {
             if let (Some(a), Some(b)) = pair
                 && *a != b
             {
                 let ratio = f64::from(b.scale) / f64::from(a.scale);
-                let ranges = [a.range(), b.range()].map(|range| [range.min, range.max]);
-                let edge = json!({ "edge": plan.steps[step].name, "ratio": ratio, "range": ranges });
-                edges.push((ratio.log2().abs(), edge));
+                let range = [a.range(), b.range()].map(|range| [range.min, range.max]);
+                changed.push(EdgeComparison { edge: plan.steps[step].name.clone(), ratio, range });
             }
         }
-        edges.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let changed = edges.len();
-        let edges: Vec<Value> = edges.into_iter().map(|(_, edge)| edge).collect();
-        let all = edge_qparams(&first.model).iter().flatten().count();
-        Ok(json!({ "generations": [one, other], "edges": all, "changed": changed, "largest_first": edges }))
+        let size = |edge: &EdgeComparison| edge.ratio.log2().abs();
+        changed.sort_by(|a, b| size(b).total_cmp(&size(a)));
+        Ok(GenerationComparison {
+            generations: [one, other],
+            edges: all.iter().flatten().count(),
+            changed: changed.len(),
+            largest_first: changed,
+        })
     }
 }
 
-/// The quantization parameters of every step that has its own.
+/// By step, its quantization parameters if it has any of its own.
 fn edge_qparams(model: &Int8Model) -> Vec<Option<QuantParams>> {
     let mut edge_qparams = vec![None; model.plan().steps.len()];
     for step in model.mixed_precision().quantized_steps() {

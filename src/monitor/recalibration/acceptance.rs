@@ -1,207 +1,255 @@
-//! Is the candidate better, and is it safe?
+//! Acceptance test of a candidate: is it better, and does it harm nothing?
 //!
-//! In: on frames that calibrated nothing, how the candidate, the serving model and generation 0 did; and what
-//! generation 0's own pictures would lose. Out: a [`Decision`] with every number and, if it is a refusal, every reason.
-//! Kept only if no light got worse, something got better by a margin and beyond chance, and generation 0 is not left
-//! behind: step by step no chain of small losses can lead away from it (no ratchet). Better is what gains on average
-//! over all lights, or where drift was raised and no less on that average.
+//! In: on frames that calibrated nothing, the quality records of the candidate, the serving model and generation 0; and
+//! the predicted losses on generation 0's own pictures. Out: an [`AcceptanceDecision`] with every number and, if it is a
+//! refusal, every reason. [`AcceptanceThresholds`] lists the rules. A candidate is accepted if no stratum got worse,
+//! something got better by a margin and beyond chance, and generation 0 is not left behind: a chain of small losses
+//! cannot lead away from it. "Better" is the mean over all strata; or the mean over the frames in drift, if the mean over
+//! all strata does not fall.
 
 use serde::Serialize;
 
-use crate::monitor::drift::quality::{GainError, QualityRecord};
+use crate::monitor::drift::quality::QualityRecord;
 use crate::monitor::frames::reservoir::{describe_stratum, is_drift_stratum};
 
-/// What the mean over the steps must gain, in dB, where it matters: as measured beside the reference, and as expected
-/// without it. What drafts really gained on a ResNet-50 differed from what they were expected to by about 0.12 dB.
-const GAIN_DB: (f64, f64) = (0.1, 0.15);
-/// And by how many standard errors: what a few frames gain and the others do not is chance, or a few frames' own. The
-/// fewer degrees of freedom (one, two, … and any more), the more: Student's t, of which chance exceeds one in twenty.
-const CERTAIN: ([f64; 5], f64) = ([6.31, 2.92, 2.35, 2.13, 2.02], 2.0);
-/// What the mean of one stratum may lose, in dB.
-const STRATUM_LOSS_DB: f64 = 0.4;
-/// What may be lost against generation 0, in dB.
-const RATCHET_DB: f64 = 0.5;
-/// What generation 0's own pictures may lose on their worst edge, in dB of expected error.
-const EDGE_LOSS_DB: f64 = 1.0;
-/// What the share of detections found again may lose, and what is a gain, beyond what counting so few leaves to chance.
-const AGREEMENT: (f64, f64) = (0.02, 0.03);
-/// Fewest reference detections whose share says something.
-pub const FEWEST_DETECTIONS: u64 = 20;
+/// Thresholds of acceptance. A quality is the mean SQNR over the steps in dB, averaged over the strata.
+///
+/// | threshold | value | reason |
+/// |---|---:|---|
+/// | `min_measured_gain_db` | 0.1 dB | a smaller gain is not worth a change of the model |
+/// | `min_predicted_gain_db` | 0.15 dB | on a ResNet-50, predicted and measured gains differed by about 0.12 dB |
+/// | `max_stratum_loss_db` | 0.4 dB | a night must not cost the day |
+/// | `max_initial_loss_db` | 0.5 dB | no chain of small losses may lead away from generation 0 |
+/// | `max_initial_edge_loss_db` | 1.0 dB | nor may one edge be sacrificed for the others |
+/// | `max_agreement_loss` | 0.02 | detections are what the network is for |
+/// | `min_agreement_gain` | 0.03 | detections that are found again are a gain of their own |
+/// | `min_detections` | 20 | a share of fewer detections is chance |
+///
+/// A gain must also exceed what chance gives on so few frames: the one-sided 95 % limit of Student's t. Agreement must
+/// change by one standard error more than the thresholds.
+pub struct AcceptanceThresholds {
+    /// Least gain in quality, measured against the reference, in dB.
+    pub min_measured_gain_db: f64,
+    /// Least gain in quality, predicted without the reference, in dB.
+    pub min_predicted_gain_db: f64,
+    /// Most that one stratum may lose against the serving model, in dB.
+    pub max_stratum_loss_db: f64,
+    /// Most that may be lost against generation 0, in dB: on the holdout frames, and predicted on generation 0's own
+    /// pictures as the mean over the edges.
+    pub max_initial_loss_db: f64,
+    /// Most that the worst edge may lose on generation 0's own pictures, predicted in dB.
+    pub max_initial_edge_loss_db: f64,
+    /// Most that the matched share of the detections may lose.
+    pub max_agreement_loss: f64,
+    /// Gain of the matched share that is reason enough to accept.
+    pub min_agreement_gain: f64,
+    /// Fewest reference detections whose matched share counts.
+    pub min_detections: u64,
+}
 
-/// Everything the judgement rests on.
+/// The thresholds in use.
+pub const LIMITS: AcceptanceThresholds = AcceptanceThresholds {
+    min_measured_gain_db: 0.1,
+    min_predicted_gain_db: 0.15,
+    max_stratum_loss_db: 0.4,
+    max_initial_loss_db: 0.5,
+    max_initial_edge_loss_db: 1.0,
+    max_agreement_loss: 0.02,
+    min_agreement_gain: 0.03,
+    min_detections: 20,
+};
+
+/// The measurements that a decision rests on.
 #[derive(Debug, Clone)]
-pub struct Case {
-    /// The new model.
+pub struct AcceptanceCase {
+    /// Quality of the candidate.
     pub candidate: QualityRecord,
-    /// The one that serves.
+    /// Quality of the serving model.
     pub serving: QualityRecord,
-    /// Generation 0.
-    pub first: QualityRecord,
-    /// By edge, what generation 0's pictures would lose by the new quantization parameters, in dB of expected error.
-    pub first_losses_db: Vec<(String, f64)>,
-    /// Whether the reference was there: detections are compared with its own then, else with the serving model's.
+    /// Quality of generation 0.
+    pub initial: QualityRecord,
+    /// By edge, the predicted loss of the candidate on generation 0's pictures, in dB.
+    pub initial_losses_db: Vec<(String, f64)>,
+    /// True if quality was measured against the reference and detections are compared with its own. Else quality was
+    /// predicted, and detections are compared with the serving model's.
     pub with_reference: bool,
 }
 
-/// What a candidate gains somewhere, in dB.
+/// Gain of a candidate over some strata, in dB.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Gain {
-    /// Mean quality of the candidate over the serving model.
+pub struct QualityGain {
+    /// Mean quality of the candidate minus that of the serving model.
     pub gain_db: f64,
     /// Its standard error.
     pub error_db: f64,
-    /// What it must be at least: worth a change, and beyond chance.
+    /// Least gain that is worth a change and beyond chance.
     pub needed_db: f64,
 }
 
-impl Gain {
-    /// Of `case`'s candidate over the serving model, over the strata that are `meant`.
-    fn of(case: &Case, meant: fn(usize) -> bool) -> Self {
-        let Case { candidate, serving, .. } = case;
-        let gain_db = candidate.quality_where_db(meant) - serving.quality_where_db(meant);
-        let (error_db, chance_db) = candidate.gain_error(serving, meant).map_or(
-            (f64::INFINITY, f64::INFINITY),
-            |GainError { standard_error_db, degrees_of_freedom }| {
-                let factor = CERTAIN.0.get(degrees_of_freedom - 1).unwrap_or(&CERTAIN.1);
-                (standard_error_db, factor * standard_error_db)
-            },
-        );
-        Self { gain_db, error_db, needed_db: chance_db.max(case.worth_db()) }
+impl QualityGain {
+    /// Gain of `case`'s candidate over the serving model in the `selected` strata.
+    fn of(case: &AcceptanceCase, selected: fn(usize) -> bool) -> Self {
+        let AcceptanceCase { candidate, serving, .. } = case;
+        let gain_db = candidate.quality_where_db(selected) - serving.quality_where_db(selected);
+        let error = candidate.gain_error(serving, selected);
+        let error_db = error.map_or(f64::INFINITY, |error| error.standard_error_db);
+        let chance_db = error.map_or(f64::INFINITY, |error| student_t_95(error.degrees_of_freedom) * error_db);
+        Self { gain_db, error_db, needed_db: chance_db.max(case.min_gain_db()) }
     }
 
     fn is_enough(&self) -> bool {
         self.gain_db >= self.needed_db
     }
 
-    /// Why it is not enough for `case`, if it is not.
-    fn lack(&self, case: &Case, place: &str) -> String {
+    /// The reason why this gain is too small for `case`. `place` names the frames it was gained on.
+    fn shortfall(&self, case: &AcceptanceCase, place: &str) -> String {
         let Self { gain_db, needed_db, .. } = self;
-        let worth_db = case.worth_db();
+        let min_gain_db = case.min_gain_db();
         let (gains, alone) =
             if case.with_reference { ("it gains", "") } else { ("it should gain", " without the checkpoint") };
-        if *gain_db < worth_db {
+        if *gain_db < min_gain_db {
             return format!(
-                "{gains} {gain_db:.2} dB{place}, less than the {worth_db} dB that a change must be worth{alone}"
+                "{gains} {gain_db:.2} dB{place}, less than the {min_gain_db} dB that a change must be worth{alone}"
             );
         }
         format!("{gains} {gain_db:.2} dB{place}, less than the {needed_db:.2} dB that chance may give on so few frames")
     }
 }
 
-/// The judgement.
+/// Decision about a candidate.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Decision {
-    /// Whether it is kept.
+pub struct AcceptanceDecision {
+    /// True if the candidate shall serve.
     pub accepted: bool,
-    /// Why not.
+    /// The reasons of a refusal.
     pub reasons: Vec<String>,
-    /// Mean quality of the candidate over the serving model, over all lights, in dB.
+    /// Mean quality of the candidate minus that of the serving model, over all strata, in dB.
     pub gain_db: f64,
     /// Its standard error.
     pub gain_error_db: f64,
-    /// What it must be at least: worth a change, and beyond chance.
+    /// Least gain that is worth a change and beyond chance.
     pub gain_needed_db: f64,
-    /// The same three over what came while drift was raised, if anything did.
-    pub in_drift: Option<Gain>,
-    /// The least of any stratum.
+    /// The gain over the strata in drift, if there are any.
+    pub in_drift: Option<QualityGain>,
+    /// Gain of the stratum that gains least, in dB.
     pub worst_stratum_gain_db: f64,
-    /// Mean quality over generation 0.
-    pub gain_over_first_db: f64,
-    /// What generation 0's pictures lose, on average over the edges.
-    pub first_loss_db: f64,
-    /// The edge where they lose most.
-    pub first_worst_edge: String,
-    /// How much there.
-    pub first_worst_edge_db: f64,
-    /// Share of detections found again: candidate, serving.
+    /// Mean quality of the candidate minus that of generation 0, in dB.
+    #[serde(rename = "gain_over_first_db")]
+    pub gain_over_initial_db: f64,
+    /// Predicted loss on generation 0's pictures, mean over the edges, in dB.
+    #[serde(rename = "first_loss_db")]
+    pub initial_loss_db: f64,
+    /// The edge that loses most on generation 0's pictures.
+    #[serde(rename = "first_worst_edge")]
+    pub initial_worst_edge: String,
+    /// Its predicted loss, in dB.
+    #[serde(rename = "first_worst_edge_db")]
+    pub initial_worst_edge_db: f64,
+    /// Matched share of the detections: candidate, serving model.
     pub agreement: [Option<f64>; 2],
-    /// Detections that this rests on.
+    /// Count of reference detections behind these shares.
     pub detections: u64,
 }
 
-impl Decision {
-    /// Whether it would be worth it, if it did not harm something else: less of it may do.
+impl AcceptanceDecision {
+    /// True if the gain suffices but something else forbids the candidate: a smaller step may be accepted.
     pub fn costs_too_much(&self) -> bool {
         !self.accepted && (self.gain_db >= self.gain_needed_db || self.in_drift.is_some_and(|gain| gain.is_enough()))
     }
 }
 
-impl Case {
-    fn worth_db(&self) -> f64 {
-        if self.with_reference { GAIN_DB.0 } else { GAIN_DB.1 }
+impl AcceptanceCase {
+    fn min_gain_db(&self) -> f64 {
+        if self.with_reference { LIMITS.min_measured_gain_db } else { LIMITS.min_predicted_gain_db }
     }
 
-    /// Judges.
-    pub fn judge(&self) -> Decision {
+    /// Decides about the candidate.
+    pub fn decide(&self) -> AcceptanceDecision {
         let (candidate, serving) = (self.candidate.by_stratum(), self.serving.by_stratum());
         let gains = candidate.iter().filter_map(|(&s, quality)| Some((s, quality - serving.get(&s)?)));
-        let least = gains.min_by(|a, b| a.1.total_cmp(&b.1));
-        let worst = least.map_or(f64::INFINITY, |(_, gain)| gain);
-        let all = Gain::of(self, |_| true);
+        let worst = gains.min_by(|a, b| a.1.total_cmp(&b.1));
+        let all = QualityGain::of(self, |_| true);
         let has_drift = candidate.keys().any(|&stratum| is_drift_stratum(stratum));
-        let in_drift = has_drift.then(|| Gain::of(self, is_drift_stratum));
-        let over_first = self.candidate.quality_db() - self.first.quality_db();
-        let losses = &self.first_losses_db;
-        let first_loss = losses.iter().map(|(_, db)| db).sum::<f64>() / losses.len().max(1) as f64;
+        let in_drift = has_drift.then(|| QualityGain::of(self, is_drift_stratum));
+        let over_initial = self.candidate.quality_db() - self.initial.quality_db();
+        let losses = &self.initial_losses_db;
+        let initial_loss = losses.iter().map(|(_, db)| db).sum::<f64>() / losses.len().max(1) as f64;
         let worst_edge = losses.iter().max_by(|a, b| a.1.total_cmp(&b.1));
         let (edge, edge_db) = worst_edge.map_or((String::new(), 0.0), |(name, db)| (name.clone(), *db));
         let shares = [&self.candidate, &self.serving].map(|record| record.agreement.matched_share());
         let detections = self.candidate.agreement.reference();
 
         let mut reasons = Vec::new();
-        if least.is_none() || !all.gain_db.is_finite() {
+        if worst.is_none() || !all.gain_db.is_finite() {
             reasons.push("nothing could be compared".to_owned());
         }
-        if let Some((stratum, gain)) = least.filter(|(_, gain)| *gain < -STRATUM_LOSS_DB) {
+        // No stratum pays for another.
+        if let Some((stratum, gain)) = worst.filter(|(_, gain)| *gain < -LIMITS.max_stratum_loss_db) {
             reasons.push(format!("{} it is {:.2} dB worse than the serving model", describe_stratum(stratum), -gain));
         }
+        // A gain in drift suffices only if all strata together lose nothing.
         if all.gain_db < 0.0 && in_drift.is_some_and(|gain| gain.is_enough()) {
             reasons.push(format!("over all lights it is {:.2} dB worse", -all.gain_db));
         }
-        if over_first < -RATCHET_DB {
-            reasons.push(format!("it is {:.2} dB worse than generation 0", -over_first));
+        // Generation 0 stays the standard, whatever serves by now.
+        if over_initial < -LIMITS.max_initial_loss_db {
+            reasons.push(format!("it is {:.2} dB worse than generation 0", -over_initial));
         }
-        if first_loss > RATCHET_DB {
-            reasons.push(format!("what generation 0 was calibrated on would lose {first_loss:.2} dB"));
+        if initial_loss > LIMITS.max_initial_loss_db {
+            reasons.push(format!("what generation 0 was calibrated on would lose {initial_loss:.2} dB"));
         }
-        if edge_db > EDGE_LOSS_DB {
+        if edge_db > LIMITS.max_initial_edge_loss_db {
             reasons.push(format!("what generation 0 was calibrated on would lose {edge_db:.2} dB at {edge}"));
         }
         let mut better = all.is_enough() || in_drift.is_some_and(|gain| gain.is_enough());
-        if detections >= FEWEST_DETECTIONS
+        // Errors may fall while detections are lost.
+        if detections >= LIMITS.min_detections
             && let [Some(new), Some(old)] = shares
         {
-            let chance = chance(new, old, detections);
-            if new < old - AGREEMENT.0 - chance {
+            let chance = share_error(new, old, detections);
+            if new < old - LIMITS.max_agreement_loss - chance {
                 let (new, old) = (new * 100.0, old * 100.0);
                 reasons.push(format!("{new:.1} % of the detections are found again, {old:.1} % by the serving model"));
             }
-            better |= self.with_reference && new >= old + AGREEMENT.1 + chance;
+            better |= self.with_reference && new >= old + LIMITS.min_agreement_gain + chance;
         }
         if !better && reasons.is_empty() {
-            reasons
-                .push(in_drift.map_or_else(|| all.lack(self, ""), |gain| gain.lack(self, " where drift was raised")));
+            let shortfall = |gain: QualityGain| gain.shortfall(self, " where drift was raised");
+            reasons.push(in_drift.map_or_else(|| all.shortfall(self, ""), shortfall));
         }
-        Decision {
+        AcceptanceDecision {
             accepted: reasons.is_empty(),
             reasons,
             gain_db: all.gain_db,
             gain_error_db: all.error_db,
             gain_needed_db: all.needed_db,
             in_drift,
-            worst_stratum_gain_db: worst,
-            gain_over_first_db: over_first,
-            first_loss_db: first_loss,
-            first_worst_edge: edge,
-            first_worst_edge_db: edge_db,
+            worst_stratum_gain_db: worst.map_or(f64::INFINITY, |(_, gain)| gain),
+            gain_over_initial_db: over_initial,
+            initial_loss_db: initial_loss,
+            initial_worst_edge: edge,
+            initial_worst_edge_db: edge_db,
             agreement: shares,
             detections,
         }
     }
 }
 
-/// The standard error of the difference of two shares of `count`: √(2 p (1 − p) / n) at their mean p.
-fn chance(one: f64, other: f64, count: u64) -> f64 {
+/// One-sided 95 % quantile of Student's t; 2.0 for more than five degrees of freedom.
+fn student_t_95(degrees_of_freedom: usize) -> f64 {
+    match degrees_of_freedom {
+        0 => f64::INFINITY,
+        1 => 6.31,
+        2 => 2.92,
+        3 => 2.35,
+        4 => 2.13,
+        5 => 2.02,
+        _ => 2.0,
+    }
+}
+
+/// Standard error of the difference of two shares of `count`: √(2 p (1 − p) / n) at their mean p.
+fn share_error(one: f64, other: f64, count: u64) -> f64 {
     let mean = 0.5 * (one + other);
     (2.0 * mean * (1.0 - mean) / count.max(1) as f64).sqrt()
 }
@@ -214,36 +262,36 @@ mod tests {
     fn record(strata: &[(usize, f64)]) -> QualityRecord {
         let mut record = QualityRecord::default();
         for &(stratum, db) in strata {
-            // Frames differ, what is gained on them does not.
+            // Frames differ; the gain on them does not.
             record.add(stratum, Some(db - 1.0), None);
             record.add(stratum, Some(db + 1.0), None);
         }
         record
     }
 
-    fn case(candidate: &[(usize, f64)], serving: &[(usize, f64)], first: &[(usize, f64)]) -> Case {
-        Case {
+    fn case(candidate: &[(usize, f64)], serving: &[(usize, f64)], initial: &[(usize, f64)]) -> AcceptanceCase {
+        AcceptanceCase {
             candidate: record(candidate),
             serving: record(serving),
-            first: record(first),
-            first_losses_db: vec![("a".into(), 0.1), ("b".into(), -0.2)],
+            initial: record(initial),
+            initial_losses_db: vec![("a".into(), 0.1), ("b".into(), -0.2)],
             with_reference: true,
         }
     }
 
     #[test]
     fn better_by_a_margin_is_kept() {
-        let decision = case(&[(0, 21.0), (4, 25.0)], &[(0, 19.0), (4, 25.1)], &[(0, 19.0), (4, 25.1)]).judge();
+        let decision = case(&[(0, 21.0), (4, 25.0)], &[(0, 19.0), (4, 25.1)], &[(0, 19.0), (4, 25.1)]).decide();
         assert!(decision.accepted, "{decision:?}");
         assert!((decision.gain_db - 0.95).abs() < 1e-9 && (decision.worst_stratum_gain_db + 0.1).abs() < 1e-9);
-        assert_eq!(decision.first_worst_edge, "a");
+        assert_eq!(decision.initial_worst_edge, "a");
     }
 
     #[test]
     fn what_gains_where_drift_was_raised_must_not_lose_on_average() {
         let fog = 13;
         let judge = |new: [f64; 2]| {
-            case(&[(5, new[0]), (fog, new[1])], &[(5, 25.0), (fog, 20.0)], &[(5, 25.0), (fog, 20.0)]).judge()
+            case(&[(5, new[0]), (fog, new[1])], &[(5, 25.0), (fog, 20.0)], &[(5, 25.0), (fog, 20.0)]).decide()
         };
         let fog_alone = judge([24.9, 20.15]);
         assert!(fog_alone.accepted, "{fog_alone:?}");
@@ -257,42 +305,42 @@ mod tests {
 
     #[test]
     fn what_one_frame_in_many_gains_is_chance() {
-        let few = case(&[(4, 25.0), (4, 25.0), (4, 27.0)], &[(4, 25.0); 3], &[(4, 25.0); 3]).judge();
+        let few = case(&[(4, 25.0), (4, 25.0), (4, 27.0)], &[(4, 25.0); 3], &[(4, 25.0); 3]).decide();
         assert!(few.reasons[0].contains("the 0.85 dB that chance may give"), "{few:?}");
-        let all = case(&[(4, 25.1), (4, 25.2), (4, 25.3)], &[(4, 25.0); 3], &[(4, 25.0); 3]).judge();
+        let all = case(&[(4, 25.1), (4, 25.2), (4, 25.3)], &[(4, 25.0); 3], &[(4, 25.0); 3]).decide();
         assert!(all.accepted && all.gain_error_db < 0.05, "{all:?}");
         let mut alone = case(&[(4, 27.0)], &[(4, 25.0)], &[(4, 25.0)]);
         for record in [&mut alone.candidate, &mut alone.serving] {
             record.keep_one_frame_per_stratum();
         }
-        assert!(!alone.judge().accepted, "{:?}", alone.judge());
+        assert!(!alone.decide().accepted, "{:?}", alone.decide());
     }
 
     #[test]
     fn each_way_to_be_refused() {
-        let night_only = case(&[(0, 24.0), (4, 24.0)], &[(0, 19.0), (4, 25.0)], &[(0, 19.0), (4, 25.0)]).judge();
+        let night_only = case(&[(0, 24.0), (4, 24.0)], &[(0, 19.0), (4, 25.0)], &[(0, 19.0), (4, 25.0)]).decide();
         assert!(night_only.reasons[0].contains("of 70 to 100 it is 1.00 dB worse"), "{night_only:?}");
-        let idle = case(&[(0, 19.06)], &[(0, 19.0)], &[(0, 19.0)]).judge();
+        let idle = case(&[(0, 19.06)], &[(0, 19.0)], &[(0, 19.0)]).decide();
         assert!(idle.reasons[0].contains("it gains 0.06 dB"), "{idle:?}");
-        let ratchet = case(&[(0, 19.0)], &[(0, 18.0)], &[(0, 20.0)]).judge();
+        let ratchet = case(&[(0, 19.0)], &[(0, 18.0)], &[(0, 20.0)]).decide();
         assert!(ratchet.reasons[0].contains("1.00 dB worse than generation 0"), "{ratchet:?}");
         let mut unmeasured = case(&[(0, 19.12)], &[(0, 19.0)], &[(0, 19.0)]);
-        assert!(unmeasured.judge().accepted);
+        assert!(unmeasured.decide().accepted);
         unmeasured.with_reference = false;
-        let told = unmeasured.judge();
+        let told = unmeasured.decide();
         assert!(told.reasons[0].contains("it should gain 0.12 dB, less than the 0.15 dB"), "{told:?}");
-        let nothing = case(&[], &[(0, 18.0)], &[]).judge();
+        let nothing = case(&[], &[(0, 18.0)], &[]).decide();
         assert!(!nothing.accepted);
         assert!(night_only.costs_too_much() && ratchet.costs_too_much());
         assert!(!idle.costs_too_much() && !nothing.costs_too_much());
 
         let mut harmed = case(&[(0, 21.0)], &[(0, 19.0)], &[(0, 19.0)]);
-        harmed.first_losses_db = vec![("wide".into(), 1.4), ("b".into(), 0.0)];
-        assert_eq!(harmed.judge().reasons.len(), 2, "on average and at the edge: {:?}", harmed.judge());
+        harmed.initial_losses_db = vec![("wide".into(), 1.4), ("b".into(), 0.0)];
+        assert_eq!(harmed.decide().reasons.len(), 2, "on average and at the edge: {:?}", harmed.decide());
 
         let mut blind = case(&[(0, 21.0)], &[(0, 19.0)], &[(0, 19.0)]);
         blind.candidate.agreement = Agreement { matched: 34, shifted: 0, vanished: 6, appeared: 0 };
         blind.serving.agreement = Agreement { matched: 40, shifted: 0, vanished: 0, appeared: 0 };
-        assert!(blind.judge().reasons[0].contains("85.0 %"), "{:?}", blind.judge());
+        assert!(blind.decide().reasons[0].contains("85.0 %"), "{:?}", blind.decide());
     }
 }

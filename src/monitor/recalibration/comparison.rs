@@ -1,13 +1,14 @@
-//! A candidate, the serving model and generation 0 on frames that nothing was made from.
+//! Comparison of a candidate, the serving model and generation 0 on the holdout frames.
 //!
-//! In: the judging frames and drafts. Out: the [`Case`] of each draft. What the serving model and generation 0 do there
-//! is looked at once.
+//! In: the context and a candidate. Out: the [`AcceptanceCase`] of the candidate. The serving model and generation 0 are
+//! measured once for all candidates. Without the reference, quality is predicted, and detections are compared with those
+//! of the serving model.
 
 use std::sync::Arc;
 
-use super::acceptance::Case;
-use super::attempt::Work;
-use super::candidates::Draft;
+use super::acceptance::AcceptanceCase;
+use super::candidates::Candidate;
+use super::context::{ObservedFrames, Parent, RecalibrationContext};
 use crate::calibrate::AGREEMENT_SCORE;
 use crate::detector::detection::Detection;
 use crate::detector::int8::Int8Model;
@@ -16,105 +17,119 @@ use crate::measure::Agreement;
 use crate::monitor::drift::pass::{ObservedFrame, Pass};
 use crate::monitor::drift::quality::{QualityRecord, quality_of_errors};
 
-/// What is known of the judging frames whatever is judged.
-pub(in crate::monitor) struct Others<'j> {
-    /// The frames.
-    pub(in crate::monitor) frames: &'j [usize],
-    /// What was observed in each.
-    pub(in crate::monitor) observed: Vec<ObservedFrame>,
-    /// What the serving model finds in each; with the reference, nothing.
-    found: Vec<Vec<Detection>>,
+/// Score from which a candidate's detection matches one of the serving model's that has [`AGREEMENT_SCORE`]: a score that
+/// moves across one threshold is no lost object.
+const MATCHING_SCORE: f32 = 0.8 * AGREEMENT_SCORE;
+/// Tenths of the serving model's own detections that count as matched by it. Two models that differ cannot agree on
+/// everything, so the serving model must not be a perfect standard.
+const SERVING_MATCHED_TENTHS: u64 = 9;
+
+/// Results of the serving model and of generation 0 on the holdout frames.
+pub struct HoldoutResults {
+    /// The holdout frames and the observation of each.
+    pub frames: ObservedFrames,
+    /// Detections of the serving model in each frame; empty with the reference.
+    detections: Vec<Vec<Detection>>,
     serving: QualityRecord,
-    first: QualityRecord,
+    initial: QualityRecord,
 }
 
-impl Others<'_> {
-    /// Detections in the frames: the reference's, or without it the serving model's.
-    pub(in crate::monitor) fn objects(&self) -> u64 {
-        self.serving.agreement.reference()
-    }
-}
-
-impl Work<'_, '_> {
-    /// The serving model and generation 0 on the judging frames.
-    pub(in crate::monitor) fn hear<'j>(&mut self, judge: &'j [usize]) -> Result<Others<'j>> {
-        let with_reference = self.looker.has_reference();
-        let (model, original) = (Arc::clone(self.ground.model), Arc::clone(&self.original));
-        let is_first = Arc::ptr_eq(&model, &original);
-        let observed = self.observe(judge)?;
-        let (mut serving, mut first, mut found) = (QualityRecord::default(), QualityRecord::default(), Vec::new());
-        for (&at, observed) in judge.iter().zip(&observed) {
-            let picture = self.frames[at].picture()?;
-            let stratum = self.strata[at];
-            if with_reference {
-                let look = self.looker.run(&model, &picture, false, self.between)?;
-                serving.add(stratum, quality_of_errors(&look.errors), look.agreement);
-                let look = if is_first { look } else { self.looker.run(&original, &picture, false, self.between)? };
-                first.add(stratum, quality_of_errors(&look.errors), look.agreement);
+impl HoldoutResults {
+    /// Measures the serving model and generation 0 on the holdout frames.
+    ///
+    /// # Errors
+    /// What the models return; what the yield point returns.
+    pub fn measure(context: &mut RecalibrationContext<'_, '_>, holdout: Vec<usize>) -> Result<Self> {
+        let (model, initial_model) = (Arc::clone(context.start().model), context.initial_model());
+        let frames = context.observe(holdout)?;
+        let (mut serving, mut initial) = (QualityRecord::default(), QualityRecord::default());
+        let mut detections = Vec::new();
+        for (at, observed) in frames.iter() {
+            let stratum = context.stratum(at);
+            if context.has_reference() {
+                let of_serving = context.pass(&model, at)?;
+                serving.add(stratum, quality_of_errors(&of_serving.errors), of_serving.agreement);
+                let is_same = Arc::ptr_eq(&model, &initial_model);
+                let of_initial = if is_same { of_serving } else { context.pass(&initial_model, at)? };
+                initial.add(stratum, quality_of_errors(&of_initial.errors), of_initial.agreement);
                 continue;
             }
-            let detections = self.looker.detect(&model, &picture, self.between)?;
+            let found = context.detect(&model, at)?;
             let mut all = Agreement::default();
-            all.add(&detections, &detections, AGREEMENT_SCORE, 0.8 * AGREEMENT_SCORE);
-            // Two models that differ on purpose cannot agree on everything: some loss is granted.
-            let (reference, matched) = (all.reference(), all.reference() * 9 / 10);
+            all.add(&found, &found, AGREEMENT_SCORE, MATCHING_SCORE);
+            let (reference, matched) = (all.reference(), all.reference() * SERVING_MATCHED_TENTHS / 10);
             let all = Agreement { matched, vanished: reference - matched, ..Agreement::default() };
-            serving.add(stratum, self.expectation.quality_db(observed, &model, &self.of_serving), Some(all));
-            first.add(stratum, self.expectation.quality_db(observed, &original, &self.of_first), None);
-            found.push(detections);
+            let predictor = context.predictor();
+            serving.add(stratum, predictor.quality_db(observed, &model, context.serving_means()), Some(all));
+            let initial_means = context.initial_biases().reference_means();
+            initial.add(stratum, predictor.quality_db(observed, &initial_model, initial_means), None);
+            detections.push(found);
         }
-        Ok(Others { frames: judge, observed, found, serving, first })
+        Ok(Self { frames, detections, serving, initial })
     }
 
-    /// `model`, which is that of `draft`, on the judging frames; and what was seen of it.
-    pub(in crate::monitor) fn compare(
-        &mut self,
-        others: &Others<'_>,
+    /// Count of detections in the frames: the reference's, or without it the serving model's.
+    pub fn objects(&self) -> u64 {
+        self.serving.agreement.reference()
+    }
+
+    /// Compares `candidate`, whose model is `model`, on the holdout frames. Returns its case and its passes.
+    ///
+    /// # Errors
+    /// What the models return; what the yield point returns.
+    pub fn compare(
+        &self,
+        context: &mut RecalibrationContext<'_, '_>,
         model: &Arc<Int8Model>,
-        draft: &Draft,
-    ) -> Result<(Case, Vec<Pass>)> {
-        let with_reference = self.looker.has_reference();
-        let mut candidate = QualityRecord::default();
-        let mut looks = Vec::with_capacity(others.frames.len());
-        for (nth, (&at, observed)) in others.frames.iter().zip(&others.observed).enumerate() {
-            let picture = self.frames[at].picture()?;
-            let look = if with_reference {
-                let look = self.looker.run(model, &picture, false, self.between)?;
-                candidate.add(self.strata[at], quality_of_errors(&look.errors), look.agreement);
-                look
+        candidate: &Candidate,
+    ) -> Result<(AcceptanceCase, Vec<Pass>)> {
+        let mut record = QualityRecord::default();
+        let mut passes = Vec::with_capacity(self.frames.frames.len());
+        for (nth, (at, observed)) in self.frames.iter().enumerate() {
+            let pass = if context.has_reference() {
+                let pass = context.pass(model, at)?;
+                record.add(context.stratum(at), quality_of_errors(&pass.errors), pass.agreement);
+                pass
             } else {
-                // Nobody knows what is right; that the two see the same is all that can be asked for.
-                let detections = self.looker.detect(model, &picture, self.between)?;
+                // Without a reference no detection is known to be right. Agreement with the serving model is required.
+                let detections = context.detect(model, at)?;
                 let mut agreement = Agreement::default();
-                agreement.add(&others.found[nth], &detections, AGREEMENT_SCORE, 0.8 * AGREEMENT_SCORE);
-                let quality = self.expectation.quality_db(observed, model, draft.reference_means());
-                candidate.add(self.strata[at], quality, Some(agreement));
+                agreement.add(&self.detections[nth], &detections, AGREEMENT_SCORE, MATCHING_SCORE);
+                let quality = context.predictor().quality_db(observed, model, candidate.biases.reference_means());
+                record.add(context.stratum(at), quality, Some(agreement));
                 Pass { detections, ..Pass::default() }
             };
-            looks.push(look);
+            passes.push(pass);
         }
-        let (serving, first) = (others.serving.clone(), others.first.clone());
-        let first_losses_db = self.first_losses(draft)?;
-        Ok((Case { candidate, serving, first, first_losses_db, with_reference }, looks))
+        let case = AcceptanceCase {
+            candidate: record,
+            serving: self.serving.clone(),
+            initial: self.initial.clone(),
+            initial_losses_db: initial_losses(context, candidate)?,
+            with_reference: context.has_reference(),
+        };
+        Ok((case, passes))
     }
+}
 
-    /// By edge, what generation 0's own pictures would lose by `draft`, in dB of expected error.
-    fn first_losses(&self, draft: &Draft) -> Result<Vec<(String, f64)>> {
-        let calibration = ObservedFrame { histograms: self.evidence.histogram.clone(), means: self.of_first.clone() };
-        let mut losses = Vec::new();
-        for &step in &self.steps {
-            let Some(choice) = draft.choices[step] else { continue };
-            let qparams = self.choice(&self.first, step)?.qparams;
-            let before = self.expectation.relative_error(step, &calibration, &qparams, &self.of_first);
-            let after = self.expectation.relative_error(step, &calibration, &choice.qparams, draft.reference_means());
-            if let (Some(before), Some(after)) = (before, after)
-                && before > 0.0
-                && after > 0.0
-            {
-                let name = self.looker.plan().steps[step].name.clone();
-                losses.push((name, 10.0 * (after / before).log10()));
-            }
+/// By edge, the predicted loss of `candidate` on generation 0's own pictures, in dB.
+fn initial_losses(context: &RecalibrationContext<'_, '_>, candidate: &Candidate) -> Result<Vec<(String, f64)>> {
+    let initial_means = context.initial_biases().reference_means();
+    let calibration = ObservedFrame { histograms: context.baseline().histogram.clone(), means: initial_means.clone() };
+    let mut losses = Vec::new();
+    for &step in context.steps() {
+        let Some(choice) = candidate.ranges[step] else { continue };
+        let qparams = context.range_choice(Parent::Initial, step)?.qparams;
+        let predictor = context.predictor();
+        let before = predictor.relative_error(step, &calibration, &qparams, initial_means);
+        let after = predictor.relative_error(step, &calibration, &choice.qparams, candidate.biases.reference_means());
+        if let (Some(before), Some(after)) = (before, after)
+            && before > 0.0
+            && after > 0.0
+        {
+            let name = context.plan().steps[step].name.clone();
+            losses.push((name, 10.0 * (after / before).log10()));
         }
-        Ok(losses)
     }
+    Ok(losses)
 }

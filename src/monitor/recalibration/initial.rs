@@ -1,14 +1,14 @@
-//! The first calibration, from what the cameras see.
+//! Initial calibration: quantizes the network on frames of the cameras.
 //!
-//! In: samples, while the full-precision network detects. Out: once there are enough fit frames, generation 0: the same
+//! In: samples, while the full-precision network detects. Out: once there are enough usable frames, generation 0: the same
 //! quantization, with the same checks, as from a folder of pictures. The frames never leave the memory.
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::calibrate::usability::{CheckedPicture, TOLERATED_UNUSABLE_ONE_IN, check_pictures};
-use crate::calibrate::{
-    CalibrationPicture, PictureSelection, Progress, QuantizeOptions, QuantizeOutcome, quantize_frames,
-};
+use crate::calibrate::{CalibrationPicture, PictureSelection, Progress, QuantizeOptions, QuantizeOutcome, quantize_frames};
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::fp32::Fp32Model;
 use crate::error::{Error, Kind, Result};
@@ -23,14 +23,39 @@ pub struct InitialCalibration {
     checkpoint: Checkpoint,
     model: Arc<Fp32Model>,
     count: usize,
-    examiners: Vec<UsabilityCheck>,
+    checks: Vec<UsabilityCheck>,
     reservoir: Reservoir,
     metrics: Arc<Metrics>,
 }
 
+/// Outcome of a sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum GatheringOutcome {
+    /// More frames are needed.
+    Gathering,
+    /// There are enough frames to quantize with.
+    Complete,
+    /// The frame was unusable.
+    Unusable(UnusableReason),
+}
+
+/// Details of the event `calibration_refused` for generation 0.
+#[derive(Debug, Serialize)]
+pub struct InitialRefusedEvent {
+    why: &'static str,
+    reasons: [String; 1],
+}
+
+impl InitialRefusedEvent {
+    /// A refusal for `reason`.
+    pub fn new(reason: String) -> Self {
+        Self { why: "first", reasons: [reason] }
+    }
+}
+
 impl InitialCalibration {
-    /// For `checkpoint`, which `model` runs, from `count` frames of `cameras` cameras. `bytes` bounds the frames' memory; where it is too
-    /// small for `count` of them, as many as it holds must do.
+    /// A calibration of `checkpoint`, which `model` runs, from `count` frames of `cameras` cameras. `bytes` bounds the
+    /// frames' memory; where it is too small for `count` frames, as many as it holds suffice.
     pub fn new(
         checkpoint: Checkpoint,
         model: Arc<Fp32Model>,
@@ -39,63 +64,66 @@ impl InitialCalibration {
         bytes: usize,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let examiners = (0..cameras).map(|_| UsabilityCheck::default()).collect();
-        Self { checkpoint, model, count, examiners, reservoir: Reservoir::new(bytes), metrics }
+        let checks = (0..cameras).map(|_| UsabilityCheck::default()).collect();
+        Self { checkpoint, model, count, checks, reservoir: Reservoir::new(bytes), metrics }
     }
 
-    /// Frames that there are, and that there shall be.
+    /// Count of frames gathered, and of frames needed.
     pub fn progress(&self) -> (usize, usize) {
         (self.reservoir.frames().len().min(self.count), self.count)
     }
 
-    /// Looks at a sample. Returns whether there are enough frames now.
+    /// Keeps a sample if it is usable.
     ///
     /// # Errors
     /// As [`StoredFrame::encode`].
-    pub fn sample(&mut self, sample: &Sample) -> Result<Result<bool, UnusableReason>> {
+    pub fn sample(&mut self, sample: &Sample) -> Result<GatheringOutcome> {
         let picture = &sample.frame.image.to_picture();
         let next = sample.next.as_ref().map(|next| next.image.to_picture());
-        let Some(examiner) = self.examiners.get_mut(sample.camera) else { return Ok(Err(UnusableReason::Incomplete)) };
-        let fit = match examiner.check(picture, next.as_deref()) {
+        let Some(check) = self.checks.get_mut(sample.camera) else {
+            return Ok(GatheringOutcome::Unusable(UnusableReason::Incomplete));
+        };
+        let fit = match check.check(picture, next.as_deref()) {
             Ok(fit) => fit,
             Err(reason) => {
                 self.metrics.monitor.passed(reason.name());
-                return Ok(Err(reason));
+                return Ok(GatheringOutcome::Unusable(reason));
             }
         };
         let at_us = sample.frame.captured_at.as_microsecond();
-        let full = !self.reservoir.insert(StoredFrame::encode(sample.camera, at_us, fit, picture)?).is_empty();
-        self.metrics.monitor.reservoir(self.reservoir.frames().len(), self.reservoir.bytes());
-        Ok(Ok(full || self.reservoir.frames().len() >= self.count))
+        let is_full = !self.reservoir.insert(StoredFrame::encode(sample.camera, at_us, fit, picture)?).is_empty();
+        let frames = self.reservoir.frames().len();
+        self.metrics.monitor.reservoir(frames, self.reservoir.bytes());
+        Ok(if is_full || frames >= self.count { GatheringOutcome::Complete } else { GatheringOutcome::Gathering })
     }
 
     /// Quantizes on the frames, on the current pool.
     ///
     /// # Errors
-    /// [`Kind::Data`] with the reason if they are unfit as a whole; as quantizing.
+    /// [`Kind::Data`] with the reason if the frames are unusable as a whole; as [`quantize_frames`].
     pub fn quantize(&self, progress: Progress<'_>) -> Result<QuantizeOutcome> {
         let frames = self.reservoir.frames();
         let name = |frame: &StoredFrame| format!("{}-{:020}", frame.camera, frame.at_us);
         let mut candidates = Vec::with_capacity(frames.len());
-        let mut glitches = OutlierDetector::default();
+        let mut outliers = OutlierDetector::default();
         for frame in frames {
             let picture = frame.picture()?;
             candidates.push(CheckedPicture::new(name(frame), &picture));
-            glitches.add(frame.camera, frame.at_us, &picture);
+            outliers.add(frame.camera, frame.at_us, &picture);
         }
-        let glitches = glitches.outliers();
+        let outliers = outliers.outliers();
         let mut verdict = check_pictures(&candidates);
-        if glitches.len() * TOLERATED_UNUSABLE_ONE_IN > frames.len() {
+        if outliers.len() * TOLERATED_UNUSABLE_ONE_IN > frames.len() {
             verdict.refused = true;
-            let (count, all) = (glitches.len(), frames.len());
+            let (count, all) = (outliers.len(), frames.len());
             verdict.reasons.push(format!("{count} of {all} are unlike those just before and after"));
         }
         if verdict.refused {
             let text = format!("the cameras' frames cannot calibrate: {}", verdict.reasons.join("; "));
             return Err(Error::new(Kind::Data, text));
         }
-        let fit = frames.iter().enumerate().filter(|(at, _)| !verdict.unusable.contains(at) && !glitches.contains(at));
-        let mut pictures: Vec<CalibrationPicture> = fit
+        let usable = frames.iter().enumerate().filter(|(at, _)| !verdict.unusable.contains(at) && !outliers.contains(at));
+        let mut pictures: Vec<CalibrationPicture> = usable
             .map(|(_, frame)| CalibrationPicture { name: name(frame), path: name(frame).into(), sha256: frame.sha256 })
             .collect();
         pictures.sort_by(|a, b| a.name.cmp(&b.name));
@@ -108,12 +136,12 @@ impl InitialCalibration {
         quantize_frames(&self.checkpoint, selection, &open, &QuantizeOptions::default(), self.model.isa(), progress)
     }
 
-    /// Begins anew.
-    pub fn forget(&mut self) {
+    /// Discards all frames.
+    pub fn clear(&mut self) {
         self.reservoir.clear();
     }
 
-    /// The frames, for the monitor that goes on.
+    /// The frames, for the monitor.
     pub fn into_reservoir(self) -> Reservoir {
         self.reservoir
     }

@@ -1,10 +1,10 @@
-//! New ranges: what generation 0 saw and what the cameras saw lately, weighed against each other.
+//! Range choice: the range of an edge for generation 0's values and the recent ones together.
 //!
-//! In: generation 0's histogram of an edge, and those of the frames by stratum of brightness. Out: the range with the
-//! least expected error relative to the signal, over generation 0 (half of the weight) and all strata (the other half,
-//! evenly), under the one condition that generation 0's own pictures lose next to nothing by it. So a night does not
-//! narrow what the morning needs, nor does a bright day drown the night. The error is [`relative_quantization_error`]: it punishes
-//! wide ranges as well as clipping.
+//! In: generation 0's histogram of an edge, and those of the recent frames by stratum. Out: the range with the lowest
+//! expected error relative to the signal. Generation 0 has half of the weight, the strata the other half, evenly. A range
+//! by which generation 0's own pictures lose more than `max_initial_loss_db` is not taken. So a night does not narrow what
+//! the morning needs, and a bright day does not outweigh the night. The error is [`relative_quantization_error`]: it grows with wide
+//! ranges as well as with clipping.
 
 use std::collections::BTreeMap;
 
@@ -12,38 +12,44 @@ use crate::calibrate::{EdgeStatistics, Histogram, Observer};
 use crate::monitor::drift::predicted_error::relative_quantization_error;
 use crate::quant::{QuantParams, Range, Scheme};
 
-/// What generation 0's pictures may lose, in dB of expected error.
-const LOSS_DB: f64 = 0.3;
-/// A gain below this share of the expected error does not justify new quantization parameters.
-const WORTH: f64 = 0.05;
-/// What the ends of a range are stretched by in search of a better one.
-const STRETCHES: [f64; 5] = [0.7, 0.84, 1.0, 1.19, 1.41];
+/// Limits of the search for a range.
+struct RangeLimits {
+    /// Most that generation 0's pictures may lose, in dB of expected error.
+    max_initial_loss_db: f64,
+    /// Least gain that is worth a new range, as a share of the expected error.
+    min_gain: f64,
+    /// Factors by which the ends of the best range are stretched in search of a better one.
+    stretches: [f64; 5],
+}
 
-/// The evidence on one edge.
+const LIMITS: RangeLimits =
+    RangeLimits { max_initial_loss_db: 0.3, min_gain: 0.05, stretches: [0.7, 0.84, 1.0, 1.19, 1.41] };
+
+/// Histograms of the values of one edge.
 #[derive(Debug, Clone, Default)]
-pub struct Seen {
-    /// Of generation 0's pictures.
-    pub first: Option<Histogram>,
-    /// Of the frames, by stratum.
+pub struct EdgeHistograms {
+    /// On generation 0's pictures.
+    pub initial: Option<Histogram>,
+    /// On the recent frames, by stratum.
     pub strata: BTreeMap<usize, Histogram>,
 }
 
-/// A range and its quantization parameters.
+/// A range and the quantization parameters that cover it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Choice {
+pub struct RangeChoice {
     /// The range.
     pub range: Range,
-    /// The quantization parameters that cover it.
+    /// The quantization parameters.
     pub qparams: QuantParams,
 }
 
-impl Choice {
-    /// The quantization parameters that cover `range`.
+impl RangeChoice {
+    /// The choice of `range`.
     pub fn of(range: Range) -> Self {
         Self { range, qparams: QuantParams::covering(range, Scheme::Affine) }
     }
 
-    /// What lies `share` of the way from this one to `other`; itself where they are the same.
+    /// The choice `share` of the way from this one to `other`; unchanged where they are the same.
     #[must_use]
     pub fn towards(&self, other: &Self, share: f32) -> Self {
         if self == other || share >= 1.0 {
@@ -55,35 +61,36 @@ impl Choice {
     }
 }
 
-impl Seen {
-    /// The expected error of `qparams` over everything, as the module's head says.
+impl EdgeHistograms {
+    /// Expected relative error of `qparams`, weighted as the module's documentation says.
     pub fn expected(&self, qparams: &QuantParams) -> f64 {
         let strata = self.strata.values().filter(|histogram| !histogram.is_empty());
         let errors: Vec<f64> = strata.map(|histogram| relative_quantization_error(histogram, qparams)).collect();
-        let lately = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
-        match &self.first {
-            Some(first) if errors.is_empty() => relative_quantization_error(first, qparams),
-            Some(first) => 0.5 * (relative_quantization_error(first, qparams) + lately),
-            None => lately,
+        let recent = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
+        match &self.initial {
+            Some(initial) if errors.is_empty() => relative_quantization_error(initial, qparams),
+            Some(initial) => 0.5 * (relative_quantization_error(initial, qparams) + recent),
+            None => recent,
         }
     }
 
-    /// The range to take instead of `serving`'s, or `serving`'s own; `original` is generation 0's.
-    pub fn choose(&self, observer: Observer, original: Choice, serving: Choice) -> Choice {
-        let limit = self
-            .first
-            .as_ref()
-            .map(|first| relative_quantization_error(first, &original.qparams) * 10f64.powf(LOSS_DB / 10.0));
-        let bearable = |choice: &Choice| match (&self.first, limit) {
-            (Some(first), Some(limit)) => relative_quantization_error(first, &choice.qparams) <= limit,
+    /// Chooses a range instead of `serving`'s, or `serving`'s own; `initial` is generation 0's.
+    pub fn choose(&self, observer: Observer, initial: RangeChoice, serving: RangeChoice) -> RangeChoice {
+        let max_loss = 10f64.powf(LIMITS.max_initial_loss_db / 10.0);
+        let limit =
+            self.initial.as_ref().map(|values| relative_quantization_error(values, &initial.qparams) * max_loss);
+        let tolerable = |choice: &RangeChoice| match (&self.initial, limit) {
+            (Some(values), Some(limit)) => relative_quantization_error(values, &choice.qparams) <= limit,
             _ => true,
         };
-        let mut best = if bearable(&serving) { serving } else { original };
+        // A serving range that generation 0's pictures do not tolerate is no starting point.
+        let mut best = if tolerable(&serving) { serving } else { initial };
         let mut least = self.expected(&best.qparams);
-        let worth = least * (1.0 - WORTH);
-        let mut ranges = vec![original.range, serving.range];
+        let worth = least * (1.0 - LIMITS.min_gain);
+        // The ends of every range that some of the values alone would have: the best range lies between them.
+        let mut ranges = vec![initial.range, serving.range];
         let mut mixture = EdgeStatistics::new();
-        for histogram in self.first.iter().chain(self.strata.values()) {
+        for histogram in self.initial.iter().chain(self.strata.values()) {
             let mut alone = EdgeStatistics::new();
             alone.add(histogram);
             ranges.push(observer.range(&alone, Scheme::Affine));
@@ -97,10 +104,10 @@ impl Seen {
             ends
         };
         let (lows, highs) = (ends(|range| range.min), ends(|range| range.max));
-        let mut consider = |range: Range, best: &mut Choice| {
-            let choice = Choice::of(range);
+        let mut consider = |range: Range, best: &mut RangeChoice| {
+            let choice = RangeChoice::of(range);
             let expected = self.expected(&choice.qparams);
-            if expected < least && expected < worth && bearable(&choice) {
+            if expected < least && expected < worth && tolerable(&choice) {
                 (*best, least) = (choice, expected);
             }
         };
@@ -109,9 +116,10 @@ impl Seen {
                 consider(Range::new(low, high), &mut best);
             }
         }
+        // No observer weighs the values as `expected` does, so the optimum may lie a little beside their ends.
         let around = best.range;
-        for low in STRETCHES {
-            for high in STRETCHES {
+        for low in LIMITS.stretches {
+            for high in LIMITS.stretches {
                 let stretched = |end: f32, factor: f64| (f64::from(end) * factor) as f32;
                 consider(Range::new(stretched(around.min, low), stretched(around.max, high)), &mut best);
             }
@@ -125,7 +133,7 @@ mod tests {
     use super::*;
     use crate::calibrate::HistogramBuilder;
 
-    /// A bell of a width around zero, cut at zero as ReLU does.
+    /// Bell-shaped values of a width around zero, cut at zero as ReLU does.
     fn relu(width: f32) -> Histogram {
         let mut builder = HistogramBuilder::new();
         let bell = |i: usize| libm::logf(i as f32 / (20_000 - i) as f32) * width;
@@ -133,49 +141,50 @@ mod tests {
         builder.finish()
     }
 
-    fn choice_of(histogram: &Histogram) -> Choice {
+    fn choice_of(histogram: &Histogram) -> RangeChoice {
         let mut seen = EdgeStatistics::new();
         seen.add(histogram);
-        Choice::of(Observer::L2.range(&seen, Scheme::Affine))
+        RangeChoice::of(Observer::L2.range(&seen, Scheme::Affine))
     }
 
     #[test]
     fn a_louder_world_widens_and_a_quiet_one_does_not_narrow() {
         let day = relu(1.0);
         let original = choice_of(&day);
-        let louder = Seen { first: Some(day.clone()), strata: BTreeMap::from([(3, relu(1.6))]) };
+        let louder = EdgeHistograms { initial: Some(day.clone()), strata: BTreeMap::from([(3, relu(1.6))]) };
         let wide = louder.choose(Observer::L2, original, original);
         assert!(wide.range.max > original.range.max, "{wide:?} {original:?}");
         assert!(louder.expected(&wide.qparams) < 0.9 * louder.expected(&original.qparams));
 
-        let night = Seen { first: Some(day.clone()), strata: BTreeMap::from([(0, relu(0.05))]) };
+        let night = EdgeHistograms { initial: Some(day.clone()), strata: BTreeMap::from([(0, relu(0.05))]) };
         let narrow = night.choose(Observer::L2, original, original);
         let loss =
             relative_quantization_error(&day, &narrow.qparams) / relative_quantization_error(&day, &original.qparams);
-        assert!(10.0 * loss.log10() <= LOSS_DB + 1e-9, "{loss}");
+        assert!(10.0 * loss.log10() <= LIMITS.max_initial_loss_db + 1e-9, "{loss}");
     }
 
     #[test]
     fn the_same_world_changes_nothing() {
         let day = relu(1.0);
         let serving = choice_of(&day);
-        let same = Seen { first: Some(day.clone()), strata: BTreeMap::from([(3, relu(1.0)), (4, relu(1.0))]) };
+        let same =
+            EdgeHistograms { initial: Some(day.clone()), strata: BTreeMap::from([(3, relu(1.0)), (4, relu(1.0))]) };
         assert_eq!(same.choose(Observer::L2, serving, serving), serving);
     }
 
     #[test]
-    fn half_of_the_way_lies_in_the_middle() {
-        let [from, to] = [Range::new(-1.0, 2.0), Range::new(-1.0, 6.0)].map(Choice::of);
+    fn half_of_the_way_is_the_middle() {
+        let [from, to] = [Range::new(-1.0, 2.0), Range::new(-1.0, 6.0)].map(RangeChoice::of);
         assert_eq!(from.towards(&to, 0.5).range, Range::new(-1.0, 4.0));
         assert_eq!([from.towards(&to, 1.0), to.towards(&to, 0.5)], [to, to]);
     }
 
     #[test]
-    fn serving_parameters_that_generation_0_does_not_tolerate_are_kept_out() {
+    fn a_serving_grid_that_generation_0_does_not_tolerate_is_left() {
         let day = relu(1.0);
         let original = choice_of(&day);
-        let ruined = Choice::of(Range::new(0.0, 900.0));
-        let seen = Seen { first: Some(day), strata: BTreeMap::new() };
+        let ruined = RangeChoice::of(Range::new(0.0, 900.0));
+        let seen = EdgeHistograms { initial: Some(day), strata: BTreeMap::new() };
         let chosen = seen.choose(Observer::L2, original, ruined);
         assert!(chosen.range.max <= original.range.max * 1.5, "{chosen:?}");
     }

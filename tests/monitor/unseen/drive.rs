@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lookout::detector::checkpoint::Checkpoint;
 use lookout::frame::{Picture, pictures_in};
-use lookout::monitor::{MonitorOptions, Seen, UsabilityCheck};
+use lookout::monitor::{MonitorOptions, SampleOutcome, UsabilityCheck};
 
 use super::super::device::{Device, ROAD_SMALL, road};
 use super::{lens, shifts};
@@ -39,8 +39,8 @@ fn scenario_unseen_shifts_of_a_real_drive() {
                 let clear = &pictures[(pass * 7) % pictures.len()];
                 let clear = lens::noisy(clear, 1.0, device.second);
                 match device.show((shift.spoil)(clear, device.second), None) {
-                    Seen::Unfit(reason) => println!("{reason:?}"),
-                    Seen::Passed(verdict) => {
+                    SampleOutcome::Unusable(reason) => println!("{reason:?}"),
+                    SampleOutcome::Compared(verdict) => {
                         if verdict.drifting {
                             first = first.or(Some(pass));
                         }

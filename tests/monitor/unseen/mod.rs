@@ -19,7 +19,7 @@ use lookout::detector::boxes::iou;
 use lookout::detector::detection::Detection;
 use lookout::frame::Picture;
 use lookout::measure::Agreement;
-use lookout::monitor::{MonitorOptions, PassRunner, Seen, UnusableReason};
+use lookout::monitor::{MonitorOptions, PassRunner, SampleOutcome, UnusableReason};
 use shifts::Shift;
 
 use super::device::{Device, between, mean_sqnr};
@@ -46,8 +46,8 @@ fn watch(device: &mut Device, passes: usize, step: i64, shift: &Shift) -> Watche
     for pass in 1..=passes {
         device.second += step;
         match device.show(shift.picture(device.second), None) {
-            Seen::Unfit(reason) => watched.unfit.push(reason),
-            Seen::Passed(verdict) => {
+            SampleOutcome::Unusable(reason) => watched.unfit.push(reason),
+            SampleOutcome::Compared(verdict) => {
                 if verdict.drifting {
                     watched.flagged = watched.flagged.or(Some(pass));
                 }

@@ -2,7 +2,7 @@
 
 use lookout::frame::Picture;
 use lookout::message::EventName;
-use lookout::monitor::{MonitorOptions, Outcome};
+use lookout::monitor::{MonitorOptions, RecalibrationOutcome};
 
 use super::super::device::{Device, between};
 use super::super::recalibrate::reservoir;
@@ -25,7 +25,7 @@ fn teach(frames: impl Iterator<Item = Picture>, with_reference: bool) -> Taught 
     let mut device = Device::new(&between((8, 18)), with_reference, MonitorOptions::default());
     device.monitor.take_over(reservoir(frames));
     let before = device.models.serving();
-    let Outcome { accepted, reasons, .. } = device.recalibrate();
+    let RecalibrationOutcome { accepted, reasons, .. } = device.recalibrate();
     if !accepted {
         return Taught { accepted, reasons, loss_db: 0.0, drifting: false, generation: 0 };
     }

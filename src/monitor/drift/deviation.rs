@@ -1,0 +1,121 @@
+//! Deviations: distance of a pass from the calibration baseline, in its spreads.
+//!
+//! In: a pass and the baseline. Out: for each step its largest deviation and the measurement that shows it, and the
+//! deviation of all layers together. Error alone does not suffice: sums that grew noisier may leave the baseline far behind
+//! and still have the same relative error. Without the reference the error is known only where another brightness causes
+//! it in the first layer.
+
+use super::baseline::Baseline;
+use super::pass::Pass;
+use crate::calibrate::{Histogram, distance, mean};
+use crate::detector::plan::Plan;
+
+/// Weight of the mean deviation of the layers' distributions. It varies less than that of one layer: frames as calibrated
+/// keep it below 0.4 (scenarios of a week and of every day).
+const DISTANCES_WEIGHT: f64 = 6.0;
+/// Weight of the deviation from the nearest scene. Single frames of a scene are seldom beyond 2.3, and never for long.
+const SCENE_WEIGHT: f64 = 1.75;
+
+/// Measurement that shows a deviation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviationKind {
+    /// Error against the reference.
+    Error,
+    /// Predicted error of the first layer, caused by another brightness.
+    Light,
+    /// Share of clipped values.
+    Clipping,
+    /// Distribution of the values.
+    Distribution,
+}
+
+impl DeviationKind {
+    /// The name in logs, events and the status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Light => "light",
+            Self::Clipping => "clipping",
+            Self::Distribution => "distribution",
+        }
+    }
+}
+
+/// Deviation of one step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepDeviation {
+    /// In spreads of the baseline; positive is worse.
+    pub spreads: f64,
+    /// The measurement that shows it.
+    pub kind: DeviationKind,
+}
+
+/// Deviations of one pass.
+#[derive(Debug, Clone, Default)]
+pub struct Deviations {
+    /// Largest deviation of each step; `None` where nothing was measured.
+    pub steps: Vec<Option<StepDeviation>>,
+    /// Distance of each layer's distribution from the baseline's.
+    pub distances: Vec<Option<f64>>,
+    /// Deviation of all layers together, in spreads.
+    pub together: Option<f64>,
+}
+
+impl Deviations {
+    /// Deviations of `pass` from `baseline`.
+    pub fn of(baseline: &Baseline, plan: &Plan, pass: &Pass) -> Self {
+        let distances = distances(baseline, plan, pass);
+        let steps = steps(baseline, plan, pass, &distances);
+        let together = together(baseline, pass, &distances);
+        Self { steps, distances, together }
+    }
+
+    /// Deviation of each step in spreads.
+    pub fn spreads(&self) -> Vec<Option<f64>> {
+        self.steps.iter().map(|step| step.map(|step| step.spreads)).collect()
+    }
+}
+
+fn steps(baseline: &Baseline, plan: &Plan, pass: &Pass, distances: &[Option<f64>]) -> Vec<Option<StepDeviation>> {
+    let light = || baseline.light_off(plan, &pass.means.image?, &pass.histograms);
+    let light = pass.errors.is_empty().then(light).flatten();
+    let of_step = |step: usize| {
+        let light = light.filter(|(first, _)| *first == step).map(|(_, off)| off);
+        let error = pass.errors.get(step).and_then(|error| error.sqnr_db());
+        let error = error.and_then(|db| baseline.sqnr_off(step, db));
+        let values = pass.histograms.get(step).and_then(Option::as_ref).map(Histogram::total);
+        let clipped = pass.clipped.get(step).copied().flatten().zip(values);
+        let clipped = clipped.and_then(|(share, values)| baseline.clipped_off(step, share, values));
+        let distance = distances[step].and_then(|distance| baseline.distance_off(step, distance));
+        let kinds = [
+            (error, DeviationKind::Error),
+            (light, DeviationKind::Light),
+            (clipped, DeviationKind::Clipping),
+            (distance, DeviationKind::Distribution),
+        ];
+        let known = kinds.into_iter().filter_map(|(off, kind)| Some(StepDeviation { spreads: off?, kind }));
+        known.max_by(|a, b| a.spreads.total_cmp(&b.spreads))
+    };
+    (0..plan.steps.len()).map(of_step).collect()
+}
+
+/// Distance of each layer's distribution from the baseline's. Steps that are no layers (a pool) are left out: they are
+/// counted on the levels of their bytes, which are far from a baseline of finer values whatever the picture. They compute
+/// nothing new either; the layers before them are counted themselves.
+fn distances(baseline: &Baseline, plan: &Plan, pass: &Pass) -> Vec<Option<f64>> {
+    let of_step = |step: usize| {
+        plan.steps[step].layer()?;
+        let histogram = pass.histograms.get(step)?.as_ref().filter(|histogram| !histogram.is_empty())?;
+        Some(distance(histogram, baseline.histogram[step].as_ref()?))
+    };
+    (0..plan.steps.len()).map(of_step).collect()
+}
+
+/// Deviation of all layers together: the larger of that of their distributions, on average, and of their power.
+fn together(baseline: &Baseline, pass: &Pass, distances: &[Option<f64>]) -> Option<f64> {
+    let distances = distances.iter().enumerate();
+    let off = distances.filter_map(|(step, distance)| baseline.distance_off(step, (*distance)?));
+    let distances = mean(off).map(|off| DISTANCES_WEIGHT * off);
+    let scene = baseline.scene_off(&pass.histograms).map(|off| SCENE_WEIGHT * off);
+    distances.into_iter().chain(scene).max_by(f64::total_cmp)
+}
