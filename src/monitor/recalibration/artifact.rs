@@ -115,7 +115,11 @@ fn counted<'m>(context: &RecalibrationContext<'_, '_>, measurements: &Measuremen
 
 /// Generation 0's scene and one of every stratum of the frames, sorted by stratum: as `counted`, or for a stratum without
 /// a counted frame as `observed`. None where generation 0 has none: with frames alone, its own pictures would be drift.
-fn scenes(context: &RecalibrationContext<'_, '_>, counted: &[Counted<'_>], observed: &ObservedFrames) -> Vec<PowerProfile> {
+fn scenes(
+    context: &RecalibrationContext<'_, '_>,
+    counted: &[Counted<'_>],
+    observed: &ObservedFrames,
+) -> Vec<PowerProfile> {
     let Some(initial) = context.baseline().scenes.first() else { return Vec::new() };
     let stratum = |at: usize| context.stratum(at);
     let missed = observed.iter().filter(|(at, _)| counted.iter().all(|(other, _)| stratum(*other) != stratum(*at)));

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::calibrate::usability::{CheckedPicture, TOLERATED_UNUSABLE_ONE_IN, check_pictures};
-use crate::calibrate::{CalibrationPicture, PictureSelection, Progress, QuantizeOptions, QuantizeOutcome, quantize_frames};
+use crate::calibrate::{
+    CalibrationPicture, PictureSelection, Progress, QuantizeOptions, QuantizeOutcome, quantize_frames,
+};
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::fp32::Fp32Model;
 use crate::error::{Error, Kind, Result};
@@ -122,7 +124,8 @@ impl InitialCalibration {
             let text = format!("the cameras' frames cannot calibrate: {}", verdict.reasons.join("; "));
             return Err(Error::new(Kind::Data, text));
         }
-        let usable = frames.iter().enumerate().filter(|(at, _)| !verdict.unusable.contains(at) && !outliers.contains(at));
+        let usable =
+            frames.iter().enumerate().filter(|(at, _)| !verdict.unusable.contains(at) && !outliers.contains(at));
         let mut pictures: Vec<CalibrationPicture> = usable
             .map(|(_, frame)| CalibrationPicture { name: name(frame), path: name(frame).into(), sha256: frame.sha256 })
             .collect();
