@@ -1,18 +1,18 @@
-//! The `lookout` program: parse the arguments, call one command, turn its error into one line and an exit code.
+//! The `lookout` program: parses the arguments, executes one command, and converts its error to one line and an exit code.
 
 use std::process::ExitCode;
 
 use lookout::cli;
 
 fn main() -> ExitCode {
-    let outcome = match cli::parse(std::env::args_os()) {
+    let result = match cli::parse(std::env::args_os()) {
         Ok(command) => cli::execute(command),
         Err(exit) => return exit,
     };
-    match outcome {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            cli::console::complain(&error);
+            cli::console::print_error(&error);
             ExitCode::from(error.kind().exit_code())
         }
     }

@@ -1,5 +1,7 @@
-//! `lookout cameras`: the video devices of this machine, what to call them in the configuration, what they offer, and
-//! why one cannot be used; and a picture of one, to aim it by.
+//! `lookout cameras`: list the video devices of this machine with their names, formats and controls.
+//!
+//! A device that cannot be used is listed with the reason. With `--picture` the command takes one picture, to aim the
+//! camera by.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,36 +20,36 @@ use crate::stop;
 /// Arguments of `cameras`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only this device: a path, a card, or card@bus
+    /// List only this device: a path, a card, or card@bus
     device: Option<String>,
-    /// The list as JSON
+    /// Print the list as JSON
     #[arg(long)]
     json: bool,
-    /// Take one picture with the device and write it here (.png or .jpg)
+    /// Take one picture with the device and write it to this file (.png or .jpg)
     #[arg(long, value_name = "FILE", requires = "device")]
     picture: Option<PathBuf>,
-    /// With --picture: pixel format wanted, as its four characters
+    /// With --picture: pixel format, as its four characters
     #[arg(long, value_name = "FORMAT", requires = "picture")]
     format: Option<String>,
-    /// With --picture: columns wanted
+    /// With --picture: width in pixels
     #[arg(long, value_name = "N", requires = "picture")]
     width: Option<u32>,
-    /// With --picture: rows wanted
+    /// With --picture: height in pixels
     #[arg(long, value_name = "N", requires = "picture")]
     height: Option<u32>,
 }
 
-/// Pictures let go before the one that is kept: cameras need some to find their exposure.
-const SETTLING: u32 = 4;
+/// Pictures skipped before the one that is written, so that the camera can adjust its exposure.
+const SKIPPED_PICTURES: u32 = 4;
 
-/// Longest that taking a picture may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time limit for taking a picture.
+const PICTURE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One device.
+/// One device of the list.
 #[derive(Debug, Serialize)]
-struct Entry {
+struct ListedDevice {
     path: PathBuf,
-    /// What to call it in the configuration, the best first.
+    /// Names for the configuration, the most stable first.
     names: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     card: Option<String>,
@@ -55,26 +57,26 @@ struct Entry {
     bus: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     driver: Option<String>,
-    formats: Vec<Format>,
-    controls: Vec<Setting>,
-    /// Why it cannot be used.
+    formats: Vec<ListedFormat>,
+    controls: Vec<ListedControl>,
+    /// Reason why it cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<Problem>,
+    problem: Option<DeviceProblem>,
 }
 
 #[derive(Debug, Serialize)]
-struct Problem {
+struct DeviceProblem {
     kind: &'static str,
     message: String,
 }
 
 #[derive(Debug, Serialize)]
-struct Format {
+struct ListedFormat {
     format: String,
     description: String,
-    /// Whether lookout reads it.
+    /// True if lookout can decode it.
     readable: bool,
-    /// Smallest and largest, or the one; absent where the driver does not say.
+    /// The frame size or the range of sizes; absent if the driver does not report it.
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,7 +84,7 @@ struct Format {
 }
 
 #[derive(Debug, Serialize)]
-struct Setting {
+struct ListedControl {
     name: String,
     #[serde(rename = "type")]
     kind: &'static str,
@@ -98,25 +100,25 @@ struct Setting {
     inactive: bool,
 }
 
-/// Prints the list. Fails where no device can be used, with the first reason.
+/// Prints the list. Fails with the first reason if no device can be used.
 pub fn execute(args: Args) -> Result<()> {
     if let (Some(device), Some(file)) = (&args.device, &args.picture) {
         let wanted = Wanted { width: args.width, height: args.height, format: args.format.clone(), fps: None };
-        return take(Setup { device: device.clone(), wanted, ..Setup::default() }, file);
+        return take_picture(Setup { device: device.clone(), wanted, ..Setup::default() }, file);
     }
     let mut first = None;
-    let mut entries = Vec::new();
+    let mut devices = Vec::new();
     let mut usable = false;
     let mut add = |path: PathBuf, opened: Result<Device>| {
-        let (entry, problem) = look(path, opened);
+        let (device, problem) = describe(path, opened);
         usable |= problem.is_none();
-        // A camera's node for metadata is no reason while there may be a better one.
+        // A camera's metadata node is unavailable too; any other reason explains more.
         let is_better =
             |before: &Option<Error>| before.as_ref().is_none_or(|before| before.kind() == Kind::Unavailable);
         if let Some(problem) = problem.filter(|_| is_better(&first)) {
             first = Some(problem);
         }
-        entries.push(entry);
+        devices.push(device);
     };
     match &args.device {
         Some(name) => {
@@ -130,59 +132,55 @@ pub fn execute(args: Args) -> Result<()> {
         }),
     }
     if args.json {
-        let json = serde_json::to_string_pretty(&entries)
-            .map_err(|source| Error::new(Kind::Internal, "the list has no JSON form").because(source))?;
-        console::print(json)?;
+        console::print(console::pretty_json(&devices)?)?;
     } else {
-        for entry in &entries {
-            if !console::print(text(entry))? {
-                break;
-            }
-        }
+        console::print_lines(devices.iter().map(text))?;
     }
     match first {
         _ if usable => Ok(()),
         Some(problem) => Err(problem),
         None => {
-            let text = "there is no /dev/videoN: plug a camera in; for one on a ribbon cable load its driver, \
-                        and in a container pass the device through";
+            let text = "there is no /dev/videoN: plug a camera in, load the driver of a CSI camera, \
+                        or pass the device through to the container";
             Err(Error::new(Kind::NoInput, text))
         }
     }
 }
 
-/// Takes one picture and writes it.
-fn take(setup: Setup, file: &Path) -> Result<()> {
+/// Takes one picture and writes it to `file`.
+fn take_picture(setup: Setup, file: &Path) -> Result<()> {
     let mut camera = V4l2::open(&setup)?;
     let (_trigger, stop) = stop::pair();
-    let (begin, mut good) = (Instant::now(), 0);
-    let mut why = Error::new(Kind::Unavailable, "no picture came");
-    while begin.elapsed() < PATIENCE {
+    let (begin, mut received) = (Instant::now(), 0);
+    let mut reason = Error::new(Kind::Unavailable, "no picture received");
+    while begin.elapsed() < PICTURE_TIMEOUT {
         match camera.next(&stop)? {
-            Capture::Image { image, .. } if good == SETTLING => {
+            Capture::Image { image, .. } if received == SKIPPED_PICTURES => {
                 let given = camera.given();
                 let format = formats::shown(given.fourcc);
                 image.to_picture().save(file)?;
                 console::print(format_args!("{}: {}×{}, {format}", file.display(), given.width, given.height))?;
                 return Ok(());
             }
-            Capture::Image { .. } => good += 1,
-            Capture::Corrupt(error) => why = Error::new(Kind::Unavailable, "no usable picture came").because(error),
+            Capture::Image { .. } => received += 1,
+            Capture::Corrupt(error) => {
+                reason = Error::new(Kind::Unavailable, "no usable picture received").because(error)
+            }
             _ => {}
         }
     }
-    Err(why.at(format!("{}, within {} s", setup.device, PATIENCE.as_secs())))
+    Err(reason.at(format!("{}, within {} s", setup.device, PICTURE_TIMEOUT.as_secs())))
 }
 
-/// What there is to say about a device, and why it cannot be used.
-fn look(path: PathBuf, opened: Result<Device>) -> (Entry, Option<Error>) {
+/// Describes a device, with the reason if it cannot be used.
+fn describe(path: PathBuf, opened: Result<Device>) -> (ListedDevice, Option<Error>) {
     let mut names: Vec<String> =
         device::stable_names(&path).into_iter().map(|name| name.display().to_string()).collect();
     let (opened, mut problem) = match opened {
         Ok(device) => (Some(device), None),
         Err(error) => (None, Some(error)),
     };
-    let mut entry = Entry {
+    let mut listed = ListedDevice {
         path,
         names: Vec::new(),
         card: None,
@@ -194,26 +192,26 @@ fn look(path: PathBuf, opened: Result<Device>) -> (Entry, Option<Error>) {
     };
     if let Some(device) = opened {
         names.push(format!("{}@{}", device.card, device.bus));
-        entry.formats = formats::offers(&device).iter().map(format).collect();
-        entry.controls = controls::list(&device).into_iter().map(setting).collect();
+        listed.formats = formats::offers(&device).iter().map(format).collect();
+        listed.controls = controls::list(&device).into_iter().map(listed_control).collect();
         problem = device.busy().or_else(|| {
-            let none = !entry.formats.iter().any(|format| format.readable);
+            let none = !listed.formats.iter().any(|format| format.readable);
             none.then(|| {
-                let text = format!("{}: gives no format that lookout reads", device.path.display());
+                let text = format!("{}: it offers no format that lookout can decode", device.path.display());
                 Error::new(Kind::Unavailable, text)
             })
         });
-        entry.card = Some(device.card);
-        entry.bus = Some(device.bus);
-        entry.driver = Some(device.driver);
+        listed.card = Some(device.card);
+        listed.bus = Some(device.bus);
+        listed.driver = Some(device.driver);
     }
-    entry.names = names;
-    entry.problem = problem.as_ref().map(|error| Problem { kind: error.kind().name(), message: error.chain() });
-    (entry, problem)
+    listed.names = names;
+    listed.problem = problem.as_ref().map(|error| DeviceProblem { kind: error.kind().name(), message: error.chain() });
+    (listed, problem)
 }
 
-fn format(offer: &Offer) -> Format {
-    Format {
+fn format(offer: &Offer) -> ListedFormat {
+    ListedFormat {
         format: formats::shown(offer.fourcc),
         description: offer.name.clone(),
         readable: formats::encoding(offer.fourcc).is_some(),
@@ -222,7 +220,7 @@ fn format(offer: &Offer) -> Format {
     }
 }
 
-fn setting(control: Control) -> Setting {
+fn listed_control(control: Control) -> ListedControl {
     let (min, max, step, default) = control.range;
     let (kind, choices) = match control.values {
         Values::Number => ("number", Vec::new()),
@@ -230,7 +228,7 @@ fn setting(control: Control) -> Setting {
         Values::Button => ("button", Vec::new()),
         Values::Choice(choices) => ("choice", choices),
     };
-    Setting {
+    ListedControl {
         name: control.name,
         kind,
         min,
@@ -244,21 +242,21 @@ fn setting(control: Control) -> Setting {
     }
 }
 
-/// A device as text, without a newline at its end.
-fn text(entry: &Entry) -> String {
-    let mut lines = vec![match (&entry.card, &entry.driver) {
-        (Some(card), Some(driver)) => format!("{}: {card} ({driver})", entry.path.display()),
-        _ => entry.path.display().to_string(),
+/// A device as text, without a final newline.
+fn text(device: &ListedDevice) -> String {
+    let mut lines = vec![match (&device.card, &device.driver) {
+        (Some(card), Some(driver)) => format!("{}: {card} ({driver})", device.path.display()),
+        _ => device.path.display().to_string(),
     }];
-    lines.extend(entry.problem.iter().map(|problem| format!("  cannot be used: {}", problem.message)));
-    lines.extend(entry.names.iter().map(|name| format!("  device = \"{name}\"")));
-    for format in &entry.formats {
+    lines.extend(device.problem.iter().map(|problem| format!("  cannot be used: {}", problem.message)));
+    lines.extend(device.names.iter().map(|name| format!("  device = \"{name}\"")));
+    for format in &device.formats {
         let size = format.size.as_deref().unwrap_or("any size");
         let fps = format.max_fps.map(|fps| format!(", up to {fps} frames a second")).unwrap_or_default();
-        let unread = if format.readable { "" } else { " (not read by lookout)" };
-        lines.push(format!("  {:4} {size}{fps}: {}{unread}", format.format, format.description));
+        let unreadable = if format.readable { "" } else { " (lookout cannot decode it)" };
+        lines.push(format!("  {:4} {size}{fps}: {}{unreadable}", format.format, format.description));
     }
-    for control in &entry.controls {
+    for control in &device.controls {
         let range = match control.kind {
             "button" => "button".to_owned(),
             "choice" => {
@@ -269,8 +267,8 @@ fn text(entry: &Entry) -> String {
         };
         let value = control.value.map(|value| format!(" = {value}")).unwrap_or_default();
         let note = match (control.read_only, control.inactive) {
-            (true, _) => " (only to be read)",
-            (_, true) => " (without effect now)",
+            (true, _) => " (read-only)",
+            (_, true) => " (inactive)",
             _ => "",
         };
         lines.push(format!("  controls.{}{value}: {range}{note}", control.name));

@@ -1,4 +1,4 @@
-//! `lookout check-config`: exit 0 if the configuration is right, 78 and where it is wrong if not.
+//! `lookout check-config`: check the configuration. Exit code 0 if it is valid, 78 with every error if not.
 
 use std::path::PathBuf;
 
@@ -9,15 +9,15 @@ use crate::error::{Error, Kind, Result};
 /// Arguments of `check-config`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// File to check, with the drop-ins in conf.d beside it [default: /etc/lookout/lookout.toml, where it exists]
+    /// File to check, with the drop-ins in its conf.d folder [default: /etc/lookout/lookout.toml, if it exists]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Set one configuration key, as `run --set` would
+    /// Set one configuration key, as in `run --set`
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
 
-/// Reads the configuration as `run` would, says everything that is wrong with it, a line each, and stops there.
+/// Loads the configuration as `run` does and prints every error, one a line.
 pub fn execute(args: Args) -> Result<()> {
     let refusal = match config::load(&Inputs::of_process(args.file, args.set)) {
         Ok(_) => return Ok(()),
@@ -28,7 +28,7 @@ pub fn execute(args: Args) -> Result<()> {
         None => return Ok(()),
     };
     for complaint in others {
-        console::note(format_args!("lookout: {complaint}"));
+        console::print_note(format_args!("lookout: {complaint}"));
     }
     Err(Error::new(Kind::Config, last.to_string()))
 }

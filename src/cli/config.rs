@@ -1,30 +1,30 @@
-//! `lookout config show`: the configuration in force, every key with its value, and where that was written.
+//! `lookout config show`: print the effective configuration, every key with its value and its origin.
 
 use serde::Serialize;
 
 use super::{ConfigArgs, console};
 use crate::config::{self, Inputs, Shown};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 
 /// Arguments of `config`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: ConfigCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum ConfigCommand {
     /// Print every key with its value
-    Show(Show),
+    Show(ShowArgs),
 }
 
 #[derive(Debug, clap::Args)]
-struct Show {
-    /// Say where each value was written
+struct ShowArgs {
+    /// Print the origin of each value: file and line, environment, --set or built-in
     #[arg(long)]
     origin: bool,
-    /// One JSON object: key, value, origin
+    /// Print one JSON object with key, value and origin
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -32,26 +32,20 @@ struct Show {
 }
 
 #[derive(Debug, Serialize)]
-struct Listed<'a> {
+struct ShownKeys<'a> {
     keys: &'a [Shown],
 }
 
-/// Prints the merged configuration; what may hold a password is shown without it.
+/// Prints the merged configuration; passwords are redacted.
 pub fn execute(args: Args) -> Result<()> {
-    let Command::Show(show) = args.command;
+    let ConfigCommand::Show(show) = args.command;
     let shown = config::show(&Inputs::of_process(show.config.config, show.config.set))?;
     if show.json {
-        let text = serde_json::to_string(&Listed { keys: &shown })
-            .map_err(|source| Error::new(Kind::Internal, "the configuration has no JSON form").because(source))?;
-        return console::print(text).map(drop);
+        return console::print(console::json(&ShownKeys { keys: &shown })?).map(drop);
     }
     let width = shown.iter().map(|shown| shown.key.len() + 3 + shown.text().len()).max().unwrap_or_default().min(60);
-    for shown in &shown {
+    console::print_lines(shown.iter().map(|shown| {
         let line = format!("{} = {}", shown.key, shown.text());
-        let line = if show.origin { format!("{line:width$}  # {}", shown.origin) } else { line };
-        if !console::print(line)? {
-            break;
-        }
-    }
-    Ok(())
+        if show.origin { format!("{line:width$}  # {}", shown.origin) } else { line }
+    }))
 }

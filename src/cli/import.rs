@@ -1,11 +1,11 @@
-//! `lookout import`: torchvision state dict in, `checkpoint/1` out.
+//! `lookout import`: convert a torchvision state dict to a `checkpoint/1`.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use super::console;
 use crate::detector::checkpoint::{EpsReason, ImportOptions, ImportReport, import};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 
 /// Arguments of `import`.
 #[derive(Debug, clap::Args)]
@@ -16,24 +16,24 @@ pub struct Args {
     /// Checkpoint to write
     #[arg(long, value_name = "DST")]
     out: PathBuf,
-    /// Class names, one a line, without the background [default: the file's own, else class_1, class_2, …]
+    /// File of class names, one a line, without the background [default: from SRC, else class_1, class_2, …]
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Short side that pictures are resized to, in pixels [default: the file's own, else 800]
+    /// Shorter side of resized pictures, in pixels [default: from SRC, else 800]
     #[arg(long, value_name = "N")]
     min_size: Option<u32>,
-    /// Longest that the long side may become, in pixels [default: the file's own, else 1333]
+    /// Largest longer side of resized pictures, in pixels [default: from SRC, else 1333]
     #[arg(long, value_name = "N")]
     max_size: Option<u32>,
-    /// Batch norm's epsilon in training [default: the file's own, else 0 for torchvision's COCO_V1, 1e-5 otherwise]
+    /// Epsilon of batch norm [default: from SRC, else 0 for torchvision's COCO_V1, 1e-5 otherwise]
     #[arg(long, value_name = "E")]
     bn_eps: Option<f64>,
-    /// Print what was found and decided as JSON
+    /// Print the summary as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Reads the state dict, checks it, writes the checkpoint, says what it is.
+/// Reads and checks the state dict, writes the checkpoint and prints a summary.
 pub fn execute(args: Args) -> Result<()> {
     let report = import(&ImportOptions {
         source: args.source,
@@ -44,25 +44,23 @@ pub fn execute(args: Args) -> Result<()> {
         batch_norm_eps: args.bn_eps,
     })?;
     for warning in &report.warnings {
-        console::note(format_args!("lookout: warning: {warning}"));
+        console::print_note(format_args!("lookout: warning: {warning}"));
     }
     if args.json {
-        let json = serde_json::to_string(&report)
-            .map_err(|e| Error::new(Kind::Internal, "the report has no JSON form").because(e))?;
-        console::print(json)?;
+        console::print(console::json(&report)?)?;
     } else {
-        console::print(Summary(&report))?;
+        console::print(ImportSummary(&report))?;
     }
     Ok(())
 }
 
-/// How many class names the summary lists.
+/// Class names that the summary lists at most.
 const SHOWN_LABELS: usize = 10;
 
-/// An import in a few lines.
-struct Summary<'a>(&'a ImportReport);
+/// Text of an import report.
+struct ImportSummary<'a>(&'a ImportReport);
 
-impl fmt::Display for Summary<'_> {
+impl fmt::Display for ImportSummary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let report = self.0;
         let architecture = &report.architecture;
@@ -72,16 +70,16 @@ impl fmt::Display for Summary<'_> {
             _ => "f16 and f32",
         };
         let reason = match report.batch_norm_eps.reason {
-            EpsReason::Given => "as given",
-            EpsReason::Metadata => "as the file says",
-            EpsReason::CocoV1 => "the file is torchvision's COCO_V1",
-            EpsReason::Default => "the usual one",
+            EpsReason::Given => "from the command line",
+            EpsReason::Metadata => "from the file's metadata",
+            EpsReason::CocoV1 => "for torchvision's COCO_V1",
+            EpsReason::Default => "default",
         };
         for note in &report.notes {
             writeln!(f, "note          {note}")?;
         }
         if report.renamed > 0 {
-            writeln!(f, "note          {} tensors had names of before torchvision 0.13", report.renamed)?;
+            writeln!(f, "note          {} tensors renamed from the scheme before torchvision 0.13", report.renamed)?;
         }
         writeln!(f, "checkpoint    {}", report.out.display())?;
         writeln!(f, "sha256        {}", report.sha256)?;

@@ -1,16 +1,16 @@
-//! `lookout inspect`: fp32 beside int8 in pictures, written into a folder with a page that opens from disk.
+//! `lookout inspect`: compare int8 with fp32 in maps, plots and tables, written to a folder with an HTML page.
 
 use std::path::{Path, PathBuf};
 
 use super::{ConfigArgs, console};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::frame::pictures_in;
-use crate::inspect::{Options, Report, Steps, inspect};
+use crate::inspect::{InspectOptions, InspectionReport, StepSelection, inspect};
 
 /// Arguments of `inspect`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Checkpoint that is the reference, as `lookout import` wrote it
+    /// Reference checkpoint
     #[arg(long, value_name = "CHECKPOINT")]
     reference: PathBuf,
     /// Artifact quantized from it
@@ -19,53 +19,53 @@ pub struct Args {
     /// Pictures (JPEG, PNG) and folders of them
     #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     images: Vec<PathBuf>,
-    /// Folder to write, with index.html in it
+    /// Output folder; index.html is the page
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Steps that maps and hexagons are of: all, first:N, or names and beginnings of names with commas
-    /// (backbone.body.layer1, rpn.head.conv.0.0@P3); convolutions before the proposals
+    /// Convolutions before the proposals that get maps and hexbin plots: all, first:N, or names and prefixes separated
+    /// by commas (backbone.body.layer1, rpn.head.conv.0.0@P3)
     #[arg(long, value_name = "STEPS", default_value = "all")]
-    steps: Steps,
-    /// Maps and hexagons of the values before ReLU, and before rounding, instead of after
+    steps: StepSelection,
+    /// Use the values before ReLU and rounding for maps and hexbin plots
     #[arg(long)]
     before_relu: bool,
-    /// Pictures, from the first, that get maps of every chosen step
+    /// Number of pictures, from the first, with maps of every selected step
     #[arg(long, value_name = "N", default_value_t = 1)]
     maps: usize,
-    /// Steps with hexagons of their own beside those of all chosen ones: all, first:N or names [default: the worst five]
+    /// Selected steps with separate hexbin plots: all, first:N or names [default: the worst five]
     #[arg(long, value_name = "STEPS")]
-    hexbins: Option<Steps>,
-    /// Values of a step and picture that the hexagons count, at most about; 0 for every one
+    hexbins: Option<StepSelection>,
+    /// Approximate number of values sampled for hexbin plots, a step and picture; 0 for all
     #[arg(long, value_name = "N", default_value_t = 32768)]
     points: usize,
-    /// Pictures, spread over all, on which every layer's own error is measured too; each costs one more pass of both
+    /// Number of pictures on which each layer's own error is measured; each needs one more pass of both models
     #[arg(long, value_name = "N", default_value_t = 16)]
     own_error: usize,
-    /// Pictures, from the first, that get detections and mean maps of both models side by side [default: all]
+    /// Number of pictures, from the first, shown side by side with detections and mean maps [default: all]
     #[arg(long, value_name = "N")]
     side_by_side: Option<usize>,
-    /// Write the side-by-side pictures as a film, too: a name that ends in .mjpeg or .y4m
+    /// Also write the side-by-side pictures as a video, .mjpeg or .y4m
     #[arg(long, value_name = "FILE")]
     video: Option<PathBuf>,
-    /// Pictures a second of the film
+    /// Frames a second of the video
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=240))]
     fps: u32,
-    /// Lowest score of what is drawn and compared
+    /// Lowest score of detections that are drawn and compared
     #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = super::parse_share)]
     score: f64,
-    /// The summary as JSON; the folder holds the rest
+    /// Print the summary as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-/// Inspects and says where the page is.
+/// Writes the page and prints a summary with its path.
 ///
 /// # Errors
-/// What [`inspect()`] gives, or the kind of the first picture that could not be used.
+/// As [`inspect()`], or the kind of the first picture that could not be used.
 pub fn execute(args: Args) -> Result<()> {
-    let options = Options {
+    let options = InspectOptions {
         images: pictures(&args.images, &args.out)?,
         reference: args.reference,
         model: args.model,
@@ -75,7 +75,7 @@ pub fn execute(args: Args) -> Result<()> {
         before_relu: args.before_relu,
         maps: args.maps,
         mosaics: args.side_by_side.unwrap_or(usize::MAX),
-        alone: args.own_error,
+        own_error_pictures: args.own_error,
         points: args.points,
         score: args.score as f32,
         video: args.video,
@@ -83,32 +83,26 @@ pub fn execute(args: Args) -> Result<()> {
         detector: super::detector_options(&args.config)?,
     };
     let bar = console::progress_bar(0, console::REMAINING);
-    let mut progress = |done: usize, all: usize| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    };
-    let mut note = |text: &str| bar.suspend(|| console::note(text));
-    let outcome = inspect(&options, &mut progress, &mut note);
+    let mut progress = console::progress_of(&bar);
+    let mut note = |text: &str| bar.suspend(|| console::print_note(text));
+    let inspection = inspect(&options, &mut progress, &mut note);
     bar.finish_and_clear();
-    let outcome = outcome?;
+    let inspection = inspection?;
     if args.json {
-        let json = serde_json::to_string(&outcome.report);
-        let json = json.map_err(|source| Error::new(Kind::Internal, "the report has no JSON form").because(source))?;
-        console::print(json)?;
+        console::print(console::json(&inspection.report)?)?;
     } else {
-        console::print(summary(&outcome.report, &outcome.index))?;
+        console::print(summary(&inspection.report, &inspection.index))?;
     }
-    let (failed, kind) = outcome.failed;
-    match kind {
+    match inspection.failures {
         None => Ok(()),
-        Some(kind) => {
-            let text = format!("{failed} of {} pictures could not be used", options.images.len());
-            Err(Error::new(kind, text))
+        Some(failures) => {
+            let text = format!("{} of {} pictures could not be used", failures.count, options.images.len());
+            Err(Error::new(failures.first, text))
         }
     }
 }
 
-/// The pictures that `paths` stand for, in order, without those that an earlier inspection wrote into `out`.
+/// The pictures of `paths`, files and folders, in order, without those that an earlier run wrote to `out`.
 fn pictures(paths: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
     let out = out.canonicalize().ok();
     let mut found = Vec::new();
@@ -118,18 +112,18 @@ fn pictures(paths: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
             found.push(path.clone());
             continue;
         }
-        let own = |file: &PathBuf| {
+        let is_output = |file: &PathBuf| {
             let out = out.as_ref().filter(|out| path.canonicalize().is_ok_and(|path| path != **out));
             out.is_some_and(|out| file.canonicalize().is_ok_and(|file| file.starts_with(out)))
         };
-        found.extend(pictures_in(path)?.into_iter().filter(|file| !own(file)));
+        found.extend(pictures_in(path)?.into_iter().filter(|file| !is_output(file)));
     }
     Ok(found)
 }
 
-fn summary(report: &Report, index: &Path) -> String {
+fn summary(report: &InspectionReport, index: &Path) -> String {
     let mut text = format!(
-        "{} ({}) beside {} (fp32), {} pictures, kernel {}, threads {}\n",
+        "{} ({}) against {} (fp32), {} pictures, kernel {}, threads {}\n",
         report.model.name,
         report.model.precision,
         report.reference.name,
@@ -137,9 +131,9 @@ fn summary(report: &Report, index: &Path) -> String {
         report.kernel,
         report.threads
     );
-    for (words, row) in [("at this score", &report.strict), ("a score 0.2 lower in the artifact", &report.tolerant)] {
+    for (threshold, row) in [("the same in both", &report.strict), ("0.2 lower in the artifact", &report.tolerant)] {
         text.push_str(&format!(
-            "detections of score {} or more, {words}: {} of {} matched ({} shifted), {} vanished, {} appeared\n",
+            "detections from score {}, {threshold}: {} of {} matched ({} shifted), {} vanished, {} appeared\n",
             report.score,
             row.matched,
             row.reference(),
@@ -160,9 +154,10 @@ fn summary(report: &Report, index: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
-    fn what_an_earlier_inspection_wrote_is_left_out() {
+    fn output_of_an_earlier_run_is_skipped() {
         let root = tempfile::tempdir().unwrap();
         let out = root.path().join("out");
         std::fs::create_dir_all(&out).unwrap();

@@ -1,11 +1,82 @@
-//! What this machine is, for reports that give times.
+//! Facts about the machine from `/proc` and `/sys`, read without privileges.
 
-/// The processor's name as the kernel has it, or the architecture's.
-pub(super) fn cpu_name() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |key: &str| {
-        let line = text.lines().find(|line| line.starts_with(key))?;
-        line.split_once(':').map(|(_, value)| value.trim().to_owned())
-    };
-    field("model name").or_else(|| field("CPU part")).unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+use std::path::Path;
+
+/// A file's text without surrounding whitespace; empty if it cannot be read.
+pub fn read(path: impl AsRef<Path>) -> String {
+    std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+/// A field of `/proc/meminfo` or `/proc/self/status` that is given in kB, in bytes.
+pub fn memory(table: &str, field: &str) -> Option<u64> {
+    let line = table.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
+}
+
+/// The processor's or board's name in the text of `/proc/cpuinfo`.
+pub fn processor(cpuinfo: &str) -> String {
+    let names = ["model name", "Model", "Hardware"];
+    names.into_iter().find_map(|name| cpu_field(cpuinfo, name)).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The processor's name as the kernel reports it, else the architecture, for reports with times.
+pub fn cpu_name() -> String {
+    let cpuinfo = read("/proc/cpuinfo");
+    let name = cpu_field(&cpuinfo, "model name").or_else(|| cpu_field(&cpuinfo, "CPU part"));
+    name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
+
+fn cpu_field(cpuinfo: &str, name: &str) -> Option<String> {
+    let line = cpuinfo.lines().find(|line| line.starts_with(name))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// Memory limit of the control group in the text of `/proc/self/cgroup`: the least of it and its parents, in bytes.
+pub fn memory_limit(cgroup: &str, read: impl Fn(&str) -> String) -> Option<u64> {
+    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let mut folder = Some(Path::new(path));
+    let mut limit = None;
+    while let Some(here) = folder {
+        let text = read(&format!("/sys/fs/cgroup{}/memory.max", here.display()).replace("//", "/"));
+        limit = [limit, text.parse::<u64>().ok()].into_iter().flatten().min();
+        folder = here.parent();
+    }
+    limit
+}
+
+/// `bytes` with a unit.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_048_576 => format!("{} KiB", bytes >> 10),
+        1_048_576..10_737_418_240 => format!("{} MiB", bytes >> 20),
+        _ => format!("{} GiB", bytes >> 30),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_tables_are_read() {
+        let meminfo = "MemTotal:       16384 kB\nMemAvailable:    8192 kB\nHugePages_Total: 0\n";
+        assert_eq!(memory(meminfo, "MemAvailable"), Some(8 << 20));
+        assert_eq!(memory(meminfo, "Mem"), None);
+        assert_eq!(memory("", "MemTotal"), None);
+        assert_eq!(processor("processor : 0\nmodel name\t: Some CPU\n"), "Some CPU");
+        assert_eq!(processor("processor : 0\nModel\t\t: A Board\n"), "A Board");
+        assert_eq!(processor(""), "unknown");
+        assert_eq!(size(300 << 20), "300 MiB");
+    }
+
+    #[test]
+    fn the_least_limit_of_a_group_and_its_parents_is_used() {
+        let read = |path: &str| match path {
+            "/sys/fs/cgroup/a/b/memory.max" => "max".to_owned(),
+            "/sys/fs/cgroup/a/memory.max" => "1000".to_owned(),
+            _ => String::new(),
+        };
+        assert_eq!(memory_limit("0::/a/b\n", read), Some(1000));
+        assert_eq!(memory_limit("1:name=systemd:/x\n", read), None);
+    }
 }

@@ -1,8 +1,8 @@
-//! The command line: one file a command, one enum that lists them.
+//! The command line: one module a command, one enum that lists them.
 //!
-//! In: the program's arguments. Out: a parsed [`Command`], and what running it gave. Each command's file holds its
-//! arguments as a `clap` struct called `Args` and one function `execute(Args) -> Result<()>`; what a command prints
-//! goes through [`console`]. A new command is a file, a variant of [`Command`] and a line in [`execute`].
+//! In: the program's arguments. Out: a parsed [`Command`] and the result of its execution. Each command's module has a
+//! `clap` struct `Args` and one function `execute(Args) -> Result<()>`; it prints through [`console`]. A new command is
+//! a module, a variant of [`Command`] and a line in [`execute`].
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -45,90 +45,90 @@ struct Cli {
     command: Command,
 }
 
-/// What lookout can be told to do.
+/// The commands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Watch cameras and publish what is seen, until stopped
+    /// Run the service: detect objects on the configured cameras and publish them
     Run(run::Args),
-    /// Find objects in pictures and folders of pictures
+    /// Detect objects in pictures and folders of pictures
     Detect(detect::Args),
-    /// Turn a torchvision Faster R-CNN state dict into a lookout checkpoint
+    /// Convert a torchvision Faster R-CNN state dict to a lookout checkpoint
     Import(import::Args),
-    /// Write pictures of the synthetic street with their labels
+    /// Write pictures of the synthetic street with KITTI labels
     Pattern(pattern::Args),
-    /// Quantize a checkpoint to int8 on pictures like those the camera will see
+    /// Quantize a checkpoint to int8, calibrated on pictures like those of the camera
     Quantize(quantize::Args),
-    /// Say whether two models are byte-identical; if not, where they first differ
+    /// Compare two models byte by byte and print the first difference
     Verify(verify::Args),
-    /// Judge models on labelled pictures: accuracy, average precision, agreement, cost
+    /// Evaluate models on labelled pictures: accuracy, average precision, agreement, cost
     Evaluate(evaluate::Args),
-    /// Show where int8 differs from fp32: maps, errors and detections of both, in pictures and tables
+    /// Write a page that shows where int8 differs from fp32: maps, errors and detections
     Inspect(inspect::Args),
-    /// Time every step of the network on this CPU
+    /// Measure the time of every step of the network on this CPU
     Bench(bench::Args),
-    /// List the cameras of this machine: names, formats, controls, and why one cannot be used
+    /// List the cameras of this machine with their names, formats and controls
     Cameras(cameras::Args),
-    /// Ask the running daemon how it is
+    /// Print the status of the running daemon
     Status(status::Args),
-    /// Say whether this machine is fit to run the configuration
+    /// Check that this machine can run the configuration
     Doctor(doctor::Args),
-    /// Have the running daemon read its configuration again
+    /// Make the running daemon reload its configuration
     Reload(reload::Args),
-    /// Show the configuration in force
+    /// Print the effective configuration
     Config(config::Args),
-    /// Print the JSON Schema of messages or of the configuration
+    /// Print the JSON Schema of the messages or of the configuration
     Schema(schema::Args),
-    /// What the running daemon kept in its history: objects, cameras, drift, the newest first
+    /// Print the history of the running daemon: objects, cameras, drift
     Events(events::Args),
-    /// Have the running daemon recalibrate its model on what the cameras saw
+    /// Request a recalibration of the running daemon's model
     Recalibrate(recalibrate::Args),
-    /// The models that recalibration made: list, compare, pin, roll back
+    /// List, compare, pin or roll back the generations of the model
     Generations(generations::Args),
-    /// Say whether a configuration is right; if not, where it is wrong
+    /// Check a configuration and print every error
     CheckConfig(check_config::Args),
 }
 
-/// Where a command's configuration comes from; every command that runs a model takes it.
+/// Configuration arguments of every command that runs a model or talks to the daemon.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ConfigArgs {
-    /// Configuration file; drop-ins are read from conf.d beside it [default: /etc/lookout/lookout.toml, where it exists]
+    /// Configuration file; drop-ins are read from the conf.d folder next to it [default: /etc/lookout/lookout.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Set one configuration key, as in --set detector.threads=2; wins over files and environment
+    /// Set one configuration key, as in --set detector.threads=2; overrides files and environment
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
 
-/// The detector's options as the configuration has them.
+/// The detector's options from the configuration.
 ///
 /// # Errors
-/// What reading the configuration gives.
+/// As [`crate::config::load_detector`].
 pub(crate) fn detector_options(config: &ConfigArgs) -> Result<crate::detector::DetectorOptions> {
     let inputs = crate::config::Inputs::of_process(config.config.clone(), config.set.clone());
     crate::daemon::detector_options(&crate::config::load_detector(&inputs)?)
 }
 
-/// A number from 0 to 1.
+/// Parses a number from 0 to 1.
 fn parse_share(text: &str) -> std::result::Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| format!("{text:?} is not a number from 0 to 1"))
 }
 
-/// Reads the arguments. Help and version go to stdout with exit code 0; anything wrong goes to stderr with 64.
+/// Parses the arguments. Prints help and version on stdout with exit code 0, errors on stderr with exit code 64.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<Command, ExitCode> {
     Cli::try_parse_from(arguments).map(|cli| cli.command).map_err(|error| {
-        // Nothing is left to do if even this cannot be written.
+        // A closed stderr is ignored.
         let _ = error.print();
         let help = matches!(error.kind(), clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion);
         if help { ExitCode::SUCCESS } else { ExitCode::from(Kind::Usage.exit_code()) }
     })
 }
 
-/// Runs one command to its end.
+/// Executes a command.
 ///
 /// # Errors
 ///
-/// Whatever the command met; its kind is the exit code.
+/// The command's error; its kind is the exit code.
 pub fn execute(command: Command) -> Result<()> {
     match command {
         Command::Run(args) => run::execute(args),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_and_argument_says_what_it_is_for() {
+    fn every_command_and_argument_has_help() {
         for command in Cli::command().get_subcommands() {
             assert!(command.get_about().is_some(), "{}", command.get_name());
             for argument in command.get_arguments() {

@@ -1,4 +1,4 @@
-//! `lookout pattern`: the synthetic street as pictures with their truth, laid out as KITTI lays out its own.
+//! `lookout pattern`: export the synthetic street as pictures with ground truth, in KITTI's layout.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,58 +10,60 @@ use crate::error::{Error, Kind, Result};
 /// Arguments of `pattern`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder to write to: image_2 pictures, label_2 object labels, label_02 tracking labels a scene
+    /// Output folder, with pictures in image_2, object labels in label_2 and tracking labels in label_02
     #[arg(long, value_name = "DIR")]
     export: PathBuf,
-    /// Pictures to write, of all scenes together
+    /// Number of pictures, over all scenes
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     count: u64,
-    /// Seed of the first scene; the next scene's is one more
+    /// Seed of the first scene; each next scene adds 1
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
-    /// Scenes that the pictures are spread over, evenly
+    /// Number of scenes
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     scenes: u64,
-    /// Frames from one picture to the next; 15 are a second
+    /// Frames between two pictures, at 15 frames a second
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     step: u64,
-    /// Weather: day, night, rain, fog, cap; or several with commas, by turns from scene to scene
+    /// Weather: day, night, rain, fog or cap; several, separated by commas, alternate between scenes
     #[arg(long, value_name = "NAME", default_value = "day")]
     weather: String,
-    /// Columns
+    /// Width in pixels
     #[arg(long, value_name = "N", default_value_t = 640, value_parser = clap::value_parser!(u16).range(16..=8192))]
     width: u16,
-    /// Rows
+    /// Height in pixels
     #[arg(long, value_name = "N", default_value_t = 360, value_parser = clap::value_parser!(u16).range(16..=8192))]
     height: u16,
-    /// Write PNG, exact but larger and slower, instead of JPEG
+    /// Write PNG instead of JPEG: lossless, but larger and slower
     #[arg(long)]
     png: bool,
 }
 
-/// What was written, summed up.
+/// Totals of the export.
 #[derive(Debug, Default)]
-struct Tally {
+struct ExportTotals {
     pictures: u64,
-    counted: usize,
-    low: usize,
-    hidden: usize,
+    objects: usize,
+    /// Objects less than 40 pixels high.
+    small: usize,
+    /// Objects occluded by 10 % or more.
+    occluded: usize,
     by_label: [usize; 3],
 }
 
-impl Tally {
+impl ExportTotals {
     fn add(&mut self, truths: &[Truth]) {
         self.pictures += 1;
         for truth in truths.iter().filter(|truth| truth.counts()) {
-            self.counted += 1;
-            self.low += usize::from(truth.height() < 40.0);
-            self.hidden += usize::from(truth.occluded >= 0.1);
+            self.objects += 1;
+            self.small += usize::from(truth.height() < 40.0);
+            self.occluded += usize::from(truth.occluded >= 0.1);
             self.by_label[truth.label as usize] += 1;
         }
     }
 }
 
-/// Writes the pictures and their labels.
+/// Writes pictures and labels.
 pub fn execute(args: Args) -> Result<()> {
     let weathers = args.weather.split(',').map(|name| Weather::named(name.trim())).collect::<Result<Vec<_>>>()?;
     let folder = |name: &str| {
@@ -71,34 +73,34 @@ pub fn execute(args: Args) -> Result<()> {
     };
     let (images, objects, tracks) = (folder("image_2")?, folder("label_2")?, folder("label_02")?);
     let scenes = args.scenes.min(args.count);
-    let mut tally = Tally::default();
+    let mut totals = ExportTotals::default();
     for index in 0..scenes {
         let seed = args.seed.checked_add(index).ok_or_else(|| Error::new(Kind::Usage, "--seed is too large"))?;
         let mut scene = Scene::new(seed, args.width.into(), args.height.into());
         scene.set_weather(weathers[(index % weathers.len() as u64) as usize]);
         let mut sequence = String::new();
-        // Pictures of the scenes before, so that they are spread as evenly as whole numbers are.
-        let share = |scenes_done: u64| scenes_done * args.count / scenes;
-        for (position, number) in (share(index)..share(index + 1)).enumerate() {
+        // Number of the scene's first picture, so that pictures are distributed evenly.
+        let first = |scene: u64| scene * args.count / scenes;
+        for (position, number) in (first(index)..first(index + 1)).enumerate() {
             let (picture, truths) = scene.frame(position as u64 * args.step);
             picture.save(images.join(format!("{number:06}.{}", if args.png { "png" } else { "jpg" })))?;
             write(&objects.join(format!("{number:06}.txt")), &labels::object(&truths))?;
             sequence.push_str(&labels::tracking(position as u64, &truths));
-            tally.add(&truths);
+            totals.add(&truths);
         }
         write(&tracks.join(format!("{index:04}.txt")), &sequence)?;
     }
-    let share = |part: usize| 100.0 * part as f64 / tally.counted.max(1) as f64;
+    let percent = |part: usize| 100.0 * part as f64 / totals.objects.max(1) as f64;
     console::print(format_args!(
         "{} pictures of {scenes} scenes: {:.2} objects a picture (Person {}, TwoWheeler {}, Vehicle {}), {:.1} % below 40 \
-         pixels, {:.1} % partly hidden",
-        tally.pictures,
-        tally.counted as f64 / tally.pictures.max(1) as f64,
-        tally.by_label[0],
-        tally.by_label[1],
-        tally.by_label[2],
-        share(tally.low),
-        share(tally.hidden),
+         pixels, {:.1} % occluded",
+        totals.pictures,
+        totals.objects as f64 / totals.pictures.max(1) as f64,
+        totals.by_label[0],
+        totals.by_label[1],
+        totals.by_label[2],
+        percent(totals.small),
+        percent(totals.occluded),
     ))?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `lookout recalibrate`: asks the running daemon for another generation of its model.
+//! `lookout recalibrate`: request a recalibration from the running daemon.
 
 use serde_json::Value;
 
@@ -8,23 +8,23 @@ use crate::error::Result;
 /// Arguments of `recalibrate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The answer as JSON
+    /// Print the response as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-/// Asks and prints the answer: the work takes its time, and its outcome is an event.
+/// Sends the request and prints the response. The recalibration continues in the daemon; its result is an event.
 pub fn execute(args: Args) -> Result<()> {
-    let answer = client::ask(&args.config, "recalibrate", Value::Null)?;
+    let response = client::request(&args.config, "recalibrate", Value::Null)?;
     if args.json {
-        return console::print(answer).map(drop);
+        return console::print(response).map(drop);
     }
     let text = format!(
-        "begun; generation {} serves meanwhile. The outcome is an event (calibration.accepted or calibration.refused, \
-         with its reasons) and stands in `lookout generations`",
-        answer["serving"]
+        "recalibration started; generation {} keeps serving. The result is an event, calibration.accepted or \
+         calibration.refused; `lookout generations` lists it",
+        response["serving"]
     );
     console::print(text).map(drop)
 }

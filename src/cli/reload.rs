@@ -1,4 +1,4 @@
-//! `lookout reload`: the running daemon reads its configuration again.
+//! `lookout reload`: make the running daemon reload its configuration.
 
 use serde_json::Value;
 
@@ -8,20 +8,21 @@ use crate::error::Result;
 /// Arguments of `reload`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The answer as JSON
+    /// Print the response as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-/// Orders it and prints what changed; exit 78, with the reason, if the daemon refuses the new configuration.
+/// Sends the request and prints the changed sections; exit code 78 with the reason if the daemon refuses the
+/// configuration.
 pub fn execute(args: Args) -> Result<()> {
-    let answer = client::ask(&args.config, "reload", Value::Null)?;
+    let response = client::request(&args.config, "reload", Value::Null)?;
     if args.json {
-        return console::print(answer).map(drop);
+        return console::print(response).map(drop);
     }
-    let changed: Vec<&str> = answer["changed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let changed: Vec<&str> = response["changed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let text =
         if changed.is_empty() { "nothing changed".to_owned() } else { format!("changed: {}", changed.join(", ")) };
     console::print(text).map(drop)

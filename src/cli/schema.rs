@@ -1,34 +1,32 @@
-//! `lookout schema`: JSON Schema of what the daemon says, or of its configuration.
+//! `lookout schema`: print the JSON Schema of the messages or of the configuration.
 
 use super::console;
 use crate::config;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::message::Message;
 
 /// Arguments of `schema`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Of what
-    #[arg(value_enum, default_value = "message")]
-    of: Of,
+    /// Which schema
+    #[arg(value_enum, default_value = "message", value_name = "OF")]
+    subject: SchemaSubject,
 }
 
-/// What there is a schema of.
+/// The subject of a schema.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Of {
-    /// The messages that sinks get
+enum SchemaSubject {
+    /// Messages to the sinks
     Message,
-    /// The TOML configuration
+    /// Configuration file (TOML)
     Config,
 }
 
 /// Prints the schema.
 pub fn execute(args: Args) -> Result<()> {
-    let schema = match args.of {
-        Of::Message => schemars::schema_for!(Message).to_value(),
-        Of::Config => config::schema(),
+    let schema = match args.subject {
+        SchemaSubject::Message => schemars::schema_for!(Message).to_value(),
+        SchemaSubject::Config => config::schema(),
     };
-    let text = serde_json::to_string_pretty(&schema)
-        .map_err(|source| Error::new(Kind::Internal, "the schema has no JSON form").because(source))?;
-    console::print(text).map(drop)
+    console::print(console::pretty_json(&schema)?).map(drop)
 }

@@ -1,4 +1,4 @@
-//! `lookout status`: how the running daemon is.
+//! `lookout status`: print the status of the running daemon.
 
 use serde_json::Value;
 
@@ -8,42 +8,37 @@ use crate::error::Result;
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The status as JSON, as the daemon publishes it
+    /// Print the status as JSON, as the daemon publishes it
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-/// Asks the daemon and prints its answer.
+/// Requests the status and prints it.
 pub fn execute(args: Args) -> Result<()> {
-    let status = client::ask(&args.config, "status", Value::Null)?;
+    let status = client::request(&args.config, "status", Value::Null)?;
     if args.json {
         return console::print(status).map(drop);
     }
-    for line in lines(&status) {
-        if !console::print(line)? {
-            break;
-        }
-    }
-    Ok(())
+    console::print_lines(lines(&status))
 }
 
-/// The status for people: what it is, why, and a line for each camera.
+/// The status as text: state, reasons, model, and one line for each camera.
 fn lines(status: &Value) -> Vec<String> {
-    let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
-    let mut lines = vec![format!("{} on {}", word(&status["state"]), word(&status["device"]))];
+    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    let mut lines = vec![format!("{} on {}", text(&status["state"]), text(&status["device"]))];
     let reasons = status["reasons"].as_array().into_iter().flatten();
-    lines.extend(reasons.map(|reason| format!("  {}", word(reason))));
+    lines.extend(reasons.map(|reason| format!("  {}", text(reason))));
     if let Some(model) = status.get("model").filter(|model| model.is_object()) {
-        let (name, precision) = (word(&model["name"]), word(&model["precision"]));
+        let (name, precision) = (text(&model["name"]), text(&model["precision"]));
         lines.push(format!("model {name}, {precision}, generation {}", model["generation"]));
     }
     for (name, camera) in status["cameras"].as_object().into_iter().flatten() {
         let dropped = camera["dropped"].as_object().into_iter().flatten();
         let dropped: Vec<String> = dropped.map(|(reason, count)| format!("{count} {reason}")).collect();
         let dropped = if dropped.is_empty() { String::new() } else { format!(", dropped {}", dropped.join(", ")) };
-        lines.push(format!("camera {name}: {}, {} frames a second{dropped}", word(&camera["state"]), camera["fps"]));
+        lines.push(format!("camera {name}: {}, {} frames a second{dropped}", text(&camera["state"]), camera["fps"]));
     }
     lines
 }
@@ -55,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_see_what_is_wrong_and_every_camera() {
+    fn the_text_has_reasons_model_and_every_camera() {
         let status = json!({
             "device": "d", "state": "degraded", "reasons": ["camera a is lost"],
             "model": { "name": "m", "precision": "int8", "generation": 2 },
@@ -68,6 +63,6 @@ mod tests {
             "camera a: backoff, 0.0 frames a second, dropped 3 busy, 1 corrupt",
         ];
         assert_eq!(lines(&status), expected);
-        assert_eq!(lines(&Value::Null), ["? on ?"], "an answer without anything is no panic");
+        assert_eq!(lines(&Value::Null), ["? on ?"], "an empty response is no panic");
     }
 }

@@ -1,4 +1,4 @@
-//! `lookout verify`: are two models byte-identical; if not, where do they first differ.
+//! `lookout verify`: compare two models byte by byte.
 
 use std::path::{Path, PathBuf};
 
@@ -13,53 +13,51 @@ use crate::tensor::mapped::Mapped;
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A checkpoint or artifact
+    /// First model, a checkpoint or an artifact
     a: PathBuf,
-    /// Another one
+    /// Second model
     b: PathBuf,
-    /// The answer as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Serialize)]
-struct Answer {
+struct VerifyResult {
     identical: bool,
-    /// Arithmetic of the first model: `mixed` gives the same detections on one instruction set only.
+    /// Precision of the first model; the detections of a `mixed` model depend on the instruction set.
     precision: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_difference: Option<String>,
 }
 
-/// Compares the two files. Exit code 0 if they are the same, 65 if not.
+/// Compares the two files. Exit code 0 if they are identical, 65 if not.
 pub fn execute(args: Args) -> Result<()> {
     let (a, b) = (open(&args.a)?, open(&args.b)?);
     let (a, b) = (a.as_ref().as_ref(), b.as_ref().as_ref());
     let precision = precision(a).map_err(|error| error.at(args.a.display()))?;
     self::precision(b).map_err(|error| error.at(args.b.display()))?;
     let difference = first_difference(a, b);
-    let answer = Answer { identical: difference.is_none(), precision, first_difference: difference.clone() };
+    let result = VerifyResult { identical: difference.is_none(), precision, first_difference: difference.clone() };
     if args.json {
-        let json = serde_json::to_string(&answer)
-            .map_err(|source| Error::new(Kind::Internal, "the answer has no JSON form").because(source))?;
-        console::print(json)?;
+        console::print(console::json(&result)?)?;
     } else if difference.is_none() {
         let note = match precision {
-            "mixed" => "; mixed precision: the layers kept in fp32 round as this CPU's kernels do",
+            "mixed" => "; mixed precision: layers in fp32 depend on the CPU's instruction set",
             _ => "",
         };
         console::print(format_args!("identical: {} bytes{note}", a.len()))?;
     }
-    let names = |path: &Path| path.display().to_string();
     match difference {
         None => Ok(()),
         Some(place) => {
-            Err(Error::new(Kind::Data, format!("{} and {} differ: {place}", names(&args.a), names(&args.b))))
+            let text = format!("{} and {} differ: {place}", args.a.display(), args.b.display());
+            Err(Error::new(Kind::Data, text))
         }
     }
 }
 
-/// A model's bytes: a built-in one's or a file's.
+/// The bytes of a built-in model or of a file.
 fn open(path: &Path) -> Result<Box<dyn AsRef<[u8]>>> {
     Ok(match demo::named(path)? {
         Some(bytes) => Box::new(bytes),
@@ -67,31 +65,31 @@ fn open(path: &Path) -> Result<Box<dyn AsRef<[u8]>>> {
     })
 }
 
-/// Whether a model's layers run in `int8`, in `fp32` or in both (`mixed`), by its own header.
+/// Precision of a model's layers by its header: `int8`, `fp32`, or `mixed` for both.
 ///
 /// # Errors
-/// [`Kind::Data`] if it is no model.
+/// [`Kind::Data`] if the file is not a model.
 fn precision(file: &[u8]) -> Result<&'static str> {
     let header = SafeTensors::read_metadata(file).ok().and_then(|(_, header)| model_header(&header));
     let Some(header) = header else {
-        return Err(Error::new(Kind::Data, "it is no model: neither a checkpoint nor an artifact"));
+        return Err(Error::new(Kind::Data, "not a model: neither a checkpoint nor an artifact"));
     };
-    // A checkpoint has no list of steps: all of it is fp32.
+    // A checkpoint has no list of steps; all its layers are fp32.
     let steps = header["steps"].as_array().map_or(&[][..], Vec::as_slice);
-    let fixed = steps.iter().filter(|step| step["precision"] == "int8-static").count();
-    Ok(match (steps.len(), fixed) {
+    let int8 = steps.iter().filter(|step| step["precision"] == "int8-static").count();
+    Ok(match (steps.len(), int8) {
         (0, _) => "fp32",
-        (all, fixed) if all == fixed => "int8",
+        (all, int8) if all == int8 => "int8",
         _ => "mixed",
     })
 }
 
-/// What a model says about itself.
+/// The `lookout` header of a model.
 fn model_header(metadata: &safetensors::tensor::Metadata) -> Option<serde_json::Value> {
     serde_json::from_str(metadata.metadata().as_ref()?.get("lookout")?).ok()
 }
 
-/// Where two files first differ, in words: the header's key, the tensor and its index, or the byte.
+/// Location of the first difference of two files: the header's key, the tensor and its element, or the byte.
 fn first_difference(a: &[u8], b: &[u8]) -> Option<String> {
     if a == b {
         return None;
@@ -128,6 +126,7 @@ fn first_difference(a: &[u8], b: &[u8]) -> Option<String> {
     Some(by_byte())
 }
 
+/// Key of the first difference of two JSON values, below the key `place`.
 fn json_difference(place: &str, a: &serde_json::Value, b: &serde_json::Value) -> Option<String> {
     use serde_json::Value::{Array, Object};
     match (a, b) {

@@ -1,71 +1,78 @@
-//! How far figures would wander on other pictures like these: the paired percentile bootstrap.
+//! Paired percentile bootstrap: confidence intervals of the metrics over pictures.
 //!
-//! Pictures are drawn with replacement, as many as there are, the same ones for every model; each draw gives every
-//! figure of every model, and so their differences. The interval lies between the 2.5th and the 97.5th percentile. The
-//! draws come from a fixed seed, so a report is the same every time.
+//! In: the scores of every model on the same pictures. Out: estimates of metrics and of their differences, with 95 %
+//! intervals. Each resample draws as many pictures as there are, with replacement, and uses the same pictures for every
+//! model, so that differences are paired. The interval lies between the 2.5th and the 97.5th percentile of the
+//! resamples (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). The seed is fixed, so a report
+//! is reproducible.
 
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::figures::{Board, FIGURES, Values};
+use super::figures::{FIGURES, FigureValues, ModelScores};
 use super::mersenne::Mersenne;
 use crate::quantile;
 
-/// Ends of the interval, as shares.
-const ENDS: [f64; 2] = [0.025, 0.975];
+/// Percentiles of the interval's ends, as shares.
+const INTERVAL: [f64; 2] = [0.025, 0.975];
 
-/// A figure and its interval. In fractions of 1; `None` where it is not defined.
+/// A metric with its interval, in fractions of 1; `None` where it is not defined.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Estimate {
-    /// On the pictures themselves.
+    /// Value on the pictures themselves.
     pub value: Option<f64>,
-    /// Lower end.
+    /// Lower end of the interval.
     pub low: Option<f64>,
-    /// Upper end.
+    /// Upper end of the interval.
     pub high: Option<f64>,
 }
 
-/// Every draw's figures, by draw and model.
+/// The metrics of every model in every resample.
 #[derive(Debug, Default)]
-pub struct Draws {
-    figures: Vec<Vec<Values>>,
+pub struct BootstrapSamples {
+    /// By resample, then model.
+    figures: Vec<Vec<FigureValues>>,
 }
 
-impl Draws {
-    /// Draws `count` times among the pictures of `boards`, all of the same pictures.
-    pub fn new(boards: &[Board], pictures: usize, count: usize, seed: u32) -> Self {
-        let draw = |number: usize| -> Vec<Values> {
+impl BootstrapSamples {
+    /// Draws `count` resamples of the pictures that all `models` were scored on.
+    pub fn new(models: &[ModelScores], pictures: usize, count: usize, seed: u32) -> Self {
+        let resample = |number: usize| -> Vec<FigureValues> {
+            // A generator for each resample, so that they can be drawn in parallel.
             let mut random = Mersenne::new(seed.wrapping_add(number as u32));
+            // A picture's weight is the number of times it is drawn.
             let mut weights = vec![0.0; pictures];
             for _ in 0..pictures {
                 weights[random.below(pictures)] += 1.0;
             }
-            boards.iter().map(|board| board.figures(&weights)).collect()
+            models.iter().map(|model| model.figures(&weights)).collect()
         };
-        Self { figures: (0..count).into_par_iter().map(draw).collect() }
+        Self { figures: (0..count).into_par_iter().map(resample).collect() }
     }
 
-    /// Figure number `figure` of `model`, which is `value` on the pictures themselves.
+    /// Estimate of figure number `figure` of model number `model`; `value` is its value on the pictures themselves.
     pub fn estimate(&self, model: usize, figure: usize, value: f64) -> Estimate {
-        self.between(value, |values| values[model][figure])
+        self.interval(value, |models| models[model][figure])
     }
 
-    /// How much more figure number `figure` is for model `b` than for model `a`.
+    /// Estimate of figure number `figure` of model `b` minus that of model `a`.
     pub fn difference(&self, a: usize, b: usize, figure: usize, value: f64) -> Estimate {
-        self.between(value, |values| values[b][figure] - values[a][figure])
+        self.interval(value, |models| models[b][figure] - models[a][figure])
     }
 
-    fn between(&self, value: f64, of: impl Fn(&[Values]) -> f64) -> Estimate {
-        let mut found: Vec<f64> = self.figures.iter().map(|values| of(values)).filter(|v| v.is_finite()).collect();
-        found.sort_by(f64::total_cmp);
-        let [low, high] = ENDS.map(|share| quantile::linear(&found, share));
+    fn interval(&self, value: f64, statistic: impl Fn(&[FigureValues]) -> f64) -> Estimate {
+        // A resample without ground truth of a class gives no value and is left out.
+        let mut values: Vec<f64> =
+            self.figures.iter().map(|models| statistic(models)).filter(|value| value.is_finite()).collect();
+        values.sort_by(f64::total_cmp);
+        let [low, high] = INTERVAL.map(|share| quantile::linear(&values, share));
         let value = value.is_finite().then_some(value);
         Estimate { value, low: low.filter(|_| value.is_some()), high: high.filter(|_| value.is_some()) }
     }
 }
 
-/// Whether `figures` were drawn for every figure; keeps the two lists in step.
-const _: () = assert!(FIGURES.len() == std::mem::size_of::<Values>() / std::mem::size_of::<f64>());
+/// One value for each figure.
+const _: () = assert!(FIGURES.len() == std::mem::size_of::<FigureValues>() / std::mem::size_of::<f64>());
 
 #[cfg(test)]
 mod tests {
@@ -73,12 +80,12 @@ mod tests {
 
     #[test]
     fn differences_are_paired() {
-        let draw = |x: f64| vec![[x; FIGURES.len()], [x + 0.1; FIGURES.len()]];
-        let draws = Draws { figures: (0..200).map(|i| draw(f64::from(i) / 200.0)).collect() };
-        let one = draws.estimate(0, 0, 0.5);
+        let sample = |x: f64| vec![[x; FIGURES.len()], [x + 0.1; FIGURES.len()]];
+        let samples = BootstrapSamples { figures: (0..200).map(|i| sample(f64::from(i) / 200.0)).collect() };
+        let one = samples.estimate(0, 0, 0.5);
         assert!(one.high.unwrap() - one.low.unwrap() > 0.9);
-        let both = draws.difference(0, 1, 0, 0.1);
+        let both = samples.difference(0, 1, 0, 0.1);
         assert!(both.high.unwrap() - both.low.unwrap() < 1e-9);
-        assert_eq!(draws.estimate(0, 0, f64::NAN), Estimate::default());
+        assert_eq!(samples.estimate(0, 0, f64::NAN), Estimate::default());
     }
 }

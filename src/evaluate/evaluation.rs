@@ -1,156 +1,185 @@
-//! The whole evaluation: dataset, models and detections from files in, report and result files out.
+//! Evaluation: dataset, models and detection files in, report and result files out.
 
 use std::path::PathBuf;
 
-use super::bootstrap::Draws;
-use super::classes::{ClassMap, Classes, DontCare, Truth};
-use super::dataset::{Dataset, Source};
-use super::figures::Board;
-use super::found::Found;
-use super::report::{self, Judged, ModelFacts, Report};
-use super::results::{Naming, read_coco_results};
-use super::run::{Contender, RunOptions, run};
+use super::bootstrap::BootstrapSamples;
+use super::bounds::Bounds;
+use super::classes::{ClassMap, Classes, DontCare, GroundTruth};
+use super::dataset::{BoxRole, Dataset, DatasetSource, LabelledBox};
+use super::figures::ModelScores;
+use super::prediction::Prediction;
+use super::report::{self, EvaluationReport, ModelInfo, ScoredModel};
+use super::results::{ReadResults, ResultKeys, read_coco_results};
+use super::run::{EvaluatedModel, RunOptions, run};
 use super::split::Split;
 use crate::detector::detection::Detection;
 use crate::error::{Error, Kind, Result};
 
-/// What to evaluate and how.
+/// A file with its unique name in the report.
 #[derive(Debug, Clone)]
-pub struct Options {
-    /// The labelled pictures.
-    pub source: Source,
-    /// Where COCO's pictures are.
+pub struct NamedFile {
+    /// Name.
+    pub name: String,
+    /// Path.
+    pub path: PathBuf,
+}
+
+/// Options of an evaluation.
+#[derive(Debug, Clone)]
+pub struct EvaluateOptions {
+    /// The dataset.
+    pub source: DatasetSource,
+    /// Folder of COCO's pictures.
     pub images: Option<PathBuf>,
-    /// Which of the pictures.
+    /// Selection of pictures.
     pub split: Split,
-    /// Labelled class → model's class.
+    /// Map from labelled class to the models' class.
     pub class_map: ClassMap,
-    /// What the paper's figures take `DontCare` for.
+    /// Treatment of `DontCare` in the paper's metrics.
     pub dont_care: DontCare,
-    /// Models, with their names.
-    pub models: Vec<(String, PathBuf)>,
-    /// Files of detections in COCO's result format, with their names.
-    pub detections: Vec<(String, PathBuf)>,
-    /// Score threshold of what is counted at one threshold.
+    /// Model files.
+    pub models: Vec<NamedFile>,
+    /// Detection files in COCO's result format.
+    pub detections: Vec<NamedFile>,
+    /// Score threshold.
     pub score: f64,
-    /// Draws of the bootstrap.
+    /// Number of bootstrap resamples.
     pub resamples: usize,
-    /// Seed of the draws.
+    /// Seed of the bootstrap.
     pub seed: u32,
-    /// How the models run.
+    /// Options of the models' runs.
     pub run: RunOptions,
 }
 
-/// What an evaluation gave.
-pub struct Outcome {
-    /// All figures.
-    pub report: Report,
-    /// The judged pictures.
+/// Result of an evaluation.
+pub struct Evaluation {
+    /// All metrics.
+    pub report: EvaluationReport,
+    /// The evaluated pictures.
     pub dataset: Dataset,
     /// The classes.
     pub classes: Classes,
     /// Ground truth by picture.
-    pub truths: Vec<Vec<Truth>>,
-    /// Detections by model and picture.
-    pub found: Vec<(String, Vec<Vec<Found>>)>,
+    pub truths: Vec<Vec<GroundTruth>>,
+    /// Detections of each model and detection file.
+    pub predictions: Vec<NamedPredictions>,
 }
 
-/// Evaluates. `progress` is told how many of how many pictures are done; `note` what the owner should read at once.
+/// Detections of a model or detection file.
+pub struct NamedPredictions {
+    /// Name of the model or file.
+    pub name: String,
+    /// Detections by picture.
+    pub pictures: Vec<Vec<Prediction>>,
+}
+
+/// Detections with the facts about the model that made them.
+struct PredictionSet {
+    name: String,
+    info: Option<ModelInfo>,
+    predictions: Vec<Vec<Prediction>>,
+}
+
+/// Evaluates. `progress` receives the number of pictures done and of all; `note` receives messages for the terminal.
 ///
 /// # Errors
-/// What reading the dataset or a model gives; with `strict`, [`Kind::Data`] at the first wrong label or picture.
+/// As [`Dataset::read`] and [`EvaluatedModel::load`]; with `strict`, [`Kind::Data`] at the first problem.
 pub fn evaluate(
-    options: &Options,
+    options: &EvaluateOptions,
     progress: &mut dyn FnMut(usize, usize),
     note: &mut dyn FnMut(&str),
-) -> Result<Outcome> {
+) -> Result<Evaluation> {
     let mut dataset = Dataset::read(&options.source, options.images.as_deref())?;
     options.split.apply(&mut dataset)?;
-    let read_files_only = options.models.is_empty();
-    if !read_files_only {
+    // Detection files need the labels only.
+    if !options.models.is_empty() {
         dataset.check_pictures();
     }
     if options.run.strict {
         dataset.problems.refuse()?;
     }
     if dataset.pictures.is_empty() {
-        let text = format!("{}: none of its labelled pictures is there", options.source.path.display());
+        let text = format!("{}: none of its labelled pictures exists", options.source.path.display());
         return Err(Error::new(Kind::NoInput, text));
     }
-    let mut contenders = Vec::with_capacity(options.models.len());
-    for (name, path) in &options.models {
-        contenders.push(Contender::load(path, name.clone(), &options.run)?);
-    }
-    for contender in &contenders {
-        let (machine, precision) = (contender.machine(), contender.precision);
+    let load = |file: &NamedFile| EvaluatedModel::load(&file.path, file.name.clone(), &options.run);
+    let mut models = options.models.iter().map(load).collect::<Result<Vec<_>>>()?;
+    for model in &models {
+        let (machine, precision) = (model.machine(), model.precision);
         let plural = if machine.threads == 1 { "" } else { "s" };
         note(&format!(
             "model {} ({precision}), kernel {}, {} thread{plural}",
-            contender.name, machine.kernel, machine.threads
+            model.name, machine.kernel, machine.threads
         ));
     }
-    let labels: Vec<&[String]> = contenders.iter().map(|contender| contender.labels.as_slice()).collect();
+    let labels: Vec<&[String]> = models.iter().map(|model| model.labels.as_slice()).collect();
     let classes = Classes::new(&mut dataset, &options.class_map, &labels, options.dont_care)?;
     if options.run.strict {
         dataset.problems.refuse()?;
     }
-    let entries = run(&mut contenders, &mut dataset, &options.run, progress)?;
+    let results = run(&mut models, &mut dataset, &options.run, progress)?;
     for line in dataset.problems.summary(3) {
         note(&format!("lookout: warning: {line}"));
     }
 
     let layout = dataset.layout;
-    let truth_of = |labels: &[super::dataset::Label]| {
+    let truth_of = |labels: &[LabelledBox]| -> Vec<GroundTruth> {
         labels.iter().map(|label| classes.truth(label, &options.class_map, layout)).collect()
     };
-    let truths: Vec<Vec<Truth>> = dataset.pictures.iter().map(|labelled| truth_of(&labelled.labels)).collect();
-    let mut lists: Vec<(String, Option<ModelFacts>, Vec<Vec<Found>>)> = Vec::new();
-    for (contender, entries) in contenders.iter().zip(&entries) {
-        let class_of: Vec<Option<usize>> = contender.labels.iter().map(|label| classes.find(label)).collect();
-        let found = |detection: Detection| {
+    let truths: Vec<Vec<GroundTruth>> = dataset.pictures.iter().map(|labelled| truth_of(&labelled.labels)).collect();
+    let mut sets: Vec<PredictionSet> = Vec::new();
+    for (model, results) in models.iter().zip(&results) {
+        // The model's class numbers start at 1; a class that the evaluation does not have is left out.
+        let class_of: Vec<Option<usize>> = model.labels.iter().map(|label| classes.find(label)).collect();
+        let prediction = |detection: Detection| {
             let class = class_of.get((detection.class_id as usize).wrapping_sub(1)).copied().flatten()?;
-            let bounds = super::Bounds::from_corners(detection.bbox.map(f64::from));
-            Some(Found { class, score: f64::from(detection.score), bounds })
+            let bounds = Bounds::from_corners(detection.bbox.map(f64::from));
+            Some(Prediction { class, score: f64::from(detection.score), bounds })
         };
-        let by_picture = entries.iter().map(|entry| entry.detections().filter_map(found).collect()).collect();
-        lists.push((contender.name.clone(), Some(ModelFacts::new(contender, entries)), by_picture));
+        sets.push(PredictionSet {
+            name: model.name.clone(),
+            info: Some(ModelInfo::new(model, results)),
+            predictions: results.iter().map(|result| result.detections().filter_map(prediction).collect()).collect(),
+        });
     }
-    for (name, path) in &options.detections {
-        let (found, left_out) = read_coco_results(path, &Naming::new(&dataset, &classes, &options.class_map))?;
-        if left_out > 0 {
-            let all = left_out + found.iter().map(Vec::len).sum::<usize>();
+    for NamedFile { name, path } in &options.detections {
+        let keys = ResultKeys::new(&dataset, &classes, &options.class_map);
+        let ReadResults { predictions, skipped } = read_coco_results(path, &keys)?;
+        if skipped > 0 {
+            let all = skipped + predictions.iter().map(Vec::len).sum::<usize>();
             note(&format!(
-                "lookout: warning: {}: {left_out} of {all} detections are of pictures or classes that are not judged",
+                "lookout: warning: {}: {skipped} of {all} detections belong to pictures or classes that are not evaluated",
                 path.display()
             ));
         }
-        lists.push((name.clone(), None, found));
+        sets.push(PredictionSet { name: name.clone(), info: None, predictions });
     }
 
-    let boards: Vec<Board> =
-        lists.iter().map(|(.., found)| Board::new(&truths, found, &classes, options.score)).collect();
-    let draws = Draws::new(&boards, truths.len(), options.resamples, options.seed);
-    let detections: Vec<Vec<Vec<Detection>>> = lists.iter().map(|(.., found)| plain(found)).collect();
-    let judged: Vec<Judged<'_>> = lists
+    let score = |set: &PredictionSet| ModelScores::new(&truths, &set.predictions, &classes, options.score);
+    let scores: Vec<ModelScores> = sets.iter().map(score).collect();
+    let samples = BootstrapSamples::new(&scores, truths.len(), options.resamples, options.seed);
+    let detections: Vec<Vec<Vec<Detection>>> = sets.iter().map(|set| numbered_detections(&set.predictions)).collect();
+    let scored: Vec<ScoredModel<'_>> = sets
         .iter()
-        .zip(&boards)
+        .zip(&scores)
         .zip(&detections)
-        .map(|(((name, facts, _), board), detections)| Judged {
-            name: name.clone(),
-            facts: facts.clone(),
-            board,
+        .map(|((set, scores), detections)| ScoredModel {
+            name: set.name.clone(),
+            info: set.info.clone(),
+            scores,
             detections,
         })
         .collect();
-    let (models, pairs) = report::compare(&judged, &draws, options.score);
+    let (models, pairs) = report::compare(&scored, &samples, options.score);
     let all = truths.iter().flatten();
-    let report = Report {
+    let is_object = |truth: &&GroundTruth| truth.class.is_some() && truth.role == BoxRole::Object;
+    let report = EvaluationReport {
         dataset: format!("{}:{}", layout.name(), options.source.path.display()),
         split: options.split.to_string(),
         pictures: truths.len(),
-        truths: all.clone().filter(|t| t.class.is_some() && t.role == super::dataset::Role::Object).count(),
-        regions: all.filter(|t| t.class.is_none() || t.role != super::dataset::Role::Object).count(),
-        classes: classes.names[..classes.judged].to_vec(),
+        truths: all.clone().filter(is_object).count(),
+        regions: all.filter(|truth| !is_object(truth)).count(),
+        classes: classes.names[..classes.evaluated].to_vec(),
         dont_care: if classes.dont_care.is_some() { "class" } else { "ignore" },
         score: options.score,
         resamples: options.resamples,
@@ -159,16 +188,17 @@ pub fn evaluate(
         problem_counts: report::problem_counts(&dataset.problems),
         problems: dataset.problems.0.clone(),
     };
-    let found = lists.into_iter().map(|(name, _, found)| (name, found)).collect();
-    Ok(Outcome { report, dataset, classes, truths, found })
+    let named = |PredictionSet { name, predictions, .. }| NamedPredictions { name, pictures: predictions };
+    let predictions = sets.into_iter().map(named).collect();
+    Ok(Evaluation { report, dataset, classes, truths, predictions })
 }
 
-/// Detections as the agreement takes them: class numbers are those of the evaluation, from 1.
-fn plain(found: &[Vec<Found>]) -> Vec<Vec<Detection>> {
-    let detection = |found: &Found| Detection {
-        class_id: found.class as u32 + 1,
-        score: found.score as f32,
-        bbox: found.bounds.corners.map(|edge| edge as f32),
+/// Predictions as detections, for the agreement: class numbers are the evaluation's, from 1.
+fn numbered_detections(predictions: &[Vec<Prediction>]) -> Vec<Vec<Detection>> {
+    let detection = |prediction: &Prediction| Detection {
+        class_id: prediction.class as u32 + 1,
+        score: prediction.score as f32,
+        bbox: prediction.bounds.corners.map(|edge| edge as f32),
     };
-    found.iter().map(|picture| picture.iter().map(detection).collect()).collect()
+    predictions.iter().map(|picture| picture.iter().map(detection).collect()).collect()
 }

@@ -1,18 +1,18 @@
-//! From what a model found to its figures.
+//! Metrics of one model from its detections and the ground truth.
 //!
-//! In: ground truth and detections of every picture. Out: a [`Board`], which gives all figures for any weighting of the
-//! pictures: once each for the result, drawn with replacement for its interval.
+//! In: ground truth and detections of every picture. Out: [`ModelScores`], which give all metrics for any weights of the
+//! pictures: weight 1 for the result itself, numbers of draws for a bootstrap resample.
 
 use serde::Serialize;
 
-use super::average_precision::Ranked;
-use super::classes::{Classes, Truth};
-use super::found::Found;
-use super::matching::{AREAS, MAX_DETECTIONS, Matches, OVERLAPS, match_class};
+use super::average_precision::RankedDetections;
+use super::classes::{Classes, GroundTruth};
+use super::matching::{ByArea, IOU_50, IOU_75, MAX_DETECTIONS, PictureMatches, THRESHOLDS, match_class};
 use super::paper::PaperSums;
+use super::prediction::Prediction;
 
-/// The figures, in the order of [`Board::figures`]: the paper's three; at the score threshold with regions ignored;
-/// COCO's twelve.
+/// Names of the metrics, in the order of [`ModelScores::figures`]: the paper's three, three at the score threshold with
+/// regions to ignore, COCO's twelve.
 pub const FIGURES: [&str; 18] = [
     "paper.accuracy",
     "paper.precision",
@@ -34,13 +34,13 @@ pub const FIGURES: [&str; 18] = [
     "coco.ar_large",
 ];
 
-/// One value for each of [`FIGURES`]; what is not defined is NaN.
-pub type Values = [f64; FIGURES.len()];
+/// One value for each of [`FIGURES`]; NaN if it is not defined.
+pub type FigureValues = [f64; FIGURES.len()];
 
-/// Counts at the score threshold of one class, regions ignored.
+/// Counts of one class at the score threshold and IoU 0.5, with regions to ignore.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Counts {
-    /// Boxes to be found.
+pub struct DetectionCounts {
+    /// Ground-truth boxes.
     pub truths: f64,
     /// Detections that are right or wrong.
     pub predictions: f64,
@@ -48,11 +48,20 @@ pub struct Counts {
     pub hits: f64,
 }
 
-impl Counts {
-    fn add(&mut self, other: &Self, times: f64) {
-        self.truths += times * other.truths;
-        self.predictions += times * other.predictions;
-        self.hits += times * other.hits;
+impl DetectionCounts {
+    fn of(matches: &PictureMatches) -> Self {
+        let counted = || matches.detections.iter().map(|d| d.flags).filter(|flags| flags.ignored >> IOU_50 & 1 == 0);
+        Self {
+            truths: f64::from(matches.truths),
+            predictions: counted().count() as f64,
+            hits: counted().filter(|flags| flags.hit >> IOU_50 & 1 == 1).count() as f64,
+        }
+    }
+
+    fn add(&mut self, other: &Self, weight: f64) {
+        self.truths += weight * other.truths;
+        self.predictions += weight * other.predictions;
+        self.hits += weight * other.hits;
     }
 
     /// Hits / truths; NaN without truths.
@@ -65,116 +74,127 @@ impl Counts {
         self.hits / self.predictions
     }
 
-    /// Harmonic mean of both: 2·hits / (truths + predictions); NaN without either.
+    /// Harmonic mean of both, 2·hits / (truths + predictions); NaN without either.
     pub fn f1(&self) -> f64 {
         2.0 * self.hits / (self.truths + self.predictions)
     }
 }
 
-/// Figures of one class.
+/// Metrics of one class.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClassFigures {
-    /// Its name.
+    /// Class name.
     pub class: String,
-    /// Boxes to be found, detections at the threshold, hits; regions ignored.
+    /// Counts at the score threshold.
     #[serde(flatten)]
-    pub counts: Counts,
-    /// Average precision over overlaps .5 to .95; `None` without boxes to be found.
+    pub counts: DetectionCounts,
+    /// Average precision over IoU 0.5 to 0.95; `None` without ground truth.
     pub ap: Option<f64>,
-    /// At overlap 0.5.
+    /// Average precision at IoU 0.5.
     pub ap50: Option<f64>,
-    /// At overlap 0.75.
+    /// Average precision at IoU 0.75.
     pub ap75: Option<f64>,
 }
 
-/// One model's results on every picture, ready to be weighted.
+/// Scores of one model on every picture; metrics are their weighted sums.
 #[derive(Debug)]
-pub struct Board {
+pub struct ModelScores {
+    /// By picture.
     paper: Vec<PaperSums>,
-    /// By class, then picture.
-    counts: Vec<Vec<Counts>>,
-    /// By class.
-    ranked: Vec<[Ranked; AREAS]>,
-    names: Vec<String>,
+    /// Every evaluated class but `DontCare`.
+    classes: Vec<ClassScores>,
 }
 
-impl Board {
-    /// Judges what was `found` in each picture against its `truths`, at the score threshold `lowest`.
-    pub fn new(truths: &[Vec<Truth>], found: &[Vec<Found>], classes: &Classes, lowest: f64) -> Self {
-        let judgeable = |found: &[Found]| -> Vec<Found> {
-            let mut found: Vec<_> = found.iter().copied().filter(|found| found.class < classes.judged).collect();
-            found.sort_by(|a, b| b.score.total_cmp(&a.score));
-            found
+/// Scores of one class.
+#[derive(Debug)]
+struct ClassScores {
+    name: String,
+    /// By picture.
+    counts: Vec<DetectionCounts>,
+    ranked: ByArea<RankedDetections>,
+}
+
+impl ModelScores {
+    /// Scores the `predictions` of each picture against its `truths`, with the score threshold `min_score`.
+    pub fn new(
+        truths: &[Vec<GroundTruth>],
+        predictions: &[Vec<Prediction>],
+        classes: &Classes,
+        min_score: f64,
+    ) -> Self {
+        // Classes that the labels do not have can be neither right nor wrong.
+        let evaluated = |predictions: &Vec<Prediction>| -> Vec<Prediction> {
+            let mut kept: Vec<_> = predictions.iter().copied().filter(|p| p.class < classes.evaluated).collect();
+            kept.sort_by(|a, b| b.score.total_cmp(&a.score));
+            kept
         };
-        let found: Vec<Vec<Found>> = found.iter().map(|found| judgeable(found)).collect();
-        let pairs = || truths.iter().zip(&found);
-        let paper = pairs().map(|(t, f)| PaperSums::of_picture(t, f, lowest, classes.dont_care)).collect();
-        let (mut counts, mut ranked, mut names) = (Vec::new(), Vec::new(), Vec::new());
-        for class in (0..classes.judged).filter(|class| Some(*class) != classes.dont_care) {
-            let mut of_class = Vec::with_capacity(truths.len());
-            let mut matches: [Vec<Matches>; AREAS] = Default::default();
-            for (truths, found) in pairs() {
-                let truths: Vec<&Truth> = truths.iter().filter(|t| t.class.is_none_or(|c| c == class)).collect();
-                let found: Vec<&Found> = found.iter().filter(|found| found.class == class).collect();
-                let certain: Vec<&Found> = found.iter().copied().filter(|found| found.score >= lowest).collect();
-                let [at_threshold, ..] = match_class(&truths, &certain);
-                let number = |wanted: &dyn Fn(u16, u16) -> bool| {
-                    at_threshold.found.iter().filter(|(_, v)| wanted(v.hit & 1, v.ignored & 1)).count() as f64
-                };
-                of_class.push(Counts {
-                    truths: f64::from(at_threshold.truths),
-                    predictions: number(&|_, ignored| ignored == 0),
-                    hits: number(&|hit, ignored| hit == 1 && ignored == 0),
-                });
-                for (list, one) in matches.iter_mut().zip(match_class(&truths, &found)) {
-                    list.push(one);
-                }
+        let predictions: Vec<Vec<Prediction>> = predictions.iter().map(evaluated).collect();
+        let pictures = || truths.iter().zip(&predictions);
+        let paper = pictures().map(|(t, p)| PaperSums::of_picture(t, p, min_score, classes.dont_care)).collect();
+        let of_class = |class: usize| {
+            let mut counts = Vec::with_capacity(truths.len());
+            let mut matches: ByArea<Vec<PictureMatches>> = ByArea::default();
+            for (truths, predictions) in pictures() {
+                let truths: Vec<&GroundTruth> = truths.iter().filter(|t| t.class.is_none_or(|c| c == class)).collect();
+                let predictions: Vec<&Prediction> = predictions.iter().filter(|p| p.class == class).collect();
+                let certain: Vec<&Prediction> = predictions.iter().copied().filter(|p| p.score >= min_score).collect();
+                counts.push(DetectionCounts::of(&match_class(&truths, &certain).all));
+                let ByArea { all, small, medium, large } = match_class(&truths, &predictions);
+                matches.all.push(all);
+                matches.small.push(small);
+                matches.medium.push(medium);
+                matches.large.push(large);
             }
-            counts.push(of_class);
-            ranked.push(matches.each_ref().map(|list| Ranked::new(list.iter())));
-            names.push(classes.names[class].clone());
-        }
-        Self { paper, counts, ranked, names }
+            let ranked = matches.map(|pictures| RankedDetections::new(pictures.iter()));
+            ClassScores { name: classes.names[class].clone(), counts, ranked }
+        };
+        let counted = (0..classes.evaluated).filter(|class| Some(*class) != classes.dont_care);
+        Self { paper, classes: counted.map(of_class).collect() }
     }
 
-    /// The paper's sums, each picture counted once.
+    /// The paper's sums over all pictures.
     pub fn paper(&self) -> PaperSums {
+        self.weighted_paper(&self.equal_weights())
+    }
+
+    /// Counts at the score threshold over all pictures and classes.
+    pub fn counts(&self) -> DetectionCounts {
+        self.weighted_counts(&self.equal_weights())
+    }
+
+    fn equal_weights(&self) -> Vec<f64> {
+        vec![1.0; self.paper.len()]
+    }
+
+    fn weighted_paper(&self, weights: &[f64]) -> PaperSums {
         let mut sums = PaperSums::default();
-        self.paper.iter().for_each(|picture| sums.add(picture, 1.0));
+        self.paper.iter().zip(weights).for_each(|(picture, &weight)| sums.add(picture, weight));
         sums
     }
 
-    /// Counts at the threshold over all classes, each picture counted once.
-    pub fn counts(&self) -> Counts {
-        self.weighted_counts(&vec![1.0; self.paper.len()])
-    }
-
-    fn weighted_counts(&self, weights: &[f64]) -> Counts {
-        let mut sums = Counts::default();
-        for class in &self.counts {
-            class.iter().zip(weights).for_each(|(picture, &weight)| sums.add(picture, weight));
+    fn weighted_counts(&self, weights: &[f64]) -> DetectionCounts {
+        let mut sums = DetectionCounts::default();
+        for class in &self.classes {
+            class.counts.iter().zip(weights).for_each(|(picture, &weight)| sums.add(picture, weight));
         }
         sums
     }
 
-    /// All figures with each picture counted `weights` times.
-    pub fn figures(&self, weights: &[f64]) -> Values {
-        let mut paper = PaperSums::default();
-        self.paper.iter().zip(weights).for_each(|(picture, &weight)| paper.add(picture, weight));
+    /// All metrics with a weight for each picture.
+    pub fn figures(&self, weights: &[f64]) -> FigureValues {
+        let paper = self.weighted_paper(weights);
         let counts = self.weighted_counts(weights);
-        let curves = |area: usize| -> Vec<[f64; OVERLAPS]> {
-            self.ranked.iter().filter_map(|ranked| ranked[area].precision(weights)).collect()
+        // COCO's metrics are means over the classes that have ground truth.
+        type InArea = fn(&ByArea<RankedDetections>) -> &RankedDetections;
+        let precisions = |area: InArea| -> Vec<[f64; THRESHOLDS]> {
+            self.classes.iter().filter_map(|class| area(&class.ranked).precision(weights)).collect()
         };
-        let all = curves(0);
-        let mean = |curves: &[[f64; OVERLAPS]], value: &dyn Fn(&[f64; OVERLAPS]) -> f64| {
-            curves.iter().map(value).sum::<f64>() / curves.len() as f64
+        let mean_precision = |area: InArea| mean_over(&precisions(area), mean_of_thresholds);
+        let mean_recall = |area: InArea, max_detections: usize| {
+            let recall = |class: &ClassScores| area(&class.ranked).recall(weights, max_detections as u32);
+            mean_over(&self.classes.iter().filter_map(recall).collect::<Vec<_>>(), |recall| *recall)
         };
-        let over_all = |average: &[f64; OVERLAPS]| average.iter().sum::<f64>() / OVERLAPS as f64;
-        let recall = |area: usize, most: u32| {
-            let found: Vec<f64> = self.ranked.iter().filter_map(|ranked| ranked[area].recall(weights, most)).collect();
-            found.iter().sum::<f64>() / found.len() as f64
-        };
-        let every = MAX_DETECTIONS as u32;
+        let all = precisions(|ranked| &ranked.all);
         [
             paper.accuracy(),
             paper.precision(),
@@ -182,36 +202,46 @@ impl Board {
             counts.recall(),
             counts.precision(),
             counts.f1(),
-            mean(&all, &over_all),
-            mean(&all, &|average| average[0]),
-            mean(&all, &|average| average[5]),
-            mean(&curves(1), &over_all),
-            mean(&curves(2), &over_all),
-            mean(&curves(3), &over_all),
-            recall(0, 1),
-            recall(0, 10),
-            recall(0, every),
-            recall(1, every),
-            recall(2, every),
-            recall(3, every),
+            mean_over(&all, mean_of_thresholds),
+            mean_over(&all, |precision| precision[IOU_50]),
+            mean_over(&all, |precision| precision[IOU_75]),
+            mean_precision(|ranked| &ranked.small),
+            mean_precision(|ranked| &ranked.medium),
+            mean_precision(|ranked| &ranked.large),
+            mean_recall(|ranked| &ranked.all, 1),
+            mean_recall(|ranked| &ranked.all, 10),
+            mean_recall(|ranked| &ranked.all, MAX_DETECTIONS),
+            mean_recall(|ranked| &ranked.small, MAX_DETECTIONS),
+            mean_recall(|ranked| &ranked.medium, MAX_DETECTIONS),
+            mean_recall(|ranked| &ranked.large, MAX_DETECTIONS),
         ]
     }
 
-    /// Figures of each class, each picture counted once.
-    pub fn classes(&self) -> Vec<ClassFigures> {
-        let weights = vec![1.0; self.paper.len()];
-        let figures = |((name, counts), ranked): ((&String, &Vec<Counts>), &[Ranked; AREAS])| {
-            let mut sums = Counts::default();
-            counts.iter().for_each(|picture| sums.add(picture, 1.0));
-            let average = ranked[0].precision(&weights);
+    /// Metrics of each class over all pictures.
+    pub fn class_figures(&self) -> Vec<ClassFigures> {
+        let weights = self.equal_weights();
+        let figures = |class: &ClassScores| {
+            let mut counts = DetectionCounts::default();
+            class.counts.iter().for_each(|picture| counts.add(picture, 1.0));
+            let precision = class.ranked.all.precision(&weights);
             ClassFigures {
-                class: name.clone(),
-                counts: sums,
-                ap: average.map(|average| average.iter().sum::<f64>() / OVERLAPS as f64),
-                ap50: average.map(|average| average[0]),
-                ap75: average.map(|average| average[5]),
+                class: class.name.clone(),
+                counts,
+                ap: precision.as_ref().map(mean_of_thresholds),
+                ap50: precision.map(|precision| precision[IOU_50]),
+                ap75: precision.map(|precision| precision[IOU_75]),
             }
         };
-        self.names.iter().zip(&self.counts).zip(&self.ranked).map(figures).collect()
+        self.classes.iter().map(figures).collect()
     }
+}
+
+/// Mean of the average precisions at all IoU thresholds.
+fn mean_of_thresholds(precision: &[f64; THRESHOLDS]) -> f64 {
+    precision.iter().sum::<f64>() / THRESHOLDS as f64
+}
+
+/// Mean of `value` over `items`; NaN without items.
+fn mean_over<T>(items: &[T], value: impl Fn(&T) -> f64) -> f64 {
+    items.iter().map(value).sum::<f64>() / items.len() as f64
 }

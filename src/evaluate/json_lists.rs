@@ -1,7 +1,7 @@
-//! The entries of some lists of a JSON document, each as its own text with its line.
+//! Splitter of JSON lists: the text and line of every entry, without copying.
 //!
-//! In: a document that is an object, and the names of its lists. Out: the text of every entry, so that a wrong entry
-//! can be told with its place while the others are read. `serde_json` finds where each value ends; nothing is copied.
+//! In: a JSON object and the names of its lists. Out: the text of every entry, so that an invalid entry can be reported
+//! with its line while the others are used. `serde_json` finds the end of each value.
 
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
@@ -10,19 +10,19 @@ use crate::error::{Error, Kind, Result};
 
 /// One entry of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry<'a> {
-    /// Its JSON.
+pub(super) struct ListEntry<'a> {
+    /// JSON text of the entry.
     pub text: &'a str,
-    /// The line it begins on, from 1.
+    /// First line of the entry, from 1.
     pub line: usize,
 }
 
-/// The entries of the lists called `names` in the object `text`.
+/// The entries of the lists `names` in the object `text`.
 ///
 /// # Errors
-/// [`Kind::Data`] with line and column where it is no JSON object or one of the lists is missing or no list.
-pub(super) fn json_lists<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Result<[Vec<Entry<'a>>; N]> {
-    let mut lists: [Option<Vec<Entry<'a>>>; N] = std::array::from_fn(|_| None);
+/// [`Kind::Data`] with line and column if it is not a JSON object or one of the lists is missing or not a list.
+pub(super) fn json_lists<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Result<[Vec<ListEntry<'a>>; N]> {
+    let mut lists: [Option<Vec<ListEntry<'a>>>; N] = std::array::from_fn(|_| None);
     let mut cursor = Cursor { text, at: 0, counted: 0, line: 1 };
     cursor.expect('{')?;
     let mut first = true;
@@ -30,7 +30,7 @@ pub(super) fn json_lists<'a, const N: usize>(text: &'a str, names: [&str; N]) ->
         if !std::mem::take(&mut first) {
             cursor.expect(',')?;
         }
-        let key: String = serde_json::from_str(cursor.value()?.text).map_err(|_| cursor.wrong("a key"))?;
+        let key: String = serde_json::from_str(cursor.value()?.text).map_err(|_| cursor.expected("a key"))?;
         cursor.expect(':')?;
         match names.iter().position(|name| *name == key) {
             Some(index) => lists[index] = Some(cursor.list()?),
@@ -38,8 +38,8 @@ pub(super) fn json_lists<'a, const N: usize>(text: &'a str, names: [&str; N]) ->
         }
     }
     let mut found = std::array::from_fn(|_| Vec::new());
-    for ((list, name), place) in lists.into_iter().zip(names).zip(&mut found) {
-        *place = list.ok_or_else(|| Error::new(Kind::Data, format!("it has no list `{name}`")))?;
+    for ((list, name), entries) in lists.into_iter().zip(names).zip(&mut found) {
+        *entries = list.ok_or_else(|| Error::new(Kind::Data, format!("list `{name}` is missing")))?;
     }
     Ok(found)
 }
@@ -47,24 +47,24 @@ pub(super) fn json_lists<'a, const N: usize>(text: &'a str, names: [&str; N]) ->
 /// The entries of the list `text`.
 ///
 /// # Errors
-/// [`Kind::Data`] with line and column where it is no JSON list.
-pub(super) fn json_list(text: &str) -> Result<Vec<Entry<'_>>> {
+/// [`Kind::Data`] with line and column if it is not a JSON list.
+pub(super) fn json_list(text: &str) -> Result<Vec<ListEntry<'_>>> {
     let mut cursor = Cursor { text, at: 0, counted: 0, line: 1 };
     let entries = cursor.list()?;
     cursor.skip_blanks();
-    if cursor.at == text.len() { Ok(entries) } else { Err(cursor.wrong("the end")) }
+    if cursor.at == text.len() { Ok(entries) } else { Err(cursor.expected("the end")) }
 }
 
 struct Cursor<'a> {
     text: &'a str,
     at: usize,
-    /// Up to where lines were counted.
+    /// Offset up to which lines are counted.
     counted: usize,
     line: usize,
 }
 
 impl<'a> Cursor<'a> {
-    fn list(&mut self) -> Result<Vec<Entry<'a>>> {
+    fn list(&mut self) -> Result<Vec<ListEntry<'a>>> {
         let mut entries = Vec::new();
         self.expect('[')?;
         while !self.take(']') {
@@ -76,18 +76,18 @@ impl<'a> Cursor<'a> {
         Ok(entries)
     }
 
-    /// The next value, whatever it is.
-    fn value(&mut self) -> Result<Entry<'a>> {
+    /// The next value of any type.
+    fn value(&mut self) -> Result<ListEntry<'a>> {
         self.skip_blanks();
         let rest = &self.text[self.at..];
         let mut stream = Deserializer::from_str(rest).into_iter::<IgnoredAny>();
         let found = stream.next();
         let length = stream.byte_offset();
         if !matches!(found, Some(Ok(_))) {
-            return Err(self.wrong("a value"));
+            return Err(self.expected("a value"));
         }
         self.at += length;
-        Ok(Entry { text: &rest[..length], line: self.line })
+        Ok(ListEntry { text: &rest[..length], line: self.line })
     }
 
     fn take(&mut self, wanted: char) -> bool {
@@ -98,7 +98,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn expect(&mut self, wanted: char) -> Result<()> {
-        if self.take(wanted) { Ok(()) } else { Err(self.wrong(&format!("`{wanted}`"))) }
+        if self.take(wanted) { Ok(()) } else { Err(self.expected(&format!("`{wanted}`"))) }
     }
 
     fn skip_blanks(&mut self) {
@@ -109,9 +109,9 @@ impl<'a> Cursor<'a> {
         self.counted = self.at;
     }
 
-    fn wrong(&self, wanted: &str) -> Error {
+    fn expected(&self, wanted: &str) -> Error {
         let column = self.at - self.text[..self.at].rfind('\n').map_or(0, |end| end + 1) + 1;
-        Error::new(Kind::Data, format!("line {}, column {column}: {wanted} was expected", self.line))
+        Error::new(Kind::Data, format!("line {}, column {column}: expected {wanted}", self.line))
     }
 }
 
@@ -144,19 +144,19 @@ mod tests {
     }
 
     #[test]
-    fn a_list_alone_is_whole() {
+    fn a_single_list_must_be_complete() {
         assert_eq!(json_list(" [1, {}]\n").unwrap().len(), 2);
         assert!(json_list("[] []").is_err() && json_list("{}").is_err());
     }
 
     #[test]
-    fn the_place_of_a_fault_is_named() {
+    fn errors_have_line_and_column() {
         for (text, wanted) in [
-            ("", "line 1, column 1: `{` was expected"),
-            ("{\"a\": 1}", "line 1, column 7: `[` was expected"),
-            ("{\"a\": [1 2]}", "line 1, column 10: `,` was expected"),
-            ("{\"a\": [1,\n {]}", "line 2, column 2: a value was expected"),
-            ("{\"b\": []}", "it has no list `a`"),
+            ("", "line 1, column 1: expected `{`"),
+            ("{\"a\": 1}", "line 1, column 7: expected `[`"),
+            ("{\"a\": [1 2]}", "line 1, column 10: expected `,`"),
+            ("{\"a\": [1,\n {]}", "line 2, column 2: expected a value"),
+            ("{\"b\": []}", "list `a` is missing"),
         ] {
             assert_eq!(json_lists(text, ["a"]).unwrap_err().message(), wanted, "{text}");
         }

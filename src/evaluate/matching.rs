@@ -1,101 +1,170 @@
-//! COCO's matching of detections and ground truth in one picture and class, as `pycocotools`' `evaluateImg` does it.
+//! Matching of detections with ground truth in one picture and class, as in COCO.
 //!
-//! In: boxes of both. Out: for each of the ten overlaps .5, .55 … .95 which detections hit and which do not count. The
-//! order of everything is that of the original, ties included, so that figures agree to the last digit.
+//! In: the boxes of both. Out: for each of the ten IoU thresholds, which detections hit and which are ignored. Source:
+//! `COCOeval.evaluateImg` of `pycocotools/cocoeval.py`. The order of all steps follows it, ties included, so that the
+//! metrics are equal to the last digit.
 
-use super::classes::Truth;
-use super::dataset::Role;
-use super::found::Found;
+use super::classes::GroundTruth;
+use super::dataset::BoxRole;
+use super::prediction::Prediction;
 
-/// Detections of one picture and class that are looked at.
+/// Detections of one picture and class that are evaluated (`maxDets`).
 pub const MAX_DETECTIONS: usize = 100;
-/// Overlaps: 0.5, 0.55 … 0.95.
-pub const OVERLAPS: usize = 10;
-/// Areas: all, small, medium, large.
-pub const AREAS: usize = 4;
+/// Number of IoU thresholds: 0.5, 0.55 … 0.95 (`iouThrs`).
+pub const THRESHOLDS: usize = 10;
+/// Index of IoU threshold 0.5.
+pub const IOU_50: usize = 0;
+/// Index of IoU threshold 0.75.
+pub const IOU_75: usize = 5;
 
-/// Least and largest area of each, in pixels.
-const AREA_RANGES: [[f64; 2]; AREAS] =
-    [[0.0, 1e10], [0.0, 32.0 * 32.0], [32.0 * 32.0, 96.0 * 96.0], [96.0 * 96.0, 1e10]];
-
-/// The overlap with the number `at`, as `numpy.linspace(.5, .95, 10)` has it.
-pub fn overlap(at: usize) -> f64 {
-    let step = (0.95 - 0.5) / 9.0;
-    if at + 1 == OVERLAPS { 0.95 } else { 0.5 + at as f64 * step }
+/// A value for each of COCO's ranges of the area (`areaRng`).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ByArea<T> {
+    /// Every area.
+    pub all: T,
+    /// Below 32² pixels.
+    pub small: T,
+    /// From 32² to 96² pixels.
+    pub medium: T,
+    /// Above 96² pixels.
+    pub large: T,
 }
 
-/// One detection against every overlap: a bit each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
-    /// It hit.
+impl<T> ByArea<T> {
+    /// Applies `f` to each value.
+    pub fn map<U>(self, mut f: impl FnMut(T) -> U) -> ByArea<U> {
+        ByArea { all: f(self.all), small: f(self.small), medium: f(self.medium), large: f(self.large) }
+    }
+}
+
+/// Least and largest area of a range, in pixels; both are included.
+#[derive(Debug, Clone, Copy)]
+struct AreaRange {
+    least: f64,
+    largest: f64,
+}
+
+impl AreaRange {
+    fn excludes(self, area: f64) -> bool {
+        area < self.least || area > self.largest
+    }
+}
+
+const SMALL: f64 = 32.0 * 32.0;
+const MEDIUM: f64 = 96.0 * 96.0;
+const UNLIMITED: f64 = 1e10;
+const AREA_RANGES: ByArea<AreaRange> = ByArea {
+    all: AreaRange { least: 0.0, largest: UNLIMITED },
+    small: AreaRange { least: 0.0, largest: SMALL },
+    medium: AreaRange { least: SMALL, largest: MEDIUM },
+    large: AreaRange { least: MEDIUM, largest: UNLIMITED },
+};
+
+/// IoU threshold number `index`, equal to `numpy.linspace(.5, .95, 10)`.
+pub fn iou_threshold(index: usize) -> f64 {
+    let step = (0.95 - 0.5) / 9.0;
+    if index + 1 == THRESHOLDS { 0.95 } else { 0.5 + index as f64 * step }
+}
+
+/// Result of one detection at every IoU threshold, one bit each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MatchFlags {
+    /// Bit `i`: it matches ground truth at threshold `i`.
     pub hit: u16,
-    /// It is neither right nor wrong.
+    /// Bit `i`: it counts neither as right nor as wrong at threshold `i`.
     pub ignored: u16,
 }
 
-/// What matching gave for one picture, class and area.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Matches {
-    /// Boxes to be found.
-    pub truths: u32,
-    /// Score and verdict of each detection, best first.
-    pub found: Vec<(f64, Verdict)>,
+/// One detection after matching.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MatchedDetection {
+    /// Score.
+    pub score: f64,
+    /// Result by threshold.
+    pub flags: MatchFlags,
 }
 
-/// Matches the `found` of one class with the `truths` of that class and the regions to ignore, for every area.
-pub fn match_class(truths: &[&Truth], found: &[&Found]) -> [Matches; AREAS] {
-    let mut order: Vec<usize> = (0..found.len()).collect();
-    order.sort_by(|&a, &b| found[b].score.total_cmp(&found[a].score));
+/// Result of matching one picture and class in one range of areas.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PictureMatches {
+    /// Ground-truth boxes that count.
+    pub truths: u32,
+    /// Detections by descending score.
+    pub detections: Vec<MatchedDetection>,
+}
+
+/// Matches the `predictions` of one class with the `truths` of that class and the regions to ignore.
+pub fn match_class(truths: &[&GroundTruth], predictions: &[&Prediction]) -> ByArea<PictureMatches> {
+    // Stable sort by descending score, then the best `maxDets`, as `argsort(kind='mergesort')`.
+    let mut order: Vec<usize> = (0..predictions.len()).collect();
+    order.sort_by(|&a, &b| predictions[b].score.total_cmp(&predictions[a].score));
     order.truncate(MAX_DETECTIONS);
-    let overlaps: Vec<Vec<f64>> = order
-        .iter()
-        .map(|&d| truths.iter().map(|truth| found[d].bounds.iou(&truth.bounds, truth.role == Role::Crowd)).collect())
-        .collect();
-    AREA_RANGES.map(|[least, most]| {
-        let beyond = |area: f64| area < least || area > most;
-        let mut ignored: Vec<bool> = truths.iter().map(|t| t.role != Role::Object || beyond(t.area)).collect();
-        // Those that count come first.
-        let mut columns: Vec<usize> = (0..truths.len()).collect();
-        columns.sort_by_key(|&g| ignored[g]);
-        ignored = columns.iter().map(|&g| ignored[g]).collect();
-        let mut matches =
-            Matches { truths: ignored.iter().filter(|ignored| !**ignored).count() as u32, found: Vec::new() };
-        matches.found.extend(order.iter().map(|&d| (found[d].score, Verdict { hit: 0, ignored: 0 })));
-        for at in 0..OVERLAPS {
-            let least_overlap = overlap(at).min(1.0 - 1e-10);
-            let mut taken = vec![false; truths.len()];
-            for (row, &d) in order.iter().enumerate() {
-                let mut most = least_overlap;
-                let mut best: Option<usize> = None;
-                for (column, &g) in columns.iter().enumerate() {
-                    if taken[column] && truths[g].role != Role::Crowd {
-                        continue;
-                    }
-                    if best.is_some_and(|best| !ignored[best]) && ignored[column] {
-                        break;
-                    }
-                    if overlaps[row][g] < most {
-                        continue;
-                    }
-                    most = overlaps[row][g];
-                    best = Some(column);
+    let sorted: Vec<&Prediction> = order.into_iter().map(|index| predictions[index]).collect();
+    // IoU of every pair; it does not depend on the area range.
+    let iou_with = |truth: &GroundTruth, prediction: &Prediction| {
+        prediction.bounds.iou(&truth.bounds, truth.role == BoxRole::Crowd)
+    };
+    let ious: Vec<Vec<f64>> =
+        sorted.iter().map(|prediction| truths.iter().map(|truth| iou_with(truth, prediction)).collect()).collect();
+    AREA_RANGES.map(|range| match_in_range(truths, &sorted, &ious, range))
+}
+
+/// Matching in one range of areas; `ious` has a row for each prediction and a column for each truth.
+fn match_in_range(
+    truths: &[&GroundTruth],
+    predictions: &[&Prediction],
+    ious: &[Vec<f64>],
+    range: AreaRange,
+) -> PictureMatches {
+    // Ground truth that counts comes first, so that a detection prefers it to an ignored box.
+    let is_ignored = |truth: &GroundTruth| truth.role != BoxRole::Object || range.excludes(truth.area);
+    let mut columns: Vec<usize> = (0..truths.len()).collect();
+    columns.sort_by_key(|&column| is_ignored(truths[column]));
+    let ignored: Vec<bool> = columns.iter().map(|&column| is_ignored(truths[column])).collect();
+    let unmatched =
+        |prediction: &&Prediction| MatchedDetection { score: prediction.score, flags: MatchFlags::default() };
+    let mut matches = PictureMatches {
+        truths: ignored.iter().filter(|ignored| !**ignored).count() as u32,
+        detections: predictions.iter().map(unmatched).collect(),
+    };
+    for index in 0..THRESHOLDS {
+        let threshold = iou_threshold(index).min(1.0 - 1e-10);
+        let mut taken = vec![false; truths.len()];
+        for (row, prediction) in predictions.iter().enumerate() {
+            // The best free box; on equal IoU the later one, as in the original.
+            let mut best_iou = threshold;
+            let mut best: Option<usize> = None;
+            for (position, &column) in columns.iter().enumerate() {
+                // A crowd region can match any number of detections.
+                if taken[position] && truths[column].role != BoxRole::Crowd {
+                    continue;
                 }
-                let verdict = &mut matches.found[row].1;
-                let mut is_matched = false;
-                if let Some(best) = best {
-                    taken[best] = true;
-                    // `pycocotools` writes the annotation's id where a match is, and reads 0 as none.
-                    is_matched = !truths[columns[best]].has_id_zero;
-                    verdict.hit |= u16::from(is_matched && !ignored[best]) << at;
-                    verdict.ignored |= u16::from(ignored[best]) << at;
+                // Only ignored boxes follow: keep the match with a box that counts.
+                if best.is_some_and(|best| !ignored[best]) && ignored[position] {
+                    break;
                 }
-                if !is_matched && beyond(found[d].bounds.area()) {
-                    verdict.ignored |= 1 << at;
+                if ious[row][column] < best_iou {
+                    continue;
                 }
+                best_iou = ious[row][column];
+                best = Some(position);
+            }
+            let flags = &mut matches.detections[row].flags;
+            let mut is_matched = false;
+            if let Some(best) = best {
+                taken[best] = true;
+                // The original stores the annotation's id as the match and reads id 0 as "no match".
+                is_matched = !truths[columns[best]].has_id_zero;
+                flags.hit |= u16::from(is_matched && !ignored[best]) << index;
+                flags.ignored |= u16::from(ignored[best]) << index;
+            }
+            // An unmatched detection outside the range of areas is ignored.
+            if !is_matched && range.excludes(prediction.bounds.area()) {
+                flags.ignored |= 1 << index;
             }
         }
-        matches
-    })
+    }
+    matches
 }
 
 #[cfg(test)]
@@ -103,36 +172,38 @@ mod tests {
     use super::super::bounds::Bounds;
     use super::*;
 
-    fn truth(corners: [f64; 4], role: Role) -> Truth {
+    fn truth(corners: [f64; 4], role: BoxRole) -> GroundTruth {
         let bounds = Bounds::from_corners(corners);
-        Truth { class: Some(0), bounds, area: bounds.area(), role, has_id_zero: false, is_dont_care: false }
+        GroundTruth { class: Some(0), bounds, area: bounds.area(), role, has_id_zero: false, is_dont_care: false }
     }
 
-    fn found(score: f64, corners: [f64; 4]) -> Found {
-        Found { class: 0, score, bounds: Bounds::from_corners(corners) }
-    }
-
-    #[test]
-    fn overlaps_are_numpys() {
-        assert_eq!((overlap(0), overlap(9)), (0.5, 0.95));
-        assert_eq!(overlap(5), 0.75);
+    fn prediction(score: f64, corners: [f64; 4]) -> Prediction {
+        Prediction { class: 0, score, bounds: Bounds::from_corners(corners) }
     }
 
     #[test]
-    fn a_crowd_swallows_many_and_an_area_leaves_out() {
-        let truths = [truth([0.0, 0.0, 100.0, 100.0], Role::Crowd), truth([200.0, 0.0, 210.0, 10.0], Role::Object)];
+    fn thresholds_equal_numpys() {
+        assert_eq!((iou_threshold(0), iou_threshold(9)), (0.5, 0.95));
+        assert_eq!(iou_threshold(IOU_75), 0.75);
+    }
+
+    #[test]
+    fn a_crowd_matches_many_and_boxes_outside_an_area_are_ignored() {
+        let truths =
+            [truth([0.0, 0.0, 100.0, 100.0], BoxRole::Crowd), truth([200.0, 0.0, 210.0, 10.0], BoxRole::Object)];
         let detections = [
-            found(0.9, [0.0, 0.0, 20.0, 20.0]),
-            found(0.95, [200.0, 0.0, 210.0, 10.0]),
-            found(0.8, [50.0, 50.0, 70.0, 70.0]),
-            found(0.7, [300.0, 0.0, 310.0, 10.0]),
+            prediction(0.9, [0.0, 0.0, 20.0, 20.0]),
+            prediction(0.95, [200.0, 0.0, 210.0, 10.0]),
+            prediction(0.8, [50.0, 50.0, 70.0, 70.0]),
+            prediction(0.7, [300.0, 0.0, 310.0, 10.0]),
         ];
         let truths: Vec<_> = truths.iter().collect();
-        let [all, small, medium, _] = match_class(&truths, &detections.iter().collect::<Vec<_>>());
-        let every = (1 << OVERLAPS) - 1;
-        let verdicts: Vec<_> = all.found.iter().map(|(_, verdict)| (verdict.hit, verdict.ignored)).collect();
-        assert_eq!(verdicts, [(every, 0), (0, every), (0, every), (0, 0)]);
+        let ByArea { all, small, medium, .. } = match_class(&truths, &detections.iter().collect::<Vec<_>>());
+        let every = (1 << THRESHOLDS) - 1;
+        let flags: Vec<_> =
+            all.detections.iter().map(|detection| (detection.flags.hit, detection.flags.ignored)).collect();
+        assert_eq!(flags, [(every, 0), (0, every), (0, every), (0, 0)]);
         assert_eq!((all.truths, small.truths, medium.truths), (1, 1, 0));
-        assert_eq!(medium.found[3].1, Verdict { hit: 0, ignored: every });
+        assert_eq!(medium.detections[3].flags, MatchFlags { hit: 0, ignored: every });
     }
 }

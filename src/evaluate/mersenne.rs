@@ -1,5 +1,5 @@
-//! MT19937 (Matsumoto and Nishimura, 1998): the random numbers of the paper's shuffle, and of the bootstrap, so that
-//! its intervals are the same on every machine.
+//! MT19937 random generator (Matsumoto and Nishimura, 1998): for the paper's shuffle, and for a bootstrap that is
+//! reproducible on every machine.
 
 const SIZE: usize = 624;
 const SHIFT: usize = 397;
@@ -12,7 +12,7 @@ pub struct Mersenne {
 }
 
 impl Mersenne {
-    /// Seeded as the reference implementation's `init_genrand`.
+    /// Seeded as by `init_genrand` of the reference implementation.
     pub fn new(seed: u32) -> Self {
         let mut state = [seed; SIZE];
         for at in 1..SIZE {
@@ -35,7 +35,7 @@ impl Mersenne {
         bits ^ (bits >> 18)
     }
 
-    /// A number below `bound`; each almost equally likely, for bounds far below 2³².
+    /// A number below `bound`, almost uniform for bounds far below 2³².
     pub fn below(&mut self, bound: usize) -> usize {
         ((u64::from(self.next_u32()) * bound as u64) >> 32) as usize
     }
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn the_reference_sequence() {
-        // C++ demands that the 10000th number of the default seed is this one ([rand.predef]).
+        // The C++ standard requires this 10000th number for the default seed ([rand.predef]).
         let mut random = Mersenne::new(5489);
         let last = (0..10_000).map(|_| random.next_u32()).last();
         assert_eq!(last, Some(4_123_659_995));

@@ -1,58 +1,66 @@
-//! The paper's three figures, by the rules of its code.
+//! Metrics of the paper: accuracy, precision and mean IoU, computed as in the paper's code.
 //!
-//! Detections of score 0.5 or more, best first; each takes, among the boxes of its class that no earlier one took, the
-//! one it overlaps most; from an overlap of 0.5 on it is a hit. Added up over pictures: accuracy = hits / boxes (a
-//! recall), precision = hits / detections, mean IoU = mean overlap of the hits. Each is 0 where its denominator is.
+//! Detections from the score threshold on, by descending score, are matched greedily: each takes the free ground-truth
+//! box of its class with the largest IoU and is a hit if the IoU is at least 0.5. Sums run over all pictures: accuracy =
+//! hits / boxes (a recall), precision = hits / detections, mean IoU = mean IoU of the hits. A metric is 0 if its
+//! denominator is 0.
 
 use serde::{Deserialize, Serialize};
 
 use super::bounds::Bounds;
-use super::classes::Truth;
-use super::found::Found;
+use super::classes::GroundTruth;
+use super::prediction::Prediction;
 
-/// Overlap from which a detection is a hit.
-const HIT: f64 = 0.5;
+/// Least IoU of a hit.
+const HIT_IOU: f64 = 0.5;
 
-/// Sums of one picture or many.
+/// Sums over one picture or many.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct PaperSums {
-    /// Boxes of ground truth.
+    /// Ground-truth boxes.
     pub truths: f64,
     /// Detections that count.
     pub predictions: f64,
     /// Detections that hit.
     pub hits: f64,
-    /// Sum of the hits' overlaps.
+    /// Sum of the hits' IoU.
     pub iou: f64,
 }
 
 impl PaperSums {
-    /// The sums of one picture. `found` is best first. With `dont_care`, `DontCare` lines are boxes of that class; without,
-    /// they are no boxes, and a detection that misses but lies in one by half or more is not counted.
-    pub fn of_picture(truths: &[Truth], found: &[Found], lowest: f64, dont_care: Option<usize>) -> Self {
-        let class_of = |truth: &Truth| if truth.is_dont_care { dont_care } else { truth.class };
+    /// The sums of one picture; `predictions` are by descending score. With `dont_care`, `DontCare` boxes are ground
+    /// truth of that class. Without it they are regions to ignore: a miss that lies in one by half or more does not count.
+    pub fn of_picture(
+        truths: &[GroundTruth],
+        predictions: &[Prediction],
+        min_score: f64,
+        dont_care: Option<usize>,
+    ) -> Self {
+        let class_of = |truth: &GroundTruth| if truth.is_dont_care { dont_care } else { truth.class };
         let boxes: Vec<(usize, &Bounds)> = truths.iter().filter_map(|t| Some((class_of(t)?, &t.bounds))).collect();
         let regions: Vec<&Bounds> = truths.iter().filter(|t| class_of(t).is_none()).map(|t| &t.bounds).collect();
         let mut taken = vec![false; boxes.len()];
         let mut sums = Self { truths: boxes.len() as f64, ..Self::default() };
-        for detection in found.iter().filter(|found| found.score >= lowest) {
+        for prediction in predictions.iter().filter(|prediction| prediction.score >= min_score) {
+            // The free box of the class with the largest IoU; on equal IoU the first one.
             let mut best: Option<(usize, f64)> = None;
             for (at, (class, bounds)) in boxes.iter().enumerate() {
-                if taken[at] || *class != detection.class {
+                if taken[at] || *class != prediction.class {
                     continue;
                 }
-                let overlap = detection.bounds.paper_iou(bounds);
-                if best.is_none_or(|(_, most)| overlap > most) {
-                    best = Some((at, overlap));
+                let iou = prediction.bounds.paper_iou(bounds);
+                if best.is_none_or(|(_, largest)| iou > largest) {
+                    best = Some((at, iou));
                 }
             }
-            match best.filter(|(_, overlap)| *overlap >= HIT) {
-                Some((at, overlap)) => {
+            match best.filter(|(_, iou)| *iou >= HIT_IOU) {
+                Some((at, iou)) => {
                     taken[at] = true;
                     sums.hits += 1.0;
-                    sums.iou += overlap;
+                    sums.iou += iou;
                 }
-                None if regions.iter().any(|region| detection.bounds.iou(region, true) >= HIT) => continue,
+                // A miss in a region to ignore does not count as a detection.
+                None if regions.iter().any(|region| prediction.bounds.iou(region, true) >= HIT_IOU) => continue,
                 None => {}
             }
             sums.predictions += 1.0;
@@ -60,51 +68,52 @@ impl PaperSums {
         sums
     }
 
-    /// Adds another picture `times` times.
-    pub fn add(&mut self, other: &Self, times: f64) {
-        self.truths += times * other.truths;
-        self.predictions += times * other.predictions;
-        self.hits += times * other.hits;
-        self.iou += times * other.iou;
+    /// Adds the sums of another picture with a weight.
+    pub fn add(&mut self, other: &Self, weight: f64) {
+        self.truths += weight * other.truths;
+        self.predictions += weight * other.predictions;
+        self.hits += weight * other.hits;
+        self.iou += weight * other.iou;
     }
 
-    /// Hits / ground truth.
+    /// Hits / ground-truth boxes.
     pub fn accuracy(&self) -> f64 {
-        share(self.hits, self.truths)
+        ratio(self.hits, self.truths)
     }
 
     /// Hits / detections.
     pub fn precision(&self) -> f64 {
-        share(self.hits, self.predictions)
+        ratio(self.hits, self.predictions)
     }
 
-    /// Mean overlap of the hits.
+    /// Mean IoU of the hits.
     pub fn mean_iou(&self) -> f64 {
-        share(self.iou, self.hits)
+        ratio(self.iou, self.hits)
     }
 }
 
-fn share(part: f64, whole: f64) -> f64 {
+/// `part / whole`; 0 if `whole` is 0.
+fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::dataset::Role;
+    use super::super::dataset::BoxRole;
     use super::*;
 
-    fn truth(class: Option<usize>, corners: [f64; 4]) -> Truth {
+    fn truth(class: Option<usize>, corners: [f64; 4]) -> GroundTruth {
         let bounds = Bounds::from_corners(corners);
-        let role = if class.is_some() { Role::Object } else { Role::Crowd };
-        Truth { class, bounds, area: bounds.area(), role, has_id_zero: false, is_dont_care: class.is_none() }
+        let role = if class.is_some() { BoxRole::Object } else { BoxRole::Crowd };
+        GroundTruth { class, bounds, area: bounds.area(), role, has_id_zero: false, is_dont_care: class.is_none() }
     }
 
-    fn found(class: usize, score: f64, corners: [f64; 4]) -> Found {
-        Found { class, score, bounds: Bounds::from_corners(corners) }
+    fn prediction(class: usize, score: f64, corners: [f64; 4]) -> Prediction {
+        Prediction { class, score, bounds: Bounds::from_corners(corners) }
     }
 
-    fn sums(truths: &[Truth], found: &[Found]) -> [f64; 4] {
-        let sums = PaperSums::of_picture(truths, found, 0.5, None);
+    fn sums(truths: &[GroundTruth], predictions: &[Prediction]) -> [f64; 4] {
+        let sums = PaperSums::of_picture(truths, predictions, 0.5, None);
         [sums.truths, sums.predictions, sums.hits, sums.iou]
     }
 
@@ -113,20 +122,20 @@ mod tests {
     #[test]
     fn a_score_of_one_half_counts_and_less_does_not() {
         let truths = [truth(Some(0), A)];
-        assert_eq!(sums(&truths, &[found(0, 0.5, A)])[1..3], [1.0, 1.0]);
-        assert_eq!(sums(&truths, &[found(0, 0.499, A)])[1..3], [0.0, 0.0]);
+        assert_eq!(sums(&truths, &[prediction(0, 0.5, A)])[1..3], [1.0, 1.0]);
+        assert_eq!(sums(&truths, &[prediction(0, 0.499, A)])[1..3], [0.0, 0.0]);
     }
 
     #[test]
     fn only_a_box_of_the_same_class_is_hit() {
-        assert_eq!(sums(&[truth(Some(1), A)], &[found(0, 0.9, A)])[..3], [1.0, 1.0, 0.0]);
+        assert_eq!(sums(&[truth(Some(1), A)], &[prediction(0, 0.9, A)])[..3], [1.0, 1.0, 0.0]);
     }
 
     #[test]
     fn a_box_is_taken_once_and_the_next_best_may_be_taken_then() {
         // Both detections overlap both boxes by half or more; the second must make do with the box it overlaps less.
         let truths = [truth(Some(0), A), truth(Some(0), [0.0, 0.0, 10.0, 7.0])];
-        let two = [found(0, 0.9, A), found(0, 0.8, A)];
+        let two = [prediction(0, 0.9, A), prediction(0, 0.8, A)];
         let [_, predictions, hits, iou] = sums(&truths, &two);
         assert_eq!((predictions, hits), (2.0, 2.0));
         assert!((iou - 1.7).abs() < 1e-6);
@@ -136,27 +145,27 @@ mod tests {
     #[test]
     fn the_better_score_chooses_first_even_if_it_fits_less() {
         let truths = [truth(Some(0), A)];
-        let [_, _, hits, iou] = sums(&truths, &[found(0, 0.9, [0.0, 0.0, 10.0, 6.0]), found(0, 0.8, A)]);
+        let [_, _, hits, iou] = sums(&truths, &[prediction(0, 0.9, [0.0, 0.0, 10.0, 6.0]), prediction(0, 0.8, A)]);
         assert_eq!(hits, 1.0);
         assert!((iou - 0.6).abs() < 1e-6);
     }
 
     #[test]
     fn an_overlap_below_one_half_is_a_miss() {
-        assert_eq!(sums(&[truth(Some(0), A)], &[found(0, 0.9, [0.0, 0.0, 10.0, 5.0])])[2], 0.0);
-        assert_eq!(sums(&[truth(Some(0), A)], &[found(0, 0.9, [0.0, 0.0, 10.0, 5.01])])[2], 1.0);
+        assert_eq!(sums(&[truth(Some(0), A)], &[prediction(0, 0.9, [0.0, 0.0, 10.0, 5.0])])[2], 0.0);
+        assert_eq!(sums(&[truth(Some(0), A)], &[prediction(0, 0.9, [0.0, 0.0, 10.0, 5.01])])[2], 1.0);
     }
 
     #[test]
     fn dont_care_as_a_class_and_ignored() {
         let truths = [truth(Some(0), A), truth(None, [20.0, 0.0, 40.0, 20.0])];
         let detections = [
-            found(0, 0.9, A),
+            prediction(0, 0.9, A),
             // Of another class, three quarters within the region.
-            found(0, 0.8, [15.0, 0.0, 35.0, 20.0]),
+            prediction(0, 0.8, [15.0, 0.0, 35.0, 20.0]),
             // A quarter within.
-            found(0, 0.7, [5.0, 0.0, 25.0, 20.0]),
-            found(9, 0.6, [20.0, 0.0, 40.0, 20.0]),
+            prediction(0, 0.7, [5.0, 0.0, 25.0, 20.0]),
+            prediction(9, 0.6, [20.0, 0.0, 40.0, 20.0]),
         ];
         let as_class = PaperSums::of_picture(&truths, &detections, 0.5, Some(9));
         assert_eq!((as_class.truths, as_class.predictions, as_class.hits), (2.0, 4.0, 2.0));

@@ -1,7 +1,7 @@
-//! What is wrong with a dataset's labels and pictures: each with its file, its line, and a sentence.
+//! Problems of a dataset's labels and pictures, each with file, line and description.
 //!
-//! In: what the readers of labels trip over. Out: a list that is told in full in the JSON report and in short on the
-//! terminal, or, where the owner wants it so, one error that stops everything before a model runs.
+//! The JSON report has the full list and the terminal a summary. With `--strict` the first problem is an error before a
+//! model runs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,26 +10,26 @@ use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
 
-/// Kinds of problems, for counting.
+/// Kind of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProblemKind {
-    /// A line or entry lacks columns or fields, or holds what is no number.
+    /// A line or entry lacks columns or fields, or a number is invalid.
     Malformed,
-    /// A box without an area, or with corners the wrong way round.
+    /// A box without area, or with swapped corners.
     EmptyBox,
-    /// A box that reaches beyond its picture.
+    /// A box that exceeds its picture.
     Outside,
-    /// A class that no model knows and no class map names.
+    /// A class that no model has and the class map does not map.
     UnknownClass,
-    /// Labels without their picture, or a picture without labels.
+    /// Labels without a picture, or a picture without labels.
     Missing,
     /// A picture that cannot be decoded.
     Damaged,
 }
 
 impl ProblemKind {
-    /// What the kind is called in the summary.
+    /// Name in the summary.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -42,40 +42,41 @@ impl ProblemKind {
     }
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// What sort of thing.
+    /// Kind.
     pub kind: ProblemKind,
-    /// The file it stands in.
+    /// File that has it.
     pub file: PathBuf,
-    /// Its line, from 1; 0 where it is about the whole file.
+    /// Line, from 1; 0 for the whole file.
     pub line: usize,
-    /// What is wrong and what became of it.
-    pub what: String,
+    /// Description, with the consequence.
+    #[serde(rename = "what")]
+    pub text: String,
 }
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.line {
-            0 => write!(f, "{}: {}", self.file.display(), self.what),
-            line => write!(f, "{}:{line}: {}", self.file.display(), self.what),
+            0 => write!(f, "{}: {}", self.file.display(), self.text),
+            line => write!(f, "{}:{line}: {}", self.file.display(), self.text),
         }
     }
 }
 
-/// All that is wrong, in the order in which it was met.
+/// All problems, in the order of reading.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
-    /// Adds one.
-    pub fn add(&mut self, kind: ProblemKind, file: &Path, line: usize, what: impl Into<String>) {
-        self.0.push(Problem { kind, file: file.to_owned(), line, what: what.into() });
+    /// Adds a problem.
+    pub fn add(&mut self, kind: ProblemKind, file: &Path, line: usize, text: impl Into<String>) {
+        self.0.push(Problem { kind, file: file.to_owned(), line, text: text.into() });
     }
 
-    /// How many there are of each kind.
+    /// Number of problems of each kind.
     pub fn counts(&self) -> BTreeMap<ProblemKind, usize> {
         let mut counts = BTreeMap::new();
         for problem in &self.0 {
@@ -84,7 +85,7 @@ impl Problems {
         counts
     }
 
-    /// The first `each` of every kind, and for each kind how many more there are.
+    /// The first `each` problems of every kind, and the number of further ones.
     pub fn summary(&self, each: usize) -> Vec<String> {
         let mut lines = Vec::new();
         for (kind, count) in self.counts() {
@@ -100,7 +101,7 @@ impl Problems {
     /// The first problem as an error.
     ///
     /// # Errors
-    /// [`Kind::Data`] naming file and line, if there is any problem.
+    /// [`Kind::Data`] with file and line, if there is a problem.
     pub fn refuse(&self) -> Result<()> {
         let Some(first) = self.0.first() else { return Ok(()) };
         let more = match self.0.len() - 1 {
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_summary_is_short_and_the_error_names_the_place() {
+    fn the_summary_is_short_and_the_error_has_file_and_line() {
         let mut problems = Problems::default();
         problems.refuse().unwrap();
         for line in 1..=5 {

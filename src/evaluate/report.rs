@@ -1,208 +1,220 @@
-//! The result of an evaluation as one value, which is told as a table, as JSON and as CSV.
+//! Report of an evaluation, written as a table, JSON or CSV.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::bootstrap::{Draws, Estimate};
-use super::cache::{Entry, Machine};
-use super::figures::{Board, ClassFigures, Counts, FIGURES, Values};
+use super::bootstrap::{BootstrapSamples, Estimate};
+use super::cache::{CachedResult, TimingMachine};
+use super::figures::{ClassFigures, DetectionCounts, FIGURES, FigureValues, ModelScores};
 use super::paper::PaperSums;
 use super::problem::{Problem, Problems};
+use super::run::EvaluatedModel;
 use crate::detector::detection::Detection;
 use crate::detector::plan::Part;
 use crate::measure::{Agreement, Coverage};
 use crate::quantile::nearest_rank;
 
-/// Score from which the tolerant agreement takes the other model's detections.
-const TOLERANT: f32 = 0.3;
+/// Score threshold of the other model in the tolerant agreement.
+const TOLERANT_SCORE: f32 = 0.3;
 
-/// Everything an evaluation found. Figures are fractions of 1.
+/// Results of an evaluation. Metrics are fractions of 1.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
-    /// As it was named on the command line.
+pub struct EvaluationReport {
+    /// Layout and path of the dataset.
     pub dataset: String,
-    /// Which of its pictures.
+    /// Name of the split.
     pub split: String,
-    /// Pictures judged.
+    /// Evaluated pictures.
     pub pictures: usize,
-    /// Labelled boxes to be found.
+    /// Ground-truth boxes.
     pub truths: usize,
     /// Regions to ignore.
     pub regions: usize,
-    /// Names of the judged classes.
+    /// Names of the evaluated classes.
     pub classes: Vec<String>,
-    /// `class` or `ignore`: what the paper's figures take `DontCare` for.
+    /// Treatment of `DontCare` in the paper's metrics: `class` or `ignore`.
     pub dont_care: &'static str,
-    /// Score threshold of the paper's figures, of recall and precision, and of the agreement.
+    /// Score threshold of the paper's metrics, of recall and precision, and of the agreement.
     pub score: f64,
-    /// Draws behind every interval.
+    /// BootstrapSamples behind every interval.
     pub resamples: usize,
-    /// One a model, in the order of the command line.
+    /// Each model, in the order of the command line.
     pub models: Vec<ModelReport>,
-    /// One a pair of models.
+    /// Each pair of models.
     pub pairs: Vec<PairReport>,
-    /// How many things were wrong with the labels and pictures, by kind.
+    /// Number of problems of labels and pictures, by kind.
     pub problem_counts: BTreeMap<&'static str, usize>,
-    /// Each of them.
+    /// The problems.
     pub problems: Vec<Problem>,
 }
 
-/// One model.
+/// Results of one model.
 #[derive(Debug, Clone, Serialize)]
 pub struct ModelReport {
     /// Its name.
     pub name: String,
-    /// What it is; `None` for detections read from a file.
-    pub model: Option<ModelFacts>,
-    /// The sums behind the paper's figures.
+    /// Facts about the model; `None` for detections from a file.
+    pub model: Option<ModelInfo>,
+    /// Sums of the paper's metrics.
     pub paper: PaperSums,
-    /// The counts behind recall and precision.
-    pub counts: Counts,
-    /// Every figure with its interval.
+    /// Counts of recall and precision.
+    pub counts: DetectionCounts,
+    /// Every metric with its interval.
     pub figures: BTreeMap<&'static str, Estimate>,
-    /// By class.
+    /// Metrics by class.
     pub classes: Vec<ClassFigures>,
 }
 
-/// What a model is and costs.
+/// File, precision, size and times of a model.
 #[derive(Debug, Clone, Serialize)]
-pub struct ModelFacts {
-    /// Its file.
+pub struct ModelInfo {
+    /// Path of its file.
     pub file: String,
     /// SHA-256 of the file.
     pub sha256: String,
     /// `fp32`, `int8` or `mixed`.
     pub precision: &'static str,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub bytes: u64,
-    /// Bytes of the parameters in fp32, for comparison.
+    /// Size of the parameters in fp32, in bytes.
     pub fp32_bytes: u64,
-    /// By module.
+    /// Coverage by module, then of all.
     pub coverage: Vec<ModuleCoverage>,
-    /// Times, by the machine they were taken on.
-    pub timing: Vec<Timing>,
+    /// Times by machine.
+    pub timing: Vec<ModelTiming>,
 }
 
-/// A module's coverage.
+/// Coverage of one module.
 #[derive(Debug, Clone, Serialize)]
 pub struct ModuleCoverage {
     /// torchvision's module, or `all`.
     pub module: &'static str,
-    /// Its work and weights.
+    /// Work and parameters.
     #[serde(flatten)]
     pub coverage: Coverage,
 }
 
-/// Time from decoded picture to boxes.
+/// Time from decoded picture to boxes on one machine.
 #[derive(Debug, Clone, Serialize)]
-pub struct Timing {
-    /// Processor, threads, kernels.
+pub struct ModelTiming {
+    /// Processor, threads and kernel.
     #[serde(flatten)]
-    pub machine: Machine,
-    /// Pictures timed.
+    pub machine: TimingMachine,
+    /// Timed pictures.
     pub pictures: usize,
-    /// Median wall time in ms.
+    /// Median of the wall time, in milliseconds.
     pub wall_ms_p50: f64,
-    /// 99th percentile of wall time in ms.
+    /// 99th percentile of the wall time, in milliseconds.
     pub wall_ms_p99: f64,
-    /// Median CPU time in ms.
+    /// Median of the CPU time, in milliseconds.
     pub cpu_ms_p50: f64,
-    /// 99th percentile of CPU time in ms.
+    /// 99th percentile of the CPU time, in milliseconds.
     pub cpu_ms_p99: f64,
 }
 
-/// Two models on the same pictures.
+/// Comparison of two models.
 #[derive(Debug, Clone, Serialize)]
 pub struct PairReport {
-    /// The reference.
+    /// Name of the reference.
     pub reference: String,
-    /// The other.
+    /// Name of the other model.
     pub other: String,
-    /// The other's figures less the reference's.
+    /// Metrics of the other model minus those of the reference.
     pub differences: BTreeMap<&'static str, Estimate>,
-    /// Both at the score threshold.
+    /// Agreement with the score threshold for both.
     pub strict: Agreement,
-    /// The other's detections from score 0.3 on.
+    /// Agreement with score 0.3 for the other model.
     pub tolerant: Agreement,
 }
 
-impl ModelFacts {
-    /// Coverage with its sum, sizes, and times of `entries`.
-    pub fn new(contender: &super::Contender, entries: &[Entry]) -> Self {
+impl ModelInfo {
+    /// Facts about `model`, with the times of `results`.
+    pub fn new(model: &EvaluatedModel, results: &[CachedResult]) -> Self {
         let mut all = Coverage::default();
-        contender.coverage.iter().for_each(|(_, row)| all.add(row));
+        model.coverage.iter().for_each(|(_, row)| all.add(row));
         let row = |(part, coverage): &(Part, Coverage)| ModuleCoverage { module: part.name(), coverage: *coverage };
-        let mut coverage: Vec<ModuleCoverage> = contender.coverage.iter().map(row).collect();
+        let mut coverage: Vec<ModuleCoverage> = model.coverage.iter().map(row).collect();
         coverage.push(ModuleCoverage { module: "all", coverage: all });
         Self {
-            file: contender.path.display().to_string(),
-            sha256: contender.sha256.clone(),
-            precision: contender.precision,
-            bytes: contender.bytes,
+            file: model.path.display().to_string(),
+            sha256: model.sha256.clone(),
+            precision: model.precision,
+            bytes: model.bytes,
             fp32_bytes: 4 * all.parameters,
             coverage,
-            timing: timing(entries),
+            timing: timing(results),
         }
     }
 }
 
+/// Times of all pictures on one machine.
+#[derive(Default)]
+struct MachineTimes {
+    wall_ms: Vec<f64>,
+    cpu_ms: Vec<f64>,
+}
+
 /// Times by machine.
-fn timing(entries: &[Entry]) -> Vec<Timing> {
-    let mut by_machine: BTreeMap<&Machine, (Vec<f64>, Vec<f64>)> = BTreeMap::new();
-    for entry in entries {
-        let (walls, cpus) = by_machine.entry(&entry.machine).or_default();
-        walls.push(entry.wall_ms);
-        cpus.push(entry.cpu_ms);
+fn timing(results: &[CachedResult]) -> Vec<ModelTiming> {
+    let mut by_machine: BTreeMap<&TimingMachine, MachineTimes> = BTreeMap::new();
+    for result in results {
+        let times = by_machine.entry(&result.machine).or_default();
+        times.wall_ms.push(result.wall_ms);
+        times.cpu_ms.push(result.cpu_ms);
     }
-    let row = |(machine, (mut walls, mut cpus)): (&Machine, (Vec<f64>, Vec<f64>))| Timing {
+    let row = |(machine, MachineTimes { mut wall_ms, mut cpu_ms }): (&TimingMachine, MachineTimes)| ModelTiming {
         machine: machine.clone(),
-        pictures: walls.len(),
-        wall_ms_p50: nearest_rank(&mut walls, 0.5).unwrap_or(0.0),
-        wall_ms_p99: nearest_rank(&mut walls, 0.99).unwrap_or(0.0),
-        cpu_ms_p50: nearest_rank(&mut cpus, 0.5).unwrap_or(0.0),
-        cpu_ms_p99: nearest_rank(&mut cpus, 0.99).unwrap_or(0.0),
+        pictures: wall_ms.len(),
+        wall_ms_p50: nearest_rank(&mut wall_ms, 0.5).unwrap_or(0.0),
+        wall_ms_p99: nearest_rank(&mut wall_ms, 0.99).unwrap_or(0.0),
+        cpu_ms_p50: nearest_rank(&mut cpu_ms, 0.5).unwrap_or(0.0),
+        cpu_ms_p99: nearest_rank(&mut cpu_ms, 0.99).unwrap_or(0.0),
     };
     by_machine.into_iter().map(row).collect()
 }
 
-/// What is needed of a model to report on it.
-pub struct Judged<'a> {
-    /// Its name.
+/// A model with its scores, as input of the report.
+pub struct ScoredModel<'a> {
+    /// Name.
     pub name: String,
-    /// What it is.
-    pub facts: Option<ModelFacts>,
-    /// Its results, judged.
-    pub board: &'a Board,
-    /// Its detections by picture, classes numbered as in the evaluation, best first.
+    /// Facts about the model; `None` for detections from a file.
+    pub info: Option<ModelInfo>,
+    /// Scores.
+    pub scores: &'a ModelScores,
+    /// Detections by picture, with the evaluation's class numbers, by descending score.
     pub detections: &'a [Vec<Detection>],
 }
 
-/// The reports on every model and every pair of them.
-pub fn compare(judged: &[Judged<'_>], draws: &Draws, score: f64) -> (Vec<ModelReport>, Vec<PairReport>) {
-    let pictures = judged.first().map_or(0, |first| first.detections.len());
-    let once = vec![1.0; pictures];
-    let values: Vec<Values> = judged.iter().map(|judged| judged.board.figures(&once)).collect();
-    let models = judged.iter().enumerate().map(|(at, judged)| ModelReport {
-        name: judged.name.clone(),
-        model: judged.facts.clone(),
-        paper: judged.board.paper(),
-        counts: judged.board.counts(),
-        figures: named(|figure| draws.estimate(at, figure, values[at][figure])),
-        classes: judged.board.classes(),
+/// Results of every model, and comparisons of every pair.
+pub fn compare(
+    scored: &[ScoredModel<'_>],
+    samples: &BootstrapSamples,
+    score: f64,
+) -> (Vec<ModelReport>, Vec<PairReport>) {
+    let pictures = scored.first().map_or(0, |first| first.detections.len());
+    let equal_weights = vec![1.0; pictures];
+    let values: Vec<FigureValues> = scored.iter().map(|scored| scored.scores.figures(&equal_weights)).collect();
+    let models = scored.iter().enumerate().map(|(at, scored)| ModelReport {
+        name: scored.name.clone(),
+        model: scored.info.clone(),
+        paper: scored.scores.paper(),
+        counts: scored.scores.counts(),
+        figures: named(|figure| samples.estimate(at, figure, values[at][figure])),
+        classes: scored.scores.class_figures(),
     });
     let mut pairs = Vec::new();
-    for a in 0..judged.len() {
-        for b in a + 1..judged.len() {
+    for a in 0..scored.len() {
+        for b in a + 1..scored.len() {
             let (mut strict, mut tolerant) = (Agreement::default(), Agreement::default());
-            for (reference, other) in judged[a].detections.iter().zip(judged[b].detections) {
+            for (reference, other) in scored[a].detections.iter().zip(scored[b].detections) {
                 strict.add(reference, other, score as f32, score as f32);
-                tolerant.add(reference, other, score as f32, TOLERANT.min(score as f32));
+                tolerant.add(reference, other, score as f32, TOLERANT_SCORE.min(score as f32));
             }
-            let difference = |figure: usize| draws.difference(a, b, figure, values[b][figure] - values[a][figure]);
+            let difference = |figure: usize| samples.difference(a, b, figure, values[b][figure] - values[a][figure]);
             pairs.push(PairReport {
-                reference: judged[a].name.clone(),
-                other: judged[b].name.clone(),
+                reference: scored[a].name.clone(),
+                other: scored[b].name.clone(),
                 differences: named(difference),
                 strict,
                 tolerant,
@@ -212,11 +224,12 @@ pub fn compare(judged: &[Judged<'_>], draws: &Draws, score: f64) -> (Vec<ModelRe
     (models.collect(), pairs)
 }
 
+/// Estimates of every metric by its name.
 fn named(estimate: impl Fn(usize) -> Estimate) -> BTreeMap<&'static str, Estimate> {
     FIGURES.iter().enumerate().map(|(figure, name)| (*name, estimate(figure))).collect()
 }
 
-/// How many problems there are, by the name of their kind.
+/// Number of problems by the name of their kind.
 pub fn problem_counts(problems: &Problems) -> BTreeMap<&'static str, usize> {
     problems.counts().into_iter().map(|(kind, count)| (kind.name(), count)).collect()
 }

@@ -1,4 +1,4 @@
-//! Result files: COCO's JSON, which this also reads, and KITTI's text files.
+//! Result files: reader and writer of COCO's JSON format, writer of KITTI's text format.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -8,28 +8,29 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::bounds::Bounds;
-use super::classes::{ClassMap, Classes, Truth};
-use super::dataset::{Dataset, Role, without_mark};
-use super::found::Found;
+use super::classes::{ClassMap, Classes, GroundTruth};
+use super::dataset::{BoxRole, Dataset, LabelledPicture};
 use super::json_lists::json_list;
+use super::label_files::without_bom;
+use super::prediction::Prediction;
 use crate::error::{Error, Kind, Result};
 use crate::tensor::atomic_file;
 use crate::tensor::mapped::Mapped;
 
-/// What numbers and names in a result file stand for.
-pub(super) struct Naming {
+/// Pictures and classes by their ids and names in a result file.
+pub(super) struct ResultKeys {
     pictures: HashMap<u64, usize>,
     by_name: HashMap<String, usize>,
     categories: HashMap<u64, usize>,
     classes: HashMap<String, usize>,
 }
 
-impl Naming {
-    /// Categories and names that `map` takes for a class stand for it, too.
+impl ResultKeys {
+    /// The keys of `dataset` and `classes`; labelled classes that `map` maps to a class are accepted too.
     pub(super) fn new(dataset: &Dataset, classes: &Classes, map: &ClassMap) -> Self {
         let pictures = || dataset.pictures.iter().enumerate();
-        let names = || classes.names.iter().take(classes.judged).enumerate();
-        let class = |name: &str| classes.find(map.get(name)).filter(|class| *class < classes.judged);
+        let names = || classes.names.iter().take(classes.evaluated).enumerate();
+        let class = |name: &str| classes.find(map.get(name)).filter(|class| *class < classes.evaluated);
         let mapped = dataset.categories.iter().filter_map(|(id, name)| Some((*id, class(name)?)));
         let mapped_names = map.labelled().filter_map(|name| Some((name.to_owned(), class(name)?)));
         Self {
@@ -41,72 +42,85 @@ impl Naming {
     }
 }
 
-/// A number or a name.
+/// An id or a name.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Key {
+enum ResultKey {
     Number(u64),
     Name(String),
 }
 
 #[derive(Deserialize)]
 struct ResultEntry {
-    image_id: Key,
+    image_id: ResultKey,
     #[serde(alias = "category")]
-    category_id: Key,
+    category_id: ResultKey,
     bbox: [f64; 4],
     score: f64,
 }
 
+/// Detections from a result file.
+pub(super) struct ReadResults {
+    /// By picture, by descending score; equal scores are in the order of the file.
+    pub predictions: Vec<Vec<Prediction>>,
+    /// Number of detections of pictures or classes that are not evaluated.
+    pub skipped: usize,
+}
+
 /// Reads detections in COCO's result format: a list of `image_id`, `category_id`, `bbox` (x, y, width, height) and
-/// `score`. Pictures and categories may be named instead of numbered. What belongs to no picture or class of the
-/// evaluation is left out; how many those are comes second. Best first in every picture, equal scores in the order of the
-/// file.
+/// `score`. Pictures and categories are given by id or by name.
 ///
 /// # Errors
-/// As [`Mapped::open`]; [`Kind::Data`] for what is no such list or a detection that is none.
-pub(super) fn read_coco_results(path: &Path, naming: &Naming) -> Result<(Vec<Vec<Found>>, usize)> {
+/// As [`Mapped::open`]; [`Kind::Data`] if it is not such a list or a detection is invalid.
+pub(super) fn read_coco_results(path: &Path, keys: &ResultKeys) -> Result<ReadResults> {
     let file = Mapped::open(path)?;
     let text = std::str::from_utf8(&file)
         .map_err(|source| Error::new(Kind::Data, format!("{}: not UTF-8", path.display())).because(source))?;
-    let entries = json_list(without_mark(text)).map_err(|error| {
+    let entries = json_list(without_bom(text)).map_err(|error| {
         error.at(format!("{}: not a COCO result file, a list of image_id, category_id, bbox and score", path.display()))
     })?;
-    let mut found: Vec<Vec<Found>> = vec![Vec::new(); naming.pictures.len()];
-    let mut left_out = 0;
+    let mut predictions: Vec<Vec<Prediction>> = vec![Vec::new(); keys.pictures.len()];
+    let mut skipped = 0;
     for listed in entries {
-        let place = format_args!("{}:{}", path.display(), listed.line);
+        let at = format_args!("{}:{}", path.display(), listed.line);
         let entry: ResultEntry = serde_json::from_str(listed.text)
-            .map_err(|source| Error::new(Kind::Data, format!("{place}: not a detection")).because(source))?;
+            .map_err(|source| Error::new(Kind::Data, format!("{at}: not a detection")).because(source))?;
         let bounds = Bounds::from_sides(entry.bbox);
-        if !bounds.is_sound() || !entry.score.is_finite() {
-            return Err(Error::new(Kind::Data, format!("{place}: a detection without box or score")));
+        if !bounds.is_valid() || !entry.score.is_finite() {
+            return Err(Error::new(Kind::Data, format!("{at}: invalid box or score")));
         }
         let picture = match &entry.image_id {
-            Key::Number(id) => naming.pictures.get(id),
-            Key::Name(name) => naming.by_name.get(name),
+            ResultKey::Number(id) => keys.pictures.get(id),
+            ResultKey::Name(name) => keys.by_name.get(name),
         };
         let class = match &entry.category_id {
-            Key::Number(id) => naming.categories.get(id),
-            Key::Name(name) => naming.classes.get(name),
+            ResultKey::Number(id) => keys.categories.get(id),
+            ResultKey::Name(name) => keys.classes.get(name),
         };
         match (picture, class) {
-            (Some(&picture), Some(&class)) => found[picture].push(Found { class, score: entry.score, bounds }),
-            _ => left_out += 1,
+            (Some(&picture), Some(&class)) => {
+                predictions[picture].push(Prediction { class, score: entry.score, bounds })
+            }
+            _ => skipped += 1,
         }
     }
-    found.iter_mut().for_each(|picture| picture.sort_by(|a, b| b.score.total_cmp(&a.score)));
-    Ok((found, left_out))
+    predictions.iter_mut().for_each(|picture| picture.sort_by(|a, b| b.score.total_cmp(&a.score)));
+    Ok(ReadResults { predictions, skipped })
 }
 
-/// Writes detections as COCO's result file.
+/// Writes detections in COCO's result format.
 ///
 /// # Errors
 /// As [`atomic_file::write`].
-pub fn write_coco_results(path: &Path, dataset: &Dataset, classes: &Classes, found: &[Vec<Found>]) -> Result<()> {
+pub fn write_coco_results(
+    path: &Path,
+    dataset: &Dataset,
+    classes: &Classes,
+    predictions: &[Vec<Prediction>],
+) -> Result<()> {
     let mut list = Vec::new();
-    for (labelled, found) in dataset.pictures.iter().zip(found) {
-        for Found { class, score, bounds } in found {
+    for (labelled, predictions) in dataset.pictures.iter().zip(predictions) {
+        for Prediction { class, score, bounds } in predictions {
             let Some(category) = classes.ids.get(*class) else { continue };
             list.push(json!({"image_id": labelled.id, "category_id": category, "bbox": bounds.xywh(), "score": score}));
         }
@@ -114,32 +128,37 @@ pub fn write_coco_results(path: &Path, dataset: &Dataset, classes: &Classes, fou
     write_json(path, &Value::Array(list))
 }
 
-/// Writes the ground truth as a COCO annotation file, so that other programs can judge the result files by it. A region
-/// to ignore becomes a crowd of every class.
+/// Writes the ground truth as a COCO annotation file, for evaluation of the result files with other programs. A region to
+/// ignore is written as a crowd region of every class.
 ///
 /// # Errors
 /// As [`atomic_file::write`].
-pub fn write_coco_annotations(path: &Path, dataset: &Dataset, classes: &Classes, truths: &[Vec<Truth>]) -> Result<()> {
-    let image = |labelled: &super::dataset::Labelled| {
+pub fn write_coco_annotations(
+    path: &Path,
+    dataset: &Dataset,
+    classes: &Classes,
+    truths: &[Vec<GroundTruth>],
+) -> Result<()> {
+    let image = |labelled: &LabelledPicture| {
         let file_name = labelled.picture.file_name().map(|name| name.to_string_lossy().into_owned());
         let (width, height) = labelled.size.unwrap_or_default();
         json!({"id": labelled.id, "file_name": file_name, "width": width, "height": height})
     };
     let images: Vec<Value> = dataset.pictures.iter().map(image).collect();
-    let judged = || (0..classes.judged).filter(|class| Some(*class) != classes.dont_care);
+    let evaluated = || (0..classes.evaluated).filter(|class| Some(*class) != classes.dont_care);
     let category = |class: usize| json!({"id": classes.ids[class], "name": classes.names[class]});
-    let categories: Vec<Value> = judged().map(category).collect();
+    let categories: Vec<Value> = evaluated().map(category).collect();
     let mut annotations = Vec::new();
     for (labelled, truths) in dataset.pictures.iter().zip(truths) {
         for truth in truths {
-            for class in judged().filter(|class| truth.class.is_none_or(|own| own == *class)) {
+            for class in evaluated().filter(|class| truth.class.is_none_or(|own| own == *class)) {
                 annotations.push(json!({
                     "id": annotations.len() + 1,
                     "image_id": labelled.id,
                     "category_id": classes.ids[class],
                     "bbox": truth.bounds.xywh(),
                     "area": truth.area,
-                    "iscrowd": u8::from(truth.role == Role::Crowd),
+                    "iscrowd": u8::from(truth.role == BoxRole::Crowd),
                 }));
             }
         }
@@ -159,16 +178,21 @@ fn make_parent(path: &Path) -> Result<()> {
     }
 }
 
-/// Writes detections as KITTI's result files into `folder`: a text file a picture, a line a detection with its score in
-/// the sixteenth column; what two dimensions do not tell has KITTI's placeholders.
+/// Writes detections in KITTI's result format to `folder`: one text file a picture, one line a detection, with the score
+/// in column 16 and KITTI's placeholders in the 3D columns.
 ///
 /// # Errors
 /// As [`atomic_file::write`].
-pub fn write_kitti_results(folder: &Path, dataset: &Dataset, classes: &Classes, found: &[Vec<Found>]) -> Result<()> {
-    for (labelled, found) in dataset.pictures.iter().zip(found) {
+pub fn write_kitti_results(
+    folder: &Path,
+    dataset: &Dataset,
+    classes: &Classes,
+    predictions: &[Vec<Prediction>],
+) -> Result<()> {
+    for (labelled, predictions) in dataset.pictures.iter().zip(predictions) {
         let mut text = String::new();
-        for Found { class, score, bounds: Bounds { corners: [x0, y0, x1, y1], .. } } in found {
-            // A column holds no blanks.
+        for Prediction { class, score, bounds: Bounds { corners: [x0, y0, x1, y1], .. } } in predictions {
+            // Columns are separated by blanks, so a name must not have any.
             let name =
                 classes.names.get(*class).map_or_else(String::new, |name| name.replace(char::is_whitespace, "_"));
             // Writing to a string cannot fail.
@@ -178,7 +202,7 @@ pub fn write_kitti_results(folder: &Path, dataset: &Dataset, classes: &Classes, 
             );
         }
         let name = labelled.name.rsplit_once('.').map_or(labelled.name.as_str(), |(bare, _)| bare);
-        // COCO's names may hold folders; what leads out of this one may not.
+        // COCO's names may have folders; the file must stay in this one.
         let name: String = name.chars().map(|c| if std::path::is_separator(c) { '_' } else { c }).collect();
         let path = folder.join(format!("{name}.txt"));
         make_parent(&path)?;

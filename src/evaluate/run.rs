@@ -1,12 +1,12 @@
-//! Models over pictures: each picture is decoded once, each model runs on it unless its result is known.
+//! Runs models on pictures: each picture is decoded once, and each model runs on it unless its result is cached.
 //!
-//! In: loaded models and the pictures of a dataset. Out: for every model an [`Entry`] a picture. Results are kept in a
-//! [`Cache`] as they come, so stopping costs one picture.
+//! In: loaded models and the pictures of a dataset. Out: one [`CachedResult`] for every model and picture. Results are
+//! written to a [`ResultCache`] one by one, so an interruption costs one picture.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::cache::{Cache, Entry, Machine};
+use super::cache::{CachedResult, DetectionTime, ResultCache, TimingMachine};
 use super::dataset::Dataset;
 use super::problem::ProblemKind;
 use crate::detector::detection::Detection;
@@ -19,28 +19,28 @@ use crate::preprocess::{Transform, TransformParams};
 use crate::tensor::Input;
 use crate::tensor::digest::sha256;
 
-/// How to run.
+/// Options of a run.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
-    /// Kernels, threads, and numbers of the model to replace.
+    /// Detector options.
     pub detector: DetectorOptions,
-    /// Folder of kept results.
+    /// Folder of cached results.
     pub cache: PathBuf,
-    /// Compute everything anew.
+    /// Ignore cached results.
     pub fresh: bool,
     /// Stop at the first picture that cannot be used.
     pub strict: bool,
-    /// Name of the processor.
+    /// Processor name.
     pub cpu: String,
 }
 
 /// A model under evaluation.
-pub struct Contender {
-    /// Its name in tables, unlike any other's.
+pub struct EvaluatedModel {
+    /// Unique name in tables.
     pub name: String,
-    /// Its file.
+    /// Path of its file.
     pub path: PathBuf,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub bytes: u64,
     /// SHA-256 of the file.
     pub sha256: String,
@@ -48,32 +48,35 @@ pub struct Contender {
     pub precision: &'static str,
     /// Class names.
     pub labels: Vec<String>,
-    /// What runs in int8.
+    /// Work and parameters in int8, by module.
     pub coverage: Vec<(Part, Coverage)>,
     detector: Detector,
     transform: Transform,
     input: Input,
-    cache: Cache,
-    machine: Machine,
+    cache: ResultCache,
+    machine: TimingMachine,
     is_warm: bool,
 }
 
-impl Contender {
-    /// Loads the model at `path`, called `name`.
+impl EvaluatedModel {
+    /// Loads the model at `path` under the name `name`.
     ///
     /// # Errors
-    /// As [`Detector::load`] and [`Cache::open`].
+    /// As [`Detector::load`] and [`ResultCache::open`].
     pub fn load(path: &Path, name: String, options: &RunOptions) -> Result<Self> {
         let bytes = match demo::named(path)? {
             Some(bytes) => bytes.len() as u64,
             None => std::fs::metadata(path).map_err(|source| Error::reading(path, source))?.len(),
         };
         let detector = Detector::load(path, &options.detector)?;
-        let machine =
-            Machine { cpu: options.cpu.clone(), threads: detector.threads(), kernel: detector.kernel().to_owned() };
+        let machine = TimingMachine {
+            cpu: options.cpu.clone(),
+            threads: detector.threads(),
+            kernel: detector.kernel().to_owned(),
+        };
         let DetectorOptions { score, proposals, max_detections, .. } = options.detector;
         let summary = detector.summary();
-        // The kernels count: full precision differs between them in the last digits.
+        // The kernel is part of the key, because fp32 results differ between kernels in the last digits.
         let key = format!("{} {} {score:?} {proposals:?} {max_detections:?}", summary.sha256, machine.kernel);
         Ok(Self {
             name,
@@ -85,58 +88,62 @@ impl Contender {
             coverage: coverage(detector.plan(), |step| detector.step_precision(step))?,
             transform: Transform::new(TransformParams::from(detector.transform()))?,
             input: detector.new_input(),
-            cache: Cache::open(&options.cache, &key, options.fresh)?,
+            cache: ResultCache::open(&options.cache, &key, options.fresh)?,
             detector,
             machine,
             is_warm: false,
         })
     }
 
-    /// Kernel and threads, for the terminal.
-    pub fn machine(&self) -> &Machine {
+    /// Processor, kernel and threads.
+    pub fn machine(&self) -> &TimingMachine {
         &self.machine
     }
 
-    /// The result for a picture with the digest `digest`; `picture` decodes it when it is needed.
-    fn look(&mut self, digest: &str, picture: &mut dyn FnMut() -> Result<std::sync::Arc<Picture>>) -> Result<Entry> {
+    /// The result for the picture with the digest `digest`; `picture` decodes it if needed.
+    fn result(
+        &mut self,
+        digest: &str,
+        picture: &mut dyn FnMut() -> Result<std::sync::Arc<Picture>>,
+    ) -> Result<CachedResult> {
         if let Some(entry) = self.cache.get(digest) {
             return Ok(entry.clone());
         }
         let picture = picture()?;
         if !std::mem::replace(&mut self.is_warm, true) {
-            // The first picture grows every buffer; its time would say nothing about the next ones.
+            // Warm-up: the first detection allocates the buffers and would distort the times.
             self.detect(&picture)?;
         }
         let (wall, cpu) = (Instant::now(), cpu_seconds());
-        let found = self.detect(&picture)?;
-        let ms = [wall.elapsed().as_secs_f64() * 1e3, (cpu_seconds() - cpu) * 1e3];
-        let entry = Entry::new(digest, [picture.width, picture.height], ms, self.machine.clone(), &found);
-        self.cache.put(entry).cloned()
+        let detections = self.detect(&picture)?;
+        let time = DetectionTime { wall_ms: wall.elapsed().as_secs_f64() * 1e3, cpu_ms: (cpu_seconds() - cpu) * 1e3 };
+        let size = [picture.width, picture.height];
+        self.cache.put(CachedResult::new(digest, size, time, self.machine.clone(), &detections)).cloned()
     }
 
     fn detect(&mut self, picture: &Picture) -> Result<Vec<Detection>> {
         let Self { detector, transform, input, .. } = self;
         detector.pool().install(|| transform.fill(picture, input))?;
         let fit = *input.fit();
-        let found = detector.detect(input)?.iter();
-        Ok(found.map(|&detection| Detection { bbox: fit.to_frame(detection.bbox), ..detection }).collect())
+        let detections = detector.detect(input)?.iter();
+        Ok(detections.map(|&detection| Detection { bbox: fit.to_frame(detection.bbox), ..detection }).collect())
     }
 }
 
-/// Runs every model over every picture of `dataset`. A picture that cannot be used is noted in its problems and left
-/// out. Returns the entries by model, in the order of the pictures that remain.
+/// Runs every model on every picture of `dataset`. A picture that cannot be used is removed and becomes a problem.
+/// Returns the results by model, in the order of the remaining pictures.
 ///
 /// # Errors
-/// What running a model gives; with `strict`, [`Kind::Data`] at the first picture that cannot be used.
+/// As [`Detector::detect`]; with `strict`, [`Kind::Data`] at the first picture that cannot be used.
 pub fn run(
-    contenders: &mut [Contender],
+    models: &mut [EvaluatedModel],
     dataset: &mut Dataset,
     options: &RunOptions,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Vec<Vec<Entry>>> {
-    let mut entries: Vec<Vec<Entry>> = contenders.iter().map(|_| Vec::new()).collect();
-    if contenders.is_empty() {
-        return Ok(entries);
+) -> Result<Vec<Vec<CachedResult>>> {
+    let mut results: Vec<Vec<CachedResult>> = models.iter().map(|_| Vec::new()).collect();
+    if models.is_empty() {
+        return Ok(results);
     }
     let all = dataset.pictures.len();
     let mut done = 0;
@@ -148,16 +155,16 @@ pub fn run(
         }
         progress(done, all);
         done += 1;
-        match look_at(contenders, &labelled.picture) {
+        match results_of(models, &labelled.picture) {
             Ok(found) => {
-                entries.iter_mut().zip(found).for_each(|(list, entry)| list.push(entry));
+                results.iter_mut().zip(found).for_each(|(list, result)| list.push(result));
                 true
             }
-            Err(Refusal::Picture(error)) if !options.strict => {
-                problems.add(ProblemKind::Damaged, &labelled.picture, 0, format!("{}; left out", error.chain()));
+            Err(PictureError::Picture(error)) if !options.strict => {
+                problems.add(ProblemKind::Damaged, &labelled.picture, 0, format!("{}; skipped", error.chain()));
                 false
             }
-            Err(Refusal::Picture(error) | Refusal::Model(error)) => {
+            Err(PictureError::Picture(error) | PictureError::Model(error)) => {
                 failed = Some(error);
                 false
             }
@@ -167,23 +174,26 @@ pub fn run(
     match failed {
         Some(error) => Err(error),
         None if all > 0 && pictures.is_empty() => Err(Error::new(Kind::Data, "none of the pictures could be used")),
-        None => Ok(entries),
+        None => Ok(results),
     }
 }
 
-/// Why a picture has no result.
-enum Refusal {
+/// Error of a picture, by its cause.
+enum PictureError {
+    /// The picture is damaged or does not fit the model.
     Picture(Error),
+    /// The model failed.
     Model(Error),
 }
 
-fn look_at(contenders: &mut [Contender], path: &Path) -> std::result::Result<Vec<Entry>, Refusal> {
-    let bytes = std::fs::read(path).map_err(|source| Refusal::Picture(Error::reading(path, source)))?;
+/// The results of all models for the picture at `path`, which is decoded at most once.
+fn results_of(models: &mut [EvaluatedModel], path: &Path) -> std::result::Result<Vec<CachedResult>, PictureError> {
+    let bytes = std::fs::read(path).map_err(|source| PictureError::Picture(Error::reading(path, source)))?;
     let digest = sha256(&bytes);
     let mut decoded = None;
     let mut damage = None;
-    let mut found = Vec::with_capacity(contenders.len());
-    for contender in contenders {
+    let mut results = Vec::with_capacity(models.len());
+    for model in models {
         let mut picture = || match &decoded {
             Some(picture) => Ok(std::sync::Arc::clone(picture)),
             None => match Picture::decode(&bytes) {
@@ -195,19 +205,19 @@ fn look_at(contenders: &mut [Contender], path: &Path) -> std::result::Result<Vec
                 }
             },
         };
-        match contender.look(&digest, &mut picture) {
-            Ok(entry) => found.push(entry),
+        match model.result(&digest, &mut picture) {
+            Ok(result) => results.push(result),
             Err(error) => {
                 return Err(match damage {
-                    Some(damage) => Refusal::Picture(damage.at(path.display())),
-                    // A picture too narrow for the network is the picture's fault, too.
-                    None if error.kind() == Kind::Data => Refusal::Picture(error.at(path.display())),
-                    None => Refusal::Model(error),
+                    Some(damage) => PictureError::Picture(damage.at(path.display())),
+                    // A picture of an unsupported size is an error of the picture too.
+                    None if error.kind() == Kind::Data => PictureError::Picture(error.at(path.display())),
+                    None => PictureError::Model(error),
                 });
             }
         }
     }
-    Ok(found)
+    Ok(results)
 }
 
 /// CPU time of this process, in seconds.

@@ -1,37 +1,38 @@
-//! Which pictures of a dataset are judged.
+//! Split: selection of the pictures of a dataset to evaluate.
 //!
-//! `paper` is the validation part of the paper's KITTI split, made anew from the names alone: its code shuffles the
-//! sorted list of 7481 pictures by a Fisher–Yates shuffle over MT19937 with seed 42 and keeps the last fifth.
-//! `paper-batch` is that part's first 32 pictures, which the paper's table of results rests on.
+//! `paper` is the validation part of the paper's KITTI split, computed from the names alone. The paper's code shuffles the
+//! sorted list of 7481 pictures by a Fisher–Yates shuffle over MT19937 with seed 42 and takes the last fifth.
+//! `paper-batch` is the first 32 pictures of that part, on which the paper's table of results is based.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::dataset::{Dataset, without_mark};
+use super::dataset::Dataset;
+use super::label_files::without_bom;
 use super::mersenne::Mersenne;
 use crate::error::{Error, Kind, Result};
 
-/// Pictures of KITTI's labelled part.
-const KITTI: usize = 7481;
+/// Pictures of KITTI's training set, which is the labelled part.
+const KITTI_PICTURES: usize = 7481;
 /// Seed of the paper's shuffle.
-const SEED: u32 = 42;
+const SHUFFLE_SEED: u32 = 42;
 /// Pictures of the paper's batch.
-const BATCH: usize = 32;
+const BATCH_PICTURES: usize = 32;
 
-/// Which pictures.
+/// Selection of pictures.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Split {
-    /// Every one.
+    /// Every picture.
     #[default]
     All,
-    /// The paper's 1497 of validation.
+    /// The paper's 1497 validation pictures.
     Paper,
     /// The first 32 of them.
     PaperBatch,
-    /// The paper's 5984 of training.
+    /// The paper's 5984 training pictures.
     PaperTraining,
-    /// Those a file names, one a line.
+    /// The pictures named in a file, one a line.
     File(PathBuf),
 }
 
@@ -62,30 +63,32 @@ impl std::fmt::Display for Split {
 }
 
 impl Split {
-    /// Leaves the pictures of this split in `dataset`.
+    /// Removes the pictures of `dataset` that are not in this split.
     ///
     /// # Errors
-    /// [`Kind::Data`] if the paper's split is asked of another number of pictures than KITTI's 7481, or a file names a
-    /// picture that is not there; what reading the file gives.
+    /// [`Kind::Data`] if the paper's split is applied to another number of pictures than KITTI's 7481, or a file names an
+    /// unknown picture; [`Error::reading`] for the file.
     pub fn apply(&self, dataset: &mut Dataset) -> Result<()> {
         let wanted: HashSet<String> = match self {
             Self::All => return Ok(()),
             Self::File(path) => read_names(path, dataset)?,
             paper => {
-                // The order of the names decides, and the dataset is sorted by them.
+                // The shuffle starts from the sorted names, and the dataset is sorted by them.
                 let names: Vec<&str> = dataset.pictures.iter().map(|labelled| labelled.name.as_str()).collect();
-                if names.len() != KITTI {
-                    let text =
-                        format!("the paper's split is of KITTI's {KITTI} pictures; this dataset has {}", names.len());
+                if names.len() != KITTI_PICTURES {
+                    let text = format!(
+                        "the paper's split needs KITTI's {KITTI_PICTURES} pictures; this dataset has {}",
+                        names.len()
+                    );
                     return Err(Error::new(Kind::Data, text));
                 }
-                let (training, validation) = paper_split(names.len());
-                let chosen = match paper {
+                let PaperSplit { training, validation } = PaperSplit::of(names.len());
+                let selected = match paper {
                     Self::PaperTraining => &training[..],
-                    Self::PaperBatch => &validation[..BATCH.min(validation.len())],
+                    Self::PaperBatch => &validation[..BATCH_PICTURES.min(validation.len())],
                     _ => &validation[..],
                 };
-                chosen.iter().map(|&index| names[index].to_owned()).collect()
+                selected.iter().map(|&index| names[index].to_owned()).collect()
             }
         };
         dataset.keep(|labelled| wanted.contains(&labelled.name));
@@ -93,23 +96,32 @@ impl Split {
     }
 }
 
-/// The paper's training and validation parts of `count` pictures, as places in the sorted list, in its own order.
-pub fn paper_split(count: usize) -> (Vec<usize>, Vec<usize>) {
-    let mut order: Vec<usize> = (0..count).collect();
-    let mut random = Mersenne::new(SEED);
-    for at in 0..count.saturating_sub(1) {
-        let ahead = random.next_u32() as usize % (count - at);
-        order.swap(at, at + ahead);
+/// The paper's training and validation parts, as indices in the sorted list of pictures, in shuffled order.
+struct PaperSplit {
+    training: Vec<usize>,
+    validation: Vec<usize>,
+}
+
+impl PaperSplit {
+    /// The split of `count` pictures.
+    fn of(count: usize) -> Self {
+        let mut training: Vec<usize> = (0..count).collect();
+        let mut random = Mersenne::new(SHUFFLE_SEED);
+        // Fisher–Yates from the front; the modulo is as in the paper's code.
+        for at in 0..count.saturating_sub(1) {
+            let ahead = random.next_u32() as usize % (count - at);
+            training.swap(at, at + ahead);
+        }
+        let validation = training.split_off(count * 8 / 10);
+        Self { training, validation }
     }
-    let validation = order.split_off(count * 8 / 10);
-    (order, validation)
 }
 
 fn read_names(path: &Path, dataset: &Dataset) -> Result<HashSet<String>> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::reading(path, source))?;
     let known: HashSet<&str> = dataset.pictures.iter().map(|labelled| labelled.name.as_str()).collect();
     let mut names = HashSet::new();
-    for (at, line) in without_mark(&text).lines().enumerate() {
+    for (at, line) in without_bom(&text).lines().enumerate() {
         let name = line.trim();
         if name.is_empty() || name.starts_with('#') {
             continue;
@@ -123,7 +135,7 @@ fn read_names(path: &Path, dataset: &Dataset) -> Result<HashSet<String>> {
         names.insert(bare.to_owned());
     }
     if names.is_empty() {
-        return Err(Error::new(Kind::Data, format!("{}: it names no picture", path.display())));
+        return Err(Error::new(Kind::Data, format!("{}: no picture names", path.display())));
     }
     Ok(names)
 }
@@ -133,12 +145,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_papers_split_is_regenerated_exactly() {
-        let (training, validation) = paper_split(KITTI);
+    fn the_papers_split_is_reproduced_exactly() {
+        let PaperSplit { training, validation } = PaperSplit::of(KITTI_PICTURES);
         assert_eq!((training.len(), validation.len()), (5984, 1497));
         assert_eq!(training[..8], [5593, 5948, 7164, 1727, 5932, 232, 5501, 4463]);
         assert_eq!(
-            validation[..BATCH],
+            validation[..BATCH_PICTURES],
             [
                 6002, 5939, 580, 3741, 5261, 950, 3066, 2421, 1018, 2138, 1701, 4729, 2029, 1404, 1164, 5143, 6373,
                 6505, 2706, 6134, 397, 2109, 1649, 1264, 3714, 5037, 5456, 1743, 7200, 112, 5103, 3163
@@ -146,11 +158,11 @@ mod tests {
         );
         let mut all: Vec<_> = training.into_iter().chain(validation).collect();
         all.sort_unstable();
-        assert!(all.into_iter().eq(0..KITTI));
+        assert!(all.into_iter().eq(0..KITTI_PICTURES));
     }
 
     #[test]
-    fn splits_by_name() {
+    fn splits_are_parsed() {
         assert_eq!("paper-batch".parse(), Ok(Split::PaperBatch));
         assert_eq!("val.txt".parse(), Ok(Split::File("val.txt".into())));
     }

@@ -1,68 +1,94 @@
-//! The report for people, and as CSV.
+//! Text tables and CSV of an evaluation report.
 
 use std::fmt::{self, Display, Write as _};
 
 use super::bootstrap::Estimate;
-use super::figures::FIGURES;
-use super::report::{ModelReport, Report};
+use super::figures::{ClassFigures, FIGURES};
+use super::report::{EvaluationReport, ModelReport};
 use crate::measure::Agreement;
 
-/// Figures by group: title, and the names of the columns.
-const GROUPS: [(&str, &[(&str, &str)]); 4] = [
-    (
-        "the paper's figures",
-        &[("paper.accuracy", "accuracy"), ("paper.precision", "precision"), ("paper.mean_iou", "mean IoU")],
-    ),
-    ("with regions ignored", &[("regions.recall", "recall"), ("regions.precision", "precision"), ("regions.f1", "F1")]),
-    (
-        "COCO's average precision",
-        &[
-            ("coco.ap", "AP"),
-            ("coco.ap50", "AP50"),
-            ("coco.ap75", "AP75"),
-            ("coco.ap_small", "AP small"),
-            ("coco.ap_medium", "AP medium"),
-            ("coco.ap_large", "AP large"),
+/// A table of metrics.
+struct FigureGroup {
+    title: &'static str,
+    columns: &'static [FigureColumn],
+}
+
+/// A column of a table of metrics.
+struct FigureColumn {
+    figure: &'static str,
+    heading: &'static str,
+}
+
+const fn column(figure: &'static str, heading: &'static str) -> FigureColumn {
+    FigureColumn { figure, heading }
+}
+
+const GROUPS: [FigureGroup; 4] = [
+    FigureGroup {
+        title: "the paper's metrics",
+        columns: &[
+            column("paper.accuracy", "accuracy"),
+            column("paper.precision", "precision"),
+            column("paper.mean_iou", "mean IoU"),
         ],
-    ),
-    (
-        "COCO's average recall",
-        &[
-            ("coco.ar1", "AR1"),
-            ("coco.ar10", "AR10"),
-            ("coco.ar100", "AR100"),
-            ("coco.ar_small", "AR small"),
-            ("coco.ar_medium", "AR medium"),
-            ("coco.ar_large", "AR large"),
+    },
+    FigureGroup {
+        title: "with regions ignored",
+        columns: &[
+            column("regions.recall", "recall"),
+            column("regions.precision", "precision"),
+            column("regions.f1", "F1"),
         ],
-    ),
+    },
+    FigureGroup {
+        title: "COCO's average precision",
+        columns: &[
+            column("coco.ap", "AP"),
+            column("coco.ap50", "AP50"),
+            column("coco.ap75", "AP75"),
+            column("coco.ap_small", "AP small"),
+            column("coco.ap_medium", "AP medium"),
+            column("coco.ap_large", "AP large"),
+        ],
+    },
+    FigureGroup {
+        title: "COCO's average recall",
+        columns: &[
+            column("coco.ar1", "AR1"),
+            column("coco.ar10", "AR10"),
+            column("coco.ar100", "AR100"),
+            column("coco.ar_small", "AR small"),
+            column("coco.ar_medium", "AR medium"),
+            column("coco.ar_large", "AR large"),
+        ],
+    },
 ];
 
-impl Display for Report {
+impl Display for EvaluationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { dataset, split, pictures, truths, regions, score, .. } = self;
         writeln!(f, "{dataset}, split {split}: {pictures} pictures, {truths} boxes, {regions} regions to ignore")?;
         writeln!(
             f,
-            "score ≥ {score}; DontCare: {}; 95 % intervals by bootstrap over pictures, {} draws; in points of 100",
-            if self.dont_care == "class" { "a class in the paper's figures" } else { "ignored" },
+            "score ≥ {score}; DontCare: {}; in percent, with 95 % intervals by bootstrap over pictures, {} resamples",
+            if self.dont_care == "class" { "a class in the paper's metrics" } else { "ignored" },
             self.resamples
         )?;
-        for (title, columns) in GROUPS {
+        for FigureGroup { title, columns } in &GROUPS {
             let rows = self.models.iter().map(|model| {
-                let values = columns.iter().map(|(figure, _)| estimate(model.figures.get(figure), false));
+                let values = columns.iter().map(|column| estimate(model.figures.get(column.figure), false));
                 std::iter::once(model.name.clone()).chain(values).collect()
             });
-            let head = std::iter::once(title.to_owned()).chain(columns.iter().map(|(_, name)| (*name).to_owned()));
-            write_rows(f, head.collect(), rows.collect())?;
+            let headings = columns.iter().map(|column| column.heading.to_owned());
+            write_rows(f, std::iter::once((*title).to_owned()).chain(headings).collect(), rows.collect())?;
         }
-        for (title, columns) in GROUPS.iter().filter(|_| !self.pairs.is_empty()) {
+        for FigureGroup { title, columns } in GROUPS.iter().filter(|_| !self.pairs.is_empty()) {
             let rows = self.pairs.iter().map(|pair| {
-                let values = columns.iter().map(|(figure, _)| estimate(pair.differences.get(figure), true));
+                let values = columns.iter().map(|column| estimate(pair.differences.get(column.figure), true));
                 std::iter::once(format!("{} - {}", pair.other, pair.reference)).chain(values).collect()
             });
-            let head = std::iter::once(format!("difference, {title}"));
-            write_rows(f, head.chain(columns.iter().map(|(_, name)| (*name).to_owned())).collect(), rows.collect())?;
+            let headings = columns.iter().map(|column| column.heading.to_owned());
+            write_rows(f, std::iter::once(format!("difference, {title}")).chain(headings).collect(), rows.collect())?;
         }
         self.write_agreement(f)?;
         self.write_classes(f)?;
@@ -70,12 +96,12 @@ impl Display for Report {
     }
 }
 
-impl Report {
+impl EvaluationReport {
     fn write_agreement(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.pairs.is_empty() {
             return Ok(());
         }
-        let head = ["agreement", "matched", "of them shifted", "vanished", "appeared", "matched", "from score 0.3 on"];
+        let head = ["agreement", "matched", "shifted", "vanished", "appeared", "matched", "from score 0.3"];
         let rows = self.pairs.iter().map(|pair| {
             let Agreement { matched, shifted, vanished, appeared } = pair.strict;
             vec![
@@ -94,7 +120,7 @@ impl Report {
     fn write_classes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = ["by class", "", "boxes", "recall", "precision", "AP", "AP50", "AP75"];
         let of_model = |model: &ModelReport| -> Vec<Vec<String>> {
-            let row = |figures: &super::ClassFigures| {
+            let row = |figures: &ClassFigures| {
                 vec![
                     model.name.clone(),
                     figures.class.clone(),
@@ -117,21 +143,21 @@ impl Report {
     }
 
     fn write_cost(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let facts = || self.models.iter().filter_map(|model| Some((&model.name, model.model.as_ref()?)));
-        if facts().next().is_none() {
+        let info = || self.models.iter().filter_map(|model| Some((&model.name, model.model.as_ref()?)));
+        if info().next().is_none() {
             return Ok(());
         }
         let head =
             ["size and coverage", "precision", "MB", "in fp32", "module", "GMAC", "in int8", "parameters", "in int8"];
         let mut rows: Vec<Vec<String>> = Vec::new();
-        for (name, facts) in facts() {
-            for (at, row) in facts.coverage.iter().enumerate() {
+        for (name, info) in info() {
+            for (at, row) in info.coverage.iter().enumerate() {
                 let mut line = match at {
                     0 => vec![
                         name.clone(),
-                        facts.precision.to_owned(),
-                        format!("{:.2}", facts.bytes as f64 / 1e6),
-                        format!("{:.2}", facts.fp32_bytes as f64 / 1e6),
+                        info.precision.to_owned(),
+                        format!("{:.2}", info.bytes as f64 / 1e6),
+                        format!("{:.2}", info.fp32_bytes as f64 / 1e6),
                     ],
                     _ => vec![String::new(); 4],
                 };
@@ -148,7 +174,7 @@ impl Report {
         }
         write_rows(f, head.map(str::to_owned).into(), rows)?;
         let head = ["ms a picture", "wall p50", "p99", "CPU p50", "p99", "pictures", "threads", "kernel", "CPU"];
-        let timings = facts().flat_map(|(name, facts)| facts.timing.iter().map(move |timing| (name, timing)));
+        let timings = info().flat_map(|(name, info)| info.timing.iter().map(move |timing| (name, timing)));
         let rows = timings.map(|(name, timing)| {
             let ms = |value: f64| format!("{value:.1}");
             vec![
@@ -166,7 +192,7 @@ impl Report {
         write_rows(f, head.map(str::to_owned).into(), rows.collect())
     }
 
-    /// Every figure of every model and pair, one a line: subject, reference, class, figure, value, low, high.
+    /// CSV with one line for every metric of every model and pair: model, reference, class, figure, value, low, high.
     pub fn to_csv(&self) -> String {
         let mut text = String::from("model,reference,class,figure,value,low,high\n");
         let mut line = |model: &str, reference: &str, class: &str, figure: &str, e: Estimate| {
@@ -189,12 +215,12 @@ impl Report {
                     line(&model.name, "", &class.class, figure, Estimate { value, ..Estimate::default() });
                 }
             }
-            let Some(facts) = &model.model else { continue };
-            line(&model.name, "", "", "bytes", plain(facts.bytes as f64));
-            for module in &facts.coverage {
+            let Some(info) = &model.model else { continue };
+            line(&model.name, "", "", "bytes", plain(info.bytes as f64));
+            for module in &info.coverage {
                 line(&model.name, "", module.module, "int8_mac_share", plain(module.coverage.mac_share()));
             }
-            for timing in &facts.timing {
+            for timing in &info.timing {
                 let machine =
                     format!("{}; {} threads; {}", timing.machine.cpu, timing.machine.threads, timing.machine.kernel);
                 for (figure, ms) in [
@@ -233,24 +259,25 @@ impl Report {
     }
 }
 
-/// A CSV field, quoted where it has to be.
+/// A CSV field, quoted if needed.
 fn field(text: &str) -> String {
     if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
-/// In points of 100; a dash where there is no figure.
+/// A fraction in percent, without unit; a dash if it is not defined.
 fn points(value: Option<f64>) -> String {
     value.filter(|value| value.is_finite()).map_or_else(|| "-".to_owned(), |value| format!("{:.1}", value * 100.0))
 }
 
+/// A share in percent, with unit; a dash if it is not defined.
 fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0))
 }
 
-/// A figure and its interval in points of 100.
+/// A metric and its interval in percent, without unit.
 fn estimate(estimate: Option<&Estimate>, signed: bool) -> String {
     let number = |value: f64| {
-        // Adding 0.0 turns −0 into 0.
+        // Adding 0.0 changes −0 to 0.
         let points = (value * 10_000.0).round() / 100.0 + 0.0;
         if signed { format!("{points:+.2}") } else { format!("{points:.2}") }
     };
@@ -263,7 +290,7 @@ fn estimate(estimate: Option<&Estimate>, signed: bool) -> String {
     }
 }
 
-/// Writes a table: an empty line, the head, then the rows, in columns as wide as they need; the first to the left.
+/// Writes a table: an empty line, the head, then the rows. Columns fit their cells; the first is aligned to the left.
 fn write_rows(f: &mut fmt::Formatter<'_>, head: Vec<String>, rows: Vec<Vec<String>>) -> fmt::Result {
     let width = |column: usize| {
         let cells = std::iter::once(&head).chain(&rows).filter_map(|row| row.get(column));
@@ -289,7 +316,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_points_with_their_interval() {
+    fn metrics_have_their_interval() {
         let some = Estimate { value: Some(0.5), low: Some(0.25), high: Some(0.755) };
         assert_eq!(estimate(Some(&some), false), "50.00 (25.00 to 75.50)");
         assert_eq!(estimate(Some(&Estimate { value: Some(-0.00001), ..some }), true), "+0.00 (+25.00 to +75.50)");
@@ -298,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn csv_fields_are_quoted_where_needed() {
+    fn csv_fields_are_quoted_if_needed() {
         assert_eq!(field("a,\"b"), "\"a,\"\"b\"");
         assert_eq!(field("plain"), "plain");
     }

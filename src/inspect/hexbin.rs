@@ -1,67 +1,68 @@
-//! Points counted in hexagons, as they come: no point is kept.
+//! Hexbin: points of error against activation, counted in hexagonal cells; points are not stored.
 //!
-//! The hexagons are those of matplotlib's `hexbin`: two rectangular lattices, the second shifted by half a cell, and a
-//! point belongs to the nearer centre. Each cell keeps how many points it got, the sum of their errors and the largest.
+//! The cells are those of matplotlib's `hexbin` (`Axes.hexbin`): two rectangular lattices, the second shifted by half a
+//! cell; a point belongs to the nearer centre. Each cell has the number of its points, the sum of their errors and the
+//! largest error.
 
 use serde::Serialize;
 
-/// Cells across.
+/// Cells along x.
 pub const CELLS: usize = 50;
-/// Rows of cells of one lattice: 50 / √3, so that hexagons are regular on a square plot.
+/// Cells along y of one lattice: 50 / √3, so that the hexagons are regular in a square plot.
 const ROWS: usize = 28;
 
-/// Below this, a symmetric logarithm is linear.
+/// The symmetric logarithm is linear below this value.
 const LINEAR: f64 = 1e-3;
 
-/// How values are laid out along an axis.
+/// Scale of an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Scale {
-    /// As they are.
+pub enum AxisScale {
+    /// Linear.
     Linear,
     /// sign(v)·ln(1 + |v| / 10⁻³).
     Symlog,
 }
 
-impl Scale {
-    /// The place of a value.
-    pub fn place(self, value: f64) -> f64 {
+impl AxisScale {
+    /// Position of a value on the axis.
+    pub fn position(self, value: f64) -> f64 {
         match self {
             Self::Linear => value,
             Self::Symlog => value.signum() * (value.abs() / LINEAR).ln_1p(),
         }
     }
 
-    /// The value at a place.
-    pub fn value(self, place: f64) -> f64 {
+    /// The value at a position on the axis.
+    pub fn value(self, position: f64) -> f64 {
         match self {
-            Self::Linear => place,
-            Self::Symlog => place.signum() * place.abs().exp_m1() * LINEAR,
+            Self::Linear => position,
+            Self::Symlog => position.signum() * position.abs().exp_m1() * LINEAR,
         }
     }
 }
 
-/// One hexagon's points.
+/// The points of one cell.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Cell {
-    /// How many.
+pub struct HexCell {
+    /// Number of points.
     pub count: u64,
     /// Sum of their errors.
-    pub sum: f64,
-    /// The largest of their errors.
-    pub most: f32,
+    pub error_sum: f64,
+    /// Largest of their errors.
+    pub max_error: f32,
 }
 
-/// What a plot of hexagons is laid over, and all its points together.
+/// Ranges and totals of a hexbin plot.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Summary {
+pub struct HexbinSummary {
     /// Scale of both axes.
-    pub scale: Scale,
-    /// Ends of the x axis.
+    pub scale: AxisScale,
+    /// Range of the x axis.
     pub activation: [f64; 2],
-    /// Ends of the y axis; errors beyond are counted in the outermost cells.
+    /// Range of the y axis; larger errors are counted in the outermost cells.
     pub error: [f64; 2],
-    /// Points counted.
+    /// Number of points.
     pub points: u64,
     /// Their mean error.
     pub mean_error: f64,
@@ -69,56 +70,57 @@ pub struct Summary {
     pub max_error: f64,
 }
 
-/// The hexagons over a fixed range; points beyond are counted in the outermost cells.
+/// A hexbin over a fixed range; points outside are counted in the outermost cells.
 #[derive(Debug, Clone)]
 pub struct Hexbin {
     /// Scale of both axes.
-    pub scale: Scale,
-    /// Least and largest place along x.
+    pub scale: AxisScale,
+    /// Range of positions along x.
     pub x: [f64; 2],
-    /// Least and largest place along y.
+    /// Range of positions along y.
     pub y: [f64; 2],
-    cells: Vec<Cell>,
-    second: Vec<Cell>,
+    first: Vec<HexCell>,
+    second: Vec<HexCell>,
 }
 
 impl Hexbin {
-    /// Empty hexagons from the least to the largest values along x and y.
-    pub fn new(scale: Scale, x: [f64; 2], y: [f64; 2]) -> Self {
+    /// An empty hexbin over ranges of values along x and y.
+    pub fn new(scale: AxisScale, x: [f64; 2], y: [f64; 2]) -> Self {
         let ends = |[low, high]: [f64; 2]| {
-            let (low, high) = (scale.place(low), scale.place(high));
+            let (low, high) = (scale.position(low), scale.position(high));
             if high > low { [low, high] } else { [low - 0.5, low + 0.5] }
         };
-        let cells = vec![Cell::default(); (CELLS + 1) * (ROWS + 1)];
-        Self { scale, x: ends(x), y: ends(y), cells, second: vec![Cell::default(); CELLS * ROWS] }
+        let first = vec![HexCell::default(); (CELLS + 1) * (ROWS + 1)];
+        Self { scale, x: ends(x), y: ends(y), first, second: vec![HexCell::default(); CELLS * ROWS] }
     }
 
-    /// Counts a point at (`x`, `error`).
+    /// Adds a point.
     pub fn add(&mut self, x: f32, error: f32) {
         let share = |value: f32, [low, high]: [f64; 2]| {
-            ((self.scale.place(f64::from(value)) - low) / (high - low)).clamp(0.0, 1.0)
+            ((self.scale.position(f64::from(value)) - low) / (high - low)).clamp(0.0, 1.0)
         };
         let (across, up) = (share(x, self.x) * CELLS as f64, share(error, self.y) * ROWS as f64);
         if across.is_nan() || up.is_nan() {
             return;
         }
+        // The nearest centre of each lattice; distances are scaled so that the hexagons are regular.
         let first = (across.round(), up.round());
         let second = (across.floor().min((CELLS - 1) as f64), up.floor().min((ROWS - 1) as f64));
         let distance = |dx: f64, dy: f64| dx * dx + 3.0 * dy * dy;
         let near = distance(across - first.0, up - first.1);
         let cell = if near < distance(across - second.0 - 0.5, up - second.1 - 0.5) {
-            &mut self.cells[first.1 as usize * (CELLS + 1) + first.0 as usize]
+            &mut self.first[first.1 as usize * (CELLS + 1) + first.0 as usize]
         } else {
             &mut self.second[second.1 as usize * CELLS + second.0 as usize]
         };
         cell.count += 1;
-        cell.sum += f64::from(error);
-        cell.most = cell.most.max(error);
+        cell.error_sum += f64::from(error);
+        cell.max_error = cell.max_error.max(error);
     }
 
-    /// The cells that got a point: centre along x and y as shares of the range, and what they hold.
-    pub fn cells(&self) -> impl Iterator<Item = ([f64; 2], Cell)> + '_ {
-        let first = self.cells.iter().enumerate().map(|(at, cell)| {
+    /// The cells with points, with their centres along x and y as shares of the range.
+    pub fn cells(&self) -> impl Iterator<Item = ([f64; 2], HexCell)> + '_ {
+        let first = self.first.iter().enumerate().map(|(at, cell)| {
             let (column, row) = (at % (CELLS + 1), at / (CELLS + 1));
             ([column as f64 / CELLS as f64, row as f64 / ROWS as f64], *cell)
         });
@@ -129,43 +131,38 @@ impl Hexbin {
         first.chain(second).filter(|(_, cell)| cell.count > 0)
     }
 
-    /// Points counted.
-    pub fn count(&self) -> u64 {
-        self.cells.iter().chain(&self.second).map(|cell| cell.count).sum()
-    }
-
-    /// Half a hexagon's width and a third of its height, as shares of the range.
+    /// Half the width of a cell and a third of its height, as shares of the range.
     pub fn cell_size() -> [f64; 2] {
         [0.5 / CELLS as f64, 1.0 / (3.0 * ROWS as f64)]
     }
 
     /// Ranges and totals.
-    pub fn summary(&self) -> Summary {
+    pub fn summary(&self) -> HexbinSummary {
         let all = self.cells().map(|(_, cell)| cell);
-        let total = all.fold(Cell::default(), |a, b| Cell {
+        let total = all.fold(HexCell::default(), |a, b| HexCell {
             count: a.count + b.count,
-            sum: a.sum + b.sum,
-            most: a.most.max(b.most),
+            error_sum: a.error_sum + b.error_sum,
+            max_error: a.max_error.max(b.max_error),
         });
-        Summary {
+        HexbinSummary {
             scale: self.scale,
-            activation: self.x.map(|place| self.scale.value(place)),
-            error: self.y.map(|place| self.scale.value(place)),
+            activation: self.x.map(|position| self.scale.value(position)),
+            error: self.y.map(|position| self.scale.value(position)),
             points: total.count,
-            mean_error: total.sum / total.count.max(1) as f64,
-            max_error: f64::from(total.most),
+            mean_error: total.error_sum / total.count.max(1) as f64,
+            max_error: f64::from(total.max_error),
         }
     }
 
-    /// The cells as CSV: activation and error at the centre, count, mean and largest error.
+    /// CSV of the cells: activation and error at the centre, count, mean and largest error.
     pub fn to_csv(&self) -> String {
         use std::fmt::Write as _;
         let mut text = String::from("activation,error,count,mean_error,max_error\n");
         for ([x, y], cell) in self.cells() {
             let at = |share: f64, [low, high]: [f64; 2]| self.scale.value(low + share * (high - low));
-            let mean = cell.sum / cell.count as f64;
+            let mean = cell.error_sum / cell.count as f64;
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{},{},{},{mean},{}", at(x, self.x), at(y, self.y), cell.count, cell.most);
+            let _ = writeln!(text, "{},{},{},{mean},{}", at(x, self.x), at(y, self.y), cell.count, cell.max_error);
         }
         text
     }
@@ -176,27 +173,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_point_is_counted_once_and_in_the_nearest_hexagon() {
-        let mut bins = Hexbin::new(Scale::Linear, [0.0, 50.0], [0.0, 28.0]);
+    fn every_point_is_counted_once_in_the_nearest_cell() {
+        let mut bins = Hexbin::new(AxisScale::Linear, [0.0, 50.0], [0.0, 28.0]);
         for (x, y) in [(10.0, 5.0), (10.1, 5.1), (10.5, 5.5), (10.6, 5.4), (-5.0, 99.0)] {
             bins.add(x, y);
         }
         bins.add(f32::NAN, 1.0);
-        assert_eq!(bins.count(), 5);
-        let found: Vec<_> = bins.cells().map(|([x, y], cell)| (x * 50.0, y * 28.0, cell.count, cell.most)).collect();
+        assert_eq!(bins.summary().points, 5);
+        let found: Vec<_> =
+            bins.cells().map(|([x, y], cell)| (x * 50.0, y * 28.0, cell.count, cell.max_error)).collect();
         assert_eq!(found, [(10.0, 5.0, 2, 5.1), (0.0, 28.0, 1, 99.0), (10.5, 5.5, 2, 5.5)]);
         assert_eq!((bins.summary().points, bins.summary().max_error), (5, 99.0));
         assert!(bins.to_csv().contains("\n10,5,2,5.04"), "{}", bins.to_csv());
     }
 
     #[test]
-    fn symlog_goes_there_and_back() {
+    fn symlog_is_inverted() {
         for value in [-12.5, -1e-4, 0.0, 3e-3, 700.0] {
-            let scale = Scale::Symlog;
-            assert!((scale.value(scale.place(value)) - value).abs() < 1e-9 * (1.0 + value.abs()));
+            let scale = AxisScale::Symlog;
+            assert!((scale.value(scale.position(value)) - value).abs() < 1e-9 * (1.0 + value.abs()));
         }
-        let mut flat = Hexbin::new(Scale::Symlog, [0.0, 0.0], [0.0, 0.0]);
+        let mut flat = Hexbin::new(AxisScale::Symlog, [0.0, 0.0], [0.0, 0.0]);
         flat.add(0.0, 0.0);
-        assert_eq!(flat.count(), 1);
+        assert_eq!(flat.summary().points, 1);
     }
 }

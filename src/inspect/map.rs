@@ -1,43 +1,48 @@
-//! Maps: one number a pixel of an activation, resized and averaged.
+//! Maps of one value a pixel, made from activations or their errors, resized and averaged.
 //!
-//! A step's channels become one by their signed maximum. Maps of several sizes are resized to the largest by the
-//! bicubic rule that OpenCV and PyTorch use (a = −0.75, half-pixel centres). What the padding shows is cut off.
+//! The channels of a step are reduced by their signed maximum; padding is cut off. Maps of several sizes are resized to
+//! the largest by bicubic interpolation as in OpenCV and PyTorch (a = −0.75, half-pixel centres).
 
 use crate::detector::tap::{Activation, Values};
 use crate::quantile;
 
-/// The free number of the cubic kernel.
+/// Parameter a of the cubic convolution kernel (Keys, 1981).
 const A: f64 = -0.75;
 
-/// What a resized map may hold between the numbers it was made of.
+/// Interpolation of a resized map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Between {
-    /// Whatever the cubic curve gives, which swings a little beyond its numbers: for activations.
+pub enum Interpolation {
+    /// Bicubic, which overshoots a little: for activations.
     #[default]
-    Free,
-    /// Nothing beyond the two nearest numbers in each direction: for errors, which are never below 0 and where a swing
-    /// beside a large one would show as a ring of small ones.
-    Held,
+    Cubic,
+    /// Bicubic, clamped to the two nearest values in each direction: for errors, which are never negative, and where
+    /// overshoot would draw rings around large values.
+    ClampedCubic,
 }
 
-/// Numbers in rows.
+/// A map of one value a pixel.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Map {
-    /// Rows.
+pub struct ScalarMap {
+    /// Height in pixels.
     pub height: usize,
-    /// Columns.
+    /// Width in pixels.
     pub width: usize,
-    /// `height × width` numbers, row by row.
+    /// `height × width` values, row by row.
     pub values: Vec<f32>,
 }
 
-impl Map {
+impl ScalarMap {
+    /// True if both maps have the same size.
+    pub fn is_of_size(&self, other: &Self) -> bool {
+        (self.height, self.width) == (other.height, other.width)
+    }
+
     /// A map of zeros.
     pub fn zeros(height: usize, width: usize) -> Self {
         Self { height, width, values: vec![0.0; height * width] }
     }
 
-    /// The signed maximum over the channels of the part of `activation` that shows the picture.
+    /// The signed maximum over the channels of `activation`, without padding.
     pub fn project(activation: &Activation<'_>) -> Self {
         let shape = activation.shape;
         let (height, width) = (activation.valid_height.min(shape.height), activation.valid_width.min(shape.width));
@@ -47,7 +52,7 @@ impl Map {
             match activation.values {
                 Values::F32(all) => {
                     let pixels = all[row].chunks_exact(shape.channels.max(1));
-                    values.extend(pixels.map(largest));
+                    values.extend(pixels.map(max_channel));
                 }
                 Values::U8 { data, scale, zero_point } => {
                     let pixels = data[row].chunks_exact(shape.channels.max(1));
@@ -59,40 +64,40 @@ impl Map {
         Self { height, width, values }
     }
 
-    /// The map at another size, bicubic.
-    pub fn resized(&self, height: usize, width: usize, between: Between) -> Self {
+    /// The map resized by `interpolation`.
+    pub fn resized(&self, height: usize, width: usize, interpolation: Interpolation) -> Self {
         if (height, width) == (self.height, self.width) || self.values.is_empty() {
             return self.clone();
         }
-        let (rows, columns) = (taps(self.height, height), taps(self.width, width));
+        let (rows, columns) = (cubic_taps(self.height, height), cubic_taps(self.width, width));
         let mut wide = Vec::with_capacity(self.height * width);
         for row in self.values.chunks_exact(self.width) {
-            wide.extend(columns.iter().map(|tap| mixed(tap, between, |at| row[at])));
+            wide.extend(columns.iter().map(|tap| interpolated(tap, interpolation, |at| row[at])));
         }
         let mut values = vec![0.0f32; height * width];
         for (out, tap) in values.chunks_exact_mut(width).zip(&rows) {
             for (x, out) in out.iter_mut().enumerate() {
-                *out = mixed(tap, between, |at| wide[at * width + x]);
+                *out = interpolated(tap, interpolation, |at| wide[at * width + x]);
             }
         }
         Self { height, width, values }
     }
 
-    /// Each number squared.
+    /// Each value squared.
     #[must_use]
     pub fn squared(mut self) -> Self {
         self.values.iter_mut().for_each(|value| *value *= *value);
         self
     }
 
-    /// The decimal logarithm of each number, those below `least` taken for it.
+    /// The decimal logarithm of each value, after raising it to at least `least`.
     #[must_use]
     pub fn log10(mut self, least: f32) -> Self {
         self.values.iter_mut().for_each(|value| *value = value.max(least).log10());
         self
     }
 
-    /// The values below which `shares` of the numbers lie.
+    /// The quantiles `shares` of all finite values of `maps`, by nearest rank.
     pub fn quantiles<const N: usize>(maps: &[&Self], shares: [f64; N]) -> [f64; N] {
         let mut all: Vec<f32> = maps.iter().flat_map(|map| &map.values).copied().filter(|v| v.is_finite()).collect();
         all.sort_unstable_by(f32::total_cmp);
@@ -100,35 +105,45 @@ impl Map {
     }
 }
 
-/// For each of `to` samples, the four of `from` it is made of and their weights; the border repeats.
-fn taps(from: usize, to: usize) -> Vec<[(usize, f64); 4]> {
+/// One source sample with its weight.
+#[derive(Debug, Clone, Copy)]
+struct CubicTap {
+    index: usize,
+    weight: f64,
+}
+
+/// For each of `to` samples, the four of `from` that it is computed from; the border is repeated.
+fn cubic_taps(from: usize, to: usize) -> Vec<[CubicTap; 4]> {
     let scale = from as f64 / to as f64;
     let near = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
     let far = |x: f64| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
     let last = from as i64 - 1;
     let of_sample = |index: usize| {
-        let place = (index as f64 + 0.5) * scale - 0.5;
-        let (floor, t) = (place.floor() as i64, place - place.floor());
+        let position = (index as f64 + 0.5) * scale - 0.5;
+        let (floor, t) = (position.floor() as i64, position - position.floor());
         let weights = [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)];
-        std::array::from_fn(|tap| ((floor - 1 + tap as i64).clamp(0, last) as usize, weights[tap]))
+        std::array::from_fn(|tap| CubicTap {
+            index: (floor - 1 + tap as i64).clamp(0, last) as usize,
+            weight: weights[tap],
+        })
     };
     (0..to).map(of_sample).collect()
 }
 
-/// The sum of the numbers at the places of `tap` by their weights.
-fn mixed(tap: &[(usize, f64); 4], between: Between, number: impl Fn(usize) -> f32) -> f32 {
-    let sum = tap.iter().map(|&(at, weight)| f64::from(number(at)) * weight).sum::<f64>() as f32;
-    match between {
-        Between::Free => sum,
-        Between::Held => {
-            let (a, b) = (number(tap[1].0), number(tap[2].0));
+/// The weighted sum of the samples of `taps`.
+fn interpolated(taps: &[CubicTap; 4], interpolation: Interpolation, sample: impl Fn(usize) -> f32) -> f32 {
+    let sum = taps.iter().map(|tap| f64::from(sample(tap.index)) * tap.weight).sum::<f64>() as f32;
+    match interpolation {
+        Interpolation::Cubic => sum,
+        Interpolation::ClampedCubic => {
+            let (a, b) = (sample(taps[1].index), sample(taps[2].index));
             sum.max(a.min(b)).min(a.max(b))
         }
     }
 }
 
-/// The largest of a pixel's channels, several at a time.
-fn largest(pixel: &[f32]) -> f32 {
+/// The largest of a pixel's channels, in lanes that the compiler vectorizes.
+fn max_channel(pixel: &[f32]) -> f32 {
     const LANES: usize = 16;
     let more = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
@@ -140,22 +155,22 @@ fn largest(pixel: &[f32]) -> f32 {
     lanes.into_iter().fold(rest, more)
 }
 
-/// A step's errors: element by element, then the largest over the channels.
+/// Error maps of a step: errors by element, then the largest over the channels.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ErrorMaps {
     /// |q − f|, in units of the activation.
-    pub absolute: Map,
-    /// |q − f| / |f| by the rule of [`relative`].
-    pub relative: Map,
+    pub absolute: ScalarMap,
+    /// |q − f| / |f|, as in [`relative`].
+    pub relative: ScalarMap,
 }
 
 impl ErrorMaps {
-    /// The errors of `other`; empty if the shapes differ or the reference is not in f32.
+    /// The errors of `other`; empty if the shapes differ or the reference is not f32.
     pub fn project(reference: &Activation<'_>, other: &Activation<'_>) -> Self {
         let shape = reference.shape;
         let (Values::F32(f), true) = (reference.values, other.shape == shape) else { return Self::default() };
         let (height, width) = (reference.valid_height.min(shape.height), reference.valid_width.min(shape.width));
-        let mut maps = Self { absolute: Map::zeros(height, width), relative: Map::zeros(height, width) };
+        let mut maps = Self { absolute: ScalarMap::zeros(height, width), relative: ScalarMap::zeros(height, width) };
         for y in 0..height {
             for x in 0..width {
                 let pixel = (y * shape.width + x) * shape.channels..(y * shape.width + x + 1) * shape.channels;
@@ -178,60 +193,75 @@ impl ErrorMaps {
     }
 }
 
-/// The mean of maps of any size. Those of one size are summed as they are: a mean costs one resize a size.
+/// Sum of the maps of one size.
+#[derive(Debug, Clone)]
+struct SizeSum {
+    sum: ScalarMap,
+    count: usize,
+}
+
+/// Mean of the maps of one size.
+#[derive(Debug, Clone)]
+pub struct LevelMean {
+    /// The mean.
+    pub map: ScalarMap,
+    /// Number of maps.
+    pub count: usize,
+}
+
+/// Mean of maps of any size. Maps of equal size are summed first, so each size is resized once.
 #[derive(Debug, Clone, Default)]
 pub struct MeanMap {
-    sums: Vec<(Map, usize)>,
-    between: Between,
+    sums: Vec<SizeSum>,
+    interpolation: Interpolation,
 }
 
 impl MeanMap {
-    /// The mean of nothing yet, of maps resized so.
-    pub fn new(between: Between) -> Self {
-        Self { sums: Vec::new(), between }
+    /// An empty mean of maps that are resized by `interpolation`.
+    pub fn new(interpolation: Interpolation) -> Self {
+        Self { sums: Vec::new(), interpolation }
     }
 
-    /// Adds a map; one with something that is not a number is left out.
-    pub fn add(&mut self, map: &Map) {
+    /// Adds a map; one with a value that is not finite is skipped.
+    pub fn add(&mut self, map: &ScalarMap) {
         if map.values.is_empty() || map.values.iter().any(|value| !value.is_finite()) {
             return;
         }
-        let same = |(sum, _): &&mut (Map, usize)| (sum.height, sum.width) == (map.height, map.width);
-        match self.sums.iter_mut().find(same) {
-            Some((sum, count)) => {
+        match self.sums.iter_mut().find(|level| level.sum.is_of_size(map)) {
+            Some(SizeSum { sum, count }) => {
                 sum.values.iter_mut().zip(&map.values).for_each(|(sum, value)| *sum += value);
                 *count += 1;
             }
-            None => self.sums.push((map.clone(), 1)),
+            None => self.sums.push(SizeSum { sum: map.clone(), count: 1 }),
         }
     }
 
-    /// The mean at the size of the largest; `None` of nothing.
-    pub fn mean(&self) -> Option<Map> {
-        let (largest, _) = self.sums.iter().max_by_key(|(sum, _)| sum.values.len())?;
-        let mut mean = Map::zeros(largest.height, largest.width);
-        for (sum, _) in &self.sums {
-            let resized = sum.resized(mean.height, mean.width, self.between);
+    /// The mean at the size of the largest map; `None` if empty.
+    pub fn mean(&self) -> Option<ScalarMap> {
+        let largest = self.sums.iter().map(|level| &level.sum).max_by_key(|sum| sum.values.len())?;
+        let mut mean = ScalarMap::zeros(largest.height, largest.width);
+        for SizeSum { sum, .. } in &self.sums {
+            let resized = sum.resized(mean.height, mean.width, self.interpolation);
             mean.values.iter_mut().zip(&resized.values).for_each(|(mean, value)| *mean += value);
         }
-        let count = self.sums.iter().map(|(_, count)| *count).sum::<usize>() as f32;
+        let count = self.sums.iter().map(|level| level.count).sum::<usize>() as f32;
         mean.values.iter_mut().for_each(|value| *value /= count);
         Some(mean)
     }
 
-    /// The mean of the maps of each size, the largest size first, and of how many it is.
-    pub fn levels(&self) -> Vec<(Map, usize)> {
-        let mean = |(sum, count): &(Map, usize)| {
+    /// The mean of the maps of each size, the largest size first.
+    pub fn levels(&self) -> Vec<LevelMean> {
+        let mean = |SizeSum { sum, count }: &SizeSum| {
             let values = sum.values.iter().map(|value| value / *count as f32).collect();
-            (Map { values, ..*sum }, *count)
+            LevelMean { map: ScalarMap { values, ..*sum }, count: *count }
         };
-        let mut levels: Vec<(Map, usize)> = self.sums.iter().map(mean).collect();
-        levels.sort_by_key(|(map, _)| std::cmp::Reverse(map.values.len()));
+        let mut levels: Vec<LevelMean> = self.sums.iter().map(mean).collect();
+        levels.sort_by_key(|level| std::cmp::Reverse(level.map.values.len()));
         levels
     }
 }
 
-/// Relative error as the study defines it: 0 where both are 0, 1 where only the reference is.
+/// Relative error |q − f| / |f|; 0 if both are 0, 1 if only the reference is 0.
 pub fn relative(reference: f32, other: f32) -> f32 {
     match (reference == 0.0, other == 0.0) {
         (true, true) => 0.0,
@@ -246,15 +276,15 @@ mod tests {
     use crate::tensor::Shape;
 
     #[test]
-    fn channels_become_their_signed_maximum_and_padding_goes() {
+    fn channels_are_reduced_to_their_maximum_without_padding() {
         let values = [-3.0, -1.0, 9.0, 9.0, 2.0, -5.0, 9.0, 9.0];
         let shape = Shape::new(2, 2, 2);
         let activation = Activation { shape, valid_height: 2, valid_width: 1, values: Values::F32(&values) };
-        assert_eq!(Map::project(&activation), Map { height: 2, width: 1, values: vec![-1.0, 2.0] });
+        assert_eq!(ScalarMap::project(&activation), ScalarMap { height: 2, width: 1, values: vec![-1.0, 2.0] });
         let data = [7, 9, 0, 0, 12, 3, 0, 0];
         let values = Values::U8 { data: &data, scale: 0.5, zero_point: 10 };
         let activation = Activation { shape, valid_height: 2, valid_width: 1, values };
-        assert_eq!(Map::project(&activation).values, [-0.5, 1.0]);
+        assert_eq!(ScalarMap::project(&activation).values, [-0.5, 1.0]);
     }
 
     #[test]
@@ -264,41 +294,41 @@ mod tests {
             assert_eq!(found.len(), expected.len());
             found.iter().zip(expected).for_each(|(a, b)| assert!((a - b).abs() < 1e-4, "{a} {b}"));
         };
-        let map = Map { height: 1, width: 4, values: vec![0.0, 1.0, 4.0, 9.0] };
+        let map = ScalarMap { height: 1, width: 4, values: vec![0.0, 1.0, 4.0, 9.0] };
         let expected =
             [-0.105_468_75, 0.121_093_75, 0.457_031_25, 1.609_375, 2.828_125, 5.449_219, 7.972_656, 9.527_344];
-        near(&map.resized(1, 8, Between::Free).values, &expected);
-        let map = Map { height: 2, width: 3, values: vec![0.0, 1.0, 4.0, 9.0, 2.0, 5.0] };
+        near(&map.resized(1, 8, Interpolation::Cubic).values, &expected);
+        let map = ScalarMap { height: 2, width: 3, values: vec![0.0, 1.0, 4.0, 9.0, 2.0, 5.0] };
         let expected = [
             -0.902_872, -0.026_991, 2.180_406, 4.128_527, 4.715_332, 2.251_465, 2.251_465, 4.715_332, 10.333_537,
             4.529_921, 2.322_524, 5.302_137,
         ];
-        near(&map.resized(3, 4, Between::Free).values, &expected);
-        assert_eq!(Map::zeros(2, 2).resized(4, 4, Between::Free), Map::zeros(4, 4));
+        near(&map.resized(3, 4, Interpolation::Cubic).values, &expected);
+        assert_eq!(ScalarMap::zeros(2, 2).resized(4, 4, Interpolation::Cubic), ScalarMap::zeros(4, 4));
     }
 
     #[test]
-    fn errors_stay_between_their_neighbours() {
-        let mut map = Map::zeros(5, 5);
+    fn clamped_errors_stay_between_their_neighbours() {
+        let mut map = ScalarMap::zeros(5, 5);
         map.values[12] = 8.0;
-        let free = map.resized(20, 20, Between::Free).values;
-        let held = map.resized(20, 20, Between::Held).values;
-        assert!(free.iter().any(|&value| value < -0.1));
-        assert!(held.iter().all(|value| (0.0..=8.0).contains(value)));
-        assert!(held.iter().zip(&free).any(|(a, b)| a == b && *a > 1.0));
-        let mut mean = MeanMap::new(Between::Held);
+        let cubic = map.resized(20, 20, Interpolation::Cubic).values;
+        let clamped = map.resized(20, 20, Interpolation::ClampedCubic).values;
+        assert!(cubic.iter().any(|&value| value < -0.1));
+        assert!(clamped.iter().all(|value| (0.0..=8.0).contains(value)));
+        assert!(clamped.iter().zip(&cubic).any(|(a, b)| a == b && *a > 1.0));
+        let mut mean = MeanMap::new(Interpolation::ClampedCubic);
         mean.add(&map);
-        mean.add(&Map::zeros(20, 20));
+        mean.add(&ScalarMap::zeros(20, 20));
         assert!(mean.mean().unwrap().values.iter().all(|value| *value >= 0.0));
     }
 
     #[test]
-    fn zeros_have_their_own_rule() {
+    fn relative_errors_of_zeros_are_defined() {
         assert_eq!((relative(0.0, 0.0), relative(0.0, 2.0), relative(-2.0, -1.0)), (0.0, 1.0, 0.5));
     }
 
     #[test]
-    fn errors_are_taken_by_element_before_channels_become_one() {
+    fn errors_are_computed_by_element_before_channels_are_reduced() {
         let shape = Shape::new(1, 2, 2);
         let f = Activation { shape, valid_height: 1, valid_width: 1, values: Values::F32(&[4.0, 0.0, 9.0, 9.0]) };
         let q = Activation { values: Values::U8 { data: &[13, 9, 0, 0], scale: 1.0, zero_point: 9 }, ..f };
@@ -312,26 +342,26 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_of_any_number_of_channels() {
+    fn max_channel_of_any_number_of_channels() {
         for count in [1, 15, 16, 17, 40] {
             let values: Vec<f32> = (0..count).map(|at| -(at as f32) - 1.0).collect();
-            assert_eq!(largest(&values), -1.0);
+            assert_eq!(max_channel(&values), -1.0);
             let values: Vec<f32> = (0..count).map(|at| at as f32).collect();
-            assert_eq!(largest(&values), count as f32 - 1.0);
+            assert_eq!(max_channel(&values), count as f32 - 1.0);
         }
     }
 
     #[test]
-    fn a_mean_takes_maps_of_any_size() {
+    fn a_mean_accepts_maps_of_any_size() {
         let mut mean = MeanMap::default();
         assert!(mean.mean().is_none());
-        mean.add(&Map { height: 1, width: 1, values: vec![3.0] });
-        mean.add(&Map { height: 2, width: 2, values: vec![1.0; 4] });
-        mean.add(&Map { height: 2, width: 2, values: vec![2.0; 4] });
-        mean.add(&Map { height: 1, width: 1, values: vec![f32::NAN] });
+        mean.add(&ScalarMap { height: 1, width: 1, values: vec![3.0] });
+        mean.add(&ScalarMap { height: 2, width: 2, values: vec![1.0; 4] });
+        mean.add(&ScalarMap { height: 2, width: 2, values: vec![2.0; 4] });
+        mean.add(&ScalarMap { height: 1, width: 1, values: vec![f32::NAN] });
         assert_eq!(mean.mean().unwrap().values, [2.0; 4]);
         let levels = mean.levels();
-        assert_eq!((levels[0].0.values.as_slice(), levels[0].1), ([1.5; 4].as_slice(), 2));
-        assert_eq!((levels[1].0.values.as_slice(), levels[1].1), ([3.0].as_slice(), 1));
+        assert_eq!((levels[0].map.values.as_slice(), levels[0].count), ([1.5; 4].as_slice(), 2));
+        assert_eq!((levels[1].map.values.as_slice(), levels[1].count), ([3.0].as_slice(), 1));
     }
 }

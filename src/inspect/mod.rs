@@ -1,14 +1,15 @@
-//! fp32 beside int8 in pictures.
+//! Inspection: visual comparison of an int8 model with its fp32 reference.
 //!
-//! In: a checkpoint, an artifact, pictures. Out: a folder with an `index.html` that opens from disk: maps of activations
-//! and of errors, errors against activations in hexagons, figures and plots over the depth of the network, detections of
-//! both models side by side; PNG and SVG for the eye, CSV and JSON for programs. fp32 is always the reference. Both
-//! networks run in lock-step over live tensors, pictures come one at a time, and what is kept of one is a few numbers.
+//! In: a checkpoint, an artifact, pictures. Out: a folder with an `index.html` that opens from disk. It has maps of
+//! activations and errors, hexbin plots of error against activation, metrics and plots over the depth of the network, and
+//! detections of both models side by side, as PNG, SVG, CSV and JSON. fp32 is always the reference. Both networks run in
+//! lock-step, one picture at a time; only a few numbers of each picture are stored.
 
 mod hexbin;
 mod map;
 mod models;
 mod mosaic;
+mod observers;
 mod page;
 mod panel;
 mod picture_maps;
@@ -19,12 +20,7 @@ mod session;
 mod stats;
 mod table;
 mod video;
-mod watch;
 
-pub use hexbin::{Cell, Hexbin, Scale};
-pub use map::{Between, ErrorMaps, Map, MeanMap, relative};
-pub use report::{ModelRow, PictureRow, Report};
-pub use session::{Options, Outcome, inspect};
-pub use stats::Spread;
-pub use table::{Kept, Row};
-pub use watch::Steps;
+pub use observers::StepSelection;
+pub use report::InspectionReport;
+pub use session::{InspectOptions, Inspection, PictureFailures, inspect};

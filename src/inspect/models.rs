@@ -1,4 +1,4 @@
-//! The two networks, loaded to run in lock-step.
+//! The two networks of an inspection, loaded to run in lock-step.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,29 +19,28 @@ use crate::tensor::digest::sha256;
 use crate::tensor::mapped::Mapped;
 use crate::tensor::{Canvas, Fit};
 
-/// Detections of the reference and of the other, in pixels of the picture.
-pub type Found = [Vec<Detection>; 2];
-
-/// Both networks and the canvases they read.
-pub struct Pair {
+/// Both networks with their input canvases.
+pub struct ModelPair {
     reference: Fp32Model,
-    other: Int8Executor,
+    quantized: Int8Executor,
     transform: Transform,
     canvas: Canvas<f32>,
     pixels: Canvas<u8>,
     pool: rayon::ThreadPool,
     labels: Vec<String>,
-    /// What they are: the reference, the other.
-    pub rows: [ModelRow; 2],
-    /// Whether the artifact says that it was made from this checkpoint.
+    /// Facts about the checkpoint.
+    pub reference_row: ModelRow,
+    /// Facts about the artifact.
+    pub quantized_row: ModelRow,
+    /// True if the artifact's provenance names this checkpoint.
     pub is_related: bool,
 }
 
-impl Pair {
+impl ModelPair {
     /// Loads the checkpoint `reference` and the artifact `model`.
     ///
     /// # Errors
-    /// [`Kind::NoInput`] or [`Kind::Data`] naming the file; [`Kind::Data`] if the two are not one network.
+    /// [`Kind::NoInput`] or [`Kind::Data`] with the file; [`Kind::Data`] if the two are different networks.
     pub fn load(reference: &Path, model: &Path, options: &DetectorOptions) -> Result<Self> {
         let pool = thread_pool(options.threads)?;
         let checkpoint = match demo::named(reference)? {
@@ -56,7 +55,7 @@ impl Pair {
             pool.install(|| Fp32Model::new(plan, &checkpoint.var_builder(), eps, backend))?.without_buffer_reuse();
         let labels = header.labels.clone();
         let source = checkpoint.sha256();
-        // The file's pages are not needed beside the folded weights.
+        // The folded weights are a copy; the mapped file is not needed any more.
         drop(checkpoint);
 
         let mapped;
@@ -67,13 +66,14 @@ impl Pair {
                 mapped.as_ref()
             }
         };
-        let (quantized, generation, parent) = read(bytes, options).map_err(|error| error.at(model.display()))?;
+        let ReadArtifact { quantized, generation, parent } =
+            read(bytes, options).map_err(|error| error.at(model.display()))?;
         let int8 = pool.install(|| Int8Model::new(&quantized, options.isa));
         let int8 = int8.map_err(|error| error.at(model.display()))?;
         let (one, two) = (fp32.plan(), int8.plan());
         if one.architecture != two.architecture || one.settings != two.settings {
             let text = format!(
-                "{} and {} are not one network: depth, widths, classes or sizes differ",
+                "{} and {} are different networks: depth, widths, classes or sizes differ",
                 reference.display(),
                 model.display()
             );
@@ -91,82 +91,101 @@ impl Pair {
             None => std::fs::metadata(reference).map_or(0, |file| file.len()),
         };
         let precision = if quantized.is_exact() { "int8" } else { "mixed" };
-        let rows = [
-            row(reference, "fp32", 0, source.clone(), length),
-            row(model, precision, generation, sha256(bytes), bytes.len() as u64),
-        ];
+        let reference_row = row(reference, "fp32", 0, source.clone(), length);
+        let quantized_row = row(model, precision, generation, sha256(bytes), bytes.len() as u64);
         let transform = Transform::new(TransformParams::from(&one.settings.transform))?.with_isa(options.isa);
         let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
         Ok(Self {
             is_related: parent == source,
-            other: Int8Executor::new(Arc::new(int8)).keeping_features(),
+            quantized: Int8Executor::new(Arc::new(int8)).keeping_features(),
             reference: fp32,
             transform,
             canvas: Canvas { fit, channels: 3, data: Vec::new() },
             pixels: Canvas { fit, channels: 4, data: Vec::new() },
             pool,
             labels,
-            rows,
+            reference_row,
+            quantized_row,
         })
     }
 
-    /// The network.
+    /// Plan of both networks.
     pub fn plan(&self) -> &Arc<Plan> {
         self.reference.plan()
     }
 
     /// The quantized network.
     pub fn int8(&self) -> &Int8Model {
-        self.other.model()
+        self.quantized.model()
     }
 
-    /// Name of the kernels' instruction set, and threads.
-    pub fn kernel(&self) -> (&'static str, usize) {
-        (self.reference.isa().name().name(), self.pool.current_num_threads())
+    /// Name of the kernels' instruction set.
+    pub fn kernel(&self) -> &'static str {
+        self.reference.isa().name().name()
     }
 
-    /// The name of a class.
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// Name of a class number.
     pub fn label(&self, class_id: u32) -> &str {
         self.labels.get((class_id as usize).wrapping_sub(1)).map_or("?", String::as_str)
     }
 
-    /// Runs both over `picture`; see [`Lockstep::on_own_inputs`].
+    /// Runs both networks on `picture`; see [`Lockstep::on_own_inputs`].
     ///
     /// # Errors
-    /// [`Kind::Data`] for a picture that does not fit the network's sizes, and what [`Lockstep`] returns.
-    pub fn on_own_inputs(&mut self, picture: &Picture, observer: &mut (dyn PairObserver + Send)) -> Result<Found> {
-        self.take_in(picture)?;
-        let Self { reference, other, canvas, pixels, pool, .. } = self;
-        let pair = Lockstep { reference, canvas, int8: other, pixels };
+    /// [`Kind::Data`] for a picture that does not fit the network's sizes; otherwise as [`Lockstep::on_own_inputs`].
+    pub fn on_own_inputs(
+        &mut self,
+        picture: &Picture,
+        observer: &mut (dyn PairObserver + Send),
+    ) -> Result<PairDetections> {
+        self.fill_canvases(picture)?;
+        let Self { reference, quantized, canvas, pixels, pool, .. } = self;
+        let pair = Lockstep { reference, canvas, int8: quantized, pixels };
         let PairDetections { reference: f, int8: q } = pool.install(|| pair.on_own_inputs(observer))?;
         let fit = self.canvas.fit;
-        let on_picture = |found: Vec<Detection>| -> Vec<Detection> {
-            found.into_iter().map(|one| Detection { bbox: fit.to_frame(one.bbox), ..one }).collect()
+        let on_picture = |detections: Vec<Detection>| -> Vec<Detection> {
+            detections.into_iter().map(|one| Detection { bbox: fit.to_frame(one.bbox), ..one }).collect()
         };
-        Ok([on_picture(f), on_picture(q)])
+        Ok(PairDetections { reference: on_picture(f), int8: on_picture(q) })
     }
 
-    /// Runs every layer of the other on the reference's inputs; see [`Lockstep::on_reference_inputs`].
+    /// Runs every layer of the quantized network on the reference's inputs; see [`Lockstep::on_reference_inputs`].
     ///
     /// # Errors
-    /// As [`Pair::on_own_inputs`].
+    /// As [`ModelPair::on_own_inputs`].
     pub fn on_reference_inputs(&mut self, picture: &Picture, observer: &mut (dyn PairObserver + Send)) -> Result<()> {
-        self.take_in(picture)?;
-        let Self { reference, other, canvas, pixels, pool, .. } = self;
-        let pair = Lockstep { reference, canvas, int8: other, pixels };
+        self.fill_canvases(picture)?;
+        let Self { reference, quantized, canvas, pixels, pool, .. } = self;
+        let pair = Lockstep { reference, canvas, int8: quantized, pixels };
         pool.install(|| pair.on_reference_inputs(observer))
     }
 
-    fn take_in(&mut self, picture: &Picture) -> Result<()> {
+    fn fill_canvases(&mut self, picture: &Picture) -> Result<()> {
         self.transform.to_f32(picture, &mut self.canvas)?;
         self.transform.to_u8(picture, &mut self.pixels)
     }
 }
 
-/// The quantized network in an artifact's bytes, its generation, and the checkpoint it was made from.
-fn read(bytes: &[u8], options: &DetectorOptions) -> Result<(Quantized, u64, String)> {
+/// Parts of an artifact.
+struct ReadArtifact {
+    quantized: Quantized,
+    generation: u64,
+    /// SHA-256 of the checkpoint that it was quantized from.
+    parent: String,
+}
+
+fn read(bytes: &[u8], options: &DetectorOptions) -> Result<ReadArtifact> {
     let artifact = Artifact::parse(bytes)?;
     let quantized = Quantized::from_artifact(&artifact, |settings| options.apply(settings))?;
     let provenance = &artifact.header().provenance;
-    Ok((quantized, u64::from(provenance.generation), provenance.source_sha256.clone()))
+    Ok(ReadArtifact {
+        quantized,
+        generation: u64::from(provenance.generation),
+        parent: provenance.source_sha256.clone(),
+    })
 }

@@ -1,60 +1,69 @@
-//! Both models side by side: detections above, mean maps below, on one frozen scale.
+//! Mosaic: both models side by side, with detections above and mean maps below, on one fixed colour scale.
 
-use super::map::Map;
-use super::models::{Found, Pair};
-use super::panel::{ColourScale, Panel, colours, resized, sheet};
+use super::models::ModelPair;
+use super::panel::{ColourScale, Panel, PanelSize, colours, resized, sheet};
+use super::picture_maps::PairMeans;
 use crate::detector::detection::Detection;
 use crate::draw::{Mark, marks};
 use crate::frame::Picture;
+use crate::measure::PairDetections;
 
-/// A panel's size at most: two beside each other are read on one screen.
-const MOST: (usize, usize) = (960, 720);
+/// Largest size of a panel, so that two fit side by side on a screen.
+const LARGEST_PANEL: PanelSize = PanelSize { width: 960, height: 720 };
 
-/// The size of `picture` within `most` columns and rows, never enlarged.
-pub fn size_within(picture: &Picture, most: (usize, usize)) -> (usize, usize) {
-    let (width, height) = (picture.width.max(1), picture.height.max(1));
-    let factor = (most.0 as f64 / width as f64).min(most.1 as f64 / height as f64).min(1.0);
-    let scaled = |side: usize| ((side as f64 * factor).round() as usize).max(1);
-    (scaled(width), scaled(height))
-}
-
-/// The detections of `found` from `score` on, drawn on a copy of `picture`.
-fn drawn(picture: &Picture, pair: &Pair, found: &[Detection], score: f32) -> Picture {
+/// The detections with at least `score`, drawn on a copy of `picture`.
+fn with_marks(picture: &Picture, pair: &ModelPair, detections: &[Detection], score: f32) -> Picture {
     let mark = |one: &Detection| Mark {
         bbox: one.bbox,
         class: one.class_id as usize,
         text: format!("{} {:.2}", pair.label(one.class_id), one.score),
     };
-    let all: Vec<Mark> = found.iter().filter(|one| one.score >= score).map(mark).collect();
+    let all: Vec<Mark> = detections.iter().filter(|one| one.score >= score).map(mark).collect();
     let mut copy = picture.clone();
     marks(&mut copy, &all);
     copy
 }
 
-/// The 2×2 sheet of one picture, called `heading`; `what` tells of which values the maps are.
-pub fn mosaic(
-    [heading, what]: [&str; 2],
-    picture: &Picture,
-    pair: &Pair,
-    found: &Found,
-    maps: [&Map; 2],
-    scale: &ColourScale,
-    score: f32,
-) -> Picture {
-    let (width, height) = size_within(picture, MOST);
-    let words = ["fp32", pair.rows[1].precision];
-    let mut panels = Vec::with_capacity(4);
-    for (found, word) in found.iter().zip(words) {
-        let count = found.iter().filter(|one| one.score >= score).count();
-        let plural = if count == 1 { "" } else { "s" };
-        let title = format!("{word}: {count} object{plural} of score {score} or more");
-        let picture = resized(&drawn(picture, pair, found, score), width, height);
-        panels.push(Panel { picture, title, scale: None });
+/// Content of a mosaic.
+pub struct Mosaic<'a> {
+    /// Heading of the sheet.
+    pub heading: &'a str,
+    /// Values of the maps, `before ReLU` or `after ReLU`.
+    pub values: &'a str,
+    /// The picture.
+    pub picture: &'a Picture,
+    /// Detections of both networks.
+    pub detections: &'a PairDetections,
+    /// Mean maps of both networks.
+    pub means: &'a PairMeans,
+    /// Colour scale of the maps.
+    pub scale: &'a ColourScale,
+    /// Lowest score of drawn detections.
+    pub score: f32,
+}
+
+impl Mosaic<'_> {
+    /// Draws the 2×2 sheet.
+    pub fn draw(&self, pair: &ModelPair) -> Picture {
+        let size = LARGEST_PANEL.of(self.picture);
+        let PairDetections { reference, int8 } = self.detections;
+        let models =
+            [("fp32", reference, &self.means.reference), (pair.quantized_row.precision, int8, &self.means.quantized)];
+        let score = self.score;
+        let with_boxes = models.map(|(name, detections, _)| {
+            let count = detections.iter().filter(|one| one.score >= score).count();
+            let plural = if count == 1 { "" } else { "s" };
+            Panel {
+                picture: resized(&with_marks(self.picture, pair, detections, score), size.width, size.height),
+                title: format!("{name}: {count} object{plural} of score {score} or more"),
+                scale: None,
+            }
+        });
+        let with_maps = models.map(|(name, _, map)| Panel {
+            picture: colours(map, self.scale, size.width, size.height),
+            title: format!("{name}: mean over steps of the channels' maximum, {}", self.values),
+            scale: Some(*self.scale),
+        });
+        sheet(self.heading, &[with_boxes, with_maps].concat(), 2)
     }
-    for (map, word) in maps.into_iter().zip(words) {
-        let picture = colours(map, scale, width, height);
-        let title = format!("{word}: mean over steps of the channels' maximum, {what}");
-        panels.push(Panel { picture, title, scale: Some(*scale) });
-    }
-    sheet(heading, &panels, 2)
 }

@@ -1,17 +1,17 @@
-//! The pages: HTML without scripts or anything outside the folder, so that they open from disk.
+//! HTML pages without scripts and external resources, so that they open from disk.
 
 use std::fmt::Write as _;
 
 use super::picture_maps::SheetRow;
-use super::report::{ModelRow, Report};
-use super::stats::Spread;
-use super::table::{Kept, Row};
+use super::report::{InspectionReport, ModelRow};
+use super::stats::Quartiles;
+use super::table::{KeptLayer, StepRow};
 use crate::draw::svg::escape;
 use crate::measure::Agreement;
 
-/// Rows of the ranking that the page shows; the files hold all.
-const KEPT_ROWS: usize = 16;
-/// Side-by-side pictures that the page shows; the others are links.
+/// Rows of the ranking on the page; the files have all rows.
+const RANKED_ROWS: usize = 16;
+/// Side-by-side pictures shown on the page; the others are links.
 const SHOWN: usize = 12;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:1120px;margin:2em auto;padding:0 1em}\
@@ -24,11 +24,11 @@ div.wide{overflow-x:auto;max-height:34em;overflow-y:auto;border:1px solid #eee}\
 div.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(340px,1fr));gap:.5em}\
 code{background:#f4f4f4;padding:0 .25em}";
 
-/// Hexagons of one step or of all.
+/// Hexbin plots of one step or of all.
 pub struct HexbinRow {
-    /// Whose.
+    /// Name of the step, or `all N steps`.
     pub title: String,
-    /// Files: by kind, then count, mean and largest error.
+    /// Files by kind, and by count, mean and largest error.
     pub plots: Vec<String>,
 }
 
@@ -45,7 +45,8 @@ fn number(value: Option<f64>, decimals: usize) -> String {
     value.filter(|value| value.is_finite()).map_or_else(|| "–".to_owned(), |value| format!("{value:.decimals$}"))
 }
 
-fn small(value: Option<f64>) -> String {
+/// A number with four decimals, or in scientific notation.
+fn short_number(value: Option<f64>) -> String {
     match value.filter(|value| value.is_finite()) {
         None => "–".to_owned(),
         Some(0.0) => "0".to_owned(),
@@ -54,7 +55,7 @@ fn small(value: Option<f64>) -> String {
     }
 }
 
-/// A table from its head and rows of cells that are HTML already.
+/// A table from its head and rows of cells in HTML.
 fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut text = String::from("<table><tr>");
     head.iter().for_each(|cell| text.push_str(&format!("<th>{cell}</th>")));
@@ -76,7 +77,7 @@ fn figure(file: &str, caption: &str) -> String {
     )
 }
 
-fn model(row: &ModelRow) -> Vec<String> {
+fn model_cells(row: &ModelRow) -> Vec<String> {
     let megabytes = format!("{:.1}", row.bytes as f64 / 1e6);
     let sha = row.sha256.get(..12).unwrap_or_default();
     vec![
@@ -88,21 +89,21 @@ fn model(row: &ModelRow) -> Vec<String> {
     ]
 }
 
-fn agreement(name: String, row: &Agreement) -> Vec<String> {
+fn agreement_cells(name: String, row: &Agreement) -> Vec<String> {
     let share = number(row.matched_share().map(|share| share * 100.0), 1);
     let counts = [row.reference(), row.matched, row.shifted, row.vanished, row.appeared].map(|count| count.to_string());
     [vec![name], counts.to_vec(), vec![share]].concat()
 }
 
 /// The main page.
-pub fn index(report: &Report, rows: &[Row], kept: &[Kept], hexbins: &[HexbinRow]) -> String {
+pub fn index(report: &InspectionReport, rows: &[StepRow], kept: &[KeptLayer], hexbins: &[HexbinRow]) -> String {
     let mut body = String::new();
     let plural = |count: usize| if count == 1 { "" } else { "s" };
     let pictures = report.pictures.len();
     // Writing to a string cannot fail, here and below.
     let _ = writeln!(
         body,
-        "<p>{pictures} picture{}, kernel {}, {} thread{}. fp32 is the reference everywhere. Numbers: \
+        "<p>{pictures} picture{}, kernel {}, {} thread{}. fp32 is the reference everywhere. Data: \
          <a href=\"report.json\">report.json</a>, <a href=\"steps.csv\">steps.csv</a>, <a href=\"steps.json\">steps.json</a>, \
          <a href=\"sensitivity.csv\">sensitivity.csv</a>, <a href=\"pictures.csv\">pictures.csv</a>.</p>",
         plural(pictures),
@@ -110,28 +111,28 @@ pub fn index(report: &Report, rows: &[Row], kept: &[Kept], hexbins: &[HexbinRow]
         report.threads,
         plural(report.threads),
     );
-    let models = [&report.reference, &report.model].into_iter().map(model);
+    let models = [&report.reference, &report.model].into_iter().map(model_cells);
     body.push_str(&table(&["model", "precision", "generation", "MB", "SHA-256"], models));
     if !report.is_related {
-        body.push_str("<p><b>The artifact does not say that it was made from this checkpoint.</b></p>\n");
+        body.push_str("<p><b>The artifact was not quantized from this checkpoint, or does not name it.</b></p>\n");
     }
     body.push_str("<h2>Detections</h2>\n");
     let score = report.score;
     let both = [
-        agreement(format!("both at {score}"), &report.strict),
-        agreement(format!("{} at {:.2}", report.model.precision, (score - 0.2).max(0.0)), &report.tolerant),
+        agreement_cells(format!("both at {score}"), &report.strict),
+        agreement_cells(format!("{} at {:.2}", report.model.precision, (score - 0.2).max(0.0)), &report.tolerant),
     ];
-    let head = ["", "fp32 found", "matched", "of them shifted", "vanished", "appeared", "matched, %"];
+    let head = ["score", "fp32", "matched", "shifted", "vanished", "appeared", "matched, %"];
     body.push_str(&table(&head, both.into_iter()));
     body.push_str(
-        "<p class=\"note\">Matched: same class, IoU at least 0.5. Shifted: IoU below 0.9. Appeared: found by the \
-         quantized model alone.</p>\n",
+        "<p class=\"note\">Matched: same class, IoU at least 0.5. Shifted: matched with IoU below 0.9. Vanished: \
+         only in fp32. Appeared: only in the quantized model.</p>\n",
     );
     side_by_side(&mut body, report);
 
-    body.push_str("<h2>Error over the depth of the network</h2>\n<p>Worst steps: ");
+    body.push_str("<h2>Error over the depth of the network</h2>\n<p>WorstStep steps: ");
     let worst = report.worst.iter().map(|worst| {
-        let own = worst.injected_db.map_or_else(String::new, |db| format!(", {db:.1} dB of its own"));
+        let own = worst.injected_db.map_or_else(String::new, |db| format!(", own error {db:.1} dB"));
         format!("<code>{}</code> ({:.1} dB{own})", escape(&worst.step), worst.sqnr_db)
     });
     body.push_str(&worst.collect::<Vec<_>>().join(", "));
@@ -139,15 +140,15 @@ pub fn index(report: &Report, rows: &[Row], kept: &[Kept], hexbins: &[HexbinRow]
     let depth = [
         (
             "sqnr",
-            "Signal to quantization noise: what each step has with all errors before it, and what it would have on the reference's inputs",
+            "Signal-to-quantization-noise ratio (SQNR) of each step: with the errors of all steps before it, and on the reference's inputs",
         ),
         (
             "relative",
-            "Relative error: by element, and of the channels' maximum; no point where the median is 0, as it is where ReLU makes most values 0",
+            "Relative error by element, and of the channels' maximum; no point if the median is 0, as after ReLU with mostly zeros",
         ),
         ("mean-absolute", "Mean absolute error"),
         ("cosine", "Cosine distance"),
-        ("clipped", "Share of values outside the quantization range; no point where it is zero"),
+        ("clipped", "Share of values outside the quantization range; no point if it is 0"),
     ];
     for (name, caption) in depth {
         body.push_str(&figure(&format!("plots/{name}.svg"), caption));
@@ -155,22 +156,22 @@ pub fn index(report: &Report, rows: &[Row], kept: &[Kept], hexbins: &[HexbinRow]
     body.push_str("<div class=\"wide\">");
     body.push_str(&steps(rows));
     body.push_str("</div>\n");
-    if report.alone > 0 {
+    if report.own_error_pictures > 0 {
         sensitivity(&mut body, report, kept);
     }
-    hexagons(&mut body, report, hexbins);
-    maps(&mut body, report);
+    hexbin_plots(&mut body, report, hexbins);
+    map_links(&mut body, report);
     pictures_table(&mut body, report);
-    document(&format!("{} beside {}", report.model.name, report.reference.name), &body)
+    document(&format!("{} against {}", report.model.name, report.reference.name), &body)
 }
 
-fn side_by_side(body: &mut String, report: &Report) {
+fn side_by_side(body: &mut String, report: &InspectionReport) {
     let drawn: Vec<_> = report.pictures.iter().filter(|row| row.has_mosaic).collect();
     for row in drawn.iter().take(SHOWN.min(2)) {
         body.push_str(&figure(&format!("side-by-side/{}.jpg", row.name), &row.picture));
     }
     if drawn.len() > 2 {
-        body.push_str("<details><summary>More pictures side by side</summary>\n");
+        body.push_str("<details><summary>More pictures</summary>\n");
         for row in drawn.iter().take(SHOWN).skip(2) {
             body.push_str(&figure(&format!("side-by-side/{}.jpg", row.name), &row.picture));
         }
@@ -181,22 +182,22 @@ fn side_by_side(body: &mut String, report: &Report) {
     }
 }
 
-fn steps(rows: &[Row]) -> String {
+fn steps(rows: &[StepRow]) -> String {
     let head = [
         "step",
         "precision",
         "SQNR, dB",
         "median",
         "quartiles",
-        "own, dB",
+        "own error, dB",
         "mean |error|",
         "relative, element",
         "relative, projection",
         "cosine",
         "clipped, %",
     ];
-    let median = |spread: &Option<Spread>| spread.map(|spread| spread.median);
-    let row = |row: &Row| {
+    let median = |spread: &Option<Quartiles>| spread.map(|spread| spread.median);
+    let row = |row: &StepRow| {
         let quartiles = row.sqnr_db_spread.map_or_else(|| "–".to_owned(), |s| format!("{:.1} … {:.1}", s.low, s.high));
         vec![
             escape(&row.step),
@@ -205,29 +206,29 @@ fn steps(rows: &[Row]) -> String {
             number(median(&row.sqnr_db_spread), 1),
             quartiles,
             number(row.injected_db, 1),
-            small(Some(row.mean_absolute)),
-            small(median(&row.relative_element)),
-            small(median(&row.relative_projection)),
+            short_number(Some(row.mean_absolute)),
+            short_number(median(&row.relative_element)),
+            short_number(median(&row.relative_projection)),
             number(row.cosine, 5),
-            small(row.clipped_share.map(|share| share * 100.0)),
+            short_number(row.clipped_share.map(|share| share * 100.0)),
         ]
     };
     table(&head, rows.iter().map(row))
 }
 
-fn sensitivity(body: &mut String, report: &Report, kept: &[Kept]) {
-    body.push_str("<h2>What to keep in fp32</h2>\n");
+fn sensitivity(body: &mut String, report: &InspectionReport, kept: &[KeptLayer]) {
+    body.push_str("<h2>Layers to keep in fp32</h2>\n");
     let _ = writeln!(
         body,
-        "<p>Layers by their own error on the reference's inputs ({} picture{}), worst first, and the signal to noise that \
-         −10·log₁₀ Σρ² predicts for the whole if that many of them stay in fp32: errors taken for independent, none \
-         amplified. <code>lookout quantize --keep-float K</code> makes such a model, <code>lookout evaluate</code> judges \
-         it.</p>",
-        report.alone,
-        if report.alone == 1 { "" } else { "s" }
+        "<p>Layers by their own error on the reference's inputs ({} picture{}), worst first. The prediction is the SQNR of \
+         the whole network, −10·log₁₀ Σρ², if that many layers stay in fp32. It assumes independent errors without \
+         amplification. <code>lookout quantize --keep-float K</code> makes such a model, <code>lookout evaluate</code> \
+         evaluates it.</p>",
+        report.own_error_pictures,
+        if report.own_error_pictures == 1 { "" } else { "s" }
     );
-    body.push_str(&figure("plots/kept.svg", "Predicted signal to noise against how many layers stay in fp32"));
-    let row = |(count, kept): (usize, &Kept)| {
+    body.push_str(&figure("plots/kept.svg", "Predicted SQNR against the number of layers in fp32"));
+    let row = |(count, kept): (usize, &KeptLayer)| {
         vec![
             count.to_string(),
             escape(&kept.layer),
@@ -237,23 +238,23 @@ fn sensitivity(body: &mut String, report: &Report, kept: &[Kept]) {
             number(Some(kept.fp32_mac_share * 100.0), 1),
         ]
     };
-    let head = ["kept", "layer", "own, dB", "predicted, dB", "gain, dB", "work in fp32, %"];
-    let ranking = table(&head, kept.iter().enumerate().take(KEPT_ROWS).map(row));
+    let head = ["kept", "layer", "own error, dB", "predicted, dB", "gain, dB", "work in fp32, %"];
+    let ranking = table(&head, kept.iter().enumerate().take(RANKED_ROWS).map(row));
     body.push_str(&ranking.replacen("<table>", "<table class=\"names\">", 1));
 }
 
-fn hexagons(body: &mut String, report: &Report, hexbins: &[HexbinRow]) {
+fn hexbin_plots(body: &mut String, report: &InspectionReport, hexbins: &[HexbinRow]) {
     let values = if report.before_relu { "before ReLU" } else { "after ReLU" };
     let points = match report.points {
         0 => "every value".to_owned(),
-        most => format!("at most about {most} values of a step and picture, evenly spread"),
+        most => format!("about {most} evenly spread values of each step and picture"),
     };
     let _ = writeln!(
         body,
-        "<h2>Error against activation</h2>\n<p>{} steps, values {values}, {points}. Columns: points (the line is the mean \
-         error), mean error, largest error of a cell; both scales; beside each plot its cells as CSV and its totals as \
-         JSON in <code>hexbins/</code>. Relative errors are 0 where both values are 0 and 1 where only the reference is; \
-         their linear plot ends at 2.</p>",
+        "<h2>Error against activation</h2>\n<p>{} steps, values {values}, {points}. Columns: number of points (the line is \
+         the mean error), mean error and largest error of a cell. Rows: linear and symmetric logarithmic scales. The cells \
+         as CSV and the totals as JSON are in <code>hexbins/</code>. A relative error is 0 if both values are 0, and 1 if \
+         only the reference is 0; the linear plot ends at 2.</p>",
         report.selected.len()
     );
     for row in hexbins {
@@ -266,7 +267,7 @@ fn hexagons(body: &mut String, report: &Report, hexbins: &[HexbinRow]) {
     }
 }
 
-fn maps(body: &mut String, report: &Report) {
+fn map_links(body: &mut String, report: &InspectionReport) {
     let with: Vec<_> = report.pictures.iter().filter(|row| row.has_maps).collect();
     if with.is_empty() {
         return;
@@ -279,7 +280,7 @@ fn maps(body: &mut String, report: &Report) {
     }
 }
 
-fn pictures_table(body: &mut String, report: &Report) {
+fn pictures_table(body: &mut String, report: &InspectionReport) {
     body.push_str("<h2>Pictures</h2>\n<div class=\"wide\">");
     let head =
         ["picture", "size", "fp32", "quantized", "matched", "shifted", "vanished", "appeared", "P2, dB", "worst step"];
@@ -303,12 +304,12 @@ fn pictures_table(body: &mut String, report: &Report) {
     body.push_str("</div>\n");
 }
 
-/// The page of one picture's maps.
-pub fn of_maps(picture: &str, what: &str, sheets: &[SheetRow]) -> String {
+/// The page of the maps of one picture; `values` is `before ReLU` or `after ReLU`.
+pub fn maps_page(picture: &str, values: &str, sheets: &[SheetRow]) -> String {
     let mut body = format!(
-        "<p><a href=\"../../index.html\">Back</a>. Values {what}. Both activation maps share one scale; each error has its \
-         own, from 0; relative errors have no end, so theirs shows logarithms, from 0.001 on. Scales end where 0.5 % of the pixels lie beyond. Maps of errors: element by element, then the \
-         largest over the channels. Numbers: <a href=\"maps.json\">maps.json</a>.</p>\n"
+        "<p><a href=\"../../index.html\">Back</a>. Values {values}. Both activation maps share one scale. Each error map has \
+         its own scale, from 0; relative errors are shown as logarithms, from 0.001. Scales end at the 99.5th percentile. \
+         Errors are computed by element, then the largest over the channels. Data: <a href=\"maps.json\">maps.json</a>.</p>\n"
     );
     for sheet in sheets {
         body.push_str(&figure(&sheet.file, &sheet.title));
@@ -321,9 +322,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_a_number_is_a_dash_and_names_are_escaped() {
+    fn undefined_numbers_are_dashes_and_names_are_escaped() {
         assert_eq!(
-            (number(Some(f64::NAN), 1), small(Some(2e-5)), small(None)),
+            (number(Some(f64::NAN), 1), short_number(Some(2e-5)), short_number(None)),
             ("–".into(), "2.0e-5".into(), "–".into())
         );
         let page = document("a<b", "<p></p>");

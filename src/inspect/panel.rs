@@ -1,52 +1,53 @@
-//! Maps as pictures: shared scales, colour bars, titles, the camera's picture beneath.
+//! Panels: maps as pictures with colour scales, colour bars and titles, optionally over the camera's picture.
 
-use super::map::{Between, Map};
+use super::map::{Interpolation, ScalarMap};
 use crate::draw::{Colour, ColourBar, ColourMap, Rect, TextSize, blend, outline, text, text_width};
 use crate::frame::Picture;
 
-/// Paper and ink.
-const PAPER: Colour = [255; 3];
+/// Background colour.
+const BACKGROUND: Colour = [255; 3];
+/// Text colour.
 const INK: Colour = [30; 3];
-/// Pixels between things.
+/// Space between panels, in pixels.
 const GAP: i64 = 12;
-/// Columns of a panel from which words are larger.
+/// Width of a panel from which text is large.
 const WIDE: usize = 700;
-/// Share of a map's colour in an overlay, of 255.
-const OVERLAY: u8 = 165;
+/// Opacity of a map in an overlay, of 255.
+const OVERLAY_OPACITY: u8 = 165;
 
-/// What numbers a colour scale begins and ends at, and its colours.
+/// Colour scale of a map.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ColourScale {
     /// Colours.
     pub map: ColourMap,
-    /// Number at the beginning.
+    /// Value of the first colour.
     pub low: f64,
-    /// Number at the end.
+    /// Value of the last colour.
     pub high: f64,
-    /// How maps in these colours are resized.
-    pub between: Between,
+    /// Interpolation of maps in these colours.
+    pub interpolation: Interpolation,
 }
 
 impl ColourScale {
-    /// The scale of activations: from the 0.5th to the 99.5th percentile of all `maps` together, so that a single pixel
-    /// does not darken the rest. What lies beyond takes the end's colour.
-    pub fn of_activations(maps: &[&Map]) -> Self {
-        let [low, high] = Map::quantiles(maps, [0.005, 0.995]);
+    /// Scale of activations: from the 0.5th to the 99.5th percentile of all `maps`, so that single outliers do not
+    /// dominate. Values outside get the colour of the end.
+    pub fn of_activations(maps: &[&ScalarMap]) -> Self {
+        let [low, high] = ScalarMap::quantiles(maps, [0.005, 0.995]);
         let high = if high > low { high } else { low + 1.0 };
-        Self { map: ColourMap::Sequential, low, high, between: Between::Free }
+        Self { map: ColourMap::Sequential, low, high, interpolation: Interpolation::Cubic }
     }
 
-    /// The scale of errors: from 0 to the 99.5th percentile.
-    pub fn of_errors(maps: &[&Map]) -> Self {
-        let [high] = Map::quantiles(maps, [0.995]);
+    /// Scale of errors: from 0 to the 99.5th percentile.
+    pub fn of_errors(maps: &[&ScalarMap]) -> Self {
+        let [high] = ScalarMap::quantiles(maps, [0.995]);
         let high = if high > 0.0 { high } else { 1.0 };
-        Self { map: ColourMap::Sequential, low: 0.0, high, between: Between::Held }
+        Self { map: ColourMap::Sequential, low: 0.0, high, interpolation: Interpolation::ClampedCubic }
     }
 
-    /// The scale of logarithms of errors: the percentiles of activations, no narrower than a decade.
-    pub fn of_logarithms(maps: &[&Map]) -> Self {
+    /// Scale of logarithms of errors: the percentiles as for activations, at least one decade.
+    pub fn of_logarithms(maps: &[&ScalarMap]) -> Self {
         let Self { map, low, high, .. } = Self::of_activations(maps);
-        Self { map, low: low.min(high - 1.0), high, between: Between::Held }
+        Self { map, low: low.min(high - 1.0), high, interpolation: Interpolation::ClampedCubic }
     }
 
     fn colour(&self, value: f32) -> Colour {
@@ -54,9 +55,9 @@ impl ColourScale {
     }
 }
 
-/// A map as a picture of this size: bicubic where it is enlarged.
-pub fn colours(map: &Map, scale: &ColourScale, width: usize, height: usize) -> Picture {
-    let resized = map.resized(height, width, scale.between);
+/// A map as a picture of the given size.
+pub fn colours(map: &ScalarMap, scale: &ColourScale, width: usize, height: usize) -> Picture {
+    let resized = map.resized(height, width, scale.interpolation);
     let mut picture = Picture::filled(width, height, [0; 3]);
     for (pixel, &value) in picture.data.chunks_exact_mut(Picture::CHANNELS).zip(&resized.values) {
         pixel.copy_from_slice(&scale.colour(value));
@@ -64,19 +65,19 @@ pub fn colours(map: &Map, scale: &ColourScale, width: usize, height: usize) -> P
     picture
 }
 
-/// `map` in colours over `ground`, which it shows through; `map` belongs to the whole of it.
-pub fn overlay(ground: &Picture, map: &Map, scale: &ColourScale) -> Picture {
-    let colours = colours(map, scale, ground.width, ground.height);
-    let mut picture = ground.clone();
-    for y in 0..ground.height {
-        for x in 0..ground.width {
-            blend(&mut picture, x as i64, y as i64, colours.pixel(x, y), OVERLAY);
+/// `map` in translucent colours over the whole of `background`.
+pub fn overlay(background: &Picture, map: &ScalarMap, scale: &ColourScale) -> Picture {
+    let colours = colours(map, scale, background.width, background.height);
+    let mut picture = background.clone();
+    for y in 0..background.height {
+        for x in 0..background.width {
+            blend(&mut picture, x as i64, y as i64, colours.pixel(x, y), OVERLAY_OPACITY);
         }
     }
     picture
 }
 
-/// `picture` at another size, each pixel the mean of what falls into it or the nearest where it is enlarged.
+/// `picture` at another size: area mean if it shrinks, nearest neighbour if it grows.
 pub fn resized(picture: &Picture, width: usize, height: usize) -> Picture {
     let mut out = Picture::filled(width, height, [0; 3]);
     for y in 0..height {
@@ -98,20 +99,39 @@ pub fn resized(picture: &Picture, width: usize, height: usize) -> Picture {
     out
 }
 
-/// One picture of a sheet: what it shows, its title, and the scale that explains it.
+/// Largest size of a panel.
+#[derive(Debug, Clone, Copy)]
+pub struct PanelSize {
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+}
+
+impl PanelSize {
+    /// The size of `picture` reduced to this size, with its aspect ratio; never enlarged.
+    pub fn of(self, picture: &Picture) -> Self {
+        let (width, height) = (picture.width.max(1), picture.height.max(1));
+        let factor = (self.width as f64 / width as f64).min(self.height as f64 / height as f64).min(1.0);
+        let scaled = |side: usize| ((side as f64 * factor).round() as usize).max(1);
+        Self { width: scaled(width), height: scaled(height) }
+    }
+}
+
+/// One panel of a sheet.
 #[derive(Debug, Clone)]
 pub struct Panel {
     /// The picture.
     pub picture: Picture,
-    /// One line above it.
+    /// Title above the picture.
     pub title: String,
-    /// The bar to its right.
+    /// Scale of the colour bar at the right.
     pub scale: Option<ColourScale>,
 }
 
-/// Lays `panels` out in `columns` under a heading.
+/// Arranges `panels` in `columns` under a heading.
 pub fn sheet(heading: &str, panels: &[Panel], columns: usize) -> Picture {
-    // A page shows wide sheets reduced.
+    // The page shows wide sheets reduced.
     let is_wide = panels.iter().any(|panel| panel.picture.width > WIDE);
     let size = if is_wide { TextSize::LARGE } else { TextSize::SMALL };
     let bar = |panel: &Panel| panel.scale.map(|scale| colour_bar(&scale, size));
@@ -126,9 +146,9 @@ pub fn sheet(heading: &str, panels: &[Panel], columns: usize) -> Picture {
     let columns = columns.clamp(1, panels.len().max(1));
     let rows = panels.len().div_ceil(columns);
     let head = TextSize::LARGE;
-    let whole_width = (columns as i64 * cell_width + GAP).max(text_width(heading, head) + 2 * GAP);
-    let whole_height = head.height() + 2 * GAP + rows as i64 * cell_height;
-    let mut sheet = Picture::filled(whole_width as usize, whole_height as usize, PAPER);
+    let sheet_width = (columns as i64 * cell_width + GAP).max(text_width(heading, head) + 2 * GAP);
+    let sheet_height = head.height() + 2 * GAP + rows as i64 * cell_height;
+    let mut sheet = Picture::filled(sheet_width as usize, sheet_height as usize, BACKGROUND);
     text(&mut sheet, GAP, GAP / 2, heading, head, INK);
     for (at, panel) in panels.iter().enumerate() {
         let x = GAP + (at % columns) as i64 * cell_width;
@@ -149,7 +169,7 @@ fn colour_bar(scale: &ColourScale, size: TextSize) -> ColourBar {
     ColourBar { map: scale.map, low: scale.low, high: scale.high, size, ink: INK }
 }
 
-/// Copies `from` into `onto` with its top left corner at (`x`, `y`); what reaches beyond is cut off.
+/// Copies `from` to `onto` with its top left corner at (`x`, `y`), clipped.
 pub fn paste(onto: &mut Picture, from: &Picture, x: i64, y: i64) {
     for row in 0..from.height {
         let target = y + row as i64;
@@ -167,16 +187,16 @@ pub fn paste(onto: &mut Picture, from: &Picture, x: i64, y: i64) {
 mod tests {
     use super::*;
 
-    fn ramp() -> Map {
-        Map { height: 10, width: 20, values: (0..200).map(|at| at as f32).collect() }
+    fn ramp() -> ScalarMap {
+        ScalarMap { height: 10, width: 20, values: (0..200).map(|at| at as f32).collect() }
     }
 
     #[test]
     fn both_maps_share_a_scale() {
-        let double = Map { values: ramp().values.iter().map(|v| 2.0 * v).collect(), ..ramp() };
+        let double = ScalarMap { values: ramp().values.iter().map(|v| 2.0 * v).collect(), ..ramp() };
         let scale = ColourScale::of_activations(&[&ramp(), &double]);
         assert!(scale.low < 2.0 && scale.high > 380.0);
-        let flat = Map::zeros(2, 2);
+        let flat = ScalarMap::zeros(2, 2);
         assert!(ColourScale::of_activations(&[&flat]).high > 0.0 && ColourScale::of_errors(&[&flat]).high > 0.0);
     }
 

@@ -1,34 +1,33 @@
-//! The maps of one picture: every step's on a sheet of its own, and their means over all steps and by level.
+//! Maps of one picture: a sheet for every step, and sheets of the means over all steps and by level.
 //!
-//! In: a step's maps as they come. Out: PNG sheets beside a `maps.json` that says which numbers their scales mean, and
-//! the names of the files for the page. Nothing of a step is kept but its share in the means.
+//! In: the maps of each step. Out: PNG sheets, a `maps.json` with the values of their scales, and the file names for the
+//! page. Only the means are stored between steps.
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::map::{Between, ErrorMaps, Map, MeanMap};
-use super::mosaic::size_within;
-use super::panel::{ColourScale, Panel, colours, overlay, resized, sheet};
-use super::watch::StepMaps;
+use super::map::{ErrorMaps, Interpolation, LevelMean, MeanMap, ScalarMap};
+use super::observers::StepMaps;
+use super::panel::{ColourScale, Panel, PanelSize, colours, overlay, resized, sheet};
 use crate::error::{Error, Result};
 use crate::frame::Picture;
 
-/// A panel's size at most.
-const MOST: (usize, usize) = (560, 420);
-/// Relative errors below this are shown as this: they have no end upwards, so their maps show logarithms.
-const LEAST_RATIO: f32 = 1e-3;
+/// Largest size of a panel.
+const LARGEST_PANEL: PanelSize = PanelSize { width: 560, height: 420 };
+/// Lower limit of relative errors in maps. They have no upper limit, so their maps show logarithms.
+const MIN_RATIO: f32 = 1e-3;
 
-/// Least, mean and largest number of a map.
+/// Least, mean and largest value of a map.
 #[derive(Debug, Clone, Copy, Serialize)]
-struct Numbers {
+struct MapStatistics {
     least: f64,
     mean: f64,
     most: f64,
 }
 
-impl Numbers {
-    fn of(map: &Map) -> Self {
+impl MapStatistics {
+    fn of(map: &ScalarMap) -> Self {
         let sum: f64 = map.values.iter().map(|&value| f64::from(value)).sum();
         let ends = |from: f32, choose: fn(f32, f32) -> f32| f64::from(map.values.iter().copied().fold(from, choose));
         Self {
@@ -39,33 +38,54 @@ impl Numbers {
     }
 }
 
-/// One sheet.
+/// Entry of `maps.json` for one sheet.
 #[derive(Debug, Clone, Serialize)]
 pub struct SheetRow {
-    /// What it shows.
+    /// Title.
     pub title: String,
-    /// Its file.
+    /// File name.
     pub file: String,
-    /// Rows and columns of its maps.
+    /// Height and width of its maps.
     pub size: [usize; 2],
-    /// Ends of the colour scale that both activation maps share.
+    /// Range of the colour scale of both activation maps.
     pub scale: [f64; 2],
-    reference: Numbers,
-    other: Numbers,
-    absolute: Numbers,
-    relative: Numbers,
-    squared: Numbers,
+    reference: MapStatistics,
+    #[serde(rename = "other")]
+    quantized: MapStatistics,
+    absolute: MapStatistics,
+    relative: MapStatistics,
+    squared: MapStatistics,
 }
 
-/// The maps of one picture, as they come.
+/// Mean maps of both networks over all steps, at the largest size.
+#[derive(Debug, Clone)]
+pub struct PairMeans {
+    /// Mean of the reference.
+    pub reference: ScalarMap,
+    /// Mean of the quantized network.
+    pub quantized: ScalarMap,
+}
+
+/// Maps of one sheet.
+#[derive(Clone, Copy)]
+struct SheetMaps<'a> {
+    reference: &'a ScalarMap,
+    quantized: &'a ScalarMap,
+    errors: &'a ErrorMaps,
+    squared: &'a ScalarMap,
+}
+
+/// Collects the maps of one picture.
 pub struct PictureMaps {
-    ground: Picture,
-    /// Where the sheets go; none are made without it.
+    background: Picture,
+    /// Folder of the sheets; without it none are drawn.
     folder: Option<PathBuf>,
-    what: String,
-    words: [&'static str; 2],
+    /// Values of the maps, `before ReLU` or `after ReLU`.
+    values: String,
+    /// Precision of the quantized network.
+    precision: &'static str,
     reference: MeanMap,
-    other: MeanMap,
+    quantized: MeanMap,
     absolute: MeanMap,
     relative: MeanMap,
     squared: MeanMap,
@@ -74,28 +94,28 @@ pub struct PictureMaps {
 }
 
 impl PictureMaps {
-    /// Takes the maps of `picture`; `what` tells of which values. Sheets go to `folder`.
-    pub fn new(picture: &Picture, folder: Option<&Path>, what: &str, precision: &'static str) -> Self {
-        let (width, height) = size_within(picture, MOST);
+    /// A collection for `picture`; sheets are written to `folder`.
+    pub fn new(picture: &Picture, folder: Option<&Path>, values: &str, precision: &'static str) -> Self {
+        let size = LARGEST_PANEL.of(picture);
         Self {
-            ground: if folder.is_some() { resized(picture, width, height) } else { Picture::default() },
+            background: if folder.is_some() { resized(picture, size.width, size.height) } else { Picture::default() },
             folder: folder.map(Path::to_path_buf),
-            what: what.to_owned(),
-            words: ["fp32", precision],
+            values: values.to_owned(),
+            precision,
             reference: MeanMap::default(),
-            other: MeanMap::default(),
-            absolute: MeanMap::new(Between::Held),
-            relative: MeanMap::new(Between::Held),
-            squared: MeanMap::new(Between::Held),
+            quantized: MeanMap::default(),
+            absolute: MeanMap::new(Interpolation::ClampedCubic),
+            relative: MeanMap::new(Interpolation::ClampedCubic),
+            squared: MeanMap::new(Interpolation::ClampedCubic),
             sheets: Vec::new(),
             failed: None,
         }
     }
 
-    /// Takes a step's maps, and makes its sheet.
-    pub fn take(&mut self, step: &str, maps: &StepMaps<'_>) {
+    /// Adds the maps of a step to the means and writes its sheet.
+    pub fn add(&mut self, step: &str, maps: &StepMaps<'_>) {
         self.reference.add(maps.reference);
-        self.other.add(maps.other);
+        self.quantized.add(maps.quantized);
         let Some(errors) = &maps.errors else { return };
         let squared = errors.absolute.clone().squared();
         self.absolute.add(&errors.absolute);
@@ -103,49 +123,52 @@ impl PictureMaps {
         self.squared.add(&squared);
         if self.folder.is_some() && self.failed.is_none() {
             let file = format!("{}.png", step.replace(['@', '/'], "-"));
-            let title = format!("{step}, {}", self.what);
-            self.failed = self.write(&title, &file, [maps.reference, maps.other], errors, &squared).err();
+            let title = format!("{step}, {}", self.values);
+            let content = SheetMaps { reference: maps.reference, quantized: maps.quantized, errors, squared: &squared };
+            self.failed = self.write(&title, &file, &content).err();
         }
     }
 
-    /// The means of both networks' maps, at the largest size.
-    pub fn means(&self) -> Option<[Map; 2]> {
-        Some([self.reference.mean()?, self.other.mean()?])
+    /// The mean maps of both networks; `None` if no step was added.
+    pub fn means(&self) -> Option<PairMeans> {
+        Some(PairMeans { reference: self.reference.mean()?, quantized: self.quantized.mean()? })
     }
 
     /// Writes the sheets of the means, over all steps and by level, and `maps.json`. Returns all sheets, the means
     /// first.
     ///
     /// # Errors
-    /// What writing a sheet gave, now or before.
+    /// As [`Picture::save`], also for the sheets of [`PictureMaps::add`].
     pub fn finish(mut self) -> Result<Vec<SheetRow>> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
         let Some(folder) = self.folder.clone() else { return Ok(Vec::new()) };
         let steps = std::mem::take(&mut self.sheets);
-        let means = [&self.reference, &self.other, &self.absolute, &self.relative, &self.squared].map(MeanMap::mean);
+        let means =
+            [&self.reference, &self.quantized, &self.absolute, &self.relative, &self.squared].map(MeanMap::mean);
         if let [Some(f), Some(q), Some(absolute), Some(relative), Some(squared)] = means {
-            let title = format!("mean over {} steps, {}", steps.len(), self.what);
-            self.write(&title, "mean.png", [&f, &q], &ErrorMaps { absolute, relative }, &squared)?;
+            let title = format!("mean over {} steps, {}", steps.len(), self.values);
+            let errors = ErrorMaps { absolute, relative };
+            let content = SheetMaps { reference: &f, quantized: &q, errors: &errors, squared: &squared };
+            self.write(&title, "mean.png", &content)?;
         }
-        let others = [&self.other, &self.absolute, &self.relative, &self.squared].map(MeanMap::levels);
-        for (f, count) in self.reference.levels() {
-            let same = |levels: &Vec<(Map, usize)>| {
-                levels
-                    .iter()
-                    .find(|(map, _)| (map.height, map.width) == (f.height, f.width))
-                    .map(|(map, _)| map.clone())
+        let others = [&self.quantized, &self.absolute, &self.relative, &self.squared].map(MeanMap::levels);
+        for LevelMean { map: f, count } in self.reference.levels() {
+            let same = |levels: &Vec<LevelMean>| {
+                levels.iter().find(|level| level.map.is_of_size(&f)).map(|level| level.map.clone())
             };
-            // A level whose errors are not numbers has no sheet.
+            // A level whose errors are not finite has no sheet.
             let [Some(q), Some(absolute), Some(relative), Some(squared)] = others.each_ref().map(same) else {
                 continue;
             };
             let (rows, columns) = (f.height, f.width);
-            let what = if count == 1 { "the one step".to_owned() } else { format!("mean over the {count} steps") };
-            let title = format!("{what} of {columns}x{rows} pixels, {}", self.what);
+            let steps = if count == 1 { "one step".to_owned() } else { format!("mean over {count} steps") };
+            let title = format!("{steps} of {columns}x{rows} pixels, {}", self.values);
             let file = format!("level-{columns}x{rows}.png");
-            self.write(&title, &file, [&f, &q], &ErrorMaps { absolute, relative }, &squared)?;
+            let errors = ErrorMaps { absolute, relative };
+            let content = SheetMaps { reference: &f, quantized: &q, errors: &errors, squared: &squared };
+            self.write(&title, &file, &content)?;
         }
         self.sheets.extend(steps);
         let json = serde_json::to_vec_pretty(&self.sheets)
@@ -155,26 +178,26 @@ impl PictureMaps {
         Ok(self.sheets)
     }
 
-    fn write(&mut self, title: &str, file: &str, maps: [&Map; 2], errors: &ErrorMaps, squared: &Map) -> Result<()> {
+    /// Writes a sheet to `file` and adds its entry.
+    fn write(&mut self, title: &str, file: &str, maps: &SheetMaps<'_>) -> Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
-        let ErrorMaps { absolute, relative } = errors;
-        let scale = ColourScale::of_activations(&maps);
-        let (width, height) = (self.ground.width, self.ground.height);
-        let plain = |map: &Map, title: String, scale: ColourScale| Panel {
+        let SheetMaps { reference: f, quantized: q, errors: ErrorMaps { absolute, relative }, squared } = *maps;
+        let scale = ColourScale::of_activations(&[f, q]);
+        let (width, height) = (self.background.width, self.background.height);
+        let plain = |map: &ScalarMap, title: String, scale: ColourScale| Panel {
             picture: colours(map, &scale, width, height),
             title,
             scale: Some(scale),
         };
-        let over = |map: &Map, title: String, scale: ColourScale| Panel {
-            picture: overlay(&self.ground, map, &scale),
+        let over = |map: &ScalarMap, title: String, scale: ColourScale| Panel {
+            picture: overlay(&self.background, map, &scale),
             title,
             scale: Some(scale),
         };
-        let [f, q] = maps;
-        let [fp32, int8] = self.words;
-        let ratios = relative.clone().log10(LEAST_RATIO);
+        let (fp32, int8) = ("fp32", self.precision);
+        let ratios = relative.clone().log10(MIN_RATIO);
         let of_ratios = ColourScale::of_logarithms(&[&ratios]);
-        let of_errors = |map: &Map| ColourScale::of_errors(&[map]);
+        let of_errors = |map: &ScalarMap| ColourScale::of_errors(&[map]);
         let panels = [
             plain(f, format!("{fp32}: channels' maximum"), scale),
             plain(q, format!("{int8}: channels' maximum, same scale"), scale),
@@ -192,11 +215,11 @@ impl PictureMaps {
             file: file.to_owned(),
             size: [f.height, f.width],
             scale: [scale.low, scale.high],
-            reference: Numbers::of(f),
-            other: Numbers::of(q),
-            absolute: Numbers::of(absolute),
-            relative: Numbers::of(relative),
-            squared: Numbers::of(squared),
+            reference: MapStatistics::of(f),
+            quantized: MapStatistics::of(q),
+            absolute: MapStatistics::of(absolute),
+            relative: MapStatistics::of(relative),
+            squared: MapStatistics::of(squared),
         });
         Ok(())
     }

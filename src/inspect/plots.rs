@@ -1,15 +1,15 @@
-//! Plots over the depth of the network, of hexagons, and of what fp32 layers would give.
+//! SVG plots: metrics over the depth of the network, hexbins, and the prediction for layers kept in fp32.
 
-use super::hexbin::{Cell, Hexbin, Scale};
-use super::stats::Spread;
-use super::table::{Kept, Row};
+use super::hexbin::{AxisScale, HexCell, Hexbin};
+use super::stats::Quartiles;
+use super::table::{KeptLayer, StepRow};
 use crate::detector::plan::Plan;
 use crate::draw::svg::{Axis, Frame, LogBar, Plot};
 use crate::draw::{Colour, class_colour};
 
 /// Size of a plot over depth.
 const WIDE: Frame = Frame { width: 1080.0, height: 320.0, margin: [64.0, 34.0, 20.0, 44.0], zoom: 1.0 };
-/// Size of a plot of hexagons: small, for three stand beside each other, and enlarged where one is opened alone.
+/// Size of a hexbin plot: small, because three are side by side, and enlarged if one is opened alone.
 const SQUARE: Frame = Frame { width: 420.0, height: 330.0, margin: [62.0, 44.0, 62.0, 42.0], zoom: 2.0 };
 
 fn blue() -> Colour {
@@ -20,14 +20,22 @@ fn orange() -> Colour {
     class_colour(6)
 }
 
-/// All plots over depth: file name and SVG.
-pub fn over_depth(plan: &Plan, rows: &[Row]) -> Vec<(&'static str, String)> {
-    let curve = |value: &dyn Fn(&Row) -> Option<f64>| -> Vec<(f64, f64)> {
+/// An SVG file.
+pub struct PlotFile {
+    /// File name.
+    pub name: &'static str,
+    /// Content.
+    pub svg: String,
+}
+
+/// All plots over depth.
+pub fn over_depth(plan: &Plan, rows: &[StepRow]) -> Vec<PlotFile> {
+    let curve = |value: &dyn Fn(&StepRow) -> Option<f64>| -> Vec<(f64, f64)> {
         rows.iter().map(|row| (row.depth as f64, value(row).unwrap_or(f64::NAN))).collect()
     };
     let log = |value: Option<f64>| value.filter(|value| *value > 0.0).map(f64::log10);
-    let median = |spread: &Option<Spread>| spread.map(|spread| spread.median);
-    vec![
+    let median = |spread: &Option<Quartiles>| spread.map(|spread| spread.median);
+    let plots = [
         ("sqnr.svg", {
             let whole = curve(&|row| median(&row.sqnr_db_spread));
             let own = curve(&|row| median(&row.injected_db_spread));
@@ -35,12 +43,11 @@ pub fn over_depth(plan: &Plan, rows: &[Row]) -> Vec<(&'static str, String)> {
                 rows.iter().filter_map(|row| row.sqnr_db_spread.map(|s| (row.depth as f64, s.low, s.high))).collect();
             let extent: Vec<f64> = whole.iter().chain(&own).map(|(_, db)| *db).collect();
             let y = linear("SQNR, dB", &extent);
-            let mut plot =
-                depth_plot(plan, "Signal to quantization noise: median over pictures and quartiles", rows, y);
+            let mut plot = depth_plot(plan, "SQNR: median over pictures and quartiles", rows, y);
             plot.band(&band, blue());
             plot.curve(&own, &names(rows, "dB injected", &own), orange(), true);
             plot.curve(&whole, &names(rows, "dB", &whole), blue(), false);
-            plot.legend(&[("injected by the step alone", orange()), ("with all steps before it", blue())]);
+            plot.legend(&[("own error of the step", orange()), ("with all steps before it", blue())]);
             plot.finish()
         }),
         ("mean-absolute.svg", {
@@ -66,20 +73,21 @@ pub fn over_depth(plan: &Plan, rows: &[Row]) -> Vec<(&'static str, String)> {
             let points = curve(&|row| log(row.clipped_share));
             single(plan, rows, "Values outside the quantization range", "share of values", &points)
         }),
-    ]
+    ];
+    plots.map(|(name, svg)| PlotFile { name, svg }).into()
 }
 
-fn single(plan: &Plan, rows: &[Row], title: &str, label: &str, points: &[(f64, f64)]) -> String {
+fn single(plan: &Plan, rows: &[StepRow], title: &str, label: &str, points: &[(f64, f64)]) -> String {
     let mut plot = depth_plot(plan, title, rows, decades(label, points.iter()));
     plot.curve(points, &names(rows, "log10", points), blue(), false);
     plot.finish()
 }
 
-fn names(rows: &[Row], unit: &str, points: &[(f64, f64)]) -> Vec<String> {
+fn names(rows: &[StepRow], unit: &str, points: &[(f64, f64)]) -> Vec<String> {
     rows.iter().zip(points).map(|(row, (_, value))| format!("{}: {value:.2} {unit}", row.step)).collect()
 }
 
-fn depth_plot(plan: &Plan, title: &str, rows: &[Row], y: Axis) -> Plot {
+fn depth_plot(plan: &Plan, title: &str, rows: &[StepRow], y: Axis) -> Plot {
     let last = rows.last().map_or(1, |row| row.depth) as f64;
     let x = Axis::linear("step of the plan", 0.0, last + 1.0, 12);
     let mut plot = Plot::new(title, WIDE, x, y);
@@ -115,108 +123,112 @@ fn decades<'a>(label: &str, points: impl Iterator<Item = &'a (f64, f64)>) -> Axi
     if low > high { Axis::decades(label, -1.0, 0.0) } else { Axis::decades(label, low, high) }
 }
 
-/// What a hexagon's colour says.
+/// Quantity that colours a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colouring {
-    /// How many points it got.
+    /// Number of points.
     Count,
-    /// Their mean error.
+    /// Mean error.
     Mean,
-    /// Their largest error.
-    Most,
+    /// Largest error.
+    Max,
 }
 
 impl Colouring {
-    /// Every one.
-    pub const ALL: [Self; 3] = [Self::Count, Self::Mean, Self::Most];
+    /// Every quantity.
+    pub const ALL: [Self; 3] = [Self::Count, Self::Mean, Self::Max];
 
-    /// The name in files.
+    /// Name in file names.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Count => "count",
             Self::Mean => "mean",
-            Self::Most => "max",
+            Self::Max => "max",
         }
     }
 
-    fn words(self) -> &'static str {
+    fn label(self) -> &'static str {
         match self {
             Self::Count => "points in a cell",
             Self::Mean => "mean error in a cell",
-            Self::Most => "largest error in a cell",
+            Self::Max => "largest error in a cell",
         }
     }
 }
 
-/// A plot of hexagons; where they show counts, with a line through the mean error of each column of cells.
-pub fn hexagons(title: &str, bins: &Hexbin, label: &str, colouring: Colouring) -> String {
+/// A hexbin plot; a plot of counts has a line through the mean error of each column of cells.
+pub fn hexbin(title: &str, bins: &Hexbin, label: &str, colouring: Colouring) -> String {
     let axis = |label: &str, [low, high]: [f64; 2]| match bins.scale {
-        Scale::Linear => Axis::linear(label, low, high, 6),
-        Scale::Symlog => symlog_axis(label, low, high),
+        AxisScale::Linear => Axis::linear(label, low, high, 6),
+        AxisScale::Symlog => symlog_axis(label, low, high),
     };
     let mut plot = Plot::new(title, SQUARE, axis("fp32 activation", bins.x), axis(label, bins.y));
-    let value = |cell: &Cell| match colouring {
+    let value = |cell: &HexCell| match colouring {
         Colouring::Count => cell.count as f64,
-        Colouring::Mean => cell.sum / cell.count.max(1) as f64,
-        Colouring::Most => f64::from(cell.most),
+        Colouring::Mean => cell.error_sum / cell.count.max(1) as f64,
+        Colouring::Max => f64::from(cell.max_error),
     };
-    let cells: Vec<_> = bins.cells().map(|(place, cell)| (place, value(&cell))).collect();
-    let bar = LogBar::over(colouring.words(), cells.iter().map(|(_, value)| *value));
+    let cells: Vec<_> = bins.cells().map(|(centre, cell)| (centre, value(&cell))).collect();
+    let bar = LogBar::over(colouring.label(), cells.iter().map(|(_, value)| *value));
     plot.hexagons(&cells, Hexbin::cell_size(), &bar);
     if colouring == Colouring::Count {
-        plot.curve(&columns(bins), &[], [220, 60, 30], false);
+        plot.curve(&column_means(bins), &[], [220, 60, 30], false);
     }
     plot.finish()
 }
 
 /// Mean error of the points in each column of cells.
-fn columns(bins: &Hexbin) -> Vec<(f64, f64)> {
-    let mut sums = std::collections::BTreeMap::<u64, (f64, u64)>::new();
+fn column_means(bins: &Hexbin) -> Vec<(f64, f64)> {
+    #[derive(Default)]
+    struct ColumnSum {
+        error_sum: f64,
+        count: u64,
+    }
+    let mut sums = std::collections::BTreeMap::<u64, ColumnSum>::new();
     for ([x, _], cell) in bins.cells() {
         let sum = sums.entry((x * 2.0 * super::hexbin::CELLS as f64).round() as u64).or_default();
-        sum.0 += cell.sum;
-        sum.1 += cell.count;
+        sum.error_sum += cell.error_sum;
+        sum.count += cell.count;
     }
-    let place = |(column, (sum, count)): (u64, (f64, u64))| {
+    let point = |(column, ColumnSum { error_sum, count }): (u64, ColumnSum)| {
         let x = bins.x[0] + column as f64 / (2.0 * super::hexbin::CELLS as f64) * (bins.x[1] - bins.x[0]);
-        (x, bins.scale.place(sum / count as f64))
+        (x, bins.scale.position(error_sum / count as f64))
     };
-    sums.into_iter().map(place).collect()
+    sums.into_iter().map(point).collect()
 }
 
-/// An axis in places of the symmetric logarithm, with 0 and powers of ten of both signs written beside it: as many as
-/// stand apart.
+/// An axis with a symmetric logarithm. Its ticks are 0 and powers of ten of both signs, as many as fit without overlap.
 fn symlog_axis(label: &str, low: f64, high: f64) -> Axis {
-    let apart = (high - low) / 9.0;
-    let chosen = |stride: i32, phase: i32| -> Option<Vec<f64>> {
+    let min_distance = (high - low) / 9.0;
+    let ticks_of = |stride: i32, phase: i32| -> Option<Vec<f64>> {
         let powers = (-3..=6).filter(|power| (power - phase).rem_euclid(stride) == 0).map(|power| 10f64.powi(power));
         let all = powers.clone().rev().map(|value| -value).chain([0.0]).chain(powers);
-        let is_fit = |value: &f64| {
-            let place = Scale::Symlog.place(*value);
-            (low..=high).contains(&place) && (*value == 0.0 || place.abs() >= apart)
+        let fits = |value: &f64| {
+            let position = AxisScale::Symlog.position(*value);
+            (low..=high).contains(&position) && (*value == 0.0 || position.abs() >= min_distance)
         };
-        let values: Vec<f64> = all.filter(is_fit).collect();
-        let place = |at: usize| Scale::Symlog.place(values[at]);
-        (1..values.len()).all(|at| place(at) - place(at - 1) >= apart).then_some(values)
+        let values: Vec<f64> = all.filter(fits).collect();
+        let position = |at: usize| AxisScale::Symlog.position(values[at]);
+        (1..values.len()).all(|at| position(at) - position(at - 1) >= min_distance).then_some(values)
     };
-    let of_stride = |stride: i32| (0..stride).filter_map(|phase| chosen(stride, phase)).max_by_key(Vec::len);
+    let of_stride = |stride: i32| (0..stride).filter_map(|phase| ticks_of(stride, phase)).max_by_key(Vec::len);
     let values = (1..=10).find_map(of_stride).unwrap_or_default();
     let text = |value: f64| match value.abs() {
         0.0 | 0.01..1e4 => format!("{value}"),
         _ => format!("{value:e}"),
     };
-    let ticks = values.into_iter().map(|value| (Scale::Symlog.place(value), text(value))).collect();
+    let ticks = values.into_iter().map(|value| (AxisScale::Symlog.position(value), text(value))).collect();
     Axis { label: format!("{label}, symlog"), low, high, ticks }
 }
 
-/// Predicted signal to noise against how many layers stay in fp32.
-pub fn kept(kept: &[Kept]) -> String {
+/// Predicted SQNR against the number of layers kept in fp32.
+pub fn kept(kept: &[KeptLayer]) -> String {
     let points: Vec<(f64, f64)> =
         kept.iter().enumerate().map(|(at, kept)| (at as f64, kept.predicted_db.unwrap_or(f64::NAN))).collect();
     let values: Vec<f64> = points.iter().map(|(_, db)| *db).collect();
     let x = Axis::linear("layers kept in fp32, worst first", 0.0, kept.len() as f64, 12);
-    let mut plot = Plot::new("Predicted signal to noise with the worst layers in fp32", WIDE, x, linear("dB", &values));
-    let name = |(at, kept): (usize, &Kept)| {
+    let mut plot = Plot::new("Predicted SQNR with the worst layers in fp32", WIDE, x, linear("dB", &values));
+    let name = |(at, kept): (usize, &KeptLayer)| {
         let db = kept.predicted_db.map_or_else(|| "-".to_owned(), |db| format!("{db:.1} dB"));
         format!("{at} kept, last {}: {db}, {:.1} % of the work in fp32", kept.layer, kept.fp32_mac_share * 100.0)
     };
@@ -230,13 +242,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_symlog_axis_has_zero_and_the_same_numbers_on_both_sides() {
-        let words = |low: f64, high: f64| -> Vec<String> {
-            let axis = symlog_axis("x", Scale::Symlog.place(low), Scale::Symlog.place(high));
-            axis.ticks.into_iter().map(|(_, word)| word).collect()
+    fn a_symlog_axis_has_zero_and_symmetric_ticks() {
+        let labels = |low: f64, high: f64| -> Vec<String> {
+            let axis = symlog_axis("x", AxisScale::Symlog.position(low), AxisScale::Symlog.position(high));
+            axis.ticks.into_iter().map(|(_, label)| label).collect()
         };
-        assert_eq!(words(-120.0, 120.0), ["-10", "-0.1", "0", "0.1", "10"]);
-        assert_eq!(words(0.0, 4.0), ["0", "0.01", "0.1", "1"]);
-        assert_eq!(words(-0.0001, 0.0001), ["0"]);
+        assert_eq!(labels(-120.0, 120.0), ["-10", "-0.1", "0", "0.1", "10"]);
+        assert_eq!(labels(0.0, 4.0), ["0", "0.01", "0.1", "1"]);
+        assert_eq!(labels(-0.0001, 0.0001), ["0"]);
     }
 }

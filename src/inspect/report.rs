@@ -1,109 +1,110 @@
-//! What an inspection found, as it stands in `report.json`.
+//! Report of an inspection, as in `report.json`.
 
 use serde::Serialize;
 
-use super::table::Row;
+use super::table::StepRow;
 use crate::measure::Agreement;
 
-/// One of the two models.
+/// Facts about one of the two models.
 #[derive(Debug, Clone, Serialize)]
 pub struct ModelRow {
     /// File name without its extension.
     pub name: String,
     /// `fp32`, `int8` or `mixed`.
     pub precision: &'static str,
-    /// Recalibrations behind it.
+    /// Generation: the number of recalibrations.
     pub generation: u64,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub bytes: u64,
 }
 
-/// One picture.
+/// Results of one picture.
 #[derive(Debug, Clone, Serialize)]
 pub struct PictureRow {
-    /// Its path.
+    /// Path of the picture.
     pub picture: String,
-    /// What its files are called.
+    /// Name of its files.
     pub name: String,
-    /// Columns.
+    /// Width in pixels.
     pub width: usize,
-    /// Rows.
+    /// Height in pixels.
     pub height: usize,
-    /// Detections at or above the threshold: the reference's, the other's.
+    /// Number of detections from the score threshold on: of the reference and of the quantized model.
     pub detections: [usize; 2],
-    /// How the reference's fared, both at the threshold.
+    /// Agreement with the same threshold for both.
     pub agreement: Agreement,
-    /// Signal to noise of the finest pyramid level, in dB.
+    /// SQNR of the finest pyramid level, in dB.
     pub pyramid_db: Option<f64>,
-    /// Least signal to noise of a step, in dB, and the step.
+    /// The step with the least SQNR, and its SQNR in dB.
     pub worst: Option<(String, f64)>,
-    /// Whether it has a page of maps.
+    /// True if it has a page of maps.
     pub has_maps: bool,
-    /// Whether it has a side-by-side picture.
+    /// True if it has a side-by-side picture.
     pub has_mosaic: bool,
 }
 
-/// The whole.
+/// Results of an inspection.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
-    /// The program's version.
+pub struct InspectionReport {
+    /// Version of lookout.
     pub version: &'static str,
     /// The checkpoint.
     pub reference: ModelRow,
     /// The artifact.
     pub model: ModelRow,
-    /// Whether the artifact says that it was made from this checkpoint.
+    /// True if the artifact's provenance names this checkpoint.
     pub is_related: bool,
     /// Instruction set of the kernels.
     pub kernel: &'static str,
     /// Threads.
     pub threads: usize,
-    /// Score from which detections count.
+    /// Score threshold of detections.
     pub score: f32,
-    /// Whether maps and hexagons are of the values before ReLU.
+    /// True if maps and hexbin plots show the values before ReLU.
     pub before_relu: bool,
-    /// The steps that maps and hexagons are of.
+    /// Steps with maps and hexbin plots.
     pub selected: Vec<String>,
-    /// Pictures that the steps' own errors were measured on.
-    pub alone: usize,
-    /// Points of a step and picture in the hexagons, at most about.
+    /// Number of pictures for the steps' own errors.
+    #[serde(rename = "alone")]
+    pub own_error_pictures: usize,
+    /// Approximate number of sampled points of a step and picture in hexbin plots; 0 for all.
     pub points: usize,
-    /// Agreement over all pictures: both models at `score`.
+    /// Agreement over all pictures with `score` for both models.
     pub strict: Agreement,
-    /// Agreement over all pictures: the artifact at 0.2 less.
+    /// Agreement over all pictures with a score 0.2 lower for the artifact.
     pub tolerant: Agreement,
-    /// The steps with the least signal to noise, worst first.
-    pub worst: Vec<Worst>,
-    /// Every picture.
+    /// The steps with the least SQNR, worst first.
+    pub worst: Vec<WorstStep>,
+    /// Results by picture.
     pub pictures: Vec<PictureRow>,
 }
 
-/// A step that errs much.
+/// A step with a large error.
 #[derive(Debug, Clone, Serialize)]
-pub struct Worst {
-    /// Its name.
+pub struct WorstStep {
+    /// Name of the step.
     pub step: String,
-    /// Signal to noise with all steps before it, in dB.
+    /// SQNR with the errors of all steps before it, in dB.
     pub sqnr_db: f64,
-    /// Signal to noise of its own error, in dB.
+    /// SQNR of its own error, in dB.
     pub injected_db: Option<f64>,
 }
 
-impl Report {
-    /// The `count` steps with the least signal to noise.
-    pub fn worst_of(rows: &[Row], count: usize) -> Vec<Worst> {
+impl InspectionReport {
+    /// The `count` steps with the least SQNR.
+    pub fn worst_of(rows: &[StepRow], count: usize) -> Vec<WorstStep> {
         let known = rows.iter().filter_map(|row| Some((row, row.sqnr_db?)));
-        let mut worst: Vec<Worst> = known
-            .map(|(row, sqnr_db)| Worst { step: row.step.clone(), sqnr_db, injected_db: row.injected_db })
+        let mut worst: Vec<WorstStep> = known
+            .map(|(row, sqnr_db)| WorstStep { step: row.step.clone(), sqnr_db, injected_db: row.injected_db })
             .collect();
         worst.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
         worst.truncate(count);
         worst
     }
 
-    /// The pictures as CSV.
+    /// CSV of the pictures.
     pub fn pictures_to_csv(&self) -> String {
         let mut text = String::from(
             "picture,name,width,height,detections_fp32,detections_int8,matched,shifted,vanished,appeared,pyramid_db,\

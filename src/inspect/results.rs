@@ -1,26 +1,26 @@
-//! What an inspection leaves in its folder: tables, plots, hexagons and pages.
+//! Output files of an inspection: tables, plots, hexbin plots and pages.
 
 use std::path::{Path, PathBuf};
 
+use super::observers::StepHexbins;
 use super::picture_maps::SheetRow;
-use super::report::Report;
-use super::session::Session;
-use super::watch::Hexbins;
-use super::{page, plots, table};
+use super::report::InspectionReport;
+use super::session::InspectionSession;
+use super::{observers, page, plots, table};
 use crate::detector::plan::StepId;
 use crate::error::{Error, Kind, Result};
 use crate::preprocess::TransformParams;
 
-/// Worst steps that are named, and that get hexagons of their own where none are asked for.
+/// Number of worst steps that are listed and get separate hexbin plots by default.
 const WORST: usize = 5;
 
-impl Session<'_> {
-    /// Writes the page of one picture's maps.
+impl InspectionSession<'_> {
+    /// Writes the page of the maps of one picture.
     ///
     /// # Errors
     /// [`Kind::CannotCreate`] or [`Kind::Io`] naming the file.
     pub(super) fn write_maps_page(&self, name: &str, path: &Path, sheets: &[SheetRow]) -> Result<()> {
-        let page = page::of_maps(&path.display().to_string(), self.what(), sheets);
+        let page = page::maps_page(&path.display().to_string(), self.values(), sheets);
         self.write(&format!("maps/{name}/index.html"), &page)
     }
 
@@ -33,8 +33,9 @@ impl Session<'_> {
     }
 
     fn write_json(&self, name: &str, value: &impl serde::Serialize) -> Result<()> {
-        let json = serde_json::to_string_pretty(value)
-            .map_err(|source| Error::new(Kind::Internal, format!("{name} has no JSON form")).because(source))?;
+        let json = serde_json::to_string_pretty(value).map_err(|source| {
+            Error::new(Kind::Internal, format!("{name} cannot be written as JSON")).because(source)
+        })?;
         self.write(name, &json)
     }
 
@@ -42,7 +43,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// [`Kind::CannotCreate`] or [`Kind::Io`] naming the file.
-    pub(super) fn finish(mut self) -> Result<(Report, PathBuf)> {
+    pub(super) fn finish(mut self) -> Result<(InspectionReport, PathBuf)> {
         if let Some(video) = self.video.take() {
             video.finish()?;
         }
@@ -54,30 +55,28 @@ impl Session<'_> {
         self.write_json("steps.json", &rows)?;
         self.write("sensitivity.csv", &table::kept_to_csv(&kept))?;
         self.write_json("sensitivity.json", &kept)?;
-        for (name, plot) in plots::over_depth(&plan, &rows) {
-            self.write(&format!("plots/{name}"), &plot)?;
+        for plots::PlotFile { name, svg } in plots::over_depth(&plan, &rows) {
+            self.write(&format!("plots/{name}"), &svg)?;
         }
-        if self.alone > 0 {
+        if self.own_error_pictures > 0 {
             self.write("plots/kept.svg", &plots::kept(&kept))?;
         }
-        let worst = Report::worst_of(&rows, WORST);
+        let worst = InspectionReport::worst_of(&rows, WORST);
         let hexbins = self.write_hexbins(&worst.iter().map(|worst| worst.step.as_str()).collect::<Vec<_>>())?;
-        let (kernel, threads) = self.pair.kernel();
-        let [reference, model] = self.pair.rows.clone();
-        let report = Report {
+        let report = InspectionReport {
             version: env!("CARGO_PKG_VERSION"),
-            reference,
-            model,
+            reference: self.pair.reference_row.clone(),
+            model: self.pair.quantized_row.clone(),
             is_related: self.pair.is_related,
-            kernel,
-            threads,
+            kernel: self.pair.kernel(),
+            threads: self.pair.threads(),
             score: self.options.score,
             before_relu: self.options.before_relu,
             selected: self.selected.iter().map(|&step| plan.steps[step].name.clone()).collect(),
-            alone: self.alone,
+            own_error_pictures: self.own_error_pictures,
             points: self.options.points,
-            strict: self.agreement[0],
-            tolerant: self.agreement[1],
+            strict: self.strict,
+            tolerant: self.tolerant,
             worst,
             pictures: std::mem::take(&mut self.pictures),
         };
@@ -96,15 +95,15 @@ impl Session<'_> {
         Ok(plan.macs(&plan.shapes(fit.canvas_height, fit.canvas_width, proposals)))
     }
 
-    /// Writes the hexagons of all steps, and of those asked for or else the `worst`. Returns what there is.
+    /// Writes the hexbin plots of all steps together, and of the requested steps or else the `worst`.
     fn write_hexbins(&self, worst: &[&str]) -> Result<Vec<page::HexbinRow>> {
         let plan = self.pair.plan();
-        let chosen: Vec<StepId> = match &self.own {
+        let separate: Vec<StepId> = match &self.separate {
             Some(steps) => steps.clone(),
-            None => worst.iter().filter_map(|name| plan.find(name)).filter(|&step| self.mask[step]).collect(),
+            None => worst.iter().filter_map(|name| plan.find(name)).filter(|&step| self.is_selected[step]).collect(),
         };
         let mut written = vec![self.write_hexbin("all", &format!("all {} steps", self.selected.len()), &self.all)?];
-        for step in chosen {
+        for step in separate {
             let name = &plan.steps[step].name;
             if let Some(bins) = &self.hexbins[step] {
                 written.push(self.write_hexbin(&name.replace('@', "-"), name, bins)?);
@@ -113,15 +112,15 @@ impl Session<'_> {
         Ok(written)
     }
 
-    fn write_hexbin(&self, file: &str, title: &str, bins: &Hexbins) -> Result<page::HexbinRow> {
+    fn write_hexbin(&self, file: &str, title: &str, bins: &StepHexbins) -> Result<page::HexbinRow> {
         let mut row = page::HexbinRow { title: title.to_owned(), plots: Vec::new() };
-        for (kind, bins) in Hexbins::KINDS.iter().zip(&bins.plots) {
-            let [error, scale] = *kind;
+        for (kind, bins) in StepHexbins::KINDS.iter().zip(&bins.plots) {
+            let observers::HexbinKind { error, scale } = *kind;
             let label = format!("{error} error");
             let base = format!("hexbins/{file}-{error}-{scale}");
             for colouring in plots::Colouring::ALL {
                 let name = format!("{base}-{}.svg", colouring.name());
-                self.write(&name, &plots::hexagons(title, bins, &label, colouring))?;
+                self.write(&name, &plots::hexbin(title, bins, &label, colouring))?;
                 row.plots.push(name);
             }
             self.write(&format!("{base}.csv"), &bins.to_csv())?;

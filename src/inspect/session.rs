@@ -1,35 +1,35 @@
-//! One inspection from its first picture to its last file.
+//! Inspection session: from the first picture to the last file.
 //!
-//! A first look at up to three pictures, spread over all, lays the hexagons and freezes the colour scale of the
-//! side-by-side pictures. Then every picture once: figures, hexagons, side-by-side, for the first ones maps of every
-//! step. On some, every layer runs on the reference's inputs too, which tells its own error from what it was handed.
+//! A range pass over up to three pictures sets the ranges of the hexbin plots and the colour scale of the side-by-side
+//! pictures. The main pass runs every picture once: statistics, hexbin plots, side-by-side pictures, and maps of every
+//! step for the first pictures. In the own-error pass every layer runs on the reference's inputs for some pictures, which
+//! separates its own error from that of its inputs.
 
 use std::path::{Path, PathBuf};
 
-use super::map::Map;
-use super::models::Pair;
-use super::mosaic::mosaic;
+use super::models::ModelPair;
+use super::mosaic::Mosaic;
+use super::observers::{OwnErrorObserver, PictureObserver, StepHexbins, StepMaps, StepSelection, ValueExtent};
 use super::panel::ColourScale;
-use super::picture_maps::PictureMaps;
-use super::report::{PictureRow, Report};
+use super::picture_maps::{PairMeans, PictureMaps};
+use super::report::{InspectionReport, PictureRow};
 use super::stats::StepStats;
 use super::video::Video;
-use super::watch::{Extent, Hexbins, Injected, StepMaps, Steps, Watch};
 use crate::detector::DetectorOptions;
 use crate::detector::plan::StepId;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
 use crate::measure::Agreement;
 
-/// Pictures of the first look.
-const SCOUTS: usize = 3;
-/// How much lower a score may be in the artifact for the tolerant agreement.
-const TOLERANCE: f32 = 0.2;
+/// Pictures of the range pass.
+const RANGE_PICTURES: usize = 3;
+/// Difference of the artifact's score threshold in the tolerant agreement.
+const SCORE_TOLERANCE: f32 = 0.2;
 
-/// What to inspect, and how.
+/// Options of an inspection.
 #[derive(Debug, Clone)]
-pub struct Options {
-    /// Checkpoint: the reference.
+pub struct InspectOptions {
+    /// Reference checkpoint.
     pub reference: PathBuf,
     /// Artifact.
     pub model: PathBuf,
@@ -37,205 +37,221 @@ pub struct Options {
     pub images: Vec<PathBuf>,
     /// Folder of the results.
     pub out: PathBuf,
-    /// Steps that maps and hexagons are of.
-    pub steps: Steps,
-    /// Steps with hexagons of their own; the worst if `None`.
-    pub hexbins: Option<Steps>,
-    /// Whether maps and hexagons are of the values before ReLU.
+    /// Steps with maps and hexbin plots.
+    pub steps: StepSelection,
+    /// Steps with separate hexbin plots; the worst if `None`.
+    pub hexbins: Option<StepSelection>,
+    /// Use the values before ReLU for maps and hexbin plots.
     pub before_relu: bool,
-    /// Pictures, from the first, that get maps of every step.
+    /// Number of pictures, from the first, with maps of every step.
     pub maps: usize,
-    /// Pictures, from the first, that get a side-by-side picture.
+    /// Number of pictures, from the first, with a side-by-side picture.
     pub mosaics: usize,
-    /// Pictures, spread over all, that every step's own error is measured on.
-    pub alone: usize,
-    /// Points of a step and picture that the hexagons get, at most about; 0 for every one.
+    /// Number of pictures for the own errors, evenly spread.
+    pub own_error_pictures: usize,
+    /// Approximate number of sampled points of a step and picture in hexbin plots; 0 for all.
     pub points: usize,
-    /// Score from which detections are drawn and compared.
+    /// Score threshold of drawn and compared detections.
     pub score: f32,
-    /// Film of the side-by-side pictures.
+    /// Video of the side-by-side pictures.
     pub video: Option<PathBuf>,
-    /// Its pictures a second.
+    /// Frames a second of the video.
     pub fps: u32,
-    /// Kernels, threads, and numbers of the model to replace.
+    /// Detector options.
     pub detector: DetectorOptions,
 }
 
-/// What came of it.
+/// Result of an inspection.
 #[derive(Debug)]
-pub struct Outcome {
-    /// What `report.json` holds.
-    pub report: Report,
-    /// The page.
+pub struct Inspection {
+    /// Content of `report.json`.
+    pub report: InspectionReport,
+    /// Path of the page.
     pub index: PathBuf,
-    /// Pictures that could not be used, and the kind of the first such failure.
-    pub failed: (usize, Option<Kind>),
+    /// Pictures that could not be used, if any.
+    pub failures: Option<PictureFailures>,
 }
 
-/// Inspects. `progress` is told how many looks at pictures are done, and of how many; `note` what could not be used.
+/// Pictures that could not be used.
+#[derive(Debug, Clone, Copy)]
+pub struct PictureFailures {
+    /// Number of pictures.
+    pub count: usize,
+    /// Kind of the first error.
+    pub first: Kind,
+}
+
+/// Inspects. `progress` receives the number of runs done and of all; `note` receives the errors of single pictures.
 ///
 /// # Errors
-/// As `Pair::load`; [`Kind::Usage`] for a step that does not exist; [`Kind::CannotCreate`] or [`Kind::Io`] for the
-/// folder; the first picture's failure if none could be used.
+/// As `ModelPair::load`; [`Kind::Usage`] for an unknown step; [`Kind::CannotCreate`] or [`Kind::Io`] for the folder; the
+/// error of the first picture if none could be used.
 pub fn inspect(
-    options: &Options,
+    options: &InspectOptions,
     progress: &mut dyn FnMut(usize, usize),
     note: &mut dyn FnMut(&str),
-) -> Result<Outcome> {
-    let pair = Pair::load(&options.reference, &options.model, &options.detector)?;
+) -> Result<Inspection> {
+    let pair = ModelPair::load(&options.reference, &options.model, &options.detector)?;
     if !pair.is_related {
         note(&format!(
-            "{} does not say that it was made from {}: errors include those of the weights",
+            "{} does not name {} as its source: errors include those of the weights",
             options.model.display(),
             options.reference.display()
         ));
     }
-    let mut session = Session::new(options, pair)?;
+    let mut session = InspectionSession::new(options, pair)?;
     let count = options.images.len();
-    let scouts = spread(count, SCOUTS);
-    let alone = spread(count, options.alone);
-    let all = scouts.len() + count + alone.len();
+    let range_pictures = evenly_spread(count, RANGE_PICTURES);
+    let own_error_pictures = evenly_spread(count, options.own_error_pictures);
+    let all = range_pictures.len() + count + own_error_pictures.len();
     let mut done = 0;
     let mut step = |progress: &mut dyn FnMut(usize, usize)| {
         done += 1;
         progress(done, all);
     };
     progress(0, all);
-    for &at in &scouts {
-        // What cannot be used is said when its turn comes.
+    for &at in &range_pictures {
+        // The main pass reports the errors.
         if let Ok(picture) = Picture::open(&options.images[at]) {
-            session.scout(&picture).ok();
+            session.collect_ranges(&picture).ok();
         }
         step(progress);
     }
-    session.lay();
-    let mut failed = (0, None);
+    session.set_ranges();
+    let mut failures: Option<PictureFailures> = None;
     for (at, path) in options.images.iter().enumerate() {
-        match session.look(at, path) {
+        match session.add_picture(at, path) {
             Ok(()) => {}
             Err(error) if matches!(error.kind(), Kind::CannotCreate | Kind::Io | Kind::Internal) => return Err(error),
             Err(error) if count == 1 => return Err(error),
             Err(error) => {
                 note(&error.chain());
-                failed.0 += 1;
-                failed.1.get_or_insert(error.kind());
+                failures.get_or_insert(PictureFailures { count: 0, first: error.kind() }).count += 1;
             }
         }
         step(progress);
     }
     if session.pictures.is_empty() {
-        let kind = failed.1.unwrap_or(Kind::NoInput);
+        let kind = failures.map_or(Kind::NoInput, |failures| failures.first);
         return Err(Error::new(kind, format!("none of the {count} pictures could be used")));
     }
-    for &at in &alone {
-        session.look_alone(&options.images[at]).ok();
+    for &at in &own_error_pictures {
+        session.add_own_errors(&options.images[at]).ok();
         step(progress);
     }
     let (report, index) = session.finish()?;
-    Ok(Outcome { report, index, failed })
+    Ok(Inspection { report, index, failures })
 }
 
-/// Up to `most` numbers below `count`, evenly spread, the first among them.
-fn spread(count: usize, most: usize) -> Vec<usize> {
+/// Up to `most` indices below `count`, evenly spread, including the first.
+fn evenly_spread(count: usize, most: usize) -> Vec<usize> {
     let most = most.min(count);
     (0..most).map(|at| at * count / most).collect()
 }
 
-/// An inspection on its way.
-pub(super) struct Session<'o> {
-    pub options: &'o Options,
-    pub pair: Pair,
-    /// By step: whether maps and hexagons are of it.
-    pub mask: Vec<bool>,
+/// State of an inspection.
+pub(super) struct InspectionSession<'o> {
+    pub options: &'o InspectOptions,
+    pub pair: ModelPair,
+    /// By step: true if it is selected.
+    pub is_selected: Vec<bool>,
+    /// Steps with maps and hexbin plots.
     pub selected: Vec<StepId>,
-    /// Steps with hexagons of their own; the worst if `None`.
-    pub own: Option<Vec<StepId>>,
+    /// Steps with separate hexbin plots; the worst if `None`.
+    pub separate: Option<Vec<StepId>>,
     pub stats: Vec<StepStats>,
-    pub extents: Vec<Extent>,
-    pub hexbins: Vec<Option<Hexbins>>,
-    pub all: Hexbins,
-    pub scouted: Vec<[Map; 2]>,
+    pub extents: Vec<ValueExtent>,
+    pub hexbins: Vec<Option<StepHexbins>>,
+    pub all: StepHexbins,
+    /// Mean maps of the range pass.
+    pub range_means: Vec<PairMeans>,
     pub scale: Option<ColourScale>,
     pub video: Option<Video>,
     pub pictures: Vec<PictureRow>,
-    pub alone: usize,
-    pub agreement: [Agreement; 2],
+    pub own_error_pictures: usize,
+    /// Agreement with the same score threshold for both models.
+    pub strict: Agreement,
+    /// Agreement with a lower threshold for the artifact.
+    pub tolerant: Agreement,
 }
 
-impl<'o> Session<'o> {
-    fn new(options: &'o Options, pair: Pair) -> Result<Self> {
+impl<'o> InspectionSession<'o> {
+    fn new(options: &'o InspectOptions, pair: ModelPair) -> Result<Self> {
         let plan = std::sync::Arc::clone(pair.plan());
         let steps = plan.steps.len();
         let selected = options.steps.of(&plan)?;
-        let own = options.hexbins.as_ref().map(|steps| steps.among(&selected, &plan)).transpose()?;
-        let mut mask = vec![false; steps];
-        selected.iter().for_each(|&step| mask[step] = true);
+        let separate = options.hexbins.as_ref().map(|steps| steps.among(&selected, &plan)).transpose()?;
+        let mut is_selected = vec![false; steps];
+        selected.iter().for_each(|&step| is_selected[step] = true);
         std::fs::create_dir_all(&options.out).map_err(|source| Error::writing(&options.out, source))?;
         let video = options.video.as_deref().map(|path| Video::create(path, options.fps)).transpose()?;
         Ok(Self {
             stats: vec![StepStats::default(); steps],
-            extents: vec![Extent::default(); steps],
+            extents: vec![ValueExtent::default(); steps],
             hexbins: vec![None; steps],
-            all: Hexbins::new(&Extent::default()),
-            scouted: Vec::new(),
+            all: StepHexbins::new(&ValueExtent::default()),
+            range_means: Vec::new(),
             scale: None,
             pictures: Vec::new(),
-            alone: 0,
-            agreement: [Agreement::default(); 2],
+            own_error_pictures: 0,
+            strict: Agreement::default(),
+            tolerant: Agreement::default(),
             options,
             pair,
-            mask,
+            is_selected,
             selected,
-            own,
+            separate,
             video,
         })
     }
 
+    /// Number of sampled points of a step.
     fn points(&self) -> usize {
         if self.options.points == 0 { usize::MAX } else { self.options.points }
     }
 
-    /// Which values maps are of.
-    pub(super) fn what(&self) -> &'static str {
+    /// Values of maps and hexbin plots.
+    pub(super) fn values(&self) -> &'static str {
         if self.options.before_relu { "before ReLU" } else { "after ReLU" }
     }
 
-    /// The first look at one picture: extents and mean maps.
-    fn scout(&mut self, picture: &Picture) -> Result<()> {
-        let mut maps = PictureMaps::new(picture, None, self.what(), self.pair.rows[1].precision);
+    /// Range pass of one picture: collects ranges and mean maps.
+    fn collect_ranges(&mut self, picture: &Picture) -> Result<()> {
+        let mut maps = PictureMaps::new(picture, None, self.values(), self.pair.quantized_row.precision);
         let points = self.points();
-        let Self { pair, mask, extents, hexbins, .. } = self;
-        let mut see = |_: StepId, step: &StepMaps<'_>| maps.take("", step);
-        let mut watch = Watch {
-            steps: mask,
+        let Self { pair, is_selected, extents, hexbins, .. } = self;
+        let mut add_maps = |_: StepId, step: &StepMaps<'_>| maps.add("", step);
+        let mut observer = PictureObserver {
+            selected: is_selected,
             before_relu: self.options.before_relu,
             stats: None,
             extents: Some(extents),
             hexbins,
             all: None,
             points,
-            want_errors: false,
-            see_maps: Some(&mut see),
+            with_error_maps: false,
+            on_maps: Some(&mut add_maps),
         };
-        pair.on_own_inputs(picture, &mut watch)?;
-        self.scouted.extend(maps.means());
+        pair.on_own_inputs(picture, &mut observer)?;
+        self.range_means.extend(maps.means());
         Ok(())
     }
 
-    /// Lays the hexagons and freezes the scale, by what the first look saw.
-    fn lay(&mut self) {
-        let mut all = Extent::default();
+    /// Creates the hexbin plots and the colour scale from the range pass.
+    fn set_ranges(&mut self) {
+        let mut all = ValueExtent::default();
         for &step in &self.selected {
             all.join(&self.extents[step]);
-            self.hexbins[step] = Some(Hexbins::new(&self.extents[step]));
+            self.hexbins[step] = Some(StepHexbins::new(&self.extents[step]));
         }
-        self.all = Hexbins::new(&all);
-        let maps: Vec<&Map> = self.scouted.iter().flatten().collect();
+        self.all = StepHexbins::new(&all);
+        let maps: Vec<_> = self.range_means.iter().flat_map(|means| [&means.reference, &means.quantized]).collect();
         self.scale = (!maps.is_empty()).then(|| ColourScale::of_activations(&maps));
-        self.scouted = Vec::new();
+        self.range_means = Vec::new();
     }
 
-    fn look(&mut self, at: usize, path: &Path) -> Result<()> {
+    /// Main pass of picture number `at`.
+    fn add_picture(&mut self, at: usize, path: &Path) -> Result<()> {
         let picture = Picture::open(path)?;
         let name = file_name(at, path);
         let options = self.options;
@@ -245,25 +261,25 @@ impl<'o> Session<'o> {
         if let Some(folder) = &folder {
             std::fs::create_dir_all(folder).map_err(|source| Error::writing(folder, source))?;
         }
-        let mut maps = PictureMaps::new(&picture, folder.as_deref(), self.what(), self.pair.rows[1].precision);
+        let mut maps = PictureMaps::new(&picture, folder.as_deref(), self.values(), self.pair.quantized_row.precision);
         let wants_maps = has_maps || has_mosaic || self.video.is_some();
         let plan = std::sync::Arc::clone(self.pair.plan());
         let points = self.points();
-        let found = {
-            let Self { pair, mask, stats, hexbins, all, .. } = self;
-            let mut see = |step: StepId, seen: &StepMaps<'_>| maps.take(&plan.steps[step].name, seen);
-            let mut watch = Watch {
-                steps: mask,
+        let detections = {
+            let Self { pair, is_selected, stats, hexbins, all, .. } = self;
+            let mut add_maps = |step: StepId, step_maps: &StepMaps<'_>| maps.add(&plan.steps[step].name, step_maps);
+            let mut observer = PictureObserver {
+                selected: is_selected,
                 before_relu: options.before_relu,
                 stats: Some(stats),
                 extents: None,
                 hexbins,
                 all: Some(all),
                 points,
-                want_errors: has_maps,
-                see_maps: wants_maps.then_some(&mut see),
+                with_error_maps: has_maps,
+                on_maps: wants_maps.then_some(&mut add_maps),
             };
-            pair.on_own_inputs(&picture, &mut watch).map_err(|error| error.at(path.display()))?
+            pair.on_own_inputs(&picture, &mut observer).map_err(|error| error.at(path.display()))?
         };
         let means = maps.means();
         let sheets = maps.finish()?;
@@ -271,16 +287,27 @@ impl<'o> Session<'o> {
             self.write_maps_page(&name, path, &sheets)?;
         }
         let mut agreement = Agreement::default();
-        agreement.add(&found[0], &found[1], options.score, options.score);
+        agreement.add(&detections.reference, &detections.int8, options.score, options.score);
         let mut tolerant = Agreement::default();
-        tolerant.add(&found[0], &found[1], options.score, (options.score - TOLERANCE).max(0.0));
-        self.agreement[0].merge(&agreement);
-        self.agreement[1].merge(&tolerant);
+        let lower_score = (options.score - SCORE_TOLERANCE).max(0.0);
+        tolerant.add(&detections.reference, &detections.int8, options.score, lower_score);
+        self.strict.merge(&agreement);
+        self.tolerant.merge(&tolerant);
 
         let mut is_drawn = false;
-        if let Some([f, q]) = means.as_ref().filter(|_| has_mosaic || self.video.is_some()) {
-            let scale = *self.scale.get_or_insert_with(|| ColourScale::of_activations(&[f, q]));
-            let sheet = mosaic([&name, self.what()], &picture, &self.pair, &found, [f, q], &scale, options.score);
+        if let Some(means) = means.as_ref().filter(|_| has_mosaic || self.video.is_some()) {
+            let own_scale = || ColourScale::of_activations(&[&means.reference, &means.quantized]);
+            let scale = *self.scale.get_or_insert_with(own_scale);
+            let mosaic = Mosaic {
+                heading: &name,
+                values: self.values(),
+                picture: &picture,
+                detections: &detections,
+                means,
+                scale: &scale,
+                score: options.score,
+            };
+            let sheet = mosaic.draw(&self.pair);
             if has_mosaic {
                 let folder = options.out.join("side-by-side");
                 std::fs::create_dir_all(&folder).map_err(|source| Error::writing(&folder, source))?;
@@ -299,7 +326,8 @@ impl<'o> Session<'o> {
             name,
             width: picture.width,
             height: picture.height,
-            detections: found.map(|found| found.iter().filter(|one| one.score >= options.score).count()),
+            detections: [&detections.reference, &detections.int8]
+                .map(|detections| detections.iter().filter(|one| one.score >= options.score).count()),
             agreement,
             pyramid_db: last(&self.stats[plan.key_steps.pyramid[0]]).map(f64::from),
             worst: worst.map(|(step, db)| (plan.steps[step].name.clone(), f64::from(db))),
@@ -309,16 +337,17 @@ impl<'o> Session<'o> {
         Ok(())
     }
 
-    fn look_alone(&mut self, path: &Path) -> Result<()> {
+    /// Own-error pass of one picture.
+    fn add_own_errors(&mut self, path: &Path) -> Result<()> {
         let picture = Picture::open(path)?;
         let Self { pair, stats, .. } = self;
-        pair.on_reference_inputs(&picture, &mut Injected(stats))?;
-        self.alone += 1;
+        pair.on_reference_inputs(&picture, &mut OwnErrorObserver(stats))?;
+        self.own_error_pictures += 1;
         Ok(())
     }
 }
 
-/// What the files of a picture are called: its number and its name, without what file systems dislike.
+/// Name of the files of a picture: its number and its stem in plain ASCII.
 fn file_name(at: usize, path: &Path) -> String {
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
@@ -331,10 +360,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spread_over_all() {
-        assert_eq!(spread(10, 3), [0, 3, 6]);
-        assert_eq!(spread(2, 3), [0, 1]);
-        assert!(spread(0, 3).is_empty() && spread(5, 0).is_empty());
+    fn indices_are_evenly_spread() {
+        assert_eq!(evenly_spread(10, 3), [0, 3, 6]);
+        assert_eq!(evenly_spread(2, 3), [0, 1]);
+        assert!(evenly_spread(0, 3).is_empty() && evenly_spread(5, 0).is_empty());
     }
 
     #[test]

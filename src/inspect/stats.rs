@@ -1,34 +1,34 @@
-//! A step's error over pictures.
+//! Error statistics of a step over pictures.
 //!
-//! In: both activations of a step, a picture at a time. Out: signal to noise, mean absolute error, relative errors by
-//! element and by projection, cosine and clipped share: the median over pictures with its quartiles. A picture leaves a
-//! few numbers behind and nothing else.
+//! In: both activations of a step, one picture at a time. Out: SQNR, mean absolute error, relative errors by element and
+//! by projection, cosine and clipped share, as median over pictures with quartiles. Only a few numbers of each picture are
+//! stored.
 
 use serde::Serialize;
 
-use super::map::Map;
+use super::map::ScalarMap;
 use crate::detector::tap::{Activation, Values};
 use crate::measure::StepError;
 use crate::quantile;
 
-/// Added to a reference before it divides.
+/// Added to the denominator of relative errors.
 const ETA: f32 = 1e-6;
-/// Elements of an activation that the median by element is taken over, at most, evenly spread.
+/// Largest number of sampled elements for the median by element.
 const SAMPLED: usize = 1 << 16;
 
-/// Median over pictures, and quartiles.
+/// Median and quartiles over pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Spread {
-    /// Half lie below.
+pub struct Quartiles {
+    /// Median.
     pub median: f64,
-    /// A quarter lies below.
+    /// Lower quartile.
     pub low: f64,
-    /// Three quarters lie below.
+    /// Upper quartile.
     pub high: f64,
 }
 
-impl Spread {
-    /// Of the finite among `values`; `None` of nothing.
+impl Quartiles {
+    /// Quartiles of the finite `values`; `None` if there are none.
     pub fn of(values: &[f32]) -> Option<Self> {
         let mut values: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
         values.sort_unstable_by(f32::total_cmp);
@@ -37,32 +37,50 @@ impl Spread {
     }
 }
 
-/// One step's errors, picture by picture.
+/// Projections of a step's activations in both networks.
+#[derive(Debug, Clone)]
+pub struct ProjectedPair {
+    /// Of the reference.
+    pub reference: ScalarMap,
+    /// Of the other network.
+    pub other: ScalarMap,
+}
+
+impl ProjectedPair {
+    /// Projects both activations.
+    pub fn of(reference: &Activation<'_>, other: &Activation<'_>) -> Self {
+        Self { reference: ScalarMap::project(reference), other: ScalarMap::project(other) }
+    }
+}
+
+/// Errors of one step, by picture.
 #[derive(Debug, Clone, Default)]
 pub struct StepStats {
-    /// Over all pictures.
+    /// Error over all pictures.
     pub total: StepError,
-    /// Signal to noise of each picture, in dB.
+    /// SQNR of each picture, in dB.
     pub sqnr_db: Vec<f32>,
-    /// Σ|q − f| / n of each picture, in units of the activation.
+    /// Mean absolute error Σ|q − f| / n of each picture, in units of the activation.
     pub mean_absolute: Vec<f32>,
-    /// Median over elements of |q − f| / (|f| + η), of each picture.
+    /// Median over elements of |q − f| / (|f| + 10⁻⁶), of each picture.
     pub relative_element: Vec<f32>,
-    /// Median over pixels of |A_q − A_f| / (|A_f| + η), A the channels' maximum, of each picture.
+    /// Median over pixels of |A_q − A_f| / (|A_f| + 10⁻⁶), where A is the channels' maximum, of each picture.
     pub relative_projection: Vec<f32>,
-    /// Cosine of each picture.
+    /// Cosine similarity of each picture.
     pub cosine: Vec<f32>,
-    /// The step's own error on the reference's inputs, before ReLU, of each picture, in dB.
+    /// SQNR of the step's own error on the reference's inputs, before ReLU, of each picture, in dB.
     pub injected_db: Vec<f32>,
-    /// Over all pictures, the same.
+    /// Own error over all pictures.
     pub injected: StepError,
-    /// Values outside the quantization range, and all.
-    pub clipped: [u64; 2],
+    /// Number of values outside the quantization range.
+    pub clipped: u64,
+    /// Number of values that were checked for clipping.
+    pub clip_checked: u64,
 }
 
 impl StepStats {
-    /// Adds one picture's fused activations and their projections.
-    pub fn add(&mut self, reference: &Activation<'_>, other: &Activation<'_>, maps: Option<(&Map, &Map)>) {
+    /// Adds the fused activations of one picture, and their projections.
+    pub fn add(&mut self, reference: &Activation<'_>, other: &Activation<'_>, maps: Option<&ProjectedPair>) {
         let mut error = StepError::default();
         error.add(reference, other);
         self.total.merge(&error);
@@ -73,14 +91,14 @@ impl StepStats {
         let mut ratios = Vec::new();
         sample(reference, other, SAMPLED, |f, q| ratios.push((q - f).abs() / (f.abs() + ETA)));
         self.relative_element.push(median(&mut ratios));
-        if let Some((f, q)) = maps {
+        if let Some(ProjectedPair { reference: f, other: q }) = maps {
             let mut ratios: Vec<f32> =
                 f.values.iter().zip(&q.values).map(|(&f, &q)| (q - f).abs() / (f.abs() + ETA)).collect();
             self.relative_projection.push(median(&mut ratios));
         }
     }
 
-    /// Adds one picture's own error.
+    /// Adds the own error of one picture.
     pub fn add_injected(&mut self, reference: &Activation<'_>, other: &Activation<'_>) {
         let mut error = StepError::default();
         error.add(reference, other);
@@ -88,10 +106,9 @@ impl StepStats {
         self.injected_db.push(error.sqnr_db().map_or(f32::NAN, |db| db as f32));
     }
 
-    /// Share of values outside the quantization range; `None` where none was counted.
+    /// Share of values outside the quantization range; `None` if none was checked.
     pub fn clipped_share(&self) -> Option<f64> {
-        let [clipped, count] = self.clipped;
-        (count > 0).then(|| clipped as f64 / count as f64)
+        (self.clip_checked > 0).then(|| self.clipped as f64 / self.clip_checked as f64)
     }
 }
 
@@ -103,9 +120,9 @@ fn median(values: &mut [f32]) -> f32 {
     *values.select_nth_unstable_by(middle, f32::total_cmp).1
 }
 
-/// Shows at most about `most` pairs of values that show the picture, evenly spread by a stride that shares no factor
-/// with the channels.
-pub fn sample(reference: &Activation<'_>, other: &Activation<'_>, most: usize, mut see: impl FnMut(f32, f32)) {
+/// Calls `add` with about `most` pairs of values outside the padding, evenly spread. The stride is odd, so that it passes
+/// through all channels.
+pub fn sample(reference: &Activation<'_>, other: &Activation<'_>, most: usize, mut add: impl FnMut(f32, f32)) {
     let Values::F32(f) = reference.values else { return };
     let shape = reference.shape;
     if other.shape != shape || shape.is_empty() {
@@ -116,12 +133,12 @@ pub fn sample(reference: &Activation<'_>, other: &Activation<'_>, most: usize, m
     let stride = ((rows * valid) / most.max(1)).max(1) | 1;
     let mut at = 0;
     while at < rows * valid {
-        let place = at / valid * shape.width * shape.channels + at % valid;
+        let index = at / valid * shape.width * shape.channels + at % valid;
         let q = match other.values {
-            Values::F32(values) => values[place],
-            Values::U8 { data, scale, zero_point } => (i32::from(data[place]) - i32::from(zero_point)) as f32 * scale,
+            Values::F32(values) => values[index],
+            Values::U8 { data, scale, zero_point } => (i32::from(data[index]) - i32::from(zero_point)) as f32 * scale,
         };
-        see(f[place], q);
+        add(f[index], q);
         at += stride;
     }
 }
@@ -132,10 +149,10 @@ mod tests {
     use crate::tensor::Shape;
 
     #[test]
-    fn spread_and_median() {
-        let spread = Spread::of(&[1.0, 2.0, 3.0, 4.0, f32::NAN]).unwrap();
-        assert_eq!((spread.median, spread.low, spread.high), (2.5, 1.75, 3.25));
-        assert!(Spread::of(&[f32::INFINITY]).is_none());
+    fn quartiles_and_median() {
+        let quartiles = Quartiles::of(&[1.0, 2.0, 3.0, 4.0, f32::NAN]).unwrap();
+        assert_eq!((quartiles.median, quartiles.low, quartiles.high), (2.5, 1.75, 3.25));
+        assert!(Quartiles::of(&[f32::INFINITY]).is_none());
         assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
     }
 
@@ -144,12 +161,12 @@ mod tests {
         let shape = Shape::new(3, 3, 2);
         let values: Vec<f32> = (0..18).map(|at| if at % 6 < 4 && at < 12 { 1.0 } else { 7.0 }).collect();
         let activation = Activation { shape, valid_height: 2, valid_width: 2, values: Values::F32(&values) };
-        let mut seen = Vec::new();
-        sample(&activation, &activation, 100, |f, q| seen.push((f, q)));
-        assert_eq!(seen, [(1.0, 1.0); 8]);
-        seen.clear();
-        sample(&activation, &activation, 2, |f, q| seen.push((f, q)));
-        assert_eq!(seen.len(), 2);
+        let mut pairs = Vec::new();
+        sample(&activation, &activation, 100, |f, q| pairs.push((f, q)));
+        assert_eq!(pairs, [(1.0, 1.0); 8]);
+        pairs.clear();
+        sample(&activation, &activation, 2, |f, q| pairs.push((f, q)));
+        assert_eq!(pairs.len(), 2);
     }
 
     #[test]
@@ -158,7 +175,7 @@ mod tests {
         let f = Activation { shape, valid_height: 1, valid_width: 2, values: Values::F32(&[2.0, 4.0]) };
         let q = Activation { values: Values::F32(&[2.0, 3.0]), ..f };
         let mut stats = StepStats::default();
-        stats.add(&f, &q, Some((&Map::project(&f), &Map::project(&q))));
+        stats.add(&f, &q, Some(&ProjectedPair::of(&f, &q)));
         stats.add_injected(&f, &q);
         assert!((stats.sqnr_db[0] - 13.0103).abs() < 1e-3);
         assert_eq!((stats.mean_absolute[0], stats.clipped_share()), (0.5, None));

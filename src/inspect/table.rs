@@ -1,44 +1,44 @@
-//! Every step's figures in rows: for CSV, JSON and the page.
+//! Tables of an inspection: metrics by step, and the ranking of layers to keep in fp32.
 
 use serde::Serialize;
 
-use super::stats::{Spread, StepStats};
+use super::stats::{Quartiles, StepStats};
 use crate::detector::plan::{Op, Plan, StepId};
 use crate::quant::Precision;
 
-/// One step.
+/// Metrics of one step.
 #[derive(Debug, Clone, Serialize)]
-pub struct Row {
-    /// torchvision's name, with the pyramid level where steps share a layer.
+pub struct StepRow {
+    /// torchvision's name, with the pyramid level if steps share a layer.
     pub step: String,
-    /// The step's number in the plan.
+    /// Number of the step in the plan.
     pub depth: usize,
-    /// `int8`, `int8-dynamic` or `fp32`, as the model runs it; `as read` where it only moves values.
+    /// `int8`, `int8-dynamic` or `fp32`; `as read` if the step only moves values.
     pub precision: &'static str,
-    /// Signal to noise over all pictures, in dB.
+    /// SQNR over all pictures, in dB.
     pub sqnr_db: Option<f64>,
-    /// The same by picture.
-    pub sqnr_db_spread: Option<Spread>,
-    /// Signal to noise of the step's own error on the reference's inputs, over all pictures, in dB.
+    /// SQNR by picture.
+    pub sqnr_db_spread: Option<Quartiles>,
+    /// SQNR of the step's own error on the reference's inputs, over all pictures, in dB.
     pub injected_db: Option<f64>,
-    /// The same by picture.
-    pub injected_db_spread: Option<Spread>,
+    /// SQNR of the own error by picture.
+    pub injected_db_spread: Option<Quartiles>,
     /// Mean absolute error, in units of the activation.
     pub mean_absolute: f64,
     /// Median over elements of |q − f| / (|f| + 10⁻⁶), by picture.
-    pub relative_element: Option<Spread>,
-    /// The same over pixels of the channels' maximum.
-    pub relative_projection: Option<Spread>,
-    /// Cosine over all pictures.
+    pub relative_element: Option<Quartiles>,
+    /// The same over pixels of the channels' maximum, by picture.
+    pub relative_projection: Option<Quartiles>,
+    /// Cosine similarity over all pictures.
     pub cosine: Option<f64>,
     /// Share of values outside the quantization range.
     pub clipped_share: Option<f64>,
 }
 
-/// The rows of all steps that were seen, in the order of the plan.
-pub fn rows(plan: &Plan, stats: &[StepStats], precision: impl Fn(StepId) -> Precision) -> Vec<Row> {
-    let seen = stats.iter().enumerate().filter(|(_, stats)| !stats.sqnr_db.is_empty());
-    let row = |(step, stats): (StepId, &StepStats)| Row {
+/// The rows of all measured steps, in the order of the plan.
+pub fn rows(plan: &Plan, stats: &[StepStats], precision: impl Fn(StepId) -> Precision) -> Vec<StepRow> {
+    let measured = stats.iter().enumerate().filter(|(_, stats)| !stats.sqnr_db.is_empty());
+    let row = |(step, stats): (StepId, &StepStats)| StepRow {
         step: plan.steps[step].name.clone(),
         depth: step,
         precision: match plan.steps[step].op {
@@ -46,20 +46,20 @@ pub fn rows(plan: &Plan, stats: &[StepStats], precision: impl Fn(StepId) -> Prec
             _ => precision(step).name(),
         },
         sqnr_db: stats.total.sqnr_db().filter(|db| db.is_finite()),
-        sqnr_db_spread: Spread::of(&stats.sqnr_db),
+        sqnr_db_spread: Quartiles::of(&stats.sqnr_db),
         injected_db: stats.injected.sqnr_db().filter(|db| db.is_finite()),
-        injected_db_spread: Spread::of(&stats.injected_db),
+        injected_db_spread: Quartiles::of(&stats.injected_db),
         mean_absolute: stats.total.mean_absolute(),
-        relative_element: Spread::of(&stats.relative_element),
-        relative_projection: Spread::of(&stats.relative_projection),
+        relative_element: Quartiles::of(&stats.relative_element),
+        relative_projection: Quartiles::of(&stats.relative_projection),
         cosine: stats.total.cosine(),
         clipped_share: stats.clipped_share(),
     };
-    seen.map(row).collect()
+    measured.map(row).collect()
 }
 
-/// The rows as CSV.
-pub fn to_csv(rows: &[Row]) -> String {
+/// CSV of the rows.
+pub fn to_csv(rows: &[StepRow]) -> String {
     let mut text = String::from(
         "step,depth,precision,sqnr_db,sqnr_db_median,sqnr_db_q1,sqnr_db_q3,injected_db,injected_db_median,mean_absolute,\
          relative_element,relative_projection,cosine,clipped_share\n",
@@ -89,64 +89,77 @@ pub fn to_csv(rows: &[Row]) -> String {
     text
 }
 
-/// The layers by how much they err on their own, worst first, and what keeping the first of them in fp32 would give.
+/// A row of the ranking of layers by their own error, worst first, with the prediction for keeping them in fp32.
 #[derive(Debug, Clone, Serialize)]
-pub struct Kept {
-    /// The layer that is kept beside those before it.
+pub struct KeptLayer {
+    /// The layer that is kept in addition to those before it.
     pub layer: String,
-    /// Its own signal to noise, the worst of its levels, in dB.
+    /// SQNR of its own error, the least of its levels, in dB.
     pub injected_db: Option<f64>,
-    /// Predicted signal to noise of the whole with this many kept: −10·log₁₀ Σ ρ² over the layers still in int8, ρ² the
-    /// own noise to signal of each. Errors are taken for independent; `None` where none is left.
+    /// Predicted SQNR of the network with the layers up to this one in fp32, in dB: −10·log₁₀ Σρ² over the layers in int8,
+    /// where ρ² is the noise-to-signal ratio of each. Assumes independent errors. `None` if no layer is left.
     pub predicted_db: Option<f64>,
-    /// How much more that is than with nothing kept, in dB.
+    /// Increase over the prediction without kept layers, in dB.
     pub gain_db: Option<f64>,
-    /// Share of all multiply-adds that then run in fp32.
+    /// Share of all multiply-adds in fp32.
     pub fp32_mac_share: f64,
 }
 
-/// Ranks the layers of `plan` and predicts; `macs` are multiply-adds by step. The first entry keeps nothing.
-pub fn sensitivity(plan: &Plan, stats: &[StepStats], macs: &[u64]) -> Vec<Kept> {
-    let mut layers: Vec<(usize, f64, f64, u64)> = Vec::new();
+/// Own error and work of one layer.
+struct LayerError {
+    layer: usize,
+    /// Least SQNR of its levels.
+    injected_db: f64,
+    /// Largest noise-to-signal ratio of its levels.
+    noise: f64,
+    macs: u64,
+}
+
+/// Ranks the layers of `plan` by their own error and predicts the SQNR with the worst ones in fp32. `macs` are
+/// multiply-adds by step. The first row keeps no layer.
+pub fn sensitivity(plan: &Plan, stats: &[StepStats], macs: &[u64]) -> Vec<KeptLayer> {
+    // A layer that several pyramid levels share is ranked by its worst level.
+    let mut layers: Vec<LayerError> = Vec::new();
     for (step, stats) in stats.iter().enumerate() {
         let Some(layer) = plan.steps[step].layer() else { continue };
         let Some(db) = stats.injected.sqnr_db().filter(|db| db.is_finite()) else { continue };
         let noise = 10f64.powf(-db / 10.0);
-        let work = macs.get(step).copied().unwrap_or(0);
-        match layers.iter_mut().find(|(known, ..)| *known == layer) {
-            Some((_, worst, sum, all)) => {
-                *worst = worst.min(db);
-                *sum = sum.max(noise);
-                *all += work;
+        let macs = macs.get(step).copied().unwrap_or(0);
+        match layers.iter_mut().find(|known| known.layer == layer) {
+            Some(known) => {
+                known.injected_db = known.injected_db.min(db);
+                known.noise = known.noise.max(noise);
+                known.macs += macs;
             }
-            None => layers.push((layer, db, noise, work)),
+            None => layers.push(LayerError { layer, injected_db: db, noise, macs }),
         }
     }
-    layers.sort_by(|a, b| a.1.total_cmp(&b.1));
+    layers.sort_by(|a, b| a.injected_db.total_cmp(&b.injected_db));
+    // Subtract the noise of one layer after the other from the sum.
     let total: u64 = macs.iter().sum();
-    let mut left: f64 = layers.iter().map(|(_, _, noise, _)| noise).sum();
-    let predicted = |left: f64, remaining: usize| (remaining > 0 && left > 0.0).then(|| -10.0 * left.log10());
-    let first = predicted(left, layers.len());
-    let entry = |layer: &str, injected_db: Option<f64>, predicted_db: Option<f64>, work: u64| Kept {
+    let mut noise_left: f64 = layers.iter().map(|layer| layer.noise).sum();
+    let predicted = |noise: f64, remaining: usize| (remaining > 0 && noise > 0.0).then(|| -10.0 * noise.log10());
+    let first = predicted(noise_left, layers.len());
+    let row = |layer: &str, injected_db: Option<f64>, predicted_db: Option<f64>, fp32_macs: u64| KeptLayer {
         layer: layer.to_owned(),
         injected_db,
         predicted_db,
         gain_db: predicted_db.zip(first).map(|(now, first)| now - first),
-        fp32_mac_share: work as f64 / total.max(1) as f64,
+        fp32_mac_share: fp32_macs as f64 / total.max(1) as f64,
     };
-    let mut kept = vec![entry("none", None, first, 0)];
-    let mut work = 0;
-    for (at, (layer, db, noise, own)) in layers.iter().enumerate() {
-        left -= noise;
-        work += own;
-        let predicted = predicted(left.max(0.0), layers.len() - at - 1);
-        kept.push(entry(&plan.layers[*layer].name, Some(*db), predicted, work));
+    let mut kept = vec![row("none", None, first, 0)];
+    let mut fp32_macs = 0;
+    for (at, LayerError { layer, injected_db, noise, macs }) in layers.iter().enumerate() {
+        noise_left -= noise;
+        fp32_macs += macs;
+        let predicted = predicted(noise_left.max(0.0), layers.len() - at - 1);
+        kept.push(row(&plan.layers[*layer].name, Some(*injected_db), predicted, fp32_macs));
     }
     kept
 }
 
-/// The prediction as CSV.
-pub fn kept_to_csv(kept: &[Kept]) -> String {
+/// CSV of the ranking.
+pub fn kept_to_csv(kept: &[KeptLayer]) -> String {
     let mut text = String::from("kept,layer,injected_db,predicted_db,gain_db,fp32_mac_share\n");
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
     for (count, kept) in kept.iter().enumerate() {
@@ -165,7 +178,7 @@ mod tests {
     use crate::tensor::Shape;
 
     #[test]
-    fn the_worst_layer_is_kept_first_and_its_noise_goes() {
+    fn the_worst_layer_is_kept_first_and_its_noise_subtracted() {
         let plan = Plan::new(Architecture::resnet50_fpn(4), Settings::default());
         let mut stats = vec![StepStats::default(); plan.steps.len()];
         let shape = Shape::new(1, 1, 1);

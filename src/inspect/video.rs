@@ -1,44 +1,45 @@
-//! Pictures as a film that any player opens and the replay camera reads: MJPEG or Y4M, by the file's name.
+//! Video writer: MJPEG or Y4M by the file's extension; the replay camera reads both.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use super::panel::{PanelSize, paste, resized};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
 
-/// How a film is stored.
+/// Format of a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    /// JPEG pictures one after the other.
+enum VideoFormat {
+    /// Concatenated JPEG pictures.
     Mjpeg,
-    /// Raw luminance and halved chroma with a header.
+    /// Raw YUV 4:2:0 with a header.
     Y4m,
 }
 
-/// A film being written.
+/// A video file that is being written.
 #[derive(Debug)]
 pub struct Video {
     path: PathBuf,
     out: BufWriter<File>,
-    format: Format,
+    format: VideoFormat,
     fps: u32,
     size: Option<(usize, usize)>,
     is_first: bool,
 }
 
 impl Video {
-    /// Begins the film at `path`: `.mjpeg` or `.mjpg`, or `.y4m`.
+    /// Creates the video at `path`, with the extension `.mjpeg`, `.mjpg` or `.y4m`.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for another ending; as [`Error::writing`].
+    /// [`Kind::Usage`] for another extension; [`Error::writing`].
     pub fn create(path: &Path, fps: u32) -> Result<Self> {
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_lowercase();
         let format = match extension.as_str() {
-            "mjpeg" | "mjpg" => Format::Mjpeg,
-            "y4m" => Format::Y4m,
+            "mjpeg" | "mjpg" => VideoFormat::Mjpeg,
+            "y4m" => VideoFormat::Y4m,
             _ => {
-                let text = format!("{}: a film's name ends in .mjpeg or .y4m", path.display());
+                let text = format!("{}: the extension of a video must be .mjpeg or .y4m", path.display());
                 return Err(Error::new(Kind::Usage, text));
             }
         };
@@ -46,7 +47,7 @@ impl Video {
         Ok(Self { path: path.to_owned(), out: BufWriter::new(file), format, fps, size: None, is_first: true })
     }
 
-    /// Adds a picture. All are of the first one's size: a larger one is made smaller, a smaller one set on black.
+    /// Adds a frame. Every frame has the size of the first one: larger pictures are reduced, smaller ones padded with black.
     ///
     /// # Errors
     /// As [`Picture::to_jpeg`] and [`Error::writing`].
@@ -54,16 +55,16 @@ impl Video {
         let even = |size: usize| (size & !1).max(2);
         let (width, height) = *self.size.get_or_insert((even(picture.width), even(picture.height)));
         let mut fitted = Picture::filled(width, height, [0; 3]);
-        let (inside_width, inside_height) = super::mosaic::size_within(picture, (width, height));
-        if (inside_width, inside_height) == (picture.width, picture.height) || self.is_first {
-            super::panel::paste(&mut fitted, picture, 0, 0);
+        let inside = PanelSize { width, height }.of(picture);
+        if (inside.width, inside.height) == (picture.width, picture.height) || self.is_first {
+            paste(&mut fitted, picture, 0, 0);
         } else {
-            super::panel::paste(&mut fitted, &super::panel::resized(picture, inside_width, inside_height), 0, 0);
+            paste(&mut fitted, &resized(picture, inside.width, inside.height), 0, 0);
         }
         let is_first = std::mem::take(&mut self.is_first);
         let bytes = match self.format {
-            Format::Mjpeg => fitted.to_jpeg()?,
-            Format::Y4m => {
+            VideoFormat::Mjpeg => fitted.to_jpeg()?,
+            VideoFormat::Y4m => {
                 if is_first {
                     let head = format!("YUV4MPEG2 W{width} H{height} F{}:1 Ip A1:1 C420jpeg\n", self.fps);
                     self.write(head.as_bytes())?;
@@ -75,7 +76,7 @@ impl Video {
         self.write(&bytes)
     }
 
-    /// Ends the film.
+    /// Ends the video.
     ///
     /// # Errors
     /// As [`Error::writing`].
@@ -119,7 +120,7 @@ mod tests {
     #[test]
     fn y4m_has_one_header_and_whole_frames() {
         let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("film.y4m");
+        let path = root.path().join("video.y4m");
         let mut video = Video::create(&path, 10).unwrap();
         for _ in 0..2 {
             video.add(&Picture::filled(5, 4, [255, 255, 255])).unwrap();
@@ -134,9 +135,9 @@ mod tests {
     }
 
     #[test]
-    fn mjpeg_is_pictures_one_after_the_other() {
+    fn mjpeg_is_concatenated_jpeg() {
         let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("film.mjpeg");
+        let path = root.path().join("video.mjpeg");
         let mut video = Video::create(&path, 10).unwrap();
         video.add(&Picture::filled(16, 8, [200, 10, 10])).unwrap();
         video.add(&Picture::filled(16, 8, [10, 200, 10])).unwrap();
@@ -144,6 +145,6 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         let starts = bytes.windows(3).filter(|window| *window == [0xff, 0xd8, 0xff]).count();
         assert_eq!(starts, 2);
-        assert_eq!(Video::create(&root.path().join("film.mp4"), 10).unwrap_err().kind(), Kind::Usage);
+        assert_eq!(Video::create(&root.path().join("video.mp4"), 10).unwrap_err().kind(), Kind::Usage);
     }
 }

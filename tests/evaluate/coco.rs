@@ -3,23 +3,25 @@
 use std::path::{Path, PathBuf};
 
 use lookout::detector::DetectorOptions;
-use lookout::evaluate::{ClassMap, DontCare, FIGURES, Options, Outcome, RunOptions, Source, Split, evaluate};
+use lookout::evaluate::{
+    ClassMap, DatasetSource, DontCare, EvaluateOptions, Evaluation, FIGURES, NamedFile, RunOptions, Split, evaluate,
+};
 use serde_json::Value;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/evaluate/coco").join(name)
 }
 
-fn judged(case: &str) -> Outcome {
+fn judged(case: &str) -> Evaluation {
     let source = format!("coco:{}", fixture(&format!("{case}.truth.json")).display());
-    let options = Options {
-        source: source.parse::<Source>().unwrap(),
+    let options = EvaluateOptions {
+        source: source.parse::<DatasetSource>().unwrap(),
         images: None,
         split: Split::All,
         class_map: ClassMap::default(),
         dont_care: DontCare::Auto,
         models: vec![],
-        detections: vec![("found".to_owned(), fixture(&format!("{case}.results.json")))],
+        detections: vec![NamedFile { name: "found".to_owned(), path: fixture(&format!("{case}.results.json")) }],
         score: 0.5,
         resamples: 20,
         seed: 0,
@@ -80,17 +82,17 @@ fn what_was_written_is_read_back_to_the_same_figures() {
     let root = tempfile::tempdir().unwrap();
     let before = judged("mixed");
     let (truth, results) = (root.path().join("annotations.json"), root.path().join("found.json"));
-    let Outcome { dataset, classes, truths, found, .. } = &before;
+    let Evaluation { dataset, classes, truths, predictions, .. } = &before;
     lookout::evaluate::write_coco_annotations(&truth, dataset, classes, truths).unwrap();
-    lookout::evaluate::write_coco_results(&results, dataset, classes, &found[0].1).unwrap();
-    let options = Options {
+    lookout::evaluate::write_coco_results(&results, dataset, classes, &predictions[0].pictures).unwrap();
+    let options = EvaluateOptions {
         source: format!("coco:{}", truth.display()).parse().unwrap(),
         images: None,
         split: Split::All,
         class_map: ClassMap::default(),
         dont_care: DontCare::Auto,
         models: vec![],
-        detections: vec![("found".to_owned(), results)],
+        detections: vec![NamedFile { name: "found".to_owned(), path: results }],
         score: 0.5,
         resamples: 0,
         seed: 0,

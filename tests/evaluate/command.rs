@@ -197,8 +197,8 @@ fn wrong_labels_are_told_with_their_place_and_strict_stops() {
     assert!(output.status.success(), "{said}");
     for wanted in [
         "data/label_2/000001.txt:1: 7 columns",
-        "data/label_2/000001.txt:2: box 1 2 300 90 of ghost reaches beyond its picture of 128×96",
-        "data/label_2/000001.txt:2: class ghost",
+        "data/label_2/000001.txt:2: box 1 2 300 90 of ghost exceeds its picture of 128×96",
+        "data/label_2/000001.txt:2: no model has class ghost",
         "data/label_2/000002.txt: its picture data/image_2/000002.png is missing",
         "data/image_2/000003.png: ",
     ] {

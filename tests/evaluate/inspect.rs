@@ -152,7 +152,7 @@ fn wrong_calls_say_what_would_be_right() {
     };
     says(&of("model.lookout", "model.lookout", "data"), 65, "model.lookout");
     says(&of("model.safetensors", "model.safetensors", "data"), 65, "model.safetensors");
-    says(&of("model.safetensors", "demo-int8", "data/image_2"), 65, "not one network");
+    says(&of("model.safetensors", "demo-int8", "data/image_2"), 65, "different networks");
     says(&of("model.safetensors", "model.lookout", "nothing"), 66, "nothing");
     std::fs::create_dir(bench.path("mixed")).unwrap();
     std::fs::copy(bench.path("data/image_2/000001.png"), bench.path("mixed/b.png")).unwrap();

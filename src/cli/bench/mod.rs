@@ -1,18 +1,19 @@
-//! `lookout bench`: time, work and share of this CPU's ceiling for every step of the network.
+//! `lookout bench`: time, work and share of the CPU's peak rate for every step of the network.
 //!
-//! Times are CPU time of the process unless they say wall, medians over the frames: on a shared machine CPU time
-//! counts our work and not other people's. The ceiling is what the same multiply-add instructions reach in registers,
-//! measured in the same run on one core.
+//! Times are medians over the frames of the process's CPU time, or of wall time if marked so. On a shared machine CPU
+//! time excludes other processes. The ceiling is the rate of the same multiply-add instructions on registers, measured
+//! in the same run on one core.
 
 mod profile;
 mod random;
 mod table;
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use super::{ConfigArgs, console};
 use crate::detector::{Detector, ModelSummary};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::frame::Picture;
 use crate::message::ModelPrecision;
 
@@ -22,26 +23,33 @@ pub struct Args {
     /// Model to time [default: a ResNet-50 FPN with random weights]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Picture to run over [default: a made one of --size]
+    /// Picture [default: a generated one of --size]
     #[arg(long, value_name = "FILE", conflicts_with = "size")]
     image: Option<PathBuf>,
-    /// Size of the made picture
-    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "1242x375", value_parser = parse_size)]
-    size: (usize, usize),
-    /// Frames that count, after one that does not
+    /// Size of the generated picture
+    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "1242x375")]
+    size: PictureSize,
+    /// Number of timed frames, after one warm-up frame
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     frames: u32,
-    /// One JSON document instead of a table
+    /// Print one JSON document instead of a table
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-/// Runs the bench.
+/// A picture's width and height in pixels.
+#[derive(Debug, Clone, Copy)]
+struct PictureSize {
+    width: usize,
+    height: usize,
+}
+
+/// Runs the benchmark and prints the profile.
 ///
 /// # Errors
-/// What loading the model or the picture gives.
+/// As [`Detector::load`] and [`Picture::open`].
 pub fn execute(args: Args) -> Result<()> {
     let options = super::detector_options(&args.config)?;
     let mut detector = match &args.model {
@@ -58,21 +66,19 @@ pub fn execute(args: Args) -> Result<()> {
     };
     let picture = match &args.image {
         Some(path) => Picture::open(path)?,
-        None => random::picture(args.size.0, args.size.1)?,
+        None => random::picture(args.size.width, args.size.height)?,
     };
     let profile = profile::run(&mut detector, &picture, args.frames as usize, options.isa)?;
-    if args.json {
-        let text = serde_json::to_string_pretty(&profile)
-            .map_err(|source| Error::new(Kind::Internal, "the profile has no JSON form").because(source))?;
-        console::print(text).map(|_| ())
-    } else {
-        table::print(&profile)
-    }
+    if args.json { console::print(console::pretty_json(&profile)?).map(drop) } else { table::print(&profile) }
 }
 
-fn parse_size(text: &str) -> std::result::Result<(usize, usize), String> {
-    let wrong = || format!("{text:?} is not WIDTHxHEIGHT, as 1242x375");
-    let (width, height) = text.split_once('x').ok_or_else(wrong)?;
-    let parse = |side: &str| side.parse::<usize>().ok().filter(|n| (16..=8192).contains(n)).ok_or_else(wrong);
-    Ok((parse(width)?, parse(height)?))
+impl FromStr for PictureSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        let invalid = || format!("{text:?} is not WIDTHxHEIGHT, as 1242x375");
+        let (width, height) = text.split_once('x').ok_or_else(invalid)?;
+        let parse = |side: &str| side.parse::<usize>().ok().filter(|n| (16..=8192).contains(n)).ok_or_else(invalid);
+        Ok(Self { width: parse(width)?, height: parse(height)? })
+    }
 }

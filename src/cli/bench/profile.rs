@@ -1,7 +1,8 @@
-//! Runs frames and adds up their times by step and stage.
+//! Profile: times and work of frames by step and stage.
 
 use serde::Serialize;
 
+use crate::cli::machine;
 use crate::detector::Detector;
 use crate::detector::plan::{Op, Part, Plan, StepId};
 use crate::detector::tap::NoTap;
@@ -13,7 +14,7 @@ use crate::preprocess::{Transform, TransformParams};
 use crate::quant::Precision;
 use crate::quantile::nearest_rank;
 
-/// Everything the bench found.
+/// Result of the benchmark.
 #[derive(Debug, Serialize)]
 pub(super) struct Profile {
     pub model: String,
@@ -28,29 +29,30 @@ pub(super) struct Profile {
     pub proposals: usize,
     pub detections: usize,
     pub frames: usize,
-    /// One core's peak, 10⁹ multiply-adds a second.
+    /// Peak rate of one core in fp32, 10⁹ multiply-adds a second.
     pub ceiling_f32_gmacs: f64,
+    /// Peak rate of one core in int8.
     pub ceiling_i8_gmacs: f64,
     pub gmac: f64,
-    /// CPU time, picture to boxes, median.
+    /// Median CPU time from picture to boxes.
     pub cpu_ms: f64,
-    /// Wall time, picture to boxes.
+    /// Median wall time from picture to boxes.
     pub wall_ms_p50: f64,
     pub wall_ms_p99: f64,
     pub peak_rss_mib: Option<f64>,
-    pub stages: Vec<Stage>,
+    pub stages: Vec<StageTime>,
     pub steps: Vec<StepTime>,
 }
 
-/// A part of the frame.
+/// One stage of the frame.
 #[derive(Debug, Serialize)]
-pub(super) struct Stage {
+pub(super) struct StageTime {
     pub name: &'static str,
     pub cpu_ms: f64,
     pub gmac: f64,
     /// 10⁹ multiply-adds a second of CPU time.
     pub gmacs: Option<f64>,
-    /// Share of one core's ceiling.
+    /// Share of one core's peak rate.
     pub share: Option<f64>,
 }
 
@@ -67,7 +69,7 @@ pub(super) struct StepTime {
     pub share: Option<f64>,
 }
 
-/// Runs `frames` frames after one to warm up.
+/// Runs `frames` frames after one warm-up frame.
 pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa: Isa) -> Result<Profile> {
     let mut transform = Transform::new(TransformParams::from(detector.transform()))?;
     let mut input = detector.new_input();
@@ -96,7 +98,7 @@ pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa
             prepares.push((prepared - start) * 1e3);
         }
     }
-    // The machine's clock wanders: the ceiling is the better of a measurement before and one after.
+    // The CPU's clock rate varies, so the ceiling is the larger of a measurement before and one after.
     let again = ceiling::measure(isa);
     ceilings.f32_gmacs = ceilings.f32_gmacs.max(again.f32_gmacs);
     ceilings.i8_gmacs = ceilings.i8_gmacs.max(again.i8_gmacs);
@@ -130,7 +132,7 @@ pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa
     Ok(Profile {
         model: detector.summary().name.clone(),
         precision: detector.summary().precision.name(),
-        cpu: crate::cli::machine::cpu_name(),
+        cpu: machine::cpu_name(),
         kernel: detector.kernel(),
         threads: detector.threads(),
         picture: [picture.width, picture.height],
@@ -150,17 +152,17 @@ pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa
     })
 }
 
-/// Adds steps up: preparation, the convolutions and linear layers by module, and what is neither.
-fn stages(plan: &Plan, times: &[f64], macs: &[u64], prepare_ms: f64, ceiling: f64) -> Vec<Stage> {
+/// Sums steps into stages: preprocessing, the layers by module, and the other operations.
+fn stages(plan: &Plan, times: &[f64], macs: &[u64], prepare_ms: f64, ceiling: f64) -> Vec<StageTime> {
     let sum = |name: &'static str, wanted: &dyn Fn(StepId) -> bool| {
         let ids = || (0..plan.steps.len()).filter(|&id| wanted(id));
         let (cpu_ms, gmac) =
             (ids().map(|id| times[id]).sum::<f64>(), ids().map(|id| macs[id] as f64).sum::<f64>() / 1e9);
         let gmacs = (gmac > 0.0 && cpu_ms > 0.0).then(|| gmac / cpu_ms * 1e3);
-        Stage { name, cpu_ms, gmac, gmacs, share: gmacs.map(|gmacs| gmacs / ceiling) }
+        StageTime { name, cpu_ms, gmac, gmacs, share: gmacs.map(|gmacs| gmacs / ceiling) }
     };
     let layers = |part: Part| move |id: StepId| macs[id] > 0 && plan.steps[id].part() == part;
-    let prepare = Stage { name: "preprocess", cpu_ms: prepare_ms, gmac: 0.0, gmacs: None, share: None };
+    let prepare = StageTime { name: "preprocess", cpu_ms: prepare_ms, gmac: 0.0, gmacs: None, share: None };
     vec![
         prepare,
         sum("body", &layers(Part::Body)),
@@ -175,9 +177,8 @@ fn stages(plan: &Plan, times: &[f64], macs: &[u64], prepare_ms: f64, ceiling: f6
     ]
 }
 
-/// The most memory the process has held, as the kernel counts it.
+/// Peak resident memory of the process.
 fn peak_rss_mib() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok().map(|kib| kib / 1024.0)
+    let bytes = machine::memory(&machine::read("/proc/self/status"), "VmHWM")?;
+    Some(bytes as f64 / f64::from(1 << 20))
 }

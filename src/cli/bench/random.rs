@@ -1,4 +1,4 @@
-//! Something to time where the user has no model or picture at hand: made from a fixed seed.
+//! Random model and picture from a fixed seed, for a benchmark without files.
 
 use crate::detector::architecture::Architecture;
 use crate::detector::checkpoint::{Checkpoint, CheckpointHeader, TensorData};
@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::frame::Picture;
 use crate::random::Random;
 
-/// torchvision's ResNet-50 FPN detector with 91 classes and random weights, scaled so that activations neither vanish
-/// nor grow and the proposal network gives as many proposals as it may.
+/// torchvision's ResNet-50 FPN detector with 91 classes and random weights. Their scale keeps the variance of the
+/// activations and makes the proposal network give the largest number of proposals.
 pub(super) fn checkpoint() -> Result<Checkpoint> {
     let architecture = Architecture::resnet50_fpn(91);
     let labels = (1..architecture.classes).map(|class| format!("class_{class}")).collect();
@@ -27,7 +27,7 @@ pub(super) fn checkpoint() -> Result<Checkpoint> {
         Ok(TensorData::F32(match name.rsplit('.').next() {
             Some("weight") if shape.len() > 1 => normals((gain(name) / fan_in as f32).sqrt()),
             Some("running_var") => vec![1.0; len],
-            // The last norm of a block is what keeps the residual sum from growing.
+            // A small last norm of each block keeps the residual sum from growing.
             Some("weight") if name.contains("bn3") => vec![0.3; len],
             Some("weight") => vec![1.0; len],
             _ => normals(0.05),
@@ -45,7 +45,7 @@ fn gain(name: &str) -> f32 {
     }
 }
 
-/// A picture with smooth parts, edges and noise.
+/// A picture with gradients, edges and noise.
 pub(super) fn picture(width: usize, height: usize) -> Result<Picture> {
     let mut random = Random::named("picture");
     let mut data = Vec::with_capacity(width * height * 3);

@@ -1,4 +1,4 @@
-//! The profile as text.
+//! Text of a profile.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use crate::error::Result;
 
 /// Prints the profile as tables.
 pub(super) fn print(profile: &Profile) -> Result<()> {
-    console::print(render(profile).trim_end()).map(|_| ())
+    console::print(render(profile).trim_end()).map(drop)
 }
 
 fn render(p: &Profile) -> String {

@@ -1,4 +1,4 @@
-//! Which pictures `detect` looks at, and where their annotated copies go.
+//! Inputs of `detect` and the folder of annotated copies.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Picture, pictures_in};
 
-/// One picture to look at.
+/// One input picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Input {
-    /// Where it is.
+    /// Path of the picture.
     pub path: PathBuf,
-    /// What it is called among the annotated copies: its path below the folder that was named, or its file name.
+    /// Path of its annotated copy below the output folder: relative to the input folder, or the file name.
     pub name: PathBuf,
 }
 
-/// The pictures that `path` stands for: itself, or those of the folder, without the annotated copies in `annotated`.
+/// The picture at `path`, or all pictures of that folder except the annotated copies in `annotated`.
 ///
 /// # Errors
 /// As [`Error::reading`] and [`pictures_in`].
@@ -39,12 +39,12 @@ pub(super) fn expand(path: &Path, annotated: Option<&Path>) -> Result<Vec<Input>
     Ok(pictures_in(path)?.into_iter().filter(|file| !within(file)).map(below).collect())
 }
 
-/// Whether two paths lead to one file or folder.
+/// True if two paths lead to the same file or folder.
 fn is_same(a: &Path, b: &Path) -> bool {
     matches!((identity(a), identity(b)), (Some(a), Some(b)) if a == b)
 }
 
-/// What tells a file from every other one, whatever paths and links lead to it.
+/// Device and inode of a file, which identify it across paths and links.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
@@ -58,7 +58,7 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    /// Makes `folder`, which must not receive a copy that is one of `inputs`.
+    /// Creates `folder`. A copy must not overwrite one of `inputs`.
     ///
     /// # Errors
     /// As [`Error::writing`].
@@ -71,11 +71,11 @@ impl Copies {
     /// Writes the annotated copy of `input`.
     ///
     /// # Errors
-    /// [`Kind::CannotCreate`] if the place is that of a picture that was read; else as [`Picture::save`].
+    /// [`Kind::CannotCreate`] if the copy would overwrite an input; otherwise as [`Picture::save`].
     pub fn write(&mut self, input: &Input, picture: &Picture) -> Result<()> {
-        let target = self.place(&input.name);
+        let target = self.unique_path(&input.name);
         if identity(&target).is_some_and(|target| self.inputs.contains(&target)) {
-            let text = format!("{} would overwrite a picture that was read; choose another folder", target.display());
+            let text = format!("{} would overwrite an input picture; choose another folder", target.display());
             return Err(Error::new(Kind::CannotCreate, text));
         }
         if let Some(parent) = target.parent() {
@@ -84,8 +84,8 @@ impl Copies {
         picture.save(&target)
     }
 
-    /// A place of its own for the copy called `name`: two pictures of one name from two folders keep apart.
-    fn place(&mut self, name: &Path) -> PathBuf {
+    /// A path for the copy `name` that no other copy has: pictures of the same name are numbered.
+    fn unique_path(&mut self, name: &Path) -> PathBuf {
         let mut name = name.to_path_buf();
         if !Picture::has_picture_extension(&name) {
             name.as_mut_os_string().push(".jpg");
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_stands_for_its_pictures_but_not_for_their_copies() {
+    fn a_folder_is_expanded_to_its_pictures_without_their_copies() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         fs::create_dir_all(root.join("drawn")).unwrap();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_never_overwrites_what_was_read() {
+    fn a_copy_never_overwrites_an_input() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         picture().save(root.join("a.png")).unwrap();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_keep_apart_and_their_names() {
+    fn copies_of_the_same_name_are_numbered() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         let mut copies = Copies::new(&root.join("out"), &[]).unwrap();

@@ -1,11 +1,11 @@
-//! What is looked at, one function each.
+//! The checks, one function each.
 
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::machine::{memory, memory_limit, processor, read, size};
 use super::{Finding, Grade};
+use crate::cli::machine::{memory, memory_limit, processor, read, size};
 use crate::cli::{ConfigArgs, client};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, CameraKind, CameraSettings, Inputs, ModelSource, Settings};
@@ -13,17 +13,17 @@ use crate::daemon::{self, Engine, LocalEngine};
 use crate::error::Kind;
 use crate::frame::Picture;
 
-/// Where a unit may be.
+/// Possible paths of the systemd unit.
 const UNITS: &[&str] = &[
     "/etc/systemd/system/lookout.service",
     "/usr/lib/systemd/system/lookout.service",
     "/lib/systemd/system/lookout.service",
 ];
 
-/// Memory beside the model that capture, queues and the page cache of small things want.
-const ELSE: u64 = 64 << 20;
+/// Memory for capture, queues and the page cache, in addition to the model.
+const OTHER_MEMORY: u64 = 64 << 20;
 
-/// Everything, in the order in which it should be mended.
+/// Runs every check, in the order in which problems should be solved.
 pub fn all(args: &ConfigArgs) -> Vec<Finding> {
     let inputs = Inputs::of_process(args.config.clone(), args.set.clone());
     let mut findings = vec![cpu()];
@@ -31,7 +31,7 @@ pub fn all(args: &ConfigArgs) -> Vec<Finding> {
         Err(refusal) => findings.push(Finding::new("configuration", Grade::Bad, refusal.to_string())),
         Ok(settings) => {
             findings.push(match daemon::check_settings(&settings) {
-                Ok(()) => Finding::new("configuration", Grade::Good, "nothing is wrong with it"),
+                Ok(()) => Finding::new("configuration", Grade::Good, "valid"),
                 Err(error) => Finding::new("configuration", Grade::Doubtful, error.chain()),
             });
             findings.extend(model(&settings));
@@ -39,7 +39,7 @@ pub fn all(args: &ConfigArgs) -> Vec<Finding> {
             findings.push(state(&settings));
         }
     }
-    findings.extend([unit(), running(args), clock(), pages(), heat()]);
+    findings.extend([unit(), daemon_status(args), clock(), page_size(), temperature()]);
     findings
 }
 
@@ -48,27 +48,23 @@ fn cpu() -> Finding {
     let kernel = crate::kernel::isa::Isa::best().name().name();
     let text = format!("{}, {cores} cores, {kernel} kernels", processor(&read("/proc/cpuinfo")));
     if kernel == "scalar" {
-        return Finding::new(
-            "CPU",
-            Grade::Doubtful,
-            format!("{text}: portable code, many times slower than vector kernels"),
-        );
+        return Finding::new("CPU", Grade::Doubtful, format!("{text}: portable code, much slower than vector kernels"));
     }
     match crate::kernel::self_test(crate::kernel::isa::Isa::best()) {
-        Ok(()) => Finding::new("CPU", Grade::Good, format!("{text}, which give the right numbers")),
+        Ok(()) => Finding::new("CPU", Grade::Good, format!("{text}, self-test passed")),
         Err(error) => Finding::new("CPU", Grade::Bad, format!("{text}: {}", error.chain())),
     }
 }
 
-/// Loads the model and looks at one picture: what that takes is known afterwards.
+/// Loads the model and detects on one picture, to measure its time and memory.
 fn model(settings: &Settings) -> Vec<Finding> {
     let path = match &settings.model.source {
         ModelSource::None => return Vec::new(),
         ModelSource::Artifact(path) | ModelSource::Checkpoint(path) => path,
         ModelSource::Quantize { checkpoint, .. } | ModelSource::Live { checkpoint, .. } => checkpoint,
     };
-    let tried = daemon::detector_options(&settings.detector).and_then(|options| LocalEngine::load(path, &options));
-    let mut engine = match tried {
+    let loaded = daemon::detector_options(&settings.detector).and_then(|options| LocalEngine::load(path, &options));
+    let mut engine = match loaded {
         Ok(engine) => engine,
         Err(error) => return vec![Finding::new("model", Grade::Bad, error.chain())],
     };
@@ -78,13 +74,13 @@ fn model(settings: &Settings) -> Vec<Finding> {
     });
     let (width, height) = wanted.unwrap_or((1280, 720));
     let picture = Picture::filled(width, height, [96; 3]).into();
-    let mut look = || {
+    let mut detect = || {
         let begin = Instant::now();
         engine.detect(&picture).map(|_| begin.elapsed())
     };
-    // The first one pays for the buffers.
-    let took: Duration = match look().and_then(|_| look()) {
-        Ok(took) => took,
+    // The first detection allocates the buffers, so the second one is timed.
+    let duration: Duration = match detect().and_then(|_| detect()) {
+        Ok(duration) => duration,
         Err(error) => return vec![Finding::new("model", Grade::Bad, error.chain())],
     };
     let (info, detector) = (engine.info(), engine.detector());
@@ -94,28 +90,30 @@ fn model(settings: &Settings) -> Vec<Finding> {
         info.precision.name(),
         detector.kernel(),
         detector.threads(),
-        took.as_secs_f64() * 1e3,
+        duration.as_secs_f64() * 1e3,
     );
-    let slow = took > Duration::from_secs(3);
-    let text = if slow { format!("{text}; the unit's WatchdogSec= should be ten times as long") } else { text };
-    vec![Finding::new("model", if slow { Grade::Doubtful } else { Grade::Good }, text), room()]
+    let slow = duration > Duration::from_secs(3);
+    let text = if slow { format!("{text}; set the unit's WatchdogSec= to at least ten times this") } else { text };
+    vec![Finding::new("model", if slow { Grade::Doubtful } else { Grade::Good }, text), memory_use()]
 }
 
-/// What the process has taken for the model, against what there is.
-fn room() -> Finding {
-    let need = memory(&read("/proc/self/status"), "VmHWM").unwrap_or_default() + ELSE;
+/// Compares the peak memory of this process with the available memory.
+fn memory_use() -> Finding {
+    let needed = memory(&read("/proc/self/status"), "VmHWM").unwrap_or_default() + OTHER_MEMORY;
     let meminfo = read("/proc/meminfo");
     let limit = memory_limit(&read("/proc/self/cgroup"), |path| read(path));
-    let there = [memory(&meminfo, "MemAvailable"), limit].into_iter().flatten().min();
-    let Some(there) = there else {
-        return Finding::new("memory", Grade::Doubtful, "the kernel does not say how much there is");
+    let available = [memory(&meminfo, "MemAvailable"), limit].into_iter().flatten().min();
+    let Some(available) = available else {
+        return Finding::new("memory", Grade::Doubtful, "the kernel does not report the available memory");
     };
-    let text = format!("{} needed, {} there", size(need), size(there));
+    let text = format!("{} needed, {} available", size(needed), size(available));
     match () {
-        () if there < need => {
-            Finding::new("memory", Grade::Bad, format!("{text}: take a smaller model, or one in int8"))
+        () if available < needed => {
+            Finding::new("memory", Grade::Bad, format!("{text}: use a smaller model or an int8 model"))
         }
-        () if there < need + need / 4 => Finding::new("memory", Grade::Doubtful, format!("{text}: that is tight")),
+        () if available < needed + needed / 4 => {
+            Finding::new("memory", Grade::Doubtful, format!("{text}: little reserve"))
+        }
         () => Finding::new("memory", Grade::Good, text),
     }
 }
@@ -125,16 +123,16 @@ fn camera(camera: &CameraSettings) -> Finding {
     match &camera.kind {
         CameraKind::Pattern { .. } => finding(Grade::Good, "built in".to_owned()),
         CameraKind::Replay { path, .. } => match std::fs::read_dir(path) {
-            Ok(_) => finding(Grade::Good, format!("{} can be read", path.display())),
-            Err(_) if path.is_file() => finding(Grade::Good, format!("{} is there", path.display())),
+            Ok(_) => finding(Grade::Good, format!("{} is readable", path.display())),
+            Err(_) if path.is_file() => finding(Grade::Good, format!("{} exists", path.display())),
             Err(error) => finding(Grade::Bad, format!("{} cannot be read: {error}", path.display())),
         },
         CameraKind::Ffmpeg { .. } => {
             let folders = std::env::var_os("PATH").unwrap_or_default();
             let found = std::env::split_paths(&folders).find(|folder| folder.join("ffmpeg").is_file());
             match found {
-                Some(folder) => finding(Grade::Good, format!("{}/ffmpeg will read it", folder.display())),
-                None => finding(Grade::Bad, "there is no ffmpeg to read it with: install it".to_owned()),
+                Some(folder) => finding(Grade::Good, format!("read by {}/ffmpeg", folder.display())),
+                None => finding(Grade::Bad, "ffmpeg is not installed".to_owned()),
             }
         }
         CameraKind::V4l2 { device, .. } => device_finding(device, finding),
@@ -144,24 +142,21 @@ fn camera(camera: &CameraSettings) -> Finding {
 fn device_finding(device: &Path, finding: impl Fn(Grade, String) -> Finding) -> Finding {
     let name = device.display();
     if !device.is_absolute() {
-        return finding(
-            Grade::Good,
-            format!("{name} is looked for by card and bus; `lookout cameras` lists what there is"),
-        );
+        return finding(Grade::Good, format!("{name} is a card or bus name; `lookout cameras` lists the devices"));
     }
     match std::fs::File::options().read(true).write(true).open(device) {
         Ok(_) if name.to_string().starts_with("/dev/video") => finding(
             Grade::Doubtful,
-            format!("{name} opens, but may be another camera after a restart: name it by /dev/v4l/by-id or by-path"),
+            format!("{name} opens, but its number may change at boot: use a name below /dev/v4l/by-id or by-path"),
         ),
         Ok(_) => finding(Grade::Good, format!("{name} opens")),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            finding(Grade::Bad, format!("{name} may not be opened by this user: add it to the group video"))
+            finding(Grade::Bad, format!("no permission to open {name}: add the user to the group video"))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            finding(Grade::Doubtful, format!("{name} is not there now; the daemon waits until it is plugged in"))
+            finding(Grade::Doubtful, format!("{name} does not exist; the daemon waits until the camera is plugged in"))
         }
-        Err(error) => finding(Grade::Bad, format!("{name} does not open: {error}")),
+        Err(error) => finding(Grade::Bad, format!("{name} cannot be opened: {error}")),
     }
 }
 
@@ -170,24 +165,21 @@ fn state(settings: &Settings) -> Finding {
         Ok(folder) => folder,
         Err(error) => return Finding::new("state", Grade::Doubtful, error.chain()),
     };
-    // The nearest folder that is there: the rest would be made in it.
-    let Some(there) = folder.ancestors().find(|folder| folder.exists()).filter(|folder| folder.is_dir()) else {
-        return Finding::new("state", Grade::Bad, format!("{} cannot be made", folder.display()));
+    // The nearest existing ancestor: the daemon creates the rest in it.
+    let Some(existing) = folder.ancestors().find(|folder| folder.exists()).filter(|folder| folder.is_dir()) else {
+        return Finding::new("state", Grade::Bad, format!("{} cannot be created", folder.display()));
     };
-    let writable = rustix::fs::access(there, rustix::fs::Access::WRITE_OK);
+    let writable = rustix::fs::access(existing, rustix::fs::Access::WRITE_OK);
     match writable {
-        Ok(()) => Finding::new("state", Grade::Good, format!("{} can be written", folder.display())),
-        Err(error) => Finding::new("state", Grade::Bad, format!("{} cannot be written: {error}", folder.display())),
+        Ok(()) => Finding::new("state", Grade::Good, format!("{} is writable", folder.display())),
+        Err(error) => Finding::new("state", Grade::Bad, format!("{} is not writable: {error}", folder.display())),
     }
 }
 
 fn unit() -> Finding {
     let finding = |grade, text: String| Finding::new("unit", grade, text);
     if !Path::new("/run/systemd/system").is_dir() {
-        return finding(
-            Grade::Doubtful,
-            "systemd does not run here: nothing restarts the daemon if it is stuck".to_owned(),
-        );
+        return finding(Grade::Doubtful, "systemd is not running: nothing restarts a stuck daemon".to_owned());
     }
     let Some(unit) = UNITS.iter().find(|unit| Path::new(unit).exists()) else {
         return finding(Grade::Doubtful, "lookout.service is not installed; see systemd/README.md".to_owned());
@@ -199,19 +191,19 @@ fn unit() -> Finding {
     }
 }
 
-fn running(args: &ConfigArgs) -> Finding {
+fn daemon_status(args: &ConfigArgs) -> Finding {
     let finding = |grade, text: String| Finding::new("daemon", grade, text);
-    match client::ask(args, "status", serde_json::Value::Null) {
+    match client::request(args, "status", serde_json::Value::Null) {
         Ok(status) => {
             let state = status["state"].as_str().unwrap_or("?");
             let reasons: Vec<&str> =
                 status["reasons"].as_array().into_iter().flatten().filter_map(|r| r.as_str()).collect();
             match reasons.is_empty() {
-                true => finding(Grade::Good, format!("runs, {state}")),
-                false => finding(Grade::Doubtful, format!("runs, {state}: {}", reasons.join(", "))),
+                true => finding(Grade::Good, format!("running, {state}")),
+                false => finding(Grade::Doubtful, format!("running, {state}: {}", reasons.join(", "))),
             }
         }
-        Err(error) if error.kind() == Kind::Unavailable => finding(Grade::Good, "does not run".to_owned()),
+        Err(error) if error.kind() == Kind::Unavailable => finding(Grade::Good, "not running".to_owned()),
         Err(error) => finding(Grade::Doubtful, error.chain()),
     }
 }
@@ -221,23 +213,23 @@ fn clock() -> Finding {
     let text = format!("{}", now.strftime("%Y-%m-%d %H:%M:%S UTC"));
     match () {
         () if now.as_second() < 1_735_689_600 => {
-            let text = format!("{text} cannot be right; nothing but the printed time suffers");
+            let text = format!("{text} is wrong; only timestamps depend on it");
             Finding::new("clock", Grade::Doubtful, text)
         }
         () if !daemon::clock_synchronized() => {
-            let text = format!("{text}, not known to be synchronized by systemd-timesyncd");
+            let text = format!("{text}, not synchronized by systemd-timesyncd");
             Finding::new("clock", Grade::Doubtful, text)
         }
         () => Finding::new("clock", Grade::Good, format!("{text}, synchronized")),
     }
 }
 
-fn pages() -> Finding {
+fn page_size() -> Finding {
     let kib = rustix::param::page_size() >> 10;
-    Finding::new("page size", Grade::Good, format!("{kib} KiB; any will do"))
+    Finding::new("page size", Grade::Good, format!("{kib} KiB; every size is supported"))
 }
 
-fn heat() -> Finding {
+fn temperature() -> Finding {
     let supervision = config::SupervisionSettings {
         stall_timeout: Duration::ZERO,
         grace_period: Duration::ZERO,
@@ -247,14 +239,15 @@ fn heat() -> Finding {
     let mut thermal = daemon::ThermalThrottle::new(daemon::THERMAL_ZONES.as_ref(), &supervision);
     let state = thermal.update(0);
     let Some(daemon::ZoneTemperature { zone, celsius }) = state.hottest() else {
-        return Finding::new("heat", Grade::Good, "this machine tells no temperatures");
+        return Finding::new("heat", Grade::Good, "no temperature sensors");
     };
     match thermal.throttle_celsius() {
         Some(limit) if *celsius > limit => {
-            Finding::new("heat", Grade::Doubtful, format!("{zone} has {celsius:.0} °C; less is done above {limit:.0}"))
+            let text = format!("{zone} has {celsius:.0} °C; throttled above {limit:.0}");
+            Finding::new("heat", Grade::Doubtful, text)
         }
         Some(limit) => {
-            Finding::new("heat", Grade::Good, format!("{zone} has {celsius:.0} °C; less is done above {limit:.0}"))
+            Finding::new("heat", Grade::Good, format!("{zone} has {celsius:.0} °C; throttling starts above {limit:.0}"))
         }
         None => Finding::new(
             "heat",
@@ -269,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_that_is_not_there_may_come_and_one_that_is_no_device_may_not() {
+    fn a_missing_device_is_doubtful_and_a_folder_is_bad() {
         let finding = |grade, text: String| Finding::new("camera", grade, text);
         assert_eq!(device_finding(Path::new("/dev/v4l/by-id/none"), finding).grade, Grade::Doubtful);
         assert_eq!(device_finding(Path::new("/"), finding).grade, Grade::Bad);
@@ -278,7 +271,7 @@ mod tests {
 
     #[test]
     fn memory_is_measured() {
-        let finding = room();
+        let finding = memory_use();
         assert!(finding.text.contains("needed"), "{finding:?}");
     }
 }

@@ -1,10 +1,9 @@
-//! `lookout doctor`: is this board fit for what the configuration asks of it.
+//! `lookout doctor`: check that this machine can run the configuration.
 //!
-//! In: the configuration and the machine. Out: a list of findings, each good, doubtful or bad. A bad one means that
-//! `run` would not work, or not as asked: exit 69.
+//! In: the configuration and the machine. Out: a list of findings, each good, doubtful or bad. A bad finding means that
+//! `run` would fail or differ from the configuration: exit code 69.
 
 mod findings;
-mod machine;
 
 use serde::Serialize;
 
@@ -14,69 +13,66 @@ use crate::error::{Error, Kind, Result};
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The findings as JSON
+    /// Print the findings as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-/// How a finding is.
+/// Grade of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Grade {
-    /// As it should be.
+    /// Works.
     Good,
-    /// Works, and yet somebody should look at it.
+    /// Works, but may need attention.
     Doubtful,
-    /// Will not work.
+    /// Does not work.
     Bad,
 }
 
-/// One thing that was looked at.
+/// Result of one check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Finding {
-    /// What was looked at.
-    pub what: &'static str,
-    /// How it is.
+    /// Subject of the check.
+    #[serde(rename = "what")]
+    pub subject: &'static str,
+    /// Grade.
     pub grade: Grade,
-    /// In words, with what to do where it is not good.
+    /// Description, with advice if the grade is not good.
     pub text: String,
 }
 
 impl Finding {
-    fn new(what: &'static str, grade: Grade, text: impl Into<String>) -> Self {
-        Self { what, grade, text: text.into() }
+    fn new(subject: &'static str, grade: Grade, text: impl Into<String>) -> Self {
+        Self { subject, grade, text: text.into() }
     }
 }
 
 #[derive(Debug, Serialize)]
-struct Report<'a> {
+struct DoctorReport<'a> {
     fit: bool,
     findings: &'a [Finding],
 }
 
-/// Looks at everything and prints what was found.
+/// Runs every check and prints the findings.
 pub fn execute(args: Args) -> Result<()> {
     let findings = findings::all(&args.config);
     let fit = findings.iter().all(|finding| finding.grade < Grade::Bad);
     if args.json {
-        let text = serde_json::to_string(&Report { fit, findings: &findings })
-            .map_err(|source| Error::new(Kind::Internal, "the findings have no JSON form").because(source))?;
-        console::print(text)?;
+        console::print(console::json(&DoctorReport { fit, findings: &findings })?)?;
     } else {
-        for Finding { what, grade, text } in &findings {
-            let mark = match grade {
+        console::print_lines(findings.iter().map(|Finding { subject, grade, text }| {
+            let grade = match grade {
                 Grade::Good => "good",
                 Grade::Doubtful => "doubtful",
                 Grade::Bad => "BAD",
             };
-            if !console::print(format_args!("{mark:8}  {what}: {text}"))? {
-                break;
-            }
-        }
+            format!("{grade:8}  {subject}: {text}")
+        }))?;
     }
-    let bad = findings.iter().filter(|finding| finding.grade == Grade::Bad).map(|finding| finding.what);
+    let bad = findings.iter().filter(|finding| finding.grade == Grade::Bad).map(|finding| finding.subject);
     let bad: Vec<&str> = bad.collect();
     if fit { Ok(()) } else { Err(Error::new(Kind::Unavailable, format!("not fit: {}", bad.join(", ")))) }
 }

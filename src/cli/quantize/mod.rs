@@ -1,4 +1,4 @@
-//! `lookout quantize`: checkpoint and pictures in, artifact and calibration record out, with a summary of what it cost.
+//! `lookout quantize`: quantize a checkpoint; write artifact, calibration record and sidecar; print a summary.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -20,37 +20,37 @@ mod summary;
 /// Arguments of `quantize`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Checkpoint that `lookout import` wrote
+    /// Checkpoint to quantize
     #[arg(value_name = "CKPT")]
     checkpoint: PathBuf,
-    /// Folder of pictures like those the camera will see; may be missing with --record, then biases stay uncorrected
+    /// Folder of calibration pictures, like those of the camera; optional with --record, without bias correction
     #[arg(long, value_name = "DIR", required_unless_present = "record")]
     images: Option<PathBuf>,
-    /// Artifact to write; the calibration record goes beside it as ART.calib
+    /// Artifact to write; the calibration record is written to ART.calib
     #[arg(long, value_name = "ART")]
     out: PathBuf,
-    /// Pictures to calibrate with, at most
+    /// Largest number of calibration pictures
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     count: u32,
-    /// Chooses which pictures, where the folder has more
+    /// Seed of the selection of pictures
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
     /// lookout: everything in int8; paper: body static, pyramid and proposal network fp32, linear layers dynamic
     #[arg(long, value_name = "NAME", default_value = "lookout")]
     recipe: Recipe,
-    /// How ranges are chosen: min-max, moving-average, percentile or percentile:P, entropy, l2 or mse
+    /// Observer that chooses the ranges: min-max, moving-average, percentile, percentile:P, entropy, l2 or mse
     #[arg(long, value_name = "NAME", default_value_t = QuantizeOptions::default().observer)]
     observer: Observer,
-    /// Layers to leave in fp32: names with commas, how many of the worst, or all that err with less than some dB (20dB)
+    /// Layers to keep in fp32: names separated by commas, a number of worst layers, or all below an SQNR (20dB)
     #[arg(long, value_name = "WHICH")]
     keep_float: Option<KeepFloat>,
-    /// Take ranges from this calibration record instead of running the checkpoint over the pictures
+    /// Use the ranges of this calibration record instead of calibrating
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Go on with pictures nothing can be learned from; the artifact says so
+    /// Accept pictures that are unusable for calibration; the artifact records them
     #[arg(long)]
     allow_unfit: bool,
-    /// The summary as JSON
+    /// Print the summary as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -89,14 +89,12 @@ pub fn execute(args: Args) -> Result<()> {
     bar.finish_and_clear();
     let outcome = outcome?;
     for warning in &outcome.selection.warnings {
-        console::note(format_args!("lookout: warning: {warning}"));
+        console::print_note(format_args!("lookout: warning: {warning}"));
     }
     write(&args, &outcome, begin)?;
-    let summary = summary::Summary::new(&checkpoint, &outcome, &options, begin.elapsed().as_secs_f64())?;
+    let summary = summary::QuantizeSummary::new(&checkpoint, &outcome, &options, begin.elapsed().as_secs_f64())?;
     if args.json {
-        let json = serde_json::to_string(&summary)
-            .map_err(|source| Error::new(Kind::Internal, "the summary has no JSON form").because(source))?;
-        console::print(json)?;
+        console::print(console::json(&summary)?)?;
     } else {
         console::print(summary)?;
     }

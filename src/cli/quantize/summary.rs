@@ -1,4 +1,4 @@
-//! What quantizing gave, in figures.
+//! Summary of a quantization: size, coverage, errors and agreement.
 
 use std::fmt;
 
@@ -13,38 +13,38 @@ use crate::preprocess::TransformParams;
 use crate::quant::Precision;
 use crate::tensor::digest::sha256;
 
-/// Worst steps named.
+/// Worst steps listed.
 const WORST: usize = 8;
 
-/// The figures.
+/// Summary of a quantization.
 #[derive(Debug, Serialize)]
-pub(super) struct Summary {
+pub(super) struct QuantizeSummary {
     sha256: String,
     recipe: &'static str,
     observer: String,
     pictures: usize,
     pictures_unfit: Vec<String>,
-    coverage: Vec<Coverage>,
-    /// Of the checkpoint with every number in f32.
+    coverage: Vec<ModuleWork>,
+    /// Size of the checkpoint's tensors in fp32.
     fp32_bytes: u64,
     bytes: u64,
-    /// Share by which the artifact is smaller.
+    /// 1 − bytes / fp32_bytes.
     reduction: f64,
-    stages: Vec<StepFigure>,
-    worst: Vec<StepFigure>,
-    /// int8 layers by their own error, worst first.
-    sensitivity: Vec<StepFigure>,
+    stages: Vec<StepSqnr>,
+    worst: Vec<StepSqnr>,
+    /// int8 layers by the SQNR of their own error, worst first.
+    sensitivity: Vec<StepSqnr>,
     agreement: Agreement,
     matched_share: Option<f64>,
-    /// Of the same detections of fp32, those that int8 finds at whatever score.
+    /// Share of fp32's detections that int8 matches at any score.
     found_again_share: Option<f64>,
     notes: Vec<&'static str>,
     seconds: f64,
 }
 
-/// How much of a module runs in int8.
+/// Work and parameters of a module, and their part in int8.
 #[derive(Debug, Serialize)]
-struct Coverage {
+struct ModuleWork {
     part: &'static str,
     gmac: f64,
     gmac_int8: f64,
@@ -52,14 +52,14 @@ struct Coverage {
     parameters_int8: u64,
 }
 
-/// A step and its error.
+/// A step and its SQNR.
 #[derive(Debug, Serialize)]
-struct StepFigure {
+struct StepSqnr {
     name: String,
     sqnr_db: f64,
 }
 
-impl Summary {
+impl QuantizeSummary {
     pub(super) fn new(
         checkpoint: &Checkpoint,
         outcome: &QuantizeOutcome,
@@ -68,7 +68,7 @@ impl Summary {
     ) -> Result<Self> {
         let plan = &outcome.quantized.plan;
         let figure = |step: StepId| {
-            outcome.errors[step].sqnr_db().map(|sqnr_db| StepFigure { name: plan.steps[step].name.clone(), sqnr_db })
+            outcome.errors[step].sqnr_db().map(|sqnr_db| StepSqnr { name: plan.steps[step].name.clone(), sqnr_db })
         };
         let key_steps = &plan.key_steps;
         let ends = key_steps.stages.iter().chain(&key_steps.pyramid[..4]).chain([
@@ -79,10 +79,10 @@ impl Summary {
             &key_steps.box_deltas,
         ]);
         let stages = ends.filter_map(|&step| figure(step)).collect();
-        let mut worst: Vec<StepFigure> = (0..plan.steps.len()).filter_map(figure).collect();
+        let mut worst: Vec<StepSqnr> = (0..plan.steps.len()).filter_map(figure).collect();
         worst.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
         worst.truncate(WORST);
-        let of_layer = |&(layer, sqnr_db): &(usize, f64)| StepFigure { name: plan.layers[layer].name.clone(), sqnr_db };
+        let of_layer = |&(layer, sqnr_db): &(usize, f64)| StepSqnr { name: plan.layers[layer].name.clone(), sqnr_db };
         let fp32_bytes: u64 =
             checkpoint.tensors().map(|(_, shape, _)| 4 * shape.iter().product::<usize>() as u64).sum();
         let bytes = outcome.bytes.len() as u64;
@@ -115,15 +115,15 @@ impl Summary {
     }
 }
 
-/// MACs and parameters of each module for a picture of 1242 × 375 with every proposal.
-fn coverage(plan: &Plan, outcome: &QuantizeOutcome) -> Result<Vec<Coverage>> {
+/// MACs and parameters of each module, for a KITTI picture of 1242 × 375 and the largest number of proposals.
+fn coverage(plan: &Plan, outcome: &QuantizeOutcome) -> Result<Vec<ModuleWork>> {
     let fit = TransformParams::from(&plan.settings.transform).fit(1242, 375)?;
     let shapes = plan.shapes(fit.canvas_height, fit.canvas_width, plan.settings.rpn.post_nms_top_n);
     let macs = plan.macs(&shapes);
     let is_int8 = |layer: usize| outcome.quantized.layers[layer].precision != Precision::Fp32;
-    let mut rows: Vec<Coverage> = Part::ALL
+    let mut rows: Vec<ModuleWork> = Part::ALL
         .iter()
-        .map(|part| Coverage { part: part.name(), gmac: 0.0, gmac_int8: 0.0, parameters: 0, parameters_int8: 0 })
+        .map(|part| ModuleWork { part: part.name(), gmac: 0.0, gmac_int8: 0.0, parameters: 0, parameters_int8: 0 })
         .collect();
     let mut counted = vec![false; plan.layers.len()];
     for (id, step) in plan.steps.iter().enumerate() {
@@ -143,7 +143,7 @@ fn coverage(plan: &Plan, outcome: &QuantizeOutcome) -> Result<Vec<Coverage>> {
     Ok(rows)
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for QuantizeSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "sha256      {}", self.sha256)?;
         writeln!(f, "recipe      {}, observer {}, {} pictures", self.recipe, self.observer, self.pictures)?;
@@ -155,14 +155,14 @@ impl fmt::Display for Summary {
         let Agreement { matched, shifted, vanished, appeared } = self.agreement;
         writeln!(
             f,
-            "agreement   {} of fp32's detections of score ≥ {AGREEMENT_SCORE} are found again, {} at such a score: \
-             {matched} matched ({shifted} of them with IoU < 0.9), {vanished} vanished below it, {appeared} appeared",
+            "agreement   int8 matches {} of fp32's detections of score ≥ {AGREEMENT_SCORE}, {} with such a score: \
+             {matched} matched ({shifted} with IoU < 0.9), {vanished} vanished, {appeared} appeared",
             percent_of(self.found_again_share),
             percent_of(self.matched_share)
         )?;
         writeln!(f, "\n{:<16} {:>9} {:>8} {:>12} {:>8}", "module", "GMAC", "int8", "parameters", "int8")?;
         let percent = |part: f64, whole: f64| if whole > 0.0 { 100.0 * part / whole } else { 0.0 };
-        let total = |value: fn(&Coverage) -> f64| self.coverage.iter().map(value).sum::<f64>();
+        let total = |value: fn(&ModuleWork) -> f64| self.coverage.iter().map(value).sum::<f64>();
         for row in &self.coverage {
             writeln!(
                 f,
@@ -192,7 +192,7 @@ impl fmt::Display for Summary {
             writeln!(f, "{:<44} {:>6.1} dB", step.name, step.sqnr_db)?;
         }
         for reason in &self.pictures_unfit {
-            writeln!(f, "unfit: {reason}")?;
+            writeln!(f, "unusable picture: {reason}")?;
         }
         for note in &self.notes {
             writeln!(f, "note: {note}")?;

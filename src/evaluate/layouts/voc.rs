@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 
 use roxmltree::{Document, Node};
 
-use super::bounds::Bounds;
-use super::dataset::{
-    Dataset, Label, Labelled, Layout, Role, files_in, note_unlabelled, pictures_by_stem, stem, without_mark,
-};
-use super::problem::{ProblemKind, Problems};
+use super::super::bounds::Bounds;
+use super::super::dataset::{BoxRole, Dataset, DatasetLayout, LabelledBox, LabelledPicture};
+use super::super::label_files::{files_in, pictures_by_stem, report_unlabelled, stem, without_bom};
+use super::super::problem::{ProblemKind, Problems};
 use crate::error::{Error, Kind, Result};
 
 /// Reads the folder.
@@ -39,23 +38,23 @@ pub(super) fn read(folder: &Path) -> Result<Dataset> {
         let text = String::from_utf8_lossy(&bytes);
         let name = stem(&file);
         let id = at as u64 + 1;
-        match Document::parse(without_mark(&text)) {
+        match Document::parse(without_bom(&text)) {
             Ok(document) => {
                 let root = document.root_element();
                 let picture = picture_of(child(root, "filename"), &name, &images, &pictures_by_name);
                 pictures_by_name.remove(&stem(&picture));
                 let labels = read_objects(&document, &file, &mut problems);
-                pictures.push(Labelled { name, id, picture, size: None, file, labels });
+                pictures.push(LabelledPicture { name, id, picture, size: None, file, labels });
             }
             Err(error) => {
                 pictures_by_name.remove(&name);
                 let line = error.pos().row as usize;
-                problems.add(ProblemKind::Malformed, &file, line, format!("not XML: {error}; left out"));
+                problems.add(ProblemKind::Malformed, &file, line, format!("not XML: {error}; skipped"));
             }
         }
     }
-    note_unlabelled(pictures_by_name, &mut problems);
-    Ok(Dataset { layout: Layout::Voc, pictures, categories: Vec::new(), problems })
+    report_unlabelled(pictures_by_name, &mut problems);
+    Ok(Dataset { layout: DatasetLayout::Voc, pictures, categories: Vec::new(), problems })
 }
 
 /// The picture of the label file called `name`: the one that it names, or where that one is not there, as after a
@@ -80,12 +79,12 @@ fn child<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
     node.children().find(|child| child.has_tag_name(name)).and_then(|child| child.text()).map(str::trim)
 }
 
-fn read_objects(document: &Document<'_>, file: &Path, problems: &mut Problems) -> Vec<Label> {
+fn read_objects(document: &Document<'_>, file: &Path, problems: &mut Problems) -> Vec<LabelledBox> {
     let mut labels = Vec::new();
     for object in document.root_element().children().filter(|node| node.has_tag_name("object")) {
         let line = document.text_pos_at(object.range().start).row as usize;
         let Some(class) = child(object, "name").filter(|name| !name.is_empty()) else {
-            problems.add(ProblemKind::Malformed, file, line, "an object without a name; left out");
+            problems.add(ProblemKind::Malformed, file, line, "an object without a name; skipped");
             continue;
         };
         let bndbox = object.children().find(|node| node.has_tag_name("bndbox"));
@@ -95,21 +94,20 @@ fn read_objects(document: &Document<'_>, file: &Path, problems: &mut Problems) -
         };
         let corners = (number("xmin"), number("ymin"), number("xmax"), number("ymax"));
         let (Some(x0), Some(y0), Some(x1), Some(y1)) = corners else {
-            let what =
-                format!("{class}: its bndbox lacks one of xmin, ymin, xmax, ymax, or one is no number; left out");
+            let what = format!("{class}: its bndbox lacks one of xmin, ymin, xmax, ymax, or one is no number; skipped");
             problems.add(ProblemKind::Malformed, file, line, what);
             continue;
         };
         let bounds = Bounds::from_corners([x0 - 1.0, y0 - 1.0, x1, y1]);
-        if !bounds.is_sound() || bounds.area() <= 0.0 {
-            let what = format!("the box {x0} {y0} {x1} {y1} of {class} has no area; left out");
+        if !bounds.is_valid() || bounds.area() <= 0.0 {
+            let what = format!("the box {x0} {y0} {x1} {y1} of {class} has no area; skipped");
             problems.add(ProblemKind::EmptyBox, file, line, what);
             continue;
         }
         let difficult = child(object, "difficult").is_some_and(|text| !["", "0", "false", "no"].contains(&text));
-        let role = if difficult { Role::Difficult } else { Role::Object };
+        let role = if difficult { BoxRole::Difficult } else { BoxRole::Object };
         let class = class.to_owned();
-        labels.push(Label { class, bounds, area: bounds.area(), role, has_id_zero: false, line });
+        labels.push(LabelledBox { class, bounds, area: bounds.area(), role, has_id_zero: false, line });
     }
     labels
 }
@@ -152,7 +150,7 @@ mod tests {
         let mut problems = Problems::default();
         let labels = read_objects(&Document::parse(text).unwrap(), Path::new("x.xml"), &mut problems);
         assert_eq!(labels.len(), 1);
-        assert_eq!((labels[0].bounds.corners, labels[0].role), ([0.0, 1.0, 3.0, 4.0], Role::Difficult));
+        assert_eq!((labels[0].bounds.corners, labels[0].role), ([0.0, 1.0, 3.0, 4.0], BoxRole::Difficult));
         assert_eq!(problems.0.iter().map(|problem| problem.line).collect::<Vec<_>>(), [4, 5, 6]);
     }
 }

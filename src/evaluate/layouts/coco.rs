@@ -1,17 +1,18 @@
-//! COCO's annotation file: one JSON document of pictures, boxes and categories.
+//! COCO's annotation file: one JSON document with pictures, boxes and categories.
 //!
-//! Every entry is read on its own, so that a wrong one is named with its line and the others are used. Categories and
-//! pictures come in the order of their ids, as `pycocotools` has them.
+//! Every entry is parsed separately, so that an invalid one becomes a problem with its line and the others are used.
+//! Categories and pictures are in the order of their ids, as in `pycocotools`.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::bounds::Bounds;
-use super::dataset::{Dataset, Label, Labelled, Layout, Role, without_mark};
-use super::json_lists::{Entry, json_lists};
-use super::problem::{ProblemKind, Problems};
+use super::super::bounds::Bounds;
+use super::super::dataset::{BoxRole, Dataset, DatasetLayout, LabelledBox, LabelledPicture};
+use super::super::json_lists::{ListEntry, json_lists};
+use super::super::label_files::without_bom;
+use super::super::problem::{ProblemKind, Problems};
 use crate::error::{Error, Kind, Result};
 use crate::tensor::mapped::Mapped;
 
@@ -32,23 +33,23 @@ struct Annotation {
     iscrowd: Flag,
 }
 
-/// 0 or 1, or as some programs write it, false or true.
+/// A flag: 0 or 1, or, as some programs write it, false or true.
 #[derive(Deserialize, Default)]
-#[serde(from = "Written")]
+#[serde(from = "FlagValue")]
 struct Flag(bool);
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum FlagValue {
     Number(u8),
-    Word(bool),
+    Bool(bool),
 }
 
-impl From<Written> for Flag {
-    fn from(written: Written) -> Self {
-        Self(match written {
-            Written::Number(number) => number != 0,
-            Written::Word(word) => word,
+impl From<FlagValue> for Flag {
+    fn from(value: FlagValue) -> Self {
+        Self(match value {
+            FlagValue::Number(number) => number != 0,
+            FlagValue::Bool(flag) => flag,
         })
     }
 }
@@ -59,39 +60,39 @@ struct Category {
     name: String,
 }
 
-/// Reads the file; pictures are looked for in `images`, or around it.
+/// Reads the annotation file; pictures are searched in `images`, or near the file.
 ///
 /// # Errors
-/// As [`Mapped::open`]; [`Kind::Data`] if it is no JSON document of these three lists or has no picture or category.
+/// As [`Mapped::open`]; [`Kind::Data`] if it is not a JSON document with the three lists, or has no picture or category.
 pub(super) fn read(path: &Path, images: Option<&Path>) -> Result<Dataset> {
     let file = Mapped::open(path)?;
-    let wrong = |text: String| Error::new(Kind::Data, format!("{}: {text}", path.display()));
-    let text = std::str::from_utf8(&file).map_err(|source| wrong("not UTF-8".to_owned()).because(source))?;
+    let invalid = |text: String| Error::new(Kind::Data, format!("{}: {text}", path.display()));
+    let text = std::str::from_utf8(&file).map_err(|source| invalid("not UTF-8".to_owned()).because(source))?;
     let [images_listed, annotations, categories_listed] =
-        json_lists(without_mark(text), ["images", "annotations", "categories"])
+        json_lists(without_bom(text), ["images", "annotations", "categories"])
             .map_err(|error| error.at(format!("{}: not a COCO annotation file", path.display())))?;
     let mut problems = Problems::default();
-    let reject = |problems: &mut Problems, entry: &Entry<'_>, what: String| {
-        problems.add(ProblemKind::Malformed, path, entry.line, format!("{what}; left out"));
+    let reject = |problems: &mut Problems, entry: &ListEntry<'_>, reason: String| {
+        problems.add(ProblemKind::Malformed, path, entry.line, format!("{reason}; skipped"));
     };
 
-    let twice = |what: &str, id: u64| format!("{what} {id} a second time");
+    let duplicate = |what: &str, id: u64| format!("duplicate {what} {id}");
     let mut categories = Vec::new();
     let mut seen = HashSet::new();
     for entry in categories_listed {
         match serde_json::from_str::<Category>(entry.text) {
-            Ok(Category { id, .. }) if !seen.insert(id) => reject(&mut problems, &entry, twice("category", id)),
+            Ok(Category { id, .. }) if !seen.insert(id) => reject(&mut problems, &entry, duplicate("category", id)),
             Ok(category) => categories.push((category.id, category.name)),
             Err(error) => reject(&mut problems, &entry, format!("not a category: {error}")),
         }
     }
     categories.sort_unstable();
-    let mut pictures: Vec<Labelled> = Vec::new();
+    let mut pictures: Vec<LabelledPicture> = Vec::new();
     seen.clear();
     for entry in images_listed {
         match serde_json::from_str::<Image>(entry.text) {
-            Ok(Image { id, .. }) if !seen.insert(id) => reject(&mut problems, &entry, twice("image", id)),
-            Ok(Image { id, file_name }) => pictures.push(Labelled {
+            Ok(Image { id, .. }) if !seen.insert(id) => reject(&mut problems, &entry, duplicate("image", id)),
+            Ok(Image { id, file_name }) => pictures.push(LabelledPicture {
                 picture: PathBuf::from(&file_name),
                 name: file_name,
                 id,
@@ -104,11 +105,11 @@ pub(super) fn read(path: &Path, images: Option<&Path>) -> Result<Dataset> {
     }
     pictures.sort_by_key(|labelled| labelled.id);
     if pictures.is_empty() || categories.is_empty() {
-        return Err(wrong("no picture or no category in it".to_owned()));
+        return Err(invalid("no picture or no category".to_owned()));
     }
     let by_id: HashMap<u64, usize> = pictures.iter().enumerate().map(|(at, labelled)| (labelled.id, at)).collect();
     let names: HashMap<u64, &String> = categories.iter().map(|(id, name)| (*id, name)).collect();
-    let mut numbered = HashSet::new();
+    let mut ids = HashSet::new();
     for entry in annotations {
         let annotation: Annotation = match serde_json::from_str(entry.text) {
             Ok(annotation) => annotation,
@@ -131,58 +132,52 @@ pub(super) fn read(path: &Path, images: Option<&Path>) -> Result<Dataset> {
         };
         let line = entry.line;
         let bounds = Bounds::from_sides(bbox);
-        if !bounds.is_sound() {
-            problems.add(ProblemKind::EmptyBox, path, line, format!("the box {bbox:?} of {class} is none; left out"));
+        if !bounds.is_valid() {
+            problems.add(ProblemKind::EmptyBox, path, line, format!("invalid box {bbox:?} of {class}; skipped"));
             continue;
         }
         if bounds.area() <= 0.0 {
-            problems.add(
-                ProblemKind::EmptyBox,
-                path,
-                line,
-                format!("the box {bbox:?} of {class} has no area; counted"),
-            );
+            problems.add(ProblemKind::EmptyBox, path, line, format!("the box {bbox:?} of {class} has no area; used"));
         }
-        if let Some(id) = id.filter(|id| !numbered.insert(*id)) {
-            problems.add(ProblemKind::Malformed, path, line, format!("annotation {id} a second time; counted"));
+        if let Some(id) = id.filter(|id| !ids.insert(*id)) {
+            problems.add(ProblemKind::Malformed, path, line, format!("duplicate annotation {id}; used"));
         }
         if id.is_none_or(|id| id == 0) {
-            let what =
-                "an annotation without an id, or with id 0, which COCO's evaluation takes for no match; counted so";
-            problems.add(ProblemKind::Malformed, path, line, what);
+            let text = "annotation without id or with id 0, which COCO's evaluation reads as no match; used so";
+            problems.add(ProblemKind::Malformed, path, line, text);
         }
         if area.is_none() {
-            problems.add(ProblemKind::Malformed, path, line, "an annotation without area; its box's is used");
+            problems.add(ProblemKind::Malformed, path, line, "annotation without area; the area of its box is used");
         }
-        pictures[at].labels.push(Label {
+        pictures[at].labels.push(LabelledBox {
             class: class.clone(),
             bounds,
             area: area.unwrap_or_else(|| bounds.area()),
-            role: if iscrowd.0 { Role::Crowd } else { Role::Object },
+            role: if iscrowd.0 { BoxRole::Crowd } else { BoxRole::Object },
             has_id_zero: id == Some(0),
             line,
         });
     }
     find_pictures(path, images, &mut pictures);
-    Ok(Dataset { layout: Layout::Coco, pictures, categories, problems })
+    Ok(Dataset { layout: DatasetLayout::Coco, pictures, categories, problems })
 }
 
-/// Puts a folder in front of the file names: `images`, or the first place around the annotation file that holds one.
-fn find_pictures(path: &Path, images: Option<&Path>, pictures: &mut [Labelled]) {
+/// Prepends a folder to the file names: `images`, or the first folder near the annotation file that has a picture.
+fn find_pictures(path: &Path, images: Option<&Path>, pictures: &mut [LabelledPicture]) {
     let folder = path.parent().unwrap_or(Path::new(""));
-    // instances_val2017.json in annotations/ belongs to val2017/ beside it.
+    // The pictures of annotations/instances_val2017.json are in val2017/.
     let split = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.rsplit('_').next()).unwrap_or("");
-    let around = || {
+    let nearby = || {
         let up = folder.join("..");
         [folder.to_owned(), folder.join("images"), up.clone(), up.join("images"), up.join(split), folder.join(split)]
     };
-    let places: Vec<PathBuf> = images.map_or_else(|| around().into(), |images| vec![images.to_owned()]);
-    // What has a whole path says nothing about the folder of the others.
+    let folders: Vec<PathBuf> = images.map_or_else(|| nearby().into(), |images| vec![images.to_owned()]);
+    // Absolute paths give no hint about the folder of the others.
     let relative = || pictures.iter().filter(|labelled| labelled.picture.is_relative()).take(100);
-    let holds_one = |place: &&PathBuf| relative().any(|labelled| place.join(&labelled.picture).is_file());
-    let place = places.iter().find(holds_one).or(places.first()).cloned().unwrap_or_default();
+    let has_picture = |folder: &&PathBuf| relative().any(|labelled| folder.join(&labelled.picture).is_file());
+    let folder = folders.iter().find(has_picture).or(folders.first()).cloned().unwrap_or_default();
     for labelled in pictures {
-        labelled.picture = place.join(&labelled.picture);
+        labelled.picture = folder.join(&labelled.picture);
     }
 }
 
@@ -191,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_are_named_by_line() {
+    fn invalid_entries_are_problems_with_their_line() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a.json");
         let text = r#"{"categories": [{"id": 2, "name": "dog"}, {"id": 1, "name": "cat"}],
@@ -209,14 +204,14 @@ mod tests {
         let names: Vec<_> = dataset.pictures.iter().map(|labelled| labelled.name.as_str()).collect();
         assert_eq!(names, ["a.png", "b.png"]);
         let label = &dataset.pictures[0].labels[0];
-        assert_eq!((label.role, label.area, label.bounds.corners), (Role::Crowd, 5.5, [1.0, 2.0, 4.0, 6.0]));
+        assert_eq!((label.role, label.area, label.bounds.corners), (BoxRole::Crowd, 5.5, [1.0, 2.0, 4.0, 6.0]));
         assert!(dataset.pictures[1].labels[0].has_id_zero);
         let lines: Vec<_> = dataset.problems.0.iter().map(|problem| problem.line).collect();
         assert_eq!(lines, [6, 7, 8, 9, 9]);
     }
 
     #[test]
-    fn what_other_programs_write_is_read_and_what_comes_twice_is_told() {
+    fn other_programs_files_are_read_and_duplicates_are_problems() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a.json");
         let text = "\u{feff}{\"categories\": [{\"id\": 900, \"name\": \"cat\"},\r
@@ -231,13 +226,13 @@ mod tests {
         assert_eq!(dataset.categories, [(900, "cat".to_owned())]);
         assert_eq!(dataset.pictures[0].picture, Path::new("/elsewhere/a.png"));
         let roles: Vec<_> = dataset.pictures[0].labels.iter().map(|label| label.role).collect();
-        assert_eq!(roles, [Role::Crowd, Role::Object]);
+        assert_eq!(roles, [BoxRole::Crowd, BoxRole::Object]);
         let lines: Vec<_> = dataset.problems.0.iter().map(|problem| problem.line).collect();
         assert_eq!(lines, [2, 4, 7]);
     }
 
     #[test]
-    fn a_whole_path_does_not_decide_where_the_others_are() {
+    fn an_absolute_path_does_not_decide_the_folder_of_the_others() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("images")).unwrap();
         for file in ["a.png", "images/b.png"] {
@@ -256,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_annotation_file_is_refused() {
+    fn other_files_are_refused() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a.json");
         for text in ["", "[]", "{\"images\": []}", "{\"images\": [], \"annotations\": [], \"categories\": []}"] {

@@ -1,37 +1,37 @@
-//! KITTI's object labels: a text file a picture, a line a box.
+//! KITTI's object labels: one text file a picture, one line a box.
 //!
-//! Columns: class, truncation, occlusion, angle, x0, y0, x1, y1, then seven numbers of the third dimension. The paper's
-//! code counts every line of eight columns or more; so does this, and notes those that have fewer than fifteen.
+//! Columns (`readme.txt` of the KITTI object development kit): class, truncation, occlusion, angle, x0, y0, x1, y1, then
+//! seven 3D numbers. The paper's code uses every line of eight columns or more, and so does this reader; other numbers
+//! of columns than 15 or 16 become a problem.
 
 use std::path::Path;
 
-use super::bounds::Bounds;
-use super::dataset::{
-    Dataset, Label, Labelled, Layout, Role, files_in, note_unlabelled, pictures_by_stem, stem, without_mark,
-};
-use super::problem::{ProblemKind, Problems};
+use super::super::bounds::Bounds;
+use super::super::dataset::{BoxRole, Dataset, DatasetLayout, LabelledBox, LabelledPicture};
+use super::super::label_files::{files_in, pictures_by_stem, report_unlabelled, stem, without_bom};
+use super::super::problem::{ProblemKind, Problems};
 use crate::error::{Error, Kind, Result};
 
-/// Columns of a whole line, without and with a score.
-const WHOLE: [usize; 2] = [15, 16];
-/// Columns that a box needs.
+/// Columns of a complete line, without and with a score.
+const COMPLETE: [usize; 2] = [15, 16];
+/// Columns up to the box.
 const NEEDED: usize = 8;
 
-/// Reads the folder.
+/// Reads the dataset in `folder`.
 ///
 /// # Errors
-/// [`Kind::NoInput`] without the folder, or without `label_2` or a label in it.
+/// [`Kind::NoInput`] if the folder, its `label_2` or every label file is missing.
 pub(super) fn read(folder: &Path) -> Result<Dataset> {
     let below = folder.join("training");
     let root = if !folder.join("label_2").is_dir() && below.join("label_2").is_dir() { below } else { folder.into() };
     let labels = root.join("label_2");
     if folder.is_dir() && !labels.is_dir() {
-        let text = format!("{}: no folder label_2 in it; KITTI's layout is image_2 and label_2", folder.display());
+        let text = format!("{}: no folder label_2; KITTI's layout has image_2 and label_2", folder.display());
         return Err(Error::new(Kind::NoInput, text));
     }
     let files = files_in(&labels, &["txt"])?;
     if files.is_empty() {
-        return Err(Error::new(Kind::NoInput, format!("{}: no label file in it", labels.display())));
+        return Err(Error::new(Kind::NoInput, format!("{}: no label files", labels.display())));
     }
     let images = root.join("image_2");
     let mut pictures_by_name = pictures_by_stem(&images)?;
@@ -40,45 +40,52 @@ pub(super) fn read(folder: &Path) -> Result<Dataset> {
     for (at, file) in files.into_iter().enumerate() {
         let name = stem(&file);
         let picture = pictures_by_name.remove(&name).unwrap_or_else(|| images.join(format!("{name}.png")));
-        // Not all of the world's label files are in UTF-8; class names are.
+        // Some label files are not UTF-8; class names are ASCII.
         let bytes = std::fs::read(&file).map_err(|source| Error::reading(&file, source))?;
         let labels = read_labels(&String::from_utf8_lossy(&bytes), &file, &mut problems);
-        pictures.push(Labelled { name, id: at as u64 + 1, picture, size: None, file, labels });
+        pictures.push(LabelledPicture { name, id: at as u64 + 1, picture, size: None, file, labels });
     }
-    note_unlabelled(pictures_by_name, &mut problems);
-    Ok(Dataset { layout: Layout::Kitti, pictures, categories: Vec::new(), problems })
+    report_unlabelled(pictures_by_name, &mut problems);
+    Ok(Dataset { layout: DatasetLayout::Kitti, pictures, categories: Vec::new(), problems })
 }
 
-/// The boxes of one file's `text`.
-fn read_labels(text: &str, file: &Path, problems: &mut Problems) -> Vec<Label> {
+/// Parses the `text` of one file.
+fn read_labels(text: &str, file: &Path, problems: &mut Problems) -> Vec<LabelledBox> {
     let mut labels = Vec::new();
-    for (at, line) in without_mark(text).lines().enumerate() {
+    for (at, line) in without_bom(text).lines().enumerate() {
         let columns: Vec<&str> = line.split_whitespace().collect();
         let Some(&class) = columns.first() else { continue };
         let line = at + 1;
         if columns.len() < NEEDED {
-            let what = format!("{} columns; a label has 15, a box needs {NEEDED}; left out", columns.len());
-            problems.add(ProblemKind::Malformed, file, line, what);
+            let text = format!("{} columns; a label has 15, a box needs {NEEDED}; skipped", columns.len());
+            problems.add(ProblemKind::Malformed, file, line, text);
             continue;
         }
-        if !WHOLE.contains(&columns.len()) {
-            let what = format!("{} columns; a label has 15; its box is used", columns.len());
-            problems.add(ProblemKind::Malformed, file, line, what);
+        if !COMPLETE.contains(&columns.len()) {
+            let text = format!("{} columns; a label has 15; its box is used", columns.len());
+            problems.add(ProblemKind::Malformed, file, line, text);
         }
         let number = |column: usize| columns[column].parse::<f64>().ok().filter(|value| value.is_finite());
         let (Some(x0), Some(y0), Some(x1), Some(y1)) = (number(4), number(5), number(6), number(7)) else {
-            let what = format!("the box `{}` is not four numbers; left out", columns[4..8].join(" "));
-            problems.add(ProblemKind::Malformed, file, line, what);
+            let text = format!("the box `{}` is not four numbers; skipped", columns[4..8].join(" "));
+            problems.add(ProblemKind::Malformed, file, line, text);
             continue;
         };
         let bounds = Bounds::from_corners([x0, y0, x1, y1]);
-        if !bounds.is_sound() || bounds.area() <= 0.0 {
-            let what = format!("the box {x0} {y0} {x1} {y1} of {class} has no area; left out");
-            problems.add(ProblemKind::EmptyBox, file, line, what);
+        if !bounds.is_valid() || bounds.area() <= 0.0 {
+            let text = format!("the box {x0} {y0} {x1} {y1} of {class} has no area; skipped");
+            problems.add(ProblemKind::EmptyBox, file, line, text);
             continue;
         }
         let class = class.to_owned();
-        labels.push(Label { class, bounds, area: bounds.area(), role: Role::Object, has_id_zero: false, line });
+        labels.push(LabelledBox {
+            class,
+            bounds,
+            area: bounds.area(),
+            role: BoxRole::Object,
+            has_id_zero: false,
+            line,
+        });
     }
     labels
 }
@@ -88,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_and_foreign_line_ends_change_nothing() {
+    fn byte_order_marks_and_crlf_are_accepted() {
         let text = "\u{feff}Car 0 0 0 1 2 3 4 1 1 1 1 1 1 1\r\nVan 0 0 0 1 2 3 4 1 1 1 1 1 1 1\r\n\r\n";
         let mut problems = Problems::default();
         let labels = read_labels(text, Path::new("l.txt"), &mut problems);
@@ -98,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_line_is_named_and_the_others_are_read() {
+    fn every_invalid_line_is_a_problem_and_the_others_are_read() {
         let text = "Car 0.00 0 -1.57 599.41 156.40 629.75 189.25 2.85 2.63 12.34 0.47 1.49 69.44 -1.56\n\
                     Car 0.00 0 -1.57 599.41 156.40\n\
                     \n\
