@@ -1,42 +1,42 @@
-//! `lookout` watches cameras: frames in, detections out, with the whole network in int8 where the owner has quantized
-//! it, and the full-precision network beside it as the reference.
+//! `lookout` detects objects on camera streams: frames in, detections out. The network runs in int8 after quantization;
+//! the full-precision network is the reference.
 //!
-//! One way for data to flow:
+//! Data flow:
 //!
 //! ```text
 //! camera ──► frame ──► preprocess ──► detector ──► publish ──► one Report a frame
 //!            newest     resize to       one plan
 //!            wins       a canvas        fp32 | int8
 //!
-//! pictures ──► calibrate ──► quant ──► artifact          checkpoint ──► detector::checkpoint ──► fp32
-//!              observe, choose ranges,                   what `import` made of a torchvision
-//!              correct, compare (measure)                state dict
+//! pictures ──► calibrate ──► quant ──► artifact          state dict ──► detector::checkpoint ──► fp32
+//!              observe, choose ranges,                                   `lookout import`
+//!              correct, compare (measure)
 //! ```
 //!
-//! The modules, from the top to the ground; nothing points up:
+//! The modules, from the highest layer to the lowest; a module imports only modules below it:
 //!
-//! | module | what it is |
+//! | module | purpose |
 //! |---|---|
-//! | [`cli`] | the command line: one file a command |
-//! | [`daemon`] | builds the stages from the configuration, owns their threads, stops them in order |
-//! | [`calibrate`] | pictures → observers → ranges → quantized network |
-//! | [`evaluate`] | labelled pictures → the paper's figures, average precision, agreement, each with its interval |
-//! | [`inspect`] | fp32 beside int8 in pictures: maps, errors, hexagons, plots over depth, side-by-side frames |
-//! | [`monitor`] | int8 beside fp32 on live frames: drift, recalibration, roll-back |
-//! | [`measure`] | how far int8 is from fp32: errors by step, agreement of detections |
-//! | [`publish`], [`camera`] | the edges: what takes messages, what gives frames |
-//! | [`web`] | the live page, its API, metrics and health over HTTP |
-//! | [`track`] | detections of successive frames → objects with ids |
-//! | [`config`] | what the TOML may say: parsed, validated, resolved; every default in one place |
-//! | [`preprocess`], [`frame`], [`draw`] | pictures: decoding, the newest-wins slot, torchvision's resize, boxes drawn |
-//! | [`detector`] | the network, once, as data ([`detector::plan`]), and its two executors |
-//! | [`quant`] | what a byte means, how weights become bytes, the artifact file |
-//! | [`kernel`] | the only SIMD: convolution, pooling, RoIAlign, for f32 and u8; one table of micro-kernels each |
-//! | [`tensor`] | plain containers and files |
-//! | [`backoff`], [`error`], [`stop`], [`precedence`], [`clock`], [`metrics`], [`message`], [`redact`], [`control`], [`random`], [`quantile`], [`sync`] | the ground that everything stands on |
+//! | [`cli`] | command line: one file a command |
+//! | [`daemon`] | the service: builds the stages from the configuration, owns their threads, stops them in order |
+//! | [`calibrate`] | post-training quantization: observers, ranges, bias correction, quantized network |
+//! | [`evaluate`] | labelled pictures: the paper's figures, average precision, agreement, with confidence intervals |
+//! | [`inspect`] | pictures of the difference between fp32 and int8: maps, errors, hexbin plots, side-by-side frames |
+//! | [`monitor`] | int8 compared with fp32 on live frames: drift, recalibration, roll-back |
+//! | [`measure`] | difference between int8 and fp32: error of every step, agreement of detections, coverage |
+//! | [`publish`], [`camera`] | output and input: message sinks, frame sources |
+//! | [`web`] | live page, API, metrics and health over HTTP |
+//! | [`track`] | tracker: detections of successive frames to objects with ids |
+//! | [`config`] | configuration: parsed, validated, resolved; every default in one place |
+//! | [`preprocess`], [`frame`], [`draw`] | pictures: decoding, newest-wins slot, torchvision's resize, drawing of boxes |
+//! | [`detector`] | the network as data ([`detector::plan`]), and its two executors |
+//! | [`quant`] | quantization parameters, quantization of weights, the artifact file |
+//! | [`kernel`] | SIMD: convolution, pooling, RoIAlign, for f32 and u8; one table of micro-kernels each |
+//! | [`tensor`] | containers and files |
+//! | [`backoff`], [`error`], [`stop`], [`precedence`], [`clock`], [`metrics`], [`message`], [`redact`], [`control`], [`random`], [`quantile`], [`sync`] | ground: used by all modules |
 //!
-//! Rules: a step's name is torchvision's and means the same in checkpoint, artifact, log and table. The tap
-//! ([`detector::tap::Tap`]) is the only hook into an executor. `unsafe` stands only in [`kernel`], [`camera::v4l2`] and
+//! Rules: the name of a step is torchvision's, the same in checkpoint, artifact, log and table. The tap
+//! ([`detector::tap::Tap`]) is the only hook into an executor. `unsafe` occurs only in [`kernel`], [`camera::v4l2`] and
 //! [`tensor::mapped`]. Integer results are the same on every CPU and at any number of threads.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 #![deny(clippy::undocumented_unsafe_blocks, clippy::print_stdout, clippy::print_stderr)]
