@@ -28,7 +28,7 @@ mod view;
 
 pub use cpu_budget::{BudgetedTask, CpuBudget, ThrottleCheck};
 pub use drift::baseline::Baseline;
-pub use drift::error_map::{ErrorMap, SCALE_END};
+pub use drift::error_map::ErrorMap;
 pub use drift::pass::{Pass, PassRunner};
 pub use drift::verdict::{DriftState, DriftVerdict};
 pub use frames::reservoir::{Reservoir, StoredFrame};

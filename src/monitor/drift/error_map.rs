@@ -1,8 +1,8 @@
-//! Where in the picture the quantized network errs: one map a level of the pyramid.
+//! Error maps: relative quantization error of each pyramid level, by position.
 //!
-//! In: a pyramid level in both networks. Out: at each of its places the mean absolute error over the channels, relative
-//! to the level's mean absolute activation; as numbers, and as a PNG in which every place is a block of pixels. All
-//! levels and all times share one scale, so pictures can be laid side by side. No picture of the scene is in it.
+//! In: a pyramid level of both networks. Out: for each position the mean absolute error over the channels, relative to
+//! the level's mean absolute activation, as numbers and as a PNG file. All levels and all passes share one colour scale,
+//! so pictures are comparable. A map contains nothing of the camera's picture.
 
 use crate::detector::tap::{Activation, Values};
 use crate::draw::ColourMap;
@@ -10,12 +10,12 @@ use crate::error::Result;
 use crate::frame::Picture;
 use crate::precedence::yield_point;
 
-/// The relative error at the light end of the scale.
-pub const SCALE_END: f32 = 0.2;
-/// A map is enlarged by whole factors until its longer side has about so many pixels.
-const SIDE: usize = 320;
+/// Relative error at the bright end of the colour scale.
+const SCALE_END: f32 = 0.2;
+/// Length of a picture's longer side, in pixels; the map is enlarged by a whole factor up to it.
+const MAX_SIDE: usize = 320;
 
-/// One level.
+/// Error map of one pyramid level.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ErrorMap {
     /// `P2` … `P6`.
@@ -24,12 +24,12 @@ pub struct ErrorMap {
     pub width: usize,
     /// Rows.
     pub height: usize,
-    /// Row by row: mean |q − f| over the channels at this place, divided by mean |f| of the whole level.
+    /// By row: mean |q − f| over the channels at each position, divided by the mean |f| of the level.
     pub values: Vec<f32>,
 }
 
 impl ErrorMap {
-    /// The map of one level; `None` where the activations are not of one shape. Padding is cut off.
+    /// The map of one level, without padding; `None` if the shapes differ or the reference is not in f32.
     pub fn of(level: &'static str, reference: &Activation<'_>, other: &Activation<'_>) -> Option<Self> {
         let Values::F32(f) = reference.values else { return None };
         if reference.shape != other.shape {
@@ -62,14 +62,14 @@ impl ErrorMap {
         Some(Self { level, width, height, values })
     }
 
-    /// Mean of the map.
+    /// Mean of the values.
     pub fn mean(&self) -> f32 {
         self.values.iter().sum::<f32>() / self.values.len().max(1) as f32
     }
 
-    /// The map as a picture.
+    /// The map as a picture; each position is a square of pixels.
     pub fn picture(&self) -> Picture {
-        let factor = (SIDE / self.width.max(self.height).max(1)).clamp(1, 16);
+        let factor = (MAX_SIDE / self.width.max(self.height).max(1)).clamp(1, 16);
         let mut picture = Picture::filled(self.width * factor, self.height * factor, [0; 3]);
         for y in 0..picture.height {
             for x in 0..picture.width {
@@ -81,7 +81,7 @@ impl ErrorMap {
         picture
     }
 
-    /// The picture as a PNG file's bytes.
+    /// The bytes of a PNG file of the picture.
     ///
     /// # Errors
     /// As [`Picture::to_png`].
@@ -96,7 +96,7 @@ mod tests {
     use crate::tensor::Shape;
 
     #[test]
-    fn errors_are_relative_and_padding_is_cut_off() {
+    fn errors_are_relative_and_padding_is_ignored() {
         let shape = Shape::new(2, 3, 2);
         let f = [1.0, 3.0, 2.0, 2.0, 9.0, 9.0, 2.0, 2.0, 0.0, 4.0, 9.0, 9.0];
         let data = [2u8, 6, 4, 4, 0, 0, 4, 4, 4, 8, 0, 0];

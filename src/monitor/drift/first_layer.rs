@@ -1,8 +1,8 @@
-//! What another light does to the first layer.
+//! First-layer error: predicted from the colour statistics of a frame, without the reference.
 //!
-//! In: of a picture the mean of each channel, and the light that the biases are for. Out: the error that the first
-//! layer's rounded weights make of the difference. It is known without a reference, by the [`RoundingResidual`] that
-//! the artifact carries, and what the first layer errs everything behind it does.
+//! In: the channel means of a picture, and those that the first layer's biases were corrected at. Out: the error that the
+//! layer's rounded weights add because the two differ. The artifact stores the layer's [`RoundingResidual`] (weights minus rounded
+//! weights), from which the error follows. All later layers inherit it.
 
 use crate::calibrate::Histogram;
 use crate::detector::plan::{Plan, StepId};
@@ -11,46 +11,43 @@ use crate::quant::RoundingResidual;
 use crate::quant::artifact::{Artifact, FirstLayerReference};
 use crate::tensor::ImageMoments;
 
-/// Mean square of what the output channels' means are moved by, before ReLU, in a picture of `image`'s light where the
-/// biases were corrected at `reference`.
-fn moved(residual: &RoundingResidual, image: &ImageMoments, reference: &ImageMoments) -> f64 {
-    mean_square(&residual.bias_shift(&image.mean_shift(reference)))
-}
-
-/// Mean of the squares, 0 of none.
+/// Mean of the squares; 0 of an empty slice.
 pub fn mean_square(values: &[f64]) -> f64 {
     values.iter().map(|value| value * value).sum::<f64>() / values.len().max(1) as f64
 }
 
-/// Share of the values of a step that ReLU lets pass.
-pub fn passing(plan: &Plan, step: StepId, seen: &Histogram) -> f64 {
-    if plan.steps[step].has_relu() { 1.0 - seen.zeros() as f64 / seen.total().max(1) as f64 } else { 1.0 }
+/// Share of the values of a step that its ReLU passes; 1 without ReLU. `observed` is the histogram after ReLU.
+pub fn relu_pass_share(plan: &Plan, step: StepId, observed: &Histogram) -> f64 {
+    if plan.steps[step].has_relu() { 1.0 - observed.zeros() as f64 / observed.total().max(1) as f64 } else { 1.0 }
 }
 
-/// The first layer, as an artifact has it.
+/// Predicts the error of the first layer.
 #[derive(Debug, Clone)]
 pub struct FirstLayerError {
-    /// Its step.
+    /// The first layer's step.
     pub step: StepId,
     residual: RoundingResidual,
-    reference: ImageMoments,
+    /// Channel moments that the biases were corrected at.
+    reference_means: ImageMoments,
 }
 
 impl FirstLayerError {
-    /// `None` where the artifact says nothing of it.
+    /// Reads the first layer of `artifact`; `None` if it stores no residual.
     ///
     /// # Errors
-    /// As [`Artifact::first_layer_reference`].
-    pub fn of(artifact: &Artifact<'_>, plan: &Plan) -> Result<Option<Self>> {
-        let of_plan = |FirstLayerReference { step, residual, image }: FirstLayerReference<'_>| {
-            Some(Self { step: plan.find(&step.name)?, residual, reference: image })
+    /// As [`Artifact::lit`].
+    pub fn from_artifact(artifact: &Artifact<'_>, plan: &Plan) -> Result<Option<Self>> {
+        let in_plan = |FirstLayerReference { step, residual, image }: FirstLayerReference<'_>| {
+            Some(Self { step: plan.find(&step.name)?, residual, reference_means: image })
         };
-        Ok(artifact.first_layer_reference()?.and_then(of_plan))
+        Ok(artifact.first_layer_reference()?.and_then(in_plan))
     }
 
-    /// Squared error that the light of `image` brings, relative to the signal in `seen`, the layer's values.
-    pub fn error(&self, plan: &Plan, image: &ImageMoments, seen: &Histogram) -> Option<f64> {
-        let power = seen.mean_square();
-        (power > 0.0).then(|| moved(&self.residual, image, &self.reference) / power * passing(plan, self.step, seen))
+    /// Predicted squared error on a picture with the moments `image`, relative to the mean square of the layer's output
+    /// `observed`. `None` if the output is all zeros.
+    pub fn relative_error(&self, plan: &Plan, image: &ImageMoments, observed: &Histogram) -> Option<f64> {
+        let signal = observed.mean_square();
+        let shift = self.residual.bias_shift(&image.mean_shift(&self.reference_means));
+        (signal > 0.0).then(|| mean_square(&shift) / signal * relu_pass_share(plan, self.step, observed))
     }
 }

@@ -1,8 +1,8 @@
-//! One frame through the quantized network, and through the reference beside it where there is one.
+//! Pass: one frame through the quantized network, and through the reference in lock-step if there is one.
 //!
-//! In: a picture and a quantized model. Out: a [`Pass`]: what every edge computed before its clamp and what was
-//! clipped, and, with the reference, the error of every step and what became of the detections. Only live tensors are
-//! held. The models are shared with the detector, the buffers are not: nothing it computes can change.
+//! In: a picture and a quantized model. Out: a [`Pass`] with the histogram of every edge before its clamp and the share of
+//! clipped values; with the reference also the error of every step and the agreement of the detections. Only live tensors
+//! are held. The models are shared with the detector, the buffers are not, so a pass cannot change a detection.
 
 use std::sync::Arc;
 
@@ -21,51 +21,51 @@ use crate::measure::{Agreement, Lockstep, PairDetections, PairObserver, StepErro
 use crate::preprocess::{Transform, TransformParams};
 use crate::tensor::{Canvas, Fit, ImageMoments};
 
-/// Pauses between two steps.
+/// Callback between two steps of the network. It may pause, and its error ends the work.
 pub type YieldPoint<'a> = &'a mut dyn FnMut() -> Result<()>;
 
-/// What one frame gave. All lists are by step of the plan.
+/// Measurements on one frame. Lists are by step of the plan.
 #[derive(Debug, Clone, Default)]
 pub struct Pass {
-    /// With the reference: the error of every step.
+    /// Error of every step against the reference; empty without it.
     pub errors: Vec<StepError>,
-    /// Share of values outside the quantization range; `None` where a step has no quantization parameters.
+    /// Share of values outside the quantization range; `None` if a step has no quantization parameters.
     pub clipped: Vec<Option<f64>>,
-    /// What each edge computed before its clamp.
+    /// Values of each edge before its clamp.
     pub histograms: Vec<Option<Histogram>>,
-    /// What the layers read, on average; with the reference only the picture itself.
+    /// Mean input of the layers; with the reference only the moments of the picture.
     pub means: InputMeans,
-    /// With the reference: how its detections fared.
+    /// Agreement with the reference's detections; `None` without it.
     pub agreement: Option<Agreement>,
-    /// What the quantized network found, in canvas pixels.
+    /// Detections of the quantized network, in canvas pixels.
     pub detections: Vec<Detection>,
-    /// With the reference, if asked for: where it errs.
+    /// Error maps of the pyramid levels, finest first, if requested; empty without the reference.
     pub maps: Vec<ErrorMap>,
 }
 
-/// What [`PassRunner::observe`] saw, by step of the plan.
+/// Activations on one frame, by step of the plan.
 #[derive(Debug, Clone, Default)]
 pub struct ObservedFrame {
-    /// The values of the edge, before a clamp.
+    /// Values of each edge, before a clamp.
     pub histograms: Vec<Option<Histogram>>,
-    /// What the layers read, on average.
+    /// Mean input of the layers.
     pub means: InputMeans,
 }
 
-/// Adds the errors of a comparison with the reference.
+/// Collects the measurements of a pass in lock-step with the reference.
 struct PassObserver<'a> {
     /// By step.
     errors: &'a mut [StepError],
-    /// Counts the values of the int8 network's own pass.
+    /// Counts the values of the int8 network.
     counter: Option<&'a mut Int8Collector>,
     /// Error maps of the pyramid levels, if requested.
     maps: Option<(&'a Plan, &'a mut Vec<ErrorMap>)>,
-    between: YieldPoint<'a>,
+    yield_point: YieldPoint<'a>,
 }
 
 impl PairObserver for PassObserver<'_> {
     fn before_step(&mut self) -> Result<()> {
-        (self.between)()
+        (self.yield_point)()
     }
 
     fn int8_tap(&mut self) -> Option<&mut dyn Tap> {
@@ -81,18 +81,21 @@ impl PairObserver for PassObserver<'_> {
     }
 }
 
-/// Looks at frames. Keeps its buffers.
+/// Runs passes over frames, and reuses its buffers.
 pub struct PassRunner {
     plan: Arc<Plan>,
     reference: Option<Arc<Fp32Model>>,
     transform: Transform,
+    /// Input of the reference.
     normalized: Canvas<f32>,
+    /// Input of the quantized network.
     pixels: Canvas<u8>,
+    /// Buffers for the latest model.
     executor: Option<Int8Executor>,
 }
 
 impl PassRunner {
-    /// For models of `plan`; `reference` must be of the same plan.
+    /// A runner for models of `plan`; `reference` must be of the same plan.
     ///
     /// # Errors
     /// [`Kind::Data`] if the reference is another network; as [`Transform::new`].
@@ -108,12 +111,12 @@ impl PassRunner {
         Ok(Self { plan, reference, transform, normalized, pixels, executor: None })
     }
 
-    /// The network.
+    /// The plan of the network.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
     }
 
-    /// Whether the reference looks on.
+    /// True if there is a reference.
     pub fn has_reference(&self) -> bool {
         self.reference.is_some()
     }
@@ -128,95 +131,102 @@ impl PassRunner {
         self.executor = None;
     }
 
-    /// Lays `picture` on the canvases of both networks.
-    fn take_in(&mut self, picture: &Picture) -> Result<()> {
+    /// Prepares the inputs of both networks.
+    fn prepare(&mut self, picture: &Picture) -> Result<()> {
         self.transform.to_f32(picture, &mut self.normalized)?;
         self.transform.to_u8(picture, &mut self.pixels)
     }
 
-    fn executor(&mut self, model: &Arc<Int8Model>) -> Int8Executor {
-        let same = |executor: &Int8Executor| Arc::ptr_eq(executor.model(), model);
-        let known = self.executor.take().filter(same);
+    /// The executor of `model`, with the buffers of the latest pass if that ran the same model.
+    fn take_executor(&mut self, model: &Arc<Int8Model>) -> Int8Executor {
+        let is_same = |executor: &Int8Executor| Arc::ptr_eq(executor.model(), model);
+        let known = self.executor.take().filter(is_same);
         known.unwrap_or_else(|| Int8Executor::new(Arc::clone(model)).keeping_features())
     }
 
-    /// Looks at `picture` through `model`, on the current pool.
+    /// Runs `model` on `picture`, on the current pool; with error maps if `with_maps` and if there is a reference.
     ///
     /// # Errors
-    /// [`Kind::Data`] if the picture cannot be looked at; what `between` returns.
+    /// [`Kind::Data`] if the picture does not fit the network; what `yield_point` returns.
     pub fn run(
         &mut self,
         model: &Arc<Int8Model>,
         picture: &Picture,
-        maps: bool,
-        between: YieldPoint<'_>,
+        with_maps: bool,
+        yield_point: YieldPoint<'_>,
     ) -> Result<Pass> {
-        self.transform.to_u8(picture, &mut self.pixels)?;
-        let mut executor = self.executor(model);
-        let look = match self.reference.clone() {
+        let mut executor = self.take_executor(model);
+        let pass = match self.reference.clone() {
             Some(reference) => {
-                let look = self.beside(&reference, &mut executor, picture, maps, between);
+                let pass = self.run_pair(&reference, &mut executor, picture, with_maps, yield_point);
                 reference.release_buffers();
-                look
+                pass
             }
-            None => self.alone(&mut executor, between),
+            None => self.run_alone(&mut executor, picture, yield_point),
         };
         self.executor = Some(executor);
-        look
+        pass
     }
 
-    fn beside(
+    fn run_pair(
         &mut self,
         reference: &Fp32Model,
         executor: &mut Int8Executor,
         picture: &Picture,
-        maps: bool,
-        between: YieldPoint<'_>,
+        with_maps: bool,
+        yield_point: YieldPoint<'_>,
     ) -> Result<Pass> {
-        self.transform.to_f32(picture, &mut self.normalized)?;
+        self.prepare(picture)?;
         let steps = self.plan.steps.len();
-        let mut look = Pass { errors: vec![StepError::default(); steps], ..Pass::default() };
+        let mut pass = Pass { errors: vec![StepError::default(); steps], ..Pass::default() };
         let model = Arc::clone(executor.model());
         let mut counter = Int8Collector::new(&self.plan, model.mixed_precision().quantized_steps());
         let mut observer = PassObserver {
-            errors: &mut look.errors,
+            errors: &mut pass.errors,
             counter: Some(&mut counter),
-            maps: maps.then_some((&self.plan, &mut look.maps)),
-            between,
+            maps: with_maps.then_some((&self.plan, &mut pass.maps)),
+            yield_point,
         };
         let pair = Lockstep { reference, canvas: &self.normalized, int8: executor, pixels: &self.pixels };
-        let PairDetections { reference: wanted, int8: found } = pair.on_own_inputs(&mut observer)?;
-        // The pyramid is computed from the top down.
-        look.maps.sort_by_key(|map| map.level);
+        let detections: PairDetections = pair.on_own_inputs(&mut observer)?;
+        // The network computes the coarsest level first.
+        pass.maps.sort_by_key(|map| map.level);
         let mut agreement = Agreement::default();
-        agreement.add(&wanted, &found, AGREEMENT_SCORE, AGREEMENT_SCORE);
+        agreement.add(&detections.reference, &detections.int8, AGREEMENT_SCORE, AGREEMENT_SCORE);
         let histograms = counter.take()?;
         let clipped = clipped_shares(&model, &histograms);
         let means = InputMeans { image: Some(ImageMoments::of(&self.pixels)), layers: Vec::new() };
-        Ok(Pass { clipped, histograms, means, agreement: Some(agreement), detections: found, ..look })
+        let (agreement, detections) = (Some(agreement), detections.int8);
+        Ok(Pass { clipped, histograms, means, agreement, detections, ..pass })
     }
 
-    fn alone(&mut self, executor: &mut Int8Executor, between: YieldPoint<'_>) -> Result<Pass> {
+    fn run_alone(
+        &mut self,
+        executor: &mut Int8Executor,
+        picture: &Picture,
+        yield_point: YieldPoint<'_>,
+    ) -> Result<Pass> {
+        self.transform.to_u8(picture, &mut self.pixels)?;
         let model = Arc::clone(executor.model());
         let mut counter =
             Int8Collector::new(&self.plan, model.mixed_precision().quantized_steps()).with_means(&self.plan);
         executor.begin(&self.pixels)?;
         while executor.advance(&mut counter)?.is_some() {
-            between()?;
+            yield_point()?;
         }
         let histograms = counter.take()?;
         let clipped = clipped_shares(&model, &histograms);
-        let (means, detections) = (self.means(&counter.take_means()), executor.detections().to_vec());
+        let (means, detections) = (self.input_means(&counter.take_means()), executor.detections().to_vec());
         Ok(Pass { clipped, histograms, means, detections, ..Pass::default() })
     }
 
-    /// What the layers read, from the means of what the steps gave.
-    fn means(&self, outputs: &[Vec<f32>]) -> InputMeans {
+    /// Mean input of the layers, from the mean output of the steps.
+    fn input_means(&self, outputs: &[Vec<f32>]) -> InputMeans {
         InputMeans::from_outputs(&self.plan, ImageMoments::of(&self.pixels), outputs)
     }
 
-    /// What every edge that could be stored in bytes took in `picture`, by step: of the reference where there is one,
-    /// else of `model` before its clamps.
+    /// Activations on `picture`: the reference's at the edges that `model` quantizes; without a reference, those of
+    /// `model` before its clamps.
     ///
     /// # Errors
     /// As [`PassRunner::run`].
@@ -224,13 +234,14 @@ impl PassRunner {
         &mut self,
         model: &Arc<Int8Model>,
         picture: &Picture,
-        between: YieldPoint<'_>,
+        yield_point: YieldPoint<'_>,
     ) -> Result<ObservedFrame> {
         let Some(reference) = self.reference.clone() else {
-            let Pass { histograms, means, .. } = self.run(model, picture, false, between)?;
+            let Pass { histograms, means, .. } = self.run(model, picture, false, yield_point)?;
             return Ok(ObservedFrame { histograms, means });
         };
-        self.take_in(picture)?;
+        self.prepare(picture)?;
+        // Layers read steps that need no quantization parameters; these give input means only.
         let mut steps: Vec<StepId> =
             model.mixed_precision().quantized_steps().chain(self.plan.read_by_layers()).collect();
         steps.sort_unstable();
@@ -238,18 +249,19 @@ impl PassRunner {
         let mut watcher = Fp32Collector::new(&self.plan, &steps);
         let mut run = Fp32Run::new(&reference, &self.normalized)?;
         while run.advance(&mut watcher)?.is_some() {
-            between()?;
+            yield_point()?;
         }
-        let seen = watcher.take()?;
+        let observed = watcher.take()?;
         let mut histograms = vec![None; self.plan.steps.len()];
-        let means = self.means(&watcher.means_by_step(&seen));
-        for (step, histogram) in steps.into_iter().zip(seen.histograms) {
-            histograms[step] = Some(histogram).filter(|seen| !seen.is_empty() && model.qparams(step).is_some());
+        let means = self.input_means(&watcher.means_by_step(&observed));
+        for (step, histogram) in steps.into_iter().zip(observed.histograms) {
+            let is_needed = |histogram: &Histogram| !histogram.is_empty() && model.qparams(step).is_some();
+            histograms[step] = Some(histogram).filter(is_needed);
         }
         Ok(ObservedFrame { histograms, means })
     }
 
-    /// What every step of `model` errs on `picture` beside the reference, by step; nothing without one.
+    /// Error of every step of `model` on `picture` against the reference; all zero without a reference.
     ///
     /// # Errors
     /// As [`PassRunner::run`].
@@ -257,13 +269,13 @@ impl PassRunner {
         &mut self,
         model: &Arc<Int8Model>,
         picture: &Picture,
-        between: YieldPoint<'_>,
+        yield_point: YieldPoint<'_>,
     ) -> Result<Vec<StepError>> {
         let mut errors = vec![StepError::default(); self.plan.steps.len()];
         let Some(reference) = self.reference.clone() else { return Ok(errors) };
-        self.take_in(picture)?;
-        let mut executor = self.executor(model);
-        let mut observer = PassObserver { errors: &mut errors, counter: None, maps: None, between };
+        self.prepare(picture)?;
+        let mut executor = self.take_executor(model);
+        let mut observer = PassObserver { errors: &mut errors, counter: None, maps: None, yield_point };
         let pair =
             Lockstep { reference: &reference, canvas: &self.normalized, int8: &mut executor, pixels: &self.pixels };
         let outcome = pair.on_own_inputs(&mut observer);
@@ -271,7 +283,7 @@ impl PassRunner {
         outcome.map(|_| errors)
     }
 
-    /// What only the quantized network finds in `picture`, in canvas pixels, at its full speed.
+    /// Detections of `model` in `picture`, in canvas pixels, without any measurement.
     ///
     /// # Errors
     /// As [`PassRunner::run`].
@@ -279,13 +291,13 @@ impl PassRunner {
         &mut self,
         model: &Arc<Int8Model>,
         picture: &Picture,
-        between: YieldPoint<'_>,
+        yield_point: YieldPoint<'_>,
     ) -> Result<Vec<Detection>> {
         self.transform.to_u8(picture, &mut self.pixels)?;
-        let mut executor = self.executor(model);
+        let mut executor = self.take_executor(model);
         let outcome = executor.begin(&self.pixels).and_then(|()| {
             while executor.advance(&mut NoTap)?.is_some() {
-                between()?;
+                yield_point()?;
             }
             Ok(executor.detections().to_vec())
         });
@@ -293,8 +305,8 @@ impl PassRunner {
         outcome
     }
 
-    /// Adds to `locals` what each int8 step of `model` does wrong on the reference's own inputs. Without a reference
-    /// nothing is known and nothing is added.
+    /// Adds the local error of each int8 step of `model`, computed on the reference's own inputs, to `locals`. Without a
+    /// reference it adds nothing.
     ///
     /// # Errors
     /// As [`PassRunner::run`].
@@ -305,8 +317,8 @@ impl PassRunner {
         locals: &mut [LocalError],
     ) -> Result<()> {
         let Some(reference) = self.reference.clone() else { return Ok(()) };
-        self.take_in(picture)?;
-        let mut executor = self.executor(model);
+        self.prepare(picture)?;
+        let mut executor = self.take_executor(model);
         let outcome = add_local_errors(&reference, &self.normalized, &mut executor, &self.pixels, locals);
         self.executor = Some(executor);
         outcome

@@ -1,19 +1,24 @@
-//! What a model is expected to err on a frame that no reference has seen.
+//! Error prediction: estimates the quantization error of a model on a frame without the reference.
 //!
-//! In: generation 0 and its evidence; and of a frame what every edge took before its clamp, and what the layers read on
-//! average; the quantization parameters, and the means that the biases are for. Out: by step the expected squared error
-//! relative to the signal. It starts from the error that was measured when generation 0 was made. What a step does on
-//! its own is known then and now: its output's quantization error ([`quantization_mse`] on its histogram), its weights'
-//! (Δ²/12 for each, Δ the step of its channel, times what it is multiplied with around its mean), and what the mean of
-//! each output channel is moved by where the means of the input are not those that the biases are for: by the
-//! [`RoundingResidual`] of the first layer and the [`BiasShiftModel`] of the others, which the artifact carries. Of the
-//! weights' error as much arrives behind ReLU as values do. What is more than then, or less, comes on top here and in
-//! all that follows: relative errors are passed on, as a layer does that treats signal and error alike.
+//! In: generation 0 with its baseline; of a frame the histogram of every edge before its clamp and the mean input of every
+//! layer. Out: the expected squared error of each step relative to its signal, and the quality of the frame in dB.
+//!
+//! The prediction starts from the error that was measured when generation 0 was made, and adds what has changed since. A
+//! step adds error of its own in three parts:
+//!
+//! 1. The quantization of its output: [`quantization_mse`] of its histogram.
+//! 2. The rounding of its weights: Δ²/12 for each weight (the variance of a uniform distribution of width Δ, the channel's
+//!    scale) times the variance of its input.
+//! 3. The shift of its output means, if the mean input differs from the one that the biases were corrected at: from the
+//!    [`RoundingResidual`] of the first layer and the [`BiasShiftModel`] of the others.
+//!
+//! ReLU passes the same share of parts 2 and 3 as of the values. Changes propagate: a step inherits the mean relative
+//! change of its inputs, because a layer scales signal and error alike.
 
 use std::sync::Arc;
 
 use super::baseline::Baseline;
-use super::first_layer::{mean_square, passing};
+use super::first_layer::{mean_square, relu_pass_share};
 use super::pass::ObservedFrame;
 use super::quality::quality_of_relative_errors;
 use crate::calibrate::{Histogram, quantization_mse};
@@ -22,78 +27,82 @@ use crate::detector::plan::{Plan, StepId};
 use crate::quant::artifact::MeanStd;
 use crate::quant::{BiasShiftModel, QuantParams, RoundingResidual};
 
-/// Expected squared error of `qparams` on `histogram`, relative to the values' mean square; 0 where there is nothing.
+/// Expected squared error of quantization with `qparams`, relative to the mean square of the values; 0 without signal.
 pub fn relative_quantization_error(histogram: &Histogram, qparams: &QuantParams) -> f64 {
-    let power = histogram.mean_square();
-    if power > 0.0 { quantization_mse(histogram, qparams) / power } else { 0.0 }
+    let signal = histogram.mean_square();
+    if signal > 0.0 { quantization_mse(histogram, qparams) / signal } else { 0.0 }
 }
 
-/// Computes expected errors of models that share their weights.
+/// Predicts the errors of models that share generation 0's weights.
 pub struct ErrorPredictor {
     plan: Arc<Plan>,
     mixed_precision: MixedPrecision,
-    /// By layer.
+    /// By layer; only the first has one.
     residuals: Vec<Option<RoundingResidual>>,
-    /// By step; empty where nothing is known.
+    /// By step; empty if the artifact has none.
     bias_shift_models: Vec<Option<BiasShiftModel>>,
-    /// By layer: Δ²/12, mean over the output channels, times the taps.
-    noise: Vec<f64>,
-    /// By step, on generation 0's own pictures: all of its error as measured, and what it does on its own.
+    /// By layer: mean of Δ²/12 over the output channels, times the kernel positions.
+    weight_noise: Vec<f64>,
+    /// By step: generation 0's relative error on its calibration pictures, as measured.
     measured: Vec<Option<f64>>,
+    /// By step: the part of it that the step adds itself, as predicted.
     own: Vec<Option<f64>>,
 }
 
 impl ErrorPredictor {
-    /// For models with the weights of generation 0, which is `quantized` and recorded `evidence`.
-    pub fn new(quantized: &Quantized, evidence: &Baseline) -> Self {
+    /// A predictor for models with the weights of generation 0, `quantized`, which recorded `baseline`.
+    pub fn new(quantized: &Quantized, baseline: &Baseline) -> Self {
         let layers = quantized.plan.layers.iter().zip(&quantized.layers);
-        let noise = layers.map(|(layer, quantized)| match &quantized.weights {
+        let weight_noise = layers.map(|(layer, quantized)| match &quantized.weights {
             LayerWeights::S8 { scales, .. } => {
                 let squares = scales.iter().map(|&scale| f64::from(scale).powi(2)).sum::<f64>();
                 squares / scales.len().max(1) as f64 / 12.0 * layer.geometry.taps() as f64
             }
             LayerWeights::F32(_) => 0.0,
         });
-        let share = |spread: &Option<MeanStd>| spread.map(|db| 10f64.powf(-0.1 * f64::from(db.mean)));
-        let mut expectation = Self {
-            noise: noise.collect(),
+        let to_relative = |sqnr: &Option<MeanStd>| sqnr.map(|db| 10f64.powf(-0.1 * f64::from(db.mean)));
+        let mut predictor = Self {
+            weight_noise: weight_noise.collect(),
             mixed_precision: quantized.mixed_precision(),
             residuals: quantized.layers.iter().map(|layer| layer.residual.clone()).collect(),
             bias_shift_models: quantized.bias_shift_models.clone(),
-            measured: evidence.sqnr_db.iter().map(share).collect(),
+            measured: baseline.sqnr_db.iter().map(to_relative).collect(),
             own: Vec::new(),
             plan: Arc::clone(&quantized.plan),
         };
         let reference_means = &quantized.reference_means;
-        let calibration = ObservedFrame { histograms: evidence.histogram.clone(), means: reference_means.clone() };
-        let own =
-            |step| expectation.relative_error(step, &calibration, &quantized.edge_qparams[step]?, reference_means);
-        expectation.own = (0..quantized.edge_qparams.len()).map(own).collect();
-        expectation
+        let calibration = ObservedFrame { histograms: baseline.histogram.clone(), means: reference_means.clone() };
+        let own = |step| predictor.relative_error(step, &calibration, &quantized.edge_qparams[step]?, reference_means);
+        predictor.own = (0..quantized.edge_qparams.len()).map(own).collect();
+        predictor
     }
 
-    /// The quality of `model` on a frame (see [`quality_of_relative_errors`]), if its biases were corrected at
-    /// `reference_means`.
+    /// Predicted quality of `model` on a frame, in dB (see [`quality_of_relative_errors`]). The model's biases were
+    /// corrected at `reference_means`.
     pub fn quality_db(&self, frame: &ObservedFrame, model: &Int8Model, reference_means: &InputMeans) -> Option<f64> {
-        let mut more = vec![0.0; self.plan.steps.len()];
-        let mut errors = Vec::with_capacity(more.len());
+        // Change of each step's relative error since calibration.
+        let mut changes = vec![0.0; self.plan.steps.len()];
+        let mut errors = Vec::with_capacity(changes.len());
         for (step, planned) in self.plan.steps.iter().enumerate() {
-            let read =
+            // Inherited from the inputs; boxes carry no activation.
+            let inputs =
                 planned.inputs.iter().filter(|&&input| self.mixed_precision.storage[input] != EdgeStorage::Boxes);
-            let read: Vec<f64> = read.map(|&input| more[input]).collect();
-            more[step] = read.iter().sum::<f64>() / read.len().max(1) as f64;
-            let own =
-                model.qparams(step).and_then(|qparams| self.relative_error(step, frame, &qparams, reference_means));
+            let inherited: Vec<f64> = inputs.map(|&input| changes[input]).collect();
+            changes[step] = inherited.iter().sum::<f64>() / inherited.len().max(1) as f64;
+            // Added by the step itself.
+            let qparams = model.qparams(step);
+            let own = qparams.and_then(|qparams| self.relative_error(step, frame, &qparams, reference_means));
             if let (Some(own), Some(before)) = (own, self.own[step]) {
-                more[step] += own - before;
-                errors.push((self.measured[step].unwrap_or(before) + more[step]).max(own));
+                changes[step] += own - before;
+                // The total is at least what the step adds itself, however much its inputs improved.
+                errors.push((self.measured[step].unwrap_or(before) + changes[step]).max(own));
             }
         }
         quality_of_relative_errors(errors.into_iter())
     }
 
-    /// The expected error of `step` alone, if its output is quantized with `qparams` and its biases were corrected at
-    /// `reference_means` means; `None` where nothing was seen of it.
+    /// Predicted squared error that `step` adds itself, relative to its signal: its output is quantized with `qparams`
+    /// and its biases were corrected at `reference_means`. `None` if the step was not observed.
     pub fn relative_error(
         &self,
         step: StepId,
@@ -101,46 +110,55 @@ impl ErrorPredictor {
         qparams: &QuantParams,
         reference_means: &InputMeans,
     ) -> Option<f64> {
-        let seen = frame.histograms.get(step)?.as_ref().filter(|seen| !seen.is_empty())?;
-        let power = seen.mean_square();
-        let of_weights = self.of_weights(step, frame, reference_means).filter(|_| power > 0.0);
-        let of_weights = of_weights.map_or(0.0, |error| error / power * passing(&self.plan, step, seen));
-        Some(relative_quantization_error(seen, qparams) + of_weights)
+        let observed = frame.histograms.get(step)?.as_ref().filter(|observed| !observed.is_empty())?;
+        let signal = observed.mean_square();
+        let weights = self.weight_error(step, frame, reference_means).filter(|_| signal > 0.0);
+        let weights = weights.map_or(0.0, |error| error / signal * relu_pass_share(&self.plan, step, observed));
+        Some(relative_quantization_error(observed, qparams) + weights)
     }
 
-    /// Mean squared error by rounded weights, before ReLU.
-    fn of_weights(&self, step: StepId, frame: &ObservedFrame, reference_means: &InputMeans) -> Option<f64> {
+    /// Mean squared error by rounded weights and shifted means, before ReLU.
+    fn weight_error(&self, step: StepId, frame: &ObservedFrame, reference_means: &InputMeans) -> Option<f64> {
         let planned = &self.plan.steps[step];
         let layer = planned.layer()?;
         let channels = self.plan.layers[layer].geometry.in_channels as f64;
-        let squares = match self.mixed_precision.storage[*planned.inputs.first()?] {
+        // Sum over the input channels of the mean square.
+        let input_squares = match self.mixed_precision.storage[*planned.inputs.first()?] {
             EdgeStorage::U8(owner) => frame.histograms.get(owner)?.as_ref()?.mean_square() * channels,
             EdgeStorage::Pixels => frame.means.image?.squares.iter().sum(),
             EdgeStorage::F32 | EdgeStorage::Boxes => return None,
         };
-        let Some((means, moved)) = self.moved(step, layer, frame, reference_means) else {
-            return Some(self.noise[layer] * squares);
+        let Some(shift) = self.mean_shift(step, layer, frame, reference_means) else {
+            return Some(self.weight_noise[layer] * input_squares);
         };
-        // The part of the mean is known, so only what varies around it is noise.
-        Some(self.noise[layer] * (squares - means).max(0.0) + moved)
+        // The error of the mean input is known, so only the variance around it is noise.
+        let variance = (input_squares - shift.input_mean_squares).max(0.0);
+        Some(self.weight_noise[layer] * variance + shift.output_mean_square)
     }
 
-    /// Squares of the means of what `step` reads, and what the means of its output channels are moved by, as a mean
-    /// square before ReLU; `None` where nothing tells.
-    fn moved(
+    /// Shift of the output means of `step`; `None` if the input means or the layer's response are unknown.
+    fn mean_shift(
         &self,
         step: StepId,
         layer: usize,
         frame: &ObservedFrame,
         reference_means: &InputMeans,
-    ) -> Option<(f64, f64)> {
+    ) -> Option<MeanShift> {
         let (residual, model) =
             (self.residuals[layer].as_ref(), self.bias_shift_models.get(step).and_then(Option::as_ref));
         let shift = frame.means.bias_shift(reference_means, step, residual, model)?;
-        let means = match residual {
+        let input_mean_squares = match residual {
             Some(_) => frame.means.image?.means.iter().map(|mean| mean * mean).sum(),
             None => frame.means.layers[step].iter().map(|&mean| f64::from(mean).powi(2)).sum(),
         };
-        Some((means, mean_square(&shift)))
+        Some(MeanShift { input_mean_squares, output_mean_square: mean_square(&shift) })
     }
+}
+
+/// Shift of a step's output means.
+struct MeanShift {
+    /// Sum over the input channels of the squared mean.
+    input_mean_squares: f64,
+    /// Mean over the output channels of the squared shift, before ReLU.
+    output_mean_square: f64,
 }

@@ -1,76 +1,84 @@
-//! Whether the network's error has left the range it had when it was calibrated.
+//! Drift verdict: decides after each pass whether the network's figures have left the range of the calibration.
 //!
-//! In: after every pass, by how many spreads of the evidence each step is off. Out: a [`DriftVerdict`]. Each step has its own
-//! moving average, so that one odd frame is no drift and a steady shift of one step among a hundred is seen within a few
-//! passes; the average begins at "as calibrated". A shift may also move every layer a little and none far (a camera
-//! that was zoomed, an infrared lamp): what all of them are off together is averaged too. Raised above one threshold,
-//! cleared below a lower one.
+//! In: after each pass, the deviation of each step from the baseline, in spreads. Out: a [`DriftVerdict`]. Each step has
+//! its own exponential moving average, which starts at zero: one odd frame raises nothing, and a steady shift of one step
+//! among a hundred is detected within a few passes. A shift may also move every layer a little and none far (a camera that
+//! was zoomed, an infrared lamp); so the deviation of all layers together is averaged too. Drift is raised at one
+//! threshold and cleared below a lower one.
 
-use serde::Serialize;
+use crate::detector::plan::StepId;
 
-/// Weight of the newest pass. A step that is off by z for n passes has an average of z · (1 − 0.7ⁿ).
-const WEIGHT: f64 = 0.3;
-/// A single figure counts at most so many spreads: one broken pass must not raise drift by itself.
-const MOST: f64 = 10.0;
+/// Weight of the newest pass. After n passes with a deviation z, the average is z · (1 − 0.7ⁿ).
+const NEWEST_WEIGHT: f64 = 0.3;
+/// Limit of a single deviation, in spreads, so that one broken pass does not raise drift.
+const MAX_DEVIATION: f64 = 10.0;
 
-/// The state of drift.
+/// State of drift over the passes of one generation.
 #[derive(Debug, Clone)]
 pub struct DriftState {
-    raise: f64,
-    clear: f64,
+    raise_threshold: f64,
+    clear_threshold: f64,
+    /// Moving average of each step; `None` before it was measured.
     averages: Vec<Option<f64>>,
-    together: f64,
-    raised: bool,
+    /// Moving average of all layers together.
+    all_layers: f64,
+    is_raised: bool,
     passes: u64,
 }
 
-/// What the averages say.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// Verdict after a pass.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DriftVerdict {
-    /// Whether the network drifts.
+    /// True if drift is raised.
     pub drifting: bool,
-    /// Whether that has just changed.
+    /// True if this pass raised or cleared it.
     pub changed: bool,
-    /// The step that is off most, by its number in the plan.
-    pub worst: usize,
-    /// By how many spreads, averaged.
+    /// The step with the largest average.
+    pub worst: StepId,
+    /// The average that the verdict depends on, in spreads.
     pub score: f64,
-    /// Whether that is less the worst step than all layers together.
+    /// True if the score is that of all layers together, not of the worst step.
     pub together: bool,
 }
 
 impl DriftState {
-    /// No drift, over `steps` steps.
-    pub fn new(steps: usize, raise: f64, clear: f64) -> Self {
-        Self { raise, clear, averages: vec![None; steps], together: 0.0, raised: false, passes: 0 }
+    /// No drift, over `steps` steps. Thresholds are in spreads.
+    pub fn new(steps: usize, raise_threshold: f64, clear_threshold: f64) -> Self {
+        Self {
+            raise_threshold,
+            clear_threshold,
+            averages: vec![None; steps],
+            all_layers: 0.0,
+            is_raised: false,
+            passes: 0,
+        }
     }
 
-    /// Takes in one pass: for each step by how many spreads it is off, `None` where it was not seen, and by how many all
-    /// of them are together.
-    pub fn update(&mut self, off: &[Option<f64>], together: Option<f64>) -> DriftVerdict {
+    /// Adds one pass: the deviation of each step, `None` if it was not measured, and of all layers together.
+    pub fn update(&mut self, steps: &[Option<f64>], all_layers: Option<f64>) -> DriftVerdict {
         self.passes += 1;
-        for (average, off) in self.averages.iter_mut().zip(off) {
-            if let Some(off) = off.filter(|off| !off.is_nan()) {
-                let before = average.unwrap_or(0.0);
-                *average = Some(before + WEIGHT * (off.clamp(-MOST, MOST) - before));
+        for (average, deviation) in self.averages.iter_mut().zip(steps) {
+            if let Some(deviation) = deviation.filter(|deviation| !deviation.is_nan()) {
+                *average = Some(averaged(average.unwrap_or(0.0), deviation));
             }
         }
-        let seen = self.averages.iter().enumerate().filter_map(|(step, average)| Some((step, (*average)?)));
-        let (worst, score) = seen.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).unwrap_or((0, 0.0));
-        if let Some(off) = together.filter(|off| !off.is_nan()) {
-            self.together += WEIGHT * (off.clamp(-MOST, MOST) - self.together);
+        if let Some(deviation) = all_layers.filter(|deviation| !deviation.is_nan()) {
+            self.all_layers = averaged(self.all_layers, deviation);
         }
-        // A step that is over by itself says more than all of them.
-        let together = self.together > score && score < self.raise;
-        let score = if together { self.together } else { score };
-        let before = self.raised;
-        self.raised = if before { score >= self.clear } else { score >= self.raise };
-        DriftVerdict { drifting: self.raised, changed: self.raised != before, worst, score, together }
+        let measured = self.averages.iter().enumerate().filter_map(|(step, average)| Some((step, (*average)?)));
+        let (worst, worst_average) =
+            measured.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).unwrap_or((0, 0.0));
+        // A step beyond the threshold is the more specific finding.
+        let together = self.all_layers > worst_average && worst_average < self.raise_threshold;
+        let score = if together { self.all_layers } else { worst_average };
+        let was_raised = self.is_raised;
+        self.is_raised = score >= if was_raised { self.clear_threshold } else { self.raise_threshold };
+        DriftVerdict { drifting: self.is_raised, changed: self.is_raised != was_raised, worst, score, together }
     }
 
-    /// Whether drift is raised.
+    /// True if drift is raised.
     pub fn is_raised(&self) -> bool {
-        self.raised
+        self.is_raised
     }
 
     /// Passes so far.
@@ -78,23 +86,29 @@ impl DriftState {
         self.passes
     }
 
-    /// The average of every step.
+    /// The average of each step.
     pub fn averages(&self) -> &[Option<f64>] {
         &self.averages
     }
 
-    /// Steps whose average is above the threshold for raising.
-    pub fn steps_over(&self) -> impl Iterator<Item = usize> {
-        let over = |(step, average): (usize, &Option<f64>)| average.filter(|a| *a >= self.raise).map(|_| step);
-        self.averages.iter().enumerate().filter_map(over)
+    /// Steps whose average is at or above the threshold for raising.
+    pub fn steps_over(&self) -> impl Iterator<Item = StepId> {
+        let is_over =
+            |(step, average): (usize, &Option<f64>)| average.filter(|a| *a >= self.raise_threshold).map(|_| step);
+        self.averages.iter().enumerate().filter_map(is_over)
     }
 
-    /// Begins anew: another model serves.
+    /// Clears all averages, because another model serves.
     pub fn reset(&mut self) {
         self.averages.fill(None);
-        self.together = 0.0;
-        self.raised = false;
+        self.all_layers = 0.0;
+        self.is_raised = false;
     }
+}
+
+/// The average with the newest deviation.
+fn averaged(average: f64, deviation: f64) -> f64 {
+    average + NEWEST_WEIGHT * (deviation.clamp(-MAX_DEVIATION, MAX_DEVIATION) - average)
 }
 
 #[cfg(test)]
@@ -124,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn many_layers_that_are_a_little_off_are_drift_together() {
+    fn many_small_deviations_together_are_drift() {
         let mut drift = DriftState::new(4, 4.0, 2.0);
         let off = [Some(1.5), Some(0.6), Some(0.8), Some(0.7)];
         let raised = (1..=10).find(|_| drift.update(&off, Some(5.4)).drifting);
