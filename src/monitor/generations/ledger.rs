@@ -271,7 +271,7 @@ impl Generations {
         Artifact::parse(&bytes).map_err(|error| error.at(path.display()))?;
         let known = self.ledger.entries.iter().find(|entry| entry.generation == number);
         if known.is_some_and(|entry| entry.sha256 != sha256(&bytes)) {
-            return Err(Error::new(Kind::Data, format!("{} is not what was written", path.display())));
+            return Err(Error::new(Kind::Data, format!("{} has another SHA-256 than the ledger", path.display())));
         }
         Ok(bytes)
     }

@@ -188,7 +188,7 @@ impl ProbationScore {
                 && new < old - THRESHOLDS.max_agreement_loss
             {
                 let (new, old) = (100.0 * new, 100.0 * old);
-                let reason = format!("it finds {new:.1} % of the detections again, before {old:.1} %");
+                let reason = format!("it matches {new:.1} % of the detections, the generation before {old:.1} %");
                 return ProbationOutcome::Failed(reason);
             }
         }

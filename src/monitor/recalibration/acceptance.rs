@@ -21,8 +21,8 @@ use crate::monitor::frames::reservoir::{describe_stratum, is_drift_stratum};
 /// | `max_stratum_loss_db` | 0.4 dB | a night must not cost the day |
 /// | `max_initial_loss_db` | 0.5 dB | no chain of small losses may lead away from generation 0 |
 /// | `max_initial_edge_loss_db` | 1.0 dB | nor may one edge be sacrificed for the others |
-/// | `max_agreement_loss` | 0.02 | detections are what the network is for |
-/// | `min_agreement_gain` | 0.03 | detections that are found again are a gain of their own |
+/// | `max_agreement_loss` | 0.02 | errors may fall while detections are lost |
+/// | `min_agreement_gain` | 0.03 | more matched detections are a gain by themselves |
 /// | `min_detections` | 20 | a share of fewer detections is chance |
 ///
 /// A gain must also exceed what chance gives on so few frames: the one-sided 95 % limit of Student's t. Agreement must
@@ -109,7 +109,7 @@ impl QualityGain {
             if case.with_reference { ("it gains", "") } else { ("it should gain", " without the checkpoint") };
         if *gain_db < min_gain_db {
             return format!(
-                "{gains} {gain_db:.2} dB{place}, less than the {min_gain_db} dB that a change must be worth{alone}"
+                "{gains} {gain_db:.2} dB{place}, less than the {min_gain_db} dB that a change must gain{alone}"
             );
         }
         format!("{gains} {gain_db:.2} dB{place}, less than the {needed_db:.2} dB that chance may give on so few frames")
@@ -189,17 +189,17 @@ impl AcceptanceCase {
         }
         // A gain in drift suffices only if all strata together lose nothing.
         if all.gain_db < 0.0 && in_drift.is_some_and(|gain| gain.is_enough()) {
-            reasons.push(format!("over all lights it is {:.2} dB worse", -all.gain_db));
+            reasons.push(format!("over all strata it is {:.2} dB worse", -all.gain_db));
         }
         // Generation 0 stays the standard, whatever serves by now.
         if over_initial < -LIMITS.max_initial_loss_db {
             reasons.push(format!("it is {:.2} dB worse than generation 0", -over_initial));
         }
         if initial_loss > LIMITS.max_initial_loss_db {
-            reasons.push(format!("what generation 0 was calibrated on would lose {initial_loss:.2} dB"));
+            reasons.push(format!("generation 0's pictures would lose {initial_loss:.2} dB"));
         }
         if edge_db > LIMITS.max_initial_edge_loss_db {
-            reasons.push(format!("what generation 0 was calibrated on would lose {edge_db:.2} dB at {edge}"));
+            reasons.push(format!("generation 0's pictures would lose {edge_db:.2} dB at {edge}"));
         }
         let mut better = all.is_enough() || in_drift.is_some_and(|gain| gain.is_enough());
         // Errors may fall while detections are lost.
@@ -209,7 +209,7 @@ impl AcceptanceCase {
             let chance = share_error(new, old, detections);
             if new < old - LIMITS.max_agreement_loss - chance {
                 let (new, old) = (new * 100.0, old * 100.0);
-                reasons.push(format!("{new:.1} % of the detections are found again, {old:.1} % by the serving model"));
+                reasons.push(format!("{new:.1} % of the detections are matched, {old:.1} % by the serving model"));
             }
             better |= self.with_reference && new >= old + LIMITS.min_agreement_gain + chance;
         }
@@ -290,17 +290,20 @@ mod tests {
     #[test]
     fn what_gains_where_drift_was_raised_must_not_lose_on_average() {
         let fog = 13;
-        let judge = |new: [f64; 2]| {
+        let decide = |new: [f64; 2]| {
             case(&[(5, new[0]), (fog, new[1])], &[(5, 25.0), (fog, 20.0)], &[(5, 25.0), (fog, 20.0)]).decide()
         };
-        let fog_alone = judge([24.9, 20.15]);
+        let fog_alone = decide([24.9, 20.15]);
         assert!(fog_alone.accepted, "{fog_alone:?}");
         assert!(fog_alone.in_drift.is_some_and(|gain| (gain.gain_db - 0.15).abs() < 1e-9) && fog_alone.gain_db < 0.1);
-        let little = judge([25.1, 20.05]);
-        assert!(little.reasons[0].contains("it gains 0.05 dB where drift was raised"), "{little:?}");
-        assert!(judge([25.2, 20.05]).accepted, "on average it is worth it");
-        let dear = judge([24.7, 20.2]);
-        assert!(dear.reasons[0].contains("over all lights it is 0.05 dB worse") && dear.costs_too_much(), "{dear:?}");
+        let small = decide([25.1, 20.05]);
+        assert!(small.reasons[0].contains("it gains 0.05 dB where drift was raised"), "{small:?}");
+        assert!(decide([25.2, 20.05]).accepted, "on average it is worth it");
+        let costly = decide([24.7, 20.2]);
+        assert!(
+            costly.reasons[0].contains("over all strata it is 0.05 dB worse") && costly.costs_too_much(),
+            "{costly:?}"
+        );
     }
 
     #[test]
@@ -327,8 +330,8 @@ mod tests {
         let mut unmeasured = case(&[(0, 19.12)], &[(0, 19.0)], &[(0, 19.0)]);
         assert!(unmeasured.decide().accepted);
         unmeasured.with_reference = false;
-        let told = unmeasured.decide();
-        assert!(told.reasons[0].contains("it should gain 0.12 dB, less than the 0.15 dB"), "{told:?}");
+        let predicted = unmeasured.decide();
+        assert!(predicted.reasons[0].contains("it should gain 0.12 dB, less than the 0.15 dB"), "{predicted:?}");
         let nothing = case(&[], &[(0, 18.0)], &[]).decide();
         assert!(!nothing.accepted);
         assert!(night_only.costs_too_much() && ratchet.costs_too_much());
@@ -338,9 +341,9 @@ mod tests {
         harmed.initial_losses_db = vec![("wide".into(), 1.4), ("b".into(), 0.0)];
         assert_eq!(harmed.decide().reasons.len(), 2, "on average and at the edge: {:?}", harmed.decide());
 
-        let mut blind = case(&[(0, 21.0)], &[(0, 19.0)], &[(0, 19.0)]);
-        blind.candidate.agreement = Agreement { matched: 34, shifted: 0, vanished: 6, appeared: 0 };
-        blind.serving.agreement = Agreement { matched: 40, shifted: 0, vanished: 0, appeared: 0 };
-        assert!(blind.decide().reasons[0].contains("85.0 %"), "{:?}", blind.decide());
+        let mut forgetful = case(&[(0, 21.0)], &[(0, 19.0)], &[(0, 19.0)]);
+        forgetful.candidate.agreement = Agreement { matched: 34, shifted: 0, vanished: 6, appeared: 0 };
+        forgetful.serving.agreement = Agreement { matched: 40, shifted: 0, vanished: 0, appeared: 0 };
+        assert!(forgetful.decide().reasons[0].contains("85.0 %"), "{:?}", forgetful.decide());
     }
 }

@@ -19,15 +19,15 @@ use crate::monitor::drift::pass::Pass;
 use crate::quant::artifact::{self, Header, MeanStd, Provenance, StoredQuantParams};
 use crate::tensor::digest::{hexadecimal, sha256};
 
-/// Measurements of the frames that a candidate was made from and judged on.
+/// Measurements on the calibration and the validation frames.
 pub struct Measurements<'m> {
     /// By step, the histograms that the ranges were chosen from.
     pub edges: &'m [EdgeHistograms],
-    /// The frames that calibrated.
+    /// The calibration frames.
     pub calibrate: &'m ObservedFrames,
-    /// The frames that judged.
+    /// The validation frames.
     pub holdout: &'m HoldoutResults,
-    /// Passes of the candidate over the frames that judged.
+    /// Passes of the candidate over the validation frames.
     pub passes: &'m [Pass],
 }
 

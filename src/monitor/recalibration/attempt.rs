@@ -2,8 +2,8 @@
 //!
 //! In: the frames of the reservoir, generation 0 and the serving model. Out: the reason why these frames cannot be used,
 //! or a candidate's artifact with the [`AcceptanceDecision`] about it. Weights stay; ranges, biases or both are new. Of
-//! several candidates the best on the frames they were made from is judged on others. Where it gains but costs some
-//! stratum too much, one with a smaller extent is judged; where it gains nothing, the second best. The same frames and
+//! several candidates the best on the calibration frames is judged on the validation frames. Where it gains but costs
+//! some stratum too much, one with a smaller extent is judged; where it gains nothing, the second best. The same frames and
 //! models give the same bytes.
 
 use std::collections::BTreeMap;
@@ -37,10 +37,10 @@ pub struct JudgedCandidate {
     pub model: Arc<Int8Model>,
     /// The decision.
     pub decision: AcceptanceDecision,
-    /// Count of frames that calibrated.
-    pub calibrating: usize,
-    /// Count of frames that judged.
-    pub judging: usize,
+    /// Count of calibration frames.
+    pub calibration_frames: usize,
+    /// Count of validation frames.
+    pub validation_frames: usize,
     /// Part of the way from the serving ranges to the best ones.
     pub extent: f32,
 }
@@ -71,7 +71,7 @@ pub fn attempt(
     // Candidates are judged on moments that they were not made from.
     let Holdout { calibration, validation } = hold_out(&usable);
     if validation.len() < MIN_VALIDATION_FRAMES {
-        let text = format!("only {} frames could judge it, fewer than {MIN_VALIDATION_FRAMES}", validation.len());
+        let text = format!("there are {} validation frames, fewer than {MIN_VALIDATION_FRAMES}", validation.len());
         return Ok(AttemptOutcome::Unusable(text));
     }
     let mut context = RecalibrationContext::new(start, &usable, runner, yield_point)?;
@@ -106,8 +106,8 @@ pub fn attempt(
                 bytes: encode(&mut context, &candidate, &measurements)?,
                 model,
                 decision,
-                calibrating: calibrate.frames.len(),
-                judging: holdout.frames.frames.len(),
+                calibration_frames: calibrate.frames.len(),
+                validation_frames: holdout.frames.frames.len(),
                 extent: candidate.extent,
             })));
         };
@@ -144,10 +144,10 @@ fn usable_frames(frames: &[StoredFrame]) -> std::result::Result<Vec<StoredFrame>
     // Many unusable frames are no accident: the camera shows something else.
     if count * TOLERATED_UNUSABLE_ONE_IN > frames.len() {
         let list: Vec<String> = unusable.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-        return Err(format!("{count} of {} frames are unfit: {}", frames.len(), list.join(", ")));
+        return Err(format!("{count} of {} frames are unusable: {}", frames.len(), list.join(", ")));
     }
     if usable.len() < MIN_FRAMES {
-        return Err(format!("there are {} fit frames, fewer than {MIN_FRAMES}", usable.len()));
+        return Err(format!("there are {} usable frames, fewer than {MIN_FRAMES}", usable.len()));
     }
     Ok(usable)
 }
@@ -160,8 +160,8 @@ fn too_few_objects(usual_objects: Option<f64>, holdout: &HoldoutResults) -> Opti
     let too_few = usual >= LIMITS.min_detections as f64 && MIN_OBJECTS_ONE_IN * objects as f64 <= usual;
     too_few.then(|| {
         format!(
-            "{objects} objects are detected in {frames} frames, where what generation 0 was calibrated on has about \
-             {usual:.0}: too few to tell whether a change keeps them"
+            "{objects} objects are detected in {frames} frames, about {usual:.0} in as many of generation 0's pictures: \
+             too few to show that a change keeps them"
         )
     })
 }

@@ -1,6 +1,6 @@
 //! Biases to try with new ranges.
 //!
-//! In: generation 0's biases and the frames that calibrate. Out: biases with part or all of a shift. The shift is predicted
+//! In: generation 0's biases and the calibration frames. Out: biases with part or all of a shift. The shift is predicted
 //! from the recent input means by the residuals and responses of the artifact; or, with the reference, measured as the
 //! mean error of each output channel on the frames. A measured shift also corrects for clipping, but where strata differ
 //! much it suits none of them.
@@ -37,7 +37,7 @@ pub fn predicted(context: &mut RecalibrationContext<'_, '_>, recent: &InputMeans
     parts.map(shifted).collect()
 }
 
-/// Biases with a shift measured against the reference on frames that `calibrate`, with the quantization parameters of
+/// Biases with a shift measured against the reference on the calibration frames `calibrate`, with the quantization parameters of
 /// `ranges`; none without a reference. Their input means lie on the way to `recent`.
 ///
 /// # Errors

@@ -1,10 +1,10 @@
 //! Candidates: new ranges and biases for the serving model's weights, the most promising first.
 //!
-//! In: the context and the frames that calibrate. Out: candidates in the order in which to judge them. A candidate's
+//! In: the context and the calibration frames. Out: candidates in the order in which to judge them. A candidate's
 //! ranges lie on the way from the serving ones to those that suit the frames best; its biases go with them. No one kind
 //! is always the best: new ranges help where values have grown and harm where only their means have moved, and biases the
-//! other way round. Half of the way often costs the other strata much less than half. So all are tried, on frames that
-//! calibrate, never on those that judge.
+//! other way round. Half of the way often costs the other strata much less than half. So all are tried, on
+//! calibration frames, never on validation frames.
 
 use super::bias_shifts::{measured, predicted, recent_means};
 use super::biases::Biases;
@@ -18,12 +18,12 @@ use crate::monitor::drift::quality::QualityRecord;
 struct SearchLimits {
     /// Parts of the way from the serving ranges to the best ones, the longest first.
     extents: [f32; 3],
-    /// Candidates that are tried on the second half of the trial frames too. Half of the frames tell which.
+    /// Candidates that are tried on the second half of the trial frames too. The first half shows which.
     tried_on_all: usize,
     /// Most that a stratum may lose on the few trial frames, measured in dB. Less than acceptance tolerates, on other
     /// frames.
     max_measured_loss_db: f64,
-    /// Most that a stratum may lose on all frames that calibrate, predicted in dB. Lower: the prediction has no chance in it.
+    /// Most that a stratum may lose on all calibration frames, predicted in dB. Lower: the prediction has no chance in it.
     max_predicted_loss_db: f64,
 }
 
@@ -38,7 +38,7 @@ pub struct Candidate {
     pub ranges: Vec<Option<RangeChoice>>,
     /// Biases by step.
     pub biases: Biases,
-    /// Predicted quality on all frames that calibrate.
+    /// Predicted quality on all calibration frames.
     predicted: QualityRecord,
     /// Quality on the trial frames, measured against the reference.
     measured: QualityRecord,

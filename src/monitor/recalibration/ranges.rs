@@ -116,7 +116,7 @@ impl EdgeHistograms {
                 consider(Range::new(low, high), &mut best);
             }
         }
-        // No observer weighs the values as `expected` does, so the optimum may lie a little beside their ends.
+        // No observer weighs the values as `expected` does, so the optimum may lie slightly off their ends.
         let around = best.range;
         for low in LIMITS.stretches {
             for high in LIMITS.stretches {

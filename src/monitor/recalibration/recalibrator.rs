@@ -140,7 +140,8 @@ impl Recalibrator {
             Ok(AttemptOutcome::Unusable(reason)) => Ok(self.refuse(&attempt, vec![reason], &Value::Null)),
             Ok(AttemptOutcome::Judged(candidate)) => {
                 let decision = &candidate.decision;
-                let frames = FrameCounts { calibrating: candidate.calibrating, judging: candidate.judging };
+                let frames =
+                    FrameCounts { calibrating: candidate.calibration_frames, judging: candidate.validation_frames };
                 let (extent, reference) = (candidate.extent, runner.has_reference());
                 let numbers = rounded_value(&CandidateNumbers { decision, frames, extent, reference });
                 self.decide(&attempt, *candidate, numbers)
@@ -168,8 +169,8 @@ impl Recalibrator {
         if decision.accepted && trigger != Trigger::Request && self.models.would_oscillate(&model, &now)? {
             self.schedule.halt();
             let reason = format!(
-                "it would take back what generation {parent} brought: two kinds of frames take turns, so nothing is \
-                 recalibrated any more unless asked for"
+                "it would take back the change of generation {parent}: two kinds of frames alternate, so nothing is \
+                 recalibrated any more except on request"
             );
             return Ok(self.refuse(attempt, vec![reason], &numbers));
         }

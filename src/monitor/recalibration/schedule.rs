@@ -13,7 +13,7 @@ use crate::monitor::options::RecalibrationPolicy;
 ///
 /// | limit | value | reason |
 /// |---|---:|---|
-/// | `settled_passes` | 10 | frames in drift must be there to calibrate and to judge |
+/// | `settled_passes` | 10 | frames in drift must be among the calibration and the validation frames |
 /// | `first_wait` | 30 min | enough new frames to give another result |
 /// | `longest_wait` | 48 h | a season changes slowly, and every attempt takes the whole CPU budget |
 struct ScheduleLimits {
