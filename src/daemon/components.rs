@@ -84,13 +84,17 @@ impl Components {
         // Sinks and page take the model's labels and the monitor's error maps.
         let metrics = Arc::new(Metrics::new());
         let frames = FrameHistory::new(settings.cameras.iter().map(|camera| camera.name.clone()));
+        let weather = {
+            let pattern = pattern.clone();
+            Arc::new(move |camera: &str| pattern.weather(camera).map(|weather| weather.words()))
+        };
         let sinks = SinkBuilder {
             settings,
             identity: &identity,
             model: &engine.info(),
             frames: &frames,
             control,
-            pattern: &pattern,
+            weather,
             clock: &clock,
             metrics: &metrics,
             console,

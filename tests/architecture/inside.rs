@@ -30,7 +30,11 @@ const PARTS: &[Part] = &[
     part("monitor", "options", &[]),
     part("monitor", "reporting", &["drift", "frames", "host", "numbers", "view"]),
     part("monitor", "view", &["drift"]),
-    part("daemon", "service", &["components", "paths", "reload", "run", "settings_check", "socket", "supervision"]),
+    part(
+        "daemon",
+        "service",
+        &["components", "output", "paths", "reload", "run", "settings_check", "socket", "supervision"],
+    ),
     part("daemon", "run", &["cameras", "components", "detect", "output", "reload", "supervision"]),
     part("daemon", "components", &["cameras", "identity", "model", "monitoring", "output", "reload", "supervision"]),
     part("daemon", "reload", &["cameras", "logging", "model", "settings_check", "supervision"]),

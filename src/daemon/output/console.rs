@@ -2,12 +2,15 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::control::Control;
-use crate::daemon::cameras::pattern::PatternControl;
 use crate::publish::ConditionOf;
+
+/// Function that returns the weather of a synthetic camera in a few words, given its name.
+pub type WeatherOf = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// Output for a person at the terminal; by default there is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,14 +27,13 @@ pub fn print_page_address(address: SocketAddr) {
 }
 
 /// Conditions of a camera for its summary line: the weather of a synthetic one, and the monitor's state if `monitor`.
-pub fn condition(pattern: PatternControl, control: Control, monitor: bool) -> ConditionOf {
+pub fn condition(weather: WeatherOf, control: Control, monitor: bool) -> ConditionOf {
     Box::new(move |camera| {
-        let weather = pattern.weather(camera).map(|weather| weather.words());
         let drift = monitor.then(|| {
             let status = control.call("status", Value::Null).unwrap_or_default();
             monitor_words(&status["drift"])
         });
-        weather.into_iter().chain(drift).collect()
+        weather(camera).into_iter().chain(drift).collect()
     })
 }
 
@@ -68,7 +70,8 @@ mod tests {
 
     #[test]
     fn conditions_without_weather_and_monitor_are_empty() {
-        assert!(condition(PatternControl::default(), Control::default(), false)("front").is_empty());
-        assert_eq!(condition(PatternControl::default(), Control::default(), true)("front"), ["drift not measured yet"]);
+        let none: WeatherOf = Arc::new(|_| None);
+        assert!(condition(none.clone(), Control::default(), false)("front").is_empty());
+        assert_eq!(condition(none, Control::default(), true)("front"), ["drift not measured yet"]);
     }
 }

@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use super::console::{Console, condition};
+use super::console::{Console, WeatherOf, condition};
 use super::frame_history::FrameHistory;
 use crate::clock::Clock;
 use crate::config::{MqttSettings, Settings, SinkKind};
 use crate::control::Control;
-use crate::daemon::cameras::pattern::PatternControl;
 use crate::daemon::identity::Identity;
 use crate::daemon::model::engine::ModelInfo;
 use crate::daemon::paths::state_folder;
@@ -39,7 +38,7 @@ pub struct SinkBuilder<'a> {
     pub model: &'a ModelInfo,
     pub frames: &'a FrameHistory,
     pub control: &'a Control,
-    pub pattern: &'a PatternControl,
+    pub weather: WeatherOf,
     pub clock: &'a Arc<dyn Clock>,
     pub metrics: &'a Arc<Metrics>,
     pub console: Console,
@@ -72,7 +71,7 @@ impl SinkBuilder<'_> {
                 SinkKind::Stdout if self.console.summary => {
                     messages = vec![MessageKind::Report];
                     let monitor = self.settings.monitor.enabled;
-                    Box::new(Summary::new(condition(self.pattern.clone(), self.control.clone(), monitor)))
+                    Box::new(Summary::new(condition(self.weather.clone(), self.control.clone(), monitor)))
                 }
                 SinkKind::Stdout => Box::new(Stdout::new()),
                 SinkKind::File { path, max_size, max_files } => Box::new(
