@@ -1,4 +1,4 @@
-//! The built program as a service: a narrow network on made-up pictures, pipes and signals.
+//! The built program as a service: a narrow network on synthetic pictures, with pipes and signals.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-/// The exit code, if it ends in time.
+/// The exit code of a child that ends within `limit`.
 fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
     let begin = Instant::now();
     while begin.elapsed() < limit {
@@ -78,7 +78,7 @@ fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
 }
 
 #[test]
-fn a_replay_is_reported_picture_by_picture_and_ends_well() {
+fn a_replay_is_reported_picture_by_picture_and_ends_with_0() {
     let site = Site::new(5, "rate = 0");
     std::fs::write(site.path("pictures/002.png"), "garbage").unwrap();
     let output = site.run().output().unwrap();
@@ -99,7 +99,7 @@ fn a_replay_is_reported_picture_by_picture_and_ends_well() {
 }
 
 #[test]
-fn a_signal_in_the_middle_ends_it_with_whole_lines_and_zero() {
+fn a_signal_ends_the_service_with_complete_lines_and_0() {
     for kind in [Signal::TERM, Signal::INT] {
         let site = Site::new(3, "rate = 0\nloop = true");
         let mut child = site.run().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -120,7 +120,7 @@ fn a_signal_in_the_middle_ends_it_with_whole_lines_and_zero() {
     }
 }
 
-/// Writes pictures that ranges can be learned from: a sky, a road, and a dark box that moves.
+/// Writes calibration pictures: a sky, a road, and a dark box that moves.
 fn scenes(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     for index in 0..4 {
@@ -139,7 +139,7 @@ fn quantized_at_start_or_before_is_the_same_model_to_the_byte() {
     let (here, there) = (site.path("calibration"), site.path("elsewhere/below"));
     scenes(&here);
     scenes(&there);
-    // The service on one thread, from one folder, and once more from what it kept.
+    // The service on one thread, from one folder; then again from its cache.
     let start = |folder: &Path, state: &str, threads: u32| {
         let mut command = site.run();
         let set = |key: &str, value: String| ["--set".to_owned(), format!("{key}={value}")];
@@ -164,7 +164,7 @@ fn quantized_at_start_or_before_is_the_same_model_to_the_byte() {
     assert!(again == first && !log.contains("observing"), "{log}");
     let (other, other_detections, other_sha256, _) = start(&there, "state2", 2);
     assert_eq!((&detections, &sha256), (&other_detections, &other_sha256));
-    // Offline, on two threads, from the other folder.
+    // `lookout quantize` on two threads, from the other folder.
     let offline = site.path("offline.lookout");
     let mut command = program();
     command.arg("quantize").arg(site.path("model.safetensors")).arg("--images").arg(&there).arg("--out").arg(&offline);
@@ -182,11 +182,11 @@ fn quantized_at_start_or_before_is_the_same_model_to_the_byte() {
     assert!(String::from_utf8_lossy(&no_model.stderr).contains("lookout.toml"));
 }
 
-/// A program whose reader does not read, long enough for every buffer on the way to be full.
+/// A service whose reader does not read, after every buffer has filled up.
 fn stuck(site: &Site, grace_period: &str) -> Child {
     let mut command = site.run();
     command.args(["--set", &format!("supervision.grace_period={grace_period}")]);
-    // Reports of the narrow network are large: a pipe and the queue are full at once.
+    // Reports of the narrow network are large: the pipe and the queue are full soon.
     let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let begin = Instant::now();
     let cpu = |child: &Child| {
@@ -203,7 +203,7 @@ fn stuck(site: &Site, grace_period: &str) -> Child {
 }
 
 #[test]
-fn a_reader_that_does_not_read_delays_the_end_by_the_grace_period_at_most() {
+fn a_reader_that_does_not_read_delays_the_end_at_most_by_the_grace_period() {
     let site = Site::new(3, "rate = 0\nloop = true");
     let mut child = stuck(&site, "300ms");
     signal(&child, Signal::TERM);
@@ -211,18 +211,18 @@ fn a_reader_that_does_not_read_delays_the_end_by_the_grace_period_at_most() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_second_signal_ends_the_service_at_once() {
     let site = Site::new(3, "rate = 0\nloop = true");
     let mut child = stuck(&site, "10m");
     signal(&child, Signal::TERM);
     std::thread::sleep(Duration::from_millis(300));
-    assert!(child.try_wait().unwrap().is_none(), "it waits for its reader");
+    assert!(child.try_wait().unwrap().is_none(), "the service waits for its reader");
     signal(&child, Signal::TERM);
     assert_eq!(wait(&mut child, Duration::from_secs(5)), Some(143));
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_it_with_74() {
+fn a_closed_pipe_ends_the_service_with_74() {
     let site = Site::new(3, "rate = 0\nloop = true");
     let mut child = site.run().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     drop(child.stdout.take());
@@ -230,7 +230,7 @@ fn a_reader_that_goes_away_ends_it_with_74() {
 }
 
 #[test]
-fn what_cannot_run_says_why() {
+fn settings_that_cannot_run_are_explained() {
     let site = Site::new(1, "rate = 0");
     let set = |setting: &str| {
         let output = site.run().args(["--set", setting]).output().unwrap();
@@ -238,7 +238,7 @@ fn what_cannot_run_says_why() {
         assert!(output.stdout.is_empty());
         (output.status.code(), text)
     };
-    for (setting, code, word) in [
+    for (setting, code, expected) in [
         ("model.checkpoint=/nonexistent", 66, "/nonexistent"),
         ("model.checkpoint=", 78, "model.checkpoint"),
         ("camera=[]", 78, "[[camera]]"),
@@ -250,7 +250,7 @@ fn what_cannot_run_says_why() {
     ] {
         let (found, text) = set(setting);
         assert_eq!(found, Some(code), "{setting}: {text}");
-        assert!(text.contains(word) && text.lines().last().unwrap().starts_with("lookout: "), "{setting}: {text}");
+        assert!(text.contains(expected) && text.lines().last().unwrap().starts_with("lookout: "), "{setting}: {text}");
     }
     let output = program().args(["run", "--config"]).arg(Path::new("/nonexistent.toml")).output().unwrap();
     assert_eq!(output.status.code(), Some(78));
@@ -258,80 +258,80 @@ fn what_cannot_run_says_why() {
 }
 
 #[test]
-fn a_running_daemon_is_asked_over_its_socket_and_a_second_one_refused() {
+fn a_running_service_answers_on_its_socket_and_a_second_one_is_refused() {
     let site = Site::new(3, "rate = 0\nloop = true");
-    let ask =
+    let call =
         |arguments: &[&str]| program().args(arguments).env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap();
-    assert_eq!(ask(&["status"]).status.code(), Some(69), "nobody is there");
+    assert_eq!(call(&["status"]).status.code(), Some(69), "no service is running");
     let mut child = site.run().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut reader = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
     let sink = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
 
-    let output = ask(&["status", "--json"]);
+    let output = call(&["status", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let status = &lines(&output)[0];
     assert_eq!((&status["type"], &status["state"]), (&"status".into(), &"ok".into()));
     assert_eq!(status["cameras"]["front"]["state"], "streaming");
-    let text = String::from_utf8(ask(&["status"]).stdout).unwrap();
+    let text = String::from_utf8(call(&["status"]).stdout).unwrap();
     assert!(text.starts_with("ok on ") && text.contains("\ncamera front: streaming, "), "{text}");
 
     let second = site.run().output().unwrap();
     assert_eq!(second.status.code(), Some(69));
-    let said = String::from_utf8(second.stderr).unwrap();
-    assert!(said.contains(&format!("another lookout (process {})", child.id())), "{said}");
+    let message = String::from_utf8(second.stderr).unwrap();
+    assert!(message.contains(&format!("another lookout (process {})", child.id())), "{message}");
 
     signal(&child, Signal::TERM);
     assert_eq!(wait(&mut child, Duration::from_secs(20)), Some(0));
     sink.join().unwrap().unwrap();
-    assert!(!site.path("run/control.sock").exists(), "the socket goes with the daemon");
-    assert_eq!(ask(&["status"]).status.code(), Some(69));
+    assert!(!site.path("run/control.sock").exists(), "the socket is removed at the end");
+    assert_eq!(call(&["status"]).status.code(), Some(69));
 }
 
 #[test]
-fn sighup_takes_up_what_is_right_and_refuses_what_is_wrong() {
+fn sighup_applies_valid_settings_and_refuses_invalid_ones() {
     let site = Site::new(3, "rate = 0\nloop = true");
-    let ask =
+    let call =
         |arguments: &[&str]| program().args(arguments).env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap();
     let mut child = site.run().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut reader = BufReader::new(child.stdout.take().unwrap());
     reader.read_line(&mut String::new()).unwrap();
     let sink = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
-    let until = |what: &dyn Fn(&Value) -> bool| {
+    let until = |condition: &dyn Fn(&Value) -> bool| {
         let begin = Instant::now();
         loop {
-            let output = ask(&["status", "--json"]);
-            if output.status.success() && what(&lines(&output)[0]) {
+            let output = call(&["status", "--json"]);
+            if output.status.success() && condition(&lines(&output)[0]) {
                 return;
             }
             assert!(begin.elapsed() < Duration::from_secs(60));
             std::thread::sleep(Duration::from_millis(50));
         }
     };
-    let right = std::fs::read_to_string(site.path("lookout.toml")).unwrap();
-    std::fs::write(site.path("lookout.toml"), right.replace("\"front\"", "\"back\"")).unwrap();
+    let valid = std::fs::read_to_string(site.path("lookout.toml")).unwrap();
+    std::fs::write(site.path("lookout.toml"), valid.replace("\"front\"", "\"back\"")).unwrap();
     signal(&child, Signal::HUP);
     until(&|status| status["cameras"].get("back").is_some() && status["cameras"].get("front").is_none());
 
     std::fs::write(site.path("lookout.toml"), "nonsense").unwrap();
     signal(&child, Signal::HUP);
     until(&|status| status["state"] == "degraded");
-    let refused = ask(&["reload"]);
-    let said = String::from_utf8(refused.stderr).unwrap();
-    assert_eq!(refused.status.code(), Some(78), "{said}");
-    assert!(said.contains("lookout.toml:1: not TOML"), "{said}");
+    let refused = call(&["reload"]);
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(78), "{message}");
+    assert!(message.contains("lookout.toml:1: not TOML"), "{message}");
 
-    // The model and what a life is built around: another engine, then another life, in the same process.
+    // A changed model and a changed tracker: a new run in the same process.
     std::fs::write(
         site.path("lookout.toml"),
-        format!("{right}\n[track]\nconfirm = 3\n").replace("threads = 1", "threads = 2"),
+        format!("{valid}\n[track]\nconfirm = 3\n").replace("threads = 1", "threads = 2"),
     )
     .unwrap();
-    let taken = ask(&["reload"]);
-    assert_eq!(String::from_utf8(taken.stdout).unwrap(), "changed: model, camera, track\n");
+    let applied = call(&["reload"]);
+    assert_eq!(String::from_utf8(applied.stdout).unwrap(), "changed: model, camera, track\n");
     until(&|status| status["state"] == "ok" && status["cameras"].get("front").is_some());
-    assert_eq!(String::from_utf8(ask(&["reload", "--json"]).stdout).unwrap(), "{\"changed\":[]}\n");
+    assert_eq!(String::from_utf8(call(&["reload", "--json"]).stdout).unwrap(), "{\"changed\":[]}\n");
 
     signal(&child, Signal::TERM);
     assert_eq!(wait(&mut child, Duration::from_secs(20)), Some(0));
@@ -339,23 +339,23 @@ fn sighup_takes_up_what_is_right_and_refuses_what_is_wrong() {
 }
 
 #[test]
-fn what_keeps_it_from_beginning_can_be_mended_by_sighup() {
+fn a_failure_at_start_can_be_corrected_by_sighup() {
     let site = Site::new(3, "rate = 0");
-    let right = std::fs::read_to_string(site.path("lookout.toml")).unwrap();
+    let valid = std::fs::read_to_string(site.path("lookout.toml")).unwrap();
     let path = site.path("reports.sock");
     let _taken = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    let taken = format!("{right}\n[[publish]]\nkind = \"unix\"\npath = {path:?}\n");
+    let taken = format!("{valid}\n[[publish]]\nkind = \"unix\"\npath = {path:?}\n");
     std::fs::write(site.path("lookout.toml"), taken).unwrap();
     let mut child = site.run().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(log.by_ref().any(|line| line.unwrap().contains("trying again")));
     let rest = std::thread::spawn(move || log.map_while(Result::ok).collect::<Vec<_>>().join("\n"));
-    let ask = || program().arg("reload").env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap();
+    let call = || program().arg("reload").env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap();
 
     std::fs::write(site.path("lookout.toml"), "nonsense").unwrap();
-    let refused = ask();
+    let refused = call();
     assert_eq!(refused.status.code(), Some(78), "{}", String::from_utf8_lossy(&refused.stderr));
-    std::fs::write(site.path("lookout.toml"), right).unwrap();
+    std::fs::write(site.path("lookout.toml"), valid).unwrap();
     signal(&child, Signal::HUP);
     let output = child.wait_with_output().unwrap();
     let log = rest.join().unwrap();
@@ -365,7 +365,7 @@ fn what_keeps_it_from_beginning_can_be_mended_by_sighup() {
 }
 
 #[test]
-fn the_doctor_finds_what_would_not_work() {
+fn the_doctor_finds_faults() {
     let site = Site::new(1, "rate = 0");
     let doctor = |set: &[&str]| {
         let mut command = program();

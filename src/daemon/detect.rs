@@ -27,7 +27,7 @@ use crate::metrics::{self, Seen, Stage, Why};
 /// Pictures in a row that the engine may refuse before the engine itself counts as broken.
 const MAX_REFUSED_IN_A_ROW: u32 = 100;
 
-/// Interval of the checks whether a thermal pause has ended.
+/// Interval of the checks for the end of a thermal pause.
 const PAUSE_CHECK: Duration = Duration::from_secs(1);
 
 /// The detector thread.

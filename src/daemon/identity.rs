@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_id_is_stable_and_does_not_show_the_machine() {
+    fn the_id_is_stable_and_does_not_reveal_the_machine_id() {
         assert_eq!(hashed("0123456789abcdef"), hashed("0123456789abcdef"));
         assert_ne!(hashed("0123456789abcdef"), hashed("0123456789abcdee"));
         assert_eq!(hashed("x").len(), 12);

@@ -12,7 +12,7 @@
 //! | `detect`, `monitoring/` | the detector thread; the monitor's thread, verbs and model |
 //! | `cameras/` | capture threads, the camera registry, filters |
 //! | `output/` | sinks, events, frame history, the web page |
-//! | `settings_check`, `socket` | whether settings are enough to run; the control socket |
+//! | `settings_check`, `socket` | the check of settings before a run; the control socket |
 //! | `model/` | engine, loading, start-up check, swap |
 //! | `supervision/` | health, watchdog, temperature, signals, systemd |
 //! | `identity`, `logging`, `paths` | device name and boot id; the log; folders |

@@ -258,7 +258,7 @@ mod tests {
     }
 
     /// Sends `requests`, closes the client's side, and returns the answers.
-    async fn ask(path: &Path, requests: &[u8]) -> String {
+    async fn send(path: &Path, requests: &[u8]) -> String {
         let mut stream = UnixStream::connect(path).await.unwrap();
         stream.write_all(requests).await.unwrap();
         stream.shutdown().await.unwrap();
@@ -277,12 +277,12 @@ mod tests {
 
         let requests = b"{\"verb\": \"echo\", \"args\": {\"a\": 1}}\n{\"verb\": \"fail\"}\n{\"verb\": \"fall\"}\n";
         let answers: Vec<Value> =
-            ask(&path, requests).await.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            send(&path, requests).await.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(answers[0], json!({ "ok": true, "result": { "a": 1 } }));
         assert_eq!(answers[1], json!({ "ok": false, "error": { "kind": "config", "message": "it is wrong" } }));
         assert_eq!(answers[2]["error"]["kind"], "internal");
 
-        for (request, word) in [
+        for (request, expected) in [
             (&b"nonsense\n"[..], "not JSON"),
             (b"\xff\xfe\n", "not JSON"),
             (b"3\n", "no JSON object"),
@@ -291,11 +291,11 @@ mod tests {
             (b"{\"verb\": \"echo\", \"arg\": {}}\n", "a key \\\"arg\\\""),
             (b"{\"verb\": \"restart\"}\n", "no verb of this daemon; it knows echo, fail, fall"),
         ] {
-            let answer = ask(&path, request).await;
-            assert!(answer.contains("\"usage\"") && answer.contains(word), "{answer}");
+            let answer = send(&path, request).await;
+            assert!(answer.contains("\"usage\"") && answer.contains(expected), "{answer}");
         }
         // A request that is too long is refused; silent clients are kept up to the limit; then clients are served again.
-        let long = ask(&path, &vec![b' '; LIMITS.request_bytes as usize + 10]).await;
+        let long = send(&path, &vec![b' '; LIMITS.request_bytes as usize + 10]).await;
         assert!(long.contains("at most 65536 bytes"), "{long}");
         let mut silent = Vec::new();
         for _ in 0..LIMITS.clients {
@@ -309,7 +309,7 @@ mod tests {
         };
         assert!(refused.await.contains("clients are connected already"));
         drop(silent);
-        while !ask(&path, b"{\"verb\": \"echo\"}\n").await.contains("true") {
+        while !send(&path, b"{\"verb\": \"echo\"}\n").await.contains("true") {
             tokio::task::yield_now().await;
         }
         serving.abort();
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_left_behind_is_replaced_and_a_second_daemon_refused() {
+    async fn a_stale_socket_is_replaced_and_a_second_service_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(NAME);
         drop(UnixListener::bind(&path).unwrap());
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(error.kind(), Kind::Unavailable);
         assert!(error.message().contains(&format!("process {}", std::process::id())), "{error}");
         assert!(open(&RuntimeFolder { required: false, ..required.clone() }).unwrap().is_none());
-        assert!(UnixStream::connect(&path).await.is_ok(), "the first one's socket is still there");
+        assert!(UnixStream::connect(&path).await.is_ok(), "the first service still has its socket");
         drop(first);
         assert!(open(&required).unwrap().is_some());
     }

@@ -5,14 +5,14 @@ use super::*;
 const S: Duration = Duration::from_secs(1);
 
 #[test]
-fn a_lost_camera_is_opened_again_and_told_once() {
+fn a_lost_camera_is_opened_again_and_reported_once() {
     let steps = [Step::Picture(8, 6), Step::Fail, Step::Fail, Step::Fail, Step::Picture(8, 6)];
     let bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &steps);
     let clock = bench.clock.clone();
     let (_trigger, stop) = stop::pair();
     let (outcome, kept, metrics) = bench.run(&stop);
     outcome.unwrap();
-    assert_eq!(kept.sequences("front"), [1, 2], "numbers go on over a loss");
+    assert_eq!(kept.sequences("front"), [1, 2], "numbers continue after a loss");
     assert_eq!(kept.events(), [EventName::CameraFound, EventName::CameraLost, EventName::CameraFound]);
     let waited = clock.monotonic_ns() / 1_000_000_000;
     assert!((5..=7).contains(&waited), "1, 2 and 4 seconds less some spread, were {waited}");
@@ -35,29 +35,29 @@ fn a_camera_that_hangs_neither_holds_up_another_nor_the_end() {
     }
     trigger.stop();
     daemon.join().unwrap().unwrap();
-    assert!(begin.elapsed() < Duration::from_secs(15), "nobody waited for the camera that hangs");
+    assert!(begin.elapsed() < Duration::from_secs(15), "nothing waits for the camera that hangs");
 }
 
 #[test]
 fn a_silent_camera_is_stalled_and_then_opened_again() {
     let steps = [
-        vec![Step::Look, Step::Picture(8, 6), Step::Look],
-        // Patience is ten seconds.
-        vec![Step::Nothing(6 * S), Step::Look, Step::Nothing(6 * S), Step::Look],
-        // It comes back by itself: nobody is told that it was lost.
-        vec![Step::Picture(8, 6), Step::Look],
-        // It does not: after half as long again it is opened anew.
-        vec![Step::Nothing(11 * S), Step::Look, Step::Nothing(5 * S)],
-        vec![Step::Look, Step::Picture(8, 6), Step::Look],
+        vec![Step::RecordState, Step::Picture(8, 6), Step::RecordState],
+        // The stall timeout is ten seconds.
+        vec![Step::Nothing(6 * S), Step::RecordState, Step::Nothing(6 * S), Step::RecordState],
+        // It recovers: no loss is published.
+        vec![Step::Picture(8, 6), Step::RecordState],
+        // It does not recover: after 1.5 times the stall timeout it is opened anew.
+        vec![Step::Nothing(11 * S), Step::RecordState, Step::Nothing(5 * S)],
+        vec![Step::RecordState, Step::Picture(8, 6), Step::RecordState],
     ];
     let bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Newest, &steps.concat());
-    let (clock, looks) = (bench.clock.clone(), bench.looks.clone());
+    let (clock, states) = (bench.clock.clone(), bench.states.clone());
     let (_trigger, stop) = stop::pair();
     let (outcome, kept, metrics) = bench.run(&stop);
     outcome.unwrap();
     use CameraState::{Backoff, Connecting, Stalled, Streaming};
     let expected = [Connecting, Streaming, Streaming, Stalled, Streaming, Stalled, Backoff, Streaming];
-    assert_eq!(*looks.lock().unwrap(), expected);
+    assert_eq!(*states.lock().unwrap(), expected);
     assert_eq!(kept.events(), [EventName::CameraFound, EventName::CameraLost, EventName::CameraFound]);
     let why = |reason| Why { camera: "front".into(), reason };
     assert_eq!(metrics.camera_reconnects.get_or_create(&why("failed")).get(), 1);
@@ -81,7 +81,7 @@ fn a_camera_that_gives_nothing_but_garbage_is_opened_again() {
 }
 
 #[test]
-fn frames_that_the_source_passed_over_are_numbered_and_counted() {
+fn frames_that_the_source_skipped_are_numbered_and_counted() {
     let steps = [Step::Burst(0), Step::Burst(3), Step::Picture(8, 6)];
     let bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &steps);
     let (_trigger, stop) = stop::pair();
@@ -92,7 +92,7 @@ fn frames_that_the_source_passed_over_are_numbered_and_counted() {
 }
 
 #[test]
-fn a_camera_that_gives_one_frame_and_fails_is_asked_ever_more_seldom() {
+fn a_camera_that_gives_one_frame_and_fails_is_opened_ever_more_rarely() {
     let steps = [Step::Picture(8, 6), Step::Fail].repeat(10);
     let bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &steps);
     let clock = bench.clock.clone();
@@ -121,7 +121,7 @@ fn the_size_may_change_in_mid_stream() {
 
 #[test]
 fn whatever_cameras_do_every_frame_is_reported_or_counted() {
-    // Numerical Recipes' generator: the same faults in every run of the test.
+    // The generator of Numerical Recipes, with a fixed seed: the same faults in every run of the test.
     let mut state = 1u32;
     let mut random = |below: u32| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -163,8 +163,8 @@ fn held() -> (u64, usize) {
     (pages * rustix::param::page_size() as u64, descriptors)
 }
 
-/// Runs the test called `name` in a process of its own, where no other test's memory is counted; says whether this is
-/// that process.
+/// Runs the test called `name` in its own process, so that no other test's memory is counted. True if this is that
+/// process.
 fn is_alone(name: &str) -> bool {
     const ALONE: &str = "REPLAY_ALONE";
     if std::env::var_os(ALONE).is_some() {
@@ -177,7 +177,7 @@ fn is_alone(name: &str) -> bool {
     false
 }
 
-/// Opened by the daemon again and again, and never there.
+/// Runs the service with a camera whose opening fails `times` times, and checks memory and descriptors.
 fn fail_to_open(times: usize, mut open: impl FnMut() -> Result<Box<dyn Source>> + Send + 'static) {
     let mut bench = Bench::new(FakeEngine::default());
     let attempts = Arc::new(AtomicUsize::new(0));
@@ -189,7 +189,7 @@ fn fail_to_open(times: usize, mut open: impl FnMut() -> Result<Box<dyn Source>> 
     let held_before = before.clone();
     let open = move || match counted.fetch_add(1, Ordering::SeqCst) {
         attempt if attempt < times => {
-            // The first hundredth warms up.
+            // The first hundredth of the attempts warms up.
             if attempt == times / 100 {
                 *held_before.lock().unwrap() = held();
             }

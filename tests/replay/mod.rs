@@ -1,5 +1,5 @@
-//! The whole daemon without a network: made-up cameras, a made-up engine, a simulated clock. Cameras fail, stall, give
-//! garbage and change their size; every frame is reported or counted as dropped, and stopping always works.
+//! The service without a network: scripted cameras, a fake engine, a simulated clock. Cameras fail, stall, give garbage
+//! and change their size. Every frame is reported or counted as dropped, and stopping always works.
 
 mod cameras;
 mod reload;
@@ -26,33 +26,33 @@ use lookout::metrics::{self, Metrics, Why};
 use lookout::publish::{Outlet, Sink, SinkFuture};
 use lookout::stop::{self, Stop};
 
-/// What a made-up camera does next.
+/// One step of a scripted camera.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Picture(usize, usize),
     Corrupt,
     Fail,
-    /// Somebody sets the wall clock.
+    /// Sets the wall clock.
     Wall(&'static str),
-    /// Time passes before the next picture.
+    /// Advances the time before the next picture.
     Wait(Duration),
-    /// No picture for this long, and no error.
+    /// Gives neither a picture nor an error for this long.
     Nothing(Duration),
-    /// A picture, and so many before it that nobody was given.
+    /// Gives a picture, after skipping so many.
     Burst(u64),
-    /// Notes what health calls the camera named first.
-    Look,
-    /// Never comes back, not even when stopped: a driver that hangs.
+    /// Records the state of the first camera in the health table.
+    RecordState,
+    /// Never returns, not even when stopped: a driver that hangs.
     Hang,
 }
 
-/// Plays its steps, then ends.
+/// Performs its steps, then ends.
 struct Scripted {
     steps: Arc<Mutex<VecDeque<Step>>>,
     delivery: Delivery,
     clock: Arc<SimulatedClock>,
     health: Arc<Health>,
-    looks: Arc<Mutex<Vec<CameraState>>>,
+    states: Arc<Mutex<Vec<CameraState>>>,
     passed_over: u64,
 }
 
@@ -83,9 +83,9 @@ impl Source for Scripted {
                     self.passed_over += frames;
                     Ok(Capture::Image { image: Picture::filled(8, 6, [7; 3]).into(), monotonic_ns: None })
                 }
-                Some(Step::Look) => {
+                Some(Step::RecordState) => {
                     let status = self.health.status(self.clock.as_ref());
-                    self.looks.lock().unwrap().extend(status.cameras.values().next().map(|camera| camera.state));
+                    self.states.lock().unwrap().extend(status.cameras.values().next().map(|camera| camera.state));
                     continue;
                 }
                 Some(Step::Hang) => loop {
@@ -105,10 +105,10 @@ impl Source for Scripted {
     }
 }
 
-/// Sees one object, as large as the picture.
+/// Finds one object, as large as the picture.
 #[derive(Default)]
 struct FakeEngine {
-    /// Answers before the usual one, the first first.
+    /// Outcomes of the first calls; further calls succeed.
     outcomes: VecDeque<Box<dyn FnOnce() -> Result<EngineOutput> + Send>>,
     generation: u32,
 }
@@ -134,7 +134,7 @@ impl Engine for FakeEngine {
     }
 }
 
-/// Keeps what it is told.
+/// A sink that keeps every message.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<Message>>>);
 
@@ -165,13 +165,13 @@ impl Kept {
     }
 }
 
-/// A daemon to be started.
+/// A service that a test prepares and runs.
 struct Bench {
     components: Components,
     kept: Kept,
     metrics: Arc<Metrics>,
     clock: Arc<SimulatedClock>,
-    looks: Arc<Mutex<Vec<CameraState>>>,
+    states: Arc<Mutex<Vec<CameraState>>>,
 }
 
 impl Bench {
@@ -183,15 +183,15 @@ impl Bench {
         let mut components = Components::with_engine(engine, clock.clone());
         components.metrics = metrics.clone();
         components.outlets = vec![Outlet { name: "kept".into(), messages, sink: Box::new(kept.clone()) }];
-        Self { components, kept, metrics, clock, looks: Arc::default() }
+        Self { components, kept, metrics, clock, states: Arc::default() }
     }
 
     fn camera(mut self, name: &str, delivery: Delivery, steps: &[Step]) -> Self {
         let steps = Arc::new(Mutex::new(VecDeque::from(steps.to_vec())));
-        let (clock, health, looks) = (self.clock.clone(), self.components.health.clone(), self.looks.clone());
+        let (clock, health, states) = (self.clock.clone(), self.components.health.clone(), self.states.clone());
         let open = move || {
-            let (steps, clock, health, looks) = (steps.clone(), clock.clone(), health.clone(), looks.clone());
-            Ok(Box::new(Scripted { steps, delivery, clock, health, looks, passed_over: 0 }) as Box<dyn Source>)
+            let (steps, clock, health, states) = (steps.clone(), clock.clone(), health.clone(), states.clone());
+            Ok(Box::new(Scripted { steps, delivery, clock, health, states, passed_over: 0 }) as Box<dyn Source>)
         };
         self.components.cameras.push(Camera::new(name, open));
         self
@@ -214,7 +214,7 @@ fn captured(metrics: &Metrics, camera: &str) -> u64 {
 }
 
 #[test]
-fn every_picture_of_a_patient_camera_is_reported_in_order() {
+fn every_picture_of_a_lossless_camera_is_reported_in_order() {
     let steps = [Step::Picture(8, 6), Step::Picture(4, 2), Step::Corrupt, Step::Picture(8, 6)];
     let bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &steps);
     let (_trigger, stop) = stop::pair();
@@ -237,7 +237,7 @@ fn every_picture_of_a_patient_camera_is_reported_in_order() {
 }
 
 #[test]
-fn a_hurried_camera_loses_frames_and_counts_each() {
+fn a_live_camera_loses_frames_and_counts_each() {
     let steps = vec![Step::Picture(8, 6); 500];
     let bench = Bench::new(FakeEngine::default()).camera("a", Delivery::Newest, &steps);
     let bench = bench.camera("b", Delivery::Newest, &steps);
@@ -249,7 +249,7 @@ fn a_hurried_camera_loses_frames_and_counts_each() {
         assert!(sequences.is_sorted());
         let unsaid = metrics.publish.get_or_create(&metrics::Said { sink: "kept".into(), result: "dropped" }).get();
         if unsaid == 0 {
-            assert_eq!(sequences.last(), Some(&500), "the newest frame is always looked at");
+            assert_eq!(sequences.last(), Some(&500), "the newest frame is always processed");
             assert_eq!(sequences.len() as u64 + dropped(&metrics, camera, "busy"), captured(&metrics, camera));
         }
     }
@@ -267,20 +267,20 @@ fn a_picture_the_engine_refuses_costs_that_picture_only() {
     assert_eq!(dropped(&metrics, "front", "unfit"), 1);
 }
 
-/// Offers another engine when it sees frame number 3, and keeps what it sees.
-struct Offers {
+/// Offers another engine at frame number 3, and keeps the frames it observed.
+struct SwapAtFrame3 {
     swap: EngineSwap,
     seen: Arc<Mutex<Vec<(u64, usize)>>>,
     #[allow(clippy::type_complexity)]
     replaced: Arc<Mutex<Option<Receiver<Box<dyn Engine>>>>>,
 }
 
-impl FrameObserver for Offers {
+impl FrameObserver for SwapAtFrame3 {
     fn observe(&mut self, camera: usize, frame: &Arc<Frame>, report: &Report) {
         assert_eq!((frame.sequence, report.camera.as_str()), (report.sequence, "front"));
         self.seen.lock().unwrap().push((frame.sequence, camera));
         if frame.sequence == 3 {
-            // Only the later of two offers is taken.
+            // The later of two offers replaces the earlier one.
             drop(self.swap.offer(Box::new(FakeEngine { generation: 7, ..FakeEngine::default() })));
             let engine = FakeEngine { generation: 1, ..FakeEngine::default() };
             *self.replaced.lock().unwrap() = Some(self.swap.offer(Box::new(engine)));
@@ -290,11 +290,11 @@ impl FrameObserver for Offers {
 }
 
 #[test]
-fn another_engine_comes_in_between_two_frames_and_none_is_lost() {
+fn an_engine_is_swapped_between_two_frames_and_no_frame_is_lost() {
     let mut bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &vec![Step::Picture(8, 6); 10]);
     let (seen, replaced) = (Arc::default(), Arc::default());
     let swap = bench.components.swap.clone();
-    let observer = Offers { swap: swap.clone(), seen: Arc::clone(&seen), replaced: Arc::clone(&replaced) };
+    let observer = SwapAtFrame3 { swap: swap.clone(), seen: Arc::clone(&seen), replaced: Arc::clone(&replaced) };
     bench.components.observers.push(Box::new(observer));
     let (_trigger, stop) = stop::pair();
     let (outcome, kept, metrics) = bench.run(&stop);

@@ -1,4 +1,6 @@
-//! Another configuration taken up while the daemon runs.
+//! Reload of the configuration while the service runs.
+
+use lookout::daemon::ReloadRequests;
 
 use super::*;
 
@@ -14,7 +16,7 @@ fn site() -> tempfile::TempDir {
 }
 
 #[test]
-fn another_configuration_is_taken_up_where_it_changed_and_refused_where_it_is_wrong() {
+fn a_reload_applies_changes_and_refuses_wrong_settings() {
     let site = site();
     let file = site.path().join("lookout.toml");
     let write = |cameras: &[(&str, &str)]| {
@@ -41,34 +43,34 @@ fn another_configuration_is_taken_up_where_it_changed_and_refused_where_it_is_wr
         settings,
         refused: None,
         next_settings: Arc::default(),
-        requests: lookout::daemon::ReloadRequests::default(),
+        requests: ReloadRequests::default(),
     });
     let (control, kept) = (bench.components.control.clone(), bench.kept.clone());
     let (trigger, stop) = stop::pair();
     let daemon = std::thread::spawn(move || bench.run(&stop).0);
     let begin = Instant::now();
-    let until = |what: &dyn Fn() -> bool| {
-        while !what() {
+    let until = |condition: &dyn Fn() -> bool| {
+        while !condition() {
             assert!(begin.elapsed() < Duration::from_secs(60));
             std::thread::yield_now();
         }
     };
     let reload = || control.call("reload", serde_json::Value::Null);
-    let seen = |width: usize| kept.reports().iter().filter(|report| report.width == width).count();
-    until(&|| seen(10) > 2 && seen(20) > 2 && control.verbs().contains(&"reload"));
+    let reported = |width: usize| kept.reports().iter().filter(|report| report.width == width).count();
+    until(&|| reported(10) > 2 && reported(20) > 2 && control.verbs().contains(&"reload"));
     assert_eq!(reload().unwrap()["changed"], serde_json::json!([]));
 
-    // One goes, one comes, one stays and gets another rule.
+    // One camera is removed, one is added, one gets another rule.
     write(&[("a", "limits = { Vehicle = { min_score = 0.9 } }"), ("c", "")]);
     assert_eq!(reload().unwrap()["changed"], serde_json::json!(["camera"]));
-    until(&|| seen(30) > 2);
+    until(&|| reported(30) > 2);
     until(&|| kept.reports().last().is_some_and(|report| report.width == 10 && report.detections.is_empty()));
-    let gone = seen(20);
+    let gone = reported(20);
     let status = control.call("status", serde_json::Value::Null).unwrap();
     let names: Vec<&str> = status["cameras"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!((names, status["state"].as_str()), (vec!["a", "c"], Some("ok")));
 
-    // Wrong in itself, then right but for a folder that is not there: everything goes on as it was.
+    // Invalid settings, then valid settings with a missing folder: the previous ones stay in force.
     std::fs::write(&file, "[[camera]]\nnaem = \"a\"\n").unwrap();
     let error = reload().unwrap_err();
     assert_eq!(error.kind(), Kind::Config);
@@ -79,15 +81,15 @@ fn another_configuration_is_taken_up_where_it_changed_and_refused_where_it_is_wr
     assert_eq!(status["state"], "degraded");
     assert!(status["reasons"][0].as_str().unwrap().contains("the new configuration is refused"), "{status}");
     assert!(kept.events().contains(&EventName::ConfigRefused));
-    let before = seen(30);
-    until(&|| seen(30) > before + 2);
+    let before = reported(30);
+    until(&|| reported(30) > before + 2);
 
     write(&[("a", ""), ("c", "")]);
     reload().unwrap();
     let status = control.call("status", serde_json::Value::Null).unwrap();
     assert_eq!(status["state"], "ok", "{status}");
     until(&|| kept.reports().last().is_some_and(|report| report.width == 10 && report.detections.len() == 1));
-    assert!(seen(20) <= gone + 1, "nothing more of a camera that was taken away");
+    assert!(reported(20) <= gone + 1, "nothing more of a camera that was taken away");
     trigger.stop();
     daemon.join().unwrap().unwrap();
     assert!(!control.verbs().contains(&"reload"), "between two lives nobody reloads");

@@ -1,8 +1,8 @@
-//! What the rules of a camera let through, and the wall clock that changes nothing.
+//! Rules of a camera: rate cap, motion gate, filter. Steps of the wall clock.
 
 use super::*;
 
-/// The rules of a camera configured with these further lines.
+/// The rules of a camera with these lines in its configuration.
 fn rules(lines: &str) -> CameraRules {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("lookout.toml");
@@ -34,12 +34,12 @@ fn a_step_of_the_wall_clock_changes_nothing_but_the_printed_time() {
     );
     // The source runs ahead of the detector by a picture: a second.
     assert!(reports.iter().all(|report| report.timing_ms.age <= 1000.0 && report.timing_ms.total <= 1000.0));
-    assert_eq!(kept.events(), [EventName::CameraFound], "nobody was lost by it");
+    assert_eq!(kept.events(), [EventName::CameraFound], "no camera counts as lost");
     assert_eq!(captured(&metrics, "front"), 4);
 }
 
 #[test]
-fn the_rate_cap_makes_a_patient_camera_wait_and_drops_from_a_hurried_one() {
+fn the_rate_cap_makes_a_lossless_camera_wait_and_drops_frames_of_a_live_one() {
     let steps = vec![Step::Picture(8, 6); 11];
     let mut bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &steps);
     bench.components.cameras[0].rules = rules("max_fps = 5.0");
@@ -63,7 +63,7 @@ fn the_rate_cap_makes_a_patient_camera_wait_and_drops_from_a_hurried_one() {
 }
 
 #[test]
-fn a_still_scene_is_looked_at_once_in_a_while() {
+fn a_still_scene_is_processed_once_per_interval() {
     let second = Duration::from_secs(1);
     let steps: Vec<Step> = (0..21).flat_map(|_| [Step::Picture(8, 6), Step::Wait(second)]).collect();
     let mut bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &steps);
@@ -76,7 +76,7 @@ fn a_still_scene_is_looked_at_once_in_a_while() {
 }
 
 #[test]
-fn what_the_rules_remove_is_gone_for_everybody_and_told_where_asked_for() {
+fn removed_detections_reach_no_output_and_are_explained_on_request() {
     let mask = "masks = [[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]]";
     for (lines, rule) in [
         (format!("{mask}\nexplain = true"), Some("masks[0]")),

@@ -29,7 +29,7 @@ struct ReopenDelay {
 
 const REOPEN_DELAY: ReopenDelay = ReopenDelay { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
 
-/// Interval at which a disabled lossless source checks whether it is enabled again.
+/// Interval at which the thread of a disabled lossless camera checks for its re-enabling.
 const ENABLE_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Adds a camera to the run and starts its thread. `predecessor` is the entry of the same camera that it replaces: the

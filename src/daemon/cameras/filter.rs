@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_stands_where_its_foot_is() {
+    fn the_position_of_a_box_is_the_middle_of_its_lower_edge() {
         let filter = Filter { zones: BTreeMap::from([("gate".into(), LEFT.to_vec())]), ..Filter::default() };
         let boxes = vec![found("a", 0.9, [10.0, 0.0, 40.0, 50.0]), found("b", 0.9, [40.0, 0.0, 90.0, 50.0])];
         let (kept, removed) = judged(&filter, boxes);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_and_inclusions_remove_and_say_so() {
+    fn masks_and_inclusions_remove_and_name_their_rule() {
         let both = || vec![found("a", 0.9, [10.0, 0.0, 40.0, 50.0]), found("b", 0.9, [60.0, 0.0, 90.0, 50.0])];
         let filter = Filter { masks: vec![vec![[0.0, 0.0]; 3], LEFT.to_vec()], ..Filter::default() };
         assert_eq!(judged(&filter, both()), (vec![("b".into(), vec![])], vec!["masks[1]".into()]));
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_a_label_go_before_those_of_all() {
+    fn limits_of_a_label_replace_those_of_all_labels() {
         let limits = |min_score| Limits { min_score: Some(min_score), ..Limits::default() };
         let wide = Limits { max_aspect: Some(2.0), min_area: Some(0.01), ..Limits::default() };
         let filter = Filter {
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_explained_unasked() {
+    fn removed_boxes_are_returned_only_on_request() {
         let filter = Filter { masks: vec![LEFT.to_vec()], ..Filter::default() };
         let mut boxes = vec![found("a", 0.9, [10.0, 0.0, 40.0, 50.0])];
         let mut count = 0;

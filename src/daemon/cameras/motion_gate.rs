@@ -118,16 +118,16 @@ mod tests {
         Picture::filled(320, 180, [level; 3]).into()
     }
 
-    /// Passes of `gate` at these milliseconds.
+    /// The times, in milliseconds, at which a frame passes `gate`.
     fn passes(gate: &mut MotionGate, rules: &GateRules, times: impl IntoIterator<Item = u64>) -> Vec<u64> {
         times.into_iter().filter(|ms| gate.check(rules, &flat(9), ms * MS, ms * MS).is_none()).collect()
     }
 
     #[test]
-    fn the_rate_cap_holds_on_average_and_forgives_jitter() {
+    fn the_rate_cap_holds_on_average_and_tolerates_jitter() {
         let rules = GateRules { period: Some(Duration::from_millis(100)), ..GateRules::default() };
         let mut gate = MotionGate::default();
-        // 30 frames a second, the tenth of a second now early, now late.
+        // 30 frames per second with jitter.
         let times = (0..300).map(|n| 1000 + n * 100 / 3 + (n % 2) * 5);
         let passed = passes(&mut gate, &rules, times);
         assert!((98..=101).contains(&passed.len()), "10 a second for 10 s, were {}", passed.len());
@@ -137,18 +137,18 @@ mod tests {
     }
 
     #[test]
-    fn a_still_scene_passes_once_in_the_interval_and_slow_change_adds_up() {
+    fn a_still_scene_passes_once_per_interval_and_slow_changes_add_up() {
         let rules = GateRules { motion: 0.1, interval: Duration::from_secs(10), ..GateRules::default() };
         let mut gate = MotionGate::default();
         assert_eq!(passes(&mut gate, &rules, (0..25).map(|s| s * 1000)), [0, 10_000, 20_000]);
-        // A level a frame: seen when it has become twelve.
+        // One level per frame: a change is noticed once it reaches twelve levels.
         let dawn: Vec<u8> =
             (9..60).filter(|&level| gate.check(&rules, &flat(level), 0, 20_000 * MS).is_none()).collect();
         assert_eq!(dawn, [21, 33, 45, 57]);
     }
 
     #[test]
-    fn a_part_of_the_picture_is_enough_where_so_little_is_asked_for() {
+    fn a_part_of_the_picture_passes_a_low_threshold() {
         let mut picture = Picture::filled(320, 180, [9; 3]);
         // A tenth of the picture.
         for row in picture.data.chunks_mut(320 * 3) {
@@ -163,6 +163,10 @@ mod tests {
         let rules = GateRules { motion: 0.01, interval: Duration::from_secs(10), ..GateRules::default() };
         let mut gate = MotionGate::default();
         gate.check(&rules, &Picture::filled(1, 1, [9; 3]).into(), 0, 0);
-        assert_eq!(gate.check(&rules, &flat(9), 1, 1), Some(DropReason::Still), "another size alone is no motion");
+        assert_eq!(
+            gate.check(&rules, &flat(9), 1, 1),
+            Some(DropReason::Still),
+            "another frame size alone is no motion"
+        );
     }
 }

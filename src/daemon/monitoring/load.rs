@@ -67,7 +67,7 @@ pub fn load(settings: &Settings, identity: &Identity) -> Result<LoadedModel> {
     }
 }
 
-/// What every way of loading needs.
+/// Loads a model in one of the configured ways.
 struct Loader<'a> {
     settings: &'a Settings,
     identity: &'a Identity,

@@ -5,7 +5,7 @@
 //!
 //! | file | content | imports |
 //! |---|---|---|
-//! | `observer` | the trait of whoever receives each frame with its report | |
+//! | `observer` | the trait that receives each frame with its report | |
 //! | `frame_history` | the latest frames of each camera | `observer` |
 //! | `publisher` | sends events and reports under the device's identity | |
 //! | `objects` | tracking; events of objects | `publisher` |

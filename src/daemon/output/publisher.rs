@@ -12,7 +12,7 @@ use crate::daemon::identity::Identity;
 use crate::message::{Event, EventName, Message, Moment, Report, Schema};
 use crate::publish::Outbox;
 
-/// What happens to a report if a sink's queue is full.
+/// Handling of a report for which a sink's queue has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueFull {
     /// The report is dropped and counted.

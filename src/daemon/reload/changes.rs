@@ -26,7 +26,7 @@ struct FileStamp {
 }
 
 impl ModelFiles {
-    /// The present files of `source`; `None` stands for a file that cannot be read.
+    /// The current files of `source`; `None` stands for a file that cannot be read.
     pub fn of(source: &ModelSource) -> Self {
         let stamp = |path: &Path| {
             let metadata = std::fs::metadata(path).ok()?;

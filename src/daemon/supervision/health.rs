@@ -50,7 +50,7 @@ pub enum FaultSource {
     Monitor,
 }
 
-/// What the detector thread does. Times are nanoseconds of monotonic time.
+/// Activity of the detector thread. Times are nanoseconds of monotonic time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DetectorActivity {
     /// Waits for a frame.

@@ -206,27 +206,27 @@ mod tests {
     }
 
     #[test]
-    fn the_level_climbs_while_it_is_hot_and_falls_when_it_has_been_cool() {
+    fn the_level_rises_while_it_is_hot_and_falls_after_a_cool_period() {
         let root = board("82500");
         let mut throttle = ThermalThrottle::new(root.path(), &settings(None, None));
-        assert_eq!(throttle.throttle_celsius(), Some(80.0), "below the kernel's own");
+        assert_eq!(throttle.throttle_celsius(), Some(80.0), "5 °C below the kernel's trip point");
         let state = throttle.update(S);
         let hottest = ZoneTemperature { zone: "cpu-thermal".to_owned(), celsius: 82.5 };
         assert_eq!((state.level, state.hottest()), (1, Some(&hottest)));
         let levels: Vec<u8> = (2..40).map(|s| throttle.update(s * S).level).collect();
         assert_eq!(levels.iter().position(|&level| level == 2), Some(9));
-        assert_eq!(levels.last(), Some(&3), "never paused without a limit for that");
+        assert_eq!(levels.last(), Some(&3), "never paused without a pause limit");
 
         let temp = root.path().join("thermal_zone0/temp");
         std::fs::write(&temp, "77000").unwrap();
-        assert_eq!(throttle.update(100 * S).level, 3, "not cool enough to do more");
+        assert_eq!(throttle.update(100 * S).level, 3, "within the hysteresis");
         std::fs::write(&temp, "70000").unwrap();
         let levels: Vec<u8> = (101..200).map(|s| throttle.update(s * S).level).collect();
         assert_eq!((levels[0], levels[29], levels[30], levels[98]), (2, 2, 1, 0));
     }
 
     #[test]
-    fn the_owners_limits_go_before_and_pausing_is_at_once() {
+    fn configured_limits_replace_the_default_and_pausing_is_immediate() {
         let root = board("91000");
         let mut throttle = ThermalThrottle::new(root.path(), &settings(Some(70.0), Some(90.0)));
         assert_eq!(throttle.update(S).level, PAUSED);

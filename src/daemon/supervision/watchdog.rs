@@ -1,4 +1,4 @@
-//! Watchdog: decides whether systemd's watchdog may be fed.
+//! Watchdog: checks the deadlines of detector and cameras before systemd's watchdog is fed.
 //!
 //! In: the health table and the time. Out: yes, or which thread is stuck. Every activity of the detector and every state
 //! of a camera has a deadline. The deadline of detection grows with the measured frame time. Deadlines use the monotonic
@@ -111,12 +111,12 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_has_as_long_as_frames_have_taken() {
+    fn the_deadline_of_a_frame_follows_the_measured_frame_time() {
         let health = health();
         health.frame_waiting("a", S);
         health.frame_taken("a", 2 * S);
         health.frame_captured("a", 60 * S);
-        assert_eq!(stuck(&health, 110), "", "the first one has two minutes");
+        assert_eq!(stuck(&health, 110), "", "the first frame has two minutes");
         health.frame_captured("a", 123 * S);
         assert!(stuck(&health, 123).contains("in detection for 121 s"));
         // A board on which a frame takes 5 s: 50 s are allowed.
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(stuck(&health, 180), "");
         health.frame_captured("a", 181 * S);
         assert!(stuck(&health, 181).contains("in detection"));
-        // A fast one: ten seconds at least.
+        // A fast board: at least ten seconds.
         let fast = self::health();
         fast.frame_taken("a", 2 * S);
         fast.set_activity(DetectorActivity::Waiting { since_ns: 2 * S + S / 10 });
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn cameras_that_are_lost_excuse_the_detector_while_they_are_tried() {
+    fn lost_cameras_are_not_stuck_until_their_retry_is_overdue() {
         let health = health();
         health.set_camera_backoff("a", 2 * S, 1000 * S);
         assert_eq!(stuck(&health, 1050), "");
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_that_hangs_does_not_excuse_it() {
+    fn a_camera_that_hangs_is_noticed() {
         let health = health();
         assert_eq!(stuck(&health, 61), "");
         assert!(stuck(&health, 62).contains("camera a has given neither a frame nor an error for 61 s"));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn resting_and_delivering_have_their_ends() {
+    fn resting_and_delivering_have_deadlines() {
         let health = health();
         health.set_activity(DetectorActivity::Resting { until_ns: 10 * S });
         health.frame_captured("a", 39 * S);
