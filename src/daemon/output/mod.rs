@@ -7,10 +7,11 @@
 //! |---|---|---|
 //! | `observer` | the trait that receives each frame with its report | |
 //! | `frame_history` | the latest frames of each camera | `observer` |
+//! | `console` | the demo's output for a person at the terminal | |
 //! | `publisher` | sends events and reports under the device's identity | |
 //! | `objects` | tracking; events of objects | `publisher` |
-//! | `sinks` | the sinks of `[[publish]]` | `frame_history` |
-//! | `web` | the page, its API and the event history | `frame_history` |
+//! | `sinks` | the sinks of `[[publish]]` | `console`, `frame_history` |
+//! | `web` | the page, its API and the event history | `console`, `frame_history` |
 //! | `drain` | the tasks of the sinks, until the end of a run | |
 //!
 //! From outside this wing these files import only `daemon::{identity, paths}` and `daemon::model::engine`.
