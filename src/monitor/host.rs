@@ -1,4 +1,4 @@
-//! What the monitor needs of the service around it.
+//! Host interface: the service around the monitor, as the monitor uses it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::message::EventName;
 pub struct ServingModel {
     /// The model.
     pub model: Arc<Int8Model>,
-    /// Which generation it is.
+    /// Its generation.
     pub generation: u32,
     /// SHA-256 of its file.
     pub sha256: String,
@@ -23,31 +23,31 @@ pub struct ServingModel {
     pub labels: Arc<[String]>,
 }
 
-/// The service: tells the world, and lets another model detect.
+/// The service: publishes events and status, and replaces the detector's model.
 pub trait Host: Send + Sync {
-    /// Something happened.
+    /// Publishes an event.
     fn event(&self, event: EventName, details: BTreeMap<String, Value>);
 
-    /// Detects with `served` from the next frame on.
+    /// Replaces the detector's model by `served`, from the next frame on.
     ///
     /// # Errors
-    /// What keeps the detector from running it; then the old one goes on.
+    /// The reason why the detector cannot run it; the previous model then stays.
     fn serve(&self, served: &ServingModel) -> Result<()>;
 
-    /// How the network is, for the status message.
+    /// Sets the state of drift in the status message.
     fn status(&self, drift: Value);
 
-    /// Something of the monitor does not work, or works again.
+    /// Sets or clears the monitor's fault in the status message.
     fn degraded(&self, reason: Option<String>);
 
-    /// Cameras show nothing that can be watched, or do again.
+    /// Sets or clears the fault of cameras that deliver only unusable frames.
     fn camera_fault(&self, reason: Option<String>);
 
-    /// Wall time now, RFC 3339.
+    /// Current wall time, RFC 3339.
     fn now(&self) -> String;
 }
 
-/// The details of an event as JSON fields; empty if `details` is no structure.
+/// JSON fields of an event; empty if `details` does not serialize to an object.
 pub fn details(details: &impl Serialize) -> BTreeMap<String, Value> {
     match serde_json::to_value(details) {
         Ok(Value::Object(fields)) => fields.into_iter().collect(),

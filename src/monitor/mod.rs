@@ -1,17 +1,27 @@
-//! The monitor: proves on live frames that the quantized network still agrees with the full-precision one.
+//! Monitor: compares the quantized network with its full-precision reference on live frames, and recalibrates it.
 //!
-//! In: one frame in many, the serving model, and the full-precision checkpoint where the device has one. Out: how far
-//! each step is off ([`DriftState`]), told as log lines, metrics and events; maps of where it errs; and, when it drifts, on
-//! schedule or when asked, another generation of the model, kept only if it is better on frames it was not calibrated
-//! with, and taken back if it does not hold on those that come. It never touches a frame on its way to the detector:
-//! detections are the same with and without it, bit for bit.
+//! In: sampled frames, the serving model, and the full-precision checkpoint if the device has one. Out: deviations from
+//! the calibration baseline as log lines, metrics and events ([`DriftState`]); error maps; and new generations of the
+//! model. A recalibration starts on drift, on schedule or on request. Its candidate is accepted only if it is better on
+//! frames that it was not calibrated with, and rolled back if it is worse on later ones. The monitor never changes a frame
+//! on its way to the detector: detections are the same with and without it, bit for bit.
 //!
 //! ```text
-//! frame ─► Sampler ─► UsabilityCheck ─► Reservoir ──────────► split ─► candidate ─► judge ─► Generations ─► the detector
-//!                        │ fit                                       ▲                     │
-//!                        ▼                                           │ due                 ▼
-//!                     PassRunner (int8, fp32 beside it) ─► DriftState ─► Plans          Trial ─► stands, or is taken back
+//! frame ─► Sampler ─► UsabilityCheck ─► Reservoir ─► hold_out ─► candidate ─► acceptance ─► Generations ─► detector
+//!                           │                                        ▲                          │
+//!                           ▼                                        │ due                      ▼
+//!          PassRunner (int8 and fp32) ─► Deviations ─► DriftState ─► schedule         probation: confirmed or rolled back
 //! ```
+//!
+//! | Wing | Contents |
+//! |---|---|
+//! | `frames/` | sampling, usability check, storage, outliers, holdout |
+//! | `drift/` | comparison passes, calibration baseline, deviations, verdict |
+//! | `recalibration/` | schedule, candidates, acceptance, initial calibration |
+//! | `generations/` | ledger on disk, serving model, probation, oscillation |
+//!
+//! `monitor` combines the wings, `reporting` publishes each pass, and `cpu_budget` keeps the work within its share of a
+//! core. `frames` uses no other wing, `drift` uses `frames` at most. [`Host`] is the service around the monitor.
 
 mod cpu_budget;
 mod drift;

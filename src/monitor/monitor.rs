@@ -206,7 +206,7 @@ impl Monitor {
         self.served = self.setup.models.serving();
         let bytes = self.setup.models.generations().load(self.served.generation)?;
         self.baseline = Baseline::from_artifact(&Artifact::parse(&bytes)?, self.runner.plan())?;
-        self.runner.forget_buffers();
+        self.runner.release_buffers();
         self.drift.reset();
         self.reporter.restart(self.baseline.agreement);
         self.probation = Probation::of_serving(&self.setup.models, &bytes, &self.runner)?;
@@ -282,7 +282,7 @@ impl Monitor {
         let milliseconds = begin.elapsed().as_secs_f64() * 1e3;
         let plan = Arc::clone(self.runner.plan());
         let deviations = Deviations::of(&self.baseline, &plan, &pass);
-        let verdict = self.drift.update(&deviations.spreads(), deviations.together);
+        let verdict = self.drift.update(&deviations.spreads(), deviations.all_layers);
         self.reporter.report(&PassReport {
             sample,
             pass: &pass,

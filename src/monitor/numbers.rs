@@ -3,12 +3,12 @@
 use serde::Serialize;
 use serde_json::Value;
 
-/// `value` with three decimals: more would be noise.
+/// `value` rounded to three decimals; further digits are noise.
 pub fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
-/// `value` as JSON, every float with three decimals.
+/// `value` as JSON, with every float rounded to three decimals.
 pub fn rounded_value(value: &impl Serialize) -> Value {
     let mut value = serde_json::to_value(value).unwrap_or(Value::Null);
     round_all(&mut value);

@@ -1,6 +1,6 @@
 //! Reporting of a pass: log line, metrics, status, table, and the event when the verdict changes.
 //!
-//! In: a pass, its deviations and its verdict. Out: all of the above.
+//! In: a pass, its deviations and its verdict. Out: one log line, updated metrics and status, and the table for the page.
 
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ struct DriftStatus<'a> {
     without_reference: Option<&'a str>,
 }
 
-/// Details of the events `drift_raised` and `drift_cleared`.
+/// Details of the events `drift.raised` and `drift.cleared`.
 #[derive(Serialize)]
 struct DriftEvent<'a> {
     generation: u32,
@@ -102,7 +102,7 @@ struct DriftEvent<'a> {
     numbers: &'a PassFigures<'a>,
 }
 
-/// Figures of one step, for the page that shows them.
+/// Figures of one step in the table.
 #[derive(Serialize)]
 struct StepRow<'a> {
     step: &'a str,
@@ -160,13 +160,13 @@ impl Reporter {
 
     fn figures<'a>(&self, report: &PassReport<'a>) -> PassFigures<'a> {
         let PassReport { pass, deviations, verdict, baseline, plan, .. } = report;
-        let worst = verdict.worst;
+        let worst = verdict.worst_step;
         let by = deviations.steps.get(worst).copied().flatten().map(|step| step.kind.name());
         let sqnr_db = pass.errors.get(worst).and_then(|error| error.sqnr_db());
         let calibrated_db = baseline.sqnr_db.get(worst).copied().flatten().map(|spread| f64::from(spread.mean));
         PassFigures {
             worst: plan.steps.get(worst).map(|step| step.name.as_str()).unwrap_or_default(),
-            by: if verdict.together { Some("together") } else { by },
+            by: if verdict.by_all_layers { Some("together") } else { by },
             deviations: rounded(verdict.score),
             sqnr_db: sqnr_db.map(rounded),
             calibrated_db: calibrated_db.map(rounded),
@@ -188,7 +188,7 @@ impl Reporter {
             sqnr_db = figures.sqnr_db,
             calibrated_db = figures.calibrated_db,
             clipped = figures.clipped.map(|share| (share * 1e6).round() / 1e6),
-            distance = report.deviations.distances.get(report.verdict.worst).copied().flatten().map(rounded),
+            distance = report.deviations.distances.get(report.verdict.worst_step).copied().flatten().map(rounded),
             agreement = figures.agreement,
             milliseconds = report.milliseconds.round(),
             verdict = verdict_name(report.verdict),

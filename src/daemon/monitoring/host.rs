@@ -1,4 +1,4 @@
-//! The service as the monitor sees it.
+//! Service host: connects the monitor with the publisher, the health table and the detector's engine.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
@@ -18,7 +18,7 @@ use crate::monitor::{Host, ServingModel};
 use crate::preprocess::TransformParams;
 use crate::sync::IgnorePoison;
 
-/// Speaks with the service's voice and swaps the detector's engine.
+/// Implements the monitor's [`Host`] with the parts of the service.
 pub struct ServiceHost {
     publisher: Publisher,
     health: Arc<Health>,
@@ -26,13 +26,14 @@ pub struct ServiceHost {
     swap: EngineSwap,
     name: String,
     pool: Arc<rayon::ThreadPool>,
-    /// Size of the last frame: the next engine makes room for it before it takes over.
+    /// Size of the latest frame; the next engine allocates its buffers for it before it takes over.
     size: Mutex<Option<(usize, usize)>>,
+    /// Returns the engine that was replaced.
     replaced: Mutex<Option<Receiver<Box<dyn Engine>>>>,
 }
 
 impl ServiceHost {
-    /// Through what the service shares.
+    /// A host on the parts in `context`; it replaces engines through `swap`.
     pub fn new(context: &RunContext, swap: EngineSwap, name: String, pool: Arc<rayon::ThreadPool>) -> Self {
         Self {
             publisher: context.publisher.clone(),
@@ -46,13 +47,13 @@ impl ServiceHost {
         }
     }
 
-    /// The size of the frames that come.
-    pub fn frame_size(&self, width: usize, height: usize) {
+    /// Records the size of the latest frame.
+    pub fn set_frame_size(&self, width: usize, height: usize) {
         *self.size.lock().ignore_poison() = Some((width, height));
     }
 
-    /// Frees the engine that was replaced, on this thread.
-    pub fn tidy(&self) {
+    /// Frees the engine that was replaced, on the current thread.
+    pub fn free_replaced_engine(&self) {
         let mut replaced = self.replaced.lock().ignore_poison();
         if replaced.as_ref().is_some_and(|receiver| receiver.try_recv().is_ok()) {
             *replaced = None;

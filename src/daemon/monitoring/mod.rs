@@ -1,7 +1,7 @@
-//! The monitor in the service: its settings, its thread, its verbs, and how its decisions reach the detector.
+//! Monitoring: runs the monitor in the service.
 //!
-//! In: the configuration and the loaded model. Out: a watcher for the detector thread, a thread of low priority that the
-//! samples go to, and the verbs `recalibrate`, `generations` and `drift`.
+//! In: the configuration and the loaded model. Out: a frame observer that samples frames on the detector thread, a thread
+//! of low priority that examines them, and the verbs `recalibrate`, `generations` and `drift`.
 
 mod host;
 pub(super) mod load;
@@ -9,7 +9,7 @@ mod thread;
 mod verbs;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
@@ -33,25 +33,25 @@ use crate::monitor::{
 };
 use crate::sync::IgnorePoison;
 
-/// What the monitor works on.
-enum Work {
+/// Model that the monitor starts with.
+enum MonitoredModel {
     /// A quantized model serves.
-    Watch {
+    Quantized {
         generations: Generations,
         served: ServingModel,
         rejected: Vec<RejectedGeneration>,
         reference: Option<PathBuf>,
     },
-    /// The full-precision one serves until there are enough frames.
-    InitialCalibration { generations: Generations, checkpoint: Checkpoint, model: Arc<Fp32Model>, count: usize },
+    /// The full-precision model serves until enough frames are collected to quantize it.
+    FullPrecision { generations: Generations, checkpoint: Checkpoint, model: Arc<Fp32Model>, count: usize },
 }
 
-/// The monitor before it starts.
+/// A monitor that is not started.
 pub struct Monitoring {
     options: MonitorOptions,
-    /// Go on once there is a quantized model.
+    /// True if monitoring continues after an initial calibration.
     enabled: bool,
-    work: Work,
+    model: MonitoredModel,
     name: String,
     labels: Arc<[String]>,
     pool: Arc<rayon::ThreadPool>,
@@ -60,14 +60,14 @@ pub struct Monitoring {
     view: Arc<LatestPass>,
 }
 
-/// The monitor once it runs.
-pub struct Running {
-    /// What serves, once a quantized model does.
+/// A monitor that was started.
+pub struct RunningMonitor {
+    /// The generations, once a quantized model serves.
     models: Arc<Mutex<Option<Arc<Models>>>>,
 }
 
 impl Monitoring {
-    /// Of a model out of `generations`.
+    /// A monitor of number `generation` of `generations`, which `engine` runs.
     ///
     /// # Errors
     /// [`Kind::Internal`] if the engine does not run a quantized network.
@@ -85,10 +85,15 @@ impl Monitoring {
         let labels: Arc<[String]> = detector.labels().into();
         let sha256 = detector.summary().sha256.clone();
         let served = ServingModel { model: Arc::clone(model), generation, sha256, labels };
-        Ok(Self::new(settings, engine, Work::Watch { generations, served, rejected, reference }, identity))
+        Ok(Self::new(
+            settings,
+            engine,
+            MonitoredModel::Quantized { generations, served, rejected, reference },
+            identity,
+        ))
     }
 
-    /// Of a full-precision model that the cameras' frames shall quantize.
+    /// A monitor that quantizes the full-precision model of `engine` with `count` frames of the cameras.
     ///
     /// # Errors
     /// [`Kind::Internal`] if the engine does not run a full-precision network.
@@ -102,16 +107,16 @@ impl Monitoring {
     ) -> Result<Self> {
         let model = engine.detector().fp32_model();
         let model = model.ok_or_else(|| Error::new(Kind::Internal, "a checkpoint runs in full precision"))?;
-        let work = Work::InitialCalibration { generations, checkpoint, model: Arc::clone(model), count };
-        Ok(Self::new(settings, engine, work, identity))
+        let source = MonitoredModel::FullPrecision { generations, checkpoint, model: Arc::clone(model), count };
+        Ok(Self::new(settings, engine, source, identity))
     }
 
-    fn new(settings: &Settings, engine: &LocalEngine, work: Work, identity: &Identity) -> Self {
+    fn new(settings: &Settings, engine: &LocalEngine, model: MonitoredModel, identity: &Identity) -> Self {
         let detector = engine.detector();
         Self {
             options: options(settings),
             enabled: settings.monitor.enabled,
-            work,
+            model,
             name: detector.summary().name.clone(),
             labels: detector.labels().into(),
             pool: detector.shared_pool(),
@@ -121,7 +126,7 @@ impl Monitoring {
         }
     }
 
-    /// Where the latest pass is shown.
+    /// The latest pass, for the page.
     pub fn view(&self) -> Arc<LatestPass> {
         Arc::clone(&self.view)
     }
@@ -129,71 +134,71 @@ impl Monitoring {
     /// Starts the thread and registers the verbs.
     ///
     /// # Errors
-    /// [`Kind::Unavailable`] if the system gives no thread.
+    /// [`Kind::Unavailable`] if the system starts no thread.
     pub fn start(
         self,
         context: &RunContext,
         cameras: Arc<[String]>,
         swap: EngineSwap,
         control: &Control,
-    ) -> Result<(Box<dyn FrameObserver>, Running)> {
-        let (to, samples) = sync_channel(1);
-        let observer = Watching {
-            sampler: Sampler::new(cameras.len(), self.options.sample_interval, to),
+    ) -> Result<(Box<dyn FrameObserver>, RunningMonitor)> {
+        let (sender, samples) = sync_channel(1);
+        let observer = SamplingObserver {
+            sampler: Sampler::new(cameras.len(), self.options.sample_interval, sender),
             cameras: Arc::clone(&cameras),
         };
         let models = Arc::new(Mutex::new(None));
-        let asked = Arc::new(AtomicBool::new(false));
-        verbs::register(control, Arc::clone(&models), Arc::clone(&asked), Arc::clone(&self.view));
+        let recalibration_requested = Arc::new(AtomicBool::new(false));
+        verbs::register(control, Arc::clone(&models), Arc::clone(&recalibration_requested), Arc::clone(&self.view));
         let host = Arc::new(host::ServiceHost::new(context, swap, self.name.clone(), Arc::clone(&self.pool)));
         let health = Arc::clone(&context.health);
-        let thread = thread::Thread {
+        let thread = thread::MonitorThread {
             host,
-            hot: Arc::new(move || health.throttle_level() > 0),
+            is_throttled: Arc::new(move || health.throttle_level() > 0),
             precedence: Arc::clone(&context.precedence),
             metrics: Arc::clone(&context.metrics),
             stop: context.stop.clone(),
             cameras,
             samples,
             models: Arc::clone(&models),
-            asked,
+            recalibration_requested,
         };
         std::thread::Builder::new()
             .name("monitor-wait".to_owned())
             .spawn(move || thread.run(self))
             .map_err(|error| Error::new(Kind::Unavailable, "cannot start the monitor's thread").because(error))?;
-        Ok((Box::new(observer), Running { models }))
+        Ok((Box::new(observer), RunningMonitor { models }))
     }
 }
 
-impl Running {
-    /// The service ends in order: what serves did not die.
+impl RunningMonitor {
+    /// Records in the ledger that the service ends normally, so that the serving generation is not counted as crashed.
     pub fn end(&self) {
         let models = self.models.lock().ignore_poison().clone();
         if let Some(models) = models
             && let Err(error) = models.generations().end()
         {
-            tracing::warn!(error = error.chain(), "the ledger of generations cannot be written");
+            tracing::warn!(error = error.chain(), "ledger of generations not written");
         }
     }
 }
 
-/// The monitor's eye on the detector thread.
-struct Watching {
+/// Samples frames on the detector thread.
+struct SamplingObserver {
     sampler: Sampler,
     cameras: Arc<[String]>,
 }
 
-impl FrameObserver for Watching {
+impl FrameObserver for SamplingObserver {
     fn observe(&mut self, _: usize, frame: &Arc<Frame>, report: &Report) {
-        // By name: a camera that was opened anew has another slot.
+        // By name: a camera that was opened again has another slot.
         if let Some(camera) = self.cameras.iter().position(|name| *name == report.camera) {
             self.sampler.observe(camera, frame);
         }
     }
 }
 
-/// `[monitor]` as the monitor takes it.
+/// The monitor's options, from `[monitor]`.
 fn options(settings: &Settings) -> MonitorOptions {
     let monitor = &settings.monitor;
     let keep = || {
@@ -215,9 +220,4 @@ fn options(settings: &Settings) -> MonitorOptions {
         },
         keep_generations: monitor.keep_generations as usize,
     }
-}
-
-/// Whether the owner asked for a recalibration since the last look.
-fn asked(flag: &AtomicBool) -> bool {
-    flag.swap(false, Ordering::SeqCst)
 }

@@ -1,13 +1,15 @@
-//! The monitor's thread: waits for samples and wishes, works at its pace, and never ends the service.
+//! Monitor thread: examines samples and runs requested recalibrations within the CPU budget.
+//!
+//! An error ends the monitor, is logged and reported in the status, and leaves detection alone.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::host::ServiceHost;
-use super::{Monitoring, Work, asked};
+use super::{MonitoredModel, Monitoring};
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::fp32::{Backend, Fp32Model};
 use crate::detector::int8::{Int8Model, Quantized};
@@ -28,38 +30,71 @@ use crate::stop::Stop;
 use crate::sync::IgnorePoison;
 use crate::tensor::digest::sha256;
 
-/// How long the thread waits for a sample before it looks whether something else is wanted.
-const LOOK: Duration = Duration::from_millis(500);
-/// A recalibration may take so long; beyond, it takes more than its share.
-const RECALIBRATION: Duration = Duration::from_secs(6 * 3600);
+/// Longest wait for a sample; then the thread checks for requests and for the end of the service.
+const SAMPLE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Patience of a recalibration; beyond it, the work may exceed its CPU share.
+const RECALIBRATION_PATIENCE: Duration = Duration::from_secs(6 * 3600);
 
-/// What the thread works with.
-pub struct Thread {
+/// Patience of the check of one frame during the initial calibration.
+const GATHERING_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The parts of the service that the thread uses.
+pub struct MonitorThread {
     pub host: Arc<ServiceHost>,
-    pub hot: ThrottleCheck,
+    pub is_throttled: ThrottleCheck,
     pub precedence: Arc<Precedence>,
     pub metrics: Arc<Metrics>,
     pub stop: Stop,
     pub cameras: Arc<[String]>,
     pub samples: Receiver<Sample>,
+    /// Set once a quantized model serves.
     pub models: Arc<Mutex<Option<Arc<Models>>>>,
-    pub asked: Arc<AtomicBool>,
+    /// Set by the verb `recalibrate`.
+    pub recalibration_requested: Arc<AtomicBool>,
 }
 
-impl Thread {
-    /// Watches until the service stops. What goes wrong is told and leaves detection alone.
+/// Result of waiting for a sample.
+enum NextSample {
+    Sample(Sample),
+    Timeout,
+    /// The service stops.
+    Stopped,
+}
+
+/// The reference for comparison passes.
+enum ReferenceModel {
+    Loaded(Arc<Fp32Model>),
+    /// The configuration names none.
+    NotConfigured,
+    /// It was not loaded, for this reason.
+    Unavailable(String),
+}
+
+impl ReferenceModel {
+    /// The model, if it was loaded, and the reason if it was not.
+    fn into_parts(self) -> (Option<Arc<Fp32Model>>, Option<String>) {
+        match self {
+            Self::Loaded(model) => (Some(model), None),
+            Self::NotConfigured => (None, None),
+            Self::Unavailable(reason) => (None, Some(reason)),
+        }
+    }
+}
+
+impl MonitorThread {
+    /// Monitors until the service stops. An error is logged and reported in the status.
     pub fn run(self, monitoring: Monitoring) {
-        if let Err(error) = self.watch(monitoring)
+        if let Err(error) = self.monitor(monitoring)
             && !self.stop.is_stopped()
         {
-            tracing::error!(error = error.chain(), "the monitor has ended; detection goes on");
+            tracing::error!(error = error.chain(), "monitor ended; detection continues");
             self.host.degraded(Some(format!("the monitor has ended: {}", error.chain())));
         }
     }
 
-    fn watch(&self, monitoring: Monitoring) -> Result<()> {
-        let (hot, precedence) = (Arc::clone(&self.hot), Arc::clone(&self.precedence));
-        let pace = CpuBudget::new(monitoring.options.cpu_share, self.stop.clone(), hot, precedence)?;
+    fn monitor(&self, monitoring: Monitoring) -> Result<()> {
+        let (is_throttled, precedence) = (Arc::clone(&self.is_throttled), Arc::clone(&self.precedence));
+        let budget = CpuBudget::new(monitoring.options.cpu_share, self.stop.clone(), is_throttled, precedence)?;
         let (options, isa, boot_id) = (monitoring.options.clone(), monitoring.isa, monitoring.boot_id.clone());
         let setup = |models: Arc<Models>, reference: Option<Arc<Fp32Model>>, without: Option<String>| MonitorSetup {
             options: options.clone(),
@@ -71,25 +106,26 @@ impl Thread {
             metrics: Arc::clone(&self.metrics),
             view: Arc::clone(&monitoring.view),
         };
-        let mut monitor = match monitoring.work {
-            Work::Watch { generations, served, rejected, reference } => {
+        let mut monitor = match monitoring.model {
+            MonitoredModel::Quantized { generations, served, rejected, reference } => {
                 let plan = Arc::clone(served.model.plan());
-                let models = self.serve(generations, served, boot_id);
+                let models = self.publish_models(generations, served, boot_id);
                 for RejectedGeneration { generation, reason } in &rejected {
                     let to = models.serving().generation;
                     let event = RolledBackEvent { from: *generation, to, reason, numbers: None };
                     self.host.event(EventName::CalibrationRolledBack, details(&event));
                 }
-                // How much the reference takes depends on the frames' size.
-                let Some(sample) = self.first_sample() else { return Ok(()) };
-                let (reference, without) = self.reference(reference, &plan, isa, &sample, &pace);
+                // The reference's memory depends on the size of the frames.
+                let Some(sample) = self.wait_for_sample() else { return Ok(()) };
+                let reference = self.load_reference(reference, &plan, isa, &sample, &budget);
+                let (reference, without) = reference.into_parts();
                 let mut monitor = Monitor::new(setup(models, reference, without))?;
-                self.sample(&mut monitor, &sample, &pace, options.max_interval);
+                self.sample(&mut monitor, &sample, &budget, options.max_interval);
                 monitor
             }
-            Work::InitialCalibration { mut generations, checkpoint, model, count } => {
+            MonitoredModel::FullPrecision { mut generations, checkpoint, model, count } => {
                 let bytes = options.reservoir_bytes;
-                let first = InitialCalibration::new(
+                let calibration = InitialCalibration::new(
                     checkpoint,
                     Arc::clone(&model),
                     count,
@@ -97,13 +133,13 @@ impl Thread {
                     bytes,
                     Arc::clone(&self.metrics),
                 );
-                let Some((bytes, reservoir)) = self.first(first, &pace)? else { return Ok(()) };
+                let Some((bytes, reservoir)) = self.calibrate(calibration, &budget)? else { return Ok(()) };
                 generations.found(&bytes, &self.host.now())?;
                 let start = generations.start(&boot_id)?;
                 let artifact = Artifact::parse(&start.bytes)?;
                 let settings = model.plan().settings.clone();
                 let quantized = Quantized::from_artifact(&artifact, |_| Ok(settings))?;
-                let packed = pace.run(Duration::MAX, &mut |_| Int8Model::new(&quantized, isa))?;
+                let packed = budget.run(Duration::MAX, &mut |_| Int8Model::new(&quantized, isa))?;
                 let served = ServingModel {
                     model: Arc::new(packed),
                     generation: start.generation,
@@ -112,159 +148,170 @@ impl Thread {
                 };
                 self.host.serve(&served)?;
                 self.host.degraded(None);
-                let models = self.serve(generations, served, boot_id);
+                let models = self.publish_models(generations, served, boot_id);
                 if !monitoring.enabled {
-                    return self.idle();
+                    self.idle();
+                    return Ok(());
                 }
                 let mut monitor = Monitor::new(setup(models, Some(model), None))?;
                 monitor.take_over(reservoir);
                 monitor
             }
         };
-        while let Some(sample) = self.next() {
-            if asked(&self.asked)
-                && let Err(error) = pace.run(RECALIBRATION, &mut |task| {
+        loop {
+            let next = self.next_sample();
+            if matches!(next, NextSample::Stopped) {
+                return Ok(());
+            }
+            if self.recalibration_requested.swap(false, Ordering::SeqCst)
+                && let Err(error) = budget.run(RECALIBRATION_PATIENCE, &mut |task| {
                     monitor.recalibrate(Trigger::Request, &mut || task.pause_if_due()).map(drop)
                 })
                 && !self.stop.is_stopped()
             {
-                tracing::warn!(error = error.chain(), "the recalibration failed; what served serves on");
+                tracing::warn!(error = error.chain(), "recalibration failed; the serving generation stays");
             }
-            if let Some(sample) = sample {
-                self.sample(&mut monitor, &sample, &pace, options.max_interval);
+            if let NextSample::Sample(sample) = next {
+                self.sample(&mut monitor, &sample, &budget, options.max_interval);
             }
-            self.host.tidy();
+            self.host.free_replaced_engine();
         }
-        Ok(())
     }
 
-    /// What answers for the models from now on.
-    fn serve(&self, generations: Generations, served: ServingModel, boot_id: String) -> Arc<Models> {
+    /// Shares the generations with the verbs, from now on.
+    fn publish_models(&self, generations: Generations, served: ServingModel, boot_id: String) -> Arc<Models> {
         let (host, metrics) = (Arc::clone(&self.host) as Arc<dyn Host>, Arc::clone(&self.metrics));
         let models = Arc::new(Models::new(generations, served, host, metrics, boot_id));
         *self.models.lock().ignore_poison() = Some(Arc::clone(&models));
         models
     }
 
-    /// The next sample, or nothing for a while; `None` at the end.
-    #[allow(clippy::option_option)]
-    fn next(&self) -> Option<Option<Sample>> {
+    /// Waits for the next sample.
+    fn next_sample(&self) -> NextSample {
         if self.stop.is_stopped() {
-            return None;
+            return NextSample::Stopped;
         }
-        match self.samples.recv_timeout(LOOK) {
+        match self.samples.recv_timeout(SAMPLE_TIMEOUT) {
             Ok(sample) => {
                 let (width, height) = (sample.frame.image.width(), sample.frame.image.height());
-                self.host.frame_size(width, height);
-                Some(Some(sample))
+                self.host.set_frame_size(width, height);
+                NextSample::Sample(sample)
             }
-            Err(RecvTimeoutError::Timeout) => Some(None),
-            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => NextSample::Timeout,
+            Err(RecvTimeoutError::Disconnected) => NextSample::Stopped,
         }
     }
 
-    fn first_sample(&self) -> Option<Sample> {
+    /// Waits for a sample without a timeout; `None` if the service stops first.
+    fn wait_for_sample(&self) -> Option<Sample> {
         loop {
-            if let Some(sample) = self.next()? {
-                return Some(sample);
+            match self.next_sample() {
+                NextSample::Sample(sample) => return Some(sample),
+                NextSample::Timeout => {}
+                NextSample::Stopped => return None,
             }
         }
     }
 
-    /// Nothing is to be watched; wishes for a recalibration are not heard.
-    fn idle(&self) -> Result<()> {
-        while self.next().is_some() {
-            self.host.tidy();
+    /// Discards samples and requests until the service stops, because monitoring is disabled.
+    fn idle(&self) {
+        while !matches!(self.next_sample(), NextSample::Stopped) {
+            self.host.free_replaced_engine();
         }
-        Ok(())
     }
 
-    fn sample(&self, monitor: &mut Monitor, sample: &Sample, pace: &CpuBudget, patience: Duration) {
-        let done = pace.run(patience, &mut |task| monitor.sample(sample, &mut || task.pause_if_due()).map(drop));
-        match done {
+    /// Processes a sample. An error is logged, and the next sample is processed as usual.
+    fn sample(&self, monitor: &mut Monitor, sample: &Sample, budget: &CpuBudget, patience: Duration) {
+        let outcome = budget.run(patience, &mut |task| monitor.sample(sample, &mut || task.pause_if_due()).map(drop));
+        match outcome {
             Err(error) if !self.stop.is_stopped() => {
                 let sequence = sample.frame.sequence;
-                tracing::warn!(sequence, error = error.chain(), "a frame could not be compared");
+                tracing::warn!(sequence, error = error.chain(), "frame not compared");
             }
             _ => {}
         }
     }
 
-    /// Loads the reference, or says why not.
-    fn reference(
+    /// Loads the reference, if there is memory for it on frames like `sample`.
+    fn load_reference(
         &self,
         reference: Option<PathBuf>,
         plan: &Arc<Plan>,
         isa: Isa,
         sample: &Sample,
-        pace: &CpuBudget,
-    ) -> (Option<Arc<Fp32Model>>, Option<String>) {
-        let Some(path) = reference else { return (None, None) };
+        budget: &CpuBudget,
+    ) -> ReferenceModel {
+        let Some(path) = reference else { return ReferenceModel::NotConfigured };
         let image = &sample.frame.image;
         let fit = TransformParams::from(&plan.settings.transform).fit(image.width(), image.height());
-        let lack = fit.ok().and_then(|fit| memory_shortage(reference_bytes(plan, fit.canvas_height, fit.canvas_width)));
-        let loaded = match lack {
+        let shortage =
+            fit.ok().and_then(|fit| memory_shortage(reference_bytes(plan, fit.canvas_height, fit.canvas_width)));
+        let loaded = match shortage {
             Some(reason) => Err(Error::new(Kind::Unavailable, reason)),
-            None => pace.run(Duration::MAX, &mut |_| {
+            None => budget.run(Duration::MAX, &mut |_| {
                 let checkpoint = Checkpoint::open(&path)?;
                 let eps = checkpoint.header().batch_norm_eps;
                 let model = Fp32Model::new(Arc::clone(plan), &checkpoint.var_builder(), eps, Backend::Kernel(isa))?;
-                // Passes are rare and memory is dear.
+                // Passes are rare, so memory matters more than speed.
                 Ok(model.without_buffer_reuse())
             }),
         };
         match loaded {
-            Ok(model) => (Some(Arc::new(model)), None),
+            Ok(model) => ReferenceModel::Loaded(Arc::new(model)),
             Err(error) => {
                 let reason = error.chain();
-                tracing::warn!(reason, "the monitor works without the full-precision reference");
-                (None, Some(reason))
+                tracing::warn!(reason, "monitoring without the full-precision reference");
+                ReferenceModel::Unavailable(reason)
             }
         }
     }
 
-    /// Gathers frames and quantizes; `None` if the service stops first.
-    fn first(&self, mut first: InitialCalibration, pace: &CpuBudget) -> Result<Option<(Vec<u8>, Reservoir)>> {
-        let tell = |first: &InitialCalibration| {
-            let (frames, count) = first.progress();
+    /// Collects frames and quantizes with them; `None` if the service stops first.
+    fn calibrate(
+        &self,
+        mut calibration: InitialCalibration,
+        budget: &CpuBudget,
+    ) -> Result<Option<(Vec<u8>, Reservoir)>> {
+        let report_progress = |calibration: &InitialCalibration| {
+            let (frames, count) = calibration.progress();
             let reason = format!("runs in fp32 until {count} frames are there to calibrate with; there are {frames}");
             self.host.degraded(Some(reason));
         };
-        tell(&first);
+        report_progress(&calibration);
         loop {
-            let Some(sample) = self.next() else { return Ok(None) };
-            let Some(sample) = sample else { continue };
-            let outcome = pace.run(Duration::from_secs(60), &mut |_| first.sample(&sample))?;
+            let Some(sample) = self.wait_for_sample() else { return Ok(None) };
+            let outcome = budget.run(GATHERING_PATIENCE, &mut |_| calibration.sample(&sample))?;
             if let GatheringOutcome::Unusable(reason) = outcome {
                 let sequence = sample.frame.sequence;
                 tracing::info!(sequence, reason = reason.name(), "frame unusable for calibration");
             }
-            tell(&first);
+            report_progress(&calibration);
             if outcome != GatheringOutcome::Complete {
                 continue;
             }
-            let made = pace.run(RECALIBRATION, &mut |task| {
-                let mut told = "";
-                let mut trouble = None;
-                let outcome = first.quantize(&mut |phase, _, all| {
-                    if phase != told {
-                        tracing::info!(phase, frames = all, "calibrating from the cameras");
-                        told = phase;
+            let quantized = budget.run(RECALIBRATION_PATIENCE, &mut |task| {
+                // The progress callback cannot fail, so the first error of a pause is kept.
+                let mut logged_phase = "";
+                let mut pause_error = None;
+                let outcome = calibration.quantize(&mut |phase, _, all| {
+                    if phase != logged_phase {
+                        tracing::info!(phase, frames = all, "initial calibration");
+                        logged_phase = phase;
                     }
-                    trouble = trouble.take().or_else(|| task.pause_if_due().err());
+                    pause_error = pause_error.take().or_else(|| task.pause_if_due().err());
                 });
-                trouble.map_or(outcome, Err)
+                pause_error.map_or(outcome, Err)
             });
-            match made {
+            match quantized {
                 Ok(outcome) => {
                     outcome.selection.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-                    return Ok(Some((outcome.bytes, first.into_reservoir())));
+                    return Ok(Some((outcome.bytes, calibration.into_reservoir())));
                 }
                 Err(error) if error.kind() == Kind::Data => {
-                    tracing::warn!(error = error.chain(), "calibration from the cameras is refused; gathering anew");
+                    tracing::warn!(error = error.chain(), "initial calibration refused; collecting new frames");
                     let event = InitialRefusedEvent::new(error.chain());
                     self.host.event(EventName::CalibrationRefused, details(&event));
-                    first.clear();
+                    calibration.clear();
                 }
                 Err(error) => return Err(error),
             }

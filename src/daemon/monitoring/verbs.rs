@@ -1,4 +1,4 @@
-//! What the owner can ask of the monitor: `drift`, `recalibrate`, `generations`.
+//! Verbs of the monitor on the control socket: `drift`, `recalibrate` and `generations`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,10 +10,16 @@ use crate::error::{Error, Kind, Result};
 use crate::monitor::{LatestPass, Models};
 use crate::sync::IgnorePoison;
 
-type Known = Arc<Mutex<Option<Arc<Models>>>>;
+/// The generations, once a quantized model serves.
+type SharedModels = Arc<Mutex<Option<Arc<Models>>>>;
 
 /// Registers the verbs.
-pub fn register(control: &Control, models: Known, asked: Arc<AtomicBool>, view: Arc<LatestPass>) {
+pub fn register(
+    control: &Control,
+    models: SharedModels,
+    recalibration_requested: Arc<AtomicBool>,
+    view: Arc<LatestPass>,
+) {
     control.register("drift", move |_| Ok(view.table()));
     let known = Arc::clone(&models);
     control.register("recalibrate", move |_| {
@@ -23,13 +29,13 @@ pub fn register(control: &Control, models: Known, asked: Arc<AtomicBool>, view: 
             let text = format!("generation {pinned} is pinned: free it first, with `lookout generations pin --none`");
             return Err(Error::new(Kind::Unavailable, text));
         }
-        asked.store(true, Ordering::SeqCst);
+        recalibration_requested.store(true, Ordering::SeqCst);
         Ok(json!({ "begun": true, "serving": models.serving().generation }))
     });
     control.register("generations", move |args| generations(&*serving(&models)?, &args));
 }
 
-fn serving(models: &Known) -> Result<Arc<Models>> {
+fn serving(models: &SharedModels) -> Result<Arc<Models>> {
     let known = models.lock().ignore_poison().clone();
     known.ok_or_else(|| Error::new(Kind::Unavailable, "no quantized model serves yet"))
 }

@@ -43,15 +43,15 @@ pub struct Baseline {
     /// Distance of one picture's distribution from the common one.
     pub distance: Vec<Option<MeanStd>>,
     /// The common distribution of all pictures.
-    pub histogram: Vec<Option<Histogram>>,
-    /// Signal power of the layers: one scene of generation 0's pictures, and one of each stratum of later calibrations.
-    pub scenes: Vec<PowerProfile>,
+    pub histograms: Vec<Option<Histogram>>,
+    /// Signal power of the layers: one profile of generation 0's pictures, and one of each stratum of later calibrations.
+    pub power_profiles: Vec<PowerProfile>,
     /// Predictor of the error that another brightness causes; `None` if the artifact has no residual.
-    pub light: Option<FirstLayerError>,
+    pub first_layer: Option<FirstLayerError>,
     /// Share of the reference's detections that the quantized network matched.
     pub agreement: Option<f64>,
     /// Mean number of the reference's detections in a picture.
-    pub objects: Option<f64>,
+    pub objects_per_picture: Option<f64>,
 }
 
 impl Baseline {
@@ -63,10 +63,10 @@ impl Baseline {
         let header = artifact.header();
         let empty = || vec![None; plan.steps.len()];
         let (mut sqnr_db, mut clipped, mut distance) = (empty(), empty(), empty());
-        let mut histogram = vec![None; plan.steps.len()];
-        let scenes = header.calibration.power_profiles.iter();
-        let mut scenes: Vec<PowerProfile> =
-            scenes.map(|&mean_abs_z| PowerProfile { power_db: empty(), mean_abs_z }).collect();
+        let mut histograms = vec![None; plan.steps.len()];
+        let profiles = header.calibration.power_profiles.iter();
+        let mut power_profiles: Vec<PowerProfile> =
+            profiles.map(|&mean_abs_z| PowerProfile { power_db: empty(), mean_abs_z }).collect();
         for (id, layer) in plan.layers.iter().enumerate() {
             let users = plan.steps.iter().enumerate().filter(|(_, step)| step.layer() == Some(id));
             let spreads = artifact.step(&layer.name).map(|step| step.sqnr_db.clone()).unwrap_or_default();
@@ -77,29 +77,32 @@ impl Baseline {
         for edge in &header.edges {
             let Some(step) = plan.find(&edge.name) else { continue };
             (clipped[step], distance[step]) = (edge.clipped, edge.distance);
-            scenes.iter_mut().zip(&edge.power_db).for_each(|(scene, power)| scene.power_db[step] = Some(*power));
+            power_profiles
+                .iter_mut()
+                .zip(&edge.power_db)
+                .for_each(|(profile, power)| profile.power_db[step] = Some(*power));
             if let Some(bins) = &edge.histogram {
                 let counts = artifact.histogram(edge)?;
-                histogram[step] = Some(Histogram::from_stored(bins, &counts).map_err(|e| e.at(&edge.name))?);
+                histograms[step] = Some(Histogram::from_stored(bins, &counts).map_err(|e| e.at(&edge.name))?);
             }
         }
         let detections = header.calibration.agreement.filter(|counts| counts.reference > 0);
-        let objects = detections
+        let objects_per_picture = detections
             .filter(|counts| counts.pictures > 0)
             .map(|counts| counts.reference as f64 / counts.pictures as f64);
         let agreement = detections.map(|counts| counts.matched as f64 / counts.reference as f64);
-        let light = FirstLayerError::from_artifact(artifact, plan)?;
-        Ok(Self { sqnr_db, clipped, distance, histogram, scenes, light, agreement, objects })
+        let first_layer = FirstLayerError::from_artifact(artifact, plan)?;
+        Ok(Self { sqnr_db, clipped, distance, histograms, power_profiles, first_layer, agreement, objects_per_picture })
     }
 
     /// Deviation of `sqnr_db` of `step`, in spreads below the mean.
-    pub fn sqnr_off(&self, step: StepId, sqnr_db: f64) -> Option<f64> {
+    pub fn sqnr_deviation(&self, step: StepId, sqnr_db: f64) -> Option<f64> {
         let spread = self.sqnr_db[step]?;
         Some((f64::from(spread.mean) - sqnr_db) / widened(spread, FLOORS.sqnr_db))
     }
 
     /// Deviation of the clipped `share` of `step`, in spreads above the mean; `values` is the number of values.
-    pub fn clipped_off(&self, step: StepId, share: f64, values: u64) -> Option<f64> {
+    pub fn clipped_deviation(&self, step: StepId, share: f64, values: u64) -> Option<f64> {
         let spread = self.clipped[step]?;
         let mean = f64::from(spread.mean);
         let few_values = FLOORS.clipped_values / values.max(1) as f64;
@@ -108,7 +111,7 @@ impl Baseline {
     }
 
     /// Deviation of the distance of `step`, in spreads above the mean.
-    pub fn distance_off(&self, step: StepId, distance: f64) -> Option<f64> {
+    pub fn distance_deviation(&self, step: StepId, distance: f64) -> Option<f64> {
         let spread = self.distance[step]?;
         let mean = f64::from(spread.mean);
         Some((distance - mean) / widened(spread, FLOORS.distance).hypot(FLOORS.relative * mean))
@@ -116,23 +119,23 @@ impl Baseline {
 
     /// The first layer's step, and the predicted deviation of its SQNR in spreads below the mean. The prediction covers
     /// only the error caused by the brightness and colour of `image`.
-    pub fn light_off(
+    pub fn first_layer_deviation(
         &self,
         plan: &Plan,
         image: &ImageMoments,
         histograms: &[Option<Histogram>],
     ) -> Option<(StepId, f64)> {
-        let first_layer = self.light.as_ref()?;
+        let first_layer = self.first_layer.as_ref()?;
         let step = first_layer.step;
         let added = first_layer.relative_error(plan, image, histograms.get(step)?.as_ref()?)?;
         let calibrated = 10f64.powf(-0.1 * f64::from(self.sqnr_db[step]?.mean));
-        Some((step, self.sqnr_off(step, -10.0 * (calibrated + added).log10())?))
+        Some((step, self.sqnr_deviation(step, -10.0 * (calibrated + added).log10())?))
     }
 
-    /// Deviation from the nearest scene: by how much farther a frame is from it than the scene's own pictures, in spreads.
-    pub fn scene_off(&self, histograms: &[Option<Histogram>]) -> Option<f64> {
+    /// Deviation from the nearest power profile: z-score of the frame's distance among those of the profile's own pictures.
+    pub fn power_deviation(&self, histograms: &[Option<Histogram>]) -> Option<f64> {
         let powers: Vec<Option<f64>> = histograms.iter().map(|seen| seen.as_ref().and_then(power_db)).collect();
-        self.scenes.iter().filter_map(|scene| scene.z_score(&powers)).min_by(f64::total_cmp)
+        self.power_profiles.iter().filter_map(|profile| profile.z_score(&powers)).min_by(f64::total_cmp)
     }
 }
 
@@ -149,7 +152,7 @@ mod tests {
     fn two_clipped_values_of_a_small_edge_are_insignificant_and_a_large_share_is_not() {
         let spread = Some(MeanStd { mean: 0.0001, std: 0.0003 });
         let baseline = Baseline { clipped: vec![spread], ..Baseline::default() };
-        let deviation = |share: f64, values: u64| baseline.clipped_off(0, share, values).unwrap();
+        let deviation = |share: f64, values: u64| baseline.clipped_deviation(0, share, values).unwrap();
         assert!(deviation(2.0 / 720.0, 720) < 1.0);
         assert!(deviation(0.05, 720) > 4.0);
         assert!(deviation(2.0 / 720.0, 1_000_000) > 4.0, "the same share of many values");

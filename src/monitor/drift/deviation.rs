@@ -13,8 +13,8 @@ use crate::detector::plan::Plan;
 /// Weight of the mean deviation of the layers' distributions. It varies less than that of one layer: frames as calibrated
 /// keep it below 0.4 (scenarios of a week and of every day).
 const DISTANCES_WEIGHT: f64 = 6.0;
-/// Weight of the deviation from the nearest scene. Single frames of a scene are seldom beyond 2.3, and never for long.
-const SCENE_WEIGHT: f64 = 1.75;
+/// Weight of the deviation from the nearest power profile. Single frames are seldom beyond 2.3, and never for long.
+const POWER_WEIGHT: f64 = 1.75;
 
 /// Measurement that shows a deviation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum DeviationKind {
     /// Error against the reference.
     Error,
     /// Predicted error of the first layer, caused by another brightness.
-    Light,
+    Brightness,
     /// Share of clipped values.
     Clipping,
     /// Distribution of the values.
@@ -34,7 +34,7 @@ impl DeviationKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
-            Self::Light => "light",
+            Self::Brightness => "light",
             Self::Clipping => "clipping",
             Self::Distribution => "distribution",
         }
@@ -58,7 +58,7 @@ pub struct Deviations {
     /// Distance of each layer's distribution from the baseline's.
     pub distances: Vec<Option<f64>>,
     /// Deviation of all layers together, in spreads.
-    pub together: Option<f64>,
+    pub all_layers: Option<f64>,
 }
 
 impl Deviations {
@@ -66,8 +66,8 @@ impl Deviations {
     pub fn of(baseline: &Baseline, plan: &Plan, pass: &Pass) -> Self {
         let distances = distances(baseline, plan, pass);
         let steps = steps(baseline, plan, pass, &distances);
-        let together = together(baseline, pass, &distances);
-        Self { steps, distances, together }
+        let all_layers = all_layers(baseline, pass, &distances);
+        Self { steps, distances, all_layers }
     }
 
     /// Deviation of each step in spreads.
@@ -77,23 +77,23 @@ impl Deviations {
 }
 
 fn steps(baseline: &Baseline, plan: &Plan, pass: &Pass, distances: &[Option<f64>]) -> Vec<Option<StepDeviation>> {
-    let light = || baseline.light_off(plan, &pass.means.image?, &pass.histograms);
-    let light = pass.errors.is_empty().then(light).flatten();
+    let first_layer = || baseline.first_layer_deviation(plan, &pass.input_means.image?, &pass.histograms);
+    let first_layer = pass.errors.is_empty().then(first_layer).flatten();
     let of_step = |step: usize| {
-        let light = light.filter(|(first, _)| *first == step).map(|(_, off)| off);
+        let brightness = first_layer.filter(|(first, _)| *first == step).map(|(_, deviation)| deviation);
         let error = pass.errors.get(step).and_then(|error| error.sqnr_db());
-        let error = error.and_then(|db| baseline.sqnr_off(step, db));
+        let error = error.and_then(|db| baseline.sqnr_deviation(step, db));
         let values = pass.histograms.get(step).and_then(Option::as_ref).map(Histogram::total);
         let clipped = pass.clipped.get(step).copied().flatten().zip(values);
-        let clipped = clipped.and_then(|(share, values)| baseline.clipped_off(step, share, values));
-        let distance = distances[step].and_then(|distance| baseline.distance_off(step, distance));
+        let clipped = clipped.and_then(|(share, values)| baseline.clipped_deviation(step, share, values));
+        let distance = distances[step].and_then(|distance| baseline.distance_deviation(step, distance));
         let kinds = [
             (error, DeviationKind::Error),
-            (light, DeviationKind::Light),
+            (brightness, DeviationKind::Brightness),
             (clipped, DeviationKind::Clipping),
             (distance, DeviationKind::Distribution),
         ];
-        let known = kinds.into_iter().filter_map(|(off, kind)| Some(StepDeviation { spreads: off?, kind }));
+        let known = kinds.into_iter().filter_map(|(spreads, kind)| Some(StepDeviation { spreads: spreads?, kind }));
         known.max_by(|a, b| a.spreads.total_cmp(&b.spreads))
     };
     (0..plan.steps.len()).map(of_step).collect()
@@ -106,16 +106,16 @@ fn distances(baseline: &Baseline, plan: &Plan, pass: &Pass) -> Vec<Option<f64>> 
     let of_step = |step: usize| {
         plan.steps[step].layer()?;
         let histogram = pass.histograms.get(step)?.as_ref().filter(|histogram| !histogram.is_empty())?;
-        Some(distance(histogram, baseline.histogram[step].as_ref()?))
+        Some(distance(histogram, baseline.histograms[step].as_ref()?))
     };
     (0..plan.steps.len()).map(of_step).collect()
 }
 
 /// Deviation of all layers together: the larger of that of their distributions, on average, and of their power.
-fn together(baseline: &Baseline, pass: &Pass, distances: &[Option<f64>]) -> Option<f64> {
+fn all_layers(baseline: &Baseline, pass: &Pass, distances: &[Option<f64>]) -> Option<f64> {
     let distances = distances.iter().enumerate();
-    let off = distances.filter_map(|(step, distance)| baseline.distance_off(step, (*distance)?));
-    let distances = mean(off).map(|off| DISTANCES_WEIGHT * off);
-    let scene = baseline.scene_off(&pass.histograms).map(|off| SCENE_WEIGHT * off);
-    distances.into_iter().chain(scene).max_by(f64::total_cmp)
+    let deviations = distances.filter_map(|(step, distance)| baseline.distance_deviation(step, (*distance)?));
+    let distances = mean(deviations).map(|deviation| DISTANCES_WEIGHT * deviation);
+    let power = baseline.power_deviation(&pass.histograms).map(|deviation| POWER_WEIGHT * deviation);
+    distances.into_iter().chain(power).max_by(f64::total_cmp)
 }

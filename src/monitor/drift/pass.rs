@@ -34,7 +34,7 @@ pub struct Pass {
     /// Values of each edge before its clamp.
     pub histograms: Vec<Option<Histogram>>,
     /// Mean input of the layers; with the reference only the moments of the picture.
-    pub means: InputMeans,
+    pub input_means: InputMeans,
     /// Agreement with the reference's detections; `None` without it.
     pub agreement: Option<Agreement>,
     /// Detections of the quantized network, in canvas pixels.
@@ -49,7 +49,7 @@ pub struct ObservedFrame {
     /// Values of each edge, before a clamp.
     pub histograms: Vec<Option<Histogram>>,
     /// Mean input of the layers.
-    pub means: InputMeans,
+    pub input_means: InputMeans,
 }
 
 /// Collects the measurements of a pass in lock-step with the reference.
@@ -127,7 +127,7 @@ impl PassRunner {
     }
 
     /// Frees the buffers of the quantized network.
-    pub fn forget_buffers(&mut self) {
+    pub fn release_buffers(&mut self) {
         self.executor = None;
     }
 
@@ -195,9 +195,9 @@ impl PassRunner {
         agreement.add(&detections.reference, &detections.int8, AGREEMENT_SCORE, AGREEMENT_SCORE);
         let histograms = counter.take()?;
         let clipped = clipped_shares(&model, &histograms);
-        let means = InputMeans { image: Some(ImageMoments::of(&self.pixels)), layers: Vec::new() };
+        let input_means = InputMeans { image: Some(ImageMoments::of(&self.pixels)), layers: Vec::new() };
         let (agreement, detections) = (Some(agreement), detections.int8);
-        Ok(Pass { clipped, histograms, means, agreement, detections, ..pass })
+        Ok(Pass { clipped, histograms, input_means, agreement, detections, ..pass })
     }
 
     fn run_alone(
@@ -216,8 +216,8 @@ impl PassRunner {
         }
         let histograms = counter.take()?;
         let clipped = clipped_shares(&model, &histograms);
-        let (means, detections) = (self.input_means(&counter.take_means()), executor.detections().to_vec());
-        Ok(Pass { clipped, histograms, means, detections, ..Pass::default() })
+        let (input_means, detections) = (self.input_means(&counter.take_means()), executor.detections().to_vec());
+        Ok(Pass { clipped, histograms, input_means, detections, ..Pass::default() })
     }
 
     /// Mean input of the layers, from the mean output of the steps.
@@ -237,8 +237,8 @@ impl PassRunner {
         yield_point: YieldPoint<'_>,
     ) -> Result<ObservedFrame> {
         let Some(reference) = self.reference.clone() else {
-            let Pass { histograms, means, .. } = self.run(model, picture, false, yield_point)?;
-            return Ok(ObservedFrame { histograms, means });
+            let Pass { histograms, input_means, .. } = self.run(model, picture, false, yield_point)?;
+            return Ok(ObservedFrame { histograms, input_means });
         };
         self.prepare(picture)?;
         // Layers read steps that need no quantization parameters; these give input means only.
@@ -253,12 +253,12 @@ impl PassRunner {
         }
         let observed = watcher.take()?;
         let mut histograms = vec![None; self.plan.steps.len()];
-        let means = self.input_means(&watcher.means_by_step(&observed));
+        let input_means = self.input_means(&watcher.means_by_step(&observed));
         for (step, histogram) in steps.into_iter().zip(observed.histograms) {
             let is_needed = |histogram: &Histogram| !histogram.is_empty() && model.qparams(step).is_some();
             histograms[step] = Some(histogram).filter(is_needed);
         }
-        Ok(ObservedFrame { histograms, means })
+        Ok(ObservedFrame { histograms, input_means })
     }
 
     /// Error of every step of `model` on `picture` against the reference; all zero without a reference.

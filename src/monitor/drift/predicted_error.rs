@@ -71,7 +71,8 @@ impl ErrorPredictor {
             plan: Arc::clone(&quantized.plan),
         };
         let reference_means = &quantized.reference_means;
-        let calibration = ObservedFrame { histograms: baseline.histogram.clone(), means: reference_means.clone() };
+        let calibration =
+            ObservedFrame { histograms: baseline.histograms.clone(), input_means: reference_means.clone() };
         let own = |step| predictor.relative_error(step, &calibration, &quantized.edge_qparams[step]?, reference_means);
         predictor.own = (0..quantized.edge_qparams.len()).map(own).collect();
         predictor
@@ -125,7 +126,7 @@ impl ErrorPredictor {
         // Sum over the input channels of the mean square.
         let input_squares = match self.mixed_precision.storage[*planned.inputs.first()?] {
             EdgeStorage::U8(owner) => frame.histograms.get(owner)?.as_ref()?.mean_square() * channels,
-            EdgeStorage::Pixels => frame.means.image?.squares.iter().sum(),
+            EdgeStorage::Pixels => frame.input_means.image?.squares.iter().sum(),
             EdgeStorage::F32 | EdgeStorage::Boxes => return None,
         };
         let Some(shift) = self.mean_shift(step, layer, frame, reference_means) else {
@@ -146,10 +147,10 @@ impl ErrorPredictor {
     ) -> Option<MeanShift> {
         let (residual, model) =
             (self.residuals[layer].as_ref(), self.bias_shift_models.get(step).and_then(Option::as_ref));
-        let shift = frame.means.bias_shift(reference_means, step, residual, model)?;
+        let shift = frame.input_means.bias_shift(reference_means, step, residual, model)?;
         let input_mean_squares = match residual {
-            Some(_) => frame.means.image?.means.iter().map(|mean| mean * mean).sum(),
-            None => frame.means.layers[step].iter().map(|&mean| f64::from(mean).powi(2)).sum(),
+            Some(_) => frame.input_means.image?.means.iter().map(|mean| mean * mean).sum(),
+            None => frame.input_means.layers[step].iter().map(|&mean| f64::from(mean).powi(2)).sum(),
         };
         Some(MeanShift { input_mean_squares, output_mean_square: mean_square(&shift) })
     }

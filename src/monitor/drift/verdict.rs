@@ -34,11 +34,11 @@ pub struct DriftVerdict {
     /// True if this pass raised or cleared it.
     pub changed: bool,
     /// The step with the largest average.
-    pub worst: StepId,
+    pub worst_step: StepId,
     /// The average that the verdict depends on, in spreads.
     pub score: f64,
     /// True if the score is that of all layers together, not of the worst step.
-    pub together: bool,
+    pub by_all_layers: bool,
 }
 
 impl DriftState {
@@ -66,14 +66,20 @@ impl DriftState {
             self.all_layers = averaged(self.all_layers, deviation);
         }
         let measured = self.averages.iter().enumerate().filter_map(|(step, average)| Some((step, (*average)?)));
-        let (worst, worst_average) =
+        let (worst_step, worst_average) =
             measured.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).unwrap_or((0, 0.0));
         // A step beyond the threshold is the more specific finding.
-        let together = self.all_layers > worst_average && worst_average < self.raise_threshold;
-        let score = if together { self.all_layers } else { worst_average };
+        let by_all_layers = self.all_layers > worst_average && worst_average < self.raise_threshold;
+        let score = if by_all_layers { self.all_layers } else { worst_average };
         let was_raised = self.is_raised;
         self.is_raised = score >= if was_raised { self.clear_threshold } else { self.raise_threshold };
-        DriftVerdict { drifting: self.is_raised, changed: self.is_raised != was_raised, worst, score, together }
+        DriftVerdict {
+            drifting: self.is_raised,
+            changed: self.is_raised != was_raised,
+            worst_step,
+            score,
+            by_all_layers,
+        }
     }
 
     /// True if drift is raised.
@@ -122,7 +128,7 @@ mod tests {
         assert!(raised_at.is_some_and(|pass| pass > 3));
         assert_eq!(drift.steps_over().collect::<Vec<_>>(), [1]);
         let still = drift.update(&[Some(0.0), Some(3.0), None], None);
-        assert!(still.drifting && !still.changed && still.worst == 1, "not cleared above 2");
+        assert!(still.drifting && !still.changed && still.worst_step == 1, "not cleared above 2");
         let cleared = (1..=10).find(|_| drift.update(&[Some(0.0); 3], None).changed).unwrap();
         assert!(cleared <= 3);
     }
@@ -144,9 +150,9 @@ mod tests {
         let raised = (1..=10).find(|_| drift.update(&off, Some(5.4)).drifting);
         assert!(raised.is_some() && drift.steps_over().next().is_none());
         let verdict = drift.update(&off, Some(5.4));
-        assert!(verdict.together && verdict.worst == 0);
+        assert!(verdict.by_all_layers && verdict.worst_step == 0);
         let alone = (0..10).map(|_| drift.update(&[None, Some(6.0)], Some(9.0))).last().unwrap();
-        assert!(!alone.together && alone.worst == 1 && alone.score < 6.0, "{alone:?}");
+        assert!(!alone.by_all_layers && alone.worst_step == 1 && alone.score < 6.0, "{alone:?}");
         let off = [Some(1.5), Some(0.6)];
         assert!((1..=10).any(|_| !drift.update(&off, Some(1.8)).drifting), "as calibrated");
     }

@@ -121,7 +121,7 @@ impl Probation {
         let LiveFrame { stratum, picture, pass } = *frame;
         let (mut new, mut old) = (QualityRecord::default(), QualityRecord::default());
         if let Some(Prediction { predictor, serving_means, previous_means }) = &self.prediction {
-            let observed = ObservedFrame { histograms: pass.histograms.clone(), means: pass.means.clone() };
+            let observed = ObservedFrame { histograms: pass.histograms.clone(), input_means: pass.input_means.clone() };
             new.add(stratum, predictor.quality_db(&observed, &serving.model, serving_means), None);
             old.add(stratum, predictor.quality_db(&observed, &self.previous.model, previous_means), None);
         } else {

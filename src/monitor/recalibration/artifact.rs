@@ -120,7 +120,7 @@ fn scenes(
     counted: &[Counted<'_>],
     observed: &ObservedFrames,
 ) -> Vec<PowerProfile> {
-    let Some(initial) = context.baseline().scenes.first() else { return Vec::new() };
+    let Some(initial) = context.baseline().power_profiles.first() else { return Vec::new() };
     let stratum = |at: usize| context.stratum(at);
     let missed = observed.iter().filter(|(at, _)| counted.iter().all(|(other, _)| stratum(*other) != stratum(*at)));
     let missed = missed.map(|(at, observed)| (at, &observed.histograms[..]));

@@ -77,7 +77,7 @@ pub fn attempt(
     let mut context = RecalibrationContext::new(start, &usable, runner, yield_point)?;
     let holdout = HoldoutResults::measure(&mut context, validation)?;
     // Frames without objects cannot show that a candidate still detects.
-    if let Some(reason) = too_few_objects(context.baseline().objects, &holdout) {
+    if let Some(reason) = too_few_objects(context.baseline().objects_per_picture, &holdout) {
         return Ok(AttemptOutcome::Unusable(reason));
     }
     let calibrate = context.observe(calibration)?;

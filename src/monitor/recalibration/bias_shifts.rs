@@ -80,7 +80,7 @@ pub fn recent_means(context: &RecalibrationContext<'_, '_>, frames: &ObservedFra
     let initial = context.initial_biases().reference_means();
     let mut strata: BTreeMap<usize, Vec<&InputMeans>> = BTreeMap::new();
     for (at, observed) in frames.iter() {
-        strata.entry(context.stratum(at)).or_default().push(&observed.means);
+        strata.entry(context.stratum(at)).or_default().push(&observed.input_means);
     }
     let mut recent = initial.clone();
     let mut count = 1.0;

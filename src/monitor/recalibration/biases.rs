@@ -62,7 +62,7 @@ impl Biases {
 fn limit(biases: &mut [Vec<f32>], initial: &[Vec<f32>], baseline: &Baseline) -> f64 {
     let mut power = 0.0;
     for (step, (biases, initial)) in biases.iter().zip(initial).enumerate() {
-        let (Some(sqnr_db), Some(histogram)) = (baseline.sqnr_db[step], &baseline.histogram[step]) else { continue };
+        let (Some(sqnr_db), Some(histogram)) = (baseline.sqnr_db[step], &baseline.histograms[step]) else { continue };
         let error = histogram.mean_square() * 10f64.powf(-0.1 * f64::from(sqnr_db.mean));
         let shifts: f64 = biases.iter().zip(initial).map(|(new, old)| f64::from(new - old).powi(2)).sum();
         if error > 0.0 && !biases.is_empty() {
@@ -93,7 +93,7 @@ mod tests {
         let baseline = Baseline {
             // An error of a hundredth of the power: 0.01.
             sqnr_db: vec![Some(MeanStd { mean: 20.0, std: 1.0 }), None],
-            histogram: vec![Some(builder.finish()), None],
+            histograms: vec![Some(builder.finish()), None],
             ..Baseline::default()
         };
         let initial = vec![vec![1.0, -1.0], vec![0.0]];

@@ -48,7 +48,7 @@ pub struct Candidate {
 pub fn edge_histograms(context: &RecalibrationContext<'_, '_>, frames: &ObservedFrames) -> Vec<EdgeHistograms> {
     let mut edges = vec![EdgeHistograms::default(); context.plan().steps.len()];
     for &step in context.steps() {
-        edges[step].initial = context.baseline().histogram[step].clone();
+        edges[step].initial = context.baseline().histograms[step].clone();
         for (at, observed) in frames.iter() {
             if let Some(histogram) = &observed.histograms[step] {
                 edges[step].strata.entry(context.stratum(at)).or_default().merge(histogram);

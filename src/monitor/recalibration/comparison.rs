@@ -115,7 +115,8 @@ impl HoldoutResults {
 /// By edge, the predicted loss of `candidate` on generation 0's own pictures, in dB.
 fn initial_losses(context: &RecalibrationContext<'_, '_>, candidate: &Candidate) -> Result<Vec<(String, f64)>> {
     let initial_means = context.initial_biases().reference_means();
-    let calibration = ObservedFrame { histograms: context.baseline().histogram.clone(), means: initial_means.clone() };
+    let calibration =
+        ObservedFrame { histograms: context.baseline().histograms.clone(), input_means: initial_means.clone() };
     let mut losses = Vec::new();
     for &step in context.steps() {
         let Some(choice) = candidate.ranges[step] else { continue };

@@ -132,9 +132,9 @@ impl Recalibrator {
         };
         let start = StartingPoint { initial: &initial, serving: &artifact, model: &serving.model, next_generation };
         // The attempt runs other models: buffers of the serving one are not needed meanwhile, nor theirs afterwards.
-        runner.forget_buffers();
+        runner.release_buffers();
         let outcome = attempt(&start, frames, runner, yield_point);
-        runner.forget_buffers();
+        runner.release_buffers();
         let attempt = Attempt { trigger, parent: serving.generation, next_generation, now_ns };
         match outcome {
             Ok(AttemptOutcome::Unusable(reason)) => Ok(self.refuse(&attempt, vec![reason], &Value::Null)),

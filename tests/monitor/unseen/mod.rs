@@ -54,7 +54,7 @@ fn watch(device: &mut Device, passes: usize, step: i64, shift: &Shift) -> Watche
                 if verdict.score > watched.score {
                     watched.score = verdict.score;
                     let plan = device.reference.plan();
-                    watched.worst = plan.steps[verdict.worst].name.clone();
+                    watched.worst = plan.steps[verdict.worst_step].name.clone();
                     let figures = device.view.table();
                     let row = figures.as_array().unwrap().iter().find(|row| row["step"] == *watched.worst);
                     watched.by = row.map(|row| row["by"].as_str().unwrap_or("?").to_owned()).unwrap_or_default();
