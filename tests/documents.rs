@@ -85,8 +85,11 @@ impl Document {
     }
 }
 
+/// Texts with their line numbers.
+type NumberedTexts = Vec<(usize, String)>;
+
 /// Code spans, and targets of links outside of them.
-fn spans_and_links(prose: &str) -> (Vec<(usize, String)>, Vec<(usize, String)>) {
+fn spans_and_links(prose: &str) -> (NumberedTexts, NumberedTexts) {
     let (mut spans, mut links) = (Vec::new(), Vec::new());
     let mut line = 1;
     for (index, part) in prose.split('`').enumerate() {

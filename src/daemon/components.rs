@@ -160,7 +160,7 @@ impl Components {
 
 /// The tracker's settings, if tracking is enabled.
 fn tracker_settings(track: &TrackSettings) -> Option<TrackerSettings> {
-    track.enabled.then(|| TrackerSettings {
+    track.enabled.then_some(TrackerSettings {
         begin_score: track.begin_score,
         confirm: track.confirm,
         max_unseen: track.patience,

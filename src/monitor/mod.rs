@@ -29,6 +29,7 @@ mod frames;
 mod generations;
 mod host;
 mod memory;
+#[expect(clippy::module_inception, reason = "the file of the type Monitor")]
 mod monitor;
 mod numbers;
 mod options;
