@@ -1,4 +1,4 @@
-//! What the monitor costs. Not for a busy machine: figures of two threads mean nothing beside other work.
+//! Cost of the monitor: latency, CPU time and memory. Run on an idle machine only.
 //!
 //! ```sh
 //! cargo test --release --test suite monitor::cost:: -- --ignored --nocapture --test-threads 1

@@ -1,4 +1,4 @@
-//! The monitor in the whole service: detections stay the same bit for bit, and a first calibration needs no restart.
+//! Monitor in the running service: detections stay the same bit for bit, and the initial calibration needs no restart.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -23,7 +23,7 @@ fn frames(folder: &Path, count: i64) {
     }
 }
 
-/// Runs the service on a configuration until `enough` has heard enough of what it says; all that it said.
+/// Runs the service on a configuration until `enough` returns true for its messages; returns all messages.
 fn run(folder: &Path, configuration: &str, mut enough: impl FnMut(&[Message]) -> bool) -> Vec<Message> {
     let path = folder.join("lookout.toml");
     std::fs::write(&path, configuration).unwrap();
@@ -37,17 +37,17 @@ fn run(folder: &Path, configuration: &str, mut enough: impl FnMut(&[Message]) ->
         .spawn()
         .unwrap();
     let mut messages: Vec<Message> = Vec::new();
-    let mut told = false;
+    let mut requested = false;
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         messages.push(serde_json::from_str(&line.unwrap()).unwrap());
-        if !told && (enough(&messages) || messages.len() > 20_000) {
-            told = true;
+        if !requested && (enough(&messages) || messages.len() > 20_000) {
+            requested = true;
             let process = rustix::process::Pid::from_child(&child);
             rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
         }
     }
     let status = child.wait().unwrap();
-    assert!(status.success() && told, "{}", std::fs::read_to_string(&errors).unwrap());
+    assert!(status.success() && requested, "{}", std::fs::read_to_string(&errors).unwrap());
     messages
 }
 
@@ -61,7 +61,7 @@ fn reports(messages: &[Message]) -> Vec<&Report> {
     reports
 }
 
-/// What a pass told last, if one did.
+/// The drift status of a message, if it has one.
 fn drift(message: &Message) -> Option<&serde_json::Value> {
     if let Message::Status(status) = message { status.drift.as_ref() } else { None }
 }
@@ -86,20 +86,20 @@ fn detections_are_the_same_with_and_without() {
             model.display(),
         )
     };
-    // Ids of objects hang on when the frames came; what was seen must not.
+    // Object ids depend on the frames' times; detections must not.
     let seen = |report: &&Report| -> Vec<(u32, u32, [u32; 4])> {
         let found = report.detections.iter();
         found.map(|d| (d.class_id, d.score.to_bits(), d.bbox.map(f32::to_bits))).collect()
     };
-    let without = run(folder.path(), &configuration(false, false), |said| reports(said).len() >= FRAMES);
+    let without = run(folder.path(), &configuration(false, false), |messages| reports(messages).len() >= FRAMES);
     let plain: Vec<_> = reports(&without).iter().map(seen).take(FRAMES).collect();
     assert!(plain.iter().filter(|detections| !detections.is_empty()).count() > FRAMES / 2);
     for reference in [false, true] {
-        // Round after round, until it has told of a pass, and one round more.
+        // Until a pass was reported, and one round more.
         let mut end = usize::MAX;
-        let with = run(folder.path(), &configuration(true, reference), |said| {
-            let so_far = reports(said).len();
-            if end == usize::MAX && said.last().and_then(drift).is_some() {
+        let with = run(folder.path(), &configuration(true, reference), |messages| {
+            let so_far = reports(messages).len();
+            if end == usize::MAX && messages.last().and_then(drift).is_some() {
                 end = so_far.max(1) + FRAMES;
             }
             so_far >= end
@@ -107,8 +107,8 @@ fn detections_are_the_same_with_and_without() {
         for (at, report) in reports(&with).iter().enumerate() {
             assert!(seen(report) == plain[at % FRAMES], "report {at}, reference {reference}");
         }
-        let told = with.iter().filter_map(drift).next_back().unwrap();
-        assert_eq!(told["reference"], reference);
+        let last = with.iter().filter_map(drift).next_back().unwrap();
+        assert_eq!(last["reference"], reference);
     }
 }
 
@@ -126,8 +126,8 @@ fn the_first_calibration_comes_from_the_camera_without_a_restart() {
         path.display(),
     );
     let precision = |report: &&Report| report.model.precision;
-    let messages = run(folder.path(), &configuration, |said| {
-        let reports = reports(said);
+    let messages = run(folder.path(), &configuration, |messages| {
+        let reports = reports(messages);
         reports.iter().filter(|report| precision(report) == ModelPrecision::Int8).count() >= 5
     });
     let precisions: Vec<ModelPrecision> = reports(&messages).iter().map(precision).collect();
@@ -136,9 +136,9 @@ fn the_first_calibration_comes_from_the_camera_without_a_restart() {
     let degraded = messages.iter().any(|message| {
         matches!(message, Message::Status(status) if status.reasons.iter().any(|reason| reason.contains("12 frames")))
     });
-    assert!(degraded, "it says why it is not in int8 yet");
-    // The next life begins in int8.
-    let again = run(folder.path(), &configuration, |said| reports(said).len() >= 3);
+    assert!(degraded, "it reports why it is not in int8 yet");
+    // The next run starts in int8.
+    let again = run(folder.path(), &configuration, |messages| reports(messages).len() >= 3);
     assert!(reports(&again).iter().all(|report| precision(report) == ModelPrecision::Int8));
 }
 
@@ -150,7 +150,7 @@ fn a_swap_loses_no_frame() {
     let model = folder.path().join("small.lookout");
     std::fs::write(&model, &first).unwrap();
     frames(&folder.path().join("frames"), 12);
-    // Another generation was accepted in an earlier life, and stood its trial.
+    // An earlier run accepted another generation, which passed its probation.
     let state = folder.path().join("state");
     let mut generations = Generations::open(&state, &sha256(&first), 5).unwrap();
     generations.found(&first, "2026-01-01T00:00:00Z").unwrap();
@@ -166,24 +166,24 @@ fn a_swap_loses_no_frame() {
         folder.path().display(),
         model.display(),
     );
-    // Every five reports the owner changes his mind.
+    // The owner pins another generation every five reports.
     const CHANGES: usize = 6;
     let mut changes = 0;
-    let messages = run(folder.path(), &configuration, |said| {
-        let reports = reports(said);
+    let messages = run(folder.path(), &configuration, |messages| {
+        let reports = reports(messages);
         let wanted = changes as u32 % 2;
         let there = reports.iter().rev().take_while(|report| report.model.generation != wanted).count();
         if there >= 5 && changes < CHANGES {
             changes += 1;
-            let told = Command::new(env!("CARGO_BIN_EXE_lookout"))
+            let pinned = Command::new(env!("CARGO_BIN_EXE_lookout"))
                 .args(["generations", "--config"])
                 .arg(folder.path().join("lookout.toml"))
                 .args(["pin", &wanted.to_string()])
                 .output()
                 .unwrap();
-            assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+            assert!(pinned.status.success(), "{}", String::from_utf8_lossy(&pinned.stderr));
         }
-        // The last wish was for generation 1.
+        // The last request was for generation 1.
         changes == CHANGES && reports.last().is_some_and(|report| report.model.generation == 1)
     });
     let reports = reports(&messages);

@@ -1,4 +1,4 @@
-//! The process that dies in the middle.
+//! A process killed at any moment: the folder of generations stays usable.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use lookout::tensor::digest::sha256;
 
 use super::device::{artifact, between, narrow};
 
-/// What the ledger says of generation `number`.
+/// A ledger entry for generation `number`.
 pub fn entry(number: u32, bytes: &[u8]) -> LedgerEntry {
     LedgerEntry {
         generation: number,
@@ -28,7 +28,7 @@ fn first(folder: &std::path::Path) -> Vec<u8> {
 
 const FOLDER: &str = "LOOKOUT_TEST_DEATH";
 
-/// Not a test of its own: the process that is killed. Accepts and takes back, for ever.
+/// The process that is killed, not a test. Accepts and rolls back generations in a loop.
 #[test]
 #[ignore = "runs in the process that the_machine_killed_at_any_moment starts"]
 fn victim() {
@@ -65,11 +65,11 @@ fn the_machine_killed_at_any_moment_leaves_a_model_to_load() {
             .unwrap();
         let ready = folder.path().join("ready");
         while !ready.exists() {
-            assert!(child.try_wait().unwrap().is_none(), "it fell by itself");
+            assert!(child.try_wait().unwrap().is_none(), "it ended early");
             std::thread::sleep(Duration::from_millis(1));
         }
         std::fs::remove_file(ready).unwrap();
-        // From here on any microsecond is as good as another.
+        // The kill may come at any time from here.
         std::thread::sleep(Duration::from_micros(round * 7919 % 40_000));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -88,53 +88,53 @@ fn two_deaths_within_one_boot_lead_back_and_a_reboot_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = first(folder.path());
     let open = || Generations::open(folder.path(), &sha256(&bytes), 5).unwrap();
-    let mut life = open();
-    life.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
-    life.start("boot 1").unwrap();
-    life.accept(&bytes, entry(1, &bytes), "boot 1").unwrap();
-    drop(life); // died once
+    let mut run = open();
+    run.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
+    run.start("boot 1").unwrap();
+    run.accept(&bytes, entry(1, &bytes), "boot 1").unwrap();
+    drop(run); // died once
     assert_eq!(open().start("boot 1").unwrap().generation, 1, "once is chance");
-    // Died again, but the power failed.
+    // A second death, but in another boot.
     assert_eq!(open().start("boot 2").unwrap().generation, 1);
     // An orderly end is no death.
     let mut orderly = open();
     assert_eq!(orderly.start("boot 2").unwrap().generation, 1);
     orderly.end().unwrap();
-    // Only the life before died in this boot; the next one does too.
+    // Only the run before died in this boot; the next one does too.
     assert_eq!(open().start("boot 2").unwrap().generation, 1);
     let start = open().start("boot 2").unwrap();
     assert_eq!(start.generation, 0, "died twice in boot 2");
     assert!(start.rejected[0].reason.contains("died 2 times"), "{:?}", start.rejected);
     assert!(open().list()[1].entry.rolled_back.is_some());
 
-    // A generation that stood its trial is not to blame.
-    let mut life = open();
-    life.start("boot 2").unwrap();
-    life.accept(&bytes, entry(2, &bytes), "boot 2").unwrap();
-    life.confirm().unwrap();
+    // A generation that passed its probation is not rolled back.
+    let mut run = open();
+    run.start("boot 2").unwrap();
+    run.accept(&bytes, entry(2, &bytes), "boot 2").unwrap();
+    run.confirm().unwrap();
     for _ in 0..5 {
         assert_eq!(open().start("boot 2").unwrap().generation, 2);
     }
 }
 
 #[test]
-fn what_is_damaged_is_passed_over_and_another_lineage_begins_anew() {
+fn damaged_generations_are_skipped_and_another_lineage_starts_over() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = first(folder.path());
-    let mut life = Generations::open(folder.path(), &sha256(&bytes), 5).unwrap();
-    life.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
-    life.accept(&bytes, entry(1, &bytes), "boot").unwrap();
-    life.confirm().unwrap();
-    life.accept(&bytes, entry(2, &bytes), "boot").unwrap();
+    let mut run = Generations::open(folder.path(), &sha256(&bytes), 5).unwrap();
+    run.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
+    run.accept(&bytes, entry(1, &bytes), "boot").unwrap();
+    run.confirm().unwrap();
+    run.accept(&bytes, entry(2, &bytes), "boot").unwrap();
     let file = |number: u32| folder.path().join(format!("models/gen-{number:04}.lookout"));
     std::fs::write(file(2), &bytes[..bytes.len() / 2]).unwrap();
-    let start = life.start("boot").unwrap();
+    let start = run.start("boot").unwrap();
     assert_eq!((start.generation, start.rejected[0].generation), (1, 2));
     std::fs::remove_file(file(1)).unwrap();
     std::fs::write(folder.path().join("models/ledger.json"), "{").unwrap();
-    let mut anew = Generations::open(folder.path(), &sha256(&bytes), 5).unwrap();
-    anew.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
-    assert_eq!(anew.start("boot").unwrap().generation, 0);
+    let mut fresh = Generations::open(folder.path(), &sha256(&bytes), 5).unwrap();
+    fresh.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
+    assert_eq!(fresh.start("boot").unwrap().generation, 0);
     let aside = folder.path().join("models.unreadable-1");
     assert!(aside.join("gen-0000.lookout").exists() && aside.join("gen-0002.lookout").exists(), "nothing is lost");
 

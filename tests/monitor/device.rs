@@ -1,4 +1,4 @@
-//! A device with a monitor on it, driven by hand.
+//! Test device: a monitor with a recording host, driven sample by sample.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use super::world::{self, Weather};
 use crate::golden;
 
-/// Keeps what it is told.
+/// Records what the monitor publishes.
 #[derive(Default)]
 pub struct FakeHost {
     pub events: Mutex<Vec<(EventName, BTreeMap<String, Value>)>>,
@@ -78,7 +78,7 @@ pub fn checkpoint(folder: &std::path::Path) -> PathBuf {
     out
 }
 
-/// A narrow network that nobody trained, as `lookout import` makes it.
+/// A narrow untrained network, as `lookout import` makes it.
 pub fn narrow(folder: &std::path::Path) -> PathBuf {
     imported(golden::folder().join("r18.safetensors"), folder.join("narrow.checkpoint"), Some((96, 128)))
 }
@@ -244,7 +244,7 @@ impl Device {
         (1..=most).find(|_| self.watch(1, step, weather).is_some())
     }
 
-    /// Goes on to this hour of the next day that has it.
+    /// Advances to the next time of this hour.
     pub fn until(&mut self, hour: i64) {
         let day = 86_400;
         self.second += (hour * 3600 - self.second).rem_euclid(day);

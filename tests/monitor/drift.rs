@@ -1,4 +1,4 @@
-//! What is drift and what is not.
+//! Detection of drift: which changes raise it and which do not.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ fn nightfall_and_every_weather_are_flagged_within_ten_passes() {
             );
             assert_eq!(device.view.maps().len(), if with_reference { 5 } else { 0 });
             assert!(device.view.table().as_array().unwrap().len() > 20);
-            // What is named is what is off.
+            // The steps that the event names are those that deviate.
             let averages = device.monitor.drift().averages();
             let plan = device.reference.plan();
             let off = |name: &str| averages[plan.find(name).unwrap()].unwrap();
@@ -121,7 +121,7 @@ fn pictures_of_many_places_still_tell_a_weather_without_the_reference() {
 }
 
 #[test]
-fn what_is_unfit_is_not_drift() {
+fn unusable_frames_are_no_drift() {
     let mut device = Device::new(&between((8, 18)), true, MonitorOptions::default());
     device.until(10);
     let street = |second| world::street(second, Weather::Clear);
@@ -137,21 +137,21 @@ fn what_is_unfit_is_not_drift() {
         assert!(matches!(device.show(street(now), Some(street(now + 1))), SampleOutcome::Compared(_)));
         let bright = world::lit_street(now + 2, 0.0, Weather::Clear);
         let dark = world::lit_street(now + 3, 1.0, Weather::Clear);
-        let unfit = [
+        let unusable = [
             (device.show(world::covered(now), None), UnusableReason::Covered),
             (device.show(half(now + 4), None), UnusableReason::Incomplete),
             (device.show(bright.clone(), Some(dark.clone())), UnusableReason::Strobe),
             (device.show(dark, Some(bright)), UnusableReason::Strobe),
         ];
-        for (seen, reason) in unfit {
+        for (seen, reason) in unusable {
             assert_eq!(seen, SampleOutcome::Unusable(reason), "round {round}");
         }
     }
     assert!(device.events().is_empty() && !device.monitor.drift().is_raised());
     assert_eq!(device.metrics.monitor.passes("compared"), 12);
     assert_eq!(device.metrics.monitor.passes("strobe"), 24);
-    assert_eq!(device.monitor.reservoir().frames().len(), 12, "nothing unfit is kept");
-    // Nobody looks at a camera that is covered now and then; for five minutes is another matter.
+    assert_eq!(device.monitor.reservoir().frames().len(), 12, "no unusable frame is stored");
+    // A camera that is covered now and then is no fault; five minutes are.
     assert_eq!(*device.host.blind.lock().unwrap(), None);
     for _ in 0..10 {
         device.second += 30;

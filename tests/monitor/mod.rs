@@ -1,6 +1,6 @@
-//! The monitor by scenario, on the pattern camera's street and the demo model: nights, weathers, a week, poison, bad swaps
-//! and sudden death, each with and without the full-precision checkpoint. Time is made up; the frames are a function of
-//! it.
+//! Scenarios of the monitor on the synthetic street with the demo model: nights, weathers, a week, poisoned frames, bad
+//! generations and a killed process, each with and without the full-precision checkpoint. Time is simulated; the frames
+//! are a function of it.
 
 mod cost;
 mod daemon;

@@ -1,4 +1,4 @@
-//! Recalibrations that help, that are refused, and that are taken back.
+//! Recalibrations that are accepted, refused and rolled back.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use lookout::tensor::digest::sha256;
 use super::device::{self, Device, between, between_in};
 use super::world::{self, Weather};
 
-/// Nightfall, and a lens setting that drives the network out of its ranges.
+/// Nightfall, and a lens setting that moves the activations out of their ranges.
 fn shifts() -> [(bool, i64, Weather); 4] {
     let night = [true, false].map(|with_reference| (with_reference, 21, Weather::Clear));
     let harsh = [true, false].map(|with_reference| (with_reference, 10, Weather::Harsh));
@@ -31,8 +31,8 @@ fn a_shift_is_learned_and_the_next_morning_is_no_worse() {
         device.until(hour);
         let changed = device.second;
         device.watch(30, 60, weather);
-        let told = device.last(EventName::CalibrationCandidate);
-        println!("{weather:?}, reference {with_reference}: {}", told["numbers"]);
+        let event = device.last(EventName::CalibrationCandidate);
+        println!("{weather:?}, reference {with_reference}: {}", event["numbers"]);
         let after = device.models.serving();
         assert!(after.generation >= 1);
         let quality = |second: i64, weather: Weather| {
@@ -43,7 +43,7 @@ fn a_shift_is_learned_and_the_next_morning_is_no_worse() {
         println!("as shifted {shifted:.2?} dB, in the morning {morning:.2?} dB");
         assert!(shifted[1] > shifted[0] + 0.2, "the error is lower");
         assert!(morning[1] > morning[0] - 0.3, "and no higher in the morning");
-        // It stands its trial, and the morning is no drift.
+        // It passes its probation, and the morning is no drift.
         device.until(9);
         device.watch(12, 60, Weather::Clear);
         assert!(!device.monitor.drift().is_raised());
@@ -55,7 +55,7 @@ fn a_shift_is_learned_and_the_next_morning_is_no_worse() {
 
 #[test]
 #[ignore = "minutes: a table"]
-fn scenario_every_weather_is_learned_or_has_nothing_to_teach() {
+fn scenario_every_weather() {
     println!(
         "| weather | reference | decision | expects dB there, at worst | extent | there | by day | for it alone |"
     );
@@ -71,7 +71,7 @@ fn scenario_every_weather_is_learned_or_has_nothing_to_teach() {
             let before = device.models.serving();
             let hour = if weather == Weather::Clear { 21 } else { 10 };
             device.until(hour);
-            // What few frames cannot tell is tried again when there are more.
+            // With few frames an attempt may be refused; it is repeated when there are more.
             for _ in 0..14 {
                 if device.models.serving().generation == 0 {
                     device.watch(10, 60, weather);
@@ -87,11 +87,11 @@ fn scenario_every_weather_is_learned_or_has_nothing_to_teach() {
                 [&before, &after].map(|served| device.quality_of(served, &frames))
             };
             let (there, day) = (quality(hour, weather), quality(9, Weather::Clear));
-            let told = device.last(EventName::CalibrationCandidate);
+            let event = device.last(EventName::CalibrationCandidate);
             let decision =
-                if after.generation > 0 { "accepted".to_owned() } else { told["numbers"]["reasons"].to_string() };
+                if after.generation > 0 { "accepted".to_owned() } else { event["numbers"]["reasons"].to_string() };
             let name = if weather == Weather::Clear { "Night".to_owned() } else { format!("{weather:?}") };
-            let numbers = &told["numbers"];
+            let numbers = &event["numbers"];
             let (in_drift, worst) = (&numbers["in_drift"]["gain_db"], &numbers["worst_stratum_gain_db"]);
             print!(
                 "| {name} | {with_reference} | {decision}, {attempts} | {in_drift}, {worst} | {} |",
@@ -105,7 +105,7 @@ fn scenario_every_weather_is_learned_or_has_nothing_to_teach() {
     }
 }
 
-/// `bytes` without what rounding took from the weights.
+/// The artifact `bytes` without the residuals of the first layer's weights.
 fn without_residuals(bytes: &[u8]) -> Vec<u8> {
     let artifact = Artifact::parse(bytes).unwrap();
     let mut quantized = Quantized::from_artifact(&artifact, Ok).unwrap();
@@ -128,12 +128,12 @@ fn a_night_that_ranges_alone_can_hardly_help_is_no_worse_for_them() {
     let before = device.models.serving();
     device.watch(12, 60, Weather::Clear);
     let decided = [EventName::CalibrationAccepted, EventName::CalibrationRefused];
-    let told = device.events().into_iter().find(|event| decided.contains(event)).expect("a decision");
+    let event = device.events().into_iter().find(|event| decided.contains(event)).expect("a decision");
     let after = device.models.serving();
     for hour in [22, 9] {
         let frames: Vec<_> = (0..8).map(|at| world::street(hour * 3600 + 211 * at, Weather::Clear)).collect();
         let [was, is] = [&before, &after].map(|served| device.quality_of(served, &frames));
-        println!("{told:?}: at {hour} h {was:.2} to {is:.2} dB, {}", device.last(told)["numbers"]["gain_db"]);
+        println!("{event:?}: at {hour} h {was:.2} to {is:.2} dB, {}", device.last(event)["numbers"]["gain_db"]);
         assert!(is > was - 0.1, "at {hour} h {was:.2} to {is:.2} dB");
     }
 }
@@ -250,7 +250,7 @@ fn force(device: &Device, number: u32, factor: f32) {
 }
 
 #[test]
-fn a_forced_bad_swap_is_rolled_back_on_trial() {
+fn a_forced_bad_generation_is_rolled_back_on_probation() {
     for with_reference in [true, false] {
         let mut device = Device::new(&between((8, 18)), with_reference, MonitorOptions::default());
         device.until(10);
@@ -259,13 +259,13 @@ fn a_forced_bad_swap_is_rolled_back_on_trial() {
         assert_eq!(device.models.serving().generation, 1);
         device.watch(12, 30, Weather::Clear);
         assert_eq!(device.models.serving().generation, 0, "{:?}", device.events());
-        let told = device.last(EventName::CalibrationRolledBack);
-        assert_eq!((told["from"].as_u64(), told["to"].as_u64()), (Some(1), Some(0)));
-        println!("reference {with_reference}: {}", told["reason"]);
+        let event = device.last(EventName::CalibrationRolledBack);
+        assert_eq!((event["from"].as_u64(), event["to"].as_u64()), (Some(1), Some(0)));
+        println!("reference {with_reference}: {}", event["reason"]);
         assert_eq!(device.host.served.lock().unwrap().as_slice(), [1, 0]);
         let list = device.list();
         assert!(list[1]["rolled_back"].is_string() && list[0]["serving"] == true);
-        // As good as before stands its trial.
+        // A generation as good as the one before passes.
         force(&device, 2, 1.0);
         device.watch(14, 30, Weather::Clear);
         assert_eq!((device.models.serving().generation, device.models.generations().on_probation_after()), (2, None));
@@ -296,8 +296,8 @@ fn the_owner_pins_compares_and_rolls_back() {
 }
 
 #[test]
-fn swinging_stops_it() {
-    // Two weathers take turns: what one brings the other would take back.
+fn an_oscillation_halts_recalibration() {
+    // Two weathers alternate: a recalibration for one reverses that for the other.
     let options = MonitorOptions {
         recalibrate: RecalibrationPolicy::Every(Duration::from_secs(3600)),
         ..MonitorOptions::default()

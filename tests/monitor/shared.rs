@@ -1,5 +1,5 @@
 //! The same on real pictures: a drive through a town and a ResNet-50 at the size it was made for, both from `../shared`,
-//! and what night, fog, noise and lost contrast make of them. Skipped, and said so, where the folder is absent. Half an
+//! and what night, fog, noise and lost contrast make of them. Skipped with a message where the folder is absent. Half an
 //! hour and more each.
 //!
 //! ```sh
@@ -16,7 +16,7 @@ use super::device::{Device, road};
 use super::world::{self, Weather};
 use crate::golden;
 
-/// What befalls the drive.
+/// Effect on the drive.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Shift {
     Night,
@@ -131,20 +131,20 @@ fn drive_through(with_reference: bool) {
         let after = device.models.serving();
         let attempts = device.events().iter().filter(|&&event| event == EventName::CalibrationCandidate).count();
         let accepted = after.generation > 0;
-        let told = if accepted { EventName::CalibrationAccepted } else { EventName::CalibrationRefused };
-        println!("{told:?} {attempts} {}", serde_json::to_string(&device.last(told)).unwrap());
+        let event = if accepted { EventName::CalibrationAccepted } else { EventName::CalibrationRefused };
+        println!("{event:?} {attempts} {}", serde_json::to_string(&device.last(event)).unwrap());
         let quality = |shift: Option<Shift>| {
             let frames = later(&pictures, shift);
             [&before, &after].map(|served| device.quality_of(served, &frames))
         };
         let (shifted, clear) = (quality(Some(shift)), quality(None));
         println!("{shift:?}, reference {with_reference}: shifted {shifted:.2?} dB, as before {clear:.2?} dB");
-        assert!(clear[1] > clear[0] - 0.3, "what was learned first is not lost");
+        assert!(clear[1] > clear[0] - 0.3, "the initial calibration is not lost");
         if accepted {
             assert!(shifted[1] > shifted[0]);
         } else {
-            // Little is to be gained of weak noise, and what is expected without the reference is less than is certain.
-            let reasons = device.last(told)["reasons"].clone();
+            // Weak noise leaves little to gain, and a predicted gain must be larger.
+            let reasons = device.last(event)["reasons"].clone();
             assert!(shift == WEAK_NOISE && !with_reference, "{shift:?}: {reasons}");
             assert!(reasons[0].as_str().unwrap().contains("less than the"), "{reasons}");
         }

@@ -1,4 +1,4 @@
-//! A street by day and by night, in any weather: the pattern camera's own, and what a lens or a sensor may do to it.
+//! Synthetic street by day and by night, in the weathers of the pattern source and with effects of lens and sensor.
 
 use std::cell::RefCell;
 
@@ -7,24 +7,24 @@ use lookout::frame::Picture;
 
 /// Columns and rows.
 pub const SIZE: (usize, usize) = (320, 180);
-/// The street that is watched.
+/// Seed of the monitored street.
 const SEED: u64 = 7;
 
-/// What the weather or the lens does to a picture.
+/// Effect of weather, lens or sensor on a picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Weather {
     Clear,
     Fog,
     Rain,
-    /// The sensor's gain is far up.
+    /// The sensor's gain is high.
     Noise,
-    /// Little is left between dark and light.
+    /// Contrast is low.
     Flat,
-    /// Too much of it.
+    /// Contrast is too high.
     Harsh,
 }
 
-/// How dark it is at `second` of the day, 0 to 1: full night from 20 to 6, an hour of dusk and dawn.
+/// Darkness at `second` of the day, 0 to 1: full night from 20 to 6 h, one hour of dusk and of dawn.
 pub fn darkness(second: i64) -> f32 {
     let hour = second.rem_euclid(86_400) as f32 / 3600.0;
     let up = (hour - 6.0).clamp(0.0, 1.0);
@@ -37,7 +37,7 @@ pub fn street(second: i64, weather: Weather) -> Picture {
     lit_street(second, darkness(second), weather)
 }
 
-/// The street with the traffic of `second`, however dark it is.
+/// The street with the traffic of `second` at a given darkness.
 pub fn lit_street(second: i64, darkness: f32, weather: Weather) -> Picture {
     let air =
         Air { darkness, rain: f32::from(weather == Weather::Rain), fog: f32::from(weather == Weather::Fog), cap: 0.0 };
@@ -56,7 +56,7 @@ fn film(second: i64, air: Air) -> Picture {
     filmed(second, air).0
 }
 
-/// The street at `second` in this air, and who is in it.
+/// The street at `second` in this air, and its objects.
 pub fn filmed(second: i64, air: Air) -> (Picture, Vec<Truth>) {
     thread_local! {
         static SCENE: RefCell<Scene> = RefCell::new(Scene::new(SEED, SIZE.0, SIZE.1));
@@ -75,7 +75,7 @@ pub fn other_street(seed: u64, second: i64) -> Picture {
     scene.frame(second.unsigned_abs()).0
 }
 
-/// Of a sensor: about normal, of deviation 1.
+/// Sensor noise: approximately normal with standard deviation 1.
 pub fn deviate(random: &mut u32) -> f32 {
     let mut sum = 0.0;
     for _ in 0..3 {
@@ -85,7 +85,7 @@ pub fn deviate(random: &mut u32) -> f32 {
     2.0 * sum
 }
 
-/// What a sensor or its settings make of a value.
+/// A value after the effect of a sensor or its settings.
 pub fn spoil(value: u8, weather: Weather, random: &mut u32) -> u8 {
     let x = f32::from(value);
     let spoiled = match weather {

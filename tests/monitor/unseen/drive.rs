@@ -1,5 +1,5 @@
 //! The shifts on a real drive and a ResNet-50, from `../shared`, without the reference; and that no real picture is
-//! unfit. Skipped, and said so, where the folder is absent.
+//! unusable. Skipped with a message where the folder is absent.
 
 use std::path::Path;
 
@@ -81,15 +81,15 @@ fn halved(picture: &Picture) -> Picture {
 
 #[test]
 #[ignore = "needs ../shared"]
-fn scenario_unseen_real_pictures_are_fit() {
+fn scenario_unseen_real_pictures_are_usable() {
     let Some(data) = golden::shared("data") else { return };
     let mut count = 0;
     for folder in std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
         for path in pictures_in(&folder).unwrap_or_default() {
-            let fit = UsabilityCheck::default().check(&Picture::open(&path).unwrap(), None);
-            assert!(fit.is_ok(), "{}: {fit:?}", path.display());
+            let usable = UsabilityCheck::default().check(&Picture::open(&path).unwrap(), None);
+            assert!(usable.is_ok(), "{}: {usable:?}", path.display());
             count += 1;
         }
     }
-    println!("{count} pictures are fit");
+    println!("{count} pictures are usable");
 }

@@ -1,4 +1,4 @@
-//! What faulty cables, drivers and settings make of a street: tried after the monitor had been written.
+//! Effects of faulty cables, drivers and settings on the street, tried after the monitor had been written.
 
 use lookout::camera::pattern::Weather as Air;
 use lookout::frame::Picture;
@@ -78,7 +78,7 @@ fn thumb(picture: &Picture, second: i64) -> Picture {
     lens::noisy(&skin, 2.0, second)
 }
 
-/// Everything that has been tried.
+/// All faults.
 pub fn all() -> Vec<Shift> {
     let fault = |name, spoil: fn(Picture, i64) -> Picture| moved(name, None, spoil);
     vec![

@@ -1,4 +1,4 @@
-//! What optics, light, mounts and transports do to a picture.
+//! Effects of optics, light, mounts and transports on a picture.
 
 use std::f32::consts::TAU;
 use std::io::Cursor;
@@ -7,7 +7,7 @@ use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use lookout::frame::Picture;
 
-/// Numbers that are the same every time.
+/// Deterministic random numbers.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 

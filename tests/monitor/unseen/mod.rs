@@ -1,7 +1,7 @@
-//! Shifts and poisons that nobody had in mind when the monitor was written.
+//! Shifts and poisons that the monitor was not designed for.
 //!
 //! Flagged must be a shift under which int8 departs from fp32, or its activations from their calibration; not flagged,
-//! what every day brings. What a poisoned reservoir teaches must be nothing, or harmless.
+//! ordinary changes of a day. A recalibration on a poisoned reservoir must be refused or harmless.
 //!
 //! ```sh
 //! cargo test --release --test suite unseen -- --ignored --nocapture --test-threads 1
@@ -30,11 +30,11 @@ const STEP: i64 = 30;
 /// From this score on a detection counts.
 const SCORE: f32 = 0.5;
 
-/// What ten passes on a shift came to.
+/// Result of the passes on a shift.
 #[derive(Debug)]
 struct Watched {
     flagged: Option<usize>,
-    unfit: Vec<UnusableReason>,
+    unusable: Vec<UnusableReason>,
     score: f64,
     worst: String,
     by: String,
@@ -42,11 +42,12 @@ struct Watched {
 
 /// Passes on a shift.
 fn watch(device: &mut Device, passes: usize, step: i64, shift: &Shift) -> Watched {
-    let mut watched = Watched { flagged: None, unfit: Vec::new(), score: 0.0, worst: String::new(), by: String::new() };
+    let mut watched =
+        Watched { flagged: None, unusable: Vec::new(), score: 0.0, worst: String::new(), by: String::new() };
     for pass in 1..=passes {
         device.second += step;
         match device.show(shift.picture(device.second), None) {
-            SampleOutcome::Unusable(reason) => watched.unfit.push(reason),
+            SampleOutcome::Unusable(reason) => watched.unusable.push(reason),
             SampleOutcome::Compared(verdict) => {
                 if verdict.drifting {
                     watched.flagged = watched.flagged.or(Some(pass));
@@ -65,7 +66,7 @@ fn watch(device: &mut Device, passes: usize, step: i64, shift: &Shift) -> Watche
     watched
 }
 
-/// How a model does on a shift.
+/// Quality of a model on a shift.
 #[derive(Debug, Default, Clone)]
 struct Sight {
     sqnr_db: f64,
@@ -112,13 +113,13 @@ fn sight(device: &Device, frames: i64, shift: &Shift) -> Sight {
 struct Row {
     name: &'static str,
     with_reference: bool,
-    /// As drift, or as unfit.
-    is_told: bool,
+    /// Flagged as drift or as unusable.
+    is_flagged: bool,
     /// With the reference.
     sqnr_db: f64,
 }
 
-/// Prints how the shifts fare after some clear passes, with and without the reference.
+/// Prints the results of the shifts after some clear passes, with and without the reference.
 fn table(shifts: &[Shift], calibration: &[Picture], passes: usize, step: i64) -> Vec<Row> {
     let mut rows = Vec::new();
     println!("| shift | reference | flagged | off | step | by | SQNR dB | found again | recall | precision |");
@@ -128,16 +129,16 @@ fn table(shifts: &[Shift], calibration: &[Picture], passes: usize, step: i64) ->
             let mut device = Device::new(calibration, with_reference, MonitorOptions::default());
             device.until(10);
             device.watch(3, STEP, Weather::Clear);
-            let Watched { flagged, unfit, score, worst, by } = watch(&mut device, passes, step, shift);
-            let is_told = flagged.is_some() || !unfit.is_empty();
-            let mut row = Row { name: shift.name, with_reference, is_told, sqnr_db: 0.0 };
-            let told = match (flagged, unfit.as_slice()) {
-                (_, [reason, ..]) => format!("{} {}", unfit.len(), reason.name()),
+            let Watched { flagged, unusable, score, worst, by } = watch(&mut device, passes, step, shift);
+            let is_flagged = flagged.is_some() || !unusable.is_empty();
+            let mut row = Row { name: shift.name, with_reference, is_flagged, sqnr_db: 0.0 };
+            let flag = match (flagged, unusable.as_slice()) {
+                (_, [reason, ..]) => format!("{} {}", unusable.len(), reason.name()),
                 (Some(pass), []) => pass.to_string(),
                 (None, []) => "no".to_owned(),
             };
             let reference = if with_reference { "yes" } else { "no" };
-            print!("| {} | {reference} | {told} | {score:.1} | {worst} | {by} |", shift.name);
+            print!("| {} | {reference} | {flag} | {score:.1} | {worst} | {by} |", shift.name);
             if with_reference {
                 let Sight { sqnr_db, agreement, truths, found, detections, right } = sight(&device, 20, shift);
                 let Agreement { matched, vanished, appeared, .. } = agreement;
@@ -161,7 +162,7 @@ fn scenario_unseen_shifts() {
     let clear = rows[0].sqnr_db;
     for row in rows.iter().filter(|row| row.with_reference) {
         let departed = clear - row.sqnr_db > 1.0;
-        assert!(row.is_told || !departed, "{}: {:.1} dB of {clear:.1} dB", row.name, row.sqnr_db);
+        assert!(row.is_flagged || !departed, "{}: {:.1} dB of {clear:.1} dB", row.name, row.sqnr_db);
     }
 }
 
@@ -169,7 +170,7 @@ fn scenario_unseen_shifts() {
 #[ignore = "minutes: a table"]
 fn scenario_unseen_every_day() {
     for row in table(&shifts::mild(), &between((0, 24)), 30, 131) {
-        assert!(!row.is_told, "{}, reference {}", row.name, row.with_reference);
+        assert!(!row.is_flagged, "{}, reference {}", row.name, row.with_reference);
     }
 }
 
@@ -186,7 +187,7 @@ fn unseen_shifts_are_flagged_without_the_reference() {
         device.until(10);
         device.watch(3, STEP, Weather::Clear);
         let watched = watch(&mut device, 10, STEP, &shift);
-        assert!(watched.flagged.is_some() && watched.unfit.is_empty(), "{name}: {watched:?}");
+        assert!(watched.flagged.is_some() && watched.unusable.is_empty(), "{name}: {watched:?}");
     }
 }
 
@@ -197,17 +198,17 @@ fn unseen_shifts_are_flagged_with_the_reference() {
         let mut device = Device::new(&between((8, 18)), true, MonitorOptions::default());
         device.until(10);
         let watched = watch(&mut device, 10, STEP, &shift);
-        assert!(watched.flagged.is_some() && watched.unfit.is_empty(), "{name}: {watched:?}");
+        assert!(watched.flagged.is_some() && watched.unusable.is_empty(), "{name}: {watched:?}");
     }
 }
 
 #[test]
-fn what_every_day_brings_is_no_drift() {
+fn changes_of_every_day_are_no_drift() {
     let full_day = between((0, 24));
     for shift in shifts::mild() {
         let mut device = Device::new(&full_day, false, MonitorOptions::default());
         device.until(10);
         let watched = watch(&mut device, 12, 131, &shift);
-        assert!(watched.flagged.is_none() && watched.unfit.is_empty(), "{}: {watched:?}", shift.name);
+        assert!(watched.flagged.is_none() && watched.unusable.is_empty(), "{}: {watched:?}", shift.name);
     }
 }

@@ -1,4 +1,4 @@
-//! What a camera may deliver that is no street, by name.
+//! Poisoned frames by name: frames that show no street.
 
 use std::f32::consts::TAU;
 
@@ -121,7 +121,7 @@ fn clock(at: usize) -> Picture {
     picture
 }
 
-/// Everything that has been tried.
+/// All poisons.
 pub fn all() -> Vec<Poison> {
     let poison = |name, frame: fn(usize) -> Picture| Poison { name, frame: Box::new(frame) };
     vec![

@@ -1,4 +1,4 @@
-//! Reservoirs of what is no street: refused, or harmless.
+//! Recalibrations on poisoned reservoirs: refused or harmless.
 
 use lookout::frame::Picture;
 use lookout::message::EventName;
@@ -10,24 +10,24 @@ use super::super::world::{self, Weather};
 use super::faults;
 use super::poisons::{self, Poison};
 
-/// What became of a reservoir.
-struct Taught {
+/// Outcome of a recalibration on a reservoir.
+struct PoisonOutcome {
     accepted: bool,
     reasons: Vec<String>,
-    /// What the clear street lost, in dB.
+    /// Loss on the clear street, in dB.
     loss_db: f64,
-    /// Whether the clear street was drift afterwards, and which generation served in the end.
+    /// True if the clear street was drift afterwards.
     drifting: bool,
     generation: u32,
 }
 
-fn teach(frames: impl Iterator<Item = Picture>, with_reference: bool) -> Taught {
+fn recalibrate_on(frames: impl Iterator<Item = Picture>, with_reference: bool) -> PoisonOutcome {
     let mut device = Device::new(&between((8, 18)), with_reference, MonitorOptions::default());
     device.monitor.take_over(reservoir(frames));
     let before = device.models.serving();
     let RecalibrationOutcome { accepted, reasons, .. } = device.recalibrate();
     if !accepted {
-        return Taught { accepted, reasons, loss_db: 0.0, drifting: false, generation: 0 };
+        return PoisonOutcome { accepted, reasons, loss_db: 0.0, drifting: false, generation: 0 };
     }
     let after = device.models.serving();
     let clear: Vec<_> = (0..8).map(|at| world::street(9 * 3600 + 4003 * at, Weather::Clear)).collect();
@@ -36,7 +36,7 @@ fn teach(frames: impl Iterator<Item = Picture>, with_reference: bool) -> Taught 
     device.watch(14, 90, Weather::Clear);
     let drifting = device.events().contains(&EventName::DriftRaised);
     let generation = device.models.serving().generation;
-    Taught { accepted, reasons, loss_db: was - is, drifting, generation }
+    PoisonOutcome { accepted, reasons, loss_db: was - is, drifting, generation }
 }
 
 #[test]
@@ -48,13 +48,13 @@ fn scenario_unseen_poisons() {
         for one_in in [1, 5] {
             for with_reference in [true, false] {
                 let frames = (0..24).map(|at| poisons::mixed(&poison, one_in, at));
-                let taught = teach(frames, with_reference);
-                assert!(taught.loss_db < 0.3, "{}: {:.2} dB", poison.name, taught.loss_db);
-                let outcome = if taught.accepted { "accepted".to_owned() } else { taught.reasons.join("; ") };
+                let result = recalibrate_on(frames, with_reference);
+                assert!(result.loss_db < 0.3, "{}: {:.2} dB", poison.name, result.loss_db);
+                let outcome = if result.accepted { "accepted".to_owned() } else { result.reasons.join("; ") };
                 let share = if one_in == 1 { "all" } else { "a fifth" };
                 let reference = if with_reference { "yes" } else { "no" };
                 print!("| {} | {share} | {reference} | {outcome} |", poison.name);
-                println!(" {:.2} | {} | {} |", taught.loss_db, taught.drifting, taught.generation);
+                println!(" {:.2} | {} | {} |", result.loss_db, result.drifting, result.generation);
             }
         }
     }
@@ -82,11 +82,11 @@ fn unseen_poisons_are_refused_or_harmless() {
         ("frozen but for the sensor", 1, None),
     ] {
         let frames = (0..24).map(|at| poisons::mixed(poison(name), one_in, at));
-        let taught = teach(frames, true);
-        println!("{name}: {:?}, the clear street loses {:.2} dB", taught.reasons, taught.loss_db);
+        let result = recalibrate_on(frames, true);
+        println!("{name}: {:?}, the clear street loses {:.2} dB", result.reasons, result.loss_db);
         match reason {
-            Some(reason) => assert!(!taught.accepted && taught.reasons[0].contains(reason), "{:?}", taught.reasons),
-            None => assert!(taught.loss_db < 0.3 && !taught.drifting, "{name}"),
+            Some(reason) => assert!(!result.accepted && result.reasons[0].contains(reason), "{:?}", result.reasons),
+            None => assert!(result.loss_db < 0.3 && !result.drifting, "{name}"),
         }
     }
 }
