@@ -235,7 +235,7 @@ impl<'a> Quantization<'a> {
             bias.iter_mut().zip(local.mean_shift()).for_each(|(bias, shift)| *bias += shift);
         }
 
-        // Compare with the reference. The means seen here are those that the biases are corrected at.
+        // Compare with the reference. The input means of these pictures become the reference input means.
         let comparison = self.compare(&quantized, &selection, edges, progress)?;
         let means = comparison.image.map(|image| InputMeans::from_outputs(&self.plan, image, &comparison.output_means));
         if corrects && means.is_some() {

@@ -78,7 +78,7 @@ impl FromStr for KeepFloat {
             return Ok(Self::Worst(count));
         }
         if let Some(budget) = text.strip_suffix("dB") {
-            let wrong = || Error::new(Kind::Usage, format!("{text:?} is no budget; one looks like 20dB"));
+            let wrong = || Error::new(Kind::Usage, format!("{text:?} is not a budget such as 20dB"));
             return budget.trim().parse().ok().filter(|db: &f64| db.is_finite()).map(Self::Below).ok_or_else(wrong);
         }
         Ok(Self::Named(text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()))

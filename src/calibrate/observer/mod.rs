@@ -147,13 +147,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn statistics(pictures: &[Vec<f32>]) -> EdgeStatistics {
-        let mut seen = EdgeStatistics::new();
+        let mut edge = EdgeStatistics::new();
         for values in pictures {
             let mut builder = HistogramBuilder::new();
             builder.observe(values).unwrap();
-            seen.add(&builder.finish());
+            edge.add(&builder.finish());
         }
-        seen
+        edge
     }
 
     const ALL: [Observer; 6] = [
@@ -188,17 +188,17 @@ mod tests {
 
     #[test]
     fn the_moving_average_starts_at_the_first_picture() {
-        let seen = statistics(&[vec![0.0, 1.0], vec![-1.0, 3.0]]);
-        let range = Observer::MovingAverage.range(&seen, Scheme::Affine);
+        let edge = statistics(&[vec![0.0, 1.0], vec![-1.0, 3.0]]);
+        let range = Observer::MovingAverage.range(&edge, Scheme::Affine);
         assert!((range.min + 0.01).abs() < 1e-7 && (range.max - 1.02).abs() < 1e-6, "{range:?}");
     }
 
     #[test]
     fn a_percentile_omits_the_allowed_share() {
         let values: Vec<f32> = (0..1000).map(|i| if i < 999 { i as f32 / 1000.0 } else { 100.0 }).collect();
-        let seen = statistics(&[values]);
-        assert_eq!(Observer::Percentile(100.0).range(&seen, Scheme::Affine).max, 100.0);
-        let range = Observer::Percentile(99.85).range(&seen, Scheme::Affine);
+        let edge = statistics(&[values]);
+        assert_eq!(Observer::Percentile(100.0).range(&edge, Scheme::Affine).max, 100.0);
+        let range = Observer::Percentile(99.85).range(&edge, Scheme::Affine);
         assert!((0.998..1.1).contains(&range.max), "{range:?}");
     }
 
@@ -206,10 +206,10 @@ mod tests {
     fn searches_clip_a_single_outlier() {
         let mut values: Vec<f32> = (0..200_000).map(|i| (i % 1000) as f32 / 1000.0).collect();
         values.push(6.0);
-        let seen = statistics(&[values]);
+        let edge = statistics(&[values]);
         // The squared error of one distant value still counts, so the search by MSE clips less.
         for (observer, most) in [(Observer::Entropy, 2.0), (Observer::L2, 2.0), (Observer::Mse, 5.0)] {
-            let range = observer.range(&seen, Scheme::Affine);
+            let range = observer.range(&edge, Scheme::Affine);
             assert!((0.9..most).contains(&range.max), "{observer}: {range:?}");
         }
     }
@@ -224,17 +224,17 @@ mod tests {
             if !signed {
                 pictures.iter_mut().flatten().for_each(|x| *x = x.max(0.0));
             }
-            let seen = statistics(&pictures);
+            let edge = statistics(&pictures);
             let mut reversed = pictures.clone();
             reversed.reverse();
             let reversed = statistics(&reversed);
             let joined = statistics(&[pictures.concat()]);
             for observer in ALL {
                 for &scheme in Scheme::ALL {
-                    let range = observer.range(&seen, scheme);
+                    let range = observer.range(&edge, scheme);
                     prop_assert!(range.min <= 0.0 && range.max >= 0.0);
                     prop_assert!(signed || range.min == 0.0);
-                    prop_assert!(range.min >= seen.merged().min().min(0.0) && range.max <= seen.merged().max().max(0.0));
+                    prop_assert!(range.min >= edge.merged().min().min(0.0) && range.max <= edge.merged().max().max(0.0));
                     if observer != Observer::MovingAverage {
                         prop_assert_eq!(range, observer.range(&reversed, scheme));
                         prop_assert_eq!(range, observer.range(&joined, scheme));

@@ -2,7 +2,7 @@
 //!
 //! For the percentage p, the range is the smallest interval of whole bins with at most (100 − p) % of the values above
 //! it and as many below it. NVIDIA's `pytorch-quantization` (`HistogramCalibrator`, method `percentile`) and NNCF
-//! (range initializer `percentile`) choose ranges so.
+//! (range initializer `percentile`) have the same kind of observer.
 
 use crate::calibrate::histogram::Histogram;
 use crate::quant::Range;

@@ -26,10 +26,10 @@
 //!
 //! A packed histogram is:
 //!
-//! 1. smallest and largest value, two little-endian f32; +∞ and −∞ of an empty histogram;
+//! 1. smallest and largest value, two little-endian f32; +∞ and −∞ of an empty histogram, which has the one bin 0;
 //! 2. number of exact zeros, a varint;
 //! 3. the counts of all bins in order, one varint each. A count 0 is followed by a varint with the number of further empty
-//!    bins that it stands for.
+//!    bins.
 //!
 //! Bins follow from the extremes: bin j covers \[j · 2^k, (j + 1) · 2^k). k ≥ −126 is the smallest exponent with which
 //! the bins of min(0, smallest) to max(0, largest) are at most 2048, and these are all bins (see
@@ -132,8 +132,8 @@ impl CalibrationRecord {
         let mut packed = Vec::new();
         histograms.iter().for_each(|histogram| pack(histogram, &mut packed));
         let sha256 = hexadecimal(&sha256);
-        let seen = PackedStatistics { sha256, histograms: packed, means };
-        match self.pictures.insert(name.to_string(), seen) {
+        let picture = PackedStatistics { sha256, histograms: packed, means };
+        match self.pictures.insert(name.to_string(), picture) {
             None => Ok(()),
             Some(_) => Err(Error::new(Kind::Data, format!("there are two pictures called {name}"))),
         }
@@ -177,15 +177,15 @@ impl CalibrationRecord {
         Ok(&self.get(picture)?.means)
     }
 
-    /// What observers look at, one an edge, over the pictures that `chosen` names; always in name order.
+    /// Statistics for the observers, one an edge, over the pictures that `chosen` accepts, in the order of their names.
     ///
     /// # Errors
     /// As [`Self::histograms`].
     pub fn statistics(&self, chosen: impl Fn(&str) -> bool) -> Result<Vec<EdgeStatistics>> {
         let mut statistics = vec![EdgeStatistics::new(); self.edges.len()];
         for picture in self.pictures().filter(|name| chosen(name)) {
-            for (seen, histogram) in statistics.iter_mut().zip(self.histograms(picture)?) {
-                seen.add(&histogram);
+            for (edge, histogram) in statistics.iter_mut().zip(self.histograms(picture)?) {
+                edge.add(&histogram);
             }
         }
         Ok(statistics)
@@ -194,8 +194,8 @@ impl CalibrationRecord {
     /// SHA-256 over the SHA-256 of the pictures that `chosen` accepts, in the order of their names.
     pub fn pictures_sha256(&self, chosen: impl Fn(&str) -> bool) -> String {
         let mut hash = Sha256::new();
-        for (_, seen) in self.pictures.iter().filter(|(name, _)| chosen(name)) {
-            hash.update(seen.sha256.as_bytes());
+        for (_, picture) in self.pictures.iter().filter(|(name, _)| chosen(name)) {
+            hash.update(picture.sha256.as_bytes());
         }
         hexadecimal(&hash.finalize())
     }
@@ -219,9 +219,9 @@ impl CalibrationRecord {
             pictures: self.pictures.iter().map(entry).collect(),
         };
         let mut tensors = BTreeMap::new();
-        for (at, seen) in self.pictures.values().enumerate() {
-            tensors.insert(format!("{at:06}.histograms"), Tensor::of_bytes(&seen.histograms[..]));
-            tensors.insert(format!("{at:06}.means"), Tensor::of_f32(vec![seen.means.len()], &seen.means));
+        for (at, picture) in self.pictures.values().enumerate() {
+            tensors.insert(format!("{at:06}.histograms"), Tensor::of_bytes(&picture.histograms[..]));
+            tensors.insert(format!("{at:06}.means"), Tensor::of_f32(vec![picture.means.len()], &picture.means));
         }
         let Value::Object(metadata) = serde_json::to_value(header).map_err(|e| fault(e.into()))? else {
             return Err(fault("its header is not a JSON object".into()));

@@ -82,7 +82,7 @@ impl<'a> Artifact<'a> {
             artifact.check_edge(edge, &mut known).map_err(|e| e.at(format!("edge {}", edge.name)))?;
         }
         match artifact.container.tensors().keys().find(|name| !known.contains(*name)) {
-            Some(stranger) => refuse(format!("tensor {stranger} belongs to no step and no edge")),
+            Some(unknown) => refuse(format!("tensor {unknown} belongs to no step and no edge")),
             None => Ok(artifact),
         }
     }
@@ -362,7 +362,9 @@ fn refuse<T>(what: String) -> Result<T> {
 
 fn check_name(what: &str, name: &str) -> Result<()> {
     if name.is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
-        return refuse(format!("{what} {name:?} is no name: 1 to {MAX_NAME_BYTES} bytes without control characters"));
+        return refuse(format!(
+            "{what} {name:?} is not a name of 1 to {MAX_NAME_BYTES} bytes without control characters"
+        ));
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ impl Sidecar {
     /// As [`atomic_file::write`].
     pub fn save(&self, artifact: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)
-            .map_err(|e| Error::new(Kind::Internal, "the sidecar is no JSON").because(e))?;
+            .map_err(|e| Error::new(Kind::Internal, "the sidecar cannot be written as JSON").because(e))?;
         atomic_file::write(&Self::path(artifact), |out| writeln!(out, "{text}"))
     }
 }

@@ -71,8 +71,9 @@ pub fn encode(header: &Header, weights: &[StepTensors], histograms: &[Vec<u32>])
             tensors.insert(format!("{}.histogram", edge.name), Tensor::of_u32(vec![counts.len()], counts));
         }
     }
-    let metadata = serde_json::to_value(header).map_err(|e| fault("its header is no JSON".into()).because(e))?;
-    let Value::Object(metadata) = metadata else { return Err(fault("its header is no JSON object".into())) };
+    let metadata =
+        serde_json::to_value(header).map_err(|e| fault("its header cannot be written as JSON".into()).because(e))?;
+    let Value::Object(metadata) = metadata else { return Err(fault("its header is not a JSON object".into())) };
     let mut bytes = Vec::new();
     container::write(&mut bytes, &metadata, &tensors).map_err(|e| fault("its tensors do not fit".into()).because(e))?;
     Artifact::parse(&bytes).map_err(|e| fault(e.chain()))?;
