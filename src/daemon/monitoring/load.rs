@@ -1,6 +1,6 @@
 //! Model loading with the monitor: the engine of the configured model, and the monitor's inputs.
 //!
-//! In: `[model]`, `[detector]`, `[monitor]`. Out: an engine, and a [`Monitoring`] if a quantized model is to be watched
+//! In: `[model]`, `[detector]`, `[monitor]`. Out: an engine, and a [`Monitoring`] if a quantized model is to be monitored
 //! or calibrated from the cameras. A monitored model comes from the state folder, where recalibrations may have added
 //! generations to the configured one.
 

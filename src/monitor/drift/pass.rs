@@ -246,14 +246,14 @@ impl PassRunner {
             model.mixed_precision().quantized_steps().chain(self.plan.read_by_layers()).collect();
         steps.sort_unstable();
         steps.dedup();
-        let mut watcher = Fp32Collector::new(&self.plan, &steps);
+        let mut collector = Fp32Collector::new(&self.plan, &steps);
         let mut run = Fp32Run::new(&reference, &self.normalized)?;
-        while run.advance(&mut watcher)?.is_some() {
+        while run.advance(&mut collector)?.is_some() {
             yield_point()?;
         }
-        let observed = watcher.take()?;
+        let observed = collector.take()?;
         let mut histograms = vec![None; self.plan.steps.len()];
-        let input_means = self.input_means(&watcher.means_by_step(&observed));
+        let input_means = self.input_means(&collector.means_by_step(&observed));
         for (step, histogram) in steps.into_iter().zip(observed.histograms) {
             let is_needed = |histogram: &Histogram| !histogram.is_empty() && model.qparams(step).is_some();
             histograms[step] = Some(histogram).filter(is_needed);
