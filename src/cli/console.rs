@@ -23,7 +23,7 @@ pub fn print(text: impl Display) -> Result<bool> {
 ///
 /// # Errors
 ///
-/// As [`print`].
+/// As [`print()`].
 pub fn print_lines(lines: impl IntoIterator<Item = impl Display>) -> Result<()> {
     for line in lines {
         if !print(line)? {

@@ -83,7 +83,7 @@ struct PredictionSet {
 /// Evaluates. `progress` receives the number of pictures done and of all; `note` receives messages for the terminal.
 ///
 /// # Errors
-/// As [`Dataset::read`] and [`EvaluatedModel::load`]; with `strict`, [`Kind::Data`] at the first problem.
+/// As [`Dataset::read`] and loading a model; with `strict`, [`Kind::Data`] at the first problem.
 pub fn evaluate(
     options: &EvaluateOptions,
     progress: &mut dyn FnMut(usize, usize),

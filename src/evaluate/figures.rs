@@ -11,7 +11,7 @@ use super::matching::{ByArea, IOU_50, IOU_75, MAX_DETECTIONS, PictureMatches, TH
 use super::paper::PaperSums;
 use super::prediction::Prediction;
 
-/// Names of the metrics, in the order of [`ModelScores::figures`]: the paper's three, three at the score threshold with
+/// Names of the metrics, in the order of a model's scores: the paper's three, three at the score threshold with
 /// regions to ignore, COCO's twelve.
 pub const FIGURES: [&str; 18] = [
     "paper.accuracy",

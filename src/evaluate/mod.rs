@@ -2,7 +2,7 @@
 //! between models, each with a confidence interval.
 //!
 //! In: a dataset ([`DatasetSource`]: KITTI, COCO or VOC), models, a class map. Out: an
-//! [`EvaluationReport`](report::EvaluationReport) as table, JSON or CSV, and optionally result files. COCO's metrics equal
+//! [`EvaluationReport`] as table, JSON or CSV, and optionally result files. COCO's metrics equal
 //! those of `pycocotools`, the paper's those of its code. Results are cached by content.
 
 mod average_precision;

@@ -186,7 +186,7 @@ impl Monitor {
     /// Requests a recalibration now.
     ///
     /// # Errors
-    /// As [`Recalibrator::recalibrate`].
+    /// Errors of the models and of the ledger; the serving generation stays.
     pub fn recalibrate(&mut self, trigger: Trigger, yield_point: YieldPoint<'_>) -> Result<RecalibrationOutcome> {
         let inputs = RecalibrationInputs {
             serving: &self.served,

@@ -276,7 +276,7 @@ impl Health {
         self.with(name, |camera| *camera.dropped.entry(reason.to_owned()).or_default() += 1);
     }
 
-    /// Sets the activity of the detector thread. The end of [`DetectorActivity::Detecting`] measures the frame time.
+    /// Sets the activity of the detector thread. The end of `Detecting` measures the frame time.
     pub fn set_activity(&self, activity: DetectorActivity) {
         let mut table = self.lock();
         let start_ns = match activity {
