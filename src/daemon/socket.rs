@@ -289,7 +289,7 @@ mod tests {
             (b"{}\n", "names no verb"),
             (b"{\"verb\": \"echo\", \"args\": 3}\n", "args is no JSON object"),
             (b"{\"verb\": \"echo\", \"arg\": {}}\n", "a key \\\"arg\\\""),
-            (b"{\"verb\": \"restart\"}\n", "no verb of this daemon; it knows echo, fail, fall"),
+            (b"{\"verb\": \"restart\"}\n", "not a command of this daemon; commands are echo, fail, fall"),
         ] {
             let answer = send(&path, request).await;
             assert!(answer.contains("\"usage\"") && answer.contains(expected), "{answer}");
