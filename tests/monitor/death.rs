@@ -57,7 +57,7 @@ fn the_machine_killed_at_any_moment_leaves_a_model_to_load() {
     std::fs::write(folder.path().join("first"), &bytes).unwrap();
     for round in 0..40u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "death::victim", "--ignored", "--nocapture"])
+            .args(["--exact", "monitor::death::victim", "--ignored", "--nocapture"])
             .env(FOLDER, folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
