@@ -158,7 +158,7 @@ fn unusable_frames_are_no_drift() {
         device.show(world::covered(device.second), None);
     }
     let told = device.host.blind.lock().unwrap().clone();
-    assert!(told.is_some_and(|told| told.ends_with("fit to be watched for 10 samples: covered")));
+    assert!(told.is_some_and(|told| told.ends_with("only unusable frames for 10 samples: covered")));
     device.second += 30;
     device.show(street(device.second), None);
     assert_eq!(*device.host.blind.lock().unwrap(), None);
