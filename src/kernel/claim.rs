@@ -34,15 +34,6 @@ pub fn share<F: Fn(Claims<'_>) + Sync>(tasks: usize, worker: F) {
     fan_out(threads, &|| worker(Claims { next: &next, tasks }));
 }
 
-/// Like [`share`] with `parallel`, on the calling thread alone without.
-pub fn share_if<F: Fn(Claims<'_>) + Sync>(parallel: bool, tasks: usize, worker: F) {
-    if parallel {
-        share(tasks, worker);
-    } else {
-        worker(Claims { next: &AtomicUsize::new(0), tasks });
-    }
-}
-
 fn fan_out(threads: usize, worker: &(dyn Fn() + Sync)) {
     match threads {
         0 => {}

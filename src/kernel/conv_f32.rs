@@ -136,16 +136,6 @@ impl ConvF32 {
         self.geometry
     }
 
-    /// Name of the micro-kernel.
-    pub fn kernel_name(&self) -> &'static str {
-        self.kernel.name
-    }
-
-    /// Bytes of packed weights and bias.
-    pub fn packed_bytes(&self) -> usize {
-        self.panels.bytes()
-    }
-
     /// Convolves `input` (`[height][width][in]`), adds bias and `skip`, applies ReLU if asked, into `out`
     /// (`[oh][ow][out]`, see [`ConvGeometry::output`]; what it held does not matter). Uses the current rayon pool.
     ///

@@ -89,11 +89,6 @@ impl PanelsF32 {
     pub fn bias(&self, panel: usize) -> &[f32] {
         &self.bias[panel * NR..(panel + 1) * NR]
     }
-
-    /// Bytes held.
-    pub fn bytes(&self) -> usize {
-        self.weights.bytes() + self.bias.bytes()
-    }
 }
 
 /// Cuts K into blocks of about equal length, none longer than [`BLOCK_DEPTH`].
