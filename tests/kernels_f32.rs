@@ -14,7 +14,7 @@ fn kernels() -> impl Iterator<Item = &'static KernelF32> {
 }
 
 fn geometry(in_channels: usize, out_channels: usize, kernel: usize, stride: usize, padding: usize) -> ConvGeometry {
-    ConvGeometry { in_channels, out_channels, kernel_height: kernel, kernel_width: kernel, stride, padding }
+    ConvGeometry { in_channels, out_channels, kernel_height: kernel, kernel_width: kernel, stride, padding, groups: 1 }
 }
 
 /// Reproducible values in [-1, 1).

@@ -49,7 +49,7 @@ struct Case {
 }
 
 const fn conv(in_channels: usize, out_channels: usize, kernel: usize, stride: usize, padding: usize) -> ConvGeometry {
-    ConvGeometry { in_channels, out_channels, kernel_height: kernel, kernel_width: kernel, stride, padding }
+    ConvGeometry { in_channels, out_channels, kernel_height: kernel, kernel_width: kernel, stride, padding, groups: 1 }
 }
 
 impl Default for Case {

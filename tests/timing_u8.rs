@@ -19,6 +19,7 @@ fn layers() -> Vec<Layer> {
         kernel_width: kernel,
         stride,
         padding: kernel / 2,
+        groups: 1,
     };
     let mut layers = vec![("stem", conv(3, 64, 7, 2), (416, 1344), false, 1)];
     let names = [

@@ -102,6 +102,7 @@ mod tests {
                 kernel_width: 3,
                 stride: 1,
                 padding: 0,
+                groups: 1,
             },
             weight_layout: WeightLayout::Convolution,
             batch_norm: Some("bn1".into()),

@@ -112,8 +112,11 @@ impl ConvF32 {
             ));
         }
         let wrong = |what: String| Err(Error::new(Kind::Internal, format!("convolution {geometry:?}: {what}")));
-        if geometry.weights() == 0 || geometry.stride == 0 {
+        if geometry.groups == 0 || geometry.weights() == 0 || geometry.stride == 0 {
             return wrong("every extent must be at least 1".into());
+        }
+        if geometry.groups != 1 {
+            return wrong("groups are not supported".into());
         }
         if weights.len() != geometry.weights() {
             return wrong(format!("{} weights given, {} expected", weights.len(), geometry.weights()));

@@ -1,6 +1,6 @@
 //! The shape of a convolution, shared by every data type and instruction set.
 
-/// A 2-D convolution without dilation or groups; a linear layer is 1×1 over its rows.
+/// A 2-D convolution without dilation; a linear layer is 1×1 over its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConvGeometry {
     /// Channels in.
@@ -15,12 +15,15 @@ pub struct ConvGeometry {
     pub stride: usize,
     /// Rows and columns added on every side.
     pub padding: usize,
+    /// Groups of channels that are convolved on their own: in/groups inputs make out/groups outputs. 1 for a plain
+    /// convolution; as many as there are channels for a depthwise one.
+    pub groups: usize,
 }
 
 impl ConvGeometry {
     /// A fully connected layer: 1×1, stride 1, no padding.
     pub const fn linear(in_channels: usize, out_channels: usize) -> Self {
-        Self { in_channels, out_channels, kernel_height: 1, kernel_width: 1, stride: 1, padding: 0 }
+        Self { in_channels, out_channels, kernel_height: 1, kernel_width: 1, stride: 1, padding: 0, groups: 1 }
     }
 
     /// Rows and columns out for `height` × `width` in, as PyTorch counts them; 0 where the filter does not fit.
@@ -41,9 +44,19 @@ impl ConvGeometry {
         self.kernel_height * self.kernel_width
     }
 
-    /// Weights: out × height × width × in.
+    /// Input channels that one output reads: in / groups.
+    pub const fn group_channels(&self) -> usize {
+        self.in_channels / self.groups
+    }
+
+    /// True if every output channel reads one input channel, and every input channel makes one output channel.
+    pub const fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.in_channels && self.groups == self.out_channels
+    }
+
+    /// Weights: out × height × width × in / groups.
     pub const fn weights(&self) -> usize {
-        self.out_channels * self.taps() * self.in_channels
+        self.out_channels * self.taps() * self.group_channels()
     }
 
     /// Multiply-adds for `height` × `width` in.

@@ -2,6 +2,7 @@
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+pub mod activation;
 pub mod aligned;
 pub mod bench_f32;
 pub mod bench_u8;

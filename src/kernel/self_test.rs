@@ -65,6 +65,7 @@ const fn case(in_channels: usize, out_channels: usize, kernel: usize, stride: us
         kernel_width: kernel,
         stride,
         padding: kernel / 2,
+        groups: 1,
     };
     Case { geometry, zero_point: if residual { 0 } else { 131 }, relu: residual, residual }
 }

@@ -17,15 +17,16 @@ pub(super) enum CandleLayer {
 impl CandleLayer {
     /// The layer with its folded weights.
     pub(super) fn new(layer: &Layer, folded: &FoldedLayer) -> candle_core::Result<Self> {
-        let ConvGeometry { in_channels, out_channels, kernel_height, kernel_width, stride, padding } = layer.geometry;
+        let geometry = layer.geometry;
+        let ConvGeometry { in_channels, out_channels, kernel_height, kernel_width, stride, padding, groups } = geometry;
         let bias = Tensor::from_slice(&folded.bias, out_channels, &Device::Cpu)?;
         if layer.weight_layout != WeightLayout::Convolution {
             let weight = Tensor::from_slice(&folded.weights, (out_channels, in_channels), &Device::Cpu)?;
             return Ok(Self::Linear(Linear::new(weight, Some(bias))));
         }
-        let shape = (out_channels, kernel_height, kernel_width, in_channels);
+        let shape = (out_channels, kernel_height, kernel_width, geometry.group_channels());
         let weight = Tensor::from_slice(&folded.weights, shape, &Device::Cpu)?.permute((0, 3, 1, 2))?.contiguous()?;
-        let config = Conv2dConfig { padding, stride, ..Conv2dConfig::default() };
+        let config = Conv2dConfig { padding, stride, groups, ..Conv2dConfig::default() };
         Ok(Self::Convolution(Conv2d::new(weight, Some(bias), config)))
     }
 

@@ -65,6 +65,7 @@ impl Filter {
             kernel_width: self.size,
             stride: self.stride,
             padding: self.size / 2,
+            groups: 1,
         }
     }
 }

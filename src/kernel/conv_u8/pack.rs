@@ -208,6 +208,12 @@ fn check(geometry: &ConvGeometry, weights: &[i8]) -> Result<()> {
     if in_channels == 0 || out_channels == 0 || stride == 0 || geometry.taps() == 0 {
         return Err(Error::new(Kind::Data, format!("a convolution has an extent of zero: {geometry:?}")));
     }
+    if geometry.groups != 1 {
+        return Err(Error::new(
+            Kind::Unavailable,
+            format!("a convolution of {} groups has no int8 kernel", geometry.groups),
+        ));
+    }
     if weights.len() != geometry.weights() {
         return Err(Error::new(
             Kind::Data,
@@ -242,8 +248,15 @@ mod tests {
     #[test]
     fn panels_interleave_groups_and_fill_with_zeros() {
         let isa = Isa::new(crate::kernel::isa::IsaName::Scalar).unwrap();
-        let geometry =
-            ConvGeometry { in_channels: 5, out_channels: 17, kernel_height: 1, kernel_width: 2, stride: 1, padding: 0 };
+        let geometry = ConvGeometry {
+            in_channels: 5,
+            out_channels: 17,
+            kernel_height: 1,
+            kernel_width: 2,
+            stride: 1,
+            padding: 0,
+            groups: 1,
+        };
         let weights: Vec<i8> = (0..geometry.weights()).map(|i| (i % 120) as i8).collect();
         let packed = PackedU8::new(isa, geometry, &weights).unwrap();
         assert_eq!(packed.panels(), 2);
