@@ -68,7 +68,7 @@ PICTURES = {
 }
 
 
-def narrow_resnet(block, layers, base, eps):
+def narrow_resnet(block, layers, base, eps, **kwargs):
     """torchvision's ResNet with `base` channels after the stem instead of 64, every later width in proportion."""
 
     class Narrow(resnet.ResNet):
@@ -84,7 +84,7 @@ def narrow_resnet(block, layers, base, eps):
         def _make_layer(self, block, planes, *args, **kwargs):
             return super()._make_layer(block, planes * base // 64, *args, **kwargs)
 
-    return Narrow(block, list(layers), norm_layer=lambda c: torch.nn.BatchNorm2d(c, eps=eps))
+    return Narrow(block, list(layers), norm_layer=lambda c: torch.nn.BatchNorm2d(c, eps=eps), **kwargs)
 
 
 def picture(hw, seed, blocks=3):
