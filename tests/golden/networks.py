@@ -27,7 +27,7 @@ threshold (`candidates`).
 The bodies, pyramids and heads are torchvision's, with fewer channels. Random weights are scaled in one pass over pictures: each
 batch norm gets the statistics of what reaches it, some channels with a variance near epsilon, and each other layer a
 fixed spread. A picture is refused if its result hangs on rounding: the whole network in float64, and proposals and
-result in float64 from the stage before, have to give the same.
+result in float64 from the stage before, have to give the same, and the levels may differ by 4e-6 of their norm.
 
     v/bin/python tests/golden/networks.py [NET ...]        # environment as for make.py; rewrites the files in place
 """
