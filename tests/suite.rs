@@ -24,6 +24,7 @@ mod regions_f32;
 mod replay;
 mod roi_align_u8;
 mod run;
+mod timing_f32;
 mod timing_u8;
 mod tracking;
 mod weight_error;

@@ -22,6 +22,7 @@ pub enum Activation {
 impl Activation {
     /// The function's value at `x`.
     #[inline]
+    #[allow(clippy::manual_clamp)] // `clamp` keeps NaN, where the kernels' ReLU gives 0
     pub fn apply(self, x: f32) -> f32 {
         match self {
             Self::Identity => x,

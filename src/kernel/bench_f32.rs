@@ -3,41 +3,77 @@
 //! In: a layer's shape. Out: its best rate of several runs, in CPU time of all threads together, so that a rate can be
 //! set against [`super::ceiling::measure`] of the same run.
 
+use super::activation::Activation;
 use super::ceiling::process_seconds;
-use super::conv_f32::{ConvF32, SkipF32};
+use super::conv_f32::{ConvF32, MapsF32, SkipF32};
 use super::geometry::ConvGeometry;
-use super::isa::Isa;
+use super::tile_f32::KernelF32;
 use crate::error::Result;
 
-/// GMAC/s of CPU time of a convolution over a map of `height` × `width`, best of `runs`, with bias and ReLU and, if
-/// asked, a residual, on the current rayon pool. The layer runs once more before, to fault its memory in.
-///
-/// # Errors
-///
-/// As [`ConvF32::new`].
-pub fn conv_f32(
-    isa: Isa,
-    geometry: ConvGeometry,
-    (height, width): (usize, usize),
-    residual: bool,
-    runs: usize,
-) -> Result<f64> {
-    let weights = pattern(geometry.weights(), 0.01);
-    let conv = ConvF32::new(isa, geometry, &weights, &pattern(geometry.out_channels, 0.1))?;
-    let (rows, columns) = geometry.output(height, width);
-    let input = pattern(height * width * geometry.in_channels, 1.0);
-    let skip = pattern(if residual { rows * columns * geometry.out_channels } else { 0 }, 1.0);
-    let skip = residual.then_some(SkipF32 { data: &skip, height: rows, width: columns });
-    let mut out = vec![0f32; rows * columns * geometry.out_channels];
-    conv.run(&input, height, width, skip, true, &mut out);
-    let best = (0..runs)
-        .map(|_| {
-            let start = process_seconds();
-            conv.run(&input, height, width, skip, true, &mut out);
-            process_seconds() - start
+/// A layer with weights, inputs and an output of its own.
+#[derive(Debug)]
+pub struct LayerF32 {
+    conv: ConvF32,
+    /// Maps, rows and columns of the input.
+    size: (usize, usize, usize),
+    activation: Activation,
+    input: Vec<f32>,
+    skip: Option<Vec<f32>>,
+    out: Vec<f32>,
+}
+
+impl LayerF32 {
+    /// A convolution of `geometry` by `kernel` over maps (count, rows, columns) of `size`, with bias, `activation` and, if
+    /// asked, a residual.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConvF32::with_kernel`].
+    pub fn new(
+        kernel: &'static KernelF32,
+        geometry: ConvGeometry,
+        size: (usize, usize, usize),
+        residual: bool,
+        activation: Activation,
+    ) -> Result<Self> {
+        let weights = pattern(geometry.weights(), 0.01);
+        let conv = ConvF32::with_kernel(kernel, geometry, &weights, &pattern(geometry.out_channels, 0.1))?;
+        let (count, height, width) = size;
+        let (rows, columns) = geometry.output(height, width);
+        let values = count * rows * columns * geometry.out_channels;
+        Ok(Self {
+            conv,
+            size,
+            activation,
+            input: pattern(count * height * width * geometry.in_channels, 1.0),
+            skip: residual.then(|| pattern(values, 1.0)),
+            out: vec![0.0; values],
         })
-        .fold(f64::INFINITY, f64::min);
-    Ok(geometry.macs(height, width) as f64 / best * 1e-9)
+    }
+
+    /// Multiply-adds of a run.
+    pub fn macs(&self) -> u64 {
+        let (count, height, width) = self.size;
+        count as u64 * self.conv.geometry().macs(height, width)
+    }
+
+    /// Runs it on the current rayon pool. Returns the CPU time of all threads, in seconds.
+    pub fn run(&mut self) -> f64 {
+        let (count, height, width) = self.size;
+        let (rows, columns) = self.conv.geometry().output(height, width);
+        let skip = self.skip.as_deref().map(|data| SkipF32 { data, height: rows, width: columns });
+        let input = MapsF32 { data: &self.input, count, height, width };
+        let start = process_seconds();
+        self.conv.run(input, skip, self.activation, &mut self.out);
+        process_seconds() - start
+    }
+
+    /// GMAC/s of CPU time, best of `runs`. It runs once more before, to fault the memory in.
+    pub fn rate(&mut self, runs: usize) -> f64 {
+        self.run();
+        let best = (0..runs).map(|_| self.run()).fold(f64::INFINITY, f64::min);
+        self.macs() as f64 / best * 1e-9
+    }
 }
 
 /// Values of both signs and no denormals; what they are does not matter.

@@ -1,22 +1,27 @@
-//! fp32 convolution over NHWC maps, with bias, skip and ReLU fused; a linear layer is the 1×1 case.
+//! fp32 convolution over NHWC maps, with bias, skip and activation fused; a linear layer is the 1×1 case.
 //!
-//! In: weights once, then a map a call. Out: the map the layer leaves. Every output is summed in one fixed order, so
+//! In: weights once, then maps a call. Out: the maps the layer leaves. Every output is summed in one fixed order, so
 //! the result does not depend on threads or on how the work is cut; across instruction sets it differs by rounding.
 //!
 //! Work is cut into blocks of output pixels (threads claim them), a block runs over the blocks of K, over groups of
 //! panels, over tiles, over the panels of a group: the group's weights and the block's input stay in the second-level
-//! cache, a tile's rows in the first. K is cut so that these sizes hold for any layer.
+//! cache, a tile's rows in the first. K is cut so that these sizes hold for any layer. Groups of channels have panels of
+//! their own; depthwise layers and groups of a few channels have none, see [`depthwise_f32`](super::depthwise_f32).
 
 use std::ptr::null;
 
+use super::activation::Activation;
 use super::aligned::{ALIGNMENT, AlignedBuffer};
 use super::claim::share;
-use super::geometry::{ConvGeometry, nearest_source};
+use super::depthwise_f32::DepthwiseF32;
+use super::geometry::ConvGeometry;
 use super::isa::Isa;
-use super::pack_f32::{DepthBlock, PanelsF32};
+use super::maps_f32::SharedOutput;
+pub use super::maps_f32::{MapsF32, SkipF32};
+use super::pack_f32::{Bundles, DepthBlock, PanelsF32};
 use super::prefetch::prefetch;
-use super::rows_f32::{MapF32, RowTable, Segments};
-use super::tile_f32::{KernelF32, MAX_MR, NR, TileF32};
+use super::rows_f32::{RowTable, Segments};
+use super::tile_f32::{KernelF32, MAX_MR, NR, TileF32, TileFunctionF32};
 use crate::error::{Error, Kind, Result};
 
 /// Output pixels of a block: with 256 values of K each, 192 KiB of input.
@@ -28,36 +33,38 @@ const NEAR_WEIGHTS: usize = 1 << 15;
 /// Tasks for each thread, so that one which comes late finds little left to wait for.
 const TASKS_PER_THREAD: usize = 4;
 
-/// A map added before ReLU: of the output's size a residual; of any other size read by PyTorch's `nearest` rule, as
-/// the feature pyramid adds a coarser level.
-#[derive(Debug, Clone, Copy)]
-pub struct SkipF32<'a> {
-    /// `height × width × out_channels` values, NHWC.
-    pub data: &'a [f32],
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-}
-
 /// A convolution ready to run: geometry, packed weights, bias and the kernel they are packed for.
 #[derive(Debug)]
 pub struct ConvF32 {
     geometry: ConvGeometry,
-    segments: Segments,
     kernel: &'static KernelF32,
+    weights: Weights,
+}
+
+/// Packed weights, in the form of the algorithm that is used.
+#[derive(Debug)]
+enum Weights {
+    Tiles(TilesF32),
+    Depthwise(DepthwiseF32),
+}
+
+/// Weights for the tiles, and what the tiles read outside of the map.
+#[derive(Debug)]
+struct TilesF32 {
+    segments: Segments,
     panels: PanelsF32,
     zeros: AlignedBuffer<f32>,
 }
 
 /// Inputs that all tasks share.
 struct Job<'a> {
-    map: MapF32<'a>,
+    outputs: usize,
+    kernel: &'a KernelF32,
     skip: Option<SkipF32<'a>>,
-    relu: bool,
-    rows: usize,
-    columns: usize,
-    out: OutPointer,
+    activation: Activation,
+    /// Rows and columns of an output map.
+    size: (usize, usize),
+    out: SharedOutput,
 }
 
 /// A task: its output block and its scratch.
@@ -76,19 +83,13 @@ struct Stage<'a> {
     last: bool,
 }
 
-/// The output, written by all threads at once, each at pixels and columns of its own.
-#[derive(Clone, Copy)]
-struct OutPointer(*mut f32);
-
-// SAFETY: the tasks write disjoint parts, and the slice behind it is borrowed alone while they run.
-unsafe impl Sync for OutPointer {}
-
 impl ConvF32 {
-    /// Packs `weights` (`[out][kh][kw][in]`) and `bias` (`[out]`, or empty for none) for `isa`.
+    /// Packs `weights` (`[out][kh][kw][in / groups]`) and `bias` (`[out]`, or empty for none) for `isa`.
     ///
     /// # Errors
     ///
-    /// [`Kind::Internal`] where a length does not fit the geometry, or the geometry has a zero in it.
+    /// [`Kind::Internal`] where a length does not fit the geometry, the geometry has a zero in it, or its groups do not
+    /// divide its channels.
     pub fn new(isa: Isa, geometry: ConvGeometry, weights: &[f32], bias: &[f32]) -> Result<Self> {
         Self::with_kernel(KernelF32::of(isa), geometry, weights, bias)
     }
@@ -115,8 +116,10 @@ impl ConvF32 {
         if geometry.groups == 0 || geometry.weights() == 0 || geometry.stride == 0 {
             return wrong("every extent must be at least 1".into());
         }
-        if geometry.groups != 1 {
-            return wrong("groups are not supported".into());
+        if !geometry.in_channels.is_multiple_of(geometry.groups)
+            || !geometry.out_channels.is_multiple_of(geometry.groups)
+        {
+            return wrong("the groups must divide the channels in and the channels out".into());
         }
         if weights.len() != geometry.weights() {
             return wrong(format!("{} weights given, {} expected", weights.len(), geometry.weights()));
@@ -124,14 +127,12 @@ impl ConvF32 {
         if !bias.is_empty() && bias.len() != geometry.out_channels {
             return wrong(format!("{} biases given, {} expected", bias.len(), geometry.out_channels));
         }
-        let segments = Segments::of(&geometry);
-        Ok(Self {
-            geometry,
-            segments,
-            kernel,
-            panels: PanelsF32::new(geometry.out_channels, segments.count, segments.depth, weights, bias),
-            zeros: AlignedBuffer::zeroed(segments.depth),
-        })
+        let weights = if DepthwiseF32::suits(kernel, &geometry) {
+            Weights::Depthwise(DepthwiseF32::new(kernel, &geometry, weights, bias))
+        } else {
+            Weights::Tiles(TilesF32::new(&geometry, weights, bias))
+        };
+        Ok(Self { geometry, kernel, weights })
     }
 
     /// The shape it was made for.
@@ -139,50 +140,75 @@ impl ConvF32 {
         self.geometry
     }
 
-    /// Convolves `input` (`[height][width][in]`), adds bias and `skip`, applies ReLU if asked, into `out`
-    /// (`[oh][ow][out]`, see [`ConvGeometry::output`]; what it held does not matter). Uses the current rayon pool.
+    /// Convolves the maps of `input`, each padded on its own, adds bias and `skip`, applies `activation`, into `out`
+    /// (`[count][oh][ow][out]`, see [`ConvGeometry::output`]; what it held does not matter). Uses the current rayon pool.
     ///
     /// # Panics
     ///
-    /// Where a slice is shorter than its shape says: shapes come from the plan and are checked there.
-    pub fn run(
-        &self,
-        input: &[f32],
-        height: usize,
-        width: usize,
-        skip: Option<SkipF32<'_>>,
-        relu: bool,
-        out: &mut [f32],
-    ) {
+    /// Where a slice is shorter than its shape says, or there is a skip to more than one map: shapes come from the plan
+    /// and are checked there.
+    pub fn run(&self, input: MapsF32<'_>, skip: Option<SkipF32<'_>>, activation: Activation, out: &mut [f32]) {
         let geometry = &self.geometry;
-        let (rows, columns) = geometry.output(height, width);
-        let pixels = rows * columns;
-        assert!(input.len() >= height * width * geometry.in_channels, "input shorter than its shape");
+        let (rows, columns) = geometry.output(input.height, input.width);
+        let pixels = input.count * rows * columns;
+        let read = input.count * input.height * input.width * geometry.in_channels;
+        assert!(input.data.len() >= read, "input shorter than its shape");
         assert!(out.len() >= pixels * geometry.out_channels, "output shorter than its shape");
         if let Some(skip) = skip {
+            assert!(input.count <= 1, "skip to more than one map");
             assert!(skip.data.len() >= skip.height * skip.width * geometry.out_channels, "skip shorter than its shape");
             assert!(skip.height * skip.width > 0 || pixels == 0, "skip without pixels");
         }
         if pixels == 0 {
             return;
         }
-        let cut = Cut::new(pixels, self.panels.panels(), self.kernel.mr, rayon::current_num_threads());
-        let job = Job {
-            map: MapF32 { data: input, height, width },
-            skip,
-            relu,
-            rows,
-            columns,
-            out: OutPointer(out.as_mut_ptr()),
-        };
+        match &self.weights {
+            Weights::Depthwise(weights) => weights.run(self.kernel, geometry, input, skip, activation, out),
+            Weights::Tiles(weights) => {
+                let job = Job {
+                    outputs: geometry.out_channels,
+                    kernel: self.kernel,
+                    skip,
+                    activation,
+                    size: (rows, columns),
+                    out: SharedOutput::new(out),
+                };
+                weights.run(geometry, input, &job, pixels);
+            }
+        }
+    }
+}
+
+impl TilesF32 {
+    fn new(geometry: &ConvGeometry, weights: &[f32], bias: &[f32]) -> Self {
+        let bundles = Bundles::of(geometry);
+        let segments = Segments::of(geometry, bundles.channels);
+        let weights = bundles.spread(geometry.taps(), weights);
+        Self {
+            segments,
+            panels: PanelsF32::new(
+                geometry.out_channels,
+                bundles.outputs,
+                segments.count,
+                segments.depth,
+                &weights,
+                bias,
+            ),
+            zeros: AlignedBuffer::zeroed(segments.depth.max(geometry.in_channels)),
+        }
+    }
+
+    fn run(&self, geometry: &ConvGeometry, maps: MapsF32<'_>, job: &Job<'_>, pixels: usize) {
+        let mr = job.kernel.mr;
+        let cut = Cut::new(pixels, self.panels.places().len(), mr, rayon::current_num_threads());
         share(cut.tasks(), |claims| {
             let mut table = RowTable::default();
             let mut skips = Vec::new();
             for task in claims {
                 let (pixels, panels) = cut.task(task);
-                table.fill(geometry, job.map, &self.zeros, (pixels.start, pixels.len()), self.kernel.mr);
-                job.skip_rows(pixels.clone(), geometry.out_channels, self.kernel.mr, &mut skips);
-                self.block(&Run { job: &job, table: &table, skips: &skips, pixels, panels });
+                table.fill(geometry, self.segments, maps, &self.zeros, (pixels.start, pixels.len()), mr);
+                job.skip_rows(pixels.clone(), &mut skips);
+                self.block(&Run { job, table: &table, skips: &skips, pixels, panels });
             }
         });
     }
@@ -190,7 +216,7 @@ impl ConvF32 {
     /// One block of output pixels, some panels of outputs, all of K.
     fn block(&self, run: &Run<'_>) {
         let blocks = self.panels.blocks();
-        let tiles = run.pixels.len().div_ceil(self.kernel.mr);
+        let tiles = run.pixels.len().div_ceil(run.job.kernel.mr);
         for (index, block) in blocks.iter().enumerate() {
             let stage = Stage { block, first: index == 0, last: index + 1 == blocks.len() };
             // A tile runs over several panels before the next one's turn, so that its rows go out, and the skip's come
@@ -209,42 +235,42 @@ impl ConvF32 {
 
     #[inline(always)]
     fn tile(&self, run: &Run<'_>, stage: &Stage<'_>, panel: usize, tile: usize) {
-        let (mr, outputs) = (self.kernel.mr, self.geometry.out_channels);
-        let block = stage.block;
+        let KernelF32 { mr, function, columns, .. } = *run.job.kernel;
+        let (block, outputs, place) = (stage.block, run.job.outputs, self.panels.places()[panel]);
         let first = run.pixels.start + tile * mr;
         let count = mr.min(run.pixels.end - first);
-        let filled = NR.min(outputs - panel * NR);
         let skip = if stage.last && !run.skips.is_empty() { run.skips[tile * mr..].as_ptr() } else { null() };
         let call = TileF32 {
             rows: run.table.tile(tile, self.segments.count, mr)[block.tap * mr..].as_ptr(),
             segments: block.taps,
-            offset: block.offset,
+            offset: place.offset + block.offset,
             depth: block.depth,
             weights: self.panels.panel(block, panel).as_ptr(),
             bias: if stage.first { self.panels.bias(panel).as_ptr() } else { null() },
+            columns: place.filled,
             skip,
-            skip_offset: panel * NR,
-            relu: stage.last && run.job.relu,
-            // SAFETY: pixel `first` and output `panel · NR` exist, so this lies inside of the output.
-            out: unsafe { run.job.out.0.add(first * outputs + panel * NR) },
+            skip_offset: place.column,
+            activation: if stage.last { run.job.activation } else { Activation::Identity },
+            // Pixel `first` and output `column` exist, so this lies inside of the output.
+            out: run.job.out.at(first * outputs + place.column),
             out_stride: outputs,
         };
-        self.prefetch_next(run, &call, tile);
-        if count == mr && filled == NR {
+        self.prefetch_next(run, &call, panel, tile);
+        if count == mr && place.filled.is_multiple_of(columns) {
             // SAFETY: `Isa` proved the instruction set; table, panel and skips were made for this `mr` and geometry; a
             // full tile lies inside of the output and belongs to this task.
-            unsafe { (self.kernel.function)(&call) }
+            unsafe { function(&call) }
         } else {
             // SAFETY: as above, for the `count × filled` values that exist.
-            unsafe { self.edge_tile(call, count, filled) }
+            unsafe { edge_tile(function, call, count, place.filled) }
         }
     }
 
     /// Asks for what the same panel's next tile writes and adds, and, with the first panel, for what it reads: six
     /// streams with gaps are more than the hardware foresees. (Taps that overlap are near already.)
     #[inline(always)]
-    fn prefetch_next(&self, run: &Run<'_>, call: &TileF32, tile: usize) {
-        let mr = self.kernel.mr;
+    fn prefetch_next(&self, run: &Run<'_>, call: &TileF32, panel: usize, tile: usize) {
+        let mr = run.job.kernel.mr;
         let next = tile + 1;
         if next * mr >= run.pixels.len() {
             return;
@@ -259,7 +285,7 @@ impl ConvF32 {
                 prefetch(row.wrapping_add(call.skip_offset + NR - 1));
             }
         }
-        if self.segments.count == 1 && call.skip_offset == run.panels.start * NR {
+        if self.segments.count == 1 && panel == run.panels.start {
             for row in run.table.tile(next, 1, mr) {
                 for value in (0..call.depth).step_by(ALIGNMENT / size_of::<f32>()) {
                     prefetch(row.wrapping_add(call.offset + value));
@@ -267,57 +293,57 @@ impl ConvF32 {
             }
         }
     }
+}
 
-    /// A tile of which only `count` rows and `filled` columns exist: computed beside the output and copied.
-    ///
-    /// # Safety
-    ///
-    /// As for a whole tile, but output and skip rows need only hold `count × filled` values.
-    #[inline(never)]
-    unsafe fn edge_tile(&self, call: TileF32, count: usize, filled: usize) {
-        let mut sums = [[0f32; NR]; MAX_MR];
-        let mut added = [[0f32; NR]; MAX_MR];
-        for row in 0..count {
-            if call.bias.is_null() {
-                // SAFETY: `filled` partial sums of this task's own output.
-                let partial = unsafe { std::slice::from_raw_parts(call.out.add(row * call.out_stride), filled) };
-                sums[row][..filled].copy_from_slice(partial);
-            }
-            if !call.skip.is_null() {
-                // SAFETY: the skip row of an existing pixel has `filled` values from this column on.
-                let values = unsafe { std::slice::from_raw_parts((*call.skip.add(row)).add(call.skip_offset), filled) };
-                added[row][..filled].copy_from_slice(values);
-            }
+/// A tile of which only `count` rows and `filled` columns exist: computed beside the output and copied.
+///
+/// # Safety
+///
+/// As for a whole tile, but output and skip rows need only hold `count × filled` values.
+#[inline(never)]
+unsafe fn edge_tile(function: TileFunctionF32, call: TileF32, count: usize, filled: usize) {
+    let mut sums = [[0f32; NR]; MAX_MR];
+    let mut added = [[0f32; NR]; MAX_MR];
+    for row in 0..count {
+        if call.bias.is_null() {
+            // SAFETY: `filled` partial sums of this task's own output.
+            let partial = unsafe { std::slice::from_raw_parts(call.out.add(row * call.out_stride), filled) };
+            sums[row][..filled].copy_from_slice(partial);
         }
-        let pointers = added.each_ref().map(|row| row.as_ptr());
-        let inner = TileF32 {
-            out: sums.as_mut_ptr().cast(),
-            out_stride: NR,
-            skip: if call.skip.is_null() { call.skip } else { pointers.as_ptr() },
-            skip_offset: 0,
-            ..call
-        };
-        // SAFETY: whole tile and whole skip rows stand on the stack; the rest as the caller promises.
-        unsafe { (self.kernel.function)(&inner) }
-        for (row, sums) in sums.iter().take(count).enumerate() {
-            // SAFETY: `filled` values of this task's own output.
-            let out = unsafe { std::slice::from_raw_parts_mut(call.out.add(row * call.out_stride), filled) };
-            out.copy_from_slice(&sums[..filled]);
+        if !call.skip.is_null() {
+            // SAFETY: the skip row of an existing pixel has `filled` values from this column on.
+            let values = unsafe { std::slice::from_raw_parts((*call.skip.add(row)).add(call.skip_offset), filled) };
+            added[row][..filled].copy_from_slice(values);
         }
+    }
+    let pointers = added.each_ref().map(|row| row.as_ptr());
+    let inner = TileF32 {
+        out: sums.as_mut_ptr().cast(),
+        out_stride: NR,
+        columns: NR,
+        skip: if call.skip.is_null() { call.skip } else { pointers.as_ptr() },
+        skip_offset: 0,
+        ..call
+    };
+    // SAFETY: whole tile and whole skip rows stand on the stack; the rest as the caller promises.
+    unsafe { function(&inner) }
+    for (row, sums) in sums.iter().take(count).enumerate() {
+        // SAFETY: `filled` values of this task's own output.
+        let out = unsafe { std::slice::from_raw_parts_mut(call.out.add(row * call.out_stride), filled) };
+        out.copy_from_slice(&sums[..filled]);
     }
 }
 
 impl Job<'_> {
     /// Pointers to what is added to each pixel, padded to whole tiles; empty without a skip.
-    fn skip_rows(&self, pixels: std::ops::Range<usize>, outputs: usize, mr: usize, rows: &mut Vec<*const f32>) {
+    fn skip_rows(&self, pixels: std::ops::Range<usize>, rows: &mut Vec<*const f32>) {
         rows.clear();
         let Some(skip) = self.skip else { return };
-        let padded = pixels.len().next_multiple_of(mr);
-        for pixel in pixels {
-            let y = nearest_source(pixel / self.columns, skip.height, self.rows);
-            let x = nearest_source(pixel % self.columns, skip.width, self.columns);
-            rows.push(skip.data[(y * skip.width + x) * outputs..].as_ptr());
-        }
+        let padded = pixels.len().next_multiple_of(self.kernel.mr);
+        let columns = self.size.1;
+        rows.extend(
+            pixels.map(|pixel| skip.pixel((pixel / columns, pixel % columns), self.size, self.outputs).as_ptr()),
+        );
         // Rows that do not exist are never read: edge tiles take only those that do.
         rows.resize(padded, skip.data.as_ptr());
     }

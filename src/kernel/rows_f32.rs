@@ -1,25 +1,15 @@
 //! Pointers to the input pixels of a convolution's tiles: implicit GEMM without an im2col copy.
 //!
-//! In: a map and a run of output pixels. Out: for every tile, tap and row the pointer to the input pixel, or to a pixel
+//! In: maps and a run of output pixels, through all maps. Out: for every tile, tap and row the pointer to the input pixel, or to a pixel
 //! of zeros where the tap lies outside of the picture. Maps with very few channels (the stem's three) are first copied,
 //! just the rows that the run reads, into a padded strip where a whole filter row is contiguous: then a tap is
 //! `kernel width × channels` values and the kernel's inner loop is long enough.
 
 use super::geometry::ConvGeometry;
+use super::maps_f32::MapsF32;
 
 /// Below this many channels a filter wider than one column is read row by row from a strip.
 const STRIP_CHANNELS: usize = 16;
-
-/// A convolution's input: NHWC, N = 1.
-#[derive(Debug, Clone, Copy)]
-pub struct MapF32<'a> {
-    /// `height × width × channels` values.
-    pub data: &'a [f32],
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-}
 
 /// Access pattern of the taps: single pixels, or rows of a strip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +22,14 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// The faster access for `geometry`. Both keep the weights' order `[kh][kw][in]`.
-    pub fn of(geometry: &ConvGeometry) -> Self {
-        let strip = geometry.in_channels < STRIP_CHANNELS && geometry.kernel_width > 1;
+    /// The faster access for `geometry`, of which each output reads `channels`: all of them, or those of its groups.
+    /// Both keep the weights' order `[kh][kw][in]`.
+    pub fn of(geometry: &ConvGeometry, channels: usize) -> Self {
+        let strip = geometry.in_channels < STRIP_CHANNELS && geometry.kernel_width > 1 && geometry.groups == 1;
         if strip {
             Self { count: geometry.kernel_height, depth: geometry.kernel_width * geometry.in_channels, strip }
         } else {
-            Self { count: geometry.taps(), depth: geometry.in_channels, strip }
+            Self { count: geometry.taps(), depth: channels, strip }
         }
     }
 }
@@ -51,25 +42,25 @@ pub struct RowTable {
 }
 
 impl RowTable {
-    /// Fills the table for the output pixels `first..first + count` (numbered row by row) in tiles of `mr`; rows past
-    /// the last read `zeros`. `zeros` has at least as many values as a segment and stays where it is.
+    /// Fills the table for the output pixels `first..first + count` (numbered row by row, map by map) in tiles of `mr`;
+    /// rows past the last read `zeros`. `zeros` has at least as many values as a segment or pixel and stays where it is.
     pub fn fill(
         &mut self,
         geometry: &ConvGeometry,
-        map: MapF32<'_>,
+        segments: Segments,
+        maps: MapsF32<'_>,
         zeros: &[f32],
         (first, count): (usize, usize),
         mr: usize,
     ) {
-        let segments = Segments::of(geometry);
-        debug_assert!(zeros.len() >= segments.depth);
+        debug_assert!(zeros.len() >= segments.depth.max(geometry.in_channels));
         self.pointers.clear();
         self.pointers.resize(count.next_multiple_of(mr) * segments.count, zeros.as_ptr());
-        let (_, columns) = geometry.output(map.height, map.width);
+        let size = geometry.output(maps.height, maps.width);
         if segments.strip {
-            self.fill_from_strip(geometry, map, (first, count), mr, columns);
+            self.fill_from_strip(geometry, maps, (first, count), mr, size);
         } else {
-            self.fill_from_map(geometry, map, (first, count), mr, columns);
+            self.fill_from_map(geometry, maps, (first, count), mr, size);
         }
     }
 
@@ -81,13 +72,15 @@ impl RowTable {
     fn fill_from_map(
         &mut self,
         geometry: &ConvGeometry,
-        map: MapF32<'_>,
+        maps: MapsF32<'_>,
         (first, count): (usize, usize),
         mr: usize,
-        columns: usize,
+        (rows, columns): (usize, usize),
     ) {
         let taps = geometry.taps();
-        let (mut row, mut column) = (first / columns, first % columns);
+        let length = maps.height * maps.width * geometry.in_channels;
+        let (mut row, mut column) = (first / columns % rows, first % columns);
+        let mut map = &maps.data[first / (rows * columns) * length..];
         for pixel in 0..count {
             let slots = &mut self.pointers[pixel / mr * taps * mr + pixel % mr..];
             let mut slot = 0;
@@ -95,8 +88,8 @@ impl RowTable {
                 let y = (row * geometry.stride + ky).wrapping_sub(geometry.padding);
                 for kx in 0..geometry.kernel_width {
                     let x = (column * geometry.stride + kx).wrapping_sub(geometry.padding);
-                    if y < map.height && x < map.width {
-                        slots[slot] = map.data[(y * map.width + x) * geometry.in_channels..].as_ptr();
+                    if y < maps.height && x < maps.width {
+                        slots[slot] = map[(y * maps.width + x) * geometry.in_channels..].as_ptr();
                     }
                     slot += mr;
                 }
@@ -104,6 +97,10 @@ impl RowTable {
             column += 1;
             if column == columns {
                 (row, column) = (row + 1, 0);
+                if row == rows {
+                    row = 0;
+                    map = &map[length..];
+                }
             }
         }
     }
@@ -111,16 +108,17 @@ impl RowTable {
     fn fill_from_strip(
         &mut self,
         geometry: &ConvGeometry,
-        map: MapF32<'_>,
+        maps: MapsF32<'_>,
         (first, count): (usize, usize),
         mr: usize,
-        columns: usize,
+        (rows, columns): (usize, usize),
     ) {
         let channels = geometry.in_channels;
         let end = first + count;
         // Where each output row's part of the run starts in the strip; the pointers follow once it stands still.
         self.strip.clear();
         for (row, from, to) in row_parts(first, end, columns) {
+            let (map, row) = (row / rows, row % rows);
             for ky in 0..geometry.kernel_height {
                 let width = (to - from - 1) * geometry.stride + geometry.kernel_width;
                 let start = self.strip.len();
@@ -129,12 +127,12 @@ impl RowTable {
                 // Columns of the map that the part reads, cut to those that exist.
                 let left = from * geometry.stride;
                 let begin = left.max(geometry.padding);
-                let stop = (left + width).min(map.width + geometry.padding);
-                if y < map.height && begin < stop {
-                    let source = (y * map.width + begin - geometry.padding) * channels;
+                let stop = (left + width).min(maps.width + geometry.padding);
+                if y < maps.height && begin < stop {
+                    let source = ((map * maps.height + y) * maps.width + begin - geometry.padding) * channels;
                     let length = (stop - begin) * channels;
                     self.strip[start + (begin - left) * channels..][..length]
-                        .copy_from_slice(&map.data[source..source + length]);
+                        .copy_from_slice(&maps.data[source..source + length]);
                 }
             }
         }
@@ -155,7 +153,7 @@ impl RowTable {
     }
 }
 
-/// The run `first..end` of pixels cut where rows end: (row, first column, end column).
+/// The run `first..end` of pixels cut where rows end: (row, of all maps; first column; end column).
 fn row_parts(first: usize, end: usize, columns: usize) -> impl Iterator<Item = (usize, usize, usize)> {
     (first / columns..end.div_ceil(columns)).map(move |row| {
         let start = row * columns;

@@ -1,24 +1,60 @@
 //! Table of the fp32 micro-kernels, from which dispatch, tests and benchmarks follow.
 
+use super::direct_f32::direct_scalar;
 use super::isa::{Isa, IsaName};
-use super::tile_f32::{KernelF32, scalar_4x16};
+use super::tile_f32::{KernelF32, NR, scalar_4x16};
 
 /// Every fp32 micro-kernel, weakest instruction set first. Dispatch, tests and bench read this table and nothing else.
 pub static KERNELS_F32: &[KernelF32] = &[
-    KernelF32 { name: "f32_4x16_scalar", isa: IsaName::Scalar, mr: 4, function: scalar_4x16 },
+    KernelF32 {
+        name: "f32_4x16_scalar",
+        isa: IsaName::Scalar,
+        mr: 4,
+        function: scalar_4x16,
+        columns: NR,
+        lanes: 8,
+        direct: direct_scalar,
+    },
     #[cfg(target_arch = "x86_64")]
-    KernelF32 { name: "f32_3x16_sse41", isa: IsaName::Sse41, mr: 3, function: super::x86::sse41_f32::tile_3x16 },
+    KernelF32 {
+        name: "f32_3x16_sse41",
+        isa: IsaName::Sse41,
+        mr: 3,
+        function: super::x86::sse41_f32::tile_3x16,
+        columns: NR,
+        lanes: 4,
+        direct: super::x86::sse41_f32::direct_4,
+    },
     #[cfg(target_arch = "x86_64")]
-    KernelF32 { name: "f32_6x16_avx2", isa: IsaName::Avx2, mr: 6, function: super::x86::avx2_f32::tile_6x16 },
+    KernelF32 {
+        name: "f32_6x16_avx2",
+        isa: IsaName::Avx2,
+        mr: 6,
+        function: super::x86::avx2_f32::tile_6x16,
+        columns: 8,
+        lanes: 8,
+        direct: super::x86::avx2_f32::direct_8,
+    },
     #[cfg(target_arch = "x86_64")]
     KernelF32 {
         name: "f32_14x16_avx512",
         isa: IsaName::Avx512Vnni,
         mr: 14,
         function: super::x86::avx512_f32::tile_14x16,
+        columns: 1,
+        lanes: 16,
+        direct: super::x86::avx512_f32::direct_16,
     },
     #[cfg(target_arch = "aarch64")]
-    KernelF32 { name: "f32_5x16_neon", isa: IsaName::Neon, mr: 5, function: super::aarch64::neon_f32::tile_5x16 },
+    KernelF32 {
+        name: "f32_5x16_neon",
+        isa: IsaName::Neon,
+        mr: 5,
+        function: super::aarch64::neon_f32::tile_5x16,
+        columns: NR,
+        lanes: 4,
+        direct: super::aarch64::neon_f32::direct_4,
+    },
 ];
 
 impl KernelF32 {

@@ -1,19 +1,22 @@
 //! Contract of the fp32 micro-kernels; [`super::table_f32`] lists them.
 //!
 //! In: pointers to the pixels that the rows of a tile read, one panel of packed weights. Out: a tile of sums with bias,
-//! skip and ReLU applied. A micro-kernel neither allocates nor starts threads nor keeps state, and always writes the
-//! whole tile: the driver gives it scratch where fewer rows or columns exist.
+//! skip and activation applied. A micro-kernel neither allocates nor starts threads nor keeps state, and always writes the
+//! whole tile: the driver gives it scratch where fewer rows, or an odd number of columns, exist.
 
+use super::activation::Activation;
+use super::direct_f32::DirectFunctionF32;
 use super::isa::IsaName;
+use super::lanes_f32::{LanesF32, activate};
 
 /// Largest number of rows of any kernel in [`KERNELS_F32`](super::table_f32::KERNELS_F32); sizes the driver's scratch.
 pub const MAX_MR: usize = 14;
 /// Columns of a panel, the same for every kernel: weights are packed once for all of them.
 pub const NR: usize = 16;
 
-/// Operands of one kernel call, which computes, for each of the kernel's `mr` rows and [`NR`] columns,
+/// Operands of one kernel call, which computes, for each of the kernel's `mr` rows and the tile's columns,
 /// `sum = Σ segment Σ channel rows[segment][row][offset + channel] · weights[segment][channel][column]`,
-/// then `sum += bias`, or what `out` holds, then the skip, then ReLU.
+/// then `sum += bias`, or what `out` holds, then the skip, then the activation.
 #[derive(Debug, Clone, Copy)]
 pub struct TileF32 {
     /// `segments × mr` pointers, one segment after the other.
@@ -28,12 +31,14 @@ pub struct TileF32 {
     pub weights: *const f32,
     /// `NR` values added to every row, or null where `out` holds partial sums to go on from.
     pub bias: *const f32,
-    /// `mr` pointers to rows of `NR` values to add, or null.
+    /// Columns that exist: [`NR`], or fewer in whole [`KernelF32::columns`]. The weights and the bias of the others are 0.
+    pub columns: usize,
+    /// `mr` pointers to rows of `columns` values to add, or null.
     pub skip: *const *const f32,
     /// Values to step over at the start of each skip row.
     pub skip_offset: usize,
-    /// True if ReLU is applied; NaN becomes 0 as well.
-    pub relu: bool,
+    /// Function of the sum; ReLU makes 0 of NaN as well.
+    pub activation: Activation,
     /// The tile: row `i` starts at `out + i · out_stride`.
     pub out: *mut f32,
     /// Values from one row of the tile to the next.
@@ -59,6 +64,34 @@ pub struct KernelF32 {
     pub mr: usize,
     /// Computes a tile.
     pub function: TileFunctionF32,
+    /// A tile of fewer than [`NR`] columns has a multiple of this many.
+    pub columns: usize,
+    /// Values of a vector of `direct`.
+    pub lanes: usize,
+    /// Convolves single channels and small groups.
+    pub direct: DirectFunctionF32,
+}
+
+/// Applies a tile's activation to what is written already, unless it is one that kernels apply to their sums: none, or
+/// ReLU. In the loop over the sums it would keep them from staying in registers.
+///
+/// # Safety
+///
+/// `out` has `rows` rows of `columns` values, a multiple of `V`'s lanes; the CPU has its instruction set.
+#[inline(always)]
+pub(super) unsafe fn activate_tile<V: LanesF32>(tile: &TileF32, rows: usize) {
+    if matches!(tile.activation, Activation::Identity | Activation::Relu) {
+        return;
+    }
+    for row in 0..rows {
+        for column in (0..tile.columns).step_by(V::LANES) {
+            // SAFETY: as the caller promises.
+            unsafe {
+                let out = tile.out.add(row * tile.out_stride + column);
+                activate(tile.activation, V::load(out)).store(out);
+            }
+        }
+    }
 }
 
 /// The oracle: the contract in plain Rust, separate multiply and add.
@@ -103,7 +136,9 @@ pub(super) unsafe fn scalar_4x16(tile: &TileF32) {
             }
         }
         for (out, &mut sum) in out.iter_mut().zip(sums) {
-            *out = if tile.relu { if sum > 0.0 { sum } else { 0.0 } } else { sum };
+            *out = if tile.activation == Activation::Relu { if sum > 0.0 { sum } else { 0.0 } } else { sum };
         }
     }
+    // SAFETY: the whole tile is written; arrays need no instruction set.
+    unsafe { activate_tile::<[f32; 8]>(tile, MR) }
 }

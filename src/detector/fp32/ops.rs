@@ -2,14 +2,15 @@
 
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor};
 
-use crate::kernel::conv_f32::{ConvF32, SkipF32};
+use crate::kernel::activation::Activation;
+use crate::kernel::conv_f32::{ConvF32, MapsF32, SkipF32};
 use crate::kernel::isa::Isa;
 use crate::kernel::{pool_f32, roi_align_f32};
 
-/// Convolution or linear layer, fused with the addition of a second input and ReLU.
+/// Convolution or linear layer, fused with the addition of a second input and an activation function.
 pub(super) struct Convolve<'a> {
     pub conv: &'a ConvF32,
-    pub relu: bool,
+    pub activation: Activation,
 }
 
 /// 3×3 maximum, stride 2, padding 1.
@@ -64,7 +65,8 @@ impl InplaceOp2 for Convolve<'_> {
 
     fn cpu_fwd(&self, out: &mut CpuStorage, at: &Layout, input: &CpuStorage, layout: &Layout) -> Result<()> {
         let (height, width, _) = layout.shape().dims3()?;
-        self.conv.run(values(input, layout)?, height, width, None, self.relu, target(out, at)?);
+        let input = MapsF32 { data: values(input, layout)?, count: 1, height, width };
+        self.conv.run(input, None, self.activation, target(out, at)?);
         Ok(())
     }
 }
@@ -86,7 +88,8 @@ impl InplaceOp3 for Convolve<'_> {
         let (height, width, _) = skip_layout.shape().dims3()?;
         let skip = SkipF32 { data: values(skip, skip_layout)?, height, width };
         let (height, width, _) = layout.shape().dims3()?;
-        self.conv.run(values(input, layout)?, height, width, Some(skip), self.relu, target(out, at)?);
+        let input = MapsF32 { data: values(input, layout)?, count: 1, height, width };
+        self.conv.run(input, Some(skip), self.activation, target(out, at)?);
         Ok(())
     }
 }

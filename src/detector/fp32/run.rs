@@ -15,6 +15,7 @@ use crate::detector::proposals::{LevelHead, ProposalStage};
 use crate::detector::roi_align::{LevelMapper, level_scale};
 use crate::detector::tap::{Activation, Tap, TapRequest, Values};
 use crate::error::{Error, Kind, Result};
+use crate::kernel::activation;
 use crate::tensor::{Canvas, Fit, Shape};
 
 /// Output of a step.
@@ -243,9 +244,10 @@ impl<'m> Fp32Run<'m> {
                 let (height, width, _) = x.dims3()?;
                 let (rows, columns) = geometry.output(height, width);
                 let pooled = self.model.buffers.take((rows, columns, geometry.out_channels))?;
+                let activation = if relu { activation::Activation::Relu } else { activation::Activation::Identity };
                 match skip {
-                    None => pooled.map.inplace_op2(&x, &ops::Convolve { conv, relu })?,
-                    Some(skip) => pooled.map.inplace_op3(&x, skip, &ops::Convolve { conv, relu })?,
+                    None => pooled.map.inplace_op2(&x, &ops::Convolve { conv, activation })?,
+                    Some(skip) => pooled.map.inplace_op3(&x, skip, &ops::Convolve { conv, activation })?,
                 }
                 Ok(pooled)
             }

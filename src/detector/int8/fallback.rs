@@ -9,7 +9,8 @@ use super::{EdgeStorage, Int8Executor};
 use crate::detector::plan::StepId;
 use crate::detector::tap::{Activation, Tap, Values};
 use crate::error::{Error, Kind, Result};
-use crate::kernel::conv_f32::SkipF32;
+use crate::kernel::activation;
+use crate::kernel::conv_f32::{MapsF32, SkipF32};
 use crate::kernel::conv_u8::{
     ConvInput, ConvOutput, Epilogue, EpilogueSpec, OutputKind, SkipInput, SkipKind, convolve, quantize_dynamic,
 };
@@ -102,7 +103,10 @@ impl Int8Executor {
                 let other = skip.then(|| (self.real_values(layout, inputs[1]), self.shape(layout, inputs[1])));
                 let skip =
                     other.as_ref().map(|(data, shape)| SkipF32 { data, height: shape.height, width: shape.width });
-                conv.run(&x, height, width, skip, fused_relu, &mut y);
+                let input = MapsF32 { data: &x, count: 1, height, width };
+                let activation =
+                    if fused_relu { activation::Activation::Relu } else { activation::Activation::Identity };
+                conv.run(input, skip, activation, &mut y);
             }
             PackedLayer::Dynamic { packed, scales, bias } => {
                 let depth = packed.geometry().in_channels;

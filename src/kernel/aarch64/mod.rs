@@ -7,5 +7,6 @@ pub mod ceiling;
 pub(super) mod dotprod_u8;
 mod epilogue_u8;
 pub(super) mod i8mm_u8;
+mod lanes;
 pub(super) mod neon_f32;
 pub(super) mod neon_u8;

@@ -2,11 +2,24 @@
 
 use std::arch::aarch64::*;
 
-use crate::kernel::tile_f32::{NR, TileF32};
+use crate::kernel::activation::Activation;
+use crate::kernel::direct_f32::{DirectF32, direct};
+use crate::kernel::tile_f32::{NR, TileF32, activate_tile};
 
 const MR: usize = 5;
 
 type Sums = [[float32x4_t; NR / 4]; MR];
+
+/// See [`crate::kernel::direct_f32::DirectFunctionF32`].
+///
+/// # Safety
+///
+/// As there.
+#[target_feature(enable = "neon")]
+pub(in crate::kernel) unsafe fn direct_4(call: &DirectF32<'_>) {
+    // SAFETY: as the contract says.
+    unsafe { direct::<float32x4_t>(call) }
+}
 
 /// See [`crate::kernel::tile_f32::TileFunctionF32`].
 ///
@@ -53,7 +66,10 @@ pub(in crate::kernel) unsafe fn tile_5x16(tile: &TileF32) {
         }
     }
     // SAFETY: as the contract says.
-    unsafe { finish(tile, &sums) }
+    unsafe {
+        finish(tile, &sums);
+        activate_tile::<float32x4_t>(tile, MR);
+    }
 }
 
 /// One value of K, lane `LANE` of the input.
@@ -83,7 +99,7 @@ unsafe fn finish(tile: &TileF32, sums: &Sums) {
                 if !tile.skip.is_null() {
                     sum = vaddq_f32(sum, vld1q_f32((*tile.skip.add(row)).add(tile.skip_offset + 4 * quad)));
                 }
-                if tile.relu {
+                if tile.activation == Activation::Relu {
                     // The operand that is not NaN: NaN gives 0, as in the scalar kernel.
                     sum = vmaxnmq_f32(sum, vdupq_n_f32(0.0));
                 }

@@ -2,10 +2,11 @@
 //!
 //! FMA is not enabled here, so that the results are the portable ones to the bit.
 
+use crate::kernel::activation::Activation;
 use crate::kernel::colour::{self, Conversion, Row, Scratch};
 use crate::kernel::pool_f32::MaxPool;
 use crate::kernel::roi_align_f32::{Axes, RoiAlignParams, RoiLevel, pool_box as pool_box_anywhere};
-use crate::kernel::{pool_u8, resample, roi_align_u8};
+use crate::kernel::{pointwise_f32, pool_u8, resample, roi_align_u8};
 
 /// See [`MaxPool::row`].
 #[target_feature(enable = "avx2")]
@@ -46,4 +47,22 @@ pub fn to_rgbx(conversion: &Conversion, row: Row<'_>, scratch: &mut Scratch, out
 #[target_feature(enable = "avx2")]
 pub fn blend(low: &[f32], high: &[f32], weight: f32, out: &mut [u8]) {
     resample::blend_anywhere(low, high, weight, out);
+}
+
+/// See [`pointwise_f32::activate`].
+#[target_feature(enable = "avx2")]
+pub fn activate(activation: Activation, values: &mut [f32]) {
+    pointwise_f32::activate_anywhere(activation, values);
+}
+
+/// See [`pointwise_f32::global_mean`].
+#[target_feature(enable = "avx2")]
+pub fn mean(data: &[f32], channels: usize, first: usize, out: &mut [f32]) {
+    pointwise_f32::mean_anywhere(data, channels, first, out);
+}
+
+/// See [`pointwise_f32::scale_channels`].
+#[target_feature(enable = "avx2")]
+pub fn scale(data: &[f32], gates: &[f32], out: &mut [f32]) {
+    pointwise_f32::scale_anywhere(data, gates, out);
 }

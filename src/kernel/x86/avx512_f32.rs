@@ -2,9 +2,23 @@
 
 use std::arch::x86_64::*;
 
+use crate::kernel::activation::Activation;
+use crate::kernel::direct_f32::{DirectF32, direct};
+use crate::kernel::lanes_f32::activate;
 use crate::kernel::tile_f32::{NR, TileF32};
 
 const MR: usize = 14;
+
+/// See [`crate::kernel::direct_f32::DirectFunctionF32`].
+///
+/// # Safety
+///
+/// As there; the CPU has AVX-512F.
+#[target_feature(enable = "avx512f")]
+pub(in crate::kernel) unsafe fn direct_16(call: &DirectF32<'_>) {
+    // SAFETY: as the contract says.
+    unsafe { direct::<__m512>(call) }
+}
 
 /// See [`crate::kernel::tile_f32::TileFunctionF32`].
 ///
@@ -29,27 +43,50 @@ pub(in crate::kernel) unsafe fn tile_14x16(tile: &TileF32) {
         }
     }
     // SAFETY: as the contract says.
-    unsafe { finish(tile, &sums) }
+    unsafe {
+        finish(tile, &sums);
+        activate_columns(tile);
+    }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn finish(tile: &TileF32, sums: &[__m512; MR]) {
+    let mask = ((1u32 << tile.columns) - 1) as __mmask16;
     for (row, &sum) in sums.iter().enumerate() {
-        // SAFETY: `out` has MR rows of NR values; the bias, where not null, has NR values; `skip` holds MR pointers to
-        // rows of `skip_offset + NR` values.
+        // SAFETY: `out` has MR rows of `columns` values; the bias, where not null, has NR values; `skip` holds MR pointers to
+        // rows of `skip_offset + columns` values.
         unsafe {
             let out = tile.out.add(row * tile.out_stride);
             let start = if tile.bias.is_null() { out.cast_const() } else { tile.bias };
-            let mut sum = _mm512_add_ps(sum, _mm512_loadu_ps(start));
+            let mut sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, start));
             if !tile.skip.is_null() {
-                sum = _mm512_add_ps(sum, _mm512_loadu_ps((*tile.skip.add(row)).add(tile.skip_offset)));
+                let skip = (*tile.skip.add(row)).add(tile.skip_offset);
+                sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, skip));
             }
-            if tile.relu {
+            if tile.activation == Activation::Relu {
                 // NaN gives the second operand, 0, as in the scalar kernel.
                 sum = _mm512_max_ps(sum, _mm512_setzero_ps());
             }
-            _mm512_storeu_ps(out, sum);
+            _mm512_mask_storeu_ps(out, mask, sum);
+        }
+    }
+}
+
+/// [`activate_tile`](crate::kernel::tile_f32::activate_tile) for any number of columns.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn activate_columns(tile: &TileF32) {
+    if matches!(tile.activation, Activation::Identity | Activation::Relu) {
+        return;
+    }
+    let mask = ((1u32 << tile.columns) - 1) as __mmask16;
+    for row in 0..MR {
+        // SAFETY: `out` has MR rows of `columns` values.
+        unsafe {
+            let out = tile.out.add(row * tile.out_stride);
+            let sum = _mm512_maskz_loadu_ps(mask, out);
+            _mm512_mask_storeu_ps(out, mask, activate(tile.activation, sum));
         }
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Nothing here is fused, so that the results are the portable ones to the bit.
 
+use crate::kernel::activation::Activation;
 use crate::kernel::pool_f32::MaxPool;
 use crate::kernel::roi_align_f32::{Axes, RoiAlignParams, RoiLevel, pool_box as pool_box_anywhere};
-use crate::kernel::{pool_u8, roi_align_u8};
+use crate::kernel::{pointwise_f32, pool_u8, roi_align_u8};
 
 /// See [`MaxPool::row`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
@@ -33,4 +34,22 @@ pub fn pool_box_u8(
     out: &mut [u8],
 ) {
     roi_align_u8::pool_box(axes, level, params, out);
+}
+
+/// See [`pointwise_f32::activate`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub fn activate(activation: Activation, values: &mut [f32]) {
+    pointwise_f32::activate_anywhere(activation, values);
+}
+
+/// See [`pointwise_f32::global_mean`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub fn mean(data: &[f32], channels: usize, first: usize, out: &mut [f32]) {
+    pointwise_f32::mean_anywhere(data, channels, first, out);
+}
+
+/// See [`pointwise_f32::scale_channels`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub fn scale(data: &[f32], gates: &[f32], out: &mut [f32]) {
+    pointwise_f32::scale_anywhere(data, gates, out);
 }

@@ -11,6 +11,7 @@ pub mod avx512_plain;
 mod avx512_u8_epilogue;
 pub(super) mod avx512_vnni_u8;
 pub(super) mod avx_vnni_u8;
+mod lanes;
 pub(super) mod sse41_f32;
 pub(super) mod sse41_u8;
 pub mod vnni_ceiling;

@@ -3,11 +3,24 @@
 
 use std::arch::x86_64::*;
 
-use crate::kernel::tile_f32::{NR, TileF32};
+use crate::kernel::activation::Activation;
+use crate::kernel::direct_f32::{DirectF32, direct};
+use crate::kernel::tile_f32::{NR, TileF32, activate_tile};
 
 const MR: usize = 3;
 
 type Sums = [[__m128; NR / 4]; MR];
+
+/// See [`crate::kernel::direct_f32::DirectFunctionF32`].
+///
+/// # Safety
+///
+/// As there; the CPU has SSE4.1.
+#[target_feature(enable = "sse4.1")]
+pub(in crate::kernel) unsafe fn direct_4(call: &DirectF32<'_>) {
+    // SAFETY: as the contract says.
+    unsafe { direct::<__m128>(call) }
+}
 
 /// See [`crate::kernel::tile_f32::TileFunctionF32`].
 ///
@@ -41,7 +54,10 @@ pub(in crate::kernel) unsafe fn tile_3x16(tile: &TileF32) {
         }
     }
     // SAFETY: as the contract says.
-    unsafe { finish(tile, &sums) }
+    unsafe {
+        finish(tile, &sums);
+        activate_tile::<__m128>(tile, MR);
+    }
 }
 
 #[inline]
@@ -58,7 +74,7 @@ unsafe fn finish(tile: &TileF32, sums: &Sums) {
                 if !tile.skip.is_null() {
                     sum = _mm_add_ps(sum, _mm_loadu_ps((*tile.skip.add(row)).add(tile.skip_offset + 4 * quad)));
                 }
-                if tile.relu {
+                if tile.activation == Activation::Relu {
                     // NaN gives the second operand, 0, as in the scalar kernel.
                     sum = _mm_max_ps(sum, _mm_setzero_ps());
                 }
