@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use lookout::detector::architecture::{Architecture, Depth, Stage};
 use lookout::detector::checkpoint::{
     Checkpoint, EpsReason, FileForm, ImportOptions, ImportReport, TensorDtype, import,
 };
+use lookout::detector::network::{
+    Architecture, Block, Body, BoxHead, Children, ExtraLevels, Neck, ProposalHead, Pyramid, ResNet, Stage,
+};
+use lookout::detector::settings::BatchNormEps;
 use lookout::error::{Kind, Result};
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -19,7 +22,7 @@ fn fixture(name: &str) -> PathBuf {
 
 fn options(source: PathBuf, folder: &Path) -> ImportOptions {
     let out = folder.join("out.lookout");
-    ImportOptions { source, out, labels: None, min_size: None, max_size: None, batch_norm_eps: None }
+    ImportOptions::new(source, out)
 }
 
 /// Imports and opens; every tensor must have the sums PyTorch computed.
@@ -46,9 +49,7 @@ fn import_fixture(name: &str, expected: &str) -> (ImportReport, Checkpoint) {
 fn every_form_that_pytorch_writes_gives_the_same_weights() {
     let (report, reference) = import_fixture("zip.pth", "r18");
     assert_eq!(report.form, FileForm::ZipPickle);
-    let architecture = &reference.header().architecture;
-    assert_eq!((architecture.depth, architecture.stem, architecture.classes), (Depth::R18, 4, 4));
-    assert_eq!(architecture.stages.map(|stage| stage.output), [4, 4, 6, 8]);
+    assert_eq!(reference.header().architecture, resnet18(4, [4, 4, 6, 8], 4, 8));
     for name in [
         "legacy.pth",
         "zip-strided.pth",
@@ -92,15 +93,16 @@ fn bottlenecks_and_counted_batches() {
     let (report, checkpoint) = import_fixture("zip-resnet50.pth", "r50");
     // One norm fewer than usual: layer1 has as many channels as the stem, so its shortcut has no convolution.
     assert_eq!(report.ignored, 52);
-    assert_eq!(checkpoint.header().architecture.depth, Depth::R50);
-    assert_eq!(checkpoint.header().architecture.stages[3], Stage { middle: 2, output: 8 });
+    let Body::ResNet(body) = &checkpoint.header().architecture.body else { panic!("no ResNet") };
+    assert_eq!(body.describe(), "ResNet-50");
+    assert_eq!(body.stages[3], Stage { blocks: 3, middle: 2, groups: 1, output: 8 });
 }
 
 #[test]
 fn coco_v1_keeps_its_epsilon_and_loses_its_old_names() {
     let (report, checkpoint) = import_fixture("legacy-coco.pth", "coco");
     assert_eq!(report.renamed, 18);
-    assert_eq!((report.batch_norm_eps.value, report.batch_norm_eps.reason), (0.0, EpsReason::CocoV1));
+    assert_eq!((report.batch_norm_eps.value.body, report.batch_norm_eps.reason), (0.0, EpsReason::CocoV1));
     // The fixture's variances are all above 0.5.
     assert!(report.warnings.is_empty());
     assert_eq!(checkpoint.header().labels.len(), 90);
@@ -126,6 +128,27 @@ fn the_same_source_gives_the_same_bytes_and_candle_the_same_tensors() {
     assert!(builder.get((196, 8), name).unwrap_err().to_string().contains("expected [196, 8]"));
 }
 
+/// A ResNet-18 with these widths and four classes.
+fn resnet18(stem: usize, stages: [usize; 4], channels: usize, head: usize) -> Architecture {
+    let stage = |output| Stage { blocks: 2, middle: output, groups: 1, output };
+    let body = ResNet {
+        module: "backbone.body".into(),
+        children: Children::Named,
+        block: Block::Basic,
+        stem,
+        stages: stages.map(stage).into(),
+        returned: vec![1, 2, 3, 4],
+    };
+    Architecture {
+        body: Body::ResNet(body),
+        neck: Neck::Fpn(Pyramid { channels, batch_norm: false, extra: ExtraLevels::Pool }),
+        proposal_head: ProposalHead { convs: 1, anchors_per_cell: 3 },
+        roi_output: 7,
+        box_head: BoxHead::Mlp { fc6: head, fc7: head },
+        classes: 4,
+    }
+}
+
 /// A state dict in memory, to be broken in a test and written as safetensors.
 struct State {
     tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
@@ -134,17 +157,7 @@ struct State {
 
 impl State {
     fn narrow() -> Self {
-        let stage = |output| Stage { middle: output, output };
-        let architecture = Architecture {
-            depth: Depth::R18,
-            stem: 4,
-            stages: [4, 4, 6, 8].map(stage),
-            fpn: 4,
-            anchors_per_cell: 3,
-            roi_output: 7,
-            head: 8,
-            classes: 4,
-        };
+        let architecture = resnet18(4, [4, 4, 6, 8], 4, 8);
         let value = |i: usize| (i % 13) as f32 * 0.125 + 0.25;
         let tensor = |shape: Vec<usize>| {
             let values = (0..shape.iter().product()).map(value).collect();
@@ -267,7 +280,7 @@ fn metadata_counts_until_an_option_says_otherwise() {
     assert_eq!(checkpoint.header().labels, ["Person", "TwoWheeler", "Vehicle"]);
     assert_eq!(checkpoint.header().settings.transform.min_size, [320, 400]);
     assert_eq!(checkpoint.header().settings.transform.max_size, 1000);
-    assert_eq!((report.batch_norm_eps.value, report.batch_norm_eps.reason), (1e-3, EpsReason::Metadata));
+    assert_eq!((report.batch_norm_eps.value.body, report.batch_norm_eps.reason), (1e-3, EpsReason::Metadata));
 
     let folder = tempfile::tempdir().unwrap();
     let labels = folder.path().join("labels.txt");
@@ -280,7 +293,7 @@ fn metadata_counts_until_an_option_says_otherwise() {
     let (_, checkpoint) = state.import(change).unwrap();
     assert_eq!(checkpoint.header().labels, ["person", "two wheeler", "vehicle"]);
     assert_eq!(checkpoint.header().settings.transform.min_size, [640]);
-    assert_eq!(checkpoint.header().batch_norm_eps, 0.0);
+    assert_eq!(checkpoint.header().batch_norm_eps, BatchNormEps::all(0.0));
 
     std::fs::write(&labels, "__background__\nperson\ntwo wheeler\nvehicle\n").unwrap();
     let error = state.import(change).unwrap_err();
@@ -361,7 +374,7 @@ fn the_trained_detector_imports_as_it_is() {
     let report = import(&options).unwrap();
     assert_eq!(report.labels, ["Person", "TwoWheeler", "Vehicle"]);
     assert_eq!(report.architecture, Architecture::resnet50_fpn(4));
-    assert_eq!((report.transform.min_size.as_slice(), report.transform.max_size), (&[400][..], 1333));
+    assert_eq!((report.settings.transform.min_size.as_slice(), report.settings.transform.max_size), (&[400][..], 1333));
     assert_eq!(report.half_precision, 295);
     assert!(report.warnings.is_empty());
     Checkpoint::open(&options.out).unwrap().get("backbone.body.conv1.weight").unwrap();

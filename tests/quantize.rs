@@ -32,7 +32,7 @@ impl Case {
             labels: None,
             min_size: Some(96),
             max_size: Some(128),
-            batch_norm_eps: None,
+            ..ImportOptions::new("", "")
         })
         .unwrap();
         let case = Self { checkpoint: Checkpoint::open(&model).unwrap(), folder, options: QuantizeOptions::default() };

@@ -139,7 +139,7 @@ fn pair_safety_costs_little_on_trained_weights() {
 #[ignore = "measures"]
 fn time_to_quantize_and_to_check() {
     use lookout::quant::artifact::{
-        Artifact, CalibrationHeader, FORMAT, Header, Precision, Provenance, StepHeader, StepTensors, encode,
+        Artifact, CalibrationHeader, FORMAT, Header, Precision, Provenance, StepHeader, StepTensors, WeightType, encode,
     };
     use std::time::Instant;
     let Some(bytes) = checkpoint() else { return };
@@ -161,6 +161,7 @@ fn time_to_quantize_and_to_check() {
         steps.push(StepHeader {
             name: layer.name.clone(),
             precision: Precision::Int8Static,
+            weight: Some(WeightType::S8),
             shape,
             runs: 1,
             sqnr_db: vec![],

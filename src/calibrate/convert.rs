@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use crate::detector::int8::{EdgeStorage, InputMeans, LayerWeights, MixedPrecision, Quantized, QuantizedLayer};
 use crate::detector::plan::{LayerId, Plan, Step};
+use crate::detector::settings::BatchNormEps;
 use crate::detector::weights::FoldedLayer;
 use crate::error::{Error, Kind, Result};
 use crate::quant::{FilterBank, Granularity, Precision, QuantParams, RoundingResidual, ScaleRule, scale_floor};
@@ -143,14 +144,14 @@ fn in_pixels(plan: &Plan, folded: &FoldedLayer) -> FoldedLayer {
 ///
 /// # Errors
 /// As [`FoldedLayer::read`].
-pub fn fold_all(plan: &Plan, tensors: &candle_nn::VarBuilder<'_>, eps: f64) -> Result<Vec<FoldedLayer>> {
+pub fn fold_all(plan: &Plan, tensors: &candle_nn::VarBuilder<'_>, eps: &BatchNormEps) -> Result<Vec<FoldedLayer>> {
     plan.layers.iter().map(|layer| FoldedLayer::read(layer, tensors, eps)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detector::architecture::Architecture;
+    use crate::detector::network::Architecture;
     use crate::detector::settings::Settings;
 
     #[test]

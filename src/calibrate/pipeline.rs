@@ -172,9 +172,13 @@ impl<'a> Quantization<'a> {
     ) -> Result<Self> {
         let header = checkpoint.header();
         let plan = Arc::new(Plan::new(header.architecture.clone(), header.settings.clone()));
+        if let Some(gap) = plan.int8_gap() {
+            let text = format!("the network cannot run in int8: {gap}; run the checkpoint itself, in full precision");
+            return Err(Error::new(Kind::Data, text));
+        }
         let tensors = checkpoint.var_builder();
-        let reference = Fp32Model::new(plan.clone(), &tensors, header.batch_norm_eps, Backend::Kernel(isa))?;
-        let folded = fold_all(&plan, &tensors, header.batch_norm_eps)?;
+        let reference = Fp32Model::new(plan.clone(), &tensors, &header.batch_norm_eps, Backend::Kernel(isa))?;
+        let folded = fold_all(&plan, &tensors, &header.batch_norm_eps)?;
         let transform = Transform::new(TransformParams::from(&plan.settings.transform))?;
         let loader = PictureLoader::new(open, transform);
         Ok(Self { checkpoint, options, isa, plan, reference, folded, loader })

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::convert::LayerRecipe;
-use crate::detector::plan::{LayerId, Plan, WeightLayout};
+use crate::detector::plan::{LayerId, Part, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::quant::{Granularity, Precision, ScaleRule};
 
@@ -32,12 +32,12 @@ impl Recipe {
     pub fn layers(self, plan: &Plan) -> Vec<LayerRecipe> {
         let of_layer = |layer: &crate::detector::plan::Layer| match self {
             Self::Lookout => LayerRecipe::default(),
-            Self::Paper if layer.weight_layout != WeightLayout::Convolution => LayerRecipe {
+            Self::Paper if layer.kind.is_linear() => LayerRecipe {
                 precision: Precision::Int8Dynamic,
                 granularity: Granularity::PerTensor,
                 rule: ScaleRule::default(),
             },
-            Self::Paper if layer.name.starts_with("backbone.body") => LayerRecipe::default(),
+            Self::Paper if layer.part == Part::Body => LayerRecipe::default(),
             Self::Paper => LayerRecipe { precision: Precision::Fp32, ..LayerRecipe::default() },
         };
         plan.layers.iter().map(of_layer).collect()
@@ -126,7 +126,7 @@ impl KeepFloat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detector::architecture::Architecture;
+    use crate::detector::network::Architecture;
     use crate::detector::settings::Settings;
 
     #[test]

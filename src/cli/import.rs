@@ -1,10 +1,11 @@
-//! `lookout import`: convert a torchvision state dict to a `checkpoint/1`.
+//! `lookout import`: convert a torchvision state dict to a checkpoint.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use super::console;
-use crate::detector::checkpoint::{EpsReason, ImportOptions, ImportReport, import};
+use crate::detector::checkpoint::{DetectorBuilder, EpsReason, ImportOptions, ImportReport, import};
+use crate::detector::settings::BatchNormEps;
 use crate::error::Result;
 
 /// Arguments of `import`.
@@ -16,7 +17,7 @@ pub struct Args {
     /// Checkpoint to write
     #[arg(long, value_name = "DST")]
     out: PathBuf,
-    /// File of class names, one a line, without the background [default: from SRC, else class_1, class_2, …]
+    /// File of class names, one a line [default: from SRC, COCO's for 91 classes, else class_1, class_2, …]
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// Shorter side of resized pictures, in pixels [default: from SRC, else 800]
@@ -25,9 +26,18 @@ pub struct Args {
     /// Largest longer side of resized pictures, in pixels [default: from SRC, else 1333]
     #[arg(long, value_name = "N")]
     max_size: Option<u32>,
-    /// Epsilon of batch norm [default: from SRC, else 0 for torchvision's COCO_V1, 1e-5 otherwise]
+    /// Epsilon of batch norm [default: from SRC, else 0 for torchvision's first COCO weights, 1e-5 otherwise]
     #[arg(long, value_name = "E")]
     bn_eps: Option<f64>,
+    /// Builder function of torchvision, where the weights fit several
+    #[arg(long, value_name = "NAME")]
+    builder: Option<DetectorBuilder>,
+    /// TOML file of settings that no state dict holds, as tests/checkpoints/settings.py writes it
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Take a file whose content is not what its name promises
+    #[arg(long)]
+    force: bool,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -42,6 +52,9 @@ pub fn execute(args: Args) -> Result<()> {
         min_size: args.min_size,
         max_size: args.max_size,
         batch_norm_eps: args.bn_eps,
+        builder: args.builder,
+        settings: args.settings,
+        force: args.force,
     })?;
     for warning in &report.warnings {
         console::print_note(format_args!("lookout: warning: {warning}"));
@@ -52,6 +65,24 @@ pub fn execute(args: Args) -> Result<()> {
         console::print(ImportSummary(&report))?;
     }
     Ok(())
+}
+
+/// Every hyper-parameter that neither file nor options gave, with its value.
+struct AssumedSettings<'a>(&'a ImportReport);
+
+impl fmt::Display for AssumedSettings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings = serde_json::to_value(&self.0.settings).map_err(|_| fmt::Error)?;
+        if self.0.assumed.is_empty() {
+            return write!(f, "nothing");
+        }
+        for (index, name) in self.0.assumed.iter().enumerate() {
+            let value = name.split('.').fold(&settings, |value, key| &value[key]);
+            let separator = if index > 0 { "\n              " } else { "" };
+            write!(f, "{separator}{name} = {value}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Class names that the summary lists at most.
@@ -71,9 +102,11 @@ impl fmt::Display for ImportSummary<'_> {
         };
         let reason = match report.batch_norm_eps.reason {
             EpsReason::Given => "from the command line",
+            EpsReason::Settings => "from the settings file",
             EpsReason::Metadata => "from the file's metadata",
-            EpsReason::CocoV1 => "for torchvision's COCO_V1",
-            EpsReason::Default => "default",
+            EpsReason::CocoV1 => "assumed: torchvision's COCO_V1",
+            EpsReason::MobilenetV3 => "assumed: MobileNetV3 built without norm_layer",
+            EpsReason::Default => "assumed: torchvision's default",
         };
         for note in &report.notes {
             writeln!(f, "note          {note}")?;
@@ -85,16 +118,28 @@ impl fmt::Display for ImportSummary<'_> {
         writeln!(f, "sha256        {}", report.sha256)?;
         writeln!(
             f,
-            "network       Faster R-CNN, ResNet-{} FPN, {} tensors, {:.2} M values, {precision}",
-            u8::from(architecture.depth),
+            "network       Faster R-CNN, {}, {} tensors, {:.2} M values, {precision}",
+            architecture.describe(),
             report.tensors,
             report.values as f64 / 1e6
         )?;
         let shown = report.labels.get(..SHOWN_LABELS).unwrap_or(&report.labels).join(", ");
         let more = if report.labels.len() > SHOWN_LABELS { ", …" } else { "" };
         writeln!(f, "classes       {}: {shown}{more}", report.labels.len())?;
-        let sizes: Vec<String> = report.transform.min_size.iter().map(u32::to_string).collect();
-        writeln!(f, "picture size  short side {}, long side at most {}", sizes.join("/"), report.transform.max_size)?;
-        write!(f, "batch norm    eps {:?}, {reason}", report.batch_norm_eps.value)
+        let transform = &report.settings.transform;
+        let sizes: Vec<String> = transform.min_size.iter().map(u32::to_string).collect();
+        writeln!(f, "picture size  short side {}, long side at most {}", sizes.join("/"), transform.max_size)?;
+        let BatchNormEps { body, pyramid, heads } = report.batch_norm_eps.value;
+        let others = if (pyramid, heads) == (body, body) {
+            String::new()
+        } else {
+            format!(" in the body, {pyramid:?} in the pyramid, {heads:?} in the heads")
+        };
+        writeln!(f, "batch norm    eps {body:?}{others}, {reason}")?;
+        match report.builder {
+            Some(builder) => writeln!(f, "builder       {}", builder.name())?,
+            None => writeln!(f, "builder       none that is known; defaults are those of torchvision's FasterRCNN")?,
+        }
+        write!(f, "assumed       {}", AssumedSettings(report))
     }
 }

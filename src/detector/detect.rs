@@ -167,7 +167,7 @@ impl Detector {
         let settings = options.apply(header.settings.clone())?;
         let plan = Arc::new(Plan::new(header.architecture.clone(), settings));
         let backend = Backend::Kernel(options.isa);
-        let eps = header.batch_norm_eps;
+        let eps = &header.batch_norm_eps;
         let model = pool.install(|| Fp32Model::new(plan, &checkpoint.var_builder(), eps, backend))?;
         let labels = header.labels.clone();
         let executor = Executor::Fp32(Arc::new(model));

@@ -46,10 +46,10 @@ impl ProposalStage {
     /// A stage with these settings.
     pub fn new(settings: &Settings) -> Self {
         let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Vec<_>>();
-        let ratios = narrow(&settings.anchors.aspect_ratios);
+        let anchors = settings.anchors.sizes.iter().zip(&settings.anchors.aspect_ratios);
         let rpn = &settings.rpn;
         Self {
-            cells: settings.anchors.sizes.iter().map(|sizes| cell_anchors(&narrow(sizes), &ratios)).collect(),
+            cells: anchors.map(|(sizes, ratios)| cell_anchors(&narrow(sizes), &narrow(ratios))).collect(),
             coder: BoxCoder::new(rpn.box_weights, rpn.max_growth),
             pre_nms: rpn.pre_nms_top_n,
             post_nms: rpn.post_nms_top_n,

@@ -12,7 +12,7 @@ pub struct LevelMapper {
     canonical_level: f32,
     eps: f32,
     finest: i32,
-    count: i32,
+    coarsest: i32,
 }
 
 /// The scale from canvas pixels to a level's cells: the power of two nearest to the level's rows ÷ the unpadded rows of
@@ -25,24 +25,25 @@ pub fn level_scale(rows: usize, fit: &Fit) -> f32 {
 }
 
 impl LevelMapper {
-    /// The mapper for levels with these scales, finest first.
+    /// The mapper for levels with these scales, finest first. Levels of the same scale, as those of
+    /// `fasterrcnn_mobilenet_v3_large_fpn`, have one number: every box is pooled from the first of them.
     pub fn new(settings: &RoiSettings, scales: &[f32]) -> Self {
         Self {
             canonical_scale: settings.canonical_scale as f32,
             canonical_level: settings.canonical_level as f32,
             eps: settings.level_eps as f32,
             finest: scales.first().map_or(2, |&scale| -libm::log2f(scale) as i32),
-            count: scales.len() as i32,
+            coarsest: scales.last().map_or(2, |&scale| -libm::log2f(scale) as i32),
         }
     }
 
     /// The level of a box (x0, y0, x1, y1 in canvas pixels), 0 for the finest: ⌊k₀ + log₂(√area / s₀) + eps⌋, clamped to
-    /// the levels there are. s₀ is the canonical scale and k₀ the canonical level (equation 1 of the FPN paper).
+    /// the numbers of the finest and the coarsest level. s₀ is the canonical scale and k₀ the canonical level (equation 1 of the FPN paper).
     pub fn level(&self, corners: [f32; 4]) -> usize {
         let size = area(corners).sqrt();
         let level = (self.canonical_level + libm::log2f(size / self.canonical_scale) + self.eps).floor();
         // The level of a box without area is −∞; the cast saturates it.
-        (level as i32).clamp(self.finest, self.finest + self.count - 1).abs_diff(self.finest) as usize
+        (level as i32).max(self.finest).min(self.coarsest).abs_diff(self.finest) as usize
     }
 }
 
@@ -56,6 +57,12 @@ mod tests {
         let level = |side: f32| rule.level([0.0, 0.0, side, side]);
         assert_eq!([16.0, 111.0, 112.0, 223.0, 224.0, 448.0, 2000.0].map(level), [0, 0, 1, 1, 2, 3, 3]);
         assert_eq!(level(0.0), 0);
+    }
+
+    #[test]
+    fn levels_of_one_scale_are_one() {
+        let rule = LevelMapper::new(&RoiSettings::default(), &[0.03125, 0.03125]);
+        assert_eq!([1.0, 224.0, 448.0, 5000.0].map(|side: f32| rule.level([0.0, 0.0, side, side])), [0; 4]);
     }
 
     #[test]

@@ -9,7 +9,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::architecture::{Architecture, LEVELS};
+use super::network::Architecture;
+use super::plan::step::Part;
 use crate::error::{Error, Kind, Result};
 
 /// All hyper-parameters of the detector.
@@ -46,10 +47,10 @@ pub struct TransformSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AnchorSettings {
-    /// Side lengths in canvas pixels at aspect ratio 1, for P2 … P6. Default 32, 64, 128, 256, 512.
-    pub sizes: [Vec<f64>; LEVELS],
-    /// Height over width, the same on every level. Default 0.5, 1, 2.
-    pub aspect_ratios: Vec<f64>,
+    /// Side lengths in canvas pixels at aspect ratio 1, for each level. Default 32, 64, 128, 256, 512.
+    pub sizes: Vec<Vec<f64>>,
+    /// Height over width, for each level. Default 0.5, 1, 2 on every level.
+    pub aspect_ratios: Vec<Vec<f64>>,
 }
 
 /// Parameters of the region proposal network (`RegionProposalNetwork`, values for inference).
@@ -76,6 +77,8 @@ pub struct RpnSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoiSettings {
+    /// Names of the feature maps that RoIAlign reads; those that the network has count. Default 0, 1, 2, 3.
+    pub levels: Vec<String>,
     /// Score that a detection must exceed. Default 0.05.
     pub score_threshold: f64,
     /// IoU with a better box of its class above which a box is suppressed. Default 0.5.
@@ -98,6 +101,45 @@ pub struct RoiSettings {
     pub level_eps: f64,
 }
 
+/// Added to the variance of every batch norm before the square root: w′ = w · γ / √(σ² + eps).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchNormEps {
+    /// In the body.
+    pub body: f64,
+    /// In the feature pyramid.
+    pub pyramid: f64,
+    /// In the heads of both stages.
+    pub heads: f64,
+}
+
+impl BatchNormEps {
+    /// The same value everywhere.
+    pub const fn all(eps: f64) -> Self {
+        Self { body: eps, pyramid: eps, heads: eps }
+    }
+
+    /// The value of the layers of `part`.
+    pub const fn of(&self, part: Part) -> f64 {
+        match part {
+            Part::Body => self.body,
+            Part::Fpn => self.pyramid,
+            Part::Rpn | Part::Roi => self.heads,
+        }
+    }
+
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// [`Kind::Data`], naming the value and its valid range.
+    pub fn check(&self) -> Result<()> {
+        for (part, eps) in [("body", self.body), ("pyramid", self.pyramid), ("heads", self.heads)] {
+            require(&format!("batch_norm_eps.{part}"), (0.0..=1.0).contains(&eps), eps, "from 0 to 1")?;
+        }
+        Ok(())
+    }
+}
+
 impl Default for TransformSettings {
     fn default() -> Self {
         Self {
@@ -112,7 +154,8 @@ impl Default for TransformSettings {
 
 impl Default for AnchorSettings {
     fn default() -> Self {
-        Self { sizes: [32.0, 64.0, 128.0, 256.0, 512.0].map(|size| vec![size]), aspect_ratios: vec![0.5, 1.0, 2.0] }
+        let sizes = [32.0, 64.0, 128.0, 256.0, 512.0];
+        Self { sizes: sizes.map(|size| vec![size]).into(), aspect_ratios: vec![vec![0.5, 1.0, 2.0]; sizes.len()] }
     }
 }
 
@@ -133,6 +176,7 @@ impl Default for RpnSettings {
 impl Default for RoiSettings {
     fn default() -> Self {
         Self {
+            levels: ["0", "1", "2", "3"].map(String::from).into(),
             score_threshold: 0.05,
             nms_threshold: 0.5,
             max_detections: 100,
@@ -174,8 +218,8 @@ impl Settings {
         transform.min_size.iter().try_for_each(|&size| side("transform.min_size", size))?;
         side("transform.max_size", transform.max_size)?;
         let divisor = transform.size_divisor;
-        let multiple_of_32 = divisor > 0 && divisor.is_multiple_of(32) && divisor <= 1024;
-        require("transform.size_divisor", multiple_of_32, divisor, "a multiple of 32 up to 1024")?;
+        let is_size = (1..=1024).contains(&divisor);
+        require("transform.size_divisor", is_size, divisor, "from 1 to 1024")?;
         for channel in 0..3 {
             let (mean, std) = (transform.mean[channel], transform.std[channel]);
             require("transform.mean", (0.0..=1.0).contains(&mean), mean, "from 0 to 1")?;
@@ -214,25 +258,34 @@ impl Settings {
         require("roi.sampling_ratio", (1..=16).contains(&roi.sampling_ratio), roi.sampling_ratio, "from 1 to 16")?;
         let scale = roi.canonical_scale;
         require("roi.canonical_scale", scale.is_finite() && scale > 0.0, scale, "above 0")?;
-        require("roi.canonical_level", (2..=5).contains(&roi.canonical_level), roi.canonical_level, "from 2 to 5")
+        require("roi.canonical_level", roi.canonical_level <= 16, roi.canonical_level, "from 0 to 16")?;
+        let features = architecture.features();
+        let pooled = roi.levels.iter().filter(|level| features.contains(level)).count();
+        require("roi.levels", pooled > 0, format!("{:?}", roi.levels), &format!("some of {features:?}"))
     }
 
     /// Checks the anchors; every level has as many as the proposal head has outputs.
     fn check_anchors(&self, anchors: &AnchorSettings, architecture: &Architecture) -> Result<()> {
-        for sizes in &anchors.sizes {
-            let product = sizes.len().saturating_mul(anchors.aspect_ratios.len());
+        let AnchorSettings { sizes, aspect_ratios } = anchors;
+        let levels = architecture.features().len();
+        for (name, found) in [("anchors.sizes", sizes.len()), ("anchors.aspect_ratios", aspect_ratios.len())] {
+            let valid = format!("{levels} lists, one a level that the proposal head reads");
+            require(name, found == levels, format!("{found} lists"), &valid)?;
+        }
+        let each = architecture.anchors_per_cell();
+        for (sizes, ratios) in sizes.iter().zip(aspect_ratios) {
             require(
                 "anchors",
-                product == architecture.anchors_per_cell,
-                format!("{} sizes × {} ratios", sizes.len(), anchors.aspect_ratios.len()),
-                &format!("{} a cell, as rpn.head.cls_logits has outputs", architecture.anchors_per_cell),
+                sizes.len().saturating_mul(ratios.len()) == each,
+                format!("{} sizes × {} ratios", sizes.len(), ratios.len()),
+                &format!("{each} a cell, as rpn.head.cls_logits has outputs"),
             )?;
             for &size in sizes {
                 require("anchors.sizes", (1.0..=1e5).contains(&size), size, "from 1 to 100000")?;
             }
-        }
-        for &ratio in &anchors.aspect_ratios {
-            require("anchors.aspect_ratios", (0.01..=100.0).contains(&ratio), ratio, "from 0.01 to 100")?;
+            for &ratio in ratios {
+                require("anchors.aspect_ratios", (0.01..=100.0).contains(&ratio), ratio, "from 0.01 to 100")?;
+            }
         }
         Ok(())
     }
@@ -248,7 +301,7 @@ fn require(name: &str, holds: bool, found: impl std::fmt::Display, valid: &str) 
 
 #[cfg(test)]
 mod tests {
-    use super::super::architecture::tests::narrow;
+    use super::super::network::tests::narrow;
     use super::*;
 
     #[test]
@@ -262,7 +315,7 @@ mod tests {
     #[test]
     fn anchors_must_match_the_head() {
         let mut settings = Settings::default();
-        settings.anchors.aspect_ratios.push(3.0);
+        settings.anchors.aspect_ratios[0].push(3.0);
         let error = settings.check(&narrow()).unwrap_err();
         assert_eq!(
             error.message(),

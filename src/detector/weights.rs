@@ -6,7 +6,8 @@
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
-use super::plan::{Layer, WeightLayout};
+use super::plan::{Layer, LayerKind};
+use super::settings::BatchNormEps;
 use crate::error::{Error, Kind, Result};
 
 /// Weights and bias of a layer with its batch norm folded in.
@@ -19,13 +20,14 @@ pub struct FoldedLayer {
 }
 
 impl FoldedLayer {
-    /// Reads `layer` from `tensors` and folds its batch norm with this `eps`:
+    /// Reads `layer` from `tensors` and folds its batch norm with the `eps` of its part:
     /// w′ = w · γ / √(σ² + eps), b′ = β − μ · γ / √(σ² + eps).
     ///
     /// # Errors
     /// [`Kind::Data`] naming the tensor that is missing or has another shape, or the layer whose folded values are not
     /// finite.
-    pub fn read(layer: &Layer, tensors: &VarBuilder<'_>, eps: f64) -> Result<Self> {
+    pub fn read(layer: &Layer, tensors: &VarBuilder<'_>, eps: &BatchNormEps) -> Result<Self> {
+        let eps = eps.of(layer.part);
         let vector = |name: &str| read(tensors, name, &[layer.geometry.out_channels]);
         let stored = read(tensors, &format!("{}.weight", layer.name), &layer.weight_shape())?;
         let mut weights = channels_last(layer, &stored);
@@ -66,13 +68,13 @@ fn read(tensors: &VarBuilder<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32
         .map_err(|source| Error::new(Kind::Data, format!("tensor {name}, expected {shape:?}")).because(source))
 }
 
-/// `[out][in][height][width]` (or a linear layer over such a window) as `[out][height][width][in]`.
+/// `[out][in / groups][height][width]` (or a linear layer over such a window) as `[out][height][width][in / groups]`.
 fn channels_last(layer: &Layer, stored: &[f32]) -> Vec<f32> {
     let g = &layer.geometry;
-    let (channels, window) = match layer.weight_layout {
-        WeightLayout::Convolution => (g.in_channels, g.taps()),
-        WeightLayout::Linear => return stored.to_vec(),
-        WeightLayout::LinearOverWindow(rows, columns) => (g.in_channels / (rows * columns), rows * columns),
+    let (channels, window) = match layer.kind {
+        LayerKind::Convolution | LayerKind::WindowConvolution => (g.group_channels(), g.taps()),
+        LayerKind::Linear => return stored.to_vec(),
+        LayerKind::WindowLinear(rows, columns) => (g.in_channels / (rows * columns), rows * columns),
     };
     let mut weights = vec![0.0; stored.len()];
     for (from, to) in stored.chunks_exact(channels * window).zip(weights.chunks_exact_mut(channels * window)) {
@@ -104,7 +106,8 @@ mod tests {
                 padding: 0,
                 groups: 1,
             },
-            weight_layout: WeightLayout::Convolution,
+            part: super::super::plan::Part::Body,
+            kind: LayerKind::Convolution,
             batch_norm: Some("bn1".into()),
         }
     }
@@ -124,7 +127,7 @@ mod tests {
     #[test]
     fn batch_norm_folds_and_channels_move_last() {
         let builder = VarBuilder::from_tensors(tensors(1.25), DType::F32, &Device::Cpu);
-        let folded = FoldedLayer::read(&layer(), &builder, 1.0).unwrap();
+        let folded = FoldedLayer::read(&layer(), &builder, &BatchNormEps::all(1.0)).unwrap();
         // √(1.25 + 1) = 1.5, so the scale is 2.
         assert_eq!(folded.weights, [2.0, 8.0, 4.0, 10.0, 6.0, 12.0]);
         assert_eq!(folded.bias, [-3.5]);
@@ -133,7 +136,7 @@ mod tests {
     #[test]
     fn a_variance_of_0_without_eps_is_an_error_that_names_the_layer() {
         let builder = VarBuilder::from_tensors(tensors(0.0), DType::F32, &Device::Cpu);
-        let error = FoldedLayer::read(&layer(), &builder, 0.0).unwrap_err();
+        let error = FoldedLayer::read(&layer(), &builder, &BatchNormEps::all(0.0)).unwrap_err();
         assert_eq!(error.kind(), Kind::Data);
         assert!(error.message().starts_with("conv1 is not finite"), "{}", error.message());
     }
@@ -143,7 +146,7 @@ mod tests {
         let mut some = tensors(1.0);
         some.remove("bn1.running_mean");
         let builder = VarBuilder::from_tensors(some, DType::F32, &Device::Cpu);
-        let error = FoldedLayer::read(&layer(), &builder, 1e-5).unwrap_err();
+        let error = FoldedLayer::read(&layer(), &builder, &BatchNormEps::all(1e-5)).unwrap_err();
         assert_eq!(error.message(), "tensor bn1.running_mean, expected [1]");
     }
 }

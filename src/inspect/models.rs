@@ -50,7 +50,7 @@ impl ModelPair {
         let header = checkpoint.header();
         let settings = options.apply(header.settings.clone())?;
         let plan = Arc::new(Plan::new(header.architecture.clone(), settings));
-        let (eps, backend) = (header.batch_norm_eps, Backend::Kernel(options.isa));
+        let (eps, backend) = (&header.batch_norm_eps, Backend::Kernel(options.isa));
         let fp32 =
             pool.install(|| Fp32Model::new(plan, &checkpoint.var_builder(), eps, backend))?.without_buffer_reuse();
         let labels = header.labels.clone();

@@ -297,7 +297,7 @@ impl PairObserver for OwnErrorObserver<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detector::architecture::Architecture;
+    use crate::detector::network::Architecture;
     use crate::detector::settings::Settings;
 
     #[test]

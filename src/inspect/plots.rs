@@ -3,7 +3,7 @@
 use super::hexbin::{AxisScale, HexCell, Hexbin};
 use super::stats::Quartiles;
 use super::table::{KeptLayer, StepRow};
-use crate::detector::plan::Plan;
+use crate::detector::plan::{Part, Plan, StepId};
 use crate::draw::svg::{Axis, Frame, LogBar, Plot};
 use crate::draw::{Colour, class_colour};
 
@@ -91,16 +91,10 @@ fn depth_plot(plan: &Plan, title: &str, rows: &[StepRow], y: Axis) -> Plot {
     let last = rows.last().map_or(1, |row| row.depth) as f64;
     let x = Axis::linear("step of the plan", 0.0, last + 1.0, 12);
     let mut plot = Plot::new(title, WIDE, x, y);
-    let stages = &plan.key_steps.stages;
-    let marks = [
-        (plan.find("backbone.body.maxpool").map_or(1, |pool| pool + 1), "layer1"),
-        (stages[0] + 1, "layer2"),
-        (stages[1] + 1, "layer3"),
-        (stages[2] + 1, "layer4"),
-        (stages[3] + 1, "FPN"),
-        (plan.key_steps.pyramid.iter().max().map_or(0, |step| step + 1), "RPN"),
-        (plan.key_steps.roi_features, "RoI"),
-    ];
+    let mut marks: Vec<(StepId, &str)> = plan.body_stages().collect();
+    for (part, word) in [(Part::Fpn, "FPN"), (Part::Rpn, "RPN"), (Part::Roi, "RoI")] {
+        marks.extend(plan.steps.iter().position(|step| step.part == part).map(|first| (first, word)));
+    }
     marks.iter().for_each(|(step, word)| plot.mark(*step as f64, word));
     plot
 }

@@ -329,7 +329,7 @@ impl<'o> InspectionSession<'o> {
             detections: [&detections.reference, &detections.int8]
                 .map(|detections| detections.iter().filter(|one| one.score >= options.score).count()),
             agreement,
-            pyramid_db: last(&self.stats[plan.key_steps.pyramid[0]]).map(f64::from),
+            pyramid_db: last(&self.stats[plan.levels[0].step]).map(f64::from),
             worst: worst.map(|(step, db)| (plan.steps[step].name.clone(), f64::from(db))),
             has_maps,
             has_mosaic: is_drawn,

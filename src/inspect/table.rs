@@ -172,7 +172,7 @@ pub fn kept_to_csv(kept: &[KeptLayer]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detector::architecture::Architecture;
+    use crate::detector::network::Architecture;
     use crate::detector::settings::Settings;
     use crate::detector::tap::{Activation, Values};
     use crate::tensor::Shape;

@@ -52,7 +52,7 @@ pub fn coverage(plan: &Plan, precision: impl Fn(StepId) -> Precision) -> Result<
     let mut rows = Part::ALL.map(|part| (part, Coverage::default()));
     let mut is_counted = vec![false; plan.layers.len()];
     for (id, step) in plan.steps.iter().enumerate() {
-        let part = step.part();
+        let part = step.part;
         let (Some(layer), Some((_, row))) = (step.layer(), rows.iter_mut().find(|(known, _)| *known == part)) else {
             continue;
         };
@@ -75,7 +75,7 @@ pub fn coverage(plan: &Plan, precision: impl Fn(StepId) -> Precision) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detector::architecture::Architecture;
+    use crate::detector::network::Architecture;
     use crate::detector::settings::Settings;
 
     #[test]
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(all.mac_share(), 1.0);
         assert!((all.parameters as f64 / 1e6 - 41.34).abs() < 0.02, "{}", all.parameters);
         let body_only =
-            |step: StepId| if plan.steps[step].part() == Part::Body { Precision::Int8Static } else { Precision::Fp32 };
+            |step: StepId| if plan.steps[step].part == Part::Body { Precision::Int8Static } else { Precision::Fp32 };
         let rows = coverage(&plan, body_only).unwrap();
         assert_eq!((rows[0].1.mac_share(), rows[1].1.mac_share()), (1.0, 0.0));
     }

@@ -75,7 +75,7 @@ fn control_groups(text: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detector::architecture::Architecture;
+    use crate::detector::network::Architecture;
     use crate::detector::settings::Settings;
 
     #[test]

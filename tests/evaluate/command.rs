@@ -29,7 +29,7 @@ impl Bench {
             labels: Some(labels),
             min_size: Some(96),
             max_size: Some(128),
-            batch_norm_eps: None,
+            ..ImportOptions::new("", "")
         })
         .unwrap();
         let (images, truths) = (bench.path("data/image_2"), bench.path("data/label_2"));

@@ -176,7 +176,7 @@ impl Networks {
         let header = checkpoint.header();
         let plan = Arc::new(Plan::new(header.architecture.clone(), header.settings.clone()));
         let backend = Backend::Kernel(Isa::best());
-        let reference = Fp32Model::new(plan, &checkpoint.var_builder(), header.batch_norm_eps, backend).unwrap();
+        let reference = Fp32Model::new(plan, &checkpoint.var_builder(), &header.batch_norm_eps, backend).unwrap();
         let bytes = std::fs::read(bench.path("model.lookout")).unwrap();
         let quantized = Quantized::from_artifact(&Artifact::parse(&bytes).unwrap(), Ok).unwrap();
         let model = Arc::new(Int8Model::new(&quantized, Isa::best()).unwrap());
@@ -257,10 +257,8 @@ fn the_lockstep_observes_what_each_network_computes() {
     let mut networks = Networks::new(&bench);
     let Networks { reference, other, canvas, pixels } = &mut networks;
     let plan = Arc::clone(reference.plan());
-    let relu =
-        |step: &lookout::detector::plan::Step| matches!(step.op, lookout::detector::plan::Op::Layer { relu: true, .. });
     let steps = plan.steps.len();
-    let relu: Vec<bool> = plan.steps.iter().map(relu).collect();
+    let relu: Vec<bool> = plan.steps.iter().map(lookout::detector::plan::Step::has_relu).collect();
     let mut checks = Checks { errors: vec![StepError::default(); steps], relu, raw: None, checked: 0 };
     let mut errors = vec![StepError::default(); steps];
     let pool = thread_pool(2).unwrap();

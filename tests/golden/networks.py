@@ -494,7 +494,7 @@ def make(folder, name, build, pictures, kind, number):
     settings.write(model, folder / f"{name}.settings.toml")
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     for title, spec in pictures.items():
-        variant = copy.deepcopy(model)
+        variant = copy.deepcopy(model).eval()  # a copy of a feature extractor would be in training
         if "change" in spec:
             spec["change"](variant)
             settings.write(variant, folder / f"{name}-{title}.settings.toml")

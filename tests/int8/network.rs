@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lookout::calibrate::{LayerRecipe, convert, fold_all};
-use lookout::detector::architecture::{Architecture, Shapes};
 use lookout::detector::fp32::{Backend, Fp32Model, Fp32Run};
 use lookout::detector::int8::{MixedPrecision, Quantized};
+use lookout::detector::network::{Architecture, Shapes};
 use lookout::detector::plan::{Plan, StepId};
-use lookout::detector::settings::Settings;
+use lookout::detector::settings::{BatchNormEps, Settings};
 use lookout::detector::tap::{Activation, Tap, TapRequest, Values};
 use lookout::kernel::isa::Isa;
 use lookout::preprocess::{Transform, TransformParams};
@@ -59,7 +59,8 @@ impl Network {
         let plan = Arc::new(Plan::new(Architecture::from_shapes(&shapes).unwrap(), settings));
         let cpu = candle_core::Device::Cpu;
         let builder = candle_nn::VarBuilder::from_tensors(tensors, candle_core::DType::F32, &cpu);
-        let reference = Fp32Model::new(plan.clone(), &builder, 1e-5, Backend::Kernel(Isa::best())).unwrap();
+        let reference =
+            Fp32Model::new(plan.clone(), &builder, &BatchNormEps::all(1e-5), Backend::Kernel(Isa::best())).unwrap();
         let pictures: Vec<Picture> = [(131, 117), (100, 160)].map(|(w, h)| picture(&plan, w, h)).into();
 
         let mut extremes = Extremes(vec![None; plan.steps.len()]);
@@ -77,7 +78,7 @@ impl Network {
         for step in mixed_precision.quantized_steps() {
             edge_qparams[step] = extremes.0[step].map(|range| QuantParams::covering(range, Scheme::Affine));
         }
-        let folded = fold_all(&plan, &builder, 1e-5).unwrap();
+        let folded = fold_all(&plan, &builder, &BatchNormEps::all(1e-5)).unwrap();
         let quantized = convert(&plan, &folded, &recipes, edge_qparams).unwrap();
         Self { plan, reference, quantized, pictures }
     }

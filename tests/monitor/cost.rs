@@ -34,7 +34,7 @@ const BLOCKS: (usize, usize) = (8, 500);
 /// The full-precision network that `checkpoint` holds, on the plan of `detector`'s.
 fn reference(detector: &Detector, checkpoint: &Checkpoint) -> Arc<Fp32Model> {
     let plan = Arc::clone(detector.int8_model().unwrap().plan());
-    let (backend, eps) = (Backend::Kernel(Isa::best()), checkpoint.header().batch_norm_eps);
+    let (backend, eps) = (Backend::Kernel(Isa::best()), &checkpoint.header().batch_norm_eps);
     Arc::new(Fp32Model::new(plan, &checkpoint.var_builder(), eps, backend).unwrap())
 }
 

@@ -93,8 +93,7 @@ pub const ROAD_SMALL: Option<(u32, u32)> = Some((128, 424));
 
 fn imported(source: PathBuf, out: PathBuf, sides: Option<(u32, u32)>) -> PathBuf {
     let (min_size, max_size) = sides.unzip();
-    import(&ImportOptions { source, out: out.clone(), labels: None, min_size, max_size, batch_norm_eps: None })
-        .unwrap();
+    import(&ImportOptions { min_size, max_size, ..ImportOptions::new(source, &out) }).unwrap();
     out
 }
 
@@ -179,7 +178,7 @@ impl Device {
         let artifact = Artifact::parse(&start.bytes).unwrap();
         let quantized = Quantized::from_artifact(&artifact, Ok).unwrap();
         let model = Arc::new(Int8Model::new(&quantized, Isa::best()).unwrap());
-        let (backend, eps) = (Backend::Kernel(Isa::best()), checkpoint.header().batch_norm_eps);
+        let (backend, eps) = (Backend::Kernel(Isa::best()), &checkpoint.header().batch_norm_eps);
         let reference = Fp32Model::new(Arc::clone(model.plan()), &checkpoint.var_builder(), eps, backend).unwrap();
         let reference = Arc::new(reference);
         let host = Arc::new(FakeHost::default());

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use lookout::detector::architecture::{Architecture, Shapes};
+use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
 use lookout::detector::fp32::{Backend, Fp32Model, StepOutput};
+use lookout::detector::network::{Architecture, Shapes};
 use lookout::detector::plan::Plan;
-use lookout::detector::settings::Settings;
+use lookout::detector::settings::{BatchNormEps, Settings};
 use lookout::frame::Picture;
 use lookout::kernel::isa::Isa;
 use lookout::preprocess::{Transform, TransformParams};
@@ -19,7 +20,8 @@ use crate::golden::{Golden, folder, shared};
 /// A checkpoint's tensors, f32.
 pub struct Weights {
     tensors: HashMap<String, Tensor>,
-    eps: f64,
+    architecture: Architecture,
+    eps: BatchNormEps,
 }
 
 /// A golden file and how its picture is to be treated.
@@ -43,21 +45,32 @@ impl Weights {
     fn read(path: &std::path::Path) -> Self {
         let bytes = std::fs::read(path).unwrap();
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
-        let eps = header.metadata().as_ref().unwrap()["batch_norm_eps"].parse().unwrap();
+        let eps = BatchNormEps::all(header.metadata().as_ref().unwrap()["batch_norm_eps"].parse().unwrap());
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap();
-        Self { tensors, eps }
+        let shapes: Shapes = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect();
+        Self { tensors, architecture: Architecture::from_shapes(&shapes).unwrap(), eps }
+    }
+
+    /// Those of a checkpoint, as an import left it.
+    fn of(checkpoint: &Checkpoint) -> Self {
+        let tensor = |(name, shape, _): (&str, &[usize], _)| {
+            let values = checkpoint.get(name).unwrap().values;
+            (name.to_owned(), Tensor::from_slice(&values, shape, &Device::Cpu).unwrap())
+        };
+        let header = checkpoint.header();
+        let (architecture, eps) = (header.architecture.clone(), header.batch_norm_eps);
+        Self { tensors: checkpoint.tensors().map(tensor).collect(), architecture, eps }
     }
 
     /// The network these weights are of, with these settings.
     pub fn plan(&self, settings: Settings) -> Arc<Plan> {
-        let shapes: Shapes = self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect();
-        Arc::new(Plan::new(Architecture::from_shapes(&shapes).unwrap(), settings))
+        Arc::new(Plan::new(self.architecture.clone(), settings))
     }
 
     /// The executor of `plan` with these weights.
     pub fn model(&self, plan: &Arc<Plan>, backend: Backend) -> Fp32Model {
         let builder = VarBuilder::from_tensors(self.tensors.clone(), DType::F32, &Device::Cpu);
-        Fp32Model::new(plan.clone(), &builder, self.eps, backend).unwrap()
+        Fp32Model::new(plan.clone(), &builder, &self.eps, backend).unwrap()
     }
 }
 
@@ -84,6 +97,44 @@ pub fn committed(net: &str, weights: &Weights) -> Vec<Case> {
     let cases =
         names.into_iter().map(|name| Case::new(&name, Golden::committed(&format!("{name}.safetensors")), weights));
     cases.collect()
+}
+
+/// Names of the networks in `tests/golden/networks`: the files that have settings and whose weights are their own.
+pub fn networks() -> Vec<String> {
+    let files = std::fs::read_dir(folder().join("networks")).unwrap();
+    let mut names: Vec<String> = files
+        .filter_map(|file| Some(file.unwrap().file_name().to_str()?.strip_suffix(".safetensors")?.to_owned()))
+        .filter(|name| Golden::committed(&format!("networks/{name}.safetensors")).note("weights").is_none())
+        .collect();
+    names.sort();
+    names
+}
+
+/// A network of `tests/golden/networks`, imported with its settings file, and its pictures.
+pub fn network(net: &str) -> (Weights, Vec<Case>) {
+    let folder = folder().join("networks");
+    let scratch = tempfile::tempdir().unwrap();
+    let import_with = |settings: &str| {
+        let out = scratch.path().join("out.lookout");
+        let mut options = ImportOptions::new(folder.join(format!("{net}.safetensors")), &out);
+        options.settings = Some(folder.join(format!("{settings}.settings.toml")));
+        import(&options).unwrap_or_else(|error| panic!("{net}: {}", error.chain()));
+        Checkpoint::open(&out).unwrap()
+    };
+    let weights = Weights::of(&import_with(net));
+    let cases = std::fs::read_dir(&folder)
+        .unwrap()
+        .filter_map(|file| Some(file.unwrap().file_name().to_str()?.strip_suffix(".safetensors")?.to_owned()))
+        .filter_map(|name| Some((Golden::committed(&format!("networks/{name}.safetensors")), name)))
+        .filter(|(golden, _)| golden.note("weights").is_some_and(|weights| weights == format!("{net}.safetensors")))
+        .map(|(golden, name)| {
+            let has_settings = folder.join(format!("{name}.settings.toml")).exists();
+            let checkpoint = import_with(if has_settings { &name } else { net });
+            Case { name, golden, plan: weights.plan(checkpoint.header().settings.clone()) }
+        });
+    let mut cases: Vec<Case> = cases.collect();
+    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    (weights, cases)
 }
 
 /// The shared goldens, as far as they are there.
@@ -161,8 +212,7 @@ impl Case {
 }
 
 fn rule(plan: &Plan) -> TransformParams {
-    let transform = &plan.settings.transform;
-    TransformParams { min_size: transform.test_min_size(), max_size: transform.max_size, ..TransformParams::default() }
+    TransformParams::from(&plan.settings.transform)
 }
 
 /// `picture` as `plan` wants it.

@@ -141,6 +141,21 @@ fn random_networks_detect_what_torchvision_does() {
 }
 
 #[test]
+fn every_network_that_torchvision_builds_detects_what_it_does() {
+    for (name, backend) in case::backends() {
+        let mut tally = Tally::default();
+        for net in case::networks() {
+            let (weights, cases) = case::network(&net);
+            assert!(!cases.is_empty(), "{net} has no picture");
+            compare_all(&mut tally, &weights, &cases, backend);
+        }
+        println!("{name}:");
+        assert!(tally.wanted > 800, "only {} detections to compare", tally.wanted);
+        tally.check(0.98, 0.02);
+    }
+}
+
+#[test]
 fn the_goldens_cover_what_they_are_named_for() {
     let weights = case::committed_weights("r18");
     let cases = case::committed("r18", &weights);

@@ -84,11 +84,14 @@ impl Bench<'_> {
                 .map(|(v, n, s)| (n, s, v))
                 .collect()
         };
+        let levels: Vec<StepId> = case.plan.levels.iter().map(|level| level.step).collect();
         let put = |values: &[(String, StepId, StepOutput)]| -> Vec<(StepId, StepOutput)> {
             values.iter().map(|(_, step, value)| (*step, value.clone())).collect()
         };
-        let body = maps("c", 2, &marks.stages);
-        let pyramid = maps("p", 2, &marks.pyramid);
+        let mut body = maps("c", 2, &marks.body);
+        body.extend(maps("body.", 0, &marks.body));
+        let mut pyramid = maps("p", 2, &levels);
+        pyramid.extend(maps("level.", 0, &levels));
         let heads: Vec<_> = maps("objectness.", 0, &marks.objectness)
             .into_iter()
             .chain(maps("rpn_deltas.", 0, &marks.deltas))
@@ -97,6 +100,7 @@ impl Bench<'_> {
         if case.has("transformed") {
             let wanted = case.map("transformed");
             self.note("transformed", relative_l2(&case.canvas().data, &numbers(&wanted)));
+            self.inner(wanted.clone());
             let mut before = (marks.image, wanted);
             for (name, step, value) in &body {
                 self.stage(vec![before], &[(name, *step, value.clone())]);
@@ -141,6 +145,20 @@ impl Bench<'_> {
         }
         if case.has("class_logits") {
             self.detections();
+        }
+    }
+
+    /// Modules inside of the body, from the canvas on.
+    fn inner(&mut self, canvas: StepOutput) {
+        let case = self.case;
+        let names = case.golden.names();
+        for name in names.iter().filter_map(|name| name.strip_prefix("inner.")) {
+            // A gate is the output of fc2 with its function; a `Conv2dNormActivation` is named by its convolution.
+            let gate = name.strip_suffix("scale_activation").map(|module| format!("{module}fc2"));
+            let steps = [gate.unwrap_or_else(|| name.to_owned()), format!("{name}.0")];
+            let step = steps.iter().find_map(|name| case.plan.find(name)).unwrap_or_else(|| panic!("no step {name}"));
+            let value = case.map(&format!("inner.{name}"));
+            self.stage(vec![(case.plan.key_steps.image, canvas.clone())], &[(name, step, value)]);
         }
     }
 
@@ -193,6 +211,17 @@ fn stages_of_a_narrow_resnet34() {
 fn stages_of_a_narrow_resnet50() {
     let weights = case::committed_weights("r50");
     compare_all(&weights, &case::committed("r50", &weights), &case::backends(), 30);
+}
+
+#[test]
+fn stages_of_every_network_that_torchvision_builds() {
+    let names = case::networks();
+    assert!(names.len() >= 24, "{names:?}");
+    for net in names {
+        let (weights, cases) = case::network(&net);
+        let stages = if cases.iter().any(|case| case.has("proposals")) { 10 } else { 0 };
+        compare_all(&weights, &cases, &case::backends(), stages);
+    }
 }
 
 #[test]

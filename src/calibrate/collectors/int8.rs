@@ -39,7 +39,7 @@ impl Int8Collector {
         let mut kinds = vec![None; plan.steps.len()];
         for step in steps {
             kinds[step] = Some(match plan.steps[step].op {
-                Op::Layer { relu, .. } => CountKind::Raw { relu },
+                Op::Layer { .. } => CountKind::Raw { relu: plan.steps[step].has_relu() },
                 _ => CountKind::Stored,
             });
         }

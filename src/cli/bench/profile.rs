@@ -128,7 +128,7 @@ pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa
             }
         })
         .collect();
-    let ceiling = ceiling_of(plan.key_steps.stages[0]);
+    let ceiling = ceiling_of(plan.key_steps.body[0]);
     Ok(Profile {
         model: detector.summary().name.clone(),
         precision: detector.summary().precision.name(),
@@ -161,7 +161,7 @@ fn stages(plan: &Plan, times: &[f64], macs: &[u64], prepare_ms: f64, ceiling: f6
         let gmacs = (gmac > 0.0 && cpu_ms > 0.0).then(|| gmac / cpu_ms * 1e3);
         StageTime { name, cpu_ms, gmac, gmacs, share: gmacs.map(|gmacs| gmacs / ceiling) }
     };
-    let layers = |part: Part| move |id: StepId| macs[id] > 0 && plan.steps[id].part() == part;
+    let layers = |part: Part| move |id: StepId| macs[id] > 0 && plan.steps[id].part == part;
     let prepare = StageTime { name: "preprocess", cpu_ms: prepare_ms, gmac: 0.0, gmacs: None, share: None };
     vec![
         prepare,

@@ -1,8 +1,8 @@
 //! Random model and picture from a fixed seed, for a benchmark without files.
 
-use crate::detector::architecture::Architecture;
 use crate::detector::checkpoint::{Checkpoint, CheckpointHeader, TensorData};
-use crate::detector::settings::Settings;
+use crate::detector::network::Architecture;
+use crate::detector::settings::{BatchNormEps, Settings};
 use crate::error::Result;
 use crate::frame::Picture;
 use crate::random::Random;
@@ -16,7 +16,7 @@ pub(super) fn checkpoint() -> Result<Checkpoint> {
         architecture,
         labels,
         settings: Settings::default(),
-        batch_norm_eps: 1e-5,
+        batch_norm_eps: BatchNormEps::all(1e-5),
         source_sha256: "0".repeat(64),
     };
     Checkpoint::build(&header, |name, shape| {

@@ -71,7 +71,8 @@ impl QuantizeSummary {
             outcome.errors[step].sqnr_db().map(|sqnr_db| StepSqnr { name: plan.steps[step].name.clone(), sqnr_db })
         };
         let key_steps = &plan.key_steps;
-        let ends = key_steps.stages.iter().chain(&key_steps.pyramid[..4]).chain([
+        let levels = plan.pooled_levels().map(|level| &level.step);
+        let ends = key_steps.body.iter().chain(levels).chain([
             &key_steps.objectness[0],
             &key_steps.roi_features,
             &key_steps.box_head,
@@ -127,8 +128,7 @@ fn coverage(plan: &Plan, outcome: &QuantizeOutcome) -> Result<Vec<ModuleWork>> {
         .collect();
     let mut counted = vec![false; plan.layers.len()];
     for (id, step) in plan.steps.iter().enumerate() {
-        let (Some(layer), Some(row)) = (step.layer(), rows.iter_mut().find(|row| row.part == step.part().name()))
-        else {
+        let (Some(layer), Some(row)) = (step.layer(), rows.iter_mut().find(|row| row.part == step.part.name())) else {
             continue;
         };
         let gmac = macs[id] as f64 / 1e9;

@@ -250,7 +250,7 @@ impl MonitorThread {
             Some(reason) => Err(Error::new(Kind::Unavailable, reason)),
             None => budget.run(Duration::MAX, &mut |_| {
                 let checkpoint = Checkpoint::open(&path)?;
-                let eps = checkpoint.header().batch_norm_eps;
+                let eps = &checkpoint.header().batch_norm_eps;
                 let model = Fp32Model::new(Arc::clone(plan), &checkpoint.var_builder(), eps, Backend::Kernel(isa))?;
                 // Passes are rare, so memory matters more than speed.
                 Ok(model.without_buffer_reuse())

@@ -124,7 +124,7 @@ impl WebBuilder<'_> {
 
 /// The error maps of `view`, as PNG files by feature level.
 fn maps(view: Arc<LatestPass>) -> MapsOf {
-    let file = |map: &ErrorMap| Some((map.level.to_owned(), map.to_png().ok()?));
+    let file = |map: &ErrorMap| Some((map.level.clone(), map.to_png().ok()?));
     Arc::new(move || view.maps().iter().filter_map(file).collect())
 }
 

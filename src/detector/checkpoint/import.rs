@@ -1,21 +1,24 @@
-//! Import of a torchvision state dict into `checkpoint/1`.
+//! Import of a torchvision state dict into `checkpoint/2`.
 //!
 //! In: a path and options that override the file. Out: the checkpoint file, and a report of findings and decisions.
 //! Promises: nothing is written before every name and shape has been checked; a file with an invalid value leaves no
 //! output behind.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::super::architecture::{Architecture, Shapes};
-use super::super::settings::{Settings, TransformSettings};
-use super::eps::{BatchNormEps, EpsEvidence};
+use super::super::network::{Architecture, ArchitectureHints, Shapes};
+use super::super::settings::Settings;
+use super::builders::{DetectorBuilder, constructor_settings};
+use super::coco;
+use super::eps::{EpsChoice, EpsEvidence};
 use super::header::{CheckpointHeader, check_label};
 use super::metadata;
 use super::names::{self, CurrentName};
+use super::settings_file::SettingsFile;
 use super::state_dict::{FileForm, RawTensor, StateDict};
 use super::tensor_data::{self, TensorData, TensorDtype};
 use super::{source, write};
@@ -37,8 +40,31 @@ pub struct ImportOptions {
     pub min_size: Option<u32>,
     /// Maximum of the longer side after resizing, in pixels.
     pub max_size: Option<u32>,
-    /// Batch norm's epsilon.
+    /// Epsilon of every batch norm.
     pub batch_norm_eps: Option<f64>,
+    /// torchvision's builder function, where the weights fit several.
+    pub builder: Option<DetectorBuilder>,
+    /// TOML file of hyper-parameters that no state dict holds.
+    pub settings: Option<PathBuf>,
+    /// True if a file whose content is not what its name promises is taken all the same.
+    pub force: bool,
+}
+
+impl ImportOptions {
+    /// Options that override nothing.
+    pub fn new(source: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
+        Self {
+            source: source.into(),
+            out: out.into(),
+            labels: None,
+            min_size: None,
+            max_size: None,
+            batch_norm_eps: None,
+            builder: None,
+            settings: None,
+            force: false,
+        }
+    }
 }
 
 /// Findings and decisions of an import.
@@ -56,10 +82,15 @@ pub struct ImportReport {
     pub architecture: Architecture,
     /// Names of classes 1, 2, …
     pub labels: Vec<String>,
-    /// Resizing of pictures.
-    pub transform: TransformSettings,
-    /// Batch norm's epsilon, and the reason for it.
-    pub batch_norm_eps: BatchNormEps,
+    /// torchvision's builder function, if the network comes of one.
+    pub builder: Option<DetectorBuilder>,
+    /// Hyper-parameters.
+    #[serde(flatten)]
+    pub settings: Settings,
+    /// Names of the hyper-parameters that neither file nor options gave, as `rpn.nms_threshold`.
+    pub assumed: Vec<String>,
+    /// Epsilons of the batch norms, and the reason for them.
+    pub batch_norm_eps: EpsChoice,
     /// Number of tensors written.
     pub tensors: usize,
     /// Number of values in them.
@@ -82,6 +113,8 @@ pub(super) struct RecognizedStateDict {
     pub(super) tensors: BTreeMap<String, RawTensor>,
     renamed: usize,
     ignored: usize,
+    /// True if a batch norm of the body counts batches.
+    is_tracked: bool,
 }
 
 /// Imports one file.
@@ -100,35 +133,66 @@ pub fn import(options: &ImportOptions) -> Result<ImportReport> {
         return Err(at_source(Error::new(Kind::Data, text)));
     }
     let StateDict { form, tensors, metadata, notes } = state_dict;
-    let recognized = recognize(tensors).map_err(at_source)?;
+    let source_sha256 = sha256(&file);
+    check_name(options, &source_sha256).map_err(at_source)?;
+    let settings_file = options.settings.as_deref().map(SettingsFile::read).transpose()?.unwrap_or_default();
+    let recognized = recognize(tensors, &settings_file.hints).map_err(at_source)?;
     for note in &notes {
         tracing::info!(source = %options.source.display(), "{note}");
     }
     let architecture = recognized.architecture.clone();
-    let labels = match &options.labels {
-        Some(path) => read_labels(path, &architecture)?,
-        None => metadata::labels(&metadata, &architecture).map_err(at_source)?,
-    };
-    let mut settings = Settings::default();
-    metadata::settings(&metadata, &mut settings).map_err(at_source)?;
-    settings.transform.min_size = options.min_size.map_or(settings.transform.min_size, |size| vec![size]);
-    settings.transform.max_size = options.max_size.unwrap_or(settings.transform.max_size);
+    let builder = choose_builder(options, &architecture, &source_sha256)?;
+    let labels = labels(options, &metadata, &architecture)
+        .map_err(|e| if options.labels.is_some() { e } else { at_source(e) })?;
 
-    let source_sha256 = sha256(&file);
+    // Weaker sources first: builder, metadata, settings file, options.
+    let mut given = BTreeSet::new();
+    let defaults =
+        builder.map_or_else(|| constructor_settings(&architecture), |builder| builder.settings(&architecture));
+    let mut settings = defaults;
+    metadata::settings(&metadata, architecture.features().len(), &mut settings, &mut given).map_err(at_source)?;
+    if let Some(path) = &options.settings {
+        settings = settings_file.apply(settings, &mut given).map_err(|e| e.at(path.display()))?;
+    }
+    let mut give = |name: &str| given.insert(name.to_owned());
+    if let Some(size) = options.min_size {
+        settings.transform.min_size = vec![size];
+        give("transform.min_size");
+    }
+    if let Some(size) = options.max_size {
+        settings.transform.max_size = size;
+        give("transform.max_size");
+    }
+    check_anchors_known(&architecture, &settings).map_err(at_source)?;
+
     let read = |name: &str| read_tensor(&recognized.tensors, name, &file).map_err(at_source);
     let evidence = EpsEvidence {
         given: options.batch_norm_eps,
+        settings: settings_file.eps,
         metadata: metadata::eps(&metadata).map_err(at_source)?,
         sha256: &source_sha256,
         has_old_names: recognized.renamed > 0,
+        is_tracked: recognized.is_tracked,
         architecture: &architecture,
+        builder,
     };
     let variances = |name: &str| Ok(Cow::Owned(read(name)?.widened().into_owned()));
-    let eps = BatchNormEps::choose(&evidence, variances).map_err(at_source)?;
-    let warnings: Vec<String> = eps.warning().into_iter().collect();
+    let eps = EpsChoice::choose(&evidence, variances).map_err(at_source)?;
+    let mut warnings: Vec<String> = eps.warning().into_iter().collect();
+    let candidates = DetectorBuilder::candidates(&architecture);
+    if let (Some(builder), None, true) = (builder, options.builder, candidates.len() > 1) {
+        let others: Vec<&str> =
+            candidates.iter().filter(|&&other| other != builder).map(|other| other.name()).collect();
+        warnings.push(format!(
+            "the weights fit {} as well as {}; the settings of the former are assumed: give --builder if it is the other",
+            builder.name(),
+            others.join(", ")
+        ));
+    }
     for warning in &warnings {
         tracing::warn!(source = %options.source.display(), "{warning}");
     }
+    let assumed = assumed(&settings, &given)?;
     let header = CheckpointHeader { architecture, labels, settings, batch_norm_eps: eps.value, source_sha256 };
     header.check().map_err(at_source)?;
 
@@ -143,8 +207,10 @@ pub fn import(options: &ImportOptions) -> Result<ImportReport> {
         source_sha256: header.source_sha256,
         form,
         architecture: header.architecture,
+        builder,
         labels: header.labels,
-        transform: header.settings.transform,
+        settings: header.settings,
+        assumed,
         batch_norm_eps: eps,
         tensors: expected.len(),
         values: expected.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum(),
@@ -154,6 +220,90 @@ pub fn import(options: &ImportOptions) -> Result<ImportReport> {
         notes,
         warnings,
     })
+}
+
+/// Checks the eight digits that torchvision puts at the end of a file's name: the start of the content's SHA-256.
+fn check_name(options: &ImportOptions, sha256: &str) -> Result<()> {
+    let stem = options.source.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let Some((name, digits)) = stem.rsplit_once('-') else { return Ok(()) };
+    let is_digest = digits.len() == 8 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if options.force || !is_digest || !name.starts_with("fasterrcnn_") || sha256.starts_with(digits) {
+        return Ok(());
+    }
+    let text = format!(
+        "its name promises a SHA-256 that starts with {digits}, its content has {}: it is damaged, or was saved again; \
+         download it again, rename it, or give --force",
+        &sha256[..8]
+    );
+    Err(Error::new(Kind::Data, text))
+}
+
+/// The builder to assume: the user's, else the one whose COCO weights these are, else the first that fits.
+fn choose_builder(
+    options: &ImportOptions,
+    architecture: &Architecture,
+    sha256: &str,
+) -> Result<Option<DetectorBuilder>> {
+    let candidates = DetectorBuilder::candidates(architecture);
+    let Some(wanted) = options.builder else {
+        let known = candidates.iter().find(|builder| sha256.starts_with(builder.coco_sha256()));
+        return Ok(known.or(candidates.first()).copied());
+    };
+    if candidates.contains(&wanted) {
+        return Ok(Some(wanted));
+    }
+    let fitting: Vec<&str> = candidates.iter().map(|builder| builder.name()).collect();
+    let fitting = if fitting.is_empty() { "none that is known".to_owned() } else { fitting.join(", ") };
+    let text = format!(
+        "--builder is {}, but the weights are of a {} with {} levels and {} anchors a cell; they fit {fitting}",
+        wanted.name(),
+        architecture.describe(),
+        architecture.features().len(),
+        architecture.anchors_per_cell(),
+    );
+    Err(Error::new(Kind::Usage, text))
+}
+
+/// The class names: from the user's file, from the metadata, COCO's for 91 classes, else `class_1`, `class_2`, …
+fn labels(
+    options: &ImportOptions,
+    metadata: &BTreeMap<String, String>,
+    architecture: &Architecture,
+) -> Result<Vec<String>> {
+    if let Some(path) = &options.labels {
+        return read_labels(path, architecture);
+    }
+    if let Some(labels) = metadata::labels(metadata, architecture)? {
+        return Ok(labels);
+    }
+    if architecture.classes == coco::CLASSES {
+        return Ok(coco::LABELS.map(String::from).to_vec());
+    }
+    Ok((1..architecture.classes).map(|class| format!("class_{class}")).collect())
+}
+
+/// Refuses a network whose anchors nobody gave and no rule of torchvision tells.
+fn check_anchors_known(architecture: &Architecture, settings: &Settings) -> Result<()> {
+    if !settings.anchors.sizes.is_empty() && !settings.anchors.aspect_ratios.is_empty() {
+        return Ok(());
+    }
+    let (levels, anchors) = (architecture.features(), architecture.anchors_per_cell());
+    let text = format!(
+        "its anchors are not known: none of torchvision's builders has {anchors} at a cell of {} levels ({}); give sizes \
+         and aspect_ratios, one list a level, in section [anchors] of --settings",
+        levels.len(),
+        levels.join(", ")
+    );
+    Err(Error::new(Kind::Data, text))
+}
+
+/// Names of the hyper-parameters that are not among the `given` ones.
+fn assumed(settings: &Settings, given: &BTreeSet<String>) -> Result<Vec<String>> {
+    let cannot = |e: serde_json::Error| Error::new(Kind::Internal, "the settings have no JSON form").because(e);
+    let sections: BTreeMap<String, BTreeMap<String, serde_json::Value>> =
+        serde_json::from_value(serde_json::to_value(settings).map_err(cannot)?).map_err(cannot)?;
+    let names = sections.iter().flat_map(|(section, keys)| keys.keys().map(move |key| format!("{section}.{key}")));
+    Ok(names.filter(|name| !given.contains(name)).collect())
 }
 
 fn check_options(options: &ImportOptions) -> Result<()> {
@@ -175,13 +325,17 @@ fn check_options(options: &ImportOptions) -> Result<()> {
 ///
 /// # Errors
 /// [`Kind::Data`] naming the tensor that is missing or wrong, or the network that the state dict belongs to.
-pub(super) fn recognize(tensors: BTreeMap<String, RawTensor>) -> Result<RecognizedStateDict> {
-    let (mut renamed, mut ignored) = (0, 0);
+pub(super) fn recognize(
+    tensors: BTreeMap<String, RawTensor>,
+    hints: &ArchitectureHints,
+) -> Result<RecognizedStateDict> {
+    let (mut renamed, mut ignored, mut is_tracked) = (0, 0, false);
     let mut current = BTreeMap::new();
     for (name, tensor) in tensors {
         let (new, old) = match names::current(&name) {
             CurrentName::Ignored => {
                 ignored += 1;
+                is_tracked |= name.starts_with("backbone.") && !name.starts_with("backbone.fpn.");
                 continue;
             }
             CurrentName::Unchanged => (name, None),
@@ -202,10 +356,7 @@ pub(super) fn recognize(tensors: BTreeMap<String, RawTensor>) -> Result<Recogniz
     let shapes: Shapes = current.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone())).collect();
     if let Some((what, name)) = names::other_network(&shapes) {
         let shape = &shapes[name];
-        let text = format!(
-            "{what}, as tensor {name} {shape:?} shows; expected a torchvision Faster R-CNN with a ResNet-FPN body \
-             (fasterrcnn_resnet50_fpn)"
-        );
+        let text = format!("{what}, as tensor {name} {shape:?} shows; expected a Faster R-CNN of torchvision");
         return Err(Error::new(Kind::Data, text));
     }
     if !shapes.keys().any(|name| ["backbone.", "rpn.", "roi_heads."].iter().any(|part| name.starts_with(part))) {
@@ -217,11 +368,11 @@ pub(super) fn recognize(tensors: BTreeMap<String, RawTensor>) -> Result<Recogniz
         );
         return Err(Error::new(Kind::Data, text));
     }
-    let architecture = Architecture::from_shapes(&shapes)?;
+    let architecture = Architecture::recognize(&shapes, hints)?;
     for (name, tensor) in &current {
         tensor.dtype().map_err(|e| e.at(format!("tensor {name}")))?;
     }
-    Ok(RecognizedStateDict { architecture, tensors: current, renamed, ignored })
+    Ok(RecognizedStateDict { architecture, tensors: current, renamed, ignored, is_tracked })
 }
 
 fn find<'a>(tensors: &'a BTreeMap<String, RawTensor>, name: &str) -> Result<&'a RawTensor> {
@@ -244,12 +395,14 @@ fn read_labels(path: &Path, architecture: &Architecture) -> Result<Vec<String>> 
     let file = Mapped::open(path)?;
     let text = std::str::from_utf8(&file).map_err(|e| at(Error::new(Kind::Data, "not UTF-8 text").because(e)))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_end();
-    let labels: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+    let mut labels: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+    // torchvision's own list starts with the background.
+    if labels.first().is_some_and(|label| label == "__background__") {
+        labels.remove(0);
+    }
     let expected = architecture.classes - 1;
     if labels.len() != expected {
-        let background = labels.first().is_some_and(|label| label == "__background__");
-        let hint = if background { "; the background is not listed" } else { "" };
-        let text = format!("{} labels, one a line; the checkpoint has {expected} classes{hint}", labels.len());
+        let text = format!("{} labels, one a line; the checkpoint has {expected} classes", labels.len());
         return Err(at(Error::new(Kind::Data, text)));
     }
     labels.iter().try_for_each(|label| check_label(label)).map_err(at)?;

@@ -13,7 +13,7 @@ const LEGACY_TEXT: &[u8] = include_bytes!("../../../tests/checkpoints/legacy-pro
 
 /// An import without output: parses, recognizes and reads the whole file. Returns the number of values.
 fn read_all(file: &[u8]) -> Result<usize> {
-    let recognized = recognize(source::parse(file)?.tensors)?;
+    let recognized = recognize(source::parse(file)?.tensors, &crate::detector::network::ArchitectureHints::default())?;
     let mut values = 0;
     for (name, _) in recognized.architecture.expected() {
         values += read_tensor(&recognized.tensors, &name, file)?.len();

@@ -3,10 +3,10 @@
 //! In: text by key. Out: class names, sizes, anchors, proposals, batch norm's epsilon. A key that cannot be parsed is an
 //! error that names it; a missing key leaves the default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
-use super::super::architecture::{Architecture, LEVELS};
+use super::super::network::Architecture;
 use super::super::settings::Settings;
 use crate::error::{Error, Kind, Result};
 
@@ -17,30 +17,44 @@ type Metadata = BTreeMap<String, String>;
 /// (one a pyramid level, in pixels), `aspect_ratios`, `proposals_per_level` (before non-maximum suppression) and
 /// `proposals` (after it, of all levels). The ranges are checked with the whole header.
 ///
+/// Adds the names of the values that were set, as `transform.min_size`, to `given`.
+///
 /// # Errors
 /// [`Kind::Data`], naming the key.
-pub(super) fn settings(metadata: &Metadata, settings: &mut Settings) -> Result<()> {
+pub(super) fn settings(
+    metadata: &Metadata,
+    levels: usize,
+    settings: &mut Settings,
+    given: &mut BTreeSet<String>,
+) -> Result<()> {
+    let mut set = |name: &str| given.insert(name.to_owned());
     if let Some(sizes) = numbers(metadata, "min_size", "pixels")? {
         settings.transform.min_size = sizes;
+        set("transform.min_size");
     }
     if let Some(size) = last(metadata, "max_size", "pixels")? {
         settings.transform.max_size = size;
+        set("transform.max_size");
     }
     if let Some(sizes) = numbers::<f64>(metadata, "anchor_sizes", "pixels")? {
-        let Ok(sizes) = <[f64; LEVELS]>::try_from(sizes.as_slice()) else {
-            let text = format!("metadata key anchor_sizes lists {} sizes; expected one a level, {LEVELS}", sizes.len());
+        if sizes.len() != levels {
+            let text = format!("metadata key anchor_sizes lists {} sizes; expected one a level, {levels}", sizes.len());
             return Err(Error::new(Kind::Data, text));
-        };
-        settings.anchors.sizes = sizes.map(|size| vec![size]);
+        }
+        settings.anchors.sizes = sizes.into_iter().map(|size| vec![size]).collect();
+        set("anchors.sizes");
     }
     if let Some(ratios) = numbers(metadata, "aspect_ratios", "heights over widths")? {
-        settings.anchors.aspect_ratios = ratios;
+        settings.anchors.aspect_ratios = vec![ratios; levels];
+        set("anchors.aspect_ratios");
     }
     if let Some(count) = last(metadata, "proposals_per_level", "a number")? {
         settings.rpn.pre_nms_top_n = count;
+        set("rpn.pre_nms_top_n");
     }
     if let Some(count) = last(metadata, "proposals", "a number")? {
         settings.rpn.post_nms_top_n = count;
+        set("rpn.post_nms_top_n");
     }
     Ok(())
 }
@@ -65,14 +79,12 @@ where
     Ok(numbers(metadata, key, what)?.and_then(|numbers| numbers.last().copied()))
 }
 
-/// The class names that the file lists, else `class_1`, `class_2`, …
+/// The class names that the file lists, if it does.
 ///
 /// # Errors
 /// [`Kind::Data`] if the number of names is wrong, or the first is not the background.
-pub(super) fn labels(metadata: &Metadata, architecture: &Architecture) -> Result<Vec<String>> {
-    let Some(classes) = metadata.get("classes") else {
-        return Ok((1..architecture.classes).map(|class| format!("class_{class}")).collect());
-    };
+pub(super) fn labels(metadata: &Metadata, architecture: &Architecture) -> Result<Option<Vec<String>>> {
+    let Some(classes) = metadata.get("classes") else { return Ok(None) };
     let mut labels = classes.split(',').map(|label| label.trim().to_owned());
     let first = labels.next().unwrap_or_default();
     let labels: Vec<String> = labels.collect();
@@ -84,7 +96,7 @@ pub(super) fn labels(metadata: &Metadata, architecture: &Architecture) -> Result
         );
         return Err(Error::new(Kind::Data, text));
     }
-    Ok(labels)
+    Ok(Some(labels))
 }
 
 /// Batch norm's epsilon, if the file has one.
@@ -109,7 +121,7 @@ mod tests {
     fn of(keys: &[(&str, &str)]) -> Result<Settings> {
         let metadata = keys.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
         let mut found = Settings::default();
-        settings(&metadata, &mut found).map(|()| found)
+        settings(&metadata, 5, &mut found, &mut BTreeSet::new()).map(|()| found)
     }
 
     #[test]
@@ -125,7 +137,7 @@ mod tests {
         let found = found.unwrap();
         assert_eq!((found.transform.min_size, found.transform.max_size), (vec![320, 360], 640));
         assert_eq!(found.anchors.sizes, [16.0, 32.0, 64.0, 128.0, 256.0].map(|size| vec![size]));
-        assert_eq!(found.anchors.aspect_ratios, [0.4, 1.0, 2.5]);
+        assert_eq!(found.anchors.aspect_ratios, vec![vec![0.4, 1.0, 2.5]; 5]);
         assert_eq!((found.rpn.pre_nms_top_n, found.rpn.post_nms_top_n), (300, 150));
         assert_eq!(of(&[]).unwrap(), Settings::default());
     }

@@ -1,12 +1,12 @@
 //! Checkpoints: full-precision weights with all parameters that inference needs.
 //!
 //! In: [`import()`] reads torchvision state dicts (zip or legacy pickle, safetensors); [`Checkpoint::open`] reads only
-//! `checkpoint/1`. Out: a [`Checkpoint`]: a checked [`CheckpointHeader`] and f32 tensors under torchvision's names, over
-//! a mapped file. Promises: the weights match the header's architecture exactly; a value that is not finite is an error
-//! that names its tensor. A damaged or malicious file ends in one error, never in a panic, a call, or an allocation
-//! larger than a few times the file.
+//! `checkpoint/2` and `checkpoint/1`. Out: a [`Checkpoint`]: a checked [`CheckpointHeader`] and f32 tensors under
+//! torchvision's names, over a mapped file. Promises: the weights match the header's architecture exactly; a damaged
+//! tensor, or a value that is not finite, is an error that names its tensor. A damaged or malicious file ends in one
+//! error, never in a panic, a call, or an allocation larger than a few times the file.
 //!
-//! # The file format `checkpoint/1`
+//! # The file format `checkpoint/2`
 //!
 //! A checkpoint is a [safetensors](https://github.com/huggingface/safetensors) file:
 //!
@@ -22,23 +22,16 @@
 //!
 //! | key | type | meaning, unit | valid values |
 //! |---|---|---|---|
-//! | `format` | string | name and version | `checkpoint/1` |
-//! | `architecture.depth` | integer | layers of the ResNet | 18, 34, 50, 101 |
-//! | `architecture.stem` | integer | output channels of `backbone.body.conv1` | 1 to 2²⁰ |
-//! | `architecture.stages` | 4 objects | channels of `layer1` to `layer4`: `middle` inside a block, `output` after it | 1 to 2²⁰ |
-//! | `architecture.fpn` | integer | channels of the pyramid and of the proposal head | 1 to 2²⁰ |
-//! | `architecture.anchors_per_cell` | integer | anchors at each cell of a level | 1 to 2²⁰; sizes times ratios |
-//! | `architecture.roi_output` | integer | rows and columns of the features of a proposal | 1 to 64 |
-//! | `architecture.head` | integer | outputs of `fc6` and `fc7` | 1 to 2²⁰ |
-//! | `architecture.classes` | integer | classes, the background (class 0) included | 2 to 2²⁰ |
-//! | `labels` | strings | names of classes 1, 2, …, all different | `classes` − 1 names of 1 to 100 bytes, printable |
+//! | `format` | string | name and version | `checkpoint/2` |
+//! | `architecture` | object | parts, widths and classes: see below | |
+//! | `labels` | strings | names of classes 1, 2, …, all different but for `N/A` | `classes` − 1 names of 1 to 100 bytes, printable |
 //! | `transform.min_size` | integers | shorter side after resizing, pixels; inference uses the last | 1 to 16384 each |
 //! | `transform.max_size` | integer | longest side after resizing, pixels | 1 to 16384 |
 //! | `transform.mean` | 3 numbers | subtracted from red, green, blue in \[0, 1\] | 0 to 1 |
 //! | `transform.std` | 3 numbers | divisor of the difference | 0.001 to 1000 |
-//! | `transform.size_divisor` | integer | the canvas is padded to a multiple of it, pixels | a multiple of 32 up to 1024 |
-//! | `anchors.sizes` | 5 lists of numbers | side lengths for P2 to P6, pixels of the canvas | 1 to 100000 |
-//! | `anchors.aspect_ratios` | numbers | height / width | 0.01 to 100 |
+//! | `transform.size_divisor` | integer | the canvas is padded to a multiple of it, pixels | 1 to 1024 |
+//! | `anchors.sizes` | lists of numbers, one a level | side lengths, pixels of the canvas | 1 to 100000 |
+//! | `anchors.aspect_ratios` | lists of numbers, one a level | height / width | 0.01 to 100 |
 //! | `rpn.pre_nms_top_n` | integer | anchors kept of each level before suppression | 1 to 100000 |
 //! | `rpn.post_nms_top_n` | integer | proposals kept of all levels after it | 1 to 100000 |
 //! | `rpn.nms_threshold` | number | IoU above which a box of the same level is suppressed | 0 to 1 |
@@ -46,6 +39,7 @@
 //! | `rpn.score_threshold` | number | least objectness probability of a proposal | 0 to 1 |
 //! | `rpn.box_weights` | 4 numbers | divisors of dx, dy, dw, dh | 0.001 to 1000 |
 //! | `rpn.max_growth` | number | largest factor of a side: dw and dh are limited to its logarithm | 1 to 10⁶ |
+//! | `roi.levels` | strings | feature maps that RoIAlign reads | some of the network's |
 //! | `roi.score_threshold` | number | a detection scores more than this | 0 to 1 |
 //! | `roi.nms_threshold` | number | IoU above which a box of the same class is suppressed | 0 to 1 |
 //! | `roi.max_detections` | integer | detections kept of a picture | 1 to 100000 |
@@ -54,36 +48,52 @@
 //! | `roi.max_growth` | number | as `rpn.max_growth` | 1 to 10⁶ |
 //! | `roi.sampling_ratio` | integer | RoIAlign's samples along each side of a bin | 1 to 16 |
 //! | `roi.canonical_scale` | number | √area of a proposal that is read from `canonical_level`, pixels of the canvas | above 0 |
-//! | `roi.canonical_level` | integer | that level's number: 4 is P4 | 2 to 5 |
+//! | `roi.canonical_level` | integer | that level's number: 4 is P4 | 0 to 16 |
 //! | `roi.level_eps` | number | added to the level before it is rounded down | 0 or more |
-//! | `batch_norm_eps` | number | added to σ² of every batch norm: w′ = w·γ / √(σ² + eps) | 0 to 1 |
+//! | `batch_norm_eps.body`, `.pyramid`, `.heads` | number | added to σ² of every batch norm of the part: w′ = w·γ / √(σ² + eps) | 0 to 1 |
 //! | `source_sha256` | string | SHA-256 of the imported file | 64 lower-case hexadecimal digits |
+//! | `checksums` | object | CRC-32 (ISO-HDLC) of the stored bytes of each tensor, by its name | 8 lower-case hexadecimal digits each |
 //!
-//! The tensors are exactly those of [`Architecture::expected`](super::architecture::Architecture::expected), row-major
-//! and little-endian. `s` is a stage from 0 to 3, `b` a block, `n` a convolution of a block from 1 to 2 (basic blocks) or 3
-//! (bottlenecks):
+//! `architecture` has these keys. A number of channels goes from 1 to 2²⁰.
 //!
-//! | name | shape |
+//! | key | meaning |
 //! |---|---|
-//! | `backbone.body.conv1.weight` | \[stem, 3, 7, 7\] |
-//! | `backbone.body.layer{s+1}.{b}.conv{n}.weight` | \[out, in, k, k\], k = 3, in bottlenecks 1, 3, 1 |
-//! | `backbone.body.layer{s+1}.{b}.downsample.0.weight` | \[output, in, 1, 1\], where stride or channels change |
-//! | `backbone.body.bn1`, `….bn{n}`, `….downsample.1` with `.weight`, `.bias`, `.running_mean`, `.running_var` | \[out\] of the convolution |
-//! | `backbone.fpn.inner_blocks.{s}.0.weight`, `.bias` | \[fpn, stages\[s\].output, 1, 1\], \[fpn\] |
-//! | `backbone.fpn.layer_blocks.{s}.0.weight`, `.bias` | \[fpn, fpn, 3, 3\], \[fpn\] |
-//! | `rpn.head.conv.0.0.weight`, `.bias` | \[fpn, fpn, 3, 3\], \[fpn\] |
-//! | `rpn.head.cls_logits.weight`, `.bias` | \[anchors_per_cell, fpn, 1, 1\], \[anchors_per_cell\] |
-//! | `rpn.head.bbox_pred.weight`, `.bias` | \[4·anchors_per_cell, fpn, 1, 1\], \[4·anchors_per_cell\] |
-//! | `roi_heads.box_head.fc6.weight`, `.bias` | \[head, fpn·roi_output²\], \[head\] |
-//! | `roi_heads.box_head.fc7.weight`, `.bias` | \[head, head\], \[head\] |
-//! | `roi_heads.box_predictor.cls_score.weight`, `.bias` | \[classes, head\], \[classes\] |
-//! | `roi_heads.box_predictor.bbox_pred.weight`, `.bias` | \[4·classes, head\], \[4·classes\] |
+//! | `body` | `{"resnet": {…}}` or `{"mobilenet": {…}}` |
+//! | `body.resnet.module` | module that holds the layers, as `backbone.body` |
+//! | `body.resnet.children` | `named` (`conv1`, `layer1`) or `indexed` (`0`, `4`: places in an `nn.Sequential`) |
+//! | `body.resnet.block` | `basic` or `bottleneck` |
+//! | `body.resnet.stem` | output channels of the 7×7 convolution |
+//! | `body.resnet.stages` | 1 to 4 objects: `blocks`, `middle` (channels inside a block), `groups`, `output` |
+//! | `body.resnet.returned` | numbers of the stages whose outputs leave the body; 1 is layer1 |
+//! | `body.mobilenet.module` | module that holds the features |
+//! | `body.mobilenet.version` | `v2` or `v3` |
+//! | `body.mobilenet.stem` | output channels of features.0 |
+//! | `body.mobilenet.blocks` | objects: `expanded`, `kernel`, `stride`, `squeeze` (or null), `activation`, `output` |
+//! | `body.mobilenet.last` | output channels of the last 1×1 convolution, or null |
+//! | `body.mobilenet.returned` | numbers of the features whose outputs leave the body |
+//! | `neck` | `none`, `{"conv": {"module", "channels"}}` or `{"fpn": {"channels", "batch_norm", "extra"}}`; `extra` is `none`, `pool`, `p6p7` or `p6p7ofbody` |
+//! | `proposal_head` | `convs` before the predictors, `anchors_per_cell` |
+//! | `roi_output` | rows and columns of the features of a proposal, 1 to 64 |
+//! | `box_head` | `{"mlp": {"fc6", "fc7"}}` or `{"conv": {"convs", "batch_norm", "linears"}}`, output channels each |
+//! | `classes` | classes, the background (class 0) included, 2 to 2²⁰ |
 //!
-//! Every value is finite, and every `running_var` is 0 or more. The stride of a block is that of torchvision's ResNet: 2
-//! on the 3×3 convolution and on the shortcut of the first block of `layer2` to `layer4`. The writer orders the tensors by
-//! type, F32 before F16, then by name; a reader accepts any order. F16 is kept where the source was F16.
+//! The tensors are exactly those of [`Architecture::expected`](super::network::Architecture::expected), row-major and
+//! little-endian: for every layer its `.weight`, then its `.bias` or the `.weight`, `.bias`, `.running_mean` and
+//! `.running_var` of its batch norm. Convolutions are \[out, in / groups, height, width\], linear layers \[out, in\].
+//!
+//! Every value is finite, and every `running_var` is 0 or more. The writer orders the tensors by type, F32 before F16,
+//! then by name; a reader accepts any order. F16 is kept where the source was F16.
+//!
+//! # The earlier format `checkpoint/1`
+//!
+//! It is read, not written. It has no `checksums`, no `roi.levels`, one list `anchors.aspect_ratios` for all levels and
+//! one number `batch_norm_eps` for all parts. Its `architecture` holds only ResNets with 18, 34, 50 or 101 layers and a
+//! pyramid of five levels: `depth`, `stem`, four `stages` of `middle` and `output`, `fpn`, `anchors_per_cell`,
+//! `roi_output`, `head`, `classes`.
 
 mod archive;
+mod builders;
+mod coco;
 mod eps;
 mod header;
 mod import;
@@ -94,6 +104,7 @@ mod metadata;
 mod names;
 mod pickle;
 mod safetensors_file;
+mod settings_file;
 mod source;
 mod state_dict;
 mod tensor_data;
@@ -111,14 +122,15 @@ use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 use safetensors::Dtype;
 
-pub use eps::{BatchNormEps, EpsReason};
-pub use header::{CheckpointHeader, FORMAT};
+pub use builders::DetectorBuilder;
+pub use eps::{EpsChoice, EpsReason};
+pub use header::{CheckpointHeader, Checksums, FORMAT, FORMAT_1};
 pub use import::{ImportOptions, ImportReport, import};
 pub use state_dict::FileForm;
 pub use tensor_data::{TensorData, TensorDtype};
 
-use super::architecture::Shapes;
 use super::demo;
+use super::network::Shapes;
 use crate::error::{Error, Kind, Result};
 use crate::tensor::digest::sha256;
 use crate::tensor::mapped::Mapped;
@@ -129,6 +141,8 @@ pub struct Checkpoint {
     header: Arc<CheckpointHeader>,
     bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
     tensors: Arc<BTreeMap<String, TensorEntry>>,
+    /// In `checkpoint/2`.
+    checksums: Arc<Option<Checksums>>,
 }
 
 /// A tensor's type and range of the file.
@@ -155,7 +169,7 @@ impl fmt::Debug for Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a `checkpoint/1`. The weights are mapped, not read. The path [`demo::FP32`] names the built-in one.
+    /// Opens a checkpoint. The weights are mapped, not read. The path [`demo::FP32`] names the built-in one.
     ///
     /// # Errors
     /// [`Kind::Data`] if the file is no checkpoint; the message names `lookout import`. Otherwise as [`Mapped::open`].
@@ -174,7 +188,7 @@ impl Checkpoint {
     pub fn from_bytes(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Result<Self> {
         let file = bytes.as_ref();
         if !safetensors_file::is_safetensors(file) {
-            let text = "not a checkpoint/1; to make one of a PyTorch state dict, run `lookout import`";
+            let text = "not a checkpoint; to make one of a PyTorch state dict, run `lookout import`";
             return Err(Error::new(Kind::Data, text));
         }
         let (metadata, start) = safetensors_file::header(file)?;
@@ -183,11 +197,11 @@ impl Checkpoint {
             _ => None,
         };
         let Some(json) = json else {
-            let text = "a safetensors file, but not a checkpoint/1: its metadata is not the one key `lookout`; to make \
+            let text = "a safetensors file, but not a checkpoint: its metadata is not the one key `lookout`; to make \
                         a checkpoint of a torchvision state dict, run `lookout import`";
             return Err(Error::new(Kind::Data, text));
         };
-        let header = CheckpointHeader::parse(json)?;
+        let (header, checksums) = CheckpointHeader::parse(json)?;
         let mut tensors = BTreeMap::new();
         for (name, info) in metadata.tensors() {
             let dtype = match info.dtype {
@@ -204,7 +218,11 @@ impl Checkpoint {
         }
         let shapes: Shapes = tensors.iter().map(|(name, entry)| (name.clone(), entry.shape.clone())).collect();
         header.architecture.check(&shapes)?;
-        Ok(Self { header: Arc::new(header), bytes: Arc::new(bytes), tensors: Arc::new(tensors) })
+        if let Some(missing) = checksums.as_ref().and_then(|all| shapes.keys().find(|name| !all.contains_key(*name))) {
+            return Err(Error::new(Kind::Data, format!("tensor {missing} has no checksum in the header")));
+        }
+        let (header, tensors, checksums) = (Arc::new(header), Arc::new(tensors), Arc::new(checksums));
+        Ok(Self { header, bytes: Arc::new(bytes), tensors, checksums })
     }
 
     /// A checkpoint in memory, for tests and generated models; `values` gives each tensor of the header's architecture,
@@ -216,7 +234,7 @@ impl Checkpoint {
         Self::from_bytes(Self::encode(header, values)?)
     }
 
-    /// The bytes of a `checkpoint/1` file; `values` as for [`Checkpoint::build`].
+    /// The bytes of a `checkpoint/2` file; `values` as for [`Checkpoint::build`].
     ///
     /// # Errors
     /// [`Kind::Data`] if the header is wrong or a value is not finite, and what `values` returns.
@@ -251,12 +269,19 @@ impl Checkpoint {
     /// One tensor.
     ///
     /// # Errors
-    /// [`Kind::Data`] if it holds a value that is not finite, or a negative variance; [`Kind::Internal`] if the
-    /// architecture has no tensor of this name.
+    /// [`Kind::Data`] if its bytes do not have the checksum of the header, or it holds a value that is not finite, or a
+    /// negative variance; [`Kind::Internal`] if the architecture has no tensor of this name.
     pub fn get(&self, name: &str) -> Result<TensorView<'_>> {
         let unknown = || Error::new(Kind::Internal, format!("the checkpoint has no tensor {name}"));
         let entry = self.tensors.get(name).ok_or_else(unknown)?;
         let bytes = (*self.bytes).as_ref().get(entry.bytes.clone()).ok_or_else(unknown)?;
+        if let Some(&wanted) = self.checksums.as_ref().as_ref().and_then(|checksums| checksums.get(name)) {
+            let found = crc32fast::hash(bytes);
+            if found != wanted {
+                let text = format!("tensor {name} is damaged: its CRC-32 is {found:08x}, the header has {wanted:08x}");
+                return Err(Error::new(Kind::Data, text));
+            }
+        }
         let values = tensor_data::decode(bytes, entry.dtype);
         tensor_data::check(name, &values)?;
         Ok(TensorView { shape: &entry.shape, values })

@@ -3,7 +3,7 @@
 //! In: the names of a state dict. Out: the current name of each tensor that holds weights; and the network that a state
 //! dict belongs to if it is no Faster R-CNN, so that the error names it.
 
-use super::super::architecture::Shapes;
+use super::super::network::Shapes;
 
 /// The current name of a tensor.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,8 +50,6 @@ pub(super) fn other_network(shapes: &Shapes) -> Option<(&'static str, &str)> {
         ("an FCOS", "head.regression_head.bbox_ctrness."),
         ("an SSD", "head.classification_head.module_list."),
         ("a RetinaNet", "head.classification_head."),
-        ("a Faster R-CNN of the second kind (fasterrcnn_resnet50_fpn_v2)", "roi_heads.box_head.0.0."),
-        ("a Faster R-CNN with a MobileNet body", "backbone.body.0.0."),
         ("a DETR or another transformer", "transformer."),
         ("a YOLO", "model.model."),
     ];

@@ -69,12 +69,35 @@ impl TensorData {
         }
     }
 
+    /// CRC-32 of the values' little-endian bytes.
+    pub(super) fn crc32(&self) -> std::io::Result<u32> {
+        let mut out = std::io::BufWriter::with_capacity(1 << 16, Checksum::default());
+        self.write(&mut out)?;
+        let Checksum(hasher) = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        Ok(hasher.finalize())
+    }
+
     /// Appends the values' little-endian bytes to `out`.
     pub(super) fn write(&self, out: &mut impl std::io::Write) -> std::io::Result<()> {
         match self {
             Self::F16(values) => values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes())),
             Self::F32(values) => values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes())),
         }
+    }
+}
+
+/// A writer that computes a checksum.
+#[derive(Default)]
+struct Checksum(crc32fast::Hasher);
+
+impl std::io::Write for Checksum {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -124,6 +147,7 @@ mod tests {
             let mut bytes = vec![0];
             values.write(&mut bytes).unwrap();
             assert_eq!(decode(&bytes[1..], values.dtype()), values.widened());
+            assert_eq!(crc32fast::hash(&bytes[1..]), values.crc32().unwrap());
             assert_eq!(decode(&bytes.split_off(1), values.dtype()), values.widened());
         }
     }

@@ -1,10 +1,10 @@
-//! Writer of `checkpoint/1`.
+//! Writer of `checkpoint/2`.
 //!
-//! In: a header and the values of each tensor, read one at a time, so that memory holds one tensor. Out: a safetensors
+//! In: a header and the values of each tensor, read one at a time and twice, so that memory holds one tensor. Out: a safetensors
 //! file with one metadata key, `lookout`. Tensors are ordered by type, f32 before f16, then by name, so that each is
 //! aligned. Equal inputs give equal bytes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
 use safetensors::Dtype;
@@ -34,6 +34,10 @@ pub(super) fn write(
     }
     tensors.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
 
+    let failed = |e| Error::new(Kind::Io, "cannot write the checkpoint").because(e);
+    let checksum = |name: &String| Ok((name.clone(), values(name)?.crc32().map_err(failed)?));
+    let checksums: BTreeMap<String, u32> = tensors.iter().map(|(_, name, _)| checksum(name)).collect::<Result<_>>()?;
+
     let internal = |what: &str| Error::new(Kind::Internal, format!("a checkpoint's {what} cannot be written"));
     // The container's header, padded so that the tensors start at a multiple of 8 bytes.
     let mut offset = 0;
@@ -47,12 +51,11 @@ pub(super) fn write(
         (name.clone(), TensorInfo { dtype, shape: shape.clone(), data_offsets: (from, offset) })
     });
     let infos: Vec<_> = infos.collect();
-    let metadata = HashMap::from([(KEY.to_owned(), header.to_json()?)]);
+    let metadata = HashMap::from([(KEY.to_owned(), header.to_json(&checksums)?)]);
     let metadata = Metadata::new(Some(metadata), infos).map_err(|e| internal("header").because(e))?;
     let mut json = serde_json::to_vec(&metadata).map_err(|e| internal("header").because(e))?;
     json.resize(json.len().next_multiple_of(8), b' ');
 
-    let failed = |e| Error::new(Kind::Io, "cannot write the checkpoint").because(e);
     out.write_all(&(json.len() as u64).to_le_bytes()).map_err(failed)?;
     out.write_all(&json).map_err(failed)?;
     for (dtype, name, shape) in tensors {

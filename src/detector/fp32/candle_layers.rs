@@ -1,38 +1,46 @@
 //! Layers on candle's own operations: the oracle for the kernels.
 
-use candle_core::{Device, Module, Tensor};
+use candle_core::{D, Device, Module, Result, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Linear};
 
-use crate::detector::plan::{Layer, WeightLayout};
+use crate::detector::plan::{Layer, LayerKind};
 use crate::detector::weights::FoldedLayer;
+use crate::kernel::activation::Activation;
 use crate::kernel::geometry::ConvGeometry;
 
 /// A `candle_nn` layer for channels-last tensors.
 #[derive(Debug)]
 pub(super) enum CandleLayer {
     Convolution(Conv2d),
+    /// Over windows of as many rows as columns.
+    WindowConvolution(Conv2d),
     Linear(Linear),
 }
 
 impl CandleLayer {
     /// The layer with its folded weights.
-    pub(super) fn new(layer: &Layer, folded: &FoldedLayer) -> candle_core::Result<Self> {
+    pub(super) fn new(layer: &Layer, folded: &FoldedLayer) -> Result<Self> {
         let geometry = layer.geometry;
         let ConvGeometry { in_channels, out_channels, kernel_height, kernel_width, stride, padding, groups } = geometry;
         let bias = Tensor::from_slice(&folded.bias, out_channels, &Device::Cpu)?;
-        if layer.weight_layout != WeightLayout::Convolution {
+        if layer.kind.is_linear() {
             let weight = Tensor::from_slice(&folded.weights, (out_channels, in_channels), &Device::Cpu)?;
             return Ok(Self::Linear(Linear::new(weight, Some(bias))));
         }
         let shape = (out_channels, kernel_height, kernel_width, geometry.group_channels());
         let weight = Tensor::from_slice(&folded.weights, shape, &Device::Cpu)?.permute((0, 3, 1, 2))?.contiguous()?;
         let config = Conv2dConfig { padding, stride, groups, ..Conv2dConfig::default() };
-        Ok(Self::Convolution(Conv2d::new(weight, Some(bias), config)))
+        let conv = Conv2d::new(weight, Some(bias), config);
+        Ok(if layer.kind == LayerKind::WindowConvolution {
+            Self::WindowConvolution(conv)
+        } else {
+            Self::Convolution(conv)
+        })
     }
 
-    /// The layer's output `[height][width][out]` before ReLU; `x` is `[height][width][in]`. `skip` is added, upsampled by
+    /// The layer's output `[height][width][out]` before its activation function; `x` is `[height][width][in]`. `skip` is added, upsampled by
     /// nearest neighbour if it is coarser.
-    pub(super) fn forward(&self, x: &Tensor, skip: Option<&Tensor>) -> candle_core::Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, skip: Option<&Tensor>) -> Result<Tensor> {
         let y = match self {
             Self::Linear(linear) => {
                 let (rows, columns, channels) = x.dims3()?;
@@ -41,6 +49,14 @@ impl CandleLayer {
             Self::Convolution(conv) => {
                 let planes = x.permute((2, 0, 1))?.unsqueeze(0)?.contiguous()?;
                 conv.forward(&planes)?.squeeze(0)?.permute((1, 2, 0))?.contiguous()?
+            }
+            Self::WindowConvolution(conv) => {
+                let (rows, window, channels) = x.dims3()?;
+                let planes =
+                    x.reshape((rows / window, window, window, channels))?.permute((0, 3, 1, 2))?.contiguous()?;
+                let maps = conv.forward(&planes)?.permute((0, 2, 3, 1))?.contiguous()?;
+                let outputs = maps.dim(D::Minus1)?;
+                maps.reshape((rows, window, outputs))?
             }
         };
         match skip {
@@ -57,7 +73,7 @@ impl CandleLayer {
 
 /// Maximum over 3×3, stride 2, padding 1, of `[height][width][channels]`. candle's pooling has no padding, so a border
 /// of −∞ is added first.
-pub(super) fn max_pool(x: &Tensor) -> candle_core::Result<Tensor> {
+pub(super) fn max_pool(x: &Tensor) -> Result<Tensor> {
     let (height, width, channels) = x.dims3()?;
     let row = Tensor::full(f32::NEG_INFINITY, (1, width, channels), &Device::Cpu)?;
     let tall = Tensor::cat(&[&row, x, &row], 0)?;
@@ -65,4 +81,22 @@ pub(super) fn max_pool(x: &Tensor) -> candle_core::Result<Tensor> {
     let framed = Tensor::cat(&[&column, &tall, &column], 1)?;
     let planes = framed.permute((2, 0, 1))?.unsqueeze(0)?.contiguous()?;
     planes.max_pool2d_with_stride(3, 2)?.squeeze(0)?.permute((1, 2, 0))?.contiguous()
+}
+
+/// `activation` of every value.
+pub(super) fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    // min(max(x + 3, 0), 6) / 6
+    let gate = |x: &Tensor| (x + 3.0)?.clamp(0f32, 6f32)? / 6.0;
+    match activation {
+        Activation::Identity => Ok(x.clone()),
+        Activation::Relu => x.relu(),
+        Activation::Relu6 => x.clamp(0f32, 6f32),
+        Activation::Hardswish => x * gate(x)?,
+        Activation::Hardsigmoid => gate(x),
+    }
+}
+
+/// Mean of every channel: `[1][1][channels]`.
+pub(super) fn global_mean(x: &Tensor) -> Result<Tensor> {
+    x.mean_keepdim((0, 1))
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use candle_nn::VarBuilder;
 
 use super::plan::Plan;
+use super::settings::BatchNormEps;
 use super::weights::FoldedLayer;
 use crate::error::Result;
 use crate::kernel::conv_f32::ConvF32;
@@ -48,11 +49,11 @@ pub struct Fp32Model {
 }
 
 impl Fp32Model {
-    /// Folds and packs the weights of `plan` from `tensors`; `eps` is that of the batch norms.
+    /// Folds and packs the weights of `plan` from `tensors`; `eps` are those of the batch norms.
     ///
     /// # Errors
     /// As [`FoldedLayer::read`].
-    pub fn new(plan: Arc<Plan>, tensors: &VarBuilder<'_>, eps: f64, backend: Backend) -> Result<Self> {
+    pub fn new(plan: Arc<Plan>, tensors: &VarBuilder<'_>, eps: &BatchNormEps, backend: Backend) -> Result<Self> {
         let mut layers = Vec::with_capacity(plan.layers.len());
         for layer in &plan.layers {
             let folded = FoldedLayer::read(layer, tensors, eps)?;

@@ -5,12 +5,21 @@ use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, InplaceOp3, Layout, Result
 use crate::kernel::activation::Activation;
 use crate::kernel::conv_f32::{ConvF32, MapsF32, SkipF32};
 use crate::kernel::isa::Isa;
-use crate::kernel::{pool_f32, roi_align_f32};
+use crate::kernel::{pointwise_f32, pool_f32, roi_align_f32};
 
-/// Convolution or linear layer, fused with the addition of a second input and an activation function.
+/// Convolution or linear layer, fused with the addition of a second input and the activation function.
 pub(super) struct Convolve<'a> {
     pub conv: &'a ConvF32,
     pub activation: Activation,
+    /// Maps in the input, one after the other; each has its own padding.
+    pub count: usize,
+}
+
+impl Convolve<'_> {
+    fn maps<'d>(&self, input: &'d CpuStorage, layout: &Layout) -> Result<MapsF32<'d>> {
+        let (height, width, _) = layout.shape().dims3()?;
+        Ok(MapsF32 { data: values(input, layout)?, count: self.count, height: height / self.count.max(1), width })
+    }
 }
 
 /// 3×3 maximum, stride 2, padding 1.
@@ -19,8 +28,14 @@ pub(super) struct MaxPool(pub Isa);
 /// Every second row and column.
 pub(super) struct Subsample;
 
-/// Negative values become 0.
-pub(super) struct Relu;
+/// A function of each value.
+pub(super) struct Activate(pub Isa, pub Activation);
+
+/// Mean of each channel over its second tensor, a map.
+pub(super) struct GlobalMean(pub Isa);
+
+/// Its second tensor, a map, times its third, one value a channel.
+pub(super) struct Scale(pub Isa);
 
 /// RoIAlign of the boxes in its second tensor (`[n][4]`: x0, y0, x1, y1 in canvas pixels).
 pub(super) struct RoiAlign<'a> {
@@ -64,9 +79,7 @@ impl InplaceOp2 for Convolve<'_> {
     }
 
     fn cpu_fwd(&self, out: &mut CpuStorage, at: &Layout, input: &CpuStorage, layout: &Layout) -> Result<()> {
-        let (height, width, _) = layout.shape().dims3()?;
-        let input = MapsF32 { data: values(input, layout)?, count: 1, height, width };
-        self.conv.run(input, None, self.activation, target(out, at)?);
+        self.conv.run(self.maps(input, layout)?, None, self.activation, target(out, at)?);
         Ok(())
     }
 }
@@ -87,9 +100,7 @@ impl InplaceOp3 for Convolve<'_> {
     ) -> Result<()> {
         let (height, width, _) = skip_layout.shape().dims3()?;
         let skip = SkipF32 { data: values(skip, skip_layout)?, height, width };
-        let (height, width, _) = layout.shape().dims3()?;
-        let input = MapsF32 { data: values(input, layout)?, count: 1, height, width };
-        self.conv.run(input, Some(skip), self.activation, target(out, at)?);
+        self.conv.run(self.maps(input, layout)?, Some(skip), self.activation, target(out, at)?);
         Ok(())
     }
 }
@@ -118,14 +129,58 @@ impl InplaceOp2 for Subsample {
     }
 }
 
-impl InplaceOp1 for Relu {
+impl InplaceOp1 for Activate {
     fn name(&self) -> &'static str {
-        "lookout-relu"
+        "lookout-activate"
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        // NaN becomes 0, as in the kernels.
-        target(storage, layout)?.iter_mut().for_each(|x| *x = if *x > 0.0 { *x } else { 0.0 });
+        pointwise_f32::activate(self.0, self.1, target(storage, layout)?);
+        Ok(())
+    }
+}
+
+impl InplaceOp2 for Activate {
+    fn name(&self) -> &'static str {
+        "lookout-activate"
+    }
+
+    fn cpu_fwd(&self, out: &mut CpuStorage, at: &Layout, input: &CpuStorage, layout: &Layout) -> Result<()> {
+        let (input, out) = (values(input, layout)?, target(out, at)?);
+        out.copy_from_slice(input);
+        pointwise_f32::activate(self.0, self.1, out);
+        Ok(())
+    }
+}
+
+impl InplaceOp2 for GlobalMean {
+    fn name(&self) -> &'static str {
+        "lookout-global-mean"
+    }
+
+    fn cpu_fwd(&self, out: &mut CpuStorage, at: &Layout, input: &CpuStorage, layout: &Layout) -> Result<()> {
+        let (height, width, channels) = layout.shape().dims3()?;
+        pointwise_f32::global_mean(self.0, values(input, layout)?, height * width, channels, target(out, at)?);
+        Ok(())
+    }
+}
+
+impl InplaceOp3 for Scale {
+    fn name(&self) -> &'static str {
+        "lookout-scale"
+    }
+
+    fn cpu_fwd(
+        &self,
+        out: &mut CpuStorage,
+        at: &Layout,
+        input: &CpuStorage,
+        layout: &Layout,
+        gates: &CpuStorage,
+        gates_layout: &Layout,
+    ) -> Result<()> {
+        let (input, gates) = (values(input, layout)?, values(gates, gates_layout)?);
+        pointwise_f32::scale_channels(self.0, input, gates, target(out, at)?);
         Ok(())
     }
 }

@@ -10,12 +10,12 @@ use super::buffers::PooledTensor;
 use super::{Fp32Model, LayerOp, candle_layers, ops};
 use crate::detector::detection::Detection;
 use crate::detector::detections::DetectionStage;
-use crate::detector::plan::{LayerId, Op, Plan, StepId};
+use crate::detector::plan::{Layer, LayerId, LayerKind, Op, Plan, StepId};
 use crate::detector::proposals::{LevelHead, ProposalStage};
 use crate::detector::roi_align::{LevelMapper, level_scale};
 use crate::detector::tap::{Activation, Tap, TapRequest, Values};
 use crate::error::{Error, Kind, Result};
-use crate::kernel::activation;
+use crate::kernel::activation::Activation as ActivationFunction;
 use crate::tensor::{Canvas, Fit, Shape};
 
 /// Output of a step.
@@ -148,19 +148,21 @@ impl<'m> Fp32Run<'m> {
                 Some(StepOutput::Map(map)) => plain(map),
                 _ => return Err(Error::new(Kind::Internal, "the run has no canvas")),
             },
-            Op::Layer { layer, relu, skip } => {
-                let fused = self.layer(step, layer, relu && request != TapRequest::Raw, skip)?;
+            Op::Layer { layer, activation, skip } => {
+                let fused = if request == TapRequest::Raw { ActivationFunction::Identity } else { activation };
+                let output = self.layer(step, layer, fused, skip)?;
                 if request == TapRequest::Raw {
-                    self.show(step, &fused.map, |activation| tap.observe_raw(step, activation))?;
-                    if relu {
-                        fused.map.inplace_op1(&ops::Relu)?;
-                    }
+                    self.show(step, &output.map, |values| tap.observe_raw(step, values))?;
+                    output.map.inplace_op1(&ops::Activate(self.model.isa, activation))?;
                 }
-                fused
+                output
             }
             Op::MaxPool if self.uses_candle() => plain(candle_layers::max_pool(self.map(step, 0)?)?),
             Op::MaxPool => self.halved(step, &ops::MaxPool(self.model.isa))?,
             Op::Subsample => self.halved(step, &ops::Subsample)?,
+            Op::Activate(activation) => self.activate(step, activation)?,
+            Op::GlobalMean => self.global_mean(step)?,
+            Op::Scale => self.scale(step)?,
             Op::RoiAlign => self.roi_align(step)?,
             Op::Proposals => {
                 self.values[step] = Some(StepOutput::Boxes(self.proposals(step)?));
@@ -189,6 +191,36 @@ impl<'m> Fp32Run<'m> {
         let (height, width, channels) = x.dims3()?;
         let pooled = self.model.buffers.take((height.div_ceil(2), width.div_ceil(2), channels))?;
         pooled.map.inplace_op2(x, op)?;
+        Ok(pooled)
+    }
+
+    fn activate(&self, step: StepId, activation: ActivationFunction) -> Result<PooledTensor> {
+        let x = self.map(step, 0)?;
+        if self.uses_candle() {
+            return Ok(PooledTensor { map: candle_layers::activate(x, activation)?, buffer: None });
+        }
+        let pooled = self.model.buffers.take(x.dims3()?)?;
+        pooled.map.inplace_op2(x, &ops::Activate(self.model.isa, activation))?;
+        Ok(pooled)
+    }
+
+    fn global_mean(&self, step: StepId) -> Result<PooledTensor> {
+        let x = self.map(step, 0)?;
+        if self.uses_candle() {
+            return Ok(PooledTensor { map: candle_layers::global_mean(x)?, buffer: None });
+        }
+        let pooled = self.model.buffers.take((1, 1, x.dim(2)?))?;
+        pooled.map.inplace_op2(x, &ops::GlobalMean(self.model.isa))?;
+        Ok(pooled)
+    }
+
+    fn scale(&self, step: StepId) -> Result<PooledTensor> {
+        let (x, gates) = (self.map(step, 0)?, self.map(step, 1)?);
+        if self.uses_candle() {
+            return Ok(PooledTensor { map: x.broadcast_mul(gates)?, buffer: None });
+        }
+        let pooled = self.model.buffers.take(x.dims3()?)?;
+        pooled.map.inplace_op3(x, gates, &ops::Scale(self.model.isa))?;
         Ok(pooled)
     }
 
@@ -228,32 +260,40 @@ impl<'m> Fp32Run<'m> {
         }
     }
 
-    fn layer(&self, step: StepId, layer: LayerId, relu: bool, skip: bool) -> Result<PooledTensor> {
-        let geometry = &self.model.plan.layers[layer].geometry;
+    fn layer(&self, step: StepId, layer: LayerId, activation: ActivationFunction, skip: bool) -> Result<PooledTensor> {
+        let Layer { geometry, kind, .. } = &self.model.plan.layers[layer];
         let x = self.map(step, 0)?;
-        // `fc6` reads the window of a proposal as one row.
-        let rows = x.elem_count() / geometry.in_channels;
-        let x = if x.dim(2)? == geometry.in_channels { x.clone() } else { x.reshape((rows, 1, geometry.in_channels))? };
-        if rows == 0 {
-            let map = Tensor::zeros((0, 1, geometry.out_channels), DType::F32, &Device::Cpu)?;
+        let (height, width, channels) = x.dims3()?;
+        // A fully connected layer reads a row, or a whole window as one row.
+        let x = match kind {
+            LayerKind::Convolution | LayerKind::WindowConvolution => x.clone(),
+            LayerKind::Linear | LayerKind::WindowLinear(..) => {
+                x.reshape((height * width * channels / geometry.in_channels, 1, geometry.in_channels))?
+            }
+        };
+        let (height, width, _) = x.dims3()?;
+        // The windows of all proposals are stacked, and each is as high as it is wide.
+        let count = if *kind == LayerKind::WindowConvolution { height / width } else { 1 };
+        let (rows, columns) = geometry.output(height / count.max(1), width);
+        let shape = (count * rows, columns, geometry.out_channels);
+        if height == 0 {
+            let map = Tensor::zeros((0, columns, geometry.out_channels), DType::F32, &Device::Cpu)?;
             return Ok(PooledTensor { map, buffer: None });
         }
         let skip = if skip { Some(self.map(step, 1)?) } else { None };
         match &self.model.layers[layer] {
             LayerOp::Kernel(conv) => {
-                let (height, width, _) = x.dims3()?;
-                let (rows, columns) = geometry.output(height, width);
-                let pooled = self.model.buffers.take((rows, columns, geometry.out_channels))?;
-                let activation = if relu { activation::Activation::Relu } else { activation::Activation::Identity };
+                let pooled = self.model.buffers.take(shape)?;
+                let op = ops::Convolve { conv, activation, count };
                 match skip {
-                    None => pooled.map.inplace_op2(&x, &ops::Convolve { conv, activation })?,
-                    Some(skip) => pooled.map.inplace_op3(&x, skip, &ops::Convolve { conv, activation })?,
+                    None => pooled.map.inplace_op2(&x, &op)?,
+                    Some(skip) => pooled.map.inplace_op3(&x, skip, &op)?,
                 }
                 Ok(pooled)
             }
             LayerOp::Candle(layer) => {
                 let sum = layer.forward(&x, skip)?;
-                Ok(PooledTensor { map: if relu { sum.relu()? } else { sum }, buffer: None })
+                Ok(PooledTensor { map: candle_layers::activate(&sum, activation)?, buffer: None })
             }
         }
     }
@@ -281,9 +321,9 @@ impl<'m> Fp32Run<'m> {
         let plan = &self.model.plan;
         let count = plan.steps[step].inputs.len() - 1;
         let boxes = self.boxes(step, count)?;
-        let window = plan.architecture.roi_output;
+        let (window, channels) = (plan.architecture.roi_output, plan.architecture.feature_channels());
         if boxes.is_empty() {
-            let map = Tensor::zeros((0, window, plan.architecture.fpn), DType::F32, &Device::Cpu)?;
+            let map = Tensor::zeros((0, window, channels), DType::F32, &Device::Cpu)?;
             return Ok(PooledTensor { map, buffer: None });
         }
         let mut levels = Vec::with_capacity(count);
@@ -299,7 +339,7 @@ impl<'m> Fp32Run<'m> {
         let op = ops::RoiAlign { isa: self.model.isa, levels: &levels, level_of: &level_of, window, sampling_ratio };
         let flat: Vec<f32> = boxes.iter().flatten().copied().collect();
         let corners = Tensor::from_vec(flat, (boxes.len(), 4), &Device::Cpu)?;
-        let pooled = self.model.buffers.take((boxes.len() * window, window, plan.architecture.fpn))?;
+        let pooled = self.model.buffers.take((boxes.len() * window, window, channels))?;
         pooled.map.inplace_op2(&corners, &op)?;
         Ok(pooled)
     }

@@ -12,6 +12,7 @@ use crate::detector::plan::{LayerId, Op, StepId};
 use crate::detector::proposals::{LevelHead, ProposalStage};
 use crate::detector::tap::{Activation, NoTap, Tap, TapRequest, Values};
 use crate::error::{Error, Kind, Result};
+use crate::kernel::activation::Activation as ActivationFunction;
 use crate::kernel::conv_u8::{ConvInput, ConvOutput, Epilogue, SkipInput, convolve, convolve_watched};
 use crate::kernel::roi_align_u8::{RoiAlignParamsU8, RoiLevelU8, roi_align};
 use crate::kernel::{pool_f32, pool_u8};
@@ -162,14 +163,18 @@ impl Int8Executor {
         let request = tap.request(step);
         match self.model.plan.steps[step].op {
             Op::Image => {}
-            Op::Layer { layer, relu, skip } => {
+            Op::Layer { layer, activation, skip } => {
                 let tapped = match request {
                     TapRequest::Raw | TapRequest::Clipping => Some((&mut *tap as &mut dyn Tap, request)),
                     TapRequest::Nothing | TapRequest::Output => None,
                 };
-                self.layer(step, layer, relu, skip, tapped)?
+                self.layer(step, layer, activation, skip, tapped)?
             }
             Op::MaxPool | Op::Subsample => self.pool(step)?,
+            Op::Activate(_) | Op::GlobalMean | Op::Scale => {
+                let name = &self.model.plan.steps[step].name;
+                return Err(Error::new(Kind::Internal, format!("step {name} has no int8 form")));
+            }
             Op::RoiAlign => self.roi_align(step)?,
             Op::Proposals => {
                 let inputs = &self.model.plan.steps[step].inputs;
@@ -225,14 +230,21 @@ impl Int8Executor {
     }
 
     /// Runs a layer in its precision.
-    fn layer(&mut self, step: StepId, layer: LayerId, relu: bool, skip: bool, tapped: TappedStep<'_>) -> Result<()> {
+    fn layer(
+        &mut self,
+        step: StepId,
+        layer: LayerId,
+        activation: ActivationFunction,
+        skip: bool,
+        tapped: TappedStep<'_>,
+    ) -> Result<()> {
         let model = Arc::clone(&self.model);
         match (&model.layers[layer], &model.epilogues[step]) {
             (PackedLayer::Int8(packed), Some(epilogue)) => self.convolve(step, packed, epilogue, skip, tapped),
             (PackedLayer::Int8(_), None) => Err(Error::new(Kind::Internal, "an int8 step without an epilogue")),
             (other, _) => {
                 let raw = tapped.filter(|(_, request)| *request == TapRequest::Raw).map(|(tap, _)| tap);
-                self.mixed_layer(step, other, relu, skip, raw)
+                self.mixed_layer(step, other, activation, skip, raw)
             }
         }
     }
@@ -250,13 +262,10 @@ impl Int8Executor {
         let inputs = &self.model.plan.steps[step].inputs;
         let shape = self.shape(layout, step);
         let from = self.shape(layout, inputs[0]);
-        // `fc6` reads the window of a proposal as one row.
-        let over_window = from.channels != packed.geometry().in_channels;
-        let (height, width) = match self.model.mixed_precision.storage[inputs[0]] {
-            EdgeStorage::Pixels => (from.height, from.width),
-            _ if over_window => (shape.height, 1),
-            _ => (from.height, from.width),
-        };
+        // A fully connected layer reads a row, or a whole window as one row.
+        let is_linear =
+            self.model.plan.steps[step].layer().is_some_and(|id| self.model.plan.layers[id].kind.is_linear());
+        let (height, width) = if is_linear { (shape.height, 1) } else { (from.height, from.width) };
         let stored = match self.model.mixed_precision.storage[inputs[0]] {
             EdgeStorage::Pixels => from.pixels() * 4,
             _ => from.len(),
@@ -366,7 +375,7 @@ impl Int8Executor {
                 self.model.isa,
                 &[p2, p3, p4, p5],
                 RoiAlignParamsU8 {
-                    channels: plan.architecture.fpn,
+                    channels: plan.architecture.feature_channels(),
                     window: plan.architecture.roi_output,
                     sampling_ratio: plan.settings.roi.sampling_ratio,
                     scale: qparams.scale,

@@ -9,7 +9,7 @@ use super::{EdgeStorage, Int8Executor};
 use crate::detector::plan::StepId;
 use crate::detector::tap::{Activation, Tap, Values};
 use crate::error::{Error, Kind, Result};
-use crate::kernel::activation;
+use crate::kernel::activation::Activation as ActivationFunction;
 use crate::kernel::conv_f32::{MapsF32, SkipF32};
 use crate::kernel::conv_u8::{
     ConvInput, ConvOutput, Epilogue, EpilogueSpec, OutputKind, SkipInput, SkipKind, convolve, quantize_dynamic,
@@ -82,7 +82,7 @@ impl Int8Executor {
         &mut self,
         step: StepId,
         layer: &PackedLayer,
-        relu: bool,
+        activation: ActivationFunction,
         skip: bool,
         raw: Option<&mut dyn Tap>,
     ) -> Result<()> {
@@ -93,20 +93,18 @@ impl Int8Executor {
             return Ok(());
         }
         let x = self.real_values(layout, inputs[0]);
-        let fused_relu = relu && raw.is_none();
+        let fused = if raw.is_none() { activation } else { ActivationFunction::Identity };
         let mut y = vec![0.0; shape.len()];
         match layer {
             PackedLayer::Fp32(conv) => {
                 let from = self.shape(layout, inputs[0]);
-                let over_window = from.channels != conv.geometry().in_channels;
-                let (height, width) = if over_window { (shape.height, 1) } else { (from.height, from.width) };
+                let plan = &self.model.plan;
+                let is_linear = plan.steps[step].layer().is_some_and(|id| plan.layers[id].kind.is_linear());
+                let (height, width) = if is_linear { (shape.height, 1) } else { (from.height, from.width) };
                 let other = skip.then(|| (self.real_values(layout, inputs[1]), self.shape(layout, inputs[1])));
                 let skip =
                     other.as_ref().map(|(data, shape)| SkipF32 { data, height: shape.height, width: shape.width });
-                let input = MapsF32 { data: &x, count: 1, height, width };
-                let activation =
-                    if fused_relu { activation::Activation::Relu } else { activation::Activation::Identity };
-                conv.run(input, skip, activation, &mut y);
+                conv.run(MapsF32 { data: &x, count: 1, height, width }, skip, fused, &mut y);
             }
             PackedLayer::Dynamic { packed, scales, bias } => {
                 let depth = packed.geometry().in_channels;
@@ -122,7 +120,7 @@ impl Int8Executor {
                     multiplier: &multipliers,
                     outside: None,
                     skip: SkipKind::None,
-                    relu: fused_relu,
+                    relu: fused == ActivationFunction::Relu,
                     output: OutputKind::F32,
                 };
                 let epilogue = Epilogue::new(packed, &spec)?;
@@ -135,9 +133,7 @@ impl Int8Executor {
         if let Some(tap) = raw {
             let (valid_height, valid_width) = self.model.plan.valid(step, shape, &layout.fit);
             tap.observe_raw(step, &Activation { shape, valid_height, valid_width, values: Values::F32(&y) });
-            if relu {
-                y.iter_mut().for_each(|value| *value = value.max(0.0));
-            }
+            y.iter_mut().for_each(|value| *value = activation.apply(*value));
         }
         self.put(step, &y)
     }
@@ -156,7 +152,7 @@ impl Int8Executor {
             .map(|((data, shape), &scale)| RoiLevel { data, height: shape.height, width: shape.width, scale })
             .collect();
         let params = RoiAlignParams {
-            channels: plan.architecture.fpn,
+            channels: plan.architecture.feature_channels(),
             window: plan.architecture.roi_output,
             sampling_ratio: plan.settings.roi.sampling_ratio,
         };

@@ -49,6 +49,7 @@ impl MixedPrecision {
             let moves_to = |&r: &StepId| matches!(plan.steps[r].op, Op::MaxPool | Op::Subsample) && needs_bytes[r];
             needs_bytes[id] = match plan.steps[id].op {
                 Op::Image | Op::Proposals | Op::Detections => false,
+                Op::Activate(_) | Op::GlobalMean | Op::Scale => false,
                 Op::Layer { .. } if is_head(id) => false,
                 Op::Layer { .. } | Op::RoiAlign => {
                     is_int8(id) || readers[id].iter().any(|r| is_int8(*r) || moves_to(r))
@@ -65,6 +66,7 @@ impl MixedPrecision {
                 Op::MaxPool | Op::Subsample => storage[step.inputs[0]],
                 Op::Layer { .. } | Op::RoiAlign if needs_bytes[id] => EdgeStorage::U8(id),
                 Op::Layer { .. } | Op::RoiAlign => EdgeStorage::F32,
+                Op::Activate(_) | Op::GlobalMean | Op::Scale => EdgeStorage::F32,
             });
         }
         Self { precision, storage }
@@ -104,7 +106,8 @@ fn step_precision(plan: &Plan, layers: &[Precision]) -> Vec<Precision> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detector::architecture::Architecture;
+    use crate::detector::network::Architecture;
+    use crate::detector::plan::Part;
     use crate::detector::settings::Settings;
 
     fn plan() -> Plan {
@@ -137,10 +140,10 @@ mod tests {
         let layers: Vec<_> = plan
             .layers
             .iter()
-            .map(|layer| match layer.name.split('.').next() {
-                Some("backbone") if layer.name.starts_with("backbone.body") => Precision::Int8Static,
-                Some("roi_heads") => Precision::Int8Dynamic,
-                _ => Precision::Fp32,
+            .map(|layer| match layer.part {
+                Part::Body => Precision::Int8Static,
+                Part::Roi => Precision::Int8Dynamic,
+                Part::Fpn | Part::Rpn => Precision::Fp32,
             })
             .collect();
         let mixed_precision = MixedPrecision::new(&plan, &layers);

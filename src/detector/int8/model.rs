@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{EdgeStorage, LayerWeights, MixedPrecision, Quantized, QuantizedLayer};
-use crate::detector::plan::{Layer, LayerId, Op, Plan, StepId, WeightLayout};
+use crate::detector::plan::{Layer, LayerId, Op, Plan, StepId};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::conv_f32::ConvF32;
 use crate::kernel::conv_u8::{Epilogue, EpilogueSpec, OutputKind, PackedU8, SkipKind};
@@ -120,7 +120,7 @@ impl Int8Model {
     /// [`Kind::Data`] if a bias overflows its integer.
     fn epilogue(&self, id: StepId, quantized: &Quantized) -> Result<Option<Epilogue>> {
         let step = &self.plan.steps[id];
-        let Op::Layer { layer, relu, skip } = step.op else { return Ok(None) };
+        let Op::Layer { layer, skip, .. } = step.op else { return Ok(None) };
         let PackedLayer::Int8(packed) = &self.layers[layer] else { return Ok(None) };
         let bias = &quantized.biases[id];
         let LayerWeights::S8 { scales, .. } = &quantized.layers[layer].weights else {
@@ -134,7 +134,8 @@ impl Int8Model {
         };
         let output = self.qparams(id);
         let out_scale = output.map_or(1.0, |qparams| qparams.scale);
-        let depth = self.plan.layers[layer].geometry.taps() * self.plan.layers[layer].geometry.in_channels;
+        let geometry = &self.plan.layers[layer].geometry;
+        let depth = geometry.taps() * geometry.group_channels();
         let mut integer = Vec::with_capacity(bias.len());
         for (&bias, &scale) in bias.iter().zip(scales) {
             integer.push(integer_bias(bias, input.scale, scale, depth)?);
@@ -154,7 +155,7 @@ impl Int8Model {
             multiplier: &multipliers,
             outside: reads_pixels.then_some(&colour[..]),
             skip,
-            relu,
+            relu: step.has_relu(),
             output: match output {
                 Some(qparams) => OutputKind::U8 { zero_point: qparams.zero_point },
                 None => OutputKind::F32,
@@ -179,9 +180,7 @@ fn pack(isa: Isa, layer: &Layer, quantized: &QuantizedLayer, bias: &[f32], reads
         (LayerWeights::S8 { values, .. }, Precision::Int8Static) => {
             Ok(PackedLayer::Int8(Arc::new(PackedU8::new(isa, geometry, values)?)))
         }
-        (LayerWeights::S8 { values, scales }, Precision::Int8Dynamic)
-            if layer.weight_layout != WeightLayout::Convolution =>
-        {
+        (LayerWeights::S8 { values, scales }, Precision::Int8Dynamic) if layer.kind.is_linear() => {
             let packed = Arc::new(PackedU8::new(isa, geometry, values)?);
             Ok(PackedLayer::Dynamic { packed, scales: scales.clone(), bias: bias.to_vec() })
         }

@@ -10,12 +10,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{InputMeans, LayerWeights, Quantized, QuantizedLayer};
-use crate::detector::architecture::Architecture;
+use crate::detector::network::Architecture;
 use crate::detector::plan::{Layer, LayerId, Plan, StepId};
 use crate::detector::settings::Settings;
+use crate::detector::version_1::{ArchitectureV1, SettingsV1};
 use crate::error::{Error, Kind, Result};
-use crate::quant::artifact::{self, Artifact, RunBiasShift, StepResidual, StepTensors, StoredWeights};
-use crate::quant::{QuantParams, QuantizedWeights};
+use crate::quant::QuantizedWeights;
+use crate::quant::artifact::{self, Artifact, RunBiasShift, StepResidual, StepTensors, StoredWeights, WeightType};
+
+/// The artifact's `plan` in `artifact/1`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredPlanV1 {
+    architecture: ArchitectureV1,
+    settings: SettingsV1,
+}
 
 /// The artifact's `plan`: architecture and settings.
 #[derive(Serialize, Deserialize)]
@@ -23,6 +32,18 @@ use crate::quant::{QuantParams, QuantizedWeights};
 struct StoredPlan {
     architecture: Architecture,
     settings: Settings,
+}
+
+impl StoredPlan {
+    fn read(header: &artifact::Header) -> Result<Self> {
+        let broken = |source| Error::new(Kind::Data, "its plan is not a network's").because(source);
+        if header.format != artifact::FORMAT_1 {
+            return serde_json::from_value(header.plan.clone()).map_err(broken);
+        }
+        let StoredPlanV1 { architecture, settings } = serde_json::from_value(header.plan.clone()).map_err(broken)?;
+        let architecture = architecture.try_into().map_err(|text: String| Error::new(Kind::Data, text))?;
+        Ok(Self { architecture, settings: settings.into() })
+    }
 }
 
 /// The `plan` of an artifact's header for a network.
@@ -41,8 +62,7 @@ impl Quantized {
     /// # Errors
     /// [`Kind::Data`] naming the step, edge or value that does not match the network, and what `adjust` returns.
     pub fn from_artifact(artifact: &Artifact<'_>, adjust: impl FnOnce(Settings) -> Result<Settings>) -> Result<Self> {
-        let StoredPlan { architecture, settings } = serde_json::from_value(artifact.header().plan.clone())
-            .map_err(|source| Error::new(Kind::Data, "its plan is not a network's").because(source))?;
+        let StoredPlan { architecture, settings } = StoredPlan::read(artifact.header())?;
         architecture.check_extents()?;
         settings.check(&architecture)?;
         if artifact.header().labels.len() + 1 != architecture.classes {
@@ -50,6 +70,9 @@ impl Quantized {
             return Err(Error::new(Kind::Data, format!("{labels} labels for {classes} classes")));
         }
         let plan = Arc::new(Plan::new(architecture, adjust(settings)?));
+        if let Some(gap) = plan.int8_gap() {
+            return Err(Error::new(Kind::Data, format!("the network cannot run in int8: {gap}")));
+        }
         let (biases, bias_shift_models) = (vec![Vec::new(); plan.steps.len()], vec![None; plan.steps.len()]);
         let reference_means = InputMeans::from_artifact(artifact, &plan)?;
         let mut quantized =
@@ -71,8 +94,7 @@ impl Quantized {
                     format!("edge {name} has no quantization parameters, and its readers work in int8"),
                 )
             })?;
-            quantized.edge_qparams[step] =
-                Some(QuantParams::new(qparams.scale, qparams.zero_point).map_err(|error| error.at(name))?);
+            quantized.edge_qparams[step] = Some(qparams.checked().map_err(|error| error.at(name))?);
         }
         Ok(quantized)
     }
@@ -121,6 +143,7 @@ impl Quantized {
             let step = artifact::StepHeader {
                 name: layer.name.clone(),
                 precision: *precision,
+                weight: Some(if precision.is_int8() { WeightType::S8 } else { WeightType::F32 }),
                 shape: shape(layer),
                 runs: users.len(),
                 sqnr_db: Vec::new(),
@@ -144,8 +167,8 @@ impl Quantized {
     }
 }
 
-/// Extents of a layer's weights: out, kernel height, kernel width, in.
+/// Extents of a layer's weights: out, kernel height, kernel width, in / groups.
 fn shape(layer: &Layer) -> [usize; 4] {
     let g = &layer.geometry;
-    [g.out_channels, g.kernel_height, g.kernel_width, g.in_channels]
+    [g.out_channels, g.kernel_height, g.kernel_width, g.group_channels()]
 }

@@ -2,32 +2,29 @@
 //!
 //! In: an [`Architecture`] (derived from the weights) and [`Settings`] (hyper-parameters). Out: named steps from the
 //! canvas to the detections, with links to their inputs, in topological order. Both executors, calibration, monitor,
-//! inspect and bench iterate over this list; there is no other description of the network.
+//! inspect and bench iterate over this list; there is no other description of the network. What a checkpoint must hold
+//! follows from its layers.
 //!
 //! A step has torchvision's module name: `backbone.body.layer2.0.conv1`, `rpn.head.conv.0.0@P3`,
-//! `roi_heads.box_head.fc6`. The suffix `@P3` distinguishes steps that share one [`Layer`] on several pyramid levels. The
-//! step of a convolution is fused: it includes batch norm, the residual (or the upsampled coarser level) and ReLU.
+//! `roi_heads.box_head.fc6`. The suffix `@P3` distinguishes steps that share one [`Layer`] on several levels. The step of
+//! a convolution is fused: it includes batch norm, the residual (or the upsampled coarser level) and the activation
+//! function.
 
-mod build;
+pub mod builder;
 mod shapes;
+pub mod step;
 
-use super::architecture::Architecture;
+use super::network::Architecture;
 use super::settings::Settings;
-use crate::kernel::geometry::ConvGeometry;
+use crate::kernel::activation::Activation;
+use builder::Builder;
 
-/// Number of a step in [`Plan::steps`].
-pub type StepId = usize;
-
-/// Number of a weight set in [`Plan::layers`].
-pub type LayerId = usize;
-
-/// Names of the pyramid levels, finest first; the last is the subsampled one.
-pub const LEVELS: [&str; 5] = ["P2", "P3", "P4", "P5", "P6"];
+pub use step::{Layer, LayerId, LayerKind, Level, Op, Part, Step, StepId};
 
 /// The network with its hyper-parameters.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Depth, widths and class count.
+    /// Parts, widths and class count.
     pub architecture: Architecture,
     /// Transform, anchors, proposal and detection settings.
     pub settings: Settings,
@@ -35,91 +32,34 @@ pub struct Plan {
     pub layers: Vec<Layer>,
     /// Steps in execution order.
     pub steps: Vec<Step>,
+    /// The maps that the region proposal network reads, in its order: finest first.
+    pub levels: Vec<Level>,
     /// Steps at the boundaries of stages.
     pub key_steps: KeySteps,
 }
 
-/// One weight set: a convolution or a fully connected layer, with the batch norm that folds into it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layer {
-    /// torchvision's module name; its parameters are `.weight` and `.bias`.
-    pub name: String,
-    /// Filter and channels; a fully connected layer is 1×1.
-    pub geometry: ConvGeometry,
-    /// Layout of the weight in the checkpoint.
-    pub weight_layout: WeightLayout,
-    /// Module name of the batch norm after a convolution without bias.
-    pub batch_norm: Option<String>,
-}
+/// Inputs of RoIAlign in int8: four levels and the proposals.
+const INT8_ROI_INPUTS: usize = 5;
 
-/// Layout of a layer's weight in a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WeightLayout {
-    /// `[out][in][height][width]`.
-    Convolution,
-    /// `[out][in]`.
-    Linear,
-    /// `[out][channels · height · width]` over a flattened window of this many rows and columns; executors read the
-    /// window as `[height][width][channels]`.
-    LinearOverWindow(usize, usize),
-}
-
-/// One step of the network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    /// Unique name.
-    pub name: String,
-    /// Its operation.
-    pub op: Op,
-    /// Steps whose outputs it reads.
-    pub inputs: Vec<StepId>,
-}
-
-/// Operation of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Op {
-    /// The canvas; no inputs.
-    Image,
-    /// Convolution or linear layer; with `skip`, adds the second input (of the same size, or coarser and upsampled by
-    /// nearest neighbour), then ReLU if `relu`.
-    Layer {
-        /// The weight set.
-        layer: LayerId,
-        /// True if the layer ends in ReLU.
-        relu: bool,
-        /// True if a second input is added.
-        skip: bool,
-    },
-    /// 3×3 maximum, stride 2, padding 1.
-    MaxPool,
-    /// Every second row and column.
-    Subsample,
-    /// Proposals in canvas pixels, best first, from the objectness of every level, then the deltas of every level.
-    Proposals,
-    /// One window of features a proposal, from the finer pyramid levels and the proposals.
-    RoiAlign,
-    /// Detections, from class logits, box deltas and proposals.
-    Detections,
-}
+/// Most products of a u8 and an s8 weight whose sum fits into 32 bits.
+const INT8_DEPTH: usize = i32::MAX as usize / (255 * 127);
 
 /// Steps at the boundaries of stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySteps {
     /// The canvas.
     pub image: StepId,
-    /// Outputs of `layer1` … `layer4`: C2 … C5.
-    pub stages: [StepId; 4],
-    /// P2 … P6.
-    pub pyramid: [StepId; 5],
-    /// Objectness of P2 … P6.
-    pub objectness: [StepId; 5],
-    /// Box deltas of P2 … P6.
-    pub deltas: [StepId; 5],
+    /// Maps that leave the body, finest first: C2 … C5 of a ResNet-FPN.
+    pub body: Vec<StepId>,
+    /// Objectness of each level.
+    pub objectness: Vec<StepId>,
+    /// Box deltas of each level.
+    pub deltas: Vec<StepId>,
     /// The proposals.
     pub proposals: StepId,
     /// RoIAlign's output.
     pub roi_features: StepId,
-    /// Output of `fc7`.
+    /// Output of the box head.
     pub box_head: StepId,
     /// Class logits.
     pub class_logits: StepId,
@@ -129,76 +69,99 @@ pub struct KeySteps {
     pub detections: StepId,
 }
 
-/// The four modules of torchvision's Faster R-CNN, for totals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Part {
-    /// ResNet.
-    Body,
-    /// Feature pyramid.
-    Fpn,
-    /// Region proposal network.
-    Rpn,
-    /// RoIAlign, box head and predictors.
-    Roi,
-}
-
-impl Part {
-    /// Every part in the order of the network.
-    pub const ALL: [Self; 4] = [Self::Body, Self::Fpn, Self::Rpn, Self::Roi];
-
-    /// torchvision's module prefix.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Body => "backbone.body",
-            Self::Fpn => "backbone.fpn",
-            Self::Rpn => "rpn",
-            Self::Roi => "roi_heads",
-        }
-    }
-}
-
-impl Layer {
-    /// The shape of the weight in the checkpoint.
-    pub fn weight_shape(&self) -> Vec<usize> {
-        let g = &self.geometry;
-        match self.weight_layout {
-            WeightLayout::Convolution => vec![g.out_channels, g.in_channels, g.kernel_height, g.kernel_width],
-            WeightLayout::Linear | WeightLayout::LinearOverWindow(..) => vec![g.out_channels, g.in_channels],
-        }
-    }
-
-    /// Number of parameters as torchvision counts them: the weight, and the bias if there is one, but not the buffers of
-    /// the batch norm.
-    pub fn parameters(&self) -> u64 {
-        let bias = if self.batch_norm.is_none() { self.geometry.out_channels } else { 0 };
-        (self.geometry.weights() + bias) as u64
-    }
-}
-
-impl Step {
-    /// The module of the step.
-    pub fn part(&self) -> Part {
-        Part::ALL.into_iter().find(|part| self.name.starts_with(part.name())).unwrap_or(Part::Body)
-    }
-
-    /// The step's weight set, if it has one.
-    pub fn layer(&self) -> Option<LayerId> {
-        match self.op {
-            Op::Layer { layer, .. } => Some(layer),
-            _ => None,
-        }
-    }
-
-    /// True for a layer that ends in ReLU.
-    pub fn has_relu(&self) -> bool {
-        matches!(self.op, Op::Layer { relu: true, .. })
-    }
-}
-
 impl Plan {
+    /// The network that `architecture` and `settings` describe.
+    pub fn new(architecture: Architecture, settings: Settings) -> Self {
+        let mut builder = Builder::default();
+        let image = builder.step(Part::Body, "transform", Op::Image, vec![]);
+        let (body, levels) = architecture.lay_features(&mut builder, image);
+        let (objectness, deltas) = architecture.proposal_head.lay(&mut builder, &levels);
+        let scores = objectness.iter().chain(&deltas).copied().collect();
+        let proposals = builder.step(Part::Rpn, "rpn.filter_proposals", Op::Proposals, scores);
+        // The pooled levels in the order of the feature maps, as torchvision filters them.
+        let pooled = levels.iter().filter(|(level, _)| settings.roi.levels.contains(&level.feature));
+        let roi_inputs = pooled.map(|(level, _)| level.step).chain([proposals]).collect();
+        let roi_features = builder.step(Part::Roi, "roi_heads.box_roi_pool", Op::RoiAlign, roi_inputs);
+        let (box_head, class_logits, box_deltas) = architecture.lay_box_head(&mut builder, roi_features);
+        let detections = builder.step(
+            Part::Roi,
+            "roi_heads.postprocess_detections",
+            Op::Detections,
+            vec![class_logits, box_deltas, proposals],
+        );
+        let key_steps = KeySteps {
+            image,
+            body,
+            objectness,
+            deltas,
+            proposals,
+            roi_features,
+            box_head,
+            class_logits,
+            box_deltas,
+            detections,
+        };
+        let levels = levels.into_iter().map(|(level, _)| level).collect();
+        let Builder { layers, steps } = builder;
+        Self { architecture, settings, layers, steps, levels, key_steps }
+    }
+
     /// The step called `name`.
     pub fn find(&self, name: &str) -> Option<StepId> {
         self.steps.iter().position(|step| step.name == name)
+    }
+
+    /// First steps of the stages whose outputs leave the body, and their names in it, as `layer2`.
+    pub fn body_stages(&self) -> impl Iterator<Item = (StepId, &str)> {
+        let module = self.architecture.body_module();
+        let child =
+            move |step: &Step| Some(step.name.strip_prefix(module)?.strip_prefix('.')?.split('.').next()?.len());
+        let start = move |&output: &StepId| {
+            let name = &self.steps[output].name;
+            let stage = &name[..module.len() + 1 + child(&self.steps[output])?];
+            let is_in = |step: &Step| step.name.strip_prefix(stage).is_some_and(|rest| rest.starts_with('.'));
+            Some((self.steps.iter().position(is_in)?, &stage[module.len() + 1..]))
+        };
+        self.key_steps.body.iter().filter_map(start)
+    }
+
+    /// The level whose map is the output of `step`.
+    pub fn level_of(&self, step: StepId) -> Option<&Level> {
+        self.levels.iter().find(|level| level.step == step)
+    }
+
+    /// Levels that RoIAlign reads, in the order of its inputs.
+    pub fn pooled_levels(&self) -> impl Iterator<Item = &Level> {
+        let inputs = &self.steps[self.key_steps.roi_features].inputs;
+        inputs.iter().filter_map(|&step| self.level_of(step))
+    }
+
+    /// The first step that has no int8 form, in a few words; `None` if the whole network can run in int8.
+    pub fn int8_gap(&self) -> Option<String> {
+        let gap = |step: &Step| {
+            let what = match step.op {
+                Op::Activate(_) | Op::GlobalMean | Op::Scale => "an elementwise step",
+                Op::RoiAlign if step.inputs.len() != INT8_ROI_INPUTS => "RoIAlign over other than four levels",
+                Op::Layer { layer, activation, .. } => {
+                    let layer = &self.layers[layer];
+                    let depth = layer.geometry.taps() * layer.geometry.group_channels();
+                    if layer.geometry.groups != 1 {
+                        "a convolution of several groups"
+                    } else if layer.kind == LayerKind::WindowConvolution {
+                        "a convolution over the windows of proposals"
+                    } else if !matches!(activation, Activation::Identity | Activation::Relu) {
+                        "a layer with an activation function other than ReLU"
+                    } else if depth > INT8_DEPTH {
+                        "a sum of more products than 32 bits hold"
+                    } else {
+                        return None;
+                    }
+                }
+                _ => return None,
+            };
+            Some(format!("{} is {what}", step.name))
+        };
+        self.steps.iter().find_map(gap)
     }
 
     /// By step: the number of later steps that read its output.

@@ -19,7 +19,7 @@ const MAX_SIDE: usize = 320;
 #[derive(Debug, Clone, PartialEq)]
 pub struct ErrorMap {
     /// `P2` … `P6`.
-    pub level: &'static str,
+    pub level: String,
     /// Columns.
     pub width: usize,
     /// Rows.
@@ -30,7 +30,7 @@ pub struct ErrorMap {
 
 impl ErrorMap {
     /// The map of one level, without padding; `None` if the shapes differ or the reference is not in f32.
-    pub fn of(level: &'static str, reference: &Activation<'_>, other: &Activation<'_>) -> Option<Self> {
+    pub fn of(level: &str, reference: &Activation<'_>, other: &Activation<'_>) -> Option<Self> {
         let Values::F32(f) = reference.values else { return None };
         if reference.shape != other.shape {
             return None;
@@ -59,7 +59,7 @@ impl ErrorMap {
         if mean > 0.0 {
             values.iter_mut().for_each(|value| *value /= mean);
         }
-        Some(Self { level, width, height, values })
+        Some(Self { level: level.to_owned(), width, height, values })
     }
 
     /// Mean of the values.

@@ -13,7 +13,7 @@ use crate::calibrate::{
 use crate::detector::detection::Detection;
 use crate::detector::fp32::{Fp32Model, Fp32Run};
 use crate::detector::int8::{InputMeans, Int8Executor, Int8Model};
-use crate::detector::plan::{LEVELS, Plan, StepId};
+use crate::detector::plan::{Plan, StepId};
 use crate::detector::tap::{Activation, NoTap, Tap};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
@@ -75,8 +75,8 @@ impl PairObserver for PassObserver<'_> {
     fn observe(&mut self, step: StepId, reference: &Activation<'_>, int8: &Activation<'_>) {
         self.errors[step].add(reference, int8);
         let Some((plan, maps)) = &mut self.maps else { return };
-        if let Some(level) = plan.key_steps.pyramid.iter().position(|&id| id == step) {
-            maps.extend(ErrorMap::of(LEVELS[level], reference, int8));
+        if let Some(level) = plan.level_of(step) {
+            maps.extend(ErrorMap::of(&level.name, reference, int8));
         }
     }
 }
@@ -190,7 +190,7 @@ impl PassRunner {
         let pair = Lockstep { reference, canvas: &self.normalized, int8: executor, pixels: &self.pixels };
         let detections: PairDetections = pair.on_own_inputs(&mut observer)?;
         // The network computes the coarsest level first.
-        pass.maps.sort_by_key(|map| map.level);
+        pass.maps.sort_by(|a, b| a.level.cmp(&b.level));
         let mut agreement = Agreement::default();
         agreement.add(&detections.reference, &detections.int8, AGREEMENT_SCORE, AGREEMENT_SCORE);
         let histograms = counter.take()?;

@@ -59,7 +59,10 @@ pub fn encode(
         let singles: Vec<&Histogram> = singles.filter(|single| !single.is_empty()).collect();
         let clipped: Vec<f64> = singles.iter().map(|single| clipped_share(single, &choice.qparams)).collect();
         let distances: Vec<f64> = singles.iter().map(|single| distance(single, &mixture)).collect();
-        (edge.range, edge.qparams) = (choice.range, Some(StoredQuantParams::from(choice.qparams)));
+        // The parent's format stays, and with it whether it names the type.
+        let edge_type = edge.qparams.and_then(|qparams| qparams.edge_type);
+        let qparams = StoredQuantParams { edge_type, ..StoredQuantParams::from(choice.qparams) };
+        (edge.range, edge.qparams) = (choice.range, Some(qparams));
         edge.clipped = wider(mean_std(&clipped), edge.clipped);
         edge.distance = wider(mean_std(&distances), edge.distance);
         let (bins, stored) = mixture.stored().unzip();

@@ -19,7 +19,6 @@ use crate::monitor::drift::pass::{ObservedFrame, Pass, PassRunner, YieldPoint};
 use crate::monitor::drift::predicted_error::ErrorPredictor;
 use crate::monitor::drift::quality::{QualityRecord, quality_of_errors};
 use crate::monitor::frames::reservoir::{StoredFrame, assign_strata};
-use crate::quant::QuantParams;
 use crate::quant::artifact::Artifact;
 
 /// Most frames that biases are measured on and candidates tried on. Twice as many changed nothing on the street.
@@ -205,7 +204,7 @@ impl<'a, 'g> RecalibrationContext<'a, 'g> {
         let qparams = edge
             .qparams
             .ok_or_else(|| Error::new(Kind::Data, format!("edge {name} has no quantization parameters")))?;
-        Ok(RangeChoice { range: edge.range, qparams: QuantParams::new(qparams.scale, qparams.zero_point)? })
+        Ok(RangeChoice { range: edge.range, qparams: qparams.checked()? })
     }
 
     /// Generation 0's biases, corrected by its residuals and responses to the input means `means`.

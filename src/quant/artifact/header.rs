@@ -6,16 +6,20 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::error::{Error, Kind, Result};
 use crate::quant::{Precision, QuantParams, Range, Scheme};
 
-/// Format name of this version; others are refused.
-pub const FORMAT: &str = "artifact/1";
+/// Format name of this version, which is written.
+pub const FORMAT: &str = "artifact/2";
+
+/// Format name of the earlier version, which is read. Its plans have another form.
+pub const FORMAT_1: &str = "artifact/1";
 
 /// Header of an artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
-    /// [`FORMAT`].
+    /// [`FORMAT`] or [`FORMAT_1`].
     pub format: String,
     /// Hyper-parameters of the network, in the detector's form.
     pub plan: Value,
@@ -44,7 +48,10 @@ pub struct StepHeader {
     pub name: String,
     /// Arithmetic of the step.
     pub precision: Precision,
-    /// Extents of the weights: out, kernel height, kernel width, in.
+    /// Type of the weights; none in `artifact/1`, where the precision tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<WeightType>,
+    /// Extents of the weights: out, kernel height, kernel width, in / groups.
     pub shape: [usize; 4],
     /// Number of times the weights run on a frame: 5 where a head runs on five levels, else 1. Each run has its own
     /// bias.
@@ -94,20 +101,65 @@ pub struct EdgeHeader {
     pub histogram: Option<HistogramBins>,
 }
 
+/// Type of the weights of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightType {
+    /// One signed byte.
+    S8,
+    /// Two signed bytes, the digits of a 16-bit weight.
+    S8x2,
+    /// f32.
+    F32,
+}
+
+/// Type of the values of an edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EdgeType {
+    /// One byte.
+    U8,
+    /// Two bytes.
+    U16,
+}
+
 /// Quantization parameters as they are stored, not yet checked; [`QuantParams`] once checked.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoredQuantParams {
+    /// Type of the values; none in `artifact/1`, where it is u8.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "type")]
+    pub edge_type: Option<EdgeType>,
     /// Distance of two levels.
     #[serde(with = "exact")]
     pub scale: f32,
-    /// The byte that means 0.0.
-    pub zero_point: u8,
+    /// The level that means 0.0.
+    pub zero_point: u16,
 }
 
 impl From<QuantParams> for StoredQuantParams {
     fn from(QuantParams { scale, zero_point }: QuantParams) -> Self {
-        Self { scale, zero_point }
+        Self { edge_type: Some(EdgeType::U8), scale, zero_point: u16::from(zero_point) }
+    }
+}
+
+impl StoredQuantParams {
+    /// The checked parameters.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] if a number is out of range, or the values are of two bytes, for which there is no kernel yet.
+    pub fn checked(&self) -> Result<QuantParams> {
+        let zero_point = u8::try_from(self.zero_point);
+        match (self.edge_type, zero_point) {
+            (None | Some(EdgeType::U8), Ok(zero_point)) => QuantParams::new(self.scale, zero_point),
+            (None | Some(EdgeType::U8), Err(_)) => {
+                let text = format!("zero point {}; expected 0 to 255", self.zero_point);
+                Err(Error::new(Kind::Data, text))
+            }
+            (Some(EdgeType::U16), _) => {
+                Err(Error::new(Kind::Data, "values of type u16, which only a later version of lookout can run"))
+            }
+        }
     }
 }
 

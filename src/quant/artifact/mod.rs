@@ -1,4 +1,4 @@
-//! Artifact file `artifact/1`: a quantized model in one file (`*.lookout`).
+//! Artifact file `artifact/2`: a quantized model in one file (`*.lookout`).
 //!
 //! [`encode`] writes it from a [`Header`] and the tensors of every step, [`Artifact::parse`] reads and checks it. The
 //! same model gives the same bytes: the file holds no date, host or path (those are in the [`Sidecar`]).
@@ -18,7 +18,7 @@
 //!
 //! | key | type | meaning |
 //! |---|---|---|
-//! | `format` | string | `artifact/1` |
+//! | `format` | string | `artifact/2` |
 //! | `plan` | object | hyper-parameters of the network: `architecture` and `settings`, in the detector's form |
 //! | `labels` | array of strings | class names without the background, at least one; 1 to 200 bytes each |
 //! | `recipe` | string | `lookout` (all layers int8) or `paper` |
@@ -34,7 +34,8 @@
 //! |---|---|---|
 //! | `name` | string | torchvision's name of the layer, unique; 1 to 200 bytes |
 //! | `precision` | string | `int8-static`, `int8-dynamic` or `fp32` |
-//! | `shape` | 4 integers | extents of the weights: out, kernel height, kernel width, in; none 0 |
+//! | `weight` | string | type of a weight: `s8`, `s8x2` (two digits, for later versions) or `f32` |
+//! | `shape` | 4 integers | extents of the weights: out, kernel height, kernel width, in / groups; none 0 |
 //! | `runs` | integer, 1 to 16 | times the weights run on a frame, 5 for a head on five pyramid levels |
 //! | `sqnr_db` | array, optional | mean and standard deviation of the output's SQNR against fp32 in dB, one a run |
 //! | `residual` | bool, optional | the tensors `S.residual` and `S.input_moments` exist; int8 only |
@@ -45,7 +46,7 @@
 //! | key | type | meaning |
 //! |---|---|---|
 //! | `name` | string | name of the step whose output it is, with the level where there are several; unique |
-//! | `grid` | object or null | `{"scale": f32, "zero_point": 0 to 255}`, x = (q − zero point) · scale; null where the edge is f32 |
+//! | `grid` | object or null | `{"type": "u8", "scale": f32, "zero_point": 0 to 255}`, x = (q − zero point) · scale; null where the edge is f32. `"u16"`, with zero points up to 65535, is for later versions |
 //! | `range` | 2 f32 | range the observer chose, in real units; contains 0 |
 //! | `clipped` | object, optional | mean and standard deviation of the share of values outside the quantization range |
 //! | `distance` | object, optional | mean and standard deviation of the total variation distance of a picture's histogram from the stored one |
@@ -91,6 +92,11 @@
 //! The last three form a [`BiasShiftModel`](super::BiasShiftModel). The first layer reads raw pixels (0 to 255):
 //! normalization is folded into its weights and bias. For every edge E with `histogram`: `E.histogram` U32 `[bins]`.
 //! Other tensors are refused.
+//!
+//! # The earlier format `artifact/1`
+//!
+//! It is read, and a recalibration of such a file writes it. It has no `weight` in `steps` and no `type` in `grid`. Its
+//! `plan` has the form of `checkpoint/1`.
 
 mod header;
 mod read;
@@ -103,8 +109,8 @@ mod tests;
 
 pub use super::Precision;
 pub use header::{
-    CalibrationHeader, EdgeHeader, FORMAT, Header, HistogramBins, MeanStd, Provenance, StepHeader, StoredAgreement,
-    StoredQuantParams,
+    CalibrationHeader, EdgeHeader, EdgeType, FORMAT, FORMAT_1, Header, HistogramBins, MeanStd, Provenance, StepHeader,
+    StoredAgreement, StoredQuantParams, WeightType,
 };
 pub use read::{Artifact, FirstLayerReference, StoredWeights};
 pub use sidecar::Sidecar;

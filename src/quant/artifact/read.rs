@@ -8,13 +8,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::header::{EdgeHeader, FORMAT, Header, HistogramBins, MeanStd, StepHeader};
+use super::header::{EdgeHeader, FORMAT, FORMAT_1, Header, HistogramBins, MeanStd, StepHeader, WeightType};
 use super::tensors::StepResidual;
 use crate::error::{Error, Kind, Result};
 use crate::quant::container::{Container, Element};
-use crate::quant::{
-    BiasShiftModel, MAX_SCALE, MIN_SCALE, QuantParams, RoundingResidual, StoredBiasShiftModel, first_unsafe_pair,
-};
+use crate::quant::{BiasShiftModel, MAX_SCALE, MIN_SCALE, RoundingResidual, StoredBiasShiftModel, first_unsafe_pair};
 use crate::tensor::ImageMoments;
 
 /// Most bytes of a name, which becomes part of file names, metric labels and log fields.
@@ -66,8 +64,10 @@ impl<'a> Artifact<'a> {
     pub fn parse(file: &'a [u8]) -> Result<Self> {
         let container = Container::parse(file)?;
         match container.metadata().get("format") {
-            Some(Value::String(format)) if format == FORMAT => {}
-            Some(Value::String(other)) => return refuse(format!("its format is `{other}`, expected `{FORMAT}`")),
+            Some(Value::String(format)) if format == FORMAT || format == FORMAT_1 => {}
+            Some(Value::String(other)) => {
+                return refuse(format!("its format is `{other}`, expected `{FORMAT_1}` or `{FORMAT}`"));
+            }
             _ => return refuse(format!("it does not say that its format is `{FORMAT}`")),
         }
         let header: Header = serde_json::from_value(Value::Object(container.metadata().clone()))
@@ -260,6 +260,11 @@ impl<'a> Artifact<'a> {
         Ok(())
     }
 
+    /// True if the format gives the types of weights and edges.
+    fn is_typed(&self) -> bool {
+        self.header.format != FORMAT_1
+    }
+
     fn check_step(&self, step: &StepHeader, known: &mut BTreeSet<String>) -> Result<()> {
         if step.shape.contains(&0) || !(1..=MAX_RUNS).contains(&step.runs) {
             return refuse(format!("weights {:?} in {} runs are nothing to compute", step.shape, step.runs));
@@ -268,6 +273,21 @@ impl<'a> Artifact<'a> {
             return refuse(format!("{} SQNR for {} runs", step.sqnr_db.len(), step.runs));
         }
         step.sqnr_db.iter().try_for_each(check_mean_std)?;
+        let weight = if step.precision.is_int8() { WeightType::S8 } else { WeightType::F32 };
+        match step.weight {
+            None if self.is_typed() => {
+                return refuse(format!("the type of its weights is missing, as {FORMAT} has it"));
+            }
+            Some(_) if !self.is_typed() => return refuse(format!("{FORMAT_1} gives no type of weights")),
+            Some(WeightType::S8x2) => {
+                return refuse("weights of type s8x2, which only a later version of lookout can run".into());
+            }
+            Some(found) if found != weight => {
+                let precision = step.precision.name();
+                return refuse(format!("weights of type {found:?} do not match precision {precision}"));
+            }
+            _ => {}
+        }
         let name = &step.name;
         let mut of = |part: &str, element, shape: &[usize]| {
             let name = format!("{name}.{part}");
@@ -331,7 +351,11 @@ impl<'a> Artifact<'a> {
         if !(range.min <= 0.0 && range.max >= 0.0 && range.min.is_finite() && range.max.is_finite()) {
             return refuse(format!("its range {} to {} does not hold zero", range.min, range.max));
         }
-        edge.qparams.map_or(Ok(()), |qparams| QuantParams::new(qparams.scale, qparams.zero_point).map(|_| ()))?;
+        edge.qparams.map_or(Ok(()), |qparams| qparams.checked().map(|_| ()))?;
+        let edge_type = edge.qparams.map(|qparams| qparams.edge_type.is_some());
+        if edge_type.is_some_and(|is_typed| is_typed != self.is_typed()) {
+            return refuse(format!("the type of its values is given in {FORMAT}, and only there"));
+        }
         for share in [edge.clipped, edge.distance].iter().flatten() {
             check_mean_std(share)?;
             if !(0.0..=1.0).contains(&share.mean) {

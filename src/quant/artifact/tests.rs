@@ -26,6 +26,7 @@ fn model() -> (Header, Vec<StepTensors>, Vec<Vec<u32>>) {
     let step = |name: &str, precision: Precision, shape, runs| StepHeader {
         name: name.into(),
         precision,
+        weight: Some(if precision.is_int8() { WeightType::S8 } else { WeightType::F32 }),
         shape,
         runs,
         sqnr_db: vec![],
@@ -173,7 +174,13 @@ fn saving_replaces_the_file() {
 #[test]
 fn invalid_headers_are_refused_with_the_place() {
     let cases = [
-        ("/format", json!("artifact/2"), "artifact/2"),
+        ("/format", json!("artifact/3"), "artifact/3"),
+        ("/format", json!("artifact/1"), "gives no type of weights"),
+        ("/steps/0/weight", json!("s8x2"), "only a later version"),
+        ("/steps/0/weight", json!("f32"), "do not match precision int8"),
+        ("/steps/0/weight", Value::Null, "the type of its weights is missing"),
+        ("/edges/0/grid/type", json!("u16"), "only a later version"),
+        ("/edges/0/grid/type", Value::Null, "the type of its values"),
         ("/surprise", json!(1), "surprise"),
         ("/steps/0/surprise", json!(1), "surprise"),
         ("/labels", json!([]), "labels"),
@@ -197,7 +204,7 @@ fn invalid_headers_are_refused_with_the_place() {
         ("/edges/0/name", json!(""), "edge"),
         ("/edges/0/grid/scale", json!(0.0), "edge a@P2"),
         ("/edges/0/grid/scale", json!(-0.5), "edge a@P2"),
-        ("/edges/0/grid/zero_point", json!(256), "header"),
+        ("/edges/0/grid/zero_point", json!(256), "expected 0 to 255"),
         ("/edges/0/range", json!([0.5, 1.0]), "zero"),
         ("/edges/0/range", json!([0.0, 1e300]), "zero"),
         ("/edges/0/clipped/mean", json!(1.5), "share"),

@@ -60,6 +60,7 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
         steps: vec![StepHeader {
             name: "s".into(),
             precision,
+            weight: Some(if has_residual { WeightType::S8 } else { WeightType::F32 }),
             shape: [2, 2, 2, 3],
             runs: 1,
             sqnr_db: vec![spread],
