@@ -63,11 +63,11 @@ pub struct ModelSettings {
 pub enum ModelSource {
     /// Not configured.
     None,
-    /// `artifact/1`, int8.
+    /// An artifact, int8.
     Artifact(PathBuf),
-    /// `checkpoint/1`, fp32.
+    /// A checkpoint, fp32.
     Checkpoint(PathBuf),
-    /// `checkpoint/1`, quantized at start with `count` pictures of a folder, selected as by `lookout quantize`.
+    /// A checkpoint, quantized at start with `count` pictures of a folder, selected as by `lookout quantize`.
     Quantize {
         /// The checkpoint.
         checkpoint: PathBuf,
@@ -76,7 +76,7 @@ pub enum ModelSource {
         /// Number of pictures.
         count: u32,
     },
-    /// `checkpoint/1`, quantized once the cameras have delivered `count` usable frames.
+    /// A checkpoint, quantized once the cameras have delivered `count` usable frames.
     Live {
         /// The checkpoint.
         checkpoint: PathBuf,

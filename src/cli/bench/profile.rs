@@ -170,6 +170,7 @@ fn stages(plan: &Plan, times: &[f64], macs: &[u64], prepare_ms: f64, ceiling: f6
         sum("rpn head", &layers(Part::Rpn)),
         sum("box head", &layers(Part::Roi)),
         sum("pooling", &|id| matches!(plan.steps[id].op, Op::MaxPool | Op::Subsample)),
+        sum("elementwise", &|id| matches!(plan.steps[id].op, Op::Activate(_) | Op::GlobalMean | Op::Scale)),
         sum("proposals", &|id| plan.steps[id].op == Op::Proposals),
         sum("roi align", &|id| plan.steps[id].op == Op::RoiAlign),
         sum("detections", &|id| plan.steps[id].op == Op::Detections),

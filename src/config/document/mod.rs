@@ -101,9 +101,9 @@ words! {
 table! {
     /// `[model]`
     Model {
-        /// Quantized model (artifact/1), runs in int8. Excludes `checkpoint`.
+        /// Quantized model (artifact/2 or /1), runs in int8. Excludes `checkpoint`.
         artifact: String,
-        /// fp32 model (checkpoint/1), runs in fp32, or in int8 if `calibration` is set.
+        /// fp32 model (checkpoint/2 or /1), runs in fp32, or in int8 if `calibration` is set.
         checkpoint: String,
         /// Folder of pictures to quantize the checkpoint with at start, or "live" for the cameras' first frames.
         calibration: String,

@@ -163,6 +163,8 @@ impl CheckpointHeader {
     /// [`Kind::Data`], naming the value.
     pub fn check(&self) -> Result<()> {
         let data = |text: String| Err(Error::new(Kind::Data, text));
+        // First: everything else lays out the parts that these extents describe.
+        self.architecture.check_extents()?;
         let classes = self.architecture.classes.saturating_sub(1);
         if self.labels.len() != classes {
             return data(format!("{} labels; expected {classes}, the background not counted", self.labels.len()));

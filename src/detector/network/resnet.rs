@@ -216,6 +216,9 @@ impl ResNet {
         if let Some(stage) = self.stages.iter().find(|stage| stage.blocks > MAX_BLOCKS) {
             return refuse(format!("a stage of {} blocks; expected at most {MAX_BLOCKS}", stage.blocks));
         }
+        if self.block == Block::Basic && self.stages.iter().any(|stage| stage.groups != 1) {
+            return refuse("basic blocks with groups; torchvision has them only in bottlenecks".to_owned());
+        }
         if let Some(stage) = self.stages.iter().find(|stage| !stage.middle.is_multiple_of(stage.groups)) {
             return refuse(format!("{} channels in {} groups; expected a divisor", stage.middle, stage.groups));
         }
