@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use super::activation::Activation;
 use super::lanes_f32::{LanesF32, activate};
+use super::prefetch::prefetch;
 
 /// Operands of one kernel call: output pixels of one row that all have the same taps.
 #[derive(Debug, Clone)]
@@ -207,6 +208,12 @@ unsafe fn group_tile<V: LanesF32, const S: usize, const P: usize>(call: &DirectF
         let first = call.input.wrapping_add(pixel * call.pixel_stride + channel);
         let vector = vector_weights::<V>(call, channel);
         for row in call.tap_rows.clone() {
+            // What the next pixels read: a group's row has too many streams for the hardware to foresee.
+            for p in P..2 * P {
+                prefetch(first.wrapping_add(
+                    row * call.row_stride + (call.kernel_width - 1) * call.channels + p * call.pixel_stride,
+                ));
+            }
             for column in call.tap_columns.clone() {
                 let weights = vector.add((row * call.kernel_width + column) * S * V::LANES);
                 let input = first.wrapping_add(row * call.row_stride + column * call.channels);
