@@ -224,8 +224,13 @@ impl TilesF32 {
             let together = (NEAR_WEIGHTS / block.panel_len()).max(1);
             for start in run.panels.clone().step_by(together) {
                 let group = start..run.panels.end.min(start + together);
+                // The weights that follow, a part with each tile: they come from the third level or from memory.
+                let next = self.panels.after(block, group.end, group.len() * block.panel_len());
+                let mut lines = next.chunks(ALIGNMENT / size_of::<f32>());
+                let each = (lines.len() / (tiles * group.len()).max(1)) + 1;
                 for tile in 0..tiles {
                     for panel in group.clone() {
+                        lines.by_ref().take(each).for_each(|line| prefetch(line.as_ptr()));
                         self.tile(run, &stage, panel, tile);
                     }
                 }

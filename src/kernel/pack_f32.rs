@@ -170,6 +170,12 @@ impl PanelsF32 {
         &self.weights[block.start + panel * block.panel_len()..][..block.panel_len()]
     }
 
+    /// Up to `length` of the weights from panel `panel` of a block on or, past its last one, of the next block.
+    pub fn after(&self, block: &DepthBlock, panel: usize, length: usize) -> &[f32] {
+        let rest = &self.weights[block.start + panel * block.panel_len()..];
+        &rest[..rest.len().min(length)]
+    }
+
     /// The [`NR`] biases of one panel.
     pub fn bias(&self, panel: usize) -> &[f32] {
         &self.bias[panel * NR..(panel + 1) * NR]
