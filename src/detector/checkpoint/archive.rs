@@ -20,7 +20,10 @@ use crate::error::{Error, Kind, Result};
 pub(super) fn parse(file: &[u8]) -> Result<StateDict> {
     let broken =
         |e: zip::result::ZipError| Error::new(Kind::Data, "the zip archive is cut short or damaged").because(e);
-    let mut archive = zip::ZipArchive::new(Cursor::new(file)).map_err(broken)?;
+    // The archive starts with the file. Looking for its start fails for PyTorch's archives if the first entry of their
+    // directory is as long as the two records after the directory: 76 bytes, for a folder's name of 21.
+    let config = zip::read::Config { archive_offset: zip::read::ArchiveOffset::Known(0) };
+    let mut archive = zip::ZipArchive::with_config(config, Cursor::new(file)).map_err(broken)?;
     let names: Vec<String> =
         archive.file_names().map(|name| name.map(String::from)).collect::<Result<_, _>>().map_err(broken)?;
     let Some(folder) =
