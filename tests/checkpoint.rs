@@ -79,6 +79,128 @@ fn wrappers_are_unwrapped_and_said() {
     );
 }
 
+/// Files of `wrapped.py`: the same weights among what training scripts save, with the notes of their import.
+const WRAPPED: [(&str, &[&str]); 8] = [
+    (
+        "zip-script.pth",
+        &[
+            "the state dict was taken from key \"model\"",
+            "1 tensor beside the state dict was left out, such as \"optimizer.state.0.momentum_buffer\"",
+        ],
+    ),
+    ("zip-objects.pth", &["the state dict was taken from key \"runs.1.0.net\"", "3 tensors"]),
+    (
+        "zip-objects-protocol5.pth",
+        &[
+            "the state dict was taken from key \"ema.shadow\"",
+            "the prefix \"module.\" was stripped from every name",
+            "3 tensors",
+        ],
+    ),
+    ("legacy-objects-protocol1.pth", &["the state dict was taken from key \"weights.best\"", "4 tensors"]),
+    ("legacy-objects-protocol3.pth", &["the state dict was taken from key \"weights.best\"", "4 tensors"]),
+    (
+        "zip-prefixes.pth",
+        &[
+            "the state dict was taken from key \"state_dict\"",
+            "the prefix \"model._orig_mod.module.\" was stripped from every name",
+            "1 tensor beside the state dict was left out, such as \"state_dict.criterion.weight\"",
+        ],
+    ),
+    ("zip-subclasses.pth", &[]),
+    (
+        "zip-module.pth",
+        &[
+            "the state dict was taken from key \"net.module\"",
+            "it is a pickled module: its weights were read, its code and its settings were not",
+            // The cells of its anchor generator.
+            "5 tensors beside the state dict were left out",
+        ],
+    ),
+];
+
+#[test]
+fn weights_are_found_in_whatever_is_around_them() {
+    let (_, reference) = import_fixture("zip.pth", "r18");
+    for (name, notes) in WRAPPED {
+        let (report, other) = import_fixture(name, "r18");
+        for (tensor, ..) in reference.tensors() {
+            assert_eq!(reference.get(tensor).unwrap(), other.get(tensor).unwrap(), "{name}: {tensor}");
+        }
+        assert_eq!(report.notes.len(), notes.len(), "{name}: {:?}", report.notes);
+        for (found, start) in report.notes.iter().zip(notes) {
+            assert!(found.starts_with(start), "{name}: {found}");
+        }
+        assert!(report.warnings.is_empty(), "{name}: {:?}", report.warnings);
+    }
+}
+
+#[test]
+fn of_several_state_dicts_the_user_takes_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(fixture("zip-two.pth"), folder.path());
+    let error = import(&options).unwrap_err();
+    assert_eq!(error.kind(), Kind::Data);
+    assert!(
+        error.message().ends_with(
+            "it holds 2 state dicts; choose one with --key: model (130 tensors); model_ema (130 tensors, prefix \
+             \"module.\", other values than model in 1)"
+        ),
+        "{}",
+        error.message()
+    );
+    let (_, reference) = import_fixture("zip.pth", "r18");
+    let name = "roi_heads.box_predictor.cls_score.bias";
+    for (key, factor, path) in
+        [("model", 1.0, "model"), ("model_ema", 1.01, "model_ema"), ("model_ema.module", 1.01, "model_ema")]
+    {
+        options.key = Some(key.to_owned());
+        let report = import(&options).unwrap();
+        assert_eq!(report.notes[0], format!("the state dict was taken from key \"{path}\""));
+        assert!(report.notes.last().unwrap().contains("left out, such as \"model"), "{:?}", report.notes);
+        let checkpoint = Checkpoint::open(&options.out).unwrap();
+        for (found, plain) in
+            checkpoint.get(name).unwrap().values.iter().zip(reference.get(name).unwrap().values.iter())
+        {
+            assert!((found - plain * factor).abs() < 1e-6);
+        }
+    }
+    options.key = Some("optimizer".to_owned());
+    let error = import(&options).unwrap_err();
+    assert_eq!(error.kind(), Kind::Usage);
+    assert!(
+        error
+            .message()
+            .ends_with("--key \"optimizer\" names no state dict of the file; it has \"model\", \"model_ema\""),
+        "{}",
+        error.message()
+    );
+    // The same weights under several keys are no question.
+    let (report, _) = import_fixture("zip-same.pth", "r18");
+    assert_eq!(
+        report.notes,
+        [
+            "\"best\" and \"last.net\" and \"again\" hold the same weights; \"best\" was taken",
+            "the state dict was taken from key \"best\""
+        ]
+    );
+}
+
+#[test]
+fn files_of_other_programs_are_called_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, words) in [
+        ("detectron2.pkl", "a Detectron2 checkpoint, as tensor backbone.bottom_up.stem.conv1.weight shows"),
+        ("mmdetection.pth", "an MMDetection checkpoint, as tensor neck.lateral_convs.0.conv.weight shows"),
+        ("torchscript.pt", "a TorchScript archive; expected a state dict: torch.save(model.state_dict(), path)"),
+    ] {
+        let error = import(&options(fixture(name), folder.path())).unwrap_err();
+        assert_eq!(error.kind(), Kind::Data);
+        assert!(error.message().contains(words), "{}", error.message());
+        assert!(name == "torchscript.pt" || error.message().contains("torchvision's reference script"));
+    }
+}
+
 #[test]
 fn half_precision_stays_and_bfloat16_widens() {
     let (report, checkpoint) = import_fixture("zip-half.pth", "r18-half");
@@ -205,6 +327,52 @@ impl State {
         assert_eq!(error.kind(), Kind::Data);
         error.chain()
     }
+}
+
+#[test]
+fn prefixes_of_a_safetensors_file_are_stripped_and_chosen_from() {
+    let plain = State::narrow();
+    let (_, reference) = plain.import(|_| ()).unwrap();
+    let with_prefix = |prefix: &str, state: &State| -> Vec<_> {
+        state.tensors.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone())).collect()
+    };
+    let mut state = State::narrow();
+    state.tensors = with_prefix("detector._orig_mod.", &plain).into_iter().collect();
+    state.tensors.insert("loss.weight".into(), (vec![1], vec![0.0]));
+    state.metadata.insert("epoch".into(), "7".into());
+    let (report, checkpoint) = state.import(|_| ()).unwrap();
+    assert_eq!(
+        report.notes,
+        [
+            "the prefix \"detector._orig_mod.\" was stripped from every name",
+            "1 tensor beside the state dict was left out, such as \"loss.weight\"",
+            "metadata key epoch was not read",
+        ]
+    );
+    assert!(checkpoint.tensors().all(|(name, ..)| checkpoint.get(name).unwrap() == reference.get(name).unwrap()));
+
+    // A second network below a prefix of the first, with another value.
+    let mut other = State::narrow();
+    *other.value("rpn.head.cls_logits.bias", 0) = 7.0;
+    for (first, second) in [("", "ema.module."), ("model.", "model.teacher."), ("module.", "ema.module.")] {
+        let names = [first, second].map(|prefix| if prefix.is_empty() { "." } else { prefix.trim_end_matches('.') });
+        let mut both = State::narrow();
+        both.tensors = with_prefix(first, &plain).into_iter().chain(with_prefix(second, &other)).collect();
+        let text = both.complaint();
+        assert!(names.iter().all(|name| text.contains(&format!("{name} (130 tensors"))), "{text}");
+        for (name, expected) in names.iter().zip([0.25, 7.0]) {
+            let (report, checkpoint) = both.import(|options| options.key = Some((*name).to_owned())).unwrap();
+            assert_eq!(checkpoint.get("rpn.head.cls_logits.bias").unwrap().values[0], expected);
+            assert!(report.warnings.is_empty(), "{:?}", report.warnings);
+            assert!(report.notes.last().unwrap().starts_with("130 tensors beside the state dict were left out"));
+        }
+    }
+
+    // A tensor beside the parts of the network may be a loss's or may matter: it is warned of.
+    let mut stray = State::narrow();
+    stray.tensors.insert("class_weights".into(), (vec![4], vec![1.0; 4]));
+    let (report, _) = stray.import(|_| ()).unwrap();
+    assert!(report.warnings[0].contains("such as \"class_weights\""), "{:?}", report.warnings);
 }
 
 #[test]

@@ -14,6 +14,9 @@ pub struct Args {
     /// State dict of a torchvision Faster R-CNN: .pth or .safetensors
     #[arg(value_name = "SRC")]
     source: PathBuf,
+    /// State dict to take if SRC holds several, by its name in the list that import prints
+    #[arg(long, value_name = "NAME")]
+    key: Option<String>,
     /// Checkpoint to write
     #[arg(long, value_name = "DST")]
     out: PathBuf,
@@ -55,6 +58,7 @@ pub fn execute(args: Args) -> Result<()> {
         builder: args.builder,
         settings: args.settings,
         force: args.force,
+        key: args.key,
     })?;
     for warning in &report.warnings {
         console::print_note(format_args!("lookout: warning: {warning}"));

@@ -6,6 +6,7 @@ Needs torch and torchvision (2.8.0 and 0.23.0 wrote what is committed). One seed
 weights; archives may differ in bytes where PyTorch's writer does. The network is torchvision's Faster R-CNN with a
 ResNet a few channels wide, every tensor random, variances included. `expected.json` holds, for every tensor, the sum
 of its values and of the values times their place, in f64, which catch a wrong order as well as a wrong number.
+`wrapped.py` adds files with the same weights among everything else that training scripts save.
 """
 
 import collections
@@ -13,6 +14,7 @@ import json
 import pathlib
 
 import torch
+import wrapped
 from torchvision.models import resnet
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
@@ -37,7 +39,7 @@ class Narrow(resnet.ResNet):
             setattr(self, f"layer{i + 1}", self._make_layer(block, width, count, stride=1 if i == 0 else 2))
 
 
-def detector(block, layers, norm_layer, classes=CLASSES, stem=4, widths=(4, 4, 6, 8), fpn=4, head=8):
+def network(block, layers, norm_layer, classes=CLASSES, stem=4, widths=(4, 4, 6, 8), fpn=4, head=8):
     body = Narrow(block, layers, stem, widths, norm_layer)
     outputs = [width * block.expansion for width in widths]
     backbone = BackboneWithFPN(body, {f"layer{i}": str(i - 1) for i in range(1, 5)}, outputs, fpn)
@@ -53,7 +55,11 @@ def detector(block, layers, norm_layer, classes=CLASSES, stem=4, widths=(4, 4, 6
                 value.copy_(torch.rand_like(value) + 0.5)
             elif value.is_floating_point():
                 value.copy_(torch.randn_like(value) * 0.25)
-    return state
+    return model
+
+
+def detector(*args, **kwargs):
+    return network(*args, **kwargs).state_dict()
 
 
 def old_names(state):
@@ -99,7 +105,8 @@ def strided(state):
 def main():
     torch.manual_seed(20251123)
     basic, bottleneck = resnet.BasicBlock, resnet.Bottleneck
-    r18 = detector(basic, [2, 2, 2, 2], FrozenBatchNorm2d)
+    model = network(basic, [2, 2, 2, 2], FrozenBatchNorm2d)
+    r18 = model.state_dict()
     # Trainable norms count their batches, which an import has to ignore.
     r50 = detector(bottleneck, [3, 4, 6, 3], torch.nn.BatchNorm2d, widths=(1, 1, 2, 2), fpn=2, head=4)
     coco = detector(basic, [2, 2, 2, 2], FrozenBatchNorm2d, classes=91, widths=(2, 2, 2, 2), fpn=2, head=4)
@@ -121,6 +128,7 @@ def main():
         torch.save(r18, HERE / f"legacy-protocol{protocol}.pth", pickle_protocol=protocol, **legacy)
     torch.save(r50, HERE / "zip-resnet50.pth")
     torch.save(old_names(coco), HERE / "legacy-coco.pth", **legacy)
+    wrapped.write(r18, model)
 
     expected = {
         "r18": sums(r18),

@@ -9,15 +9,15 @@ use std::collections::HashMap;
 use std::io::Cursor;
 use std::ops::Range;
 
-use super::pickle::{Pickle, PickledTensors, StorageBytes};
+use super::pickle::{self, Pickle, StorageBytes};
 use super::state_dict::{FileForm, StateDict};
 use crate::error::{Error, Kind, Result};
 
-/// Finds the tensors of a zip archive.
+/// Finds the detector's state dict in a zip archive; `key` chooses between several.
 ///
 /// # Errors
-/// [`Kind::Data`] naming the entry that is missing, compressed, encrypted or damaged.
-pub(super) fn parse(file: &[u8]) -> Result<StateDict> {
+/// [`Kind::Data`] naming the entry that is missing, compressed, encrypted or damaged; as [`pickle::state_dict`].
+pub(super) fn parse(file: &[u8], key: Option<&str>) -> Result<StateDict> {
     let broken =
         |e: zip::result::ZipError| Error::new(Kind::Data, "the zip archive is cut short or damaged").because(e);
     // The archive starts with the file. Looking for its start fails for PyTorch's archives if the first entry of their
@@ -53,12 +53,12 @@ pub(super) fn parse(file: &[u8]) -> Result<StateDict> {
     let pickle = Pickle::load(&file[range]).map_err(|e| e.at(&name))?;
     let mut ranges: HashMap<String, Range<usize>> = HashMap::new();
     // Tensors may share a storage; its checksum is verified once.
-    PickledTensors::find(&pickle)?.locate(FileForm::ZipPickle, |storage| {
-        let range = match ranges.get(&storage.key) {
+    pickle::state_dict(&pickle, FileForm::ZipPickle, file, key, |storage| {
+        let range = match ranges.get(&*storage.key) {
             Some(range) => range.clone(),
             None => {
                 let range = entry(&mut archive, file, &format!("{folder}data/{}", storage.key))?;
-                ranges.insert(storage.key.clone(), range.clone());
+                ranges.insert(storage.key.clone().into_owned(), range.clone());
                 range
             }
         };

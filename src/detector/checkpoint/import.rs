@@ -48,6 +48,8 @@ pub struct ImportOptions {
     pub settings: Option<PathBuf>,
     /// True if a file whose content is not what its name promises is taken all the same.
     pub force: bool,
+    /// The state dict to take, of several in the source: its keys and prefix, joined by dots.
+    pub key: Option<String>,
 }
 
 impl ImportOptions {
@@ -63,6 +65,7 @@ impl ImportOptions {
             builder: None,
             settings: None,
             force: false,
+            key: None,
         }
     }
 }
@@ -101,7 +104,7 @@ pub struct ImportReport {
     pub renamed: usize,
     /// Number of tensors without weights: `num_batches_tracked`.
     pub ignored: usize,
-    /// Wrappers and prefixes that were removed.
+    /// Wrappers and prefixes that were removed, and what was left out.
     pub notes: Vec<String>,
     /// Warnings for the user.
     pub warnings: Vec<String>,
@@ -121,18 +124,19 @@ pub(super) struct RecognizedStateDict {
 ///
 /// # Errors
 /// [`Kind::NoInput`], [`Kind::Permission`], [`Kind::Io`] if a file cannot be read; [`Kind::Usage`] if an option is out of
-/// range; [`Kind::Data`] if the source or the labels are wrong, naming the tensor and what was expected;
-/// [`Kind::CannotCreate`] if the checkpoint cannot be written.
+/// range or names no state dict; [`Kind::Data`] if the source or the labels are wrong, naming the tensor and what was
+/// expected; [`Kind::CannotCreate`] if the checkpoint cannot be written.
 pub fn import(options: &ImportOptions) -> Result<ImportReport> {
     check_options(options)?;
     let file = Mapped::open(&options.source)?;
     let at_source = |e: Error| e.at(options.source.display());
-    let state_dict = source::parse(&file).map_err(at_source)?;
+    let state_dict = source::parse(&file, options.key.as_deref()).map_err(at_source)?;
     if state_dict.metadata.contains_key(write::KEY) {
         let text = "already a file of lookout's own; expected a torchvision state dict";
         return Err(at_source(Error::new(Kind::Data, text)));
     }
-    let StateDict { form, tensors, metadata, notes } = state_dict;
+    let StateDict { form, tensors, metadata, mut notes, mut warnings } = state_dict;
+    notes.extend(metadata::unread(&metadata));
     let source_sha256 = sha256(&file);
     check_name(options, &source_sha256).map_err(at_source)?;
     let settings_file = options.settings.as_deref().map(SettingsFile::read).transpose()?.unwrap_or_default();
@@ -178,7 +182,7 @@ pub fn import(options: &ImportOptions) -> Result<ImportReport> {
     };
     let variances = |name: &str| Ok(Cow::Owned(read(name)?.widened().into_owned()));
     let eps = EpsChoice::choose(&evidence, variances).map_err(at_source)?;
-    let mut warnings: Vec<String> = eps.warning().into_iter().collect();
+    warnings.extend(eps.warning());
     let candidates = DetectorBuilder::candidates(&architecture);
     if let (Some(builder), None, true) = (builder, options.builder, candidates.len() > 1) {
         let others: Vec<&str> =
@@ -354,9 +358,9 @@ pub(super) fn recognize(
         return Err(Error::new(Kind::Data, text));
     }
     let shapes: Shapes = current.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone())).collect();
-    if let Some((what, name)) = names::other_network(&shapes) {
+    if let Some((network, name)) = names::other_network(&shapes) {
         let shape = &shapes[name];
-        let text = format!("{what}, as tensor {name} {shape:?} shows; expected a Faster R-CNN of torchvision");
+        let text = format!("{}, as tensor {name} {shape:?} shows; {}", network.what, network.expected());
         return Err(Error::new(Kind::Data, text));
     }
     if !shapes.keys().any(|name| ["backbone.", "rpn.", "roi_heads."].iter().any(|part| name.starts_with(part))) {

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::pickle::{Node, Pickle, PickledTensors, StorageBytes};
+use super::pickle::{self, Node, Pickle, StorageBytes};
 use super::state_dict::{FileForm, StateDict};
 use crate::error::{Error, Kind, Result};
 
@@ -25,39 +25,45 @@ pub(super) fn is_legacy(file: &[u8]) -> bool {
     is_magic || (head.len() >= 2 && head[0] == 0x80 && (1..=5).contains(&head[1]))
 }
 
-/// Finds the tensors of a legacy file.
+/// Finds the detector's state dict in a legacy file; `key` chooses between several.
 ///
 /// # Errors
-/// [`Kind::Data`] naming the pickle or storage that is wrong, and its byte offset.
-pub(super) fn parse(file: &[u8]) -> Result<StateDict> {
+/// [`Kind::Data`] naming the pickle or storage that is wrong, and its byte offset; as [`pickle::state_dict`].
+pub(super) fn parse(file: &[u8], key: Option<&str>) -> Result<StateDict> {
     let mut position = 0;
-    let mut next = |what: &str| -> Result<(Pickle, usize)> {
+    let mut next = |what: &str| -> Result<(Pickle<'_>, usize)> {
         let start = position;
         let rest = file.get(start..).unwrap_or_default();
         let pickle = Pickle::load(rest).map_err(|e| e.at(format!("{what} (from byte {start})")))?;
         position += pickle.length;
         Ok((pickle, position))
     };
-    let expect = |pickle: &Pickle, what: &str, wanted: i128| match pickle.node(pickle.root) {
+    let expect = |pickle: &Pickle<'_>, what: &str, wanted: i128| match pickle.node(pickle.root) {
         Node::Int(found) if *found == wanted => Ok(()),
         other => {
             let text = format!("{what} is {}; expected {wanted}: not a file that torch.save wrote", show(other));
             Err(Error::new(Kind::Data, text))
         }
     };
-    expect(&next("the magic number")?.0, "the magic number", MAGIC)?;
+    let (magic, _) = next("the magic number")?;
+    // Detectron2's model zoo has plain pickles.
+    if let Node::Dict(_) = magic.node(magic.root)
+        && let Some(error) = pickle::other_network(&magic)?
+    {
+        return Err(error);
+    }
+    expect(&magic, "the magic number", MAGIC)?;
     expect(&next("the protocol version")?.0, "the protocol version", PROTOCOL)?;
     let is_big_endian = writer_is_big_endian(&next("the system information")?.0)?;
     let (object, _) = next("the state dict")?;
     let (keys, mut position) = next("the list of storages")?;
 
-    let state = PickledTensors::find(&object)?;
     // Sizes of all storages, an optimizer's too: those before the state dict's must be skipped.
     let sizes: HashMap<&str, (u64, usize)> = object
         .nodes
         .iter()
         .filter_map(|node| match node {
-            Node::Storage(storage) => Some((storage.key.as_str(), (storage.elements, storage.element.bytes()))),
+            Node::Storage(storage) => Some((&*storage.key, (storage.elements, storage.element.bytes()))),
             _ => None,
         })
         .collect();
@@ -65,13 +71,16 @@ pub(super) fn parse(file: &[u8]) -> Result<StateDict> {
         let text = format!("the list of storages is {}", keys.node(keys.root).kind());
         return Err(Error::new(Kind::Data, text));
     };
-    let mut stored = HashMap::new();
+    let mut stored: HashMap<&str, StorageBytes> = HashMap::new();
+    let mut unknown = None;
     for &key in keys_in_order {
         let Node::Str(key) = keys.node(key) else {
             return Err(Error::new(Kind::Data, "the list of storages has a key that is no string"));
         };
-        let Some(&(elements, size)) = sizes.get(key.as_str()) else {
-            return Err(Error::new(Kind::Data, format!("storage {key:?} belongs to no tensor")));
+        let Some(&(elements, size)) = sizes.get(&**key) else {
+            // What follows cannot be found without its size; only weights there are an error.
+            unknown = Some(key.clone());
+            break;
         };
         let cut = || Error::new(Kind::Data, format!("storage {key:?} at byte {position} is cut short"));
         let rest = file.get(position..).unwrap_or_default();
@@ -87,29 +96,35 @@ pub(super) fn parse(file: &[u8]) -> Result<StateDict> {
         }
         let start = position + 8;
         position = start + bytes;
-        stored.insert(key.clone(), StorageBytes { range: start..position, is_big_endian });
+        stored.insert(key, StorageBytes { range: start..position, is_big_endian });
     }
-    if position != file.len() {
+    if unknown.is_none() && position != file.len() {
         let text = format!("{} bytes follow the last storage; the file is damaged", file.len() - position);
         return Err(Error::new(Kind::Data, text));
     }
-    state.locate(FileForm::LegacyPickle, |storage| {
-        let missing = || Error::new(Kind::Data, format!("storage {:?} is not in the file", storage.key));
-        stored.get(&storage.key).cloned().ok_or_else(missing)
+    pickle::state_dict(&object, FileForm::LegacyPickle, file, key, |storage| {
+        let missing = || match &unknown {
+            None => Error::new(Kind::Data, format!("storage {:?} is not in the file", storage.key)),
+            Some(unknown) => {
+                let text = format!("storage {:?} is not in the file before {unknown:?} of unknown size", storage.key);
+                Error::new(Kind::Data, text)
+            }
+        };
+        stored.get(&*storage.key).cloned().ok_or_else(missing)
     })
 }
 
 /// Byte order of the machine that wrote the file.
-fn writer_is_big_endian(system: &Pickle) -> Result<bool> {
-    let Node::Dict(items) = system.node(system.root) else {
+fn writer_is_big_endian(system: &Pickle<'_>) -> Result<bool> {
+    let Node::Dict(_) = system.node(system.root) else {
         return Err(Error::new(Kind::Data, "the system information is no dict: not a file that torch.save wrote"));
     };
-    let little = items.iter().find(|(key, _)| matches!(system.node(*key), Node::Str(key) if key == "little_endian"));
-    Ok(matches!(little.map(|&(_, value)| system.node(value)), Some(Node::Bool(false))))
+    let little = system.entry(system.root, "little_endian");
+    Ok(matches!(little.map(|value| system.node(value)), Some(Node::Bool(false))))
 }
 
 /// The value of an integer, else its kind, for messages.
-fn show(node: &Node) -> String {
+fn show(node: &Node<'_>) -> String {
     match node {
         Node::Int(value) => value.to_string(),
         other => other.kind().to_owned(),

@@ -13,7 +13,8 @@ const LEGACY_TEXT: &[u8] = include_bytes!("../../../tests/checkpoints/legacy-pro
 
 /// An import without output: parses, recognizes and reads the whole file. Returns the number of values.
 fn read_all(file: &[u8]) -> Result<usize> {
-    let recognized = recognize(source::parse(file)?.tensors, &crate::detector::network::ArchitectureHints::default())?;
+    let hints = crate::detector::network::ArchitectureHints::default();
+    let recognized = recognize(source::parse(file, None)?.tensors, &hints)?;
     let mut values = 0;
     for (name, _) in recognized.architecture.expected() {
         values += read_tensor(&recognized.tensors, &name, file)?.len();
@@ -130,21 +131,45 @@ fn a_checksum_that_fails_is_damage() {
 
 #[test]
 fn whatever_would_call_something_is_refused_by_name_and_place() {
+    // In place of the state dict: nothing is called, and the error names what would have been.
+    for (object, words) in [
+        (&b"cos\nsystem\n(X\x02\x00\x00\x00lstR"[..], "the result of os.system (pickle byte 2)"),
+        (b"\x8c\x08builtins\x8c\x04eval\x93", "the result of builtins.eval (pickle byte 18)"),
+        (b"c__builtin__\nexec\n", "the result of __builtin__.exec (pickle byte 2)"),
+        (b"ctorch\nload\n)R", "the result of torch.load (pickle byte 2)"),
+        (b"ctorch.storage\n_load_from_bytes\n(C\x01atR", "the result of torch.storage._load_from_bytes"),
+        (b"(S'ls'\nios\nsystem\n", "the result of os.system (pickle byte 9)"),
+        (b"(X\x02\x00\x00\x00lsios\nsystem\n", "the result of os.system"),
+        (b"(cos\nsystem\nX\x02\x00\x00\x00lso", "the result of os.system"),
+        (b"cargparse\nNamespace\n)\x81}b", "the result of argparse.Namespace"),
+        (b"cos\nsystem\n)}\x92", "the result of os.system"),
+        (b"ccopy_reg\n_reconstructor\n(cmain\nNet\nc__builtin__\nobject\nNtR}b", "the result of main.Net"),
+        (b"cfunctools\npartial\n(cos\nsystem\ntR)R)R)R", "the result of functools.partial"),
+        (b"ctorch\nFloatStorage\n)R", "a call of Storage(F32) with 0 arguments"),
+        (b"X\x01\x00\x00\x00aQ", "a persistent id that is a string"),
+        (b"Pstorage\n", "pickle protocol 0"),
+    ] {
+        let text = error_of(&legacy(object, &[]));
+        assert!(text.contains("the file holds") && text.contains(words), "{text}");
+    }
+    // What no interpreter could read.
     for (pickle, words) in [
-        (&b"cos\nsystem\n(X\x02\x00\x00\x00lstR."[..], "pickle byte 0: global os.system"),
-        (b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93.", "pickle byte 18: global builtins.eval"),
-        (b"c__builtin__\nexec\n.", "global __builtin__.exec"),
-        (b"ctorch\nload\n.", "global torch.load"),
-        (b"ctorch.storage\n_load_from_bytes\n.", "global torch.storage._load_from_bytes"),
-        (b"ccollections\nOrderedDict\n)\x81.", "pickle byte 26: opcode 0x81"),
-        (b"(S'ls'\nios\nsystem\n.", "opcode 0x53"),
-        (b"(X\x02\x00\x00\x00lsios\nsystem\n.", "opcode 0x69"),
-        (b"(cos\n", "line without end"),
+        (&b"(cos\n"[..], "line without end"),
         (b"\x82\x01.", "opcode 0x82"),
-        (b"\x96\xff\xff\xff\xff\xff\xff\xff\x7f.", "opcode 0x96"),
+        (b"\x83\x01\x00.", "opcode 0x83"),
+        (b"\x84\x01\x00\x00\x00.", "opcode 0x84"),
+        (b"\xff.", "opcode 0xff"),
+        (b"\x80\x06.", "pickle protocol 6"),
+        (b"\x96\xff\xff\xff\xff\xff\xff\xff\x7f.", "cut short"),
         (b"X\x01\x00\x00\x00a)R.", "a call of a string"),
-        (b"ctorch\nFloatStorage\n)R.", "a call of Storage(F32) with 0 arguments"),
         (b"N}b.", "state set on None"),
+        (b"(o.", "an object without a class"),
+        (b"S'a\n.", "a string without quotes"),
+        (b"\x98.", "the top of an empty stack"),
+        (b"NK\x01a.", "an append to None"),
+        (b"]NNs.", "an item set on a list"),
+        (b"](N\x90.", "an append to a list"),
+        (b"I1x\n.", "an integer written as"),
         (b"N.", ""),
     ] {
         if words.is_empty() {
@@ -153,8 +178,21 @@ fn whatever_would_call_something_is_refused_by_name_and_place() {
             assert!(pickle_error(pickle).contains(words), "{}", pickle_error(pickle));
         }
     }
-    let long = [b"c", "x".repeat(100_000).as_bytes(), b"\ny\n."].concat();
-    assert!(pickle_error(&long).len() < 500);
+    let long = [b"c", "x".repeat(100_000).as_bytes(), b"\ny\n"].concat();
+    assert!(error_of(&legacy(&long, &[])).len() < 500);
+}
+
+#[test]
+fn a_call_beside_the_weights_is_warned_of_and_never_made() {
+    let start = LEGACY.windows(12).position(|bytes| bytes == b"ccollections").unwrap();
+    let object = Pickle::load(&LEGACY[start - 2..]).unwrap().length - 2;
+    let call =
+        [b"}".as_slice(), &string("a"), b"cposix\nsystem\n(", &string("reboot"), b"tRs", &string("model")].concat();
+    let file = [&LEGACY[..start], &call, &LEGACY[start..start + object - 1], b"s.", &LEGACY[start + object..]].concat();
+    let state_dict = source::parse(&file, None).unwrap();
+    assert_eq!(state_dict.notes, ["the state dict was taken from key \"model\""]);
+    assert!(state_dict.warnings[0].contains("names posix.system"), "{:?}", state_dict.warnings);
+    assert_eq!(read_all(&file).unwrap(), read_all(LEGACY).unwrap());
 }
 
 #[test]
@@ -168,7 +206,9 @@ fn false_lengths_allocate_nothing() {
     ] {
         assert!(pickle_error(pickle).contains("the file is cut short or damaged"), "{}", pickle_error(pickle));
     }
-    assert!(pickle_error(b"\x8a\x20aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.").contains("more than 16 bytes"));
+    // Integers of any length stand beside weights, in states of random generators; none is a number of a tensor.
+    let long = [b"}".as_slice(), &string("w"), b"\x8a\x20aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaas"].concat();
+    assert!(error_of(&legacy(&long, &[])).contains("entry \"w\" is an integer"));
 }
 
 #[test]
@@ -183,13 +223,141 @@ fn the_number_of_values_is_limited_and_depth_is_not() {
     drop(Pickle::load(&nested).unwrap());
     // A list that contains itself.
     drop(Pickle::load(b"]q\x00h\x00a.").unwrap());
+    // Text is not copied, so its length has no limit: arrays are pickled as text.
     let long = [b"\x8c\xff".to_vec(), vec![b'a'; 255], b"0".to_vec()].concat().repeat(80_000);
-    assert!(pickle_error(&long).contains("more than 16777216 bytes"), "{}", pickle_error(&long));
+    assert!(pickle_error(&long).contains("cut short"), "{}", pickle_error(&long));
+    // One list given to many tuples and sets, and one that grows without end.
+    let copies = [b"c__builtin__\nset\nq\x010](".to_vec(), b"N".repeat(100_000), b"eq\x000".to_vec()].concat();
+    let copies = [copies, b"h\x01h\x00\x85R0".repeat(1000)].concat();
+    assert!(pickle_error(&copies).contains("more than 4194304 values"), "{}", pickle_error(&copies));
+    let endless =
+        [b"]q\x00".to_vec(), [b"(".to_vec(), b"N".repeat(1000), b"e".to_vec()].concat().repeat(5000)].concat();
+    assert!(pickle_error(&endless).contains("more than 4194304 values"));
+    assert!(pickle_error(&b"]0".repeat(600_000)).contains("more than 524288 values"));
+}
+
+/// The message of the error that a legacy file with this object ends in, within a time that any machine keeps.
+fn bounded_error(object: &[u8]) -> String {
+    let start = std::time::Instant::now();
+    let text = error_of(&legacy(object, &[]));
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+    text
+}
+
+fn ends_in(object: &[u8], words: &str) {
+    let text = bounded_error(object);
+    assert!(text.contains(words), "{text}");
+}
+
+#[test]
+fn the_search_ends_however_values_contain_each_other() {
+    // A dict, a list and an object that contain themselves, and two that contain each other.
+    for object in [
+        [b"}q\x00".as_slice(), &string("a"), b"h\x00s"].concat(),
+        [b"}q\x00".as_slice(), &string("a"), b"]q\x01h\x00ah\x01as"].concat(),
+        [b"}".as_slice(), &string("a"), b"cm\nC\n)\x81q\x00}", &string("me"), b"h\x00sbs"].concat(),
+        [b"}q\x00".as_slice(), &string("a"), b"}q\x01", &string("b"), b"h\x00ss"].concat(),
+    ] {
+        let text = bounded_error(&object);
+        assert!(text.contains("entry \"a\" is"), "{text}");
+    }
+    // A list of ten lists of ten lists …, forty deep: 10^40 paths.
+    let mut laughs = b"](NNNNNNNNNNeq\x00".to_vec();
+    for depth in 1..40u8 {
+        laughs.extend(*b"0](");
+        laughs.extend([b'h', depth - 1].repeat(10));
+        laughs.extend([b'e', b'q', depth]);
+    }
+    let object = [b"}".as_slice(), &string("a"), &laughs, b"s"].concat();
+    ends_in(&object, "entry \"a\" is a list");
+    // Deep nesting of dicts: deeper than the search goes, which is no error beside weights.
+    let deep = [b"}".to_vec(), string("a")].concat();
+    let object = [b"}".to_vec(), string("a"), deep.repeat(90_000), b"N".to_vec(), b"s".repeat(90_001)].concat();
+    ends_in(&object, "entry \"a\" is a dict");
+    // Many objects that share one state, and many modules that share their parts.
+    let shared = [b"}q\x00(".to_vec(), [string("k"), b"]".to_vec()].concat().repeat(2000), b"u0".to_vec()].concat();
+    let objects = [b"cm\nC\nq\x010](".to_vec(), b"h\x01)\x81h\x00b".repeat(20_000), b"e".to_vec()].concat();
+    let object = [shared, b"}".to_vec(), string("a"), objects, b"s".to_vec()].concat();
+    ends_in(&object, "entry \"a\" is a list");
+    let parts = ["_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"].map(string);
+    let [parameters, buffers, modules, transient] = parts.map(|key| [key, b"h\x00".to_vec()].concat());
+    let state = [b"}(".to_vec(), parameters, buffers, modules, transient, b"u".to_vec()].concat();
+    let object = [
+        b"cm\nC\n)\x81".to_vec(),
+        b"}q\x00".to_vec(),
+        string("x"),
+        b"Ns".to_vec(),
+        b"0".to_vec(),
+        state,
+        b"b".to_vec(),
+    ];
+    let object = [b"}".to_vec(), string("a"), object.concat(), b"s".to_vec()].concat();
+    ends_in(&object, "entry \"a\" is the result of m.C");
+    // One dict under very many keys, and one tensor under very many names.
+    let many = [
+        b"]q\x000](".to_vec(),
+        b"]".repeat(200_000),
+        b"e".to_vec(),
+        b"(".to_vec(),
+        b"]".repeat(200_000),
+        b"e".to_vec(),
+    ];
+    let object = [many.concat(), Vec::new()].concat();
+    ends_in(&object, "more than 262144 dicts, lists and tensors");
+    // Long keys on a long way, above many tensors.
+    let key = string(&"k".repeat(500));
+    let way = [b"}".to_vec(), key.clone()].concat().repeat(60);
+    let inner = [b"}(".to_vec(), [string("w"), tensor(4, 0, &[4], &[1])].concat().repeat(2000), b"u".to_vec()].concat();
+    let object = [way, inner, b"s".repeat(60)].concat();
+    ends_in(&object, "tensor w");
+    let name = string(&"backbone.rpn.roi_heads.".repeat(22));
+    let inner = [b"}(".to_vec(), [name, tensor(4, 0, &[4], &[1])].concat().repeat(2000), b"u".to_vec()].concat();
+    bounded_error(&inner);
+}
+
+#[test]
+fn a_legacy_file_holds_classes_with_their_source() {
+    let class = [
+        b"(".to_vec(),
+        string("module"),
+        b"cmy\nNet\n".to_vec(),
+        string("net.py"),
+        string("class Net: ..."),
+        b"tQ".to_vec(),
+    ];
+    let object = [class.concat(), b")\x81}b".to_vec()].concat();
+    let text = error_of(&legacy(&object, &[]));
+    assert!(text.contains("the file holds the result of my.Net"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_a_tensor_is_said_only_of_weights() {
+    let weight = tensor(4, 0, &[4], &[1]);
+    for (broken, words) in [
+        ([weight.clone(), b"}b".to_vec()].concat(), "a tensor with a state of its own"),
+        ([weight.clone(), b"(K\x01K\x02tb".to_vec()].concat(), "a tensor with a state of its own"),
+        (
+            [b"cmy\nrebuild\n(".to_vec(), weight.clone(), b"tR".to_vec()].concat(),
+            "the result of my.rebuild (pickle byte",
+        ),
+        ([b"ctorch._utils\n_rebuild_parameter\n(cmy\nf\n)R\x89NtR".to_vec()].concat(), "a parameter made by my.f"),
+        (
+            [b"ctorch._tensor\n_rebuild_from_type_v2\n(cmy\nf\nctorch\nTensor\n)}tR".to_vec()].concat(),
+            "a tensor made by my.f",
+        ),
+        (b"ctorch._utils\n_rebuild_tensor_v2\n(cmy\nf\n)RK\x00))\x89NtR".to_vec(), "a tensor on my.f"),
+        (b"ctorch._utils\n_rebuild_tensor_v2\n(Pid\nK\x00))\x89NtR".to_vec(), "pickle protocol 0"),
+    ] {
+        let name = string("backbone.body.conv1.weight");
+        let object = [b"}".as_slice(), &name, &broken, b"s"].concat();
+        let text = error_of(&legacy(&object, &[]));
+        assert!(text.contains(words), "{text}");
+    }
 }
 
 #[test]
 fn views_stay_inside_their_storage() {
-    let source = source::parse(&one_tensor(4, 0, &[2, 2], &[1, 2])).unwrap();
+    let source = source::parse(&one_tensor(4, 0, &[2, 2], &[1, 2]), None).unwrap();
     let file = one_tensor(4, 0, &[2, 2], &[1, 2]);
     assert_eq!(source.tensors["w"].read(&file).unwrap(), TensorData::F32(vec![1.0, 3.0, 2.0, 4.0]));
     for (offset, shape, strides, words) in [
@@ -266,8 +434,11 @@ proptest! {
 
     #[test]
     fn opcodes_in_any_order_never_panic(
-        picks in prop::collection::vec(prop::sample::select(b"()tlda]}eu012NQRbhjpqg\x85\x86\x87\x88\x89\x94K.".to_vec()), 0..300),
+        picks in prop::collection::vec(prop::sample::select(b"()tlda]}eu012NQRbhjpqgosi\n\x81\x92\x8f\x90\x91\x97\x98\x85\x86\x87\x88\x89\x94K.".to_vec()), 0..300),
     ) {
         let _ = Pickle::load(&picks);
+        // A class and a tensor on the stack and in the memo give the opcodes something to work on.
+        let object = [b"cm\nC\nq\x00".as_slice(), &tensor(4, 0, &[4], &[1]), b"q\x01", &picks].concat();
+        let _ = read_all(&legacy(&object, &[("0", &[0.0; 4])]));
     }
 }

@@ -13,6 +13,35 @@ use crate::error::{Error, Kind, Result};
 /// Text by key.
 type Metadata = BTreeMap<String, String>;
 
+/// Keys that an import reads; `format` is what the safetensors library writes for PyTorch and says nothing more.
+const READ: [&str; 9] = [
+    "classes",
+    "min_size",
+    "max_size",
+    "anchor_sizes",
+    "aspect_ratios",
+    "proposals_per_level",
+    "proposals",
+    "batch_norm_eps",
+    "format",
+];
+
+/// The most unread keys that a note names.
+const MAX_NAMED: usize = 8;
+
+/// A note of the keys that an import does not read, if there are any.
+pub(super) fn unread(metadata: &Metadata) -> Option<String> {
+    let unread: Vec<&String> = metadata.keys().filter(|key| !READ.contains(&key.as_str())).collect();
+    let shown = |key: &&String| key.chars().take(60).collect::<String>().escape_debug().to_string();
+    let names: Vec<String> = unread.iter().take(MAX_NAMED).map(shown).collect();
+    let more = if unread.len() > MAX_NAMED { ", …" } else { "" };
+    match unread.len() {
+        0 => None,
+        1 => Some(format!("metadata key {} was not read", names[0])),
+        _ => Some(format!("metadata keys {}{more} were not read", names.join(", "))),
+    }
+}
+
 /// Sets the hyper-parameters in `settings` that the file has keys for: `min_size`, `max_size` (pixels), `anchor_sizes`
 /// (one a pyramid level, in pixels), `aspect_ratios`, `proposals_per_level` (before non-maximum suppression) and
 /// `proposals` (after it, of all levels). The ranges are checked with the whole header.
@@ -140,6 +169,17 @@ mod tests {
         assert_eq!(found.anchors.aspect_ratios, vec![vec![0.4, 1.0, 2.5]; 5]);
         assert_eq!((found.rpn.pre_nms_top_n, found.rpn.post_nms_top_n), (300, 150));
         assert_eq!(of(&[]).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn keys_that_are_not_read_are_said_once() {
+        let note = |keys: &[&str]| unread(&keys.iter().map(|&key| (key.to_owned(), String::new())).collect());
+        assert_eq!(note(&["classes", "format"]), None);
+        assert_eq!(note(&["min_size", "epoch"]).unwrap(), "metadata key epoch was not read");
+        assert_eq!(note(&["lr", "epoch"]).unwrap(), "metadata keys epoch, lr were not read");
+        let many: Vec<String> = (0..9).map(|i| format!("key{i}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(note(&many).unwrap().ends_with("key7, … were not read"));
     }
 
     #[test]

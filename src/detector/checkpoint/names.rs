@@ -38,22 +38,60 @@ pub(super) fn current(name: &str) -> CurrentName {
     CurrentName::Unchanged
 }
 
+/// A network or program whose state dicts are not imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OtherNetwork {
+    /// Its name, with an article.
+    pub(super) what: &'static str,
+    /// What the user can do, if there is a way.
+    remedy: &'static str,
+}
+
+/// What helps with the files of other programs.
+const CONVERT: &str = "; import reads torchvision's layout alone: convert names and layout with a script and compare \
+                       the detections, or train with torchvision's reference script";
+
+impl OtherNetwork {
+    pub(super) const DETECTRON2: Self = Self { what: "a Detectron2 checkpoint", remedy: CONVERT };
+    pub(super) const MMDETECTION: Self = Self { what: "an MMDetection checkpoint", remedy: CONVERT };
+
+    const fn plain(what: &'static str) -> Self {
+        Self { what, remedy: "" }
+    }
+
+    /// What was expected, and what the user can do.
+    pub(super) fn expected(self) -> String {
+        let Self { remedy, .. } = self;
+        format!("expected a Faster R-CNN of torchvision{remedy}")
+    }
+}
+
 /// The network of the state dict, if it is recognizably no Faster R-CNN with a ResNet-FPN body, and the tensor that
 /// identifies it.
-pub(super) fn other_network(shapes: &Shapes) -> Option<(&'static str, &str)> {
-    let find = |sign: &str| shapes.keys().map(String::as_str).find(|name| name.contains(sign));
-    let starting = |sign: &str| shapes.keys().map(String::as_str).find(|name| name.starts_with(sign));
-    // Special networks first: a Mask R-CNN has all tensors of a Faster R-CNN.
+pub(super) fn other_network(shapes: &Shapes) -> Option<(OtherNetwork, &str)> {
+    foreign(|| shapes.keys().map(String::as_str))
+}
+
+/// As [`other_network`], by the names alone.
+pub(super) fn foreign<'a, I: Iterator<Item = &'a str>>(names: impl Fn() -> I) -> Option<(OtherNetwork, &'a str)> {
+    let find = |sign: &str| names().find(|name| name.contains(sign));
+    let starting = |sign: &str| names().find(|name| name.starts_with(sign));
+    // Other programs first, then special networks: a Mask R-CNN has all tensors of a Faster R-CNN.
     let by_substring = [
-        ("a Mask R-CNN", "roi_heads.mask_"),
-        ("a Keypoint R-CNN", "roi_heads.keypoint_"),
-        ("an FCOS", "head.regression_head.bbox_ctrness."),
-        ("an SSD", "head.classification_head.module_list."),
-        ("a RetinaNet", "head.classification_head."),
-        ("a DETR or another transformer", "transformer."),
-        ("a YOLO", "model.model."),
+        (OtherNetwork::DETECTRON2, "backbone.bottom_up."),
+        (OtherNetwork::DETECTRON2, "proposal_generator."),
+        (OtherNetwork::MMDETECTION, "neck.lateral_convs."),
+        (OtherNetwork::MMDETECTION, "rpn_head.rpn_"),
+        (OtherNetwork::MMDETECTION, "bbox_head."),
+        (OtherNetwork::plain("a Mask R-CNN"), "roi_heads.mask_"),
+        (OtherNetwork::plain("a Keypoint R-CNN"), "roi_heads.keypoint_"),
+        (OtherNetwork::plain("an FCOS"), "head.regression_head.bbox_ctrness."),
+        (OtherNetwork::plain("an SSD"), "head.classification_head.module_list."),
+        (OtherNetwork::plain("a RetinaNet"), "head.classification_head."),
+        (OtherNetwork::plain("a DETR or another transformer"), "transformer."),
+        (OtherNetwork::plain("a YOLO"), "model.model."),
     ];
-    let found = by_substring.into_iter().find_map(|(what, sign)| Some((what, find(sign)?)));
+    let found = by_substring.into_iter().find_map(|(network, sign)| Some((network, find(sign)?)));
     let by_prefix = [
         ("a ResNet classifier", "fc."),
         ("a segmentation network or another classifier", "classifier."),
@@ -61,7 +99,7 @@ pub(super) fn other_network(shapes: &Shapes) -> Option<(&'static str, &str)> {
         ("a ResNet body alone", "layer1."),
         ("a ResNet-FPN backbone alone", "body."),
     ];
-    found.or_else(|| by_prefix.into_iter().find_map(|(what, sign)| Some((what, starting(sign)?))))
+    found.or_else(|| by_prefix.into_iter().find_map(|(what, sign)| Some((OtherNetwork::plain(what), starting(sign)?))))
 }
 
 #[cfg(test)]
@@ -89,12 +127,18 @@ mod tests {
     fn other_networks_are_recognized_by_a_tensor() {
         let what = |names: &[&str]| {
             let shapes: Shapes = names.iter().map(|name| ((*name).to_owned(), vec![1])).collect();
-            other_network(&shapes).map(|(what, name)| (what, name.to_owned()))
+            other_network(&shapes).map(|(network, name)| (network.what, name.to_owned()))
         };
         let mask = what(&["roi_heads.box_head.fc6.weight", "roi_heads.mask_head.0.0.weight"]).unwrap();
         assert_eq!(mask, ("a Mask R-CNN", "roi_heads.mask_head.0.0.weight".to_owned()));
         assert_eq!(what(&["conv1.weight", "layer1.0.conv1.weight", "fc.weight"]).unwrap().0, "a ResNet classifier");
         assert_eq!(what(&["head.classification_head.cls_logits.weight"]).unwrap().0, "a RetinaNet");
         assert_eq!(what(&["rpn.head.conv.0.0.weight"]), None);
+        for name in ["backbone.bottom_up.res2.0.conv1.weight", "proposal_generator.rpn_head.conv.weight"] {
+            assert_eq!(what(&[name, "roi_heads.mask_head.predictor.bias"]).unwrap().0, "a Detectron2 checkpoint");
+        }
+        for name in ["neck.lateral_convs.0.conv.weight", "rpn_head.rpn_conv.weight", "roi_head.bbox_head.fc_cls.bias"] {
+            assert_eq!(what(&["backbone.layer1.0.conv1.weight", name]).unwrap().0, "an MMDetection checkpoint");
+        }
     }
 }

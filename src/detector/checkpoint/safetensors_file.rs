@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensors};
 
+use super::candidates::{self, Chosen, Entry, EntryKind, Key, Place, Tree};
 use super::state_dict::{ElementType, FileForm, RawTensor, StateDict};
 use crate::error::{Error, Kind, Result};
 
@@ -26,22 +27,28 @@ pub(super) fn header(file: &[u8]) -> Result<(Metadata, usize)> {
     Ok((metadata, 8 + length))
 }
 
-/// Finds the tensors of a safetensors file.
+/// Finds the detector's state dict in a safetensors file; `key` chooses between several prefixes.
 ///
 /// # Errors
-/// As [`header`].
-pub(super) fn parse(file: &[u8]) -> Result<StateDict> {
+/// As [`header`] and [`candidates::choose`].
+pub(super) fn parse(file: &[u8], key: Option<&str>) -> Result<StateDict> {
     let (header, start) = header(file)?;
-    let tensors = header.tensors().into_iter().map(|(name, info)| {
+    let tensors: BTreeMap<String, _> = header.tensors().into_iter().collect();
+    let infos: Vec<_> = tensors.values().collect();
+    let entry = |(value, name)| Entry { place: 0, name, kind: EntryKind::Tensor, value };
+    let tree = Tree {
+        places: vec![Place { parent: None, key: Key::Other, is_module: false }],
+        entries: tensors.keys().map(String::as_str).enumerate().map(entry).collect(),
+        unnamed: 0,
+        program: None,
+    };
+    let Chosen { tensors, notes, warnings } = candidates::choose(&tree, file, key, |index: usize| {
+        let info = infos[index];
         let (from, to) = info.data_offsets;
-        (name, RawTensor::contiguous(element(info.dtype), info.shape.clone(), start + from..start + to))
-    });
-    Ok(StateDict {
-        form: FileForm::Safetensors,
-        tensors: tensors.collect(),
-        metadata: header.metadata().clone().unwrap_or_default().into_iter().collect::<BTreeMap<_, _>>(),
-        notes: Vec::new(),
-    })
+        Ok(RawTensor::contiguous(element(info.dtype), info.shape.clone(), start + from..start + to))
+    })?;
+    let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    Ok(StateDict { form: FileForm::Safetensors, tensors, metadata, notes, warnings })
 }
 
 /// Element type of the container's `dtype`.

@@ -84,29 +84,28 @@ pub(super) struct StateDict {
     pub(super) tensors: BTreeMap<String, RawTensor>,
     /// The text metadata of a safetensors file.
     pub(super) metadata: BTreeMap<String, String>,
-    /// Wrappers and prefixes that were removed, for the log.
+    /// Where it was in the file and what was left out, for the log.
     pub(super) notes: Vec<String>,
+    /// Findings that may change detections, for the user.
+    pub(super) warnings: Vec<String>,
 }
 
-impl StateDict {
-    /// Refuses tensors that together hold far more elements than the file: views may share and repeat a storage.
-    ///
-    /// # Errors
-    /// [`Kind::Data`] above four times the file's length plus 1 MiB.
-    pub(super) fn check_total(&self, file_length: usize) -> Result<()> {
-        let bytes = |tensor: &RawTensor| {
-            let count = tensor.shape.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
-            count.and_then(|count| count.checked_mul(tensor.element.bytes()))
-        };
-        let total =
-            self.tensors.values().try_fold(0usize, |sum, tensor| bytes(tensor).and_then(|n| sum.checked_add(n)));
-        let limit = file_length.saturating_mul(4).saturating_add(1 << 20);
-        if total.is_some_and(|total| total <= limit) {
-            return Ok(());
-        }
-        let text = format!("its tensors view more than {limit} bytes together, of a file of {file_length}");
-        Err(Error::new(Kind::Data, text))
+/// Refuses tensors that together hold far more elements than the file: views may share and repeat a storage.
+///
+/// # Errors
+/// [`Kind::Data`] above four times the file's length plus 1 MiB.
+pub(super) fn check_total(tensors: &BTreeMap<String, RawTensor>, file_length: usize) -> Result<()> {
+    let bytes = |tensor: &RawTensor| {
+        let count = tensor.shape.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
+        count.and_then(|count| count.checked_mul(tensor.element.bytes()))
+    };
+    let total = tensors.values().try_fold(0usize, |sum, tensor| bytes(tensor).and_then(|n| sum.checked_add(n)));
+    let limit = file_length.saturating_mul(4).saturating_add(1 << 20);
+    if total.is_some_and(|total| total <= limit) {
+        return Ok(());
     }
+    let text = format!("its tensors view more than {limit} bytes together, of a file of {file_length}");
+    Err(Error::new(Kind::Data, text))
 }
 
 impl RawTensor {
@@ -155,6 +154,16 @@ impl RawTensor {
     fn not_a_weight(&self) -> Error {
         let name = self.element.name();
         Error::new(Kind::Data, format!("elements of type {name}; expected float32, float16, bfloat16 or float64"))
+    }
+
+    /// True if `other`, of the same shape and element type, has the same elements, bit for bit.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if a view is outside its file.
+    pub(super) fn has_same_values(&self, other: &Self, file: &[u8]) -> Result<bool> {
+        let is_same_view = (self.bytes.start, &self.strides, self.is_big_endian)
+            == (other.bytes.start, &other.strides, other.is_big_endian);
+        Ok(is_same_view || self.gather(file)? == other.gather(file)?)
     }
 
     /// Bytes of the elements in row-major order, little-endian; borrowed if the file holds them so.

@@ -1,11 +1,12 @@
 //! Tensors of a pickled state dict, as views of the file.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::super::candidates::{self, Chosen};
 use super::super::state_dict::{FileForm, RawTensor, StateDict};
 use super::machine::Pickle;
 use super::node::{Node, NodeId, Storage, TensorNode};
+use super::{reduce, walk};
 use crate::error::{Error, Kind, Result};
 
 /// Where the bytes of a storage are in the file, and their order.
@@ -17,119 +18,107 @@ pub(in super::super) struct StorageBytes {
     pub(in super::super) is_big_endian: bool,
 }
 
-/// The tensors of a state dict inside a pickle.
-pub(in super::super) struct PickledTensors<'a> {
-    tensors: Vec<(&'a str, &'a TensorNode, &'a Storage)>,
-    notes: Vec<String>,
-}
-
-/// Keys under which training scripts put the state dict.
-const WRAPPERS: [&str; 4] = ["model", "state_dict", "model_state_dict", "ema_state_dict"];
-
-impl<'a> PickledTensors<'a> {
-    /// Finds the state dict from the pickle's root; wrappers as `{"model": …}` and `{"state_dict": …}` are removed.
-    ///
-    /// # Errors
-    /// [`Kind::Data`] if the root is no dict of tensors by name.
-    pub(in super::super) fn find(pickle: &'a Pickle) -> Result<Self> {
-        let mut notes = Vec::new();
-        let mut root = pickle.root;
-        // Training scripts nest at most two wrappers.
-        for _ in 0..2 {
-            let Some((key, inner)) = unwrap(pickle, root) else { break };
-            notes.push(format!("the state dict was taken from key {key:?}"));
-            root = inner;
-        }
-        let Node::Dict(items) = pickle.node(root) else {
-            let text = format!("the file holds {}; expected a dict of tensors", pickle.node(root).kind());
-            return Err(Error::new(Kind::Data, text));
-        };
-        let mut tensors = Vec::with_capacity(items.len());
-        for &(key, value) in items {
-            let Node::Str(name) = pickle.node(key) else {
-                let text = format!("the state dict has a key that is {}", pickle.node(key).kind());
-                return Err(Error::new(Kind::Data, text));
-            };
-            let Node::Tensor(tensor) = pickle.node(value) else {
-                let kind = pickle.node(value).kind();
-                return Err(Error::new(Kind::Data, format!("entry {name:?} is {kind}; expected a tensor")));
-            };
-            let Node::Storage(storage) = pickle.node(tensor.storage) else {
-                return Err(Error::new(Kind::Internal, format!("tensor {name} has no storage")));
-            };
-            tensors.push((name.as_str(), tensor, storage));
-        }
-        Ok(Self { tensors, notes })
+/// Finds the detector's state dict in a pickle; every tensor becomes a view of the file. `locate` finds the bytes of a
+/// storage; `key` chooses between several state dicts.
+///
+/// # Errors
+/// [`Kind::Data`] if the root holds no tensors by name, or a tensor reaches past its storage; what `locate` returns;
+/// what [`candidates::choose`] returns.
+pub(in super::super) fn state_dict(
+    pickle: &Pickle<'_>,
+    form: FileForm,
+    file: &[u8],
+    key: Option<&str>,
+    mut locate: impl FnMut(&Storage<'_>) -> Result<StorageBytes>,
+) -> Result<StateDict> {
+    let tree = walk::tree(pickle)?;
+    if tree.entries.is_empty() {
+        check_root(pickle)?;
     }
-
-    /// Every tensor as a view of the file; `locate` finds the bytes of a storage. The prefix `module.` is stripped if all
-    /// names have it.
-    ///
-    /// # Errors
-    /// What `locate` returns; [`Kind::Data`] if a tensor reaches past its storage, or a name occurs twice.
-    pub(in super::super) fn locate(
-        self,
-        form: FileForm,
-        mut locate: impl FnMut(&Storage) -> Result<StorageBytes>,
-    ) -> Result<StateDict> {
-        let mut notes = self.notes;
-        let has_prefix = !self.tensors.is_empty() && self.tensors.iter().all(|(name, ..)| name.starts_with("module."));
-        if has_prefix {
-            notes.push("the prefix \"module.\" was stripped from every name".to_owned());
+    let tensor = |id: NodeId| match pickle.node(id) {
+        Node::Tensor(node) => {
+            let Node::Storage(storage) = pickle.node(node.storage) else {
+                return Err(Error::new(Kind::Data, "its storage cannot be read"));
+            };
+            view(node, storage, &locate(storage)?)
         }
-        let mut tensors = BTreeMap::new();
-        for (name, node, storage) in self.tensors {
-            let name = name.strip_prefix("module.").filter(|_| has_prefix).unwrap_or(name);
-            let raw = locate(storage).and_then(|stored| view(node, storage, &stored)).map_err(|e| e.at(name))?;
-            if tensors.insert(name.to_owned(), raw).is_some() {
-                return Err(Error::new(Kind::Data, format!("tensor {name} occurs twice")));
-            }
-        }
-        Ok(StateDict { form, tensors, metadata: BTreeMap::new(), notes })
-    }
-}
-
-/// The first wrapper's key and the dict inside it.
-fn unwrap(pickle: &Pickle, root: NodeId) -> Option<(&str, NodeId)> {
-    let Node::Dict(items) = pickle.node(root) else { return None };
-    let entry = |wanted: &str| {
-        items
-            .iter()
-            .find(|(key, _)| matches!(pickle.node(*key), Node::Str(key) if key == wanted))
-            .map(|&(_, value)| value)
+        other => Err(Error::new(Kind::Data, refusal(pickle, id, other))),
     };
-    WRAPPERS.into_iter().find_map(|key| {
-        let value = entry(key)?;
-        matches!(pickle.node(value), Node::Dict(_)).then_some((key, value))
-    })
+    let Chosen { tensors, notes, mut warnings } = candidates::choose(&tree, file, key, tensor)?;
+    warnings.extend(walk::dangerous_name(pickle).map(|name| {
+        format!("the pickle names {name}, which PyTorch would call while it loads the file; import calls nothing")
+    }));
+    Ok(StateDict { form, tensors, metadata: Default::default(), notes, warnings })
+}
+
+/// The other network or program that a plain pickle belongs to, as an error.
+pub(in super::super) fn other_network(pickle: &Pickle<'_>) -> Result<Option<Error>> {
+    Ok(candidates::other_network(&walk::tree(pickle)?))
+}
+
+/// Why a value cannot be a weight.
+fn refusal(pickle: &Pickle<'_>, id: NodeId, node: &Node<'_>) -> String {
+    match node {
+        Node::Unusable(reason) => reason.to_string(),
+        Node::Object(_) => format!(
+            "it is the result of {}, which is never called; expected a tensor: save the weights alone, with \
+             torch.save(model.state_dict(), path)",
+            reduce::name(&pickle.nodes, id)
+        ),
+        other => format!("it is {}; expected a tensor", other.kind()),
+    }
+}
+
+/// Checks that the root of a pickle without any tensor is an empty dict, to say what it is instead.
+fn check_root(pickle: &Pickle<'_>) -> Result<()> {
+    let data = |text: String| Err(Error::new(Kind::Data, text));
+    let kind = |id: NodeId| match pickle.node(id) {
+        Node::Object(_) | Node::Unknown(_) => {
+            format!("the result of {}, which is never called", reduce::name(&pickle.nodes, id))
+        }
+        Node::Unusable(reason) => reason.to_string(),
+        other => other.kind().to_owned(),
+    };
+    let Node::Dict(items) = pickle.node(pickle.root) else {
+        return data(format!("the file holds {}; expected a dict of tensors", kind(pickle.root)));
+    };
+    let Some(&(key, value)) = items.first() else { return Ok(()) };
+    let Node::Str(name) = pickle.node(key) else {
+        return data(format!("the state dict has a key that is {}", pickle.node(key).kind()));
+    };
+    let name: String = name.chars().take(120).collect();
+    data(format!("entry {name:?} is {}; expected a tensor", kind(value)))
 }
 
 /// The tensor's view of the file. Checks that every element is inside its storage.
-fn view(node: &TensorNode, storage: &Storage, stored: &StorageBytes) -> Result<RawTensor> {
-    let Storage { element, first, length, .. } = *storage;
+fn view(node: &TensorNode, storage: &Storage<'_>, stored: &StorageBytes) -> Result<RawTensor> {
+    let Storage { first, length, .. } = *storage;
     let damaged = |text: String| Error::new(Kind::Data, text);
-    let size = element.bytes() as u64;
-    let available = stored.range.len() as u64 / size;
+    let stored_size = storage.element.bytes() as u64;
+    let available = stored.range.len() as u64 / stored_size;
     if first + length > available {
         return Err(damaged(format!("its storage has {available} elements; expected {}", first + length)));
     }
+    // A storage without a type counts bytes, its tensors count elements.
+    let size = node.element.bytes() as u64;
+    let elements = length * stored_size / size;
     let is_empty = node.shape.contains(&0);
     // Index of the last element, counted from the start of the storage's part.
     let reach = node.shape.iter().zip(&node.strides).try_fold(node.offset, |reach, (&extent, &stride)| {
         reach.checked_add(extent.saturating_sub(1).checked_mul(stride)?)
     });
-    let is_inside = reach.is_some_and(|last| if is_empty { node.offset <= length } else { last < length });
+    let is_inside = reach.is_some_and(|last| if is_empty { node.offset <= elements } else { last < elements });
     if !is_inside {
         return Err(damaged(format!(
-            "shape {:?} with strides {:?} from element {} reaches past the {length} elements of its storage",
+            "shape {:?} with strides {:?} from element {} reaches past the {elements} elements of its storage",
             node.shape, node.strides, node.offset
         )));
     }
     let narrow = |n: u64| usize::try_from(n).map_err(|_| damaged(format!("{n} does not fit this machine")));
-    let start = stored.range.start + narrow((first + node.offset) * size)?;
-    let end = stored.range.start + narrow((first + length) * size)?;
+    let start = stored.range.start + narrow(first * stored_size + node.offset * size)?;
+    let end = stored.range.start + narrow((first + length) * stored_size)?;
     Ok(RawTensor {
-        element,
+        element: node.element,
         shape: node.shape.iter().map(|&n| narrow(n)).collect::<Result<_>>()?,
         strides: node.strides.iter().map(|&n| narrow(n)).collect::<Result<_>>()?,
         bytes: start..end,
