@@ -18,6 +18,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::write(artifacts.join("seed-dynamic"), artifact(Precision::Int8Dynamic)?)?;
     fs::write(artifacts.join("seed-fp32"), artifact(Precision::Fp32)?)?;
     fs::write(records.join("seed-two"), record()?)?;
+    // State dicts are committed once, with the tests that import them.
+    let imports = Path::new("corpus/import");
+    fs::create_dir_all(imports)?;
+    for name in ["legacy-objects-protocol1.pth", "zip-module.pth", "zip-objects.pth", "zip-two.pth"] {
+        fs::copy(Path::new("../checkpoints").join(name), imports.join(name))?;
+    }
     Ok(())
 }
 
