@@ -257,11 +257,12 @@ impl Histogram {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn of(values: &[f32]) -> Histogram {
+    /// The histogram of `values`.
+    pub fn histogram_of(values: &[f32]) -> Histogram {
         let mut builder = HistogramBuilder::new();
         builder.observe(values).unwrap();
         builder.finish()
@@ -295,19 +296,19 @@ mod tests {
                 parts.iter().for_each(|part| sum.merge(part));
                 sum
             };
-            let (x, y, z) = (of(&a), of(&b), of(&c));
+            let (x, y, z) = (histogram_of(&a), histogram_of(&b), histogram_of(&c));
             let left = merged(&[&merged(&[&x, &y]), &z]);
             let right = merged(&[&x, &merged(&[&y, &z])]);
             prop_assert_eq!(&left, &right);
             prop_assert_eq!(&left, &merged(&[&z, &x, &y]));
             // All values counted at once give the same histogram.
-            prop_assert_eq!(&left, &of(&[a.clone(), b.clone(), c.clone()].concat()));
+            prop_assert_eq!(&left, &histogram_of(&[a.clone(), b.clone(), c.clone()].concat()));
             prop_assert_eq!(left.total(), (a.len() + b.len() + c.len()) as u64);
         }
 
         #[test]
         fn counts_follow_the_binning(values in prop::collection::vec(value(), 1..50)) {
-            let histogram = of(&values);
+            let histogram = histogram_of(&values);
             let mut expected = Histogram::with_extremes(histogram.min(), histogram.max());
             for &x in &values {
                 expected.add_bin(expected.binning().index(x), 1);
@@ -321,7 +322,7 @@ mod tests {
 
     #[test]
     fn stored_counts_fit_into_32_bits() {
-        let mut histogram = of(&[0.0, 1.0]);
+        let mut histogram = histogram_of(&[0.0, 1.0]);
         assert_eq!(histogram.stored().unwrap().1.iter().sum::<u32>(), 2);
         histogram.add_bin(0, 3 << 33);
         let (bins, counts) = histogram.stored().unwrap();

@@ -102,13 +102,7 @@ fn argmin(from: i64, to: i64, error: impl Fn(i64) -> f64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibrate::HistogramBuilder;
-
-    fn of(values: &[f32]) -> Histogram {
-        let mut builder = HistogramBuilder::new();
-        builder.observe(values).unwrap();
-        builder.finish()
-    }
+    use crate::calibrate::histogram::tests::histogram_of;
 
     /// Quantiles of a logistic distribution.
     fn logistic(offset: f32) -> Vec<f32> {
@@ -119,7 +113,7 @@ mod tests {
     fn the_closed_form_is_the_measured_error() {
         for offset in [-1.0, 0.0, 2.0] {
             let values = logistic(offset);
-            let histogram = of(&values);
+            let histogram = histogram_of(&values);
             for (min, max) in [(-11.0, 11.0), (-2.0, 3.0), (0.0, 1.0), (-9.0, 0.5)] {
                 let qparams = QuantParams::covering(Range::new(min, max), Scheme::Affine);
                 let measured =
@@ -134,8 +128,8 @@ mod tests {
     #[test]
     fn exact_zeros_have_no_error() {
         let qparams = QuantParams::covering(Range::new(0.0, 1.0), Scheme::Affine);
-        assert_eq!(quantization_mse(&of(&[0.0; 50]), &qparams), 0.0);
-        let mixed = quantization_mse(&of(&[0.0, 0.0, 0.0, 0.7]), &qparams);
+        assert_eq!(quantization_mse(&histogram_of(&[0.0; 50]), &qparams), 0.0);
+        let mixed = quantization_mse(&histogram_of(&[0.0, 0.0, 0.0, 0.7]), &qparams);
         assert!(mixed > 0.0 && mixed < f64::from(qparams.scale * qparams.scale) / 12.0);
     }
 
@@ -143,7 +137,7 @@ mod tests {
     fn the_search_finds_the_minimum_of_an_exhaustive_search() {
         for scheme in [Scheme::Affine, Scheme::Symmetric] {
             for values in [logistic(0.0), logistic(1.5), logistic(0.0).iter().map(|x| x.max(0.0)).collect()] {
-                let histogram = of(&values);
+                let histogram = histogram_of(&values);
                 let found = quantization_mse(&histogram, &QuantParams::covering(range(&histogram, scheme), scheme));
                 let mut least = f64::INFINITY;
                 for low in 0..=44 {

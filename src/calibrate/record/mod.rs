@@ -345,14 +345,8 @@ fn unpack_one(rest: &mut &[u8]) -> Result<Histogram> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibrate::HistogramBuilder;
+    use crate::calibrate::histogram::tests::histogram_of;
     use proptest::prelude::*;
-
-    fn of(values: &[f32]) -> Histogram {
-        let mut builder = HistogramBuilder::new();
-        builder.observe(values).unwrap();
-        builder.finish()
-    }
 
     fn record(order: &[usize]) -> CalibrationRecord {
         let edges = ["input", "conv1"].map(|name| RecordEdge { name: name.into(), channels: 2 });
@@ -361,7 +355,9 @@ mod tests {
             let values: Vec<f32> = (0..900).map(|i| ((i * (at + 3)) % 301) as f32 * 0.01 - 0.7).collect();
             let relu: Vec<f32> = values.iter().map(|x| x.max(0.0)).collect();
             let means = vec![at as f32, 0.5, -1.0, 2.0];
-            record.add(&format!("p{at}"), [at as u8; 32], &[of(&values), of(&relu)], means).unwrap();
+            record
+                .add(&format!("p{at}"), [at as u8; 32], &[histogram_of(&values), histogram_of(&relu)], means)
+                .unwrap();
         }
         record
     }
@@ -393,7 +389,7 @@ mod tests {
     #[test]
     fn inconsistent_pictures_are_refused() {
         let mut record = record(&[0]);
-        let histograms = [of(&[1.0]), of(&[])];
+        let histograms = [histogram_of(&[1.0]), histogram_of(&[])];
         assert!(record.add("p0", [0; 32], &histograms, vec![0.0; 4]).is_err());
         assert!(record.add("p9", [0; 32], &histograms[..1], vec![0.0; 4]).is_err());
         assert!(record.add("p9", [0; 32], &histograms, vec![0.0; 3]).is_err());
@@ -406,7 +402,7 @@ mod tests {
     proptest! {
         #[test]
         fn packing_is_lossless(values in prop::collection::vec(prop_oneof![-2.0f32..9.0, Just(0.0), Just(1e-40), -1e5f32..1e5], 0..300)) {
-            let histogram = of(&values);
+            let histogram = histogram_of(&values);
             let mut packed = Vec::new();
             pack(&histogram, &mut packed);
             let mut unpacked = Vec::new();
