@@ -4,7 +4,6 @@
 //! own.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::cameras::enable;
 use super::cameras::open::{self, Camera};
@@ -128,33 +127,6 @@ impl Components {
             supervision: settings.supervision.clone(),
             reload: None,
         })
-    }
-
-    /// Components without cameras and sinks, with `engine` and `clock`: the start of a test.
-    pub fn with_engine(engine: impl Engine + 'static, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            identity: Identity { device: "test".to_owned(), boot_id: "boot".to_owned() },
-            health: Arc::new(Health::new("test", clock.as_ref())),
-            cameras: Vec::new(),
-            engine: Box::new(engine),
-            monitoring: None,
-            swap: EngineSwap::default(),
-            observers: Vec::new(),
-            outlets: Vec::new(),
-            server: None,
-            clock,
-            control: Control::default(),
-            metrics: Arc::new(Metrics::new()),
-            pattern: PatternControl::default(),
-            track: None,
-            supervision: SupervisionSettings {
-                stall_timeout: Duration::from_secs(10),
-                grace_period: Duration::from_secs(20),
-                throttle_celsius: None,
-                pause_celsius: None,
-            },
-            reload: None,
-        }
     }
 }
 

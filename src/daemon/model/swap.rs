@@ -37,11 +37,6 @@ impl EngineSwap {
         receiver
     }
 
-    /// True if an offered engine waits.
-    pub fn is_waiting(&self) -> bool {
-        self.lock().is_some()
-    }
-
     /// Replaces `serving` with the offered engine, if there is one. Returns true if it did.
     pub(in crate::daemon) fn exchange(&self, serving: &mut Box<dyn Engine>) -> bool {
         let Some(EngineOffer { engine, replaced }) = self.lock().take() else { return false };
