@@ -2,9 +2,8 @@
 //!
 //! In: the frames of the reservoir, generation 0 and the serving model. Out: the reason why these frames cannot be used,
 //! or a candidate's artifact with the [`AcceptanceDecision`] about it. Weights stay; ranges, biases or both are new. Of
-//! several candidates the best on the calibration frames is judged on the validation frames. Where it gains but costs
-//! some stratum too much, one with a smaller extent is judged; where it gains nothing, the second best. The same frames and
-//! models give the same bytes.
+//! several candidates the best on the calibration frames is judged on the validation frames; if it is refused, the next
+//! best. The same frames and models give the same bytes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -82,36 +81,27 @@ pub fn attempt(
     }
     let calibrate = context.observe(calibration)?;
     let edges = edge_histograms(&context, &calibrate);
-    let mut candidates = propose(&mut context, &edges, &calibrate)?.into_iter();
+    let mut candidates = propose(&mut context, &edges, &calibrate)?.into_iter().take(MAX_JUDGED);
     let mut candidate = candidates.next().ok_or_else(|| Error::new(Kind::Internal, "there is no candidate"))?;
-    let mut judged = 0;
     loop {
         let model = context.model(&candidate.ranges, &candidate.biases)?;
         let (case, passes) = holdout.compare(&mut context, &model, &candidate)?;
         let decision = case.decide();
-        judged += 1;
-        let next = if decision.accepted || judged == MAX_JUDGED {
-            None
-        } else if decision.costs_too_much() {
-            // It gains, but harms something: a part of the same step may harm less.
-            candidates.find(|other| other.extent < candidate.extent)
-        } else {
-            // It gains nothing: the order of the candidates may have been chance. Once only.
-            candidates.next().filter(|_| judged == 1)
-        };
-        let Some(next) = next else {
-            let measurements =
-                Measurements { edges: &edges, calibrate: &calibrate, holdout: &holdout, passes: &passes };
-            return Ok(AttemptOutcome::Judged(Box::new(JudgedCandidate {
-                bytes: encode(&mut context, &candidate, &measurements)?,
-                model,
-                decision,
-                calibration_frames: calibrate.frames.len(),
-                validation_frames: holdout.frames.frames.len(),
-                extent: candidate.extent,
-            })));
-        };
-        candidate = next;
+        if !decision.accepted
+            && let Some(next) = candidates.next()
+        {
+            candidate = next;
+            continue;
+        }
+        let measurements = Measurements { edges: &edges, calibrate: &calibrate, holdout: &holdout, passes: &passes };
+        return Ok(AttemptOutcome::Judged(Box::new(JudgedCandidate {
+            bytes: encode(&mut context, &candidate, &measurements)?,
+            model,
+            decision,
+            calibration_frames: calibrate.frames.len(),
+            validation_frames: holdout.frames.frames.len(),
+            extent: candidate.extent,
+        })));
     }
 }
 
