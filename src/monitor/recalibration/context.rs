@@ -273,32 +273,30 @@ impl<'a, 'g> RecalibrationContext<'a, 'g> {
         self.pause()
     }
 
-    /// Quality of `model` on `frames`, measured against the reference.
+    /// Quality of `model`: measured against the reference on the trial frames of `frames`; without a reference predicted
+    /// on all of them, for biases with the reference input means `reference_means`.
     ///
     /// # Errors
     /// As [`PassRunner::step_errors`].
-    pub fn measured_quality(&mut self, model: &Arc<Int8Model>, frames: &[usize]) -> Result<QualityRecord> {
-        let mut record = QualityRecord::default();
-        for &at in frames {
-            let picture = self.frames[at].picture()?;
-            let errors = self.runner.step_errors(model, &picture, self.yield_point)?;
-            record.add(self.strata[at], quality_of_errors(&errors), None);
-        }
-        Ok(record)
-    }
-
-    /// Quality of `model` on `frames`, predicted for biases with the reference input means `reference_means`.
-    pub fn predicted_quality(
-        &self,
-        model: &Int8Model,
+    pub fn quality(
+        &mut self,
+        model: &Arc<Int8Model>,
         reference_means: &InputMeans,
         frames: &ObservedFrames,
-    ) -> QualityRecord {
+    ) -> Result<QualityRecord> {
         let mut record = QualityRecord::default();
-        for (at, observed) in frames.iter() {
-            record.add(self.strata[at], self.predictor.quality_db(observed, model, reference_means), None);
+        if self.has_reference() {
+            for at in self.trial_frames(&frames.frames).into_iter().flatten() {
+                let picture = self.frames[at].picture()?;
+                let errors = self.runner.step_errors(model, &picture, self.yield_point)?;
+                record.add(self.strata[at], quality_of_errors(&errors), None);
+            }
+        } else {
+            for (at, observed) in frames.iter() {
+                record.add(self.strata[at], self.predictor.quality_db(observed, model, reference_means), None);
+            }
         }
-        record
+        Ok(record)
     }
 
     /// The frames of `frames` that biases are measured on and candidates tried on, by stratum: as many of each stratum,
