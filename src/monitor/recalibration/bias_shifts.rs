@@ -1,6 +1,6 @@
 //! Biases to try with new ranges.
 //!
-//! In: generation 0's biases and the calibration frames. Out: biases with part or all of a shift. The shift is predicted
+//! In: generation 0's biases and the calibration frames. Out: biases with a shift. The shift is predicted
 //! from the recent input means by the residuals and responses of the artifact; or, with the reference, measured as the
 //! mean error of each output channel on the frames. A measured shift also corrects for clipping, but where strata differ
 //! much it suits none of them.
@@ -14,31 +14,15 @@ use crate::calibrate::LocalError;
 use crate::detector::int8::InputMeans;
 use crate::error::Result;
 
-/// Parts of a shift that are tried with the reference. Each costs passes.
-const PARTS_MEASURED: &[f64] = &[0.5, 1.0];
-/// Parts of a shift that are tried without the reference. Prediction costs nothing.
-const PARTS_PREDICTED: &[f64] = &[0.25, 0.5, 0.75, 1.0];
-
-fn parts(context: &RecalibrationContext<'_, '_>) -> &'static [f64] {
-    if context.has_reference() { PARTS_MEASURED } else { PARTS_PREDICTED }
-}
-
 /// Biases with a shift predicted for the input means `recent`; none where the artifact has no reference input means.
-pub fn predicted(context: &mut RecalibrationContext<'_, '_>, recent: &InputMeans) -> Vec<Biases> {
+pub fn predicted(context: &mut RecalibrationContext<'_, '_>, recent: &InputMeans) -> Option<Biases> {
     let initial = context.initial_biases().clone();
-    if initial.reference_means().image.is_none() {
-        return Vec::new();
-    }
-    let parts = parts(context).iter();
-    let shifted = |&part: &f64| {
-        let biases = context.corrected_biases(&initial.reference_means().interpolate(recent, part));
-        biases.limited(&initial, context.baseline())
-    };
-    parts.map(shifted).collect()
+    initial.reference_means().image.as_ref()?;
+    Some(context.corrected_biases(recent).limited(&initial, context.baseline()))
 }
 
-/// Biases with a shift measured against the reference on the calibration frames `calibrate`, with the quantization parameters of
-/// `ranges`; none without a reference. Their input means lie on the way to `recent`.
+/// Biases with a shift measured against the reference on the calibration frames `calibrate`, with the quantization
+/// parameters of `ranges`; none without a reference. Their input means are `recent`.
 ///
 /// # Errors
 /// As [`RecalibrationContext::add_local_errors`].
@@ -47,9 +31,9 @@ pub fn measured(
     ranges: &[Option<RangeChoice>],
     calibrate: &ObservedFrames,
     recent: &InputMeans,
-) -> Result<Vec<Biases>> {
+) -> Result<Option<Biases>> {
     if !context.has_reference() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let initial = context.initial_biases().clone();
     let model = context.model(ranges, &initial)?;
@@ -63,16 +47,12 @@ pub fn measured(
     }
     // Generation 0's pictures need no shift. They count as one more stratum.
     let weight = strata.len() as f64 / (strata.len() + 1) as f64;
-    let shifted = |&part: &f64| {
-        let mut values = initial.values().to_vec();
-        for (bias, local) in values.iter_mut().zip(&locals) {
-            let shifts = local.mean_shift();
-            bias.iter_mut().zip(shifts).for_each(|(bias, shift)| *bias += (part * weight) as f32 * shift);
-        }
-        let means = initial.reference_means().interpolate(recent, part);
-        Biases::new(values, means).limited(&initial, context.baseline())
-    };
-    Ok(parts(context).iter().map(shifted).collect())
+    let mut values = initial.values().to_vec();
+    for (bias, local) in values.iter_mut().zip(&locals) {
+        let shifts = local.mean_shift();
+        bias.iter_mut().zip(shifts).for_each(|(bias, shift)| *bias += weight as f32 * shift);
+    }
+    Ok(Some(Biases::new(values, recent.clone()).limited(&initial, context.baseline())))
 }
 
 /// Recent input means: the mean over the strata of `frames` and generation 0's pictures, each with the same weight.
