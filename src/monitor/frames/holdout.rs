@@ -1,8 +1,8 @@
 //! Holdout: divides stored frames into those that choose ranges and those that validate them.
 //!
 //! In: stored frames, sorted by time. Out: a [`Holdout`] of two sets. Neighbouring frames show the same scene, so frames
-//! are not assigned one by one: each stratum is cut into blocks of consecutive frames, and every second block is held
-//! out. Both sets then contain every stratum. The same frames give the same sets.
+//! are not assigned one by one: each stratum is cut into four blocks of consecutive frames, and every second block is held
+//! out. Both sets then contain every stratum of three frames or more. The same frames give the same sets.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +12,10 @@ use super::reservoir::{StoredFrame, assign_strata};
 const MAX_CALIBRATION_FRAMES: usize = 32;
 /// Most validation frames.
 const MAX_VALIDATION_FRAMES: usize = 16;
-/// Fewest frames of a stratum from which some are held out.
-const MIN_STRATUM_FRAMES: usize = 3;
-/// Fewest validation frames of a recalibration.
-pub const MIN_VALIDATION_FRAMES: usize = 4;
 /// Fewest stored frames of a recalibration.
 pub const MIN_FRAMES: usize = 12;
-/// Fewest blocks of a stratum: two in each set.
-const MIN_BLOCKS: usize = 4;
-/// Most frames of a block.
-const MAX_BLOCK_FRAMES: usize = 8;
+/// Blocks of a stratum: two in each set. Of one or two frames none is in an odd block, so ranges get them.
+const BLOCKS: usize = 4;
 
 /// Two disjoint sets of frames, as indices.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,15 +34,8 @@ pub fn hold_out(frames: &[StoredFrame]) -> Holdout {
     }
     let (mut calibration, mut validation) = (Vec::new(), Vec::new());
     for members in strata.into_values() {
-        // One or two frames have no neighbours to separate; ranges need them more.
-        if members.len() < MIN_STRATUM_FRAMES {
-            calibration.push(members);
-            continue;
-        }
-        // Short blocks give each set several periods of the stratum. Half of the frames validate, because it takes more
-        // frames to tell a gain from chance than to choose a range.
-        let blocks = MIN_BLOCKS * members.len().div_ceil(MIN_BLOCKS * MAX_BLOCK_FRAMES);
-        let block_of = |position: usize| position * blocks / members.len();
+        // Half of the frames validate, because it takes more frames to tell a gain from chance than to choose a range.
+        let block_of = |position: usize| position * BLOCKS / members.len();
         let (held_out, kept): (Vec<_>, Vec<_>) = members.iter().enumerate().partition(|(at, _)| block_of(*at) % 2 == 1);
         let indices = |members: Vec<(usize, &usize)>| members.into_iter().map(|(_, &index)| index).collect();
         calibration.push(indices(kept));
@@ -60,14 +47,14 @@ pub fn hold_out(frames: &[StoredFrame]) -> Holdout {
     }
 }
 
-/// At most about `max` of all frames, evenly spaced in every stratum, in order. Every stratum keeps at least one.
+/// At most about `max` of all frames, evenly spaced in every stratum, in order. Every stratum keeps one if it has any.
 fn thin_out(strata: Vec<Vec<usize>>, max: usize) -> Vec<usize> {
     let all: usize = strata.iter().map(Vec::len).sum();
     let mut chosen: Vec<usize> = if all <= max {
         strata.into_iter().flatten().collect()
     } else {
         let evenly = |members: Vec<usize>| {
-            let count = (members.len() * max / all).max(1);
+            let count = (members.len() * max / all).max(1).min(members.len());
             (0..count).map(|i| members[i * members.len() / count]).collect::<Vec<_>>()
         };
         strata.into_iter().flat_map(evenly).collect()
@@ -94,10 +81,7 @@ mod tests {
     fn both_sets_contain_every_stratum_in_whole_blocks() {
         let frames = frames(0..60, |at| at >= 30);
         let Holdout { calibration, validation } = hold_out(&frames);
-        assert!(
-            calibration.len() <= MAX_CALIBRATION_FRAMES
-                && (MIN_VALIDATION_FRAMES..=MAX_VALIDATION_FRAMES).contains(&validation.len())
-        );
+        assert!(calibration.len() <= MAX_CALIBRATION_FRAMES && (4..=MAX_VALIDATION_FRAMES).contains(&validation.len()));
         for set in [&calibration, &validation] {
             let night = set.iter().filter(|&&at| at >= 30).count();
             assert!(night * 3 >= set.len() && night * 3 <= set.len() * 2, "{set:?}");
@@ -112,6 +96,9 @@ mod tests {
     #[test]
     fn few_frames_validate_nothing() {
         assert!(hold_out(&frames(0..2, |_| false)).validation.is_empty());
+        // One frame of the night beside a full day, of which frames are left out.
+        let one = hold_out(&frames(0..80, |at| at == 40));
+        assert!(one.calibration.contains(&40) && one.validation.len() == MAX_VALIDATION_FRAMES, "{one:?}");
         assert_eq!(hold_out(&frames(0..12, |_| false)).validation.len(), 6);
     }
 }

