@@ -103,10 +103,4 @@ impl QualityRecord {
             GainError { standard_error_db: (variance * shares).sqrt() / count as f64, degrees_of_freedom }
         })
     }
-
-    /// Keeps the first frame of each stratum.
-    #[cfg(test)]
-    pub fn keep_one_frame_per_stratum(&mut self) {
-        self.strata.values_mut().for_each(|frames| frames.truncate(1));
-    }
 }

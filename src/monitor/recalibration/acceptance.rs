@@ -302,10 +302,9 @@ mod tests {
         assert!(few.reasons[0].contains("the 0.85 dB that chance may give"), "{few:?}");
         let all = case(&[(4, 25.1), (4, 25.2), (4, 25.3)], &[(4, 25.0); 3], &[(4, 25.0); 3]).decide();
         assert!(all.accepted && all.gain_error_db < 0.05, "{all:?}");
-        let mut alone = case(&[(4, 27.0)], &[(4, 25.0)], &[(4, 25.0)]);
-        for record in [&mut alone.candidate, &mut alone.serving] {
-            record.keep_one_frame_per_stratum();
-        }
+        let mut alone = case(&[], &[], &[(4, 25.0)]);
+        alone.candidate.add(4, Some(27.0), None);
+        alone.serving.add(4, Some(25.0), None);
         assert!(!alone.decide().accepted, "{:?}", alone.decide());
     }
 
