@@ -22,11 +22,10 @@ use crate::monitor::frames::reservoir::{describe_stratum, is_drift_stratum};
 /// | `max_initial_loss_db` | 0.5 dB | no chain of small losses may lead away from generation 0 |
 /// | `max_initial_edge_loss_db` | 1.0 dB | nor may one edge be sacrificed for the others |
 /// | `max_agreement_loss` | 0.02 | errors may fall while detections are lost |
-/// | `min_agreement_gain` | 0.03 | more matched detections are a gain by themselves |
 /// | `min_detections` | 20 | a share of fewer detections is chance |
 ///
-/// A gain must also exceed what chance gives on so few frames: the one-sided 95 % limit of Student's t. Agreement must
-/// change by one standard error more than the thresholds.
+/// A gain must also exceed what chance gives on so few frames: the one-sided 95 % limit of Student's t. Agreement may fall
+/// by one standard error more than the threshold.
 pub struct AcceptanceThresholds {
     /// Least gain in quality, measured against the reference, in dB.
     pub min_measured_gain_db: f64,
@@ -41,8 +40,6 @@ pub struct AcceptanceThresholds {
     pub max_initial_edge_loss_db: f64,
     /// Most that the matched share of the detections may lose.
     pub max_agreement_loss: f64,
-    /// Gain of the matched share that is reason enough to accept.
-    pub min_agreement_gain: f64,
     /// Fewest reference detections whose matched share counts.
     pub min_detections: u64,
 }
@@ -55,7 +52,6 @@ pub const LIMITS: AcceptanceThresholds = AcceptanceThresholds {
     max_initial_loss_db: 0.5,
     max_initial_edge_loss_db: 1.0,
     max_agreement_loss: 0.02,
-    min_agreement_gain: 0.03,
     min_detections: 20,
 };
 
@@ -194,7 +190,7 @@ impl AcceptanceCase {
         if edge_db > LIMITS.max_initial_edge_loss_db {
             reasons.push(format!("generation 0's pictures would lose {edge_db:.2} dB at {edge}"));
         }
-        let mut better = all.is_enough() || in_drift.is_some_and(|gain| gain.is_enough());
+        let better = all.is_enough() || in_drift.is_some_and(|gain| gain.is_enough());
         // Errors may fall while detections are lost.
         if detections >= LIMITS.min_detections
             && let [Some(new), Some(old)] = shares
@@ -204,7 +200,6 @@ impl AcceptanceCase {
                 let (new, old) = (new * 100.0, old * 100.0);
                 reasons.push(format!("{new:.1} % of the detections are matched, {old:.1} % by the serving model"));
             }
-            better |= self.with_reference && new >= old + LIMITS.min_agreement_gain + chance;
         }
         if !better && reasons.is_empty() {
             let shortfall = |gain: QualityGain| gain.shortfall(self, " where drift was raised");
