@@ -180,7 +180,7 @@ impl Models {
         let (Some(before), Some(entry)) = (before, entry) else { return Ok(false) };
         let is_recent = |from: &str, to: &str| {
             let (from, to) = (from.parse::<jiff::Timestamp>().ok()?, to.parse::<jiff::Timestamp>().ok()?);
-            Some(to.duration_since(from).unsigned_abs() < oscillation::LIMITS.window)
+            Some(to.duration_since(from).unsigned_abs() < oscillation::WINDOW)
         };
         if serving.generation == 0 || !is_recent(&entry.at, now).unwrap_or(true) {
             return Ok(false);
