@@ -252,6 +252,16 @@ mod tests {
     }
 
     #[test]
+    fn a_few_grey_pixels_in_the_dark_are_no_outlier() {
+        let dark = |at: usize| {
+            let mut picture = Picture::filled(160, 120, [1; 3]);
+            picture.data[..if at == 15 { 300 } else { 0 }].fill(5);
+            picture
+        };
+        assert!(outliers(30, MINUTE, dark).is_empty());
+    }
+
+    #[test]
     fn cameras_are_compared_one_by_one() {
         let mut detector = OutlierDetector::default();
         for at in 0..30 {
