@@ -19,7 +19,6 @@ use crate::monitor::frames::reservoir::{describe_stratum, is_drift_stratum};
 /// | `min_gain_db` | 0.15 dB | on a ResNet-50, predicted and measured gains differed by about 0.12 dB |
 /// | `max_stratum_loss_db` | 0.4 dB | a night must not cost the day |
 /// | `max_initial_loss_db` | 0.5 dB | no chain of small losses may lead away from generation 0 |
-/// | `max_initial_edge_loss_db` | 1.0 dB | nor may one edge be sacrificed for the others |
 /// | `max_agreement_loss` | 0.02 | errors may fall while detections are lost |
 /// | `min_detections` | 20 | a share of fewer detections is chance |
 ///
@@ -33,8 +32,6 @@ pub struct AcceptanceThresholds {
     /// Most that may be lost against generation 0, in dB: on the holdout frames, and predicted on generation 0's own
     /// pictures as the mean over the edges.
     pub max_initial_loss_db: f64,
-    /// Most that the worst edge may lose on generation 0's own pictures, predicted in dB.
-    pub max_initial_edge_loss_db: f64,
     /// Most that the matched share of the detections may lose.
     pub max_agreement_loss: f64,
     /// Fewest reference detections whose matched share counts.
@@ -46,7 +43,6 @@ pub const LIMITS: AcceptanceThresholds = AcceptanceThresholds {
     min_gain_db: 0.15,
     max_stratum_loss_db: 0.4,
     max_initial_loss_db: 0.5,
-    max_initial_edge_loss_db: 1.0,
     max_agreement_loss: 0.02,
     min_detections: 20,
 };
@@ -60,8 +56,8 @@ pub struct AcceptanceCase {
     pub serving: QualityRecord,
     /// Quality of generation 0.
     pub initial: QualityRecord,
-    /// By edge, the predicted loss of the candidate on generation 0's pictures, in dB.
-    pub initial_losses_db: Vec<(String, f64)>,
+    /// Predicted loss of the candidate on generation 0's pictures, mean over the edges, in dB.
+    pub initial_loss_db: f64,
     /// True if quality was measured against the reference and detections are compared with its own. Else quality was
     /// predicted, and detections are compared with the serving model's.
     pub with_reference: bool,
@@ -129,12 +125,6 @@ pub struct AcceptanceDecision {
     /// Predicted loss on generation 0's pictures, mean over the edges, in dB.
     #[serde(rename = "first_loss_db")]
     pub initial_loss_db: f64,
-    /// The edge that loses most on generation 0's pictures.
-    #[serde(rename = "first_worst_edge")]
-    pub initial_worst_edge: String,
-    /// Its predicted loss, in dB.
-    #[serde(rename = "first_worst_edge_db")]
-    pub initial_worst_edge_db: f64,
     /// Matched share of the detections: candidate, serving model.
     pub agreement: [Option<f64>; 2],
     /// Count of reference detections behind these shares.
@@ -151,10 +141,6 @@ impl AcceptanceCase {
         let has_drift = candidate.keys().any(|&stratum| is_drift_stratum(stratum));
         let in_drift = has_drift.then(|| QualityGain::of(self, is_drift_stratum));
         let over_initial = self.candidate.quality_db() - self.initial.quality_db();
-        let losses = &self.initial_losses_db;
-        let initial_loss = losses.iter().map(|(_, db)| db).sum::<f64>() / losses.len().max(1) as f64;
-        let worst_edge = losses.iter().max_by(|a, b| a.1.total_cmp(&b.1));
-        let (edge, edge_db) = worst_edge.map_or((String::new(), 0.0), |(name, db)| (name.clone(), *db));
         let shares = [&self.candidate, &self.serving].map(|record| record.agreement.matched_share());
         let detections = self.candidate.agreement.reference();
 
@@ -174,11 +160,8 @@ impl AcceptanceCase {
         if over_initial < -LIMITS.max_initial_loss_db {
             reasons.push(format!("it is {:.2} dB worse than generation 0", -over_initial));
         }
-        if initial_loss > LIMITS.max_initial_loss_db {
-            reasons.push(format!("generation 0's pictures would lose {initial_loss:.2} dB"));
-        }
-        if edge_db > LIMITS.max_initial_edge_loss_db {
-            reasons.push(format!("generation 0's pictures would lose {edge_db:.2} dB at {edge}"));
+        if self.initial_loss_db > LIMITS.max_initial_loss_db {
+            reasons.push(format!("generation 0's pictures would lose {:.2} dB", self.initial_loss_db));
         }
         let better = all.is_enough() || in_drift.is_some_and(|gain| gain.is_enough());
         // Errors may fall while detections are lost.
@@ -204,9 +187,7 @@ impl AcceptanceCase {
             in_drift,
             worst_stratum_gain_db: worst.map_or(f64::INFINITY, |(_, gain)| gain),
             gain_over_initial_db: over_initial,
-            initial_loss_db: initial_loss,
-            initial_worst_edge: edge,
-            initial_worst_edge_db: edge_db,
+            initial_loss_db: self.initial_loss_db,
             agreement: shares,
             detections,
         }
@@ -252,7 +233,7 @@ mod tests {
             candidate: record(candidate),
             serving: record(serving),
             initial: record(initial),
-            initial_losses_db: vec![("a".into(), 0.1), ("b".into(), -0.2)],
+            initial_loss_db: -0.05,
             with_reference: true,
         }
     }
@@ -262,7 +243,6 @@ mod tests {
         let decision = case(&[(0, 21.0), (4, 25.0)], &[(0, 19.0), (4, 25.1)], &[(0, 19.0), (4, 25.1)]).decide();
         assert!(decision.accepted, "{decision:?}");
         assert!((decision.gain_db - 0.95).abs() < 1e-9 && (decision.worst_stratum_gain_db + 0.1).abs() < 1e-9);
-        assert_eq!(decision.initial_worst_edge, "a");
     }
 
     #[test]
@@ -309,8 +289,8 @@ mod tests {
         assert!(!nothing.accepted);
 
         let mut harmed = case(&[(0, 21.0)], &[(0, 19.0)], &[(0, 19.0)]);
-        harmed.initial_losses_db = vec![("wide".into(), 1.4), ("b".into(), 0.0)];
-        assert_eq!(harmed.decide().reasons.len(), 2, "on average and at the edge: {:?}", harmed.decide());
+        harmed.initial_loss_db = 0.7;
+        assert!(harmed.decide().reasons[0].contains("pictures would lose 0.70 dB"), "{:?}", harmed.decide());
 
         let mut forgetful = case(&[(0, 21.0)], &[(0, 19.0)], &[(0, 19.0)]);
         forgetful.candidate.agreement = Agreement { matched: 34, shifted: 0, vanished: 6, appeared: 0 };

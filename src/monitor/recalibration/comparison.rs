@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::acceptance::AcceptanceCase;
 use super::candidates::Candidate;
 use super::context::{ObservedFrames, Parent, RecalibrationContext};
-use crate::calibrate::AGREEMENT_SCORE;
+use crate::calibrate::{AGREEMENT_SCORE, mean};
 use crate::detector::detection::Detection;
 use crate::detector::int8::Int8Model;
 use crate::error::Result;
@@ -105,15 +105,15 @@ impl HoldoutResults {
             candidate: record,
             serving: self.serving.clone(),
             initial: self.initial.clone(),
-            initial_losses_db: initial_losses(context, candidate)?,
+            initial_loss_db: initial_loss_db(context, candidate)?,
             with_reference: context.has_reference(),
         };
         Ok((case, passes))
     }
 }
 
-/// By edge, the predicted loss of `candidate` on generation 0's own pictures, in dB.
-fn initial_losses(context: &RecalibrationContext<'_, '_>, candidate: &Candidate) -> Result<Vec<(String, f64)>> {
+/// Predicted loss of `candidate` on generation 0's own pictures, mean over the edges, in dB.
+fn initial_loss_db(context: &RecalibrationContext<'_, '_>, candidate: &Candidate) -> Result<f64> {
     let initial_means = context.initial_biases().reference_means();
     let calibration =
         ObservedFrame { histograms: context.baseline().histograms.clone(), input_means: initial_means.clone() };
@@ -128,9 +128,8 @@ fn initial_losses(context: &RecalibrationContext<'_, '_>, candidate: &Candidate)
             && before > 0.0
             && after > 0.0
         {
-            let name = context.plan().steps[step].name.clone();
-            losses.push((name, 10.0 * (after / before).log10()));
+            losses.push(10.0 * (after / before).log10());
         }
     }
-    Ok(losses)
+    Ok(mean(losses.into_iter()).unwrap_or(0.0))
 }
