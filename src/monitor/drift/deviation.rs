@@ -10,9 +10,10 @@ use crate::calibrate::{Histogram, distance, mean};
 use crate::detector::plan::Plan;
 
 /// Weight of the mean deviation of the layers' distributions. It varies less than that of one layer: frames as calibrated
-/// keep it below 0.4 (scenarios of a week and of every day).
+/// keep it below 0.4 (scenarios of a week and of every day). A model calibrated on many places needs it to tell a weather.
 const DISTANCES_WEIGHT: f64 = 6.0;
-/// Weight of the deviation from the nearest power profile. Single frames are seldom beyond 2.3, and never for long.
+/// Weight of the deviation from the nearest power profile. Single frames are seldom beyond 2.3, and never for long. With
+/// it a sudden night or weather is raised at the first pass, not at the second.
 const POWER_WEIGHT: f64 = 1.75;
 
 /// Measurement that shows a deviation.
