@@ -8,7 +8,7 @@ use crate::message::Message;
 /// Arguments of `schema`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which schema
+    /// Schema to print
     #[arg(value_enum, default_value = "message", value_name = "OF")]
     subject: SchemaSubject,
 }

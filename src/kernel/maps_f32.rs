@@ -28,7 +28,7 @@ pub struct SkipF32<'a> {
 }
 
 impl<'a> SkipF32<'a> {
-    /// What is added to pixel `(y, x)` of an output of `(rows, columns)`: `channels` values, and those that follow them.
+    /// Values added to pixel `(y, x)` of an output of `(rows, columns)`: `channels` values, and those that follow them.
     pub(super) fn pixel(&self, (y, x): (usize, usize), (rows, columns): (usize, usize), channels: usize) -> &'a [f32] {
         let y = nearest_source(y, self.height, rows);
         let x = nearest_source(x, self.width, columns);

@@ -64,7 +64,7 @@ impl Bundles {
     }
 }
 
-/// What a panel reads and makes.
+/// Input and output channels of a panel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// First input channel of its bundle.

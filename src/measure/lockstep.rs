@@ -89,7 +89,7 @@ impl Lockstep<'_> {
     /// correspond: the int8 network runs it twice, first on its own proposals for its detections.
     ///
     /// # Errors
-    /// What either executor or [`PairObserver::before_step`] returns.
+    /// Errors of either executor and of [`PairObserver::before_step`].
     pub fn on_own_inputs(self, observer: &mut dyn PairObserver) -> Result<PairDetections> {
         let Self { reference, canvas, int8, pixels } = self;
         let key_steps = &reference.plan().key_steps;
@@ -123,7 +123,7 @@ impl Lockstep<'_> {
     /// are quantized with the int8 network's parameters: the observer sees the error that each layer adds itself.
     ///
     /// # Errors
-    /// What either executor or [`PairObserver::before_step`] returns.
+    /// Errors of either executor and of [`PairObserver::before_step`].
     pub fn on_reference_inputs(self, observer: &mut dyn PairObserver) -> Result<()> {
         let Self { reference, canvas, int8, pixels } = self;
         let mut run = Fp32Run::new(reference, canvas)?;
@@ -202,7 +202,7 @@ struct Int8Tap<'a, 'm> {
     observer: &'a mut dyn PairObserver,
     run: &'a mut Fp32Run<'m>,
     request: PairRequest,
-    /// What the observer's own tap requests.
+    /// The request of the observer's own tap.
     tap_request: TapRequest,
     advanced: Option<Result<()>>,
     clipped: Option<u64>,

@@ -70,7 +70,7 @@ impl CpuBudget {
     /// Runs `work`, which must tolerate a restart. After `patience`, it no longer pauses for its share.
     ///
     /// # Errors
-    /// What `work` returns; [`Kind::Unavailable`] if stopped.
+    /// Errors of `work`; [`Kind::Unavailable`] if stopped.
     pub fn run<T: Send>(
         &self,
         patience: Duration,

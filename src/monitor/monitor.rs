@@ -31,7 +31,7 @@ use crate::frame::{Frame, Picture};
 use crate::metrics::Metrics;
 use crate::quant::artifact::Artifact;
 
-/// What a monitor is made of.
+/// Parts of a monitor.
 pub struct MonitorSetup {
     /// The owner's options.
     pub options: MonitorOptions,
@@ -158,7 +158,7 @@ impl Monitor {
     /// continues where it was, and no pass counts twice.
     ///
     /// # Errors
-    /// What the models return and what the yield point returns; the monitor stays usable.
+    /// Errors of the models and of the yield point; the monitor stays usable.
     pub fn sample(&mut self, sample: &Sample, yield_point: YieldPoint<'_>) -> Result<SampleOutcome> {
         self.now_ns = sample.frame.captured_monotonic_ns;
         // The owner may have pinned or rolled back another generation.

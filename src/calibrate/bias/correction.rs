@@ -87,7 +87,7 @@ impl PairObserver for LocalObserver<'_> {
 /// step.
 ///
 /// # Errors
-/// What either executor returns.
+/// Errors of either executor.
 pub fn add_local_errors(
     reference: &Fp32Model,
     canvas: &Canvas<f32>,

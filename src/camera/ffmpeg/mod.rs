@@ -170,7 +170,7 @@ mod tests {
         path
     }
 
-    /// What it gives next, however long that takes.
+    /// The next event, however long that takes.
     fn next(camera: &mut Ffmpeg, stop: &Stop) -> Result<Capture> {
         loop {
             match camera.next(stop) {

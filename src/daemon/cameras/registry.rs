@@ -18,9 +18,9 @@ use crate::sync::IgnorePoison;
 /// Rules of a camera that can change while it runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CameraRules {
-    /// Which frames go to the detector.
+    /// Limits on the frames that go to the detector.
     pub gate: GateRules,
-    /// Which detections are reported.
+    /// Rules for the detections that are reported.
     pub filter: Filter,
     /// Time without a frame after which the camera counts as stalled.
     pub stall_timeout: Duration,

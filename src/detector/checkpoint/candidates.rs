@@ -58,7 +58,7 @@ pub(super) struct Place<'a> {
     pub(super) is_module: bool,
 }
 
-/// What stands under a name.
+/// Kind of the value under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EntryKind {
     /// A tensor.
@@ -352,7 +352,7 @@ fn describe(candidate: &Candidate<'_>, count: usize, difference: &str) -> String
     format!("{} ({count} tensors{prefix}{difference})", shown(&candidate.name))
 }
 
-/// How `tensors` differ from `reference`, in a few words; `None` if they are the same.
+/// The difference of `tensors` from `reference`, in a few words; `None` if they are the same.
 fn difference(
     reference: &BTreeMap<String, RawTensor>,
     tensors: &BTreeMap<String, RawTensor>,

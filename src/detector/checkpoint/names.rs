@@ -43,11 +43,11 @@ pub(super) fn current(name: &str) -> CurrentName {
 pub(super) struct OtherNetwork {
     /// Its name, with an article.
     pub(super) what: &'static str,
-    /// What the user can do, if there is a way.
+    /// Advice for the user, if there is any.
     remedy: &'static str,
 }
 
-/// What helps with the files of other programs.
+/// Advice for the files of other programs.
 const CONVERT: &str = "; import reads torchvision's layout alone: convert names and layout with a script and compare \
                        the detections, or train with torchvision's reference script";
 
@@ -59,14 +59,14 @@ impl OtherNetwork {
         Self { what, remedy: "" }
     }
 
-    /// What was expected, and what the user can do.
+    /// The expected network, and the advice.
     pub(super) fn expected(self) -> String {
         let Self { remedy, .. } = self;
         format!("expected a Faster R-CNN of torchvision{remedy}")
     }
 }
 
-/// The network of the state dict, if it is recognizably no Faster R-CNN with a ResNet-FPN body, and the tensor that
+/// The network of the state dict, if it is recognizably no Faster R-CNN of torchvision, and the tensor that
 /// identifies it.
 pub(super) fn other_network(shapes: &Shapes) -> Option<(OtherNetwork, &str)> {
     foreign(|| shapes.keys().map(String::as_str))

@@ -17,7 +17,7 @@ use crate::tensor::mapped::Mapped;
 /// Values of a settings file.
 #[derive(Debug, Default)]
 pub(super) struct SettingsFile {
-    /// What the shapes of the weights do not show.
+    /// Facts that the shapes of the weights do not show.
     pub hints: ArchitectureHints,
     /// Epsilons of the batch norms.
     pub eps: EpsByPart,

@@ -20,7 +20,7 @@ pub(super) const KEY: &str = "lookout";
 /// Writes a checkpoint. `dtype` and `values` give the type and the values of a tensor by its name.
 ///
 /// # Errors
-/// What `dtype` and `values` return; [`Kind::Internal`] if `values` gives another count or type than expected;
+/// Errors of `dtype` and `values`; [`Kind::Internal`] if `values` gives another count or type than expected;
 /// [`Kind::Io`] if `out` fails.
 pub(super) fn write(
     out: &mut impl Write,

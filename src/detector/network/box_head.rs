@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::shapes::{Shapes, child_count, extent};
 use crate::detector::plan::builder::{Builder, Conv};
-use crate::detector::plan::{LayerKind, Op, Part, StepId};
+use crate::detector::plan::step::{LayerKind, Op, Part, StepId};
 use crate::error::Result;
 use crate::kernel::activation::Activation;
 
@@ -129,7 +129,7 @@ impl BoxHead {
     }
 }
 
-/// What the first fully connected layer of a box head reads.
+/// Input of the first fully connected layer of a box head.
 #[derive(Debug)]
 pub(super) struct WindowInputs {
     /// Channels of a window, if the head's own convolutions show them.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::shapes::{Output, Recognized, Shapes, child_count, children, extent};
 use crate::detector::plan::builder::{Builder, Conv, Features};
-use crate::detector::plan::{Op, Part};
+use crate::detector::plan::step::{Op, Part};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::activation::Activation;
 
@@ -285,7 +285,7 @@ fn squeeze_and_excite(builder: &mut Builder, name: &str, x: Features, channels: 
     Features { step, ..x }
 }
 
-/// What the weights of a block show; stride and activation function are filled in later.
+/// The block that weights show; stride and activation function are filled in later.
 fn measure(shapes: &Shapes, names: &BlockNames<'_>) -> Result<InvertedResidual> {
     let weight = |name: &str| format!("{name}.weight");
     // A depthwise filter reads one channel.

@@ -32,7 +32,7 @@ pub use shapes::Shapes;
 pub struct Architecture {
     /// Convolutions that make features of the picture.
     pub body: Body,
-    /// What stands between body and heads.
+    /// The part between body and heads.
     pub neck: Neck,
     /// Head of the region proposal network.
     pub proposal_head: ProposalHead,
@@ -54,7 +54,7 @@ pub enum Body {
     MobileNet(MobileNet),
 }
 
-/// What the shapes of a state dict do not show.
+/// Facts that the shapes of a state dict do not show.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ArchitectureHints {
     /// Modules of the body whose outputs leave it, as keys of torchvision's `return_layers`.

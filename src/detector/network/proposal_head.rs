@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::shapes::{Shapes, child_count, extent};
 use crate::detector::plan::builder::{Builder, Conv, Features};
-use crate::detector::plan::{Layer, LayerId, LayerKind, Level, Op, Part, StepId};
+use crate::detector::plan::step::{Layer, LayerId, LayerKind, Level, Op, Part, StepId};
 use crate::error::Result;
 use crate::kernel::activation::Activation;
 

@@ -1,18 +1,18 @@
-//! Between body and heads: the feature pyramid (`torchvision/ops/feature_pyramid_network.py`), a 1×1 convolution, or
+//! Neck, between body and heads: the feature pyramid (`torchvision/ops/feature_pyramid_network.py`), a 1×1 convolution, or
 //! nothing.
 
 use serde::{Deserialize, Serialize};
 
 use super::shapes::{Shapes, child_count, extent};
 use crate::detector::plan::builder::{Builder, Conv, Features};
-use crate::detector::plan::{Op, Part};
+use crate::detector::plan::step::{Op, Part};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::activation::Activation;
 
 /// Module of the pyramid.
 const MODULE: &str = "backbone.fpn";
 
-/// What stands between body and heads.
+/// The part between body and heads.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Neck {
@@ -59,7 +59,7 @@ pub enum ExtraLevels {
 pub(super) type Named = (String, Features);
 
 impl Neck {
-    /// Adds what stands between body and heads. Returns the maps for the heads, finest first.
+    /// Adds the neck. Returns the maps for the heads, finest first.
     pub(super) fn lay(&self, builder: &mut Builder, body: &[Features]) -> Vec<Named> {
         match (self, body.last()) {
             (_, None) => Vec::new(),

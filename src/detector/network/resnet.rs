@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::shapes::{Output, Recognized, Shapes, child_count, children, extent};
 use crate::detector::plan::builder::{Builder, Conv, Features};
-use crate::detector::plan::{Op, Part};
+use crate::detector::plan::step::{Op, Part};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::activation::Activation;
 

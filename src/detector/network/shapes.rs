@@ -63,7 +63,7 @@ pub(super) struct Output {
     pub channels: usize,
 }
 
-/// What is known of a body besides its own weights.
+/// Facts about a body besides its own weights.
 #[derive(Debug)]
 pub(super) struct Recognized<'a> {
     /// Channels that the pyramid reads, finest map first; `None` without a pyramid.

@@ -46,13 +46,13 @@ pub struct Layer {
     pub part: Part,
     /// Filter and channels; a fully connected layer is 1×1.
     pub geometry: ConvGeometry,
-    /// What it reads at once.
+    /// Kind of the layer.
     pub kind: LayerKind,
     /// Module name of the batch norm after a convolution without bias.
     pub batch_norm: Option<String>,
 }
 
-/// What a layer reads at once, and the layout of its weight in a checkpoint.
+/// Kind of a layer: the values that it reads at once, and the layout of its weight in a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayerKind {
     /// A convolution over a map: `[out][in / groups][height][width]`.

@@ -110,7 +110,7 @@ impl Probation {
     /// Adds a live frame of `serving`.
     ///
     /// # Errors
-    /// What the previous model returns; what the yield point returns. The frame is not counted then.
+    /// Errors of the previous model and of the yield point. The frame is not counted then.
     pub fn add(
         &mut self,
         frame: &LiveFrame<'_>,

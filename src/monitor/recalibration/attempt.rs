@@ -55,7 +55,7 @@ pub enum AttemptOutcome {
 /// Attempts a recalibration with `frames`, sorted by time.
 ///
 /// # Errors
-/// What the models return; what the yield point returns.
+/// Errors of the models and of the yield point.
 pub fn attempt(
     start: &StartingPoint<'_>,
     frames: &[StoredFrame],

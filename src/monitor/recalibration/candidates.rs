@@ -50,7 +50,7 @@ pub fn edge_histograms(context: &RecalibrationContext<'_, '_>, frames: &Observed
 /// Proposes candidates, the best first: of those that every stratum tolerates, the one with the highest mean quality.
 ///
 /// # Errors
-/// What the models return; what the yield point returns.
+/// Errors of the models and of the yield point.
 pub fn propose(
     context: &mut RecalibrationContext<'_, '_>,
     edges: &[EdgeHistograms],

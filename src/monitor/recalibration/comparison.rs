@@ -38,7 +38,7 @@ impl HoldoutResults {
     /// Measures the serving model and generation 0 on the holdout frames.
     ///
     /// # Errors
-    /// What the models return; what the yield point returns.
+    /// Errors of the models and of the yield point.
     pub fn measure(context: &mut RecalibrationContext<'_, '_>, holdout: Vec<usize>) -> Result<Self> {
         let (model, initial_model) = (Arc::clone(context.start().model), context.initial_model());
         let frames = context.observe(holdout)?;
@@ -76,7 +76,7 @@ impl HoldoutResults {
     /// Compares `candidate`, whose model is `model`, on the holdout frames. Returns its case and its passes.
     ///
     /// # Errors
-    /// What the models return; what the yield point returns.
+    /// Errors of the models and of the yield point.
     pub fn compare(
         &self,
         context: &mut RecalibrationContext<'_, '_>,

@@ -185,7 +185,7 @@ impl<'a, 'g> RecalibrationContext<'a, 'g> {
     /// Lets other work run; fails if the attempt shall end.
     ///
     /// # Errors
-    /// What the yield point returns.
+    /// Errors of the yield point.
     pub fn pause(&mut self) -> Result<()> {
         (self.yield_point)()
     }

@@ -33,7 +33,7 @@ pub struct Recalibrator {
     schedule: Schedule,
 }
 
-/// What an attempt works with.
+/// Inputs of an attempt.
 pub struct RecalibrationInputs<'a> {
     /// The serving model.
     pub serving: &'a ServingModel,
@@ -117,7 +117,7 @@ impl Recalibrator {
     /// Attempts a recalibration now.
     ///
     /// # Errors
-    /// What the models return, what writing returns and what the yield point returns. The serving model keeps serving.
+    /// Errors of the models, of writing and of the yield point. The serving model keeps serving.
     pub fn recalibrate(
         &mut self,
         trigger: Trigger,
