@@ -4,10 +4,12 @@
 //! live figure from them, in spreads. The spread is widened for the uncertainty of a mean of few pictures, and by a floor
 //! below which a difference is insignificant.
 
+use super::first_layer::FirstLayerError;
 use crate::calibrate::{Histogram, PowerProfile, power_db};
 use crate::detector::plan::{Plan, StepId};
 use crate::error::Result;
 use crate::quant::artifact::{Artifact, MeanStd};
+use crate::tensor::ImageMoments;
 
 /// Differences that are insignificant. They are added to the spread as independent errors.
 struct Floors {
@@ -44,6 +46,8 @@ pub struct Baseline {
     pub histograms: Vec<Option<Histogram>>,
     /// Signal power of the layers: one profile of generation 0's pictures, and one of each stratum of later calibrations.
     pub power_profiles: Vec<PowerProfile>,
+    /// Predictor of the error that another brightness causes; `None` if the artifact has no residual.
+    pub first_layer: Option<FirstLayerError>,
     /// Share of the reference's detections that the quantized network matched.
     pub agreement: Option<f64>,
     /// Mean number of the reference's detections in a picture.
@@ -87,7 +91,8 @@ impl Baseline {
             .filter(|counts| counts.pictures > 0)
             .map(|counts| counts.reference as f64 / counts.pictures as f64);
         let agreement = detections.map(|counts| counts.matched as f64 / counts.reference as f64);
-        Ok(Self { sqnr_db, clipped, distance, histograms, power_profiles, agreement, objects_per_picture })
+        let first_layer = FirstLayerError::from_artifact(artifact, plan)?;
+        Ok(Self { sqnr_db, clipped, distance, histograms, power_profiles, first_layer, agreement, objects_per_picture })
     }
 
     /// Deviation of `sqnr_db` of `step`, in spreads below the mean.
@@ -110,6 +115,21 @@ impl Baseline {
         let spread = self.distance[step]?;
         let mean = f64::from(spread.mean);
         Some((distance - mean) / widened(spread, FLOORS.distance).hypot(FLOORS.relative * mean))
+    }
+
+    /// The first layer's step, and the predicted deviation of its SQNR in spreads below the mean. The prediction covers
+    /// only the error caused by the brightness and colour of `image`.
+    pub fn first_layer_deviation(
+        &self,
+        plan: &Plan,
+        image: &ImageMoments,
+        histograms: &[Option<Histogram>],
+    ) -> Option<(StepId, f64)> {
+        let first_layer = self.first_layer.as_ref()?;
+        let step = first_layer.step;
+        let added = first_layer.relative_error(plan, image, histograms.get(step)?.as_ref()?)?;
+        let calibrated = 10f64.powf(-0.1 * f64::from(self.sqnr_db[step]?.mean));
+        Some((step, self.sqnr_deviation(step, -10.0 * (calibrated + added).log10())?))
     }
 
     /// Deviation from the nearest power profile: z-score of the frame's distance among those of the profile's own pictures.

@@ -2,7 +2,8 @@
 //!
 //! In: a pass and the baseline. Out: for each step its largest deviation and the measurement that shows it, and the
 //! deviation of all layers together. Error alone does not suffice: sums that grew noisier may leave the baseline far behind
-//! and still have the same relative error. Without the reference no error is known.
+//! and still have the same relative error. Without the reference the error is known only where another brightness causes
+//! it in the first layer.
 
 use super::baseline::Baseline;
 use super::pass::Pass;
@@ -21,6 +22,8 @@ const POWER_WEIGHT: f64 = 1.75;
 pub enum DeviationKind {
     /// Error against the reference.
     Error,
+    /// Predicted error of the first layer, caused by another brightness.
+    Brightness,
     /// Share of clipped values.
     Clipping,
     /// Distribution of the values.
@@ -32,6 +35,7 @@ impl DeviationKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
+            Self::Brightness => "light",
             Self::Clipping => "clipping",
             Self::Distribution => "distribution",
         }
@@ -74,7 +78,10 @@ impl Deviations {
 }
 
 fn steps(baseline: &Baseline, plan: &Plan, pass: &Pass, distances: &[Option<f64>]) -> Vec<Option<StepDeviation>> {
+    let first_layer = || baseline.first_layer_deviation(plan, &pass.input_means.image?, &pass.histograms);
+    let first_layer = pass.errors.is_empty().then(first_layer).flatten();
     let of_step = |step: usize| {
+        let brightness = first_layer.filter(|(first, _)| *first == step).map(|(_, deviation)| deviation);
         let error = pass.errors.get(step).and_then(|error| error.sqnr_db());
         let error = error.and_then(|db| baseline.sqnr_deviation(step, db));
         let values = pass.histograms.get(step).and_then(Option::as_ref).map(Histogram::total);
@@ -83,6 +90,7 @@ fn steps(baseline: &Baseline, plan: &Plan, pass: &Pass, distances: &[Option<f64>
         let distance = distances[step].and_then(|distance| baseline.distance_deviation(step, distance));
         let kinds = [
             (error, DeviationKind::Error),
+            (brightness, DeviationKind::Brightness),
             (clipped, DeviationKind::Clipping),
             (distance, DeviationKind::Distribution),
         ];

@@ -18,6 +18,7 @@
 use std::sync::Arc;
 
 use super::baseline::Baseline;
+use super::first_layer::{mean_square, relu_pass_share};
 use super::pass::ObservedFrame;
 use super::quality::quality_of_relative_errors;
 use crate::calibrate::{Histogram, quantization_mse};
@@ -161,14 +162,4 @@ struct MeanShift {
     input_mean_squares: f64,
     /// Mean over the output channels of the squared shift, before ReLU.
     output_mean_square: f64,
-}
-
-/// Mean of the squares; 0 of an empty slice.
-fn mean_square(values: &[f64]) -> f64 {
-    values.iter().map(|value| value * value).sum::<f64>() / values.len().max(1) as f64
-}
-
-/// Share of the values of a step that its ReLU passes; 1 without ReLU. `observed` is the histogram after ReLU.
-fn relu_pass_share(plan: &Plan, step: StepId, observed: &Histogram) -> f64 {
-    if plan.steps[step].has_relu() { 1.0 - observed.zeros() as f64 / observed.total().max(1) as f64 } else { 1.0 }
 }

@@ -112,7 +112,7 @@ pub use header::{
     CalibrationHeader, EdgeHeader, EdgeType, FORMAT, FORMAT_1, Header, HistogramBins, MeanStd, Provenance, StepHeader,
     StoredAgreement, StoredQuantParams, WeightType,
 };
-pub use read::{Artifact, StoredWeights};
+pub use read::{Artifact, FirstLayerReference, StoredWeights};
 pub use sidecar::Sidecar;
 pub use tensors::{RunBiasShift, StepResidual, StepTensors};
 pub use write::{encode, save};

@@ -45,6 +45,17 @@ pub enum StoredWeights {
     Float(Vec<f32>),
 }
 
+/// The first step with a rounding residual, and the pictures that its biases were corrected at.
+#[derive(Debug, Clone)]
+pub struct FirstLayerReference<'a> {
+    /// The step.
+    pub step: &'a StepHeader,
+    /// Its rounding residual.
+    pub residual: RoundingResidual,
+    /// Moments of the pictures.
+    pub image: ImageMoments,
+}
+
 impl<'a> Artifact<'a> {
     /// Checks `file` from end to end.
     ///
@@ -163,16 +174,24 @@ impl<'a> Artifact<'a> {
         Ok((0..runs).map(of_run).collect())
     }
 
-    /// Moments of the pictures that the biases were corrected at, where the artifact has them: those of the first step
-    /// with a rounding residual.
+    /// The first step with a rounding residual, and the moments of the pictures that its biases were corrected at.
+    ///
+    /// # Errors
+    /// As [`Artifact::residual`].
+    pub fn first_layer_reference(&self) -> Result<Option<FirstLayerReference<'_>>> {
+        let Some(step) = self.header.steps.iter().find(|step| step.residual) else { return Ok(None) };
+        let Some(StepResidual { residual, input_moments }) = self.residual(&step.name)? else { return Ok(None) };
+        let [.., channels] = step.shape;
+        let image = input_moments.get(..2 * channels).and_then(ImageMoments::from_f32);
+        Ok(image.map(|image| FirstLayerReference { step, residual, image }))
+    }
+
+    /// Moments of the pictures that the biases were corrected at, where the artifact has them.
     ///
     /// # Errors
     /// As [`Artifact::residual`].
     pub fn reference_image(&self) -> Result<Option<ImageMoments>> {
-        let Some(step) = self.header.steps.iter().find(|step| step.residual) else { return Ok(None) };
-        let Some(StepResidual { input_moments, .. }) = self.residual(&step.name)? else { return Ok(None) };
-        let [.., channels] = step.shape;
-        Ok(input_moments.get(..2 * channels).and_then(ImageMoments::from_f32))
+        Ok(self.first_layer_reference()?.map(|first| first.image))
     }
 
     /// The step called `name`.

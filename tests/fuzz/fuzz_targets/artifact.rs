@@ -33,5 +33,5 @@ fn read(file: &[u8]) {
     for edge in &header.edges {
         artifact.histogram(edge).unwrap();
     }
-    artifact.reference_image().unwrap();
+    artifact.first_layer_reference().unwrap();
 }
