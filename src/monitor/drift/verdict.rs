@@ -10,8 +10,7 @@ use crate::detector::plan::StepId;
 
 /// Weight of the newest pass. After n passes with a deviation z, the average is z · (1 − 0.7ⁿ).
 const NEWEST_WEIGHT: f64 = 0.3;
-/// Limit of a single deviation, in spreads, so that one broken pass does not raise drift, and drift is cleared within eight
-/// passes after a weather that is far off.
+/// Limit of a single deviation, in spreads: one broken pass raises no drift, and a far one is cleared within eight passes.
 const MAX_DEVIATION: f64 = 10.0;
 
 /// State of drift over the passes of one generation.
