@@ -25,8 +25,9 @@ use crate::monitor::frames::usability::UsabilityCheck;
 /// Frames whose objects are at most one in so many of those in generation 0's pictures show something else: a test card,
 /// an office. Many a change lowers the error there and does the road no good.
 const MIN_OBJECTS_ONE_IN: f64 = 3.0;
-/// Most candidates that are judged: each is one more chance to be accepted by chance.
-const MAX_JUDGED: usize = 3;
+/// Most candidates that are judged: each is one more chance to be accepted by chance. With three, a reservoir with one
+/// frozen frame in five was accepted.
+const MAX_JUDGED: usize = 2;
 
 /// A candidate and the decision about it.
 pub struct JudgedCandidate {
