@@ -15,6 +15,7 @@ mod kernels_f32;
 mod kernels_u8;
 #[cfg(feature = "demo")]
 mod monitor;
+mod networks;
 mod parity;
 mod pattern;
 mod peers;

@@ -47,8 +47,21 @@ pub fn quantize(
     isa: Isa,
     progress: Progress<'_>,
 ) -> Result<QuantizeOutcome> {
+    // Before any picture is read, which takes longer.
+    let header = checkpoint.header();
+    check_int8(&Plan::new(header.architecture.clone(), header.settings.clone()))?;
     let selection = select(folder, options.count, options.seed, options.allow_unfit)?;
     quantize_selected(checkpoint, selection, options, isa, progress)
+}
+
+/// Checks that every step of `plan` has an int8 form.
+///
+/// # Errors
+/// [`Kind::Data`], naming the first step that has none.
+pub fn check_int8(plan: &Plan) -> Result<()> {
+    let Some(gap) = plan.int8_gap() else { return Ok(()) };
+    let text = format!("the network cannot run in int8: {gap}; run the checkpoint itself, in full precision");
+    Err(Error::new(Kind::Data, text))
 }
 
 /// [`quantize`] on pictures that were already chosen.
@@ -172,10 +185,7 @@ impl<'a> Quantization<'a> {
     ) -> Result<Self> {
         let header = checkpoint.header();
         let plan = Arc::new(Plan::new(header.architecture.clone(), header.settings.clone()));
-        if let Some(gap) = plan.int8_gap() {
-            let text = format!("the network cannot run in int8: {gap}; run the checkpoint itself, in full precision");
-            return Err(Error::new(Kind::Data, text));
-        }
+        check_int8(&plan)?;
         let tensors = checkpoint.var_builder();
         let reference = Fp32Model::new(plan.clone(), &tensors, &header.batch_norm_eps, Backend::Kernel(isa))?;
         let folded = fold_all(&plan, &tensors, &header.batch_norm_eps)?;

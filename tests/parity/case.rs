@@ -125,7 +125,7 @@ pub fn network(net: &str) -> (Weights, Vec<Case>) {
     let cases = std::fs::read_dir(&folder)
         .unwrap()
         .filter_map(|file| Some(file.unwrap().file_name().to_str()?.strip_suffix(".safetensors")?.to_owned()))
-        .filter_map(|name| Some((Golden::committed(&format!("networks/{name}.safetensors")), name)))
+        .map(|name| (Golden::committed(&format!("networks/{name}.safetensors")), name))
         .filter(|(golden, _)| golden.note("weights").is_some_and(|weights| weights == format!("{net}.safetensors")))
         .map(|(golden, name)| {
             let has_settings = folder.join(format!("{name}.settings.toml")).exists();
