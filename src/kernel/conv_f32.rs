@@ -6,7 +6,7 @@
 //! Work is cut into blocks of output pixels (threads claim them), a block runs over the blocks of K, over groups of
 //! panels, over tiles, over the panels of a group: the group's weights and the block's input stay in the second-level
 //! cache, a tile's rows in the first. K is cut so that these sizes hold for any layer. Groups of channels have panels of
-//! their own; depthwise layers and groups of a few channels have none, see [`depthwise_f32`](super::depthwise_f32).
+//! their own; depthwise layers and groups of a few channels have none, see `depthwise_f32`.
 
 use std::ptr::null;
 
