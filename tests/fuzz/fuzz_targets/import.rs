@@ -9,15 +9,7 @@ fuzz_target!(|file: &[u8]| {
     let out = source.with_extension("out");
     std::fs::write(&source, file).unwrap();
     for key in [None, Some("model".to_owned())] {
-        let options = ImportOptions {
-            source: source.clone(),
-            out: out.clone(),
-            labels: None,
-            min_size: None,
-            max_size: None,
-            batch_norm_eps: None,
-            key,
-        };
+        let options = ImportOptions { key, ..ImportOptions::new(&source, &out) };
         if import(&options).is_ok() {
             Checkpoint::open(&out).unwrap();
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lookout::calibrate::{RecordEdge, CalibrationRecord, HistogramBuilder};
 use lookout::quant::artifact::{
-    StoredAgreement, CalibrationHeader, EdgeHeader, FORMAT, Header, Precision, Provenance, MeanStd, RunBiasShift, StepHeader, StepResidual, StepTensors, encode,
+    StoredAgreement, CalibrationHeader, EdgeHeader, FORMAT, Header, Precision, Provenance, MeanStd, RunBiasShift, StepHeader, StepResidual, StepTensors, WeightType, encode,
 };
 use lookout::quant::{QuantParams, FilterBank, Granularity, Range, PerturbationEffect, RoundingResidual, BiasShiftModel, ScaleRule, Scheme};
 
