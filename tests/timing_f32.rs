@@ -20,24 +20,13 @@ struct Layer {
     times: u64,
 }
 
-fn conv(in_channels: usize, out_channels: usize, kernel: usize, stride: usize) -> ConvGeometry {
-    ConvGeometry {
-        in_channels,
-        out_channels,
-        kernel_height: kernel,
-        kernel_width: kernel,
-        stride,
-        padding: kernel / 2,
-        groups: 1,
-    }
-}
-
 fn layer(name: &str, geometry: ConvGeometry, size: (usize, usize, usize), residual: bool, times: u64) -> Layer {
     Layer { name: name.into(), geometry, size, residual, activation: Activation::Relu, times }
 }
 
 /// The distinct layers of ResNet-50-FPN on a KITTI picture.
 fn resnet50() -> Vec<Layer> {
+    let conv = ConvGeometry::square;
     let linear = ConvGeometry::linear;
     [
         ("stem 7×7/2", conv(3, 64, 7, 2), (416, 1344), false, 1),
@@ -77,6 +66,7 @@ fn resnet50() -> Vec<Layer> {
 
 /// The convolutions of MobileNetV3-large-320-FPN on a picture of 640×360, whose canvas is 576×320.
 fn mobilenet_v3() -> Vec<Layer> {
+    let conv = ConvGeometry::square;
     use Activation::{Hardsigmoid, Hardswish, Identity, Relu};
     let mut layers = Vec::new();
     let mut add =
@@ -137,6 +127,7 @@ fn mobilenet_v3() -> Vec<Layer> {
 
 /// Layers of ResNeXt-50 32×4d and ResNeXt-101 64×4d on a KITTI picture, and the v2 box head over 1000 windows.
 fn groups_and_windows() -> Vec<Layer> {
+    let conv = ConvGeometry::square;
     let grouped = |channels, groups, stride| ConvGeometry { groups, ..conv(channels, channels, 3, stride) };
     vec![
         layer("32×4d layer1 128", grouped(128, 32, 1), (1, 104, 336), false, 3),
@@ -202,6 +193,7 @@ fn groups_and_windows_on_a_kitti_frame() {
 #[test]
 #[ignore = "a measurement: run alone, with --release, on at least two idle cores"]
 fn two_threads() {
+    let conv = ConvGeometry::square;
     let layers = [
         ("P2 3×3 256→256", conv(256, 256, 3, 1), 104, 336),
         ("layer4 3×3 512→512", conv(512, 512, 3, 1), 13, 42),

@@ -12,15 +12,7 @@ type Layer = (&'static str, ConvGeometry, (usize, usize), bool, u64);
 /// The convolutions and linear layers of ResNet-50-FPN on a KITTI picture with 1000 proposals: name, shape, input,
 /// residual, how often.
 fn layers() -> Vec<Layer> {
-    let conv = |inputs, outputs, kernel, stride| ConvGeometry {
-        in_channels: inputs,
-        out_channels: outputs,
-        kernel_height: kernel,
-        kernel_width: kernel,
-        stride,
-        padding: kernel / 2,
-        groups: 1,
-    };
+    let conv = ConvGeometry::square;
     let mut layers = vec![("stem", conv(3, 64, 7, 2), (416, 1344), false, 1)];
     let names = [
         ["layer1 reduce first", "layer1 3x3", "layer1 expand", "layer1 downsample", "layer1 reduce", "layer1 3x3"],

@@ -26,6 +26,12 @@ impl ConvGeometry {
         Self { in_channels, out_channels, kernel_height: 1, kernel_width: 1, stride: 1, padding: 0, groups: 1 }
     }
 
+    /// A convolution with a square filter of odd `size`, padded so that stride 1 keeps the size of a map; one group.
+    pub const fn square(in_channels: usize, out_channels: usize, size: usize, stride: usize) -> Self {
+        let (kernel_height, kernel_width, padding) = (size, size, size / 2);
+        Self { in_channels, out_channels, kernel_height, kernel_width, stride, padding, groups: 1 }
+    }
+
     /// Rows and columns out for `height` × `width` in, as PyTorch counts them; 0 where the filter does not fit.
     pub const fn output(&self, height: usize, width: usize) -> (usize, usize) {
         (

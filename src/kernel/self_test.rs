@@ -58,15 +58,7 @@ struct Case {
 }
 
 const fn case(in_channels: usize, out_channels: usize, kernel: usize, stride: usize, residual: bool) -> Case {
-    let geometry = ConvGeometry {
-        in_channels,
-        out_channels,
-        kernel_height: kernel,
-        kernel_width: kernel,
-        stride,
-        padding: kernel / 2,
-        groups: 1,
-    };
+    let geometry = ConvGeometry::square(in_channels, out_channels, kernel, stride);
     Case { geometry, zero_point: if residual { 0 } else { 131 }, relu: residual, residual }
 }
 

@@ -263,9 +263,8 @@ impl Int8Executor {
         let shape = self.shape(layout, step);
         let from = self.shape(layout, inputs[0]);
         // A fully connected layer reads a row, or a whole window as one row.
-        let is_linear =
-            self.model.plan.steps[step].layer().is_some_and(|id| self.model.plan.layers[id].kind.is_linear());
-        let (height, width) = if is_linear { (shape.height, 1) } else { (from.height, from.width) };
+        let (height, width) =
+            if self.model.plan.is_linear(step) { (shape.height, 1) } else { (from.height, from.width) };
         let stored = match self.model.mixed_precision.storage[inputs[0]] {
             EdgeStorage::Pixels => from.pixels() * 4,
             _ => from.len(),

@@ -98,9 +98,8 @@ impl Int8Executor {
         match layer {
             PackedLayer::Fp32(conv) => {
                 let from = self.shape(layout, inputs[0]);
-                let plan = &self.model.plan;
-                let is_linear = plan.steps[step].layer().is_some_and(|id| plan.layers[id].kind.is_linear());
-                let (height, width) = if is_linear { (shape.height, 1) } else { (from.height, from.width) };
+                let (height, width) =
+                    if self.model.plan.is_linear(step) { (shape.height, 1) } else { (from.height, from.width) };
                 let other = skip.then(|| (self.real_values(layout, inputs[1]), self.shape(layout, inputs[1])));
                 let skip =
                     other.as_ref().map(|(data, shape)| SkipF32 { data, height: shape.height, width: shape.width });

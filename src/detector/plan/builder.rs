@@ -75,15 +75,8 @@ impl Conv {
     }
 
     fn geometry(&self, in_channels: usize) -> ConvGeometry {
-        ConvGeometry {
-            in_channels,
-            out_channels: self.channels,
-            kernel_height: self.size,
-            kernel_width: self.size,
-            stride: self.stride,
-            padding: self.size / 2,
-            groups: self.groups,
-        }
+        let plain = ConvGeometry::square(in_channels, self.channels, self.size, self.stride);
+        ConvGeometry { groups: self.groups, ..plain }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod step;
 use super::network::Architecture;
 use super::settings::Settings;
 use crate::kernel::activation::Activation;
+use crate::kernel::conv_u8::MAX_DEPTH;
 use builder::Builder;
 
 pub use step::{Layer, LayerId, LayerKind, Level, Op, Part, Step, StepId};
@@ -40,9 +41,6 @@ pub struct Plan {
 
 /// Inputs of RoIAlign in int8: four levels and the proposals.
 const INT8_ROI_INPUTS: usize = 5;
-
-/// Most products of a u8 and an s8 weight whose sum fits into 32 bits.
-const INT8_DEPTH: usize = i32::MAX as usize / (255 * 127);
 
 /// Steps at the boundaries of stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +123,11 @@ impl Plan {
         self.key_steps.body.iter().filter_map(start)
     }
 
+    /// True if `step` is a fully connected layer: it reads its input as rows.
+    pub fn is_linear(&self, step: StepId) -> bool {
+        self.steps[step].layer().is_some_and(|layer| self.layers[layer].kind.is_linear())
+    }
+
     /// The level whose map is the output of `step`.
     pub fn level_of(&self, step: StepId) -> Option<&Level> {
         self.levels.iter().find(|level| level.step == step)
@@ -151,7 +154,7 @@ impl Plan {
                         "a convolution over the windows of proposals"
                     } else if !matches!(activation, Activation::Identity | Activation::Relu) {
                         "a layer with an activation function other than ReLU"
-                    } else if depth > INT8_DEPTH {
+                    } else if depth > MAX_DEPTH {
                         "a sum of more products than 32 bits hold"
                     } else {
                         return None;

@@ -28,7 +28,7 @@ pub use dynamic::quantize_dynamic;
 pub use epilogue::{Epilogue, EpilogueSpec, OutputKind, SkipKind};
 pub use map::{ConvInput, ConvOutput, SkipInput};
 pub use micro::KernelU8;
-pub use pack::{PackedU8, pair_safe};
+pub use pack::{MAX_DEPTH, PackedU8, pair_safe};
 pub use table::KERNELS_U8;
 pub use watch::{Clipped, Watch};
 

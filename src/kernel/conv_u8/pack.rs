@@ -11,6 +11,9 @@ use crate::kernel::aligned::AlignedBuffer;
 use crate::kernel::geometry::ConvGeometry;
 use crate::kernel::isa::Isa;
 
+/// Most products of a byte and a weight whose sum fits into 32 bits, whatever they are.
+pub const MAX_DEPTH: usize = i32::MAX as usize / (255 * 127);
+
 /// Most pointers a driver's table holds; bounds the taps of a filter.
 pub(super) const TABLE: usize = 4096;
 
@@ -223,7 +226,7 @@ fn check(geometry: &ConvGeometry, weights: &[i8]) -> Result<()> {
     if weights.contains(&i8::MIN) {
         return Err(Error::new(Kind::Data, "a weight is -128, below the least quantized weight, -127"));
     }
-    if geometry.taps() * in_channels > i32::MAX as usize / (255 * 127) {
+    if geometry.taps() * in_channels > MAX_DEPTH {
         return Err(Error::new(
             Kind::Data,
             format!("sums of {} products do not fit into 32 bits", geometry.taps() * in_channels),
