@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::options::{Progress, QuantizeOptions};
-use super::pictures::{PictureSelection, select};
-use super::pipeline::{check_int8, quantize_selected};
+use super::pictures::PictureSelection;
+use super::pipeline::{quantize_selected, select_for};
 use crate::detector::checkpoint::Checkpoint;
-use crate::detector::plan::Plan;
 use crate::error::{Error, Result};
 use crate::kernel::isa::Isa;
 use crate::quant::artifact::{Artifact, FORMAT, save};
@@ -47,9 +46,7 @@ pub fn quantize_cached(
     state_dir: &Path,
     progress: Progress<'_>,
 ) -> Result<CachedArtifact> {
-    let header = checkpoint.header();
-    check_int8(&Plan::new(header.architecture.clone(), header.settings.clone()))?;
-    let selection = select(folder, options.count, options.seed, options.allow_unfit)?;
+    let selection = select_for(checkpoint, folder, options)?;
     let warnings = selection.warnings.clone();
     let models = state_dir.join(FOLDER);
     let path = models.join(format!("{}.lookout", key(checkpoint, &selection, options, isa)));

@@ -47,11 +47,22 @@ pub fn quantize(
     isa: Isa,
     progress: Progress<'_>,
 ) -> Result<QuantizeOutcome> {
-    // Before any picture is read, which takes longer.
+    let selection = select_for(checkpoint, folder, options)?;
+    quantize_selected(checkpoint, selection, options, isa, progress)
+}
+
+/// Chooses pictures of `folder` for `checkpoint`, once it is known to have an int8 form: reading pictures takes long.
+///
+/// # Errors
+/// As [`check_int8`] and [`select`].
+pub(super) fn select_for(
+    checkpoint: &Checkpoint,
+    folder: &Path,
+    options: &QuantizeOptions,
+) -> Result<PictureSelection> {
     let header = checkpoint.header();
     check_int8(&Plan::new(header.architecture.clone(), header.settings.clone()))?;
-    let selection = select(folder, options.count, options.seed, options.allow_unfit)?;
-    quantize_selected(checkpoint, selection, options, isa, progress)
+    select(folder, options.count, options.seed, options.allow_unfit)
 }
 
 /// Checks that every step of `plan` has an int8 form.
@@ -107,7 +118,7 @@ pub fn quantize_from_record(
     progress: Progress<'_>,
 ) -> Result<QuantizeOutcome> {
     check_origin(&record, checkpoint)?;
-    let selection = select(folder, options.count, options.seed, options.allow_unfit)?;
+    let selection = select_for(checkpoint, folder, options)?;
     for picture in &selection.pictures {
         if record.sha256(&picture.name)? != picture.sha256 {
             let text = format!("{} is not the picture of this name that was recorded", picture.name);

@@ -225,7 +225,8 @@ impl Settings {
             require("transform.mean", (0.0..=1.0).contains(&mean), mean, "from 0 to 1")?;
             require("transform.std", (1e-3..=1e3).contains(&std), std, "from 0.001 to 1000")?;
         }
-        self.check_anchors(anchors, architecture)?;
+        let features = architecture.features();
+        check_anchors(anchors, features.len(), architecture.anchors_per_cell())?;
 
         for (name, value) in [
             ("rpn.nms_threshold", rpn.nms_threshold),
@@ -259,36 +260,33 @@ impl Settings {
         let scale = roi.canonical_scale;
         require("roi.canonical_scale", scale.is_finite() && scale > 0.0, scale, "above 0")?;
         require("roi.canonical_level", roi.canonical_level <= 16, roi.canonical_level, "from 0 to 16")?;
-        let features = architecture.features();
         let pooled = roi.levels.iter().filter(|level| features.contains(level)).count();
         require("roi.levels", pooled > 0, format!("{:?}", roi.levels), &format!("some of {features:?}"))
     }
+}
 
-    /// Checks the anchors; every level has as many as the proposal head has outputs.
-    fn check_anchors(&self, anchors: &AnchorSettings, architecture: &Architecture) -> Result<()> {
-        let AnchorSettings { sizes, aspect_ratios } = anchors;
-        let levels = architecture.features().len();
-        for (name, found) in [("anchors.sizes", sizes.len()), ("anchors.aspect_ratios", aspect_ratios.len())] {
-            let valid = format!("{levels} lists, one a level that the proposal head reads");
-            require(name, found == levels, format!("{found} lists"), &valid)?;
-        }
-        let each = architecture.anchors_per_cell();
-        for (sizes, ratios) in sizes.iter().zip(aspect_ratios) {
-            require(
-                "anchors",
-                sizes.len().saturating_mul(ratios.len()) == each,
-                format!("{} sizes × {} ratios", sizes.len(), ratios.len()),
-                &format!("{each} a cell, as rpn.head.cls_logits has outputs"),
-            )?;
-            for &size in sizes {
-                require("anchors.sizes", (1.0..=1e5).contains(&size), size, "from 1 to 100000")?;
-            }
-            for &ratio in ratios {
-                require("anchors.aspect_ratios", (0.01..=100.0).contains(&ratio), ratio, "from 0.01 to 100")?;
-            }
-        }
-        Ok(())
+/// Checks the anchors of `levels` levels: `each` at a cell, as the proposal head has outputs.
+fn check_anchors(anchors: &AnchorSettings, levels: usize, each: usize) -> Result<()> {
+    let AnchorSettings { sizes, aspect_ratios } = anchors;
+    for (name, found) in [("anchors.sizes", sizes.len()), ("anchors.aspect_ratios", aspect_ratios.len())] {
+        let valid = format!("{levels} lists, one a level that the proposal head reads");
+        require(name, found == levels, format!("{found} lists"), &valid)?;
     }
+    for (sizes, ratios) in sizes.iter().zip(aspect_ratios) {
+        require(
+            "anchors",
+            sizes.len().saturating_mul(ratios.len()) == each,
+            format!("{} sizes × {} ratios", sizes.len(), ratios.len()),
+            &format!("{each} a cell, as rpn.head.cls_logits has outputs"),
+        )?;
+        for &size in sizes {
+            require("anchors.sizes", (1.0..=1e5).contains(&size), size, "from 1 to 100000")?;
+        }
+        for &ratio in ratios {
+            require("anchors.aspect_ratios", (0.01..=100.0).contains(&ratio), ratio, "from 0.01 to 100")?;
+        }
+    }
+    Ok(())
 }
 
 /// Fails unless `holds`, naming the value and its valid range.

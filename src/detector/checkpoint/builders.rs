@@ -118,7 +118,8 @@ impl FromStr for DetectorBuilder {
 
 /// Settings of torchvision's constructor `FasterRCNN`. The anchors are empty where no rule of torchvision tells them.
 pub(super) fn constructor_settings(architecture: &Architecture) -> Settings {
-    let (levels, anchors) = (architecture.features().len(), architecture.anchors_per_cell());
+    let features = architecture.features();
+    let (levels, anchors) = (features.len(), architecture.anchors_per_cell());
     let ratios = vec![0.5, 1.0, 2.0];
     let anchors = match (levels, anchors) {
         (DEFAULT_LEVELS, DEFAULT_ANCHORS) => AnchorSettings::default(),
@@ -129,7 +130,6 @@ pub(super) fn constructor_settings(architecture: &Architecture) -> Settings {
         _ => AnchorSettings { sizes: Vec::new(), aspect_ratios: Vec::new() },
     };
     let mut settings = Settings { anchors, ..Settings::default() };
-    let features = architecture.features();
     settings.roi.levels.retain(|level| features.contains(level));
     settings
 }

@@ -145,15 +145,15 @@ pub fn import(options: &ImportOptions) -> Result<ImportReport> {
         tracing::info!(source = %options.source.display(), "{note}");
     }
     let architecture = recognized.architecture.clone();
-    let builder = choose_builder(options, &architecture, &source_sha256)?;
+    let candidates = DetectorBuilder::candidates(&architecture);
+    let builder = choose_builder(options, &candidates, &architecture, &source_sha256)?;
     let labels = labels(options, &metadata, &architecture)
         .map_err(|e| if options.labels.is_some() { e } else { at_source(e) })?;
 
     // Weaker sources first: builder, metadata, settings file, options.
     let mut given = BTreeSet::new();
-    let defaults =
+    let mut settings =
         builder.map_or_else(|| constructor_settings(&architecture), |builder| builder.settings(&architecture));
-    let mut settings = defaults;
     metadata::settings(&metadata, architecture.features().len(), &mut settings, &mut given).map_err(at_source)?;
     if let Some(path) = &options.settings {
         settings = settings_file.apply(settings, &mut given).map_err(|e| e.at(path.display()))?;
@@ -183,7 +183,6 @@ pub fn import(options: &ImportOptions) -> Result<ImportReport> {
     let variances = |name: &str| Ok(Cow::Owned(read(name)?.widened().into_owned()));
     let eps = EpsChoice::choose(&evidence, variances).map_err(at_source)?;
     warnings.extend(eps.warning());
-    let candidates = DetectorBuilder::candidates(&architecture);
     if let (Some(builder), None, true) = (builder, options.builder, candidates.len() > 1) {
         let others: Vec<&str> =
             candidates.iter().filter(|&&other| other != builder).map(|other| other.name()).collect();
@@ -242,13 +241,14 @@ fn check_name(options: &ImportOptions, sha256: &str) -> Result<()> {
     Err(Error::new(Kind::Data, text))
 }
 
-/// The builder to assume: the user's, else the one whose COCO weights these are, else the first that fits.
+/// The builder to assume of the `candidates` that fit: the user's, else the one whose COCO weights these are, else the
+/// first.
 fn choose_builder(
     options: &ImportOptions,
+    candidates: &[DetectorBuilder],
     architecture: &Architecture,
     sha256: &str,
 ) -> Result<Option<DetectorBuilder>> {
-    let candidates = DetectorBuilder::candidates(architecture);
     let Some(wanted) = options.builder else {
         let known = candidates.iter().find(|builder| sha256.starts_with(builder.coco_sha256()));
         return Ok(known.or(candidates.first()).copied());
