@@ -21,7 +21,7 @@ pub use super::maps_f32::{MapsF32, SkipF32};
 use super::pack_f32::{Bundles, DepthBlock, PanelsF32};
 use super::prefetch::prefetch;
 use super::rows_f32::{RowTable, Segments};
-use super::tile_f32::{KernelF32, MAX_MR, NR, TileF32, TileFunctionF32};
+use super::tile_f32::{KernelF32, MAX_MR, MAX_PANELS, NR, TileF32, TileFunctionF32};
 use crate::error::{Error, Kind, Result};
 
 /// Output pixels of a block: with 256 values of K each, 192 KiB of input.
@@ -74,6 +74,14 @@ struct Run<'a> {
     skips: &'a [*const f32],
     pixels: std::ops::Range<usize>,
     panels: std::ops::Range<usize>,
+}
+
+/// Panels that one tile spans: the first, how many, and their output columns.
+#[derive(Clone, Copy)]
+struct Span {
+    panel: usize,
+    panels: usize,
+    columns: usize,
 }
 
 /// A block of K, and whether it starts the sums or ends them.
@@ -221,7 +229,8 @@ impl TilesF32 {
             let stage = Stage { block, first: index == 0, last: index + 1 == blocks.len() };
             // A tile runs over several panels before the next one's turn, so that its rows go out, and the skip's come
             // in, some cache lines at a time. The panels must stay near meanwhile.
-            let together = (NEAR_WEIGHTS / block.panel_len()).max(1);
+            let wide = run.job.kernel.panels;
+            let together = (NEAR_WEIGHTS / block.panel_len()).next_multiple_of(wide).max(wide);
             for start in run.panels.clone().step_by(together) {
                 let group = start..run.panels.end.min(start + together);
                 // The weights that follow, a part with each tile: they come from the third level or from memory.
@@ -229,18 +238,36 @@ impl TilesF32 {
                 let mut lines = next.chunks(ALIGNMENT / size_of::<f32>());
                 let each = (lines.len() / (tiles * group.len()).max(1)) + 1;
                 for tile in 0..tiles {
-                    for panel in group.clone() {
-                        lines.by_ref().take(each).for_each(|line| prefetch(line.as_ptr()));
-                        self.tile(run, &stage, panel, tile);
+                    let mut panel = group.start;
+                    while panel < group.end {
+                        let span = self.span(panel, group.end.min(panel + wide));
+                        lines.by_ref().take(each * span.panels).for_each(|line| prefetch(line.as_ptr()));
+                        self.tile(run, &stage, span, tile);
+                        panel += span.panels;
                     }
                 }
             }
         }
     }
 
+    /// The panels from `panel` to before `end` whose outputs follow one another and read the same inputs.
     #[inline(always)]
-    fn tile(&self, run: &Run<'_>, stage: &Stage<'_>, panel: usize, tile: usize) {
+    fn span(&self, panel: usize, end: usize) -> Span {
+        let places = &self.panels.places()[panel..end];
+        let mut span = Span { panel, panels: 1, columns: places[0].filled };
+        for place in &places[1..] {
+            if place.offset != places[0].offset {
+                break;
+            }
+            span = Span { panels: span.panels + 1, columns: span.columns + place.filled, ..span };
+        }
+        span
+    }
+
+    #[inline(always)]
+    fn tile(&self, run: &Run<'_>, stage: &Stage<'_>, span: Span, tile: usize) {
         let KernelF32 { mr, function, columns, .. } = *run.job.kernel;
+        let Span { panel, columns: filled, .. } = span;
         let (block, outputs, place) = (stage.block, run.job.outputs, self.panels.places()[panel]);
         let first = run.pixels.start + tile * mr;
         let count = mr.min(run.pixels.end - first);
@@ -251,8 +278,9 @@ impl TilesF32 {
             offset: place.offset + block.offset,
             depth: block.depth,
             weights: self.panels.panel(block, panel).as_ptr(),
+            panel_stride: block.panel_len(),
             bias: if stage.first { self.panels.bias(panel).as_ptr() } else { null() },
-            columns: place.filled,
+            columns: filled,
             skip,
             skip_offset: place.column,
             activation: if stage.last { run.job.activation } else { Activation::Identity },
@@ -260,37 +288,40 @@ impl TilesF32 {
             out: run.job.out.at(first * outputs + place.column),
             out_stride: outputs,
         };
-        self.prefetch_next(run, &call, panel, tile);
-        if count == mr && place.filled.is_multiple_of(columns) {
+        self.prefetch_next(run, &call, span, tile);
+        if count == mr && filled.is_multiple_of(columns) {
             // SAFETY: `Isa` proved the instruction set; table, panel and skips were made for this `mr` and geometry; a
             // full tile lies inside of the output and belongs to this task.
             unsafe { function(&call) }
         } else {
             // SAFETY: as above, for the `count × filled` values that exist.
-            unsafe { edge_tile(function, call, count, place.filled) }
+            unsafe { edge_tile(function, call, count, filled) }
         }
     }
 
-    /// Asks for what the same panel's next tile writes and adds, and, with the first panel, for what it reads: six
+    /// Asks for what the same panels' next tile writes and adds, and, with the first panel, for what it reads: six
     /// streams with gaps are more than the hardware foresees. (Taps that overlap are near already.)
     #[inline(always)]
-    fn prefetch_next(&self, run: &Run<'_>, call: &TileF32, panel: usize, tile: usize) {
+    fn prefetch_next(&self, run: &Run<'_>, call: &TileF32, span: Span, tile: usize) {
         let mr = run.job.kernel.mr;
         let next = tile + 1;
         if next * mr >= run.pixels.len() {
             return;
         }
-        // The last value's line: where rows start off a line, the panel before asked for the first one's.
-        let out = call.out.wrapping_add(mr * call.out_stride + NR - 1);
-        for row in 0..mr {
-            prefetch(out.wrapping_add(row * call.out_stride));
-        }
-        if !call.skip.is_null() {
-            for row in &run.skips[next * mr..][..mr] {
-                prefetch(row.wrapping_add(call.skip_offset + NR - 1));
+        for number in 0..span.panels {
+            // The last value's line: where rows start off a line, the panel before asked for the first one's.
+            let last = number * NR + NR - 1;
+            let out = call.out.wrapping_add(mr * call.out_stride + last);
+            for row in 0..mr {
+                prefetch(out.wrapping_add(row * call.out_stride));
+            }
+            if !call.skip.is_null() {
+                for row in &run.skips[next * mr..][..mr] {
+                    prefetch(row.wrapping_add(call.skip_offset + last));
+                }
             }
         }
-        if self.segments.count == 1 && panel == run.panels.start {
+        if self.segments.count == 1 && span.panel == run.panels.start {
             for row in run.table.tile(next, 1, mr) {
                 for value in (0..call.depth).step_by(ALIGNMENT / size_of::<f32>()) {
                     prefetch(row.wrapping_add(call.offset + value));
@@ -307,8 +338,8 @@ impl TilesF32 {
 /// As for a whole tile, but output and skip rows need only hold `count × filled` values.
 #[inline(never)]
 unsafe fn edge_tile(function: TileFunctionF32, call: TileF32, count: usize, filled: usize) {
-    let mut sums = [[0f32; NR]; MAX_MR];
-    let mut added = [[0f32; NR]; MAX_MR];
+    let mut sums = [[0f32; NR * MAX_PANELS]; MAX_MR];
+    let mut added = [[0f32; NR * MAX_PANELS]; MAX_MR];
     for row in 0..count {
         if call.bias.is_null() {
             // SAFETY: `filled` partial sums of this task's own output.
@@ -324,8 +355,8 @@ unsafe fn edge_tile(function: TileFunctionF32, call: TileF32, count: usize, fill
     let pointers = added.each_ref().map(|row| row.as_ptr());
     let inner = TileF32 {
         out: sums.as_mut_ptr().cast(),
-        out_stride: NR,
-        columns: NR,
+        out_stride: NR * MAX_PANELS,
+        columns: filled.next_multiple_of(NR),
         skip: if call.skip.is_null() { call.skip } else { pointers.as_ptr() },
         skip_offset: 0,
         ..call

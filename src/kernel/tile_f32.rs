@@ -13,6 +13,8 @@ use super::lanes_f32::{LanesF32, activate};
 pub const MAX_MR: usize = 14;
 /// Columns of a panel, the same for every kernel: weights are packed once for all of them.
 pub const NR: usize = 16;
+/// Most panels that a tile of any kernel spans; sizes the driver's scratch.
+pub const MAX_PANELS: usize = 2;
 
 /// Operands of one kernel call, which computes, for each of the kernel's `mr` rows and the tile's columns,
 /// `sum = Σ segment Σ channel rows[segment][row][offset + channel] · weights[segment][channel][column]`,
@@ -29,9 +31,12 @@ pub struct TileF32 {
     pub depth: usize,
     /// `segments × depth × NR` weights, 64-byte aligned.
     pub weights: *const f32,
-    /// `NR` values added to every row, or null where `out` holds partial sums to go on from.
+    /// Values from the weights of one panel to those of the next. Read only where the tile spans several.
+    pub panel_stride: usize,
+    /// `NR` values a panel, added to every row, or null where `out` holds partial sums to go on from.
     pub bias: *const f32,
-    /// Columns that exist: [`NR`], or fewer in whole [`KernelF32::columns`]. The weights and the bias of the others are 0.
+    /// Columns that exist: those of up to [`KernelF32::panels`] panels, or fewer in whole [`KernelF32::columns`]. The
+    /// weights and the bias of the others are 0.
     pub columns: usize,
     /// `mr` pointers to rows of `columns` values to add, or null.
     pub skip: *const *const f32,
@@ -64,6 +69,8 @@ pub struct KernelF32 {
     pub mr: usize,
     /// Computes a tile.
     pub function: TileFunctionF32,
+    /// Panels that a tile spans at most; at most [`MAX_PANELS`].
+    pub panels: usize,
     /// A tile of fewer than [`NR`] columns has a multiple of this many.
     pub columns: usize,
     /// Values of a vector of `direct`.
