@@ -1,11 +1,12 @@
 //! Every kernel this machine has against a naive oracle, bit for bit.
 //!
-//! The oracle sums in i64 and follows the epilogue as the design states it: scale, add the residual, ReLU, round half to
-//! even, saturate. Buffers are surrounded by guard bytes; maps start at odd addresses.
+//! The oracle sums in i64 and follows the epilogue as its module states it: scale, add the residual, activation function,
+//! round half to even, saturate. Buffers are surrounded by guard bytes; maps start at odd addresses.
 
+use lookout::kernel::activation::Activation;
 use lookout::kernel::conv_u8::{
     Clipped, ConvInput, ConvOutput, Epilogue, EpilogueSpec, KERNELS_U8, KernelU8, OutputKind, PackedU8, SkipInput,
-    SkipKind, Watch, convolve, convolve_watched, pair_safe,
+    SkipKind, Watch, convolve, convolve_watched, is_curved, pair_safe,
 };
 use lookout::kernel::geometry::ConvGeometry;
 use lookout::kernel::isa::Isa;
@@ -36,13 +37,15 @@ enum Residual {
 #[derive(Debug, Clone, Copy)]
 struct Case {
     geometry: ConvGeometry,
+    /// Maps, each padded on its own.
+    count: usize,
     height: usize,
     width: usize,
     draw: Draw,
     zero_in: u8,
     zero_out: u8,
     residual: Residual,
-    relu: bool,
+    activation: Activation,
     floats: bool,
     first_layer: bool,
     seed: u64,
@@ -56,13 +59,14 @@ impl Default for Case {
     fn default() -> Self {
         Self {
             geometry: conv(16, 16, 1, 1, 0),
+            count: 1,
             height: 5,
             width: 7,
             draw: Draw::Any,
             zero_in: 0,
             zero_out: 0,
             residual: Residual::None,
-            relu: true,
+            activation: Activation::Relu,
             floats: false,
             first_layer: false,
             seed: 1,
@@ -88,6 +92,9 @@ struct Built {
 
 const MEAN: [u8; 4] = [124, 116, 104, 0];
 
+/// 1 / s_out of the cases with bytes for output.
+const STEPS_PER_UNIT: f32 = 17.3;
+
 impl Built {
     fn new(case: Case) -> Self {
         let mut random = Random::new(case.seed);
@@ -100,7 +107,7 @@ impl Built {
                 Draw::LightPairs => [-127, -1, -64, -64, -1, -127][i % 6],
             })
             .collect();
-        for tap in weights.chunks_mut(g.in_channels) {
+        for tap in weights.chunks_mut(g.group_channels()) {
             for pair in tap.chunks_exact_mut(2) {
                 let sum = i32::from(pair[0]) + i32::from(pair[1]);
                 if sum.abs() > 128 {
@@ -108,14 +115,16 @@ impl Built {
                 }
             }
         }
-        assert!(pair_safe(&weights, g.in_channels));
+        assert!(pair_safe(&weights, g.group_channels()));
         let pixel = if case.first_layer { 4 } else { g.in_channels };
-        let input: Vec<u8> = (0..case.height * case.width * pixel)
+        let input: Vec<u8> = (0..case.count * case.height * case.width * pixel)
             .map(|_| if case.draw == Draw::Any { random.below(256) as u8 } else { 255 })
             .collect();
-        let depth = (g.taps() * g.in_channels) as f32;
+        let depth = (g.taps() * g.group_channels()) as f32;
+        // Curved functions take real values, of which some lie on either side of every corner.
+        let unit = if is_curved(case.activation) { STEPS_PER_UNIT } else { 1.0 };
         let bias = (0..g.out_channels).map(|_| random.below(1 << 16) as i32 - (1 << 15)).collect();
-        let multiplier = (0..g.out_channels).map(|_| (0.2 + random.unit()) / (60.0 * depth.sqrt())).collect();
+        let multiplier = (0..g.out_channels).map(|_| (0.2 + random.unit()) / (60.0 * depth.sqrt()) / unit).collect();
         let (rows, columns) = g.output(case.height, case.width);
         let skip_shape = match case.residual {
             Residual::CoarserU8 | Residual::CoarserF32 => (rows.div_ceil(2), columns.div_ceil(2)),
@@ -135,16 +144,19 @@ impl Built {
             skip_u8,
             skip_f32,
             zero_skip,
-            skip_multiplier: 0.3 + random.unit(),
+            skip_multiplier: (0.3 + random.unit()) / unit,
             expected: Vec::new(),
         };
-        built.expected = (0..rows * columns * g.out_channels)
-            .map(|i| built.value(i / g.out_channels / columns, i / g.out_channels % columns, i % g.out_channels))
+        built.expected = (0..case.count * rows * columns * g.out_channels)
+            .map(|i| {
+                let row = i / g.out_channels / columns;
+                built.value(row / rows, row % rows, i / g.out_channels % columns, i % g.out_channels)
+            })
             .collect();
         built
     }
 
-    fn value(&self, y: usize, x: usize, n: usize) -> f32 {
+    fn value(&self, map: usize, y: usize, x: usize, n: usize) -> f32 {
         let Case { geometry: g, height, width, .. } = self.case;
         let pixel = if self.case.first_layer { 4 } else { g.in_channels };
         let mut sum = i64::from(self.bias[n]);
@@ -153,10 +165,12 @@ impl Built {
                 let iy = (y * g.stride + ky).wrapping_sub(g.padding);
                 let ix = (x * g.stride + kx).wrapping_sub(g.padding);
                 let inside = iy < height && ix < width;
-                for (c, &mean) in MEAN[..3].iter().chain(std::iter::repeat(&0)).enumerate().take(g.in_channels) {
-                    let w = self.weights[((n * g.kernel_height + ky) * g.kernel_width + kx) * g.in_channels + c];
+                let channels = g.group_channels();
+                let first = n / (g.out_channels / g.groups) * channels;
+                for (c, &mean) in MEAN[..3].iter().chain(std::iter::repeat(&0)).enumerate().take(channels) {
+                    let w = self.weights[((n * g.kernel_height + ky) * g.kernel_width + kx) * channels + c];
                     let q = match (inside, self.case.first_layer) {
-                        (true, _) => self.input[(iy * width + ix) * pixel + c],
+                        (true, _) => self.input[((map * height + iy) * width + ix) * pixel + first + c],
                         (false, true) => mean,
                         (false, false) => self.case.zero_in,
                     };
@@ -177,8 +191,23 @@ impl Built {
         }
     }
 
+    /// Output steps of a real unit.
+    fn steps_per_unit(&self) -> f32 {
+        if self.case.floats { 1.0 } else { STEPS_PER_UNIT }
+    }
+
+    /// The activation function as the epilogue's module states it.
     fn rectified(&self, t: f32) -> f32 {
-        if self.case.relu && t <= 0.0 { 0.0 } else { t }
+        let h = if t + 3.0 > 0.0 { (t + 3.0).min(6.0) } else { 0.0 };
+        match self.case.activation {
+            Activation::Identity => t,
+            Activation::Relu if t <= 0.0 => 0.0,
+            Activation::Relu => t,
+            Activation::Relu6 if t <= 0.0 => 0.0,
+            Activation::Relu6 => t.min(6.0 * self.steps_per_unit()),
+            Activation::Hardswish => t * h * (self.steps_per_unit() / 6.0),
+            Activation::Hardsigmoid => h * (self.steps_per_unit() / 6.0),
+        }
     }
 
     fn byte(&self, t: f32) -> u8 {
@@ -200,7 +229,8 @@ impl Built {
             multiplier: &self.multiplier,
             outside: self.case.first_layer.then_some(&MEAN),
             skip,
-            relu: self.case.relu,
+            activation: self.case.activation,
+            steps_per_unit: self.steps_per_unit(),
             output,
         };
         Epilogue::new(packed, &spec).unwrap()
@@ -223,9 +253,14 @@ impl Built {
         }
     }
 
+    fn maps(&self) -> ConvInput<'_> {
+        let Case { count, height, width, .. } = self.case;
+        ConvInput { data: &self.input, count, height, width }
+    }
+
     /// Runs every kernel of this machine, plain and watched.
     fn check(&self) {
-        for kernel in KERNELS_U8 {
+        for kernel in KernelU8::table(&self.case.geometry) {
             let Some(isa) = Isa::new(kernel.isa) else { continue };
             let packed = self.pack(kernel, isa);
             let epilogue = self.epilogue(&packed);
@@ -239,7 +274,7 @@ impl Built {
         let mut shifted = vec![0xAA; self.input.len() + 2];
         shifted[1..=self.input.len()].copy_from_slice(&self.input);
         let data = &shifted[1..=self.input.len()];
-        let input = ConvInput { data, height: self.case.height, width: self.case.width };
+        let input = ConvInput { data, ..self.maps() };
         let name = packed.kernel().name;
         let count = self.expected.len();
         if self.case.floats {
@@ -262,7 +297,7 @@ impl Built {
     fn check_watched(&self, packed: &PackedU8, epilogue: &Epilogue) {
         let channels = self.case.geometry.out_channels;
         let seen = Seen { channels, values: std::sync::Mutex::new(vec![f32::NAN; self.expected.len()]) };
-        let input = ConvInput { data: &self.input, height: self.case.height, width: self.case.width };
+        let input = self.maps();
         let mut bytes = vec![0; self.expected.len()];
         let mut floats = vec![0.0; self.expected.len()];
         let output = if self.case.floats { ConvOutput::F32(&mut floats) } else { ConvOutput::U8(&mut bytes) };
@@ -297,6 +332,8 @@ impl Watch for Seen {
 }
 
 const ZERO_POINTS: [u8; 5] = [0, 1, 127, 128, 255];
+const ACTIVATIONS: [Activation; 5] =
+    [Activation::Identity, Activation::Relu, Activation::Relu6, Activation::Hardswish, Activation::Hardsigmoid];
 const RESIDUALS: [Residual; 5] =
     [Residual::None, Residual::U8, Residual::F32, Residual::CoarserU8, Residual::CoarserF32];
 
@@ -322,9 +359,18 @@ fn shapes_strides_paddings_and_zero_points() {
                     let zero_out = ZERO_POINTS[seed as usize % 5];
                     let (height, width) = [(7, 8), (3, 17), (11, 5)][seed as usize % 3];
                     let geometry = conv(inputs, outputs, kernel, stride, padding);
-                    let relu = seed % 2 == 0;
-                    Built::new(Case { geometry, height, width, zero_in, zero_out, relu, seed, ..Case::default() })
-                        .check();
+                    let activation = ACTIVATIONS[seed as usize % 5];
+                    Built::new(Case {
+                        geometry,
+                        height,
+                        width,
+                        zero_in,
+                        zero_out,
+                        activation,
+                        seed,
+                        ..Case::default()
+                    })
+                    .check();
                 }
             }
         }
@@ -332,10 +378,10 @@ fn shapes_strides_paddings_and_zero_points() {
 }
 
 #[test]
-fn residuals_relu_and_float_outputs() {
+fn residuals_activations_and_float_outputs() {
     let mut seed = 1000;
     for residual in RESIDUALS {
-        for relu in [false, true] {
+        for activation in ACTIVATIONS {
             for floats in [false, true] {
                 for outputs in [16, 32, 3, 21] {
                     for (height, width) in [(6, 6), (5, 9), (1, 1), (2, 31)] {
@@ -347,7 +393,7 @@ fn residuals_relu_and_float_outputs() {
                             height,
                             width,
                             residual,
-                            relu,
+                            activation,
                             floats,
                             zero_in,
                             zero_out,
@@ -363,13 +409,88 @@ fn residuals_relu_and_float_outputs() {
 }
 
 #[test]
+fn depthwise_and_grouped() {
+    let grouped = |geometry: ConvGeometry, groups| ConvGeometry { groups, ..geometry };
+    let mut seed = 3000;
+    for (inputs, outputs, groups) in [
+        (16, 16, 16),
+        (72, 72, 72),
+        (3, 3, 3),
+        (8, 8, 8),
+        (40, 40, 40),
+        (67, 67, 67),
+        (33, 33, 33),
+        (128, 128, 32),
+        (24, 48, 3),
+        (18, 6, 6),
+        (12, 36, 2),
+        (9, 6, 3),
+        (12, 24, 12),
+        (64, 32, 2),
+    ] {
+        for (kernel, stride) in [(3, 1), (3, 2), (5, 1), (5, 2), (1, 1), (2, 3)] {
+            for zero_in in ZERO_POINTS {
+                seed += 1;
+                let geometry = grouped(conv(inputs, outputs, kernel, stride, kernel / 2), groups);
+                let (height, width) = [(7, 8), (3, 17), (11, 5), (2, 2)][seed as usize % 4];
+                let case = Case {
+                    geometry,
+                    height,
+                    width,
+                    zero_in,
+                    zero_out: ZERO_POINTS[seed as usize % 5],
+                    activation: ACTIVATIONS[seed as usize / 5 % 5],
+                    residual: if seed % 3 == 0 { RESIDUALS[seed as usize / 3 % 5] } else { Residual::None },
+                    floats: seed % 7 == 0,
+                    seed,
+                    ..Case::default()
+                };
+                Built::new(case).check();
+            }
+        }
+    }
+}
+
+#[test]
+fn depthwise_extremes_do_not_saturate() {
+    for zero_in in ZERO_POINTS {
+        for (channels, kernel) in [(40, 3), (67, 5), (16, 11)] {
+            for draw in [Draw::Alternating, Draw::HeavyPairs, Draw::LightPairs] {
+                let geometry = ConvGeometry { groups: channels, ..conv(channels, channels, kernel, 1, kernel / 2) };
+                let activation = Activation::Identity;
+                let case =
+                    Case { geometry, height: 6, width: 7, draw, zero_in, activation, floats: true, ..Case::default() };
+                Built::new(case).check();
+            }
+        }
+    }
+}
+
+#[test]
+fn windows_are_padded_each_on_its_own() {
+    for (count, groups, kernel) in [(2, 1, 3), (9, 1, 3), (3, 20, 3), (5, 4, 1)] {
+        let geometry = ConvGeometry { groups, ..conv(20, 20, kernel, 1, kernel / 2) };
+        let case = Case { geometry, count, height: 7, width: 7, zero_in: 31, seed: count as u64, ..Case::default() };
+        Built::new(case).check();
+    }
+}
+
+#[test]
 fn extreme_values_do_not_saturate() {
     for draw in [Draw::Alternating, Draw::HeavyPairs, Draw::LightPairs] {
         for zero_in in ZERO_POINTS {
             for (inputs, kernel) in [(64, 3), (63, 3), (2304, 1), (12544, 1)] {
                 let geometry = conv(inputs, 18, kernel, 1, kernel / 2);
-                let case =
-                    Case { geometry, height: 3, width: 4, draw, zero_in, relu: false, floats: true, ..Case::default() };
+                let case = Case {
+                    geometry,
+                    height: 3,
+                    width: 4,
+                    draw,
+                    zero_in,
+                    activation: Activation::Identity,
+                    floats: true,
+                    ..Case::default()
+                };
                 Built::new(case).check();
             }
         }
@@ -412,7 +533,7 @@ fn every_layer_of_the_network_at_small_size() {
             width: 9,
             zero_in: 3,
             zero_out: 100,
-            relu: false,
+            activation: Activation::Identity,
             seed,
             ..Case::default()
         })
@@ -431,6 +552,19 @@ fn any_number_of_threads_gives_the_same_bytes() {
             ..Case::default()
         },
         Case { geometry: conv(256, 128, 1, 1, 0), height: 3, width: 5, floats: true, ..Case::default() },
+        Case {
+            geometry: ConvGeometry { groups: 72, ..conv(72, 72, 5, 1, 2) },
+            height: 33,
+            width: 29,
+            activation: Activation::Hardswish,
+            ..Case::default()
+        },
+        Case {
+            geometry: ConvGeometry { groups: 4, ..conv(64, 96, 3, 2, 1) },
+            height: 33,
+            width: 29,
+            ..Case::default()
+        },
         Case { geometry: conv(3, 64, 7, 2, 3), height: 64, width: 90, first_layer: true, ..Case::default() },
     ];
     for case in cases {
@@ -452,22 +586,33 @@ fn wrong_operands_are_refused() {
         multiplier: &[1.0, 1.0],
         outside: None,
         skip: SkipKind::None,
-        relu: false,
+        activation: Activation::Relu6,
+        steps_per_unit: 2.0,
         output: OutputKind::U8 { zero_point: 0 },
     };
     let epilogue = Epilogue::new(&packed, &spec).unwrap();
-    let input = ConvInput { data: &[0; 24], height: 2, width: 3 };
+    let input = ConvInput { data: &[0; 24], count: 1, height: 2, width: 3 };
     let run = |input, skip, values| convolve(&packed, &epilogue, input, skip, ConvOutput::U8(&mut vec![0; values]));
     assert!(run(input, SkipInput::None, 12).is_ok());
     assert!(run(input, SkipInput::None, 11).is_err());
     let floats = ConvOutput::F32(&mut [0.0; 12]);
     assert!(convolve(&packed, &epilogue, input, SkipInput::None, floats).is_err());
     assert!(run(ConvInput { data: &[0; 23], ..input }, SkipInput::None, 12).is_err());
+    assert!(run(ConvInput { count: 2, ..input }, SkipInput::None, 12).is_err());
     let skip = SkipInput::U8 { data: &[0; 12], height: 2, width: 3 };
     assert!(run(input, skip, 12).is_err());
     assert!(Epilogue::new(&packed, &EpilogueSpec { bias: &[i32::MAX, 0], ..spec }).is_err());
     assert!(Epilogue::new(&packed, &EpilogueSpec { multiplier: &[f32::INFINITY, 0.0], ..spec }).is_err());
     assert!(Epilogue::new(&packed, &EpilogueSpec { bias: &[0], ..spec }).is_err());
+    assert!(Epilogue::new(&packed, &EpilogueSpec { steps_per_unit: f32::INFINITY, ..spec }).is_err());
+    // 100 352 products of 255 and 127 do not fit, whatever the bias; as many of 255 and 80 do.
+    let deep = conv(100_352, 1, 1, 1, 0);
+    let spec = EpilogueSpec { bias: &[0], multiplier: &[1.0], ..spec };
+    for (weight, fits) in [(127, false), (80, true)] {
+        let weights: Vec<i8> = (0..100_352).map(|at| if at % 2 == 0 { weight } else { -weight }).collect();
+        let packed = PackedU8::new(isa, deep, &weights).unwrap();
+        assert_eq!(Epilogue::new(&packed, &spec).is_ok(), fits, "{weight}");
+    }
     let other = PackedU8::new(isa, conv(8, 2, 1, 1, 0), &[1; 16]).unwrap();
     assert!(
         convolve(

@@ -2,11 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use lookout::calibrate::{QuantizeOptions, quantize};
 use lookout::detector::checkpoint::{Checkpoint, DetectorBuilder, EpsReason, ImportOptions, ImportReport, import};
 use lookout::detector::demo;
 use lookout::error::{Kind, Result};
-use lookout::kernel::isa::Isa;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks").join(name)
@@ -79,16 +77,6 @@ fn a_name_that_promises_another_content_is_refused() {
     assert!(error.message().contains("promises a SHA-256 that starts with dd69338a"), "{}", error.message());
     options.force = true;
     import(&options).unwrap();
-}
-
-#[test]
-fn what_has_no_int8_form_is_refused_by_quantize() {
-    let (_, checkpoint) = import_network("mobilenet-v3-large-320", |_| ()).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let error = quantize(&checkpoint, folder.path(), &QuantizeOptions::default(), Isa::best(), &mut |_, _, _| {})
-        .err()
-        .unwrap();
-    assert!(error.chain().contains("cannot run in int8"), "{}", error.chain());
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::options::{Progress, QuantizeOptions};
-use super::pictures::PictureSelection;
-use super::pipeline::{quantize_selected, select_for};
+use super::pictures::{PictureSelection, select};
+use super::pipeline::quantize_selected;
 use crate::detector::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::kernel::isa::Isa;
@@ -46,7 +46,7 @@ pub fn quantize_cached(
     state_dir: &Path,
     progress: Progress<'_>,
 ) -> Result<CachedArtifact> {
-    let selection = select_for(checkpoint, folder, options)?;
+    let selection = select(folder, options.count, options.seed, options.allow_unfit)?;
     let warnings = selection.warnings.clone();
     let models = state_dir.join(FOLDER);
     let path = models.join(format!("{}.lookout", key(checkpoint, &selection, options, isa)));

@@ -105,16 +105,16 @@ fn layer(
     let reads_pixels =
         plan.steps.iter().any(|step| step.layer() == Some(id) && step.inputs.contains(&plan.key_steps.image));
     let FoldedLayer { weights, bias } = if reads_pixels { in_pixels(plan, folded) } else { folded.clone() };
-    let depth = geometry.taps() * geometry.in_channels;
+    let filter = geometry.taps() * geometry.group_channels();
     let mut floors = Vec::with_capacity(bias.len());
-    for &bias in &bias {
+    for (filter, &bias) in weights.chunks_exact(filter).zip(&bias) {
         let mut floor = 0.0f32;
         for &input in inputs {
-            floor = floor.max(scale_floor(bias, input, depth)?);
+            floor = floor.max(scale_floor(filter, bias, input)?);
         }
         floors.push(floor);
     }
-    let bank = FilterBank { values: &weights, out: geometry.out_channels, channels: geometry.in_channels };
+    let bank = FilterBank { values: &weights, out: geometry.out_channels, channels: geometry.group_channels() };
     let quantized = bank.quantize(rule, granularity, &floors)?;
     let residual =
         (reads_pixels && precision == Precision::Int8Static).then(|| RoundingResidual::of(&bank, &quantized));

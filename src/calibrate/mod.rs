@@ -32,7 +32,7 @@ pub use histogram::{BINS, Binning, Histogram, HistogramBuilder};
 pub use observer::{EdgeStatistics, Observer, quantization_mse};
 pub use options::{AGREEMENT_SCORE, Progress, QuantizeOptions, QuantizeOutcome};
 pub use pictures::{CalibrationPicture, PictureSelection, select};
-pub use pipeline::{check_int8, quantize, quantize_frames, quantize_from_record, quantize_record_alone};
+pub use pipeline::{quantize, quantize_frames, quantize_from_record, quantize_record_alone};
 pub use power_profile::{PowerProfile, power_db};
 pub use recipe::{KeepFloat, Recipe};
 pub use record::{CalibrationRecord, RecordEdge};

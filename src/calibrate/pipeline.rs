@@ -47,32 +47,8 @@ pub fn quantize(
     isa: Isa,
     progress: Progress<'_>,
 ) -> Result<QuantizeOutcome> {
-    let selection = select_for(checkpoint, folder, options)?;
+    let selection = select(folder, options.count, options.seed, options.allow_unfit)?;
     quantize_selected(checkpoint, selection, options, isa, progress)
-}
-
-/// Chooses pictures of `folder` for `checkpoint`, once it is known to have an int8 form: reading pictures takes long.
-///
-/// # Errors
-/// As [`check_int8`] and [`select`].
-pub(super) fn select_for(
-    checkpoint: &Checkpoint,
-    folder: &Path,
-    options: &QuantizeOptions,
-) -> Result<PictureSelection> {
-    let header = checkpoint.header();
-    check_int8(&Plan::new(header.architecture.clone(), header.settings.clone()))?;
-    select(folder, options.count, options.seed, options.allow_unfit)
-}
-
-/// Checks that every step of `plan` has an int8 form.
-///
-/// # Errors
-/// [`Kind::Data`], naming the first step that has none.
-pub fn check_int8(plan: &Plan) -> Result<()> {
-    let Some(gap) = plan.int8_gap() else { return Ok(()) };
-    let text = format!("the network cannot run in int8: {gap}; run the checkpoint itself, in full precision");
-    Err(Error::new(Kind::Data, text))
 }
 
 /// [`quantize`] on pictures that were already chosen.
@@ -118,7 +94,7 @@ pub fn quantize_from_record(
     progress: Progress<'_>,
 ) -> Result<QuantizeOutcome> {
     check_origin(&record, checkpoint)?;
-    let selection = select_for(checkpoint, folder, options)?;
+    let selection = select(folder, options.count, options.seed, options.allow_unfit)?;
     for picture in &selection.pictures {
         if record.sha256(&picture.name)? != picture.sha256 {
             let text = format!("{} is not the picture of this name that was recorded", picture.name);
@@ -196,7 +172,6 @@ impl<'a> Quantization<'a> {
     ) -> Result<Self> {
         let header = checkpoint.header();
         let plan = Arc::new(Plan::new(header.architecture.clone(), header.settings.clone()));
-        check_int8(&plan)?;
         let tensors = checkpoint.var_builder();
         let reference = Fp32Model::new(plan.clone(), &tensors, &header.batch_norm_eps, Backend::Kernel(isa))?;
         let folded = fold_all(&plan, &tensors, &header.batch_norm_eps)?;

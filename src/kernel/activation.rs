@@ -20,6 +20,18 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// True where the value depends on `x`: an error there reaches what follows.
+    #[inline]
+    pub fn passes(self, x: f32) -> bool {
+        match self {
+            Self::Identity => true,
+            Self::Relu => x > 0.0,
+            Self::Relu6 => x > 0.0 && x < 6.0,
+            Self::Hardswish => x > -3.0,
+            Self::Hardsigmoid => x > -3.0 && x < 3.0,
+        }
+    }
+
     /// The function's value at `x`.
     #[inline]
     #[allow(clippy::manual_clamp)] // `clamp` keeps NaN, where the kernels' ReLU gives 0

@@ -3,6 +3,7 @@
 //! In: a layer's shape. Out: CPU seconds of all threads together, so that a rate can be set against
 //! [`super::ceiling::measure`] of the same run.
 
+use super::activation::Activation;
 use super::ceiling::process_seconds;
 use super::conv_u8::{
     ConvInput, ConvOutput, Epilogue, EpilogueSpec, KernelU8, OutputKind, PackedU8, SkipInput, SkipKind, convolve,
@@ -50,7 +51,8 @@ impl LayerU8 {
             multiplier: &vec![1e-3; channels],
             outside: None,
             skip: if residual { SkipKind::U8 { zero_point: 0, multiplier: 0.5 } } else { SkipKind::None },
-            relu: true,
+            activation: Activation::Relu,
+            steps_per_unit: 1.0,
             output: OutputKind::U8 { zero_point: 0 },
         };
         let epilogue = Epilogue::new(&packed, &spec)?;
@@ -79,7 +81,7 @@ impl LayerU8 {
     ///
     /// None but faults of the kernels themselves.
     pub fn run(&mut self) -> Result<f64> {
-        let input = ConvInput { data: &self.input, height: self.height, width: self.width };
+        let input = ConvInput { data: &self.input, count: 1, height: self.height, width: self.width };
         let (rows, columns) = self.packed.geometry().output(self.height, self.width);
         let skip = match self.skip.is_empty() {
             true => SkipInput::None,

@@ -12,13 +12,14 @@ use std::ptr::null;
 
 use super::activation::Activation;
 use super::aligned::{ALIGNMENT, AlignedBuffer};
+use super::bundles::Bundles;
 use super::claim::share;
 use super::depthwise_f32::DepthwiseF32;
 use super::geometry::ConvGeometry;
 use super::isa::Isa;
 use super::maps_f32::SharedOutput;
 pub use super::maps_f32::{MapsF32, SkipF32};
-use super::pack_f32::{Bundles, DepthBlock, PanelsF32};
+use super::pack_f32::{DepthBlock, PanelsF32};
 use super::prefetch::prefetch;
 use super::rows_f32::{RowTable, Segments};
 use super::tile_f32::{KernelF32, MAX_MR, MAX_PANELS, NR, TileF32, TileFunctionF32};
@@ -189,19 +190,12 @@ impl ConvF32 {
 
 impl TilesF32 {
     fn new(geometry: &ConvGeometry, weights: &[f32], bias: &[f32]) -> Self {
-        let bundles = Bundles::of(geometry);
+        let bundles = Bundles::of(geometry, NR);
         let segments = Segments::of(geometry, bundles.channels);
         let weights = bundles.spread(geometry.taps(), weights);
         Self {
             segments,
-            panels: PanelsF32::new(
-                geometry.out_channels,
-                bundles.outputs,
-                segments.count,
-                segments.depth,
-                &weights,
-                bias,
-            ),
+            panels: PanelsF32::new(&bundles, segments.count, segments.depth, &weights, bias),
             zeros: AlignedBuffer::zeroed(segments.depth.max(geometry.in_channels)),
         }
     }

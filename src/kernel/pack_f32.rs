@@ -4,76 +4,13 @@
 //! so that one call of a kernel reads one contiguous, 64-byte aligned run that fits the first-level cache. Outputs that
 //! do not exist have weight 0.
 
-use std::borrow::Cow;
-use std::cmp::Reverse;
-
 use super::aligned::AlignedBuffer;
-use super::geometry::ConvGeometry;
+use super::bundles::{Bundles, Place};
 use super::tile_f32::NR;
 
 /// Longest run of K in one block, in values: 16 columns × 256 × 4 bytes fill half of a 32 KiB cache, and the sums of a
 /// tile come and go once in 256 steps.
 const BLOCK_DEPTH: usize = 256;
-
-/// Groups of a convolution, taken together so that few columns of their panels are empty: a bundle is convolved as one
-/// group, with weight 0 from the inputs of one of its groups to the outputs of another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bundles {
-    /// Bundles.
-    pub count: usize,
-    /// Groups of a bundle.
-    pub groups: usize,
-    /// Input channels of a bundle.
-    pub channels: usize,
-    /// Output channels of a bundle.
-    pub outputs: usize,
-}
-
-impl Bundles {
-    /// The bundles of `geometry` with the fewest multiplications.
-    pub fn of(geometry: &ConvGeometry) -> Self {
-        let (channels, outputs) = (geometry.group_channels(), geometry.out_channels / geometry.groups);
-        let of = |groups: usize| Self {
-            count: geometry.groups / groups,
-            groups,
-            channels: groups * channels,
-            outputs: groups * outputs,
-        };
-        // More groups than fill a panel only add zeros. Of equals the largest: its tiles are whole, its sums long.
-        (1..=geometry.groups.min(NR))
-            .filter(|groups| geometry.groups.is_multiple_of(*groups))
-            .map(of)
-            .min_by_key(|bundles| {
-                (bundles.count * bundles.outputs.div_ceil(NR) * bundles.channels, Reverse(bundles.groups))
-            })
-            .unwrap_or(of(1))
-    }
-
-    /// `weights` (`[out][tap][in / groups]`) as `[out][tap][channel of the bundle]`.
-    pub fn spread<'a>(&self, taps: usize, weights: &'a [f32]) -> Cow<'a, [f32]> {
-        if self.groups == 1 {
-            return Cow::Borrowed(weights);
-        }
-        let (channels, outputs) = (self.channels / self.groups, self.outputs / self.groups);
-        let mut spread = vec![0.0; weights.len() * self.groups];
-        for (row, values) in weights.chunks_exact(channels).enumerate() {
-            let group = row / taps / outputs % self.groups;
-            spread[row * self.channels + group * channels..][..channels].copy_from_slice(values);
-        }
-        Cow::Owned(spread)
-    }
-}
-
-/// Input and output channels of a panel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// First input channel of its bundle.
-    pub offset: usize,
-    /// First output channel.
-    pub column: usize,
-    /// Columns that exist; the others have weight 0.
-    pub filled: usize,
-}
 
 /// A part of K: some taps whole, or a run of channels of one tap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,26 +44,12 @@ pub struct PanelsF32 {
 }
 
 impl PanelsF32 {
-    /// Packs `weights[out][taps][channels]`, where `channels` are those that an output reads: of its one bundle's
-    /// `bundle_outputs` outputs. `bias` has one value an output, or none.
-    pub fn new(
-        outputs: usize,
-        bundle_outputs: usize,
-        taps: usize,
-        channels: usize,
-        weights: &[f32],
-        bias: &[f32],
-    ) -> Self {
-        debug_assert_eq!(weights.len(), outputs * taps * channels);
-        let places: Vec<Place> = (0..outputs / bundle_outputs)
-            .flat_map(|bundle| {
-                (0..bundle_outputs).step_by(NR).map(move |column| Place {
-                    offset: bundle * channels,
-                    column: bundle * bundle_outputs + column,
-                    filled: NR.min(bundle_outputs - column),
-                })
-            })
-            .collect();
+    /// Packs `weights[out][taps][channels]`, where `channels` are those of an output's bundle. `bias` has one value an
+    /// output, or none.
+    pub fn new(bundles: &Bundles, taps: usize, channels: usize, weights: &[f32], bias: &[f32]) -> Self {
+        debug_assert_eq!(weights.len(), bundles.count * bundles.outputs * taps * channels);
+        // A strip's runs hold more than the bundle's channels, but then there is one bundle.
+        let places = bundles.places(NR);
         let panels = places.len();
         let blocks = cut(taps, channels, panels);
         let mut packed = AlignedBuffer::zeroed(panels * NR * taps * channels);
@@ -235,7 +158,8 @@ mod tests {
     #[test]
     fn a_panel_holds_its_outputs_side_by_side() {
         let weights: Vec<f32> = (0..17 * 2 * 3).map(|value| value as f32).collect();
-        let panels = PanelsF32::new(17, 17, 2, 3, &weights, &[1.0; 17]);
+        let bundles = Bundles { count: 1, groups: 1, channels: 3, outputs: 17 };
+        let panels = PanelsF32::new(&bundles, 2, 3, &weights, &[1.0; 17]);
         let [block] = panels.blocks() else { panic!("one block expected") };
         let second = panels.panel(block, 1);
         assert_eq!(second[0], weights[16 * 6]);
@@ -245,27 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn bundles_fill_panels_with_few_zeros() {
-        let bundles = |groups, in_channels, out_channels| {
-            let of = Bundles::of(&ConvGeometry { groups, ..ConvGeometry::linear(in_channels, out_channels) });
-            (of.count, of.groups, of.channels, of.outputs)
-        };
-        assert_eq!(bundles(1, 40, 24), (1, 1, 40, 24));
-        assert_eq!(bundles(32, 128, 128), (8, 4, 16, 16));
-        assert_eq!(bundles(32, 1024, 1024), (32, 1, 32, 32));
-        assert_eq!(bundles(6, 6, 12), (1, 6, 6, 12));
-        assert_eq!(bundles(3, 6, 24), (3, 1, 2, 8));
-        let spread =
-            Bundles { count: 1, groups: 2, channels: 4, outputs: 2 }.spread(2, &[1., 2., 3., 4., 5., 6., 7., 8.]);
-        assert_eq!(*spread, [1., 2., 0., 0., 3., 4., 0., 0., 0., 0., 5., 6., 0., 0., 7., 8.]);
-    }
-
-    #[test]
     fn a_panel_of_a_second_bundle_reads_its_channels() {
         let weights: Vec<f32> = (0..34 * 3).map(|value| value as f32).collect();
-        let panels = PanelsF32::new(34, 17, 1, 3, &weights, &[2.0; 34]);
-        let places: Vec<_> = panels.places().iter().map(|place| (place.offset, place.column, place.filled)).collect();
-        assert_eq!(places, [(0, 0, 16), (0, 16, 1), (3, 17, 16), (3, 33, 1)]);
+        let bundles = Bundles { count: 2, groups: 1, channels: 3, outputs: 17 };
+        let panels = PanelsF32::new(&bundles, 1, 3, &weights, &[2.0; 34]);
         assert_eq!(panels.panel(&panels.blocks()[0], 2)[0], weights[17 * 3]);
         assert_eq!(panels.bias(1)[..2], [2.0, 0.0]);
     }

@@ -3,9 +3,10 @@
 //! The daemon runs it at start. A difference means a miscompiled binary or a faulty CPU, and every detection would be
 //! wrong. It takes some milliseconds.
 
+use super::activation::Activation;
 use super::conv_u8::{
-    ConvInput, ConvOutput, Epilogue, EpilogueSpec, KERNELS_U8, KernelU8, OutputKind, PackedU8, SkipInput, SkipKind,
-    convolve,
+    ConvInput, ConvOutput, Epilogue, EpilogueSpec, KernelU8, OutputKind, PackedU8, SkipInput, SkipKind, convolve,
+    is_curved,
 };
 use super::geometry::ConvGeometry;
 use super::isa::{Isa, IsaName};
@@ -27,8 +28,8 @@ pub fn self_test(isa: Isa) -> Result<()> {
         return Err(Error::new(Kind::Internal, "the portable kernels are missing"));
     };
     for (number, case) in CASES.iter().enumerate() {
-        let expected = layer(KernelU8::for_isa(portable), portable, case)?;
-        for kernel in KERNELS_U8.iter().filter(|kernel| isa.proves(kernel.isa)) {
+        let expected = layer(KernelU8::of(portable, &case.geometry), portable, case)?;
+        for kernel in KernelU8::table(&case.geometry).iter().filter(|kernel| isa.proves(kernel.isa)) {
             if layer(kernel, isa, case)? != expected {
                 return Err(differs(kernel.name, number));
             }
@@ -53,21 +54,32 @@ fn differs(kernel: &str, case: usize) -> Error {
 struct Case {
     geometry: ConvGeometry,
     zero_point: u8,
-    relu: bool,
+    activation: Activation,
     residual: bool,
 }
 
 const fn case(in_channels: usize, out_channels: usize, kernel: usize, stride: usize, residual: bool) -> Case {
     let geometry = ConvGeometry::square(in_channels, out_channels, kernel, stride);
-    Case { geometry, zero_point: if residual { 0 } else { 131 }, relu: residual, residual }
+    let activation = if residual { Activation::Relu } else { Activation::Identity };
+    Case { geometry, zero_point: if residual { 0 } else { 131 }, activation, residual }
 }
 
-const CASES: [Case; 5] = [
+/// Depthwise, or of other groups, with hardswish.
+const fn grouped(channels: usize, kernel: usize, stride: usize, groups: usize) -> Case {
+    let geometry = ConvGeometry { groups, ..ConvGeometry::square(channels, channels, kernel, stride) };
+    Case { geometry, zero_point: 131, activation: Activation::Hardswish, residual: false }
+}
+
+const CASES: [Case; 9] = [
     case(64, 48, 3, 1, false),
     case(37, 21, 3, 2, false),
     case(256, 32, 1, 1, true),
     case(22, 9, 1, 1, true),
     case(3, 32, 7, 2, false),
+    grouped(72, 3, 1, 72),
+    grouped(37, 5, 2, 37),
+    grouped(64, 3, 1, 16),
+    grouped(40, 3, 2, 2),
 ];
 
 /// Deterministic pseudo-random numbers.
@@ -90,8 +102,8 @@ fn layer(kernel: &'static KernelU8, isa: Isa, case: &Case) -> Result<Vec<u8>> {
     let geometry = case.geometry;
     // Pairs (w, 128 − w) and (w, −w): at the edge of what a 16-bit sum holds.
     let mut weights = vec![0i8; geometry.weights()];
-    for (tap, drawn) in weights.chunks_mut(geometry.in_channels).zip(0..) {
-        for (pair, byte) in tap.chunks_mut(2).zip(bytes(geometry.in_channels, drawn)) {
+    for (tap, drawn) in weights.chunks_mut(geometry.group_channels()).zip(0..) {
+        for (pair, byte) in tap.chunks_mut(2).zip(bytes(geometry.group_channels(), drawn)) {
             let w = (byte >> 1).max(1) as i8;
             let other = if byte % 2 == 0 { (128 - i16::from(w)) as i8 } else { -w };
             pair.iter_mut().zip([w, other]).for_each(|(slot, w)| *slot = w);
@@ -102,14 +114,17 @@ fn layer(kernel: &'static KernelU8, isa: Isa, case: &Case) -> Result<Vec<u8>> {
         _ => PackedU8::with_kernel(kernel, isa, geometry, &weights)?,
     };
     let channels = geometry.out_channels;
-    let multiplier = 0.7 / (geometry.taps() * geometry.in_channels) as f32 / 64.0;
+    let multiplier = 0.7 / (geometry.taps() * geometry.group_channels()) as f32 / 64.0;
+    // Of curved functions t is a real value.
+    let multiplier = if is_curved(case.activation) { multiplier / 20.0 } else { multiplier };
     let epilogue = EpilogueSpec {
         input_zero_point: case.zero_point,
         bias: &(0..channels as i32).map(|n| n * 500 - 4000).collect::<Vec<_>>(),
         multiplier: &vec![multiplier; channels],
         outside: None,
         skip: if case.residual { SkipKind::U8 { zero_point: 3, multiplier: 0.3 } } else { SkipKind::None },
-        relu: case.relu,
+        activation: case.activation,
+        steps_per_unit: 20.0,
         output: OutputKind::U8 { zero_point: case.zero_point },
     };
     let epilogue = Epilogue::new(&packed, &epilogue)?;
@@ -121,7 +136,7 @@ fn layer(kernel: &'static KernelU8, isa: Isa, case: &Case) -> Result<Vec<u8>> {
         false => SkipInput::None,
     };
     let mut out = vec![0; rows * columns * channels];
-    let input = ConvInput { data: &input, height: HEIGHT, width: WIDTH };
+    let input = ConvInput { data: &input, count: 1, height: HEIGHT, width: WIDTH };
     convolve(&packed, &epilogue, input, skip, ConvOutput::U8(&mut out))?;
     Ok(out)
 }

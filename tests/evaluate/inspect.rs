@@ -10,6 +10,7 @@ use lookout::detector::plan::{Plan, StepId};
 use lookout::detector::tap::{Activation, Values};
 use lookout::detector::thread_pool;
 use lookout::frame::Picture;
+use lookout::kernel::activation::Activation as ActivationFunction;
 use lookout::kernel::isa::Isa;
 use lookout::measure::{Lockstep, PairObserver, PairRequest, StepError};
 use lookout::preprocess::{Transform, TransformParams};
@@ -258,7 +259,7 @@ fn the_lockstep_observes_what_each_network_computes() {
     let Networks { reference, other, canvas, pixels } = &mut networks;
     let plan = Arc::clone(reference.plan());
     let steps = plan.steps.len();
-    let relu: Vec<bool> = plan.steps.iter().map(lookout::detector::plan::Step::has_relu).collect();
+    let relu = plan.steps.iter().map(|step| step.activation() == ActivationFunction::Relu).collect();
     let mut checks = Checks { errors: vec![StepError::default(); steps], relu, raw: None, checked: 0 };
     let mut errors = vec![StepError::default(); steps];
     let pool = thread_pool(2).unwrap();

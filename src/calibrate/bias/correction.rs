@@ -5,7 +5,8 @@
 //! *local error*. The mean difference of each output channel is added to the bias of the step (Banner et al., "Post
 //! training 4-bit quantization of convolutional networks for rapid-deployment", 2019; Nagel et al., 2019).
 //!
-//! The mean is over the values that pass ReLU in either network, because ReLU removes the error of all others. The
+//! The mean is over the values that pass the activation function in either network, because a ReLU, say, removes the error
+//! of all others. The
 //! rounding error of a channel depends on the brightness of the image region, and a channel that responds to dark
 //! regions must have the right mean there. Steps that share weights on several pyramid levels are corrected level by
 //! level.
@@ -17,6 +18,7 @@ use crate::detector::int8::{Int8Executor, Int8Model};
 use crate::detector::plan::{LayerId, Plan, StepId};
 use crate::detector::tap::{Activation, Values};
 use crate::error::Result;
+use crate::kernel::activation::Activation as ActivationFunction;
 use crate::measure::{Lockstep, PairObserver, PairRequest, StepError};
 use crate::quant::Precision;
 use crate::tensor::Canvas;
@@ -24,23 +26,24 @@ use crate::tensor::Canvas;
 /// Local error of one step, summed over pictures.
 #[derive(Debug, Clone, Default)]
 pub struct LocalError {
-    /// By output channel: Σ (reference − int8) before ReLU, over the pixels that pass ReLU in either network.
+    /// By output channel: Σ (reference − int8) before the activation function, over the pixels that pass it in either
+    /// network.
     shift: Vec<f64>,
     /// By output channel: number of these pixels.
     pixels: Vec<u64>,
-    /// Error before ReLU.
+    /// Error before the activation function.
     pub error: StepError,
 }
 
 impl LocalError {
-    /// Mean of reference − int8 by channel: the correction of the bias. 0 where no pixel passes ReLU; empty if the step
+    /// Mean of reference − int8 by channel: the correction of the bias. 0 where no pixel passes the activation function; empty if the step
     /// was not run.
     pub fn mean_shift(&self) -> Vec<f32> {
         let sums = self.shift.iter().zip(&self.pixels);
         sums.map(|(&shift, &pixels)| (shift / pixels.max(1) as f64) as f32).collect()
     }
 
-    fn add(&mut self, reference: &Activation<'_>, other: &Activation<'_>, relu: bool) {
+    fn add(&mut self, reference: &Activation<'_>, other: &Activation<'_>, function: ActivationFunction) {
         let (Values::F32(reference_values), Values::F32(other_values)) = (reference.values, other.values) else {
             return;
         };
@@ -54,7 +57,7 @@ impl LocalError {
             for (f, q) in pairs.zip(other_values[row].chunks_exact(channels)) {
                 let sums = self.shift.iter_mut().zip(&mut self.pixels);
                 for ((shift, pixels), (&f, &q)) in sums.zip(f.iter().zip(q)) {
-                    if !relu || f > 0.0 || q > 0.0 {
+                    if function.passes(f) || function.passes(q) {
                         *shift += f64::from(f) - f64::from(q);
                         *pixels += 1;
                     }
@@ -79,7 +82,7 @@ impl PairObserver for LocalObserver<'_> {
     }
 
     fn observe_raw(&mut self, step: StepId, reference: &Activation<'_>, int8: &Activation<'_>) {
-        self.locals[step].add(reference, int8, self.plan.steps[step].has_relu());
+        self.locals[step].add(reference, int8, self.plan.steps[step].activation());
     }
 }
 
@@ -130,12 +133,13 @@ mod tests {
             let values = Values::F32(values);
             Activation { shape, valid_height: 1, valid_width: 2, values }
         });
-        let shift = |relu| {
+        let shift = |function| {
             let mut local = LocalError::default();
-            local.add(&reference, &other, relu);
+            local.add(&reference, &other, function);
             local.mean_shift()
         };
-        assert_eq!(shift(true), [0.75, 1.0, 0.0]);
-        assert_eq!(shift(false), [0.75, 3.0, 4.5]);
+        assert_eq!(shift(ActivationFunction::Relu), [0.75, 1.0, 0.0]);
+        assert_eq!(shift(ActivationFunction::Identity), [0.75, 3.0, 4.5]);
+        assert_eq!(shift(ActivationFunction::Hardswish), [0.75, 1.0, 4.5]);
     }
 }

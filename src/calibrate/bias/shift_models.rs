@@ -89,7 +89,7 @@ impl RoundedNetwork<'_> {
         let LayerWeights::S8 { values, scales } = &self.quantized.layers[id].weights else { return None };
         let geometry = self.quantized.plan.layers[id].geometry;
         let weights = &self.folded[id].weights;
-        let bank = FilterBank { values: weights, out: geometry.out_channels, channels: geometry.in_channels };
+        let bank = FilterBank { values: weights, out: geometry.out_channels, channels: geometry.group_channels() };
         Some(RoundingResidual::of(&bank, &QuantizedWeights { values: values.clone(), scales: scales.clone() }))
     }
 }

@@ -1,13 +1,14 @@
 //! Collector of the int8 network: a histogram of each observed edge before clamping, and channel means.
 //!
 //! In: frames through the int8 executor. Out: one [`Histogram`] an edge, of the values before rounding and clamping
-//! (after ReLU where there is one). So values outside the quantization range are counted, too. Padding is not counted.
+//! (after the activation function). So values outside the quantization range are counted, too. Padding is not counted.
 //! The executor's results are the same with and without the collector.
 
 use crate::calibrate::histogram::{Histogram, HistogramBuilder};
 use crate::detector::plan::{Op, Plan, StepId};
 use crate::detector::tap::{Activation, Tap, TapRequest, Values};
 use crate::error::Result;
+use crate::kernel::activation::Activation as ActivationFunction;
 use crate::precedence::yield_point;
 
 /// Collects the edges of one frame after another.
@@ -28,7 +29,7 @@ pub struct Int8Collector {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum CountKind {
     /// A layer: counted before its clamp.
-    Raw { relu: bool },
+    Raw(ActivationFunction),
     /// Another step that is stored in bytes: counted as stored.
     Stored,
 }
@@ -39,7 +40,7 @@ impl Int8Collector {
         let mut kinds = vec![None; plan.steps.len()];
         for step in steps {
             kinds[step] = Some(match plan.steps[step].op {
-                Op::Layer { .. } => CountKind::Raw { relu: plan.steps[step].has_relu() },
+                Op::Layer { .. } => CountKind::Raw(plan.steps[step].activation()),
                 _ => CountKind::Stored,
             });
         }
@@ -72,7 +73,7 @@ impl Int8Collector {
         std::mem::replace(&mut self.means, vec![Vec::new(); steps])
     }
 
-    fn count(&mut self, step: StepId, activation: &Activation<'_>, relu: bool) {
+    fn count(&mut self, step: StepId, activation: &Activation<'_>, function: ActivationFunction) {
         let stride = activation.shape.width * activation.shape.channels;
         let valid = activation.valid_width * activation.shape.channels;
         for y in 0..activation.valid_height {
@@ -86,8 +87,8 @@ impl Int8Collector {
                     self.row.extend(data[range].iter().map(|&q| (i32::from(q) - zero) as f32 * scale));
                 }
             }
-            if relu {
-                self.row.iter_mut().for_each(|value| *value = value.max(0.0));
+            if function != ActivationFunction::Identity {
+                self.row.iter_mut().for_each(|value| *value = function.apply(*value));
             }
             if let Err(error) = self.builder.observe(&self.row) {
                 self.error = Some(error);
@@ -102,14 +103,14 @@ impl Tap for Int8Collector {
         match self.kinds[step] {
             None if self.has_means[step] => TapRequest::Output,
             None => TapRequest::Nothing,
-            Some(CountKind::Raw { .. }) => TapRequest::Raw,
+            Some(CountKind::Raw(_)) => TapRequest::Raw,
             Some(CountKind::Stored) => TapRequest::Output,
         }
     }
 
     fn observe(&mut self, step: StepId, activation: &Activation<'_>) {
         if self.kinds[step] == Some(CountKind::Stored) {
-            self.count(step, activation, false);
+            self.count(step, activation, ActivationFunction::Identity);
         }
         if self.has_means[step] {
             self.means[step] = channel_means(activation).unwrap_or_default();
@@ -117,8 +118,8 @@ impl Tap for Int8Collector {
     }
 
     fn observe_raw(&mut self, step: StepId, activation: &Activation<'_>) {
-        if let Some(CountKind::Raw { relu }) = self.kinds[step] {
-            self.count(step, activation, relu);
+        if let Some(CountKind::Raw(function)) = self.kinds[step] {
+            self.count(step, activation, function);
         }
     }
 }

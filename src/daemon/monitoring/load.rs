@@ -7,7 +7,6 @@
 use std::path::{Path, PathBuf};
 
 use super::Monitoring;
-use crate::calibrate::check_int8;
 use crate::config::{ModelSource, Settings};
 use crate::daemon::identity::Identity;
 use crate::daemon::model::engine::{LocalEngine, detector_options};
@@ -165,7 +164,6 @@ impl Loader<'_> {
         let engine = load_checked(&self.options, &|options| {
             LocalEngine::new(Detector::from_checkpoint(&checkpoint, options, summary.clone())?)
         })?;
-        check_int8(engine.detector().plan()).map_err(|error| error.at(path.display()))?;
         let monitoring = Monitoring::of_live(self.settings, &engine, generations, checkpoint, count, self.identity)?;
         Ok(LoadedModel { engine, monitoring: Some(monitoring) })
     }

@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use super::buffers::Buffers;
 use super::frame::FrameLayout;
-use super::model::PackedLayer;
+use super::model::{MAX_LEVELS, PackedLayer};
 use super::{EdgeStorage, Int8Model};
 use crate::detector::detection::Detection;
 use crate::detector::detections::DetectionStage;
-use crate::detector::plan::{LayerId, Op, StepId};
+use crate::detector::plan::{LayerId, LayerKind, Op, Step, StepId};
 use crate::detector::proposals::{LevelHead, ProposalStage};
 use crate::detector::tap::{Activation, NoTap, Tap, TapRequest, Values};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::activation::Activation as ActivationFunction;
 use crate::kernel::conv_u8::{ConvInput, ConvOutput, Epilogue, SkipInput, convolve, convolve_watched};
+use crate::kernel::pointwise_u8::{self, Requantization};
 use crate::kernel::roi_align_u8::{RoiAlignParamsU8, RoiLevelU8, roi_align};
 use crate::kernel::{pool_f32, pool_u8};
-use crate::quant::{Precision, QuantParams};
+use crate::quant::{Precision, QuantParams, multiplier};
 use crate::tensor::{Canvas, Fit, Shape};
 
 /// A tap that requests more of a step than its output, and its request.
@@ -171,10 +172,12 @@ impl Int8Executor {
                 self.layer(step, layer, activation, skip, tapped)?
             }
             Op::MaxPool | Op::Subsample => self.pool(step)?,
-            Op::Activate(_) | Op::GlobalMean | Op::Scale => {
-                let name = &self.model.plan.steps[step].name;
-                return Err(Error::new(Kind::Internal, format!("step {name} has no int8 form")));
+            Op::Activate(_) | Op::GlobalMean | Op::Scale
+                if self.model.mixed_precision.precision[step] != Precision::Int8Static =>
+            {
+                self.mixed_elementwise(step)?;
             }
+            Op::Activate(_) | Op::GlobalMean | Op::Scale => self.elementwise(step)?,
             Op::RoiAlign => self.roi_align(step)?,
             Op::Proposals => {
                 let inputs = &self.model.plan.steps[step].inputs;
@@ -262,9 +265,7 @@ impl Int8Executor {
         let inputs = &self.model.plan.steps[step].inputs;
         let shape = self.shape(layout, step);
         let from = self.shape(layout, inputs[0]);
-        // A fully connected layer reads a row, or a whole window as one row.
-        let (height, width) =
-            if self.model.plan.is_linear(step) { (shape.height, 1) } else { (from.height, from.width) };
+        let (count, height, width) = self.maps_read(layout, step);
         let stored = match self.model.mixed_precision.storage[inputs[0]] {
             EdgeStorage::Pixels => from.pixels() * 4,
             _ => from.len(),
@@ -275,7 +276,7 @@ impl Int8Executor {
             self.buffers.put_back(layout, step, output);
             return Ok(());
         }
-        let input = ConvInput { data: self.buffers.bytes(layout, inputs[0], stored), height, width };
+        let input = ConvInput { data: self.buffers.bytes(layout, inputs[0], stored), count, height, width };
         let skip = match skip_shape {
             None => SkipInput::None,
             Some(Shape { height, width, .. }) => {
@@ -297,7 +298,7 @@ impl Int8Executor {
             Some((tap, TapRequest::Clipping)) => convolve_watched(packed, epilogue, input, skip, target, &())
                 .map(|clipped| tap.observe_clipped(step, clipped.below, clipped.above)),
             Some((tap, _)) => {
-                let scale = self.model.qparams(step).map_or(1.0, |qparams| qparams.scale);
+                let scale = epilogue.watched_scale(self.model.qparams(step).map_or(1.0, |qparams| qparams.scale));
                 let raw = super::raw::RawValues::new(shape, scale);
                 let clipped = convolve_watched(packed, epilogue, input, skip, target, &raw);
                 clipped.map(|clipped| {
@@ -311,6 +312,59 @@ impl Int8Executor {
         };
         self.buffers.put_back(layout, step, output);
         done
+    }
+
+    /// Maps, rows and columns that a layer reads: a map, the window of each proposal, or, in a fully connected layer, rows.
+    pub(super) fn maps_read(&self, layout: &FrameLayout, step: StepId) -> (usize, usize, usize) {
+        let plan = &self.model.plan;
+        let from = self.shape(layout, plan.steps[step].inputs[0]);
+        match plan.steps[step].layer().map(|layer| plan.layers[layer].kind) {
+            Some(LayerKind::Linear | LayerKind::WindowLinear(..)) => (1, self.shape(layout, step).height, 1),
+            // The windows of all proposals are stacked, and each is as high as it is wide.
+            Some(LayerKind::WindowConvolution) => (from.height / from.width.max(1), from.width, from.width),
+            Some(LayerKind::Convolution) | None => (1, from.height, from.width),
+        }
+    }
+
+    /// Runs a step without weights on bytes.
+    fn elementwise(&mut self, step: StepId) -> Result<()> {
+        let Some(layout) = &self.layout else { return Ok(()) };
+        let Step { op, inputs, .. } = &self.model.plan.steps[step];
+        let qparams = |step: StepId| {
+            let missing = || Error::new(Kind::Internal, "an elementwise step reads or writes other than bytes");
+            self.model.qparams(step).ok_or_else(missing)
+        };
+        let (source, target) = (qparams(inputs[0])?, qparams(step)?);
+        let gates = match inputs.get(1) {
+            Some(&gates) => Some((gates, qparams(gates)?)),
+            None => None,
+        };
+        let from = self.shape(layout, inputs[0]);
+        let len = self.shape(layout, step).len();
+        let isa = self.model.isa;
+        let mut output = self.buffers.take(layout, step);
+        let (data, out) = (self.buffers.bytes(layout, inputs[0], from.len()), &mut output.bytes[..len]);
+        match (*op, gates) {
+            (Op::Activate(activation), _) => {
+                let table = std::array::from_fn(|q| target.quantize(activation.apply(source.value(q as u8))));
+                pointwise_u8::look_up(&table, data, out);
+            }
+            (Op::Scale, Some((id, gate))) => {
+                let multiplier = multiplier(source.scale, gate.scale, target.scale);
+                let requantization = Requantization { multiplier, zero_point: target.zero_point };
+                let gates = self.buffers.bytes(layout, id, from.channels);
+                let zero_points = [source.zero_point, gate.zero_point];
+                pointwise_u8::scale_channels(isa, data, gates, zero_points, requantization, out);
+            }
+            _ => {
+                let pixels = from.pixels();
+                let multiplier = (f64::from(source.scale) / (pixels as f64 * f64::from(target.scale))) as f32;
+                let requantization = Requantization { multiplier, zero_point: target.zero_point };
+                pointwise_u8::global_mean(isa, data, pixels, source.zero_point, requantization, out);
+            }
+        }
+        self.buffers.put_back(layout, step, output);
+        Ok(())
     }
 
     /// Runs a pooling or subsampling step.
@@ -356,36 +410,33 @@ impl Int8Executor {
         let plan = Arc::clone(&self.model.plan);
         let mut output = self.buffers.take(layout, step);
         let len = self.shape(layout, step).len();
+        let params = RoiAlignParamsU8 {
+            channels: plan.architecture.feature_channels(),
+            window: plan.architecture.roi_output,
+            sampling_ratio: plan.settings.roi.sampling_ratio,
+            scale: qparams.scale,
+            zero_point: qparams.zero_point,
+        };
         let level = |number: usize| {
             let id = plan.steps[step].inputs[number];
-            let (shape, QuantParams { scale, zero_point }) = (layout.shapes[id], self.model.qparams(id)?);
-            Some(RoiLevelU8 {
+            let shape = layout.shapes[id];
+            // The model was refused if a level were stored otherwise.
+            let QuantParams { scale, zero_point } =
+                self.model.qparams(id).unwrap_or(QuantParams { scale: 1.0, zero_point: 0 });
+            RoiLevelU8 {
                 data: self.buffers.bytes(layout, id, shape.len()),
                 height: shape.height,
                 width: shape.width,
                 spatial_scale: layout.scales[number],
                 scale,
                 zero_point,
-            })
+            }
         };
-        let levels = [level(0), level(1), level(2), level(3)];
-        let done = match levels {
-            [Some(p2), Some(p3), Some(p4), Some(p5)] => roi_align(
-                self.model.isa,
-                &[p2, p3, p4, p5],
-                RoiAlignParamsU8 {
-                    channels: plan.architecture.feature_channels(),
-                    window: plan.architecture.roi_output,
-                    sampling_ratio: plan.settings.roi.sampling_ratio,
-                    scale: qparams.scale,
-                    zero_point: qparams.zero_point,
-                },
-                &self.proposals,
-                &self.level_of,
-                &mut output.bytes[..len],
-            ),
-            _ => Err(Error::new(Kind::Internal, "RoIAlign reads a level that is not stored in bytes")),
-        };
+        let levels: [RoiLevelU8<'_>; MAX_LEVELS] =
+            std::array::from_fn(|number| level(number.min(layout.scales.len() - 1)));
+        let levels = &levels[..layout.scales.len()];
+        let out = &mut output.bytes[..len];
+        let done = roi_align(self.model.isa, levels, params, &self.proposals, &self.level_of, out);
         self.buffers.put_back(layout, step, output);
         done
     }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::frame::FrameLayout;
 use super::model::PackedLayer;
 use super::{EdgeStorage, Int8Executor};
-use crate::detector::plan::StepId;
+use crate::detector::plan::{Op, Step, StepId};
 use crate::detector::tap::{Activation, Tap, Values};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::activation::Activation as ActivationFunction;
@@ -14,6 +14,7 @@ use crate::kernel::conv_f32::{MapsF32, SkipF32};
 use crate::kernel::conv_u8::{
     ConvInput, ConvOutput, Epilogue, EpilogueSpec, OutputKind, SkipInput, SkipKind, convolve, quantize_dynamic,
 };
+use crate::kernel::pointwise_f32;
 use crate::kernel::roi_align_f32::{RoiAlignParams, RoiLevel, roi_align};
 use crate::quant::{integer_bias, multiplier};
 use crate::tensor::Shape;
@@ -97,20 +98,17 @@ impl Int8Executor {
         let mut y = vec![0.0; shape.len()];
         match layer {
             PackedLayer::Fp32(conv) => {
-                let from = self.shape(layout, inputs[0]);
-                let (height, width) =
-                    if self.model.plan.is_linear(step) { (shape.height, 1) } else { (from.height, from.width) };
+                let (count, height, width) = self.maps_read(layout, step);
                 let other = skip.then(|| (self.real_values(layout, inputs[1]), self.shape(layout, inputs[1])));
                 let skip =
                     other.as_ref().map(|(data, shape)| SkipF32 { data, height: shape.height, width: shape.width });
-                conv.run(MapsF32 { data: &x, count: 1, height, width }, skip, fused, &mut y);
+                conv.run(MapsF32 { data: &x, count, height, width }, skip, fused, &mut y);
             }
             PackedLayer::Dynamic { packed, scales, bias } => {
-                let depth = packed.geometry().in_channels;
                 let (bytes, scale, zero_point) = quantize_dynamic(&x);
                 let mut integer = Vec::with_capacity(bias.len());
-                for (&bias, &weight_scale) in bias.iter().zip(scales) {
-                    integer.push(integer_bias(bias, scale, weight_scale, depth)?);
+                for ((&bias, &weight_scale), &magnitude) in bias.iter().zip(scales).zip(packed.weight_magnitudes()) {
+                    integer.push(integer_bias(bias, scale, weight_scale, magnitude)?);
                 }
                 let multipliers: Vec<f32> = scales.iter().map(|&s| multiplier(scale, s, 1.0)).collect();
                 let spec = EpilogueSpec {
@@ -119,11 +117,12 @@ impl Int8Executor {
                     multiplier: &multipliers,
                     outside: None,
                     skip: SkipKind::None,
-                    relu: fused == ActivationFunction::Relu,
+                    activation: fused,
+                    steps_per_unit: 1.0,
                     output: OutputKind::F32,
                 };
                 let epilogue = Epilogue::new(packed, &spec)?;
-                let input = ConvInput { data: &bytes, height: shape.height, width: 1 };
+                let input = ConvInput { data: &bytes, count: 1, height: shape.height, width: 1 };
                 convolve(packed, &epilogue, input, SkipInput::None, ConvOutput::F32(&mut y))?;
             }
             PackedLayer::Int8(_) => return Err(Error::new(Kind::Internal, "a layer in static int8 on the mixed path")),
@@ -134,6 +133,31 @@ impl Int8Executor {
             tap.observe_raw(step, &Activation { shape, valid_height, valid_width, values: Values::F32(&y) });
             y.iter_mut().for_each(|value| *value = activation.apply(*value));
         }
+        self.put(step, &y)
+    }
+
+    /// Runs a step without weights in f32.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] for a step that has weights or boxes.
+    pub(super) fn mixed_elementwise(&mut self, step: StepId) -> Result<()> {
+        let Some(layout) = &self.layout else { return Ok(()) };
+        let Step { op, inputs, .. } = &self.model.plan.steps[step];
+        let from = self.shape(layout, inputs[0]);
+        let x = self.real_values(layout, inputs[0]);
+        let mut y = vec![0.0; self.shape(layout, step).len()];
+        match *op {
+            Op::Activate(activation) => {
+                y.copy_from_slice(&x);
+                pointwise_f32::activate(self.model.isa, activation, &mut y);
+            }
+            Op::GlobalMean => pointwise_f32::global_mean(self.model.isa, &x, from.pixels(), from.channels, &mut y),
+            Op::Scale => {
+                pointwise_f32::scale_channels(self.model.isa, &x, &self.real_values(layout, inputs[1]), &mut y);
+            }
+            _ => return Err(Error::new(Kind::Internal, "a step with weights or boxes on the elementwise path")),
+        }
+        drop(x);
         self.put(step, &y)
     }
 

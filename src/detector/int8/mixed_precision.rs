@@ -2,7 +2,7 @@
 //!
 //! An output is stored in bytes unless its producer and every reader work in f32. The heads (objectness, deltas, logits)
 //! always give f32. Pooling and subsampling only move values: their output has the storage and the quantization
-//! parameters of their input.
+//! parameters of their input. RoIAlign and elementwise steps have the precision of the steps that read them.
 
 use crate::detector::plan::{Op, Plan, StepId};
 use crate::quant::Precision;
@@ -49,9 +49,8 @@ impl MixedPrecision {
             let moves_to = |&r: &StepId| matches!(plan.steps[r].op, Op::MaxPool | Op::Subsample) && needs_bytes[r];
             needs_bytes[id] = match plan.steps[id].op {
                 Op::Image | Op::Proposals | Op::Detections => false,
-                Op::Activate(_) | Op::GlobalMean | Op::Scale => false,
                 Op::Layer { .. } if is_head(id) => false,
-                Op::Layer { .. } | Op::RoiAlign => {
+                Op::Layer { .. } | Op::RoiAlign | Op::Activate(_) | Op::GlobalMean | Op::Scale => {
                     is_int8(id) || readers[id].iter().any(|r| is_int8(*r) || moves_to(r))
                 }
                 Op::MaxPool | Op::Subsample => readers[id].iter().any(|r| is_int8(*r) || moves_to(r)),
@@ -64,9 +63,8 @@ impl MixedPrecision {
                 Op::Image => EdgeStorage::Pixels,
                 Op::Proposals | Op::Detections => EdgeStorage::Boxes,
                 Op::MaxPool | Op::Subsample => storage[step.inputs[0]],
-                Op::Layer { .. } | Op::RoiAlign if needs_bytes[id] => EdgeStorage::U8(id),
-                Op::Layer { .. } | Op::RoiAlign => EdgeStorage::F32,
-                Op::Activate(_) | Op::GlobalMean | Op::Scale => EdgeStorage::F32,
+                _ if needs_bytes[id] => EdgeStorage::U8(id),
+                _ => EdgeStorage::F32,
             });
         }
         Self { precision, storage }
@@ -84,19 +82,19 @@ impl MixedPrecision {
     }
 }
 
-/// Precision by step: a layer's own; RoIAlign's is that of the layer that reads it; all others compute in f32.
+/// Precision by step: a layer's own; that of RoIAlign and of an elementwise step is static int8 if a step that reads it is
+/// in static int8; all others compute in f32.
 fn step_precision(plan: &Plan, layers: &[Precision]) -> Vec<Precision> {
     let mut precision = vec![Precision::Fp32; plan.steps.len()];
+    // Readers come later, so backwards.
     for id in (0..plan.steps.len()).rev() {
+        let is_read_in_int8 = || {
+            let mut readers = plan.steps.iter().zip(&precision).filter(|(step, _)| step.inputs.contains(&id));
+            readers.any(|(_, precision)| *precision == Precision::Int8Static)
+        };
         precision[id] = match plan.steps[id].op {
             Op::Layer { layer, .. } => layers[layer],
-            Op::RoiAlign => {
-                let reads = |step: &&crate::detector::plan::Step| step.inputs.contains(&id);
-                match plan.steps.iter().find(reads).and_then(|step| step.layer()).map(|layer| layers[layer]) {
-                    Some(Precision::Int8Static) => Precision::Int8Static,
-                    _ => Precision::Fp32,
-                }
-            }
+            Op::RoiAlign | Op::Activate(_) | Op::GlobalMean | Op::Scale if is_read_in_int8() => Precision::Int8Static,
             _ => Precision::Fp32,
         };
     }

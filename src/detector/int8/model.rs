@@ -6,9 +6,12 @@ use super::{EdgeStorage, LayerWeights, MixedPrecision, Quantized, QuantizedLayer
 use crate::detector::plan::{Layer, LayerId, Op, Plan, StepId};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::conv_f32::ConvF32;
-use crate::kernel::conv_u8::{Epilogue, EpilogueSpec, OutputKind, PackedU8, SkipKind};
+use crate::kernel::conv_u8::{Epilogue, EpilogueSpec, OutputKind, PackedU8, SkipKind, is_curved};
 use crate::kernel::isa::Isa;
 use crate::quant::{Precision, QuantParams, integer_bias, multiplier};
+
+/// Most levels that RoIAlign reads: none of torchvision's bodies has more stages.
+pub(super) const MAX_LEVELS: usize = 32;
 
 /// The pixel outside the picture, RGBx: the mean colour, which normalizes to almost 0. The padding of the canvas has the
 /// same value.
@@ -76,6 +79,11 @@ impl Int8Model {
                 return Err(Error::new(Kind::Data, text));
             }
         }
+        let levels = plan.pooled_levels().count();
+        if !(1..=MAX_LEVELS).contains(&levels) {
+            let text = format!("RoIAlign reads {levels} levels, expected 1 to {MAX_LEVELS}");
+            return Err(Error::new(Kind::Data, text));
+        }
         let mut model = Self {
             plan,
             isa,
@@ -133,12 +141,12 @@ impl Int8Model {
             None => return Err(Error::new(Kind::Internal, "an int8 step reads an output that is not stored in bytes")),
         };
         let output = self.qparams(id);
-        let out_scale = output.map_or(1.0, |qparams| qparams.scale);
-        let geometry = &self.plan.layers[layer].geometry;
-        let depth = geometry.taps() * geometry.group_channels();
+        let activation = step.activation();
+        let steps_per_unit = output.map_or(1.0, |qparams| qparams.inverse());
+        let out_scale = output.filter(|_| !is_curved(activation)).map_or(1.0, |qparams| qparams.scale);
         let mut integer = Vec::with_capacity(bias.len());
-        for (&bias, &scale) in bias.iter().zip(scales) {
-            integer.push(integer_bias(bias, input.scale, scale, depth)?);
+        for ((&bias, &scale), &magnitude) in bias.iter().zip(scales).zip(packed.weight_magnitudes()) {
+            integer.push(integer_bias(bias, input.scale, scale, magnitude)?);
         }
         let multipliers: Vec<f32> = scales.iter().map(|&scale| multiplier(input.scale, scale, out_scale)).collect();
         let skip = match skip.then(|| (self.mixed_precision.storage[step.inputs[1]], self.qparams(step.inputs[1]))) {
@@ -155,7 +163,8 @@ impl Int8Model {
             multiplier: &multipliers,
             outside: reads_pixels.then_some(&colour[..]),
             skip,
-            relu: step.has_relu(),
+            activation,
+            steps_per_unit,
             output: match output {
                 Some(qparams) => OutputKind::U8 { zero_point: qparams.zero_point },
                 None => OutputKind::F32,

@@ -70,9 +70,6 @@ impl Quantized {
             return Err(Error::new(Kind::Data, format!("{labels} labels for {classes} classes")));
         }
         let plan = Arc::new(Plan::new(architecture, adjust(settings)?));
-        if let Some(gap) = plan.int8_gap() {
-            return Err(Error::new(Kind::Data, format!("the network cannot run in int8: {gap}")));
-        }
         let (biases, bias_shift_models) = (vec![Vec::new(); plan.steps.len()], vec![None; plan.steps.len()]);
         let reference_means = InputMeans::from_artifact(artifact, &plan)?;
         let mut quantized =

@@ -16,8 +16,6 @@ pub mod step;
 
 use super::network::Architecture;
 use super::settings::Settings;
-use crate::kernel::activation::Activation;
-use crate::kernel::conv_u8::MAX_DEPTH;
 use builder::Builder;
 
 pub use step::{Layer, LayerId, LayerKind, Level, Op, Part, Step, StepId};
@@ -38,9 +36,6 @@ pub struct Plan {
     /// Steps at the boundaries of stages.
     pub key_steps: KeySteps,
 }
-
-/// Inputs of RoIAlign in int8: four levels and the proposals.
-const INT8_ROI_INPUTS: usize = 5;
 
 /// Steps at the boundaries of stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,34 +132,6 @@ impl Plan {
     pub fn pooled_levels(&self) -> impl Iterator<Item = &Level> {
         let inputs = &self.steps[self.key_steps.roi_features].inputs;
         inputs.iter().filter_map(|&step| self.level_of(step))
-    }
-
-    /// The first step that has no int8 form, in a few words; `None` if the whole network can run in int8.
-    pub fn int8_gap(&self) -> Option<String> {
-        let gap = |step: &Step| {
-            let what = match step.op {
-                Op::Activate(_) | Op::GlobalMean | Op::Scale => "an elementwise step",
-                Op::RoiAlign if step.inputs.len() != INT8_ROI_INPUTS => "RoIAlign over other than four levels",
-                Op::Layer { layer, activation, .. } => {
-                    let layer = &self.layers[layer];
-                    let depth = layer.geometry.taps() * layer.geometry.group_channels();
-                    if layer.geometry.groups != 1 {
-                        "a convolution of several groups"
-                    } else if layer.kind == LayerKind::WindowConvolution {
-                        "a convolution over the windows of proposals"
-                    } else if !matches!(activation, Activation::Identity | Activation::Relu) {
-                        "a layer with an activation function other than ReLU"
-                    } else if depth > MAX_DEPTH {
-                        "a sum of more products than 32 bits hold"
-                    } else {
-                        return None;
-                    }
-                }
-                _ => return None,
-            };
-            Some(format!("{} is {what}", step.name))
-        };
-        self.steps.iter().find_map(gap)
     }
 
     /// By step: the number of later steps that read its output.

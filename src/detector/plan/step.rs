@@ -160,9 +160,12 @@ impl Step {
         }
     }
 
-    /// True for a layer that ends in ReLU.
-    pub fn has_relu(&self) -> bool {
-        matches!(self.op, Op::Layer { activation: Activation::Relu, .. })
+    /// The activation function that ends the step; the identity for all but layers.
+    pub fn activation(&self) -> Activation {
+        match self.op {
+            Op::Layer { activation, .. } => activation,
+            _ => Activation::Identity,
+        }
     }
 }
 

@@ -31,7 +31,8 @@ pub(in crate::kernel) unsafe fn tile_4x16c4(tile: &TileU8) {
         let mut panel = tile.panel;
         let whole = tile.run / 16 * 16;
         for tap in 0..tile.taps {
-            let rows = tile.rows.add(tap * MR).cast::<[*const u8; MR]>().read();
+            let mut rows = tile.rows.add(tap * MR).cast::<[*const u8; MR]>().read();
+            rows.iter_mut().for_each(|row| *row = row.add(tile.offset));
             let mut at = 0;
             while at < whole {
                 let input = [

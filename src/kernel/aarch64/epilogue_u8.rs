@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use crate::kernel::conv_u8::{SkipTile, TileOutput, TileU8};
+use crate::kernel::conv_u8::{Curve, SkipTile, TileOutput, TileU8};
 
 /// Most channels of a tile, in vectors of four.
 pub(super) const QUADS: usize = 4;
@@ -25,11 +25,24 @@ pub(super) unsafe fn finish(tile: &TileU8, pixel: usize, sums: &[int32x4_t]) {
             if let Some(skip) = &skip {
                 value = vaddq_f32(value, skip[quad]);
             }
+            value = curve(tile.curve, value);
             // Where one is NaN, these give the other one, as the scalar kernel does.
             t[quad] = vminnmq_f32(vmaxnmq_f32(value, floor), ceiling);
         }
         write(tile, pixel, &t[..sums.len()]);
     }
+}
+
+/// [`Curve::apply`].
+#[inline]
+#[target_feature(enable = "neon")]
+fn curve(curve: Curve, t: float32x4_t) -> float32x4_t {
+    let (Curve::Hardswish { multiplier } | Curve::Hardsigmoid { multiplier }) = curve else { return t };
+    // Where one is NaN, these give the other one.
+    let h = vmaxnmq_f32(vaddq_f32(t, vdupq_n_f32(3.0)), vdupq_n_f32(0.0));
+    let h = vminnmq_f32(h, vdupq_n_f32(6.0));
+    let value = if matches!(curve, Curve::Hardswish { .. }) { vmulq_f32(t, h) } else { h };
+    vmulq_f32(value, vdupq_n_f32(multiplier))
 }
 
 /// One pixel's residual, scaled.

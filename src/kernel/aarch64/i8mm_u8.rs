@@ -31,7 +31,8 @@ pub(in crate::kernel) unsafe fn tile_8x8c8(tile: &TileU8) {
         let mut panel = tile.panel;
         let (groups, rest) = (tile.run / KR, tile.run % KR);
         for tap in 0..tile.taps {
-            let rows = tile.rows.add(tap * MR).cast::<[*const u8; MR]>().read();
+            let mut rows = tile.rows.add(tap * MR).cast::<[*const u8; MR]>().read();
+            rows.iter_mut().for_each(|row| *row = row.add(tile.offset));
             for group in 0..groups {
                 let at = group * KR;
                 multiply(&mut sums, rows.map(|row| row.wrapping_add(at)), panel);

@@ -10,3 +10,4 @@ pub(super) mod i8mm_u8;
 mod lanes;
 pub(super) mod neon_f32;
 pub(super) mod neon_u8;
+pub(super) mod neon_u8_depthwise;

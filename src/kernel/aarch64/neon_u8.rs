@@ -30,7 +30,8 @@ pub(in crate::kernel) unsafe fn tile_2x8c16(tile: &TileU8) {
     for tap in 0..tile.taps {
         // SAFETY: `rows` holds 2 pointers a tap, each to `run` bytes; the panel holds 128 bytes a group.
         unsafe {
-            let rows = tile.rows.add(tap * MR).cast::<[*const u8; MR]>().read();
+            let mut rows = tile.rows.add(tap * MR).cast::<[*const u8; MR]>().read();
+            rows.iter_mut().for_each(|row| *row = row.add(tile.offset));
             for group in 0..groups {
                 multiply(&mut sums, [vld1q_u8(rows[0].add(group * KR)), vld1q_u8(rows[1].add(group * KR))], panel);
                 panel = panel.add(NR * KR);

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::map::{ConvInput, ConvOutput, Map, SkipInput};
 use super::pack::{Reads, TABLE};
 use super::point::{BLOCK_PIXELS, EDGE_PIXELS, Edge};
-use super::{Clipped, Epilogue, MAX_MR, OutputKind, PackedU8, SkipTile, TileOutput, TileU8, Watch};
+use super::{Clipped, Curve, Epilogue, MAX_MR, OutputKind, PackedU8, SkipTile, TileOutput, TileU8, Watch};
 use crate::error::Result;
 use crate::kernel::claim::share;
 
@@ -25,7 +25,7 @@ const NEAR_BYTES: usize = 16 << 10;
 /// Widest panel: sizes the buffer of watched tiles.
 const MAX_NR: usize = 32;
 
-/// Convolves a whole map on the current rayon pool.
+/// Convolves whole maps on the current rayon pool.
 ///
 /// # Errors
 ///
@@ -74,8 +74,8 @@ struct Watched<'a, W> {
 impl Map<'_> {
     /// Cuts the map into blocks and hands each to `work`.
     fn run(&self, work: impl Fn(&Self, Range<usize>, Range<usize>) + Sync) {
-        let pixels = self.rows * self.columns;
-        let panels = self.packed.panels();
+        let pixels = self.input.count * self.rows * self.columns;
+        let panels = self.packed.places().len();
         if pixels == 0 {
             return;
         }
@@ -84,7 +84,7 @@ impl Map<'_> {
         // New input bytes that each further output pixel brings along a row, of all rows under the filter.
         let step = geometry.stride.min(geometry.kernel_width) * geometry.kernel_height * geometry.in_channels;
         let limit = match self.packed.reads() {
-            Reads::Pixel => BLOCK_PIXELS.min(TABLE / self.packed.taps()),
+            Reads::Pixel(_) | Reads::Channels => BLOCK_PIXELS.min(TABLE / self.packed.taps()),
             Reads::FilterRow => EDGE_PIXELS,
         };
         let tiles = pixels.div_ceil(mr);
@@ -119,6 +119,7 @@ impl Map<'_> {
             None => self.epilogue.clamp(),
             Some(_) => (f32::NEG_INFINITY, f32::INFINITY),
         };
+        let curve = if watched.is_some() { Curve::None } else { self.epilogue.curve() };
         let zero_point = match self.epilogue.output {
             OutputKind::U8 { zero_point } => i32::from(zero_point),
             OutputKind::F32 => 0,
@@ -130,7 +131,8 @@ impl Map<'_> {
             let near = near..panels.end.min(near + together);
             let tiles = pixels.clone().step_by(mr).enumerate();
             for (panel, (index, pixel)) in tiles.flat_map(|tile| near.clone().map(move |panel| (panel, tile))) {
-                let channel = panel * nr;
+                let place = self.packed.places()[panel];
+                let channel = place.column;
                 let first = pixel * channels + channel;
                 // SAFETY: the offsets lie inside the output, whose length `new` checked; `table` and `offsets` are
                 // filled for every tile of the block; `skip_tile` offsets leave a whole pixel, of which `channel` is
@@ -155,19 +157,21 @@ impl Map<'_> {
                 };
                 let tile = TileU8 {
                     rows,
+                    offset: place.offset,
                     taps,
                     run: self.packed.run(),
                     panel: self.packed.panel(panel).as_ptr(),
-                    start: self.epilogue.start[channel..channel + nr].as_ptr(),
-                    multiplier: self.epilogue.multiplier[channel..channel + nr].as_ptr(),
+                    start: self.epilogue.start[panel * nr..][..nr].as_ptr(),
+                    multiplier: self.epilogue.multiplier[panel * nr..][..nr].as_ptr(),
                     skip,
+                    curve,
                     floor,
                     ceiling,
                     zero_point,
                     output,
                     stride: if watched.is_some() { nr } else { channels },
                     pixels: mr.min(pixels.end - pixel),
-                    channels: nr.min(channels - channel),
+                    channels: place.filled,
                 };
                 // SAFETY: `PackedU8` was made with proof of the kernel's instruction set; the fields are as `TileU8`
                 // says, by what precedes.
@@ -188,18 +192,19 @@ impl Map<'_> {
         pixel: usize,
         channel: usize,
     ) {
-        let (floor, ceiling) = self.epilogue.clamp();
+        let (floor, ceiling) = self.epilogue.range();
         let channels = self.packed.geometry().out_channels;
         for (row, values) in values.chunks_exact(tile.stride).take(tile.pixels).enumerate() {
             let values = &values[..tile.channels];
             watched.watch.row(pixel + row, channel, values);
             for (column, &t) in values.iter().enumerate() {
+                let t = self.epilogue.activated(t);
                 let raised = if t > floor { t } else { floor };
                 let clamped = if raised < ceiling { raised } else { ceiling };
                 let at = (pixel + row) * channels + channel + column;
                 match self.output {
                     TileOutput::U8(out) => {
-                        watched.clipped.below += u64::from(!self.epilogue.relu && t.round_ties_even() < floor);
+                        watched.clipped.below += u64::from(t.round_ties_even() < floor);
                         watched.clipped.above += u64::from(t.round_ties_even() > ceiling);
                         // SAFETY: as in `block`, inside the output and of this block alone.
                         unsafe { *out.add(at) = (clamped.round_ties_even() as i32 + tile.zero_point) as u8 }

@@ -6,12 +6,23 @@
 //! ```text
 //! t = f32(bias[n] + Σ (q_in − z_in) · w[n]) · m[n]   m = s_in · s_w / s_out;   s_out = 1 for f32 output
 //! t = t + f32(q_skip − z_skip) · m_skip              with a residual; z_skip = 0 for one of floats
-//! t = max(t, 0)                                      with ReLU
+//! t = max(t, 0), or min(max(t, 0), 6 / s_out)        with ReLU, ReLU6
 //! q = saturate_u8(round_half_even(t) + z_out)        or t itself for f32 output
 //! ```
+//!
+//! With hardswish or hardsigmoid `m` and `m_skip` are those of s_out = 1, so that t is a real value, and in place of ReLU
+//!
+//! ```text
+//! h = min(max(t + 3, 0), 6)
+//! t = t · h · (1 / (6 · s_out))                      hardswish, from the left
+//! t = h · (1 / (6 · s_out))                          hardsigmoid
+//! ```
+//!
+//! The function is applied to the sum itself, not to a byte of it: one rounding, and one range to calibrate.
 
-use super::PackedU8;
+use super::{Curve, PackedU8};
 use crate::error::{Error, Kind, Result};
+use crate::kernel::activation::Activation;
 
 /// Parameters of an epilogue. Slices hold one value an output channel.
 #[derive(Debug, Clone, Copy)]
@@ -20,14 +31,16 @@ pub struct EpilogueSpec<'a> {
     pub input_zero_point: u8,
     /// Biases in units of s_in · s_w.
     pub bias: &'a [i32],
-    /// From sums to output steps: s_in · s_w / s_out, or s_in · s_w for f32 output.
+    /// From sums to output steps: s_in · s_w / s_out, or s_in · s_w for f32 output and where [`is_curved`] says so.
     pub multiplier: &'a [f32],
     /// The pixel that taps outside the picture read, `in_channels` bytes of it: the first layer's mean colour.
     pub outside: Option<&'a [u8]>,
-    /// Residual, added before ReLU.
+    /// Residual, added before the activation function.
     pub skip: SkipKind,
-    /// True if ReLU is applied.
-    pub relu: bool,
+    /// The function of each value.
+    pub activation: Activation,
+    /// Output steps of a real unit: 1 / s_out, or 1 for f32 output. Nothing but ReLU6 and curved functions reads it.
+    pub steps_per_unit: f32,
     /// Output type.
     pub output: OutputKind,
 }
@@ -44,7 +57,7 @@ pub enum OutputKind {
     F32,
 }
 
-/// Residual of a convolution, added before ReLU.
+/// Residual of a convolution, added before the activation function.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SkipKind {
     /// Nothing.
@@ -76,8 +89,14 @@ pub struct Epilogue {
     /// One run of input outside the picture.
     pub(super) outside: Vec<u8>,
     pub(super) skip: SkipKind,
-    pub(super) relu: bool,
+    activation: Activation,
+    steps_per_unit: f32,
     pub(super) output: OutputKind,
+}
+
+/// True for an activation function of real values: multipliers of its [`EpilogueSpec`] give real values, not output steps.
+pub const fn is_curved(activation: Activation) -> bool {
+    matches!(activation, Activation::Hardswish | Activation::Hardsigmoid)
 }
 
 impl Epilogue {
@@ -104,9 +123,18 @@ impl Epilogue {
             return bad(format!("a multiplier is {multiplier}: scales lie too far apart"));
         }
         // |start + any part of the sum| ≤ |bias| + Σ 255 · |w|, so no order of summing leaves 32 bits.
-        let reach = 255 * 127 * packed.depth() as i64;
-        if let Some(bias) = spec.bias.iter().find(|&&bias| i64::from(bias).abs() + reach > i64::from(i32::MAX)) {
-            return bad(format!("a bias of {bias} steps leaves no room for {} products in 32 bits", packed.depth()));
+        let fits = |(&bias, &magnitude): (&i32, &u32)| {
+            i64::from(bias).abs() + 255 * i64::from(magnitude) <= i64::from(i32::MAX)
+        };
+        if let Some((channel, bias)) =
+            spec.bias.iter().enumerate().find(|&(channel, bias)| !fits((bias, &packed.weight_magnitudes()[channel])))
+        {
+            return bad(format!(
+                "channel {channel}: a bias of {bias} steps leaves no room for its products in 32 bits"
+            ));
+        }
+        if !spec.steps_per_unit.is_finite() {
+            return bad("the output's scale is too small".into());
         }
         let pixel = match spec.outside {
             None => &[spec.input_zero_point][..],
@@ -116,23 +144,27 @@ impl Epilogue {
                 return bad(format!("a pixel of {given} bytes outside a picture of {due} channels"));
             }
         };
-        let padded = packed.panels() * packed.kernel().nr;
         // |z − 128| ≤ 128 < 255, so what holds for the sums above holds with flipped activations too.
         let flipped = if packed.kernel().flips { 128 } else { 0 };
-        let mut start = vec![0; padded];
-        for ((start, &bias), &sum) in start.iter_mut().zip(spec.bias).zip(packed.weight_sums()) {
-            *start = bias - (i32::from(spec.input_zero_point) - flipped) * sum;
+        let nr = packed.kernel().nr;
+        let (mut start, mut multiplier) = (vec![0; packed.places().len() * nr], vec![0.0; packed.places().len() * nr]);
+        let panels = start.chunks_exact_mut(nr).zip(multiplier.chunks_exact_mut(nr));
+        for ((start, multiplier), place) in panels.zip(packed.places()) {
+            for (column, channel) in (place.column..place.column + place.filled).enumerate() {
+                start[column] =
+                    spec.bias[channel] - (i32::from(spec.input_zero_point) - flipped) * packed.weight_sums()[channel];
+                multiplier[column] = spec.multiplier[channel];
+            }
         }
-        let mut multiplier = spec.multiplier.to_vec();
-        multiplier.resize(padded, 0.0);
         Ok(Self {
             channels,
             start,
             multiplier,
             flips: packed.kernel().flips,
-            outside: pixel.iter().copied().cycle().take(packed.run()).collect(),
+            outside: pixel.iter().copied().cycle().take(packed.readable()).collect(),
             skip: spec.skip,
-            relu: spec.relu,
+            activation: spec.activation,
+            steps_per_unit: spec.steps_per_unit,
             output: spec.output,
         })
     }
@@ -147,13 +179,60 @@ impl Epilogue {
         self.skip
     }
 
-    /// The clamp before rounding: ReLU's 0 or the output range's lower end, and its upper end. Both are whole numbers,
-    /// so clamping first and rounding then is the same as the other way round, and no value is too large to round.
-    pub(super) fn clamp(&self) -> (f32, f32) {
-        let (low, high) = match self.output {
+    /// The ends of the output range, in output steps.
+    pub(super) fn range(&self) -> (f32, f32) {
+        match self.output {
             OutputKind::U8 { zero_point } => (-f32::from(zero_point), 255.0 - f32::from(zero_point)),
             OutputKind::F32 => (f32::NEG_INFINITY, f32::INFINITY),
-        };
-        (if self.relu { 0.0 } else { low }, high)
+        }
+    }
+
+    /// The clamp before rounding: 0 of ReLU or the output range's lower end, and its upper end or the 6 of ReLU6. The
+    /// range's ends are whole numbers, so clamping first and rounding then is the same as the other way round, and no
+    /// value is too large to round.
+    pub(super) fn clamp(&self) -> (f32, f32) {
+        let (low, high) = self.range();
+        match self.activation {
+            Activation::Relu => (0.0, high),
+            Activation::Relu6 => (0.0, high.min(6.0 * self.steps_per_unit)),
+            Activation::Identity | Activation::Hardswish | Activation::Hardsigmoid => (low, high),
+        }
+    }
+
+    /// What is applied before the clamp.
+    pub(super) fn curve(&self) -> Curve {
+        let multiplier = self.steps_per_unit / 6.0;
+        match self.activation {
+            Activation::Hardswish => Curve::Hardswish { multiplier },
+            Activation::Hardsigmoid => Curve::Hardsigmoid { multiplier },
+            Activation::Identity | Activation::Relu | Activation::Relu6 => Curve::None,
+        }
+    }
+
+    /// The activation function's value in output steps, before the output range cuts it, at a `t` that a
+    /// [`Watch`](super::Watch) sees.
+    pub(super) fn activated(&self, t: f32) -> f32 {
+        match self.activation {
+            Activation::Identity => t,
+            Activation::Relu => {
+                if t > 0.0 {
+                    t
+                } else {
+                    0.0
+                }
+            }
+            Activation::Relu6 => {
+                let raised = if t > 0.0 { t } else { 0.0 };
+                let most = 6.0 * self.steps_per_unit;
+                if raised < most { raised } else { most }
+            }
+            Activation::Hardswish | Activation::Hardsigmoid => self.curve().apply(t),
+        }
+    }
+
+    /// Output steps to real units, for the values that a [`Watch`](super::Watch) sees: `scale`, that of the output, or 1
+    /// where they are real values already.
+    pub fn watched_scale(&self, scale: f32) -> f32 {
+        if is_curved(self.activation) { 1.0 } else { scale }
     }
 }

@@ -5,12 +5,14 @@ use super::micro::TileOutput;
 use super::pack::PackedU8;
 use crate::error::{Error, Kind, Result};
 
-/// The map that a convolution reads.
+/// The maps that a convolution reads.
 #[derive(Debug, Clone, Copy)]
 pub struct ConvInput<'a> {
-    /// `height × width × in_channels` bytes.
+    /// `count × height × width × in_channels` bytes.
     pub data: &'a [u8],
-    /// Rows.
+    /// Maps, each padded on its own: 1, or one a proposal.
+    pub count: usize,
+    /// Rows of a map.
     pub height: usize,
     /// Columns.
     pub width: usize,
@@ -42,7 +44,7 @@ pub enum SkipInput<'a> {
     },
 }
 
-/// The map that a convolution writes: rows × columns × out_channels values.
+/// The maps that a convolution writes: count × rows × columns × out_channels values.
 #[derive(Debug)]
 pub enum ConvOutput<'a> {
     /// Bytes.
@@ -51,12 +53,12 @@ pub enum ConvOutput<'a> {
     F32(&'a mut [f32]),
 }
 
-/// One convolution of one map, every extent checked.
+/// One convolution of its maps, every extent checked.
 pub(super) struct Map<'a> {
     pub(super) packed: &'a PackedU8,
     pub(super) epilogue: &'a Epilogue,
     pub(super) input: ConvInput<'a>,
-    /// Output rows and columns.
+    /// Output rows and columns of a map.
     pub(super) rows: usize,
     pub(super) columns: usize,
     pub(super) skip: SkipInput<'a>,
@@ -89,11 +91,14 @@ impl<'a> Map<'a> {
             let text = format!("{what} of {values} values where {height} × {width} × {channels} are due");
             Err(Error::new(Kind::Internal, text))
         };
-        due("an input", input.data.len(), input.height, input.width, geometry.in_channels)?;
+        due("an input", input.data.len(), input.count * input.height, input.width, geometry.in_channels)?;
+        if input.count != 1 && !matches!(skip, SkipInput::None) {
+            return Err(Error::new(Kind::Internal, "a residual to several maps"));
+        }
         let fits = epilogue.channels == channels
             && epilogue.flips == packed.kernel().flips
-            && epilogue.outside.len() == packed.run()
-            && epilogue.start.len() == packed.panels() * packed.kernel().nr;
+            && epilogue.outside.len() == packed.readable()
+            && epilogue.start.len() == packed.places().len() * packed.kernel().nr;
         let same = matches!(
             (&skip, epilogue.skip),
             (SkipInput::None, SkipKind::None)
@@ -121,11 +126,11 @@ impl<'a> Map<'a> {
         }
         let output = match output {
             ConvOutput::U8(data) => {
-                due("an output", data.len(), rows, columns, channels)?;
+                due("an output", data.len(), input.count * rows, columns, channels)?;
                 TileOutput::U8(data.as_mut_ptr())
             }
             ConvOutput::F32(data) => {
-                due("an output", data.len(), rows, columns, channels)?;
+                due("an output", data.len(), input.count * rows, columns, channels)?;
                 TileOutput::F32(data.as_mut_ptr())
             }
         };

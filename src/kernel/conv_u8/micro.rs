@@ -23,7 +23,7 @@ pub struct KernelU8 {
     pub mr: usize,
     /// Channels of a tile: the width of a panel.
     pub nr: usize,
-    /// Consecutive depth steps of one channel that lie together in a panel.
+    /// Consecutive depth steps of one channel that lie together in a panel; taps, for a depthwise kernel.
     pub kr: usize,
     /// True if sums are exact only for [pair-safe](super::pair_safe) weights.
     pub needs_pair_safe: bool,
@@ -50,14 +50,18 @@ impl KernelU8 {
 
 /// One tile's operands. Plain pointers: the driver has checked every extent before it builds one.
 pub(crate) struct TileU8 {
-    /// `taps × mr` pointers, a tap's pixels together; each may be read for `run` bytes. Where `pixels < mr` the rest
+    /// `taps × mr` pointers, a tap's pixels together; each may be read for `offset + run` bytes. Where `pixels < mr` the rest
     /// repeat a pixel that exists.
     pub rows: *const *const u8,
+    /// Bytes to step over at the start of every run: the channels of other groups.
+    pub offset: usize,
     /// Runs of input that a pixel's sum reads: one a filter tap.
     pub taps: usize,
-    /// Bytes of each run, at least 1. The last group of `kr` may be short; its missing weights are not read as input.
+    /// Bytes of each run, at least 1. The last group of `kr` may be short; its missing weights are not read as input. For a
+    /// depthwise kernel as many as there are channels.
     pub run: usize,
-    /// `taps × ⌈run / kr⌉ × nr × kr` weights, 64-byte aligned, missing channels and steps zero.
+    /// `taps × ⌈run / kr⌉ × nr × kr` weights, 64-byte aligned, missing channels and steps zero; of a depthwise kernel
+    /// `⌈taps / kr⌉ × nr × kr`.
     pub panel: *const i8,
     /// `nr` start values of the sums.
     pub start: *const i32,
@@ -65,9 +69,11 @@ pub(crate) struct TileU8 {
     pub multiplier: *const f32,
     /// Residual, added to the scaled sums.
     pub skip: SkipTile,
-    /// The epilogue's lower clamp: 0 with ReLU, else the output range's end, or −∞.
+    /// Applied to the scaled sums with their residual.
+    pub curve: Curve,
+    /// The epilogue's lower clamp: 0 with ReLU or ReLU6, else the output range's end, or −∞.
     pub floor: f32,
-    /// The epilogue's upper clamp: the output range's end, or +∞.
+    /// The epilogue's upper clamp: the output range's end or, if it is lower, ReLU6's; or +∞.
     pub ceiling: f32,
     /// Added to the rounded value; at least 0, at most 255.
     pub zero_point: i32,
@@ -91,6 +97,34 @@ pub(crate) enum SkipTile {
     U8 { base: *const u8, offsets: *const usize, zero_point: i32, multiplier: f32 },
     /// `value · multiplier` of floats.
     F32 { base: *const f32, offsets: *const usize, multiplier: f32 },
+}
+
+/// Activation functions that are more than a clamp. The values are real ones; each operation is rounded to f32 on its
+/// own: `h = min(max(t + 3, 0), 6)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Curve {
+    /// The identity.
+    None,
+    /// `t · h · multiplier`, from the left.
+    Hardswish { multiplier: f32 },
+    /// `h · multiplier`.
+    Hardsigmoid { multiplier: f32 },
+}
+
+impl Curve {
+    /// Its value at `t`: what every instruction set computes.
+    #[inline]
+    pub(crate) fn apply(self, t: f32) -> f32 {
+        let raised = t + 3.0;
+        // Comparisons, not `max` and `min`: what a vector maximum does with −0 and with NaN.
+        let raised = if raised > 0.0 { raised } else { 0.0 };
+        let h = if raised < 6.0 { raised } else { 6.0 };
+        match self {
+            Self::None => t,
+            Self::Hardswish { multiplier } => t * h * multiplier,
+            Self::Hardsigmoid { multiplier } => h * multiplier,
+        }
+    }
 }
 
 /// Where a tile goes.

@@ -10,7 +10,10 @@
 //! zero points. Nothing is copied and nothing allocated. A linear layer is a 1×1 convolution whose pixels are its
 //! rows.
 //!
-//! [`KERNELS_U8`] lists the micro-kernels; dispatch, tests and timings are derived from it.
+//! A panel's channels read a part of each pixel's: all of them, those of their groups, or their own where the convolution
+//! is depthwise. Depthwise kernels take the same tiles.
+//!
+//! [`KERNELS_U8`] and [`DEPTHWISE_U8`] list the micro-kernels; dispatch, tests and timings are derived from them.
 
 mod driver;
 mod dynamic;
@@ -25,11 +28,11 @@ mod watch;
 
 pub use driver::{convolve, convolve_watched};
 pub use dynamic::quantize_dynamic;
-pub use epilogue::{Epilogue, EpilogueSpec, OutputKind, SkipKind};
+pub use epilogue::{Epilogue, EpilogueSpec, OutputKind, SkipKind, is_curved};
 pub use map::{ConvInput, ConvOutput, SkipInput};
 pub use micro::KernelU8;
-pub use pack::{MAX_DEPTH, PackedU8, pair_safe};
-pub use table::KERNELS_U8;
+pub use pack::{PackedU8, pair_safe};
+pub use table::{DEPTHWISE_U8, KERNELS_U8};
 pub use watch::{Clipped, Watch};
 
-pub(crate) use micro::{MAX_MR, SkipTile, TileOutput, TileU8};
+pub(crate) use micro::{Curve, MAX_MR, SkipTile, TileOutput, TileU8};

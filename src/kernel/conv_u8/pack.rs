@@ -1,18 +1,16 @@
 //! Packing of weights in the order in which a micro-kernel reads them.
 //!
-//! In: `[out][height][width][in]` weights, as the artifact holds them, and the kernel that will run. Out: 64-byte
+//! In: `[out][height][width][in / groups]` weights, as the artifact holds them, and the kernel that will run. Out: 64-byte
 //! aligned panels of `nr` output channels, `[panel][tap][depth group][nr][kr]`, missing channels and steps filled with
-//! zeros, which add nothing to a sum. Start values and multipliers are not here but in the
-//! [`Epilogue`](super::Epilogue): one packed set serves several epilogues.
+//! zeros, which add nothing to a sum. Depthwise panels are `[panel][tap group][nr][kr]`. Start values and multipliers are
+//! not here but in the [`Epilogue`](super::Epilogue): one packed set serves several epilogues.
 
 use super::KernelU8;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::aligned::AlignedBuffer;
+use crate::kernel::bundles::{Bundles, Place};
 use crate::kernel::geometry::ConvGeometry;
 use crate::kernel::isa::Isa;
-
-/// Most products of a byte and a weight whose sum fits into 32 bits, whatever they are.
-pub const MAX_DEPTH: usize = i32::MAX as usize / (255 * 127);
 
 /// Most pointers a driver's table holds; bounds the taps of a filter.
 pub(super) const TABLE: usize = 4096;
@@ -32,17 +30,21 @@ pub struct PackedU8 {
     reads: Reads,
     taps: usize,
     run: usize,
+    places: Vec<Place>,
     panels: AlignedBuffer<i8>,
     weight_sums: Vec<i32>,
+    weight_magnitudes: Vec<u32>,
 }
 
 /// Data addressed by one pointer of the driver's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reads {
-    /// The channels of one pixel.
-    Pixel,
+    /// The channels of one pixel, of a bundle of groups.
+    Pixel(Bundles),
     /// The pixels under one row of the filter, which are neighbours in memory: for maps of few channels.
     FilterRow,
+    /// The panel's own channels of one pixel: depthwise.
+    Channels,
 }
 
 /// True if `vpmaddubsw` cannot saturate on these weights for any activations: no two neighbours (2i, 2i + 1) of a run
@@ -55,7 +57,7 @@ pub fn pair_safe(weights: &[i8], run: usize) -> bool {
 }
 
 impl PackedU8 {
-    /// Packs `weights`, `[out][height][width][in]`, for the kernel that `isa` prefers.
+    /// Packs `weights`, `[out][height][width][in / groups]`, for the kernel that `isa` prefers.
     ///
     /// # Errors
     ///
@@ -63,7 +65,7 @@ impl PackedU8 {
     /// filter has more than some hundred taps, or where the kernel needs [pair-safe](pair_safe) weights and these are
     /// not.
     pub fn new(isa: Isa, geometry: ConvGeometry, weights: &[i8]) -> Result<Self> {
-        Self::with_kernel(KernelU8::for_isa(isa), isa, geometry, weights)
+        Self::with_kernel(KernelU8::of(isa, &geometry), isa, geometry, weights)
     }
 
     /// Packs the first layer, which reads the u8 canvas: `geometry.in_channels` is 3, `weights` are
@@ -74,7 +76,7 @@ impl PackedU8 {
     ///
     /// As [`PackedU8::new`]; also where the filter is wider or higher than 8, or does not read 3 channels.
     pub fn pixels(isa: Isa, geometry: ConvGeometry, weights: &[i8]) -> Result<Self> {
-        Self::pixels_with_kernel(KernelU8::for_isa(isa), isa, geometry, weights)
+        Self::pixels_with_kernel(KernelU8::of(isa, &geometry), isa, geometry, weights)
     }
 
     /// [`PackedU8::pixels`] for one row of the table.
@@ -118,7 +120,14 @@ impl PackedU8 {
     pub fn with_kernel(kernel: &'static KernelU8, isa: Isa, geometry: ConvGeometry, weights: &[i8]) -> Result<Self> {
         kernel.proved_by(isa)?;
         check(&geometry, weights)?;
-        Self::pack(kernel, geometry, Reads::Pixel, geometry.taps(), geometry.in_channels, weights)
+        if geometry.is_depthwise() {
+            return Self::pack(kernel, geometry, Reads::Channels, geometry.taps(), 1, weights);
+        }
+        // A pair must stay a pair: behind an odd number of channels it would not.
+        let is_odd = geometry.group_channels() > 1 && geometry.group_channels() % 2 == 1;
+        let bundles = if is_odd { Bundles::single(&geometry) } else { Bundles::of(&geometry, kernel.nr) };
+        let weights = bundles.spread(geometry.taps(), weights);
+        Self::pack(kernel, geometry, Reads::Pixel(bundles), geometry.taps(), bundles.channels, &weights)
     }
 
     fn pack(
@@ -132,29 +141,38 @@ impl PackedU8 {
         if taps * kernel.mr > TABLE {
             return Err(Error::new(Kind::Data, format!("a filter of {taps} taps is larger than the kernels take")));
         }
-        if kernel.needs_pair_safe && !pair_safe(weights, geometry.in_channels) {
+        if kernel.needs_pair_safe && !pair_safe(weights, if reads == Reads::FilterRow { PIXEL_BYTES } else { run }) {
             return Err(Error::new(
                 Kind::Data,
                 format!("weights are not pair-safe, which {} needs to be exact: quantize again", kernel.name),
             ));
         }
-        let (nr, kr) = (kernel.nr, kernel.kr);
-        let groups = run.div_ceil(kr);
-        let depth = taps * groups * kr;
-        let mut panels = AlignedBuffer::zeroed(geometry.out_channels.div_ceil(nr) * nr * depth);
-        for (channel, filter) in weights.chunks_exact(taps * run).enumerate() {
-            let (panel, column) = (channel / nr, channel % nr);
-            let panel = &mut panels[panel * nr * depth..][..nr * depth];
-            for (tap, steps) in filter.chunks_exact(run).enumerate() {
-                for (group, steps) in steps.chunks(kr).enumerate() {
-                    let at = ((tap * groups + group) * nr + column) * kr;
-                    panel[at..at + steps.len()].copy_from_slice(steps);
+        let KernelU8 { nr, kr, .. } = *kernel;
+        let places = match reads {
+            Reads::Pixel(bundles) => bundles.places(nr),
+            Reads::FilterRow => Bundles::single(&geometry).places(nr),
+            Reads::Channels => Place::of_channels(geometry.out_channels, nr),
+        };
+        // Steps of depth that follow one another, and how many such runs: a depthwise filter is one run of taps.
+        let (runs, steps) = if reads == Reads::Channels { (1, taps) } else { (taps, run) };
+        let groups = steps.div_ceil(kr);
+        let depth = runs * groups * kr;
+        let mut panels = AlignedBuffer::zeroed(places.len() * nr * depth);
+        let filters: Vec<&[i8]> = weights.chunks_exact(taps * run).collect();
+        for (place, panel) in places.iter().zip(panels.chunks_exact_mut(nr * depth)) {
+            for (column, filter) in filters[place.column..][..place.filled].iter().enumerate() {
+                for (tap, steps) in filter.chunks_exact(steps).enumerate() {
+                    for (group, steps) in steps.chunks(kr).enumerate() {
+                        let at = ((tap * groups + group) * nr + column) * kr;
+                        panel[at..at + steps.len()].copy_from_slice(steps);
+                    }
                 }
             }
         }
-        let weight_sums =
-            weights.chunks_exact(taps * run).map(|filter| filter.iter().map(|&w| i32::from(w)).sum()).collect();
-        Ok(Self { kernel, geometry, reads, taps, run, panels, weight_sums })
+        let weight_sums = filters.iter().map(|filter| filter.iter().map(|&w| i32::from(w)).sum()).collect();
+        let weight_magnitudes =
+            filters.iter().map(|filter| filter.iter().map(|&w| u32::from(w.unsigned_abs())).sum()).collect();
+        Ok(Self { kernel, geometry, reads, taps, run, places, panels, weight_sums, weight_magnitudes })
     }
 
     /// The micro-kernel that these panels are for.
@@ -170,6 +188,11 @@ impl PackedU8 {
     /// Each output channel's sum of weights: what a zero point of the input adds to its sums, negated.
     pub fn weight_sums(&self) -> &[i32] {
         &self.weight_sums
+    }
+
+    /// Each output channel's sum of weights without their signs: times 255, the most that its products add up to.
+    pub fn weight_magnitudes(&self) -> &[u32] {
+        &self.weight_magnitudes
     }
 
     /// Bytes of the panels.
@@ -189,19 +212,22 @@ impl PackedU8 {
         self.run
     }
 
-    /// Multiply-adds of one output value.
-    pub(super) fn depth(&self) -> usize {
-        self.taps * self.run
+    /// Bytes that a pointer of the driver's table may be read for.
+    pub(super) fn readable(&self) -> usize {
+        match self.reads {
+            Reads::FilterRow => self.run,
+            Reads::Pixel(_) | Reads::Channels => self.geometry.in_channels,
+        }
     }
 
-    /// Panels: output channels / nr, rounded up.
-    pub(super) fn panels(&self) -> usize {
-        self.geometry.out_channels.div_ceil(self.kernel.nr)
+    /// Input and output channels of every panel.
+    pub(super) fn places(&self) -> &[Place] {
+        &self.places
     }
 
     /// The weights of one panel.
     pub(super) fn panel(&self, panel: usize) -> &[i8] {
-        let length = self.taps * self.run.div_ceil(self.kernel.kr) * self.kernel.kr * self.kernel.nr;
+        let length = self.panels.len() / self.places.len();
         &self.panels[panel * length..][..length]
     }
 }
@@ -211,26 +237,25 @@ fn check(geometry: &ConvGeometry, weights: &[i8]) -> Result<()> {
     if in_channels == 0 || out_channels == 0 || stride == 0 || geometry.taps() == 0 {
         return Err(Error::new(Kind::Data, format!("a convolution has an extent of zero: {geometry:?}")));
     }
-    if geometry.groups != 1 {
-        return Err(Error::new(
-            Kind::Unavailable,
-            format!("a convolution of {} groups has no int8 kernel", geometry.groups),
-        ));
+    if geometry.groups == 0
+        || !in_channels.is_multiple_of(geometry.groups)
+        || !out_channels.is_multiple_of(geometry.groups)
+    {
+        return Err(Error::new(Kind::Data, format!("the groups do not divide the channels: {geometry:?}")));
     }
     if weights.len() != geometry.weights() {
         return Err(Error::new(
             Kind::Data,
-            format!("{} weights where {} × {} × {in_channels} are due", weights.len(), out_channels, geometry.taps()),
+            format!(
+                "{} weights where {out_channels} × {} × {} are due",
+                weights.len(),
+                geometry.taps(),
+                geometry.group_channels()
+            ),
         ));
     }
     if weights.contains(&i8::MIN) {
         return Err(Error::new(Kind::Data, "a weight is -128, below the least quantized weight, -127"));
-    }
-    if geometry.taps() * in_channels > MAX_DEPTH {
-        return Err(Error::new(
-            Kind::Data,
-            format!("sums of {} products do not fit into 32 bits", geometry.taps() * in_channels),
-        ));
     }
     Ok(())
 }
@@ -262,7 +287,7 @@ mod tests {
         };
         let weights: Vec<i8> = (0..geometry.weights()).map(|i| (i % 120) as i8).collect();
         let packed = PackedU8::new(isa, geometry, &weights).unwrap();
-        assert_eq!(packed.panels(), 2);
+        assert_eq!(packed.places().len(), 2);
         // Channel 1, tap 1, step 4: alone in the second group of its tap.
         let at = ((2 + 1) * 16 + 1) * 4;
         assert_eq!(packed.panel(0)[at..at + 4], [weights[10 + 5 + 4], 0, 0, 0]);

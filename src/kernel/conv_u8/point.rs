@@ -29,12 +29,13 @@ impl Map<'_> {
         let geometry = self.packed.geometry();
         let (mr, taps) = (self.packed.kernel().mr, self.packed.taps());
         for (index, pixel) in pixels.clone().enumerate() {
-            let (y, x) = (pixel / self.columns, pixel % self.columns);
+            let (row, x) = (pixel / self.columns, pixel % self.columns);
+            let (map, y) = (row / self.rows, row % self.rows);
             let top = (y * geometry.stride) as isize - geometry.padding as isize;
             let left = (x * geometry.stride) as isize - geometry.padding as isize;
             let slots = &mut table[index / mr * taps * mr + index % mr..];
             match self.packed.reads() {
-                Reads::Pixel => self.point_pixel(top, left, slots),
+                Reads::Pixel(_) | Reads::Channels => self.point_pixel(map, top, left, slots),
                 Reads::FilterRow => self.point_rows(top, left, slots, &mut edges[index]),
             }
         }
@@ -47,16 +48,17 @@ impl Map<'_> {
     }
 
     /// One pointer a tap: to the input pixel under it, or to the row outside the picture.
-    fn point_pixel(&self, top: isize, left: isize, slots: &mut [MaybeUninit<*const u8>]) {
+    fn point_pixel(&self, map: usize, top: isize, left: isize, slots: &mut [MaybeUninit<*const u8>]) {
         let geometry = self.packed.geometry();
         let mr = self.packed.kernel().mr;
+        let first = map * self.input.height * self.input.width;
         let mut slot = 0;
         for y in top..top + geometry.kernel_height as isize {
             for x in left..left + geometry.kernel_width as isize {
                 let inside =
                     (0..self.input.height as isize).contains(&y) && (0..self.input.width as isize).contains(&x);
                 let pointer = if inside {
-                    let at = (y as usize * self.input.width + x as usize) * geometry.in_channels;
+                    let at = (first + y as usize * self.input.width + x as usize) * geometry.in_channels;
                     self.input.data[at..].as_ptr()
                 } else {
                     self.epilogue.outside.as_ptr()

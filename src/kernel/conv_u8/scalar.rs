@@ -1,6 +1,6 @@
 //! The portable micro-kernel: oracle of all others, and fallback.
 
-use super::{SkipTile, TileOutput, TileU8};
+use super::{Curve, SkipTile, TileOutput, TileU8};
 
 const NR: usize = 16;
 const KR: usize = 4;
@@ -17,8 +17,8 @@ pub(super) unsafe fn tile_1x16c4(tile: &TileU8) {
     let groups = tile.run.div_ceil(KR);
     let panel_length = groups * NR * KR;
     for tap in 0..tile.taps {
-        // SAFETY: one pointer a tap (`mr` is 1), readable for `run` bytes.
-        let input = unsafe { std::slice::from_raw_parts(*tile.rows.add(tap), tile.run) };
+        // SAFETY: one pointer a tap (`mr` is 1), readable for `offset + run` bytes.
+        let input = unsafe { std::slice::from_raw_parts((*tile.rows.add(tap)).add(tile.offset), tile.run) };
         // SAFETY: the panel holds `taps` such parts.
         let panel = unsafe { std::slice::from_raw_parts(tile.panel.add(tap * panel_length), panel_length) };
         for (bytes, weights) in input.chunks(KR).zip(panel.chunks_exact(NR * KR)) {
@@ -27,6 +27,28 @@ pub(super) unsafe fn tile_1x16c4(tile: &TileU8) {
             for (sum, w) in sums.iter_mut().zip(weights.chunks_exact(KR)) {
                 *sum += group.iter().zip(w).map(|(&a, &w)| a * i32::from(w)).sum::<i32>();
             }
+        }
+    }
+    // SAFETY: as the caller promises.
+    unsafe { finish(tile, &sums) }
+}
+
+/// One pixel × 16 channels of a depthwise convolution.
+///
+/// # Safety
+///
+/// As [`TileU8`] says; `mr` is 1.
+pub(super) unsafe fn depthwise_1x16t1(tile: &TileU8) {
+    let mut sums = [0i32; NR];
+    // SAFETY: `start` points at `nr` values.
+    sums.copy_from_slice(unsafe { std::slice::from_raw_parts(tile.start, NR) });
+    for tap in 0..tile.taps {
+        // SAFETY: one pointer a tap (`mr` is 1), readable for `offset + channels` bytes.
+        let input = unsafe { std::slice::from_raw_parts((*tile.rows.add(tap)).add(tile.offset), tile.channels) };
+        // SAFETY: the panel holds `taps` such rows.
+        let weights = unsafe { std::slice::from_raw_parts(tile.panel.add(tap * NR), NR) };
+        for ((sum, &byte), &w) in sums.iter_mut().zip(input).zip(weights) {
+            *sum += i32::from(byte) * i32::from(w);
         }
     }
     // SAFETY: as the caller promises.
@@ -47,6 +69,7 @@ unsafe fn finish(tile: &TileU8, sums: &[i32; NR]) {
                 SkipTile::F32 { base, offsets, multiplier } => t + *base.add(*offsets + channel) * multiplier,
             }
         };
+        let t = if tile.curve == Curve::None { t } else { tile.curve.apply(t) };
         // Comparisons, not `max` and `min`: what a vector maximum does with −0 and with NaN.
         let raised = if t > tile.floor { t } else { tile.floor };
         let clamped = if raised < tile.ceiling { raised } else { tile.ceiling };

@@ -2,8 +2,9 @@
 
 /// Sees every value of a watched convolution: see [`convolve_watched`](super::convolve_watched).
 pub trait Watch: Sync {
-    /// `values` of output pixel `pixel` (row-major) from `channel` on: with the residual added, before ReLU, rounding
-    /// and clamping, in output steps (real value = `value · s_out`; the value itself for f32 output). Called from
+    /// `values` of output pixel `pixel` (row-major, map by map) from `channel` on: with the residual added, before the
+    /// activation function, rounding and clamping. They are in output steps (real value = `value · s_out`; the value
+    /// itself for f32 output), or in real units: see [`Epilogue::watched_scale`](super::Epilogue::watched_scale). Called from
     /// several threads, in no order, once for every value.
     fn row(&self, pixel: usize, channel: usize, values: &[f32]);
 }
@@ -16,9 +17,9 @@ impl Watch for () {
 /// Number of values of a map outside the output quantization range.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Clipped {
-    /// Values below the range after rounding; what ReLU itself made 0 is not among them.
+    /// Values below the range after the activation function and rounding.
     pub below: u64,
-    /// Values above the range after rounding.
+    /// Values above the range after the activation function and rounding.
     pub above: u64,
 }
 

@@ -4,6 +4,7 @@
 
 use crate::kernel::activation::Activation;
 use crate::kernel::colour::{self, Conversion, Row, Scratch};
+use crate::kernel::pointwise_u8::{self, Requantization};
 use crate::kernel::pool_f32::MaxPool;
 use crate::kernel::roi_align_f32::{Axes, RoiAlignParams, RoiLevel, pool_box as pool_box_anywhere};
 use crate::kernel::{pointwise_f32, pool_u8, resample, roi_align_u8};
@@ -65,4 +66,23 @@ pub fn mean(data: &[f32], channels: usize, first: usize, out: &mut [f32]) {
 #[target_feature(enable = "avx2")]
 pub fn scale(data: &[f32], gates: &[f32], out: &mut [f32]) {
     pointwise_f32::scale_anywhere(data, gates, out);
+}
+
+/// See [`pointwise_u8::global_mean`].
+#[target_feature(enable = "avx2")]
+pub fn mean_u8(
+    data: &[u8],
+    channels: usize,
+    first: usize,
+    zero_point: u8,
+    requantization: Requantization,
+    out: &mut [u8],
+) {
+    pointwise_u8::mean_anywhere(data, channels, first, zero_point, requantization, out);
+}
+
+/// See [`pointwise_u8::scale_channels`].
+#[target_feature(enable = "avx2")]
+pub fn scale_u8(data: &[u8], gates: &[u8], zero_points: [u8; 2], requantization: Requantization, out: &mut [u8]) {
+    pointwise_u8::scale_anywhere(data, gates, zero_points, requantization, out);
 }

@@ -58,7 +58,8 @@ unsafe fn sum<const VNNI: bool>(tile: &TileU8) -> Sums {
         let mut panel = tile.panel;
         let (groups, rest) = (tile.run / KR, tile.run % KR);
         for tap in 0..tile.taps {
-            let rows = tile.rows.add(tap * MR).cast::<[*const u8; MR]>().read();
+            let mut rows = tile.rows.add(tap * MR).cast::<[*const u8; MR]>().read();
+            rows.iter_mut().for_each(|row| *row = row.add(tile.offset));
             if groups > 0 {
                 if VNNI {
                     avx_vnni_u8::multiply(&mut sums, rows, panel, groups);

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::kernel::conv_u8::{SkipTile, TileOutput, TileU8};
+use crate::kernel::conv_u8::{Curve, SkipTile, TileOutput, TileU8};
 
 const NR: usize = 16;
 
@@ -161,6 +161,9 @@ impl Scaling {
             low = _mm256_add_ps(low, skip[0]);
             high = _mm256_add_ps(high, skip[1]);
         }
+        if tile.curve != Curve::None {
+            (low, high) = (curve(tile.curve, low), curve(tile.curve, high));
+        }
         // `max` and `min` give their second operand where the first is NaN, as the scalar kernel does.
         [
             _mm256_min_ps(_mm256_max_ps(low, self.floor), self.ceiling),
@@ -202,6 +205,18 @@ impl Scaling {
             }
         }
     }
+}
+
+/// [`Curve::apply`].
+#[inline]
+#[target_feature(enable = "avx2")]
+fn curve(curve: Curve, t: __m256) -> __m256 {
+    let (Curve::Hardswish { multiplier } | Curve::Hardsigmoid { multiplier }) = curve else { return t };
+    // `max` and `min` give their second operand where the first is NaN.
+    let h = _mm256_max_ps(_mm256_add_ps(t, _mm256_set1_ps(3.0)), _mm256_setzero_ps());
+    let h = _mm256_min_ps(h, _mm256_set1_ps(6.0));
+    let value = if matches!(curve, Curve::Hardswish { .. }) { _mm256_mul_ps(t, h) } else { h };
+    _mm256_mul_ps(value, _mm256_set1_ps(multiplier))
 }
 
 /// Rounds half to even, narrows to 16 bits and adds the zero point; the values are clamped already, so nothing

@@ -3,6 +3,7 @@
 //! Nothing here is fused, so that the results are the portable ones to the bit.
 
 use crate::kernel::activation::Activation;
+use crate::kernel::pointwise_u8::{self, Requantization};
 use crate::kernel::pool_f32::MaxPool;
 use crate::kernel::roi_align_f32::{Axes, RoiAlignParams, RoiLevel, pool_box as pool_box_anywhere};
 use crate::kernel::{pointwise_f32, pool_u8, roi_align_u8};
@@ -52,4 +53,23 @@ pub fn mean(data: &[f32], channels: usize, first: usize, out: &mut [f32]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 pub fn scale(data: &[f32], gates: &[f32], out: &mut [f32]) {
     pointwise_f32::scale_anywhere(data, gates, out);
+}
+
+/// See [`pointwise_u8::global_mean`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub fn mean_u8(
+    data: &[u8],
+    channels: usize,
+    first: usize,
+    zero_point: u8,
+    requantization: Requantization,
+    out: &mut [u8],
+) {
+    pointwise_u8::mean_anywhere(data, channels, first, zero_point, requantization, out);
+}
+
+/// See [`pointwise_u8::scale_channels`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub fn scale_u8(data: &[u8], gates: &[u8], zero_points: [u8; 2], requantization: Requantization, out: &mut [u8]) {
+    pointwise_u8::scale_anywhere(data, gates, zero_points, requantization, out);
 }

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::kernel::conv_u8::{SkipTile, TileOutput, TileU8};
+use crate::kernel::conv_u8::{Curve, SkipTile, TileOutput, TileU8};
 
 /// Pixels of a tile.
 pub(super) const MR: usize = 14;
@@ -196,6 +196,9 @@ impl Scaling {
             low = _mm512_add_ps(low, skip[0]);
             high = _mm512_add_ps(high, skip[1]);
         }
+        if tile.curve != Curve::None {
+            (low, high) = (curve(tile.curve, low), curve(tile.curve, high));
+        }
         [low, high]
     }
 
@@ -227,4 +230,16 @@ impl Scaling {
             }
         }
     }
+}
+
+/// [`Curve::apply`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn curve(curve: Curve, t: __m512) -> __m512 {
+    let (Curve::Hardswish { multiplier } | Curve::Hardsigmoid { multiplier }) = curve else { return t };
+    // `max` and `min` give their second operand where the first is NaN.
+    let h = _mm512_max_ps(_mm512_add_ps(t, _mm512_set1_ps(3.0)), _mm512_setzero_ps());
+    let h = _mm512_min_ps(h, _mm512_set1_ps(6.0));
+    let value = if matches!(curve, Curve::Hardswish { .. }) { _mm512_mul_ps(t, h) } else { h };
+    _mm512_mul_ps(value, _mm512_set1_ps(multiplier))
 }

@@ -21,7 +21,7 @@ pub(in crate::kernel) unsafe fn tile_14x32c4(tile: &TileU8) {
         let start = [_mm512_loadu_si512(tile.start.cast()), _mm512_loadu_si512(tile.start.add(16).cast())];
         if tile.run.is_multiple_of(KR) {
             let mut sums = [start; MR];
-            multiply(&mut sums, tile.rows, tile.taps, tile.run / KR, tile.panel);
+            multiply(&mut sums, tile.rows, tile.offset, (tile.taps, tile.run / KR), tile.panel);
             finish(tile, &sums);
         } else {
             odd_runs(tile, start);
@@ -41,15 +41,16 @@ unsafe fn odd_runs(tile: &TileU8, start: [__m512i; 2]) {
         unsafe {
             let rows = tile.rows.add(tap * MR);
             if groups > 0 {
-                multiply(&mut sums, rows, 1, groups, panel);
+                multiply(&mut sums, rows, tile.offset, (1, groups), panel);
                 panel = panel.add(groups * NR * KR);
             }
             let mut bytes = [[0u8; KR]; MR];
             for (row, bytes) in bytes.iter_mut().enumerate() {
-                bytes.as_mut_ptr().copy_from_nonoverlapping((*rows.add(row)).add(groups * KR), rest);
+                let rest_of_row = (*rows.add(row)).add(tile.offset + groups * KR);
+                bytes.as_mut_ptr().copy_from_nonoverlapping(rest_of_row, rest);
             }
             let ends = bytes.each_ref().map(|bytes| bytes.as_ptr());
-            multiply(&mut sums, ends.as_ptr(), 1, 1, panel);
+            multiply(&mut sums, ends.as_ptr(), 0, (1, 1), panel);
             panel = panel.add(NR * KR);
         }
     }
@@ -57,7 +58,7 @@ unsafe fn odd_runs(tile: &TileU8, start: [__m512i; 2]) {
     unsafe { finish(tile, &sums) }
 }
 
-/// Adds the products of `taps` runs of `groups` (neither 0) times 4 steps of 14 rows with a panel.
+/// Adds the products of `taps` runs of `groups` (neither 0) times 4 steps, from `offset` on, of 14 rows with a panel.
 ///
 /// In assembly because it takes 31 of the 32 vector registers: 28 sums, two for weights, one for the input. The
 /// pointers of half of the rows stay in general registers, those of the others are read again for every group: loads
@@ -65,11 +66,17 @@ unsafe fn odd_runs(tile: &TileU8, start: [__m512i; 2]) {
 ///
 /// # Safety
 ///
-/// AVX-512-VNNI; `rows` holds `taps × 14` pointers, each of which may be read for `4 · groups` bytes; the panel, 64-byte
-/// aligned, for `taps · groups · 128`.
+/// AVX-512-VNNI; `rows` holds `taps × 14` pointers, each of which may be read for `offset + 4 · groups` bytes; the panel,
+/// 64-byte aligned, for `taps · groups · 128`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn multiply(sums: &mut Sums, rows: *const *const u8, taps: usize, groups: usize, panel: *const i8) {
+unsafe fn multiply(
+    sums: &mut Sums,
+    rows: *const *const u8,
+    offset: usize,
+    (taps, groups): (usize, usize),
+    panel: *const i8,
+) {
     macro_rules! near {
         ($row:literal, $low:literal, $high:literal) => {
             concat!(
@@ -115,7 +122,7 @@ unsafe fn multiply(sums: &mut Sums, rows: *const *const u8, taps: usize, groups:
             "mov {r4}, [{rows} + 32]",
             "mov {r5}, [{rows} + 40]",
             "mov {r6}, [{rows} + 48]",
-            "xor {at:e}, {at:e}",
+            "mov {at}, {offset}",
             "3:",
             "vmovdqa64 {w0}, [{panel}]",
             "vmovdqa64 {w1}, [{panel} + 64]",
@@ -137,14 +144,15 @@ unsafe fn multiply(sums: &mut Sums, rows: *const *const u8, taps: usize, groups:
             far!("104", "l13", "h13"),
             "add {panel}, 128",
             "add {at}, 4",
-            "cmp {at}, {length}",
+            "cmp {at}, {end}",
             "jb 3b",
             "add {rows}, 112",
             "dec {taps}",
             "jnz 2b",
             rows = inout(reg) rows => _,
             taps = inout(reg) taps => _,
-            length = in(reg) groups * KR,
+            offset = in(reg) offset,
+            end = in(reg) offset + groups * KR,
             panel = inout(reg) panel => _,
             at = out(reg) _,
             row = out(reg) _,

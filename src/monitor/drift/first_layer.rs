@@ -7,6 +7,7 @@
 use crate::calibrate::Histogram;
 use crate::detector::plan::{Plan, StepId};
 use crate::error::Result;
+use crate::kernel::activation::Activation;
 use crate::quant::RoundingResidual;
 use crate::quant::artifact::{Artifact, FirstLayerReference};
 use crate::tensor::ImageMoments;
@@ -16,9 +17,16 @@ pub fn mean_square(values: &[f64]) -> f64 {
     values.iter().map(|value| value * value).sum::<f64>() / values.len().max(1) as f64
 }
 
-/// Share of the values of a step that its ReLU passes; 1 without ReLU. `observed` is the histogram after ReLU.
-pub fn relu_pass_share(plan: &Plan, step: StepId, observed: &Histogram) -> f64 {
-    if plan.steps[step].has_relu() { 1.0 - observed.zeros() as f64 / observed.total().max(1) as f64 } else { 1.0 }
+/// Mean share of a squared error that the activation function of a step passes. `observed` is the histogram after it: a
+/// value of 0 is one that it cut off.
+pub fn passed_share(plan: &Plan, step: StepId, observed: &Histogram) -> f64 {
+    let nonzero = 1.0 - observed.zeros() as f64 / observed.total().max(1) as f64;
+    match plan.steps[step].activation() {
+        Activation::Identity => 1.0,
+        Activation::Relu | Activation::Relu6 | Activation::Hardswish => nonzero,
+        // Its slope is 1/6.
+        Activation::Hardsigmoid => nonzero / 36.0,
+    }
 }
 
 /// Predicts the error of the first layer.
@@ -48,6 +56,6 @@ impl FirstLayerError {
     pub fn relative_error(&self, plan: &Plan, image: &ImageMoments, observed: &Histogram) -> Option<f64> {
         let signal = observed.mean_square();
         let shift = self.residual.bias_shift(&image.mean_shift(&self.reference_means));
-        (signal > 0.0).then(|| mean_square(&shift) / signal * relu_pass_share(plan, self.step, observed))
+        (signal > 0.0).then(|| mean_square(&shift) / signal * passed_share(plan, self.step, observed))
     }
 }

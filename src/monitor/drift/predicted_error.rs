@@ -18,7 +18,7 @@
 use std::sync::Arc;
 
 use super::baseline::Baseline;
-use super::first_layer::{mean_square, relu_pass_share};
+use super::first_layer::{mean_square, passed_share};
 use super::pass::ObservedFrame;
 use super::quality::quality_of_relative_errors;
 use crate::calibrate::{Histogram, quantization_mse};
@@ -114,7 +114,7 @@ impl ErrorPredictor {
         let observed = frame.histograms.get(step)?.as_ref().filter(|observed| !observed.is_empty())?;
         let signal = observed.mean_square();
         let weights = self.weight_error(step, frame, reference_means).filter(|_| signal > 0.0);
-        let weights = weights.map_or(0.0, |error| error / signal * relu_pass_share(&self.plan, step, observed));
+        let weights = weights.map_or(0.0, |error| error / signal * passed_share(&self.plan, step, observed));
         Some(relative_quantization_error(observed, qparams) + weights)
     }
 
@@ -122,8 +122,8 @@ impl ErrorPredictor {
     fn weight_error(&self, step: StepId, frame: &ObservedFrame, reference_means: &InputMeans) -> Option<f64> {
         let planned = &self.plan.steps[step];
         let layer = planned.layer()?;
-        let channels = self.plan.layers[layer].geometry.in_channels as f64;
-        // Sum over the input channels of the mean square.
+        let channels = self.plan.layers[layer].geometry.group_channels() as f64;
+        // Sum over the input channels of a group of the mean square.
         let input_squares = match self.mixed_precision.storage[*planned.inputs.first()?] {
             EdgeStorage::U8(owner) => frame.histograms.get(owner)?.as_ref()?.mean_square() * channels,
             EdgeStorage::Pixels => frame.input_means.image?.squares.iter().sum(),
@@ -150,7 +150,10 @@ impl ErrorPredictor {
         let shift = frame.input_means.bias_shift(reference_means, step, residual, model)?;
         let input_mean_squares = match residual {
             Some(_) => frame.input_means.image?.means.iter().map(|mean| mean * mean).sum(),
-            None => frame.input_means.layers[step].iter().map(|&mean| f64::from(mean).powi(2)).sum(),
+            None => {
+                let squares: f64 = frame.input_means.layers[step].iter().map(|&mean| f64::from(mean).powi(2)).sum();
+                squares / self.plan.layers[layer].geometry.groups as f64
+            }
         };
         Some(MeanShift { input_mean_squares, output_mean_square: mean_square(&shift) })
     }
@@ -158,7 +161,7 @@ impl ErrorPredictor {
 
 /// Shift of a step's output means.
 struct MeanShift {
-    /// Sum over the input channels of the squared mean.
+    /// Sum over the input channels of a group of the squared mean, averaged over the groups.
     input_mean_squares: f64,
     /// Mean over the output channels of the squared shift, before ReLU.
     output_mean_square: f64,

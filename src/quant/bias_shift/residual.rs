@@ -9,7 +9,7 @@ use crate::quant::{FilterBank, QuantizedWeights};
 /// Rounding residual of one layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoundingResidual {
-    /// `[out][in]`, in units of the weights.
+    /// `[out][in / groups]`, in units of the weights.
     values: Vec<f32>,
     channels: usize,
 }
@@ -30,20 +30,26 @@ impl RoundingResidual {
         Self { values, channels }
     }
 
-    /// Residual from its rows, `[out][in]`; `None` where the length is not a multiple of `channels`.
+    /// Residual from its rows, `[out][in / groups]`; `None` where the length is not a multiple of `channels`.
     pub fn from_rows(values: Vec<f32>, channels: usize) -> Option<Self> {
         (channels > 0 && values.len().is_multiple_of(channels)).then_some(Self { values, channels })
     }
 
-    /// The rows, `[out][in]`, in units of the weights.
+    /// The rows, `[out][in / groups]`, in units of the weights.
     pub fn rows(&self) -> &[f32] {
         &self.values
     }
 
-    /// Bias shift of every output channel, before ReLU, where the means of the input channels change by `input_change`.
+    /// Bias shift of every output channel, before the activation function, where the means of all input channels change by
+    /// `input_change`. There are as many groups as these have times the channels of a row.
     pub fn bias_shift(&self, input_change: &[f64]) -> Vec<f64> {
-        let of_row = |row: &[f32]| row.iter().zip(input_change).map(|(&value, mean)| f64::from(value) * mean).sum();
-        self.values.chunks_exact(self.channels).map(of_row).collect()
+        let rows = self.values.len() / self.channels;
+        let outputs = rows.div_ceil((input_change.len() / self.channels).max(1)).max(1);
+        let of_row = |(out, row): (usize, &[f32])| {
+            let read = &input_change[(out / outputs * self.channels).min(input_change.len())..];
+            row.iter().zip(read).map(|(&value, mean)| f64::from(value) * mean).sum()
+        };
+        self.values.chunks_exact(self.channels).enumerate().map(of_row).collect()
     }
 }
 
@@ -67,6 +73,15 @@ mod tests {
             assert!((rounded + shift - exact).abs() < 1e-5, "{rounded} {shift} {exact}");
         }
         assert_eq!(RoundingResidual::from_rows(residual.rows().to_vec(), 3), Some(residual));
+    }
+
+    #[test]
+    fn every_group_reads_its_own_channels() {
+        let residual = RoundingResidual::from_rows(vec![1.0, 2.0, 3.0, 4.0], 1).unwrap();
+        assert_eq!(residual.bias_shift(&[10.0, 100.0]), [10.0, 20.0, 300.0, 400.0]);
+        let residual = RoundingResidual::from_rows(vec![1.0, 2.0, 3.0, 4.0], 2).unwrap();
+        assert_eq!(residual.bias_shift(&[1.0, 10.0, 100.0, 1000.0]), [21.0, 4300.0]);
+        assert_eq!(residual.bias_shift(&[1.0, 10.0]), [21.0, 43.0]);
     }
 
     #[test]
