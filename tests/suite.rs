@@ -16,6 +16,7 @@ mod kernels_u8;
 #[cfg(feature = "demo")]
 mod monitor;
 mod networks;
+mod networks_int8;
 mod parity;
 mod pattern;
 mod peers;

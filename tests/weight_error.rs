@@ -163,6 +163,7 @@ fn time_to_quantize_and_to_check() {
             precision: Precision::Int8Static,
             weight: Some(WeightType::S8),
             shape,
+            groups: 1,
             runs: 1,
             sqnr_db: vec![],
             residual: false,

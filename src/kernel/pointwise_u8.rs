@@ -20,6 +20,9 @@ const VALUES_PER_TASK: usize = 1 << 16;
 /// Channels whose sums stay in registers, and whose gates are widened at once.
 const CHUNK: usize = 64;
 
+/// 1.5 · 2²³: added to a small value, it leaves the nearest integer in the last bits.
+const ROUNDING: f32 = 12_582_912.0;
+
 /// From an exact sum or product to a byte.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Requantization {
@@ -37,7 +40,9 @@ impl Requantization {
         // Comparisons, not `max` and `min`: NaN gives the lower end, as in the convolutions.
         let raised = if t > -zero_point { t } else { -zero_point };
         let clamped = if raised < 255.0 - zero_point { raised } else { 255.0 - zero_point };
-        (clamped.round_ties_even() as i32 + i32::from(self.zero_point)) as u8
+        // The sum rounds half to even, and its last byte is that of the rounded value. Unlike a conversion it is a plain
+        // addition of vectors.
+        ((clamped + ROUNDING).to_bits() as u8).wrapping_add(self.zero_point)
     }
 }
 
@@ -174,14 +179,15 @@ pub(super) fn scale_anywhere(
 ) {
     let channels = gates.len();
     for (chunk, gates) in gates.chunks(CHUNK).enumerate() {
-        let mut wide = [0i32; CHUNK];
-        wide.iter_mut().zip(gates).for_each(|(wide, &gate)| *wide = i32::from(gate) - i32::from(zero_gate));
+        // Products of two such differences have 17 bits: exact in f32.
+        let mut wide = [0f32; CHUNK];
+        wide.iter_mut().zip(gates).for_each(|(wide, &gate)| *wide = f32::from(gate) - f32::from(zero_gate));
         let wide = &wide[..gates.len()];
         let first = chunk * CHUNK;
         for (out, data) in out.chunks_exact_mut(channels).zip(data.chunks_exact(channels)) {
             let pixel = out[first..].iter_mut().zip(&data[first..]).zip(wide);
             for ((out, &value), &gate) in pixel {
-                *out = requantization.byte(((i32::from(value) - i32::from(zero_point)) * gate) as f32);
+                *out = requantization.byte((f32::from(value) - f32::from(zero_point)) * gate);
             }
         }
     }

@@ -99,9 +99,15 @@ impl Quantized {
     fn read_layer(&mut self, artifact: &Artifact<'_>, id: LayerId, layer: &Layer) -> Result<()> {
         let step = artifact.step(&layer.name)?;
         let users: Vec<StepId> = self.users(id).collect();
-        if step.shape != shape(layer) || step.runs != users.len() {
-            let (found, runs) = (step.shape, step.runs);
-            let text = format!("weights {found:?} in {runs} runs; expected {:?} in {}", shape(layer), users.len());
+        let groups = layer.geometry.groups;
+        if step.shape != shape(layer) || step.groups != groups || step.runs != users.len() {
+            let (found, expected) = (step.shape, shape(layer));
+            let text = format!(
+                "weights {found:?} of {} groups in {} runs; expected {expected:?} of {groups} groups in {}",
+                step.groups,
+                step.runs,
+                users.len()
+            );
             return Err(Error::new(Kind::Data, text));
         }
         let weights = match artifact.weights(&layer.name)? {
@@ -142,6 +148,7 @@ impl Quantized {
                 precision: *precision,
                 weight: Some(if precision.is_int8() { WeightType::S8 } else { WeightType::F32 }),
                 shape: shape(layer),
+                groups: layer.geometry.groups,
                 runs: users.len(),
                 sqnr_db: Vec::new(),
                 residual: residual.is_some() && self.reference_means.image.is_some(),

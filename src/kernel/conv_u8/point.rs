@@ -28,15 +28,23 @@ impl Map<'_> {
     ) {
         let geometry = self.packed.geometry();
         let (mr, taps) = (self.packed.kernel().mr, self.packed.taps());
-        for (index, pixel) in pixels.clone().enumerate() {
-            let (row, x) = (pixel / self.columns, pixel % self.columns);
-            let (map, y) = (row / self.rows, row % self.rows);
+        // Counted on from pixel to pixel: divisions would take as long as a small layer's sums.
+        let (row, mut x) = (pixels.start / self.columns, pixels.start % self.columns);
+        let (mut map, mut y) = (row / self.rows, row % self.rows);
+        for index in 0..pixels.len() {
             let top = (y * geometry.stride) as isize - geometry.padding as isize;
             let left = (x * geometry.stride) as isize - geometry.padding as isize;
             let slots = &mut table[index / mr * taps * mr + index % mr..];
             match self.packed.reads() {
                 Reads::Pixel(_) | Reads::Channels => self.point_pixel(map, top, left, slots),
                 Reads::FilterRow => self.point_rows(top, left, slots, &mut edges[index]),
+            }
+            x += 1;
+            if x == self.columns {
+                (x, y) = (0, y + 1);
+                if y == self.rows {
+                    (y, map) = (0, map + 1);
+                }
             }
         }
         for index in pixels.len()..pixels.len().next_multiple_of(mr) {
@@ -51,20 +59,32 @@ impl Map<'_> {
     fn point_pixel(&self, map: usize, top: isize, left: isize, slots: &mut [MaybeUninit<*const u8>]) {
         let geometry = self.packed.geometry();
         let mr = self.packed.kernel().mr;
+        let (height, width) = (self.input.height as isize, self.input.width as isize);
+        let (rows, columns) = (geometry.kernel_height as isize, geometry.kernel_width as isize);
         let first = map * self.input.height * self.input.width;
-        let mut slot = 0;
-        for y in top..top + geometry.kernel_height as isize {
-            for x in left..left + geometry.kernel_width as isize {
-                let inside =
-                    (0..self.input.height as isize).contains(&y) && (0..self.input.width as isize).contains(&x);
-                let pointer = if inside {
-                    let at = (first + y as usize * self.input.width + x as usize) * geometry.in_channels;
-                    self.input.data[at..].as_ptr()
+        let mut slots = slots.iter_mut().step_by(mr);
+        if top >= 0 && left >= 0 && top + rows <= height && left + columns <= width {
+            let at = first + top as usize * self.input.width + left as usize;
+            let mut line = self.input.data[at * geometry.in_channels..].as_ptr();
+            for _ in 0..rows {
+                let mut pointer = line;
+                for slot in slots.by_ref().take(columns as usize) {
+                    slot.write(pointer);
+                    pointer = pointer.wrapping_add(geometry.in_channels);
+                }
+                line = line.wrapping_add(self.input.width * geometry.in_channels);
+            }
+            return;
+        }
+        for y in top..top + rows {
+            for (x, slot) in (left..left + columns).zip(slots.by_ref()) {
+                let inside = (0..height).contains(&y) && (0..width).contains(&x);
+                slot.write(if inside {
+                    let at = first + y as usize * self.input.width + x as usize;
+                    self.input.data[at * geometry.in_channels..].as_ptr()
                 } else {
                     self.epilogue.outside.as_ptr()
-                };
-                slots[slot].write(pointer);
-                slot += mr;
+                });
             }
         }
     }
@@ -106,9 +126,13 @@ impl Map<'_> {
             SkipInput::U8 { height, width, .. } | SkipInput::F32 { height, width, .. } => (height, width),
         };
         let channels = self.packed.geometry().out_channels;
-        for (offset, pixel) in offsets.iter_mut().zip(pixels) {
-            let (y, x) = (pixel / self.columns * height / self.rows, pixel % self.columns * width / self.columns);
-            *offset = (y * width + x) * channels;
+        if (height, width) == (self.rows, self.columns) {
+            offsets.iter_mut().zip(pixels).for_each(|(offset, pixel)| *offset = pixel * channels);
+        } else {
+            for (offset, pixel) in offsets.iter_mut().zip(pixels) {
+                let (y, x) = (pixel / self.columns * height / self.rows, pixel % self.columns * width / self.columns);
+                *offset = (y * width + x) * channels;
+            }
         }
         let offsets = offsets.as_ptr();
         match (self.skip, self.epilogue.skip) {

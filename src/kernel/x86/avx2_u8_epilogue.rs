@@ -101,9 +101,16 @@ unsafe fn any(tile: &TileU8, sums: &Sums) {
                     let words = words(t, zero_point);
                     let bytes = _mm256_packus_epi16(words, words);
                     let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5));
-                    let mut buffer = [0u8; NR];
-                    _mm_storeu_si128(buffer.as_mut_ptr().cast(), _mm256_castsi256_si128(bytes));
-                    out.add(pixel * tile.stride).copy_from_nonoverlapping(buffer.as_ptr(), tile.channels);
+                    let (bytes, out) = (_mm256_castsi256_si128(bytes), out.add(pixel * tile.stride));
+                    match tile.channels {
+                        NR => _mm_storeu_si128(out.cast(), bytes),
+                        8 => _mm_storel_epi64(out.cast(), bytes),
+                        _ => {
+                            let mut buffer = [0u8; NR];
+                            _mm_storeu_si128(buffer.as_mut_ptr().cast(), bytes);
+                            out.copy_from_nonoverlapping(buffer.as_ptr(), tile.channels);
+                        }
+                    }
                 }
                 TileOutput::F32(out) => {
                     let mut buffer = [0f32; NR];

@@ -52,7 +52,7 @@ unsafe fn sum<const HALVES: usize, const WHOLE: bool>(tile: &TileU8) -> Sums {
             for (tap, rows) in rows.iter_mut().enumerate() {
                 *rows = rows.add((group * KR + tap).min(tile.taps - 1) * MR);
             }
-            for (pixel, sums) in sums.iter_mut().enumerate() {
+            for (pixel, sums) in sums.iter_mut().enumerate().take(tile.pixels) {
                 for half in 0..HALVES {
                     let at = tile.offset + 16 * half;
                     let mask = masks[half];

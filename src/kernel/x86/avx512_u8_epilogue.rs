@@ -46,63 +46,58 @@ pub(super) unsafe fn prefetch(tile: &TileU8) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 pub(super) unsafe fn finish(tile: &TileU8, sums: &Sums) {
+    let TileOutput::U8(out) = tile.output else {
+        // SAFETY: passed on from the caller.
+        return unsafe { floats(tile, sums) };
+    };
     // SAFETY: passed on from the caller.
     unsafe {
-        match (tile.output, tile.pixels == MR && tile.channels == NR) {
-            (TileOutput::U8(out), true) => match tile.skip {
-                SkipTile::None => whole_bytes::<0>(tile, sums, out),
-                SkipTile::U8 { .. } => whole_bytes::<1>(tile, sums, out),
-                SkipTile::F32 { .. } => whole_bytes::<2>(tile, sums, out),
-            },
-            _ => any(tile, sums),
+        match (tile.skip, tile.pixels == MR && tile.channels == NR) {
+            (SkipTile::None, true) => bytes::<0, true>(tile, sums, out),
+            (SkipTile::U8 { .. }, true) => bytes::<1, true>(tile, sums, out),
+            (SkipTile::F32 { .. }, true) => bytes::<2, true>(tile, sums, out),
+            (SkipTile::None, false) => bytes::<0, false>(tile, sums, out),
+            (SkipTile::U8 { .. }, false) => bytes::<1, false>(tile, sums, out),
+            (SkipTile::F32 { .. }, false) => bytes::<2, false>(tile, sums, out),
         }
     }
 }
 
-/// A complete tile of bytes, the frequent case: two pixels at a time, all in registers. `SKIP` is 0 for no
-/// residual, 1 for bytes, 2 for floats.
+/// A tile of bytes, two pixels at a time, all in registers. `SKIP` is 0 for no residual, 1 for bytes, 2 for floats;
+/// `WHOLE`: all 14 × 32 values are there. Where they are not, pixels are left out, and channels masked.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn whole_bytes<const SKIP: usize>(tile: &TileU8, sums: &Sums, out: *mut u8) {
+unsafe fn bytes<const SKIP: usize, const WHOLE: bool>(tile: &TileU8, sums: &Sums, out: *mut u8) {
     let scaling = Scaling::new(tile);
     // Written out, so that the sums stay in their registers.
     macro_rules! pairs {
-        ($($pixel:literal)*) => {
-            // SAFETY: as for `finish`; all 14 × 32 values are there.
-            unsafe { $(scaling.pair::<SKIP>(tile, $pixel, sums[$pixel], sums[$pixel + 1], out);)* }
-        };
+        ($($pixel:literal)*) => {$(
+            if WHOLE || $pixel < tile.pixels {
+                // SAFETY: as for `finish`; the pixel is there, and `pair` leaves out the second one if it is not.
+                unsafe { scaling.pair::<SKIP, WHOLE>(tile, $pixel, sums[$pixel], sums[$pixel + 1], out) }
+            }
+        )*};
     }
     pairs!(0 2 4 6 8 10 12);
 }
 
-/// Any tile: reads and writes under masks.
+/// A tile of floats: reads and writes under masks.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn any(tile: &TileU8, sums: &Sums) {
-    let all = ((1u64 << tile.channels) - 1) as u32;
-    let masks = [all as u16, (all >> 16) as u16];
+unsafe fn floats(tile: &TileU8, sums: &Sums) {
+    let TileOutput::F32(out) = tile.output else { return };
     // SAFETY: as for `finish`; masks leave out the channels that are not there.
     unsafe {
         let scaling = Scaling::new(tile);
-        let zero_point = _mm512_set1_epi32(tile.zero_point);
         for (pixel, &sums) in sums.iter().enumerate().take(tile.pixels) {
             let t = match tile.skip {
-                SkipTile::None => scaling.values::<0>(tile, pixel, sums, masks),
-                SkipTile::U8 { .. } => scaling.values::<1>(tile, pixel, sums, masks),
-                SkipTile::F32 { .. } => scaling.values::<2>(tile, pixel, sums, masks),
+                SkipTile::None => scaling.values::<0>(tile, pixel, sums, scaling.masks),
+                SkipTile::U8 { .. } => scaling.values::<1>(tile, pixel, sums, scaling.masks),
+                SkipTile::F32 { .. } => scaling.values::<2>(tile, pixel, sums, scaling.masks),
             };
-            for (half, (t, mask)) in t.into_iter().zip(masks).enumerate() {
+            for (half, (t, mask)) in t.into_iter().zip(scaling.masks).enumerate() {
                 // `max` gives its second operand where one is NaN, as the scalar kernel does.
                 let t = _mm512_min_ps(_mm512_max_ps(t, scaling.floor), scaling.ceiling);
-                match tile.output {
-                    TileOutput::U8(out) => {
-                        let steps = _mm512_add_epi32(_mm512_cvtps_epi32(t), zero_point);
-                        let out = out.add(pixel * tile.stride).wrapping_add(16 * half);
-                        _mm_mask_storeu_epi8(out.cast(), mask, _mm512_cvtepi32_epi8(steps));
-                    }
-                    TileOutput::F32(out) => {
-                        _mm512_mask_storeu_ps(out.add(pixel * tile.stride).wrapping_add(16 * half), mask, t);
-                    }
-                }
+                _mm512_mask_storeu_ps(out.add(pixel * tile.stride).wrapping_add(16 * half), mask, t);
             }
         }
     }
@@ -118,6 +113,8 @@ struct Scaling {
     /// The output's zero point in 16 bits, and the least byte.
     zero_point: __m512i,
     least: __m512i,
+    /// The channels that are there, by half.
+    masks: [u16; 2],
 }
 
 impl Scaling {
@@ -129,6 +126,7 @@ impl Scaling {
             SkipTile::U8 { zero_point, multiplier, .. } => (zero_point, multiplier),
             SkipTile::F32 { multiplier, .. } => (0, multiplier),
         };
+        let all = ((1u64 << tile.channels) - 1) as u32;
         Self {
             // SAFETY: `multiplier` points at 32 values.
             multiplier: unsafe { [_mm512_loadu_ps(tile.multiplier), _mm512_loadu_ps(tile.multiplier.add(16))] },
@@ -138,14 +136,15 @@ impl Scaling {
             ceiling: _mm512_set1_ps(tile.ceiling),
             zero_point: _mm512_set1_epi16(tile.zero_point as i16),
             least: _mm512_set1_epi8((tile.floor as i32 + tile.zero_point) as i8),
+            masks: [all as u16, (all >> 16) as u16],
         }
     }
 
-    /// Two pixels' bytes, written to the output. Only the upper clamp comes before rounding; below, narrowing
-    /// saturates: what is too small for 32 bits, or NaN, rounds to the least of them.
+    /// Two pixels' bytes, written to the output, where they are there. Only the upper clamp comes before rounding; below,
+    /// narrowing saturates: what is too small for 32 bits, or NaN, rounds to the least of them.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    unsafe fn pair<const SKIP: usize>(
+    unsafe fn pair<const SKIP: usize, const WHOLE: bool>(
         &self,
         tile: &TileU8,
         pixel: usize,
@@ -155,15 +154,27 @@ impl Scaling {
     ) {
         // SAFETY: passed on from the caller.
         unsafe {
-            let first = self.words(self.values::<SKIP>(tile, pixel, first, [u16::MAX; 2]));
-            let second = self.words(self.values::<SKIP>(tile, pixel + 1, second, [u16::MAX; 2]));
+            let masks = if WHOLE { [u16::MAX; 2] } else { self.masks };
+            // A second pixel that is not there is computed like the first, but its residual is not read.
+            let other = if WHOLE || pixel + 1 < tile.pixels { pixel + 1 } else { pixel };
+            let first = self.words(self.values::<SKIP>(tile, pixel, first, masks));
+            let second = self.words(self.values::<SKIP>(tile, other, second, masks));
             let bytes = _mm512_max_epu8(_mm512_packus_epi16(first, second), self.least);
             // Packing works inside 128-bit quarters; this puts channels and pixels in order.
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
             let bytes = _mm512_permutexvar_epi32(order, bytes);
             let out = out.add(pixel * tile.stride);
-            _mm256_storeu_si256(out.cast(), _mm512_castsi512_si256(bytes));
-            _mm256_storeu_si256(out.add(tile.stride).cast(), _mm512_extracti64x4_epi64::<1>(bytes));
+            let (first, second) = (_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64::<1>(bytes));
+            if WHOLE {
+                _mm256_storeu_si256(out.cast(), first);
+                _mm256_storeu_si256(out.add(tile.stride).cast(), second);
+                return;
+            }
+            let mask = u32::from(masks[0]) | u32::from(masks[1]) << 16;
+            _mm256_mask_storeu_epi8(out.cast(), mask, first);
+            if other > pixel {
+                _mm256_mask_storeu_epi8(out.add(tile.stride).cast(), mask, second);
+            }
         }
     }
 

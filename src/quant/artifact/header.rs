@@ -53,6 +53,9 @@ pub struct StepHeader {
     pub weight: Option<WeightType>,
     /// Extents of the weights: out, kernel height, kernel width, in / groups.
     pub shape: [usize; 4],
+    /// Groups of channels.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub groups: usize,
     /// Number of times the weights run on a frame: 5 where a head runs on five levels, else 1. Each run has its own
     /// bias.
     pub runs: usize,
@@ -68,6 +71,11 @@ pub struct StepHeader {
 }
 
 impl StepHeader {
+    /// Channels that the step reads, those of all groups.
+    pub fn in_channels(&self) -> usize {
+        self.shape[3].saturating_mul(self.groups)
+    }
+
     /// Number of products in a sum.
     pub fn depth(&self) -> usize {
         self.shape[1] * self.shape[2] * self.shape[3]
@@ -249,6 +257,14 @@ pub struct Provenance {
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 fn is_zero(count: &usize) -> bool {

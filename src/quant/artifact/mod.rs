@@ -36,6 +36,7 @@
 //! | `precision` | string | `int8-static`, `int8-dynamic` or `fp32` |
 //! | `weight` | string | type of a weight: `s8`, `s8x2` (two digits, for later versions) or `f32` |
 //! | `shape` | 4 integers | extents of the weights: out, kernel height, kernel width, in / groups; none 0 |
+//! | `groups` | integer, optional, 1 if absent | groups of channels; divides out |
 //! | `runs` | integer, 1 to 16 | times the weights run on a frame, 5 for a head on five pyramid levels |
 //! | `sqnr_db` | array, optional | mean and standard deviation of the output's SQNR against fp32 in dB, one a run |
 //! | `residual` | bool, optional | the tensors `S.residual` and `S.input_moments` exist; int8 only |
@@ -75,14 +76,14 @@
 //!
 //! # Tensors
 //!
-//! Weights are `[out, kernel height, kernel width, in]`, biases and means in real units. For every step S:
+//! Weights are `[out, kernel height, kernel width, in / groups]`, biases and means in real units. For every step S:
 //!
 //! | tensor | element, shape | where | meaning |
 //! |---|---|---|---|
-//! | `S.weight` | I8 or F32 `[out, kh, kw, in]` | always | weights; I8 in \[−127, 127\] for both int8 precisions |
+//! | `S.weight` | I8 or F32 `[out, kh, kw, in / groups]` | always | weights; I8 in \[−127, 127\] for both int8 precisions |
 //! | `S.scale` | F32 `[out]` | int8 | weight scale of each output channel, 2⁻⁴⁰ to 2⁴⁰ |
 //! | `S.bias` | F32 `[runs, out]` | always | bias, batch norm folded in |
-//! | `S.residual` | F32 `[out, in]` | `residual` | [`RoundingResidual`](super::RoundingResidual), in units of the weights |
+//! | `S.residual` | F32 `[out, in / groups]` | `residual` | [`RoundingResidual`](super::RoundingResidual), in units of the weights |
 //! | `S.input_moments` | F32 `[runs, 2, in]` | `residual` | reference means of the input, then its mean squares |
 //! | `S.input_means` | F32 `[runs, in]` | `responses` > 0 | reference input means |
 //! | `S.response_scales` | F32 `[runs, p, 2]` | `responses` = p > 0 | scales of the two tensors below, per perturbation |
@@ -95,7 +96,7 @@
 //!
 //! # The earlier format `artifact/1`
 //!
-//! It is read, and a recalibration of such a file writes it. It has no `weight` in `steps` and no `type` in `grid`. Its
+//! It is read, and a recalibration of such a file writes it. It has no `weight` and no `groups` in `steps` and no `type` in `grid`. Its
 //! `plan` has the form of `checkpoint/1`.
 
 mod header;

@@ -140,7 +140,7 @@ impl<'a> Artifact<'a> {
     /// [`Kind::Data`] where there is no such step.
     pub fn reference_input_means(&self, name: &str) -> Result<Vec<Vec<f32>>> {
         let step = self.step(name)?;
-        let ([.., channels], runs) = (step.shape, step.runs);
+        let (channels, runs) = (step.in_channels(), step.runs);
         if step.perturbations == 0 {
             return Ok(Vec::new());
         }
@@ -154,7 +154,8 @@ impl<'a> Artifact<'a> {
     /// [`Kind::Data`] where there is no such step.
     pub fn bias_shift_models(&self, name: &str) -> Result<Vec<BiasShiftModel>> {
         let step = self.step(name)?;
-        let ([out, _, _, channels], runs, perturbations) = (step.shape, step.runs, step.perturbations);
+        let (out, channels) = (step.shape[0], step.in_channels());
+        let (runs, perturbations) = (step.runs, step.perturbations);
         if perturbations == 0 {
             return Ok(Vec::new());
         }
@@ -269,6 +270,10 @@ impl<'a> Artifact<'a> {
         if step.shape.contains(&0) || !(1..=MAX_RUNS).contains(&step.runs) {
             return refuse(format!("weights {:?} in {} runs are nothing to compute", step.shape, step.runs));
         }
+        // No more groups than output channels: this bounds the tensors that are asked for below.
+        if step.groups == 0 || !step.shape[0].is_multiple_of(step.groups) || (step.groups > 1 && !self.is_typed()) {
+            return refuse(format!("{} groups of {} output channels", step.groups, step.shape[0]));
+        }
         if !(step.sqnr_db.is_empty() || step.sqnr_db.len() == step.runs) {
             return refuse(format!("{} SQNR for {} runs", step.sqnr_db.len(), step.runs));
         }
@@ -305,7 +310,8 @@ impl<'a> Artifact<'a> {
             check_finite("input_moments", &of("input_moments", Element::F32, &[step.runs, 2, channels])?.bytes)?;
         }
         if step.perturbations > 0 {
-            let ([out, _, _, channels], runs, perturbations) = (step.shape, step.runs, step.perturbations);
+            let (out, channels) = (step.shape[0], step.in_channels());
+            let (runs, perturbations) = (step.runs, step.perturbations);
             if !step.precision.is_int8() || perturbations > MAX_PERTURBATIONS {
                 let what = format!("{perturbations} responses, expected at most {MAX_PERTURBATIONS}");
                 return refuse(format!("{what}, and of int8 weights only"));

@@ -28,6 +28,7 @@ fn model() -> (Header, Vec<StepTensors>, Vec<Vec<u32>>) {
         precision,
         weight: Some(if precision.is_int8() { WeightType::S8 } else { WeightType::F32 }),
         shape,
+        groups: 1,
         runs,
         sqnr_db: vec![],
         residual: precision.is_int8(),

@@ -45,7 +45,7 @@ pub fn encode(header: &Header, weights: &[StepTensors], histograms: &[Vec<u32>])
                     add("input_moments", Tensor::of_f32(vec![step.runs, 2, channels], input_moments));
                 }
                 if !bias_shifts.is_empty() {
-                    let (runs, perturbations) = (step.runs, step.perturbations);
+                    let (runs, perturbations, channels) = (step.runs, step.perturbations, step.in_channels());
                     let mut means = Vec::new();
                     let mut model = StoredBiasShiftModel::default();
                     for run in bias_shifts {

@@ -68,6 +68,7 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
             precision,
             weight: Some(if has_residual { WeightType::S8 } else { WeightType::F32 }),
             shape: [2, 2, 2, 3],
+            groups: 1,
             runs: 1,
             sqnr_db: vec![spread],
             residual: has_residual,

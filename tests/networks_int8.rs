@@ -1,0 +1,121 @@
+//! Every golden network in int8: quantized from its checkpoint, stored, read back, and run.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lookout::calibrate::{QuantizeOptions, quantize};
+use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
+use lookout::detector::int8::{Int8Executor, Int8Model, Quantized};
+use lookout::detector::plan::StepId;
+use lookout::detector::tap::{Activation, Tap, TapRequest, Values};
+use lookout::detector::thread_pool;
+use lookout::frame::Picture;
+use lookout::kernel::isa::Isa;
+use lookout::measure::coverage;
+use lookout::preprocess::{Transform, TransformParams};
+use lookout::quant::artifact::Artifact;
+use lookout::tensor::{Canvas, Fit};
+
+use crate::golden;
+
+/// Least local SQNR of a layer, in dB, over all golden networks. The worst are depthwise, in networks of random weights.
+const LEAST_LOCAL_DB: f64 = 18.0;
+
+/// Scenes: a sky, a road, and a dark box that moves.
+fn pictures(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    for index in 0..3usize {
+        let mut picture = Picture::filled(128, 96, [0; 3]);
+        for (at, pixel) in picture.data.chunks_exact_mut(3).enumerate() {
+            let (x, y) = (at % 128, at / 128);
+            let dark = (20 * index..20 * index + 24).contains(&x) && (40..70).contains(&y);
+            let base = if dark { 30 } else { 220 - 2 * (y / 2) };
+            pixel.copy_from_slice(&[base as u8, (base / 2 + x) as u8, (base - (x * 7 + y * 3) % 11) as u8]);
+        }
+        picture.save(folder.join(format!("{index}.png"))).unwrap();
+    }
+}
+
+/// The stored bytes of every step, one after the other.
+#[derive(Default)]
+struct Stored(Vec<(StepId, Vec<u8>)>);
+
+impl Tap for Stored {
+    fn request(&self, _: StepId) -> TapRequest {
+        TapRequest::Output
+    }
+
+    fn observe(&mut self, step: StepId, activation: &Activation<'_>) {
+        let bytes = match activation.values {
+            Values::U8 { data, .. } => data.to_vec(),
+            Values::F32(values) => values.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect(),
+        };
+        self.0.push((step, bytes));
+    }
+}
+
+#[test]
+fn every_network_is_wholly_in_int8_and_alike_on_every_instruction_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let calibration = folder.path().join("pictures");
+    pictures(&calibration);
+    let networks = golden::folder().join("networks");
+    let mut tried = 0;
+    for file in std::fs::read_dir(&networks).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let Some(net) = name.strip_suffix(".settings.toml") else { continue };
+        let source = networks.join(format!("{net}.safetensors"));
+        // Some are further pictures of another file's weights.
+        let golden = golden::Golden::committed(&format!("networks/{net}.safetensors"));
+        if golden.note("weights").is_some() {
+            continue;
+        }
+        tried += 1;
+        let out = folder.path().join("model");
+        let options = ImportOptions {
+            settings: Some(networks.join(&name)),
+            min_size: Some(96),
+            max_size: Some(128),
+            force: true,
+            ..ImportOptions::new(&source, &out)
+        };
+        import(&options).unwrap_or_else(|error| panic!("{net}: {}", error.chain()));
+        let checkpoint = Checkpoint::open(&out).unwrap();
+        let options = QuantizeOptions::default();
+        let outcome = quantize(&checkpoint, &calibration, &options, Isa::best(), &mut |_, _, _| {})
+            .unwrap_or_else(|error| panic!("{net}: {}", error.chain()));
+
+        let artifact = Artifact::parse(&outcome.bytes).unwrap();
+        let quantized =
+            Quantized::from_artifact(&artifact, Ok).unwrap_or_else(|error| panic!("{net}: {}", error.chain()));
+        assert!(quantized.is_exact(), "{net}");
+        let mixed_precision = quantized.mixed_precision();
+        for (part, row) in coverage(&quantized.plan, |step| mixed_precision.precision[step]).unwrap() {
+            assert!(row.gmac_int8 == row.gmac, "{net} {}", part.name());
+        }
+        let (layer, worst) = outcome.sensitivity[0];
+        assert!(worst > LEAST_LOCAL_DB, "{net}: {} has {worst} dB", quantized.plan.layers[layer].name);
+
+        let mut transform = Transform::new(TransformParams::from(&quantized.plan.settings.transform)).unwrap();
+        let mut canvas = Canvas { fit: Fit::default(), channels: 4, data: Vec::new() };
+        transform.to_u8(&Picture::open(calibration.join("1.png")).unwrap(), &mut canvas).unwrap();
+        let mut expected: Option<(Vec<(StepId, Vec<u8>)>, _)> = None;
+        for isa in Isa::available() {
+            let model = Arc::new(Int8Model::new(&quantized, isa).unwrap());
+            for threads in [1, 3] {
+                let mut executor = Int8Executor::new(Arc::clone(&model));
+                let mut stored = Stored::default();
+                let run = || executor.detect_with(&canvas, &mut stored).unwrap().to_vec();
+                let detections = thread_pool(threads).unwrap().install(run);
+                let found = (stored.0, detections);
+                let expected = expected.get_or_insert_with(|| found.clone());
+                for ((step, bytes), (_, other)) in expected.0.iter().zip(&found.0) {
+                    let step = &quantized.plan.steps[*step].name;
+                    assert!(bytes == other, "{net} {step}: {} on {threads} threads", isa.name().name());
+                }
+                assert!(*expected == found, "{net}: {} on {threads} threads", isa.name().name());
+            }
+        }
+    }
+    assert!(tried >= 24, "{tried} networks");
+}
