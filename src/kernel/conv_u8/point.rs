@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::map::{Map, SkipInput};
 use super::pack::{PIXEL_BYTES, PIXEL_TAPS, Reads, TABLE};
 use super::{MAX_MR, SkipKind, SkipTile};
+use crate::kernel::geometry::ConvGeometry;
 
 /// Most pixels of a block.
 pub(super) const BLOCK_PIXELS: usize = 512;
@@ -28,18 +29,33 @@ impl Map<'_> {
     ) {
         let geometry = self.packed.geometry();
         let (mr, taps) = (self.packed.kernel().mr, self.packed.taps());
+        let whole = self.whole_columns();
         // Counted on from pixel to pixel: divisions would take as long as a small layer's sums.
         let (row, mut x) = (pixels.start / self.columns, pixels.start % self.columns);
         let (mut map, mut y) = (row / self.rows, row % self.rows);
-        for index in 0..pixels.len() {
+        let (mut first, mut lane, mut index) = (0, 0, 0);
+        while index < pixels.len() {
             let top = (y * geometry.stride) as isize - geometry.padding as isize;
             let left = (x * geometry.stride) as isize - geometry.padding as isize;
-            let slots = &mut table[index / mr * taps * mr + index % mr..];
-            match self.packed.reads() {
-                Reads::Pixel(_) | Reads::Channels => self.point_pixel(map, top, left, slots),
-                Reads::FilterRow => self.point_rows(top, left, slots, &mut edges[index]),
+            let slots = &mut table[first + lane..];
+            let mut done = 1;
+            if let Reads::FilterRow = self.packed.reads() {
+                self.point_rows(top, left, slots, &mut edges[index]);
+            } else if whole.contains(&x)
+                && (0..=self.input.height as isize - geometry.kernel_height as isize).contains(&top)
+            {
+                done = (mr - lane).min(pixels.len() - index).min(whole.end - x);
+                let pixel = (map * self.input.height + top as usize) * self.input.width + left as usize;
+                self.point_run(pixel, done, slots);
+            } else {
+                self.point_pixel(map, top, left, slots);
             }
-            x += 1;
+            index += done;
+            lane += done;
+            if lane == mr {
+                (lane, first) = (0, first + taps * mr);
+            }
+            x += done;
             if x == self.columns {
                 (x, y) = (0, y + 1);
                 if y == self.rows {
@@ -47,10 +63,35 @@ impl Map<'_> {
                 }
             }
         }
-        for index in pixels.len()..pixels.len().next_multiple_of(mr) {
-            let first = index / mr * taps * mr + index % mr;
-            for slot in (first..).step_by(mr).take(taps) {
-                table[slot] = table[slot - 1];
+        if lane > 0 {
+            for tap in table[first..][..taps * mr].chunks_exact_mut(mr) {
+                let (there, missing) = tap.split_at_mut(lane);
+                missing.fill(there[lane - 1]);
+            }
+        }
+    }
+
+    /// Output columns whose filter lies inside of the picture's width.
+    fn whole_columns(&self) -> Range<usize> {
+        let ConvGeometry { kernel_width, stride, padding, .. } = *self.packed.geometry();
+        let end = (self.input.width + padding).checked_sub(kernel_width).map_or(0, |last| last / stride + 1);
+        padding.div_ceil(stride)..end.min(self.columns)
+    }
+
+    /// One pointer a tap for each of `count` neighbouring outputs of one tile, whose filters lie inside of the picture. That
+    /// of the first starts at input pixel `pixel`.
+    fn point_run(&self, pixel: usize, count: usize, slots: &mut [MaybeUninit<*const u8>]) {
+        let ConvGeometry { in_channels, kernel_height, kernel_width, stride, .. } = *self.packed.geometry();
+        let mr = self.packed.kernel().mr;
+        let start = self.input.data[pixel * in_channels..].as_ptr();
+        let mut taps = slots.chunks_mut(mr);
+        for y in 0..kernel_height {
+            for (x, slots) in (0..kernel_width).zip(taps.by_ref()) {
+                // Inside of the picture, for every output.
+                let tap = start.wrapping_add((y * self.input.width + x) * in_channels);
+                for (output, slot) in slots[..count].iter_mut().enumerate() {
+                    slot.write(tap.wrapping_add(output * stride * in_channels));
+                }
             }
         }
     }
@@ -59,32 +100,19 @@ impl Map<'_> {
     fn point_pixel(&self, map: usize, top: isize, left: isize, slots: &mut [MaybeUninit<*const u8>]) {
         let geometry = self.packed.geometry();
         let mr = self.packed.kernel().mr;
-        let (height, width) = (self.input.height as isize, self.input.width as isize);
-        let (rows, columns) = (geometry.kernel_height as isize, geometry.kernel_width as isize);
         let first = map * self.input.height * self.input.width;
-        let mut slots = slots.iter_mut().step_by(mr);
-        if top >= 0 && left >= 0 && top + rows <= height && left + columns <= width {
-            let at = first + top as usize * self.input.width + left as usize;
-            let mut line = self.input.data[at * geometry.in_channels..].as_ptr();
-            for _ in 0..rows {
-                let mut pointer = line;
-                for slot in slots.by_ref().take(columns as usize) {
-                    slot.write(pointer);
-                    pointer = pointer.wrapping_add(geometry.in_channels);
-                }
-                line = line.wrapping_add(self.input.width * geometry.in_channels);
-            }
-            return;
-        }
-        for y in top..top + rows {
-            for (x, slot) in (left..left + columns).zip(slots.by_ref()) {
-                let inside = (0..height).contains(&y) && (0..width).contains(&x);
-                slot.write(if inside {
+        let mut slot = 0;
+        for y in top..top + geometry.kernel_height as isize {
+            for x in left..left + geometry.kernel_width as isize {
+                let inside =
+                    (0..self.input.height as isize).contains(&y) && (0..self.input.width as isize).contains(&x);
+                slots[slot].write(if inside {
                     let at = first + y as usize * self.input.width + x as usize;
                     self.input.data[at * geometry.in_channels..].as_ptr()
                 } else {
                     self.epilogue.outside.as_ptr()
                 });
+                slot += mr;
             }
         }
     }

@@ -44,7 +44,7 @@ unsafe fn sum<const CHANNELS: usize>(tile: &TileU8) -> Sums {
             // A tap that does not exist has weight 0, whatever is read.
             let first = tile.rows.add(2 * pair * MR);
             let second = tile.rows.add((2 * pair + 1).min(tile.taps - 1) * MR);
-            for (pixel, sums) in sums.iter_mut().enumerate().take(tile.pixels) {
+            for (pixel, sums) in sums.iter_mut().enumerate() {
                 let one = channels::<CHANNELS>((*first.add(pixel)).add(tile.offset), tile.channels);
                 let other = channels::<CHANNELS>((*second.add(pixel)).add(tile.offset), tile.channels);
                 let words = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(one, other));
