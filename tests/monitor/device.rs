@@ -83,6 +83,20 @@ pub fn narrow(folder: &std::path::Path) -> PathBuf {
     imported(golden::folder().join("r18.safetensors"), folder.join("narrow.checkpoint"), Some((96, 128)))
 }
 
+/// A narrow untrained MobileNetV3 with a pyramid, of torchvision's layers.
+pub fn narrow_mobilenet(folder: &std::path::Path) -> PathBuf {
+    let networks = golden::folder().join("networks");
+    let out = folder.join("mobilenet.checkpoint");
+    import(&ImportOptions {
+        settings: Some(networks.join("mobilenet-v3-large-320.settings.toml")),
+        min_size: Some(96),
+        max_size: Some(176),
+        ..ImportOptions::new(networks.join("mobilenet-v3-large-320.safetensors"), &out)
+    })
+    .unwrap();
+    out
+}
+
 /// The ResNet-50 of `../shared`, its pictures between these sides in pixels, or as it is; `None` without it.
 pub fn road(folder: &std::path::Path, sides: Option<(u32, u32)>) -> Option<PathBuf> {
     Some(imported(golden::shared("models/road-r50-fpn.safetensors")?, folder.join("road"), sides))

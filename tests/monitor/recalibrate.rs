@@ -54,6 +54,33 @@ fn a_shift_is_learned_and_the_next_morning_is_no_worse() {
 }
 
 #[test]
+fn the_night_is_drift_to_a_mobilenet_and_an_attempt_is_decided() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::open(&device::narrow_mobilenet(folder.path())).unwrap();
+    for with_reference in [true, false] {
+        let mut device = Device::of(&checkpoint, &between((8, 18)), with_reference, MonitorOptions::default());
+        device.until(9);
+        assert_eq!(device.watch(12, 1500, Weather::Clear), None, "reference {with_reference}: {:.2}", device.score);
+        let before = device.models.serving();
+        device.until(21);
+        let night = device.second;
+        let flagged = device.watch_for_drift(12, 60, Weather::Clear);
+        assert!(flagged.is_some(), "reference {with_reference}: {:.2}", device.score);
+        device.watch(24, 60, Weather::Clear);
+        let outcome = device.recalibrate();
+        let event = device.last(EventName::CalibrationCandidate);
+        println!("reference {with_reference}: drift at pass {flagged:?}, {outcome:?}, {}", event["numbers"]);
+        // Untrained, it multiplies every rounding: what an attempt gains is chance, but it never serves worse.
+        let after = device.models.serving();
+        assert_eq!(outcome.accepted, after.generation == 1);
+        assert_eq!(outcome.accepted, outcome.reasons.is_empty(), "{:?}", outcome.reasons);
+        let frames: Vec<Picture> = (0..6).map(|at| world::street(night + 3600 + 97 * at, Weather::Clear)).collect();
+        let [old, new] = [&before, &after].map(|served| device.quality_of(served, &frames));
+        assert!(new >= old - 0.3, "by night {old:.2} dB before, {new:.2} dB after");
+    }
+}
+
+#[test]
 #[ignore = "minutes: a table"]
 fn scenario_every_weather() {
     println!(
