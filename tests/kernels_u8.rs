@@ -1,7 +1,7 @@
 //! Every kernel this machine has against a naive oracle, bit for bit.
 //!
-//! The oracle sums in i64 and follows the epilogue as its module states it: scale, add the residual, activation function,
-//! round half to even, saturate. Buffers are surrounded by guard bytes; maps start at odd addresses.
+//! The oracle sums in i64 and follows the epilogue as its module states it: scale, add the residual, activation
+//! function, round half to even, saturate. Buffers are surrounded by guard bytes; maps start at odd addresses.
 
 use lookout::kernel::activation::Activation;
 use lookout::kernel::conv_u8::{

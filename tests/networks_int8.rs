@@ -18,7 +18,8 @@ use lookout::tensor::{Canvas, Fit};
 
 use crate::golden;
 
-/// Least local SQNR of a layer, in dB, over all golden networks. The worst are depthwise, in networks of random weights.
+/// Least local SQNR of a layer, in dB, over all golden networks. The worst are depthwise, in networks of random
+/// weights.
 const LEAST_LOCAL_DB: f64 = 18.0;
 
 /// Scenes: a sky, a road, and a dark box that moves.

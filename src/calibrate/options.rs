@@ -70,7 +70,8 @@ pub struct QuantizeOutcome {
     pub quantized: Quantized,
     /// Error of every step against the reference, over the evidence pictures.
     pub errors: Vec<StepError>,
-    /// Local error of each int8 layer, worst first: (layer, SQNR in dB before ReLU). Empty without bias correction.
+    /// Local error of each int8 layer, worst first: (layer, SQNR in dB before the activation function). Empty without
+    /// bias correction.
     pub sensitivity: Vec<(LayerId, f64)>,
     /// Agreement of the detections with score ≥ [`AGREEMENT_SCORE`] in both networks.
     pub agreement: Agreement,

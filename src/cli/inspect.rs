@@ -26,7 +26,7 @@ pub struct Args {
     /// by commas (backbone.body.layer1, rpn.head.conv.0.0@P3)
     #[arg(long, value_name = "STEPS", default_value = "all")]
     steps: StepSelection,
-    /// Use the values before ReLU and rounding for maps and hexbin plots
+    /// Use the values before the activation function and rounding for maps and hexbin plots
     #[arg(long)]
     before_relu: bool,
     /// Number of pictures, from the first, with maps of every selected step

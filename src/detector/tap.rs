@@ -16,7 +16,7 @@ pub enum TapRequest {
     Output,
     /// The number of clipped values (int8 only). Needs no memory.
     Clipping,
-    /// The f32 values before ReLU (fp32), or before rounding and clipping (int8).
+    /// The f32 values before the activation function (fp32), or before rounding and clipping (int8).
     Raw,
 }
 
@@ -58,14 +58,15 @@ pub trait Tap {
     /// The fused output of `step`. Called at [`TapRequest::Output`] and above.
     fn observe(&mut self, step: StepId, activation: &Activation<'_>);
 
-    /// The values of `step` before ReLU, or before rounding and clipping. Called at [`TapRequest::Raw`], before
-    /// [`Tap::observe`].
+    /// The values of `step` before the activation function, or before rounding and clipping. Called at
+    /// [`TapRequest::Raw`], before [`Tap::observe`].
     fn observe_raw(&mut self, step: StepId, activation: &Activation<'_>) {
         let _ = (step, activation);
     }
 
     /// Number of raw values of `step` that were clipped, `below` and `above` the range of its quantization parameters.
-    /// Values that ReLU sets to 0 do not count. Int8 only; called at [`TapRequest::Clipping`] and above.
+    /// Values that the activation function cuts off do not count. Int8 only; called at [`TapRequest::Clipping`] and
+    /// above.
     fn observe_clipped(&mut self, step: StepId, below: u64, above: u64) {
         let _ = (step, below, above);
     }

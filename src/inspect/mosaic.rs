@@ -28,7 +28,7 @@ fn with_marks(picture: &Picture, pair: &ModelPair, detections: &[Detection], sco
 pub struct Mosaic<'a> {
     /// Heading of the sheet.
     pub heading: &'a str,
-    /// Values of the maps, `before ReLU` or `after ReLU`.
+    /// Values of the maps, before or after the activation function.
     pub values: &'a str,
     /// The picture.
     pub picture: &'a Picture,

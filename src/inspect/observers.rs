@@ -192,7 +192,7 @@ pub type OnMaps<'a> = &'a mut (dyn FnMut(StepId, &StepMaps<'_>) + Send);
 pub struct PictureObserver<'a> {
     /// By step: true if its maps and points are collected.
     pub selected: &'a [bool],
-    /// True to collect the values before ReLU.
+    /// True to collect the values before the activation function.
     pub before_relu: bool,
     /// Error statistics by step.
     pub stats: Option<&'a mut [StepStats]>,

@@ -244,7 +244,7 @@ fn sensitivity(body: &mut String, report: &InspectionReport, kept: &[KeptLayer])
 }
 
 fn hexbin_plots(body: &mut String, report: &InspectionReport, hexbins: &[HexbinRow]) {
-    let values = if report.before_relu { "before ReLU" } else { "after ReLU" };
+    let values = if report.before_relu { "before the activation function" } else { "after the activation function" };
     let points = match report.points {
         0 => "every value".to_owned(),
         most => format!("about {most} evenly spread values of each step and picture"),
@@ -304,7 +304,7 @@ fn pictures_table(body: &mut String, report: &InspectionReport) {
     body.push_str("</div>\n");
 }
 
-/// The page of the maps of one picture; `values` is `before ReLU` or `after ReLU`.
+/// The page of the maps of one picture; `values` is before or after the activation function.
 pub fn maps_page(picture: &str, values: &str, sheets: &[SheetRow]) -> String {
     let mut body = format!(
         "<p><a href=\"../../index.html\">Back</a>. Values {values}. Both activation maps share one scale. Each error map has \

@@ -80,7 +80,7 @@ pub struct PictureMaps {
     background: Picture,
     /// Folder of the sheets; without it none are drawn.
     folder: Option<PathBuf>,
-    /// Values of the maps, `before ReLU` or `after ReLU`.
+    /// Values of the maps, before or after the activation function.
     values: String,
     /// Precision of the quantized network.
     precision: &'static str,

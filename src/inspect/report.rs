@@ -62,7 +62,7 @@ pub struct InspectionReport {
     pub threads: usize,
     /// Score threshold of detections.
     pub score: f32,
-    /// True if maps and hexbin plots show the values before ReLU.
+    /// True if maps and hexbin plots show the values before the activation function.
     pub before_relu: bool,
     /// Steps with maps and hexbin plots.
     pub selected: Vec<String>,

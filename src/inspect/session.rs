@@ -41,7 +41,7 @@ pub struct InspectOptions {
     pub steps: StepSelection,
     /// Steps with separate hexbin plots; the worst if `None`.
     pub hexbins: Option<StepSelection>,
-    /// Use the values before ReLU for maps and hexbin plots.
+    /// Use the values before the activation function for maps and hexbin plots.
     pub before_relu: bool,
     /// Number of pictures, from the first, with maps of every step.
     pub maps: usize,
@@ -212,7 +212,7 @@ impl<'o> InspectionSession<'o> {
 
     /// Values of maps and hexbin plots.
     pub(super) fn values(&self) -> &'static str {
-        if self.options.before_relu { "before ReLU" } else { "after ReLU" }
+        if self.options.before_relu { "before the activation function" } else { "after the activation function" }
     }
 
     /// Range pass of one picture: collects ranges and mean maps.

@@ -68,7 +68,7 @@ pub struct StepStats {
     pub relative_projection: Vec<f32>,
     /// Cosine similarity of each picture.
     pub cosine: Vec<f32>,
-    /// SQNR of the step's own error on the reference's inputs, before ReLU, of each picture, in dB.
+    /// SQNR of the step's own error on the reference's inputs, before the activation function, of each picture, in dB.
     pub injected_db: Vec<f32>,
     /// Own error over all pictures.
     pub injected: StepError,

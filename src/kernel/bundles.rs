@@ -1,7 +1,7 @@
 //! Groups of a convolution taken together, and the channels of each panel of packed weights.
 //!
-//! In: a convolution's shape and the columns of a panel. Out: how many of its groups are convolved as one, and for every
-//! panel the input channels that it reads and the output channels that it computes.
+//! In: a convolution's shape and the columns of a panel. Out: how many of its groups are convolved as one, and for
+//! every panel the input channels that it reads and the output channels that it computes.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;

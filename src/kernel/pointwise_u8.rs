@@ -40,8 +40,8 @@ impl Requantization {
         // Comparisons, not `max` and `min`: NaN gives the lower end, as in the convolutions.
         let raised = if t > -zero_point { t } else { -zero_point };
         let clamped = if raised < 255.0 - zero_point { raised } else { 255.0 - zero_point };
-        // The sum rounds half to even, and its last byte is that of the rounded value. Unlike a conversion it is a plain
-        // addition of vectors.
+        // The sum rounds half to even, and its last byte is that of the rounded value. Unlike a conversion it is a
+        // plain addition of vectors.
         ((clamped + ROUNDING).to_bits() as u8).wrapping_add(self.zero_point)
     }
 }
@@ -134,8 +134,8 @@ pub fn look_up(table: &[u8; 256], data: &[u8], out: &mut [u8]) {
     }
 }
 
-/// The means of the channels from `first` on, as many as `out` has, at most [`CHUNK`]; compiled once for each instruction
-/// set.
+/// The means of the channels from `first` on, as many as `out` has, at most [`CHUNK`]; compiled once for each
+/// instruction set.
 #[inline(always)]
 pub(super) fn mean_anywhere(
     data: &[u8],

@@ -1,10 +1,11 @@
 //! Lockstep: runs the fp32 and the int8 executor over one picture, step by step, and shows every step as a pair.
 //!
 //! In: one picture on the canvases of both executors. Out: for every step the activation of both executors, on request
-//! before ReLU too, and how many values the int8 step clipped. The int8 step reads either the outputs of its own
-//! predecessors ([`Lockstep::on_own_inputs`]: errors accumulate) or the outputs of fp32
+//! before the activation function too, and how many values the int8 step clipped. The int8 step reads either the
+//! outputs of its own predecessors ([`Lockstep::on_own_inputs`]: errors accumulate) or the outputs of fp32
 //! ([`Lockstep::on_reference_inputs`]: only the error that the step itself adds). Only live tensors exist: where values
-//! before ReLU are requested, the fp32 step runs while the int8 step holds its own, so neither is copied.
+//! before the activation function are requested, the fp32 step runs while the int8 step holds its own, so neither is
+//! copied.
 
 use super::StepError;
 use crate::detector::detection::Detection;
@@ -22,7 +23,7 @@ pub enum PairRequest {
     Output,
     /// The number of clipped values. Only layers that run with fixed quantization parameters have one.
     Clipping,
-    /// The values before ReLU; in int8 also before rounding and clipping. Only layers have them.
+    /// The values before the activation function; in int8 also before rounding and clipping. Only layers have them.
     Raw,
 }
 
@@ -52,7 +53,8 @@ pub trait PairObserver {
         let _ = (step, reference, int8);
     }
 
-    /// The values of `step` before ReLU, int8's before rounding too. Comes before [`PairObserver::observe`].
+    /// The values of `step` before the activation function, int8's before rounding too. Comes before
+    /// [`PairObserver::observe`].
     fn observe_raw(&mut self, step: StepId, reference: &Activation<'_>, int8: &Activation<'_>) {
         let _ = (step, reference, int8);
     }
@@ -196,8 +198,8 @@ fn advance_pair(
     run.with_activation(step, |reference| observer.observe(step, reference, &activation))
 }
 
-/// Tap on an int8 step: runs the fp32 step as soon as the values before ReLU are at hand, and forwards to the
-/// observer's own tap.
+/// Tap on an int8 step: runs the fp32 step as soon as the values before the activation function are at hand, and
+/// forwards to the observer's own tap.
 struct Int8Tap<'a, 'm> {
     observer: &'a mut dyn PairObserver,
     run: &'a mut Fp32Run<'m>,

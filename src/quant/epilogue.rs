@@ -14,9 +14,9 @@ pub fn multiplier(s_in: f32, s_w: f32, s_out: f32) -> f32 {
 }
 
 /// Smallest weight scale with which the products of these `weights` and this f32 `bias` fit into i32, for an input of
-/// scale `s_in`: the sum of 255 · |q| and the integer bias. A channel whose batch norm has almost no gain has weights near
-/// zero but keeps its bias; with a scale chosen by its weights alone its integer bias would overflow. So would the sums of
-/// some ten thousand large weights.
+/// scale `s_in`: the sum of 255 · |q| and the integer bias. A channel whose batch norm has almost no gain has weights
+/// near zero but keeps its bias; with a scale chosen by its weights alone its integer bias would overflow. So would the
+/// sums of some ten thousand large weights.
 ///
 /// # Errors
 /// [`Kind::Data`] where there are so many weights that rounding alone could overflow (above 8.4 million).

@@ -5,11 +5,10 @@
 //! *local error*. The mean difference of each output channel is added to the bias of the step (Banner et al., "Post
 //! training 4-bit quantization of convolutional networks for rapid-deployment", 2019; Nagel et al., 2019).
 //!
-//! The mean is over the values that pass the activation function in either network, because a ReLU, say, removes the error
-//! of all others. The
-//! rounding error of a channel depends on the brightness of the image region, and a channel that responds to dark
-//! regions must have the right mean there. Steps that share weights on several pyramid levels are corrected level by
-//! level.
+//! The mean is over the values that pass the activation function in either network, because a ReLU, say, removes the
+//! error of all others. The rounding error of a channel depends on the brightness of the image region, and a channel
+//! that responds to dark regions must have the right mean there. Steps that share weights on several pyramid levels are
+//! corrected level by level.
 
 use std::sync::Arc;
 
@@ -36,8 +35,8 @@ pub struct LocalError {
 }
 
 impl LocalError {
-    /// Mean of reference − int8 by channel: the correction of the bias. 0 where no pixel passes the activation function; empty if the step
-    /// was not run.
+    /// Mean of reference − int8 by channel: the correction of the bias. 0 where no pixel passes the activation
+    /// function; empty if the step was not run.
     pub fn mean_shift(&self) -> Vec<f32> {
         let sums = self.shift.iter().zip(&self.pixels);
         sums.map(|(&shift, &pixels)| (shift / pixels.max(1) as f64) as f32).collect()

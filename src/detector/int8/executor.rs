@@ -314,7 +314,8 @@ impl Int8Executor {
         done
     }
 
-    /// Maps, rows and columns that a layer reads: a map, the window of each proposal, or, in a fully connected layer, rows.
+    /// Maps, rows and columns that a layer reads: a map, the window of each proposal, or, in a fully connected layer,
+    /// rows.
     pub(super) fn maps_read(&self, layout: &FrameLayout, step: StepId) -> (usize, usize, usize) {
         let plan = &self.model.plan;
         let from = self.shape(layout, plan.steps[step].inputs[0]);

@@ -82,8 +82,8 @@ impl MixedPrecision {
     }
 }
 
-/// Precision by step: a layer's own; that of RoIAlign and of an elementwise step is static int8 if a step that reads it is
-/// in static int8; all others compute in f32.
+/// Precision by step: a layer's own; that of RoIAlign and of an elementwise step is static int8 if a step that reads it
+/// is in static int8; all others compute in f32.
 fn step_precision(plan: &Plan, layers: &[Precision]) -> Vec<Precision> {
     let mut precision = vec![Precision::Fp32; plan.steps.len()];
     // Readers come later, so backwards.

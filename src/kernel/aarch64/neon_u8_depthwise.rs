@@ -15,8 +15,8 @@ const NR: usize = 8;
 /// As [`TileU8`] says.
 #[target_feature(enable = "neon")]
 pub(in crate::kernel) unsafe fn tile_4x8t1(tile: &TileU8) {
-    // SAFETY: `start` points at 8 values, `rows` at 4 pointers a tap, each of which may be read for `channels` bytes from
-    // `offset` on; the panel holds 8 bytes a tap.
+    // SAFETY: `start` points at 8 values, `rows` at 4 pointers a tap, each of which may be read for `channels` bytes
+    // from `offset` on; the panel holds 8 bytes a tap.
     unsafe {
         let mut sums = [[vld1q_s32(tile.start), vld1q_s32(tile.start.add(4))]; MR];
         for tap in 0..tile.taps {
@@ -29,7 +29,8 @@ pub(in crate::kernel) unsafe fn tile_4x8t1(tile: &TileU8) {
                 sums[1] = vmlal_high_s16(sums[1], values, weights);
             }
         }
-        // Indexed by a variable, the sums themselves would have to lie in memory: stored anew in every turn of the loop.
+        // Indexed by a variable, the sums themselves would have to lie in memory: stored anew in every turn of the
+        // loop.
         let done = sums;
         for (pixel, sums) in done.iter().enumerate().take(tile.pixels) {
             finish(tile, pixel, sums);

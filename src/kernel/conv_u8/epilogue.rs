@@ -10,7 +10,8 @@
 //! q = saturate_u8(round_half_even(t) + z_out)        or t itself for f32 output
 //! ```
 //!
-//! With hardswish or hardsigmoid `m` and `m_skip` are those of s_out = 1, so that t is a real value, and in place of ReLU
+//! With hardswish or hardsigmoid `m` and `m_skip` are those of s_out = 1, so that t is a real value, and in place of
+//! ReLU
 //!
 //! ```text
 //! h = min(max(t + 3, 0), 6)
@@ -94,7 +95,8 @@ pub struct Epilogue {
     pub(super) output: OutputKind,
 }
 
-/// True for an activation function of real values: multipliers of its [`EpilogueSpec`] give real values, not output steps.
+/// True for an activation function of real values: multipliers of its [`EpilogueSpec`] give real values, not output
+/// steps.
 pub const fn is_curved(activation: Activation) -> bool {
     matches!(activation, Activation::Hardswish | Activation::Hardsigmoid)
 }
@@ -230,8 +232,8 @@ impl Epilogue {
         }
     }
 
-    /// Output steps to real units, for the values that a [`Watch`](super::Watch) sees: `scale`, that of the output, or 1
-    /// where they are real values already.
+    /// Output steps to real units, for the values that a [`Watch`](super::Watch) sees: `scale`, that of the output, or
+    /// 1 where they are real values already.
     pub fn watched_scale(&self, scale: f32) -> f32 {
         if is_curved(self.activation) { 1.0 } else { scale }
     }

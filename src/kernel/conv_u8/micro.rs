@@ -50,15 +50,15 @@ impl KernelU8 {
 
 /// One tile's operands. Plain pointers: the driver has checked every extent before it builds one.
 pub(crate) struct TileU8 {
-    /// `taps × mr` pointers, a tap's pixels together; each may be read for `offset + run` bytes. Where `pixels < mr` the rest
-    /// repeat a pixel that exists.
+    /// `taps × mr` pointers, a tap's pixels together; each may be read for `offset + run` bytes. Where `pixels < mr`
+    /// the rest repeat a pixel that exists.
     pub rows: *const *const u8,
     /// Bytes to step over at the start of every run: the channels of other groups.
     pub offset: usize,
     /// Runs of input that a pixel's sum reads: one a filter tap.
     pub taps: usize,
-    /// Bytes of each run, at least 1. The last group of `kr` may be short; its missing weights are not read as input. For a
-    /// depthwise kernel as many as there are channels.
+    /// Bytes of each run, at least 1. The last group of `kr` may be short; its missing weights are not read as input.
+    /// For a depthwise kernel as many as there are channels.
     pub run: usize,
     /// `taps × ⌈run / kr⌉ × nr × kr` weights, 64-byte aligned, missing channels and steps zero; of a depthwise kernel
     /// `⌈taps / kr⌉ × nr × kr`.

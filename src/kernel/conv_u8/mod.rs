@@ -10,8 +10,8 @@
 //! zero points. Nothing is copied and nothing allocated. A linear layer is a 1×1 convolution whose pixels are its
 //! rows.
 //!
-//! A panel's channels read a part of each pixel's: all of them, those of their groups, or their own where the convolution
-//! is depthwise. Depthwise kernels take the same tiles.
+//! A panel's channels read a part of each pixel's: all of them, those of their groups, or their own where the
+//! convolution is depthwise. Depthwise kernels take the same tiles.
 //!
 //! [`KERNELS_U8`] and [`DEPTHWISE_U8`] list the micro-kernels; dispatch, tests and timings are derived from them.
 

@@ -1,9 +1,9 @@
 //! Packing of weights in the order in which a micro-kernel reads them.
 //!
-//! In: `[out][height][width][in / groups]` weights, as the artifact holds them, and the kernel that will run. Out: 64-byte
-//! aligned panels of `nr` output channels, `[panel][tap][depth group][nr][kr]`, missing channels and steps filled with
-//! zeros, which add nothing to a sum. Depthwise panels are `[panel][tap group][nr][kr]`. Start values and multipliers are
-//! not here but in the [`Epilogue`](super::Epilogue): one packed set serves several epilogues.
+//! In: `[out][height][width][in / groups]` weights, as the artifact holds them, and the kernel that will run. Out:
+//! 64-byte aligned panels of `nr` output channels, `[panel][tap][depth group][nr][kr]`, missing channels and steps
+//! filled with zeros, which add nothing to a sum. Depthwise panels are `[panel][tap group][nr][kr]`. Start values and
+//! multipliers are not here but in the [`Epilogue`](super::Epilogue): one packed set serves several epilogues.
 
 use super::KernelU8;
 use crate::error::{Error, Kind, Result};

@@ -78,8 +78,8 @@ impl Map<'_> {
         padding.div_ceil(stride)..end.min(self.columns)
     }
 
-    /// One pointer a tap for each of `count` neighbouring outputs of one tile, whose filters lie inside of the picture. That
-    /// of the first starts at input pixel `pixel`.
+    /// One pointer a tap for each of `count` neighbouring outputs of one tile, whose filters lie inside of the picture.
+    /// That of the first starts at input pixel `pixel`.
     fn point_run(&self, pixel: usize, count: usize, slots: &mut [MaybeUninit<*const u8>]) {
         let ConvGeometry { in_channels, kernel_height, kernel_width, stride, .. } = *self.packed.geometry();
         let mr = self.packed.kernel().mr;

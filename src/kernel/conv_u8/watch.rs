@@ -4,8 +4,8 @@
 pub trait Watch: Sync {
     /// `values` of output pixel `pixel` (row-major, map by map) from `channel` on: with the residual added, before the
     /// activation function, rounding and clamping. They are in output steps (real value = `value · s_out`; the value
-    /// itself for f32 output), or in real units: see [`Epilogue::watched_scale`](super::Epilogue::watched_scale). Called from
-    /// several threads, in no order, once for every value.
+    /// itself for f32 output), or in real units: see [`Epilogue::watched_scale`](super::Epilogue::watched_scale).
+    /// Called from several threads, in no order, once for every value.
     fn row(&self, pixel: usize, channel: usize, values: &[f32]);
 }
 

@@ -32,8 +32,8 @@ pub(in crate::kernel) unsafe fn tile_6x16t2(tile: &TileU8) {
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn sum<const CHANNELS: usize>(tile: &TileU8) -> Sums {
-    // SAFETY: `start` points at 16 values, `rows` at 6 pointers a tap, each of which may be read for `channels` bytes from
-    // `offset` on; the panel holds 32 bytes for two taps.
+    // SAFETY: `start` points at 16 values, `rows` at 6 pointers a tap, each of which may be read for `channels` bytes
+    // from `offset` on; the panel holds 32 bytes for two taps.
     unsafe {
         let start = tile.start.cast::<__m256i>();
         let mut sums = [[_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))]; MR];

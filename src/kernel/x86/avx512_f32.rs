@@ -1,5 +1,5 @@
-//! The fp32 tile with AVX-512: 14 rows × 32 columns in 28 registers, weights in two, the broadcast input in one. With 16
-//! columns every product would load an operand, and loads would limit it.
+//! The fp32 tile with AVX-512: 14 rows × 32 columns in 28 registers, weights in two, the broadcast input in one. With
+//! 16 columns every product would load an operand, and loads would limit it.
 
 use std::arch::x86_64::*;
 
@@ -39,8 +39,8 @@ unsafe fn panels<const PANELS: usize>(tile: &TileF32) {
     let mut sums = [[_mm512_setzero_ps(); PANELS]; MR];
     let mut weights = tile.weights;
     for segment in 0..tile.segments {
-        // SAFETY: `rows` holds `segments × MR` pointers, each to `offset + depth` values; `weights` a row of NR a value in
-        // each panel.
+        // SAFETY: `rows` holds `segments × MR` pointers, each to `offset + depth` values; `weights` a row of NR a value
+        // in each panel.
         unsafe {
             let rows = tile.rows.add(segment * MR).cast::<[*const f32; MR]>().read();
             for channel in tile.offset..tile.offset + tile.depth {
@@ -73,8 +73,8 @@ unsafe fn finish(tile: &TileF32, panel: usize, sums: &[__m512; MR]) {
     let first = panel * NR;
     let mask = mask_of(tile, first);
     for (row, &sum) in sums.iter().enumerate() {
-        // SAFETY: `out` has MR rows of `columns` values; the bias, where not null, has NR values a panel; `skip` holds MR pointers to
-        // rows of `skip_offset + columns` values.
+        // SAFETY: `out` has MR rows of `columns` values; the bias, where not null, has NR values a panel; `skip` holds
+        // MR pointers to rows of `skip_offset + columns` values.
         unsafe {
             let out = tile.out.add(row * tile.out_stride + first);
             let start = if tile.bias.is_null() { out.cast_const() } else { tile.bias.add(first) };

@@ -41,14 +41,14 @@ unsafe fn sum<const HALVES: usize, const WHOLE: bool, const TAPS: usize>(tile: &
     let taps = if TAPS > 0 { TAPS } else { tile.taps };
     let all = ((1u64 << tile.channels) - 1) as u32;
     let masks = [all as u16, (all >> 16) as u16];
-    // Lanes hold a tap each. The first brings four channels of every tap into a lane, the second orders them by channel.
-    // Hidden from the compiler, which would replace them by more and slower permutations.
+    // Lanes hold a tap each. The first brings four channels of every tap into a lane, the second orders them by
+    // channel. Hidden from the compiler, which would replace them by more and slower permutations.
     let order = black_box([
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15),
         _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)),
     ]);
-    // SAFETY: `start` points at 32 values, `rows` at 14 pointers a tap, each of which may be read for `channels` bytes from
-    // `offset` on, those that the masks leave in; the panel holds 128 bytes for four taps.
+    // SAFETY: `start` points at 32 values, `rows` at 14 pointers a tap, each of which may be read for `channels` bytes
+    // from `offset` on, those that the masks leave in; the panel holds 128 bytes for four taps.
     unsafe {
         let start = [_mm512_loadu_si512(tile.start.cast()), _mm512_loadu_si512(tile.start.add(16).cast())];
         let mut sums: Sums = [start; MR];

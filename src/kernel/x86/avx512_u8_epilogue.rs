@@ -140,8 +140,8 @@ impl Scaling {
         }
     }
 
-    /// Two pixels' bytes, written to the output, where they are there. Only the upper clamp comes before rounding; below,
-    /// narrowing saturates: what is too small for 32 bits, or NaN, rounds to the least of them.
+    /// Two pixels' bytes, written to the output, where they are there. Only the upper clamp comes before rounding;
+    /// below, narrowing saturates: what is too small for 32 bits, or NaN, rounds to the least of them.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
     unsafe fn pair<const SKIP: usize, const WHOLE: bool>(

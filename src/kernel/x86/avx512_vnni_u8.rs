@@ -66,8 +66,8 @@ unsafe fn odd_runs(tile: &TileU8, start: [__m512i; 2]) {
 ///
 /// # Safety
 ///
-/// AVX-512-VNNI; `rows` holds `taps × 14` pointers, each of which may be read for `offset + 4 · groups` bytes; the panel,
-/// 64-byte aligned, for `taps · groups · 128`.
+/// AVX-512-VNNI; `rows` holds `taps × 14` pointers, each of which may be read for `offset + 4 · groups` bytes; the
+/// panel, 64-byte aligned, for `taps · groups · 128`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 unsafe fn multiply(

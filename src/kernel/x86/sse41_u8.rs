@@ -65,8 +65,8 @@ pub(in crate::kernel) unsafe fn tile_4x8c4(tile: &TileU8) {
 /// As [`TileU8`] says, on a CPU with SSE4.1.
 #[target_feature(enable = "sse4.1")]
 pub(in crate::kernel) unsafe fn depthwise_4x8t2(tile: &TileU8) {
-    // SAFETY: passed on from the caller: `start` points at 8 values, `rows` at 4 pointers a tap, each of which may be read
-    // for `channels` bytes from `offset` on; the panel holds 16 bytes for two taps.
+    // SAFETY: passed on from the caller: `start` points at 8 values, `rows` at 4 pointers a tap, each of which may be
+    // read for `channels` bytes from `offset` on; the panel holds 16 bytes for two taps.
     unsafe {
         let start = tile.start.cast::<__m128i>();
         let mut sums = [[_mm_loadu_si128(start), _mm_loadu_si128(start.add(1))]; MR];

@@ -118,7 +118,7 @@ impl ErrorPredictor {
         Some(relative_quantization_error(observed, qparams) + weights)
     }
 
-    /// Mean squared error by rounded weights and shifted means, before ReLU.
+    /// Mean squared error by rounded weights and shifted means, before the activation function.
     fn weight_error(&self, step: StepId, frame: &ObservedFrame, reference_means: &InputMeans) -> Option<f64> {
         let planned = &self.plan.steps[step];
         let layer = planned.layer()?;
@@ -163,6 +163,6 @@ impl ErrorPredictor {
 struct MeanShift {
     /// Sum over the input channels of a group of the squared mean, averaged over the groups.
     input_mean_squares: f64,
-    /// Mean over the output channels of the squared shift, before ReLU.
+    /// Mean over the output channels of the squared shift, before the activation function.
     output_mean_square: f64,
 }

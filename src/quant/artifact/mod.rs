@@ -96,8 +96,8 @@
 //!
 //! # The earlier format `artifact/1`
 //!
-//! It is read, and a recalibration of such a file writes it. It has no `weight` and no `groups` in `steps` and no `type` in `grid`. Its
-//! `plan` has the form of `checkpoint/1`.
+//! It is read, and a recalibration of such a file writes it. It has no `weight` and no `groups` in `steps` and no
+//! `type` in `grid`. Its `plan` has the form of `checkpoint/1`.
 
 mod header;
 mod read;

@@ -35,7 +35,7 @@ impl QuantizedRow {
 pub struct PerturbationEffect {
     /// Change of the mean of every input channel.
     pub input_change: Vec<f64>,
-    /// Bias shift of every output channel, before ReLU.
+    /// Bias shift of every output channel, before the activation function.
     pub bias_shift: Vec<f64>,
 }
 
@@ -105,9 +105,9 @@ impl BiasShiftModel {
         Self { effects: effects.collect() }
     }
 
-    /// Predicted bias shift of every output channel, before ReLU, where the means of the input channels change by
-    /// `input_change`: Σ cᵢ · biasᵢ with c = (M Mᵀ + ridge)⁻¹ M · input_change, M the known input changes as rows. A
-    /// change orthogonal to all known ones gives no shift.
+    /// Predicted bias shift of every output channel, before the activation function, where the means of the input
+    /// channels change by `input_change`: Σ cᵢ · biasᵢ with c = (M Mᵀ + ridge)⁻¹ M · input_change, M the known input
+    /// changes as rows. A change orthogonal to all known ones gives no shift.
     pub fn bias_shift(&self, input_change: &[f64]) -> Vec<f64> {
         let count = self.effects.len();
         // The normal equations, with the right side in the last column.

@@ -40,8 +40,8 @@ impl RoundingResidual {
         &self.values
     }
 
-    /// Bias shift of every output channel, before the activation function, where the means of all input channels change by
-    /// `input_change`. There are as many groups as these have times the channels of a row.
+    /// Bias shift of every output channel, before the activation function, where the means of all input channels change
+    /// by `input_change`. There are as many groups as these have times the channels of a row.
     pub fn bias_shift(&self, input_change: &[f64]) -> Vec<f64> {
         let rows = self.values.len() / self.channels;
         let outputs = rows.div_ceil((input_change.len() / self.channels).max(1)).max(1);
