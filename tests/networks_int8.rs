@@ -100,7 +100,7 @@ fn every_network_is_wholly_in_int8_and_alike_on_every_instruction_set() {
         let mut transform = Transform::new(TransformParams::from(&quantized.plan.settings.transform)).unwrap();
         let mut canvas = Canvas { fit: Fit::default(), channels: 4, data: Vec::new() };
         transform.to_u8(&Picture::open(calibration.join("1.png")).unwrap(), &mut canvas).unwrap();
-        let mut expected: Option<(Vec<(StepId, Vec<u8>)>, _)> = None;
+        let mut first = None;
         for isa in Isa::available() {
             let model = Arc::new(Int8Model::new(&quantized, isa).unwrap());
             for threads in [1, 3] {
@@ -109,7 +109,7 @@ fn every_network_is_wholly_in_int8_and_alike_on_every_instruction_set() {
                 let run = || executor.detect_with(&canvas, &mut stored).unwrap().to_vec();
                 let detections = thread_pool(threads).unwrap().install(run);
                 let found = (stored.0, detections);
-                let expected = expected.get_or_insert_with(|| found.clone());
+                let expected = first.get_or_insert_with(|| found.clone());
                 for ((step, bytes), (_, other)) in expected.0.iter().zip(&found.0) {
                     let step = &quantized.plan.steps[*step].name;
                     assert!(bytes == other, "{net} {step}: {} on {threads} threads", isa.name().name());

@@ -129,7 +129,7 @@ impl Detector {
         options: &DetectorOptions,
     ) -> Result<Self> {
         if is_artifact(file.as_ref()) {
-            return Self::from_artifact(file.as_ref(), name, options);
+            return Self::from_artifact(file, name, options);
         }
         let checkpoint = Checkpoint::from_bytes(file)?;
         let summary =
@@ -141,20 +141,24 @@ impl Detector {
     ///
     /// # Errors
     /// [`Kind::Data`] naming the defect of the file, [`Kind::Config`] for a wrong option.
-    pub fn from_artifact(file: &[u8], name: String, options: &DetectorOptions) -> Result<Self> {
+    pub fn from_artifact(file: impl AsRef<[u8]>, name: String, options: &DetectorOptions) -> Result<Self> {
         let pool = Arc::new(thread_pool(options.threads)?);
-        let artifact = Artifact::parse(file)?;
+        let artifact = Artifact::parse(file.as_ref())?;
         let quantized = Quantized::from_artifact(&artifact, |settings| options.apply(settings))?;
-        let model = pool.install(|| Int8Model::new(&quantized, options.isa))?;
         let header = artifact.header();
         let summary = ModelSummary {
             name,
             precision: if quantized.is_exact() { ModelPrecision::Int8 } else { ModelPrecision::Mixed },
             generation: u64::from(header.provenance.generation),
-            sha256: sha256(file),
+            sha256: sha256(file.as_ref()),
         };
+        let labels = header.labels.clone();
+        drop(artifact);
+        // File, weights and panels are as large as each other: no more than two of them are in memory at once.
+        drop(file);
+        let model = pool.install(|| Int8Model::of(quantized, options.isa))?;
         let executor = Executor::Int8(Box::new(Int8Executor::new(Arc::new(model))));
-        Ok(Self { executor, pool, labels: header.labels.clone(), summary, detections: Vec::new(), proposals: 0 })
+        Ok(Self { executor, pool, labels, summary, detections: Vec::new(), proposals: 0 })
     }
 
     /// Loads the full-precision network from an open checkpoint.

@@ -55,10 +55,12 @@ pub fn load_checked(
 ) -> Result<LocalEngine> {
     crate::kernel::self_test(options.isa)?;
     let begin = Instant::now();
+    let expected = startup_check::expect(options, load)?;
+    let loading = Instant::now();
     let mut engine = load(options)?;
-    let loaded = Instant::now();
-    startup_check::check(&mut engine, options, load)?;
-    let (load_ms, proof_ms) = ((loaded - begin).as_millis() as u64, loaded.elapsed().as_millis() as u64);
+    let load_ms = loading.elapsed().as_millis() as u64;
+    startup_check::check(&mut engine, &expected)?;
+    let proof_ms = begin.elapsed().as_millis() as u64 - load_ms;
     let detector = engine.detector();
     let summary = detector.summary();
     tracing::info!(

@@ -23,28 +23,41 @@ const REGIONS: usize = 8;
 /// Largest difference of floating-point values, as a share of the step's largest value.
 const TOLERANCE: f32 = 1e-3;
 
-/// Runs `engine` and a second engine with portable kernels, which `load` creates, and compares their steps.
+/// What the portable kernels give for every step of a model.
+pub struct Expected {
+    outputs: Vec<StepOutput>,
+    until: StepId,
+    /// True if the numbers must be the same to the bit.
+    exact: bool,
+}
+
+/// Runs an engine with portable kernels, which `load` creates. It is gone before the engine proper is loaded: on a small
+/// board there is no memory for both.
 ///
 /// # Errors
 ///
-/// [`Kind::Internal`] with the name of the first step that differs; the errors of loading and inference.
-pub fn check(
-    engine: &mut LocalEngine,
-    options: &DetectorOptions,
-    load: &dyn Fn(&DetectorOptions) -> Result<LocalEngine>,
-) -> Result<()> {
-    let Some(portable_isa) = Isa::new(IsaName::Scalar).filter(|isa| *isa != options.isa) else {
-        // The tests cover the portable kernels; this only checks that the model runs.
-        return run(engine, usize::MAX).map(drop);
+/// The errors of loading and inference.
+pub fn expect(options: &DetectorOptions, load: &dyn Fn(&DetectorOptions) -> Result<LocalEngine>) -> Result<Expected> {
+    let Some(isa) = Isa::new(IsaName::Scalar).filter(|isa| *isa != options.isa) else {
+        // The tests cover the portable kernels; the check is only that the model runs.
+        return Ok(Expected { outputs: Vec::new(), until: usize::MAX, exact: true });
     };
-    let proposals = engine.detector().plan().key_steps.proposals;
-    let exact = engine.detector().summary().precision == ModelPrecision::Int8;
+    let mut portable = load(&DetectorOptions { isa, proposals: Some(REGIONS), ..*options })?;
+    let exact = portable.detector().summary().precision == ModelPrecision::Int8;
     // In floating point the two engines may choose different regions, so the comparison ends before the second stage.
-    let until = if exact { usize::MAX } else { proposals };
-    let mut portable = load(&DetectorOptions { isa: portable_isa, proposals: Some(REGIONS), ..*options })?;
-    let expected = run(&mut portable, until)?;
+    let until = if exact { usize::MAX } else { portable.detector().plan().key_steps.proposals };
+    Ok(Expected { outputs: run(&mut portable, until)?, until, exact })
+}
+
+/// Runs `engine` and compares its steps with those `expected`.
+///
+/// # Errors
+///
+/// [`Kind::Internal`] with the name of the first step that differs; the errors of inference.
+pub fn check(engine: &mut LocalEngine, expected: &Expected) -> Result<()> {
+    let &Expected { ref outputs, until, exact } = expected;
     let found = run(engine, until)?;
-    for (step, expected) in expected.iter().enumerate() {
+    for (step, expected) in outputs.iter().enumerate() {
         // The engine has more regions than the portable one: only the common ones are compared.
         let same = match (expected, found.get(step).unwrap_or(&StepOutput::None)) {
             (StepOutput::None, _) => true,

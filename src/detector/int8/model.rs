@@ -49,16 +49,24 @@ impl Int8Model {
     /// [`Kind::Data`] naming the step or layer without quantization parameters, whose sums could overflow, or whose
     /// weights are not pair-safe.
     pub fn new(quantized: &Quantized, isa: Isa) -> Result<Self> {
-        let plan = &quantized.plan;
-        let mut layers = Vec::with_capacity(plan.layers.len());
-        for (id, layer) in plan.layers.iter().enumerate() {
-            let reads_pixels = reads_pixels(plan, id);
-            layers.push(
-                pack(isa, layer, &quantized.layers[id], quantized.bias_of(id), reads_pixels)
-                    .map_err(|error| error.at(&layer.name))?,
-            );
-        }
+        let layers = (0..quantized.layers.len()).map(|id| pack_layer(quantized, id, isa)).collect::<Result<_>>()?;
         Self::with_layers(quantized, isa, layers)
+    }
+
+    /// [`Int8Model::new`], which frees the weights of each layer as soon as its panels are there.
+    ///
+    /// # Errors
+    /// As [`Int8Model::new`].
+    pub fn of(mut quantized: Quantized, isa: Isa) -> Result<Self> {
+        let mut layers = Vec::with_capacity(quantized.layers.len());
+        for id in 0..quantized.layers.len() {
+            layers.push(pack_layer(&quantized, id, isa)?);
+            match &mut quantized.layers[id].weights {
+                LayerWeights::S8 { values, .. } => *values = Vec::new(),
+                LayerWeights::F32(values) => *values = Vec::new(),
+            }
+        }
+        Self::with_layers(&quantized, isa, layers)
     }
 
     /// The same panels with other quantization parameters: a candidate of recalibration. Biases and scales come from
@@ -172,6 +180,14 @@ impl Int8Model {
         };
         Epilogue::new(packed, &spec).map(Some)
     }
+}
+
+/// Packs layer `id`.
+fn pack_layer(quantized: &Quantized, id: LayerId, isa: Isa) -> Result<PackedLayer> {
+    let plan = &quantized.plan;
+    let layer = &plan.layers[id];
+    pack(isa, layer, &quantized.layers[id], quantized.bias_of(id), reads_pixels(plan, id))
+        .map_err(|error| error.at(&layer.name))
 }
 
 /// True if `layer` reads the canvas.

@@ -39,14 +39,12 @@ impl Map<'_> {
             let left = (x * geometry.stride) as isize - geometry.padding as isize;
             let slots = &mut table[first + lane..];
             let mut done = 1;
-            if let Reads::FilterRow = self.packed.reads() {
-                self.point_rows(top, left, slots, &mut edges[index]);
-            } else if whole.contains(&x)
-                && (0..=self.input.height as isize - geometry.kernel_height as isize).contains(&top)
-            {
+            if whole.contains(&x) && (0..=self.input.height as isize - geometry.kernel_height as isize).contains(&top) {
                 done = (mr - lane).min(pixels.len() - index).min(whole.end - x);
                 let pixel = (map * self.input.height + top as usize) * self.input.width + left as usize;
                 self.point_run(pixel, done, slots);
+            } else if let Reads::FilterRow = self.packed.reads() {
+                self.point_rows(top, left, slots, &mut edges[index]);
             } else {
                 self.point_pixel(map, top, left, slots);
             }
@@ -81,12 +79,14 @@ impl Map<'_> {
     /// One pointer a tap for each of `count` neighbouring outputs of one tile, whose filters lie inside of the picture.
     /// That of the first starts at input pixel `pixel`.
     fn point_run(&self, pixel: usize, count: usize, slots: &mut [MaybeUninit<*const u8>]) {
-        let ConvGeometry { in_channels, kernel_height, kernel_width, stride, .. } = *self.packed.geometry();
+        let ConvGeometry { in_channels, kernel_height, stride, .. } = *self.packed.geometry();
         let mr = self.packed.kernel().mr;
+        // A filter row in one piece has one pointer.
+        let columns = self.packed.taps() / kernel_height;
         let start = self.input.data[pixel * in_channels..].as_ptr();
         let mut taps = slots.chunks_mut(mr);
         for y in 0..kernel_height {
-            for (x, slots) in (0..kernel_width).zip(taps.by_ref()) {
+            for (x, slots) in (0..columns).zip(taps.by_ref()) {
                 // Inside of the picture, for every output.
                 let tap = start.wrapping_add((y * self.input.width + x) * in_channels);
                 for (output, slot) in slots[..count].iter_mut().enumerate() {
