@@ -156,8 +156,9 @@ pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa
 fn stages(plan: &Plan, times: &[f64], macs: &[u64], prepare_ms: f64, ceiling: f64) -> Vec<StageTime> {
     let sum = |name: &'static str, wanted: &dyn Fn(StepId) -> bool| {
         let ids = || (0..plan.steps.len()).filter(|&id| wanted(id));
-        let (cpu_ms, gmac) =
-            (ids().map(|id| times[id]).sum::<f64>(), ids().map(|id| macs[id] as f64).sum::<f64>() / 1e9);
+        // A sum of no f64 is −0.
+        let cpu_ms = ids().map(|id| times[id]).fold(0.0, |sum, time| sum + time);
+        let gmac = ids().map(|id| macs[id]).sum::<u64>() as f64 / 1e9;
         let gmacs = (gmac > 0.0 && cpu_ms > 0.0).then(|| gmac / cpu_ms * 1e3);
         StageTime { name, cpu_ms, gmac, gmacs, share: gmacs.map(|gmacs| gmacs / ceiling) }
     };
