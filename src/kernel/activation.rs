@@ -32,6 +32,16 @@ impl Activation {
         }
     }
 
+    /// True if the function is 0 over a range of values.
+    pub fn cuts_off(self) -> bool {
+        self != Self::Identity
+    }
+
+    /// The slope of its rising part: 1, or 1/6 of hardsigmoid.
+    pub fn slope(self) -> f64 {
+        if self == Self::Hardsigmoid { 1.0 / 6.0 } else { 1.0 }
+    }
+
     /// The function's value at `x`.
     #[inline]
     #[allow(clippy::manual_clamp)] // `clamp` keeps NaN, where the kernels' ReLU gives 0

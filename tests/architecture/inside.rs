@@ -77,6 +77,7 @@ const CIRCLES: &[Circle] = &[Circle {
     files: &[
         "src/kernel/colour.rs",
         "src/kernel/pointwise_f32.rs",
+        "src/kernel/pointwise_u8.rs",
         "src/kernel/pool_f32.rs",
         "src/kernel/pool_u8.rs",
         "src/kernel/resample.rs",

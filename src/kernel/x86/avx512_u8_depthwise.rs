@@ -21,15 +21,28 @@ pub(in crate::kernel) unsafe fn tile_14x32t4(tile: &TileU8) {
     // SAFETY: passed on from the caller.
     unsafe {
         prefetch(tile);
-        let sums = match (tile.channels, tile.taps) {
-            (NR, 9) => sum::<2, true, 9>(tile),
-            (NR, 25) => sum::<2, true, 25>(tile),
-            (NR, _) => sum::<2, true, 0>(tile),
-            (16, _) => sum::<1, true, 0>(tile),
-            (0..16, _) => sum::<1, false, 0>(tile),
-            _ => sum::<2, false, 0>(tile),
+        // 3×3 and 5×5 filters are unrolled.
+        let sums = match tile.taps {
+            9 => by_channels::<9>(tile),
+            25 => by_channels::<25>(tile),
+            _ => by_channels::<0>(tile),
         };
         finish(tile, &sums);
+    }
+}
+
+/// [`sum`] for the tile's channels.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn by_channels<const TAPS: usize>(tile: &TileU8) -> Sums {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        match tile.channels {
+            NR => sum::<2, true, TAPS>(tile),
+            16 => sum::<1, true, TAPS>(tile),
+            0..16 => sum::<1, false, TAPS>(tile),
+            _ => sum::<2, false, TAPS>(tile),
+        }
     }
 }
 

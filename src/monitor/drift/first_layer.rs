@@ -7,7 +7,6 @@
 use crate::calibrate::Histogram;
 use crate::detector::plan::{Plan, StepId};
 use crate::error::Result;
-use crate::kernel::activation::Activation;
 use crate::quant::RoundingResidual;
 use crate::quant::artifact::{Artifact, FirstLayerReference};
 use crate::tensor::ImageMoments;
@@ -20,13 +19,10 @@ pub fn mean_square(values: &[f64]) -> f64 {
 /// Mean share of a squared error that the activation function of a step passes. `observed` is the histogram after it: a
 /// value of 0 is one that it cut off.
 pub fn passed_share(plan: &Plan, step: StepId, observed: &Histogram) -> f64 {
+    let activation = plan.steps[step].activation();
     let nonzero = 1.0 - observed.zeros() as f64 / observed.total().max(1) as f64;
-    match plan.steps[step].activation() {
-        Activation::Identity => 1.0,
-        Activation::Relu | Activation::Relu6 | Activation::Hardswish => nonzero,
-        // Its slope is 1/6.
-        Activation::Hardsigmoid => nonzero / 36.0,
-    }
+    let passed = if activation.cuts_off() { nonzero } else { 1.0 };
+    passed * activation.slope().powi(2)
 }
 
 /// Predicts the error of the first layer.
