@@ -60,13 +60,13 @@ fn the_night_is_drift_to_a_mobilenet_and_an_attempt_is_decided() {
     for with_reference in [true, false] {
         let mut device = Device::of(&checkpoint, &between((8, 18)), with_reference, MonitorOptions::default());
         device.until(9);
-        assert_eq!(device.watch(12, 1500, Weather::Clear), None, "reference {with_reference}: {:.2}", device.score);
+        assert_eq!(device.watch(6, 3000, Weather::Clear), None, "reference {with_reference}: {:.2}", device.score);
         let before = device.models.serving();
         device.until(21);
         let night = device.second;
         let flagged = device.watch_for_drift(12, 60, Weather::Clear);
         assert!(flagged.is_some(), "reference {with_reference}: {:.2}", device.score);
-        device.watch(24, 60, Weather::Clear);
+        device.watch(16, 60, Weather::Clear);
         let outcome = device.recalibrate();
         let event = device.last(EventName::CalibrationCandidate);
         println!("reference {with_reference}: drift at pass {flagged:?}, {outcome:?}, {}", event["numbers"]);
