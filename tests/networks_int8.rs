@@ -17,23 +17,17 @@ use lookout::quant::artifact::Artifact;
 use lookout::tensor::{Canvas, Fit};
 
 use crate::golden;
+use crate::scenes::scene;
 
 /// Least local SQNR of a layer, in dB, over all golden networks. The worst are depthwise, in networks of random
 /// weights.
 const LEAST_LOCAL_DB: f64 = 18.0;
 
-/// Scenes: a sky, a road, and a dark box that moves.
+/// Writes two scenes.
 fn pictures(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     for index in 0..2usize {
-        let mut picture = Picture::filled(128, 96, [0; 3]);
-        for (at, pixel) in picture.data.chunks_exact_mut(3).enumerate() {
-            let (x, y) = (at % 128, at / 128);
-            let dark = (20 * index..20 * index + 24).contains(&x) && (40..70).contains(&y);
-            let base = if dark { 30 } else { 220 - 2 * (y / 2) };
-            pixel.copy_from_slice(&[base as u8, (base / 2 + x) as u8, (base - (x * 7 + y * 3) % 11) as u8]);
-        }
-        picture.save(folder.join(format!("{index}.png"))).unwrap();
+        scene(index).save(folder.join(format!("{index}.png"))).unwrap();
     }
 }
 
@@ -61,24 +55,16 @@ fn every_network_is_wholly_in_int8_and_alike_on_every_instruction_set() {
     let calibration = folder.path().join("pictures");
     pictures(&calibration);
     let networks = golden::folder().join("networks");
-    let mut tried = 0;
-    for file in std::fs::read_dir(&networks).unwrap() {
-        let name = file.unwrap().file_name().into_string().unwrap();
-        let Some(net) = name.strip_suffix(".settings.toml") else { continue };
-        let source = networks.join(format!("{net}.safetensors"));
-        // Some are further pictures of another file's weights.
-        let golden = golden::Golden::committed(&format!("networks/{net}.safetensors"));
-        if golden.note("weights").is_some() {
-            continue;
-        }
-        tried += 1;
+    let names = golden::networks();
+    assert!(names.len() >= 24, "{} networks", names.len());
+    for net in names {
         let out = folder.path().join("model");
         let options = ImportOptions {
-            settings: Some(networks.join(&name)),
+            settings: Some(networks.join(format!("{net}.settings.toml"))),
             min_size: Some(96),
             max_size: Some(128),
             force: true,
-            ..ImportOptions::new(&source, &out)
+            ..ImportOptions::new(networks.join(format!("{net}.safetensors")), &out)
         };
         import(&options).unwrap_or_else(|error| panic!("{net}: {}", error.chain()));
         let checkpoint = Checkpoint::open(&out).unwrap();
@@ -119,5 +105,4 @@ fn every_network_is_wholly_in_int8_and_alike_on_every_instruction_set() {
             }
         }
     }
-    assert!(tried >= 24, "{tried} networks");
 }

@@ -14,6 +14,7 @@ use lookout::kernel::isa::Isa;
 use tempfile::TempDir;
 
 use crate::golden;
+use crate::scenes::scene;
 
 /// A narrow checkpoint and a folder of pictures.
 struct Case {
@@ -44,19 +45,12 @@ impl Case {
         self.folder.path().join(name)
     }
 
-    /// Writes scenes: a sky, a road, and a dark box that moves.
+    /// Writes four scenes.
     fn pictures(&self, name: &str) -> PathBuf {
         let folder = self.path(name);
         std::fs::create_dir_all(&folder).unwrap();
         for index in 0..4usize {
-            let mut picture = Picture::filled(128, 96, [0; 3]);
-            for (at, pixel) in picture.data.chunks_exact_mut(3).enumerate() {
-                let (x, y) = (at % 128, at / 128);
-                let dark = (20 * index..20 * index + 24).contains(&x) && (40..70).contains(&y);
-                let base = if dark { 30 } else { 220 - 2 * (y / 2) };
-                pixel.copy_from_slice(&[base as u8, (base / 2 + x) as u8, (base - (x * 7 + y * 3) % 11) as u8]);
-            }
-            picture.save(folder.join(format!("{index}.png"))).unwrap();
+            scene(index).save(folder.join(format!("{index}.png"))).unwrap();
         }
         folder
     }

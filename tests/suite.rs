@@ -26,6 +26,7 @@ mod regions_f32;
 mod replay;
 mod roi_align_u8;
 mod run;
+mod scenes;
 mod timing_f32;
 mod timing_u8;
 mod tracking;

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use lookout::detector::checkpoint::{ImportOptions, import};
-use lookout::frame::Picture;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::golden;
+use crate::scenes::scene;
 
 /// A folder with a checkpoint, an artifact of it, and a KITTI dataset of four pictures.
 pub struct Bench {
@@ -36,14 +36,7 @@ impl Bench {
         std::fs::create_dir_all(&images).unwrap();
         std::fs::create_dir_all(&truths).unwrap();
         for index in 0..4usize {
-            let mut picture = Picture::filled(128, 96, [0; 3]);
-            for (at, pixel) in picture.data.chunks_exact_mut(3).enumerate() {
-                let (x, y) = (at % 128, at / 128);
-                let dark = (20 * index..20 * index + 24).contains(&x) && (40..70).contains(&y);
-                let base = if dark { 30 } else { 220 - 2 * (y / 2) };
-                pixel.copy_from_slice(&[base as u8, (base / 2 + x) as u8, (base - (x * 7 + y * 3) % 11) as u8]);
-            }
-            picture.save(images.join(format!("{index:06}.png"))).unwrap();
+            scene(index).save(images.join(format!("{index:06}.png"))).unwrap();
             let left = 20 * index;
             let rest = "-1 -1 -1 -1000 -1000 -1000 -10";
             let text = format!(

@@ -69,6 +69,17 @@ impl Golden {
     }
 }
 
+/// Names of the networks in `tests/golden/networks`: the files that have settings and whose weights are their own.
+pub fn networks() -> Vec<String> {
+    let files = std::fs::read_dir(folder().join("networks")).unwrap();
+    let mut names: Vec<String> = files
+        .filter_map(|file| Some(file.unwrap().file_name().to_str()?.strip_suffix(".safetensors")?.to_owned()))
+        .filter(|name| Golden::committed(&format!("networks/{name}.safetensors")).note("weights").is_none())
+        .collect();
+    names.sort();
+    names
+}
+
 /// `tests/golden`.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")

@@ -99,17 +99,6 @@ pub fn committed(net: &str, weights: &Weights) -> Vec<Case> {
     cases.collect()
 }
 
-/// Names of the networks in `tests/golden/networks`: the files that have settings and whose weights are their own.
-pub fn networks() -> Vec<String> {
-    let files = std::fs::read_dir(folder().join("networks")).unwrap();
-    let mut names: Vec<String> = files
-        .filter_map(|file| Some(file.unwrap().file_name().to_str()?.strip_suffix(".safetensors")?.to_owned()))
-        .filter(|name| Golden::committed(&format!("networks/{name}.safetensors")).note("weights").is_none())
-        .collect();
-    names.sort();
-    names
-}
-
 /// A network of `tests/golden/networks`, imported with its settings file, and its pictures.
 pub fn network(net: &str) -> (Weights, Vec<Case>) {
     let folder = folder().join("networks");

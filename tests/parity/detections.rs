@@ -15,7 +15,7 @@ use lookout::kernel::isa::Isa;
 
 use super::case::{self, Case, Weights};
 use super::trace::{Miss, explain};
-use crate::golden::shared;
+use crate::golden::{self, shared};
 
 /// How near two detections must be to be the same.
 #[derive(Clone, Copy)]
@@ -144,7 +144,7 @@ fn random_networks_detect_what_torchvision_does() {
 fn every_network_that_torchvision_builds_detects_what_it_does() {
     for (name, backend) in case::backends() {
         let mut tally = Tally::default();
-        for net in case::networks() {
+        for net in golden::networks() {
             let (weights, cases) = case::network(&net);
             assert!(!cases.is_empty(), "{net} has no picture");
             compare_all(&mut tally, &weights, &cases, backend);

@@ -9,6 +9,7 @@ use lookout::detector::plan::{Plan, StepId};
 use lookout::detector::tap::NoTap;
 
 use super::case::{self, Case, Weights};
+use crate::golden;
 
 const TOLERANCE: f64 = 1e-5;
 
@@ -215,7 +216,7 @@ fn stages_of_a_narrow_resnet50() {
 
 #[test]
 fn stages_of_every_network_that_torchvision_builds() {
-    let names = case::networks();
+    let names = golden::networks();
     assert!(names.len() >= 24, "{names:?}");
     for net in names {
         let (weights, cases) = case::network(&net);

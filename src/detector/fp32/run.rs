@@ -10,7 +10,7 @@ use super::buffers::PooledTensor;
 use super::{Fp32Model, LayerOp, candle_layers, ops};
 use crate::detector::detection::Detection;
 use crate::detector::detections::DetectionStage;
-use crate::detector::plan::{Layer, LayerId, LayerKind, Op, Plan, StepId};
+use crate::detector::plan::{LayerId, Op, Plan, StepId};
 use crate::detector::proposals::{LevelHead, ProposalStage};
 use crate::detector::roi_align::{LevelMapper, level_scale};
 use crate::detector::tap::{Activation, Tap, TapRequest, Values};
@@ -261,22 +261,15 @@ impl<'m> Fp32Run<'m> {
     }
 
     fn layer(&self, step: StepId, layer: LayerId, activation: ActivationFunction, skip: bool) -> Result<PooledTensor> {
-        let Layer { geometry, kind, .. } = &self.model.plan.layers[layer];
+        let planned = &self.model.plan.layers[layer];
+        let geometry = planned.geometry;
         let x = self.map(step, 0)?;
         let (height, width, channels) = x.dims3()?;
-        // A fully connected layer reads a row, or a whole window as one row.
-        let x = match kind {
-            LayerKind::Convolution | LayerKind::WindowConvolution => x.clone(),
-            LayerKind::Linear | LayerKind::WindowLinear(..) => {
-                x.reshape((height * width * channels / geometry.in_channels, 1, geometry.in_channels))?
-            }
-        };
-        let (height, width, _) = x.dims3()?;
-        // The windows of all proposals are stacked, and each is as high as it is wide.
-        let count = if *kind == LayerKind::WindowConvolution { height / width } else { 1 };
-        let (rows, columns) = geometry.output(height / count.max(1), width);
+        let (count, height, width) = planned.maps_read(Shape { height, width, channels });
+        let x = x.reshape((count * height, width, geometry.in_channels))?;
+        let (rows, columns) = geometry.output(height, width);
         let shape = (count * rows, columns, geometry.out_channels);
-        if height == 0 {
+        if count * height == 0 {
             let map = Tensor::zeros((0, columns, geometry.out_channels), DType::F32, &Device::Cpu)?;
             return Ok(PooledTensor { map, buffer: None });
         }

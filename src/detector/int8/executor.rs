@@ -8,7 +8,7 @@ use super::model::{MAX_LEVELS, PackedLayer};
 use super::{EdgeStorage, Int8Model};
 use crate::detector::detection::Detection;
 use crate::detector::detections::DetectionStage;
-use crate::detector::plan::{LayerId, LayerKind, Op, Step, StepId};
+use crate::detector::plan::{LayerId, Op, Step, StepId};
 use crate::detector::proposals::{LevelHead, ProposalStage};
 use crate::detector::tap::{Activation, NoTap, Tap, TapRequest, Values};
 use crate::error::{Error, Kind, Result};
@@ -243,11 +243,11 @@ impl Int8Executor {
     ) -> Result<()> {
         let model = Arc::clone(&self.model);
         match (&model.layers[layer], &model.epilogues[step]) {
-            (PackedLayer::Int8(packed), Some(epilogue)) => self.convolve(step, packed, epilogue, skip, tapped),
+            (PackedLayer::Int8(packed), Some(epilogue)) => self.convolve((step, layer), packed, epilogue, skip, tapped),
             (PackedLayer::Int8(_), None) => Err(Error::new(Kind::Internal, "an int8 step without an epilogue")),
             (other, _) => {
                 let raw = tapped.filter(|(_, request)| *request == TapRequest::Raw).map(|(tap, _)| tap);
-                self.mixed_layer(step, other, activation, skip, raw)
+                self.mixed_layer((step, layer), other, activation, skip, raw)
             }
         }
     }
@@ -255,7 +255,7 @@ impl Int8Executor {
     /// Runs a layer in static int8.
     fn convolve(
         &mut self,
-        step: StepId,
+        (step, layer): (StepId, LayerId),
         packed: &crate::kernel::conv_u8::PackedU8,
         epilogue: &Epilogue,
         skip: bool,
@@ -265,7 +265,7 @@ impl Int8Executor {
         let inputs = &self.model.plan.steps[step].inputs;
         let shape = self.shape(layout, step);
         let from = self.shape(layout, inputs[0]);
-        let (count, height, width) = self.maps_read(layout, step);
+        let (count, height, width) = self.model.plan.layers[layer].maps_read(from);
         let stored = match self.model.mixed_precision.storage[inputs[0]] {
             EdgeStorage::Pixels => from.pixels() * 4,
             _ => from.len(),
@@ -312,19 +312,6 @@ impl Int8Executor {
         };
         self.buffers.put_back(layout, step, output);
         done
-    }
-
-    /// Maps, rows and columns that a layer reads: a map, the window of each proposal, or, in a fully connected layer,
-    /// rows.
-    pub(super) fn maps_read(&self, layout: &FrameLayout, step: StepId) -> (usize, usize, usize) {
-        let plan = &self.model.plan;
-        let from = self.shape(layout, plan.steps[step].inputs[0]);
-        match plan.steps[step].layer().map(|layer| plan.layers[layer].kind) {
-            Some(LayerKind::Linear | LayerKind::WindowLinear(..)) => (1, self.shape(layout, step).height, 1),
-            // The windows of all proposals are stacked, and each is as high as it is wide.
-            Some(LayerKind::WindowConvolution) => (from.height / from.width.max(1), from.width, from.width),
-            Some(LayerKind::Convolution) | None => (1, from.height, from.width),
-        }
     }
 
     /// Runs a step without weights on bytes.
@@ -409,6 +396,10 @@ impl Int8Executor {
             return Err(Error::new(Kind::Internal, "RoIAlign has no output quantization parameters"));
         };
         let plan = Arc::clone(&self.model.plan);
+        let inputs = &plan.steps[step].inputs[..layout.scales.len()];
+        if inputs.iter().any(|&id| self.model.qparams(id).is_none()) {
+            return Err(Error::new(Kind::Internal, "RoIAlign reads a level that is not stored in bytes"));
+        }
         let mut output = self.buffers.take(layout, step);
         let len = self.shape(layout, step).len();
         let params = RoiAlignParamsU8 {
@@ -419,9 +410,9 @@ impl Int8Executor {
             zero_point: qparams.zero_point,
         };
         let level = |number: usize| {
-            let id = plan.steps[step].inputs[number];
+            let id = inputs[number];
             let shape = layout.shapes[id];
-            // The model was refused if a level were stored otherwise.
+            // Every level has them, as was seen above.
             let QuantParams { scale, zero_point } =
                 self.model.qparams(id).unwrap_or(QuantParams { scale: 1.0, zero_point: 0 });
             RoiLevelU8 {
@@ -433,9 +424,8 @@ impl Int8Executor {
                 zero_point,
             }
         };
-        let levels: [RoiLevelU8<'_>; MAX_LEVELS] =
-            std::array::from_fn(|number| level(number.min(layout.scales.len() - 1)));
-        let levels = &levels[..layout.scales.len()];
+        let levels: [RoiLevelU8<'_>; MAX_LEVELS] = std::array::from_fn(|number| level(number.min(inputs.len() - 1)));
+        let levels = &levels[..inputs.len()];
         let out = &mut output.bytes[..len];
         let done = roi_align(self.model.isa, levels, params, &self.proposals, &self.level_of, out);
         self.buffers.put_back(layout, step, output);

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::frame::FrameLayout;
 use super::model::PackedLayer;
 use super::{EdgeStorage, Int8Executor};
-use crate::detector::plan::{Op, Step, StepId};
+use crate::detector::plan::{LayerId, Op, Step, StepId};
 use crate::detector::tap::{Activation, Tap, Values};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::activation::Activation as ActivationFunction;
@@ -81,7 +81,7 @@ impl Int8Executor {
     /// Runs a layer in full precision, or in int8 with parameters computed from the input.
     pub(super) fn mixed_layer(
         &mut self,
-        step: StepId,
+        (step, id): (StepId, LayerId),
         layer: &PackedLayer,
         activation: ActivationFunction,
         skip: bool,
@@ -98,7 +98,7 @@ impl Int8Executor {
         let mut y = vec![0.0; shape.len()];
         match layer {
             PackedLayer::Fp32(conv) => {
-                let (count, height, width) = self.maps_read(layout, step);
+                let (count, height, width) = self.model.plan.layers[id].maps_read(self.shape(layout, inputs[0]));
                 let other = skip.then(|| (self.real_values(layout, inputs[1]), self.shape(layout, inputs[1])));
                 let skip =
                     other.as_ref().map(|(data, shape)| SkipF32 { data, height: shape.height, width: shape.width });

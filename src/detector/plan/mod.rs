@@ -118,11 +118,6 @@ impl Plan {
         self.key_steps.body.iter().filter_map(start)
     }
 
-    /// True if `step` is a fully connected layer: it reads its input as rows.
-    pub fn is_linear(&self, step: StepId) -> bool {
-        self.steps[step].layer().is_some_and(|layer| self.layers[layer].kind.is_linear())
-    }
-
     /// The level whose map is the output of `step`.
     pub fn level_of(&self, step: StepId) -> Option<&Level> {
         self.levels.iter().find(|level| level.step == step)

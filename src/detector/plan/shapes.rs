@@ -1,6 +1,6 @@
 //! Shapes, multiply-adds and valid extents of every step for a given canvas.
 
-use super::{LayerKind, Op, Plan, StepId};
+use super::{Op, Plan, StepId};
 use crate::tensor::{Fit, Shape};
 
 impl Plan {
@@ -17,16 +17,9 @@ impl Plan {
                 Op::Image => Shape::new(height, width, 3),
                 Op::Layer { layer, .. } => {
                     let layer = &self.layers[layer];
-                    let (geometry, from) = (&layer.geometry, input(0));
-                    let (rows, columns) = match layer.kind {
-                        LayerKind::Convolution => geometry.output(from.height, from.width),
-                        LayerKind::WindowConvolution => {
-                            let (rows, columns) = geometry.output(window, window);
-                            (from.height / window * rows, columns)
-                        }
-                        LayerKind::Linear | LayerKind::WindowLinear(..) => (from.len() / geometry.in_channels, 1),
-                    };
-                    Shape::new(rows, columns, geometry.out_channels)
+                    let (count, height, width) = layer.maps_read(input(0));
+                    let (rows, columns) = layer.geometry.output(height, width);
+                    Shape::new(count * rows, columns, layer.geometry.out_channels)
                 }
                 Op::MaxPool | Op::Subsample => {
                     let from = input(0);

@@ -2,6 +2,7 @@
 
 use crate::kernel::activation::Activation;
 use crate::kernel::geometry::ConvGeometry;
+use crate::tensor::Shape;
 
 /// Number of a step in [`Plan::steps`](super::Plan::steps).
 pub type StepId = usize;
@@ -81,6 +82,17 @@ impl Layer {
             return vec![g.out_channels, g.in_channels];
         }
         vec![g.out_channels, g.group_channels(), g.kernel_height, g.kernel_width]
+    }
+
+    /// The layer's input `from` as it is convolved: maps, each padded on its own, and their rows and columns. A fully
+    /// connected layer reads rows, of a window all of it. The windows of all proposals are stacked, and each is as high
+    /// as it is wide.
+    pub fn maps_read(&self, from: Shape) -> (usize, usize, usize) {
+        match self.kind {
+            LayerKind::Convolution => (1, from.height, from.width),
+            LayerKind::WindowConvolution => (from.height / from.width.max(1), from.width, from.width),
+            LayerKind::Linear | LayerKind::WindowLinear(..) => (1, from.len() / self.geometry.in_channels, 1),
+        }
     }
 
     /// The tensors of the layer in a checkpoint, with their shapes: its weight, then its bias or its batch norm.

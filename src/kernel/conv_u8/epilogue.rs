@@ -189,16 +189,23 @@ impl Epilogue {
         }
     }
 
+    /// The ends of the activation function's values, in output steps.
+    fn limits(&self) -> (f32, f32) {
+        match self.activation {
+            Activation::Relu => (0.0, f32::INFINITY),
+            Activation::Relu6 => (0.0, 6.0 * self.steps_per_unit),
+            Activation::Identity | Activation::Hardswish | Activation::Hardsigmoid => {
+                (f32::NEG_INFINITY, f32::INFINITY)
+            }
+        }
+    }
+
     /// The clamp before rounding: 0 of ReLU or the output range's lower end, and its upper end or the 6 of ReLU6. The
     /// range's ends are whole numbers, so clamping first and rounding then is the same as the other way round, and no
     /// value is too large to round.
     pub(super) fn clamp(&self) -> (f32, f32) {
-        let (low, high) = self.range();
-        match self.activation {
-            Activation::Relu => (0.0, high),
-            Activation::Relu6 => (0.0, high.min(6.0 * self.steps_per_unit)),
-            Activation::Identity | Activation::Hardswish | Activation::Hardsigmoid => (low, high),
-        }
+        let ((low, high), (least, most)) = (self.range(), self.limits());
+        (low.max(least), high.min(most))
     }
 
     /// What is applied before the clamp.
@@ -214,22 +221,10 @@ impl Epilogue {
     /// The activation function's value in output steps, before the output range cuts it, at a `t` that a
     /// [`Watch`](super::Watch) sees.
     pub(super) fn activated(&self, t: f32) -> f32 {
-        match self.activation {
-            Activation::Identity => t,
-            Activation::Relu => {
-                if t > 0.0 {
-                    t
-                } else {
-                    0.0
-                }
-            }
-            Activation::Relu6 => {
-                let raised = if t > 0.0 { t } else { 0.0 };
-                let most = 6.0 * self.steps_per_unit;
-                if raised < most { raised } else { most }
-            }
-            Activation::Hardswish | Activation::Hardsigmoid => self.curve().apply(t),
-        }
+        let (least, most) = self.limits();
+        let t = self.curve().apply(t);
+        let raised = if t > least { t } else { least };
+        if raised < most { raised } else { most }
     }
 
     /// Output steps to real units, for the values that a [`Watch`](super::Watch) sees: `scale`, that of the output, or

@@ -1,6 +1,6 @@
 //! The portable micro-kernel: oracle of all others, and fallback.
 
-use super::{Curve, SkipTile, TileOutput, TileU8};
+use super::{SkipTile, TileOutput, TileU8};
 
 const NR: usize = 16;
 const KR: usize = 4;
@@ -69,7 +69,7 @@ unsafe fn finish(tile: &TileU8, sums: &[i32; NR]) {
                 SkipTile::F32 { base, offsets, multiplier } => t + *base.add(*offsets + channel) * multiplier,
             }
         };
-        let t = if tile.curve == Curve::None { t } else { tile.curve.apply(t) };
+        let t = tile.curve.apply(t);
         // Comparisons, not `max` and `min`: what a vector maximum does with −0 and with NaN.
         let raised = if t > tile.floor { t } else { tile.floor };
         let clamped = if raised < tile.ceiling { raised } else { tile.ceiling };
