@@ -29,8 +29,10 @@ enum Draw {
 enum Residual {
     None,
     U8,
+    U16,
     F32,
     CoarserU8,
+    CoarserU16,
     CoarserF32,
 }
 
@@ -47,6 +49,12 @@ struct Case {
     residual: Residual,
     activation: Activation,
     floats: bool,
+    /// Two bytes a value of the input.
+    wide_in: bool,
+    /// Two digits a weight.
+    wide_weights: bool,
+    /// Two bytes a value of the output.
+    wide_out: bool,
     first_layer: bool,
     seed: u64,
 }
@@ -68,6 +76,9 @@ impl Default for Case {
             residual: Residual::None,
             activation: Activation::Relu,
             floats: false,
+            wide_in: false,
+            wide_weights: false,
+            wide_out: false,
             first_layer: false,
             seed: 1,
         }
@@ -78,8 +89,10 @@ impl Default for Case {
 struct Built {
     case: Case,
     weights: Vec<i8>,
+    low_weights: Vec<i8>,
     bias: Vec<i32>,
     multiplier: Vec<f32>,
+    /// High bytes, then low ones where there are any; so is `skip_u8`.
     input: Vec<u8>,
     skip_shape: (usize, usize),
     skip_u8: Vec<u8>,
@@ -90,7 +103,8 @@ struct Built {
     expected: Vec<f32>,
 }
 
-const MEAN: [u8; 4] = [124, 116, 104, 0];
+/// High bytes, then low ones.
+const MEAN: [u8; 8] = [124, 116, 104, 0, 40, 230, 0, 128];
 
 /// 1 / s_out of the cases with bytes for output.
 const STEPS_PER_UNIT: f32 = 17.3;
@@ -117,26 +131,36 @@ impl Built {
         }
         assert!(pair_safe(&weights, g.group_channels()));
         let pixel = if case.first_layer { 4 } else { g.in_channels };
-        let input: Vec<u8> = (0..case.count * case.height * case.width * pixel)
+        let low_weights = (0..g.weights())
+            .map(|i| match case.draw {
+                Draw::Any => (random.below(128) as i64 - 64) as i8,
+                _ => [63, -64][i % 2],
+            })
+            .collect();
+        let bytes = if case.wide_in { 2 } else { 1 };
+        let input: Vec<u8> = (0..bytes * case.count * case.height * case.width * pixel)
             .map(|_| if case.draw == Draw::Any { random.below(256) as u8 } else { 255 })
             .collect();
         let depth = (g.taps() * g.group_channels()) as f32;
         // Curved functions take real values, of which some lie on either side of every corner.
         let unit = if is_curved(case.activation) { STEPS_PER_UNIT } else { 1.0 };
+        // Most values of two bytes inside their range, too.
+        let unit = if case.wide_out && !is_curved(case.activation) { unit / 256.0 } else { unit };
         let bias = (0..g.out_channels).map(|_| random.below(1 << 16) as i32 - (1 << 15)).collect();
         let multiplier = (0..g.out_channels).map(|_| (0.2 + random.unit()) / (60.0 * depth.sqrt()) / unit).collect();
         let (rows, columns) = g.output(case.height, case.width);
         let skip_shape = match case.residual {
-            Residual::CoarserU8 | Residual::CoarserF32 => (rows.div_ceil(2), columns.div_ceil(2)),
+            Residual::CoarserU8 | Residual::CoarserU16 | Residual::CoarserF32 => (rows.div_ceil(2), columns.div_ceil(2)),
             _ => (rows, columns),
         };
         let skips = skip_shape.0 * skip_shape.1 * g.out_channels;
-        let skip_u8 = (0..skips).map(|_| random.below(256) as u8).collect();
+        let skip_u8 = (0..2 * skips).map(|_| random.below(256) as u8).collect();
         let skip_f32 = (0..skips).map(|_| random.unit() * 200.0 - 100.0).collect();
         let zero_skip = [0, 77, 255][random.below(3)];
         let mut built = Self {
             case,
             weights,
+            low_weights,
             bias,
             multiplier,
             input,
@@ -156,10 +180,15 @@ impl Built {
         built
     }
 
-    fn value(&self, map: usize, y: usize, x: usize, n: usize) -> f32 {
-        let Case { geometry: g, height, width, .. } = self.case;
+    /// Σ (q − z) · w under the filter, of the low bytes or of the high ones.
+    fn sum(&self, [map, y, x, n]: [usize; 4], low_bytes: bool, weights: &[i8]) -> f32 {
+        let Case { geometry: g, count, height, width, .. } = self.case;
         let pixel = if self.case.first_layer { 4 } else { g.in_channels };
-        let mut sum = i64::from(self.bias[n]);
+        let (zero, input, mean) = match low_bytes {
+            true => (128, &self.input[count * height * width * pixel..], &MEAN[4..7]),
+            false => (self.case.zero_in, &self.input[..], &MEAN[..3]),
+        };
+        let mut sum = if low_bytes || weights != self.weights { 0 } else { i64::from(self.bias[n]) };
         for ky in 0..g.kernel_height {
             for kx in 0..g.kernel_width {
                 let iy = (y * g.stride + ky).wrapping_sub(g.padding);
@@ -167,19 +196,38 @@ impl Built {
                 let inside = iy < height && ix < width;
                 let channels = g.group_channels();
                 let first = n / (g.out_channels / g.groups) * channels;
-                for (c, &mean) in MEAN[..3].iter().chain(std::iter::repeat(&0)).enumerate().take(channels) {
-                    let w = self.weights[((n * g.kernel_height + ky) * g.kernel_width + kx) * channels + c];
+                for (c, &mean) in mean.iter().chain(std::iter::repeat(&0)).enumerate().take(channels) {
+                    let w = weights[((n * g.kernel_height + ky) * g.kernel_width + kx) * channels + c];
                     let q = match (inside, self.case.first_layer) {
-                        (true, _) => self.input[((map * height + iy) * width + ix) * pixel + first + c],
+                        (true, _) => input[((map * height + iy) * width + ix) * pixel + first + c],
                         (false, true) => mean,
-                        (false, false) => self.case.zero_in,
+                        (false, false) => zero,
                     };
-                    sum += (i64::from(q) - i64::from(self.case.zero_in)) * i64::from(w);
+                    sum += (i64::from(q) - i64::from(zero)) * i64::from(w);
                 }
             }
         }
-        let t = i32::try_from(sum).unwrap() as f32 * self.multiplier[n];
-        let (rows, columns) = g.output(height, width);
+        i32::try_from(sum).unwrap() as f32
+    }
+
+    fn value(&self, map: usize, y: usize, x: usize, n: usize) -> f32 {
+        let Case { geometry: g, height, width, .. } = self.case;
+        let (at, multiplier) = ([map, y, x, n], self.multiplier[n]);
+        // The smallest term first, each rounded on its own.
+        let mut terms = Vec::new();
+        if self.case.wide_weights {
+            terms.push(self.sum(at, false, &self.low_weights) * (multiplier / 128.0));
+        }
+        if self.case.wide_in {
+            terms.push(self.sum(at, true, &self.weights) * (multiplier / 256.0));
+        }
+        terms.push(self.sum(at, false, &self.weights) * multiplier);
+        terms[0] = self.with_residual(terms[0], y, x, n, g.output(height, width));
+        terms.into_iter().reduce(|sum, term| term + sum).unwrap()
+    }
+
+    fn with_residual(&self, t: f32, y: usize, x: usize, n: usize, (rows, columns): (usize, usize)) -> f32 {
+        let g = self.case.geometry;
         let at =
             (y * self.skip_shape.0 / rows * self.skip_shape.1 + x * self.skip_shape.1 / columns) * g.out_channels + n;
         match self.case.residual {
@@ -187,13 +235,22 @@ impl Built {
             Residual::U8 | Residual::CoarserU8 => {
                 t + (i32::from(self.skip_u8[at]) - i32::from(self.zero_skip)) as f32 * self.skip_multiplier
             }
+            Residual::U16 | Residual::CoarserU16 => {
+                let low = self.skip_u8[self.skip_u8.len() / 2 + at];
+                let q = i32::from(self.skip_u8[at]) * 256 + i32::from(low);
+                t + (q - i32::from(self.zero_skip) * 256 - 128) as f32 * self.skip_multiplier
+            }
             Residual::F32 | Residual::CoarserF32 => t + self.skip_f32[at] * self.skip_multiplier,
         }
     }
 
     /// Output steps of a real unit.
     fn steps_per_unit(&self) -> f32 {
-        if self.case.floats { 1.0 } else { STEPS_PER_UNIT }
+        match (self.case.floats, self.case.wide_out) {
+            (true, _) => 1.0,
+            (false, true) => STEPS_PER_UNIT * 256.0,
+            (false, false) => STEPS_PER_UNIT,
+        }
     }
 
     /// The activation function as the epilogue's module states it.
@@ -210,8 +267,24 @@ impl Built {
         }
     }
 
-    fn byte(&self, t: f32) -> u8 {
-        (f64::from(self.rectified(t)).round_ties_even() + f64::from(self.case.zero_out)).clamp(0.0, 255.0) as u8
+    /// The stored value before it saturates, and the largest one.
+    fn stored(&self, t: f32) -> (f64, f64) {
+        let zero = f64::from(self.case.zero_out);
+        let (zero, most) = if self.case.wide_out { (256.0 * zero + 128.0, 65535.0) } else { (zero, 255.0) };
+        (f64::from(self.rectified(t)).round_ties_even() + zero, most)
+    }
+
+    fn level(&self, t: f32) -> u16 {
+        let (stored, most) = self.stored(t);
+        stored.clamp(0.0, most) as u16
+    }
+
+    /// The value at `i` of an output map.
+    fn found(&self, map: &[u8], i: usize) -> u16 {
+        match self.case.wide_out {
+            true => u16::from_be_bytes([map[i], map[map.len() / 2 + i]]),
+            false => u16::from(map[i]),
+        }
     }
 
     fn epilogue(&self, packed: &PackedU8) -> Epilogue {
@@ -220,14 +293,24 @@ impl Built {
             Residual::U8 | Residual::CoarserU8 => {
                 SkipKind::U8 { zero_point: self.zero_skip, multiplier: self.skip_multiplier }
             }
+            Residual::U16 | Residual::CoarserU16 => {
+                SkipKind::U16 { zero_point: self.zero_skip, multiplier: self.skip_multiplier }
+            }
             Residual::F32 | Residual::CoarserF32 => SkipKind::F32 { multiplier: self.skip_multiplier },
         };
-        let output = if self.case.floats { OutputKind::F32 } else { OutputKind::U8 { zero_point: self.case.zero_out } };
+        let zero_point = self.case.zero_out;
+        let output = match (self.case.floats, self.case.wide_out) {
+            (true, _) => OutputKind::F32,
+            (false, true) => OutputKind::U16 { zero_point },
+            (false, false) => OutputKind::U8 { zero_point },
+        };
+        let outside = if self.case.wide_in { &MEAN[..] } else { &MEAN[..4] };
         let spec = EpilogueSpec {
             input_zero_point: self.case.zero_in,
+            input_has_low: self.case.wide_in,
             bias: &self.bias,
             multiplier: &self.multiplier,
-            outside: self.case.first_layer.then_some(&MEAN),
+            outside: self.case.first_layer.then_some(outside),
             skip,
             activation: self.case.activation,
             steps_per_unit: self.steps_per_unit(),
@@ -240,17 +323,33 @@ impl Built {
         let (height, width) = self.skip_shape;
         match self.case.residual {
             Residual::None => SkipInput::None,
-            Residual::U8 | Residual::CoarserU8 => SkipInput::U8 { data: &self.skip_u8, height, width },
+            Residual::U8 | Residual::CoarserU8 => {
+                SkipInput::U8 { data: &self.skip_u8[..self.skip_u8.len() / 2], height, width }
+            }
+            Residual::U16 | Residual::CoarserU16 => SkipInput::U16 { data: &self.skip_u8, height, width },
             Residual::F32 | Residual::CoarserF32 => SkipInput::F32 { data: &self.skip_f32, height, width },
         }
     }
 
     fn pack(&self, kernel: &'static KernelU8, isa: Isa) -> PackedU8 {
-        if self.case.first_layer {
-            PackedU8::pixels_with_kernel(kernel, isa, self.case.geometry, &self.weights).unwrap()
-        } else {
-            PackedU8::with_kernel(kernel, isa, self.case.geometry, &self.weights).unwrap()
-        }
+        let pack = |weights: &[i8]| {
+            if self.case.first_layer {
+                PackedU8::pixels_with_kernel(kernel, isa, self.case.geometry, weights).unwrap()
+            } else {
+                PackedU8::with_kernel(kernel, isa, self.case.geometry, weights).unwrap()
+            }
+        };
+        let packed = pack(&self.weights);
+        if self.case.wide_weights { packed.with_low_digits(pack(&self.low_weights)).unwrap() } else { packed }
+    }
+
+    /// Bytes of the output.
+    fn bytes(&self) -> usize {
+        self.expected.len() * if self.case.wide_out { 2 } else { 1 }
+    }
+
+    fn output<'a>(&self, bytes: &'a mut [u8]) -> ConvOutput<'a> {
+        if self.case.wide_out { ConvOutput::U16(bytes) } else { ConvOutput::U8(bytes) }
     }
 
     fn maps(&self) -> ConvInput<'_> {
@@ -285,11 +384,13 @@ impl Built {
                 assert_eq!(got.to_bits(), self.rectified(t).to_bits(), "{name} at {i}: {:?}", self.case);
             }
         } else {
-            let mut out = vec![0xAA; count + 2];
-            convolve(packed, epilogue, input, self.skip(), ConvOutput::U8(&mut out[1..=count])).unwrap();
-            assert_eq!((out[0], out[count + 1]), (0xAA, 0xAA), "{name}: {:?}", self.case);
-            for (i, (&got, &t)) in out[1..=count].iter().zip(&self.expected).enumerate() {
-                assert_eq!(got, self.byte(t), "{name} at {i}, {t}: {:?}", self.case);
+            let bytes = self.bytes();
+            let mut out = vec![0xAA; bytes + 2];
+            convolve(packed, epilogue, input, self.skip(), self.output(&mut out[1..=bytes])).unwrap();
+            assert_eq!((out[0], out[bytes + 1]), (0xAA, 0xAA), "{name}: {:?}", self.case);
+            for (i, &t) in self.expected.iter().enumerate() {
+                let got = self.found(&out[1..=bytes], i);
+                assert_eq!(got, self.level(t), "{name} at {i}, {t}: {:?}", self.case);
             }
         }
     }
@@ -298,9 +399,9 @@ impl Built {
         let channels = self.case.geometry.out_channels;
         let seen = Seen { channels, values: std::sync::Mutex::new(vec![f32::NAN; self.expected.len()]) };
         let input = self.maps();
-        let mut bytes = vec![0; self.expected.len()];
+        let mut bytes = vec![0; self.bytes()];
         let mut floats = vec![0.0; self.expected.len()];
-        let output = if self.case.floats { ConvOutput::F32(&mut floats) } else { ConvOutput::U8(&mut bytes) };
+        let output = if self.case.floats { ConvOutput::F32(&mut floats) } else { self.output(&mut bytes) };
         let clipped = convolve_watched(packed, epilogue, input, self.skip(), output, &seen).unwrap();
         let seen = seen.values.into_inner().unwrap();
         assert!(seen.iter().zip(&self.expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{:?}", self.case);
@@ -309,10 +410,10 @@ impl Built {
             if self.case.floats {
                 assert_eq!(floats[i].to_bits(), self.rectified(t).to_bits());
             } else {
-                assert_eq!(bytes[i], self.byte(t));
-                let rounded = f64::from(self.rectified(t)).round_ties_even() + f64::from(self.case.zero_out);
-                expected.below += u64::from(rounded < 0.0);
-                expected.above += u64::from(rounded > 255.0);
+                assert_eq!(self.found(&bytes, i), self.level(t));
+                let (stored, most) = self.stored(t);
+                expected.below += u64::from(stored < 0.0);
+                expected.above += u64::from(stored > most);
             }
         }
         assert_eq!(clipped, expected, "{:?}", self.case);
@@ -403,6 +504,57 @@ fn residuals_activations_and_float_outputs() {
                         Built::new(case).check();
                     }
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn two_bytes_and_two_digits() {
+    let dense = |inputs, outputs, kernel, stride| (conv(inputs, outputs, kernel, stride, kernel / 2), false);
+    let shapes = [
+        dense(16, 16, 1, 1),
+        dense(64, 70, 3, 1),
+        dense(12, 33, 3, 2),
+        dense(5, 7, 1, 1),
+        (conv(3, 20, 7, 2, 3), true),
+        (ConvGeometry { groups: 4, ..conv(16, 24, 3, 1, 1) }, false),
+        (ConvGeometry { groups: 40, ..conv(40, 40, 3, 2, 1) }, false),
+    ];
+    let residuals = [
+        Residual::None,
+        Residual::U8,
+        Residual::U16,
+        Residual::F32,
+        Residual::CoarserU8,
+        Residual::CoarserU16,
+        Residual::CoarserF32,
+    ];
+    let mut seed = 0;
+    for (geometry, first_layer) in shapes {
+        for combination in 1..16 {
+            for draw in [Draw::Any, Draw::HeavyPairs, Draw::LightPairs] {
+                seed += 1;
+                let zero_in = if first_layer { 0 } else { ZERO_POINTS[seed as usize % 5] };
+                let floats = combination & 8 > 0 && seed % 4 == 0;
+                Built::new(Case {
+                    geometry,
+                    height: 7,
+                    width: [8, 17, 5][seed as usize % 3],
+                    draw,
+                    zero_in,
+                    zero_out: ZERO_POINTS[seed as usize / 3 % 5],
+                    residual: if combination & 8 > 0 { residuals[seed as usize % 7] } else { Residual::None },
+                    activation: ACTIVATIONS[seed as usize / 2 % 5],
+                    floats,
+                    wide_in: combination & 1 > 0,
+                    wide_weights: combination & 2 > 0,
+                    wide_out: combination & 4 > 0 && !floats,
+                    first_layer,
+                    seed,
+                    ..Case::default()
+                })
+                .check();
             }
         }
     }
@@ -566,6 +718,16 @@ fn any_number_of_threads_gives_the_same_bytes() {
             ..Case::default()
         },
         Case { geometry: conv(3, 64, 7, 2, 3), height: 64, width: 90, first_layer: true, ..Case::default() },
+        Case {
+            geometry: conv(64, 70, 3, 1, 1),
+            height: 33,
+            width: 29,
+            residual: Residual::U16,
+            wide_in: true,
+            wide_weights: true,
+            wide_out: true,
+            ..Case::default()
+        },
     ];
     for case in cases {
         let built = Built::new(case);
@@ -582,6 +744,7 @@ fn wrong_operands_are_refused() {
     let packed = PackedU8::new(isa, geometry, &[1; 8]).unwrap();
     let spec = EpilogueSpec {
         input_zero_point: 0,
+        input_has_low: false,
         bias: &[0, 0],
         multiplier: &[1.0, 1.0],
         outside: None,

@@ -85,7 +85,7 @@ fn every_network_is_wholly_in_int8_and_alike_on_every_instruction_set() {
         assert!(worst > LEAST_LOCAL_DB, "{net}: {} has {worst} dB", quantized.plan.layers[layer].name);
 
         let mut transform = Transform::new(TransformParams::from(&quantized.plan.settings.transform)).unwrap();
-        let mut canvas = Canvas { fit: Fit::default(), channels: 4, data: Vec::new() };
+        let mut canvas = Canvas::empty(4);
         transform.to_u8(&Picture::open(calibration.join("1.png")).unwrap(), &mut canvas).unwrap();
         let mut first = None;
         for isa in Isa::available() {

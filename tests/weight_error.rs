@@ -85,7 +85,7 @@ fn layers(bytes: &[u8]) -> Vec<Layer> {
 /// Signal and error energy relative to it, summed over channels: every channel counts alike, as its scale does.
 fn relative_error(layer: &Layer, rule: ScaleRule) -> (f64, Vec<i8>) {
     let bank = layer.bank();
-    let quantized = bank.quantize(rule, Granularity::PerChannel, &[]).unwrap();
+    let quantized = bank.quantize(rule, Granularity::PerChannel, Digits::One, &[]).unwrap();
     let depth = bank.depth();
     let mut total = 0.0;
     for ((filter, bytes), scale) in
@@ -147,7 +147,7 @@ fn time_to_quantize_and_to_check() {
     for rule in [ScaleRule::PairMaximum, ScaleRule::PairSearch] {
         let start = Instant::now();
         for layer in &layers {
-            layer.bank().quantize(rule, Granularity::PerChannel, &[]).unwrap();
+            layer.bank().quantize(rule, Granularity::PerChannel, Digits::One, &[]).unwrap();
         }
         println!("{rule:?}: {:.2} s", start.elapsed().as_secs_f64());
     }
@@ -157,7 +157,7 @@ fn time_to_quantize_and_to_check() {
         let bank = layer.bank();
         let shape = [layer.out, 1, bank.depth() / layer.channels, layer.channels];
         let bias = vec![0.0; layer.out];
-        let quantized = bank.quantize(ScaleRule::PairMaximum, Granularity::PerChannel, &[]).unwrap();
+        let quantized = bank.quantize(ScaleRule::PairMaximum, Granularity::PerChannel, Digits::One, &[]).unwrap();
         steps.push(StepHeader {
             name: layer.name.clone(),
             precision: Precision::Int8Static,

@@ -12,7 +12,7 @@ use crate::detector::plan::{LayerId, Plan, Step};
 use crate::detector::settings::BatchNormEps;
 use crate::detector::weights::FoldedLayer;
 use crate::error::{Error, Kind, Result};
-use crate::quant::{FilterBank, Granularity, Precision, QuantParams, RoundingResidual, ScaleRule, scale_floor};
+use crate::quant::{Digits, FilterBank, Granularity, Precision, QuantParams, RoundingResidual, ScaleRule, scale_floor};
 
 /// Smallest input scale that dynamic quantization computes at run time. It bounds the integer bias of such a layer.
 const MIN_DYNAMIC_SCALE: f32 = 1e-4;
@@ -26,17 +26,24 @@ pub struct LayerRecipe {
     pub granularity: Granularity,
     /// Rule that chooses the weight scales.
     pub rule: ScaleRule,
+    /// Signed bytes of a weight; two for static int8 only.
+    pub digits: Digits,
 }
 
 impl Default for LayerRecipe {
     /// Static int8 with a weight scale for each output channel.
     fn default() -> Self {
-        Self { precision: Precision::Int8Static, granularity: Granularity::default(), rule: ScaleRule::default() }
+        Self {
+            precision: Precision::Int8Static,
+            granularity: Granularity::default(),
+            rule: ScaleRule::default(),
+            digits: Digits::default(),
+        }
     }
 }
 
 /// Quantizes the weights of `plan`. `folded` and `recipes` hold one a layer, `edge_qparams` one a step that the mixed
-/// precision stores in bytes.
+/// precision stores in bytes; `wide_canvas` is true for a canvas of two bytes a value.
 ///
 /// # Errors
 /// [`Kind::Data`] naming the layer that cannot be quantized or the step without quantization parameters.
@@ -45,6 +52,7 @@ pub fn convert(
     folded: &[FoldedLayer],
     recipes: &[LayerRecipe],
     edge_qparams: Vec<Option<QuantParams>>,
+    wide_canvas: bool,
 ) -> Result<Quantized> {
     let precisions: Vec<Precision> = recipes.iter().map(|recipe| recipe.precision).collect();
     let mixed_precision = MixedPrecision::new(plan, &precisions);
@@ -69,6 +77,7 @@ pub fn convert(
         reference_means: InputMeans::default(),
         bias_shift_models: Vec::new(),
         edge_qparams,
+        wide_canvas,
     })
 }
 
@@ -89,6 +98,22 @@ fn input_scales(
         .collect()
 }
 
+/// Quantizes one layer: its weights, and its bias in the units of the network. `edge_qparams` as for [`convert`].
+///
+/// # Errors
+/// As [`convert`].
+pub(super) fn convert_layer(
+    plan: &Plan,
+    id: LayerId,
+    folded: &FoldedLayer,
+    recipes: &[LayerRecipe],
+    edge_qparams: &[Option<QuantParams>],
+) -> Result<(QuantizedLayer, Vec<f32>)> {
+    let precisions: Vec<Precision> = recipes.iter().map(|recipe| recipe.precision).collect();
+    let inputs = input_scales(plan, &MixedPrecision::new(plan, &precisions), edge_qparams, id);
+    layer(plan, id, folded, recipes[id], &inputs).map_err(|error| error.at(&plan.layers[id].name))
+}
+
 fn layer(
     plan: &Plan,
     id: LayerId,
@@ -96,7 +121,7 @@ fn layer(
     recipe: LayerRecipe,
     inputs: &[f32],
 ) -> Result<(QuantizedLayer, Vec<f32>)> {
-    let LayerRecipe { precision, granularity, rule } = recipe;
+    let LayerRecipe { precision, granularity, rule, digits } = recipe;
     if precision == Precision::Fp32 {
         let weights = LayerWeights::F32(folded.weights.clone());
         return Ok((QuantizedLayer { weights, precision, residual: None }, folded.bias.clone()));
@@ -115,10 +140,10 @@ fn layer(
         floors.push(floor);
     }
     let bank = FilterBank { values: &weights, out: geometry.out_channels, channels: geometry.group_channels() };
-    let quantized = bank.quantize(rule, granularity, &floors)?;
+    let quantized = bank.quantize(rule, granularity, digits, &floors)?;
     let residual =
         (reads_pixels && precision == Precision::Int8Static).then(|| RoundingResidual::of(&bank, &quantized));
-    let weights = LayerWeights::S8 { values: quantized.values, scales: quantized.scales };
+    let weights = LayerWeights::S8 { values: quantized.values, low: quantized.low, scales: quantized.scales };
     Ok((QuantizedLayer { weights, precision, residual }, bias))
 }
 

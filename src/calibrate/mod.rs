@@ -23,6 +23,7 @@ mod recipe;
 mod record;
 mod summary;
 pub mod usability;
+mod wide;
 
 pub use bias::{LocalError, add_local_errors};
 pub use cache::{CachedArtifact, quantize_cached};
@@ -36,4 +37,5 @@ pub use pipeline::{quantize, quantize_frames, quantize_from_record, quantize_rec
 pub use power_profile::{PowerProfile, power_db};
 pub use recipe::{KeepFloat, Recipe};
 pub use record::{CalibrationRecord, RecordEdge};
+pub use wide::{Wide, WidePart, WideParts};
 pub use summary::{clipped_share, distance, mean, mean_std, with_min_std};

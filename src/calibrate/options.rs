@@ -4,6 +4,7 @@ use super::observer::Observer;
 use super::pictures::PictureSelection;
 use super::recipe::{KeepFloat, Recipe};
 use super::record::CalibrationRecord;
+use super::wide::{Wide, WideParts};
 use crate::detector::int8::Quantized;
 use crate::detector::plan::LayerId;
 use crate::measure::{Agreement, StepError};
@@ -24,6 +25,8 @@ pub struct QuantizeOptions {
     pub observer: Observer,
     /// Layers to leave in fp32 in addition to the recipe's.
     pub keep_float: KeepFloat,
+    /// Edges and weights of two bytes.
+    pub wide: Wide,
     /// Most pictures for bias correction; 0 omits it.
     pub correction_pictures: usize,
     /// Most pictures on which both networks are compared.
@@ -40,6 +43,7 @@ impl Default for QuantizeOptions {
             recipe: Recipe::default(),
             observer: Observer::default(),
             keep_float: KeepFloat::default(),
+            wide: Wide::default(),
             correction_pictures: 16,
             evidence_pictures: 16,
             allow_unfit: false,
@@ -51,9 +55,19 @@ impl QuantizeOptions {
     /// Text of all options that the names of cached artifacts are hashed from. A changed text makes every cached
     /// artifact useless, so it does not follow the names of types and fields.
     pub(super) fn cache_key(&self) -> String {
-        let Self { count, seed, recipe, observer, keep_float, correction_pictures, evidence_pictures, allow_unfit } =
-            self;
-        let layers = format!("recipe: {recipe:?}, observer: {observer:?}, keep_float: {keep_float:?}");
+        let Self {
+            count,
+            seed,
+            recipe,
+            observer,
+            keep_float,
+            wide,
+            correction_pictures,
+            evidence_pictures,
+            allow_unfit,
+        } = self;
+        let layers =
+            format!("recipe: {recipe:?}, observer: {observer:?}, keep_float: {keep_float:?}, wide: {wide:?}");
         let pictures = format!("correction_pictures: {correction_pictures}, evidence_pictures: {evidence_pictures}");
         format!("Options {{ count: {count}, seed: {seed}, {layers}, {pictures}, allow_unfit: {allow_unfit} }}")
     }
@@ -68,6 +82,8 @@ pub struct QuantizeOutcome {
     pub record: CalibrationRecord,
     /// The quantized network.
     pub quantized: Quantized,
+    /// Its edges and weights of two bytes.
+    pub wide: WideParts,
     /// Error of every step against the reference, over the evidence pictures.
     pub errors: Vec<StepError>,
     /// Local error of each int8 layer, worst first: (layer, SQNR in dB before the activation function). Empty without
@@ -92,6 +108,7 @@ mod tests {
     #[test]
     fn the_cache_key_is_stable() {
         let key = "Options { count: 64, seed: 0, recipe: Lookout, observer: L2, keep_float: Nothing, \
+                   wide: Budget(0.15), \
                    correction_pictures: 16, evidence_pictures: 16, allow_unfit: false }";
         assert_eq!(QuantizeOptions::default().cache_key(), key);
     }

@@ -9,7 +9,7 @@ use super::usability::{CheckedPicture, check_pictures};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Picture, pictures_in};
 use crate::preprocess::Transform;
-use crate::tensor::{Canvas, Fit};
+use crate::tensor::Canvas;
 
 /// A picture chosen for calibration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,8 +137,8 @@ pub(super) struct PictureLoader<'a> {
 impl<'a> PictureLoader<'a> {
     /// A loader with empty canvases.
     pub(super) fn new(open: &'a dyn Fn(&CalibrationPicture) -> Result<Picture>, transform: Transform) -> Self {
-        let normalized = Canvas { fit: Fit::default(), channels: 3, data: Vec::new() };
-        let pixels = Canvas { fit: Fit::default(), channels: 4, data: Vec::new() };
+        let normalized = Canvas::empty(3);
+        let pixels = Canvas::empty(4);
         Self { open, transform, normalized, pixels }
     }
 

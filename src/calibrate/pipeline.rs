@@ -17,24 +17,25 @@ use super::bias::{
 };
 use super::collectors::Fp32Collector;
 use super::comparison::{Comparison, ObservedEdges, compare_networks};
-use super::convert::{convert, fold_all};
-use super::observer::EdgeStatistics;
+use super::convert::{LayerRecipe, convert, convert_layer, fold_all};
+use super::observer::{EdgeStatistics, Observer};
 use super::options::{Progress, QuantizeOptions, QuantizeOutcome};
 use super::pictures::{CalibrationPicture, PictureLoader, PictureSelection, select, select_recorded};
 use super::power_profile::{PowerProfile, power_db};
 use super::record::CalibrationRecord;
 use super::summary::{clipped_share, distance, mean_std};
+use super::wide::{WideForms, WidePart, WideParts, choose};
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::fp32::{Backend, Fp32Model};
 use crate::detector::int8::{InputMeans, Int8Executor, Int8Model, MixedPrecision, Quantized, plan_value};
-use crate::detector::plan::{Plan, StepId};
+use crate::detector::plan::{LayerId, Plan, StepId};
 use crate::detector::weights::FoldedLayer;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
 use crate::kernel::isa::Isa;
 use crate::preprocess::{Transform, TransformParams};
-use crate::quant::artifact::{self, CalibrationHeader, Header, Provenance};
-use crate::quant::{BiasShiftModel, Precision, QuantParams, Range, Scheme};
+use crate::quant::artifact::{self, CalibrationHeader, EdgeType, Header, Provenance};
+use crate::quant::{BiasShiftModel, Digits, Precision, QuantParams, Range, Scheme};
 
 /// Quantizes `checkpoint` on the pictures of `folder`, on the current rayon pool.
 ///
@@ -141,6 +142,13 @@ struct EdgeRange {
     qparams: QuantParams,
 }
 
+fn qparams_of(ranges: &[Option<EdgeRange>]) -> Vec<Option<QuantParams>> {
+    ranges.iter().map(|range| range.map(|EdgeRange { qparams, .. }| qparams)).collect()
+}
+
+/// Pictures on which wide parts are chosen.
+const WIDE_PICTURES: usize = 4;
+
 /// Results of the steps of the pipeline that the header of the artifact describes.
 struct HeaderInputs<'a> {
     quantized: &'a Quantized,
@@ -205,10 +213,13 @@ impl<'a> Quantization<'a> {
             let range = self.options.observer.range(statistics, Scheme::Affine);
             ranges[step] = Some(EdgeRange { range, qparams: QuantParams::covering(range, Scheme::Affine) });
         }
-        let edge_qparams: Vec<Option<QuantParams>> =
-            ranges.iter().map(|range| range.map(|EdgeRange { qparams, .. }| qparams)).collect();
         let mut recipes = self.options.recipe.layers(&self.plan);
-        let mut quantized = convert(&self.plan, &self.folded, &recipes, edge_qparams.clone())?;
+        let quantized = convert(&self.plan, &self.folded, &recipes, qparams_of(&ranges), false)?;
+        let wide = self.widen(&quantized, &mut recipes, &mut ranges, edges, &selection, progress)?;
+        let wide_canvas = wide.has_edge(self.plan.key_steps.image);
+        let edge_qparams = qparams_of(&ranges);
+        let mut quantized = convert(&self.plan, &self.folded, &recipes, edge_qparams.clone(), wide_canvas)?;
+        self.loader.pixels.two_bytes = wide_canvas;
 
         // Measure the local error of every layer. Layers kept in fp32 change the inputs of others: measure again.
         let corrects = self.options.correction_pictures > 0;
@@ -224,7 +235,7 @@ impl<'a> Quantization<'a> {
             for layer in kept {
                 recipes[layer].precision = Precision::Fp32;
             }
-            quantized = convert(&self.plan, &self.folded, &recipes, edge_qparams)?;
+            quantized = convert(&self.plan, &self.folded, &recipes, edge_qparams, wide_canvas)?;
             if corrects {
                 locals = self.local_errors(&quantized, &selection, progress)?;
             }
@@ -254,7 +265,46 @@ impl<'a> Quantization<'a> {
         let header = self.header(&inputs)?;
         let bytes = encode(&quantized, &header, &statistics)?;
         let Comparison { errors, agreement, agreement_any_score, .. } = comparison;
-        Ok(QuantizeOutcome { bytes, record, quantized, errors, sensitivity, agreement, agreement_any_score, selection })
+        Ok(QuantizeOutcome { bytes, record, quantized, wide, errors, sensitivity, agreement, agreement_any_score, selection })
+    }
+
+    /// Chooses the wide parts of `narrow`, and gives them two digits in `recipes` and two bytes in `ranges`.
+    fn widen(
+        &mut self,
+        narrow: &Quantized,
+        recipes: &mut [LayerRecipe],
+        ranges: &mut [Option<EdgeRange>],
+        edges: ObservedEdges<'_>,
+        selection: &PictureSelection,
+        progress: Progress<'_>,
+    ) -> Result<WideParts> {
+        // Two bytes have levels enough for all observed values: nothing need be clipped.
+        let mut wide_ranges = vec![None; ranges.len()];
+        for (&step, statistics) in edges.steps.iter().zip(edges.statistics) {
+            let range = Observer::MinMax.range(statistics, Scheme::Affine);
+            let qparams = QuantParams::covering(range, Scheme::Affine).with_two_bytes(true);
+            wide_ranges[step] = Some(EdgeRange { range, qparams });
+        }
+        let edge_qparams = qparams_of(ranges);
+        let Self { plan, folded, reference, loader, options, isa, .. } = self;
+        let two_digits: Vec<LayerRecipe> =
+            recipes.iter().map(|recipe| LayerRecipe { digits: Digits::Two, ..*recipe }).collect();
+        let weights = |layer: LayerId| {
+            let (quantized, _) = convert_layer(plan, layer, &folded[layer], &two_digits, &edge_qparams)?;
+            Ok(quantized.weights)
+        };
+        let forms = WideForms { edge_qparams: &qparams_of(&wide_ranges), weights: &weights };
+        let pictures = selection.evenly_spaced(WIDE_PICTURES.min(options.correction_pictures));
+        let mut report = |done, of| progress("widening", done, of);
+        let wide = choose(reference, narrow, &forms, &options.wide, loader, &pictures, *isa, &mut report)?;
+        for part in &wide.0 {
+            match *part {
+                WidePart::Weights(layer) => recipes[layer].digits = Digits::Two,
+                WidePart::Edge(step) if step == plan.key_steps.image => {}
+                WidePart::Edge(step) => ranges[step] = wide_ranges[step],
+            }
+        }
+        Ok(wide)
     }
 
     /// Runs the reference on every picture and records the outputs of `steps`.
@@ -374,6 +424,7 @@ impl<'a> Quantization<'a> {
             pair_safe: true,
             steps,
             edges: edge_headers,
+            canvas: quantized.wide_canvas.then_some(EdgeType::U16),
             calibration: CalibrationHeader {
                 observer: self.options.observer.to_string(),
                 scheme: Scheme::Affine,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use super::convert::LayerRecipe;
 use crate::detector::plan::{LayerId, Part, Plan};
 use crate::error::{Error, Kind, Result};
-use crate::quant::{Granularity, Precision, ScaleRule};
+use crate::quant::{Digits, Granularity, Precision, ScaleRule};
 
 /// Rule that chooses the precision of all layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +36,7 @@ impl Recipe {
                 precision: Precision::Int8Dynamic,
                 granularity: Granularity::PerTensor,
                 rule: ScaleRule::default(),
+                digits: Digits::One,
             },
             Self::Paper if layer.part == Part::Body => LayerRecipe::default(),
             Self::Paper => LayerRecipe { precision: Precision::Fp32, ..LayerRecipe::default() },

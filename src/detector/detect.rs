@@ -232,10 +232,9 @@ impl Detector {
 
     /// An empty canvas of the type that this model reads: f32 RGB, or u8 RGBx.
     pub fn new_input(&self) -> Input {
-        let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
         match &self.executor {
-            Executor::Fp32(_) => Input::F32(Canvas { fit, channels: 3, data: Vec::new() }),
-            Executor::Int8(_) => Input::U8(Canvas { fit, channels: 4, data: Vec::new() }),
+            Executor::Fp32(_) => Input::F32(Canvas::empty(3)),
+            Executor::Int8(executor) => Input::U8(executor.model().empty_canvas()),
         }
     }
 

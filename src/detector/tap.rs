@@ -34,6 +34,35 @@ pub enum Values<'a> {
         /// The byte that represents 0.
         zero_point: u8,
     },
+    /// Quantized to two bytes: the real value is (high − zero_point + (low − 128) / 256) · scale.
+    U16 {
+        /// The high bytes: the nearest levels of one byte.
+        high: &'a [u8],
+        /// The low bytes.
+        low: &'a [u8],
+        /// Real units of one step of the high byte.
+        scale: f32,
+        /// The high byte that represents 0.
+        zero_point: u8,
+    },
+}
+
+impl Values<'_> {
+    /// The real value at `index`.
+    ///
+    /// # Panics
+    /// If there are fewer values.
+    #[inline]
+    pub fn real(&self, index: usize) -> f32 {
+        match *self {
+            Self::F32(values) => values[index],
+            Self::U8 { data, scale, zero_point } => (i32::from(data[index]) - i32::from(zero_point)) as f32 * scale,
+            Self::U16 { high, low, scale, zero_point } => {
+                let steps = (i32::from(high[index]) - i32::from(zero_point)) * 256 + i32::from(low[index]) - 128;
+                steps as f32 * (scale / 256.0)
+            }
+        }
+    }
 }
 
 /// Output of a step, NHWC with N = 1. The output of a linear layer is a map one column wide, a row for each region; RoI

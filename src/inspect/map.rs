@@ -59,6 +59,13 @@ impl ScalarMap {
                     let real = |q: u8| (i32::from(q) - i32::from(zero_point)) as f32 * scale;
                     values.extend(pixels.map(|pixel| real(pixel.iter().copied().max().unwrap_or(zero_point))));
                 }
+                all @ Values::U16 { .. } => {
+                    let pixels = row.step_by(shape.channels.max(1));
+                    values.extend(pixels.map(|at| {
+                        let most = (at..at + shape.channels).map(|index| all.real(index)).reduce(f32::max);
+                        most.unwrap_or(0.0)
+                    }));
+                }
             }
         }
         Self { height, width, values }
@@ -185,6 +192,7 @@ impl ErrorMaps {
                         let real = |q: u8| (i32::from(q) - i32::from(zero_point)) as f32 * scale;
                         f[pixel.clone()].iter().zip(&data[pixel]).for_each(|(&f, &q)| see(f, real(q)));
                     }
+                    values @ Values::U16 { .. } => pixel.for_each(|index| see(f[index], values.real(index))),
                 }
                 (maps.absolute.values[y * width + x], maps.relative.values[y * width + x]) = most;
             }

@@ -17,7 +17,7 @@ use crate::preprocess::{Transform, TransformParams};
 use crate::quant::artifact::Artifact;
 use crate::tensor::digest::sha256;
 use crate::tensor::mapped::Mapped;
-use crate::tensor::{Canvas, Fit};
+use crate::tensor::Canvas;
 
 /// Both networks with their input canvases.
 pub struct ModelPair {
@@ -94,14 +94,14 @@ impl ModelPair {
         let reference_row = row(reference, "fp32", 0, source.clone(), length);
         let quantized_row = row(model, precision, generation, sha256(bytes), bytes.len() as u64);
         let transform = Transform::new(TransformParams::from(&one.settings.transform))?.with_isa(options.isa);
-        let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
+        let pixels = int8.empty_canvas();
         Ok(Self {
             is_related: parent == source,
             quantized: Int8Executor::new(Arc::new(int8)).keeping_features(),
             reference: fp32,
             transform,
-            canvas: Canvas { fit, channels: 3, data: Vec::new() },
-            pixels: Canvas { fit, channels: 4, data: Vec::new() },
+            canvas: Canvas::empty(3),
+            pixels,
             pool,
             labels,
             reference_row,

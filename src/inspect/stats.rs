@@ -134,11 +134,7 @@ pub fn sample(reference: &Activation<'_>, other: &Activation<'_>, most: usize, m
     let mut at = 0;
     while at < rows * valid {
         let index = at / valid * shape.width * shape.channels + at % valid;
-        let q = match other.values {
-            Values::F32(values) => values[index],
-            Values::U8 { data, scale, zero_point } => (i32::from(data[index]) - i32::from(zero_point)) as f32 * scale,
-        };
-        add(f[index], q);
+        add(f[index], other.values.real(index));
         at += stride;
     }
 }

@@ -47,6 +47,7 @@ impl LayerU8 {
         let channels = geometry.out_channels;
         let spec = EpilogueSpec {
             input_zero_point: 0,
+            input_has_low: false,
             bias: &vec![100; channels],
             multiplier: &vec![1e-3; channels],
             outside: None,

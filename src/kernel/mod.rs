@@ -31,6 +31,7 @@ mod rows_f32;
 mod self_test;
 pub mod table_f32;
 pub mod tile_f32;
+pub mod two_bytes;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -41,6 +41,41 @@ pub fn max_pool(isa: Isa, input: &[u8], height: usize, width: usize, channels: u
     });
 }
 
+/// [`max_pool`] of values of two bytes: `input` and `out` hold all high bytes, then all low ones.
+///
+/// # Panics
+///
+/// Where a slice is shorter than its shape says.
+pub fn max_pool_16(isa: Isa, input: &[u8], height: usize, width: usize, channels: usize, out: &mut [u8]) {
+    let (rows, columns) = (height.div_ceil(2), width.div_ceil(2));
+    let length = columns * channels;
+    if rows * length == 0 {
+        return;
+    }
+    let map = MaxPool { input: &input[..2 * height * width * channels], height, width, channels };
+    let (high, low) = out[..2 * rows * length].split_at_mut(rows * length);
+    let (high, low) = (Rows { start: high.as_mut_ptr(), length }, Rows { start: low.as_mut_ptr(), length });
+    share(rows, |tasks| {
+        for y in tasks {
+            // SAFETY: every row is claimed once, so no other thread has it; `rows` rows were checked to be there.
+            let row = unsafe { [high.row(y), low.row(y)] };
+            match isa.name() {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: the `Isa` proves AVX-512.
+                _ if isa.proves(super::isa::IsaName::Avx512Vnni) => unsafe {
+                    super::x86::avx512_plain::max_row_u16(&map, y, row)
+                },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: the `Isa` proves AVX2.
+                _ if isa.proves(super::isa::IsaName::Avx2) => unsafe {
+                    super::x86::avx2_plain::max_row_u16(&map, y, row)
+                },
+                _ => map.row_16(y, row),
+            }
+        }
+    });
+}
+
 /// Every second row and column, the first included; P6 of P5. Shapes as for [`max_pool`].
 ///
 /// # Panics
@@ -105,6 +140,29 @@ impl MaxPool<'_> {
             }
         }
     }
+
+    /// [`MaxPool::row`] of a map of two bytes a value.
+    #[inline(always)]
+    pub(super) fn row_16(&self, y: usize, [high, low]: [&mut [u8]; 2]) {
+        let length = self.width * self.channels;
+        let (high_input, low_input) = self.input.split_at(self.height * length);
+        let outs = high.chunks_exact_mut(self.channels).zip(low.chunks_exact_mut(self.channels));
+        for (x, (high, low)) in outs.enumerate() {
+            high.fill(0);
+            low.fill(0);
+            for line in (2 * y).saturating_sub(1)..(2 * y + 2).min(self.height) {
+                for column in (2 * x).saturating_sub(1)..(2 * x + 2).min(self.width) {
+                    let at = line * length + column * self.channels;
+                    let pixel = high_input[at..][..self.channels].iter().zip(&low_input[at..][..self.channels]);
+                    for ((high, low), (&value_high, &value_low)) in high.iter_mut().zip(low.iter_mut()).zip(pixel) {
+                        let value = u16::from(value_high) << 8 | u16::from(value_low);
+                        let most = (u16::from(*high) << 8 | u16::from(*low)).max(value);
+                        (*high, *low) = ((most >> 8) as u8, most as u8);
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -121,6 +179,11 @@ mod tests {
                 let (rows, columns) = (height.div_ceil(2), width.div_ceil(2));
                 let mut maxima = vec![9; rows * columns * channels + 1];
                 max_pool(isa, &input, height, width, channels, &mut maxima);
+                // The same map as high bytes, over low ones that run the other way.
+                let two: Vec<u8> = input.iter().copied().chain(input.iter().map(|byte| !byte)).collect();
+                let outs = rows * columns * channels;
+                let mut maxima_16 = vec![9; 2 * outs + 1];
+                max_pool_16(isa, &two, height, width, channels, &mut maxima_16);
                 let mut halved = vec![9; rows * columns * channels + 1];
                 subsample(&input, height, width, channels, &mut halved);
                 for index in 0..rows * columns * channels {
@@ -129,6 +192,7 @@ mod tests {
                     let inside = window.filter(|&(y, x)| (1..=height).contains(&y) && (1..=width).contains(&x));
                     let expected = inside.map(|(y, x)| at(y - 1, x - 1, c)).max();
                     assert_eq!(Some(maxima[index]), expected);
+                    assert_eq!((maxima_16[index], maxima_16[outs + index]), (maxima[index], !maxima[index]));
                     assert_eq!(halved[index], at(2 * y, 2 * x, c));
                 }
                 assert_eq!((maxima.last(), halved.last()), (Some(&9), Some(&9)));

@@ -119,6 +119,7 @@ fn layer(kernel: &'static KernelU8, isa: Isa, case: &Case) -> Result<Vec<u8>> {
     let multiplier = if is_curved(case.activation) { multiplier / 20.0 } else { multiplier };
     let epilogue = EpilogueSpec {
         input_zero_point: case.zero_point,
+        input_has_low: false,
         bias: &(0..channels as i32).map(|n| n * 500 - 4000).collect::<Vec<_>>(),
         multiplier: &vec![multiplier; channels],
         outside: None,

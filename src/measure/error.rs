@@ -42,6 +42,7 @@ impl StepError {
                     let zero = i32::from(zero_point);
                     self.add_row(f, data[row].iter().map(|&q| (i32::from(q) - zero) as f32 * scale));
                 }
+                values @ Values::U16 { .. } => self.add_row(f, row.map(|index| values.real(index))),
             }
         }
     }

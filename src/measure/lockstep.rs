@@ -192,7 +192,7 @@ fn advance_pair(
     }
     let Some(activation) = int8.activation(step) else { return Ok(()) };
     // An f32 output has no range to be clipped to.
-    if let (Some(clipped), Values::U8 { .. }) = (clipped, activation.values) {
+    if let (Some(clipped), Values::U8 { .. } | Values::U16 { .. }) = (clipped, activation.values) {
         observer.observe_clipped(step, clipped, activation.shape.len() as u64);
     }
     run.with_activation(step, |reference| observer.observe(step, reference, &activation))

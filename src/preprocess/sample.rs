@@ -7,6 +7,7 @@
 
 use crate::kernel::isa::Isa;
 use crate::kernel::resample::{self, Tap};
+use crate::kernel::two_bytes;
 
 /// Values of a pixel in a row of `f32`.
 const CHANNELS: usize = 3;
@@ -126,8 +127,29 @@ impl Sampler {
     pub(super) fn run_bytes<'a>(
         &mut self,
         isa: Isa,
-        mut read: impl FnMut(usize, &mut [u8]),
+        read: impl FnMut(usize, &mut [u8]),
         out: impl Iterator<Item = &'a mut [u8]>,
+    ) {
+        self.resample(isa, read, out, |low, high, weight, out| resample::blend(isa, low, high, weight, out));
+    }
+
+    /// [`Sampler::run_bytes`] with two bytes a value: `out` yields the rows of the high and of the low ones.
+    pub(super) fn run_two_bytes<'a>(
+        &mut self,
+        isa: Isa,
+        read: impl FnMut(usize, &mut [u8]),
+        out: impl Iterator<Item = (&'a mut [u8], &'a mut [u8])>,
+    ) {
+        self.resample(isa, read, out, |low, high, weight, out| two_bytes::blend(isa, low, high, weight, out));
+    }
+
+    /// Resamples rows in width, and hands each output row and the two rows beside it to `blend`.
+    fn resample<T>(
+        &mut self,
+        isa: Isa,
+        mut read: impl FnMut(usize, &mut [u8]),
+        out: impl Iterator<Item = T>,
+        blend: impl Fn(&[f32], &[f32], f32, T),
     ) {
         const CHANNELS: usize = resample::CHANNELS;
         let Self { rows, columns, source_bytes: source, cache, .. } = self;
@@ -143,7 +165,7 @@ impl Sampler {
             let (low, high, weight) = rows.neighbours(y);
             let at_low = cache.get(low, high, |row| resize(low, row));
             let at_high = cache.get(high, low, |row| resize(high, row));
-            resample::blend(isa, &cache.rows[at_low], &cache.rows[at_high], weight, out);
+            blend(&cache.rows[at_low], &cache.rows[at_high], weight, out);
         }
     }
 }

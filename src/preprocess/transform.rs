@@ -5,7 +5,7 @@ use super::sample::Sampler;
 use crate::error::Result;
 use crate::frame::View;
 use crate::kernel::isa::Isa;
-use crate::tensor::{Canvas, Fit};
+use crate::tensor::{Canvas, Fit, mean_colour};
 
 /// Resizes frames into canvases. Tables and row buffers are reused: frames of one size allocate nothing after the first.
 #[derive(Debug, Clone)]
@@ -13,8 +13,8 @@ pub struct Transform {
     params: TransformParams,
     /// Normalized value of each of the 256 levels, by channel.
     levels: Box<[[f32; 256]; 3]>,
-    /// Rounded mean colour, which normalizes to almost 0, and a fourth byte of 0.
-    mean_colour: [u8; 4],
+    /// Mean colour in two bytes a value, all high ones first, which normalizes to almost 0; the fourth value is 0.
+    mean_colour: [[u8; 4]; 2],
     sampler: Sampler,
     /// A row of the frame, four bytes a pixel.
     pixels: Vec<u8>,
@@ -29,14 +29,13 @@ impl Transform {
     pub fn new(params: TransformParams) -> Result<Self> {
         params.check()?;
         let mut levels = Box::new([[0.0; 256]; 3]);
-        let mut mean_colour = [0; 4];
         for channel in 0..3 {
             let (mean, std) = (params.mean[channel], params.std[channel]);
             for (level, value) in levels[channel].iter_mut().enumerate() {
                 *value = (level as f32 / 255.0 - mean) / std;
             }
-            mean_colour[channel] = (mean * 255.0).round_ties_even() as u8;
         }
+        let mean_colour = mean_colour(params.mean);
         let sampler = Sampler::default();
         Ok(Self { params, levels, mean_colour, sampler, pixels: Vec::new(), isa: Isa::best() })
     }
@@ -86,7 +85,8 @@ impl Transform {
     }
 
     /// Resizes `image` into `canvas` without normalizing it: red, green, blue and a byte of 0, rounded half to even,
-    /// padding in the rounded mean colour. The canvas is overwritten and its allocation reused.
+    /// padding in the rounded mean colour. A canvas of two bytes a value gets 1/256 of a level. The canvas is overwritten
+    /// and its allocation reused.
     ///
     /// # Errors
     /// As [`TransformParams::fit`].
@@ -95,20 +95,17 @@ impl Transform {
         let fit = self.prepare(image)?;
         canvas.fit = fit;
         canvas.channels = 4;
-        canvas.data.resize(fit.canvas_height * fit.canvas_width * 4, 0);
-        let stride = fit.canvas_width * 4;
-
-        let padding = self.mean_colour;
-        let pad = |pixels: &mut [u8]| pixels.chunks_exact_mut(4).for_each(|pixel| pixel.copy_from_slice(&padding));
-        let (inside, below) = canvas.data.split_at_mut(fit.height * stride);
-        let rows_out = inside.chunks_exact_mut(stride).map(|row| {
-            let (inside, right) = row.split_at_mut(fit.width * 4);
-            pad(right);
-            inside
-        });
+        canvas.data.resize(canvas.values(), 0);
         let mut rows_in = image.rows(self.isa);
-        self.sampler.run_bytes(self.isa, |y, row| rows_in.read(y, row), rows_out);
-        pad(below);
+        let read = |y: usize, row: &mut [u8]| rows_in.read(y, row);
+        let [high_colour, low_colour] = self.mean_colour;
+        if canvas.two_bytes {
+            let (high, low) = canvas.data.split_at_mut(fit.canvas_height * fit.canvas_width * 4);
+            let rows = padded_rows(high, fit, high_colour).zip(padded_rows(low, fit, low_colour));
+            self.sampler.run_two_bytes(self.isa, read, rows);
+        } else {
+            self.sampler.run_bytes(self.isa, read, padded_rows(&mut canvas.data, fit, high_colour));
+        }
         Ok(())
     }
 
@@ -120,6 +117,19 @@ impl Transform {
         self.sampler.columns.set(fit.frame_width, fit.width);
         Ok(fit)
     }
+}
+
+/// Fills the padding of a map with `colour`, and gives the rows inside.
+fn padded_rows(map: &mut [u8], fit: Fit, colour: [u8; 4]) -> impl Iterator<Item = &mut [u8]> {
+    let stride = fit.canvas_width * 4;
+    let pad = move |pixels: &mut [u8]| pixels.chunks_exact_mut(4).for_each(|pixel| pixel.copy_from_slice(&colour));
+    let (inside, below) = map.split_at_mut(fit.height * stride);
+    pad(below);
+    inside.chunks_exact_mut(stride).map(move |row| {
+        let (inside, right) = row.split_at_mut(fit.width * 4);
+        pad(right);
+        inside
+    })
 }
 
 #[cfg(test)]
@@ -176,6 +186,18 @@ mod tests {
                     let rounded = f32::from(bytes.data[at * 4 + channel]);
                     assert!((level - rounded).abs() < 0.5001, "{level} against {rounded} at {x}, {y}");
                 }
+            }
+        }
+        // A byte more, and what it differs by is 256 times less. So is the padding's distance from the mean.
+        let mut wide = Canvas { two_bytes: true, ..Canvas::default() };
+        transform.to_u8(&picture, &mut wide).unwrap();
+        let (high, low) = wide.data.split_at(bytes.data.len());
+        for at in 0..fit.canvas_height * fit.canvas_width {
+            for channel in 0..3 {
+                let level = (floats.data[at * 3 + channel] * params.std[channel] + params.mean[channel]) * 255.0;
+                let at = at * 4 + channel;
+                let found = f32::from(high[at]) + (f32::from(low[at]) - 128.0) / 256.0;
+                assert!((level - found).abs() < 0.51 / 256.0, "{level} against {found}");
             }
         }
     }

@@ -19,4 +19,4 @@ pub use epilogue::{integer_bias, multiplier, scale_floor};
 pub use pairs::first_unsafe_pair;
 pub use precision::Precision;
 pub use quant_params::{MAX_SCALE, MIN_SCALE, QuantParams, Range, Scheme, requantize};
-pub use weights::{FilterBank, Granularity, QuantizedWeights, ScaleRule};
+pub use weights::{Digits, FilterBank, Granularity, QuantizedWeights, ScaleRule};

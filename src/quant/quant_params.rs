@@ -89,6 +89,8 @@ pub struct QuantParams {
     pub scale: f32,
     /// The byte that means 0.0.
     pub zero_point: u8,
+    /// True for *wide* values, of two bytes: 256 levels between two of the high byte, whose parameters these are.
+    pub two_bytes: bool,
 }
 
 impl QuantParams {
@@ -98,7 +100,7 @@ impl QuantParams {
     /// [`Kind::Data`] where the scale is not a positive number between [`MIN_SCALE`] and [`MAX_SCALE`].
     pub fn new(scale: f32, zero_point: u8) -> Result<Self> {
         if (MIN_SCALE..=MAX_SCALE).contains(&scale) {
-            return Ok(Self { scale, zero_point });
+            return Ok(Self { scale, zero_point, two_bytes: false });
         }
         let text = format!("activation scale {scale:e} is not between {MIN_SCALE:e} and {MAX_SCALE:e}");
         Err(Error::new(Kind::Data, text))
@@ -112,11 +114,25 @@ impl QuantParams {
         let (low, high) = (f64::from(MIN_SCALE), f64::from(MAX_SCALE));
         if scheme == Scheme::Symmetric && min < 0.0 {
             let scale = (f64::from(range.magnitude()) / 127.0).clamp(low, high);
-            return Self { scale: scale as f32, zero_point: 128 };
+            return Self { scale: scale as f32, zero_point: 128, two_bytes: false };
         }
         let scale = ((max - min) / 255.0).clamp(low, high) as f32;
         let zero_point = (-min / f64::from(scale)).round_ties_even().clamp(0.0, 255.0);
-        Self { scale, zero_point: zero_point as u8 }
+        Self { scale, zero_point: zero_point as u8, two_bytes: false }
+    }
+
+    /// The same parameters for values of one or two bytes.
+    #[must_use]
+    pub fn with_two_bytes(self, two_bytes: bool) -> Self {
+        Self { two_bytes, ..self }
+    }
+
+    /// Distance of two neighbouring levels, the level of zero, and the last level: of one byte, or of both together.
+    pub fn levels(&self) -> (f32, i32, i32) {
+        match self.two_bytes {
+            false => (self.scale, i32::from(self.zero_point), 255),
+            true => (self.scale / 256.0, i32::from(self.zero_point) * 256 + 128, 65_535),
+        }
     }
 
     /// Smallest and largest value that a byte can represent.
@@ -132,6 +148,15 @@ impl QuantParams {
     /// The nearest level of `x`; values outside the range saturate, a value that is no number becomes zero.
     pub fn quantize(&self, x: f32) -> u8 {
         requantize(x * self.inverse(), self.zero_point)
+    }
+
+    /// The nearest value of two bytes to `x`, high and low: 256 levels for each of [`QuantParams::quantize`], whose byte
+    /// is the high one. Values outside the range saturate, a value that is no number becomes zero.
+    pub fn quantize_16(&self, x: f32) -> (u8, u8) {
+        let (_, zero, last) = self.with_two_bytes(true).levels();
+        let steps = (x * self.inverse() * 256.0).round_ties_even().clamp(-131_072.0, 131_072.0) as i32;
+        let [high, low] = ((steps + zero).clamp(0, last) as u16).to_be_bytes();
+        (high, low)
     }
 
     /// Value of the byte `q`.

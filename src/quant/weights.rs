@@ -46,11 +46,23 @@ pub enum ScaleRule {
     PairSearch,
 }
 
+/// Number of signed bytes of a weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Digits {
+    /// One.
+    #[default]
+    One,
+    /// Two: w = (high + low / 128) · scale.
+    Two,
+}
+
 /// Quantized weights, as the kernels use them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuantizedWeights {
-    /// `[out][taps][channels]`, in [−127, 127].
+    /// `[out][taps][channels]`, in [−127, 127]. The high digits, where there are two.
     pub values: Vec<i8>,
+    /// The low digits of weights of two, in [−64, 63] and in units of 1/128 of `values`; empty where there is one.
+    pub low: Vec<i8>,
     /// Scale of every output channel.
     pub scales: Vec<f32>,
 }
@@ -61,12 +73,19 @@ impl FilterBank<'_> {
         self.values.len().checked_div(self.out).unwrap_or(0)
     }
 
-    /// Quantizes the weights to s8. `floors[n]` is the smallest scale of channel n ([`super::scale_floor`]); empty for
-    /// none.
+    /// Quantizes the weights to one or two digits of s8. `floors[n]` is the smallest scale of channel n
+    /// ([`super::scale_floor`]); empty for none. Two digits have the scale of [`ScaleRule::PairMaximum`], whatever the
+    /// rule: a search for a better one would gain nothing with steps 128 times finer.
     ///
     /// # Errors
     /// [`Kind::Data`] where a weight is not finite, [`Kind::Internal`] where the sizes contradict each other.
-    pub fn quantize(&self, rule: ScaleRule, granularity: Granularity, floors: &[f32]) -> Result<QuantizedWeights> {
+    pub fn quantize(
+        &self,
+        rule: ScaleRule,
+        granularity: Granularity,
+        digits: Digits,
+        floors: &[f32],
+    ) -> Result<QuantizedWeights> {
         let depth = self.depth();
         let whole = self.channels > 0 && depth.is_multiple_of(self.channels) && self.out * depth == self.values.len();
         if depth == 0 || !whole || !(floors.is_empty() || floors.len() == self.out) {
@@ -88,8 +107,11 @@ impl FilterBank<'_> {
                 format!("weight {within} of output channel {channel} is {}, not a finite number", self.values[place]),
             ));
         }
-        let mut scales: Vec<f32> =
-            self.values.par_chunks(depth).map(|filter| rule.scale(filter, self.channels)).collect();
+        let scale = |filter: &[f32]| match digits {
+            Digits::One => rule.scale(filter, self.channels),
+            Digits::Two => two_digit_scale(filter, self.channels),
+        };
+        let mut scales: Vec<f32> = self.values.par_chunks(depth).map(scale).collect();
         if granularity == Granularity::PerTensor {
             let shared = scales.iter().copied().fold(MIN_SCALE, f32::max);
             scales.fill(shared);
@@ -98,12 +120,36 @@ impl FilterBank<'_> {
             *scale = scale.max(*floor);
         }
         let mut values = vec![0i8; self.values.len()];
+        if digits == Digits::Two {
+            let mut low = values.clone();
+            let digits = values.par_chunks_mut(depth).zip(low.par_chunks_mut(depth));
+            digits.zip(self.values.par_chunks(depth)).zip(&scales).for_each(|(((high, low), filter), &scale)| {
+                split(filter, scale, high, low);
+            });
+            return Ok(QuantizedWeights { values, low, scales });
+        }
         values.par_chunks_mut(depth).zip(self.values.par_chunks(depth)).zip(&scales).for_each(
             |((bytes, filter), &scale)| {
                 rule.round(filter, self.channels, scale, bytes);
             },
         );
-        Ok(QuantizedWeights { values, scales })
+        Ok(QuantizedWeights { values, low: Vec::new(), scales })
+    }
+}
+
+/// The scale of weights of two digits: the smallest with which the high digits are pair-safe. Rounding to a high digit
+/// may add half a step to each weight of a pair, so that one step less than 128 is left for their sum.
+fn two_digit_scale(filter: &[f32], channels: usize) -> f32 {
+    let largest = filter.iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
+    (largest / 126.0).max(heaviest_pair(filter, channels) / 127.0).max(MIN_SCALE)
+}
+
+/// Rounds `filter` to 1/128 of `scale` and splits every weight into its digits.
+fn split(filter: &[f32], scale: f32, high: &mut [i8], low: &mut [i8]) {
+    for ((w, high), low) in filter.iter().zip(high).zip(low) {
+        let q = (w / scale * 128.0).round_ties_even() as i32;
+        let digit = (q + 64) >> 7;
+        (*high, *low) = (digit as i8, (q - (digit << 7)) as i8);
     }
 }
 
@@ -146,10 +192,14 @@ impl ScaleRule {
 
 /// The smallest scale with which plain rounding makes every pair safe.
 fn pair_maximum(filter: &[f32], channels: usize, largest: f32) -> f32 {
+    (largest / 127.0).max(heaviest_pair(filter, channels) / 128.0)
+}
+
+/// The largest |w₀ + w₁| of a pair.
+fn heaviest_pair(filter: &[f32], channels: usize) -> f32 {
     // With different signs the sum is smaller than either weight, so it is never the maximum.
     let pairs = |tap: &[f32]| tap.chunks_exact(2).fold(0.0f32, |sum, pair| sum.max((pair[0] + pair[1]).abs()));
-    let heaviest = filter.chunks(channels).fold(0.0f32, |sum, tap| sum.max(pairs(tap)));
-    (largest / 127.0).max(heaviest / 128.0)
+    filter.chunks(channels).fold(0.0f32, |sum, tap| sum.max(pairs(tap)))
 }
 
 /// The scale with the least squared error among a geometric series downwards from [`pair_maximum`].
@@ -226,29 +276,29 @@ mod tests {
     fn a_large_pair_raises_the_scale_only_where_needed() {
         let values = [1.0, 1.0, 0.5, -0.5, 1.0, -1.0, 0.1, 0.2];
         let bank = FilterBank { values: &values, out: 2, channels: 4 };
-        let quantized = bank.quantize(ScaleRule::PairMaximum, Granularity::PerChannel, &[]).unwrap();
+        let quantized = bank.quantize(ScaleRule::PairMaximum, Granularity::PerChannel, Digits::One, &[]).unwrap();
         assert_eq!(quantized.scales, [2.0 / 128.0, 1.0 / 127.0]);
         assert_eq!(quantized.values, [64, 64, 32, -32, 127, -127, 13, 25]);
-        let shared = bank.quantize(ScaleRule::PairMaximum, Granularity::PerTensor, &[]).unwrap();
+        let shared = bank.quantize(ScaleRule::PairMaximum, Granularity::PerTensor, Digits::One, &[]).unwrap();
         assert_eq!(shared.scales, [2.0 / 128.0; 2]);
     }
 
     #[test]
     fn floors_and_zero_channels_have_valid_scales() {
         let bank = FilterBank { values: &[0.0, 0.0, 1.0, 0.5], out: 2, channels: 2 };
-        let quantized = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[0.25, 0.0]).unwrap();
+        let quantized = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, Digits::One, &[0.25, 0.0]).unwrap();
         assert_eq!(quantized.scales[0], 0.25);
         assert_eq!(quantized.values[..2], [0, 0]);
-        assert!(bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[]).unwrap().scales[0] > 0.0);
+        assert!(bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, Digits::One, &[]).unwrap().scales[0] > 0.0);
     }
 
     #[test]
     fn non_finite_weights_are_named() {
         let bank = FilterBank { values: &[0.0, 1.0, f32::NAN, 0.5], out: 2, channels: 2 };
-        let error = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[]).unwrap_err();
+        let error = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, Digits::One, &[]).unwrap_err();
         assert_eq!(error.message(), "weight 0 of output channel 1 is NaN, not a finite number");
         let bank = FilterBank { values: &[0.0; 7], out: 2, channels: 2 };
-        assert!(bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[]).is_err());
+        assert!(bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, Digits::One, &[]).is_err());
     }
 
     proptest! {
@@ -262,12 +312,20 @@ mod tests {
             let bank = FilterBank { values: &values, out: 2, channels };
             for granularity in [Granularity::PerChannel, Granularity::PerTensor] {
                 for rule in SAFE {
-                    let quantized = bank.quantize(rule, granularity, &[floor; 2]).unwrap();
+                    let quantized = bank.quantize(rule, granularity, Digits::One, &[floor; 2]).unwrap();
                     prop_assert!(first_unsafe_pair(&quantized.values, channels).is_none(), "{rule:?}");
                     prop_assert!(quantized.scales.iter().all(|&scale| scale >= floor));
                 }
+                let two = bank.quantize(ScaleRule::default(), granularity, Digits::Two, &[floor; 2]).unwrap();
+                prop_assert!(first_unsafe_pair(&two.values, channels).is_none());
+                prop_assert!(two.low.iter().all(|low| (-64..64).contains(low)));
+                for (i, w) in values.iter().enumerate() {
+                    let scale = two.scales[i / bank.depth()];
+                    let found = (f32::from(two.values[i]) + f32::from(two.low[i]) / 128.0) * scale;
+                    prop_assert!((w - found).abs() <= scale * 0.501 / 128.0, "{w} {found}");
+                }
             }
-            let of = |rule| error(&bank, &bank.quantize(rule, Granularity::PerChannel, &[]).unwrap());
+            let of = |rule| error(&bank, &bank.quantize(rule, Granularity::PerChannel, Digits::One, &[]).unwrap());
             prop_assert!(of(ScaleRule::PairSearch) <= of(ScaleRule::PairMaximum) * 1.0001);
         }
     }

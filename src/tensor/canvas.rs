@@ -34,9 +34,45 @@ pub struct Canvas<T> {
     pub fit: Fit,
     /// Values a pixel: 3 for `f32` (normalized RGB), 4 for `u8` (RGBx, x = 0).
     pub channels: usize,
+    /// True for `u8` with two bytes a value: `data` has the high bytes, then as many low ones. A level is
+    /// high + (low − 128) / 256.
+    pub two_bytes: bool,
     /// `canvas_height × canvas_width × channels` values, row by row. Padding is 0.0 for `f32`; for `u8` it is the
     /// rounded mean colour (124, 116, 104), which normalizes to almost 0.
     pub data: Vec<T>,
+}
+
+impl<T> Canvas<T> {
+    /// A canvas without pixels, of `channels` values a pixel and one byte a value.
+    pub const fn empty(channels: usize) -> Self {
+        let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
+        Self { fit, channels, two_bytes: false, data: Vec::new() }
+    }
+
+    /// A canvas of these values, one byte each where they are bytes.
+    pub const fn new(fit: Fit, channels: usize, data: Vec<T>) -> Self {
+        Self { fit, channels, two_bytes: false, data }
+    }
+
+    /// Number of values of `data` that a canvas of this geometry has.
+    pub const fn values(&self) -> usize {
+        let values = self.fit.canvas_height * self.fit.canvas_width * self.channels;
+        if self.two_bytes { 2 * values } else { values }
+    }
+}
+
+/// The colour that normalizes to 0, as near as bytes are: RGBx, x = 0, in two bytes a value, all high ones first. One byte
+/// a value has the high ones alone.
+pub fn mean_colour(mean: [f32; 3]) -> [[u8; 4]; 2] {
+    const LOW_ZERO_POINT: f32 = 128.0;
+    let mut colour = [[0; 4], [LOW_ZERO_POINT as u8; 4]];
+    for (channel, mean) in mean.into_iter().enumerate() {
+        let level = mean * 255.0;
+        let nearest = level.round_ties_even();
+        colour[0][channel] = nearest as u8;
+        colour[1][channel] = ((level - nearest) * 256.0 + LOW_ZERO_POINT).round_ties_even() as u8;
+    }
+    colour
 }
 
 /// A canvas of the type that the model reads.

@@ -8,7 +8,7 @@ pub mod digest;
 pub mod mapped;
 mod moments;
 
-pub use canvas::{Canvas, Fit, Input};
+pub use canvas::{Canvas, Fit, Input, mean_colour};
 pub use moments::ImageMoments;
 
 /// Height, width and channels of one NHWC map (N = 1).

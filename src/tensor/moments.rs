@@ -74,7 +74,7 @@ mod tests {
         let fit = Fit { frame_height: 1, frame_width: 2, height: 1, width: 2, canvas_height: 2, canvas_width: 3 };
         let mut data = vec![99; 2 * 3 * 4];
         data[..8].copy_from_slice(&[10, 0, 4, 77, 20, 0, 8, 77]);
-        let moments = ImageMoments::of(&Canvas { fit, channels: 4, data });
+        let moments = ImageMoments::of(&Canvas::new(fit, 4, data));
         assert_eq!(moments, ImageMoments { means: [15.0, 0.0, 6.0], squares: [250.0, 0.0, 40.0] });
         let mut half = ImageMoments::default();
         half.add(&moments, 0.5);

@@ -35,7 +35,7 @@ fn canvas() -> Canvas<u8> {
             data.extend(if inside { [level, level / 2 + 40, 255 - level, 0] } else { [124, 116, 104, 0] });
         }
     }
-    Canvas { fit, channels: 4, data }
+    Canvas::new(fit, 4, data)
 }
 
 #[test]

@@ -100,8 +100,8 @@ fn picture(plan: &Plan, width: usize, height: usize) -> Picture {
     let picture = lookout::frame::Picture::new(width, height, data).unwrap();
     let mut transform = Transform::new(TransformParams::from(&plan.settings.transform)).unwrap();
     let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
-    let mut normalized = Canvas { fit, channels: 3, data: Vec::new() };
-    let mut pixels = Canvas { fit, channels: 4, data: Vec::new() };
+    let mut normalized = Canvas::empty(3);
+    let mut pixels = Canvas::empty(4);
     transform.to_f32(&picture, &mut normalized).unwrap();
     transform.to_u8(&picture, &mut pixels).unwrap();
     let mut unresized = Canvas { fit: pixels.fit, channels: 3, data: vec![0.0; pixels.data.len() / 4 * 3] };

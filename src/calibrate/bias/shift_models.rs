@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::frame::Picture;
 use crate::preprocess::Transform;
 use crate::quant::{BiasShiftModel, FilterBank, PerturbationEffect, Precision, QuantizedWeights, RoundingResidual};
-use crate::tensor::{Canvas, Fit, ImageMoments};
+use crate::tensor::{Canvas, ImageMoments};
 
 /// Pictures that are perturbed. A perturbation changes the means of all pictures alike, so few are enough.
 pub(in crate::calibrate) const PERTURBED_PICTURES: usize = 4;
@@ -37,7 +37,7 @@ pub(in crate::calibrate) fn shift_models(
 ) -> Result<Vec<Option<BiasShiftModel>>> {
     let plan = &network.quantized.plan;
     let mut collector = Fp32Collector::new(plan, &plan.read_by_layers());
-    let mut canvas = Canvas { fit: Fit::default(), channels: 3, data: Vec::new() };
+    let mut canvas = Canvas::empty(3);
     let passes = pictures.len() * (PERTURBATIONS.len() + 1);
     let mut passed = 0;
     let mut input_means = |picture: &Picture| -> Result<InputMeans> {
@@ -86,10 +86,11 @@ pub(in crate::calibrate) fn shift_models(
 impl RoundedNetwork<'_> {
     /// Rounding residual of a layer; `None` where its weights are f32.
     fn residual(&self, id: usize) -> Option<RoundingResidual> {
-        let LayerWeights::S8 { values, scales } = &self.quantized.layers[id].weights else { return None };
+        let LayerWeights::S8 { values, low, scales } = &self.quantized.layers[id].weights else { return None };
         let geometry = self.quantized.plan.layers[id].geometry;
         let weights = &self.folded[id].weights;
         let bank = FilterBank { values: weights, out: geometry.out_channels, channels: geometry.group_channels() };
-        Some(RoundingResidual::of(&bank, &QuantizedWeights { values: values.clone(), scales: scales.clone() }))
+        let quantized = QuantizedWeights { values: values.clone(), low: low.clone(), scales: scales.clone() };
+        Some(RoundingResidual::of(&bank, &quantized))
     }
 }

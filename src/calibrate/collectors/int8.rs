@@ -86,6 +86,7 @@ impl Int8Collector {
                     let zero = i32::from(zero_point);
                     self.row.extend(data[range].iter().map(|&q| (i32::from(q) - zero) as f32 * scale));
                 }
+                values @ Values::U16 { .. } => self.row.extend(range.map(|index| values.real(index))),
             }
             if function != ActivationFunction::Identity {
                 self.row.iter_mut().for_each(|value| *value = function.apply(*value));
@@ -126,19 +127,30 @@ impl Tap for Int8Collector {
 
 /// Mean of every channel without padding, for values stored in bytes, whose sums are exact; `None` for others.
 fn channel_means(activation: &Activation<'_>) -> Option<Vec<f32>> {
-    let Values::U8 { data, scale, zero_point } = activation.values else { return None };
+    let (data, low, scale, zero_point) = match activation.values {
+        Values::U8 { data, scale, zero_point } => (data, None, scale, zero_point),
+        Values::U16 { high, low, scale, zero_point } => (high, Some(low), scale, zero_point),
+        Values::F32(_) => return None,
+    };
     let channels = activation.shape.channels.max(1);
     let (stride, valid) = (activation.shape.width * channels, activation.valid_width * channels);
-    let mut sums = vec![0u64; channels];
     let mut of_row = vec![0u32; channels];
-    for y in 0..activation.valid_height {
-        yield_point();
-        for pixel in data[y * stride..][..valid].chunks_exact(channels) {
-            of_row.iter_mut().zip(pixel).for_each(|(sum, &value)| *sum += u32::from(value));
+    let mut sums_of = |data: &[u8]| {
+        let mut sums = vec![0u64; channels];
+        for y in 0..activation.valid_height {
+            yield_point();
+            for pixel in data[y * stride..][..valid].chunks_exact(channels) {
+                of_row.iter_mut().zip(pixel).for_each(|(sum, &value)| *sum += u32::from(value));
+            }
+            sums.iter_mut().zip(&mut of_row).for_each(|(sum, row)| *sum += u64::from(std::mem::take(row)));
         }
-        sums.iter_mut().zip(&mut of_row).for_each(|(sum, row)| *sum += u64::from(std::mem::take(row)));
-    }
+        sums
+    };
     let count = (activation.valid_height * activation.valid_width).max(1) as f64;
-    let mean = |sum: u64| (sum as f64 / count - f64::from(zero_point)) * f64::from(scale);
-    Some(sums.into_iter().map(|sum| mean(sum) as f32).collect())
+    let mean = |sum: u64, zero: u8| sum as f64 / count - f64::from(zero);
+    let mut means: Vec<f64> = sums_of(data).into_iter().map(|sum| mean(sum, zero_point)).collect();
+    if let Some(low) = low {
+        means.iter_mut().zip(sums_of(low)).for_each(|(whole, sum)| *whole += mean(sum, 128) / 256.0);
+    }
+    Some(means.into_iter().map(|mean| (mean * f64::from(scale)) as f32).collect())
 }

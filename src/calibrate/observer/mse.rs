@@ -15,13 +15,14 @@ pub fn quantization_mse(histogram: &Histogram, qparams: &QuantParams) -> f64 {
         return 0.0;
     }
     // In units of the scale, with level 0 at 0.
-    let (scale, zero_point) = (f64::from(qparams.scale), f64::from(qparams.zero_point));
+    let (scale, zero_point, last) = qparams.levels();
+    let (scale, zero_point, last) = (f64::from(scale), f64::from(zero_point), f64::from(last));
     let width = histogram.binning().width() / scale;
     let start = histogram.first() as f64 * width + zero_point;
-    let mut below = antiderivative(start);
+    let mut below = antiderivative(start, last);
     let mut sum = 0.0;
     for (at, &count) in histogram.counts().iter().enumerate() {
-        let above = antiderivative(start + (at + 1) as f64 * width);
+        let above = antiderivative(start + (at + 1) as f64 * width, last);
         sum += count_without_zeros(histogram, at, count) * (above - below);
         below = above;
     }
@@ -33,10 +34,10 @@ pub(super) fn count_without_zeros(histogram: &Histogram, at: usize, count: u64) 
     if histogram.first() + at as i64 == 0 { (count - histogram.zeros()) as f64 } else { count as f64 }
 }
 
-/// ∫₀ᵘ (v − nearest level of v)² dv, where the levels are the integers 0 to 255: each whole cell adds 1/12, the rest a
-/// cube.
-fn antiderivative(u: f64) -> f64 {
-    let level = u.round_ties_even().clamp(0.0, 255.0);
+/// ∫₀ᵘ (v − nearest level of v)² dv, where the levels are the integers 0 to `last`: each whole cell adds 1/12, the rest
+/// a cube.
+fn antiderivative(u: f64, last: f64) -> f64 {
+    let level = u.round_ties_even().clamp(0.0, last);
     let rest = u - level;
     level / 12.0 + rest * rest * rest / 3.0
 }

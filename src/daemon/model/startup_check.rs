@@ -61,7 +61,9 @@ pub fn check(engine: &mut LocalEngine, expected: &Expected) -> Result<()> {
         // The engine has more regions than the portable one: only the common ones are compared.
         let same = match (expected, found.get(step).unwrap_or(&StepOutput::None)) {
             (StepOutput::None, _) => true,
-            (StepOutput::Bytes(expected), StepOutput::Bytes(found)) => found.starts_with(expected),
+            (StepOutput::Bytes(expected), StepOutput::Bytes(found)) => {
+                found.iter().zip(expected).all(|(found, expected)| found.starts_with(expected))
+            }
             (StepOutput::Numbers(expected), StepOutput::Numbers(found)) if exact => found.starts_with(expected),
             (StepOutput::Numbers(expected), StepOutput::Numbers(found)) => is_close(expected, found),
             _ => false,
@@ -88,7 +90,8 @@ fn is_close(expected: &[f32], found: &[f32]) -> bool {
 enum StepOutput {
     #[default]
     None,
-    Bytes(Vec<u8>),
+    /// High bytes and low ones, if there are any.
+    Bytes([Vec<u8>; 2]),
     Numbers(Vec<f32>),
 }
 
@@ -109,7 +112,10 @@ impl Tap for StepRecorder {
         let rows = if step < self.second_stage { activation.shape.height } else { REGIONS };
         let most = rows * activation.shape.width * activation.shape.channels;
         let output = match activation.values {
-            Values::U8 { data, .. } => StepOutput::Bytes(data[..most.min(data.len())].to_vec()),
+            Values::U8 { data, .. } => StepOutput::Bytes([data[..most.min(data.len())].to_vec(), Vec::new()]),
+            Values::U16 { high, low, .. } => {
+                StepOutput::Bytes([high, low].map(|bytes| bytes[..most.min(bytes.len())].to_vec()))
+            }
             Values::F32(data) => StepOutput::Numbers(data[..most.min(data.len())].to_vec()),
         };
         if let Some(slot) = self.outputs.get_mut(step) {
@@ -147,13 +153,15 @@ fn canvas(like: Input) -> Input {
         (stripe + x + noise as usize + 5 * channel).min(255) as u8
     };
     match like {
-        Input::U8(_) => {
+        Input::U8(like) => {
             let pixels = (0..SIDE * SIDE * 4).map(|index| if index % 4 == 3 { 0 } else { level(index, 4) });
-            Input::U8(Canvas { fit, channels: 4, data: pixels.collect() })
+            // Low bytes of all values.
+            let low = (0..if like.two_bytes { SIDE * SIDE * 4 } else { 0 }).map(|index| (index * 37) as u8);
+            Input::U8(Canvas { two_bytes: like.two_bytes, ..Canvas::new(fit, 4, pixels.chain(low).collect()) })
         }
         Input::F32(_) => {
             let values = (0..SIDE * SIDE * 3).map(|index| f32::from(level(index, 3)) / 60.0 - 2.0);
-            Input::F32(Canvas { fit, channels: 3, data: values.collect() })
+            Input::F32(Canvas::new(fit, 3, values.collect()))
         }
     }
 }

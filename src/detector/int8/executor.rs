@@ -94,12 +94,17 @@ impl Int8Executor {
     /// As [`Int8Executor::detect`].
     pub fn begin(&mut self, canvas: &Canvas<u8>) -> Result<()> {
         let Fit { canvas_height, canvas_width, .. } = canvas.fit;
-        if canvas.channels != 4 || canvas.data.len() != canvas_height * canvas_width * 4 {
-            let text = format!("a canvas of {canvas_height}×{canvas_width} RGBx holds {} bytes", canvas.data.len());
+        let image = self.model.plan.key_steps.image;
+        let fits = canvas.channels == 4 && canvas.two_bytes == self.model.wide[image];
+        if !fits || canvas.data.len() != canvas.values() {
+            let (of, due) = (if canvas.two_bytes { 2 } else { 1 }, if self.model.wide[image] { 2 } else { 1 });
+            let text = format!(
+                "a canvas of {canvas_height}×{canvas_width} RGBx, {of} bytes a value, holds {} bytes; {due} are read",
+                canvas.data.len()
+            );
             return Err(Error::new(Kind::Internal, text));
         }
         self.reserve(canvas.fit);
-        let image = self.model.plan.key_steps.image;
         if let Some(slot) = self.layout.as_ref().and_then(|layout| layout.bytes.of[image]) {
             self.buffers.bytes[slot][..canvas.data.len()].copy_from_slice(&canvas.data);
         }
@@ -222,14 +227,25 @@ impl Int8Executor {
         let shape = self.shape(layout, step);
         let values = match self.model.mixed_precision.storage[step] {
             EdgeStorage::U8(owner) => {
-                let QuantParams { scale, zero_point } = self.model.edge_qparams[owner]?;
-                Values::U8 { data: self.buffers.bytes(layout, step, shape.len()), scale, zero_point }
+                let QuantParams { scale, zero_point, .. } = self.model.edge_qparams[owner]?;
+                let data = self.bytes(layout, step, shape.len());
+                if self.model.wide[step] {
+                    let (high, low) = data.split_at(shape.len());
+                    Values::U16 { high, low, scale, zero_point }
+                } else {
+                    Values::U8 { data, scale, zero_point }
+                }
             }
             EdgeStorage::F32 => Values::F32(self.buffers.floats(layout, step, shape.len())),
             EdgeStorage::Pixels | EdgeStorage::Boxes => return None,
         };
         let (valid_height, valid_width) = self.model.plan.valid(step, shape, &layout.fit);
         Some(Activation { shape, valid_height, valid_width, values })
+    }
+
+    /// The bytes of `len` values of a step's output: of a wide one all high bytes, then all low ones.
+    pub(super) fn bytes(&self, layout: &FrameLayout, step: StepId, len: usize) -> &[u8] {
+        self.buffers.bytes(layout, step, if self.model.wide[step] { 2 * len } else { len })
     }
 
     /// Runs a layer in its precision.
@@ -276,7 +292,7 @@ impl Int8Executor {
             self.buffers.put_back(layout, step, output);
             return Ok(());
         }
-        let input = ConvInput { data: self.buffers.bytes(layout, inputs[0], stored), count, height, width };
+        let input = ConvInput { data: self.bytes(layout, inputs[0], stored), count, height, width };
         let skip = match skip_shape {
             None => SkipInput::None,
             Some(Shape { height, width, .. }) => {
@@ -285,12 +301,16 @@ impl Int8Executor {
                     EdgeStorage::F32 => {
                         SkipInput::F32 { data: self.buffers.floats(layout, inputs[1], len), height, width }
                     }
-                    _ => SkipInput::U8 { data: self.buffers.bytes(layout, inputs[1], len), height, width },
+                    _ if self.model.wide[inputs[1]] => {
+                        SkipInput::U16 { data: self.bytes(layout, inputs[1], len), height, width }
+                    }
+                    _ => SkipInput::U8 { data: self.bytes(layout, inputs[1], len), height, width },
                 }
             }
         };
         let target = match self.model.mixed_precision.storage[step] {
             EdgeStorage::F32 => ConvOutput::F32(&mut output.floats[..shape.len()]),
+            _ if self.model.wide[step] => ConvOutput::U16(&mut output.bytes[..2 * shape.len()]),
             _ => ConvOutput::U8(&mut output.bytes[..shape.len()]),
         };
         let done = match tapped {
@@ -298,7 +318,9 @@ impl Int8Executor {
             Some((tap, TapRequest::Clipping)) => convolve_watched(packed, epilogue, input, skip, target, &())
                 .map(|clipped| tap.observe_clipped(step, clipped.below, clipped.above)),
             Some((tap, _)) => {
-                let scale = epilogue.watched_scale(self.model.qparams(step).map_or(1.0, |qparams| qparams.scale));
+                let levels = if self.model.wide[step] { 256.0 } else { 1.0 };
+                let scale = self.model.qparams(step).map_or(1.0, |qparams| qparams.scale / levels);
+                let scale = epilogue.watched_scale(scale);
                 let raw = super::raw::RawValues::new(shape, scale);
                 let clipped = convolve_watched(packed, epilogue, input, skip, target, &raw);
                 clipped.map(|clipped| {
@@ -373,10 +395,15 @@ impl Int8Executor {
                 }
             }
             _ => {
-                let (x, y) = (self.buffers.bytes(layout, source, from.len()), &mut output.bytes[..len]);
-                match is_maximum {
-                    true => pool_u8::max_pool(self.model.isa, x, height, width, channels, y),
-                    false => pool_u8::subsample(x, height, width, channels, y),
+                let bytes = if self.model.wide[step] { 2 * len } else { len };
+                let (x, y) = (self.bytes(layout, source, from.len()), &mut output.bytes[..bytes]);
+                match (is_maximum, self.model.wide[step]) {
+                    (true, true) => pool_u8::max_pool_16(self.model.isa, x, height, width, channels, y),
+                    (true, false) => pool_u8::max_pool(self.model.isa, x, height, width, channels, y),
+                    (false, _) => {
+                        let planes = x.chunks_exact(from.len().max(1)).zip(y.chunks_exact_mut(len.max(1)));
+                        planes.for_each(|(x, y)| pool_u8::subsample(x, height, width, channels, y));
+                    }
                 }
             }
         }
@@ -413,8 +440,8 @@ impl Int8Executor {
             let id = inputs[number];
             let shape = layout.shapes[id];
             // Every level has them, as was seen above.
-            let QuantParams { scale, zero_point } =
-                self.model.qparams(id).unwrap_or(QuantParams { scale: 1.0, zero_point: 0 });
+            let (scale, zero_point) =
+                self.model.qparams(id).map_or((1.0, 0), |qparams| (qparams.scale, qparams.zero_point));
             RoiLevelU8 {
                 data: self.buffers.bytes(layout, id, shape.len()),
                 height: shape.height,

@@ -26,11 +26,10 @@ impl Int8Executor {
         match self.model.mixed_precision.storage[step] {
             EdgeStorage::F32 => Cow::Borrowed(self.buffers.floats(layout, step, shape.len())),
             EdgeStorage::Pixels => Cow::Owned(self.normalized_pixels(layout, step, shape)),
-            EdgeStorage::U8(owner) => {
-                let bytes = self.buffers.bytes(layout, step, shape.len());
-                let value = |&q: &u8| self.model.edge_qparams[owner].map_or(0.0, |qparams| qparams.value(q));
-                Cow::Owned(bytes.iter().map(value).collect())
-            }
+            EdgeStorage::U8(_) => match self.activation(step) {
+                Some(Activation { values, .. }) => Cow::Owned((0..shape.len()).map(|at| values.real(at)).collect()),
+                None => Cow::Owned(vec![0.0; shape.len()]),
+            },
             EdgeStorage::Boxes => Cow::Owned(Vec::new()),
         }
     }
@@ -39,13 +38,15 @@ impl Int8Executor {
     fn normalized_pixels(&self, layout: &FrameLayout, step: StepId, shape: Shape) -> Vec<f32> {
         let transform = &self.model.plan.settings.transform;
         let (mean, std) = (transform.mean.map(|m| m as f32), transform.std.map(|s| s as f32));
-        let bytes = self.buffers.bytes(layout, step, shape.pixels() * 4);
+        let (bytes, low) = self.bytes(layout, step, shape.pixels() * 4).split_at(shape.pixels() * 4);
         let mut values = vec![0.0; shape.len()];
         for y in 0..layout.fit.height {
             for x in 0..layout.fit.width {
                 let pixel = y * shape.width + x;
                 for channel in 0..3 {
-                    let level = f32::from(bytes[pixel * 4 + channel]) / 255.0;
+                    let at = pixel * 4 + channel;
+                    let fraction = low.get(at).map_or(0.0, |&low| (f32::from(low) - 128.0) / 256.0);
+                    let level = (f32::from(bytes[at]) + fraction) / 255.0;
                     values[pixel * 3 + channel] = (level - mean[channel]) / std[channel];
                 }
             }
@@ -67,6 +68,12 @@ impl Int8Executor {
         let mut output = self.buffers.take(layout, step);
         match (self.model.mixed_precision.storage[step], self.model.qparams(step)) {
             (EdgeStorage::F32, _) => output.floats[..values.len()].copy_from_slice(values),
+            (_, Some(qparams)) if self.model.wide[step] => {
+                let (high, low) = output.bytes.split_at_mut(values.len());
+                for ((high, low), &value) in high.iter_mut().zip(low).zip(values) {
+                    (*high, *low) = qparams.quantize_16(value);
+                }
+            }
             (_, Some(qparams)) => {
                 for (q, &value) in output.bytes.iter_mut().zip(values) {
                     *q = qparams.quantize(value);
@@ -113,6 +120,7 @@ impl Int8Executor {
                 let multipliers: Vec<f32> = scales.iter().map(|&s| multiplier(scale, s, 1.0)).collect();
                 let spec = EpilogueSpec {
                     input_zero_point: zero_point,
+                    input_has_low: false,
                     bias: &integer,
                     multiplier: &multipliers,
                     outside: None,

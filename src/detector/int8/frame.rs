@@ -47,6 +47,7 @@ impl FrameLayout {
                     EdgeStorage::Pixels => shapes[id].pixels() * 4,
                     _ => shapes[id].len(),
                 };
+                let len = if model.wide[id] { 2 * len } else { len };
                 is_stored(model.mixed_precision.storage[id]).then(|| Lifetime { len, steps: id..=last_reader[id] })
             };
             (0..plan.steps.len()).map(lifetime).collect()

@@ -43,6 +43,8 @@ pub struct Quantized {
     pub bias_shift_models: Vec<Option<BiasShiftModel>>,
     /// By step: the quantization parameters of its output, for the steps of [`MixedPrecision::quantized_steps`].
     pub edge_qparams: Vec<Option<QuantParams>>,
+    /// True where the canvas is wide: of two bytes a value.
+    pub wide_canvas: bool,
 }
 
 /// Weights of one layer. The int8 weights of the first layer are in units of raw pixels: normalization is folded into
@@ -64,6 +66,8 @@ pub enum LayerWeights {
     S8 {
         /// In [−127, 127], pair-safe.
         values: Vec<i8>,
+        /// Low digits of *wide* weights, in [−64, 63] and in units of 1/128 of `values`; empty for weights of one digit.
+        low: Vec<i8>,
         /// Scale of every output channel.
         scales: Vec<f32>,
     },

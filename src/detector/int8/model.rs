@@ -9,16 +9,10 @@ use crate::kernel::conv_f32::ConvF32;
 use crate::kernel::conv_u8::{Epilogue, EpilogueSpec, OutputKind, PackedU8, SkipKind, is_curved};
 use crate::kernel::isa::Isa;
 use crate::quant::{Precision, QuantParams, integer_bias, multiplier};
+use crate::tensor::{Canvas, mean_colour};
 
 /// Most levels that RoIAlign reads: none of torchvision's bodies has more stages.
 pub(super) const MAX_LEVELS: usize = 32;
-
-/// The pixel outside the picture, RGBx: the mean colour, which normalizes to almost 0. The padding of the canvas has the
-/// same value.
-fn mean_colour(plan: &Plan) -> [u8; 4] {
-    let [r, g, b] = plan.settings.transform.mean.map(|mean| (mean as f32 * 255.0).round_ties_even() as u8);
-    [r, g, b, 0]
-}
 
 /// A layer's weights, packed for a kernel.
 #[derive(Debug, Clone)]
@@ -38,6 +32,8 @@ pub struct Int8Model {
     pub(super) isa: Isa,
     pub(super) mixed_precision: MixedPrecision,
     pub(super) edge_qparams: Vec<Option<QuantParams>>,
+    /// By step: true where the output has two bytes a value.
+    pub(super) wide: Vec<bool>,
     pub(super) layers: Vec<PackedLayer>,
     pub(super) epilogues: Vec<Option<Epilogue>>,
 }
@@ -62,7 +58,7 @@ impl Int8Model {
         for id in 0..quantized.layers.len() {
             layers.push(pack_layer(&quantized, id, isa)?);
             match &mut quantized.layers[id].weights {
-                LayerWeights::S8 { values, .. } => *values = Vec::new(),
+                LayerWeights::S8 { values, low, .. } => (*values, *low) = (Vec::new(), Vec::new()),
                 LayerWeights::F32(values) => *values = Vec::new(),
             }
         }
@@ -76,6 +72,16 @@ impl Int8Model {
     /// As [`Int8Model::new`].
     pub fn with_quant_params(&self, quantized: &Quantized) -> Result<Self> {
         Self::with_layers(quantized, self.isa, self.layers.clone())
+    }
+
+    /// The same model with other weights of one layer.
+    ///
+    /// # Errors
+    /// As [`Int8Model::new`].
+    pub fn with_weights(&self, quantized: &Quantized, layer: LayerId) -> Result<Self> {
+        let mut layers = self.layers.clone();
+        layers[layer] = pack_layer(quantized, layer, self.isa)?;
+        Self::with_layers(quantized, self.isa, layers)
     }
 
     fn with_layers(quantized: &Quantized, isa: Isa, layers: Vec<PackedLayer>) -> Result<Self> {
@@ -92,7 +98,13 @@ impl Int8Model {
             let text = format!("RoIAlign reads {levels} levels, expected 1 to {MAX_LEVELS}");
             return Err(Error::new(Kind::Data, text));
         }
+        let wide = mixed_precision.storage.iter().map(|storage| match *storage {
+            EdgeStorage::U8(owner) => quantized.edge_qparams[owner].is_some_and(|qparams| qparams.two_bytes),
+            EdgeStorage::Pixels => quantized.wide_canvas,
+            EdgeStorage::F32 | EdgeStorage::Boxes => false,
+        });
         let mut model = Self {
+            wide: wide.collect(),
             plan,
             isa,
             mixed_precision,
@@ -130,6 +142,16 @@ impl Int8Model {
         }
     }
 
+    /// True if the output of `step` is wide: of two bytes a value.
+    pub fn is_wide(&self, step: StepId) -> bool {
+        self.wide[step]
+    }
+
+    /// An empty canvas of the type that this model reads.
+    pub fn empty_canvas(&self) -> Canvas<u8> {
+        Canvas { two_bytes: self.wide[self.plan.key_steps.image], ..Canvas::empty(4) }
+    }
+
     /// The epilogue of a step in static int8; `None` for other steps.
     ///
     /// # Errors
@@ -150,8 +172,10 @@ impl Int8Model {
         };
         let output = self.qparams(id);
         let activation = step.activation();
-        let steps_per_unit = output.map_or(1.0, |qparams| qparams.inverse());
-        let out_scale = output.filter(|_| !is_curved(activation)).map_or(1.0, |qparams| qparams.scale);
+        // A step of two bytes is one of the low byte.
+        let levels = if self.wide[id] { 256.0 } else { 1.0 };
+        let steps_per_unit = output.map_or(1.0, |qparams| qparams.inverse() * levels);
+        let out_scale = output.filter(|_| !is_curved(activation)).map_or(1.0, |qparams| qparams.scale / levels);
         let mut integer = Vec::with_capacity(bias.len());
         for ((&bias, &scale), &magnitude) in bias.iter().zip(scales).zip(packed.weight_magnitudes()) {
             integer.push(integer_bias(bias, input.scale, scale, magnitude)?);
@@ -159,21 +183,29 @@ impl Int8Model {
         let multipliers: Vec<f32> = scales.iter().map(|&scale| multiplier(input.scale, scale, out_scale)).collect();
         let skip = match skip.then(|| (self.mixed_precision.storage[step.inputs[1]], self.qparams(step.inputs[1]))) {
             None => SkipKind::None,
+            Some((_, Some(qparams))) if self.wide[step.inputs[1]] => SkipKind::U16 {
+                zero_point: qparams.zero_point,
+                multiplier: multiplier(qparams.scale / 256.0, 1.0, out_scale),
+            },
             Some((_, Some(qparams))) => {
                 SkipKind::U8 { zero_point: qparams.zero_point, multiplier: multiplier(qparams.scale, 1.0, out_scale) }
             }
             Some((_, None)) => SkipKind::F32 { multiplier: multiplier(1.0, 1.0, out_scale) },
         };
-        let colour = mean_colour(&self.plan);
+        let input_has_low = self.wide[step.inputs[0]];
+        let colour = mean_colour(self.plan.settings.transform.mean.map(|mean| mean as f32));
+        let colour = if input_has_low { colour.as_flattened() } else { &colour[0][..] };
         let spec = EpilogueSpec {
             input_zero_point: input.zero_point,
+            input_has_low,
             bias: &integer,
             multiplier: &multipliers,
-            outside: reads_pixels.then_some(&colour[..]),
+            outside: reads_pixels.then_some(colour),
             skip,
             activation,
             steps_per_unit,
             output: match output {
+                Some(qparams) if self.wide[id] => OutputKind::U16 { zero_point: qparams.zero_point },
                 Some(qparams) => OutputKind::U8 { zero_point: qparams.zero_point },
                 None => OutputKind::F32,
             },
@@ -199,13 +231,18 @@ fn reads_pixels(plan: &Plan, layer: LayerId) -> bool {
 fn pack(isa: Isa, layer: &Layer, quantized: &QuantizedLayer, bias: &[f32], reads_pixels: bool) -> Result<PackedLayer> {
     let geometry = layer.geometry;
     match (&quantized.weights, quantized.precision) {
-        (LayerWeights::S8 { values, .. }, Precision::Int8Static) if reads_pixels => {
-            Ok(PackedLayer::Int8(Arc::new(PackedU8::pixels(isa, geometry, values)?)))
+        (LayerWeights::S8 { values, low, .. }, Precision::Int8Static) => {
+            let pack = |values| match reads_pixels {
+                true => PackedU8::pixels(isa, geometry, values),
+                false => PackedU8::new(isa, geometry, values),
+            };
+            let packed = pack(values)?;
+            let packed = if low.is_empty() { packed } else { packed.with_low_digits(pack(low)?)? };
+            Ok(PackedLayer::Int8(Arc::new(packed)))
         }
-        (LayerWeights::S8 { values, .. }, Precision::Int8Static) => {
-            Ok(PackedLayer::Int8(Arc::new(PackedU8::new(isa, geometry, values)?)))
-        }
-        (LayerWeights::S8 { values, scales }, Precision::Int8Dynamic) if layer.kind.is_linear() => {
+        (LayerWeights::S8 { values, low, scales }, Precision::Int8Dynamic)
+            if layer.kind.is_linear() && low.is_empty() =>
+        {
             let packed = Arc::new(PackedU8::new(isa, geometry, values)?);
             Ok(PackedLayer::Dynamic { packed, scales: scales.clone(), bias: bias.to_vec() })
         }

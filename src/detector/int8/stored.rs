@@ -16,7 +16,9 @@ use crate::detector::settings::Settings;
 use crate::detector::version_1::{ArchitectureV1, SettingsV1};
 use crate::error::{Error, Kind, Result};
 use crate::quant::QuantizedWeights;
-use crate::quant::artifact::{self, Artifact, RunBiasShift, StepResidual, StepTensors, StoredWeights, WeightType};
+use crate::quant::artifact::{
+    self, Artifact, EdgeType, RunBiasShift, StepResidual, StepTensors, StoredWeights, WeightType,
+};
 
 /// The artifact's `plan` in `artifact/1`.
 #[derive(Deserialize)]
@@ -72,8 +74,15 @@ impl Quantized {
         let plan = Arc::new(Plan::new(architecture, adjust(settings)?));
         let (biases, bias_shift_models) = (vec![Vec::new(); plan.steps.len()], vec![None; plan.steps.len()]);
         let reference_means = InputMeans::from_artifact(artifact, &plan)?;
-        let mut quantized =
-            Self { layers: Vec::new(), biases, reference_means, bias_shift_models, edge_qparams: Vec::new(), plan };
+        let mut quantized = Self {
+            layers: Vec::new(),
+            biases,
+            reference_means,
+            bias_shift_models,
+            edge_qparams: Vec::new(),
+            wide_canvas: artifact.header().canvas == Some(EdgeType::U16),
+            plan,
+        };
         let plan = Arc::clone(&quantized.plan);
         for (id, layer) in plan.layers.iter().enumerate() {
             quantized.read_layer(artifact, id, layer).map_err(|error| error.at(format!("step {}", layer.name)))?;
@@ -92,6 +101,10 @@ impl Quantized {
                 )
             })?;
             quantized.edge_qparams[step] = Some(qparams.checked().map_err(|error| error.at(name))?);
+            if quantized.edge_qparams[step].is_some_and(|qparams| qparams.two_bytes) && plan.steps[step].layer().is_none() {
+                let text = format!("edge {name} has two bytes a value, which only outputs of layers have");
+                return Err(Error::new(Kind::Data, text));
+            }
         }
         Ok(quantized)
     }
@@ -111,7 +124,7 @@ impl Quantized {
             return Err(Error::new(Kind::Data, text));
         }
         let weights = match artifact.weights(&layer.name)? {
-            StoredWeights::Int8 { values, scales } => LayerWeights::S8 { values, scales },
+            StoredWeights::Int8 { values, low, scales } => LayerWeights::S8 { values, low, scales },
             StoredWeights::Float(values) => LayerWeights::F32(values),
         };
         let residual = artifact.residual(&layer.name)?.map(|stored| stored.residual);
@@ -146,7 +159,11 @@ impl Quantized {
             let step = artifact::StepHeader {
                 name: layer.name.clone(),
                 precision: *precision,
-                weight: Some(if precision.is_int8() { WeightType::S8 } else { WeightType::F32 }),
+                weight: Some(match weights {
+                    LayerWeights::S8 { low, .. } if low.is_empty() => WeightType::S8,
+                    LayerWeights::S8 { .. } => WeightType::S8x2,
+                    LayerWeights::F32(_) => WeightType::F32,
+                }),
                 shape: shape(layer),
                 groups: layer.geometry.groups,
                 runs: users.len(),
@@ -155,8 +172,8 @@ impl Quantized {
                 perturbations: bias_shifts.first().map_or(0, |run| run.model.perturbations()),
             };
             let weights = match weights {
-                LayerWeights::S8 { values, scales } => StepTensors::Int8 {
-                    weights: QuantizedWeights { values: values.clone(), scales: scales.clone() },
+                LayerWeights::S8 { values, low, scales } => StepTensors::Int8 {
+                    weights: QuantizedWeights { values: values.clone(), low: low.clone(), scales: scales.clone() },
                     bias,
                     residual: residual.clone().zip(self.reference_means.image).map(|(residual, image)| {
                         Box::new(StepResidual { residual, input_moments: image.to_f32().repeat(users.len()) })

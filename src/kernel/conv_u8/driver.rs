@@ -8,12 +8,14 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::map::{ConvInput, ConvOutput, Map, SkipInput};
+use super::epilogue::{LowTerm, zero_point_16};
+use super::map::{ConvInput, ConvOutput, Map, MapOutput, SkipInput};
 use super::pack::{Reads, TABLE};
 use super::point::{BLOCK_PIXELS, EDGE_PIXELS, Edge};
-use super::{Clipped, Curve, Epilogue, MAX_MR, OutputKind, PackedU8, SkipTile, TileOutput, TileU8, Watch};
+use super::{Clipped, Curve, Epilogue, MAX_MR, OutputKind, PackedU8, SkipKind, SkipTile, TileOutput, TileU8, Watch};
 use crate::error::Result;
 use crate::kernel::claim::share;
+use crate::kernel::two_bytes::{self, Rows16};
 
 /// Bytes of input that a block reads, about: a share of the second-level cache.
 const BLOCK_BYTES: usize = 192 << 10;
@@ -66,6 +68,19 @@ pub fn convolve_watched<W: Watch>(
     Ok(Clipped { below: below.into_inner(), above: above.into_inner() })
 }
 
+/// A tile's place in its block.
+struct Here {
+    /// Number of the tile.
+    index: usize,
+    panel: usize,
+    /// The panel's first channel.
+    channel: usize,
+    /// Pixels that are there.
+    pixels: usize,
+    /// Values of a row of the tile.
+    nr: usize,
+}
+
 struct Watched<'a, W> {
     watch: &'a W,
     clipped: Clipped,
@@ -112,9 +127,14 @@ impl Map<'_> {
         let taps = self.packed.taps();
         let mut table = [const { MaybeUninit::<*const u8>::uninit() }; TABLE];
         let mut edges = [const { MaybeUninit::<Edge>::uninit() }; EDGE_PIXELS];
+        let mut low_table = [const { MaybeUninit::<*const u8>::uninit() }; TABLE];
+        let mut low_edges = [const { MaybeUninit::<Edge>::uninit() }; EDGE_PIXELS];
         let mut offsets = [0usize; BLOCK_PIXELS + MAX_MR];
-        self.point(pixels.clone(), &mut table, &mut edges);
-        let skip = self.skip_tile(pixels.clone(), &mut offsets);
+        self.point(self.plane(false), pixels.clone(), &mut table, &mut edges);
+        if self.epilogue.reads_low_bytes() {
+            self.point(self.plane(true), pixels.clone(), &mut low_table, &mut low_edges);
+        }
+        self.skip_offsets(pixels.clone(), &mut offsets);
         let (floor, ceiling) = match watched {
             None => self.epilogue.clamp(),
             Some(_) => (f32::NEG_INFINITY, f32::INFINITY),
@@ -122,10 +142,14 @@ impl Map<'_> {
         let curve = if watched.is_some() { Curve::None } else { self.epilogue.curve() };
         let zero_point = match self.epilogue.output {
             OutputKind::U8 { zero_point } => i32::from(zero_point),
+            OutputKind::U16 { zero_point } => zero_point_16(zero_point),
             OutputKind::F32 => 0,
         };
         let channels = self.packed.geometry().out_channels;
-        let mut watch_buffer = [0f32; MAX_MR * MAX_NR];
+        // A tile before it is clamped and rounded: what is shown to the watcher, what low terms add up to, and values
+        // that become two bytes.
+        let mut tile_values = [0f32; MAX_MR * MAX_NR];
+        let rows_of_tile: [usize; 2 * MAX_MR] = std::array::from_fn(|row| row * nr);
         let together = (NEAR_BYTES / self.packed.panel(0).len()).max(1);
         for near in panels.clone().step_by(together) {
             let near = near..panels.end.min(near + together);
@@ -134,52 +158,122 @@ impl Map<'_> {
                 let place = self.packed.places()[panel];
                 let channel = place.column;
                 let first = pixel * channels + channel;
-                // SAFETY: the offsets lie inside the output, whose length `new` checked; `table` and `offsets` are
-                // filled for every tile of the block; `skip_tile` offsets leave a whole pixel, of which `channel` is
-                // one.
-                let (rows, skip, output) = unsafe {
-                    let output = match (&watched, self.output) {
-                        (Some(_), _) => TileOutput::F32(watch_buffer.as_mut_ptr()),
-                        (None, TileOutput::U8(out)) => TileOutput::U8(out.add(first)),
-                        (None, TileOutput::F32(out)) => TileOutput::F32(out.add(first)),
-                    };
-                    let skip = match skip {
-                        SkipTile::None => SkipTile::None,
-                        SkipTile::U8 { base, offsets, zero_point, multiplier } => {
-                            let (base, offsets) = (base.add(channel), offsets.add(index * mr));
-                            SkipTile::U8 { base, offsets, zero_point, multiplier }
-                        }
-                        SkipTile::F32 { base, offsets, multiplier } => {
-                            SkipTile::F32 { base: base.add(channel), offsets: offsets.add(index * mr), multiplier }
-                        }
-                    };
-                    (table.as_ptr().cast::<*const u8>().add(index * taps * mr), skip, output)
+                let here = Here { index, panel, channel, pixels: mr.min(pixels.end - pixel), nr };
+                let values = tile_values.as_mut_ptr();
+                let so_far = SkipTile::F32 { base: values, offsets: rows_of_tile.as_ptr(), multiplier: 1.0 };
+                // SAFETY: the offsets lie inside the output, whose length `new` checked.
+                let output = unsafe {
+                    match (&watched, self.output) {
+                        (Some(_), _) | (None, MapOutput::U16 { .. }) => TileOutput::F32(values),
+                        (None, MapOutput::U8(out)) => TileOutput::U8(out.add(first)),
+                        (None, MapOutput::F32(out)) => TileOutput::F32(out.add(first)),
+                    }
                 };
-                let tile = TileU8 {
-                    rows,
+                let in_buffer = watched.is_some() || matches!(self.output, MapOutput::U16 { .. });
+                let mut tile = TileU8 {
+                    rows: table.as_ptr().cast::<*const u8>().wrapping_add(index * taps * mr),
                     offset: place.offset,
                     taps,
                     run: self.packed.run(),
                     panel: self.packed.panel(panel).as_ptr(),
                     start: self.epilogue.start[panel * nr..][..nr].as_ptr(),
                     multiplier: self.epilogue.multiplier[panel * nr..][..nr].as_ptr(),
-                    skip,
+                    skip: self.skip_tile(&here, &offsets, &mut tile_values).unwrap_or(so_far),
                     curve,
                     floor,
                     ceiling,
                     zero_point,
                     output,
-                    stride: if watched.is_some() { nr } else { channels },
-                    pixels: mr.min(pixels.end - pixel),
+                    stride: if in_buffer { nr } else { channels },
+                    pixels: here.pixels,
                     channels: place.filled,
                 };
+                for term in &self.epilogue.low_terms {
+                    let low_rows = low_table.as_ptr().cast::<*const u8>().wrapping_add(index * taps * mr);
+                    let term = self.low_tile(term, &tile, &here, low_rows, values);
+                    // SAFETY: as below; the table of low bytes is filled where a term reads it. A kernel reads each of
+                    // the tile's values before it writes it.
+                    unsafe { (kernel.run)(&term) };
+                    tile.skip = so_far;
+                }
                 // SAFETY: `PackedU8` was made with proof of the kernel's instruction set; the fields are as `TileU8`
-                // says, by what precedes.
+                // says: `table` and `offsets` are filled for every tile of the block.
                 unsafe { (kernel.run)(&tile) };
                 if let Some(watched) = &mut watched {
-                    self.show(watched, &tile, &watch_buffer, pixel, channel);
+                    self.show(watched, &tile, &tile_values, pixel, channel);
+                } else if let MapOutput::U16 { high, low } = self.output {
+                    // SAFETY: the tile's part of the output, which no other block writes.
+                    unsafe {
+                        let out = Rows16 { high: high.add(first), low: low.add(first), stride: channels };
+                        let extents = (tile.pixels, tile.channels, nr);
+                        two_bytes::split(kernel.isa, &tile_values, extents, zero_point, out);
+                    }
                 }
             }
+        }
+    }
+
+    /// The residual of a tile; `None` where it is now in `values`: one of two bytes.
+    fn skip_tile(
+        &self,
+        here: &Here,
+        offsets: &[usize; BLOCK_PIXELS + MAX_MR],
+        values: &mut [f32; MAX_MR * MAX_NR],
+    ) -> Option<SkipTile> {
+        let mr = self.packed.kernel().mr;
+        let place = self.packed.places()[here.panel];
+        // Each leaves a whole pixel of the residual, of which `channel` is one.
+        let offsets = &offsets[here.index * mr..];
+        match (self.skip, self.epilogue.skip) {
+            (SkipInput::U8 { data, .. }, SkipKind::U8 { zero_point, multiplier }) => {
+                let base = data[here.channel..].as_ptr();
+                Some(SkipTile::U8 { base, offsets: offsets.as_ptr(), zero_point: i32::from(zero_point), multiplier })
+            }
+            (SkipInput::F32 { data, .. }, SkipKind::F32 { multiplier }) => {
+                Some(SkipTile::F32 { base: data[here.channel..].as_ptr(), offsets: offsets.as_ptr(), multiplier })
+            }
+            (SkipInput::U16 { data, .. }, SkipKind::U16 { zero_point, multiplier }) => {
+                let (high, low) = data.split_at(data.len() / 2);
+                let rows = values.chunks_exact_mut(here.nr).zip(offsets).take(here.pixels);
+                for (row, &offset) in rows {
+                    let row = &mut row[..place.filled];
+                    let [high, low] = [high, low].map(|plane| plane[offset + here.channel..][..row.len()].as_ptr());
+                    // SAFETY: both were just seen to hold as many values.
+                    unsafe {
+                        let zero_point = zero_point_16(zero_point);
+                        two_bytes::join(self.packed.kernel().isa, (high, low), zero_point, multiplier, row);
+                    }
+                }
+                None
+            }
+            // `new` let nothing else pass.
+            _ => Some(SkipTile::None),
+        }
+    }
+
+    /// The operands of a term with a low part, which adds `tile`'s residual and leaves its values in `values`.
+    fn low_tile(
+        &self,
+        term: &LowTerm,
+        tile: &TileU8,
+        here: &Here,
+        low_rows: *const *const u8,
+        values: *mut f32,
+    ) -> TileU8 {
+        let Here { panel, nr, .. } = *here;
+        let weights = if term.reads_low_bytes { self.packed } else { self.packed.low().unwrap_or(self.packed) };
+        TileU8 {
+            rows: if term.reads_low_bytes { low_rows } else { tile.rows },
+            panel: weights.panel(panel).as_ptr(),
+            start: term.start[panel * nr..][..nr].as_ptr(),
+            multiplier: term.multiplier[panel * nr..][..nr].as_ptr(),
+            curve: Curve::None,
+            floor: f32::NEG_INFINITY,
+            ceiling: f32::INFINITY,
+            zero_point: 0,
+            output: TileOutput::F32(values),
+            stride: nr,
+            ..*tile
         }
     }
 
@@ -202,15 +296,21 @@ impl Map<'_> {
                 let raised = if t > floor { t } else { floor };
                 let clamped = if raised < ceiling { raised } else { ceiling };
                 let at = (pixel + row) * channels + channel + column;
-                match self.output {
-                    TileOutput::U8(out) => {
-                        watched.clipped.below += u64::from(t.round_ties_even() < floor);
-                        watched.clipped.above += u64::from(t.round_ties_even() > ceiling);
-                        // SAFETY: as in `block`, inside the output and of this block alone.
-                        unsafe { *out.add(at) = (clamped.round_ties_even() as i32 + tile.zero_point) as u8 }
+                if !matches!(self.output, MapOutput::F32(_)) {
+                    watched.clipped.below += u64::from(t.round_ties_even() < floor);
+                    watched.clipped.above += u64::from(t.round_ties_even() > ceiling);
+                }
+                let q = || clamped.round_ties_even() as i32 + tile.zero_point;
+                // SAFETY: as in `block`, inside the output and of this block alone.
+                unsafe {
+                    match self.output {
+                        MapOutput::U8(out) => *out.add(at) = q() as u8,
+                        MapOutput::U16 { high, low } => {
+                            *high.add(at) = (q() >> 8) as u8;
+                            *low.add(at) = q() as u8;
+                        }
+                        MapOutput::F32(out) => *out.add(at) = clamped,
                     }
-                    // SAFETY: as above.
-                    TileOutput::F32(out) => unsafe { *out.add(at) = clamped },
                 }
             }
         }

@@ -20,8 +20,21 @@
 //! ```
 //!
 //! The function is applied to the sum itself, not to a byte of it: one rounding, and one range to calibrate.
+//!
+//! Values and weights may have a second, low byte (see [`super`]). The sum then has up to three terms, each exact in 32
+//! bits, which are scaled and added one after the other, the smallest first and behind a residual of two bytes:
+//!
+//! ```text
+//! t = f32(256 · h_skip + l_skip − z16_skip) · m_skip             a residual of two bytes
+//! t = f32(Σ (h_in − z_in) · w_low[n]) · (m[n] / 128)  + t        weights of two digits
+//! t = f32(Σ (l_in − 128) · w[n]) · (m[n] / 256) + t              an input of two bytes
+//! t = f32(bias[n] + Σ (h_in − z_in) · w[n]) · m[n] + t
+//! ```
+//!
+//! A residual of one byte or of f32 is added to the first term. The product of the two low parts is left out: a product
+//! of it is at most 2⁻⁹ of a step of both, below what rounding either to 16 bits may cost.
 
-use super::{Curve, PackedU8};
+use super::{Curve, KernelU8, PackedU8};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::activation::Activation;
 
@@ -30,11 +43,14 @@ use crate::kernel::activation::Activation;
 pub struct EpilogueSpec<'a> {
     /// The input byte that means 0.0. It is also what taps outside the picture read, unless `outside` says otherwise.
     pub input_zero_point: u8,
+    /// True for an input of two bytes; `input_zero_point` is then the high byte's, the low one's is 128.
+    pub input_has_low: bool,
     /// Biases in units of s_in · s_w.
     pub bias: &'a [i32],
     /// From sums to output steps: s_in · s_w / s_out, or s_in · s_w for f32 output and where [`is_curved`] says so.
     pub multiplier: &'a [f32],
-    /// The pixel that taps outside the picture read, `in_channels` bytes of it: the first layer's mean colour.
+    /// The pixel that taps outside the picture read, `in_channels` bytes of it: the first layer's mean colour. With an
+    /// input of two bytes as many low bytes follow.
     pub outside: Option<&'a [u8]>,
     /// Residual, added before the activation function.
     pub skip: SkipKind,
@@ -54,6 +70,11 @@ pub enum OutputKind {
         /// Zero point.
         zero_point: u8,
     },
+    /// Two bytes; an output step is that of the low byte.
+    U16 {
+        /// Zero point of the high byte.
+        zero_point: u8,
+    },
     /// Real values.
     F32,
 }
@@ -68,6 +89,13 @@ pub enum SkipKind {
         /// Zero point.
         zero_point: u8,
         /// s_skip / s_out.
+        multiplier: f32,
+    },
+    /// Two bytes.
+    U16 {
+        /// Zero point of the high byte.
+        zero_point: u8,
+        /// s_skip / (256 · s_out).
         multiplier: f32,
     },
     /// Real values.
@@ -85,14 +113,35 @@ pub struct Epilogue {
     pub(super) start: Vec<i32>,
     /// Padded to whole panels.
     pub(super) multiplier: Vec<f32>,
+    /// The terms with a low part, in the order they are added, before the one above.
+    pub(super) low_terms: Vec<LowTerm>,
     /// True if the start values are those for activations with bit 7 flipped.
     pub(super) flips: bool,
-    /// One run of input outside the picture.
-    pub(super) outside: Vec<u8>,
+    /// One run of input outside the picture: of the high bytes, and of the low ones.
+    pub(super) outside: [Vec<u8>; 2],
     pub(super) skip: SkipKind,
     activation: Activation,
     steps_per_unit: f32,
     pub(super) output: OutputKind,
+}
+
+/// A part of the sum that reads the low bytes of the input or the low digits of the weights.
+#[derive(Debug, Clone)]
+pub(super) struct LowTerm {
+    /// True if it reads the low bytes of the input, false if the low digits of the weights.
+    pub(super) reads_low_bytes: bool,
+    /// Padded to whole panels.
+    pub(super) start: Vec<i32>,
+    /// Padded to whole panels.
+    pub(super) multiplier: Vec<f32>,
+}
+
+/// Zero point of a low byte.
+pub(super) const LOW_ZERO_POINT: u8 = 128;
+
+/// The 16 bits that mean 0.0 where the high byte's zero point is `zero_point`.
+pub(super) fn zero_point_16(zero_point: u8) -> i32 {
+    i32::from(zero_point) * 256 + i32::from(LOW_ZERO_POINT)
 }
 
 /// True for an activation function of real values: multipliers of its [`EpilogueSpec`] give real values, not output
@@ -119,7 +168,9 @@ impl Epilogue {
         }
         let skip = match spec.skip {
             SkipKind::None => 0.0,
-            SkipKind::U8 { multiplier, .. } | SkipKind::F32 { multiplier } => multiplier,
+            SkipKind::U8 { multiplier, .. } | SkipKind::U16 { multiplier, .. } | SkipKind::F32 { multiplier } => {
+                multiplier
+            }
         };
         if let Some(multiplier) = spec.multiplier.iter().chain([&skip]).find(|multiplier| !multiplier.is_finite()) {
             return bad(format!("a multiplier is {multiplier}: scales lie too far apart"));
@@ -138,37 +189,42 @@ impl Epilogue {
         if !spec.steps_per_unit.is_finite() {
             return bad("the output's scale is too small".into());
         }
-        let pixel = match spec.outside {
-            None => &[spec.input_zero_point][..],
-            Some(pixel) if pixel.len() == geometry.in_channels => pixel,
-            Some(pixel) => {
-                let (given, due) = (pixel.len(), geometry.in_channels);
-                return bad(format!("a pixel of {given} bytes outside a picture of {due} channels"));
-            }
-        };
-        // |z − 128| ≤ 128 < 255, so what holds for the sums above holds with flipped activations too.
-        let flipped = if packed.kernel().flips { 128 } else { 0 };
-        let nr = packed.kernel().nr;
-        let (mut start, mut multiplier) = (vec![0; packed.places().len() * nr], vec![0.0; packed.places().len() * nr]);
-        let panels = start.chunks_exact_mut(nr).zip(multiplier.chunks_exact_mut(nr));
-        for ((start, multiplier), place) in panels.zip(packed.places()) {
-            for (column, channel) in (place.column..place.column + place.filled).enumerate() {
-                start[column] =
-                    spec.bias[channel] - (i32::from(spec.input_zero_point) - flipped) * packed.weight_sums()[channel];
-                multiplier[column] = spec.multiplier[channel];
-            }
+        // A sum with a low part is at most 128 · Σ |w| or 255 · Σ |w_low|, and |w_low| ≤ 64.
+        if packed.low().is_some_and(|low| low.weight_magnitudes().iter().any(|&sum| 255 * u64::from(sum) > MOST)) {
+            return bad("the products with the low digits of the weights do not fit into 32 bits".into());
         }
+        let [high, low] = outside(spec, geometry.in_channels)?;
+        let run = |pixel: Vec<u8>| pixel.into_iter().cycle().take(packed.readable()).collect();
+        let mut low_terms = Vec::new();
+        if let Some(low) = packed.low() {
+            let sums = Sums { packed: low, zero_point: spec.input_zero_point, unit: 1.0 / 128.0 };
+            let (start, multiplier) = sums.padded(None, spec.multiplier);
+            low_terms.push(LowTerm { reads_low_bytes: false, start, multiplier });
+        }
+        if spec.input_has_low {
+            let sums = Sums { packed, zero_point: LOW_ZERO_POINT, unit: 1.0 / 256.0 };
+            let (start, multiplier) = sums.padded(None, spec.multiplier);
+            low_terms.push(LowTerm { reads_low_bytes: true, start, multiplier });
+        }
+        let sums = Sums { packed, zero_point: spec.input_zero_point, unit: 1.0 };
+        let (start, multiplier) = sums.padded(Some(spec.bias), spec.multiplier);
         Ok(Self {
             channels,
             start,
             multiplier,
+            low_terms,
             flips: packed.kernel().flips,
-            outside: pixel.iter().copied().cycle().take(packed.readable()).collect(),
+            outside: [run(high), run(low)],
             skip: spec.skip,
             activation: spec.activation,
             steps_per_unit: spec.steps_per_unit,
             output: spec.output,
         })
+    }
+
+    /// True if the input has low bytes.
+    pub(super) fn reads_low_bytes(&self) -> bool {
+        self.low_terms.iter().any(|term| term.reads_low_bytes)
     }
 
     /// Output type.
@@ -185,6 +241,10 @@ impl Epilogue {
     pub(super) fn range(&self) -> (f32, f32) {
         match self.output {
             OutputKind::U8 { zero_point } => (-f32::from(zero_point), 255.0 - f32::from(zero_point)),
+            OutputKind::U16 { zero_point } => {
+                let zero = zero_point_16(zero_point);
+                (-zero as f32, (65_535 - zero) as f32)
+            }
             OutputKind::F32 => (f32::NEG_INFINITY, f32::INFINITY),
         }
     }
@@ -231,5 +291,50 @@ impl Epilogue {
     /// 1 where they are real values already.
     pub fn watched_scale(&self, scale: f32) -> f32 {
         if is_curved(self.activation) { 1.0 } else { scale }
+    }
+}
+
+/// Largest sum that 32 bits hold.
+const MOST: u64 = i32::MAX as u64;
+
+/// The pixels outside the picture: high bytes and low ones.
+fn outside(spec: &EpilogueSpec<'_>, channels: usize) -> Result<[Vec<u8>; 2]> {
+    let bytes = if spec.input_has_low { 2 * channels } else { channels };
+    match spec.outside {
+        None => Ok([vec![spec.input_zero_point], vec![LOW_ZERO_POINT]]),
+        Some(pixel) if pixel.len() == bytes => Ok([pixel[..channels].to_vec(), pixel[channels..].to_vec()]),
+        Some(pixel) => {
+            let given = pixel.len();
+            let text = format!("a pixel of {given} bytes outside a picture of {channels} channels, {bytes} bytes");
+            Err(Error::new(Kind::Data, text))
+        }
+    }
+}
+
+/// The sums that `packed` gives for activations with this zero point.
+struct Sums<'a> {
+    packed: &'a PackedU8,
+    zero_point: u8,
+    /// What one step of the sum is of a step of the whole: a power of two.
+    unit: f32,
+}
+
+impl Sums<'_> {
+    /// Start values and multipliers, padded to whole panels.
+    fn padded(&self, bias: Option<&[i32]>, multipliers: &[f32]) -> (Vec<i32>, Vec<f32>) {
+        let KernelU8 { nr, flips, .. } = *self.packed.kernel();
+        // |z − 128| ≤ 128 < 255, so what holds for the sums of the activations holds with flipped ones too.
+        let flipped = if flips { 128 } else { 0 };
+        let places = self.packed.places();
+        let (mut start, mut multiplier) = (vec![0; places.len() * nr], vec![0.0; places.len() * nr]);
+        let panels = start.chunks_exact_mut(nr).zip(multiplier.chunks_exact_mut(nr));
+        for ((start, multiplier), place) in panels.zip(places) {
+            for (column, channel) in (place.column..place.column + place.filled).enumerate() {
+                let zeros = (i32::from(self.zero_point) - flipped) * self.packed.weight_sums()[channel];
+                start[column] = bias.map_or(0, |bias| bias[channel]) - zeros;
+                multiplier[column] = multipliers[channel] * self.unit;
+            }
+        }
+        (start, multiplier)
     }
 }

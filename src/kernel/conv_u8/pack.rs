@@ -34,6 +34,7 @@ pub struct PackedU8 {
     panels: AlignedBuffer<i8>,
     weight_sums: Vec<i32>,
     weight_magnitudes: Vec<u32>,
+    low: Option<Box<Self>>,
 }
 
 /// Data addressed by one pointer of the driver's table.
@@ -130,6 +131,22 @@ impl PackedU8 {
         Self::pack(kernel, geometry, Reads::Pixel(bundles), geometry.taps(), bundles.channels, &weights)
     }
 
+    /// These weights as the high digits of weights of two: w = high + low / 128. `low` holds the low digits, packed for
+    /// the same kernel.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Data`] where `low` is of another shape, or a low digit lies outside −64 … 63.
+    pub fn with_low_digits(self, low: Self) -> Result<Self> {
+        if low.geometry != self.geometry || low.reads != self.reads || !std::ptr::eq(low.kernel, self.kernel) {
+            return Err(Error::new(Kind::Data, "high and low digits of weights of different shapes"));
+        }
+        if low.panels.iter().any(|digit| !(-64..64).contains(digit)) {
+            return Err(Error::new(Kind::Data, "a low digit of a weight lies outside -64 to 63"));
+        }
+        Ok(Self { low: Some(Box::new(low)), ..self })
+    }
+
     fn pack(
         kernel: &'static KernelU8,
         geometry: ConvGeometry,
@@ -172,7 +189,7 @@ impl PackedU8 {
         let weight_sums = filters.iter().map(|filter| filter.iter().map(|&w| i32::from(w)).sum()).collect();
         let weight_magnitudes =
             filters.iter().map(|filter| filter.iter().map(|&w| u32::from(w.unsigned_abs())).sum()).collect();
-        Ok(Self { kernel, geometry, reads, taps, run, places, panels, weight_sums, weight_magnitudes })
+        Ok(Self { kernel, geometry, reads, taps, run, places, panels, weight_sums, weight_magnitudes, low: None })
     }
 
     /// The micro-kernel that these panels are for.
@@ -195,9 +212,14 @@ impl PackedU8 {
         &self.weight_magnitudes
     }
 
+    /// The low digits of weights of two.
+    pub fn low(&self) -> Option<&Self> {
+        self.low.as_deref()
+    }
+
     /// Bytes of the panels.
     pub fn bytes(&self) -> usize {
-        self.panels.bytes()
+        self.panels.bytes() + self.low().map_or(0, Self::bytes)
     }
 
     pub(super) fn reads(&self) -> Reads {

@@ -6,9 +6,9 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::map::{Map, SkipInput};
+use super::map::{Map, Plane, SkipInput};
 use super::pack::{PIXEL_BYTES, PIXEL_TAPS, Reads, TABLE};
-use super::{MAX_MR, SkipKind, SkipTile};
+use super::MAX_MR;
 use crate::kernel::geometry::ConvGeometry;
 
 /// Most pixels of a block.
@@ -20,9 +20,11 @@ pub(super) const EDGE_PIXELS: usize = 96;
 pub(super) type Edge = [[u8; PIXEL_TAPS * PIXEL_BYTES]; PIXEL_TAPS];
 
 impl Map<'_> {
-    /// Fills the table for `pixels`: `[tile][tap][mr]`, the last tile's missing pixels repeating the last one.
+    /// Fills the table for `pixels` of one byte of the values: `[tile][tap][mr]`, the last tile's missing pixels
+    /// repeating the last one.
     pub(super) fn point(
         &self,
+        plane: Plane<'_>,
         pixels: Range<usize>,
         table: &mut [MaybeUninit<*const u8>; TABLE],
         edges: &mut [MaybeUninit<Edge>; EDGE_PIXELS],
@@ -42,11 +44,11 @@ impl Map<'_> {
             if whole.contains(&x) && (0..=self.input.height as isize - geometry.kernel_height as isize).contains(&top) {
                 done = (mr - lane).min(pixels.len() - index).min(whole.end - x);
                 let pixel = (map * self.input.height + top as usize) * self.input.width + left as usize;
-                self.point_run(pixel, done, slots);
+                self.point_run(plane, pixel, done, slots);
             } else if let Reads::FilterRow = self.packed.reads() {
-                self.point_rows(top, left, slots, &mut edges[index]);
+                self.point_rows(plane, (top, left), slots, &mut edges[index]);
             } else {
-                self.point_pixel(map, top, left, slots);
+                self.point_pixel(plane, map, (top, left), slots);
             }
             index += done;
             lane += done;
@@ -78,12 +80,12 @@ impl Map<'_> {
 
     /// One pointer a tap for each of `count` neighbouring outputs of one tile, whose filters lie inside of the picture.
     /// That of the first starts at input pixel `pixel`.
-    fn point_run(&self, pixel: usize, count: usize, slots: &mut [MaybeUninit<*const u8>]) {
+    fn point_run(&self, plane: Plane<'_>, pixel: usize, count: usize, slots: &mut [MaybeUninit<*const u8>]) {
         let ConvGeometry { in_channels, kernel_height, stride, .. } = *self.packed.geometry();
         let mr = self.packed.kernel().mr;
         // A filter row in one piece has one pointer.
         let columns = self.packed.taps() / kernel_height;
-        let start = self.input.data[pixel * in_channels..].as_ptr();
+        let start = plane.data[pixel * in_channels..].as_ptr();
         let mut taps = slots.chunks_mut(mr);
         for y in 0..kernel_height {
             for (x, slots) in (0..columns).zip(taps.by_ref()) {
@@ -97,7 +99,13 @@ impl Map<'_> {
     }
 
     /// One pointer a tap: to the input pixel under it, or to the row outside the picture.
-    fn point_pixel(&self, map: usize, top: isize, left: isize, slots: &mut [MaybeUninit<*const u8>]) {
+    fn point_pixel(
+        &self,
+        plane: Plane<'_>,
+        map: usize,
+        (top, left): (isize, isize),
+        slots: &mut [MaybeUninit<*const u8>],
+    ) {
         let geometry = self.packed.geometry();
         let mr = self.packed.kernel().mr;
         let first = map * self.input.height * self.input.width;
@@ -108,9 +116,9 @@ impl Map<'_> {
                     (0..self.input.height as isize).contains(&y) && (0..self.input.width as isize).contains(&x);
                 slots[slot].write(if inside {
                     let at = first + y as usize * self.input.width + x as usize;
-                    self.input.data[at * geometry.in_channels..].as_ptr()
+                    plane.data[at * geometry.in_channels..].as_ptr()
                 } else {
-                    self.epilogue.outside.as_ptr()
+                    plane.outside.as_ptr()
                 });
                 slot += mr;
             }
@@ -118,7 +126,13 @@ impl Map<'_> {
     }
 
     /// One pointer a filter row: into the input, to the row outside, or to a copy where the picture's side cuts it.
-    fn point_rows(&self, top: isize, left: isize, slots: &mut [MaybeUninit<*const u8>], edge: &mut MaybeUninit<Edge>) {
+    fn point_rows(
+        &self,
+        plane: Plane<'_>,
+        (top, left): (isize, isize),
+        slots: &mut [MaybeUninit<*const u8>],
+        edge: &mut MaybeUninit<Edge>,
+    ) {
         let geometry = self.packed.geometry();
         let mr = self.packed.kernel().mr;
         let columns = left..left + geometry.kernel_width as isize;
@@ -129,29 +143,31 @@ impl Map<'_> {
         for (row, y) in (top..top + geometry.kernel_height as isize).enumerate() {
             let copy = copies.next();
             let pointer = if !(0..self.input.height as isize).contains(&y) {
-                self.epilogue.outside.as_ptr()
+                plane.outside.as_ptr()
             } else if let Some(copy) = copy {
-                copy[..self.epilogue.outside.len()].copy_from_slice(&self.epilogue.outside);
+                copy[..plane.outside.len()].copy_from_slice(plane.outside);
                 let inside = columns.start.max(0)..columns.end.min(width);
                 if !inside.is_empty() {
                     let from = (y * width + inside.start) as usize * PIXEL_BYTES;
                     let to = (inside.start - columns.start) as usize * PIXEL_BYTES;
                     let bytes = inside.len() * PIXEL_BYTES;
-                    copy[to..to + bytes].copy_from_slice(&self.input.data[from..from + bytes]);
+                    copy[to..to + bytes].copy_from_slice(&plane.data[from..from + bytes]);
                 }
                 copy.as_ptr()
             } else {
-                self.input.data[(y * width + columns.start) as usize * PIXEL_BYTES..].as_ptr()
+                plane.data[(y * width + columns.start) as usize * PIXEL_BYTES..].as_ptr()
             };
             slots[row * mr].write(pointer);
         }
     }
 
     /// Fills `offsets` with where each pixel's residual lies.
-    pub(super) fn skip_tile(&self, pixels: Range<usize>, offsets: &mut [usize; BLOCK_PIXELS + MAX_MR]) -> SkipTile {
+    pub(super) fn skip_offsets(&self, pixels: Range<usize>, offsets: &mut [usize; BLOCK_PIXELS + MAX_MR]) {
         let (height, width) = match self.skip {
-            SkipInput::None => return SkipTile::None,
-            SkipInput::U8 { height, width, .. } | SkipInput::F32 { height, width, .. } => (height, width),
+            SkipInput::None => return,
+            SkipInput::U8 { height, width, .. }
+            | SkipInput::U16 { height, width, .. }
+            | SkipInput::F32 { height, width, .. } => (height, width),
         };
         let channels = self.packed.geometry().out_channels;
         if (height, width) == (self.rows, self.columns) {
@@ -161,17 +177,6 @@ impl Map<'_> {
                 let (y, x) = (pixel / self.columns * height / self.rows, pixel % self.columns * width / self.columns);
                 *offset = (y * width + x) * channels;
             }
-        }
-        let offsets = offsets.as_ptr();
-        match (self.skip, self.epilogue.skip) {
-            (SkipInput::U8 { data, .. }, SkipKind::U8 { zero_point, multiplier }) => {
-                SkipTile::U8 { base: data.as_ptr(), offsets, zero_point: i32::from(zero_point), multiplier }
-            }
-            (SkipInput::F32 { data, .. }, SkipKind::F32 { multiplier }) => {
-                SkipTile::F32 { base: data.as_ptr(), offsets, multiplier }
-            }
-            // `new` let nothing else pass.
-            _ => SkipTile::None,
         }
     }
 }

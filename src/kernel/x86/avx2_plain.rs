@@ -7,7 +7,7 @@ use crate::kernel::colour::{self, Conversion, Row, Scratch};
 use crate::kernel::pointwise_u8::{self, Requantization};
 use crate::kernel::pool_f32::MaxPool;
 use crate::kernel::roi_align_f32::{Axes, RoiAlignParams, RoiLevel, pool_box as pool_box_anywhere};
-use crate::kernel::{pointwise_f32, pool_u8, resample, roi_align_u8};
+use crate::kernel::{pointwise_f32, pool_u8, resample, roi_align_u8, two_bytes};
 
 /// See [`MaxPool::row`].
 #[target_feature(enable = "avx2")]
@@ -85,4 +85,28 @@ pub fn mean_u8(
 #[target_feature(enable = "avx2")]
 pub fn scale_u8(data: &[u8], gates: &[u8], zero_points: [u8; 2], requantization: Requantization, out: &mut [u8]) {
     pointwise_u8::scale_anywhere(data, gates, zero_points, requantization, out);
+}
+
+/// See [`two_bytes::split`].
+#[target_feature(enable = "avx2")]
+pub fn split_row(values: &[f32], zero_point: i32, high: &mut [u8], low: &mut [u8]) {
+    two_bytes::split_row(values, zero_point, high, low);
+}
+
+/// See [`two_bytes::join`].
+#[target_feature(enable = "avx2")]
+pub fn join_row(high: &[u8], low: &[u8], zero_point: i32, multiplier: f32, out: &mut [f32]) {
+    two_bytes::join_row(high, low, zero_point, multiplier, out);
+}
+
+/// See [`pool_u8::MaxPool::row_16`].
+#[target_feature(enable = "avx2")]
+pub fn max_row_u16(map: &pool_u8::MaxPool<'_>, y: usize, row: [&mut [u8]; 2]) {
+    map.row_16(y, row);
+}
+
+/// See [`two_bytes::blend`].
+#[target_feature(enable = "avx2")]
+pub fn blend_16(low: &[f32], high: &[f32], weight: f32, out_high: &mut [u8], out_low: &mut [u8]) {
+    two_bytes::blend_anywhere(low, high, weight, out_high, out_low);
 }

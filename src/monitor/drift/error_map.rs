@@ -50,6 +50,9 @@ impl ErrorMap {
                         let value = |q: u8| (i32::from(q) - i32::from(zero_point)) as f32 * scale;
                         data[at..at + channels].iter().zip(f).map(|(&q, f)| (value(q) - f).abs()).sum()
                     }
+                    values @ Values::U16 { .. } => {
+                        f.iter().enumerate().map(|(channel, f)| (values.real(at + channel) - f).abs()).sum()
+                    }
                 };
                 magnitude += f.iter().map(|f| f64::from(f.abs())).sum::<f64>();
                 values.push(error / channels as f32);

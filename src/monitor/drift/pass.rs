@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::frame::Picture;
 use crate::measure::{Agreement, Lockstep, PairDetections, PairObserver, StepError};
 use crate::preprocess::{Transform, TransformParams};
-use crate::tensor::{Canvas, Fit, ImageMoments};
+use crate::tensor::{Canvas, ImageMoments};
 
 /// Callback between two steps of the network. It may pause, and its error ends the work.
 pub type YieldPoint<'a> = &'a mut dyn FnMut() -> Result<()>;
@@ -106,8 +106,8 @@ impl PassRunner {
             return Err(Error::new(Kind::Data, "the reference is not the network that was quantized"));
         }
         let transform = Transform::new(TransformParams::from(&plan.settings.transform))?;
-        let normalized = Canvas { fit: Fit::default(), channels: 3, data: Vec::new() };
-        let pixels = Canvas { fit: Fit::default(), channels: 4, data: Vec::new() };
+        let normalized = Canvas::empty(3);
+        let pixels = Canvas::empty(4);
         Ok(Self { plan, reference, transform, normalized, pixels, executor: None })
     }
 
@@ -132,8 +132,14 @@ impl PassRunner {
     }
 
     /// Prepares the inputs of both networks.
-    fn prepare(&mut self, picture: &Picture) -> Result<()> {
+    fn prepare(&mut self, model: &Int8Model, picture: &Picture) -> Result<()> {
         self.transform.to_f32(picture, &mut self.normalized)?;
+        self.prepare_pixels(model, picture)
+    }
+
+    /// Prepares the input of `model`.
+    fn prepare_pixels(&mut self, model: &Int8Model, picture: &Picture) -> Result<()> {
+        self.pixels.two_bytes = model.empty_canvas().two_bytes;
         self.transform.to_u8(picture, &mut self.pixels)
     }
 
@@ -176,7 +182,7 @@ impl PassRunner {
         with_maps: bool,
         yield_point: YieldPoint<'_>,
     ) -> Result<Pass> {
-        self.prepare(picture)?;
+        self.prepare(executor.model(), picture)?;
         let steps = self.plan.steps.len();
         let mut pass = Pass { errors: vec![StepError::default(); steps], ..Pass::default() };
         let model = Arc::clone(executor.model());
@@ -206,7 +212,7 @@ impl PassRunner {
         picture: &Picture,
         yield_point: YieldPoint<'_>,
     ) -> Result<Pass> {
-        self.transform.to_u8(picture, &mut self.pixels)?;
+        self.prepare_pixels(executor.model(), picture)?;
         let model = Arc::clone(executor.model());
         let mut counter =
             Int8Collector::new(&self.plan, model.mixed_precision().quantized_steps()).with_means(&self.plan);
@@ -240,7 +246,7 @@ impl PassRunner {
             let Pass { histograms, input_means, .. } = self.run(model, picture, false, yield_point)?;
             return Ok(ObservedFrame { histograms, input_means });
         };
-        self.prepare(picture)?;
+        self.prepare(model, picture)?;
         // Layers read steps that need no quantization parameters; these give input means only.
         let mut steps: Vec<StepId> =
             model.mixed_precision().quantized_steps().chain(self.plan.read_by_layers()).collect();
@@ -273,7 +279,7 @@ impl PassRunner {
     ) -> Result<Vec<StepError>> {
         let mut errors = vec![StepError::default(); self.plan.steps.len()];
         let Some(reference) = self.reference.clone() else { return Ok(errors) };
-        self.prepare(picture)?;
+        self.prepare(model, picture)?;
         let mut executor = self.take_executor(model);
         let mut observer = PassObserver { errors: &mut errors, counter: None, maps: None, yield_point };
         let pair =
@@ -293,7 +299,7 @@ impl PassRunner {
         picture: &Picture,
         yield_point: YieldPoint<'_>,
     ) -> Result<Vec<Detection>> {
-        self.transform.to_u8(picture, &mut self.pixels)?;
+        self.prepare_pixels(model, picture)?;
         let mut executor = self.take_executor(model);
         let outcome = executor.begin(&self.pixels).and_then(|()| {
             while executor.advance(&mut NoTap)?.is_some() {
@@ -317,7 +323,7 @@ impl PassRunner {
         locals: &mut [LocalError],
     ) -> Result<()> {
         let Some(reference) = self.reference.clone() else { return Ok(()) };
-        self.prepare(picture)?;
+        self.prepare(model, picture)?;
         let mut executor = self.take_executor(model);
         let outcome = add_local_errors(&reference, &self.normalized, &mut executor, &self.pixels, locals);
         self.executor = Some(executor);

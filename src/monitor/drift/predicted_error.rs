@@ -54,8 +54,9 @@ impl ErrorPredictor {
     pub fn new(quantized: &Quantized, baseline: &Baseline) -> Self {
         let layers = quantized.plan.layers.iter().zip(&quantized.layers);
         let weight_noise = layers.map(|(layer, quantized)| match &quantized.weights {
-            LayerWeights::S8 { scales, .. } => {
-                let squares = scales.iter().map(|&scale| f64::from(scale).powi(2)).sum::<f64>();
+            LayerWeights::S8 { scales, low, .. } => {
+                let digits = if low.is_empty() { 1.0 } else { 1.0 / 128.0 };
+                let squares = scales.iter().map(|&scale| (f64::from(scale) * digits).powi(2)).sum::<f64>();
                 squares / scales.len().max(1) as f64 / 12.0 * layer.geometry.taps() as f64
             }
             LayerWeights::F32(_) => 0.0,

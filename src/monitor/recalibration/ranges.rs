@@ -44,9 +44,9 @@ pub struct RangeChoice {
 }
 
 impl RangeChoice {
-    /// The choice of `range`.
-    pub fn of(range: Range) -> Self {
-        Self { range, qparams: QuantParams::covering(range, Scheme::Affine) }
+    /// The choice of `range`, for values of one or two bytes.
+    pub fn of(range: Range, two_bytes: bool) -> Self {
+        Self { range, qparams: QuantParams::covering(range, Scheme::Affine).with_two_bytes(two_bytes) }
     }
 
     /// The choice `share` of the way from this one to `other`; unchanged where they are the same.
@@ -57,7 +57,7 @@ impl RangeChoice {
         }
         let between = |from: f32, to: f32| from + share * (to - from);
         let (from, to) = (self.range, other.range);
-        Self::of(Range::new(between(from.min, to.min), between(from.max, to.max)))
+        Self::of(Range::new(between(from.min, to.min), between(from.max, to.max)), self.qparams.two_bytes)
     }
 }
 
@@ -87,6 +87,9 @@ impl EdgeHistograms {
         let mut best = if tolerable(&serving) { serving } else { initial };
         let mut least = self.expected(&best.qparams);
         let worth = least * (1.0 - LIMITS.min_gain);
+        // Two bytes have levels enough for all values: nothing need be clipped.
+        let two_bytes = initial.qparams.two_bytes;
+        let observer = if two_bytes { Observer::MinMax } else { observer };
         // The ends of every range that some of the values alone would have: the best range lies between them.
         let mut ranges = vec![initial.range, serving.range];
         let mut mixture = EdgeStatistics::new();
@@ -105,7 +108,7 @@ impl EdgeHistograms {
         };
         let (lows, highs) = (ends(|range| range.min), ends(|range| range.max));
         let mut consider = |range: Range, best: &mut RangeChoice| {
-            let choice = RangeChoice::of(range);
+            let choice = RangeChoice::of(range, two_bytes);
             let expected = self.expected(&choice.qparams);
             if expected < least && expected < worth && tolerable(&choice) {
                 (*best, least) = (choice, expected);

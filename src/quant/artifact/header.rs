@@ -34,6 +34,9 @@ pub struct Header {
     pub steps: Vec<StepHeader>,
     /// Edges between steps, in the plan's order.
     pub edges: Vec<EdgeHeader>,
+    /// Type of the canvas's values; none where it is u8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canvas: Option<EdgeType>,
     /// Pictures and observer that the ranges were chosen with.
     pub calibration: CalibrationHeader,
     /// Source of the model.
@@ -121,6 +124,17 @@ pub enum WeightType {
     F32,
 }
 
+impl WeightType {
+    /// True for the types of weights that a step of this precision may have.
+    pub fn fits(self, precision: Precision) -> bool {
+        match self {
+            Self::S8 => precision.is_int8(),
+            Self::S8x2 => precision == Precision::Int8Static,
+            Self::F32 => precision == Precision::Fp32,
+        }
+    }
+}
+
 /// Type of the values of an edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -145,27 +159,44 @@ pub struct StoredQuantParams {
     pub zero_point: u16,
 }
 
+/// Levels of two bytes between two levels of the high byte.
+const LEVELS_OF_LOW: u16 = 256;
+/// The low byte of the zero point of two bytes.
+const LOW_ZERO_POINT: u16 = 128;
+
 impl From<QuantParams> for StoredQuantParams {
-    fn from(QuantParams { scale, zero_point }: QuantParams) -> Self {
-        Self { edge_type: Some(EdgeType::U8), scale, zero_point: u16::from(zero_point) }
+    fn from(qparams: QuantParams) -> Self {
+        let (scale, zero_point, _) = qparams.levels();
+        let edge_type = if qparams.two_bytes { EdgeType::U16 } else { EdgeType::U8 };
+        Self { edge_type: Some(edge_type), scale, zero_point: zero_point as u16 }
     }
 }
 
 impl StoredQuantParams {
+    /// Type of the values.
+    fn edge_type(&self) -> EdgeType {
+        self.edge_type.unwrap_or(EdgeType::U8)
+    }
+
     /// The checked parameters.
     ///
     /// # Errors
-    /// [`Kind::Data`] if a number is out of range, or the values are of two bytes, for which there is no kernel yet.
+    /// [`Kind::Data`] if a number is out of range.
     pub fn checked(&self) -> Result<QuantParams> {
         let zero_point = u8::try_from(self.zero_point);
-        match (self.edge_type, zero_point) {
-            (None | Some(EdgeType::U8), Ok(zero_point)) => QuantParams::new(self.scale, zero_point),
-            (None | Some(EdgeType::U8), Err(_)) => {
+        match (self.edge_type(), zero_point) {
+            (EdgeType::U8, Ok(zero_point)) => QuantParams::new(self.scale, zero_point),
+            (EdgeType::U8, Err(_)) => {
                 let text = format!("zero point {}; expected 0 to 255", self.zero_point);
                 Err(Error::new(Kind::Data, text))
             }
-            (Some(EdgeType::U16), _) => {
-                Err(Error::new(Kind::Data, "values of type u16, which only a later version of lookout can run"))
+            (EdgeType::U16, _) if self.zero_point % LEVELS_OF_LOW == LOW_ZERO_POINT => {
+                let [high, _] = self.zero_point.to_be_bytes();
+                Ok(QuantParams::new(self.scale * f32::from(LEVELS_OF_LOW), high)?.with_two_bytes(true))
+            }
+            (EdgeType::U16, _) => {
+                let text = format!("zero point {} of two bytes; expected 128 more than a multiple of 256", self.zero_point);
+                Err(Error::new(Kind::Data, text))
             }
         }
     }

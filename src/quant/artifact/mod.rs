@@ -25,6 +25,7 @@
 //! | `pair_safe` | bool | no pair of neighbouring weights can saturate a 16-bit sum; verified when read |
 //! | `steps` | array of objects | steps with weights, in the order of the plan |
 //! | `edges` | array of objects | edges between steps, in the order of the plan |
+//! | `canvas` | string, optional | type of the canvas's values: `u8` if absent, or `u16` |
 //! | `calibration` | object | pictures and observer that the ranges were chosen with |
 //! | `provenance` | object | source of the model |
 //!
@@ -34,7 +35,7 @@
 //! |---|---|---|
 //! | `name` | string | torchvision's name of the layer, unique; 1 to 200 bytes |
 //! | `precision` | string | `int8-static`, `int8-dynamic` or `fp32` |
-//! | `weight` | string | type of a weight: `s8`, `s8x2` (two digits, for later versions) or `f32` |
+//! | `weight` | string | type of a weight: `s8`, `s8x2` (two digits, of `int8-static` only) or `f32` |
 //! | `shape` | 4 integers | extents of the weights: out, kernel height, kernel width, in / groups; none 0 |
 //! | `groups` | integer, optional, 1 if absent | groups of channels; divides out |
 //! | `runs` | integer, 1 to 16 | times the weights run on a frame, 5 for a head on five pyramid levels |
@@ -47,7 +48,7 @@
 //! | key | type | meaning |
 //! |---|---|---|
 //! | `name` | string | name of the step whose output it is, with the level where there are several; unique |
-//! | `grid` | object or null | `{"type": "u8", "scale": f32, "zero_point": 0 to 255}`, x = (q − zero point) · scale; null where the edge is f32. `"u16"`, with zero points up to 65535, is for later versions |
+//! | `grid` | object or null | `{"type": "u8", "scale": f32, "zero_point": 0 to 255}`, x = (q − zero point) · scale; null where the edge is f32. `"u16"` has two bytes a value; its zero point is 128 more than a multiple of 256, so that the high byte is the nearest level of a `u8` edge with 256 times the scale |
 //! | `range` | 2 f32 | range the observer chose, in real units; contains 0 |
 //! | `clipped` | object, optional | mean and standard deviation of the share of values outside the quantization range |
 //! | `distance` | object, optional | mean and standard deviation of the total variation distance of a picture's histogram from the stored one |
@@ -81,6 +82,7 @@
 //! | tensor | element, shape | where | meaning |
 //! |---|---|---|---|
 //! | `S.weight` | I8 or F32 `[out, kh, kw, in / groups]` | always | weights; I8 in \[−127, 127\] for both int8 precisions |
+//! | `S.weight_low` | I8 `[out, kh, kw, in / groups]` | `s8x2` | low digits in \[−64, 63\]: a weight is (`weight` + `weight_low` / 128) · `scale` |
 //! | `S.scale` | F32 `[out]` | int8 | weight scale of each output channel, 2⁻⁴⁰ to 2⁴⁰ |
 //! | `S.bias` | F32 `[runs, out]` | always | bias, batch norm folded in |
 //! | `S.residual` | F32 `[out, in / groups]` | `residual` | [`RoundingResidual`](super::RoundingResidual), in units of the weights |

@@ -38,6 +38,8 @@ pub enum StoredWeights {
     Int8 {
         /// `[out][kh][kw][in]`.
         values: Vec<i8>,
+        /// Low digits of weights of two, in [−64, 63], as long as `values`; empty for weights of one.
+        low: Vec<i8>,
         /// `[out]`.
         scales: Vec<f32>,
     },
@@ -104,7 +106,13 @@ impl<'a> Artifact<'a> {
         }
         let values = self.container.tensor(&weight, Element::I8, &step.shape)?.to_i8();
         let scales = self.container.tensor(&format!("{name}.scale"), Element::F32, &step.shape[..1])?.to_f32();
-        Ok(StoredWeights::Int8 { values, scales })
+        let low = match step.weight {
+            Some(WeightType::S8x2) => {
+                self.container.tensor(&format!("{name}.weight_low"), Element::I8, &step.shape)?.to_i8()
+            }
+            _ => Vec::new(),
+        };
+        Ok(StoredWeights::Int8 { values, low, scales })
     }
 
     /// Biases of the step called `name`, one vector a run.
@@ -240,6 +248,9 @@ impl<'a> Artifact<'a> {
         if !["lookout", "paper"].contains(&header.recipe.as_str()) {
             return refuse(format!("its recipe is `{}`, expected lookout or paper", header.recipe));
         }
+        if header.canvas.is_some() && !self.is_typed() {
+            return refuse(format!("{FORMAT_1} gives no type of the canvas"));
+        }
         check_hash("calibration.sha256", &header.calibration.sha256)?;
         check_hash("provenance.source_sha256", &header.provenance.source_sha256)?;
         let parent = header.provenance.parent.as_ref();
@@ -278,16 +289,12 @@ impl<'a> Artifact<'a> {
             return refuse(format!("{} SQNR for {} runs", step.sqnr_db.len(), step.runs));
         }
         step.sqnr_db.iter().try_for_each(check_mean_std)?;
-        let weight = if step.precision.is_int8() { WeightType::S8 } else { WeightType::F32 };
         match step.weight {
             None if self.is_typed() => {
                 return refuse(format!("the type of its weights is missing, as {FORMAT} has it"));
             }
             Some(_) if !self.is_typed() => return refuse(format!("{FORMAT_1} gives no type of weights")),
-            Some(WeightType::S8x2) => {
-                return refuse("weights of type s8x2, which only a later version of lookout can run".into());
-            }
-            Some(found) if found != weight => {
+            Some(found) if !found.fits(step.precision) => {
                 let precision = step.precision.name();
                 return refuse(format!("weights of type {found:?} do not match precision {precision}"));
             }
@@ -330,6 +337,12 @@ impl<'a> Artifact<'a> {
                 "scale {channel} is {:e}, not between {:e} and {:e}",
                 scales[channel], MIN_SCALE, MAX_SCALE
             ));
+        }
+        if step.weight == Some(WeightType::S8x2) {
+            let low = &of("weight_low", Element::I8, &step.shape)?.bytes;
+            if let Some(place) = low.iter().position(|byte| !(-64..64).contains(&byte.cast_signed())) {
+                return refuse(format!("low digit {place} of the weights is not between −64 and 63"));
+            }
         }
         let bytes = &of("weight", Element::I8, &step.shape)?.bytes;
         let [.., channels] = step.shape;

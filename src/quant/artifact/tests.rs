@@ -13,7 +13,7 @@ use crate::quant::{
 fn model() -> (Header, Vec<StepTensors>, Vec<Vec<u32>>) {
     let values: Vec<f32> = (0..2 * 9 * 4).map(|i| ((i * 37 % 19) as f32 - 9.0) / 9.0).collect();
     let bank = FilterBank { values: &values, out: 2, channels: 4 };
-    let weights = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[]).unwrap();
+    let weights = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, Digits::One, &[]).unwrap();
     let residual = RoundingResidual::of(&bank, &weights);
     let residual = Box::new(StepResidual { residual, input_moments: (0..16).map(|c| c as f32).collect() });
     let effect = |seed: usize| PerturbationEffect {
@@ -137,7 +137,7 @@ fn written_models_are_read_back() {
     assert!(residual == **stored && residual.input_moments[8] == 8.0);
     assert!(artifact.residual("head.fc").unwrap().is_none() && artifact.residual("b").is_err());
     let found = artifact.weights("rpn.head.conv.0.0").unwrap();
-    assert_eq!(found, StoredWeights::Int8 { values: expected.values.clone(), scales: expected.scales.clone() });
+    assert_eq!(found, StoredWeights::Int8 { values: expected.values.clone(), low: Vec::new(), scales: expected.scales.clone() });
     assert_eq!(artifact.biases("rpn.head.conv.0.0").unwrap(), [[1.0, -2.0], [0.5, 0.25]]);
     assert_eq!(artifact.weights("head.fc").unwrap(), StoredWeights::Float(vec![0.1, 0.2, 0.3]));
     assert_eq!(artifact.histogram(artifact.edge("b").unwrap()).unwrap(), [1, 0, 7]);

@@ -39,6 +39,9 @@ pub fn encode(header: &Header, weights: &[StepTensors], histograms: &[Vec<u32>])
             StepTensors::Int8 { weights, bias, residual, bias_shifts } => {
                 let [out, _, _, channels] = step.shape;
                 let mut add = |part: &str, tensor| tensors.insert(format!("{}.{part}", step.name), tensor);
+                if !weights.low.is_empty() {
+                    add("weight_low", Tensor::of_i8(step.shape.to_vec(), &weights.low));
+                }
                 add("scale", Tensor::of_f32(vec![weights.scales.len()], &weights.scales));
                 if let Some(StepResidual { residual, input_moments }) = residual.as_deref() {
                     add("residual", Tensor::of_f32(vec![out, channels], residual.rows()));

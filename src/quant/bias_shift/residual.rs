@@ -20,10 +20,13 @@ impl RoundingResidual {
         let (channels, depth) = (bank.channels.max(1), bank.depth().max(1));
         let filters = bank.values.chunks_exact(depth).zip(quantized.values.chunks_exact(depth));
         let mut values = Vec::with_capacity(bank.out * channels);
-        for ((filter, bytes), &scale) in filters.zip(&quantized.scales) {
+        for (out, ((filter, bytes), &scale)) in filters.zip(&quantized.scales).enumerate() {
             let mut sums = vec![0.0f64; channels];
-            for (at, (&weight, &byte)) in filter.iter().zip(bytes).enumerate() {
-                sums[at % channels] += f64::from(weight) - f64::from(byte) * f64::from(scale);
+            let low = quantized.low.get(out * depth..).unwrap_or_default();
+            let low = low.iter().copied().chain(std::iter::repeat(0));
+            for (at, ((&weight, &byte), low)) in filter.iter().zip(bytes).zip(low).enumerate() {
+                let q = f64::from(byte) + f64::from(low) / 128.0;
+                sums[at % channels] += f64::from(weight) - q * f64::from(scale);
             }
             values.extend(sums.into_iter().map(|sum| sum as f32));
         }
@@ -56,13 +59,13 @@ impl RoundingResidual {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quant::{Granularity, ScaleRule};
+    use crate::quant::{Digits, Granularity, ScaleRule};
 
     #[test]
     fn the_bias_shift_restores_the_exact_mean() {
         let values: Vec<f32> = (0..4 * 49 * 3).map(|at| ((at * 7919 % 1009) as f32 / 504.5 - 1.0) * 0.01).collect();
         let bank = FilterBank { values: &values, out: 4, channels: 3 };
-        let quantized = bank.quantize(ScaleRule::default(), Granularity::PerChannel, &[]).unwrap();
+        let quantized = bank.quantize(ScaleRule::default(), Granularity::PerChannel, Digits::One, &[]).unwrap();
         let residual = RoundingResidual::of(&bank, &quantized);
         let means = [120.0, 80.5, 3.0];
         for (out, shift) in residual.bias_shift(&means).into_iter().enumerate() {

@@ -22,7 +22,8 @@ fn read(file: &[u8]) {
         artifact.reference_input_means(&step.name).unwrap();
         artifact.bias_shift_models(&step.name).unwrap();
         match artifact.weights(&step.name).unwrap() {
-            StoredWeights::Int8 { values, scales } => {
+            StoredWeights::Int8 { values, low, scales } => {
+                assert!(low.iter().all(|low| (-64..64).contains(low)));
                 assert_eq!(values.len(), step.shape.iter().product::<usize>());
                 assert_eq!(scales.len(), step.shape[0]);
                 assert!(!header.pair_safe || first_unsafe_pair(&values, step.shape[3]).is_none());

@@ -32,7 +32,7 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
     let bank = FilterBank { values: &values, out: 2, channels: 3 };
     let has_residual = precision == Precision::Int8Static;
     let weights = if precision.is_int8() {
-        let weights = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, &[])?;
+        let weights = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, Digits::One, &[])?;
         let residual =
             has_residual.then(|| Box::new(StepResidual { residual: RoundingResidual::of(&bank, &weights), input_moments: vec![0.5, 0.0, 2.0, 1.0, 0.0, 9.0] }));
         let effects = [(vec![1.0, -2.0, 0.5], vec![0.25, -0.5]), (vec![0.0, 1.0, 0.0], vec![0.125, 0.0])]

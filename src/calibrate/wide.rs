@@ -1,0 +1,409 @@
+//! Wide parts: edges of two bytes a value and weights of two digits, chosen by what they do at the end of the features.
+//!
+//! An error that is born early is carried through all later layers, so a few wide parts near the picture bring the
+//! whole network closer to fp32. A wide edge costs its readers a second pass over their products, wide weights cost
+//! their layer one. In: a quantized network in which nothing is wide, and pictures. Out: the [`WideParts`] that lower
+//! the error of the pyramid most for their cost, within a share of the time of a frame.
+//!
+//! The effect of each candidate is measured on its own: the network runs with only that part wide, and the squared
+//! error of every map that the proposal network reads, relative to its signal, is averaged. Errors of single parts add
+//! up, because rounding errors of different tensors are almost uncorrelated. The pictures are resized to half the side:
+//! a quarter of the work, and errors travel through the layers as at full size.
+
+use std::sync::Arc;
+
+use super::pictures::{CalibrationPicture, PictureLoader};
+use crate::detector::fp32::{Fp32Model, Fp32Run};
+use crate::detector::int8::{EdgeStorage, Int8Executor, Int8Model, LayerWeights, Quantized};
+use crate::detector::plan::{LayerId, Op, Plan, StepId};
+use crate::detector::tap::{Activation, NoTap, Values};
+use crate::error::{Error, Kind, Result};
+use crate::kernel::isa::Isa;
+use crate::measure::StepError;
+use crate::preprocess::{Transform, TransformParams};
+use crate::quant::{Precision, QuantParams};
+use crate::tensor::{Canvas, Fit, Shape};
+
+use std::str::FromStr;
+
+/// Rule that chooses the wide parts.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wide {
+    /// The parts with the largest effect for their cost, which add at most this share of the time of a frame.
+    Budget(f64),
+    /// That many parts, the largest effect for their cost first.
+    Count(usize),
+    /// Weights and inputs of the layers with one of these names, or whose names begin with one and a dot.
+    Named(Vec<String>),
+}
+
+impl Default for Wide {
+    /// 15 % of the time of a frame.
+    fn default() -> Self {
+        Self::Budget(0.15)
+    }
+}
+
+impl Wide {
+    /// No part.
+    pub const NOTHING: Self = Self::Count(0);
+
+    /// True if the choice depends on pictures.
+    pub fn needs_pictures(&self) -> bool {
+        match self {
+            Self::Budget(share) => *share > 0.0,
+            Self::Count(count) => *count > 0,
+            Self::Named(_) => false,
+        }
+    }
+}
+
+impl FromStr for Wide {
+    type Err = Error;
+
+    /// Parses `15%` as a budget, `3` as a count, anything else as names separated by commas.
+    fn from_str(text: &str) -> Result<Self> {
+        if let Ok(count) = text.parse() {
+            return Ok(Self::Count(count));
+        }
+        if let Some(percent) = text.strip_suffix('%') {
+            let wrong = || Error::new(Kind::Usage, format!("{text:?} is not a budget such as 15%, of 0 to 200 %"));
+            let share = percent.trim().parse().map(|percent: f64| percent / 100.0).map_err(|_| wrong())?;
+            return if (0.0..=2.0).contains(&share) { Ok(Self::Budget(share)) } else { Err(wrong()) };
+        }
+        Ok(Self::Named(text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()))
+    }
+}
+
+/// A part that may be wide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WidePart {
+    /// The output of a step: the image, or a layer.
+    Edge(StepId),
+    /// The weights of a layer.
+    Weights(LayerId),
+}
+
+/// The wide parts of a network.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WideParts(pub Vec<WidePart>);
+
+impl WideParts {
+    /// True if the output of `step` is wide.
+    pub fn has_edge(&self, step: StepId) -> bool {
+        self.0.contains(&WidePart::Edge(step))
+    }
+
+    /// True if the weights of `layer` are wide.
+    pub fn has_weights(&self, layer: LayerId) -> bool {
+        self.0.contains(&WidePart::Weights(layer))
+    }
+
+    /// Weights and inputs of the layers that `names` name or are the beginning of.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] with a name that no layer in static int8 has.
+    pub fn named(quantized: &Quantized, names: &[String]) -> Result<Self> {
+        let plan = &quantized.plan;
+        let storage = quantized.mixed_precision().storage;
+        let mut parts = Vec::new();
+        for name in names {
+            let below = format!("{name}.");
+            let before = parts.len();
+            for (id, step) in plan.steps.iter().enumerate() {
+                let Some(layer) = step.layer().filter(|&layer| is_static(quantized, layer)) else { continue };
+                let layer_name = &plan.layers[layer].name;
+                if layer_name != name && !layer_name.starts_with(&below) {
+                    continue;
+                }
+                parts.push(WidePart::Weights(layer));
+                let owners = plan.steps[id].inputs.iter().filter_map(|&input| owner(plan, &storage, input));
+                parts.extend(owners.map(WidePart::Edge));
+            }
+            if parts.len() == before {
+                let text = format!("--wide {name}: no layer in int8 has this name or begins with it");
+                return Err(Error::new(Kind::Usage, text));
+            }
+        }
+        let mut unique = Vec::new();
+        parts.into_iter().for_each(|part| {
+            if !unique.contains(&part) {
+                unique.push(part);
+            }
+        });
+        Ok(Self(unique))
+    }
+}
+
+/// True if `layer` runs in static int8.
+fn is_static(quantized: &Quantized, layer: LayerId) -> bool {
+    quantized.layers[layer].precision == Precision::Int8Static
+}
+
+/// The step whose output `input` moves or is, where it can be wide.
+fn owner(plan: &Plan, storage: &[EdgeStorage], input: StepId) -> Option<StepId> {
+    match storage[input] {
+        EdgeStorage::Pixels => Some(input),
+        EdgeStorage::U8(owner) if plan.steps[owner].layer().is_some() => Some(owner),
+        _ => None,
+    }
+}
+
+/// Wide forms of the parts of a network.
+pub(super) struct WideForms<'a> {
+    /// By step: quantization parameters of a wide output.
+    pub(super) edge_qparams: &'a [Option<QuantParams>],
+    /// The wide weights of a layer.
+    pub(super) weights: &'a dyn Fn(LayerId) -> Result<LayerWeights>,
+}
+
+/// A candidate with its effect and its cost.
+struct Candidate {
+    part: WidePart,
+    /// By how much the mean relative squared error of the levels falls.
+    gain: f64,
+    /// Share of the time of a frame.
+    cost: f64,
+}
+
+/// Chooses wide parts of `narrow` on `pictures`, as `wide` says.
+///
+/// # Errors
+/// Errors of the pictures and of either network.
+pub(super) fn choose(
+    reference: &Fp32Model,
+    narrow: &Quantized,
+    forms: &WideForms<'_>,
+    wide: &Wide,
+    loader: &mut PictureLoader<'_>,
+    pictures: &[CalibrationPicture],
+    isa: Isa,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<WideParts> {
+    let (budget, most) = match wide {
+        Wide::Named(names) => return WideParts::named(narrow, names),
+        Wide::Budget(share) => (*share, usize::MAX),
+        Wide::Count(count) => (f64::INFINITY, *count),
+    };
+    if most == 0 || budget <= 0.0 || pictures.is_empty() {
+        return Ok(WideParts::default());
+    }
+    let scenes = scenes(reference, loader, pictures)?;
+    let costs = Costs::new(&narrow.plan, scenes[0].full_size);
+    let parts = candidates(narrow);
+    let base = Int8Model::new(narrow, isa)?;
+    let before = error(&base, &scenes)?;
+    let mut variant = narrow.clone();
+    let mut candidates = Vec::with_capacity(parts.len());
+    for (done, &part) in parts.iter().enumerate() {
+        progress(done, parts.len());
+        let cost = costs.share(narrow, part);
+        // A part that alone exceeds the budget is not worth a run.
+        if cost > budget {
+            continue;
+        }
+        let model = match part {
+            WidePart::Edge(step) if step == narrow.plan.key_steps.image => {
+                variant.wide_canvas = true;
+                let model = base.with_quant_params(&variant)?;
+                variant.wide_canvas = false;
+                model
+            }
+            WidePart::Edge(step) => {
+                let kept = std::mem::replace(&mut variant.edge_qparams[step], forms.edge_qparams[step]);
+                let model = base.with_quant_params(&variant)?;
+                variant.edge_qparams[step] = kept;
+                model
+            }
+            WidePart::Weights(layer) => {
+                let weights = (forms.weights)(layer)?;
+                let kept = std::mem::replace(&mut variant.layers[layer].weights, weights);
+                let model = base.with_weights(&variant, layer)?;
+                variant.layers[layer].weights = kept;
+                model
+            }
+        };
+        candidates.push(Candidate { part, gain: before - error(&model, &scenes)?, cost });
+    }
+    candidates.sort_by(|a, b| (b.gain / b.cost).total_cmp(&(a.gain / a.cost)));
+    let mut parts = WideParts::default();
+    let mut spent = 0.0;
+    for Candidate { part, gain, cost } in candidates {
+        if gain > 0.0 && spent + cost <= budget && parts.0.len() < most {
+            spent += cost;
+            parts.0.push(part);
+        }
+    }
+    Ok(parts)
+}
+
+/// The parts that may be wide: those that the maps of the proposal network depend on.
+fn candidates(quantized: &Quantized) -> Vec<WidePart> {
+    let plan = &quantized.plan;
+    let storage = quantized.mixed_precision().storage;
+    let mut is_needed = vec![false; plan.steps.len()];
+    plan.levels.iter().for_each(|level| is_needed[level.step] = true);
+    let mut parts = Vec::new();
+    for id in (0..plan.steps.len()).rev().filter(|&id| id < plan.key_steps.proposals) {
+        if !is_needed[id] {
+            continue;
+        }
+        let inputs = &plan.steps[id].inputs;
+        inputs.iter().for_each(|&input| is_needed[input] = true);
+        let Some(layer) = plan.steps[id].layer().filter(|&layer| is_static(quantized, layer)) else { continue };
+        let edges = inputs.iter().filter_map(|&input| owner(plan, &storage, input)).map(WidePart::Edge);
+        for part in edges.chain([WidePart::Weights(layer)]) {
+            if !parts.contains(&part) {
+                parts.push(part);
+            }
+        }
+    }
+    parts
+}
+
+/// A picture at half the side, and the reference's maps of every level.
+struct Scene {
+    pixels: Canvas<u8>,
+    wide_pixels: Canvas<u8>,
+    levels: Vec<(Shape, (usize, usize), Vec<f32>)>,
+    /// The canvas at full size.
+    full_size: Fit,
+}
+
+fn scenes(
+    reference: &Fp32Model,
+    loader: &mut PictureLoader<'_>,
+    pictures: &[CalibrationPicture],
+) -> Result<Vec<Scene>> {
+    let plan = reference.plan();
+    let full = TransformParams::from(&plan.settings.transform);
+    let half = |side: u32| side.div_ceil(2);
+    let params = TransformParams { min_size: half(full.min_size), max_size: half(full.max_size), ..full };
+    let mut transform = Transform::new(params)?;
+    let last = last_level(plan);
+    let scene = |picture: &CalibrationPicture| {
+        let picture = (loader.open)(picture)?;
+        let (mut normalized, mut pixels) = (Canvas::empty(3), Canvas::empty(4));
+        let mut wide_pixels = Canvas { two_bytes: true, ..Canvas::empty(4) };
+        transform.to_f32(&picture, &mut normalized)?;
+        transform.to_u8(&picture, &mut pixels)?;
+        transform.to_u8(&picture, &mut wide_pixels)?;
+        let mut run = Fp32Run::new(reference, &normalized)?;
+        let mut levels = vec![(Shape::new(0, 0, 0), (0, 0), Vec::new()); plan.levels.len()];
+        while let Some(step) = run.advance(&mut NoTap)? {
+            for (level, kept) in plan.levels.iter().zip(&mut levels).filter(|(level, _)| level.step == step) {
+                let _ = level;
+                run.with_activation(step, |map| {
+                    if let Values::F32(values) = map.values {
+                        *kept = (map.shape, (map.valid_height, map.valid_width), values.to_vec());
+                    }
+                })?;
+            }
+            if step == last {
+                break;
+            }
+        }
+        let full_size = full.fit(picture.width, picture.height)?;
+        Ok(Scene { pixels, wide_pixels, levels, full_size })
+    };
+    pictures.iter().map(scene).collect()
+}
+
+/// The last step that a level is the output of.
+fn last_level(plan: &Plan) -> StepId {
+    plan.levels.iter().map(|level| level.step).max().unwrap_or(0)
+}
+
+/// Mean over pictures and levels of the squared error, relative to the signal.
+fn error(model: &Int8Model, scenes: &[Scene]) -> Result<f64> {
+    let plan = Arc::clone(model.plan());
+    let last = last_level(&plan);
+    let mut executor = Int8Executor::new(Arc::new(model.clone())).keeping_features();
+    let (mut sum, mut count) = (0.0, 0usize);
+    for scene in scenes {
+        let is_wide = model.is_wide(plan.key_steps.image);
+        executor.begin(if is_wide { &scene.wide_pixels } else { &scene.pixels })?;
+        while executor.advance(&mut NoTap)?.is_some_and(|step| step != last) {}
+        for (level, (shape, (valid_height, valid_width), values)) in plan.levels.iter().zip(&scene.levels) {
+            let Some(found) = executor.activation(level.step) else { continue };
+            let values = Values::F32(values);
+            let (valid_height, valid_width) = (*valid_height, *valid_width);
+            let mut error = StepError::default();
+            error.add(&Activation { shape: *shape, valid_height, valid_width, values }, &found);
+            if let Some(db) = error.sqnr_db().filter(|db| db.is_finite()) {
+                sum += 10f64.powf(-0.1 * db);
+                count += 1;
+            }
+        }
+    }
+    Ok(sum / count.max(1) as f64)
+}
+
+/// Cost of a wide part, from shapes alone, so that the choice is the same on every CPU.
+struct Costs {
+    macs: Vec<u64>,
+    /// By step: values of the output.
+    values: Vec<u64>,
+    total: f64,
+}
+
+/// Multiply-adds that take as long as scaling, rounding and writing one value: measured, 20 to 40.
+const MACS_OF_A_VALUE: f64 = 32.0;
+
+impl Costs {
+    fn new(plan: &Plan, fit: Fit) -> Self {
+        let shapes = plan.shapes(fit.canvas_height, fit.canvas_width, plan.settings.rpn.post_nms_top_n);
+        let macs = plan.macs(&shapes);
+        let values: Vec<u64> = shapes.iter().map(|shape| shape.len() as u64).collect();
+        let layers = (0..plan.steps.len()).filter(|&id| plan.steps[id].layer().is_some());
+        let total = layers.map(|id| macs[id] as f64 + MACS_OF_A_VALUE * values[id] as f64).sum();
+        Self { macs, values, total }
+    }
+
+    /// What another pass over the products of `step` costs. Its values stay in the cache.
+    fn pass(&self, step: StepId) -> f64 {
+        self.macs[step] as f64 + 0.5 * MACS_OF_A_VALUE * self.values[step] as f64
+    }
+
+    /// Share of the time of a frame that `part` adds.
+    fn share(&self, quantized: &Quantized, part: WidePart) -> f64 {
+        let plan = &quantized.plan;
+        let storage = quantized.mixed_precision().storage;
+        let layers = plan.steps.iter().enumerate().filter(|(_, step)| step.layer().is_some());
+        let cost: f64 = match part {
+            WidePart::Weights(layer) => {
+                layers.filter(|(_, step)| step.layer() == Some(layer)).map(|(id, _)| self.pass(id)).sum()
+            }
+            WidePart::Edge(edge) => {
+                let is_read = |input: Option<&StepId>| {
+                    input.is_some_and(|&input| owner(plan, &storage, input) == Some(edge))
+                };
+                let readers = layers.map(|(id, step)| {
+                    let joined = 0.5 * MACS_OF_A_VALUE * self.values[id] as f64;
+                    let first = if is_read(step.inputs.first()) { self.pass(id) } else { 0.0 };
+                    first + if is_read(step.inputs.get(1)) { joined } else { 0.0 }
+                });
+                let written = if plan.steps[edge].op == Op::Image { 0.0 } else { self.values[edge] as f64 };
+                readers.sum::<f64>() + 0.5 * MACS_OF_A_VALUE * written
+            }
+        };
+        cost / self.total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_counts_and_names() {
+        assert_eq!("15%".parse::<Wide>().unwrap(), Wide::default());
+        assert_eq!("3".parse::<Wide>().unwrap(), Wide::Count(3));
+        assert_eq!("0".parse::<Wide>().unwrap(), Wide::NOTHING);
+        let names = vec!["backbone.body.conv1".to_owned(), "backbone.body.layer1".to_owned()];
+        assert_eq!("backbone.body.conv1, backbone.body.layer1".parse::<Wide>().unwrap(), Wide::Named(names));
+        for wrong in ["x%", "-1%", "300%", "NaN%"] {
+            assert!(wrong.parse::<Wide>().is_err(), "{wrong}");
+        }
+    }
+}
