@@ -150,7 +150,9 @@ impl Built {
         let multiplier = (0..g.out_channels).map(|_| (0.2 + random.unit()) / (60.0 * depth.sqrt()) / unit).collect();
         let (rows, columns) = g.output(case.height, case.width);
         let skip_shape = match case.residual {
-            Residual::CoarserU8 | Residual::CoarserU16 | Residual::CoarserF32 => (rows.div_ceil(2), columns.div_ceil(2)),
+            Residual::CoarserU8 | Residual::CoarserU16 | Residual::CoarserF32 => {
+                (rows.div_ceil(2), columns.div_ceil(2))
+            }
             _ => (rows, columns),
         };
         let skips = skip_shape.0 * skip_shape.1 * g.out_channels;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lookout::calibrate::{QuantizeOptions, quantize};
+use lookout::calibrate::{QuantizeOptions, Wide, quantize};
 use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
 use lookout::detector::int8::{Int8Executor, Int8Model, Quantized};
 use lookout::detector::plan::StepId;
@@ -14,7 +14,6 @@ use lookout::kernel::isa::Isa;
 use lookout::measure::coverage;
 use lookout::preprocess::{Transform, TransformParams};
 use lookout::quant::artifact::Artifact;
-use lookout::tensor::{Canvas, Fit};
 
 use crate::golden;
 use crate::scenes::scene;
@@ -43,6 +42,7 @@ impl Tap for Stored {
     fn observe(&mut self, step: StepId, activation: &Activation<'_>) {
         let bytes = match activation.values {
             Values::U8 { data, .. } => data.to_vec(),
+            Values::U16 { high, low, .. } => [high, low].concat(),
             Values::F32(values) => values.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect(),
         };
         self.0.push((step, bytes));
@@ -68,8 +68,15 @@ fn every_network_is_wholly_in_int8_and_alike_on_every_instruction_set() {
         };
         import(&options).unwrap_or_else(|error| panic!("{net}: {}", error.chain()));
         let checkpoint = Checkpoint::open(&out).unwrap();
-        // Every perturbation of a picture is one more pass of the fp32 network.
-        let options = QuantizeOptions { correction_pictures: 1, evidence_pictures: 1, ..QuantizeOptions::default() };
+        // Every perturbation of a picture is one more pass of the fp32 network, and every candidate for two bytes one of
+        // the int8 network: here all parts of the body are wide, without a search.
+        let body = Checkpoint::open(&out).unwrap().header().architecture.body_module().to_owned();
+        let options = QuantizeOptions {
+            correction_pictures: 1,
+            evidence_pictures: 1,
+            wide: Wide::Named(vec![body]),
+            ..QuantizeOptions::default()
+        };
         let outcome = quantize(&checkpoint, &calibration, &options, Isa::best(), &mut |_, _, _| {})
             .unwrap_or_else(|error| panic!("{net}: {}", error.chain()));
 
@@ -85,7 +92,7 @@ fn every_network_is_wholly_in_int8_and_alike_on_every_instruction_set() {
         assert!(worst > LEAST_LOCAL_DB, "{net}: {} has {worst} dB", quantized.plan.layers[layer].name);
 
         let mut transform = Transform::new(TransformParams::from(&quantized.plan.settings.transform)).unwrap();
-        let mut canvas = Canvas::empty(4);
+        let mut canvas = Int8Model::new(&quantized, Isa::best()).unwrap().empty_canvas();
         transform.to_u8(&Picture::open(calibration.join("1.png")).unwrap(), &mut canvas).unwrap();
         let mut first = None;
         for isa in Isa::available() {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lookout::quant::{FilterBank, Granularity, ScaleRule, first_unsafe_pair};
+use lookout::quant::{Digits, FilterBank, Granularity, ScaleRule, first_unsafe_pair};
 use safetensors::SafeTensors;
 
 /// The trained detector lent beside the checkout, if it is there.
@@ -179,6 +179,7 @@ fn time_to_quantize_and_to_check() {
         pair_safe: true,
         steps,
         edges: vec![],
+        canvas: None,
         calibration: CalibrationHeader {
             observer: "l2".into(),
             scheme: lookout::quant::Scheme::Affine,

@@ -37,5 +37,5 @@ pub use pipeline::{quantize, quantize_frames, quantize_from_record, quantize_rec
 pub use power_profile::{PowerProfile, power_db};
 pub use recipe::{KeepFloat, Recipe};
 pub use record::{CalibrationRecord, RecordEdge};
-pub use wide::{Wide, WidePart, WideParts};
 pub use summary::{clipped_share, distance, mean, mean_std, with_min_std};
+pub use wide::{Wide, WidePart, WideParts};

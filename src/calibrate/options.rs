@@ -66,8 +66,7 @@ impl QuantizeOptions {
             evidence_pictures,
             allow_unfit,
         } = self;
-        let layers =
-            format!("recipe: {recipe:?}, observer: {observer:?}, keep_float: {keep_float:?}, wide: {wide:?}");
+        let layers = format!("recipe: {recipe:?}, observer: {observer:?}, keep_float: {keep_float:?}, wide: {wide:?}");
         let pictures = format!("correction_pictures: {correction_pictures}, evidence_pictures: {evidence_pictures}");
         format!("Options {{ count: {count}, seed: {seed}, {layers}, {pictures}, allow_unfit: {allow_unfit} }}")
     }

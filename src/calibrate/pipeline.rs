@@ -147,7 +147,7 @@ fn qparams_of(ranges: &[Option<EdgeRange>]) -> Vec<Option<QuantParams>> {
 }
 
 /// Pictures on which wide parts are chosen.
-const WIDE_PICTURES: usize = 4;
+const WIDE_PICTURES: usize = 2;
 
 /// Results of the steps of the pipeline that the header of the artifact describes.
 struct HeaderInputs<'a> {
@@ -265,7 +265,17 @@ impl<'a> Quantization<'a> {
         let header = self.header(&inputs)?;
         let bytes = encode(&quantized, &header, &statistics)?;
         let Comparison { errors, agreement, agreement_any_score, .. } = comparison;
-        Ok(QuantizeOutcome { bytes, record, quantized, wide, errors, sensitivity, agreement, agreement_any_score, selection })
+        Ok(QuantizeOutcome {
+            bytes,
+            record,
+            quantized,
+            wide,
+            errors,
+            sensitivity,
+            agreement,
+            agreement_any_score,
+            selection,
+        })
     }
 
     /// Chooses the wide parts of `narrow`, and gives them two digits in `recipes` and two bytes in `ranges`.

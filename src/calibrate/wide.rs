@@ -5,10 +5,11 @@
 //! their layer one. In: a quantized network in which nothing is wide, and pictures. Out: the [`WideParts`] that lower
 //! the error of the pyramid most for their cost, within a share of the time of a frame.
 //!
-//! The effect of each candidate is measured on its own: the network runs with only that part wide, and the squared
-//! error of every map that the proposal network reads, relative to its signal, is averaged. Errors of single parts add
-//! up, because rounding errors of different tensors are almost uncorrelated. The pictures are resized to half the side:
-//! a quarter of the work, and errors travel through the layers as at full size.
+//! The effect of each candidate is measured on its own: the network runs with every part wide but that one. What the
+//! maps of the proposal network then differ from fp32 is that part's error alone, as a share of their signal. Errors of
+//! single parts add up, because rounding errors of different tensors are almost uncorrelated. Making one part of a
+//! narrow network wide would show less: all later values round differently, which hides a small effect. The pictures are
+//! resized to half the side: a quarter of the work, and errors travel through the layers as at full size.
 
 use std::sync::Arc;
 
@@ -160,7 +161,7 @@ pub(super) struct WideForms<'a> {
 /// A candidate with its effect and its cost.
 struct Candidate {
     part: WidePart,
-    /// By how much the mean relative squared error of the levels falls.
+    /// Share of the squared error of a level that is the part's, averaged over the levels.
     gain: f64,
     /// Share of the time of a frame.
     cost: f64,
@@ -191,40 +192,57 @@ pub(super) fn choose(
     let scenes = scenes(reference, loader, pictures)?;
     let costs = Costs::new(&narrow.plan, scenes[0].full_size);
     let parts = candidates(narrow);
-    let base = Int8Model::new(narrow, isa)?;
-    let before = error(&base, &scenes)?;
+    let image = narrow.plan.key_steps.image;
+
+    // Every part wide.
     let mut variant = narrow.clone();
-    let mut candidates = Vec::with_capacity(parts.len());
+    for &part in &parts {
+        match part {
+            WidePart::Edge(step) if step == image => variant.wide_canvas = true,
+            WidePart::Edge(step) => variant.edge_qparams[step] = forms.edge_qparams[step],
+            WidePart::Weights(layer) => variant.layers[layer].weights = (forms.weights)(layer)?,
+        }
+    }
+    let base = Int8Model::new(&variant, isa)?;
+    // What is left then is not of any candidate: above all the rounding of the levels themselves.
+    let least = errors(&base, &scenes)?;
+
+    // Each part narrow in turn.
+    let mut errors_of = Vec::with_capacity(parts.len());
     for (done, &part) in parts.iter().enumerate() {
         progress(done, parts.len());
-        let cost = costs.share(narrow, part);
-        // A part that alone exceeds the budget is not worth a run.
-        if cost > budget {
-            continue;
-        }
         let model = match part {
-            WidePart::Edge(step) if step == narrow.plan.key_steps.image => {
-                variant.wide_canvas = true;
-                let model = base.with_quant_params(&variant)?;
+            WidePart::Edge(step) if step == image => {
                 variant.wide_canvas = false;
+                let model = base.with_quant_params(&variant)?;
+                variant.wide_canvas = true;
                 model
             }
             WidePart::Edge(step) => {
-                let kept = std::mem::replace(&mut variant.edge_qparams[step], forms.edge_qparams[step]);
+                let wide = std::mem::replace(&mut variant.edge_qparams[step], narrow.edge_qparams[step]);
                 let model = base.with_quant_params(&variant)?;
-                variant.edge_qparams[step] = kept;
+                variant.edge_qparams[step] = wide;
                 model
             }
             WidePart::Weights(layer) => {
-                let weights = (forms.weights)(layer)?;
-                let kept = std::mem::replace(&mut variant.layers[layer].weights, weights);
+                let weights = narrow.layers[layer].weights.clone();
+                let wide = std::mem::replace(&mut variant.layers[layer].weights, weights);
                 let model = base.with_weights(&variant, layer)?;
-                variant.layers[layer].weights = kept;
+                variant.layers[layer].weights = wide;
                 model
             }
         };
-        candidates.push(Candidate { part, gain: before - error(&model, &scenes)?, cost });
+        let own = errors(&model, &scenes)?.into_iter().zip(&least).map(|(error, least)| (error - least).max(0.0));
+        errors_of.push(own.collect::<Vec<f64>>());
     }
+    let mut totals = vec![0.0; narrow.plan.levels.len()];
+    errors_of.iter().for_each(|of| totals.iter_mut().zip(of).for_each(|(total, error)| *total += error));
+    let candidate = |(&part, errors): (&WidePart, &Vec<f64>)| {
+        let shares = errors.iter().zip(&totals).filter(|(_, total)| **total > 0.0);
+        let gain = shares.map(|(error, total)| error / total).sum::<f64>() / totals.len().max(1) as f64;
+        Candidate { part, gain, cost: costs.share(narrow, part) }
+    };
+    let mut candidates: Vec<Candidate> = parts.iter().zip(&errors_of).map(candidate).collect();
     candidates.sort_by(|a, b| (b.gain / b.cost).total_cmp(&(a.gain / a.cost)));
     let mut parts = WideParts::default();
     let mut spent = 0.0;
@@ -314,29 +332,29 @@ fn last_level(plan: &Plan) -> StepId {
     plan.levels.iter().map(|level| level.step).max().unwrap_or(0)
 }
 
-/// Mean over pictures and levels of the squared error, relative to the signal.
-fn error(model: &Int8Model, scenes: &[Scene]) -> Result<f64> {
+/// By level: mean over the pictures of the squared error, relative to the signal.
+fn errors(model: &Int8Model, scenes: &[Scene]) -> Result<Vec<f64>> {
     let plan = Arc::clone(model.plan());
     let last = last_level(&plan);
     let mut executor = Int8Executor::new(Arc::new(model.clone())).keeping_features();
-    let (mut sum, mut count) = (0.0, 0usize);
+    let mut errors = vec![0.0; plan.levels.len()];
     for scene in scenes {
         let is_wide = model.is_wide(plan.key_steps.image);
         executor.begin(if is_wide { &scene.wide_pixels } else { &scene.pixels })?;
         while executor.advance(&mut NoTap)?.is_some_and(|step| step != last) {}
-        for (level, (shape, (valid_height, valid_width), values)) in plan.levels.iter().zip(&scene.levels) {
+        let levels = plan.levels.iter().zip(&scene.levels).zip(&mut errors);
+        for ((level, (shape, (valid_height, valid_width), values)), sum) in levels {
             let Some(found) = executor.activation(level.step) else { continue };
             let values = Values::F32(values);
             let (valid_height, valid_width) = (*valid_height, *valid_width);
             let mut error = StepError::default();
             error.add(&Activation { shape: *shape, valid_height, valid_width, values }, &found);
             if let Some(db) = error.sqnr_db().filter(|db| db.is_finite()) {
-                sum += 10f64.powf(-0.1 * db);
-                count += 1;
+                *sum += 10f64.powf(-0.1 * db) / scenes.len() as f64;
             }
         }
     }
-    Ok(sum / count.max(1) as f64)
+    Ok(errors)
 }
 
 /// Cost of a wide part, from shapes alone, so that the choice is the same on every CPU.
@@ -347,8 +365,9 @@ struct Costs {
     total: f64,
 }
 
-/// Multiply-adds that take as long as scaling, rounding and writing one value: measured, 20 to 40.
-const MACS_OF_A_VALUE: f64 = 32.0;
+/// Multiply-adds that take as long as scaling, rounding and writing one value. With AVX2 it is some 20, with VNNI, which
+/// multiplies four times as fast, some 60.
+const MACS_OF_A_VALUE: f64 = 40.0;
 
 impl Costs {
     fn new(plan: &Plan, fit: Fit) -> Self {
@@ -360,9 +379,9 @@ impl Costs {
         Self { macs, values, total }
     }
 
-    /// What another pass over the products of `step` costs. Its values stay in the cache.
+    /// What another pass over the products of `step` costs.
     fn pass(&self, step: StepId) -> f64 {
-        self.macs[step] as f64 + 0.5 * MACS_OF_A_VALUE * self.values[step] as f64
+        self.macs[step] as f64 + MACS_OF_A_VALUE * self.values[step] as f64
     }
 
     /// Share of the time of a frame that `part` adds.
@@ -375,16 +394,15 @@ impl Costs {
                 layers.filter(|(_, step)| step.layer() == Some(layer)).map(|(id, _)| self.pass(id)).sum()
             }
             WidePart::Edge(edge) => {
-                let is_read = |input: Option<&StepId>| {
-                    input.is_some_and(|&input| owner(plan, &storage, input) == Some(edge))
-                };
+                let is_read =
+                    |input: Option<&StepId>| input.is_some_and(|&input| owner(plan, &storage, input) == Some(edge));
                 let readers = layers.map(|(id, step)| {
-                    let joined = 0.5 * MACS_OF_A_VALUE * self.values[id] as f64;
+                    let joined = 1.5 * MACS_OF_A_VALUE * self.values[id] as f64;
                     let first = if is_read(step.inputs.first()) { self.pass(id) } else { 0.0 };
                     first + if is_read(step.inputs.get(1)) { joined } else { 0.0 }
                 });
                 let written = if plan.steps[edge].op == Op::Image { 0.0 } else { self.values[edge] as f64 };
-                readers.sum::<f64>() + 0.5 * MACS_OF_A_VALUE * written
+                readers.sum::<f64>() + MACS_OF_A_VALUE * written
             }
         };
         cost / self.total

@@ -15,9 +15,9 @@ use crate::frame::Picture;
 use crate::measure::{Lockstep, PairDetections, PairObserver};
 use crate::preprocess::{Transform, TransformParams};
 use crate::quant::artifact::Artifact;
+use crate::tensor::Canvas;
 use crate::tensor::digest::sha256;
 use crate::tensor::mapped::Mapped;
-use crate::tensor::Canvas;
 
 /// Both networks with their input canvases.
 pub struct ModelPair {

@@ -14,88 +14,90 @@ pub(crate) struct Rows16 {
     pub(crate) stride: usize,
 }
 
-/// Rounds `rows` rows of `columns` values half to even, shifts them by `zero_point` and writes their two bytes. A row of
-/// `values` is `width` long; all lie in `−zero_point … 65535 − zero_point`.
+/// A tile of f32 values: `rows` rows of `columns` values, `width` values from one row to the next.
+#[derive(Clone, Copy)]
+pub(crate) struct Extents {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) width: usize,
+}
+
+/// Rounds a tile half to even, shifts it by `zero_point` and writes its two bytes. All values lie in
+/// `−zero_point … 65535 − zero_point`.
 ///
 /// # Safety
 ///
-/// The rows of `out` may be written, and nothing else writes them.
-pub(crate) unsafe fn split(
-    isa: IsaName,
-    values: &[f32],
-    (rows, columns, width): (usize, usize, usize),
-    zero_point: i32,
-    out: Rows16,
-) {
-    for (row, values) in values.chunks_exact(width).enumerate().take(rows) {
-        // SAFETY: as the caller promises.
-        let (high, low) = unsafe {
-            let at = row * out.stride;
-            (
-                std::slice::from_raw_parts_mut(out.high.add(at), columns),
-                std::slice::from_raw_parts_mut(out.low.add(at), columns),
-            )
-        };
-        let values = &values[..columns];
+/// The rows of `out` may be written, and nothing else writes them. `isa` is one that this CPU has.
+pub(crate) unsafe fn split(isa: IsaName, values: &[f32], extents: Extents, zero_point: i32, out: Rows16) {
+    // SAFETY: passed on from the caller.
+    unsafe {
         match isa {
-            // SAFETY: a kernel for this instruction set has just run.
             #[cfg(target_arch = "x86_64")]
-            IsaName::Avx512Vnni => unsafe { super::x86::avx512_plain::split_row(values, zero_point, high, low) },
-            // SAFETY: as above.
+            IsaName::Avx512Vnni => super::x86::avx512_plain::split(values, extents, zero_point, out),
             #[cfg(target_arch = "x86_64")]
-            IsaName::Avx2 | IsaName::AvxVnni => unsafe {
-                super::x86::avx2_plain::split_row(values, zero_point, high, low)
-            },
-            _ => split_row(values, zero_point, high, low),
+            IsaName::Avx2 | IsaName::AvxVnni => super::x86::avx2_plain::split(values, extents, zero_point, out),
+            _ => split_anywhere(values, extents, zero_point, out),
         }
     }
 }
 
-/// One row of [`split`].
-#[inline(always)]
-pub(super) fn split_row(values: &[f32], zero_point: i32, high: &mut [u8], low: &mut [u8]) {
-    // Adding 1.5 · 2^23 leaves no room for a fraction: the sum rounds, and its lowest bits are the result.
-    const MAGIC: f32 = 12_582_912.0;
-    for ((&value, high), low) in values.iter().zip(high).zip(low) {
-        let q = ((value + MAGIC).to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32) + zero_point;
-        (*high, *low) = ((q >> 8) as u8, q as u8);
-    }
-}
-
-/// `(q − zero_point) · multiplier` of `columns` values from `offset` on in each of two maps, into `out`.
+/// [`split`] for whatever instructions the caller is compiled for.
 ///
 /// # Safety
 ///
-/// `columns` values from `high` and from `low` on may be read.
-pub(crate) unsafe fn join(
-    isa: IsaName,
-    (high, low): (*const u8, *const u8),
-    zero_point: i32,
-    multiplier: f32,
-    out: &mut [f32],
-) {
-    // SAFETY: as the caller promises.
-    let (high, low) =
-        unsafe { (std::slice::from_raw_parts(high, out.len()), std::slice::from_raw_parts(low, out.len())) };
+/// As [`split`].
+#[inline(always)]
+pub(super) unsafe fn split_anywhere(values: &[f32], extents: Extents, zero_point: i32, out: Rows16) {
+    // Adding 1.5 · 2^23 leaves no room for a fraction: the sum rounds, and its lowest bits are the result.
+    const MAGIC: f32 = 12_582_912.0;
+    for (row, values) in values.chunks_exact(extents.width).enumerate().take(extents.rows) {
+        // SAFETY: as the caller promises.
+        let (high, low) = unsafe {
+            let at = row * out.stride;
+            (
+                std::slice::from_raw_parts_mut(out.high.add(at), extents.columns),
+                std::slice::from_raw_parts_mut(out.low.add(at), extents.columns),
+            )
+        };
+        for ((&value, high), low) in values.iter().zip(high).zip(low) {
+            let q = ((value + MAGIC).to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32) + zero_point;
+            (*high, *low) = ((q >> 8) as u8, q as u8);
+        }
+    }
+}
+
+/// Values of two bytes that are read as real numbers, `(q − zero_point) · multiplier`.
+#[derive(Clone, Copy)]
+pub(crate) struct Scaled16<'a> {
+    pub(crate) high: &'a [u8],
+    pub(crate) low: &'a [u8],
+    pub(crate) zero_point: i32,
+    pub(crate) multiplier: f32,
+}
+
+/// Fills a tile with values of two bytes: row `r` with those from `offsets[r]` on. `isa` is one that this CPU has.
+pub(crate) fn join(isa: IsaName, from: Scaled16<'_>, offsets: &[usize], extents: Extents, out: &mut [f32]) {
     match isa {
-        // SAFETY: a kernel for this instruction set is about to run.
+        // SAFETY: the CPU has the instruction set.
         #[cfg(target_arch = "x86_64")]
-        IsaName::Avx512Vnni => unsafe { super::x86::avx512_plain::join_row(high, low, zero_point, multiplier, out) },
+        IsaName::Avx512Vnni => unsafe { super::x86::avx512_plain::join(from, offsets, extents, out) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        IsaName::Avx2 | IsaName::AvxVnni => unsafe {
-            super::x86::avx2_plain::join_row(high, low, zero_point, multiplier, out)
-        },
-        _ => join_row(high, low, zero_point, multiplier, out),
+        IsaName::Avx2 | IsaName::AvxVnni => unsafe { super::x86::avx2_plain::join(from, offsets, extents, out) },
+        _ => join_anywhere(from, offsets, extents, out),
     }
 }
 
 /// [`join`] for whatever instructions the caller is compiled for.
 #[inline(always)]
-pub(super) fn join_row(high: &[u8], low: &[u8], zero_point: i32, multiplier: f32, out: &mut [f32]) {
-    for ((&high, &low), out) in high.iter().zip(low).zip(out) {
-        let q = (i32::from(high) << 8) + i32::from(low);
-        *out = (q - zero_point) as f32 * multiplier;
+pub(super) fn join_anywhere(from: Scaled16<'_>, offsets: &[usize], extents: Extents, out: &mut [f32]) {
+    let Scaled16 { high, low, zero_point, multiplier } = from;
+    for (row, &at) in out.chunks_exact_mut(extents.width).zip(offsets).take(extents.rows) {
+        let bytes = high[at..][..extents.columns].iter().zip(&low[at..][..extents.columns]);
+        for (out, (&high, &low)) in row.iter_mut().zip(bytes) {
+            let q = (i32::from(high) << 8) + i32::from(low);
+            *out = (q - zero_point) as f32 * multiplier;
+        }
     }
 }
 
@@ -129,17 +131,19 @@ mod tests {
     #[test]
     fn bytes_and_values_convert_both_ways_on_every_instruction_set() {
         let zero_point = 256 * 17 + 128;
-        let mut values: Vec<f32> = (0..1 << 12).map(|i| (i * 16 - zero_point) as f32 + [0.0, 0.5, -0.25][i as usize % 3]).collect();
+        let value = |i: i32| (i * 16 - zero_point) as f32 + [0.0, 0.5, -0.25][i as usize % 3];
+        let mut values: Vec<f32> = (0..1 << 12).map(value).collect();
         values.push((65_535 - zero_point) as f32);
         let width = values.len();
+        let extents = Extents { rows: 1, columns: width, width };
         for isa in Isa::available() {
             let (mut high, mut low) = (vec![0; width], vec![0; width]);
             let out = Rows16 { high: high.as_mut_ptr(), low: low.as_mut_ptr(), stride: width };
             // SAFETY: `out` is a row of `width` values.
-            unsafe { split(isa.name(), &values, (1, width, width), zero_point, out) };
+            unsafe { split(isa.name(), &values, extents, zero_point, out) };
             let mut back = vec![0.0; width];
-            // SAFETY: both have `width` values.
-            unsafe { join(isa.name(), (high.as_ptr(), low.as_ptr()), zero_point, 1.0, &mut back) };
+            let from = Scaled16 { high: &high, low: &low, zero_point, multiplier: 1.0 };
+            join(isa.name(), from, &[0], extents, &mut back);
             for (value, back) in values.iter().zip(&back) {
                 assert_eq!(value.round_ties_even(), *back);
             }

@@ -176,7 +176,7 @@ mod tests {
         let (mut floats, mut bytes) = (Canvas::default(), Canvas::default());
         transform.to_f32(&picture, &mut floats).unwrap();
         transform.to_u8(&picture, &mut bytes).unwrap();
-        let params = transform.params();
+        let params = *transform.params();
         let fit = floats.fit;
         for y in 0..fit.height {
             for x in 0..fit.width {

@@ -286,10 +286,13 @@ mod tests {
     #[test]
     fn floors_and_zero_channels_have_valid_scales() {
         let bank = FilterBank { values: &[0.0, 0.0, 1.0, 0.5], out: 2, channels: 2 };
-        let quantized = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, Digits::One, &[0.25, 0.0]).unwrap();
+        let quantized =
+            bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, Digits::One, &[0.25, 0.0]).unwrap();
         assert_eq!(quantized.scales[0], 0.25);
         assert_eq!(quantized.values[..2], [0, 0]);
-        assert!(bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, Digits::One, &[]).unwrap().scales[0] > 0.0);
+        assert!(
+            bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, Digits::One, &[]).unwrap().scales[0] > 0.0
+        );
     }
 
     #[test]

@@ -182,8 +182,7 @@ impl Networks {
         let quantized = Quantized::from_artifact(&Artifact::parse(&bytes).unwrap(), Ok).unwrap();
         let model = Arc::new(Int8Model::new(&quantized, Isa::best()).unwrap());
         let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
-        let (mut canvas, mut pixels) =
-            (Canvas::empty(3), Canvas::empty(4));
+        let (mut canvas, mut pixels) = (Canvas::empty(3), Canvas::empty(4));
         let mut transform = Transform::new(TransformParams::from(&reference.plan().settings.transform)).unwrap();
         let picture = Picture::open(bench.path("data/image_2/000002.png")).unwrap();
         transform.to_f32(&picture, &mut canvas).unwrap();

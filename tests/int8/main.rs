@@ -34,6 +34,7 @@ impl Tap for Hashes {
         let mut hash = Sha256::new();
         match activation.values {
             Values::U8 { data, .. } => hash.update(data),
+            Values::U16 { high, low, .. } => hash.update([high, low].concat()),
             Values::F32(values) => values.iter().for_each(|value| hash.update(value.to_bits().to_le_bytes())),
         }
         self.0.push((step, format!("{:x?}", &hash.finalize()[..8])));
@@ -51,8 +52,9 @@ fn hashes(network: &Network, isa: Isa, threads: usize, picture: &Picture) -> (Ha
 
 #[test]
 fn every_instruction_set_and_thread_count_gives_the_same_bytes_at_every_step() {
-    for name in ["r18", "r50"] {
-        let network = Network::quantized(name, |_| Precision::Int8Static);
+    let narrow = ["r18", "r50"].map(|name| (name, Network::quantized(name, |_| Precision::Int8Static)));
+    let wide = ["r18", "r50"].map(|name| (name, Network::wide(name)));
+    for (name, network) in narrow.into_iter().chain(wide) {
         for picture in &network.pictures {
             let (expected, detections) = hashes(&network, Isa::available()[0], 1, picture);
             assert!(expected.0.len() > 40);
@@ -72,7 +74,12 @@ fn every_instruction_set_and_thread_count_gives_the_same_bytes_at_every_step() {
 
 #[test]
 fn a_warm_frame_allocates_nothing() {
-    let network = Network::quantized("r50", |_| Precision::Int8Static);
+    for network in [Network::quantized("r50", |_| Precision::Int8Static), Network::wide("r50")] {
+        allocates_nothing(&network);
+    }
+}
+
+fn allocates_nothing(network: &Network) {
     let model = Arc::new(Int8Model::new(&network.quantized, Isa::best()).unwrap());
     let mut executor = Int8Executor::new(model);
     let pool = thread_pool(2).unwrap();
@@ -119,6 +126,24 @@ fn int8_stays_near_the_reference() {
         for (step, error) in network.plan.steps.iter().zip(&errors) {
             let Some(db) = error.sqnr_db() else { continue };
             assert!(db > 12.0, "{name}: {} has {db:.1} dB", step.name);
+        }
+    }
+}
+
+/// With every edge of two bytes and all weights of two digits, what is left of the errors is below a tenth in amplitude.
+#[test]
+fn two_bytes_and_two_digits_bring_every_step_closer() {
+    for name in ["r18", "r50"] {
+        let errors = [Network::quantized(name, |_| Precision::Int8Static), Network::wide(name)].map(|network| {
+            let model = Arc::new(Int8Model::new(&network.quantized, Isa::best()).unwrap());
+            let mut executor = Int8Executor::new(model).keeping_features();
+            let mut errors = vec![StepError::default(); network.plan.steps.len()];
+            add_errors(&network, &network.pictures[0], &mut executor, &mut errors);
+            let levels: Vec<_> = network.plan.levels.iter().map(|level| level.step).collect();
+            levels.into_iter().map(|step| errors[step].sqnr_db().unwrap()).collect::<Vec<f64>>()
+        });
+        for (narrow, wide) in errors[0].iter().zip(&errors[1]) {
+            assert!(*wide > narrow + 20.0, "{name}: {narrow:.1} and {wide:.1} dB");
         }
     }
 }

@@ -12,7 +12,7 @@ use lookout::detector::settings::{BatchNormEps, Settings};
 use lookout::detector::tap::{Activation, Tap, TapRequest, Values};
 use lookout::kernel::isa::Isa;
 use lookout::preprocess::{Transform, TransformParams};
-use lookout::quant::{Precision, QuantParams, Range, Scheme};
+use lookout::quant::{Digits, Precision, QuantParams, Range, Scheme};
 use lookout::tensor::{Canvas, Fit};
 
 /// Both canvases of one picture, and a normalized one whose pixels are those of the u8 canvas.
@@ -48,6 +48,15 @@ impl Tap for Extremes {
 impl Network {
     /// `tests/golden/<name>.safetensors` with each layer in the precision that `precision` says for its name.
     pub fn quantized(name: &str, precision: impl Fn(&str) -> Precision) -> Self {
+        Self::new(name, precision, false)
+    }
+
+    /// `tests/golden/<name>.safetensors` in int8, with two bytes a value of every edge and two digits of every weight.
+    pub fn wide(name: &str) -> Self {
+        Self::new(name, |_| Precision::Int8Static, true)
+    }
+
+    fn new(name: &str, precision: impl Fn(&str) -> Precision, wide: bool) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.safetensors"));
         let bytes = std::fs::read(path).unwrap();
         let tensors = candle_core::safetensors::load_buffer(&bytes, &candle_core::Device::Cpu).unwrap();
@@ -61,7 +70,7 @@ impl Network {
         let builder = candle_nn::VarBuilder::from_tensors(tensors, candle_core::DType::F32, &cpu);
         let reference =
             Fp32Model::new(plan.clone(), &builder, &BatchNormEps::all(1e-5), Backend::Kernel(Isa::best())).unwrap();
-        let pictures: Vec<Picture> = [(131, 117), (100, 160)].map(|(w, h)| picture(&plan, w, h)).into();
+        let pictures: Vec<Picture> = [(131, 117), (100, 160)].map(|(w, h)| picture(&plan, w, h, wide)).into();
 
         let mut extremes = Extremes(vec![None; plan.steps.len()]);
         for picture in &pictures {
@@ -70,22 +79,28 @@ impl Network {
         let recipes: Vec<LayerRecipe> = plan
             .layers
             .iter()
-            .map(|layer| LayerRecipe { precision: precision(&layer.name), ..LayerRecipe::default() })
+            .map(|layer| {
+                let digits = if wide { Digits::Two } else { Digits::One };
+                LayerRecipe { precision: precision(&layer.name), digits, ..LayerRecipe::default() }
+            })
             .collect();
         let mixed_precision =
             MixedPrecision::new(&plan, &recipes.iter().map(|recipe| recipe.precision).collect::<Vec<_>>());
         let mut edge_qparams = vec![None; plan.steps.len()];
         for step in mixed_precision.quantized_steps() {
-            edge_qparams[step] = extremes.0[step].map(|range| QuantParams::covering(range, Scheme::Affine));
+            // Other steps than layers write single bytes.
+            let wide = wide && plan.steps[step].layer().is_some();
+            let qparams = |range| QuantParams::covering(range, Scheme::Affine).with_two_bytes(wide);
+            edge_qparams[step] = extremes.0[step].map(qparams);
         }
         let folded = fold_all(&plan, &builder, &BatchNormEps::all(1e-5)).unwrap();
-        let quantized = convert(&plan, &folded, &recipes, edge_qparams).unwrap();
+        let quantized = convert(&plan, &folded, &recipes, edge_qparams, wide).unwrap();
         Self { plan, reference, quantized, pictures }
     }
 }
 
 /// A made picture: gradients, a grid and some noise.
-fn picture(plan: &Plan, width: usize, height: usize) -> Picture {
+fn picture(plan: &Plan, width: usize, height: usize, wide: bool) -> Picture {
     let mut seed = 7u32;
     let mut data = Vec::new();
     for y in 0..height {
@@ -99,12 +114,12 @@ fn picture(plan: &Plan, width: usize, height: usize) -> Picture {
     }
     let picture = lookout::frame::Picture::new(width, height, data).unwrap();
     let mut transform = Transform::new(TransformParams::from(&plan.settings.transform)).unwrap();
-    let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
     let mut normalized = Canvas::empty(3);
-    let mut pixels = Canvas::empty(4);
+    let mut pixels = Canvas { two_bytes: wide, ..Canvas::empty(4) };
     transform.to_f32(&picture, &mut normalized).unwrap();
     transform.to_u8(&picture, &mut pixels).unwrap();
-    let mut unresized = Canvas { fit: pixels.fit, channels: 3, data: vec![0.0; pixels.data.len() / 4 * 3] };
+    let values = pixels.fit.canvas_height * pixels.fit.canvas_width * 3;
+    let mut unresized = Canvas::new(pixels.fit, 3, vec![0.0; values]);
     let Fit { height, width, canvas_width, .. } = pixels.fit;
     let settings = &plan.settings.transform;
     for y in 0..height {

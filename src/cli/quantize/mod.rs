@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use super::{ConfigArgs, console};
 use crate::calibrate::{
-    CalibrationRecord, KeepFloat, Observer, QuantizeOptions, QuantizeOutcome, Recipe, quantize, quantize_from_record,
-    Wide, quantize_record_alone,
+    CalibrationRecord, KeepFloat, Observer, QuantizeOptions, QuantizeOutcome, Recipe, Wide, quantize,
+    quantize_from_record, quantize_record_alone,
 };
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::thread_pool;

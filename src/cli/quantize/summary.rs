@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::calibrate::{AGREEMENT_SCORE, QuantizeOptions, QuantizeOutcome, Recipe};
+use crate::calibrate::{AGREEMENT_SCORE, QuantizeOptions, QuantizeOutcome, Recipe, WidePart};
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::plan::{Part, Plan, StepId};
 use crate::error::Result;
@@ -30,6 +30,10 @@ pub(super) struct QuantizeSummary {
     bytes: u64,
     /// 1 − bytes / fp32_bytes.
     reduction: f64,
+    /// Edges of two bytes a value, the largest effect for its cost first.
+    wide_edges: Vec<String>,
+    /// Layers with weights of two digits, in the same order.
+    wide_weights: Vec<String>,
     stages: Vec<StepSqnr>,
     worst: Vec<StepSqnr>,
     /// int8 layers by the SQNR of their own error, worst first.
@@ -48,6 +52,8 @@ struct ModuleWork {
     part: &'static str,
     gmac: f64,
     gmac_int8: f64,
+    /// Of these, those that read two bytes a value or two digits a weight.
+    gmac_wide: f64,
     parameters: u64,
     parameters_int8: u64,
 }
@@ -103,6 +109,14 @@ impl QuantizeSummary {
             coverage: coverage(plan, outcome)?,
             fp32_bytes,
             bytes,
+            wide_edges: names(outcome, |part| match part {
+                WidePart::Edge(step) => Some(&plan.steps[step].name),
+                WidePart::Weights(_) => None,
+            }),
+            wide_weights: names(outcome, |part| match part {
+                WidePart::Edge(_) => None,
+                WidePart::Weights(layer) => Some(&plan.layers[layer].name),
+            }),
             reduction: 1.0 - bytes as f64 / fp32_bytes.max(1) as f64,
             stages,
             worst,
@@ -116,15 +130,27 @@ impl QuantizeSummary {
     }
 }
 
+fn names<'a>(outcome: &QuantizeOutcome, name: impl Fn(WidePart) -> Option<&'a String>) -> Vec<String> {
+    outcome.wide.0.iter().filter_map(|&part| name(part).cloned()).collect()
+}
+
 /// MACs and parameters of each module, for a KITTI picture of 1242 × 375 and the largest number of proposals.
 fn coverage(plan: &Plan, outcome: &QuantizeOutcome) -> Result<Vec<ModuleWork>> {
     let fit = TransformParams::from(&plan.settings.transform).fit(1242, 375)?;
     let shapes = plan.shapes(fit.canvas_height, fit.canvas_width, plan.settings.rpn.post_nms_top_n);
     let macs = plan.macs(&shapes);
-    let is_int8 = |layer: usize| outcome.quantized.layers[layer].precision != Precision::Fp32;
+    let quantized = &outcome.quantized;
+    let is_int8 = |layer: usize| quantized.layers[layer].precision != Precision::Fp32;
     let mut rows: Vec<ModuleWork> = Part::ALL
         .iter()
-        .map(|part| ModuleWork { part: part.name(), gmac: 0.0, gmac_int8: 0.0, parameters: 0, parameters_int8: 0 })
+        .map(|part| ModuleWork {
+            part: part.name(),
+            gmac: 0.0,
+            gmac_int8: 0.0,
+            gmac_wide: 0.0,
+            parameters: 0,
+            parameters_int8: 0,
+        })
         .collect();
     let mut counted = vec![false; plan.layers.len()];
     for (id, step) in plan.steps.iter().enumerate() {
@@ -134,6 +160,8 @@ fn coverage(plan: &Plan, outcome: &QuantizeOutcome) -> Result<Vec<ModuleWork>> {
         let gmac = macs[id] as f64 / 1e9;
         row.gmac += gmac;
         row.gmac_int8 += if is_int8(layer) { gmac } else { 0.0 };
+        let is_wide = outcome.wide.has_weights(layer) || quantized.is_wide_edge(step.inputs[0]);
+        row.gmac_wide += if is_wide { gmac } else { 0.0 };
         if !std::mem::replace(&mut counted[layer], true) {
             let parameters = plan.layers[layer].parameters();
             row.parameters += parameters;
@@ -160,26 +188,35 @@ impl fmt::Display for QuantizeSummary {
             percent_of(self.found_again_share),
             percent_of(self.matched_share)
         )?;
-        writeln!(f, "\n{:<16} {:>9} {:>8} {:>12} {:>8}", "module", "GMAC", "int8", "parameters", "int8")?;
+        let listed = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        writeln!(f, "two bytes   edges: {}", listed(&self.wide_edges))?;
+        writeln!(f, "            weights: {}", listed(&self.wide_weights))?;
+        writeln!(
+            f,
+            "\n{:<16} {:>9} {:>8} {:>9} {:>12} {:>8}",
+            "module", "GMAC", "int8", "two bytes", "parameters", "int8"
+        )?;
         let percent = |part: f64, whole: f64| if whole > 0.0 { 100.0 * part / whole } else { 0.0 };
         let total = |value: fn(&ModuleWork) -> f64| self.coverage.iter().map(value).sum::<f64>();
         for row in &self.coverage {
             writeln!(
                 f,
-                "{:<16} {:>9.3} {:>6.1} % {:>12} {:>6.1} %",
+                "{:<16} {:>9.3} {:>6.1} % {:>7.1} % {:>12} {:>6.1} %",
                 row.part,
                 row.gmac,
                 percent(row.gmac_int8, row.gmac),
+                percent(row.gmac_wide, row.gmac),
                 row.parameters,
                 percent(row.parameters_int8 as f64, row.parameters as f64)
             )?;
         }
         writeln!(
             f,
-            "{:<16} {:>9.3} {:>6.1} % {:>12} {:>6.1} %",
+            "{:<16} {:>9.3} {:>6.1} % {:>7.1} % {:>12} {:>6.1} %",
             "all",
             total(|row| row.gmac),
             percent(total(|row| row.gmac_int8), total(|row| row.gmac)),
+            percent(total(|row| row.gmac_wide), total(|row| row.gmac)),
             total(|row| row.parameters as f64),
             percent(total(|row| row.parameters_int8 as f64), total(|row| row.parameters as f64))
         )?;

@@ -4,6 +4,7 @@
 //! always give f32. Pooling and subsampling only move values: their output has the storage and the quantization
 //! parameters of their input. RoIAlign and elementwise steps have the precision of the steps that read them.
 
+use super::Quantized;
 use crate::detector::plan::{Op, Plan, StepId};
 use crate::quant::Precision;
 
@@ -74,6 +75,15 @@ impl MixedPrecision {
     pub fn is_exact(&self, plan: &Plan) -> bool {
         let layers = plan.steps.iter().zip(&self.precision).filter(|(step, _)| step.layer().is_some());
         layers.into_iter().all(|(_, precision)| *precision == Precision::Int8Static)
+    }
+
+    /// True if the output of `step` in `network` is wide: of two bytes a value.
+    pub fn is_wide(&self, step: StepId, network: &Quantized) -> bool {
+        match self.storage[step] {
+            EdgeStorage::U8(owner) => network.edge_qparams[owner].is_some_and(|qparams| qparams.two_bytes),
+            EdgeStorage::Pixels => network.wide_canvas,
+            EdgeStorage::F32 | EdgeStorage::Boxes => false,
+        }
     }
 
     /// Steps whose outputs have quantization parameters of their own, in order.

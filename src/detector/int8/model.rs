@@ -98,11 +98,7 @@ impl Int8Model {
             let text = format!("RoIAlign reads {levels} levels, expected 1 to {MAX_LEVELS}");
             return Err(Error::new(Kind::Data, text));
         }
-        let wide = mixed_precision.storage.iter().map(|storage| match *storage {
-            EdgeStorage::U8(owner) => quantized.edge_qparams[owner].is_some_and(|qparams| qparams.two_bytes),
-            EdgeStorage::Pixels => quantized.wide_canvas,
-            EdgeStorage::F32 | EdgeStorage::Boxes => false,
-        });
+        let wide = (0..plan.steps.len()).map(|step| mixed_precision.is_wide(step, quantized));
         let mut model = Self {
             wide: wide.collect(),
             plan,

@@ -101,7 +101,9 @@ impl Quantized {
                 )
             })?;
             quantized.edge_qparams[step] = Some(qparams.checked().map_err(|error| error.at(name))?);
-            if quantized.edge_qparams[step].is_some_and(|qparams| qparams.two_bytes) && plan.steps[step].layer().is_none() {
+            if quantized.edge_qparams[step].is_some_and(|qparams| qparams.two_bytes)
+                && plan.steps[step].layer().is_none()
+            {
                 let text = format!("edge {name} has two bytes a value, which only outputs of layers have");
                 return Err(Error::new(Kind::Data, text));
             }

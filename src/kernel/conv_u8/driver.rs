@@ -15,7 +15,8 @@ use super::point::{BLOCK_PIXELS, EDGE_PIXELS, Edge};
 use super::{Clipped, Curve, Epilogue, MAX_MR, OutputKind, PackedU8, SkipKind, SkipTile, TileOutput, TileU8, Watch};
 use crate::error::Result;
 use crate::kernel::claim::share;
-use crate::kernel::two_bytes::{self, Rows16};
+use crate::kernel::prefetch::prefetch;
+use crate::kernel::two_bytes::{self, Extents, Rows16, Scaled16};
 
 /// Bytes of input that a block reads, about: a share of the second-level cache.
 const BLOCK_BYTES: usize = 192 << 10;
@@ -188,6 +189,12 @@ impl Map<'_> {
                     pixels: here.pixels,
                     channels: place.filled,
                 };
+                if let MapOutput::U16 { high, low } = self.output {
+                    for row in 0..here.pixels {
+                        prefetch(high.wrapping_add(first + row * channels));
+                        prefetch(low.wrapping_add(first + row * channels));
+                    }
+                }
                 for term in &self.epilogue.low_terms {
                     let low_rows = low_table.as_ptr().cast::<*const u8>().wrapping_add(index * taps * mr);
                     let term = self.low_tile(term, &tile, &here, low_rows, values);
@@ -205,7 +212,7 @@ impl Map<'_> {
                     // SAFETY: the tile's part of the output, which no other block writes.
                     unsafe {
                         let out = Rows16 { high: high.add(first), low: low.add(first), stride: channels };
-                        let extents = (tile.pixels, tile.channels, nr);
+                        let extents = Extents { rows: tile.pixels, columns: tile.channels, width: nr };
                         two_bytes::split(kernel.isa, &tile_values, extents, zero_point, out);
                     }
                 }
@@ -234,16 +241,10 @@ impl Map<'_> {
             }
             (SkipInput::U16 { data, .. }, SkipKind::U16 { zero_point, multiplier }) => {
                 let (high, low) = data.split_at(data.len() / 2);
-                let rows = values.chunks_exact_mut(here.nr).zip(offsets).take(here.pixels);
-                for (row, &offset) in rows {
-                    let row = &mut row[..place.filled];
-                    let [high, low] = [high, low].map(|plane| plane[offset + here.channel..][..row.len()].as_ptr());
-                    // SAFETY: both were just seen to hold as many values.
-                    unsafe {
-                        let zero_point = zero_point_16(zero_point);
-                        two_bytes::join(self.packed.kernel().isa, (high, low), zero_point, multiplier, row);
-                    }
-                }
+                let (high, low) = (&high[here.channel..], &low[here.channel..]);
+                let from = Scaled16 { high, low, zero_point: zero_point_16(zero_point), multiplier };
+                let extents = Extents { rows: here.pixels, columns: place.filled, width: here.nr };
+                two_bytes::join(self.packed.kernel().isa, from, offsets, extents, values);
                 None
             }
             // `new` let nothing else pass.

@@ -6,9 +6,9 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use super::MAX_MR;
 use super::map::{Map, Plane, SkipInput};
 use super::pack::{PIXEL_BYTES, PIXEL_TAPS, Reads, TABLE};
-use super::MAX_MR;
 use crate::kernel::geometry::ConvGeometry;
 
 /// Most pixels of a block.

@@ -7,6 +7,7 @@ use crate::kernel::colour::{self, Conversion, Row, Scratch};
 use crate::kernel::pointwise_u8::{self, Requantization};
 use crate::kernel::pool_f32::MaxPool;
 use crate::kernel::roi_align_f32::{Axes, RoiAlignParams, RoiLevel, pool_box as pool_box_anywhere};
+use crate::kernel::two_bytes::{Extents, Rows16, Scaled16};
 use crate::kernel::{pointwise_f32, pool_u8, resample, roi_align_u8, two_bytes};
 
 /// See [`MaxPool::row`].
@@ -88,15 +89,20 @@ pub fn scale_u8(data: &[u8], gates: &[u8], zero_points: [u8; 2], requantization:
 }
 
 /// See [`two_bytes::split`].
+///
+/// # Safety
+///
+/// As there.
 #[target_feature(enable = "avx2")]
-pub fn split_row(values: &[f32], zero_point: i32, high: &mut [u8], low: &mut [u8]) {
-    two_bytes::split_row(values, zero_point, high, low);
+pub(in crate::kernel) unsafe fn split(values: &[f32], extents: Extents, zero_point: i32, out: Rows16) {
+    // SAFETY: passed on from the caller.
+    unsafe { two_bytes::split_anywhere(values, extents, zero_point, out) }
 }
 
 /// See [`two_bytes::join`].
 #[target_feature(enable = "avx2")]
-pub fn join_row(high: &[u8], low: &[u8], zero_point: i32, multiplier: f32, out: &mut [f32]) {
-    two_bytes::join_row(high, low, zero_point, multiplier, out);
+pub(in crate::kernel) fn join(from: Scaled16<'_>, offsets: &[usize], extents: Extents, out: &mut [f32]) {
+    two_bytes::join_anywhere(from, offsets, extents, out);
 }
 
 /// See [`pool_u8::MaxPool::row_16`].

@@ -147,7 +147,7 @@ mod tests {
     fn choice_of(histogram: &Histogram) -> RangeChoice {
         let mut seen = EdgeStatistics::new();
         seen.add(histogram);
-        RangeChoice::of(Observer::L2.range(&seen, Scheme::Affine))
+        RangeChoice::of(Observer::L2.range(&seen, Scheme::Affine), false)
     }
 
     #[test]
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn half_of_the_way_is_the_middle() {
-        let [from, to] = [Range::new(-1.0, 2.0), Range::new(-1.0, 6.0)].map(RangeChoice::of);
+        let [from, to] = [Range::new(-1.0, 2.0), Range::new(-1.0, 6.0)].map(|range| RangeChoice::of(range, false));
         assert_eq!(from.towards(&to, 0.5).range, Range::new(-1.0, 4.0));
         assert_eq!([from.towards(&to, 1.0), to.towards(&to, 0.5)], [to, to]);
     }
@@ -186,7 +186,7 @@ mod tests {
     fn a_serving_grid_that_generation_0_does_not_tolerate_is_left() {
         let day = relu(1.0);
         let original = choice_of(&day);
-        let ruined = RangeChoice::of(Range::new(0.0, 900.0));
+        let ruined = RangeChoice::of(Range::new(0.0, 900.0), false);
         let seen = EdgeHistograms { initial: Some(day), strata: BTreeMap::new() };
         let chosen = seen.choose(Observer::L2, original, ruined);
         assert!(chosen.range.max <= original.range.max * 1.5, "{chosen:?}");

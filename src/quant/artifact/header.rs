@@ -195,7 +195,8 @@ impl StoredQuantParams {
                 Ok(QuantParams::new(self.scale * f32::from(LEVELS_OF_LOW), high)?.with_two_bytes(true))
             }
             (EdgeType::U16, _) => {
-                let text = format!("zero point {} of two bytes; expected 128 more than a multiple of 256", self.zero_point);
+                let text =
+                    format!("zero point {} of two bytes; expected 128 more than a multiple of 256", self.zero_point);
                 Err(Error::new(Kind::Data, text))
             }
         }

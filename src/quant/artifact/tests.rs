@@ -5,15 +5,21 @@ use serde_json::{Value, json};
 use super::*;
 use crate::quant::container::{self, Container, Tensor};
 use crate::quant::{
-    BiasShiftModel, FilterBank, Granularity, PerturbationEffect, QuantParams, Range, RoundingResidual, ScaleRule,
-    Scheme,
+    BiasShiftModel, Digits, FilterBank, Granularity, PerturbationEffect, QuantParams, Range, RoundingResidual,
+    ScaleRule, Scheme,
 };
 
 /// A model of two steps and three edges.
 fn model() -> (Header, Vec<StepTensors>, Vec<Vec<u32>>) {
+    model_of(Digits::One)
+}
+
+/// The same, wide with two digits: its weights, its canvas and its first edge.
+fn model_of(digits: Digits) -> (Header, Vec<StepTensors>, Vec<Vec<u32>>) {
+    let two = digits == Digits::Two;
     let values: Vec<f32> = (0..2 * 9 * 4).map(|i| ((i * 37 % 19) as f32 - 9.0) / 9.0).collect();
     let bank = FilterBank { values: &values, out: 2, channels: 4 };
-    let weights = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, Digits::One, &[]).unwrap();
+    let weights = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, digits, &[]).unwrap();
     let residual = RoundingResidual::of(&bank, &weights);
     let residual = Box::new(StepResidual { residual, input_moments: (0..16).map(|c| c as f32).collect() });
     let effect = |seed: usize| PerturbationEffect {
@@ -26,7 +32,11 @@ fn model() -> (Header, Vec<StepTensors>, Vec<Vec<u32>>) {
     let step = |name: &str, precision: Precision, shape, runs| StepHeader {
         name: name.into(),
         precision,
-        weight: Some(if precision.is_int8() { WeightType::S8 } else { WeightType::F32 }),
+        weight: Some(match (precision.is_int8(), two) {
+            (true, false) => WeightType::S8,
+            (true, true) => WeightType::S8x2,
+            (false, _) => WeightType::F32,
+        }),
         shape,
         groups: 1,
         runs,
@@ -55,9 +65,10 @@ fn model() -> (Header, Vec<StepTensors>, Vec<Vec<u32>>) {
             step("head.fc", Precision::Fp32, [1, 1, 1, 3], 1),
         ],
         edges: vec![
-            edge("a@P2", Some(QuantParams::covering(range, Scheme::Affine).into()), None),
+            edge("a@P2", Some(QuantParams::covering(range, Scheme::Affine).with_two_bytes(two).into()), None),
             edge("b", None, Some(HistogramBins { exponent: -5, first: -2, bins: 3, shift: 1 })),
         ],
+        canvas: two.then_some(EdgeType::U16),
         calibration: CalibrationHeader {
             observer: "l2".into(),
             scheme: Scheme::Affine,
@@ -137,7 +148,10 @@ fn written_models_are_read_back() {
     assert!(residual == **stored && residual.input_moments[8] == 8.0);
     assert!(artifact.residual("head.fc").unwrap().is_none() && artifact.residual("b").is_err());
     let found = artifact.weights("rpn.head.conv.0.0").unwrap();
-    assert_eq!(found, StoredWeights::Int8 { values: expected.values.clone(), low: Vec::new(), scales: expected.scales.clone() });
+    assert_eq!(
+        found,
+        StoredWeights::Int8 { values: expected.values.clone(), low: Vec::new(), scales: expected.scales.clone() }
+    );
     assert_eq!(artifact.biases("rpn.head.conv.0.0").unwrap(), [[1.0, -2.0], [0.5, 0.25]]);
     assert_eq!(artifact.weights("head.fc").unwrap(), StoredWeights::Float(vec![0.1, 0.2, 0.3]));
     assert_eq!(artifact.histogram(artifact.edge("b").unwrap()).unwrap(), [1, 0, 7]);
@@ -173,14 +187,41 @@ fn saving_replaces_the_file() {
 }
 
 #[test]
+fn two_bytes_and_two_digits_are_read_back() {
+    let (header, weights, histograms) = model_of(Digits::Two);
+    let bytes = encode(&header, &weights, &histograms).unwrap();
+    let artifact = Artifact::parse(&bytes).unwrap();
+    assert_eq!(*artifact.header(), header);
+    let StepTensors::Int8 { weights: expected, .. } = &weights[0] else { unreachable!() };
+    let StoredWeights::Int8 { values, low, scales } = artifact.weights("rpn.head.conv.0.0").unwrap() else {
+        panic!("not int8")
+    };
+    assert_eq!((&values, &low, &scales), (&expected.values, &expected.low, &expected.scales));
+    assert!(low.iter().any(|&digit| digit != 0));
+    let qparams = artifact.edge("a@P2").unwrap().qparams.unwrap().checked().unwrap();
+    assert_eq!(qparams, QuantParams::covering(Range::new(-0.1, 2.3), Scheme::Affine).with_two_bytes(true));
+
+    // A low digit that no rounding gives.
+    let container = Container::parse(&bytes).unwrap();
+    let mut tensors = container.tensors().clone();
+    tensors.insert("rpn.head.conv.0.0.weight_low".into(), Tensor::of_i8(vec![2, 3, 3, 4], &[64; 72]));
+    let mut changed = Vec::new();
+    container::write(&mut changed, container.metadata(), &tensors).unwrap();
+    let error = Artifact::parse(&changed).unwrap_err().chain();
+    assert!(error.contains("low digit 0") && error.contains("rpn.head.conv.0.0"), "{error}");
+}
+
+#[test]
 fn invalid_headers_are_refused_with_the_place() {
     let cases = [
         ("/format", json!("artifact/3"), "artifact/3"),
         ("/format", json!("artifact/1"), "gives no type of weights"),
-        ("/steps/0/weight", json!("s8x2"), "only a later version"),
+        ("/steps/0/weight", json!("s8x2"), "rpn.head.conv.0.0.weight_low is missing"),
+        ("/steps/1/weight", json!("s8x2"), "do not match precision fp32"),
+        ("/canvas", json!("u32"), "header"),
         ("/steps/0/weight", json!("f32"), "do not match precision int8"),
         ("/steps/0/weight", Value::Null, "the type of its weights is missing"),
-        ("/edges/0/grid/type", json!("u16"), "only a later version"),
+        ("/edges/0/grid/type", json!("u16"), "128 more than a multiple of 256"),
         ("/edges/0/grid/type", Value::Null, "the type of its values"),
         ("/surprise", json!(1), "surprise"),
         ("/steps/0/surprise", json!(1), "surprise"),

@@ -7,7 +7,7 @@ use lookout::calibrate::{RecordEdge, CalibrationRecord, HistogramBuilder};
 use lookout::quant::artifact::{
     StoredAgreement, CalibrationHeader, EdgeHeader, FORMAT, Header, Precision, Provenance, MeanStd, RunBiasShift, StepHeader, StepResidual, StepTensors, WeightType, encode,
 };
-use lookout::quant::{QuantParams, FilterBank, Granularity, Range, PerturbationEffect, RoundingResidual, BiasShiftModel, ScaleRule, Scheme};
+use lookout::quant::{Digits, QuantParams, FilterBank, Granularity, Range, PerturbationEffect, RoundingResidual, BiasShiftModel, ScaleRule, Scheme};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let artifacts = Path::new("corpus/artifact");
@@ -78,6 +78,7 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
             edge("in", Some(QuantParams::covering(range, Scheme::Affine).into()), Some(bins)),
             edge("out", None, None),
         ],
+        canvas: None,
         calibration: CalibrationHeader {
             observer: "l2".into(),
             scheme: Scheme::Affine,
