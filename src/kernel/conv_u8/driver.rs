@@ -194,25 +194,58 @@ impl Map<'_> {
     ) {
         let (floor, ceiling) = self.epilogue.range();
         let channels = self.packed.geometry().out_channels;
+        let Clipped { mut below, mut above } = watched.clipped;
         for (row, values) in values.chunks_exact(tile.stride).take(tile.pixels).enumerate() {
             let values = &values[..tile.channels];
             watched.watch.row(pixel + row, channel, values);
-            for (column, &t) in values.iter().enumerate() {
-                let t = self.epilogue.activated(t);
-                let raised = if t > floor { t } else { floor };
-                let clamped = if raised < ceiling { raised } else { ceiling };
-                let at = (pixel + row) * channels + channel + column;
-                match self.output {
-                    TileOutput::U8(out) => {
-                        watched.clipped.below += u64::from(t.round_ties_even() < floor);
-                        watched.clipped.above += u64::from(t.round_ties_even() > ceiling);
+            let first = (pixel + row) * channels + channel;
+            let activated = values.iter().map(|&t| self.epilogue.activated(t)).enumerate();
+            match self.output {
+                TileOutput::U8(out) => {
+                    for (column, t) in activated {
+                        // One step outside is as clipped as any further, and no number is too large to round.
+                        let level = rounded(clamped(t, floor - 1.0, ceiling + 1.0));
+                        below += u64::from(level < floor);
+                        above += u64::from(level > ceiling);
+                        let byte = (clamped(level, floor, ceiling) as i32 + tile.zero_point) as u8;
                         // SAFETY: as in `block`, inside the output and of this block alone.
-                        unsafe { *out.add(at) = (clamped.round_ties_even() as i32 + tile.zero_point) as u8 }
+                        unsafe { *out.add(first + column) = byte }
                     }
-                    // SAFETY: as above.
-                    TileOutput::F32(out) => unsafe { *out.add(at) = clamped },
+                }
+                TileOutput::F32(out) => {
+                    for (column, t) in activated {
+                        // SAFETY: as above.
+                        unsafe { *out.add(first + column) = clamped(t, floor, ceiling) }
+                    }
                 }
             }
+        }
+        watched.clipped = Clipped { below, above };
+    }
+}
+
+/// Comparisons, not `clamp`, which keeps NaN where the kernels do not.
+fn clamped(t: f32, floor: f32, ceiling: f32) -> f32 {
+    let raised = if t > floor { t } else { floor };
+    if raised < ceiling { raised } else { ceiling }
+}
+
+/// `level`, within ±2^22, rounded half to even. Near 1.5 · 2^23 numbers are whole, so the sum does the rounding, in
+/// instructions that every CPU has; `round_ties_even` is a call where the baseline has none.
+fn rounded(level: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0;
+    level + MAGIC - MAGIC
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounded;
+
+    #[test]
+    fn rounding_is_half_to_even() {
+        for step in -300 * 64..=300 * 64 {
+            let level = step as f32 / 64.0;
+            assert_eq!(rounded(level), level.round_ties_even(), "{level}");
         }
     }
 }
