@@ -7,13 +7,13 @@
 use std::path::PathBuf;
 
 use lookout::detector::detection::Detection;
-use lookout::detector::fp32::{Backend, Fp32Model, Fp32Run};
+use lookout::detector::fp32::{Fp32Model, Fp32Run};
 use lookout::detector::settings::Settings;
 use lookout::detector::tap::NoTap;
 use lookout::frame::Picture;
 use lookout::kernel::isa::Isa;
 
-use super::case::{self, Case, Weights};
+use super::case::{self, Backend, Case, Weights};
 use super::trace::{Miss, explain};
 use crate::golden::{self, shared};
 
