@@ -26,7 +26,7 @@ use super::record::CalibrationRecord;
 use super::summary::{clipped_share, distance, mean_std};
 use super::wide::{WideForms, WidePart, WideParts, choose};
 use crate::detector::checkpoint::Checkpoint;
-use crate::detector::fp32::{Backend, Fp32Model};
+use crate::detector::fp32::Fp32Model;
 use crate::detector::int8::{InputMeans, Int8Executor, Int8Model, MixedPrecision, Quantized, plan_value};
 use crate::detector::plan::{LayerId, Plan, StepId};
 use crate::detector::weights::FoldedLayer;
@@ -181,7 +181,7 @@ impl<'a> Quantization<'a> {
         let header = checkpoint.header();
         let plan = Arc::new(Plan::new(header.architecture.clone(), header.settings.clone()));
         let tensors = checkpoint.var_builder();
-        let reference = Fp32Model::new(plan.clone(), &tensors, &header.batch_norm_eps, Backend::Kernel(isa))?;
+        let reference = Fp32Model::new(plan.clone(), &tensors, &header.batch_norm_eps, isa)?;
         let folded = fold_all(&plan, &tensors, &header.batch_norm_eps)?;
         let transform = Transform::new(TransformParams::from(&plan.settings.transform))?;
         let loader = PictureLoader::new(open, transform);

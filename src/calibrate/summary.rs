@@ -1,7 +1,5 @@
 //! Summary statistics of single calibration pictures, which the artifact stores for later comparison with live frames.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::histogram::Histogram;
 use crate::quant::artifact::MeanStd;
 use crate::quant::{QuantParams, Range};
@@ -48,18 +46,49 @@ pub fn clipped_share(histogram: &Histogram, qparams: &QuantParams) -> f64 {
 /// Total variation distance of two distributions over the bins of the coarser one, ½ Σ |p − q|: 0 for equal ones, 1 for
 /// disjoint ones.
 pub fn distance(one: &Histogram, all: &Histogram) -> f64 {
-    // Both on the coarser of the two bin widths: coarsening is a shift of the index.
     let exponent = one.binning().exponent().max(all.binning().exponent());
-    let share = |histogram: &Histogram| {
-        let shift = exponent - histogram.binning().exponent();
-        let mut shares = BTreeMap::new();
-        for (index, count) in histogram.bins() {
-            *shares.entry(index >> shift.min(62)).or_insert(0.0) += count as f64 / histogram.total().max(1) as f64;
+    let (one, all) = (shares(one, exponent), shares(all, exponent));
+    let (mut one, mut all) = (one.into_iter().peekable(), all.into_iter().peekable());
+    let mut sum = 0.0;
+    // In the order of the bins, each of which is in one of the two or in both.
+    while let Some(bin) = one.peek().into_iter().chain(all.peek()).map(|(bin, _)| *bin).min() {
+        let [p, q] = [&mut one, &mut all].map(|shares| shares.next_if(|(at, _)| *at == bin).map_or(0.0, |bin| bin.1));
+        sum += (p - q).abs();
+    }
+    sum / 2.0
+}
+
+/// The bins of width 2^`exponent` that hold values, in order, each with its share of the values. `exponent` is that of the
+/// histogram or more: coarsening is a shift of the index.
+fn shares(histogram: &Histogram, exponent: i32) -> Vec<(i64, f64)> {
+    let shift = (exponent - histogram.binning().exponent()).min(62);
+    let total = histogram.total().max(1) as f64;
+    let mut shares: Vec<(i64, f64)> = Vec::new();
+    for (index, count) in histogram.bins() {
+        let (bin, share) = (index >> shift, count as f64 / total);
+        match shares.last_mut() {
+            Some((last, sum)) if *last == bin => *sum += share,
+            _ => shares.push((bin, share)),
         }
-        shares
-    };
-    let (one, all) = (share(one), share(all));
-    let keys: BTreeSet<i64> = one.keys().chain(all.keys()).copied().collect();
-    let at = |shares: &BTreeMap<i64, f64>, key: i64| shares.get(&key).copied().unwrap_or(0.0);
-    keys.into_iter().map(|key| (at(&one, key) - at(&all, key)).abs()).sum::<f64>() / 2.0
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::histogram::tests::histogram_of;
+    use super::*;
+
+    #[test]
+    fn distances_are_those_of_the_coarser_bins() {
+        let one = histogram_of(&[0.0, 0.0, 0.25, 1.0]);
+        assert_eq!(distance(&one, &one), 0.0);
+        assert_eq!(distance(&one, &histogram_of(&[0.5, 0.75])), 1.0);
+        assert_eq!(distance(&one, &histogram_of(&[0.0, 1.0, 1.0, 1.0])), 0.5);
+        // In bins half a unit wide 0 and 0.25 are one.
+        let (fine, coarse) = (histogram_of(&[0.0, 0.25, 0.25, 1.0]), histogram_of(&[0.0, 1.0, 600.0, 600.0]));
+        assert!(fine.binning().width() < 0.25 && coarse.binning().width() == 0.5);
+        assert_eq!([distance(&fine, &coarse), distance(&coarse, &fine)], [0.5; 2]);
+        assert_eq!(distance(&Histogram::new(), &one), 0.5);
+    }
 }

@@ -10,7 +10,7 @@ use safetensors::SafeTensors;
 use super::checkpoint::Checkpoint;
 use super::demo;
 use super::detection::Detection;
-use super::fp32::{Backend, Fp32Model, Fp32Run, StepOutput};
+use super::fp32::{Fp32Model, Fp32Run, StepOutput};
 use super::int8::{Int8Executor, Int8Model, Quantized};
 use super::plan::{Plan, StepId};
 use super::settings::{Settings, TransformSettings};
@@ -170,9 +170,8 @@ impl Detector {
         let header = checkpoint.header();
         let settings = options.apply(header.settings.clone())?;
         let plan = Arc::new(Plan::new(header.architecture.clone(), settings));
-        let backend = Backend::Kernel(options.isa);
         let eps = &header.batch_norm_eps;
-        let model = pool.install(|| Fp32Model::new(plan, &checkpoint.var_builder(), eps, backend))?;
+        let model = pool.install(|| Fp32Model::new(plan, &checkpoint.var_builder(), eps, options.isa))?;
         let labels = header.labels.clone();
         let executor = Executor::Fp32(Arc::new(model));
         Ok(Self { executor, pool, labels, summary, detections: Vec::new(), proposals: 0 })

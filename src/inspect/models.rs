@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::report::ModelRow;
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::detection::Detection;
-use crate::detector::fp32::{Backend, Fp32Model};
+use crate::detector::fp32::Fp32Model;
 use crate::detector::int8::{Int8Executor, Int8Model, Quantized};
 use crate::detector::plan::Plan;
 use crate::detector::{DetectorOptions, demo, thread_pool};
@@ -50,9 +50,9 @@ impl ModelPair {
         let header = checkpoint.header();
         let settings = options.apply(header.settings.clone())?;
         let plan = Arc::new(Plan::new(header.architecture.clone(), settings));
-        let (eps, backend) = (&header.batch_norm_eps, Backend::Kernel(options.isa));
+        let eps = &header.batch_norm_eps;
         let fp32 =
-            pool.install(|| Fp32Model::new(plan, &checkpoint.var_builder(), eps, backend))?.without_buffer_reuse();
+            pool.install(|| Fp32Model::new(plan, &checkpoint.var_builder(), eps, options.isa))?.without_buffer_reuse();
         let labels = header.labels.clone();
         let source = checkpoint.sha256();
         // The folded weights are a copy; the mapped file is not needed any more.

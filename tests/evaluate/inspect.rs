@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lookout::detector::checkpoint::Checkpoint;
-use lookout::detector::fp32::{Backend, Fp32Model};
+use lookout::detector::fp32::Fp32Model;
 use lookout::detector::int8::{Int8Executor, Int8Model, Quantized};
 use lookout::detector::plan::{Plan, StepId};
 use lookout::detector::tap::{Activation, Values};
@@ -176,8 +176,7 @@ impl Networks {
         let checkpoint = Checkpoint::open(&bench.path("model.safetensors")).unwrap();
         let header = checkpoint.header();
         let plan = Arc::new(Plan::new(header.architecture.clone(), header.settings.clone()));
-        let backend = Backend::Kernel(Isa::best());
-        let reference = Fp32Model::new(plan, &checkpoint.var_builder(), &header.batch_norm_eps, backend).unwrap();
+        let reference = Fp32Model::new(plan, &checkpoint.var_builder(), &header.batch_norm_eps, Isa::best()).unwrap();
         let bytes = std::fs::read(bench.path("model.lookout")).unwrap();
         let quantized = Quantized::from_artifact(&Artifact::parse(&bytes).unwrap(), Ok).unwrap();
         let model = Arc::new(Int8Model::new(&quantized, Isa::best()).unwrap());

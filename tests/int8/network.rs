@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lookout::calibrate::{LayerRecipe, convert, fold_all};
-use lookout::detector::fp32::{Backend, Fp32Model, Fp32Run};
+use lookout::detector::fp32::{Fp32Model, Fp32Run};
 use lookout::detector::int8::{MixedPrecision, Quantized};
 use lookout::detector::network::{Architecture, Shapes};
 use lookout::detector::plan::{Plan, StepId};
@@ -68,8 +68,7 @@ impl Network {
         let plan = Arc::new(Plan::new(Architecture::from_shapes(&shapes).unwrap(), settings));
         let cpu = candle_core::Device::Cpu;
         let builder = candle_nn::VarBuilder::from_tensors(tensors, candle_core::DType::F32, &cpu);
-        let reference =
-            Fp32Model::new(plan.clone(), &builder, &BatchNormEps::all(1e-5), Backend::Kernel(Isa::best())).unwrap();
+        let reference = Fp32Model::new(plan.clone(), &builder, &BatchNormEps::all(1e-5), Isa::best()).unwrap();
         let pictures: Vec<Picture> = [(131, 117), (100, 160)].map(|(w, h)| picture(&plan, w, h, wide)).into();
 
         let mut extremes = Extremes(vec![None; plan.steps.len()]);

@@ -16,7 +16,7 @@ use lookout::calibrate::{QuantizeOptions, quantize};
 use lookout::camera::pattern::Scene;
 use lookout::detector::checkpoint::Checkpoint;
 use lookout::detector::demo;
-use lookout::detector::fp32::{Backend, Fp32Model};
+use lookout::detector::fp32::Fp32Model;
 use lookout::detector::{Detector, DetectorOptions, thread_pool};
 use lookout::frame::{Image, Picture};
 use lookout::kernel::isa::Isa;
@@ -34,8 +34,8 @@ const BLOCKS: (usize, usize) = (8, 500);
 /// The full-precision network that `checkpoint` holds, on the plan of `detector`'s.
 fn reference(detector: &Detector, checkpoint: &Checkpoint) -> Arc<Fp32Model> {
     let plan = Arc::clone(detector.int8_model().unwrap().plan());
-    let (backend, eps) = (Backend::Kernel(Isa::best()), &checkpoint.header().batch_norm_eps);
-    Arc::new(Fp32Model::new(plan, &checkpoint.var_builder(), eps, backend).unwrap())
+    let eps = &checkpoint.header().batch_norm_eps;
+    Arc::new(Fp32Model::new(plan, &checkpoint.var_builder(), eps, Isa::best()).unwrap())
 }
 
 /// Median over `pairs` of the p99 of a block with passes over that of the block without beside it. Blocks of `frames`

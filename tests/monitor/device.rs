@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use lookout::calibrate::{CalibrationPicture, Observer, PictureSelection, QuantizeOptions, quantize_frames, usability};
 use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
-use lookout::detector::fp32::{Backend, Fp32Model};
+use lookout::detector::fp32::Fp32Model;
 use lookout::detector::int8::{Int8Model, Quantized};
 use lookout::error::Result;
 use lookout::frame::{Frame, Image, Picture};
@@ -192,8 +192,8 @@ impl Device {
         let artifact = Artifact::parse(&start.bytes).unwrap();
         let quantized = Quantized::from_artifact(&artifact, Ok).unwrap();
         let model = Arc::new(Int8Model::new(&quantized, Isa::best()).unwrap());
-        let (backend, eps) = (Backend::Kernel(Isa::best()), &checkpoint.header().batch_norm_eps);
-        let reference = Fp32Model::new(Arc::clone(model.plan()), &checkpoint.var_builder(), eps, backend).unwrap();
+        let (isa, eps) = (Isa::best(), &checkpoint.header().batch_norm_eps);
+        let reference = Fp32Model::new(Arc::clone(model.plan()), &checkpoint.var_builder(), eps, isa).unwrap();
         let reference = Arc::new(reference);
         let host = Arc::new(FakeHost::default());
         let metrics = Arc::new(Metrics::new());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
-use lookout::detector::fp32::{Backend, Fp32Model, StepOutput};
+use lookout::detector::fp32::{Fp32Model, StepOutput};
 use lookout::detector::network::{Architecture, Shapes};
 use lookout::detector::plan::Plan;
 use lookout::detector::settings::{BatchNormEps, Settings};
@@ -15,7 +15,17 @@ use lookout::kernel::isa::Isa;
 use lookout::preprocess::{Transform, TransformParams};
 use lookout::tensor::{Canvas, Fit};
 
+use super::candle_layers::CandleLayers;
 use crate::golden::{Golden, folder, shared};
+
+/// What computes the plan.
+#[derive(Debug, Clone, Copy)]
+pub enum Backend {
+    /// The kernels, on an instruction set of this CPU.
+    Kernel(Isa),
+    /// `candle_nn` layers and candle's tensor operations: slow, and independent of the kernels.
+    Candle,
+}
 
 /// A checkpoint's tensors, f32.
 pub struct Weights {
@@ -70,7 +80,13 @@ impl Weights {
     /// The executor of `plan` with these weights.
     pub fn model(&self, plan: &Arc<Plan>, backend: Backend) -> Fp32Model {
         let builder = VarBuilder::from_tensors(self.tensors.clone(), DType::F32, &Device::Cpu);
-        Fp32Model::new(plan.clone(), &builder, &self.eps, backend).unwrap()
+        match backend {
+            Backend::Kernel(isa) => Fp32Model::new(plan.clone(), &builder, &self.eps, isa).unwrap(),
+            Backend::Candle => {
+                let layers = CandleLayers::new(plan, &builder, &self.eps);
+                Fp32Model::with_operations(plan.clone(), Box::new(layers))
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! trained ResNet-50 joins them. Whatever can compute the plan is an axis of the tests: the kernels of every
 //! instruction set this CPU has, and candle's stock layers.
 
+mod candle_layers;
 mod case;
 mod detections;
 mod stages;

@@ -4,11 +4,11 @@
 //! one gets what torchvision's got, and only its own error counts.
 
 use lookout::detector::detection::Detection;
-use lookout::detector::fp32::{Backend, Fp32Model, Fp32Run, StepOutput};
+use lookout::detector::fp32::{Fp32Model, Fp32Run, StepOutput};
 use lookout::detector::plan::{Plan, StepId};
 use lookout::detector::tap::NoTap;
 
-use super::case::{self, Case, Weights};
+use super::case::{self, Backend, Case, Weights};
 use crate::golden;
 
 const TOLERANCE: f64 = 1e-5;

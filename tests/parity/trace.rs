@@ -7,13 +7,13 @@
 use std::sync::Arc;
 
 use lookout::detector::detection::Detection;
-use lookout::detector::fp32::{Backend, Fp32Run};
+use lookout::detector::fp32::Fp32Run;
 use lookout::detector::plan::Plan;
 use lookout::detector::settings::Settings;
 use lookout::detector::tap::NoTap;
 use lookout::tensor::Canvas;
 
-use super::case::Weights;
+use super::case::{Backend, Weights};
 use super::detections::Tolerance;
 
 /// A detection of one side that the other has not.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::host::ServiceHost;
 use super::{MonitoredModel, Monitoring};
 use crate::detector::checkpoint::Checkpoint;
-use crate::detector::fp32::{Backend, Fp32Model};
+use crate::detector::fp32::Fp32Model;
 use crate::detector::int8::{Int8Model, Quantized};
 use crate::detector::plan::Plan;
 use crate::error::{Error, Kind, Result};
@@ -251,7 +251,7 @@ impl MonitorThread {
             None => budget.run(Duration::MAX, &mut |_| {
                 let checkpoint = Checkpoint::open(&path)?;
                 let eps = &checkpoint.header().batch_norm_eps;
-                let model = Fp32Model::new(Arc::clone(plan), &checkpoint.var_builder(), eps, Backend::Kernel(isa))?;
+                let model = Fp32Model::new(Arc::clone(plan), &checkpoint.var_builder(), eps, isa)?;
                 // Passes are rare, so memory matters more than speed.
                 Ok(model.without_buffer_reuse())
             }),

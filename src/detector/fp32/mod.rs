@@ -2,11 +2,11 @@
 //!
 //! In: a checkpoint's tensors, then canvases. Out: the output of every step, one step at a time ([`Fp32Run`]).
 //! Convolution, linear layers, pooling and RoIAlign are the kernels of [`kernel`](crate::kernel), as custom operations of
-//! candle. The same plan also runs on candle's own layers ([`Backend::Candle`]): the oracle of the tests. On one
+//! candle. The same plan also runs on other [`Operations`]: the oracle of the tests are candle's own layers. On one
 //! instruction set the numbers are the same at any thread count.
 
 mod buffers;
-mod candle_layers;
+mod operations;
 mod ops;
 mod run;
 
@@ -21,22 +21,15 @@ use crate::error::Result;
 use crate::kernel::conv_f32::ConvF32;
 use crate::kernel::isa::Isa;
 
+pub use operations::Operations;
 pub use run::{Fp32Run, StepOutput};
 
-/// Implementation of the layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backend {
-    /// The kernels of this crate, on an instruction set of this CPU.
-    Kernel(Isa),
-    /// `candle_nn` layers and candle's tensor operations: slow, and independent of the kernels.
-    Candle,
-}
-
-/// A layer's weights in the form of the backend.
+/// What computes the layers.
 #[derive(Debug)]
-enum LayerOp {
-    Kernel(ConvF32),
-    Candle(candle_layers::CandleLayer),
+enum Layers {
+    /// The kernels, with the packed weights of each layer.
+    Kernels(Vec<ConvF32>),
+    Other(Box<dyn Operations>),
 }
 
 /// The network with full-precision weights. Runs share it, and the pool of activation buffers with it.
@@ -44,31 +37,28 @@ enum LayerOp {
 pub struct Fp32Model {
     plan: Arc<Plan>,
     isa: Isa,
-    layers: Vec<LayerOp>,
+    layers: Layers,
     buffers: buffers::BufferPool,
 }
 
 impl Fp32Model {
-    /// Folds and packs the weights of `plan` from `tensors`; `eps` are those of the batch norms.
+    /// Folds and packs the weights of `plan` from `tensors` for the kernels of `isa`; `eps` are those of the batch
+    /// norms.
     ///
     /// # Errors
     /// As [`FoldedLayer::read`].
-    pub fn new(plan: Arc<Plan>, tensors: &VarBuilder<'_>, eps: &BatchNormEps, backend: Backend) -> Result<Self> {
+    pub fn new(plan: Arc<Plan>, tensors: &VarBuilder<'_>, eps: &BatchNormEps, isa: Isa) -> Result<Self> {
         let mut layers = Vec::with_capacity(plan.layers.len());
         for layer in &plan.layers {
             let folded = FoldedLayer::read(layer, tensors, eps)?;
-            layers.push(match backend {
-                Backend::Kernel(isa) => {
-                    LayerOp::Kernel(ConvF32::new(isa, layer.geometry, &folded.weights, &folded.bias)?)
-                }
-                Backend::Candle => LayerOp::Candle(candle_layers::CandleLayer::new(layer, &folded)?),
-            });
+            layers.push(ConvF32::new(isa, layer.geometry, &folded.weights, &folded.bias)?);
         }
-        let isa = match backend {
-            Backend::Kernel(isa) => isa,
-            Backend::Candle => Isa::best(),
-        };
-        Ok(Self { plan, isa, layers, buffers: buffers::BufferPool::default() })
+        Ok(Self { plan, isa, layers: Layers::Kernels(layers), buffers: buffers::BufferPool::default() })
+    }
+
+    /// The network of `plan` on other operations than the kernels.
+    pub fn with_operations(plan: Arc<Plan>, operations: Box<dyn Operations>) -> Self {
+        Self { plan, isa: Isa::best(), layers: Layers::Other(operations), buffers: buffers::BufferPool::default() }
     }
 
     /// The same model without reuse of buffers: it holds only live activations, and every step allocates fresh pages.

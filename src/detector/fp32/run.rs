@@ -7,7 +7,7 @@
 use candle_core::{DType, Device, InplaceOp2, Tensor};
 
 use super::buffers::PooledTensor;
-use super::{Fp32Model, LayerOp, candle_layers, ops};
+use super::{Fp32Model, Layers, Operations, ops};
 use crate::detector::detection::Detection;
 use crate::detector::detections::DetectionStage;
 use crate::detector::plan::{LayerId, Op, Plan, StepId};
@@ -142,10 +142,9 @@ impl<'m> Fp32Run<'m> {
     /// [`Kind::Internal`] if an input is missing.
     pub fn compute(&mut self, step: StepId, tap: &mut dyn Tap) -> Result<()> {
         let request = tap.request(step);
-        let plain = |map: Tensor| PooledTensor { map, buffer: None };
         let pooled = match self.model.plan.steps[step].op {
             Op::Image => match self.values[step].take() {
-                Some(StepOutput::Map(map)) => plain(map),
+                Some(StepOutput::Map(map)) => unpooled(map),
                 _ => return Err(Error::new(Kind::Internal, "the run has no canvas")),
             },
             Op::Layer { layer, activation, skip } => {
@@ -157,8 +156,10 @@ impl<'m> Fp32Run<'m> {
                 }
                 output
             }
-            Op::MaxPool if self.uses_candle() => plain(candle_layers::max_pool(self.map(step, 0)?)?),
-            Op::MaxPool => self.halved(step, &ops::MaxPool(self.model.isa))?,
+            Op::MaxPool => match self.operations() {
+                Some(operations) => unpooled(operations.max_pool(self.map(step, 0)?)?),
+                None => self.halved(step, &ops::MaxPool(self.model.isa))?,
+            },
             Op::Subsample => self.halved(step, &ops::Subsample)?,
             Op::Activate(activation) => self.activate(step, activation)?,
             Op::GlobalMean => self.global_mean(step)?,
@@ -181,8 +182,12 @@ impl<'m> Fp32Run<'m> {
         Ok(())
     }
 
-    fn uses_candle(&self) -> bool {
-        matches!(self.model.layers.first(), Some(LayerOp::Candle(_)))
+    /// What computes in place of the kernels.
+    fn operations(&self) -> Option<&dyn Operations> {
+        match &self.model.layers {
+            Layers::Kernels(_) => None,
+            Layers::Other(operations) => Some(operations.as_ref()),
+        }
     }
 
     /// Runs a pooling operation with stride 2.
@@ -196,8 +201,8 @@ impl<'m> Fp32Run<'m> {
 
     fn activate(&self, step: StepId, activation: ActivationFunction) -> Result<PooledTensor> {
         let x = self.map(step, 0)?;
-        if self.uses_candle() {
-            return Ok(PooledTensor { map: candle_layers::activate(x, activation)?, buffer: None });
+        if let Some(operations) = self.operations() {
+            return Ok(unpooled(operations.activate(x, activation)?));
         }
         let pooled = self.model.buffers.take(x.dims3()?)?;
         pooled.map.inplace_op2(x, &ops::Activate(self.model.isa, activation))?;
@@ -206,8 +211,8 @@ impl<'m> Fp32Run<'m> {
 
     fn global_mean(&self, step: StepId) -> Result<PooledTensor> {
         let x = self.map(step, 0)?;
-        if self.uses_candle() {
-            return Ok(PooledTensor { map: candle_layers::global_mean(x)?, buffer: None });
+        if let Some(operations) = self.operations() {
+            return Ok(unpooled(operations.global_mean(x)?));
         }
         let pooled = self.model.buffers.take((1, 1, x.dim(2)?))?;
         pooled.map.inplace_op2(x, &ops::GlobalMean(self.model.isa))?;
@@ -216,8 +221,8 @@ impl<'m> Fp32Run<'m> {
 
     fn scale(&self, step: StepId) -> Result<PooledTensor> {
         let (x, gates) = (self.map(step, 0)?, self.map(step, 1)?);
-        if self.uses_candle() {
-            return Ok(PooledTensor { map: x.broadcast_mul(gates)?, buffer: None });
+        if let Some(operations) = self.operations() {
+            return Ok(unpooled(operations.scale(x, gates)?));
         }
         let pooled = self.model.buffers.take(x.dims3()?)?;
         pooled.map.inplace_op3(x, gates, &ops::Scale(self.model.isa))?;
@@ -270,12 +275,12 @@ impl<'m> Fp32Run<'m> {
         let (rows, columns) = geometry.output(height, width);
         let shape = (count * rows, columns, geometry.out_channels);
         if count * height == 0 {
-            let map = Tensor::zeros((0, columns, geometry.out_channels), DType::F32, &Device::Cpu)?;
-            return Ok(PooledTensor { map, buffer: None });
+            return Ok(unpooled(Tensor::zeros((0, columns, geometry.out_channels), DType::F32, &Device::Cpu)?));
         }
         let skip = if skip { Some(self.map(step, 1)?) } else { None };
-        match &self.model.layers[layer] {
-            LayerOp::Kernel(conv) => {
+        match &self.model.layers {
+            Layers::Kernels(layers) => {
+                let conv = &layers[layer];
                 let pooled = self.model.buffers.take(shape)?;
                 let op = ops::Convolve { conv, activation, count };
                 match skip {
@@ -284,9 +289,9 @@ impl<'m> Fp32Run<'m> {
                 }
                 Ok(pooled)
             }
-            LayerOp::Candle(layer) => {
-                let sum = layer.forward(&x, skip)?;
-                Ok(PooledTensor { map: candle_layers::activate(&sum, activation)?, buffer: None })
+            Layers::Other(operations) => {
+                let sum = operations.layer(layer, &x, skip)?;
+                Ok(unpooled(operations.activate(&sum, activation)?))
             }
         }
     }
@@ -316,8 +321,7 @@ impl<'m> Fp32Run<'m> {
         let boxes = self.boxes(step, count)?;
         let (window, channels) = (plan.architecture.roi_output, plan.architecture.feature_channels());
         if boxes.is_empty() {
-            let map = Tensor::zeros((0, window, channels), DType::F32, &Device::Cpu)?;
-            return Ok(PooledTensor { map, buffer: None });
+            return Ok(unpooled(Tensor::zeros((0, window, channels), DType::F32, &Device::Cpu)?));
         }
         let mut levels = Vec::with_capacity(count);
         for level in 0..count {
@@ -353,4 +357,9 @@ impl Drop for Fp32Run<'_> {
             self.drop_value(step);
         }
     }
+}
+
+/// A tensor of its own.
+fn unpooled(map: Tensor) -> PooledTensor {
+    PooledTensor { map, buffer: None }
 }

@@ -289,31 +289,70 @@ impl Map<'_> {
     ) {
         let (floor, ceiling) = self.epilogue.range();
         let channels = self.packed.geometry().out_channels;
+        let Clipped { mut below, mut above } = watched.clipped;
         for (row, values) in values.chunks_exact(tile.stride).take(tile.pixels).enumerate() {
             let values = &values[..tile.channels];
             watched.watch.row(pixel + row, channel, values);
-            for (column, &t) in values.iter().enumerate() {
-                let t = self.epilogue.activated(t);
-                let raised = if t > floor { t } else { floor };
-                let clamped = if raised < ceiling { raised } else { ceiling };
-                let at = (pixel + row) * channels + channel + column;
-                if !matches!(self.output, MapOutput::F32(_)) {
-                    watched.clipped.below += u64::from(t.round_ties_even() < floor);
-                    watched.clipped.above += u64::from(t.round_ties_even() > ceiling);
+            let first = (pixel + row) * channels + channel;
+            let activated = values.iter().map(|&t| self.epilogue.activated(t)).enumerate();
+            // One step outside is as clipped as any further, and no number is too large to round.
+            let mut level = |t: f32| {
+                let level = rounded(clamped(t, floor - 1.0, ceiling + 1.0));
+                below += u64::from(level < floor);
+                above += u64::from(level > ceiling);
+                clamped(level, floor, ceiling) as i32 + tile.zero_point
+            };
+            match self.output {
+                MapOutput::U8(out) => {
+                    for (column, t) in activated {
+                        // SAFETY: as in `block`, inside the output and of this block alone.
+                        unsafe { *out.add(first + column) = level(t) as u8 }
+                    }
                 }
-                let q = || clamped.round_ties_even() as i32 + tile.zero_point;
-                // SAFETY: as in `block`, inside the output and of this block alone.
-                unsafe {
-                    match self.output {
-                        MapOutput::U8(out) => *out.add(at) = q() as u8,
-                        MapOutput::U16 { high, low } => {
-                            *high.add(at) = (q() >> 8) as u8;
-                            *low.add(at) = q() as u8;
+                MapOutput::U16 { high, low } => {
+                    for (column, t) in activated {
+                        let q = level(t);
+                        // SAFETY: as above.
+                        unsafe {
+                            *high.add(first + column) = (q >> 8) as u8;
+                            *low.add(first + column) = q as u8;
                         }
-                        MapOutput::F32(out) => *out.add(at) = clamped,
+                    }
+                }
+                MapOutput::F32(out) => {
+                    for (column, t) in activated {
+                        // SAFETY: as above.
+                        unsafe { *out.add(first + column) = clamped(t, floor, ceiling) }
                     }
                 }
             }
+        }
+        watched.clipped = Clipped { below, above };
+    }
+}
+
+/// Comparisons, not `clamp`, which keeps NaN where the kernels do not.
+fn clamped(t: f32, floor: f32, ceiling: f32) -> f32 {
+    let raised = if t > floor { t } else { floor };
+    if raised < ceiling { raised } else { ceiling }
+}
+
+/// `level`, within ±2^22, rounded half to even. Near 1.5 · 2^23 numbers are whole, so the sum does the rounding, in
+/// instructions that every CPU has; `round_ties_even` is a call where the baseline has none.
+fn rounded(level: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0;
+    level + MAGIC - MAGIC
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounded;
+
+    #[test]
+    fn rounding_is_half_to_even() {
+        for step in -300 * 64..=300 * 64 {
+            let level = step as f32 / 64.0;
+            assert_eq!(rounded(level), level.round_ties_even(), "{level}");
         }
     }
 }

@@ -1,16 +1,51 @@
-//! Layers on candle's own operations: the oracle for the kernels.
+//! The operations of a network on candle's own layers: the oracle for the kernels.
 
 use candle_core::{D, Device, Module, Result, Tensor};
-use candle_nn::{Conv2d, Conv2dConfig, Linear};
+use candle_nn::{Conv2d, Conv2dConfig, Linear, VarBuilder};
+use lookout::detector::fp32::Operations;
+use lookout::detector::plan::{Layer, LayerId, LayerKind, Plan};
+use lookout::detector::settings::BatchNormEps;
+use lookout::detector::weights::FoldedLayer;
+use lookout::kernel::activation::Activation;
+use lookout::kernel::geometry::ConvGeometry;
 
-use crate::detector::plan::{Layer, LayerKind};
-use crate::detector::weights::FoldedLayer;
-use crate::kernel::activation::Activation;
-use crate::kernel::geometry::ConvGeometry;
+/// The layers of a plan.
+#[derive(Debug)]
+pub struct CandleLayers(Vec<CandleLayer>);
+
+impl CandleLayers {
+    /// The layers of `plan` with folded weights.
+    pub fn new(plan: &Plan, tensors: &VarBuilder<'_>, eps: &BatchNormEps) -> Self {
+        let layer = |layer| CandleLayer::new(layer, &FoldedLayer::read(layer, tensors, eps).unwrap()).unwrap();
+        Self(plan.layers.iter().map(layer).collect())
+    }
+}
+
+impl Operations for CandleLayers {
+    fn layer(&self, layer: LayerId, x: &Tensor, skip: Option<&Tensor>) -> Result<Tensor> {
+        self.0[layer].forward(x, skip)
+    }
+
+    fn max_pool(&self, x: &Tensor) -> Result<Tensor> {
+        max_pool(x)
+    }
+
+    fn activate(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        activate(x, activation)
+    }
+
+    fn global_mean(&self, x: &Tensor) -> Result<Tensor> {
+        x.mean_keepdim((0, 1))
+    }
+
+    fn scale(&self, x: &Tensor, gates: &Tensor) -> Result<Tensor> {
+        x.broadcast_mul(gates)
+    }
+}
 
 /// A `candle_nn` layer for channels-last tensors.
 #[derive(Debug)]
-pub(super) enum CandleLayer {
+enum CandleLayer {
     Convolution(Conv2d),
     /// Over windows of as many rows as columns.
     WindowConvolution(Conv2d),
@@ -19,7 +54,7 @@ pub(super) enum CandleLayer {
 
 impl CandleLayer {
     /// The layer with its folded weights.
-    pub(super) fn new(layer: &Layer, folded: &FoldedLayer) -> Result<Self> {
+    fn new(layer: &Layer, folded: &FoldedLayer) -> Result<Self> {
         let geometry = layer.geometry;
         let ConvGeometry { in_channels, out_channels, kernel_height, kernel_width, stride, padding, groups } = geometry;
         let bias = Tensor::from_slice(&folded.bias, out_channels, &Device::Cpu)?;
@@ -38,9 +73,7 @@ impl CandleLayer {
         })
     }
 
-    /// The layer's output `[height][width][out]` before its activation function; `x` is `[height][width][in]`. `skip` is added, upsampled by
-    /// nearest neighbour if it is coarser.
-    pub(super) fn forward(&self, x: &Tensor, skip: Option<&Tensor>) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, skip: Option<&Tensor>) -> Result<Tensor> {
         let y = match self {
             Self::Linear(linear) => {
                 let (rows, columns, channels) = x.dims3()?;
@@ -73,7 +106,7 @@ impl CandleLayer {
 
 /// Maximum over 3×3, stride 2, padding 1, of `[height][width][channels]`. candle's pooling has no padding, so a border
 /// of −∞ is added first.
-pub(super) fn max_pool(x: &Tensor) -> Result<Tensor> {
+fn max_pool(x: &Tensor) -> Result<Tensor> {
     let (height, width, channels) = x.dims3()?;
     let row = Tensor::full(f32::NEG_INFINITY, (1, width, channels), &Device::Cpu)?;
     let tall = Tensor::cat(&[&row, x, &row], 0)?;
@@ -84,7 +117,7 @@ pub(super) fn max_pool(x: &Tensor) -> Result<Tensor> {
 }
 
 /// `activation` of every value.
-pub(super) fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
+fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
     // min(max(x + 3, 0), 6) / 6
     let gate = |x: &Tensor| (x + 3.0)?.clamp(0f32, 6f32)? / 6.0;
     match activation {
@@ -94,9 +127,4 @@ pub(super) fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
         Activation::Hardswish => x * gate(x)?,
         Activation::Hardsigmoid => gate(x),
     }
-}
-
-/// Mean of every channel: `[1][1][channels]`.
-pub(super) fn global_mean(x: &Tensor) -> Result<Tensor> {
-    x.mean_keepdim((0, 1))
 }
