@@ -26,6 +26,7 @@ mod generations;
 mod import;
 mod inspect;
 mod machine;
+mod overwrite;
 mod pattern;
 mod quantize;
 mod recalibrate;

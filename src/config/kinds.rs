@@ -8,6 +8,7 @@ use super::document;
 use super::resolve::{NAME_RULE, Resolver, given, is_name, path};
 use super::settings::{CameraKind, CameraSettings, MqttSettings, SinkKind, SinkSettings, WeatherLine};
 use super::units;
+use crate::redact::{self, Address};
 
 /// Keys of every camera.
 const CAMERA: &[&str] = &[
@@ -112,7 +113,7 @@ impl Resolver<'_> {
             self.polygon(&format!("{key}.zones.{zone}"), corners);
         }
         let include = camera.include.clone().unwrap_or_default();
-        let masks = camera.masks.clone().unwrap_or_default();
+        let (masks, private) = self.masks(key, camera.masks.as_deref().unwrap_or_default());
         for (name, polygons) in [("include", &include), ("masks", &masks)] {
             for (index, corners) in polygons.iter().enumerate() {
                 self.polygon(&format!("{key}.{name}[{index}]"), corners);
@@ -134,6 +135,7 @@ impl Resolver<'_> {
             zones,
             include,
             masks,
+            private,
             limits,
             explain: camera.explain.unwrap_or(defaults::camera::EXPLAIN),
         }
@@ -152,6 +154,25 @@ impl Resolver<'_> {
                 );
             }
         }
+    }
+
+    /// The polygons of all masks, and those of the private ones.
+    fn masks(&mut self, key: &str, masks: &[document::Mask]) -> (Vec<document::Polygon>, Vec<document::Polygon>) {
+        let (mut all, mut private) = (Vec::new(), Vec::new());
+        for (index, mask) in masks.iter().enumerate() {
+            let (polygon, is_private) = match mask {
+                document::Mask::Polygon(polygon) => (Some(polygon), false),
+                document::Mask::Region(region) => (region.polygon.as_ref(), region.private.unwrap_or_default()),
+            };
+            match polygon {
+                Some(polygon) => all.push(polygon.clone()),
+                None => {
+                    self.complain(&format!("{key}.masks[{index}]"), "polygon is missing: the corners of the region")
+                }
+            }
+            private.extend(polygon.filter(|_| is_private).cloned());
+        }
+        (all, private)
     }
 
     fn polygon(&mut self, key: &str, corners: &[[f32; 2]]) {
@@ -179,9 +200,21 @@ impl Resolver<'_> {
                 fps: camera.fps,
                 controls: camera.controls.clone().unwrap_or_default(),
             },
-            document::CameraKind::Ffmpeg => CameraKind::Ffmpeg { input: text(&camera.input) },
+            document::CameraKind::Ffmpeg => CameraKind::Ffmpeg { input: self.input(key, text(&camera.input)) },
             document::CameraKind::Pattern => self.pattern(key, camera),
         }
+    }
+
+    /// An address or path for ffmpeg. Advice never repeats the address, which may hold a password.
+    fn input(&mut self, key: &str, input: String) -> String {
+        let key = format!("{key}.input");
+        if let Some(problem) = Address::parse(&input).and_then(|address| address.problem()) {
+            self.complain(&key, problem);
+        } else if Address::parse_without_scheme(&input).is_some() && !std::path::Path::new(&input).exists() {
+            redact::learn(&input);
+            self.complain(&key, "looks like an address without a scheme; write rtsp:// or http:// before it");
+        }
+        input
     }
 
     fn pixel_format(&mut self, key: &str, format: Option<String>) -> Option<String> {

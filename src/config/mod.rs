@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use config::{Value, ValueKind};
 
 use crate::error::{Error, Kind};
+use crate::redact::redact;
 
 pub mod defaults;
 pub mod document;
@@ -83,9 +84,9 @@ impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.origin)?;
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(f, "{}: ", redact(&self.key))?;
         }
-        f.write_str(&self.text)
+        f.write_str(&redact(&self.text))
     }
 }
 

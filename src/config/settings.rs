@@ -123,6 +123,8 @@ pub struct CameraSettings {
     pub include: Vec<Polygon>,
     /// Polygons in which nothing is reported.
     pub masks: Vec<Polygon>,
+    /// Those of them that are black in every picture.
+    pub private: Vec<Polygon>,
     /// Limits by label, or "*" for all other labels.
     pub limits: BTreeMap<String, Limits>,
     /// True if reports list detections that these rules removed.

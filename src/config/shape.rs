@@ -33,6 +33,7 @@ pub fn schema() -> Json {
 
 /// Checks the value at `key` and all values below it.
 pub fn check(schema: &Json, key: &str, value: &Value, complaints: &mut Vec<Complaint>) {
+    let schema = form(schema, value);
     let mut complain = |text: String| complaints.push(Complaint::at(value, key, text));
     match (wanted(schema), &value.kind) {
         (Wanted::Table(known), ValueKind::Table(table)) => {
@@ -100,7 +101,10 @@ pub fn find<'a>(root: &'a Json, key: &str) -> Result<&'a Json, String> {
 /// Converts `text` of an environment variable or argument to the type of the schema. Text may be written bare, or between
 /// TOML quotes.
 pub fn typed(schema: &Json, text: &str, origin: &str) -> Value {
-    let verbatim = || Value::new(Some(&origin.to_owned()), text.to_owned());
+    let verbatim = || {
+        crate::redact::learn(text);
+        Value::new(Some(&origin.to_owned()), text.to_owned())
+    };
     match wanted(schema) {
         Wanted::Text | Wanted::Words(_) if !text.starts_with(['"', '\'']) => verbatim(),
         _ => super::toml_value::inline(text, origin).unwrap_or_else(verbatim),
@@ -116,6 +120,18 @@ fn ordered(table: &config::Map<String, Value>) -> Vec<(&String, &Value)> {
 
 fn join(key: &str, name: &str) -> String {
     if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") }
+}
+
+/// The form of a schema with several that fits the kind of `value`, else the schema.
+fn form<'a>(schema: &'a Json, value: &Value) -> &'a Json {
+    let forms = schema.get("anyOf").and_then(Json::as_array).into_iter().flatten();
+    let fits = |form: &&Json| {
+        matches!(
+            (wanted(form), &value.kind),
+            (Wanted::Table(_) | Wanted::Map(_), ValueKind::Table(_)) | (Wanted::Array(..), ValueKind::Array(_))
+        )
+    };
+    forms.filter(|form| form["type"] != "null").find(fits).unwrap_or(schema)
 }
 
 fn wanted(schema: &Json) -> Wanted<'_> {

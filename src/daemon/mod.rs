@@ -15,7 +15,7 @@
 //! | `settings_check`, `socket` | the check of settings before a run; the control socket |
 //! | `model/` | engine, loading, start-up check, swap |
 //! | `supervision/` | health, watchdog, temperature, signals, systemd |
-//! | `identity`, `logging`, `paths` | device name and boot id; the log; folders |
+//! | `identity`, `logging`, `redacting_log`, `paths` | device name and boot id; the log, without secrets; folders |
 //!
 //! [`run`] is the whole service. [`run_once`] is one run, built from [`Components`] that tests can replace.
 
@@ -28,6 +28,7 @@ mod model;
 mod monitoring;
 mod output;
 mod paths;
+mod redacting_log;
 mod reload;
 mod run;
 mod service;

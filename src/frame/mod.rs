@@ -4,6 +4,7 @@
 //! or [`Image`], which converts raw bytes on demand. A truncated file is an error: a partial picture must not be taken for
 //! the scene.
 
+mod blacken;
 mod decode;
 mod encode;
 mod folder;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::overwrite::{self, Output};
 use super::{ConfigArgs, console};
 use crate::calibrate::{
     CalibrationRecord, KeepFloat, Observer, QuantizeOptions, QuantizeOutcome, Recipe, quantize, quantize_from_record,
@@ -47,6 +48,9 @@ pub struct Args {
     /// Use the ranges of this calibration record instead of calibrating
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Replace files that are not artifacts and their records
+    #[arg(long)]
+    force: bool,
     /// Accept pictures that are unusable for calibration; the artifact records them
     #[arg(long)]
     allow_unfit: bool,
@@ -70,6 +74,9 @@ pub fn execute(args: Args) -> Result<()> {
         allow_unfit: args.allow_unfit,
         ..QuantizeOptions::default()
     };
+    overwrite::check(&args.out, Output::Artifact, args.force)?;
+    overwrite::check(&record_path(&args.out), Output::Record, args.force)?;
+    overwrite::check(&Sidecar::path(&args.out), Output::Sidecar, args.force)?;
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let record = args.record.as_deref().map(read_record).transpose()?;
     let pool = thread_pool(detector.threads)?;
@@ -105,11 +112,16 @@ fn read_record(path: &Path) -> Result<CalibrationRecord> {
     CalibrationRecord::parse(&Mapped::open(path)?).map_err(|error| error.at(path.display()))
 }
 
+/// Path of the calibration record of an artifact.
+fn record_path(artifact: &Path) -> PathBuf {
+    let mut name = artifact.as_os_str().to_owned();
+    name.push(".calib");
+    PathBuf::from(name)
+}
+
 fn write(args: &Args, outcome: &QuantizeOutcome, begin: Instant) -> Result<()> {
     save(&args.out, &outcome.bytes)?;
-    let mut record = args.out.as_os_str().to_owned();
-    record.push(".calib");
-    outcome.record.save(Path::new(&record))?;
+    outcome.record.save(&record_path(&args.out))?;
     let sidecar = Sidecar {
         created_at: jiff::Timestamp::now().to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

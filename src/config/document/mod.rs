@@ -137,7 +137,7 @@ table! {
 
 mod camera;
 
-pub use camera::{Camera, CameraKind, Flip, Limits, Polygon, WeatherChange, WeatherName};
+pub use camera::{Camera, CameraKind, Flip, Limits, Mask, Polygon, WeatherChange, WeatherName};
 
 table! {
     /// `[track]`

@@ -147,6 +147,7 @@ fn token(path: &std::path::Path) -> Result<Vec<u8>> {
     let path = credential(path)?;
     let text = std::fs::read(&path).map_err(|error| Error::reading(&path, error))?;
     let token = text.trim_ascii().to_vec();
+    crate::redact::learn_secret(&String::from_utf8_lossy(&token));
     if token.len() < MIN_TOKEN_LENGTH {
         let text = format!(
             "{}: the token has {} characters; at least {MIN_TOKEN_LENGTH} are needed",
