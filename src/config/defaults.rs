@@ -121,6 +121,8 @@ pub mod publish {
     pub const KEEP_ALIVE: &str = "20s";
     /// Home Assistant's default discovery prefix.
     pub const DISCOVERY: &str = "homeassistant";
+    /// First level of every topic.
+    pub const TOPIC_PREFIX: &str = "lookout";
     /// Size limit of waiting events.
     pub const SPOOL_SIZE: &str = "64MiB";
     /// Age limit of waiting events.

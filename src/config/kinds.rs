@@ -57,6 +57,7 @@ const SINK_KINDS: &[Keys] = &[
             "password_file",
             "keep_alive",
             "discovery",
+            "topic_prefix",
             "labels",
             "pictures",
             "spool_size",
@@ -334,6 +335,11 @@ impl Resolver<'_> {
             self.complain(key, "password_file without username");
         }
         let text = |given: &Option<String>, default: &str| given.clone().unwrap_or_else(|| default.to_owned());
+        let topic_prefix = text(&sink.topic_prefix, defaults::publish::TOPIC_PREFIX);
+        if !is_topic_prefix(&topic_prefix) {
+            let text = format!("\"{topic_prefix}\" cannot begin a topic; write levels such as \"home/lookout\"");
+            self.complain(&format!("{key}.topic_prefix"), text);
+        }
         let spool_size = text(&sink.spool_size, defaults::publish::SPOOL_SIZE);
         let spool_free = text(&sink.spool_free, defaults::publish::SPOOL_FREE);
         let keep_alive = Some(text(&sink.keep_alive, defaults::publish::KEEP_ALIVE));
@@ -350,6 +356,7 @@ impl Resolver<'_> {
             password_file: path(&sink.password_file),
             keep_alive: self.duration(&format!("{key}.keep_alive"), &keep_alive),
             discovery: Some(text(&sink.discovery, defaults::publish::DISCOVERY)).filter(|prefix| !prefix.is_empty()),
+            topic_prefix,
             labels: sink.labels.clone().unwrap_or_default(),
             pictures: sink.pictures.unwrap_or_default(),
             spool_size: self.size(&format!("{key}.spool_size"), &spool_size),
@@ -385,6 +392,24 @@ impl Resolver<'_> {
     }
 }
 
+/// True if `text` can be the begin of every topic: levels without wildcards, none empty.
+fn is_topic_prefix(text: &str) -> bool {
+    let is_level =
+        |level: &str| !level.is_empty() && !level.contains(['+', '#']) && !level.chars().any(char::is_control);
+    !text.starts_with('$') && text.len() <= 1024 && text.split('/').all(is_level)
+}
+
 fn kinds(kinds: &[Keys]) -> String {
     kinds.iter().map(|(name, ..)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_prefix_is_one_or_more_levels() {
+        assert!(["lookout", "home/cameras", "Häuser"].into_iter().all(is_topic_prefix));
+        assert!(!["", "/x", "x/", "a//b", "a/+", "#", "$SYS", "a\n"].into_iter().any(is_topic_prefix));
+    }
 }

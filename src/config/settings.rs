@@ -269,6 +269,8 @@ pub struct MqttSettings {
     pub keep_alive: Duration,
     /// Discovery prefix of Home Assistant.
     pub discovery: Option<String>,
+    /// First levels of every topic of the device.
+    pub topic_prefix: String,
     /// Labels that are counted; empty: all labels of the model.
     pub labels: Vec<String>,
     /// True if pictures are published.

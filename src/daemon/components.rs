@@ -15,6 +15,7 @@ use super::monitoring::Monitoring;
 use super::monitoring::load::{LoadedModel, load};
 use super::output::console::Console;
 use super::output::frame_history::FrameHistory;
+use super::output::objects::ObjectSettings;
 use super::output::observer::FrameObserver;
 use super::output::sinks::SinkBuilder;
 use super::output::web::{WebBuilder, WebOutputs};
@@ -57,8 +58,8 @@ pub struct Components {
     pub metrics: Arc<Metrics>,
     /// Weather of the pattern cameras.
     pub pattern: PatternControl,
-    /// Settings of the trackers, if tracking is enabled.
-    pub track: Option<TrackerSettings>,
+    /// Rules by which objects are tracked and counted.
+    pub track: ObjectSettings,
     /// Stall timeout, grace period and temperature limits.
     pub supervision: SupervisionSettings,
     /// Sources of another configuration, if the run can reload.
@@ -123,18 +124,16 @@ impl Components {
             control: control.clone(),
             metrics,
             pattern,
-            track: tracker_settings(&settings.track),
+            track: object_settings(&settings.track),
             supervision: settings.supervision.clone(),
             reload: None,
         })
     }
 }
 
-/// The tracker's settings, if tracking is enabled.
-fn tracker_settings(track: &TrackSettings) -> Option<TrackerSettings> {
-    track.enabled.then_some(TrackerSettings {
-        begin_score: track.begin_score,
-        confirm: track.confirm,
-        max_unseen: track.patience,
-    })
+/// The rules of `[track]`.
+fn object_settings(track: &TrackSettings) -> ObjectSettings {
+    let tracker =
+        TrackerSettings { begin_score: track.begin_score, confirm: track.confirm, max_unseen: track.patience };
+    ObjectSettings { tracked: track.enabled, tracker }
 }

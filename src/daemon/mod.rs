@@ -45,6 +45,7 @@ pub use identity::{Identity, clock_synchronized};
 pub use model::engine::{Engine, EngineOutput, LocalEngine, ModelInfo, detector_options};
 pub use model::swap::EngineSwap;
 pub use output::console::Console;
+pub use output::objects::ObjectSettings;
 pub use output::observer::FrameObserver;
 pub use paths::{runtime_folders, state_folder};
 pub use reload::reloader::ReloadContext;

@@ -1,5 +1,6 @@
 //! Tests of the whole server over HTTP on a port.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
@@ -34,6 +35,8 @@ fn report(sequence: u64) -> Report {
         model: Model { name: "m".into(), precision: ModelPrecision::Int8, generation: 0, sha256: String::new() },
         timing_ms: Timing::default(),
         detections: Vec::new(),
+        objects: BTreeMap::new(),
+        occupied: Vec::new(),
         removed: Vec::new(),
     }
 }

@@ -211,6 +211,8 @@ table! {
         labels: Vec<String>,
         /// mqtt: publish the last picture in which an object started.
         pictures: bool,
+        /// mqtt: first levels of every topic of the device.
+        topic_prefix: String,
         /// mqtt: size limit of waiting events on disk.
         spool_size: String,
         /// mqtt: age limit of waiting events.

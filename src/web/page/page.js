@@ -85,9 +85,7 @@ class View {
     this.reports.push(report);
     if (this.reports.length > 30) this.reports.shift();
     this.numbers.textContent = `frame ${report.sequence} · ${number(report.timing_ms.detect, 0)} ms · ${report.width}×${report.height}`;
-    const counts = new Map();
-    for (const found of report.detections) if (found.score >= 0.5) counts.set(found.label, (counts.get(found.label) || 0) + 1);
-    this.counts.replaceChildren(...[...counts].sort().map(([label, count]) => {
+    this.counts.replaceChildren(...Object.entries(report.objects || {}).sort().map(([label, count]) => {
       const item = element("li", `${label} `);
       item.append(element("b", count));
       return item;
