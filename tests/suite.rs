@@ -4,6 +4,7 @@
 //! `tests/int8` is a binary of its own, because it replaces the global allocator.
 
 mod architecture;
+mod check_config;
 mod checkpoint;
 mod config;
 mod detect;

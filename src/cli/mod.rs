@@ -109,6 +109,11 @@ pub(crate) fn detector_options(config: &ConfigArgs) -> Result<crate::detector::D
     crate::daemon::detector_options(&crate::config::load_detector(&inputs)?)
 }
 
+/// Names of this process's environment variables.
+fn environment_names() -> impl Iterator<Item = String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
+}
+
 /// Parses a number from 0 to 1.
 fn parse_share(text: &str) -> std::result::Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use config::ValueKind;
+
 use super::defaults;
 use super::document;
-use super::resolve::{NAME_RULE, Resolver, given, is_name, path};
+use super::resolve::{NAME_RULE, Resolver, given, is_name, locate, path};
 use super::settings::{CameraKind, CameraSettings, MqttSettings, SinkKind, SinkSettings, WeatherLine};
 use super::units;
 use crate::redact::{self, Address};
@@ -222,7 +224,7 @@ impl Resolver<'_> {
         let known = defaults::camera::FORMATS;
         let format = format.map(|format| format.to_ascii_uppercase());
         if let Some(format) = format.as_deref().filter(|format| !known.contains(format)) {
-            let nearest = super::shape::guess(format, known.iter().copied());
+            let nearest = crate::suggest::guess(format, known.iter().copied());
             let text = format!("\"{format}\" cannot be read; there are {}{nearest}", known.join(", "));
             self.complain(&format!("{key}.format"), text);
         }
@@ -370,9 +372,15 @@ impl Resolver<'_> {
         let Some((_, needed, allowed)) = kinds.iter().find(|(name, ..)| *name == kind) else { return false };
         let present = self.keys(key);
         let mut right = true;
-        for name in needed.iter().filter(|name| !present.iter().any(|present| present == *name)) {
-            self.complain(key, format!("{name} is missing; kind \"{kind}\" needs it"));
-            right = false;
+        for name in *needed {
+            if !present.iter().any(|present| present == name) {
+                self.complain(key, format!("{name} is missing; kind \"{kind}\" needs it"));
+                right = false;
+            } else if matches!(&locate(self.merged, &format!("{key}.{name}")).kind, ValueKind::String(text) if text.trim().is_empty())
+            {
+                self.complain(&format!("{key}.{name}"), format!("is empty; kind \"{kind}\" needs a value"));
+                right = false;
+            }
         }
         for name in &present {
             let of_this = |key: &&str| *key == name.as_str();

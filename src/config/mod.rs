@@ -15,7 +15,9 @@ use crate::redact::redact;
 
 pub mod defaults;
 pub mod document;
+mod hints;
 mod kinds;
+mod labels;
 mod layer;
 mod resolve;
 mod secret;
@@ -31,6 +33,8 @@ pub use settings::{
     WeatherLine, WebSettings,
 };
 
+pub use hints::environment_hints;
+pub use labels::WrongValue;
 pub use secret::credential;
 pub use show::Shown;
 
@@ -135,6 +139,15 @@ pub fn load_detector(inputs: &Inputs) -> Result<DetectorSettings, Refusal> {
 /// As [`load`].
 pub fn load_device(inputs: &Inputs) -> Result<DeviceSettings, Refusal> {
     resolved(inputs).map(|(settings, _)| settings.device)
+}
+
+/// `wrong` values of a valid configuration as complaints, each with the origin of its key.
+pub fn complaints(inputs: &Inputs, wrong: Vec<WrongValue>) -> Vec<Complaint> {
+    let merged = merge(inputs).unwrap_or_else(|_| Value::new(None, ValueKind::Table(config::Map::new())));
+    wrong
+        .into_iter()
+        .map(|WrongValue { key, text }| Complaint::at(resolve::locate(&merged, &key), &key, text))
+        .collect()
 }
 
 /// Every key with its value and origin, secrets redacted. The configuration must be valid.

@@ -12,7 +12,7 @@ use super::settings::{
     DetectorSettings, DeviceSettings, HistorySettings, ModelSettings, ModelSource, MonitorSettings, Recalibrate,
     Settings, SupervisionSettings, TrackSettings, WebSettings,
 };
-use super::{Complaint, Refusal, shape, units};
+use super::{Complaint, Refusal, units};
 use crate::kernel::isa::IsaName;
 
 /// Resolves a whole configuration.
@@ -39,7 +39,7 @@ pub fn resolve(document: &Document, merged: &Value) -> Result<Settings, Refusal>
 
 /// Collects complaints with the origin of each key.
 pub(super) struct Resolver<'a> {
-    merged: &'a Value,
+    pub(super) merged: &'a Value,
     complaints: Vec<Complaint>,
 }
 
@@ -110,7 +110,7 @@ impl Resolver<'_> {
     fn device(&mut self, device: &document::Device) -> DeviceSettings {
         let log_level = device.log_level.clone().unwrap_or_default();
         if log_level.is_empty() || EnvFilter::try_new(&log_level).is_err() || !is_filter(&log_level) {
-            let nearest = shape::guess(&log_level, LEVELS.iter().copied());
+            let nearest = crate::suggest::guess(&log_level, LEVELS.iter().copied());
             self.complain(
                 "device.log_level",
                 format!("\"{log_level}\" is no log level; write error, warn, info, debug or trace{nearest}"),
@@ -167,7 +167,7 @@ impl Resolver<'_> {
                 if known.is_none() {
                     let names: Vec<&str> =
                         std::iter::once("auto").chain(IsaName::ALL.iter().map(|isa| isa.name())).collect();
-                    let nearest = shape::guess(name, names.iter().copied());
+                    let nearest = crate::suggest::guess(name, names.iter().copied());
                     self.complain(
                         "detector.kernel",
                         format!("\"{name}\" is no kernel; there are {}{nearest}", names.join(", ")),

@@ -6,8 +6,9 @@
 use config::{Value, ValueKind};
 use serde_json::Value as Json;
 
-use super::Complaint;
 use super::document::Document;
+use super::{Complaint, hints};
+use crate::suggest::guess;
 
 /// Node of the schema.
 enum Wanted<'a> {
@@ -40,7 +41,9 @@ pub fn check(schema: &Json, key: &str, value: &Value, complaints: &mut Vec<Compl
             for (name, below) in ordered(table) {
                 match known.get(name) {
                     Some(schema) => check(schema, &join(key, name), below, complaints),
-                    None => complaints.push(Complaint::at(below, &join(key, name), unknown(name, known.keys()))),
+                    None => {
+                        complaints.push(Complaint::at(below, &join(key, name), unknown_key(schema, key, name, known)))
+                    }
                 }
             }
         }
@@ -58,7 +61,11 @@ pub fn check(schema: &Json, key: &str, value: &Value, complaints: &mut Vec<Compl
             }
         }
         (Wanted::Words(words), ValueKind::String(text)) if !words.contains(&text.as_str()) => {
-            complain(format!("\"{text}\" is not one of {}{}", list(&words), guess(text, words.iter().copied())));
+            let hint = match hints::kind_hint(key, text) {
+                Some(hint) if key.ends_with("kind") => format!("; {hint}"),
+                _ => guess(text, words.iter().copied()),
+            };
+            complain(format!("\"{text}\" is not one of {}{hint}", list(&words)));
         }
         (Wanted::Words(_), ValueKind::String(_)) | (Wanted::Text, ValueKind::String(_)) => {}
         (Wanted::Flag, ValueKind::Boolean(_)) => {}
@@ -91,7 +98,9 @@ pub fn find<'a>(root: &'a Json, key: &str) -> Result<&'a Json, String> {
         schema = match (wanted(schema), segment.strip_prefix('[')) {
             (Wanted::Array(items, _), Some(_)) => items,
             (Wanted::Map(below), None) => below,
-            (Wanted::Table(known), None) => known.get(segment).ok_or_else(|| unknown(segment, known.keys()))?,
+            (Wanted::Table(known), None) => {
+                known.get(segment).ok_or_else(|| missing(root, key, segment, known.keys()))?
+            }
             (wanted, _) => return Err(format!("{} has no part called {segment}", wanted.name())),
         };
     }
@@ -215,21 +224,26 @@ fn outside(schema: &Json, number: f64) -> Option<String> {
     })
 }
 
+/// The complaint about `name` in the table at `key`; at the root, a key without its section is recognized.
+fn unknown_key(schema: &Json, key: &str, name: &str, known: &serde_json::Map<String, Json>) -> String {
+    if key.is_empty() { missing(schema, name, name, known.keys()) } else { unknown(name, known.keys()) }
+}
+
+/// The reason why `key` has no part `segment`; a key without its section is recognized.
+fn missing<'a>(root: &Json, key: &str, segment: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
+    let elsewhere = if key.starts_with(segment) { hints::keys_called(root, segment) } else { Vec::new() };
+    if elsewhere.is_empty() {
+        return unknown(segment, known);
+    }
+    format!("there is no such key; did you mean \"{}\"?", elsewhere.join("\" or \""))
+}
+
 fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
     let nearest = guess(name, known.clone().map(String::as_str));
     if nearest.is_empty() {
         format!("there is no such key; there are {}", known.cloned().collect::<Vec<_>>().join(", "))
     } else {
         format!("there is no such key{nearest}")
-    }
-}
-
-/// `; did you mean "…"?` with the nearest of `known`, or an empty text.
-pub fn guess<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let nearest = known.map(|name| (strsim::jaro_winkler(wrong, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
-        Some((likeness, name)) if likeness > 0.7 => format!("; did you mean \"{name}\"?"),
-        _ => String::new(),
     }
 }
 

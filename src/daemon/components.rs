@@ -20,6 +20,7 @@ use super::output::observer::FrameObserver;
 use super::output::sinks::SinkBuilder;
 use super::output::web::{WebBuilder, WebOutputs};
 use super::reload::reloader::ReloadContext;
+use super::settings_check::check_labels;
 use super::supervision::health::Health;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Settings, SupervisionSettings, TrackSettings};
@@ -80,6 +81,8 @@ impl Components {
         let cameras = settings.cameras.iter().map(prepare).collect::<Result<_>>()?;
         pattern.register(control);
         let identity = Identity::of_machine(settings.device.id.as_deref());
+        // Quantization takes minutes; a wrong label is an error at once.
+        check_labels(settings)?;
         let LoadedModel { engine, monitoring } = load(settings, &identity)?;
         // Sinks and page take the model's labels and the monitor's error maps.
         let metrics = Arc::new(Metrics::new());

@@ -52,7 +52,7 @@ pub use reload::reloader::ReloadContext;
 pub use reload::requests::ReloadRequests;
 pub use run::run_once;
 pub use service::run;
-pub use settings_check::check_settings;
+pub use settings_check::{check_names, check_settings, model_file};
 pub use socket::NAME as CONTROL_SOCKET;
 pub use supervision::health::Health;
 pub use supervision::thermal::{ThermalThrottle, ZONES as THERMAL_ZONES, ZoneTemperature};
