@@ -52,7 +52,11 @@ impl ClassMap {
             .filter(|(_, name)| !labels.is_empty() && !is_right(name))
             .map(|(class, name)| format!("\"{class}\" = \"{name}\": {}", unknown_label(name, &labels)))
             .collect();
-        if wrong.is_empty() { Ok(()) } else { Err(Error::new(Kind::Data, format!("class map: {}", wrong.join("; ")))) }
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::new(Kind::Data, format!("--class-map: {}", wrong.join("; "))))
+        }
     }
 
     /// The labelled classes in the map.
@@ -222,12 +226,19 @@ mod tests {
     fn dataset(classes: &[&str]) -> Dataset {
         let labels = classes.iter().enumerate().map(|(at, class)| label(class, at + 1)).collect();
         let file = "000000.txt".into();
-        let labelled =
-            LabelledPicture { name: "000000".into(), id: 1, picture: "x.png".into(), size: None, file, labels };
+        let labelled = LabelledPicture {
+            name: "000000".into(),
+            id: 1,
+            picture: "x.png".into(),
+            file,
+            labels,
+            ..LabelledPicture::default()
+        };
         Dataset {
             layout: DatasetLayout::Kitti,
             pictures: vec![labelled],
             categories: vec![],
+            text_ids: Default::default(),
             problems: Problems::default(),
         }
     }

@@ -21,6 +21,6 @@ pub use folder::pictures_in;
 pub use image::{Image, Rows, View};
 pub use picture::{MAX_PIXELS, Picture};
 pub use raw::{Matrix, PixelFormat, Range, Raw};
-pub use size::size_of;
+pub use size::{PictureSize, size_of};
 pub use slot::{Frame, Put, Slots};
 pub use turn::Turn;

@@ -301,6 +301,8 @@ async fn what_an_earlier_run_published_is_cleared_and_names_of_any_script_are_to
                 ..setup.about.clone()
             };
             setup.topic_prefix = prefix.into();
+            // A message of this size needs both versions' limits raised.
+            setup.broker.protocol = if cameras.len() == 2 { 4 } else { 5 };
         });
         let metrics = setup.metrics.clone();
         let ear = Ear::open(broker.port, None);
