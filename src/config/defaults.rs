@@ -55,7 +55,15 @@ pub fn document() -> Document {
             keep_generations: Some(5),
         },
         history: History { enabled: Some(false), path: unset(), max_age: text("30d"), max_size: text("256MiB") },
-        web: Web { enabled: Some(false), listen: text("127.0.0.1:8480"), token_file: unset(), pictures: Some(true) },
+        web: Web {
+            enabled: Some(false),
+            listen: text("127.0.0.1:8480"),
+            token_file: unset(),
+            pictures: Some(true),
+            public_url: unset(),
+            trusted_proxies: Some(Vec::new()),
+            embed_origins: Some(Vec::new()),
+        },
         supervision: Supervision {
             stall_timeout: text("10s"),
             grace_period: text("10s"),

@@ -343,6 +343,12 @@ pub struct WebSettings {
     pub listen: SocketAddr,
     /// File with the access token.
     pub token_file: Option<PathBuf>,
+    /// Address of the page as browsers know it.
+    pub public_url: Option<String>,
+    /// Networks of trusted proxies: address and length of the prefix in bits.
+    pub trusted_proxies: Vec<(std::net::IpAddr, u8)>,
+    /// Origins whose pages may embed the page.
+    pub embed_origins: Vec<String>,
     /// True if live pictures are served.
     pub pictures: bool,
 }

@@ -247,6 +247,12 @@ table! {
         token_file: String,
         /// True if live pictures are served.
         pictures: bool,
+        /// Address of the page as browsers know it, behind a proxy.
+        public_url: String,
+        /// Addresses or networks of proxies whose X-Forwarded headers count.
+        trusted_proxies: Vec<String>,
+        /// Origins whose pages may embed the page in a frame.
+        embed_origins: Vec<String>,
     }
 }
 
