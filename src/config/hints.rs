@@ -1,6 +1,4 @@
-//! Hints for common mistakes: variables with one underscore, kinds by the name of a protocol, keys without their section.
-
-use serde_json::Value as Json;
+//! Hints for variables that look like keys of the configuration, but have one underscore.
 
 use super::layer::PREFIX;
 use super::shape;
@@ -33,47 +31,6 @@ pub fn environment_hints(names: impl Iterator<Item = String>) -> Vec<String> {
     hints
 }
 
-/// Advice for a `kind` that is the name of something else.
-pub fn kind_hint(key: &str, word: &str) -> Option<&'static str> {
-    const CAMERAS: &[(&[&str], &str)] = &[
-        (
-            &["rtsp", "rtsps", "rtmp", "http", "https", "srt", "onvif", "ip", "ipcam", "stream", "network", "url"],
-            "an address is read by kind = \"ffmpeg\" with input = \"rtsp://…\"",
-        ),
-        (
-            &["usb", "uvc", "webcam", "camera", "v4l", "device", "csi"],
-            "a device is read by kind = \"v4l2\" with device",
-        ),
-        (
-            &["file", "film", "video", "mp4", "mjpeg", "folder", "images", "pictures"],
-            "pictures and recordings are read by kind = \"replay\" with path, films by kind = \"ffmpeg\" with input",
-        ),
-        (&["demo", "test", "fake", "synthetic"], "the synthetic street is kind = \"pattern\""),
-    ];
-    const SINKS: &[(&[&str], &str)] = &[
-        (
-            &["homeassistant", "home-assistant", "hass", "ha", "broker", "mqtts"],
-            "Home Assistant is served by kind = \"mqtt\"",
-        ),
-        (&["socket", "tcp", "pipe"], "a local socket is kind = \"unix\" with path"),
-        (&["json", "log", "jsonl"], "JSON lines are written by kind = \"file\" or kind = \"stdout\""),
-    ];
-    let table = match key.split('[').next() {
-        Some("camera") => CAMERAS,
-        Some("publish") => SINKS,
-        _ => return None,
-    };
-    let word = word.to_lowercase();
-    table.iter().find(|(words, _)| words.contains(&word.as_str())).map(|(_, hint)| *hint)
-}
-
-/// The dotted keys that end with `name`, in sections of the configuration that are no lists.
-pub fn keys_called(schema: &Json, name: &str) -> Vec<String> {
-    let Some(sections) = schema["properties"].as_object() else { return Vec::new() };
-    let has = |section: &&String| shape::find(schema, &format!("{section}.{name}")).is_ok();
-    sections.keys().filter(has).map(|section| format!("{section}.{name}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,13 +43,5 @@ mod tests {
         assert!(hints[0].ends_with("did you mean LOOKOUT__DETECTOR__THREADS?"), "{hints:?}");
         assert!(hints[1].ends_with("did you mean LOOKOUT__WEB__TOKEN_FILE?"), "{hints:?}");
         assert!(hints[2].contains("LOOKOUT__SECTION__KEY"), "{hints:?}");
-    }
-
-    #[test]
-    fn kinds_and_keys_of_other_names_get_advice() {
-        assert!(kind_hint("camera[1].kind", "RTSP").unwrap().contains("ffmpeg"));
-        assert!(kind_hint("publish[0].kind", "rtsp").is_none() && kind_hint("device.log_format", "rtsp").is_none());
-        assert_eq!(keys_called(&shape::schema(), "log_level"), ["device.log_level"]);
-        assert!(keys_called(&shape::schema(), "enabled").len() > 2);
     }
 }

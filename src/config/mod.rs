@@ -16,6 +16,7 @@ use crate::redact::redact;
 pub mod defaults;
 pub mod document;
 mod hints;
+mod kind_hint;
 mod kinds;
 mod labels;
 mod layer;

@@ -6,8 +6,9 @@
 use config::{Value, ValueKind};
 use serde_json::Value as Json;
 
+use super::Complaint;
 use super::document::Document;
-use super::{Complaint, hints};
+use super::kind_hint::kind_hint;
 use crate::suggest::guess;
 
 /// Node of the schema.
@@ -61,7 +62,7 @@ pub fn check(schema: &Json, key: &str, value: &Value, complaints: &mut Vec<Compl
             }
         }
         (Wanted::Words(words), ValueKind::String(text)) if !words.contains(&text.as_str()) => {
-            let hint = match hints::kind_hint(key, text) {
+            let hint = match kind_hint(key, text) {
                 Some(hint) if key.ends_with("kind") => format!("; {hint}"),
                 _ => guess(text, words.iter().copied()),
             };
@@ -224,6 +225,13 @@ fn outside(schema: &Json, number: f64) -> Option<String> {
     })
 }
 
+/// The dotted keys that end with `name`, in sections of the configuration that are no lists.
+fn keys_called(schema: &Json, name: &str) -> Vec<String> {
+    let Some(sections) = schema["properties"].as_object() else { return Vec::new() };
+    let has = |section: &&String| find(schema, &format!("{section}.{name}")).is_ok();
+    sections.keys().filter(has).map(|section| format!("{section}.{name}")).collect()
+}
+
 /// The complaint about `name` in the table at `key`; at the root, a key without its section is recognized.
 fn unknown_key(schema: &Json, key: &str, name: &str, known: &serde_json::Map<String, Json>) -> String {
     if key.is_empty() { missing(schema, name, name, known.keys()) } else { unknown(name, known.keys()) }
@@ -231,7 +239,7 @@ fn unknown_key(schema: &Json, key: &str, name: &str, known: &serde_json::Map<Str
 
 /// The reason why `key` has no part `segment`; a key without its section is recognized.
 fn missing<'a>(root: &Json, key: &str, segment: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
-    let elsewhere = if key.starts_with(segment) { hints::keys_called(root, segment) } else { Vec::new() };
+    let elsewhere = if key.starts_with(segment) { keys_called(root, segment) } else { Vec::new() };
     if elsewhere.is_empty() {
         return unknown(segment, known);
     }
@@ -249,4 +257,15 @@ fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String> + Clone) -> S
 
 fn list(words: &[&str]) -> String {
     words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_without_its_section_is_found_in_others() {
+        assert_eq!(keys_called(&schema(), "log_level"), ["device.log_level"]);
+        assert!(keys_called(&schema(), "enabled").len() > 2);
+    }
 }
