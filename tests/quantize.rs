@@ -25,10 +25,15 @@ struct Case {
 
 impl Case {
     fn new(name: &str) -> Self {
+        Self::of(&golden::folder().join(format!("{name}.safetensors")))
+    }
+
+    /// The case of the state dict at `source`.
+    fn of(source: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let model = folder.path().join("model");
         import(&ImportOptions {
-            source: golden::folder().join(format!("{name}.safetensors")),
+            source: source.to_owned(),
             out: model.clone(),
             labels: None,
             min_size: Some(96),
@@ -102,9 +107,19 @@ fn a_record_serves_in_place_of_the_pictures() {
     let refused = quantize_record_alone(&case.checkpoint, seen.record.clone(), &ranked, isa, report).unwrap_err();
     assert_eq!(refused.kind(), Kind::Usage);
 
+    // The same pictures from a folder above, and under other names.
+    let above = case.path("above");
+    std::fs::create_dir_all(above.join("image_2")).unwrap();
+    for (at, entry) in std::fs::read_dir(&folder).unwrap().enumerate() {
+        std::fs::copy(entry.unwrap().path(), above.join(format!("image_2/renamed-{at}.png"))).unwrap();
+    }
+    std::fs::write(above.join("damaged.png"), "no picture").unwrap();
+    let elsewhere =
+        quantize_from_record(&case.checkpoint, &above, seen.record.clone(), &case.options, isa, report).unwrap();
+    assert!(elsewhere.bytes == seen.bytes);
     std::fs::copy(folder.join("0.png"), folder.join("1.png")).unwrap();
     let other = quantize_from_record(&case.checkpoint, &folder, seen.record, &case.options, isa, report).unwrap_err();
-    assert!(other.message().contains("1.png"), "{}", other.message());
+    assert!(other.message().contains("the record calls them 1.png"), "{}", other.message());
 }
 
 #[test]
@@ -121,6 +136,26 @@ fn what_cannot_calibrate_is_refused_by_name() {
     let forced = QuantizeOptions { allow_unfit: true, ..QuantizeOptions::default() };
     assert_eq!(case.run(&flat, &forced, 1).unwrap().selection.unusable_reasons.len(), 1);
 
-    std::fs::write(flat.join("torn.png"), "no picture").unwrap();
-    assert!(case.run(&flat, &forced, 1).unwrap_err().chain().contains("torn.png"));
+    // Damaged pictures are left out and named, all at once; without any other the set is refused.
+    for name in ["torn.png", "empty.jpg"] {
+        std::fs::write(flat.join(name), if name == "torn.png" { "no picture" } else { "" }).unwrap();
+    }
+    let named = |text: &str| text.contains("torn.png") && text.contains("empty.jpg");
+    assert!(named(&case.run(&flat, &forced, 1).unwrap().selection.warnings.join("\n")));
+    assert!(named(&case.run(&flat, &case.options, 1).unwrap_err().chain()));
+    std::fs::remove_file(flat.join("wall.png")).unwrap();
+    let none = case.run(&flat, &forced, 1).unwrap_err();
+    assert!(named(&none.chain()) && none.kind() == Kind::Data, "{}", none.chain());
+
+    let mixed = case.pictures("mixed");
+    let whole = std::fs::read(mixed.join("0.png")).unwrap();
+    std::fs::write(mixed.join("cut-off.png"), &whole[..whole.len() / 2]).unwrap();
+    let seen = case.run(&mixed, &case.options, 1).unwrap();
+    assert!(seen.selection.warnings[0].starts_with("left out: ") && seen.selection.warnings[0].contains("cut-off.png"));
+    assert!(seen.bytes == case.run(&case.path("pictures"), &case.options, 1).unwrap().bytes);
+    let start = |folder: &Path| {
+        let report = &mut |_: &'static str, _: usize, _: usize| {};
+        quantize_cached(&case.checkpoint, folder, &case.options, Isa::best(), &case.path("state"), report).unwrap()
+    };
+    assert!(start(&mixed).warnings[0].contains("cut-off.png"));
 }

@@ -20,7 +20,9 @@ use super::comparison::{Comparison, ObservedEdges, compare_networks};
 use super::convert::{convert, fold_all};
 use super::observer::EdgeStatistics;
 use super::options::{Progress, QuantizeOptions, QuantizeOutcome};
-use super::pictures::{CalibrationPicture, PictureLoader, PictureSelection, select, select_recorded};
+use super::pictures::{
+    CalibrationPicture, PictureLoader, PictureSelection, select, select_recorded, select_recorded_in,
+};
 use super::power_profile::{PowerProfile, power_db};
 use super::record::CalibrationRecord;
 use super::summary::{clipped_share, distance, mean_std};
@@ -80,8 +82,8 @@ pub fn quantize_frames(
     Quantization::new(checkpoint, options, isa, open)?.run(selection, None, progress)
 }
 
-/// Quantizes `checkpoint` with the ranges of `record` instead of observing. The pictures of `folder` are used for bias
-/// correction and comparison.
+/// Quantizes `checkpoint` with the ranges of `record` instead of observing. Its pictures are found in `folder` by their
+/// content, for bias correction and comparison.
 ///
 /// # Errors
 /// As [`quantize`]; [`Kind::Data`] if the record belongs to another checkpoint or lacks an edge or picture.
@@ -94,13 +96,7 @@ pub fn quantize_from_record(
     progress: Progress<'_>,
 ) -> Result<QuantizeOutcome> {
     check_origin(&record, checkpoint)?;
-    let selection = select(folder, options.count, options.seed, options.allow_unfit)?;
-    for picture in &selection.pictures {
-        if record.sha256(&picture.name)? != picture.sha256 {
-            let text = format!("{} is not the picture of this name that was recorded", picture.name);
-            return Err(Error::new(Kind::Data, text));
-        }
-    }
+    let selection = select_recorded_in(folder, &record, options.count, options.seed, options.allow_unfit)?;
     Quantization::new(checkpoint, options, isa, &open_file)?.run(selection, Some(record), progress)
 }
 

@@ -48,6 +48,9 @@ pub struct Args {
     /// Use the ranges of this calibration record instead of calibrating
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Write nothing and exit with 65 if less than this share of fp32's detections is found again: 0.9 or 90%
+    #[arg(long, value_name = "P", value_parser = parse_agreement)]
+    min_agreement: Option<f64>,
     /// Replace files that are not artifacts and their records
     #[arg(long)]
     force: bool,
@@ -95,17 +98,43 @@ pub fn execute(args: Args) -> Result<()> {
     });
     bar.finish_and_clear();
     let outcome = outcome?;
-    for warning in &outcome.selection.warnings {
+    for warning in outcome.selection.warnings.iter().chain(&outcome.warning()) {
         console::print_note(format_args!("lookout: warning: {warning}"));
     }
-    write(&args, &outcome, begin)?;
+    let refused = args.min_agreement.map_or(Ok(()), |least| check_agreement(&outcome, least));
+    if refused.is_ok() {
+        write(&args, &outcome, begin)?;
+    }
     let summary = summary::QuantizeSummary::new(&checkpoint, &outcome, &options, begin.elapsed().as_secs_f64())?;
     if args.json {
         console::print(console::json(&summary)?)?;
     } else {
         console::print(summary)?;
     }
-    Ok(())
+    refused
+}
+
+/// Refuses a result in which less than the share `least` of fp32's detections is found again.
+fn check_agreement(outcome: &QuantizeOutcome, least: f64) -> Result<()> {
+    let refuse = |text: String| Err(Error::new(Kind::Data, format!("{text}; nothing was written")));
+    match outcome.found_again() {
+        Some(share) if share >= least => Ok(()),
+        Some(share) => refuse(format!(
+            "{:.1} % of fp32's detections are found again, less than --min-agreement {:.1} %; the worst steps are {}",
+            share * 100.0,
+            least * 100.0,
+            outcome.worst_steps().join(", ")
+        )),
+        None => refuse("--min-agreement: fp32 detects nothing on these pictures, or none were given".to_owned()),
+    }
+}
+
+/// Parses a share: `0.9`, `90%`, or `90`.
+fn parse_agreement(text: &str) -> std::result::Result<f64, String> {
+    let (number, is_percent) = text.strip_suffix('%').map_or((text, false), |number| (number, true));
+    let value: Option<f64> = number.trim().parse().ok();
+    let share = value.map(|value| if is_percent || value > 1.0 { value / 100.0 } else { value });
+    share.filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| format!("{text:?} is no share; write 0.9 or 90%"))
 }
 
 fn read_record(path: &Path) -> Result<CalibrationRecord> {
