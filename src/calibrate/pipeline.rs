@@ -204,18 +204,25 @@ impl<'a> Quantization<'a> {
         let edge_qparams: Vec<Option<QuantParams>> =
             ranges.iter().map(|range| range.map(|EdgeRange { qparams, .. }| qparams)).collect();
         let mut recipes = self.options.recipe.layers(&self.plan);
+        // Layers kept by name are honoured first: they may be those that cannot be quantized.
+        let is_ranked = self.options.keep_float.needs_ranking();
+        if !is_ranked {
+            for layer in self.options.keep_float.layers(&self.plan, &[])? {
+                recipes[layer].precision = Precision::Fp32;
+            }
+        }
         let mut quantized = convert(&self.plan, &self.folded, &recipes, edge_qparams.clone())?;
 
         // Measure the local error of every layer. Layers kept in fp32 change the inputs of others: measure again.
         let corrects = self.options.correction_pictures > 0;
         let mut locals = if corrects { self.local_errors(&quantized, &selection, progress)? } else { Vec::new() };
         let sensitivity = rank_by_local_error(&self.plan, &locals);
-        if !corrects && self.options.keep_float.needs_ranking() {
+        if !corrects && is_ranked {
             let text =
                 "the layers with the largest errors are only known from pictures: name the layers to keep in fp32";
             return Err(Error::new(Kind::Usage, text));
         }
-        let kept = self.options.keep_float.layers(&self.plan, &sensitivity)?;
+        let kept = if is_ranked { self.options.keep_float.layers(&self.plan, &sensitivity)? } else { Vec::new() };
         if !kept.is_empty() {
             for layer in kept {
                 recipes[layer].precision = Precision::Fp32;
@@ -230,6 +237,7 @@ impl<'a> Quantization<'a> {
         for (bias, local) in quantized.biases.iter_mut().zip(&locals) {
             bias.iter_mut().zip(local.mean_shift()).for_each(|(bias, shift)| *bias += shift);
         }
+        quantized.limit_biases();
 
         // Compare with the reference. The input means of these pictures become the reference input means.
         let comparison = self.compare(&quantized, &selection, edges, progress)?;
