@@ -20,7 +20,8 @@ impl Settings {
     pub fn unknown_labels(&self, labels: &[String]) -> Vec<WrongValue> {
         let mut found = Vec::new();
         let mut check = |key: String, label: &str, may_be_any: bool| {
-            if !(may_be_any && label == ANY) && !labels.iter().any(|known| known == label) {
+            let is_known = labels.iter().any(|known| known == label) || (may_be_any && label == ANY);
+            if !is_known {
                 found.push(WrongValue { key, text: unknown_label(label, labels) });
             }
         };
