@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::redact::redact;
+
 /// Category of an error. It decides the exit code, and whether a retry can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -90,9 +92,9 @@ pub struct Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error without a source.
+    /// An error without a source. Secrets in the message are redacted.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: redact(&message.into()), source: None }
     }
 
     /// Adds the error that caused this one.
@@ -105,7 +107,7 @@ impl Error {
     /// Prefixes the message with `place`, where the error occurred.
     #[must_use]
     pub fn at(mut self, place: impl fmt::Display) -> Self {
-        self.message = format!("{place}: {}", self.message);
+        self.message = redact(&format!("{place}: {}", self.message));
         self
     }
 
@@ -139,7 +141,7 @@ impl Error {
         &self.message
     }
 
-    /// The message and its causes, joined by `: `, on one line.
+    /// The message and its causes, joined by `: `, on one line, without secrets.
     pub fn chain(&self) -> String {
         let mut text = self.message.clone();
         let mut cause = std::error::Error::source(self);
@@ -148,7 +150,7 @@ impl Error {
             text.push_str(&error.to_string());
             cause = error.source();
         }
-        text.replace('\n', " ")
+        redact(&text.replace('\n', " "))
     }
 }
 

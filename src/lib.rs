@@ -33,7 +33,7 @@
 //! | [`quant`] | quantization parameters, quantization of weights, the artifact file |
 //! | [`kernel`] | SIMD: convolution, pooling, RoIAlign, for f32 and u8; one table of micro-kernels each |
 //! | [`tensor`] | containers and files |
-//! | [`backoff`], [`error`], [`stop`], [`precedence`], [`clock`], [`metrics`], [`message`], [`redact`], [`control`], [`random`], [`quantile`], [`sync`] | ground: used by all modules |
+//! | [`backoff`], [`error`], [`stop`], [`precedence`], [`clock`], [`metrics`], [`message`], [`redact`], [`control`], [`random`], [`quantile`], [`suggest`], [`sync`] | ground: used by all modules |
 //!
 //! Rules: the name of a step is torchvision's, the same in checkpoint, artifact, log and table. The tap
 //! ([`detector::tap::Tap`]) is the only hook into an executor. `unsafe` occurs only in [`kernel`], [`camera::v4l2`] and
@@ -68,6 +68,7 @@ pub mod quantile;
 pub mod random;
 pub mod redact;
 pub mod stop;
+pub mod suggest;
 pub mod sync;
 pub mod tensor;
 pub mod track;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use lookout::cli;
 
 fn main() -> ExitCode {
+    lookout::redact::redact_panics();
     let result = match cli::parse(std::env::args_os()) {
         Ok(command) => cli::execute(command),
         Err(exit) => return exit,

@@ -35,7 +35,7 @@ impl File {
 
 fn check_config(path: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lookout"));
-    command.arg("check-config").arg(path).env_clear().output().unwrap()
+    command.args(["check-config", "--offline"]).arg(path).env_clear().output().unwrap()
 }
 
 fn documented() -> String {
@@ -215,6 +215,14 @@ const BROKEN: &[(&str, &str)] = &[
         "[web]\nenabled = true\nlisten = \"0.0.0.0:8480\"\ntoken_file = \"\"",
         ":3: web.listen: \"0.0.0.0:8480\" is not a loopback address",
     ),
+    ("[web]\npublic_url = \"home.example\"", ":2: web.public_url: \"home.example\" is no address"),
+    ("[web]\npublic_url = \"https://u:p@home.example\"", ":2: web.public_url: "),
+    (
+        "[web]\nenabled = true\npublic_url = \"https://home.example\"",
+        ":3: web.public_url: a page that others reach needs web.token_file",
+    ),
+    ("[web]\ntrusted_proxies = [\"10.0.0.0/33\"]", ":2: web.trusted_proxies[0]: \"10.0.0.0/33\" is no address"),
+    ("[web]\nembed_origins = [\"https://ha.example/x\"]", ":2: web.embed_origins[0]: "),
     ("[web]\nlisten = \"localhost\"", ":2: web.listen: \"localhost\" is no address and port"),
     ("[monitor]\nrecalibrate = \"often\"", ":2: monitor.recalibrate: \"often\" is neither"),
     ("[monitor.thresholds]\nraise = 1.0\nclear = 2.0", ":3: monitor.thresholds.clear: 2 is above raise"),

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 if [ "${1:-}" = --no-install ]; then
     shift
 else
-    apt-get install -y --no-install-recommends mosquitto mosquitto-clients prometheus chromium chromium-driver openssl python3-venv
+    apt-get install -y --no-install-recommends mosquitto mosquitto-clients nginx-light prometheus chromium chromium-driver openssl python3-venv
     [ -x target/schemathesis/bin/schemathesis ] || {
         python3 -m venv target/schemathesis
         target/schemathesis/bin/pip install --quiet schemathesis

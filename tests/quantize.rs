@@ -25,10 +25,15 @@ struct Case {
 
 impl Case {
     fn new(name: &str) -> Self {
+        Self::of(&golden::folder().join(format!("{name}.safetensors")))
+    }
+
+    /// The case of the state dict at `source`.
+    fn of(source: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let model = folder.path().join("model");
         import(&ImportOptions {
-            source: golden::folder().join(format!("{name}.safetensors")),
+            source: source.to_owned(),
             out: model.clone(),
             labels: None,
             min_size: Some(96),
@@ -83,6 +88,126 @@ fn threads_folder_and_time_leave_no_trace() {
     assert!(!mended.found && std::fs::read(&mended.path).unwrap() == one.bytes);
 }
 
+/// A copy of the state dict of the golden network r18 in which `edit` has changed the values of tensors, by name.
+fn edited(folder: &Path, name: &str, edit: impl Fn(&str, &mut [f32])) -> PathBuf {
+    let bytes = std::fs::read(golden::folder().join("r18.safetensors")).unwrap();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let changed: Vec<(String, Vec<usize>, safetensors::Dtype, Vec<u8>)> = (tensors.tensors().into_iter())
+        .map(|(name, tensor)| {
+            let mut data = tensor.data().to_vec();
+            if tensor.dtype() == safetensors::Dtype::F32 {
+                let mut values: Vec<f32> =
+                    data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+                edit(&name, &mut values);
+                data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            }
+            (name, tensor.shape().to_vec(), tensor.dtype(), data)
+        })
+        .collect();
+    let view = |(name, shape, dtype, data): &(String, Vec<usize>, safetensors::Dtype, Vec<u8>)| {
+        (
+            name.clone(),
+            safetensors::tensor::TensorView::new(*dtype, shape.clone(), data)
+                .map(|view| (view.dtype(), view.shape().to_vec(), view.data().to_vec()))
+                .unwrap(),
+        )
+    };
+    let owned: Vec<_> = changed.iter().map(view).collect();
+    let views: Vec<_> = (owned.iter())
+        .map(|(name, (dtype, shape, data))| {
+            (name.clone(), safetensors::tensor::TensorView::new(*dtype, shape.clone(), data).unwrap())
+        })
+        .collect();
+    let path = folder.join(name);
+    std::fs::write(&path, safetensors::serialize(views, header.metadata().clone()).unwrap()).unwrap();
+    path
+}
+
+#[test]
+fn channels_without_weights_are_quantized_and_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = Case::new("r18");
+    let plain = plain.run(&plain.path("pictures"), &plain.options, 2).unwrap().found_again().unwrap();
+    let is = |name: &str, end: &str| name.ends_with(end);
+    type Edit = Box<dyn Fn(&str, &mut [f32])>;
+    let cases: [(&str, Edit); 6] = [
+        (
+            "a pruned filter of the stem",
+            Box::new(move |name, values| {
+                if is(name, "body.conv1.weight") {
+                    values[..147].fill(0.0)
+                }
+            }),
+        ),
+        (
+            "pruned filters in every layer",
+            Box::new(move |name, values| {
+                if is(name, ".weight") && name.contains("conv") {
+                    let filter = values.len() / 16;
+                    values[..filter.max(1)].fill(0.0);
+                }
+            }),
+        ),
+        (
+            "a zero-initialised block",
+            Box::new(move |name, values| {
+                if is(name, "layer1.0.bn2.weight") || is(name, "layer1.0.bn2.bias") {
+                    values.fill(0.0)
+                }
+            }),
+        ),
+        (
+            "a channel with a bias alone",
+            Box::new(move |name, values| {
+                if is(name, "layer1.0.bn2.weight") {
+                    values[0] = 0.0
+                }
+                if is(name, "layer1.0.bn2.bias") {
+                    values[0] = 1.0
+                }
+            }),
+        ),
+        (
+            "a channel with hardly any gain",
+            Box::new(move |name, values| {
+                if is(name, "layer2.0.bn1.weight") {
+                    values[..4].fill(1e-12)
+                }
+                if is(name, "layer2.0.bn1.bias") {
+                    values[..4].copy_from_slice(&[3.0, -3.0, 1e-6, 0.0])
+                }
+            }),
+        ),
+        (
+            "a dead output of the heads",
+            Box::new(move |name, values| {
+                if is(name, "fc6.weight") || is(name, "rpn.head.conv.0.0.weight") {
+                    let row = values.len() / 64;
+                    values[..row].fill(0.0)
+                }
+            }),
+        ),
+    ];
+    for (what, edit) in cases {
+        let case = Case::of(&edited(folder.path(), "edited.safetensors", edit));
+        let outcome = case.run(&case.path("pictures"), &case.options, 2);
+        let outcome = outcome.unwrap_or_else(|error| panic!("{what}: {}", error.chain()));
+        let found = outcome.found_again();
+        assert!(found.is_none_or(|found| found >= plain - 0.2), "{what}: {found:?} of {plain}");
+    }
+}
+
+#[test]
+fn layers_kept_by_name_are_not_quantized_first() {
+    let case = Case::new("r18");
+    let keep = QuantizeOptions { keep_float: "backbone.body.conv1".parse().unwrap(), ..QuantizeOptions::default() };
+    let outcome = case.run(&case.path("pictures"), &keep, 2).unwrap();
+    let names: Vec<&str> =
+        outcome.sensitivity.iter().map(|&(layer, _)| outcome.quantized.plan.layers[layer].name.as_str()).collect();
+    assert!(!names.is_empty() && !names.contains(&"backbone.body.conv1"), "{names:?}");
+}
+
 #[test]
 fn a_record_serves_in_place_of_the_pictures() {
     let case = Case::new("r18");
@@ -102,9 +227,19 @@ fn a_record_serves_in_place_of_the_pictures() {
     let refused = quantize_record_alone(&case.checkpoint, seen.record.clone(), &ranked, isa, report).unwrap_err();
     assert_eq!(refused.kind(), Kind::Usage);
 
+    // The same pictures from a folder above, and under other names.
+    let above = case.path("above");
+    std::fs::create_dir_all(above.join("image_2")).unwrap();
+    for (at, entry) in std::fs::read_dir(&folder).unwrap().enumerate() {
+        std::fs::copy(entry.unwrap().path(), above.join(format!("image_2/renamed-{at}.png"))).unwrap();
+    }
+    std::fs::write(above.join("damaged.png"), "no picture").unwrap();
+    let elsewhere =
+        quantize_from_record(&case.checkpoint, &above, seen.record.clone(), &case.options, isa, report).unwrap();
+    assert!(elsewhere.bytes == seen.bytes);
     std::fs::copy(folder.join("0.png"), folder.join("1.png")).unwrap();
     let other = quantize_from_record(&case.checkpoint, &folder, seen.record, &case.options, isa, report).unwrap_err();
-    assert!(other.message().contains("1.png"), "{}", other.message());
+    assert!(other.message().contains("the record calls them 1.png"), "{}", other.message());
 }
 
 #[test]
@@ -121,6 +256,26 @@ fn what_cannot_calibrate_is_refused_by_name() {
     let forced = QuantizeOptions { allow_unfit: true, ..QuantizeOptions::default() };
     assert_eq!(case.run(&flat, &forced, 1).unwrap().selection.unusable_reasons.len(), 1);
 
-    std::fs::write(flat.join("torn.png"), "no picture").unwrap();
-    assert!(case.run(&flat, &forced, 1).unwrap_err().chain().contains("torn.png"));
+    // Damaged pictures are left out and named, all at once; without any other the set is refused.
+    for name in ["torn.png", "empty.jpg"] {
+        std::fs::write(flat.join(name), if name == "torn.png" { "no picture" } else { "" }).unwrap();
+    }
+    let named = |text: &str| text.contains("torn.png") && text.contains("empty.jpg");
+    assert!(named(&case.run(&flat, &forced, 1).unwrap().selection.warnings.join("\n")));
+    assert!(named(&case.run(&flat, &case.options, 1).unwrap_err().chain()));
+    std::fs::remove_file(flat.join("wall.png")).unwrap();
+    let none = case.run(&flat, &forced, 1).unwrap_err();
+    assert!(named(&none.chain()) && none.kind() == Kind::Data, "{}", none.chain());
+
+    let mixed = case.pictures("mixed");
+    let whole = std::fs::read(mixed.join("0.png")).unwrap();
+    std::fs::write(mixed.join("cut-off.png"), &whole[..whole.len() / 2]).unwrap();
+    let seen = case.run(&mixed, &case.options, 1).unwrap();
+    assert!(seen.selection.warnings[0].starts_with("left out: ") && seen.selection.warnings[0].contains("cut-off.png"));
+    assert!(seen.bytes == case.run(&case.path("pictures"), &case.options, 1).unwrap().bytes);
+    let start = |folder: &Path| {
+        let report = &mut |_: &'static str, _: usize, _: usize| {};
+        quantize_cached(&case.checkpoint, folder, &case.options, Isa::best(), &case.path("state"), report).unwrap()
+    };
+    assert!(start(&mixed).warnings[0].contains("cut-off.png"));
 }

@@ -4,6 +4,7 @@
 //! `tests/int8` is a binary of its own, because it replaces the global allocator.
 
 mod architecture;
+mod check_config;
 mod checkpoint;
 mod config;
 mod detect;
@@ -21,12 +22,14 @@ mod parity;
 mod pattern;
 mod peers;
 mod preprocess;
+mod privacy;
 mod quantize;
 mod regions_f32;
 mod replay;
 mod roi_align_u8;
 mod run;
 mod scenes;
+mod secrets;
 mod timing_f32;
 mod timing_u8;
 mod tracking;

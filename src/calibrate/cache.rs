@@ -56,6 +56,7 @@ pub fn quantize_cached(
         return Ok(CachedArtifact { path, bytes, found: true, warnings });
     }
     let outcome = quantize_selected(checkpoint, selection, options, isa, progress)?;
+    let warnings = warnings.into_iter().chain(outcome.warning()).collect();
     fs::create_dir_all(&models).map_err(|source| Error::writing(&models, source))?;
     // The artifact is written last: where it exists, its record exists.
     let mut record = path.clone().into_os_string();

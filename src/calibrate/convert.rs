@@ -64,7 +64,9 @@ pub fn convert(
         .into_par_iter()
         .map(|id| {
             let inputs = input_scales(plan, &mixed_precision, &edge_qparams, id);
-            layer(plan, id, &folded[id], recipes[id], &inputs).map_err(|error| error.at(&plan.layers[id].name))
+            let correction = output_range(plan, &edge_qparams, id);
+            layer(plan, id, &folded[id], recipes[id], &inputs, correction)
+                .map_err(|error| error.at(&plan.layers[id].name))
         })
         .collect::<Result<Vec<(QuantizedLayer, Vec<f32>)>>>()?;
     let bias = |step: &Step| step.layer().map(|layer| layers[layer].1.clone()).unwrap_or_default();
@@ -111,7 +113,14 @@ pub(super) fn convert_layer(
 ) -> Result<(QuantizedLayer, Vec<f32>)> {
     let precisions: Vec<Precision> = recipes.iter().map(|recipe| recipe.precision).collect();
     let inputs = input_scales(plan, &MixedPrecision::new(plan, &precisions), edge_qparams, id);
-    layer(plan, id, folded, recipes[id], &inputs).map_err(|error| error.at(&plan.layers[id].name))
+    let correction = output_range(plan, edge_qparams, id);
+    layer(plan, id, folded, recipes[id], &inputs, correction).map_err(|error| error.at(&plan.layers[id].name))
+}
+
+/// The widest range of the outputs of all steps that use `layer`: a larger correction of a bias would be none.
+fn output_range(plan: &Plan, edge_qparams: &[Option<QuantParams>], layer: LayerId) -> f32 {
+    let steps = plan.steps.iter().zip(edge_qparams).filter(|(step, _)| step.layer() == Some(layer));
+    steps.filter_map(|(_, qparams)| Some(255.0 * (*qparams)?.scale)).fold(0.0, f32::max)
 }
 
 fn layer(
@@ -120,6 +129,7 @@ fn layer(
     folded: &FoldedLayer,
     recipe: LayerRecipe,
     inputs: &[f32],
+    correction: f32,
 ) -> Result<(QuantizedLayer, Vec<f32>)> {
     let LayerRecipe { precision, granularity, rule, digits } = recipe;
     if precision == Precision::Fp32 {
@@ -135,7 +145,7 @@ fn layer(
     for (filter, &bias) in weights.chunks_exact(filter).zip(&bias) {
         let mut floor = 0.0f32;
         for &input in inputs {
-            floor = floor.max(scale_floor(filter, bias, input)?);
+            floor = floor.max(scale_floor(filter, bias, correction, input)?);
         }
         floors.push(floor);
     }

@@ -97,6 +97,37 @@ pub struct QuantizeOutcome {
     pub selection: PictureSelection,
 }
 
+/// Share of the reference's detections that must be found again, below which a result gets a warning.
+const FEW_FOUND_AGAIN: f64 = 0.5;
+/// Worst steps that such a warning names.
+const NAMED_STEPS: usize = 3;
+
+impl QuantizeOutcome {
+    /// Share of the reference's detections that int8 finds again at any score; `None` if the reference found nothing.
+    pub fn found_again(&self) -> Option<f64> {
+        self.agreement_any_score.matched_share()
+    }
+
+    /// A warning with the worst steps, if most of the reference's detections are not found again.
+    pub fn warning(&self) -> Option<String> {
+        let share = self.found_again().filter(|share| *share < FEW_FOUND_AGAIN)?;
+        Some(format!(
+            "only {:.0} % of fp32's detections are found again; the worst steps are {}; --keep-float keeps layers in fp32",
+            share * 100.0,
+            self.worst_steps().join(", ")
+        ))
+    }
+
+    /// The steps with the largest errors, worst first.
+    pub fn worst_steps(&self) -> Vec<String> {
+        let plan = &self.quantized.plan;
+        let figure = |(step, error): (usize, &StepError)| Some((error.sqnr_db()?, &plan.steps[step].name));
+        let mut steps: Vec<(f64, &String)> = self.errors.iter().enumerate().filter_map(figure).collect();
+        steps.sort_by(|a, b| a.0.total_cmp(&b.0));
+        steps.iter().take(NAMED_STEPS).map(|(sqnr_db, name)| format!("{name} ({sqnr_db:.1} dB)")).collect()
+    }
+}
+
 /// Progress callback: name of the phase, pictures done, pictures of the phase.
 pub type Progress<'a> = &'a mut (dyn FnMut(&'static str, usize, usize) + Send);
 

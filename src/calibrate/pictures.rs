@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::record::CalibrationRecord;
-use super::usability::{CheckedPicture, check_pictures};
+use super::usability::{CheckedPicture, check_pictures, pixel_sha256};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Picture, pictures_in};
 use crate::preprocess::Transform;
 use crate::tensor::Canvas;
+
+/// Names that an error lists at most.
+const LISTED: usize = 5;
 
 /// A picture chosen for calibration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,37 +50,55 @@ impl PictureSelection {
 }
 
 /// Chooses `count` pictures of `folder` (all, if there are fewer) and checks that they are usable for calibration. The
-/// choice follows a hash of `seed` and name, so it does not depend on the machine. With `allow_unfit` unusable pictures
-/// are used nevertheless.
+/// choice follows a hash of `seed` and name, so it does not depend on the machine. Pictures that cannot be decoded are left
+/// out with a warning each. With `allow_unfit` unusable pictures are used nevertheless.
 ///
 /// # Errors
-/// [`Kind::NoInput`] without pictures; errors of decoding, naming the picture; [`Kind::Data`] with the reason if the
-/// pictures are unusable.
+/// [`Kind::NoInput`] without pictures; [`Kind::Data`] with the reason if the pictures are unusable, or none can be decoded.
 pub fn select(folder: &Path, count: usize, seed: u64, allow_unfit: bool) -> Result<PictureSelection> {
     // Choose by the hash of the name, then restore the order of the names.
-    let mut named: Vec<(String, PathBuf)> = Vec::new();
-    for path in pictures_in(folder)? {
-        let below = path.strip_prefix(folder).unwrap_or(&path);
-        let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-        named.push((parts.join("/"), path));
-    }
+    let mut named = named_pictures(folder)?;
     named.sort_by_cached_key(|(name, _)| rank(seed, name));
     named.truncate(count);
     named.sort();
+    check(named, folder, allow_unfit)
+}
 
-    // Check the chosen pictures, and refuse the set or leave out single ones.
-    let mut checked = Vec::with_capacity(named.len());
-    for (name, path) in &named {
-        checked.push(CheckedPicture::new(name, &Picture::open(path)?));
+/// The pictures of `folder` with their names: paths below the folder, separated by `/`.
+fn named_pictures(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let name = |path: &PathBuf| {
+        let below = path.strip_prefix(folder).unwrap_or(path);
+        let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+        parts.join("/")
+    };
+    Ok(pictures_in(folder)?.into_iter().map(|path| (name(&path), path)).collect())
+}
+
+/// Checks the chosen pictures, and refuses the set or leaves out single ones.
+fn check(named: Vec<(String, PathBuf)>, folder: &Path, allow_unfit: bool) -> Result<PictureSelection> {
+    let (mut readable, mut checked, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, path) in named {
+        match Picture::open(&path) {
+            Ok(picture) => {
+                checked.push(CheckedPicture::new(&name, &picture));
+                readable.push((name, path));
+            }
+            Err(error) => damaged.push(format!("left out: {}", error.chain())),
+        }
     }
     let report = check_pictures(&checked);
+    if checked.is_empty() {
+        let text = format!("none of the pictures of {} can be used: {}", folder.display(), damaged.join("; "));
+        return Err(Error::new(Kind::Data, text));
+    }
     if report.refused && !allow_unfit {
-        let reasons = report.reasons.join("; ");
+        let reasons: Vec<String> = report.reasons.into_iter().chain(damaged).collect();
+        let reasons = reasons.join("; ");
         let text = format!("the pictures of {} cannot calibrate: {reasons}", folder.display());
         return Err(Error::new(Kind::Data, text));
     }
     let left_out = |at: usize| !allow_unfit && report.unusable.contains(&at);
-    let pictures = named
+    let pictures = readable
         .into_iter()
         .zip(&checked)
         .enumerate()
@@ -91,6 +112,7 @@ pub fn select(folder: &Path, count: usize, seed: u64, allow_unfit: bool) -> Resu
         warnings.retain(|warning| !warning.starts_with("left out: "));
         warnings.extend(report.reasons.iter().map(|reason| format!("used all the same: {reason}")));
     }
+    warnings.splice(0..0, damaged);
     let unusable_reasons = if allow_unfit { report.reasons } else { Vec::new() };
     Ok(PictureSelection { pictures, warnings, unusable_reasons })
 }
@@ -112,6 +134,56 @@ pub fn select_recorded(record: &CalibrationRecord, count: usize, seed: u64) -> R
         pictures.push(CalibrationPicture { name: name.to_owned(), path: name.into(), sha256: record.sha256(name)? });
     }
     Ok(PictureSelection { pictures, ..PictureSelection::default() })
+}
+
+/// The pictures that [`select_recorded`] chooses from `record`, found in `folder` by their content. They keep the names of
+/// the record.
+///
+/// # Errors
+/// As [`select`]; [`Kind::Data`] if pictures of the record are not in the folder, with the names that the record has.
+pub fn select_recorded_in(
+    folder: &Path,
+    record: &CalibrationRecord,
+    count: usize,
+    seed: u64,
+    allow_unfit: bool,
+) -> Result<PictureSelection> {
+    let mut wanted = select_recorded(record, count, seed)?.pictures;
+    let files = named_pictures(folder)?;
+    // A file of the same name is probably the picture: nothing else has to be decoded then.
+    let file_name = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+    let known: std::collections::HashSet<String> = wanted.iter().map(|picture| file_name(&picture.name)).collect();
+    let (likely, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|(name, _)| known.contains(&file_name(name)));
+    let mut found: std::collections::HashMap<[u8; 32], PathBuf> = std::collections::HashMap::new();
+    for (_, path) in likely.into_iter().chain(others) {
+        if wanted.iter().all(|picture| found.contains_key(&picture.sha256)) {
+            break;
+        }
+        // A damaged file is not the picture that was recorded.
+        if let Ok(picture) = Picture::open(&path) {
+            found.entry(pixel_sha256(&picture)).or_insert(path);
+        }
+    }
+    let missing: Vec<&str> = (wanted.iter())
+        .filter(|picture| !found.contains_key(&picture.sha256))
+        .map(|picture| picture.name.as_str())
+        .collect();
+    if !missing.is_empty() {
+        let more = if missing.len() > LISTED { ", …" } else { "" };
+        let text = format!(
+            "{} of {} pictures of the calibration record are not in {}, whatever their names there; the record calls them \
+             {}{more}",
+            missing.len(),
+            wanted.len(),
+            folder.display(),
+            missing.get(..LISTED).unwrap_or(&missing).join(", ")
+        );
+        return Err(Error::new(Kind::Data, text));
+    }
+    for picture in &mut wanted {
+        picture.path = found[&picture.sha256].clone();
+    }
+    check(wanted.into_iter().map(|picture| (picture.name, picture.path)).collect(), folder, allow_unfit)
 }
 
 /// Sort key of the choice: the pictures with the least keys are chosen.

@@ -20,7 +20,9 @@ use super::comparison::{Comparison, ObservedEdges, compare_networks};
 use super::convert::{LayerRecipe, convert, convert_layer, fold_all};
 use super::observer::{EdgeStatistics, Observer};
 use super::options::{Progress, QuantizeOptions, QuantizeOutcome};
-use super::pictures::{CalibrationPicture, PictureLoader, PictureSelection, select, select_recorded};
+use super::pictures::{
+    CalibrationPicture, PictureLoader, PictureSelection, select, select_recorded, select_recorded_in,
+};
 use super::power_profile::{PowerProfile, power_db};
 use super::record::CalibrationRecord;
 use super::summary::{clipped_share, distance, mean_std};
@@ -81,8 +83,8 @@ pub fn quantize_frames(
     Quantization::new(checkpoint, options, isa, open)?.run(selection, None, progress)
 }
 
-/// Quantizes `checkpoint` with the ranges of `record` instead of observing. The pictures of `folder` are used for bias
-/// correction and comparison.
+/// Quantizes `checkpoint` with the ranges of `record` instead of observing. Its pictures are found in `folder` by their
+/// content, for bias correction and comparison.
 ///
 /// # Errors
 /// As [`quantize`]; [`Kind::Data`] if the record belongs to another checkpoint or lacks an edge or picture.
@@ -95,13 +97,7 @@ pub fn quantize_from_record(
     progress: Progress<'_>,
 ) -> Result<QuantizeOutcome> {
     check_origin(&record, checkpoint)?;
-    let selection = select(folder, options.count, options.seed, options.allow_unfit)?;
-    for picture in &selection.pictures {
-        if record.sha256(&picture.name)? != picture.sha256 {
-            let text = format!("{} is not the picture of this name that was recorded", picture.name);
-            return Err(Error::new(Kind::Data, text));
-        }
-    }
+    let selection = select_recorded_in(folder, &record, options.count, options.seed, options.allow_unfit)?;
     Quantization::new(checkpoint, options, isa, &open_file)?.run(selection, Some(record), progress)
 }
 
@@ -214,8 +210,15 @@ impl<'a> Quantization<'a> {
             ranges[step] = Some(EdgeRange { range, qparams: QuantParams::covering(range, Scheme::Affine) });
         }
         let mut recipes = self.options.recipe.layers(&self.plan);
+        // Layers kept by name are honoured first: they may be those that cannot be quantized.
+        let is_ranked = self.options.keep_float.needs_ranking();
+        if !is_ranked {
+            for layer in self.options.keep_float.layers(&self.plan, &[])? {
+                recipes[layer].precision = Precision::Fp32;
+            }
+        }
         let quantized = convert(&self.plan, &self.folded, &recipes, qparams_of(&ranges), false)?;
-        let wide = self.widen(&quantized, &mut recipes, &mut ranges, edges, &selection, progress)?;
+        let mut wide = self.widen(&quantized, &mut recipes, &mut ranges, edges, &selection, progress)?;
         let wide_canvas = wide.has_edge(self.plan.key_steps.image);
         let edge_qparams = qparams_of(&ranges);
         let mut quantized = convert(&self.plan, &self.folded, &recipes, edge_qparams.clone(), wide_canvas)?;
@@ -225,15 +228,16 @@ impl<'a> Quantization<'a> {
         let corrects = self.options.correction_pictures > 0;
         let mut locals = if corrects { self.local_errors(&quantized, &selection, progress)? } else { Vec::new() };
         let sensitivity = rank_by_local_error(&self.plan, &locals);
-        if !corrects && self.options.keep_float.needs_ranking() {
+        if !corrects && is_ranked {
             let text =
                 "the layers with the largest errors are only known from pictures: name the layers to keep in fp32";
             return Err(Error::new(Kind::Usage, text));
         }
-        let kept = self.options.keep_float.layers(&self.plan, &sensitivity)?;
+        let kept = if is_ranked { self.options.keep_float.layers(&self.plan, &sensitivity)? } else { Vec::new() };
         if !kept.is_empty() {
             for layer in kept {
                 recipes[layer].precision = Precision::Fp32;
+                wide.0.retain(|&part| part != WidePart::Weights(layer));
             }
             quantized = convert(&self.plan, &self.folded, &recipes, edge_qparams, wide_canvas)?;
             if corrects {
@@ -245,6 +249,7 @@ impl<'a> Quantization<'a> {
         for (bias, local) in quantized.biases.iter_mut().zip(&locals) {
             bias.iter_mut().zip(local.mean_shift()).for_each(|(bias, shift)| *bias += shift);
         }
+        quantized.limit_biases();
 
         // Compare with the reference. The input means of these pictures become the reference input means.
         let comparison = self.compare(&quantized, &selection, edges, progress)?;

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
+use crate::redact::redact;
 
 /// Writes `text` and a newline to stdout. Returns false if the reader has closed the pipe; the caller can stop then.
 ///
@@ -63,9 +64,9 @@ fn no_json(source: serde_json::Error) -> Error {
     Error::new(Kind::Internal, "the result cannot be written as JSON").because(source)
 }
 
-/// Writes `text` and a newline to stderr. A closed stderr is ignored.
+/// Writes `text` without secrets and a newline to stderr. A closed stderr is ignored.
 pub fn print_note(text: impl Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", redact(&text.to_string()));
 }
 
 /// Writes an error with its causes as one line on stderr.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::{ConfigArgs, console, machine};
 use crate::error::{Error, Kind, Result};
 use crate::evaluate::{
-    ClassMap, DatasetSource, DontCare, EvaluateOptions, Evaluation, NamedFile, NamedPredictions, RunOptions, Split,
-    evaluate, write_coco_annotations, write_coco_results, write_kitti_results,
+    ClassMap, DatasetSource, DontCare, EvaluateOptions, Evaluation, ExifMode, NamedFile, NamedPredictions, RunOptions,
+    Split, evaluate, write_coco_annotations, write_coco_results, write_kitti_results,
 };
 use crate::tensor::atomic_file;
 
@@ -38,6 +38,9 @@ pub struct Args {
     /// a model has that class)
     #[arg(long, value_enum, default_value_t)]
     dont_care: DontCare,
+    /// EXIF orientation of the pictures: auto (applied or not, so that the labels fit), apply or ignore
+    #[arg(long, value_enum, default_value_t)]
+    exif: ExifMode,
     /// Score threshold of accuracy, precision, mean IoU, recall and agreement
     #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = super::parse_share)]
     score: f64,
@@ -96,6 +99,7 @@ pub fn execute(args: Args) -> Result<()> {
         score: args.score,
         resamples: args.resamples as usize,
         seed: args.seed,
+        exif: args.exif,
         run: RunOptions {
             detector: super::detector_options(&args.config)?,
             cache: args.cache.clone().map_or_else(default_cache, Ok)?,

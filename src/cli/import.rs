@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::console;
+use super::overwrite::{self, Output};
 use crate::detector::checkpoint::{DetectorBuilder, EpsReason, ImportOptions, ImportReport, import};
 use crate::detector::settings::BatchNormEps;
 use crate::error::Result;
@@ -38,7 +39,7 @@ pub struct Args {
     /// TOML file of settings that no state dict holds, as tests/checkpoints/settings.py writes it
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
-    /// Take a file whose content is not what its name promises
+    /// Take a file whose content is not what its name promises; replace a file that is not a checkpoint
     #[arg(long)]
     force: bool,
     /// Print the summary as JSON
@@ -48,6 +49,7 @@ pub struct Args {
 
 /// Reads and checks the state dict, writes the checkpoint and prints a summary.
 pub fn execute(args: Args) -> Result<()> {
+    overwrite::check(&args.out, Output::Checkpoint, args.force)?;
     let report = import(&ImportOptions {
         source: args.source,
         out: args.out,

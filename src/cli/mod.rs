@@ -26,6 +26,7 @@ mod generations;
 mod import;
 mod inspect;
 mod machine;
+mod overwrite;
 mod pattern;
 mod quantize;
 mod recalibrate;
@@ -106,6 +107,11 @@ pub struct ConfigArgs {
 pub(crate) fn detector_options(config: &ConfigArgs) -> Result<crate::detector::DetectorOptions> {
     let inputs = crate::config::Inputs::of_process(config.config.clone(), config.set.clone());
     crate::daemon::detector_options(&crate::config::load_detector(&inputs)?)
+}
+
+/// Names of this process's environment variables.
+fn environment_names() -> impl Iterator<Item = String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
 }
 
 /// Parses a number from 0 to 1.

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use super::ConfigArgs;
+use super::{ConfigArgs, environment_names};
 use crate::config::{self, Inputs};
 use crate::daemon::{self, Console, logging};
 use crate::detector::demo;
@@ -45,5 +45,8 @@ pub fn execute(args: Args) -> Result<()> {
     }
     let settings = config::load(&inputs)?;
     logging::start(&settings.device)?;
+    for hint in config::environment_hints(environment_names()) {
+        tracing::warn!("{hint}");
+    }
     daemon::run(&inputs, settings, console)
 }

@@ -55,7 +55,15 @@ pub fn document() -> Document {
             keep_generations: Some(5),
         },
         history: History { enabled: Some(false), path: unset(), max_age: text("30d"), max_size: text("256MiB") },
-        web: Web { enabled: Some(false), listen: text("127.0.0.1:8480"), token_file: unset(), pictures: Some(true) },
+        web: Web {
+            enabled: Some(false),
+            listen: text("127.0.0.1:8480"),
+            token_file: unset(),
+            pictures: Some(true),
+            public_url: unset(),
+            trusted_proxies: Some(Vec::new()),
+            embed_origins: Some(Vec::new()),
+        },
         supervision: Supervision {
             stall_timeout: text("10s"),
             grace_period: text("10s"),
@@ -121,6 +129,8 @@ pub mod publish {
     pub const KEEP_ALIVE: &str = "20s";
     /// Home Assistant's default discovery prefix.
     pub const DISCOVERY: &str = "homeassistant";
+    /// First level of every topic.
+    pub const TOPIC_PREFIX: &str = "lookout";
     /// Size limit of waiting events.
     pub const SPOOL_SIZE: &str = "64MiB";
     /// Age limit of waiting events.

@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
+use config::ValueKind;
+
 use super::defaults;
 use super::document;
-use super::resolve::{NAME_RULE, Resolver, given, is_name, path};
+use super::resolve::{NAME_RULE, Resolver, given, is_name, locate, path};
 use super::settings::{CameraKind, CameraSettings, MqttSettings, SinkKind, SinkSettings, WeatherLine};
 use super::units;
+use crate::redact::{self, Address};
 
 /// Keys of every camera.
 const CAMERA: &[&str] = &[
@@ -56,6 +59,7 @@ const SINK_KINDS: &[Keys] = &[
             "password_file",
             "keep_alive",
             "discovery",
+            "topic_prefix",
             "labels",
             "pictures",
             "spool_size",
@@ -112,7 +116,7 @@ impl Resolver<'_> {
             self.polygon(&format!("{key}.zones.{zone}"), corners);
         }
         let include = camera.include.clone().unwrap_or_default();
-        let masks = camera.masks.clone().unwrap_or_default();
+        let (masks, private) = self.masks(key, camera.masks.as_deref().unwrap_or_default());
         for (name, polygons) in [("include", &include), ("masks", &masks)] {
             for (index, corners) in polygons.iter().enumerate() {
                 self.polygon(&format!("{key}.{name}[{index}]"), corners);
@@ -134,6 +138,7 @@ impl Resolver<'_> {
             zones,
             include,
             masks,
+            private,
             limits,
             explain: camera.explain.unwrap_or(defaults::camera::EXPLAIN),
         }
@@ -152,6 +157,25 @@ impl Resolver<'_> {
                 );
             }
         }
+    }
+
+    /// The polygons of all masks, and those of the private ones.
+    fn masks(&mut self, key: &str, masks: &[document::Mask]) -> (Vec<document::Polygon>, Vec<document::Polygon>) {
+        let (mut all, mut private) = (Vec::new(), Vec::new());
+        for (index, mask) in masks.iter().enumerate() {
+            let (polygon, is_private) = match mask {
+                document::Mask::Polygon(polygon) => (Some(polygon), false),
+                document::Mask::Region(region) => (region.polygon.as_ref(), region.private.unwrap_or_default()),
+            };
+            match polygon {
+                Some(polygon) => all.push(polygon.clone()),
+                None => {
+                    self.complain(&format!("{key}.masks[{index}]"), "polygon is missing: the corners of the region")
+                }
+            }
+            private.extend(polygon.filter(|_| is_private).cloned());
+        }
+        (all, private)
     }
 
     fn polygon(&mut self, key: &str, corners: &[[f32; 2]]) {
@@ -179,16 +203,28 @@ impl Resolver<'_> {
                 fps: camera.fps,
                 controls: camera.controls.clone().unwrap_or_default(),
             },
-            document::CameraKind::Ffmpeg => CameraKind::Ffmpeg { input: text(&camera.input) },
+            document::CameraKind::Ffmpeg => CameraKind::Ffmpeg { input: self.input(key, text(&camera.input)) },
             document::CameraKind::Pattern => self.pattern(key, camera),
         }
+    }
+
+    /// An address or path for ffmpeg. Advice never repeats the address, which may hold a password.
+    fn input(&mut self, key: &str, input: String) -> String {
+        let key = format!("{key}.input");
+        if let Some(problem) = Address::parse(&input).and_then(|address| address.problem()) {
+            self.complain(&key, problem);
+        } else if Address::parse_without_scheme(&input).is_some() && !std::path::Path::new(&input).exists() {
+            redact::learn(&input);
+            self.complain(&key, "looks like an address without a scheme; write rtsp:// or http:// before it");
+        }
+        input
     }
 
     fn pixel_format(&mut self, key: &str, format: Option<String>) -> Option<String> {
         let known = defaults::camera::FORMATS;
         let format = format.map(|format| format.to_ascii_uppercase());
         if let Some(format) = format.as_deref().filter(|format| !known.contains(format)) {
-            let nearest = super::shape::guess(format, known.iter().copied());
+            let nearest = crate::suggest::guess(format, known.iter().copied());
             let text = format!("\"{format}\" cannot be read; there are {}{nearest}", known.join(", "));
             self.complain(&format!("{key}.format"), text);
         }
@@ -301,6 +337,11 @@ impl Resolver<'_> {
             self.complain(key, "password_file without username");
         }
         let text = |given: &Option<String>, default: &str| given.clone().unwrap_or_else(|| default.to_owned());
+        let topic_prefix = text(&sink.topic_prefix, defaults::publish::TOPIC_PREFIX);
+        if !is_topic_prefix(&topic_prefix) {
+            let text = format!("\"{topic_prefix}\" cannot begin a topic; write levels such as \"home/lookout\"");
+            self.complain(&format!("{key}.topic_prefix"), text);
+        }
         let spool_size = text(&sink.spool_size, defaults::publish::SPOOL_SIZE);
         let spool_free = text(&sink.spool_free, defaults::publish::SPOOL_FREE);
         let keep_alive = Some(text(&sink.keep_alive, defaults::publish::KEEP_ALIVE));
@@ -317,6 +358,7 @@ impl Resolver<'_> {
             password_file: path(&sink.password_file),
             keep_alive: self.duration(&format!("{key}.keep_alive"), &keep_alive),
             discovery: Some(text(&sink.discovery, defaults::publish::DISCOVERY)).filter(|prefix| !prefix.is_empty()),
+            topic_prefix,
             labels: sink.labels.clone().unwrap_or_default(),
             pictures: sink.pictures.unwrap_or_default(),
             spool_size: self.size(&format!("{key}.spool_size"), &spool_size),
@@ -330,9 +372,15 @@ impl Resolver<'_> {
         let Some((_, needed, allowed)) = kinds.iter().find(|(name, ..)| *name == kind) else { return false };
         let present = self.keys(key);
         let mut right = true;
-        for name in needed.iter().filter(|name| !present.iter().any(|present| present == *name)) {
-            self.complain(key, format!("{name} is missing; kind \"{kind}\" needs it"));
-            right = false;
+        for name in *needed {
+            if !present.iter().any(|present| present == name) {
+                self.complain(key, format!("{name} is missing; kind \"{kind}\" needs it"));
+                right = false;
+            } else if matches!(&locate(self.merged, &format!("{key}.{name}")).kind, ValueKind::String(text) if text.trim().is_empty())
+            {
+                self.complain(&format!("{key}.{name}"), format!("is empty; kind \"{kind}\" needs a value"));
+                right = false;
+            }
         }
         for name in &present {
             let of_this = |key: &&str| *key == name.as_str();
@@ -352,6 +400,24 @@ impl Resolver<'_> {
     }
 }
 
+/// True if `text` can be the begin of every topic: levels without wildcards, none empty.
+fn is_topic_prefix(text: &str) -> bool {
+    let is_level =
+        |level: &str| !level.is_empty() && !level.contains(['+', '#']) && !level.chars().any(char::is_control);
+    !text.starts_with('$') && text.len() <= 1024 && text.split('/').all(is_level)
+}
+
 fn kinds(kinds: &[Keys]) -> String {
     kinds.iter().map(|(name, ..)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_prefix_is_one_or_more_levels() {
+        assert!(["lookout", "home/cameras", "Häuser"].into_iter().all(is_topic_prefix));
+        assert!(!["", "/x", "x/", "a//b", "a/+", "#", "$SYS", "a\n"].into_iter().any(is_topic_prefix));
+    }
 }

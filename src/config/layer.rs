@@ -84,6 +84,7 @@ pub fn text(name: &str, text: &str, schema: &Json, complaints: &mut Vec<Complain
             Layer { entries }
         }
         Err(error) => {
+            crate::redact::learn_within(text);
             let origin = error.span().map_or_else(|| name.to_owned(), |span| source.line(span.start));
             let text = format!("not TOML: {}", error.message());
             complaints.push(Complaint { origin, key: String::new(), text });
@@ -97,6 +98,7 @@ pub fn environment(variables: &[(String, String)], schema: &Json, complaints: &m
     let mut layer = Layer::default();
     for (variable, text) in variables {
         let Some(name) = variable.strip_prefix(PREFIX) else { continue };
+        crate::redact::learn_within(text);
         let mut key = String::new();
         for part in name.split("__") {
             match part.parse::<u16>() {
@@ -112,6 +114,7 @@ pub fn environment(variables: &[(String, String)], schema: &Json, complaints: &m
 
 /// Reads and checks one `key=value`.
 pub fn setting(text: &str, schema: &Json, complaints: &mut Vec<Complaint>) -> Layer {
+    crate::redact::learn_within(text);
     let mut layer = Layer::default();
     match text.split_once('=') {
         Some((key, value)) => layer.add(key.trim(), value.trim(), "--set", schema, complaints),

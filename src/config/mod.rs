@@ -11,10 +11,14 @@ use std::path::{Path, PathBuf};
 use config::{Value, ValueKind};
 
 use crate::error::{Error, Kind};
+use crate::redact::redact;
 
 pub mod defaults;
 pub mod document;
+mod hints;
+mod kind_hint;
 mod kinds;
+mod labels;
 mod layer;
 mod resolve;
 mod secret;
@@ -30,6 +34,8 @@ pub use settings::{
     WeatherLine, WebSettings,
 };
 
+pub use hints::environment_hints;
+pub use labels::WrongValue;
 pub use secret::credential;
 pub use show::Shown;
 
@@ -83,9 +89,9 @@ impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.origin)?;
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(f, "{}: ", redact(&self.key))?;
         }
-        f.write_str(&self.text)
+        f.write_str(&redact(&self.text))
     }
 }
 
@@ -134,6 +140,15 @@ pub fn load_detector(inputs: &Inputs) -> Result<DetectorSettings, Refusal> {
 /// As [`load`].
 pub fn load_device(inputs: &Inputs) -> Result<DeviceSettings, Refusal> {
     resolved(inputs).map(|(settings, _)| settings.device)
+}
+
+/// `wrong` values of a valid configuration as complaints, each with the origin of its key.
+pub fn complaints(inputs: &Inputs, wrong: Vec<WrongValue>) -> Vec<Complaint> {
+    let merged = merge(inputs).unwrap_or_else(|_| Value::new(None, ValueKind::Table(config::Map::new())));
+    wrong
+        .into_iter()
+        .map(|WrongValue { key, text }| Complaint::at(resolve::locate(&merged, &key), &key, text))
+        .collect()
 }
 
 /// Every key with its value and origin, secrets redacted. The configuration must be valid.

@@ -12,7 +12,7 @@ use super::settings::{
     DetectorSettings, DeviceSettings, HistorySettings, ModelSettings, ModelSource, MonitorSettings, Recalibrate,
     Settings, SupervisionSettings, TrackSettings, WebSettings,
 };
-use super::{Complaint, Refusal, shape, units};
+use super::{Complaint, Refusal, units};
 use crate::kernel::isa::IsaName;
 
 /// Resolves a whole configuration.
@@ -39,7 +39,7 @@ pub fn resolve(document: &Document, merged: &Value) -> Result<Settings, Refusal>
 
 /// Collects complaints with the origin of each key.
 pub(super) struct Resolver<'a> {
-    merged: &'a Value,
+    pub(super) merged: &'a Value,
     complaints: Vec<Complaint>,
 }
 
@@ -110,7 +110,7 @@ impl Resolver<'_> {
     fn device(&mut self, device: &document::Device) -> DeviceSettings {
         let log_level = device.log_level.clone().unwrap_or_default();
         if log_level.is_empty() || EnvFilter::try_new(&log_level).is_err() || !is_filter(&log_level) {
-            let nearest = shape::guess(&log_level, LEVELS.iter().copied());
+            let nearest = crate::suggest::guess(&log_level, LEVELS.iter().copied());
             self.complain(
                 "device.log_level",
                 format!("\"{log_level}\" is no log level; write error, warn, info, debug or trace{nearest}"),
@@ -167,7 +167,7 @@ impl Resolver<'_> {
                 if known.is_none() {
                     let names: Vec<&str> =
                         std::iter::once("auto").chain(IsaName::ALL.iter().map(|isa| isa.name())).collect();
-                    let nearest = shape::guess(name, names.iter().copied());
+                    let nearest = crate::suggest::guess(name, names.iter().copied());
                     self.complain(
                         "detector.kernel",
                         format!("\"{name}\" is no kernel; there are {}{nearest}", names.join(", ")),
@@ -268,8 +268,63 @@ impl Resolver<'_> {
             enabled: web.enabled.unwrap_or_default(),
             listen,
             token_file,
+            public_url: self.public_url(web),
+            trusted_proxies: self.trusted_proxies(web),
+            embed_origins: self.embed_origins(web),
             pictures: web.pictures.unwrap_or_default(),
         }
+    }
+
+    /// The public address; a host beyond this machine needs a token.
+    fn public_url(&mut self, web: &document::Web) -> Option<String> {
+        let url = given(&web.public_url)?;
+        match web_address(&url) {
+            Some(_) if url.contains(['?', '#']) || !is_header_text(&url) => {
+                self.complain("web.public_url", format!("\"{url}\" has more than scheme, host, port and path"));
+            }
+            Some(host) => {
+                let is_local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+                if web.enabled == Some(true) && !is_local && path(&web.token_file).is_none() {
+                    self.complain("web.public_url", "a page that others reach needs web.token_file");
+                }
+            }
+            None => {
+                let text = format!(
+                    "\"{url}\" is no address; write \"https://cam.example\" or \"https://home.example/lookout\""
+                );
+                self.complain("web.public_url", text);
+            }
+        }
+        Some(url)
+    }
+
+    fn trusted_proxies(&mut self, web: &document::Web) -> Vec<(std::net::IpAddr, u8)> {
+        let mut networks = Vec::new();
+        for (index, text) in web.trusted_proxies.iter().flatten().enumerate() {
+            match network(text) {
+                Some(network) => networks.push(network),
+                None => self.complain(
+                    &format!("web.trusted_proxies[{index}]"),
+                    format!("\"{text}\" is no address and no network; write \"127.0.0.1\", \"172.18.0.0/16\" or \"fd00::/8\""),
+                ),
+            }
+        }
+        networks
+    }
+
+    fn embed_origins(&mut self, web: &document::Web) -> Vec<String> {
+        let origins: Vec<String> = web.embed_origins.clone().unwrap_or_default();
+        for (index, origin) in origins.iter().enumerate() {
+            let rest = origin.split_once("://").map_or("", |(_, rest)| rest);
+            let is_origin = web_address(origin).is_some() && !rest.contains(['/', '?', '#']) && is_header_text(origin);
+            if !is_origin {
+                self.complain(
+                    &format!("web.embed_origins[{index}]"),
+                    format!("\"{origin}\" is no origin; write scheme, host and port alone, as in \"https://ha.example:8123\""),
+                );
+            }
+        }
+        origins
     }
 
     fn supervision(&mut self, supervision: &document::Supervision) -> SupervisionSettings {
@@ -288,6 +343,32 @@ impl Resolver<'_> {
             pause_celsius: supervision.pause_celsius,
         }
     }
+}
+
+/// The host of an address with http or https.
+fn web_address(url: &str) -> Option<String> {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
+    let authority = rest.split(['/', '?', '#']).next().filter(|authority| !authority.contains('@'))?;
+    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, port)) => (host, port.strip_prefix(':').or(port.is_empty().then_some("0"))?),
+        None => authority.split_once(':').unwrap_or((authority, "0")),
+    };
+    let is_host = |c: char| c.is_ascii_alphanumeric() || "-.:_".contains(c);
+    (!host.is_empty() && host.chars().all(is_host) && port.parse::<u16>().is_ok()).then(|| host.to_ascii_lowercase())
+}
+
+/// True for text that can stand in a header: no space, no separator of a policy.
+fn is_header_text(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic() && !b";,'\"".contains(&byte))
+}
+
+/// An address, or a network with the length of its prefix.
+fn network(text: &str) -> Option<(std::net::IpAddr, u8)> {
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let address: std::net::IpAddr = address.trim().parse().ok()?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let bits = bits.map_or(Some(most), |bits| bits.trim().parse().ok())?;
+    (bits <= most).then_some((address, bits))
 }
 
 /// Longest name. Names become part of topics, labels and file names.

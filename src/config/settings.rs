@@ -123,6 +123,8 @@ pub struct CameraSettings {
     pub include: Vec<Polygon>,
     /// Polygons in which nothing is reported.
     pub masks: Vec<Polygon>,
+    /// Those of them that are black in every picture.
+    pub private: Vec<Polygon>,
     /// Limits by label, or "*" for all other labels.
     pub limits: BTreeMap<String, Limits>,
     /// True if reports list detections that these rules removed.
@@ -267,6 +269,8 @@ pub struct MqttSettings {
     pub keep_alive: Duration,
     /// Discovery prefix of Home Assistant.
     pub discovery: Option<String>,
+    /// First levels of every topic of the device.
+    pub topic_prefix: String,
     /// Labels that are counted; empty: all labels of the model.
     pub labels: Vec<String>,
     /// True if pictures are published.
@@ -339,6 +343,12 @@ pub struct WebSettings {
     pub listen: SocketAddr,
     /// File with the access token.
     pub token_file: Option<PathBuf>,
+    /// Address of the page as browsers know it.
+    pub public_url: Option<String>,
+    /// Networks of trusted proxies: address and length of the prefix in bits.
+    pub trusted_proxies: Vec<(std::net::IpAddr, u8)>,
+    /// Origins whose pages may embed the page.
+    pub embed_origins: Vec<String>,
     /// True if live pictures are served.
     pub pictures: bool,
 }

@@ -8,6 +8,8 @@ use serde_json::Value as Json;
 
 use super::Complaint;
 use super::document::Document;
+use super::kind_hint::kind_hint;
+use crate::suggest::guess;
 
 /// Node of the schema.
 enum Wanted<'a> {
@@ -33,13 +35,16 @@ pub fn schema() -> Json {
 
 /// Checks the value at `key` and all values below it.
 pub fn check(schema: &Json, key: &str, value: &Value, complaints: &mut Vec<Complaint>) {
+    let schema = form(schema, value);
     let mut complain = |text: String| complaints.push(Complaint::at(value, key, text));
     match (wanted(schema), &value.kind) {
         (Wanted::Table(known), ValueKind::Table(table)) => {
             for (name, below) in ordered(table) {
                 match known.get(name) {
                     Some(schema) => check(schema, &join(key, name), below, complaints),
-                    None => complaints.push(Complaint::at(below, &join(key, name), unknown(name, known.keys()))),
+                    None => {
+                        complaints.push(Complaint::at(below, &join(key, name), unknown_key(schema, key, name, known)))
+                    }
                 }
             }
         }
@@ -57,7 +62,11 @@ pub fn check(schema: &Json, key: &str, value: &Value, complaints: &mut Vec<Compl
             }
         }
         (Wanted::Words(words), ValueKind::String(text)) if !words.contains(&text.as_str()) => {
-            complain(format!("\"{text}\" is not one of {}{}", list(&words), guess(text, words.iter().copied())));
+            let hint = match kind_hint(key, text) {
+                Some(hint) if key.ends_with("kind") => format!("; {hint}"),
+                _ => guess(text, words.iter().copied()),
+            };
+            complain(format!("\"{text}\" is not one of {}{hint}", list(&words)));
         }
         (Wanted::Words(_), ValueKind::String(_)) | (Wanted::Text, ValueKind::String(_)) => {}
         (Wanted::Flag, ValueKind::Boolean(_)) => {}
@@ -90,7 +99,9 @@ pub fn find<'a>(root: &'a Json, key: &str) -> Result<&'a Json, String> {
         schema = match (wanted(schema), segment.strip_prefix('[')) {
             (Wanted::Array(items, _), Some(_)) => items,
             (Wanted::Map(below), None) => below,
-            (Wanted::Table(known), None) => known.get(segment).ok_or_else(|| unknown(segment, known.keys()))?,
+            (Wanted::Table(known), None) => {
+                known.get(segment).ok_or_else(|| missing(root, key, segment, known.keys()))?
+            }
             (wanted, _) => return Err(format!("{} has no part called {segment}", wanted.name())),
         };
     }
@@ -100,7 +111,10 @@ pub fn find<'a>(root: &'a Json, key: &str) -> Result<&'a Json, String> {
 /// Converts `text` of an environment variable or argument to the type of the schema. Text may be written bare, or between
 /// TOML quotes.
 pub fn typed(schema: &Json, text: &str, origin: &str) -> Value {
-    let verbatim = || Value::new(Some(&origin.to_owned()), text.to_owned());
+    let verbatim = || {
+        crate::redact::learn(text);
+        Value::new(Some(&origin.to_owned()), text.to_owned())
+    };
     match wanted(schema) {
         Wanted::Text | Wanted::Words(_) if !text.starts_with(['"', '\'']) => verbatim(),
         _ => super::toml_value::inline(text, origin).unwrap_or_else(verbatim),
@@ -116,6 +130,18 @@ fn ordered(table: &config::Map<String, Value>) -> Vec<(&String, &Value)> {
 
 fn join(key: &str, name: &str) -> String {
     if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") }
+}
+
+/// The form of a schema with several that fits the kind of `value`, else the schema.
+fn form<'a>(schema: &'a Json, value: &Value) -> &'a Json {
+    let forms = schema.get("anyOf").and_then(Json::as_array).into_iter().flatten();
+    let fits = |form: &&Json| {
+        matches!(
+            (wanted(form), &value.kind),
+            (Wanted::Table(_) | Wanted::Map(_), ValueKind::Table(_)) | (Wanted::Array(..), ValueKind::Array(_))
+        )
+    };
+    forms.filter(|form| form["type"] != "null").find(fits).unwrap_or(schema)
 }
 
 fn wanted(schema: &Json) -> Wanted<'_> {
@@ -199,6 +225,27 @@ fn outside(schema: &Json, number: f64) -> Option<String> {
     })
 }
 
+/// The dotted keys that end with `name`, in sections of the configuration that are no lists.
+fn keys_called(schema: &Json, name: &str) -> Vec<String> {
+    let Some(sections) = schema["properties"].as_object() else { return Vec::new() };
+    let has = |section: &&String| find(schema, &format!("{section}.{name}")).is_ok();
+    sections.keys().filter(has).map(|section| format!("{section}.{name}")).collect()
+}
+
+/// The complaint about `name` in the table at `key`; at the root, a key without its section is recognized.
+fn unknown_key(schema: &Json, key: &str, name: &str, known: &serde_json::Map<String, Json>) -> String {
+    if key.is_empty() { missing(schema, name, name, known.keys()) } else { unknown(name, known.keys()) }
+}
+
+/// The reason why `key` has no part `segment`; a key without its section is recognized.
+fn missing<'a>(root: &Json, key: &str, segment: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
+    let elsewhere = if key.starts_with(segment) { keys_called(root, segment) } else { Vec::new() };
+    if elsewhere.is_empty() {
+        return unknown(segment, known);
+    }
+    format!("there is no such key; did you mean \"{}\"?", elsewhere.join("\" or \""))
+}
+
 fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
     let nearest = guess(name, known.clone().map(String::as_str));
     if nearest.is_empty() {
@@ -208,15 +255,17 @@ fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String> + Clone) -> S
     }
 }
 
-/// `; did you mean "…"?` with the nearest of `known`, or an empty text.
-pub fn guess<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let nearest = known.map(|name| (strsim::jaro_winkler(wrong, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
-        Some((likeness, name)) if likeness > 0.7 => format!("; did you mean \"{name}\"?"),
-        _ => String::new(),
-    }
-}
-
 fn list(words: &[&str]) -> String {
     words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_without_its_section_is_found_in_others() {
+        assert_eq!(keys_called(&schema(), "log_level"), ["device.log_level"]);
+        assert!(keys_called(&schema(), "enabled").len() > 2);
+    }
 }

@@ -82,6 +82,10 @@ fn redacted(key: &str, value: Json) -> Json {
         Json::String(text) if secret && !text.is_empty() => HIDDEN.into(),
         Json::String(text) => redact(&text).into(),
         Json::Array(items) => items.into_iter().map(|item| redacted(key, item)).collect(),
+        Json::Object(fields) => {
+            let below = |(name, value): (String, Json)| (name.clone(), redacted(&format!("{key}.{name}"), value));
+            Json::Object(fields.into_iter().map(below).collect())
+        }
         value => value,
     }
 }

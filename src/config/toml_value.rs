@@ -51,7 +51,10 @@ impl TomlText<'_> {
 
     fn value(&self, value: &DeValue<'_>, offset: usize) -> Value {
         let kind = match value {
-            DeValue::String(text) => ValueKind::String(text.to_string()),
+            DeValue::String(text) => {
+                crate::redact::learn(text);
+                ValueKind::String(text.to_string())
+            }
             // No key accepts more than 64 bits. As text, the value is refused with the name of its key.
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                 .map_or_else(|_| ValueKind::String(number.to_string()), ValueKind::I64),

@@ -15,10 +15,12 @@ use super::monitoring::Monitoring;
 use super::monitoring::load::{LoadedModel, load};
 use super::output::console::Console;
 use super::output::frame_history::FrameHistory;
+use super::output::objects::ObjectSettings;
 use super::output::observer::FrameObserver;
 use super::output::sinks::SinkBuilder;
 use super::output::web::{WebBuilder, WebOutputs};
 use super::reload::reloader::ReloadContext;
+use super::settings_check::check_labels;
 use super::supervision::health::Health;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Settings, SupervisionSettings, TrackSettings};
@@ -57,8 +59,8 @@ pub struct Components {
     pub metrics: Arc<Metrics>,
     /// Weather of the pattern cameras.
     pub pattern: PatternControl,
-    /// Settings of the trackers, if tracking is enabled.
-    pub track: Option<TrackerSettings>,
+    /// Rules by which objects are tracked and counted.
+    pub track: ObjectSettings,
     /// Stall timeout, grace period and temperature limits.
     pub supervision: SupervisionSettings,
     /// Sources of another configuration, if the run can reload.
@@ -79,6 +81,8 @@ impl Components {
         let cameras = settings.cameras.iter().map(prepare).collect::<Result<_>>()?;
         pattern.register(control);
         let identity = Identity::of_machine(settings.device.id.as_deref());
+        // Quantization takes minutes; a wrong label is an error at once.
+        check_labels(settings)?;
         let LoadedModel { engine, monitoring } = load(settings, &identity)?;
         // Sinks and page take the model's labels and the monitor's error maps.
         let metrics = Arc::new(Metrics::new());
@@ -123,18 +127,16 @@ impl Components {
             control: control.clone(),
             metrics,
             pattern,
-            track: tracker_settings(&settings.track),
+            track: object_settings(&settings.track),
             supervision: settings.supervision.clone(),
             reload: None,
         })
     }
 }
 
-/// The tracker's settings, if tracking is enabled.
-fn tracker_settings(track: &TrackSettings) -> Option<TrackerSettings> {
-    track.enabled.then_some(TrackerSettings {
-        begin_score: track.begin_score,
-        confirm: track.confirm,
-        max_unseen: track.patience,
-    })
+/// The rules of `[track]`.
+fn object_settings(track: &TrackSettings) -> ObjectSettings {
+    let tracker =
+        TrackerSettings { begin_score: track.begin_score, confirm: track.confirm, max_unseen: track.patience };
+    ObjectSettings { tracked: track.enabled, tracker }
 }

@@ -3,6 +3,7 @@
 //! In: the newest frame of each camera, in turn. Out: reports, events of objects, and each frame with its report for the
 //! observers. Between two frames the thread takes an engine that was offered, and rests if the temperature requires it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use super::supervision::thermal;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Frame;
 use crate::message::{Detection, Model, Moment, Report, Schema, Timing};
-use crate::metrics::{self, Seen, Stage, Why};
+use crate::metrics::{self, Stage, Why};
 
 /// Pictures in a row that the engine may refuse before the engine itself counts as broken.
 const MAX_REFUSED_IN_A_ROW: u32 = 100;
@@ -208,6 +209,8 @@ fn report(
             total: since_capture_ms(context.clock.monotonic_ns()),
         },
         detections: detections.collect(),
+        objects: BTreeMap::new(),
+        occupied: Vec::new(),
         removed: Vec::new(),
     }
 }
@@ -227,8 +230,5 @@ fn count(context: &RunContext, report: &Report) {
     }
     let camera = metrics::Camera { camera: report.camera.clone() };
     metrics.last_inference.get_or_create(&camera).set(context.clock.wall().as_microsecond() as f64 * 1e-6);
-    for found in &report.detections {
-        let seen = Seen { camera: report.camera.clone(), label: found.label.clone() };
-        metrics.detections.get_or_create(&seen).inc();
-    }
+    metrics.count_objects(&report.camera, &report.objects);
 }

@@ -7,6 +7,7 @@ use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
+use super::redacting_log::Redacting;
 use crate::config::DeviceSettings;
 use crate::config::document::LogFormat;
 use crate::error::{Error, Kind, Result};
@@ -20,7 +21,7 @@ use crate::error::{Error, Kind, Result};
 pub fn start(device: &DeviceSettings) -> Result<()> {
     let filter = EnvFilter::try_new(&device.log_level)
         .map_err(|error| Error::new(Kind::Config, "device.log_level cannot be read").because(error))?;
-    let output = output(device.log_format)?;
+    let output = Redacting(output(device.log_format)?);
     let (filter, handle) = reload::Layer::new(filter);
     if tracing_subscriber::registry().with(output).with(filter).try_init().is_ok() {
         let _ = FILTER.set(handle);
@@ -31,7 +32,7 @@ pub fn start(device: &DeviceSettings) -> Result<()> {
 /// Handle that changes the filter.
 static FILTER: OnceLock<reload::Handle<EnvFilter, Layered<Output, Registry>>> = OnceLock::new();
 
-type Output = Box<dyn Layer<Registry> + Send + Sync>;
+type Output = Redacting<Box<dyn Layer<Registry> + Send + Sync>>;
 
 /// Replaces the filter.
 ///
@@ -48,7 +49,7 @@ pub fn set_level(directives: &str) -> Result<()> {
     Ok(())
 }
 
-fn output(format: LogFormat) -> Result<Output> {
+fn output(format: LogFormat) -> Result<Box<dyn Layer<Registry> + Send + Sync>> {
     let text = || {
         let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).boxed()

@@ -15,7 +15,7 @@
 //! | `settings_check`, `socket` | the check of settings before a run; the control socket |
 //! | `model/` | engine, loading, start-up check, swap |
 //! | `supervision/` | health, watchdog, temperature, signals, systemd |
-//! | `identity`, `logging`, `paths` | device name and boot id; the log; folders |
+//! | `identity`, `logging`, `redacting_log`, `paths` | device name and boot id; the log, without secrets; folders |
 //!
 //! [`run`] is the whole service. [`run_once`] is one run, built from [`Components`] that tests can replace.
 
@@ -28,6 +28,7 @@ mod model;
 mod monitoring;
 mod output;
 mod paths;
+mod redacting_log;
 mod reload;
 mod run;
 mod service;
@@ -44,13 +45,14 @@ pub use identity::{Identity, clock_synchronized};
 pub use model::engine::{Engine, EngineOutput, LocalEngine, ModelInfo, detector_options};
 pub use model::swap::EngineSwap;
 pub use output::console::Console;
+pub use output::objects::ObjectSettings;
 pub use output::observer::FrameObserver;
 pub use paths::{runtime_folders, state_folder};
 pub use reload::reloader::ReloadContext;
 pub use reload::requests::ReloadRequests;
 pub use run::run_once;
 pub use service::run;
-pub use settings_check::check_settings;
+pub use settings_check::{check_names, check_settings, model_file};
 pub use socket::NAME as CONTROL_SOCKET;
 pub use supervision::health::Health;
 pub use supervision::thermal::{ThermalThrottle, ZONES as THERMAL_ZONES, ZoneTemperature};

@@ -1,8 +1,12 @@
 //! Settings check: refuses settings that are valid in themselves but not enough to run.
 
+use std::path::Path;
+
 use super::model::engine::detector_options;
 use crate::config::{ModelSource, Settings};
+use crate::detector;
 use crate::error::{Error, Kind, Result};
+use crate::publish::mqtt;
 
 /// Checks that `settings` name a camera, a model, and an instruction set that this CPU has.
 ///
@@ -19,4 +23,46 @@ pub fn check_settings(settings: &Settings) -> Result<()> {
         return refuse("there is no model to detect with: name a checkpoint as model.checkpoint in the configuration");
     }
     detector_options(&settings.detector).map(drop)
+}
+
+/// The file of the configured model, which has its labels; `None` without a model.
+pub fn model_file(settings: &Settings) -> Option<&Path> {
+    match &settings.model.source {
+        ModelSource::None => None,
+        ModelSource::Artifact(path) | ModelSource::Checkpoint(path) => Some(path),
+        ModelSource::Quantize { checkpoint, .. } | ModelSource::Live { checkpoint, .. } => Some(checkpoint),
+    }
+}
+
+/// Checks that the model has the labels that `settings` name.
+///
+/// # Errors
+///
+/// [`Kind::Config`] with every wrong label and the nearest one. A model that cannot be read is no error here: its loading
+/// says more.
+pub fn check_labels(settings: &Settings) -> Result<()> {
+    let Some(file) = model_file(settings).filter(|_| settings.names_labels()) else { return Ok(()) };
+    let Ok(model) = detector::describe(file) else { return Ok(()) };
+    let wrong: Vec<String> = settings
+        .unknown_labels(&model.labels)
+        .into_iter()
+        .map(|wrong| format!("{}: {}", wrong.key, wrong.text))
+        .collect();
+    if wrong.is_empty() { Ok(()) } else { Err(Error::new(Kind::Config, wrong.join("; "))) }
+}
+
+/// Checks that brokers can tell the names of cameras and `labels`, the model's, apart.
+///
+/// # Errors
+///
+/// As [`mqtt::check_names`].
+pub fn check_names(settings: &Settings, labels: &[String]) -> Result<()> {
+    let cameras: Vec<String> = settings.cameras.iter().map(|camera| camera.name.clone()).collect();
+    settings.sinks.iter().try_for_each(|sink| match &sink.kind {
+        crate::config::SinkKind::Mqtt(mqtt) if mqtt.discovery.is_some() => {
+            let labels = if mqtt.labels.is_empty() { labels } else { &mqtt.labels };
+            mqtt::check_names(&cameras, labels)
+        }
+        _ => Ok(()),
+    })
 }

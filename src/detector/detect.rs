@@ -98,6 +98,41 @@ pub struct Detector {
     proposals: usize,
 }
 
+/// A model's file without its weights being packed: form and labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelDescription {
+    /// True for an artifact (int8), false for a checkpoint (fp32).
+    pub is_artifact: bool,
+    /// Class names.
+    pub labels: Vec<String>,
+}
+
+/// Reads and checks the model at `path` as [`Detector::load`] does, without preparing it for a CPU.
+///
+/// # Errors
+/// As [`Detector::load`].
+pub fn describe(path: &Path) -> Result<ModelDescription> {
+    let described = |file: &[u8]| -> Result<Option<ModelDescription>> {
+        if !is_artifact(file) {
+            return Ok(None);
+        }
+        let labels = Artifact::parse(file)?.header().labels.clone();
+        Ok(Some(ModelDescription { is_artifact: true, labels }))
+    };
+    let checkpoint = |labels: &[String]| ModelDescription { is_artifact: false, labels: labels.to_vec() };
+    if let Some(bytes) = demo::named(path)? {
+        return match described(bytes)? {
+            Some(description) => Ok(description),
+            None => Ok(checkpoint(&Checkpoint::from_bytes(bytes)?.header().labels)),
+        };
+    }
+    let file = Mapped::open(path)?;
+    match described(&file).map_err(|error| error.at(path.display()))? {
+        Some(description) => Ok(description),
+        None => Ok(checkpoint(&Checkpoint::open(path)?.header().labels)),
+    }
+}
+
 /// The executor of the model's precision.
 enum Executor {
     Fp32(Arc<Fp32Model>),

@@ -24,4 +24,4 @@ pub mod tap;
 mod version_1;
 pub mod weights;
 
-pub use detect::{Detector, DetectorOptions, ModelSummary, thread_pool};
+pub use detect::{Detector, DetectorOptions, ModelDescription, ModelSummary, describe, thread_pool};

@@ -11,6 +11,7 @@ use super::bounds::Bounds;
 use super::dataset::{BoxRole, Dataset, DatasetLayout, LabelledBox};
 use super::problem::ProblemKind;
 use crate::error::{Error, Kind, Result};
+use crate::suggest::unknown_label;
 
 /// Target of the class map that turns boxes into regions to ignore.
 const IGNORE: &str = "ignore";
@@ -37,6 +38,25 @@ impl ClassMap {
     /// The models' class of a labelled class; the same name if the map has no entry.
     pub(super) fn get<'a>(&'a self, class: &'a str) -> &'a str {
         self.0.get(class).map_or(class, String::as_str)
+    }
+
+    /// Checks that a model has every class that labels are mapped to. Without models any class will do.
+    fn check(&self, known: &BTreeSet<&String>, layout: DatasetLayout) -> Result<()> {
+        let labels: Vec<String> = known.iter().map(|label| (*label).clone()).collect();
+        let is_right = |name: &str| {
+            name == IGNORE
+                || (layout == DatasetLayout::Kitti && name == DONT_CARE)
+                || labels.iter().any(|known| known == name)
+        };
+        let wrong: Vec<String> = (self.0.iter())
+            .filter(|(_, name)| !labels.is_empty() && !is_right(name))
+            .map(|(class, name)| format!("\"{class}\" = \"{name}\": {}", unknown_label(name, &labels)))
+            .collect();
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::new(Kind::Data, format!("--class-map: {}", wrong.join("; "))))
+        }
     }
 
     /// The labelled classes in the map.
@@ -97,6 +117,7 @@ impl Classes {
     /// [`Kind::Data`] if no model has any class of the dataset.
     pub fn new(dataset: &mut Dataset, map: &ClassMap, labels: &[&[String]], dont_care: DontCare) -> Result<Self> {
         let known: BTreeSet<&String> = labels.iter().copied().flatten().collect();
+        map.check(&known, dataset.layout)?;
         let has_dont_care = dataset.layout == DatasetLayout::Kitti
             && match dont_care {
                 DontCare::Auto => known.iter().any(|label| *label == DONT_CARE),
@@ -205,12 +226,19 @@ mod tests {
     fn dataset(classes: &[&str]) -> Dataset {
         let labels = classes.iter().enumerate().map(|(at, class)| label(class, at + 1)).collect();
         let file = "000000.txt".into();
-        let labelled =
-            LabelledPicture { name: "000000".into(), id: 1, picture: "x.png".into(), size: None, file, labels };
+        let labelled = LabelledPicture {
+            name: "000000".into(),
+            id: 1,
+            picture: "x.png".into(),
+            file,
+            labels,
+            ..LabelledPicture::default()
+        };
         Dataset {
             layout: DatasetLayout::Kitti,
             pictures: vec![labelled],
             categories: vec![],
+            text_ids: Default::default(),
             problems: Problems::default(),
         }
     }

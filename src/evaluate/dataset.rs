@@ -3,11 +3,12 @@
 //! In: `kitti:DIR`, `coco:ANN.json` or `voc:DIR`. Out: a [`Dataset`], pictures in a fixed order with their labelled boxes
 //! and the class names of the files. An invalid label does not stop reading; it becomes a problem with file and line.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::bounds::Bounds;
-use super::problem::{ProblemKind, Problems};
+use super::problem::Problems;
 use crate::error::{Error, Kind, Result};
 
 /// Layout of a dataset's files.
@@ -86,8 +87,19 @@ pub struct LabelledBox {
     pub line: usize,
 }
 
+/// Size of a picture as its label file declares it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeclaredSize {
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// Line of the declaration, from 1; 0 if unknown.
+    pub line: usize,
+}
+
 /// One labelled picture.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct LabelledPicture {
     /// File name without extension (KITTI, VOC) or COCO's `file_name`.
     pub name: String,
@@ -95,8 +107,12 @@ pub struct LabelledPicture {
     pub id: u64,
     /// Path of the picture.
     pub picture: PathBuf,
-    /// Width and height of the upright picture, if known.
+    /// Width and height of the picture as it is used, if known.
     pub size: Option<(u32, u32)>,
+    /// Width and height in the label file.
+    pub declared: Option<DeclaredSize>,
+    /// True if the pixels are used as they are stored, without the EXIF orientation.
+    pub as_stored: bool,
     /// Path of the label file.
     pub file: PathBuf,
     /// The boxes, in the order of the file.
@@ -112,8 +128,19 @@ pub struct Dataset {
     pub pictures: Vec<LabelledPicture>,
     /// COCO's categories, id and name, in the order of ids; empty for other layouts.
     pub categories: Vec<(u64, String)>,
+    /// Ids that are no whole numbers from 0, by their text.
+    pub text_ids: TextIds,
     /// Problems of labels and pictures.
     pub problems: Problems,
+}
+
+/// Ids of a COCO file that are text or negative, with the numbers that stand for them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TextIds {
+    /// Of pictures.
+    pub pictures: HashMap<String, u64>,
+    /// Of categories.
+    pub categories: HashMap<String, u64>,
 }
 
 impl Dataset {
@@ -125,40 +152,6 @@ impl Dataset {
             let files: std::collections::HashSet<_> = dropped.into_iter().map(|labelled| labelled.file).collect();
             self.problems.0.retain(|problem| !files.contains(&problem.file));
         }
-    }
-
-    /// Reads every picture's header. Removes missing and damaged pictures with a problem, and adds a problem for boxes that
-    /// exceed their picture by more than a pixel.
-    pub fn check_pictures(&mut self) {
-        let Self { pictures, problems, .. } = self;
-        pictures.retain_mut(|labelled| {
-            if !labelled.picture.is_file() {
-                let text = format!("its picture {} is missing; skipped", labelled.picture.display());
-                problems.add(ProblemKind::Missing, &labelled.file, 0, text);
-                return false;
-            }
-            match crate::frame::size_of(&labelled.picture) {
-                Ok(size) => labelled.size = Some(size),
-                Err(error) => {
-                    problems.add(ProblemKind::Damaged, &labelled.picture, 0, format!("{}; skipped", error.chain()));
-                    return false;
-                }
-            }
-            if let Some((width, height)) = labelled.size {
-                for label in &labelled.labels {
-                    let [x0, y0, x1, y1] = label.bounds.corners;
-                    let (right, bottom) = (f64::from(width), f64::from(height));
-                    if x0 < -1.0 || y0 < -1.0 || x1 > right + 1.0 || y1 > bottom + 1.0 {
-                        let text = format!(
-                            "box {x0} {y0} {x1} {y1} of {} exceeds its picture of {width}×{height}; used unchanged",
-                            label.class
-                        );
-                        problems.add(ProblemKind::Outside, &labelled.file, label.line, text);
-                    }
-                }
-            }
-            true
-        });
     }
 }
 

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use super::bootstrap::BootstrapSamples;
 use super::bounds::Bounds;
+use super::cache::CachedResult;
 use super::classes::{ClassMap, Classes, DontCare, GroundTruth};
 use super::dataset::{BoxRole, Dataset, DatasetSource, LabelledBox};
 use super::figures::ModelScores;
+use super::picture_check::ExifMode;
 use super::prediction::Prediction;
 use super::report::{self, EvaluationReport, ModelInfo, ScoredModel};
 use super::results::{ReadResults, ResultKeys, read_coco_results};
@@ -47,6 +49,8 @@ pub struct EvaluateOptions {
     pub resamples: usize,
     /// Seed of the bootstrap.
     pub seed: u32,
+    /// Treatment of the pictures' EXIF orientation.
+    pub exif: ExifMode,
     /// Options of the models' runs.
     pub run: RunOptions,
 }
@@ -80,20 +84,26 @@ struct PredictionSet {
     predictions: Vec<Vec<Prediction>>,
 }
 
-/// Evaluates. `progress` receives the number of pictures done and of all; `note` receives messages for the terminal.
-///
-/// # Errors
-/// As [`Dataset::read`] and loading a model; with `strict`, [`Kind::Data`] at the first problem.
-pub fn evaluate(
+/// Loaded models, the evaluated classes, and the models' results by picture.
+struct ModelRuns {
+    models: Vec<EvaluatedModel>,
+    classes: Classes,
+    results: Vec<Vec<CachedResult>>,
+}
+
+/// Checks labels and pictures, loads the models and runs them.
+fn run_models(
     options: &EvaluateOptions,
+    dataset: &mut Dataset,
     progress: &mut dyn FnMut(usize, usize),
     note: &mut dyn FnMut(&str),
-) -> Result<Evaluation> {
-    let mut dataset = Dataset::read(&options.source, options.images.as_deref())?;
-    options.split.apply(&mut dataset)?;
+) -> Result<ModelRuns> {
+    options.split.apply(dataset)?;
     // Detection files need the labels only.
     if !options.models.is_empty() {
-        dataset.check_pictures();
+        for line in dataset.check_pictures(options.exif) {
+            note(&format!("lookout: {line}"));
+        }
     }
     if options.run.strict {
         dataset.problems.refuse()?;
@@ -113,14 +123,30 @@ pub fn evaluate(
         ));
     }
     let labels: Vec<&[String]> = models.iter().map(|model| model.labels.as_slice()).collect();
-    let classes = Classes::new(&mut dataset, &options.class_map, &labels, options.dont_care)?;
+    let classes = Classes::new(dataset, &options.class_map, &labels, options.dont_care)?;
     if options.run.strict {
         dataset.problems.refuse()?;
     }
-    let results = run(&mut models, &mut dataset, &options.run, progress)?;
+    let results = run(&mut models, dataset, &options.run, progress)?;
+    Ok(ModelRuns { models, classes, results })
+}
+
+/// Evaluates. `progress` receives the number of pictures done and of all; `note` receives messages for the terminal.
+///
+/// # Errors
+/// As [`Dataset::read`] and loading a model; with `strict`, [`Kind::Data`] at the first problem.
+pub fn evaluate(
+    options: &EvaluateOptions,
+    progress: &mut dyn FnMut(usize, usize),
+    note: &mut dyn FnMut(&str),
+) -> Result<Evaluation> {
+    let mut dataset = Dataset::read(&options.source, options.images.as_deref())?;
+    let ran = run_models(options, &mut dataset, progress, note);
+    // An early end is often explained by the problems of the labels.
     for line in dataset.problems.summary(3) {
         note(&format!("lookout: warning: {line}"));
     }
+    let ModelRuns { models, classes, results } = ran?;
 
     let layout = dataset.layout;
     let truth_of = |labels: &[LabelledBox]| -> Vec<GroundTruth> {
@@ -155,6 +181,11 @@ pub fn evaluate(
         sets.push(PredictionSet { name: name.clone(), info: None, predictions });
     }
 
+    for set in &sets {
+        if let Some(text) = nothing_found(&dataset, &classes, &truths, &set.predictions) {
+            note(&format!("lookout: warning: {}: {text}", set.name));
+        }
+    }
     let score = |set: &PredictionSet| ModelScores::new(&truths, &set.predictions, &classes, options.score);
     let scores: Vec<ModelScores> = sets.iter().map(score).collect();
     let samples = BootstrapSamples::new(&scores, truths.len(), options.resamples, options.seed);
@@ -191,6 +222,56 @@ pub fn evaluate(
     let named = |PredictionSet { name, predictions, .. }| NamedPredictions { name, pictures: predictions };
     let predictions = sets.into_iter().map(named).collect();
     Ok(Evaluation { report, dataset, classes, truths, predictions })
+}
+
+/// Labelled boxes from which a set without any match is worth a warning.
+const ENOUGH_TRUTHS: usize = 10;
+
+/// A warning if no labelled box was found at all: what was compared with what.
+fn nothing_found(
+    dataset: &Dataset,
+    classes: &Classes,
+    truths: &[Vec<GroundTruth>],
+    predictions: &[Vec<Prediction>],
+) -> Option<String> {
+    let is_object = |truth: &&GroundTruth| truth.class.is_some() && truth.role == BoxRole::Object;
+    let objects: Vec<&GroundTruth> = truths.iter().flatten().filter(is_object).collect();
+    let is_found = |truth: &GroundTruth, found: &[Prediction]| {
+        let fits =
+            |found: &Prediction| Some(found.class) == truth.class && found.bounds.iou(&truth.bounds, false) >= 0.5;
+        found.iter().any(fits)
+    };
+    let mut pairs = truths.iter().zip(predictions);
+    let any = pairs.any(|(truths, found)| truths.iter().filter(is_object).any(|truth| is_found(truth, found)));
+    if any || objects.len() < ENOUGH_TRUTHS {
+        return None;
+    }
+    let describe = |what: &str, boxes: Vec<(usize, Bounds)>| {
+        let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+        for (class, _) in &boxes {
+            *counts.entry(classes.names.get(*class).map_or("?", String::as_str)).or_default() += 1;
+        }
+        let named: Vec<String> = counts.iter().take(6).map(|(name, count)| format!("{name} {count}")).collect();
+        let median = |axis: usize| {
+            let mut sides: Vec<f64> = boxes.iter().map(|(_, bounds)| bounds.sides[axis]).collect();
+            sides.sort_by(f64::total_cmp);
+            sides.get(sides.len() / 2).copied().unwrap_or(0.0)
+        };
+        match boxes.len() {
+            0 => format!("no {what}"),
+            count => format!("{count} {what} ({}), the median {:.0}×{:.0} px", named.join(", "), median(0), median(1)),
+        }
+    };
+    let labelled =
+        describe("labelled boxes", objects.iter().filter_map(|truth| Some((truth.class?, truth.bounds))).collect());
+    let found = predictions.iter().flatten().map(|found| (found.class, found.bounds)).collect();
+    let size = dataset.pictures.first().and_then(|labelled| labelled.size);
+    let size = size.map_or_else(String::new, |(width, height)| format!(" in pictures of {width}×{height}"));
+    Some(format!(
+        "no labelled box was found (same class, IoU ≥ 0.5): {labelled}{size}, against {}; compare class names, picture \
+         sizes, turns (--exif) and units of the boxes",
+        describe("detections", found)
+    ))
 }
 
 /// Predictions as detections, for the agreement: class numbers are the evaluation's, from 1.

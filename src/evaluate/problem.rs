@@ -20,6 +20,10 @@ pub enum ProblemKind {
     EmptyBox,
     /// A box that exceeds its picture.
     Outside,
+    /// A declared size that is not the picture's.
+    DeclaredSize,
+    /// Boxes that are not in pixels.
+    Units,
     /// A class that no model has and the class map does not map.
     UnknownClass,
     /// Labels without a picture, or a picture without labels.
@@ -35,6 +39,8 @@ impl ProblemKind {
             Self::Malformed => "malformed",
             Self::EmptyBox => "empty box",
             Self::Outside => "outside the picture",
+            Self::DeclaredSize => "declared size",
+            Self::Units => "units of the boxes",
             Self::UnknownClass => "unknown class",
             Self::Missing => "missing",
             Self::Damaged => "damaged",

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::bounds::Bounds;
 use super::classes::{ClassMap, Classes, GroundTruth};
 use super::dataset::{BoxRole, Dataset, LabelledPicture};
+use super::ids::Id;
 use super::json_lists::json_list;
 use super::label_files::without_bom;
 use super::prediction::Prediction;
@@ -33,21 +34,33 @@ impl ResultKeys {
         let class = |name: &str| classes.find(map.get(name)).filter(|class| *class < classes.evaluated);
         let mapped = dataset.categories.iter().filter_map(|(id, name)| Some((*id, class(name)?)));
         let mapped_names = map.labelled().filter_map(|name| Some((name.to_owned(), class(name)?)));
+        let text_pictures = dataset.text_ids.pictures.iter();
+        let number_of: HashMap<u64, usize> = pictures().map(|(at, labelled)| (labelled.id, at)).collect();
+        let text_ids = text_pictures.filter_map(|(text, id)| Some((text.clone(), *number_of.get(id)?)));
+        let category = |id: &u64| dataset.categories.iter().find(|(known, _)| known == id);
+        let text_categories = dataset.text_ids.categories.iter();
+        let text_classes = text_categories.filter_map(|(text, id)| Some((text.clone(), class(&category(id)?.1)?)));
         Self {
             pictures: pictures().map(|(at, labelled)| (labelled.id, at)).collect(),
-            by_name: pictures().map(|(at, labelled)| (labelled.name.clone(), at)).collect(),
+            by_name: text_ids.chain(pictures().map(|(at, labelled)| (labelled.name.clone(), at))).collect(),
             categories: mapped.chain(classes.ids.iter().enumerate().map(|(at, id)| (*id, at))).collect(),
-            classes: mapped_names.chain(names().map(|(at, name)| (name.clone(), at))).collect(),
+            classes: text_classes.chain(mapped_names).chain(names().map(|(at, name)| (name.clone(), at))).collect(),
         }
     }
 }
 
 /// An id or a name.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(from = "Id")]
 enum ResultKey {
     Number(u64),
     Name(String),
+}
+
+impl From<Id> for ResultKey {
+    fn from(id: Id) -> Self {
+        id.number().map_or_else(|| Self::Name(id.text()), Self::Number)
+    }
 }
 
 #[derive(Deserialize)]

@@ -155,7 +155,7 @@ pub fn run(
         }
         progress(done, all);
         done += 1;
-        match results_of(models, &labelled.picture) {
+        match results_of(models, &labelled.picture, labelled.as_stored) {
             Ok(found) => {
                 results.iter_mut().zip(found).for_each(|(list, result)| list.push(result));
                 true
@@ -186,17 +186,24 @@ enum PictureError {
     Model(Error),
 }
 
-/// The results of all models for the picture at `path`, which is decoded at most once.
-fn results_of(models: &mut [EvaluatedModel], path: &Path) -> std::result::Result<Vec<CachedResult>, PictureError> {
+/// The results of all models for the picture at `path`, which is decoded at most once, without its EXIF orientation if
+/// `as_stored`.
+fn results_of(
+    models: &mut [EvaluatedModel],
+    path: &Path,
+    as_stored: bool,
+) -> std::result::Result<Vec<CachedResult>, PictureError> {
     let bytes = std::fs::read(path).map_err(|source| PictureError::Picture(Error::reading(path, source)))?;
-    let digest = sha256(&bytes);
+    // The same file gives other results in another orientation.
+    let digest = sha256(&bytes) + if as_stored { "-as-stored" } else { "" };
+    let decode = if as_stored { Picture::decode_as_stored } else { Picture::decode };
     let mut decoded = None;
     let mut damage = None;
     let mut results = Vec::with_capacity(models.len());
     for model in models {
         let mut picture = || match &decoded {
             Some(picture) => Ok(std::sync::Arc::clone(picture)),
-            None => match Picture::decode(&bytes) {
+            None => match decode(&bytes) {
                 Ok(picture) => Ok(decoded.insert(std::sync::Arc::new(picture)).clone()),
                 Err(error) => {
                     let kind = error.kind();

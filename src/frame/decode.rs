@@ -44,22 +44,36 @@ impl Picture {
     /// # Errors
     /// [`Kind::Data`] if it is neither, has more than [`MAX_PIXELS`] pixels, is damaged or is truncated.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        match bytes {
-            [] => Err(Error::new(Kind::Data, "the file is empty; a JPEG or PNG picture was expected")),
-            [0xff, 0xd8, 0xff, ..] => decode_jpeg(bytes),
-            [0x89, b'P', b'N', b'G', ..] => decode_png(bytes),
-            _ => Err(Error::new(Kind::Data, "neither a JPEG nor a PNG picture")),
-        }
+        let (picture, orientation) = decode(bytes)?;
+        upright(picture, orientation)
+    }
+
+    /// As [`Picture::decode`], with the pixels as they are stored: the EXIF orientation is not applied.
+    ///
+    /// # Errors
+    /// As [`Picture::decode`].
+    pub fn decode_as_stored(bytes: &[u8]) -> Result<Self> {
+        decode(bytes).map(|(picture, _)| picture)
     }
 }
 
-fn decode_jpeg(bytes: &[u8]) -> Result<Picture> {
-    let jpeg::Decoded { picture, exif } = jpeg::decode(bytes)?;
-    let orientation = exif.and_then(|exif| Orientation::from_exif_chunk(&exif));
-    upright(picture, orientation.unwrap_or(Orientation::NoTransforms))
+/// The picture as stored, and its EXIF orientation.
+fn decode(bytes: &[u8]) -> Result<(Picture, Orientation)> {
+    match bytes {
+        [] => Err(Error::new(Kind::Data, "the file is empty; a JPEG or PNG picture was expected")),
+        [0xff, 0xd8, 0xff, ..] => decode_jpeg(bytes),
+        [0x89, b'P', b'N', b'G', ..] => decode_png(bytes),
+        _ => Err(Error::new(Kind::Data, "neither a JPEG nor a PNG picture")),
+    }
 }
 
-fn decode_png(bytes: &[u8]) -> Result<Picture> {
+fn decode_jpeg(bytes: &[u8]) -> Result<(Picture, Orientation)> {
+    let jpeg::Decoded { picture, exif } = jpeg::decode(bytes)?;
+    let orientation = exif.and_then(|exif| Orientation::from_exif_chunk(&exif));
+    Ok((picture, orientation.unwrap_or(Orientation::NoTransforms)))
+}
+
+fn decode_png(bytes: &[u8]) -> Result<(Picture, Orientation)> {
     let broken = |source| Error::new(Kind::Data, "the PNG is damaged or cut off").because(source);
 
     let mut limits = Limits::default();
@@ -72,7 +86,7 @@ fn decode_png(bytes: &[u8]) -> Result<Picture> {
     check_size(width.into(), height.into())?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let pixels = DynamicImage::from_decoder(decoder).map_err(broken)?.into_rgb8();
-    upright(Picture::new(width as usize, height as usize, pixels.into_raw())?, orientation)
+    Ok((Picture::new(width as usize, height as usize, pixels.into_raw())?, orientation))
 }
 
 /// Applies the EXIF orientation.

@@ -4,6 +4,7 @@
 //! or [`Image`], which converts raw bytes on demand. A truncated file is an error: a partial picture must not be taken for
 //! the scene.
 
+mod blacken;
 mod decode;
 mod encode;
 mod folder;
@@ -20,6 +21,6 @@ pub use folder::pictures_in;
 pub use image::{Image, Rows, View};
 pub use picture::{MAX_PIXELS, Picture};
 pub use raw::{Matrix, PixelFormat, Range, Raw};
-pub use size::size_of;
+pub use size::{PictureSize, size_of};
 pub use slot::{Frame, Put, Slots};
 pub use turn::Turn;

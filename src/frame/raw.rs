@@ -66,7 +66,7 @@ pub struct Raw {
     pub(super) width: usize,
     pub(super) height: usize,
     matrix: Matrix,
-    range: Range,
+    pub(super) range: Range,
     pub(super) turn: Turn,
     pub(super) data: Vec<u8>,
 }

@@ -2,17 +2,29 @@
 
 use std::path::Path;
 
+use image::metadata::Orientation;
 use image::{ImageDecoder, ImageReader};
 
 use super::picture::check_size;
 use crate::error::{Error, Kind, Result};
 
-/// Columns and rows of a picture file after rotation by its EXIF orientation, read from the header.
+/// Columns and rows of a picture file, from its header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PictureSize {
+    /// As stored.
+    pub stored: (u32, u32),
+    /// After rotation by its EXIF orientation.
+    pub upright: (u32, u32),
+    /// True if the EXIF orientation turns or mirrors the picture.
+    pub is_turned: bool,
+}
+
+/// The size of a picture file.
 ///
 /// # Errors
 /// As [`Error::reading`]; [`Kind::Data`] with the path if it is neither JPEG nor PNG, or its header is damaged.
-pub fn size_of(path: &Path) -> Result<(u32, u32)> {
-    use image::metadata::Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+pub fn size_of(path: &Path) -> Result<PictureSize> {
+    use Orientation::{NoTransforms, Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
     let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
     let reader = reader.map_err(|source| Error::reading(path, source))?;
     let broken =
@@ -20,7 +32,11 @@ pub fn size_of(path: &Path) -> Result<(u32, u32)> {
     let mut decoder = reader.into_decoder().map_err(broken)?;
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into()).map_err(|error| error.at(path.display()))?;
-    let orientation = decoder.orientation().ok();
-    let turned = matches!(orientation, Some(Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH));
-    Ok(if turned { (height, width) } else { (width, height) })
+    let orientation = decoder.orientation().unwrap_or(NoTransforms);
+    let sideways = matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH);
+    Ok(PictureSize {
+        stored: (width, height),
+        upright: if sideways { (height, width) } else { (width, height) },
+        is_turned: orientation != NoTransforms,
+    })
 }

@@ -183,7 +183,7 @@ impl<'o> InspectionSession<'o> {
         let separate = options.hexbins.as_ref().map(|steps| steps.among(&selected, &plan)).transpose()?;
         let mut is_selected = vec![false; steps];
         selected.iter().for_each(|&step| is_selected[step] = true);
-        std::fs::create_dir_all(&options.out).map_err(|source| Error::writing(&options.out, source))?;
+        claim_folder(&options.out)?;
         let video = options.video.as_deref().map(|path| Video::create(path, options.fps)).transpose()?;
         Ok(Self {
             stats: vec![StepStats::default(); steps],
@@ -347,6 +347,24 @@ impl<'o> InspectionSession<'o> {
     }
 }
 
+/// Name of the file that marks a folder as one of this command.
+const MARKER: &str = ".lookout-inspect";
+
+/// Creates the folder `out`, or takes it if it is empty or was written by this command.
+fn claim_folder(out: &Path) -> Result<()> {
+    std::fs::create_dir_all(out).map_err(|source| Error::writing(out, source))?;
+    let entries = std::fs::read_dir(out).map_err(|source| Error::reading(out, source))?;
+    // Folders of earlier versions have no marker, but these two files.
+    let is_ours =
+        out.join(MARKER).exists() || (out.join("report.json").exists() && out.join("sensitivity.csv").exists());
+    if entries.count() > 0 && !is_ours {
+        let text = format!("{} is not empty and holds no earlier inspection; name another folder", out.display());
+        return Err(Error::new(Kind::CannotCreate, text));
+    }
+    let marker = out.join(MARKER);
+    std::fs::write(&marker, "").map_err(|source| Error::writing(&marker, source))
+}
+
 /// Name of the files of a picture: its number and its stem in plain ASCII.
 fn file_name(at: usize, path: &Path) -> String {
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -364,6 +382,19 @@ mod tests {
         assert_eq!(evenly_spread(10, 3), [0, 3, 6]);
         assert_eq!(evenly_spread(2, 3), [0, 1]);
         assert!(evenly_spread(0, 3).is_empty() && evenly_spread(5, 0).is_empty());
+    }
+
+    #[test]
+    fn only_an_empty_folder_or_an_earlier_inspection_is_written_to() {
+        let root = tempfile::tempdir().unwrap();
+        let (new, other) = (root.path().join("new"), root.path().join("other"));
+        claim_folder(&new).unwrap();
+        std::fs::write(new.join("index.html"), "of an earlier run").unwrap();
+        claim_folder(&new).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        std::fs::write(other.join("index.html"), "a web site").unwrap();
+        assert_eq!(claim_folder(&other).unwrap_err().kind(), Kind::CannotCreate);
+        assert_eq!(std::fs::read_dir(&other).unwrap().count(), 1);
     }
 
     #[test]

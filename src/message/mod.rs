@@ -126,6 +126,13 @@ pub struct Report {
     pub timing_ms: Timing,
     /// Detections, highest score first.
     pub detections: Vec<Detection>,
+    /// Objects in this frame by label: detections of confirmed tracks; without tracking, detections with a score of at
+    /// least `track.begin_score`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub objects: BTreeMap<String, u32>,
+    /// Labels of which there was an object within the last `track.patience`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub occupied: Vec<String>,
     /// Detections removed by the camera's filter, if the configuration requests them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<Removed>,
@@ -302,6 +309,8 @@ mod tests {
                 track: None,
                 zones: Vec::new(),
             }],
+            objects: BTreeMap::new(),
+            occupied: Vec::new(),
             removed: Vec::new(),
         }
     }

@@ -5,7 +5,9 @@
 
 pub mod monitor;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -17,6 +19,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::error::{Error, Kind, Result};
+use crate::sync::IgnorePoison;
 
 /// Label of a camera.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -115,8 +118,12 @@ pub struct Metrics {
     pub last_inference: Family<Camera, Float>,
     /// Duration of a stage, in seconds.
     pub stage_duration: Family<Stage, Histogram>,
-    /// Detections reported.
-    pub detections: Family<Seen, Counter>,
+    /// Detections of objects, by the rule of [`objects`](Self::count_objects).
+    detections: Family<Seen, Counter>,
+    /// Objects in the latest frame.
+    objects: Family<Seen, Gauge>,
+    /// Labels of each camera that [`objects`](Self::count_objects) has a value for.
+    counted: Mutex<BTreeMap<String, BTreeSet<String>>>,
     /// Detections removed by a camera's filter, by rule.
     pub detections_removed: Family<Why, Counter>,
     /// Temperatures in °C.
@@ -162,6 +169,8 @@ impl Metrics {
             last_inference: Family::default(),
             stage_duration: Family::new_with_constructor(durations),
             detections: Family::default(),
+            objects: Family::default(),
+            counted: Mutex::default(),
             detections_removed: Family::default(),
             temperature: Family::default(),
             throttle_level: Gauge::default(),
@@ -203,7 +212,8 @@ impl Metrics {
         );
         let stages = metrics.stage_duration.clone();
         registry.register_with_unit("stage_duration", "Duration of a processing stage", Unit::Seconds, stages);
-        registry.register("detections", "Detections reported", metrics.detections.clone());
+        registry.register("detections", "Detections of confirmed objects", metrics.detections.clone());
+        registry.register("objects", "Confirmed objects in the latest frame", metrics.objects.clone());
         let removed = metrics.detections_removed.clone();
         registry.register("detections_removed", "Detections removed by a camera's filter, by rule", removed);
         let temperature = metrics.temperature.clone();
@@ -241,6 +251,24 @@ impl Metrics {
         self.model.get_or_create(&Serving { name: name.to_owned(), precision, sha256: sha256.to_owned() }).set(1);
     }
 
+    /// Records the objects of a camera's frame by label: confirmed ones, as in a report. Other labels become 0.
+    pub fn count_objects(&self, camera: &str, objects: &BTreeMap<String, u32>) {
+        let mut counted = self.counted.lock().ignore_poison();
+        let labels = counted.entry(camera.to_owned()).or_default();
+        labels.extend(objects.keys().cloned());
+        for label in labels.iter() {
+            let count = objects.get(label).copied().unwrap_or(0);
+            let seen = Seen { camera: camera.to_owned(), label: label.clone() };
+            self.detections.get_or_create(&seen).inc_by(u64::from(count));
+            self.objects.get_or_create(&seen).set(i64::from(count));
+        }
+    }
+
+    /// Records that a camera has no frames, and thus no objects.
+    pub fn no_objects(&self, camera: &str) {
+        self.count_objects(camera, &BTreeMap::new());
+    }
+
     /// All metrics in the OpenMetrics text format.
     ///
     /// # Errors
@@ -272,11 +300,15 @@ mod tests {
         metrics.frames_dropped.get_or_create(&Why { camera: "front".into(), reason: "busy" }).inc();
         metrics.stage_duration.get_or_create(&Stage { stage: "detect" }).observe(0.3);
         metrics.last_inference.get_or_create(&Camera { camera: "front".into() }).set(1.5);
+        metrics.count_objects("front", &BTreeMap::from([("Car".to_owned(), 3)]));
+        metrics.no_objects("front");
         let text = metrics.encode().unwrap();
         for line in [
             "lookout_frames_dropped_total{camera=\"front\",reason=\"busy\"} 1",
             "lookout_stage_duration_seconds_count{stage=\"detect\"} 1",
             "lookout_last_inference_timestamp_seconds{camera=\"front\"} 1.5",
+            "lookout_objects{camera=\"front\",label=\"Car\"} 0",
+            "lookout_detections_total{camera=\"front\",label=\"Car\"} 3",
             "lookout_model_info{name=\"road\",precision=\"fp32\",sha256=\"00\"} 1",
             "# EOF",
         ] {

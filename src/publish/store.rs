@@ -22,6 +22,7 @@ pub fn open(path: &Path) -> Result<Database> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|error| Error::writing(folder, error))?;
     }
+    private_file(path).map_err(|error| Error::writing(path, error))?;
     match checked(path) {
         Ok(database) => Ok(database),
         Err(OpenFault::Damaged(reason)) => {
@@ -32,10 +33,21 @@ pub fn open(path: &Path) -> Result<Database> {
                 reason,
                 "a store is damaged: it was set aside and a new one is begun"
             );
+            private_file(path).map_err(|error| Error::writing(path, error))?;
             checked(path).map_err(|fault| fault.into_error(path))
         }
         Err(fault) => Err(fault.into_error(path)),
     }
+}
+
+/// Makes a file that its owner alone can read, or makes an existing one so. It may hold pictures of people.
+pub fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let file = std::fs::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
 }
 
 /// Reason why a database does not open.
@@ -94,6 +106,8 @@ pub fn free_bytes(folder: &Path) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use redb::{ReadableDatabase, TableDefinition};
 
     use super::*;
@@ -117,7 +131,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b.redb");
         fill(&path);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         let database = open(&path).unwrap();
+        assert_eq!(mode(&path), 0o600, "one of an earlier version is made private");
         assert_eq!(open(&path).unwrap_err().kind(), Kind::Unavailable);
         let read = database.begin_read().unwrap();
         assert_eq!(read.open_table(TABLE).unwrap().get(7).unwrap().unwrap().value(), [7; 300]);

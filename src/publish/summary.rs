@@ -9,10 +9,8 @@ use jiff::tz::TimeZone;
 use tokio::io::AsyncWrite;
 
 use super::{Sink, SinkFuture, Stdout};
-use crate::message::{Detection, Message, Report};
+use crate::message::{Message, Report};
 
-/// Lowest score of a detection that is counted; the live page counts from the same score.
-const COUNTED_SCORE: f32 = 0.5;
 /// Columns of the counts, so that lines are aligned.
 const COUNTS_WIDTH: usize = 36;
 /// Space between the columns.
@@ -74,7 +72,7 @@ impl<W: AsyncWrite + Unpin + Send> Summary<W> {
         let fps = f64::from(interval.frames) / elapsed_s.max(1e-3);
         let time = self.time_zone.to_datetime(report.captured_at.0).strftime("%H:%M:%S").to_string();
         let camera = if self.cameras.len() > 1 { format!("{}: ", report.camera) } else { String::new() };
-        let counts = format!("{camera}{}", counts(&report.detections));
+        let counts = format!("{camera}{}", counts(&report.objects));
         let mut columns = vec![format!("{time}  {counts:COUNTS_WIDTH$}"), format!("{fps:4.1} fps")];
         columns.extend((self.condition)(&report.camera));
         Some(columns.join(GAP))
@@ -102,10 +100,10 @@ impl<W: AsyncWrite + Unpin + Send> Sink for Summary<W> {
 }
 
 /// Objects by label, in the order of the labels: `3 persons, 1 two-wheeler`.
-fn counts(detections: &[Detection]) -> String {
+fn counts(objects: &BTreeMap<String, u32>) -> String {
     let mut labels: BTreeMap<String, u32> = BTreeMap::new();
-    for detection in detections.iter().filter(|detection| detection.score >= COUNTED_SCORE) {
-        *labels.entry(words(&detection.label)).or_default() += 1;
+    for (label, count) in objects {
+        *labels.entry(words(label)).or_default() += count;
     }
     if labels.is_empty() {
         return "nothing".to_owned();
@@ -137,15 +135,7 @@ mod tests {
     use super::*;
     use crate::message::{Model, ModelPrecision, Moment, Schema, Timing};
 
-    fn report(camera: &str, milliseconds: i64, labels: &[(&str, f32)]) -> Report {
-        let detection = |&(label, score): &(&str, f32)| Detection {
-            label: label.into(),
-            class_id: 1,
-            score,
-            bbox: [0.0; 4],
-            track: None,
-            zones: Vec::new(),
-        };
+    fn report(camera: &str, milliseconds: i64, objects: &[(&str, u32)]) -> Report {
         Report {
             schema: Schema::V1,
             device: "d".into(),
@@ -159,7 +149,9 @@ mod tests {
             height: 360,
             model: Model { name: "m".into(), precision: ModelPrecision::Int8, generation: 0, sha256: String::new() },
             timing_ms: Timing::default(),
-            detections: labels.iter().map(detection).collect(),
+            detections: Vec::new(),
+            objects: objects.iter().map(|&(label, count)| (label.to_owned(), count)).collect(),
+            occupied: Vec::new(),
             removed: Vec::new(),
         }
     }
@@ -171,7 +163,7 @@ mod tests {
     #[test]
     fn a_second_is_a_line_with_counts_rate_and_conditions() {
         let mut summary = summary(|_| vec!["night".to_owned(), "drift 0.8".to_owned()]);
-        let seen = [("Person", 0.9), ("TwoWheeler", 0.7), ("Person", 0.5), ("Vehicle", 0.4)];
+        let seen = [("Person", 2), ("TwoWheeler", 1)];
         let lines: Vec<String> = (0..=20).filter_map(|frame| summary.line(&report("a", frame * 100, &seen))).collect();
         let expected = "01:00:01  2 persons, 1 two-wheeler               10.0 fps   night   drift 0.8";
         assert_eq!(lines, [expected.to_owned(), expected.replace("01:00:01", "01:00:02")]);
@@ -182,7 +174,7 @@ mod tests {
         let mut summary = summary(|_| Vec::new());
         for frame in 0..3 {
             summary.line(&report("a", frame * 2000, &[]));
-            let line = summary.line(&report("b", frame * 2000, &[("Bus", 0.9), ("Bus", 0.9)]));
+            let line = summary.line(&report("b", frame * 2000, &[("Bus", 2)]));
             assert_eq!(line.is_some(), frame > 0);
             assert!(line.is_none_or(|line| line.contains("  b: 2 buses") && line.ends_with(" 0.5 fps")));
         }

@@ -13,14 +13,19 @@ pub fn multiplier(s_in: f32, s_w: f32, s_out: f32) -> f32 {
     (f64::from(s_in) * f64::from(s_w) / f64::from(s_out)) as f32
 }
 
+/// Share of the room behind a channel's products that its own bias may take: the rest is for corrections, and for input
+/// scales that a recalibration makes smaller. A bias of 2^27 steps is still finer than any output.
+const BIAS_SHARE: f64 = 1.0 / 16.0;
+
 /// Smallest weight scale with which the products of these `weights` and this f32 `bias` fit into i32, for an input of
-/// scale `s_in`: the sum of 255 · |q| and the integer bias. A channel whose batch norm has almost no gain has weights
+/// scale `s_in`: the sum of 255 · |q| and the integer bias, with a margin for corrections of the bias. A channel whose batch norm has almost no gain has weights
 /// near zero but keeps its bias; with a scale chosen by its weights alone its integer bias would overflow. So would the
-/// sums of some ten thousand large weights.
+/// sums of some ten thousand large weights, and a correction of a channel without weights and bias: `correction` is the
+/// largest one to expect.
 ///
 /// # Errors
 /// [`Kind::Data`] where there are so many weights that rounding alone could overflow (above 8.4 million).
-pub fn scale_floor(weights: &[f32], bias: f32, s_in: f32) -> Result<f32> {
+pub fn scale_floor(weights: &[f32], bias: f32, correction: f32, s_in: f32) -> Result<f32> {
     // Rounding, and keeping pairs safe, may add one step to every weight.
     let room = f64::from(i32::MAX) - 255.0 * weights.len() as f64;
     if room <= 0.0 {
@@ -28,7 +33,15 @@ pub fn scale_floor(weights: &[f32], bias: f32, s_in: f32) -> Result<f32> {
     }
     let magnitude: f64 = weights.iter().map(|weight| f64::from(weight.abs())).sum();
     // A little above the exact quotient, so that neither rounding of the scale nor of the bias can pass the bound.
-    Ok(((f64::from(bias).abs() / f64::from(s_in) + 255.0 * magnitude) / room * 1.000_001) as f32)
+    let bias = (f64::from(bias).abs() / BIAS_SHARE).max(f64::from(correction));
+    Ok(((bias / f64::from(s_in) + 255.0 * magnitude) / room * 1.000_001) as f32)
+}
+
+/// The largest bias that [`integer_bias`] accepts, in real units.
+pub fn bias_room(s_in: f32, s_w: f32, magnitude: u32) -> f32 {
+    // A step less, so that rounding to f32 cannot pass the bound.
+    let steps = (f64::from(i32::MAX) - 255.0 * f64::from(magnitude)) * (1.0 - 1e-6) - 1.0;
+    (steps.max(0.0) * f64::from(s_in) * f64::from(s_w)) as f32
 }
 
 /// The bias in units of `s_in · s_w`, rounded half to even. `magnitude` is Σ |q| of the channel's weights.
@@ -56,15 +69,15 @@ mod tests {
         assert_eq!(integer_bias(0.5, 0.01, 0.01, 12544 * 127).unwrap(), 5000);
         assert!(integer_bias(0.0, 1.0, 1.0, 70_000 * 127).is_err());
         assert!(integer_bias(1.0, 1e-9, 1e-9, 64).is_err());
-        assert_eq!(scale_floor(&[0.0; 64], 0.0, 0.1).unwrap(), 0.0);
-        assert!(scale_floor(&vec![0.0; 9_000_000], 0.0, 0.1).is_err());
+        assert_eq!(scale_floor(&[0.0; 64], 0.0, 0.0, 0.1).unwrap(), 0.0);
+        assert!(scale_floor(&vec![0.0; 9_000_000], 0.0, 0.0, 0.1).is_err());
     }
 
     #[test]
     fn a_hundred_thousand_equal_weights_fit() {
         // What a fully connected layer over a 7×7 window of 2048 channels reads.
         let weights = vec![0.5; 100_352];
-        let floor = scale_floor(&weights, 0.0, 1.0).unwrap();
+        let floor = scale_floor(&weights, 0.0, 0.0, 1.0).unwrap();
         assert!(floor > 0.5 / 127.0, "{floor}");
         let q = (0.5 / floor).round();
         assert!(integer_bias(0.0, 1.0, floor, 100_352 * q as u32).is_ok());
@@ -78,10 +91,15 @@ mod tests {
             weight in -1f32..1.0,
             depth in 1usize..66_000,
         ) {
-            let floor = scale_floor(&vec![weight; depth], bias, s_in).unwrap();
+            let floor = scale_floor(&vec![weight; depth], bias, 1.0, s_in).unwrap();
             prop_assume!(floor > 0.0);
             let q = (weight / floor).abs().ceil().min(127.0) as u32;
             let integer = integer_bias(bias, s_in, floor, depth as u32 * q).unwrap();
+            // Fifteen times the bias, or the expected correction, may be added.
+            let corrected = (15.0 * bias).abs().max(1.0 - 1e-5) * bias.signum();
+            prop_assert!(integer_bias(corrected, s_in, floor, depth as u32 * q).is_ok());
+            let room = bias_room(s_in, floor, depth as u32 * q);
+            prop_assert!(room >= corrected.abs() && integer_bias(room, s_in, floor, depth as u32 * q).is_ok());
             prop_assert!(i64::from(integer).abs() + 255 * i64::from(depth as u32 * q) <= i64::from(i32::MAX));
         }
     }

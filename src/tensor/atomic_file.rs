@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
@@ -18,11 +19,24 @@ pub fn write(path: &Path, contents: impl FnOnce(&mut dyn Write) -> io::Result<()
     write_checked(path, |out| contents(out).map_err(|e| Error::writing(path, e)))
 }
 
+/// [`write()`] for a file that its owner alone can read (0600).
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_private(path: &Path, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    replace(path, 0o600, |out| contents(out).map_err(|e| Error::writing(path, e)))
+}
+
 /// [`write()`] for contents that can fail with an [`Error`] of their own. The old file then stays.
 ///
 /// # Errors
 /// As [`write()`], and errors of `contents`.
 pub fn write_checked(path: &Path, contents: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    replace(path, 0o666, contents)
+}
+
+/// Replaces the file; a new one has `mode`, less the process's umask.
+fn replace(path: &Path, mode: u32, contents: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let refuse = |what: &str| Err(Error::new(Kind::CannotCreate, format!("{} {what}", path.display())));
     let Some(name) = path.file_name() else { return refuse("is not the name of a file") };
     if path.is_dir() {
@@ -33,7 +47,7 @@ pub fn write_checked(path: &Path, contents: impl FnOnce(&mut dyn Write) -> Resul
         _ => Path::new("."),
     };
     let failed = |e| Error::writing(path, e);
-    let (file, temporary) = create_beside(folder, name).map_err(failed)?;
+    let (file, temporary) = create_beside(folder, name, mode).map_err(failed)?;
     let result = fill(file, path, contents).and_then(|()| std::fs::rename(&temporary, path).map_err(failed));
     if result.is_err() {
         // The first error is the one to report.
@@ -46,7 +60,7 @@ pub fn write_checked(path: &Path, contents: impl FnOnce(&mut dyn Write) -> Resul
 }
 
 /// A new hidden file in `folder`, so that the rename stays within one file system.
-fn create_beside(folder: &Path, name: &std::ffi::OsStr) -> io::Result<(File, PathBuf)> {
+fn create_beside(folder: &Path, name: &std::ffi::OsStr, mode: u32) -> io::Result<(File, PathBuf)> {
     let process = std::process::id();
     let mut attempt = 0u32;
     loop {
@@ -54,7 +68,7 @@ fn create_beside(folder: &Path, name: &std::ffi::OsStr) -> io::Result<(File, Pat
         hidden.push(name);
         hidden.push(format!(".{process}-{attempt}.part"));
         let path = folder.join(hidden);
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
+        match OpenOptions::new().write(true).create_new(true).mode(mode).open(&path) {
             Ok(file) => return Ok((file, path)),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && attempt < 1000 => attempt += 1,
             Err(e) => return Err(e),
@@ -84,7 +98,9 @@ mod tests {
         });
         assert_eq!(failed.unwrap_err().kind(), Kind::Io);
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
-        write(&path, |out| out.write_all(b"new")).unwrap();
+        write_private(&path, |out| out.write_all(b"new")).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }

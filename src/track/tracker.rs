@@ -143,6 +143,11 @@ impl Tracker {
         events
     }
 
+    /// The confirmed objects of the latest frame, as they were detected in it.
+    pub fn in_sight(&self) -> impl Iterator<Item = &Object> {
+        self.tracks.iter().filter(|track| track.confirmed && track.seen).map(|track| &track.object)
+    }
+
     /// Ends all tracks, after the last frame.
     pub fn finish(&mut self) -> Vec<TrackEvent> {
         self.tracks.drain(..).filter(|track| track.confirmed).map(|track| TrackEvent::Ended(track.object)).collect()

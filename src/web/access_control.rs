@@ -1,16 +1,17 @@
 //! Access control.
 //!
 //! With a token: a request needs it (`Authorization: Bearer …`) or the cookie of a log-in; others get the log-in form.
-//! Without a token: the server listens on loopback, and requests from other sites' pages are refused by `Host`, `Origin`
-//! and `Sec-Fetch-Site`. State-changing requests must have the content type JSON, which a form of another site cannot
+//! Without a token: the server listens on loopback, and requests for other hosts are refused. Requests from other sites'
+//! pages are refused by `Origin` and `Sec-Fetch-Site`. State-changing requests must have the content type JSON, which a form of another site cannot
 //! send.
 
 use std::io::Read;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, Extension, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -18,26 +19,27 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
+use super::proxy::{Peer, ProxySettings};
 use super::{AppState, failure};
 use crate::error::{Error, Result};
 
 /// Name of the session cookie.
 const COOKIE: &str = "lookout-session";
+/// Scheme of the authorization header, with the space behind it.
+const BEARER: &[u8] = b"Bearer ";
 /// Delay after a wrong token. Attempts are serialized.
 const PENALTY: Duration = Duration::from_secs(1);
 /// Paths that need no authentication: the log-in form.
 const PUBLIC: &[&str] = &["/", "/page.js", "/page.css", "/login"];
 
-/// Security headers of every response: no external content, no framing, no caching.
-const HEADERS: [(HeaderName, &str); 7] = [
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
+/// Content security policy of every response, up to the sites that may embed it: no external content.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors ";
+
+/// Security headers of every response: no caching, no use by other sites.
+const HEADERS: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
-    (header::X_FRAME_OPTIONS, "DENY"),
     (header::CACHE_CONTROL, "no-store"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
@@ -82,8 +84,11 @@ impl AccessControl {
         if !self.is_closed() {
             return true;
         }
-        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-        if bearer.is_some_and(|token| self.knows(token)) {
+        let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        // The name of a scheme has no case.
+        let bearer = authorization.and_then(|value| value.split_at_checked(BEARER.len()));
+        let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER));
+        if bearer.is_some_and(|(_, token)| self.knows(token.trim_ascii())) {
             return true;
         }
         let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
@@ -100,38 +105,65 @@ fn same(one: &[u8], other: &[u8]) -> bool {
 
 /// Middleware of all requests.
 pub async fn guard(State(site): State<Arc<AppState>>, request: Request<Body>, next: Next) -> Response {
-    let mut response = match check_access(&site.access, &request) {
+    let proxy = &site.setup.proxy;
+    let mut response = match check_access(&site.access, proxy, &request) {
         Ok(()) => next.run(request).await,
-        Err((status, why)) => failure(status, why),
+        Err((status, why)) => failure(status, &why),
     };
+    let headers = response.headers_mut();
     for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let policy = format!("{POLICY}{}", proxy.frame_ancestors());
+    // The origins were checked with the configuration.
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    // This header knows no list of sites; where there is one, the policy alone decides.
+    if proxy.embed_origins.is_empty() {
+        headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     }
     response
 }
 
+/// Address of the other end of a request's connection.
+fn peer(request: &Request<Body>) -> Option<IpAddr> {
+    request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(address))| address.ip())
+}
+
 fn check_access(
     access: &AccessControl,
+    proxy: &ProxySettings,
     request: &Request<Body>,
-) -> std::result::Result<(), (StatusCode, &'static str)> {
+) -> std::result::Result<(), (StatusCode, String)> {
     let headers = request.headers();
     let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let host = text(header::HOST).unwrap_or_default();
-    if !access.is_closed() && !is_here(host) {
-        return Err((
-            StatusCode::MISDIRECTED_REQUEST,
-            "this page is for localhost alone; a token would open it to others",
-        ));
+    let peer = peer(request);
+    let host = proxy.host(peer, headers);
+    let is_local =
+        is_here(host) && proxy.client(peer, headers).is_none_or(|client| client.to_canonical().is_loopback());
+    if !access.is_closed() && !is_local {
+        let why = "this page is for localhost alone; a token would open it to others";
+        return Err((StatusCode::MISDIRECTED_REQUEST, why.to_owned()));
     }
-    let foreign = text(header::ORIGIN).is_some_and(|origin| !is_ours(origin, host))
-        || text(HeaderName::from_static("sec-fetch-site")).is_some_and(|site| site == "cross-site");
-    // Links to the page are allowed from any site.
+    // Browsers say so themselves where they can; a proxy may have replaced Host.
+    let site = text(HeaderName::from_static("sec-fetch-site"));
+    let other = text(header::ORIGIN).filter(|origin| site != Some("same-origin") && !proxy.is_ours(origin, host));
+    // Links to the page are allowed from any site. A log-in carries its own proof, the token.
     let link = request.method() == Method::GET && request.uri().path() == "/";
-    if foreign && !link {
-        return Err((StatusCode::FORBIDDEN, "another site's page may not ask"));
+    let login = access.is_closed() && request.uri().path() == "/login";
+    if site == Some("cross-site") && !link {
+        return Err((StatusCode::FORBIDDEN, "another site's page may not ask".to_owned()));
+    }
+    if let Some(origin) = other.filter(|_| !link && !login) {
+        let why = format!(
+            "another site's page may not ask: Origin is {origin:?}, Host is {host:?}; behind a proxy set web.public_url to the \
+             address in the browser"
+        );
+        return Err((StatusCode::FORBIDDEN, why));
     }
     if !access.admits(headers) && !PUBLIC.contains(&request.uri().path()) {
-        return Err((StatusCode::UNAUTHORIZED, "the token is missing: Authorization: Bearer …"));
+        return Err((StatusCode::UNAUTHORIZED, "the token is missing: Authorization: Bearer …".to_owned()));
     }
     Ok(())
 }
@@ -156,14 +188,15 @@ fn is_here(host: &str) -> bool {
         || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// True if `origin` has the host `host`.
-fn is_ours(origin: &str, host: &str) -> bool {
-    let site = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    site.is_some_and(|site| !host.is_empty() && site.eq_ignore_ascii_case(host))
-}
-
 /// `POST /login` with `{"token": …}`: sets the cookie.
-pub async fn login(State(site): State<Arc<AppState>>, body: axum::body::Bytes) -> Response {
+pub async fn login(
+    State(site): State<Arc<AppState>>,
+    peer: Option<Extension<ConnectInfo<Peer>>>,
+    headers: HeaderMap,
+    body: axum::body::Bytes,
+) -> Response {
+    let proxy = &site.setup.proxy;
+    let peer = peer.map(|Extension(ConnectInfo(Peer(address)))| address.ip());
     let token =
         serde_json::from_slice(&body).ok().and_then(|body: Value| Some(body.get("token")?.as_str()?.to_owned()));
     let Some(token) = token else {
@@ -173,10 +206,18 @@ pub async fn login(State(site): State<Arc<AppState>>, body: axum::body::Bytes) -
         return failure(StatusCode::SERVICE_UNAVAILABLE, "not now");
     };
     if !site.access.knows(token.as_bytes()) {
+        let client = proxy.client(peer, &headers).map(|client| client.to_string());
+        tracing::warn!(client, "log-in with a wrong token");
         tokio::time::sleep(PENALTY).await;
         return failure(StatusCode::UNAUTHORIZED, "this is not the token");
     }
-    let cookie = format!("{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/", site.access.session);
+    let secure = proxy.is_secure(peer, &headers);
+    // In a frame of another site a strict cookie is not sent, and any other needs TLS. Requests that change something are
+    // JSON of this page's origin in either case.
+    let same_site = if secure && !proxy.embed_origins.is_empty() { "None" } else { "Strict" };
+    let (session, path) = (&site.access.session, proxy.public_path());
+    let secure = if secure { "; Secure" } else { "" };
+    let cookie = format!("{COOKIE}={session}; HttpOnly; SameSite={same_site}; Path={path}{secure}");
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
 }
 
@@ -200,8 +241,6 @@ mod tests {
         ] {
             assert!(!is_here(other), "{other}");
         }
-        assert!(is_ours("http://localhost:8480", "localhost:8480"));
-        assert!(!is_ours("http://localhost:8481", "localhost:8480") && !is_ours("null", "localhost:8480"));
     }
 
     #[test]
@@ -213,6 +252,9 @@ mod tests {
             access.admits(&headers)
         };
         assert!(with(header::AUTHORIZATION, "Bearer secret".into()));
+        assert!(
+            with(header::AUTHORIZATION, "bearer secret".into()) && with(header::AUTHORIZATION, "BEARER  secret".into())
+        );
         assert!(with(header::COOKIE, format!("a=b; {COOKIE}={}", access.session)));
         assert!(!with(header::AUTHORIZATION, "Bearer secre".into()) && !with(header::AUTHORIZATION, "secret".into()));
         assert!(!with(header::COOKIE, format!("{COOKIE}=")) && !access.admits(&HeaderMap::new()));

@@ -67,7 +67,7 @@ pub struct SeriesPoint {
     pub detect_ms: f64,
     /// From capture to report, in milliseconds.
     pub total_ms: f64,
-    /// Mean number of detections.
+    /// Mean number of objects.
     pub objects: f64,
 }
 
@@ -149,6 +149,6 @@ impl CameraSeries {
         self.sum.frames += 1;
         self.sum.detect_ms += report.timing_ms.detect;
         self.sum.total_ms += report.timing_ms.total;
-        self.sum.objects += report.detections.len();
+        self.sum.objects += report.objects.values().map(|&count| count as usize).sum::<usize>();
     }
 }

@@ -16,6 +16,7 @@ mod live;
 mod openapi;
 mod page;
 pub mod picture;
+mod proxy;
 mod stream;
 
 use std::future::IntoFuture;
@@ -32,6 +33,7 @@ use serde_json::{Value, json};
 
 use access_control::AccessControl;
 pub use live::Live;
+pub use proxy::ProxySettings;
 
 use crate::backoff::Backoff;
 use crate::control::Control;
@@ -72,6 +74,8 @@ pub struct WebConfig {
     pub thumbnail: Option<ThumbnailOf>,
     /// Error maps, if the monitor is enabled.
     pub maps: Option<MapsOf>,
+    /// A proxy before the server.
+    pub proxy: ProxySettings,
     /// Called with the address once the page is served.
     pub on_listening: Option<fn(SocketAddr)>,
 }
@@ -145,7 +149,8 @@ impl Server {
         // Dropped with this future.
         let (_closing, closed) = tokio::sync::watch::channel(());
         let listener = connection::LimitedListener::new(listener, closed);
-        if let Err(error) = axum::serve(listener, router(self.site)).into_future().await {
+        let service = router(self.site).into_make_service_with_connect_info::<proxy::Peer>();
+        if let Err(error) = axum::serve(listener, service).into_future().await {
             tracing::error!(error = error.to_string(), "the web page is gone");
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -33,7 +33,9 @@ pub async fn stream(State(site): State<Arc<AppState>>) -> Response {
         };
         Some((Ok::<_, Infallible>(text), (None, said)))
     });
-    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(texts)).into_response()
+    // nginx collects an answer before it passes it on, unless it is told not to.
+    const UNBUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
+    ([(header::CONTENT_TYPE, "text/event-stream"), UNBUFFERED], Body::from_stream(texts)).into_response()
 }
 
 async fn next(said: &mut Receiver<StreamMessage>) -> Option<Bytes> {

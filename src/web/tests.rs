@@ -1,5 +1,6 @@
 //! Tests of the whole server over HTTP on a port.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
@@ -34,6 +35,8 @@ fn report(sequence: u64) -> Report {
         model: Model { name: "m".into(), precision: ModelPrecision::Int8, generation: 0, sha256: String::new() },
         timing_ms: Timing::default(),
         detections: Vec::new(),
+        objects: BTreeMap::new(),
+        occupied: Vec::new(),
         removed: Vec::new(),
     }
 }
@@ -67,6 +70,7 @@ fn setup(state: &'static str) -> (WebConfig, Arc<AtomicUsize>) {
         events: Some(Arc::new(|args| Ok(json!({ "events": [], "next": null, "asked": args })))),
         thumbnail: Some(Arc::new(|key| Ok((key == 3).then(|| b"jpeg".to_vec())))),
         maps: Some(Arc::new(|| vec![("P3".into(), b"png".to_vec())])),
+        proxy: Default::default(),
         on_listening: None,
     };
     (setup, rolled_back)
@@ -232,6 +236,47 @@ async fn with_a_token_nothing_of_the_device_is_told_without_it() {
     assert!(cookie.contains("httponly") && cookie.contains("samesite=strict") && !cookie.contains(TOKEN), "{cookie}");
     let cookie = format!("Cookie: {}", cookie.split(';').next().unwrap());
     assert_eq!(site.ask("GET /api/v1/features", &[&cookie], "").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_proxy_is_known_by_the_public_address_and_embedding_by_its_list() {
+    let bearer = format!("Authorization: bearer {TOKEN}");
+    let order = "POST /api/v1/recalibrate";
+    let proxied = |setup: &mut WebConfig| {
+        setup.token = Some(TOKEN.as_bytes().to_vec());
+        setup.proxy.public_url = Some("https://home.example/lookout".into());
+        setup.proxy.embed_origins = vec!["https://ha.example:8123".into()];
+    };
+    let site = serve(proxied);
+    let ours = "Origin: https://home.example";
+    assert_ne!(site.ask(order, &[&bearer, ours, JSON], "{}").await.0, 403);
+    let (status, _, said) = site.ask(order, &[&bearer, "Origin: https://evil.example", JSON], "{}").await;
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(status, 403);
+    let both = said.contains("https://evil.example") && said.contains(&site.address.to_string());
+    assert!(both && said.contains("web.public_url"), "{said}");
+    let (_, head, _) = site.ask("GET /", &[], "").await;
+    assert!(
+        head.contains("frame-ancestors 'self' https://ha.example:8123") && !head.contains("x-frame-options"),
+        "{head}"
+    );
+    let (_, head, _) = site.ask("POST /login", &[JSON, ours], &json!({ "token": TOKEN }).to_string()).await;
+    assert!(head.to_lowercase().contains("samesite=none; path=/lookout/; secure"), "{head}");
+
+    let plain = serve(|setup| setup.token = Some(TOKEN.as_bytes().to_vec()));
+    let (_, head, _) = plain.ask("GET /", &[], "").await;
+    assert!(head.contains("frame-ancestors 'none'") && head.contains("x-frame-options: deny"), "{head}");
+    // Forwarded headers of a client that is no trusted proxy do not count.
+    let forged = ["X-Forwarded-Host: evil.example", "Origin: http://evil.example", &bearer, JSON];
+    assert_eq!(plain.ask(order, &forged, "{}").await.0, 403);
+    let trusting = serve(|setup| {
+        setup.token = Some(TOKEN.as_bytes().to_vec());
+        setup.proxy.trusted = vec![("127.0.0.0".parse().unwrap(), 8)];
+    });
+    assert_ne!(trusting.ask(order, &forged, "{}").await.0, 403);
+    let login = ["X-Forwarded-Proto: https", JSON];
+    let (_, head, _) = trusting.ask("POST /login", &login, &json!({ "token": TOKEN }).to_string()).await;
+    assert!(head.to_lowercase().contains("samesite=strict; path=/; secure"), "{head}");
 }
 
 #[tokio::test]

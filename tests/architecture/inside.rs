@@ -36,7 +36,11 @@ const PARTS: &[Part] = &[
         &["components", "output", "paths", "reload", "run", "settings_check", "socket", "supervision"],
     ),
     part("daemon", "run", &["cameras", "components", "detect", "output", "reload", "supervision"]),
-    part("daemon", "components", &["cameras", "identity", "model", "monitoring", "output", "reload", "supervision"]),
+    part(
+        "daemon",
+        "components",
+        &["cameras", "identity", "model", "monitoring", "output", "reload", "settings_check", "supervision"],
+    ),
     part("daemon", "reload", &["cameras", "logging", "model", "settings_check", "supervision"]),
     part("daemon", "detect", &["cameras", "identity", "model", "output", "supervision"]),
     part("daemon", "monitoring", &["cameras", "identity", "model", "output", "paths", "supervision"]),
@@ -47,7 +51,8 @@ const PARTS: &[Part] = &[
     part("daemon", "model", &["paths", "supervision"]),
     part("daemon", "supervision", &["identity"]),
     part("daemon", "identity", &[]),
-    part("daemon", "logging", &[]),
+    part("daemon", "logging", &["redacting_log"]),
+    part("daemon", "redacting_log", &[]),
     part("daemon", "paths", &[]),
 ];
 

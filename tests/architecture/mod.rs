@@ -56,6 +56,7 @@ const DOWNWARDS: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("redact", &[]),
     ("stop", &[]),
+    ("suggest", &[]),
     ("sync", &[]),
 ];
 
@@ -72,6 +73,7 @@ const GROUND: &[&str] = &[
     "random",
     "redact",
     "stop",
+    "suggest",
     "sync",
 ];
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use lookout::detector::DetectorOptions;
 use lookout::evaluate::{
-    ClassMap, DatasetSource, DontCare, EvaluateOptions, Evaluation, FIGURES, NamedFile, RunOptions, Split, evaluate,
+    ClassMap, DatasetSource, DontCare, EvaluateOptions, Evaluation, ExifMode, FIGURES, NamedFile, RunOptions, Split,
+    evaluate,
 };
 use serde_json::Value;
 
@@ -25,6 +26,7 @@ fn judged(case: &str) -> Evaluation {
         score: 0.5,
         resamples: 20,
         seed: 0,
+        exif: ExifMode::Auto,
         run: RunOptions {
             detector: DetectorOptions::default(),
             cache: std::env::temp_dir(),
@@ -96,6 +98,7 @@ fn what_was_written_is_read_back_to_the_same_figures() {
         score: 0.5,
         resamples: 0,
         seed: 0,
+        exif: ExifMode::Auto,
         run: RunOptions {
             detector: DetectorOptions::default(),
             cache: root.path().to_owned(),

@@ -79,6 +79,17 @@ pub fn text(bytes: &[u8]) -> String {
 
 #[cfg(feature = "demo")]
 #[test]
+fn a_class_map_to_a_class_that_no_model_has_is_an_error_with_the_nearest_one() {
+    let bench = Bench::new();
+    std::fs::write(bench.path("classes.toml"), "kind1 = \"Vehicel\"\n").unwrap();
+    let arguments = ["evaluate", "--class-map", "classes.toml", "--model", "demo-int8", "--dataset", "kitti:data"];
+    let output = bench.lookout(&arguments);
+    assert_eq!(output.status.code(), Some(65), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("did you mean \"Vehicle\"?"), "{}", text(&output.stderr));
+}
+
+#[cfg(feature = "demo")]
+#[test]
 fn the_built_in_models_are_judged_by_name() {
     let bench = Bench::new();
     std::fs::write(bench.path("classes.toml"), "kind1 = \"Vehicle\"\n").unwrap();

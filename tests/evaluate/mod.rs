@@ -3,4 +3,5 @@
 mod coco;
 mod command;
 mod inspect;
+mod labels;
 mod paper_split;

@@ -112,6 +112,8 @@ impl Ear {
         if let Some((user, password)) = login {
             options.set_credentials(user.to_owned(), password.to_owned().into_bytes());
         }
+        // Discovery of many entities is longer than the default allows.
+        options.set_max_packet_size(Some(1 << 20));
         let (client, mut events) = AsyncClient::builder(options).capacity(100).build();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let (list, subscriber) = (heard.clone(), client.clone());

@@ -1,4 +1,4 @@
-//! What lookout does with real peers: mosquitto, Prometheus and its promtool, Chromium, schemathesis, a full disk. Run by
+//! What lookout does with real peers: mosquitto, nginx, Prometheus and its promtool, Chromium, schemathesis, a full disk. Run by
 //! `tests/peers.sh`, which installs them; where one is absent its tests say so and pass over.
 
 mod broker;
@@ -10,5 +10,6 @@ mod messages;
 mod mosquitto;
 mod outage;
 mod page;
+mod proxy;
 #[cfg(feature = "mqtt-tls")]
 mod tls;

@@ -49,6 +49,8 @@ pub fn setup(folder: &Path, port: u16, change: impl FnOnce(&mut MqttConfig)) -> 
         },
         messages: vec![MessageKind::Event, MessageKind::Status],
         discovery: Some("homeassistant".into()),
+        topic_prefix: "lookout".into(),
+        retained_file: folder.join("retained.json"),
         spool: Spool::open(folder.join("spool.redb"), limits, Arc::new(SystemClock), "boot"),
         control,
         picture: None,
@@ -267,6 +269,80 @@ async fn orders_are_obeyed_and_home_assistant_is_greeted_when_it_starts() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(ear.on("lookout/d/reply/echo").is_empty(), "{:?}", ear.on("lookout/d/reply/echo"));
     sink.flush().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mosquitto: run tests/peers.sh"]
+async fn what_an_earlier_run_published_is_cleared_and_names_of_any_script_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(broker) = Broker::start(folder.path(), OPEN) else { return };
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<String>>();
+    let labels = ["行人", "汽车", "卡车", "state", "a/b", "a b"];
+    let status = |cameras: &[&str]| {
+        let camera =
+            |&name: &&str| (name.to_owned(), serde_json::json!({ "state": "ended", "fps": 0.0, "dropped": {} }));
+        let cameras: serde_json::Map<String, serde_json::Value> = cameras.iter().map(camera).collect();
+        let at = "2026-11-25T10:00:00Z";
+        let status = serde_json::json!({
+            "schema": "lookout/1", "type": "status", "device": "d", "at": at, "uptime_s": 1, "state": "ok",
+            "reasons": [], "cameras": cameras,
+        });
+        serde_json::from_value::<Message>(status).unwrap()
+    };
+    // A run, a second without the camera, and a third of another name.
+    for (device, cameras, prefix) in
+        [("d", &["front", "yard"][..], "lookout"), ("d", &["yard"], "lookout"), ("e", &["yard"], "home/lookout")]
+    {
+        let setup = setup(folder.path(), broker.port, |setup| {
+            setup.about = DeviceInfo {
+                device: device.into(),
+                cameras: names(cameras),
+                labels: names(&labels),
+                ..setup.about.clone()
+            };
+            setup.topic_prefix = prefix.into();
+            // A message of this size needs both versions' limits raised.
+            setup.broker.protocol = if cameras.len() == 2 { 4 } else { 5 };
+        });
+        let metrics = setup.metrics.clone();
+        let ear = Ear::open(broker.port, None);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let mut sink = Mqtt::start(setup).unwrap();
+        wait!("connects", metrics, connected);
+        sink.send(&status(cameras)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        sink.flush().await.unwrap();
+        let topic = format!("homeassistant/device/lookout_{device}/config");
+        let sent: Vec<serde_json::Value> =
+            ear.on(&topic).iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+        let removed = |message: &serde_json::Value| {
+            let components = message["components"].as_object().unwrap();
+            components.values().filter(|component| component.as_object().unwrap().len() == 1).count()
+        };
+        if device == "d" && cameras.len() == 1 {
+            assert!(sent.iter().any(|message| removed(message) == 2 * labels.len() + 3), "{sent:?}");
+        }
+        drop(ear);
+        let ear = Ear::open(broker.port, None);
+        let begin = Instant::now();
+        while ear.last(&topic).is_none() && begin.elapsed() < Duration::from_secs(20) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let retained: Vec<String> =
+            ear.heard().into_iter().filter(|heard| heard.retained).map(|heard| heard.topic).collect();
+        let base = format!("{prefix}/{device}/");
+        let of = |camera: &str| retained.iter().filter(|topic| topic.starts_with(&format!("{base}{camera}/"))).count();
+        assert_eq!(of("yard"), 2 * labels.len() + 1, "{retained:?}");
+        assert_eq!(of("front"), if cameras.len() == 2 { 2 * labels.len() + 1 } else { 0 }, "{retained:?}");
+        assert!(retained.iter().all(|name| name.starts_with(&base) || *name == topic), "{retained:?}");
+        let last: serde_json::Value = serde_json::from_str(&ear.last(&topic).unwrap()).unwrap();
+        let components = last["components"].as_object().unwrap();
+        assert_eq!((components.len(), removed(&last)), (cameras.len() * (2 * labels.len() + 3) + 4, 0));
+        let topics: std::collections::BTreeSet<&str> =
+            components.values().filter_map(|component| component["state_topic"].as_str()).collect();
+        assert!(topics.len() > cameras.len() * 2 * labels.len(), "{topics:?}");
+    }
 }
 
 fn setup_again(folder: &Path, port: u16) -> MqttConfig {

@@ -17,7 +17,7 @@ use lookout::config::{self, Inputs, SupervisionSettings};
 use lookout::control::Control;
 use lookout::daemon::{
     Camera, CameraRules, Components, Engine, EngineOutput, EngineSwap, Filter, FrameObserver, GateRules, Health,
-    Identity, ModelInfo, ReloadContext, run_once,
+    Identity, ModelInfo, ObjectSettings, ReloadContext, run_once,
 };
 use lookout::detector::detection::Detection;
 use lookout::error::{Error, Kind, Result};
@@ -195,7 +195,7 @@ impl Bench {
             control: Control::default(),
             metrics: metrics.clone(),
             pattern: Default::default(),
-            track: None,
+            track: ObjectSettings::default(),
             supervision: SupervisionSettings {
                 stall_timeout: Duration::from_secs(10),
                 grace_period: Duration::from_secs(20),

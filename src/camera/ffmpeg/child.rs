@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
-use crate::redact::{redact_all, secrets};
+use crate::redact::{Address, learn, redact_about_address};
 use crate::sync::IgnorePoison;
 
 /// Number of last error lines kept.
@@ -66,7 +66,8 @@ impl Ffmpeg {
         let (playlist, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let mut ffmpeg = Self { child, complaints: Arc::default(), listener: None };
         if let Some(errors) = errors {
-            ffmpeg.listen(errors, secrets(input));
+            learn(input);
+            ffmpeg.listen(errors);
         }
         if let Some(mut playlist) = playlist {
             // If the child has died, its own messages explain more.
@@ -79,13 +80,13 @@ impl Ffmpeg {
     }
 
     /// Collects the child's last error lines without secrets. The thread ends with the child.
-    fn listen(&mut self, errors: impl io::Read + Send + 'static, secrets: Vec<String>) {
+    fn listen(&mut self, errors: impl io::Read + Send + 'static) {
         let complaints = self.complaints.clone();
         let work = move || {
             let mut errors = BufReader::new(errors);
             let mut line = Vec::new();
             while matches!(errors.read_until(b'\n', &mut line), Ok(1..)) {
-                let text = redact_all(String::from_utf8_lossy(&line).trim(), &secrets);
+                let text = redact_about_address(String::from_utf8_lossy(&line).trim());
                 line.clear();
                 if text.is_empty() {
                     continue;
@@ -139,6 +140,8 @@ pub fn is_file(input: &str) -> bool {
 
 /// Playlist with `input` as its only entry.
 fn playlist(input: &str) -> String {
+    let encoded = Address::parse(input).map(|address| address.encoded());
+    let input = encoded.as_deref().unwrap_or(input);
     // A quote character ends the quoted text, is escaped outside of quotes, and starts quoted text again.
     let quoted = input.replace('\'', r"'\''");
     // Over UDP a lost packet would leave a damaged area in the image.
@@ -185,6 +188,8 @@ mod tests {
         let stream = playlist("rtsp://a:b@c/d");
         assert_eq!(stream, "ffconcat version 1.0\nfile 'rtsp://a:b@c/d'\noption rtsp_transport tcp\n");
         assert!(playlist("film.mp4").contains("file 'file:/"));
+        let special = playlist("rtsp://admin:don't/1@c/d e");
+        assert!(special.contains("file 'rtsp://admin:don%27t%2F1@c/d%20e'\n"), "{special}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::overwrite::{self, Output};
 use super::{ConfigArgs, console};
 use crate::calibrate::{
     CalibrationRecord, KeepFloat, Observer, QuantizeOptions, QuantizeOutcome, Recipe, Wide, quantize,
@@ -51,6 +52,12 @@ pub struct Args {
     /// Use the ranges of this calibration record instead of calibrating
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Write nothing and exit with 65 if less than this share of fp32's detections is found again: 0.9 or 90%
+    #[arg(long, value_name = "P", value_parser = parse_agreement)]
+    min_agreement: Option<f64>,
+    /// Replace files that are not artifacts and their records
+    #[arg(long)]
+    force: bool,
     /// Accept pictures that are unusable for calibration; the artifact records them
     #[arg(long)]
     allow_unfit: bool,
@@ -75,6 +82,9 @@ pub fn execute(args: Args) -> Result<()> {
         allow_unfit: args.allow_unfit,
         ..QuantizeOptions::default()
     };
+    overwrite::check(&args.out, Output::Artifact, args.force)?;
+    overwrite::check(&record_path(&args.out), Output::Record, args.force)?;
+    overwrite::check(&Sidecar::path(&args.out), Output::Sidecar, args.force)?;
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let record = args.record.as_deref().map(read_record).transpose()?;
     let pool = thread_pool(detector.threads)?;
@@ -93,28 +103,59 @@ pub fn execute(args: Args) -> Result<()> {
     });
     bar.finish_and_clear();
     let outcome = outcome?;
-    for warning in &outcome.selection.warnings {
+    for warning in outcome.selection.warnings.iter().chain(&outcome.warning()) {
         console::print_note(format_args!("lookout: warning: {warning}"));
     }
-    write(&args, &outcome, begin)?;
+    let refused = args.min_agreement.map_or(Ok(()), |least| check_agreement(&outcome, least));
+    if refused.is_ok() {
+        write(&args, &outcome, begin)?;
+    }
     let summary = summary::QuantizeSummary::new(&checkpoint, &outcome, &options, begin.elapsed().as_secs_f64())?;
     if args.json {
         console::print(console::json(&summary)?)?;
     } else {
         console::print(summary)?;
     }
-    Ok(())
+    refused
+}
+
+/// Refuses a result in which less than the share `least` of fp32's detections is found again.
+fn check_agreement(outcome: &QuantizeOutcome, least: f64) -> Result<()> {
+    let refuse = |text: String| Err(Error::new(Kind::Data, format!("{text}; nothing was written")));
+    match outcome.found_again() {
+        Some(share) if share >= least => Ok(()),
+        Some(share) => refuse(format!(
+            "{:.1} % of fp32's detections are found again, less than --min-agreement {:.1} %; the worst steps are {}",
+            share * 100.0,
+            least * 100.0,
+            outcome.worst_steps().join(", ")
+        )),
+        None => refuse("--min-agreement: fp32 detects nothing on these pictures, or none were given".to_owned()),
+    }
+}
+
+/// Parses a share: `0.9`, `90%`, or `90`.
+fn parse_agreement(text: &str) -> std::result::Result<f64, String> {
+    let (number, is_percent) = text.strip_suffix('%').map_or((text, false), |number| (number, true));
+    let value: Option<f64> = number.trim().parse().ok();
+    let share = value.map(|value| if is_percent || value > 1.0 { value / 100.0 } else { value });
+    share.filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| format!("{text:?} is no share; write 0.9 or 90%"))
 }
 
 fn read_record(path: &Path) -> Result<CalibrationRecord> {
     CalibrationRecord::parse(&Mapped::open(path)?).map_err(|error| error.at(path.display()))
 }
 
+/// Path of the calibration record of an artifact.
+fn record_path(artifact: &Path) -> PathBuf {
+    let mut name = artifact.as_os_str().to_owned();
+    name.push(".calib");
+    PathBuf::from(name)
+}
+
 fn write(args: &Args, outcome: &QuantizeOutcome, begin: Instant) -> Result<()> {
     save(&args.out, &outcome.bytes)?;
-    let mut record = args.out.as_os_str().to_owned();
-    record.push(".calib");
-    outcome.record.save(Path::new(&record))?;
+    outcome.record.save(&record_path(&args.out))?;
     let sidecar = Sidecar {
         created_at: jiff::Timestamp::now().to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

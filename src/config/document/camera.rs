@@ -59,6 +59,26 @@ table! {
     }
 }
 
+/// Entry of `masks`: a polygon, or a table with more about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Mask {
+    /// A polygon in which nothing is reported.
+    Polygon(Polygon),
+    /// A polygon that may be private.
+    Region(MaskRegion),
+}
+
+table! {
+    /// Entry of `masks` as a table.
+    MaskRegion {
+        /// Corners of the region.
+        polygon: Polygon,
+        /// True if the region is black in every picture that is shown or kept.
+        private: bool,
+    }
+}
+
 /// Corners of a polygon, x and y as fractions of the picture's width and height.
 pub type Polygon = Vec<[f32; 2]>;
 
@@ -114,8 +134,8 @@ table! {
         zones: BTreeMap<String, Polygon>,
         /// Polygons outside of which nothing is reported; empty: the whole frame counts.
         include: Vec<Polygon>,
-        /// Polygons in which nothing is reported.
-        masks: Vec<Polygon>,
+        /// Regions in which nothing is reported: polygons, or tables with polygon and private.
+        masks: Vec<Mask>,
         /// Limits by label, or "*" for all other labels, for a detection to be reported.
         limits: BTreeMap<String, Limits>,
         /// True if reports list detections that these rules removed.

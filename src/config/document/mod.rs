@@ -137,7 +137,7 @@ table! {
 
 mod camera;
 
-pub use camera::{Camera, CameraKind, Flip, Limits, Polygon, WeatherChange, WeatherName};
+pub use camera::{Camera, CameraKind, Flip, Limits, Mask, Polygon, WeatherChange, WeatherName};
 
 table! {
     /// `[track]`
@@ -211,6 +211,8 @@ table! {
         labels: Vec<String>,
         /// mqtt: publish the last picture in which an object started.
         pictures: bool,
+        /// mqtt: first levels of every topic of the device.
+        topic_prefix: String,
         /// mqtt: size limit of waiting events on disk.
         spool_size: String,
         /// mqtt: age limit of waiting events.
@@ -245,6 +247,12 @@ table! {
         token_file: String,
         /// True if live pictures are served.
         pictures: bool,
+        /// Address of the page as browsers know it, behind a proxy.
+        public_url: String,
+        /// Addresses or networks of proxies whose X-Forwarded headers count.
+        trusted_proxies: Vec<String>,
+        /// Origins whose pages may embed the page in a frame.
+        embed_origins: Vec<String>,
     }
 }
 

@@ -185,12 +185,14 @@ impl CaptureThread {
     }
 
     /// Puts a picture into the camera's slot if the rules admit it; `false` if the slot is closed.
-    fn hand_over(&mut self, image: Image, monotonic_ns: Option<u64>, now_ns: u64) -> bool {
+    fn hand_over(&mut self, mut image: Image, monotonic_ns: Option<u64>, now_ns: u64) -> bool {
         if self.context.health.is_disabled(&self.name) {
             self.drop_frame(DropReason::Disabled);
             return true;
         }
         let (rules, boot_ns) = (self.entry.rules.load().gate, self.context.clock.boot_ns());
+        // Nothing of the service has seen the frame yet: its private regions never leave this thread.
+        image.blacken(&self.entry.rules.load().private, self.turn);
         if let Some(reason) = self.gate.check(&rules, &image, now_ns, boot_ns) {
             self.drop_frame(reason);
             return true;

@@ -41,7 +41,7 @@ impl Camera {
 /// The rules of a camera, from its settings.
 pub fn rules(camera: &CameraSettings, supervision: &SupervisionSettings) -> CameraRules {
     let (gate, filter) = (GateRules::new(camera), Filter::new(camera));
-    CameraRules { gate, filter, stall_timeout: stall_timeout(camera, supervision) }
+    CameraRules { gate, filter, private: camera.private.clone(), stall_timeout: stall_timeout(camera, supervision) }
 }
 
 /// The configured stall timeout, or the time of [`SLOW_CAMERA_FRAMES`] frames if that is longer.

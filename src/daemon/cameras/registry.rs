@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 
 use super::filter::Filter;
 use super::motion_gate::GateRules;
+use crate::config::document::Polygon;
 use crate::stop::{self, Stop, Trigger};
 use crate::sync::IgnorePoison;
 
@@ -22,6 +23,8 @@ pub struct CameraRules {
     pub gate: GateRules,
     /// Rules for the detections that are reported.
     pub filter: Filter,
+    /// Regions that are black in every frame, as fractions of the upright picture.
+    pub private: Vec<Polygon>,
     /// Time without a frame after which the camera counts as stalled.
     pub stall_timeout: Duration,
 }
@@ -29,7 +32,12 @@ pub struct CameraRules {
 impl Default for CameraRules {
     /// Every frame, every detection, and a stall timeout of ten seconds.
     fn default() -> Self {
-        Self { gate: GateRules::default(), filter: Filter::default(), stall_timeout: Duration::from_secs(10) }
+        Self {
+            gate: GateRules::default(),
+            filter: Filter::default(),
+            private: Vec::new(),
+            stall_timeout: Duration::from_secs(10),
+        }
     }
 }
 

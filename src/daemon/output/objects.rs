@@ -1,7 +1,8 @@
 //! Objects: one tracker per camera, and the events of the tracked objects.
 //!
-//! In: each report before it is published. Out: its detections with track ids; `object.new` once a track is confirmed;
-//! `object.end` once its object has been unseen for too long, with the best detection and the duration.
+//! In: each report before it is published. Out: its detections with track ids, its counts and occupancy; `object.new`
+//! once a track is confirmed; `object.end` once its object has been unseen for too long, with the best detection and the
+//! duration.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +13,19 @@ use super::publisher::Publisher;
 use crate::message::{EventName, Moment, Report};
 use crate::track::{Object, TrackEvent, Tracker, TrackerSettings};
 
+/// Rules by which objects are tracked and counted.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ObjectSettings {
+    /// True if objects are tracked. Otherwise detections count as objects from the tracker's `begin_score` on.
+    pub tracked: bool,
+    /// Thresholds of tracks, counts and occupancy.
+    pub tracker: TrackerSettings,
+}
+
 /// The trackers of every camera, by slot index.
 #[derive(Debug)]
 pub struct Objects {
-    settings: Option<TrackerSettings>,
+    settings: ObjectSettings,
     cameras: BTreeMap<usize, TrackedCamera>,
 }
 
@@ -24,6 +34,8 @@ struct TrackedCamera {
     camera: String,
     tracker: Tracker,
     latest: FrameTime,
+    /// Time of the latest object, by label.
+    last_ns: BTreeMap<String, u64>,
 }
 
 /// Number of a frame, and its capture time by both clocks.
@@ -100,20 +112,40 @@ impl ObjectEvent {
 }
 
 impl Objects {
-    /// Tracks objects by `settings`; without settings nothing is tracked.
-    pub fn new(settings: Option<TrackerSettings>) -> Self {
+    /// Tracks and counts objects by `settings`.
+    pub fn new(settings: ObjectSettings) -> Self {
         Self { settings, cameras: BTreeMap::new() }
     }
 
-    /// Fills in the track ids of a report of the camera in slot `index`. Returns the events of the frame.
+    /// Fills in track ids, counts and occupancy of a report of the camera in slot `index`. Returns the events of the
+    /// frame.
     pub fn update(&mut self, index: usize, report: &mut Report) -> Vec<ObjectEvent> {
-        let Some(settings) = self.settings else { return Vec::new() };
+        let ObjectSettings { tracked, tracker: settings } = self.settings;
         let (monotonic_ns, sequence) = (report.captured_monotonic_ns, report.sequence);
         let now = FrameTime { wall: report.captured_at, monotonic_ns, sequence };
-        let new = || TrackedCamera { camera: report.camera.clone(), tracker: Tracker::new(settings), latest: now };
-        let TrackedCamera { tracker, latest, .. } = self.cameras.entry(index).or_insert_with(new);
+        let new = || TrackedCamera {
+            camera: report.camera.clone(),
+            tracker: Tracker::new(settings),
+            latest: now,
+            last_ns: BTreeMap::new(),
+        };
+        let TrackedCamera { tracker, latest, last_ns, .. } = self.cameras.entry(index).or_insert_with(new);
         *latest = now;
-        let changes = tracker.update(monotonic_ns, &mut report.detections);
+        let changes = if tracked { tracker.update(monotonic_ns, &mut report.detections) } else { Vec::new() };
+        report.objects.clear();
+        let mut count = |label: &str| *report.objects.entry(label.to_owned()).or_default() += 1;
+        match tracked {
+            true => tracker.in_sight().for_each(|object| count(&object.latest.label)),
+            false => report
+                .detections
+                .iter()
+                .filter(|found| found.score >= settings.begin_score)
+                .for_each(|found| count(&found.label)),
+        }
+        last_ns.extend(report.objects.keys().map(|label| (label.clone(), monotonic_ns)));
+        // The off-delay: a label is occupied for as long as a track may last without a detection.
+        last_ns.retain(|_, last| u128::from(monotonic_ns.saturating_sub(*last)) <= settings.max_unseen.as_nanos());
+        report.occupied = last_ns.keys().cloned().collect();
         changes.iter().map(|change| latest.event(&report.camera, change)).collect()
     }
 
@@ -207,8 +239,41 @@ mod tests {
             model: Model { name: "m".into(), precision: ModelPrecision::Int8, generation: 0, sha256: String::new() },
             timing_ms: Timing::default(),
             detections: if seen { vec![detection] } else { Vec::new() },
+            objects: BTreeMap::new(),
+            occupied: Vec::new(),
             removed: Vec::new(),
         }
+    }
+
+    const TRACKED: fn() -> ObjectSettings = || ObjectSettings { tracked: true, ..ObjectSettings::default() };
+
+    /// Counts and occupied labels of a frame every second with detections of these scores, one a place.
+    fn counts(settings: ObjectSettings, frames: &[&[f32]]) -> Vec<(u32, bool)> {
+        let mut objects = Objects::new(settings);
+        let frame = |(step, scores): (usize, &&[f32])| {
+            let mut report = report(step as u64, false);
+            for (place, &score) in scores.iter().enumerate() {
+                let mut found = self::report(0, true).detections.remove(0);
+                (found.score, found.bbox) = (score, [100.0 * place as f32, 10.0, 100.0 * place as f32 + 40.0, 40.0]);
+                report.detections.push(found);
+            }
+            objects.update(0, &mut report);
+            (report.objects.get("Car").copied().unwrap_or(0), report.occupied == ["Car"])
+        };
+        frames.iter().enumerate().map(frame).collect()
+    }
+
+    #[test]
+    fn confirmed_objects_count_and_occupancy_ends_after_the_delay() {
+        let seen: &[f32] = &[0.9, 0.2, 0.8];
+        let frames = [seen, seen, &[0.3, 0.2, 0.8], &[0.2], &[], &[], &[0.2, 0.4]];
+        let tracked = counts(TRACKED(), &frames);
+        // Nothing is confirmed in the first frame; a low score continues a track and starts none.
+        let expected = [(0, false), (2, true), (2, true), (1, true), (0, true), (0, true), (0, false)];
+        assert_eq!(tracked, expected);
+        let plain = counts(ObjectSettings::default(), &frames);
+        let expected = [(2, true), (2, true), (1, true), (0, true), (0, true), (0, false), (0, false)];
+        assert_eq!(plain, expected);
     }
 
     /// The fields of an event, as they are published.
@@ -218,7 +283,7 @@ mod tests {
 
     #[test]
     fn an_object_has_an_event_when_it_comes_and_one_when_it_has_gone() {
-        let mut objects = Objects::new(Some(TrackerSettings::default()));
+        let mut objects = Objects::new(TRACKED());
         let events: Vec<_> = (0..9).flat_map(|step| objects.update(0, &mut report(step, step < 5))).collect();
         let [begun, ended] = &events[..] else { panic!("{events:?}") };
         assert_eq!((begun.name(), ended.name()), (EventName::ObjectNew, EventName::ObjectEnd));
@@ -250,7 +315,7 @@ mod tests {
 
     #[test]
     fn objects_end_with_the_run_and_nothing_is_tracked_without_settings() {
-        let mut objects = Objects::new(Some(TrackerSettings::default()));
+        let mut objects = Objects::new(TRACKED());
         for step in 0..3 {
             objects.update(0, &mut report(step, true));
         }
@@ -258,7 +323,7 @@ mod tests {
         assert_eq!(events[0].1.len(), 1);
         assert_eq!(fields(&events[0].1[0])["last_at"], "1970-01-01T00:00:02.000000Z");
 
-        let mut none = Objects::new(None);
+        let mut none = Objects::new(ObjectSettings::default());
         let mut first = report(0, true);
         assert!(none.update(0, &mut first).is_empty() && first.detections[0].track.is_none());
     }

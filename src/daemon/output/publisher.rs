@@ -67,9 +67,13 @@ impl Publisher {
     }
 }
 
-/// The fields of a struct or map, as JSON values.
+/// The fields of a struct or map, as JSON values without secrets.
 fn fields(details: &impl Serialize) -> BTreeMap<String, Value> {
-    match serde_json::to_value(details) {
+    let value = serde_json::to_value(details).map(|mut value| {
+        crate::redact::redact_json(&mut value);
+        value
+    });
+    match value {
         Ok(Value::Object(fields)) => fields.into_iter().collect(),
         Ok(Value::Null) => BTreeMap::new(),
         // Not reached: details are structs and maps with names as keys.

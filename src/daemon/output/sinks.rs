@@ -95,9 +95,11 @@ impl SinkBuilder<'_> {
     fn mqtt(&self, name: &str, number: usize, mqtt: &MqttSettings, messages: Vec<MessageKind>) -> Result<Mqtt> {
         let device = self.identity.device.clone();
         let labels = if mqtt.labels.is_empty() { self.model.labels.clone() } else { mqtt.labels.clone() };
-        let file = format!("{}-{}.redb", crate::publish::mqtt::identifier(&mqtt.host), mqtt.port);
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        let file = format!("{}-{}", mqtt.host.chars().map(plain).collect::<String>(), mqtt.port);
         let limits = SpoolLimits { max_size: mqtt.spool_size, max_age: mqtt.spool_age, min_free: mqtt.spool_free };
-        let spool = state_folder(&self.settings.device)?.join("spool").join(file);
+        let folder = state_folder(&self.settings.device)?.join("spool");
+        let spool = folder.join(format!("{file}.redb"));
         Mqtt::start(MqttConfig {
             name: name.to_owned(),
             broker: Broker {
@@ -120,6 +122,8 @@ impl SinkBuilder<'_> {
             },
             messages,
             discovery: mqtt.discovery.clone(),
+            topic_prefix: mqtt.topic_prefix.clone(),
+            retained_file: folder.join(format!("{file}.retained.json")),
             spool: Spool::open(spool, limits, self.clock.clone(), &self.identity.boot_id),
             control: self.control.clone(),
             picture: mqtt.pictures.then(|| picture_of(self.frames.clone())),

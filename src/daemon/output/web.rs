@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::monitor::{ErrorMap, LatestPass};
 use crate::publish::history::{History, HistoryLimits, Query, ThumbnailOf};
 use crate::publish::{Outlet, Sink, SinkFuture};
-use crate::web::{Live, MapsOf, Server, WebConfig, picture};
+use crate::web::{Live, MapsOf, ProxySettings, Server, WebConfig, picture};
 
 /// Longer side of a thumbnail, in pixels.
 const THUMBNAIL_SIDE: usize = 160;
@@ -116,6 +116,11 @@ impl WebBuilder<'_> {
                 thumbnail: thumbnails
                     .map(|history| -> crate::web::ThumbnailOf { Arc::new(move |key| history.thumbnail(key)) }),
                 maps: self.view.clone().map(maps),
+                proxy: ProxySettings {
+                    public_url: web.public_url.clone(),
+                    trusted: web.trusted_proxies.clone(),
+                    embed_origins: web.embed_origins.clone(),
+                },
                 on_listening: self.console.page_address.then_some(console::print_page_address),
             },
         )
@@ -147,6 +152,7 @@ fn token(path: &std::path::Path) -> Result<Vec<u8>> {
     let path = credential(path)?;
     let text = std::fs::read(&path).map_err(|error| Error::reading(&path, error))?;
     let token = text.trim_ascii().to_vec();
+    crate::redact::learn_secret(&String::from_utf8_lossy(&token));
     if token.len() < MIN_TOKEN_LENGTH {
         let text = format!(
             "{}: the token has {} characters; at least {MIN_TOKEN_LENGTH} are needed",

@@ -68,7 +68,7 @@ pub fn needs_opening(before: &CameraSettings, after: &CameraSettings) -> bool {
 }
 
 /// True if a part changed that a run is built around: identity, folders, tracker, sinks, monitor, history, web. A new
-/// model needs a new run only if the monitor watches it.
+/// model needs a new run only if the monitor watches it, or a broker knows its labels.
 pub fn needs_new_run(current: &Settings, next: &Settings, model_changed: bool) -> bool {
     let device = |settings: &Settings| {
         let device = &settings.device;
@@ -82,14 +82,17 @@ pub fn needs_new_run(current: &Settings, next: &Settings, model_changed: bool) -
         || current.monitor != next.monitor
         || current.history != next.history
         || current.web != next.web
-        || model_changed && is_monitored
+        || model_changed && (is_monitored || has_broker(next))
+}
+
+fn has_broker(settings: &Settings) -> bool {
+    settings.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Mqtt { .. }))
 }
 
 /// The camera names that page, history, monitor and brokers know from the start of a run; none without such a part.
 fn known_cameras(settings: &Settings) -> Vec<&str> {
-    let has_broker = settings.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Mqtt { .. }));
     let is_live = matches!(settings.model.source, ModelSource::Live { .. });
     let needs_names =
-        settings.web.enabled || settings.history.enabled || settings.monitor.enabled || is_live || has_broker;
+        settings.web.enabled || settings.history.enabled || settings.monitor.enabled || is_live || has_broker(settings);
     settings.cameras.iter().filter(|_| needs_names).map(|camera| camera.name.as_str()).collect()
 }

@@ -23,7 +23,7 @@ use crate::daemon::logging;
 use crate::daemon::model::engine::Engine;
 use crate::daemon::model::load;
 use crate::daemon::model::swap::EngineSwap;
-use crate::daemon::settings_check::check_settings;
+use crate::daemon::settings_check::{check_labels, check_settings};
 use crate::daemon::supervision::health::FaultSource;
 use crate::daemon::supervision::systemd;
 use crate::error::Result;
@@ -125,6 +125,7 @@ impl Reloader {
         let mut state = self.state.lock().ignore_poison();
         let next = config::load(&self.reload.inputs)?;
         check_settings(&next)?;
+        check_labels(&next)?;
         let current = &state.settings;
         let model_files = ModelFiles::of(&next.model.source);
         let model_changed = model_changed(current, &next) || model_files != state.model_files;

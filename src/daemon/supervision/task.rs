@@ -16,7 +16,7 @@ use super::{status_line, systemd, watchdog};
 use crate::clock::Clock;
 use crate::config::SupervisionSettings;
 use crate::daemon::identity;
-use crate::message::{Message, Status};
+use crate::message::{CameraState, Message, Status};
 use crate::metrics::{Metrics, Zone};
 use crate::publish::Outbox;
 
@@ -98,6 +98,9 @@ impl ServiceTask {
         let is_due = reported.status.as_ref().is_none_or(|(published, at)| {
             at.elapsed() >= INTERVALS.publish || status_line::differs(published, &status)
         });
+        for (camera, _) in status.cameras.iter().filter(|(_, camera)| camera.state != CameraState::Streaming) {
+            self.metrics.no_objects(camera);
+        }
         if is_due {
             self.outbox.offer(Message::Status(status.clone()));
             reported.status = Some((status, Instant::now()));

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::super::bounds::Bounds;
-use super::super::dataset::{BoxRole, Dataset, DatasetLayout, LabelledBox, LabelledPicture};
+use super::super::dataset::{BoxRole, Dataset, DatasetLayout, LabelledBox, LabelledPicture, TextIds};
 use super::super::label_files::{files_in, pictures_by_stem, report_unlabelled, stem, without_bom};
 use super::super::problem::{ProblemKind, Problems};
 use crate::error::{Error, Kind, Result};
@@ -43,19 +43,56 @@ pub(super) fn read(folder: &Path) -> Result<Dataset> {
         // Some label files are not UTF-8; class names are ASCII.
         let bytes = std::fs::read(&file).map_err(|source| Error::reading(&file, source))?;
         let labels = read_labels(&String::from_utf8_lossy(&bytes), &file, &mut problems);
-        pictures.push(LabelledPicture { name, id: at as u64 + 1, picture, size: None, file, labels });
+        pictures.push(LabelledPicture { name, id: at as u64 + 1, picture, file, labels, ..LabelledPicture::default() });
     }
     report_unlabelled(pictures_by_name, &mut problems);
-    Ok(Dataset { layout: DatasetLayout::Kitti, pictures, categories: Vec::new(), problems })
+    Ok(Dataset {
+        layout: DatasetLayout::Kitti,
+        pictures,
+        categories: Vec::new(),
+        text_ids: TextIds::default(),
+        problems,
+    })
+}
+
+/// Number of words of the class name. A complete line is read from the right: its last 14 or 15 columns are numbers. In
+/// another line the class ends before the first number.
+fn class_words(tokens: &[&str]) -> usize {
+    let is_number = |token: &&str| token.parse::<f64>().is_ok();
+    let numbers = tokens.iter().rev().take_while(|token| is_number(token)).count();
+    // The last words of a class name may be numbers, too: the columns must be those of a label.
+    let fits =
+        |columns: &usize| numbers >= *columns && tokens.len() > *columns && is_label(&tokens[tokens.len() - columns..]);
+    if let Some(columns) = COMPLETE.map(|columns| columns - 1).iter().rev().find(|columns| fits(columns)) {
+        return tokens.len() - columns;
+    }
+    if COMPLETE.contains(&(numbers + 1)) && tokens.len() > numbers {
+        return tokens.len() - numbers;
+    }
+    1 + tokens.iter().skip(1).take_while(|token| !is_number(token)).count()
+}
+
+/// True if these can be the columns behind a class name: truncation, occlusion, angle, then a box with its corners in order.
+fn is_label(columns: &[&str]) -> bool {
+    let number = |at: usize| columns.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
+    let [truncation, occlusion, left, top, right, bottom] = [0, 1, 3, 4, 5, 6].map(number);
+    let is_state = occlusion.fract() == 0.0 && (-1.0..=3.0).contains(&occlusion);
+    (-1.0..=1.0).contains(&truncation) && is_state && left <= right && top <= bottom
 }
 
 /// Parses the `text` of one file.
 fn read_labels(text: &str, file: &Path, problems: &mut Problems) -> Vec<LabelledBox> {
     let mut labels = Vec::new();
     for (at, line) in without_bom(text).lines().enumerate() {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        let Some(&class) = columns.first() else { continue };
+        let tokens: Vec<&str> = line.split_whitespace().collect();
+        if tokens.is_empty() {
+            continue;
+        }
         let line = at + 1;
+        // A class name may have several words: they become one column.
+        let words = class_words(&tokens);
+        let class = tokens[..words].join(" ");
+        let columns: Vec<&str> = std::iter::once(class.as_str()).chain(tokens[words..].iter().copied()).collect();
         if columns.len() < NEEDED {
             let text = format!("{} columns; a label has 15, a box needs {NEEDED}; skipped", columns.len());
             problems.add(ProblemKind::Malformed, file, line, text);
@@ -77,7 +114,6 @@ fn read_labels(text: &str, file: &Path, problems: &mut Problems) -> Vec<Labelled
             problems.add(ProblemKind::EmptyBox, file, line, text);
             continue;
         }
-        let class = class.to_owned();
         labels.push(LabelledBox {
             class,
             bounds,
@@ -102,6 +138,21 @@ mod tests {
         assert_eq!(labels.iter().map(|label| label.class.as_str()).collect::<Vec<_>>(), ["Car", "Van"]);
         assert_eq!(labels[1].bounds.corners, [1.0, 2.0, 3.0, 4.0]);
         assert!(problems.0.is_empty(), "{problems:?}");
+    }
+
+    #[test]
+    fn a_class_name_of_several_words_does_not_shift_the_box() {
+        let rest = "0.00 0 -1.57 10.5 20 30 40 2.85 2.63 12.34 0.47 1.49 69.44 -1.56";
+        let text = format!(
+            "Traffic light {rest}\nperson on bike 3 {rest} 0.9\nTraffic light 0 0 0 10.5 20 30 40\nCar {rest} 0.5\nClass 2 {rest}\n"
+        );
+        let mut problems = Problems::default();
+        let labels = read_labels(&text, Path::new("l.txt"), &mut problems);
+        let classes: Vec<_> = labels.iter().map(|label| label.class.as_str()).collect();
+        assert_eq!(classes, ["Traffic light", "person on bike 3", "Traffic light", "Car", "Class 2"]);
+        assert!(labels.iter().all(|label| label.bounds.corners == [10.5, 20.0, 30.0, 40.0]), "{labels:?}");
+        // Fewer columns than a label has are told, as before.
+        assert_eq!(problems.0.iter().map(|problem| problem.line).collect::<Vec<_>>(), [3]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use roxmltree::{Document, Node};
 
 use super::super::bounds::Bounds;
-use super::super::dataset::{BoxRole, Dataset, DatasetLayout, LabelledBox, LabelledPicture};
+use super::super::dataset::{BoxRole, Dataset, DatasetLayout, DeclaredSize, LabelledBox, LabelledPicture, TextIds};
 use super::super::label_files::{files_in, pictures_by_stem, report_unlabelled, stem, without_bom};
 use super::super::problem::{ProblemKind, Problems};
 use crate::error::{Error, Kind, Result};
@@ -19,16 +19,8 @@ use crate::error::{Error, Kind, Result};
 /// # Errors
 /// [`Kind::NoInput`] without the folder, or without `Annotations` or a label in it.
 pub(super) fn read(folder: &Path) -> Result<Dataset> {
-    let labels = folder.join("Annotations");
-    if folder.is_dir() && !labels.is_dir() {
-        let text = format!("{}: no folder Annotations in it; VOC's layout has JPEGImages beside it", folder.display());
-        return Err(Error::new(Kind::NoInput, text));
-    }
-    let files = files_in(&labels, &["xml"])?;
-    if files.is_empty() {
-        return Err(Error::new(Kind::NoInput, format!("{}: no label file in it", labels.display())));
-    }
-    let images = folder.join("JPEGImages");
+    let (labels, files) = label_files(folder)?;
+    let images = picture_folder(folder, &labels)?;
     let mut pictures_by_name = pictures_by_stem(&images)?;
     let mut problems = Problems::default();
     let mut pictures = Vec::with_capacity(files.len());
@@ -44,7 +36,16 @@ pub(super) fn read(folder: &Path) -> Result<Dataset> {
                 let picture = picture_of(child(root, "filename"), &name, &images, &pictures_by_name);
                 pictures_by_name.remove(&stem(&picture));
                 let labels = read_objects(&document, &file, &mut problems);
-                pictures.push(LabelledPicture { name, id, picture, size: None, file, labels });
+                let declared = declared_size(&document);
+                pictures.push(LabelledPicture {
+                    name,
+                    id,
+                    picture,
+                    declared,
+                    file,
+                    labels,
+                    ..LabelledPicture::default()
+                });
             }
             Err(error) => {
                 pictures_by_name.remove(&name);
@@ -54,7 +55,48 @@ pub(super) fn read(folder: &Path) -> Result<Dataset> {
         }
     }
     report_unlabelled(pictures_by_name, &mut problems);
-    Ok(Dataset { layout: DatasetLayout::Voc, pictures, categories: Vec::new(), problems })
+    Ok(Dataset { layout: DatasetLayout::Voc, pictures, categories: Vec::new(), text_ids: TextIds::default(), problems })
+}
+
+/// The folder of the label files and the files: VOC's, one of another usual name, or the folder itself, where LabelImg
+/// writes them beside the pictures.
+fn label_files(folder: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
+    let names = ["Annotations", "annotations", "labels", "xml"];
+    for labels in names.iter().map(|name| folder.join(name)).chain([folder.to_owned()]) {
+        if labels.is_dir() {
+            let files = files_in(&labels, &["xml"])?;
+            if !files.is_empty() {
+                return Ok((labels, files));
+            }
+        }
+    }
+    if !folder.is_dir() {
+        files_in(folder, &["xml"])?;
+    }
+    let text = format!(
+        "{}: no label file (.xml) in Annotations or in the folder itself; VOC's layout has Annotations and JPEGImages",
+        folder.display()
+    );
+    Err(Error::new(Kind::NoInput, text))
+}
+
+/// The folder of the pictures: VOC's, one of another usual name, or that of the label files.
+fn picture_folder(folder: &Path, labels: &Path) -> Result<PathBuf> {
+    let names = ["JPEGImages", "images", "Images", "img"];
+    for images in names.iter().map(|name| folder.join(name)).chain([labels.to_owned(), folder.to_owned()]) {
+        if !pictures_by_stem(&images)?.is_empty() {
+            return Ok(images);
+        }
+    }
+    Ok(folder.join(names[0]))
+}
+
+/// The size that a label file declares.
+fn declared_size(document: &Document<'_>) -> Option<DeclaredSize> {
+    let size = document.root_element().children().find(|node| node.has_tag_name("size"))?;
+    let number = |name: &str| child(size, name)?.parse::<f64>().ok().filter(|side| *side >= 1.0 && *side <= 1e6);
+    let line = document.text_pos_at(size.range().start).row as usize;
+    Some(DeclaredSize { width: number("width")? as u32, height: number("height")? as u32, line })
 }
 
 /// The picture of the label file called `name`: the one that it names, or where that one is not there, as after a

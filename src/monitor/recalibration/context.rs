@@ -220,6 +220,8 @@ impl<'a, 'g> RecalibrationContext<'a, 'g> {
             *qparams = choice.map_or(*qparams, |choice| Some(choice.qparams));
         }
         biases.put(&mut self.network);
+        // New ranges may have smaller steps, in which a bias has less room.
+        self.network.limit_biases();
         &self.network
     }
 

@@ -28,6 +28,7 @@ impl Access {
                 while password.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
                     password.pop();
                 }
+                crate::redact::learn_secret(&String::from_utf8_lossy(&password));
                 Some((user.clone(), password))
             }
             (Some(user), None) => Some((user.clone(), Vec::new())),

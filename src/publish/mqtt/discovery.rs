@@ -1,6 +1,8 @@
 //! Home Assistant discovery: one retained message in the format of MQTT device discovery (2024.12 and later), from which
 //! Home Assistant creates the device and its entities.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::DeviceInfo;
@@ -19,8 +21,41 @@ pub fn birth(prefix: &str) -> String {
     format!("{prefix}/status")
 }
 
-/// The message.
-pub fn payload(about: &DeviceInfo, topics: &Topics) -> Vec<u8> {
+/// Entities of a camera beside those of its labels.
+pub const CAMERA_ENTITIES: &[&str] = &["fps", "latency", "enabled", "picture"];
+
+/// Key of an entity of a camera and a label.
+pub fn label_key(camera: &str, label: &str, entity: &str) -> String {
+    format!("{}_{}_{entity}", identifier(camera), identifier(label))
+}
+
+/// The platform of each component, by key.
+pub fn platforms(about: &DeviceInfo, topics: &Topics) -> BTreeMap<String, String> {
+    let platform = |(key, component): (String, Value)| Some((key, component["platform"].as_str()?.to_owned()));
+    components(about, topics).into_iter().filter_map(platform).collect()
+}
+
+/// The message. Components `gone`, by key with their platforms, are listed without a configuration: Home Assistant removes
+/// them.
+pub fn payload(about: &DeviceInfo, topics: &Topics, gone: &BTreeMap<String, String>) -> Vec<u8> {
+    let device = identifier(&about.device);
+    let mut components = components(about, topics);
+    components.extend(gone.iter().map(|(key, platform)| (key.clone(), json!({ "platform": platform }))));
+    let message = json!({
+        "device": {
+            "identifiers": [format!("lookout_{device}")], "name": format!("lookout {}", about.device),
+            "manufacturer": "lookout", "model": about.model, "sw_version": env!("CARGO_PKG_VERSION"),
+        },
+        "origin": { "name": "lookout", "sw_version": env!("CARGO_PKG_VERSION") },
+        "components": components,
+        "availability": [{ "topic": topics.availability(), "value_template": AVAILABLE }],
+        "qos": 1,
+    });
+    message.to_string().into_bytes()
+}
+
+/// The components of the device, by key.
+fn components(about: &DeviceInfo, topics: &Topics) -> Map<String, Value> {
     let device = identifier(&about.device);
     let mut components = Map::new();
     let mut add = |key: String, mut component: Value| {
@@ -38,19 +73,20 @@ pub fn payload(about: &DeviceInfo, topics: &Topics) -> Vec<u8> {
               "value_template": "{{ 'online' if value == 'streaming' else 'offline' }}" },
         ]);
         for label in &about.labels {
-            let (label_key, topic) = (identifier(label), topics.count(camera, label));
+            let topic = topics.count(camera, label);
             add(
-                format!("{key}_{label_key}_count"),
+                label_key(camera, label, "count"),
                 json!({
                     "platform": "sensor", "name": format!("{camera} {label} count"), "state_topic": topic,
                     "state_class": "measurement", "availability": available, "availability_mode": "all",
                 }),
             );
             add(
-                format!("{key}_{label_key}_occupancy"),
+                label_key(camera, label, "occupancy"),
                 json!({
-                    "platform": "binary_sensor", "name": format!("{camera} {label} occupancy"), "state_topic": topic,
-                    "device_class": "occupancy", "value_template": "{{ 'ON' if value | int(0) > 0 else 'OFF' }}",
+                    "platform": "binary_sensor", "name": format!("{camera} {label} occupancy"),
+                    "state_topic": topics.occupancy(camera, label), "device_class": "occupancy",
+                    "payload_on": "ON", "payload_off": "OFF",
                     "availability": available, "availability_mode": "all",
                 }),
             );
@@ -110,17 +146,7 @@ pub fn payload(about: &DeviceInfo, topics: &Topics) -> Vec<u8> {
             }),
         );
     }
-    let message = json!({
-        "device": {
-            "identifiers": [format!("lookout_{device}")], "name": format!("lookout {}", about.device),
-            "manufacturer": "lookout", "model": about.model, "sw_version": env!("CARGO_PKG_VERSION"),
-        },
-        "origin": { "name": "lookout", "sw_version": env!("CARGO_PKG_VERSION") },
-        "components": components,
-        "availability": [{ "topic": topics.availability(), "value_template": AVAILABLE }],
-        "qos": 1,
-    });
-    message.to_string().into_bytes()
+    components
 }
 
 /// Maps availability to Home Assistant's two values: `stopped` counts as not available.
@@ -135,15 +161,15 @@ mod tests {
     #[test]
     fn every_entity_is_unique_and_reads_a_topic_of_ours() {
         let about = DeviceInfo {
-            device: "gate 1".into(),
+            device: "gate-1".into(),
             model: "road".into(),
             cameras: vec!["front".into(), "rear".into()],
             labels: vec!["Car".into(), "Traffic light".into()],
             pictures: true,
             monitor: true,
         };
-        let topics = Topics::new(&about.device);
-        let message: Value = serde_json::from_slice(&payload(&about, &topics)).unwrap();
+        let topics = Topics::new("lookout", &about.device);
+        let message: Value = serde_json::from_slice(&payload(&about, &topics, &BTreeMap::new())).unwrap();
         let components = message["components"].as_object().unwrap();
         assert_eq!(components.len(), 2 * (2 * 2 + 4) + 4);
         let mut ids = BTreeSet::new();
@@ -157,13 +183,25 @@ mod tests {
                 "image" => "image_topic",
                 _ => "state_topic",
             };
-            assert!(component[wanted].as_str().unwrap().starts_with("lookout/gate 1/"), "{component}");
+            assert!(component[wanted].as_str().unwrap().starts_with("lookout/gate-1/"), "{component}");
         }
-        assert!(ids.contains("lookout_gate_1_front_Traffic_light_occupancy"));
-        let plain: Value = serde_json::from_slice(&payload(&DeviceInfo { monitor: false, ..about }, &topics)).unwrap();
+        assert!(ids.contains("lookout_gate-1_front_Car_occupancy"));
+        assert!(ids.iter().any(|id| id.starts_with("lookout_gate-1_front_Traffic_light-") && id.ends_with("_count")));
+        let occupancy = &components["front_Car_occupancy"];
+        assert_eq!(occupancy["state_topic"], "lookout/gate-1/front/Car/occupancy");
+        let plain: Value = serde_json::from_slice(&payload(
+            &DeviceInfo { monitor: false, ..about.clone() },
+            &topics,
+            &BTreeMap::new(),
+        ))
+        .unwrap();
         let missing = ["drift", "recalibrate"].map(|key| plain["components"].get(key).is_none());
         assert_eq!(missing, [true; 2], "nothing is offered that nobody does");
-        assert_eq!(topic("homeassistant", "gate 1"), "homeassistant/device/lookout_gate_1/config");
+        assert_eq!(topic("homeassistant", "gate-1"), "homeassistant/device/lookout_gate-1/config");
+        let gone = BTreeMap::from([("side_fps".to_owned(), "sensor".to_owned())]);
+        let removal: Value = serde_json::from_slice(&payload(&about, &topics, &gone)).unwrap();
+        assert_eq!(removal["components"]["side_fps"], json!({ "platform": "sensor" }));
+        assert_eq!(platforms(&about, &topics).len(), components.len());
         assert_eq!(components["front_enabled"]["payload_off"], r#"{"camera":"front","enabled":false}"#);
     }
 }

@@ -5,13 +5,14 @@
 //! [spool](crate::publish::spool) until then. Reports of single frames are sent at most once. This sink never blocks the
 //! detector.
 //!
-//! | topic below `lookout/<device>` | payload |
+//! | topic below `<topic_prefix>/<device>` | payload |
 //! |---|---|
 //! | `availability` | `online`, `stopped` after a clean stop, `offline` from the broker after any other; retained |
 //! | `status` | the status message, retained |
 //! | `events` | event messages, QoS 1, spooled |
 //! | `<camera>/detections` | report messages, QoS 0, if `messages` includes them |
 //! | `<camera>/<label>` | number of objects in sight, retained |
+//! | `<camera>/<label>/occupancy` | `ON` while there was an object within `track.patience`, else `OFF`; retained |
 //! | `<camera>/state`, `<camera>/stats` | state of the camera; frames a second and latency; retained |
 //! | `<camera>/picture` | JPEG of the last frame in which an object started, if pictures are allowed; retained |
 //! | `cmd/<verb>` | a command; the reply goes to `reply/<verb>`, or to the response topic of an MQTT 5 request |
@@ -20,12 +21,13 @@ mod access;
 mod command;
 mod discovery;
 mod rates;
+mod remains;
 mod session;
 mod table;
 mod topics;
 mod wire;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -34,16 +36,17 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use rates::Rates;
+use remains::{Remains, Retained};
 use table::RetainedTable;
 use topics::Topics;
-pub use topics::identifier;
+use topics::identifier;
 use wire::PublishMode;
 
 use super::spool::{Rank, Spool};
 use super::{Sink, SinkFuture, aside, line};
 use crate::clock::Clock;
 use crate::control::Control;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::message::{CameraState, EventName, Message, MessageKind, Report, Status};
 use crate::metrics::{Metrics, Said, Spooled};
 use crate::sync::IgnorePoison;
@@ -110,6 +113,10 @@ pub struct MqttConfig {
     pub messages: Vec<MessageKind>,
     /// Discovery prefix of Home Assistant, if enabled.
     pub discovery: Option<String>,
+    /// First levels of every topic of the device.
+    pub topic_prefix: String,
+    /// File that lists what the broker retains, so that a later run can clear it.
+    pub retained_file: PathBuf,
     /// The spool of events.
     pub spool: Spool,
     /// The command table.
@@ -149,6 +156,7 @@ struct MqttShared {
     metrics: Arc<Metrics>,
     spool: Mutex<Spool>,
     state: Mutex<MqttState>,
+    remains: Mutex<Remains>,
     /// Signals that there is something to publish.
     wake: Notify,
 }
@@ -157,6 +165,15 @@ struct MqttState {
     table: RetainedTable,
     passing: VecDeque<TransientMessage>,
     rates: Rates,
+}
+
+impl MqttState {
+    /// Sets count and occupancy of a label.
+    fn count(&mut self, topics: &Topics, camera: &str, label: &str, count: u32, is_occupied: bool) {
+        self.table.set(topics.count(camera, label), count.to_string().into_bytes());
+        let occupancy: &[u8] = if is_occupied { b"ON" } else { b"OFF" };
+        self.table.set(topics.occupancy(camera, label), occupancy.to_vec());
+    }
 }
 
 /// A message that is published at most once.
@@ -175,15 +192,26 @@ impl Mqtt {
     /// [`crate::error::Kind::Config`] if this build lacks a requested feature. An unreachable broker is not an error.
     pub fn start(setup: MqttConfig) -> Result<Self> {
         access::check(&setup.broker)?;
-        let topics = Topics::new(&setup.about.device);
-        let mut table = RetainedTable::default();
-        if let Some(prefix) = &setup.discovery {
-            let payload = discovery::payload(&setup.about, &topics);
-            table.set(discovery::topic(prefix, &setup.about.device), payload);
+        if setup.discovery.is_some() {
+            check_names(&setup.about.cameras, &setup.about.labels)?;
         }
+        let topics = Topics::new(&setup.topic_prefix, &setup.about.device);
+        let mut table = RetainedTable::default();
+        let discovery = setup.discovery.as_ref().map(|prefix| discovery::topic(prefix, &setup.about.device));
+        if let Some(topic) = &discovery {
+            table.set(topic.clone(), discovery::payload(&setup.about, &topics, &BTreeMap::new()));
+        }
+        let mut retained =
+            Retained { topics: retained_topics(&setup.about, &setup.messages, &topics), ..Retained::default() };
+        retained.topics.extend(discovery);
+        if setup.discovery.is_some() {
+            retained.components = discovery::platforms(&setup.about, &topics);
+        }
+        let remains = Remains::open(setup.retained_file, retained);
         let rates = Rates::new(&setup.about.cameras);
         let inner = Arc::new(MqttShared {
             topics,
+            remains: Mutex::new(remains),
             state: Mutex::new(MqttState { table, passing: VecDeque::new(), rates }),
             spool: Mutex::new(setup.spool),
             wake: Notify::new(),
@@ -203,6 +231,48 @@ impl Mqtt {
         let task = Some(tokio::spawn(session::run(inner.clone(), stopped)));
         Ok(Self { inner, stop, task })
     }
+}
+
+/// Refuses names of cameras and labels that Home Assistant's identifiers cannot tell apart.
+///
+/// # Errors
+///
+/// [`Kind::Config`] with both names.
+pub fn check_names(cameras: &[String], labels: &[String]) -> Result<()> {
+    let mut known: BTreeMap<String, String> = BTreeMap::new();
+    let mut check = |key: String, name: String| match known.insert(key, name.clone()) {
+        Some(other) if other != name => {
+            let text = format!("MQTT cannot tell {other} and {name} apart: their identifiers are the same; rename one");
+            Err(Error::new(Kind::Config, text))
+        }
+        _ => Ok(()),
+    };
+    for camera in cameras {
+        let key = identifier(camera);
+        for entity in discovery::CAMERA_ENTITIES {
+            check(format!("{key}_{entity}"), format!("camera \"{camera}\""))?;
+        }
+        for label in labels {
+            let name = format!("camera \"{camera}\" with label \"{label}\"");
+            check(discovery::label_key(camera, label, "count"), name.clone())?;
+            check(discovery::label_key(camera, label, "occupancy"), name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Topics that the broker retains for this configuration, without discovery.
+fn retained_topics(about: &DeviceInfo, messages: &[MessageKind], topics: &Topics) -> BTreeSet<String> {
+    let mut retained = BTreeSet::from([topics.availability()]);
+    retained.extend(messages.contains(&MessageKind::Status).then(|| topics.status()));
+    for camera in &about.cameras {
+        retained.extend([topics.state(camera), topics.stats(camera)]);
+        retained.extend(about.pictures.then(|| topics.picture(camera)));
+        for label in &about.labels {
+            retained.extend([topics.count(camera, label), topics.occupancy(camera, label)]);
+        }
+    }
+    retained
 }
 
 impl Drop for Mqtt {
@@ -260,6 +330,10 @@ impl MqttShared {
         self.state.lock().ignore_poison()
     }
 
+    fn remains(&self) -> MutexGuard<'_, Remains> {
+        self.remains.lock().ignore_poison()
+    }
+
     fn spool(&self) -> MutexGuard<'_, Spool> {
         self.spool.lock().ignore_poison()
     }
@@ -268,8 +342,8 @@ impl MqttShared {
     fn report(&self, report: &Report, message: &Message) -> Result<()> {
         let mut state = self.state();
         for label in &self.about.labels {
-            let count = report.detections.iter().filter(|found| found.label == *label).count();
-            state.table.set(self.topics.count(&report.camera, label), count.to_string().into_bytes());
+            let count = report.objects.get(label).copied().unwrap_or(0);
+            state.count(&self.topics, &report.camera, label, count, report.occupied.contains(label));
         }
         if let Some(stats) = state.rates.seen(report, self.clock.monotonic_ns()) {
             state.table.set(self.topics.stats(&report.camera), stats);
@@ -299,7 +373,7 @@ impl MqttShared {
             if told.state != CameraState::Streaming {
                 // A camera without frames has no objects in sight.
                 for label in &self.about.labels {
-                    state.table.set(self.topics.count(camera, label), b"0".to_vec());
+                    state.count(&self.topics, camera, label, 0, false);
                 }
             }
         }

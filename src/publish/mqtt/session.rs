@@ -1,7 +1,7 @@
 //! Connection task: connects until stopped, publishes all retained topics on each connection, and keeps a few events of the
 //! spool in flight.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,6 +91,9 @@ struct Session<'a> {
     arrived: Vec<u64>,
     refused: Vec<u64>,
     orders: JoinSet<()>,
+    /// Topics of earlier runs to clear, with their payloads, and the acknowledgements of those that were sent.
+    clearing: VecDeque<(String, Vec<u8>)>,
+    clears: JoinSet<Result<bool, ()>>,
     /// True if the spool may hold more events.
     more: bool,
 }
@@ -106,6 +109,8 @@ impl<'a> Session<'a> {
             arrived: Vec::new(),
             refused: Vec::new(),
             orders: JoinSet::new(),
+            clearing: VecDeque::new(),
+            clears: JoinSet::new(),
             more: true,
         }
     }
@@ -133,6 +138,7 @@ impl<'a> Session<'a> {
                 },
                 Some(landed) = self.flight.join_next() => self.land(landed),
                 Some(_) = self.orders.join_next() => {}
+                Some(cleared) = self.clears.join_next() => self.cleared(cleared.is_ok_and(|cleared| cleared == Ok(true))).await,
                 () = self.inner.wake.notified() => self.more = true,
                 _ = tick.tick() => {
                     self.note().await;
@@ -166,9 +172,38 @@ impl<'a> Session<'a> {
                 tracing::warn!(sink = self.inner.name, filter, "cannot subscribe");
             }
         }
-        let mut state = self.inner.state();
-        state.table.set(self.inner.topics.availability(), b"online".to_vec());
-        state.table.announce_all();
+        {
+            let mut state = self.inner.state();
+            state.table.set(self.inner.topics.availability(), b"online".to_vec());
+            state.table.announce_all();
+        }
+        self.clearing = self.remains();
+    }
+
+    /// Messages that clear what earlier runs have left on the broker.
+    fn remains(&self) -> VecDeque<(String, Vec<u8>)> {
+        let inner = self.inner;
+        let gone = inner.remains().obsolete().clone();
+        let mut messages = VecDeque::new();
+        if let Some(prefix) = inner.discovery.as_deref().filter(|_| !gone.components.is_empty()) {
+            // Home Assistant removes components that have only a platform; the message without them follows.
+            let topic = discovery::topic(prefix, &inner.about.device);
+            messages.push_back((topic, discovery::payload(&inner.about, &inner.topics, &gone.components)));
+        }
+        messages.extend(gone.topics.into_iter().map(|topic| (topic, Vec::new())));
+        messages
+    }
+
+    /// Notes that the broker has acknowledged a cleared topic, or refused it.
+    async fn cleared(&mut self, is_cleared: bool) {
+        if !is_cleared {
+            // Tried again with the next connection.
+            self.clears.abort_all();
+        } else if self.clears.is_empty() && self.clearing.is_empty() {
+            tracing::info!(sink = self.inner.name, "topics of earlier runs were cleared");
+            let noting = self.inner.clone();
+            let _ = aside(move || noting.remains().cleared()).await;
+        }
     }
 
     fn message(&mut self, message: Incoming) {
@@ -222,6 +257,15 @@ impl<'a> Session<'a> {
 
     /// Publishes pending messages, as far as the client accepts them.
     async fn publish(&mut self) {
+        while let Some((topic, payload)) = self.clearing.pop_front() {
+            match self.wire.publish(&topic, &payload, PublishMode::Retained, None) {
+                Some(acknowledged) => drop(self.clears.spawn(acknowledged)),
+                None => {
+                    self.clearing.push_front((topic, payload));
+                    return;
+                }
+            }
+        }
         {
             let mut state = self.inner.state();
             let wire = &self.wire;

@@ -23,9 +23,10 @@ fn event(id: usize, event: EventName) -> Message {
     })
 }
 
-fn report(cars: usize) -> Message {
+/// A report with this many objects, and with as many detections that are none.
+fn report(cars: u32) -> Message {
     let car =
-        Detection { label: "Car".into(), class_id: 1, score: 0.9, bbox: [0.0; 4], track: None, zones: Vec::new() };
+        Detection { label: "Car".into(), class_id: 1, score: 0.1, bbox: [0.0; 4], track: None, zones: Vec::new() };
     Message::Report(Report {
         schema: Schema::V1,
         device: "d".into(),
@@ -39,7 +40,9 @@ fn report(cars: usize) -> Message {
         height: 10,
         model: Model { name: "m".into(), precision: ModelPrecision::Int8, generation: 0, sha256: String::new() },
         timing_ms: Timing { total: 40.0, ..Timing::default() },
-        detections: vec![car; cars],
+        detections: vec![car; 2 * cars as usize],
+        objects: BTreeMap::from([("Car".to_owned(), cars)]),
+        occupied: if cars > 0 { vec!["Car".into()] } else { Vec::new() },
         removed: Vec::new(),
     })
 }
@@ -85,6 +88,8 @@ fn setup(folder: &std::path::Path, clock: &Arc<SimulatedClock>, messages: &[Mess
         },
         messages: messages.to_vec(),
         discovery: Some("homeassistant".into()),
+        topic_prefix: "lookout".into(),
+        retained_file: folder.join("retained.json"),
         spool: Spool::open(folder.join("mqtt.redb"), limits, clock.clone(), "boot"),
         control: Control::default(),
         picture: Some(Arc::new(|camera, sequence| Some(format!("{camera} {sequence}").into_bytes()))),
@@ -103,7 +108,7 @@ async fn without_a_broker_events_wait_and_the_rest_is_kept_up_to_date() {
     sink.send(&status(CameraState::Streaming)).await.unwrap();
     for id in 0..20 {
         sink.send(&event(id, EventName::ObjectNew)).await.unwrap();
-        sink.send(&report(id % 3)).await.unwrap();
+        sink.send(&report(id as u32 % 3)).await.unwrap();
         clock.advance(Duration::from_secs(1));
     }
     sink.send(&event(99, EventName::CameraLost)).await.unwrap();
@@ -113,7 +118,9 @@ async fn without_a_broker_events_wait_and_the_rest_is_kept_up_to_date() {
         state.table.get(topic).map(|payload| String::from_utf8_lossy(payload).into_owned())
     };
     assert_eq!(value("lookout/d/front/Car").as_deref(), Some("1"));
+    assert_eq!(value("lookout/d/front/Car/occupancy").as_deref(), Some("ON"));
     assert_eq!(value("lookout/d/front/Person").as_deref(), Some("0"));
+    assert_eq!(value("lookout/d/front/Person/occupancy").as_deref(), Some("OFF"));
     assert_eq!(value("lookout/d/front/state").as_deref(), Some("streaming"));
     assert_eq!(value("lookout/d/front/stats").as_deref(), Some(r#"{"fps":1.0,"latency_ms":40.0}"#));
     assert_eq!(value("lookout/d/front/picture").as_deref(), Some("front 1"));
@@ -127,9 +134,21 @@ async fn without_a_broker_events_wait_and_the_rest_is_kept_up_to_date() {
 
     sink.send(&status(CameraState::Backoff)).await.unwrap();
     assert_eq!(value("lookout/d/front/Car").as_deref(), Some("0"));
+    assert_eq!(value("lookout/d/front/Car/occupancy").as_deref(), Some("OFF"));
     assert_eq!(value("lookout/d/front/state").as_deref(), Some("backoff"));
     assert!(sink.inner.state().passing.is_empty(), "reports are not passed on unasked");
     tokio::time::timeout(Duration::from_secs(5), sink.flush()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn names_whose_identifiers_are_the_same_are_refused_with_both() {
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    check_names(&names(&["front", "yard"]), &names(&["行人", "汽车", "卡车", "a b", "a_b", "fps"])).unwrap();
+    let error = check_names(&names(&["a", "a_b"]), &names(&["b_c", "c"])).unwrap_err();
+    assert_eq!(error.kind(), Kind::Config);
+    for name in ["camera \"a\" with label \"b_c\"", "camera \"a_b\" with label \"c\""] {
+        assert!(error.message().contains(name), "{error}");
+    }
 }
 
 #[tokio::test]

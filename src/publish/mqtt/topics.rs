@@ -1,4 +1,16 @@
-//! Topic names of a device; see the table in [`super`].
+//! Topic names of a device; see the table in [`super`]. Different names have different topics.
+//!
+//! A name of ASCII letters, digits, `-` and `_` is its own topic level. Other characters that a level cannot hold, and the
+//! first one of a name that a fixed topic has, are percent-encoded.
+
+use crate::tensor::digest::sha256;
+
+/// Levels below a camera that are no labels.
+const CAMERA_LEVELS: &[&str] = &["detections", "state", "stats", "picture"];
+/// Levels below a device that have levels of their own.
+const DEVICE_LEVELS: &[&str] = &["cmd", "reply"];
+/// Hexadecimal digits of the digest in an identifier.
+const DIGEST: usize = 8;
 
 /// The topics of one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -7,9 +19,9 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// Topics of `device`.
-    pub fn new(device: &str) -> Self {
-        Self { base: format!("lookout/{}", level(device)) }
+    /// Topics of `device` below `prefix`.
+    pub fn new(prefix: &str, device: &str) -> Self {
+        Self { base: format!("{prefix}/{}", level(device, &[])) }
     }
 
     /// `online`, `stopped` or `offline`, retained.
@@ -29,27 +41,32 @@ impl Topics {
 
     /// Reports of a camera.
     pub fn detections(&self, camera: &str) -> String {
-        format!("{}/{}/detections", self.base, level(camera))
+        format!("{}/detections", self.camera(camera))
     }
 
     /// Number of objects of a label in sight of a camera, retained.
     pub fn count(&self, camera: &str, label: &str) -> String {
-        format!("{}/{}/{}", self.base, level(camera), level(label))
+        format!("{}/{}", self.camera(camera), level(label, CAMERA_LEVELS))
     }
 
-    /// MqttState of a camera, retained.
+    /// `ON` while there is an object of a label in sight of a camera, `OFF` after a delay, retained.
+    pub fn occupancy(&self, camera: &str, label: &str) -> String {
+        format!("{}/occupancy", self.count(camera, label))
+    }
+
+    /// State of a camera, retained.
     pub fn state(&self, camera: &str) -> String {
-        format!("{}/{}/state", self.base, level(camera))
+        format!("{}/state", self.camera(camera))
     }
 
     /// A camera's rate and latency, retained.
     pub fn stats(&self, camera: &str) -> String {
-        format!("{}/{}/stats", self.base, level(camera))
+        format!("{}/stats", self.camera(camera))
     }
 
     /// Last JPEG picture of a camera in which an object started, retained.
     pub fn picture(&self, camera: &str) -> String {
-        format!("{}/{}/picture", self.base, level(camera))
+        format!("{}/picture", self.camera(camera))
     }
 
     /// Commands: `verb`, or `+` for all.
@@ -67,31 +84,117 @@ impl Topics {
         let verb = topic.strip_prefix(&self.base)?.strip_prefix("/cmd/")?;
         (!verb.is_empty() && !verb.contains('/')).then_some(verb)
     }
+
+    fn camera(&self, camera: &str) -> String {
+        format!("{}/{}", self.base, level(camera, DEVICE_LEVELS))
+    }
 }
 
-/// `name` as a topic level: reserved characters become `_`.
-pub fn level(name: &str) -> String {
-    name.chars().map(|c| if matches!(c, '/' | '+' | '#') || c.is_control() { '_' } else { c }).collect()
+/// `name` as a topic level, unlike every level in `reserved`.
+fn level(name: &str, reserved: &[&str]) -> String {
+    let mut level = String::new();
+    for (index, c) in name.chars().enumerate() {
+        let is_wrong = matches!(c, '/' | '+' | '#' | '%') || c.is_control() || matches!(c, '\u{fdd0}'..='\u{fdef}');
+        if is_wrong || (index == 0 && reserved.contains(&name)) {
+            c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| level.push_str(&format!("%{byte:02X}")));
+        } else {
+            level.push(c);
+        }
+    }
+    // No other name has a lone percent sign.
+    if level.is_empty() { "%".to_owned() } else { level }
 }
 
-/// `name` as a part of an identifier: letters, digits, `_` and `-`.
+/// `name` as a part of an identifier: letters, digits, `_` and `-`. A name with other characters gets some digits of its
+/// SHA-256, so that names which differ in them alone stay different.
 pub fn identifier(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !name.is_empty() && name.chars().all(is_plain) {
+        return name.to_owned();
+    }
+    let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    let digest = sha256(name.as_bytes());
+    format!("{plain}-{}", digest.get(..DIGEST).unwrap_or(&digest))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
+    /// Names that differ only in what topics or identifiers cannot hold, and names of fixed topics.
+    const NAMES: &[&str] = &[
+        "",
+        "_",
+        "__",
+        "行人",
+        "汽车",
+        "卡车",
+        "человек",
+        "машина",
+        "a b",
+        "a_b",
+        "a-b",
+        "a/b",
+        "a+b",
+        "a#b",
+        "a%2Fb",
+        "a%b",
+        "%",
+        "state",
+        "stats",
+        "picture",
+        "detections",
+        "cmd",
+        "reply",
+        "occupancy",
+        "état",
+        "etat",
+        "Car",
+        "car",
+        "a\nb",
+        "traffic light",
+        "traffic_light",
+        "a/occupancy",
+        "🚗",
+        "🚙",
+        "%73tate",
+    ];
+
     #[test]
-    fn names_cannot_break_out_of_their_level() {
-        let topics = Topics::new("gate");
+    fn plain_names_keep_their_topics_and_identifiers() {
+        let topics = Topics::new("lookout", "gate");
+        assert_eq!(topics.count("front", "Two-Wheeler_1"), "lookout/gate/front/Two-Wheeler_1");
         assert_eq!(topics.count("front", "Traffic light"), "lookout/gate/front/Traffic light");
-        assert_eq!(topics.count("front", "a/b+c#"), "lookout/gate/front/a_b_c_");
+        assert_eq!(identifier("Two-Wheeler_1"), "Two-Wheeler_1");
+        assert_eq!(topics.count("front", "a/b+c#"), "lookout/gate/front/a%2Fb%2Bc%23");
         assert_eq!(topics.verb("lookout/gate/cmd/recalibrate"), Some("recalibrate"));
         for other in ["lookout/gate/cmd/", "lookout/gate/cmd/a/b", "lookout/other/cmd/a", "lookout/gate/status"] {
             assert_eq!(topics.verb(other), None);
         }
-        assert_eq!(identifier("Traffic light"), "Traffic_light");
+    }
+
+    #[test]
+    fn different_names_have_different_topics_and_identifiers() {
+        let topics = Topics::new("home/lookout", "gate");
+        let mut found = BTreeSet::new();
+        let mut add = |topic: String| {
+            assert!(!topic.contains(['+', '#', '\0', '\n']) && found.insert(topic.clone()), "{topic}");
+            assert_eq!(topics.verb(&topic), None);
+        };
+        [topics.availability(), topics.status(), topics.events()].into_iter().for_each(&mut add);
+        for camera in NAMES {
+            for label in NAMES {
+                add(topics.count(camera, label));
+                add(topics.occupancy(camera, label));
+            }
+            [topics.state(camera), topics.stats(camera), topics.picture(camera), topics.detections(camera)]
+                .into_iter()
+                .for_each(&mut add);
+        }
+        let identifiers: BTreeSet<String> = NAMES.iter().map(|name| identifier(name)).collect();
+        assert_eq!(identifiers.len(), NAMES.len());
+        assert!(identifiers.iter().all(|id| id.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))));
     }
 }

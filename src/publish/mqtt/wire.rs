@@ -17,6 +17,11 @@ const REQUESTS: usize = 128;
 /// Queue length of events of the broker.
 const HAPPENINGS: usize = 64;
 
+/// Largest packet that is accepted: a command with its topic.
+const LARGEST_INCOMING: u32 = 128 << 10;
+/// Largest packet that is sent: the limit of MQTT. The libraries' default of 10 kB is less than the discovery of a few cameras.
+const LARGEST_OUTGOING: usize = 256 << 20;
+
 /// An event of the broker.
 #[derive(Debug)]
 pub enum BrokerEvent {
@@ -85,10 +90,12 @@ impl Connection {
         let silence = broker.keep_alive * 5 / 2;
         let keep_alive = u16::try_from(broker.keep_alive.as_secs()).unwrap_or(u16::MAX).max(5);
         macro_rules! open {
-            ($library:ident, $will:expr, $variant:ident, $run:ident) => {{
+            ($library:ident, $will:expr, $variant:ident, $run:ident, $limit:expr) => {{
                 let mut options = $library::MqttOptions::new(client_id, (broker.host.as_str(), broker.port));
                 options.set_keep_alive(keep_alive);
                 options.set_last_will($will);
+                let limit: fn(&mut $library::MqttOptions) = $limit;
+                limit(&mut options);
                 if let Some((user, password)) = &access.login {
                     options.set_credentials(user.clone(), password.clone());
                 }
@@ -103,11 +110,17 @@ impl Connection {
         let (client, running) = match broker.protocol {
             4 => {
                 use rumqttc_v4::mqttbytes::QoS;
-                open!(rumqttc_v4, rumqttc_v4::LastWill::new(will, "offline", QoS::AtLeastOnce, true), V4, run_v4)
+                let will = rumqttc_v4::LastWill::new(will, "offline", QoS::AtLeastOnce, true);
+                open!(rumqttc_v4, will, V4, run_v4, |options| {
+                    options.set_max_packet_size(LARGEST_INCOMING as usize, LARGEST_OUTGOING);
+                })
             }
             _ => {
                 use rumqttc_v5::mqttbytes::{QoS, v5::LastWill};
-                open!(rumqttc_v5, LastWill::new(will, "offline", QoS::AtLeastOnce, true, None), V5, run_v5)
+                let will = LastWill::new(will, "offline", QoS::AtLeastOnce, true, None);
+                open!(rumqttc_v5, will, V5, run_v5, |options| {
+                    options.set_max_packet_size(Some(LARGEST_INCOMING));
+                })
             }
         };
         Ok(Self { client, happenings, running })

@@ -39,7 +39,7 @@ function showLogin() {
 $("login").addEventListener("submit", async (event) => {
   event.preventDefault();
   $("login-error").textContent = "";
-  const response = await fetch("/login", {
+  const response = await fetch("login", {
     method: "POST", credentials: "same-origin", headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ token: $("token").value }),
   });
@@ -85,9 +85,7 @@ class View {
     this.reports.push(report);
     if (this.reports.length > 30) this.reports.shift();
     this.numbers.textContent = `frame ${report.sequence} · ${number(report.timing_ms.detect, 0)} ms · ${report.width}×${report.height}`;
-    const counts = new Map();
-    for (const found of report.detections) if (found.score >= 0.5) counts.set(found.label, (counts.get(found.label) || 0) + 1);
-    this.counts.replaceChildren(...[...counts].sort().map(([label, count]) => {
+    this.counts.replaceChildren(...Object.entries(report.objects || {}).sort().map(([label, count]) => {
       const item = element("li", `${label} `);
       item.append(element("b", count));
       return item;
@@ -99,7 +97,7 @@ class View {
     if (this.fetching || document.hidden) return;
     this.fetching = true;
     try {
-      const response = await ask(`/api/v1/cameras/${encodeURIComponent(this.name)}/picture?width=960`);
+      const response = await ask(`api/v1/cameras/${encodeURIComponent(this.name)}/picture?width=960`);
       if (response.ok) {
         const sequence = Number(response.headers.get("X-Lookout-Sequence"));
         const picture = await createImageBitmap(await response.blob());
@@ -216,7 +214,7 @@ function eventNode({ key, thumbnail, message }) {
   item.dataset.key = key ?? "";
   if (thumbnail && features.pictures) {
     const picture = element("img");
-    picture.loading = "lazy"; picture.alt = message.label || ""; picture.src = `/api/v1/events/${key}/thumbnail`;
+    picture.loading = "lazy"; picture.alt = message.label || ""; picture.src = `api/v1/events/${key}/thumbnail`;
     item.append(picture);
   }
   const text = element("div");
@@ -228,7 +226,7 @@ function eventNode({ key, thumbnail, message }) {
 
 async function loadEvents(older) {
   if (!features.events) { if (!$("event-list").children.length) $("event-list").append(element("li", "no history is kept; new events appear here", "empty")); return; }
-  const page = await json(`/api/v1/events?limit=24${older && oldest ? `&before=${oldest}` : ""}`);
+  const page = await json(`api/v1/events?limit=24${older && oldest ? `&before=${oldest}` : ""}`);
   if (!page) return;
   const nodes = page.events.map(eventNode);
   if (older) $("event-list").append(...nodes); else $("event-list").replaceChildren(...nodes);
@@ -251,7 +249,7 @@ function eventCame(message) {
 
 async function loadDrift() {
   if (!features.drift) return;
-  const rows = await json("/api/v1/drift");
+  const rows = await json("api/v1/drift");
   if (Array.isArray(rows) && rows.length) {
     $("drift").hidden = false;
     $("drift-steps").replaceChildren(...rows.slice().sort((a, b) => (b.deviations ?? -1) - (a.deviations ?? -1)).map((row) => {
@@ -262,11 +260,11 @@ async function loadDrift() {
     }));
   }
   if (features.maps) {
-    const names = await json("/api/v1/drift/maps");
+    const names = await json("api/v1/drift/maps");
     $("maps").replaceChildren(...(names || []).map((name) => {
       const figure = element("figure");
       const picture = element("img");
-      picture.alt = `error of ${name}`; picture.src = `/api/v1/drift/maps/${encodeURIComponent(name)}?${Date.now()}`;
+      picture.alt = `error of ${name}`; picture.src = `api/v1/drift/maps/${encodeURIComponent(name)}?${Date.now()}`;
       figure.append(picture, element("figcaption", `${name}: |int8 − fp32|`));
       return figure;
     }));
@@ -275,7 +273,7 @@ async function loadDrift() {
 
 async function loadGenerations() {
   if (!features.generations) return;
-  const list = await json("/api/v1/generations");
+  const list = await json("api/v1/generations");
   $("generations").hidden = false;
   $("recalibrate").hidden = !features.recalibrate;
   const entries = Array.isArray(list) ? list : (list && list.generations) || [];
@@ -298,32 +296,32 @@ async function order(button, path, question) {
   button.disabled = false;
   loadGenerations().catch(console.debug);
 }
-$("rollback").addEventListener("click", (event) => order(event.target, "/api/v1/generations/rollback", "Go back to the model before?"));
-$("recalibrate").addEventListener("click", (event) => order(event.target, "/api/v1/recalibrate", "Recalibrate now?"));
+$("rollback").addEventListener("click", (event) => order(event.target, "api/v1/generations/rollback", "Go back to the model before?"));
+$("recalibrate").addEventListener("click", (event) => order(event.target, "api/v1/recalibrate", "Recalibrate now?"));
 $("more").addEventListener("click", () => loadEvents(true).catch(console.debug));
 
 async function refresh() {
   if (document.hidden || !stream) return;
   try {
-    showStatus(await json("/api/v1/status"));
-    const series = await json("/api/v1/series");
+    showStatus(await json("api/v1/status"));
+    const series = await json("api/v1/series");
     for (const [name, points] of Object.entries(series || {})) views.get(name)?.series(points);
   } catch (error) { console.debug(error); }
 }
 
 async function begin() {
-  features = await json("/api/v1/features");
+  features = await json("api/v1/features");
   if (!features) return;
   for (const name of features.cameras) if (!views.has(name)) views.set(name, new View(name));
   if (stream) stream.close();
-  stream = new EventSource("/api/v1/stream");
+  stream = new EventSource("api/v1/stream");
   stream.addEventListener("report", (event) => { const report = JSON.parse(event.data); views.get(report.camera)?.report(report); });
   stream.addEventListener("status", (event) => showStatus(JSON.parse(event.data)));
   stream.addEventListener("event", (event) => eventCame(JSON.parse(event.data)));
   stream.addEventListener("error", () => { $("state").textContent = "no connection"; $("state").className = "pill lost"; });
   stream.addEventListener("open", () => refresh());
   for (const name of features.cameras) {
-    const report = await json(`/api/v1/cameras/${encodeURIComponent(name)}/report`);
+    const report = await json(`api/v1/cameras/${encodeURIComponent(name)}/report`);
     if (report) views.get(name)?.report(report);
   }
   await Promise.allSettled([refresh(), loadEvents(false), loadDrift(), loadGenerations()]);
@@ -333,7 +331,7 @@ setInterval(refresh, 2000);
 setInterval(async () => {
   if (!stream || document.hidden) return;
   // The monitor may come later, cameras with another configuration.
-  const now = await json("/api/v1/features").catch(() => null);
+  const now = await json("api/v1/features").catch(() => null);
   if (now) { features = now; for (const name of now.cameras) if (!views.has(name)) views.set(name, new View(name)); }
   Promise.allSettled([loadDrift(), loadGenerations()]);
 }, 15000);

@@ -1,0 +1,232 @@
+//! Checks of what a valid configuration names: models, labels, devices, folders, sinks, ports.
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use crate::cli::{ConfigArgs, client};
+use crate::config::{CameraKind, ModelSource, Settings, SinkKind, WrongValue, credential};
+use crate::daemon;
+use crate::detector;
+use crate::frame::pictures_in;
+
+/// Weight of a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The service would not start, or not do what is written.
+    Error,
+    /// It may be right when the service starts.
+    Warning,
+}
+
+/// Something that is not as the configuration says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Key and text; an empty key if it concerns no single key.
+    pub value: WrongValue,
+    /// Weight.
+    pub severity: Severity,
+}
+
+/// Everything that is wrong on this machine, for the user who asks.
+pub fn all(settings: &Settings, args: &ConfigArgs) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    if let Err(error) = daemon::check_settings(settings) {
+        findings.error("", error.chain());
+    }
+    findings.model(settings);
+    findings.cameras(settings);
+    findings.sinks(settings);
+    findings.folders(settings);
+    findings.web(settings, args);
+    findings.0
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, key: &str, text: impl Into<String>, severity: Severity) {
+        let value = WrongValue { key: key.to_owned(), text: text.into() };
+        self.0.push(Finding { value, severity });
+    }
+
+    fn error(&mut self, key: &str, text: impl Into<String>) {
+        self.add(key, text, Severity::Error);
+    }
+
+    fn warn(&mut self, key: &str, text: impl Into<String>) {
+        self.add(key, text, Severity::Warning);
+    }
+
+    /// The models are readable and of the right form, and have the labels that the configuration names.
+    fn model(&mut self, settings: &Settings) {
+        let (key, is_artifact) = match settings.model.source {
+            ModelSource::Artifact(_) => ("model.artifact", true),
+            _ => ("model.checkpoint", false),
+        };
+        if let Some(path) = daemon::model_file(settings)
+            && let Some(labels) = self.model_file(key, path, is_artifact)
+        {
+            for wrong in settings.unknown_labels(&labels) {
+                self.error(&wrong.key, wrong.text);
+            }
+            if let Err(error) = daemon::check_names(settings, &labels) {
+                self.error("publish", error.chain());
+            }
+        }
+        if let ModelSource::Quantize { pictures, .. } = &settings.model.source {
+            match pictures_in(pictures) {
+                Ok(found) if found.is_empty() => {
+                    self.warn("model.calibration", format!("{} holds no picture", pictures.display()));
+                }
+                Ok(_) => {}
+                Err(error) => self.warn("model.calibration", error.chain()),
+            }
+        }
+        if let Some(path) = &settings.model.reference {
+            self.model_file("model.reference", path, false);
+        }
+    }
+
+    /// Checks a model's file and returns its labels.
+    fn model_file(&mut self, key: &str, path: &Path, is_artifact: bool) -> Option<Vec<String>> {
+        match detector::describe(path) {
+            Err(error) => {
+                self.error(key, error.chain());
+                None
+            }
+            Ok(model) if model.is_artifact != is_artifact => {
+                let (is, other) = if model.is_artifact {
+                    ("an artifact (int8)", "model.artifact takes it")
+                } else {
+                    ("a checkpoint (fp32)", "model.checkpoint takes it")
+                };
+                self.error(key, format!("{} is {is}; {other}", path.display()));
+                None
+            }
+            Ok(model) => Some(model.labels),
+        }
+    }
+
+    fn cameras(&mut self, settings: &Settings) {
+        for (index, camera) in settings.cameras.iter().enumerate() {
+            let key = |name: &str| format!("camera[{index}].{name}");
+            match &camera.kind {
+                // A relative name is that of a card, which `lookout cameras` lists.
+                CameraKind::V4l2 { device, .. } if device.is_absolute() && !device.exists() => {
+                    self.warn(
+                        &key("device"),
+                        format!("{} is not there now; lookout cameras lists the devices", device.display()),
+                    );
+                }
+                CameraKind::Replay { path, .. } if !path.exists() => {
+                    self.warn(&key("path"), format!("{} does not exist", path.display()));
+                }
+                CameraKind::Ffmpeg { input } => {
+                    let folders = std::env::var_os("PATH").unwrap_or_default();
+                    if !std::env::split_paths(&folders).any(|folder| folder.join("ffmpeg").is_file()) {
+                        self.warn(&key("kind"), "ffmpeg is not installed; apt-get install ffmpeg");
+                    }
+                    let path = input.strip_prefix("file:").unwrap_or(input);
+                    if !path.contains("://") && !Path::new(path).exists() {
+                        self.warn(&key("input"), format!("{path} does not exist"));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn sinks(&mut self, settings: &Settings) {
+        for (index, sink) in settings.sinks.iter().enumerate() {
+            let key = |name: &str| format!("publish[{index}].{name}");
+            match &sink.kind {
+                SinkKind::Stdout => {}
+                SinkKind::File { path, .. } => self.writable_file(&key("path"), path),
+                SinkKind::Unix { path } => {
+                    if let Some(folder) = path.parent() {
+                        self.writable_folder(&key("path"), folder, Severity::Error);
+                    }
+                }
+                SinkKind::Mqtt(mqtt) => {
+                    let certificate = mqtt.certificate.as_ref();
+                    let files = [
+                        ("password_file", mqtt.password_file.as_ref()),
+                        ("ca_file", mqtt.ca_file.as_ref()),
+                        ("certificate_file", certificate.map(|(certificate, _)| certificate)),
+                        ("key_file", certificate.map(|(_, private)| private)),
+                    ];
+                    for (name, path) in files {
+                        self.readable(&key(name), path.map(std::path::PathBuf::as_path));
+                    }
+                }
+            }
+        }
+    }
+
+    fn folders(&mut self, settings: &Settings) {
+        match daemon::state_folder(&settings.device) {
+            Ok(folder) => self.writable_folder("device.state_dir", &folder, Severity::Warning),
+            Err(error) => self.warn("device.state_dir", error.chain()),
+        }
+        if let Some(folder) = settings.history.path.as_ref().filter(|_| settings.history.enabled) {
+            self.writable_folder("history.path", folder, Severity::Error);
+        }
+    }
+
+    /// The port is free, or the running service has it.
+    fn web(&mut self, settings: &Settings, args: &ConfigArgs) {
+        if !settings.web.enabled {
+            return;
+        }
+        self.readable("web.token_file", settings.web.token_file.as_deref());
+        let listen = settings.web.listen;
+        match TcpListener::bind(listen) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                if client::request(args, "status", serde_json::Value::Null).is_err() {
+                    self.error("web.listen", format!("another program has {listen}; choose another port"));
+                }
+            }
+            Err(error) => self.error("web.listen", format!("nothing can listen at {listen}: {error}")),
+        }
+    }
+
+    /// A file with a secret; a credential exists only in the unit.
+    fn readable(&mut self, key: &str, path: Option<&Path>) {
+        let Some(path) = path.and_then(|path| credential(path).ok()) else { return };
+        if let Err(error) = std::fs::File::open(&path) {
+            self.error(key, format!("{} cannot be read: {error}", path.display()));
+        }
+    }
+
+    fn writable_file(&mut self, key: &str, path: &Path) {
+        if path.is_dir() {
+            return self.error(key, format!("{} is a folder; name a file", path.display()));
+        }
+        if path.exists() {
+            if let Err(error) = std::fs::OpenOptions::new().append(true).open(path) {
+                self.error(key, format!("{} cannot be written by this user: {error}", path.display()));
+            }
+        } else if let Some(folder) = path.parent() {
+            self.writable_folder(key, folder, Severity::Error);
+        }
+    }
+
+    /// The folder, or the nearest one above it that exists, takes a new file.
+    fn writable_folder(&mut self, key: &str, folder: &Path, severity: Severity) {
+        let here = Path::new(".");
+        let folder = if folder.as_os_str().is_empty() { here } else { folder };
+        let above = folder.ancestors().find(|folder| folder.exists()).unwrap_or(here);
+        let refused =
+            |reason: &dyn std::fmt::Display| format!("{} cannot be written by this user: {reason}", above.display());
+        if !above.is_dir() {
+            return self.add(key, format!("{} is no folder", above.display()), severity);
+        }
+        let probe = above.join(format!(".lookout-check-{}", std::process::id()));
+        match std::fs::OpenOptions::new().write(true).create_new(true).open(&probe) {
+            Ok(_) => drop(std::fs::remove_file(&probe)),
+            Err(error) => self.add(key, refused(&error), severity),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Suggestions: the known name that was probably meant.
+
+/// Labels that a complaint lists at most.
+const LISTED: usize = 12;
+
+/// `; did you mean "…"?` with the nearest of `known`, or an empty text.
+pub fn guess<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let nearest = known.map(|name| (strsim::jaro_winkler(wrong, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((likeness, name)) if likeness > 0.7 => format!("; did you mean \"{name}\"?"),
+        _ => String::new(),
+    }
+}
+
+/// The complaint about `label`, which is not among the model's `labels`: the nearest one, or a list.
+pub fn unknown_label(label: &str, labels: &[String]) -> String {
+    let lower = label.to_lowercase();
+    let nearest = match labels.iter().find(|known| known.to_lowercase() == lower) {
+        Some(known) => format!("; did you mean \"{known}\"?"),
+        None => guess(label, labels.iter().map(String::as_str)),
+    };
+    if !nearest.is_empty() {
+        return format!("the model has no label \"{label}\"{nearest}");
+    }
+    let more = if labels.len() > LISTED { ", …" } else { "" };
+    let listed = labels.get(..LISTED).unwrap_or(labels).join(", ");
+    format!("the model has no label \"{label}\"; it has {listed}{more}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_label_is_suggested_or_all_are_listed() {
+        let labels = ["Person", "TwoWheeler", "Vehicle"].map(str::to_owned);
+        assert_eq!(unknown_label("person", &labels), "the model has no label \"person\"; did you mean \"Person\"?");
+        assert!(unknown_label("Vehicel", &labels).ends_with("did you mean \"Vehicle\"?"));
+        assert!(unknown_label("行人", &labels).ends_with("; it has Person, TwoWheeler, Vehicle"));
+    }
+}

@@ -1,0 +1,196 @@
+//! The page behind a proxy: its public address, proxies whose word about the client counts, sites that may embed it.
+//!
+//! A proxy may replace `Host`. What it says about the client (`X-Forwarded-For`, `X-Forwarded-Host`,
+//! `X-Forwarded-Proto`) counts only if the connection comes from a trusted address: anybody can send these headers.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::connect_info::Connected;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::serve::IncomingStream;
+
+use super::connection::LimitedListener;
+
+/// Settings for a proxy before the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// Address of the page as browsers know it: scheme, host, port and path.
+    pub public_url: Option<String>,
+    /// Networks of trusted proxies: address and length of the prefix in bits.
+    pub trusted: Vec<(IpAddr, u8)>,
+    /// Origins whose pages may embed the page in a frame.
+    pub embed_origins: Vec<String>,
+}
+
+/// Address of the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+impl Connected<IncomingStream<'_, LimitedListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, LimitedListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+impl ProxySettings {
+    /// Origin of the public address, without its path.
+    pub fn public_origin(&self) -> Option<String> {
+        let uri: Uri = self.public_url.as_ref()?.parse().ok()?;
+        Some(format!("{}://{}", uri.scheme_str()?, uri.authority()?))
+    }
+
+    /// Path of the public address, with a `/` at its end.
+    pub fn public_path(&self) -> String {
+        let uri: Option<Uri> = self.public_url.as_ref().and_then(|url| url.parse().ok());
+        let path = uri.map_or_else(String::new, |uri| uri.path().trim_end_matches('/').to_owned());
+        path + "/"
+    }
+
+    /// True if `peer` is a trusted proxy.
+    pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        let Some(peer) = peer.map(|peer| peer.to_canonical()) else { return false };
+        self.trusted.iter().any(|&(network, bits)| is_within(peer, network, bits))
+    }
+
+    /// The client of a request from `peer`: the last address of `X-Forwarded-For` that is no trusted proxy.
+    pub fn client(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+        if !self.trusts(peer) {
+            return peer;
+        }
+        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
+        let mut client = peer;
+        for hop in hops.iter().rev() {
+            // A hop that is no address ends what can be believed.
+            let Some(address) = address(hop) else { break };
+            client = Some(address);
+            if !self.trusts(client) {
+                break;
+            }
+        }
+        client
+    }
+
+    /// The host that the client asked for: `X-Forwarded-Host` of a trusted proxy, else `Host`.
+    pub fn host<'a>(&self, peer: Option<IpAddr>, headers: &'a HeaderMap) -> &'a str {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let forwarded = self.trusts(peer).then(|| text("x-forwarded-host")).flatten();
+        // Several proxies append theirs; the first is the client's.
+        let forwarded = forwarded.and_then(|hosts| hosts.split(',').next()).map(str::trim);
+        forwarded.or_else(|| text(header::HOST.as_str())).unwrap_or_default()
+    }
+
+    /// True if browsers reach the page over TLS.
+    pub fn is_secure(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
+        let is_https = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"https");
+        self.public_url.as_ref().is_some_and(|url| url.to_ascii_lowercase().starts_with("https:"))
+            || (self.trusts(peer) && headers.get("x-forwarded-proto").is_some_and(is_https))
+    }
+
+    /// True if a page of `origin` is the page of a server that is asked as `host`. A host without a port, as nginx's `$host`
+    /// has it, fits every port.
+    pub fn is_ours(&self, origin: &str, host: &str) -> bool {
+        if self.public_origin().is_some_and(|public| same_origin(&public, origin)) {
+            return true;
+        }
+        let Ok(uri) = origin.parse::<Uri>() else { return false };
+        let Some(authority) = uri.authority().filter(|_| matches!(uri.scheme_str(), Some("http" | "https"))) else {
+            return false;
+        };
+        let has_port = host.parse::<Uri>().is_ok_and(|host| host.port().is_some());
+        let named = if has_port { authority.as_str() } else { authority.host() };
+        !host.is_empty() && named.eq_ignore_ascii_case(host)
+    }
+
+    /// Sources of `frame-ancestors` in a content security policy.
+    pub fn frame_ancestors(&self) -> String {
+        if self.embed_origins.is_empty() {
+            "'none'".to_owned()
+        } else {
+            format!("'self' {}", self.embed_origins.join(" "))
+        }
+    }
+}
+
+/// True for the same scheme, host and port; the default port may be left out.
+fn same_origin(one: &str, other: &str) -> bool {
+    let parts = |origin: &str| {
+        let uri: Uri = origin.parse().ok()?;
+        let scheme = uri.scheme_str()?.to_ascii_lowercase();
+        let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+        Some((scheme, uri.host()?.to_ascii_lowercase(), port))
+    };
+    parts(one).is_some_and(|one| Some(one) == parts(other))
+}
+
+/// The address in a hop of `X-Forwarded-For`, which may have a port.
+fn address(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim_matches('"');
+    let plain = hop.parse().ok().or_else(|| hop.trim_matches(['[', ']']).parse().ok());
+    plain
+        .or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()))
+        .map(|address: IpAddr| address.to_canonical())
+}
+
+/// True if `address` has the first `bits` bits of `network`.
+fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
+    let first = |value: u128, length: u32| value.checked_shr(length.saturating_sub(u32::from(bits))).unwrap_or(0);
+    match (address, network) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => first(u32::from(a).into(), 32) == first(u32::from(b).into(), 32),
+        (IpAddr::V6(a), IpAddr::V6(b)) => first(a.into(), 128) == first(b.into(), 128),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|&(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
+    }
+
+    fn ip(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn forwarded_addresses_count_from_trusted_proxies_alone() {
+        let settings = ProxySettings { trusted: vec![("10.0.0.0".parse().unwrap(), 8)], ..ProxySettings::default() };
+        let said =
+            headers(&[("x-forwarded-for", "1.2.3.4, 10.0.0.9"), ("x-forwarded-host", "cam.example"), ("host", "up:1")]);
+        assert_eq!(settings.client(ip("10.0.0.1"), &said), ip("1.2.3.4"));
+        assert_eq!(settings.client(ip("192.0.2.1"), &said), ip("192.0.2.1"));
+        assert_eq!(
+            (settings.host(ip("10.1.1.1"), &said), settings.host(ip("192.0.2.1"), &said)),
+            ("cam.example", "up:1")
+        );
+        let forged = headers(&[("x-forwarded-for", "9.9.9.9, garbage, 10.0.0.9:80")]);
+        assert_eq!(settings.client(ip("10.0.0.1"), &forged), ip("10.0.0.9"));
+        let secure = headers(&[("x-forwarded-proto", "https")]);
+        assert!(settings.is_secure(ip("10.0.0.1"), &secure) && !settings.is_secure(ip("192.0.2.1"), &secure));
+        assert!(settings.trusts(ip("::ffff:10.0.0.1")) && !settings.trusts(ip("fe80::1")) && !settings.trusts(None));
+    }
+
+    #[test]
+    fn the_page_is_known_by_its_host_or_its_public_address() {
+        let plain = ProxySettings::default();
+        assert!(plain.is_ours("http://localhost:8480", "localhost:8480"));
+        assert!(!plain.is_ours("http://localhost:8481", "localhost:8480") && !plain.is_ours("null", "localhost:8480"));
+        assert!(
+            plain.is_ours("http://cam.example:18602", "cam.example")
+                && !plain.is_ours("http://evil.example", "cam.example")
+        );
+        assert!(!plain.is_ours("ftp://cam.example", "cam.example") && !plain.is_ours("http://cam.example", ""));
+        let public = ProxySettings { public_url: Some("https://cam.example/lookout".into()), ..plain };
+        assert!(
+            public.is_ours("https://cam.example:443", "127.0.0.1:8480")
+                && !public.is_ours("http://cam.example", "127.0.0.1:8480")
+        );
+        assert_eq!(
+            (public.public_path().as_str(), public.public_origin().as_deref()),
+            ("/lookout/", Some("https://cam.example"))
+        );
+        assert_eq!(ProxySettings::default().public_path(), "/");
+    }
+}

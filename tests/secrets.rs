@@ -1,0 +1,127 @@
+//! Secrets of camera addresses: they appear in nothing that the program writes, and reach ffmpeg unharmed.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Addresses; every secret has "secret" or "SECRET" in it. The second text is what ffmpeg must be given.
+const ADDRESSES: &[(&str, &str)] = &[
+    ("rtsp://admin:don't-secret-1@127.0.0.1:1/stream", "rtsp://admin:don%27t-secret-1@127.0.0.1:1/stream"),
+    (r#"rtsp://admin:sec"secret-2@127.0.0.1:1/s"#, "rtsp://admin:sec%22secret-2@127.0.0.1:1/s"),
+    ("rtsp://admin:a secret-3@127.0.0.1:1/s", "rtsp://admin:a%20secret-3@127.0.0.1:1/s"),
+    ("rtsp://admin:a<secret-4`@127.0.0.1:1/s", "rtsp://admin:a%3Csecret-4%60@127.0.0.1:1/s"),
+    ("rtsp://admin:a#secret-5/x?y@127.0.0.1:1/s", "rtsp://admin:a%23secret-5%2Fx%3Fy@127.0.0.1:1/s"),
+    ("rtsp://secretuser7:pw@127.0.0.1:1/s", "rtsp://secretuser7:pw@127.0.0.1:1/s"),
+    ("rtsp://admin:secret@127.0.0.1:1/s", "rtsp://admin:secret@127.0.0.1:1/s"),
+    ("rtsp://admin:p%40secret-8@127.0.0.1:1/s", "rtsp://admin:p%40secret-8@127.0.0.1:1/s"),
+    (
+        "rtsp://127.0.0.1:1/user=admin&password=secret9&channel=1&stream=0.sdp?real_stream",
+        "rtsp://127.0.0.1:1/user=admin&password=secret9&channel=1&stream=0.sdp?real_stream",
+    ),
+    (
+        "http://127.0.0.1:1/videostream.cgi?loginuse=admin&loginpas=secret10",
+        "http://127.0.0.1:1/videostream.cgi?loginuse=admin&loginpas=secret10",
+    ),
+    ("rtsp://127.0.0.1:1/user=admin_password=secret11_channel=1.sdp", "password=secret11_channel"),
+    ("rtsps://127.0.0.1:1/SECRETSECRETx1yz?enableSrtp", "rtsps://127.0.0.1:1/SECRETSECRETx1yz?enableSrtp"),
+];
+
+/// A program in place of ffmpeg that repeats its input, as it is and in parts, and fails.
+fn ffmpeg(folder: &Path) {
+    let script = r#"#!/bin/bash
+[ "$1" = -version ] && exit
+read -r _; read -r file; address=${file#file \'}; address=${address%\'}
+echo "$address" >> "$(dirname "$0")/given"
+echo "[in#0] Impossible to open '$address'" >&2
+echo "[tcp] user and password: ${address%%@*} refused; path /${address#*://*/}" >&2
+exit 1
+"#;
+    let path = folder.join("ffmpeg");
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lookout"));
+    command.env_clear().env("PATH", format!("{}:/usr/bin:/bin", folder.display())).env("RUNTIME_DIRECTORY", folder);
+    command.stdin(Stdio::null());
+    command
+}
+
+#[cfg(feature = "demo")]
+#[test]
+fn secrets_of_addresses_appear_nowhere_and_reach_ffmpeg() {
+    let folder = tempfile::tempdir().unwrap();
+    ffmpeg(folder.path());
+    let mut text =
+        "[device]\nlog_level = \"trace\"\n[model]\nartifact = \"demo-int8\"\n[history]\nenabled = true\n".to_owned();
+    text.push_str("[[publish]]\nkind = \"stdout\"\nmessages = [\"event\", \"status\"]\n");
+    for (index, (address, _)) in ADDRESSES.iter().enumerate() {
+        text.push_str(&format!("[[camera]]\nname = \"c{index}\"\nkind = \"ffmpeg\"\ninput = {address:?}\n"));
+    }
+    let file = folder.path().join("lookout.toml");
+    std::fs::write(&file, text).unwrap();
+    let state = format!("device.state_dir={:?}", folder.path().join("state"));
+    let mut child = program(folder.path())
+        .args(["run", "--set", &state, "--config"])
+        .arg(&file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    let mut written = String::new();
+    while written.matches("camera.lost").count() < ADDRESSES.len() {
+        assert_ne!(reader.read_line(&mut written).unwrap(), 0, "{written}");
+    }
+    for command in [&["status"][..], &["status", "--json"], &["events", "--json"], &["config", "show"]] {
+        let output = program(folder.path()).args(command).arg("--config").arg(&file).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {text}");
+        written.push_str(&text);
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    reader.read_to_string(&mut written).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut written).unwrap();
+    child.wait().unwrap();
+    let shown: Vec<&str> = written.lines().filter(|line| line.to_lowercase().contains("secret")).collect();
+    assert!(shown.is_empty(), "{}", shown.join("\n"));
+    assert!(written.contains("rtsp://***@127.0.0.1:1/stream"), "{written}");
+    let history = std::fs::read(folder.path().join("state/history/events.redb")).unwrap();
+    let has = |bytes: &[u8]| history.windows(bytes.len()).any(|window| window.eq_ignore_ascii_case(bytes));
+    assert!(has(b"camera.lost") && !has(b"secret"));
+    let given = std::fs::read_to_string(folder.path().join("given")).unwrap();
+    for (_, wanted) in ADDRESSES {
+        assert!(given.contains(wanted), "{wanted} in\n{given}");
+    }
+}
+
+#[test]
+fn errors_of_a_configuration_do_not_repeat_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lookout.toml");
+    let camera = |input: &str| format!("[[camera]]\nname = \"a\"\nkind = \"ffmpeg\"\ninput = {input}\n");
+    for (text, wanted) in [
+        (camera("\"rtsp://admin:p@secret/1@127.0.0.1/s\""), "%40"),
+        (camera("\"admin:secret-1@127.0.0.1/s\""), "rtsp://"),
+        (camera("rtsp://admin:secret-1@127.0.0.1/s"), "not TOML"),
+        (camera("\"rtsp://admin:secret-1@127.0.0.1/s"), "not TOML"),
+        ("[device]\nlog_level = \"rtsp://admin:secret-1@h/s\"\n".to_owned(), "log_level"),
+        ("[[publish]]\nkind = \"rtsp://admin:secret-1@h/s\"\n".to_owned(), "kind"),
+        ("\"rtsp://admin:secret-1@h/s\" = 1\n".to_owned(), "no such key"),
+    ] {
+        std::fs::write(&file, &text).unwrap();
+        let output = program(folder.path()).arg("check-config").arg(&file).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{text}{said}");
+        assert!(said.contains(wanted) && !said.contains("secret"), "{text}{said}");
+    }
+    for set in ["rtsp://admin:secret-1@h/s", "camera=[{input='rtsp://admin:secret-1@h/s'"] {
+        let output = program(folder.path()).args(["check-config", "--set", set]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("secret") && output.status.code() == Some(78), "{said}");
+    }
+}
