@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use lookout::calibrate::{
-    KeepFloat, Observer, QuantizeOptions, QuantizeOutcome, quantize, quantize_cached, quantize_from_record,
-    quantize_record_alone,
+    KeepFloat, Observer, QuantizeOptions, QuantizeOutcome, Wide, WidePart, quantize, quantize_cached,
+    quantize_from_record, quantize_record_alone,
 };
 use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
 use lookout::detector::thread_pool;
@@ -240,6 +240,41 @@ fn a_record_serves_in_place_of_the_pictures() {
     std::fs::copy(folder.join("0.png"), folder.join("1.png")).unwrap();
     let other = quantize_from_record(&case.checkpoint, &folder, seen.record, &case.options, isa, report).unwrap_err();
     assert!(other.message().contains("the record calls them 1.png"), "{}", other.message());
+}
+
+#[test]
+fn wide_parts_are_chosen_by_their_effect_within_the_budget() {
+    let case = Case::new("r18");
+    let folder = case.path("pictures");
+    let quantized = |wide: Wide| case.run(&folder, &QuantizeOptions { wide, ..case.options.clone() }, 2).unwrap();
+    let error = |outcome: &QuantizeOutcome| {
+        let levels = outcome.quantized.plan.levels.iter().map(|level| outcome.errors[level.step].sqnr_db().unwrap());
+        levels.sum::<f64>() / outcome.quantized.plan.levels.len() as f64
+    };
+    let narrow = quantized(Wide::NOTHING);
+    assert!(narrow.wide.0.is_empty());
+    let [some, more] = [0.15, 0.3].map(|share| quantized(Wide::Budget(share)));
+    assert!(some.wide.0.len() < more.wide.0.len());
+    assert!(more.wide.0.starts_with(&some.wide.0[..1]), "the most effective part comes first");
+    assert!(error(&some) > error(&narrow) + 1.5, "{:.1} and {:.1} dB", error(&narrow), error(&some));
+    assert!(error(&more) > error(&some), "{:.1} and {:.1} dB", error(&some), error(&more));
+    assert!(some.quantized.is_exact());
+    assert_eq!(quantized(Wide::Count(3)).wide.0, more.wide.0[..3]);
+
+    // Named layers have wide weights, and what they read is wide.
+    let named = |name: &str| QuantizeOptions { wide: name.parse().unwrap(), ..case.options.clone() };
+    let stem = case.run(&folder, &named("backbone.body.conv1"), 1).unwrap();
+    assert_eq!(stem.wide.0, [WidePart::Weights(0), WidePart::Edge(0)]);
+    assert!(stem.quantized.wide_canvas);
+    let wrong = case.run(&folder, &named("backbone.bod"), 1).unwrap_err();
+    assert_eq!(wrong.kind(), Kind::Usage);
+
+    // Without pictures the effect is not known, which is said.
+    let report = &mut |_: &'static str, _: usize, _: usize| {};
+    let alone = |options| quantize_record_alone(&case.checkpoint, some.record.clone(), options, Isa::best(), report);
+    let outcome = alone(&case.options).unwrap();
+    assert!(outcome.wide.0.is_empty());
+    assert!(outcome.selection.warnings.iter().any(|warning| warning.contains("--wide")));
 }
 
 #[test]

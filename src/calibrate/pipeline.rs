@@ -102,7 +102,7 @@ pub fn quantize_from_record(
 }
 
 /// Quantizes `checkpoint` with the ranges of `record` only. No picture is read and no network is run, so biases stay
-/// uncorrected and the artifact has no error figures. `options` choose observer and subset of the pictures.
+/// uncorrected, only named parts have two bytes, and the artifact has no error figures. `options` choose observer and subset of the pictures.
 ///
 /// # Errors
 /// [`Kind::Data`] if the record belongs to another checkpoint or has no pictures; [`Kind::Usage`] if `options` keep
@@ -116,7 +116,12 @@ pub fn quantize_record_alone(
 ) -> Result<QuantizeOutcome> {
     check_origin(&record, checkpoint)?;
     let options = QuantizeOptions { correction_pictures: 0, evidence_pictures: 0, ..options.clone() };
-    let selection = select_recorded(&record, options.count, options.seed)?;
+    let mut selection = select_recorded(&record, options.count, options.seed)?;
+    if options.wide.needs_pictures() {
+        let text =
+            "nothing has two bytes: the effect is measured on pictures; give --images, or name layers with --wide";
+        selection.warnings.push(text.to_owned());
+    }
     Quantization::new(checkpoint, &options, isa, &open_file)?.run(selection, Some(record), progress)
 }
 

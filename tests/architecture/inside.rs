@@ -88,6 +88,7 @@ const CIRCLES: &[Circle] = &[Circle {
         "src/kernel/resample.rs",
         "src/kernel/roi_align_f32.rs",
         "src/kernel/roi_align_u8.rs",
+        "src/kernel/two_bytes.rs",
         "src/kernel/x86/avx2_plain.rs",
         "src/kernel/x86/avx2_resample.rs",
         "src/kernel/x86/avx512_plain.rs",

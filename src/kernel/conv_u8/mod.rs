@@ -13,6 +13,11 @@
 //! A panel's channels read a part of each pixel's: all of them, those of their groups, or their own where the
 //! convolution is depthwise. Depthwise kernels take the same tiles.
 //!
+//! Values may be of two bytes (*wide*): a map is then two maps, all high bytes and after them all low ones. A value is
+//! `(256 · high + low − (256 · z + 128)) · s / 256`, so that the high bytes alone are the nearest levels of a map of one
+//! byte with scale s and zero point z. Weights may have two digits, `(high + low / 128) · s`. The same micro-kernels run
+//! over the low bytes and over the low digits, and the [`Epilogue`] says how their sums are joined.
+//!
 //! [`KERNELS_U8`] and [`DEPTHWISE_U8`] list the micro-kernels; dispatch, tests and timings are derived from them.
 
 mod driver;
