@@ -33,8 +33,11 @@ pub(in crate::kernel) unsafe fn tile_14x32(tile: &TileF32) {
 }
 
 /// The tile's columns, which lie in `PANELS` panels.
+///
+/// The rows are written out: at `opt-level` 2 the compiler leaves a loop over so many, and the sums lie in memory.
 #[inline]
 #[target_feature(enable = "avx512f")]
+#[allow(clippy::needless_range_loop)] // a zip is a call where another unit of the crate holds it
 unsafe fn panels<const PANELS: usize>(tile: &TileF32) {
     let mut sums = [[_mm512_setzero_ps(); PANELS]; MR];
     let mut weights = tile.weights;
@@ -49,19 +52,26 @@ unsafe fn panels<const PANELS: usize>(tile: &TileF32) {
                     *columns = _mm512_loadu_ps(weights.add(panel * tile.panel_stride));
                 }
                 weights = weights.add(NR);
-                for (sums, row) in sums.iter_mut().zip(rows) {
-                    let value = _mm512_set1_ps(*row.add(channel));
-                    for (sum, &columns) in sums.iter_mut().zip(&columns) {
-                        *sum = _mm512_fmadd_ps(value, columns, *sum);
-                    }
+                macro_rules! multiply {
+                    ($($row:literal)*) => {$(
+                        let value = _mm512_set1_ps(*rows[$row].add(channel));
+                        for panel in 0..PANELS {
+                            sums[$row][panel] = _mm512_fmadd_ps(value, columns[panel], sums[$row][panel]);
+                        }
+                    )*};
                 }
+                multiply!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
             }
         }
     }
     // SAFETY: as the contract says.
     unsafe {
-        for panel in 0..PANELS {
-            finish(tile, panel, &sums.map(|sums| sums[panel]));
+        macro_rules! column {
+            ($panel:expr; $($row:literal)*) => { [$(sums[$row][$panel]),*] };
+        }
+        finish(tile, 0, &column!(0; 0 1 2 3 4 5 6 7 8 9 10 11 12 13));
+        if PANELS > 1 {
+            finish(tile, 1, &column!(PANELS - 1; 0 1 2 3 4 5 6 7 8 9 10 11 12 13));
         }
         activate_columns(tile);
     }
