@@ -51,7 +51,7 @@ observers() {
     record
     local name
     for name in $OBSERVERS; do
-        quantized "observer-$name" --record "$WORK/record.calib" --count 64 --observer "$name"
+        quantized "observer-$name" --record "$WORK/record.calib" --count 64 --observer "$name" --wide 0
     done
 }
 
@@ -60,28 +60,32 @@ counts() {
     local count seed
     for count in 1 4 16 64; do
         for seed in 0 1 2; do
-            quantized "count-$count-draw-$seed" --record "$WORK/record.calib" --count "$count" --seed "$seed" --observer l2 --allow-unfit
+            quantized "count-$count-draw-$seed" --record "$WORK/record.calib" --count "$count" --seed "$seed" --observer l2 --wide 0 --allow-unfit
         done
     done
-    quantized count-192 --record "$WORK/record.calib" --count 192 --observer l2
+    quantized count-192 --record "$WORK/record.calib" --count 192 --observer l2 --wide 0
 }
 
 noise() {
     record
     [ -d "$WORK/noise" ] || python3 tests/study/noise.py "$WORK/noise" 16
-    quantized noise --images "$WORK/noise" --count 16 --observer l2 --allow-unfit
+    quantized noise --images "$WORK/noise" --count 16 --observer l2 --wide 0 --allow-unfit
 }
 
 # The paper's recipe, and ours (biases corrected) with each candidate on the same 64 pictures, then the one that was chosen
 # by tracking and held-out on all 192.
 recipes() {
     record
-    quantized paper --record "$WORK/record.calib" --count 64 --recipe paper --observer l2
+    quantized paper --record "$WORK/record.calib" --count 64 --recipe paper --observer l2 --wide 0
     local name
     for name in $CANDIDATES; do
-        quantized "ours-$name" --record "$WORK/record.calib" --images "$CALIB" --count 64 --observer "$name"
+        quantized "ours-$name" --record "$WORK/record.calib" --images "$CALIB" --count 64 --observer "$name" --wide 0
     done
-    quantized ours --record "$WORK/record.calib" --images "$CALIB" --count 192 --observer mse
+    quantized ours --record "$WORK/record.calib" --images "$CALIB" --count 192 --observer mse --wide 0
+    local share
+    for share in 15 30; do
+        quantized "wide-$share" --record "$WORK/record.calib" --images "$CALIB" --count 64 --wide "$share%"
+    done
 }
 
 models() {
@@ -100,7 +104,7 @@ evaluated() {
     cat "$WORK/$name/report.txt"
 }
 
-ALL_MODELS=(road.safetensors paper.lookout ours.lookout ours-{l2,mse,percentile}.lookout
+ALL_MODELS=(road.safetensors paper.lookout ours.lookout ours-{l2,mse,percentile}.lookout wide-{15,30}.lookout
     observer-{min-max,moving-average,percentile,entropy,l2,mse}.lookout
     count-{1,4,16,64}-draw-{0,1,2}.lookout count-192.lookout noise.lookout)
 
@@ -119,7 +123,7 @@ held_out() {
         : >"$WORK/held-out/label_2/${name%.*}.txt"
     done
     evaluated held-out-report "kitti:$WORK/held-out" "$WORK"/road.safetensors "$WORK"/paper.lookout \
-        "$WORK"/observer-l2.lookout "$WORK"/ours-{l2,mse,percentile}.lookout
+        "$WORK"/observer-l2.lookout "$WORK"/ours-{l2,mse,percentile}.lookout "$WORK"/wide-{15,30}.lookout
 }
 
 final() {

@@ -12,12 +12,14 @@ RECIPES = {
     "ours-mse": "mse, biases corrected, 64",
     "ours-l2": "l2, biases corrected, 64",
     "ours-percentile": "percentile, biases corrected, 64",
+    "wide-15": "the default: l2, biases corrected, 64, `--wide 15%`",
+    "wide-30": "the same, `--wide 30%`",
 }
 OBSERVERS = {f"observer-{name}": name for name in "min-max moving-average percentile entropy l2 mse".split()}
 COUNTS = {f"count-{count}-draw-{draw}": f"{count}, draw {draw + 1}" for count in (1, 4, 16, 64) for draw in range(3)}
 COUNTS |= {"count-192": "192", "noise": "16 pictures of noise"}
 HELD_OUT = {"paper": RECIPES["paper"], "observer-l2": "l2, biases as they are, 64"}
-HELD_OUT |= {name: RECIPES[name] for name in ("ours-l2", "ours-mse", "ours-percentile")}
+HELD_OUT |= {name: RECIPES[name] for name in ("ours-l2", "ours-mse", "ours-percentile", "wide-15", "wide-30")}
 
 
 def points(share):
