@@ -20,7 +20,6 @@ fn check(text: &str, environment: &[(&str, &str)]) -> (i32, String) {
 
 const CAMERA: &str = "[[camera]]\nname = \"front\"\nkind = \"pattern\"\n";
 
-#[cfg(feature = "demo")]
 #[test]
 fn what_is_right_passes_in_silence() {
     let text = format!(
@@ -29,7 +28,6 @@ fn what_is_right_passes_in_silence() {
     assert_eq!(check(&text, &[]), (0, String::new()));
 }
 
-#[cfg(feature = "demo")]
 #[test]
 fn what_is_wrong_is_an_error_where_it_is_written() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -82,7 +80,6 @@ fn what_is_wrong_is_an_error_where_it_is_written() {
     }
 }
 
-#[cfg(feature = "demo")]
 #[test]
 fn what_may_come_later_and_what_is_not_read_are_warnings() {
     let text = "[model]\nartifact = \"demo-int8\"\n[[camera]]\nname = \"a\"\nkind = \"v4l2\"\ndevice = \"/dev/video-gone\"\n\
@@ -101,7 +98,6 @@ fn what_may_come_later_and_what_is_not_read_are_warnings() {
     assert!(said.lines().all(|line| line.starts_with("lookout: warning: ")), "{said}");
 }
 
-#[cfg(feature = "demo")]
 #[test]
 fn the_service_refuses_labels_that_its_model_lacks() {
     let folder = tempfile::tempdir().unwrap();

@@ -59,7 +59,6 @@ fn brightest(bytes: &[u8]) -> [u8; 2] {
     [of(0, middle - 16), of(middle + 16, width)]
 }
 
-#[cfg(feature = "demo")]
 #[test]
 fn a_private_region_is_black_in_every_output_and_files_are_private() {
     let folder = tempfile::tempdir().unwrap();

@@ -51,7 +51,6 @@ fn program(folder: &Path) -> Command {
     command
 }
 
-#[cfg(feature = "demo")]
 #[test]
 fn secrets_of_addresses_appear_nowhere_and_reach_ffmpeg() {
     let folder = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@
 //! `tests/int8` is a binary of its own, because it replaces the global allocator.
 
 mod architecture;
+#[cfg(feature = "demo")]
 mod check_config;
 mod checkpoint;
 mod config;
@@ -22,6 +23,7 @@ mod parity;
 mod pattern;
 mod peers;
 mod preprocess;
+#[cfg(feature = "demo")]
 mod privacy;
 mod quantize;
 mod regions_f32;
@@ -29,6 +31,7 @@ mod replay;
 mod roi_align_u8;
 mod run;
 mod scenes;
+#[cfg(feature = "demo")]
 mod secrets;
 mod timing_f32;
 mod timing_u8;

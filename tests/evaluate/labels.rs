@@ -128,7 +128,6 @@ fn change(value: &mut Value, keys: &[&str], edit: &dyn Fn(&Value) -> Value) {
     }
 }
 
-#[cfg(feature = "demo")]
 #[test]
 fn labels_mean_the_same_however_a_tool_writes_them() {
     const IDS: &[&str] = &["id", "image_id", "category_id"];
@@ -157,7 +156,6 @@ fn labels_mean_the_same_however_a_tool_writes_them() {
     }
 }
 
-#[cfg(feature = "demo")]
 #[test]
 fn labels_that_cannot_fit_are_told_once_with_what_they_probably_are() {
     let street = Street::new();
@@ -186,7 +184,6 @@ fn labels_that_cannot_fit_are_told_once_with_what_they_probably_are() {
     assert!(elsewhere.said.contains("no labelled box was found (same class, IoU ≥ 0.5)"), "{}", elsewhere.said);
 }
 
-#[cfg(feature = "demo")]
 #[test]
 fn voc_files_beside_the_pictures_are_found_and_an_early_end_prints_the_problems() {
     let street = Street::new();

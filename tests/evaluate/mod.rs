@@ -3,5 +3,6 @@
 mod coco;
 mod command;
 mod inspect;
+#[cfg(feature = "demo")]
 mod labels;
 mod paper_split;
