@@ -271,7 +271,8 @@ fn wide_parts_are_chosen_by_their_effect_within_the_budget() {
 
     // Without pictures the effect is not known, which is said.
     let report = &mut |_: &'static str, _: usize, _: usize| {};
-    let alone = |options| quantize_record_alone(&case.checkpoint, some.record.clone(), options, Isa::best(), report);
+    let mut alone =
+        |options| quantize_record_alone(&case.checkpoint, some.record.clone(), options, Isa::best(), report);
     let outcome = alone(&case.options).unwrap();
     assert!(outcome.wide.0.is_empty());
     assert!(outcome.selection.warnings.iter().any(|warning| warning.contains("--wide")));

@@ -15,7 +15,7 @@ use lookout::kernel::isa::Isa;
 use lookout::measure::{Lockstep, PairObserver, PairRequest, StepError};
 use lookout::preprocess::{Transform, TransformParams};
 use lookout::quant::artifact::Artifact;
-use lookout::tensor::{Canvas, Fit};
+use lookout::tensor::Canvas;
 use serde_json::Value;
 
 use super::command::{Bench, text};
@@ -180,8 +180,7 @@ impl Networks {
         let bytes = std::fs::read(bench.path("model.lookout")).unwrap();
         let quantized = Quantized::from_artifact(&Artifact::parse(&bytes).unwrap(), Ok).unwrap();
         let model = Arc::new(Int8Model::new(&quantized, Isa::best()).unwrap());
-        let fit = Fit { frame_height: 0, frame_width: 0, height: 0, width: 0, canvas_height: 0, canvas_width: 0 };
-        let (mut canvas, mut pixels) = (Canvas::empty(3), Canvas::empty(4));
+        let (mut canvas, mut pixels) = (Canvas::empty(3), model.empty_canvas());
         let mut transform = Transform::new(TransformParams::from(&reference.plan().settings.transform)).unwrap();
         let picture = Picture::open(bench.path("data/image_2/000002.png")).unwrap();
         transform.to_f32(&picture, &mut canvas).unwrap();
@@ -201,7 +200,7 @@ struct Checks {
 fn floats(activation: &Activation<'_>) -> Vec<f32> {
     match activation.values {
         Values::F32(values) => values.to_vec(),
-        Values::U8 { .. } => panic!("expected f32"),
+        Values::U8 { .. } | Values::U16 { .. } => panic!("expected f32"),
     }
 }
 
@@ -225,6 +224,15 @@ impl PairObserver for Checks {
                 for (&byte, &raw) in data.iter().zip(&q) {
                     let wanted = (relu(raw) / scale + f32::from(zero_point)).clamp(0.0, 255.0);
                     assert!((f32::from(byte) - wanted).abs() < 0.51, "step {step}: {raw} is {byte}");
+                }
+            }
+            values @ Values::U16 { scale, zero_point, .. } => {
+                // In steps of the low byte.
+                let zero = f32::from(zero_point) * 256.0 + 128.0;
+                for (at, &raw) in q.iter().enumerate() {
+                    let wanted = (relu(raw) / scale * 256.0 + zero).clamp(0.0, 65_535.0);
+                    let found = values.real(at) / scale * 256.0 + zero;
+                    assert!((found - wanted).abs() < 0.55, "step {step}: {raw} is {found}");
                 }
             }
         }

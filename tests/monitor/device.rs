@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use lookout::calibrate::{CalibrationPicture, Observer, PictureSelection, QuantizeOptions, quantize_frames, usability};
+use lookout::calibrate::{
+    CalibrationPicture, Observer, PictureSelection, QuantizeOptions, Wide, quantize_frames, usability,
+};
 use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
 use lookout::detector::fp32::Fp32Model;
 use lookout::detector::int8::{Int8Model, Quantized};
@@ -117,16 +119,22 @@ pub fn mean_sqnr(errors: &[StepError]) -> f64 {
     steps.iter().sum::<f64>() / steps.len() as f64
 }
 
-/// The artifact of `checkpoint`, calibrated on these pictures: made once for all tests.
+/// The artifact of `checkpoint`, calibrated on these pictures: made once for all tests. Nothing in it has two bytes: a
+/// shift harms it more than the default one, and a recalibration has more to gain.
 pub fn artifact(checkpoint: &Checkpoint, pictures: &[Picture]) -> Vec<u8> {
-    static MADE: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
-    let sums: Vec<u8> = pictures.iter().flat_map(usability::pixel_sha256).collect();
-    let key = checkpoint.sha256() + &sha256(&sums);
-    let mut made = MADE.lock().unwrap();
-    made.entry(key).or_insert_with(|| quantize(checkpoint, pictures)).clone()
+    artifact_of(checkpoint, pictures, Wide::NOTHING)
 }
 
-fn quantize(checkpoint: &Checkpoint, pictures: &[Picture]) -> Vec<u8> {
+/// [`artifact`] with these parts of two bytes.
+pub fn artifact_of(checkpoint: &Checkpoint, pictures: &[Picture], wide: Wide) -> Vec<u8> {
+    static MADE: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
+    let sums: Vec<u8> = pictures.iter().flat_map(usability::pixel_sha256).collect();
+    let key = format!("{} {} {wide:?}", checkpoint.sha256(), sha256(&sums));
+    let mut made = MADE.lock().unwrap();
+    made.entry(key).or_insert_with(|| quantize(checkpoint, pictures, wide)).clone()
+}
+
+fn quantize(checkpoint: &Checkpoint, pictures: &[Picture], wide: Wide) -> Vec<u8> {
     let name = |at: usize| format!("{at:04}");
     let chosen = |(at, picture): (usize, &Picture)| CalibrationPicture {
         name: name(at),
@@ -137,7 +145,7 @@ fn quantize(checkpoint: &Checkpoint, pictures: &[Picture]) -> Vec<u8> {
         PictureSelection { pictures: pictures.iter().enumerate().map(chosen).collect(), ..PictureSelection::default() };
     let open = |chosen: &CalibrationPicture| Ok(pictures[chosen.name.parse::<usize>().unwrap()].clone());
     let options =
-        QuantizeOptions { evidence_pictures: pictures.len(), observer: observer(), ..QuantizeOptions::default() };
+        QuantizeOptions { evidence_pictures: pictures.len(), observer: observer(), wide, ..QuantizeOptions::default() };
     quantize_frames(checkpoint, selection, &open, &options, Isa::best(), &mut |_, _, _| {}).unwrap().bytes
 }
 
@@ -181,6 +189,12 @@ impl Device {
     /// The same with any network.
     pub fn of(checkpoint: &Checkpoint, pictures: &[Picture], with_reference: bool, options: MonitorOptions) -> Self {
         Self::on(checkpoint, &artifact(checkpoint, pictures), with_reference, options)
+    }
+
+    /// [`Device::new`] with the parts of two bytes that `quantize` chooses by default.
+    pub fn wide(pictures: &[Picture], with_reference: bool, options: MonitorOptions) -> Self {
+        let checkpoint = Checkpoint::from_bytes(small()).unwrap();
+        Self::on(&checkpoint, &artifact_of(&checkpoint, pictures, Wide::default()), with_reference, options)
     }
 
     /// The same with an artifact of `checkpoint`.

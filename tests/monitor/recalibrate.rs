@@ -53,6 +53,43 @@ fn a_shift_is_learned_and_the_next_morning_is_no_worse() {
     }
 }
 
+/// The default artifact, with parts of two bytes: closer to fp32 in every shift than one without, before and after an
+/// attempt, of which it needs less.
+#[test]
+fn with_two_bytes_a_shift_does_less_harm_and_an_attempt_none() {
+    for (with_reference, hour, weather) in shifts() {
+        let pictures = between((8, 18));
+        let narrow = Device::new(&pictures, with_reference, MonitorOptions::default());
+        let mut device = Device::wide(&pictures, with_reference, MonitorOptions::default());
+        device.until(9);
+        assert_eq!(device.watch(6, 3000, Weather::Clear), None, "{:.2}", device.score);
+        let before = device.models.serving();
+        device.until(hour);
+        let shifted: Vec<Picture> = (0..6).map(|at| world::street(device.second + 97 * at, weather)).collect();
+        device.watch(30, 60, weather);
+        let outcome = device.recalibrate();
+        let after = device.models.serving();
+        assert_eq!(outcome.accepted, after.generation >= 1);
+        let of_narrow = narrow.quality_of(&narrow.models.serving(), &shifted);
+        let [first, now] = [&before, &after].map(|served| device.quality_of(served, &shifted));
+        println!(
+            "{weather:?}, reference {with_reference}: {of_narrow:.2} narrow, {first:.2} and {now:.2} dB, {outcome:?}"
+        );
+        assert!(first > of_narrow, "two bytes are closer to fp32");
+        assert!(now > first - 0.1, "an attempt does no harm");
+        if outcome.accepted {
+            let bytes = device.models.generations().load(after.generation).unwrap();
+            let header = Artifact::parse(&bytes).unwrap().header().clone();
+            assert!(
+                header
+                    .edges
+                    .iter()
+                    .any(|edge| edge.qparams.is_some_and(|qparams| { qparams.checked().unwrap().two_bytes }))
+            );
+        }
+    }
+}
+
 #[test]
 fn the_night_is_drift_to_a_mobilenet_and_an_attempt_is_decided() {
     let folder = tempfile::tempdir().unwrap();
