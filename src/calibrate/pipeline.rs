@@ -26,7 +26,7 @@ use super::pictures::{
 use super::power_profile::{PowerProfile, power_db};
 use super::record::CalibrationRecord;
 use super::summary::{clipped_share, distance, mean_std};
-use super::wide::{WideForms, WidePart, WideParts, choose};
+use super::wide::{WidePart, WideParts, WideSearch};
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::fp32::Fp32Model;
 use crate::detector::int8::{InputMeans, Int8Executor, Int8Model, MixedPrecision, Quantized, plan_value};
@@ -313,10 +313,11 @@ impl<'a> Quantization<'a> {
             let (quantized, _) = convert_layer(plan, layer, &folded[layer], &two_digits, &edge_qparams)?;
             Ok(quantized.weights)
         };
-        let forms = WideForms { edge_qparams: &qparams_of(&wide_ranges), weights: &weights };
+        let wide_qparams = qparams_of(&wide_ranges);
+        let search = WideSearch { reference, narrow, edge_qparams: &wide_qparams, weights: &weights, isa: *isa };
         let pictures = selection.evenly_spaced(WIDE_PICTURES.min(options.correction_pictures));
         let mut report = |done, of| progress("widening", done, of);
-        let wide = choose(reference, narrow, &forms, &options.wide, loader, &pictures, *isa, &mut report)?;
+        let wide = search.choose(&options.wide, loader, &pictures, &mut report)?;
         for part in &wide.0 {
             match *part {
                 WidePart::Weights(layer) => recipes[layer].digits = Digits::Two,

@@ -150,12 +150,18 @@ fn owner(plan: &Plan, storage: &[EdgeStorage], input: StepId) -> Option<StepId> 
     }
 }
 
-/// Wide forms of the parts of a network.
-pub(super) struct WideForms<'a> {
+/// A network and the wide forms of its parts.
+pub(super) struct WideSearch<'a> {
+    /// The fp32 network.
+    pub(super) reference: &'a Fp32Model,
+    /// The quantized network, in which nothing is wide.
+    pub(super) narrow: &'a Quantized,
     /// By step: quantization parameters of a wide output.
     pub(super) edge_qparams: &'a [Option<QuantParams>],
-    /// The wide weights of a layer.
+    /// Wide weights of a layer.
     pub(super) weights: &'a dyn Fn(LayerId) -> Result<LayerWeights>,
+    /// Instruction set to run on.
+    pub(super) isa: Isa,
 }
 
 /// A candidate with its effect and its cost.
@@ -167,92 +173,92 @@ struct Candidate {
     cost: f64,
 }
 
-/// Chooses wide parts of `narrow` on `pictures`, as `wide` says.
-///
-/// # Errors
-/// Errors of the pictures and of either network.
-pub(super) fn choose(
-    reference: &Fp32Model,
-    narrow: &Quantized,
-    forms: &WideForms<'_>,
-    wide: &Wide,
-    loader: &mut PictureLoader<'_>,
-    pictures: &[CalibrationPicture],
-    isa: Isa,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<WideParts> {
-    let (budget, most) = match wide {
-        Wide::Named(names) => return WideParts::named(narrow, names),
-        Wide::Budget(share) => (*share, usize::MAX),
-        Wide::Count(count) => (f64::INFINITY, *count),
-    };
-    if most == 0 || budget <= 0.0 || pictures.is_empty() {
-        return Ok(WideParts::default());
-    }
-    let scenes = scenes(reference, loader, pictures)?;
-    let costs = Costs::new(&narrow.plan, scenes[0].full_size);
-    let parts = candidates(narrow);
-    let image = narrow.plan.key_steps.image;
-
-    // Every part wide.
-    let mut variant = narrow.clone();
-    for &part in &parts {
-        match part {
-            WidePart::Edge(step) if step == image => variant.wide_canvas = true,
-            WidePart::Edge(step) => variant.edge_qparams[step] = forms.edge_qparams[step],
-            WidePart::Weights(layer) => variant.layers[layer].weights = (forms.weights)(layer)?,
-        }
-    }
-    let base = Int8Model::new(&variant, isa)?;
-    // What is left then is not of any candidate: above all the rounding of the levels themselves.
-    let least = errors(&base, &scenes)?;
-
-    // Each part narrow in turn.
-    let mut errors_of = Vec::with_capacity(parts.len());
-    for (done, &part) in parts.iter().enumerate() {
-        progress(done, parts.len());
-        let model = match part {
-            WidePart::Edge(step) if step == image => {
-                variant.wide_canvas = false;
-                let model = base.with_quant_params(&variant)?;
-                variant.wide_canvas = true;
-                model
-            }
-            WidePart::Edge(step) => {
-                let wide = std::mem::replace(&mut variant.edge_qparams[step], narrow.edge_qparams[step]);
-                let model = base.with_quant_params(&variant)?;
-                variant.edge_qparams[step] = wide;
-                model
-            }
-            WidePart::Weights(layer) => {
-                let weights = narrow.layers[layer].weights.clone();
-                let wide = std::mem::replace(&mut variant.layers[layer].weights, weights);
-                let model = base.with_weights(&variant, layer)?;
-                variant.layers[layer].weights = wide;
-                model
-            }
+impl WideSearch<'_> {
+    /// Chooses wide parts on `pictures`, as `wide` says.
+    ///
+    /// # Errors
+    /// Errors of the pictures and of either network.
+    pub(super) fn choose(
+        &self,
+        wide: &Wide,
+        loader: &mut PictureLoader<'_>,
+        pictures: &[CalibrationPicture],
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<WideParts> {
+        let Self { reference, narrow, isa, .. } = *self;
+        let (budget, most) = match wide {
+            Wide::Named(names) => return WideParts::named(narrow, names),
+            Wide::Budget(share) => (*share, usize::MAX),
+            Wide::Count(count) => (f64::INFINITY, *count),
         };
-        let own = errors(&model, &scenes)?.into_iter().zip(&least).map(|(error, least)| (error - least).max(0.0));
-        errors_of.push(own.collect::<Vec<f64>>());
-    }
-    let mut totals = vec![0.0; narrow.plan.levels.len()];
-    errors_of.iter().for_each(|of| totals.iter_mut().zip(of).for_each(|(total, error)| *total += error));
-    let candidate = |(&part, errors): (&WidePart, &Vec<f64>)| {
-        let shares = errors.iter().zip(&totals).filter(|(_, total)| **total > 0.0);
-        let gain = shares.map(|(error, total)| error / total).sum::<f64>() / totals.len().max(1) as f64;
-        Candidate { part, gain, cost: costs.share(narrow, part) }
-    };
-    let mut candidates: Vec<Candidate> = parts.iter().zip(&errors_of).map(candidate).collect();
-    candidates.sort_by(|a, b| (b.gain / b.cost).total_cmp(&(a.gain / a.cost)));
-    let mut parts = WideParts::default();
-    let mut spent = 0.0;
-    for Candidate { part, gain, cost } in candidates {
-        if gain > 0.0 && spent + cost <= budget && parts.0.len() < most {
-            spent += cost;
-            parts.0.push(part);
+        if most == 0 || budget <= 0.0 || pictures.is_empty() {
+            return Ok(WideParts::default());
         }
+        let scenes = scenes(reference, loader, pictures)?;
+        let costs = Costs::new(&narrow.plan, scenes[0].full_size);
+        let parts = candidates(narrow);
+        let image = narrow.plan.key_steps.image;
+
+        // Every part wide.
+        let mut variant = narrow.clone();
+        for &part in &parts {
+            match part {
+                WidePart::Edge(step) if step == image => variant.wide_canvas = true,
+                WidePart::Edge(step) => variant.edge_qparams[step] = self.edge_qparams[step],
+                WidePart::Weights(layer) => variant.layers[layer].weights = (self.weights)(layer)?,
+            }
+        }
+        let base = Int8Model::new(&variant, isa)?;
+        // What is left then is not of any candidate: above all the rounding of the levels themselves.
+        let least = errors(&base, &scenes)?;
+
+        // Each part narrow in turn.
+        let mut errors_of = Vec::with_capacity(parts.len());
+        for (done, &part) in parts.iter().enumerate() {
+            progress(done, parts.len());
+            let model = match part {
+                WidePart::Edge(step) if step == image => {
+                    variant.wide_canvas = false;
+                    let model = base.with_quant_params(&variant)?;
+                    variant.wide_canvas = true;
+                    model
+                }
+                WidePart::Edge(step) => {
+                    let wide = std::mem::replace(&mut variant.edge_qparams[step], narrow.edge_qparams[step]);
+                    let model = base.with_quant_params(&variant)?;
+                    variant.edge_qparams[step] = wide;
+                    model
+                }
+                WidePart::Weights(layer) => {
+                    let weights = narrow.layers[layer].weights.clone();
+                    let wide = std::mem::replace(&mut variant.layers[layer].weights, weights);
+                    let model = base.with_weights(&variant, layer)?;
+                    variant.layers[layer].weights = wide;
+                    model
+                }
+            };
+            let own = errors(&model, &scenes)?.into_iter().zip(&least).map(|(error, least)| (error - least).max(0.0));
+            errors_of.push(own.collect::<Vec<f64>>());
+        }
+        let mut totals = vec![0.0; narrow.plan.levels.len()];
+        errors_of.iter().for_each(|of| totals.iter_mut().zip(of).for_each(|(total, error)| *total += error));
+        let candidate = |(&part, errors): (&WidePart, &Vec<f64>)| {
+            let shares = errors.iter().zip(&totals).filter(|(_, total)| **total > 0.0);
+            let gain = shares.map(|(error, total)| error / total).sum::<f64>() / totals.len().max(1) as f64;
+            Candidate { part, gain, cost: costs.share(narrow, part) }
+        };
+        let mut candidates: Vec<Candidate> = parts.iter().zip(&errors_of).map(candidate).collect();
+        candidates.sort_by(|a, b| (b.gain / b.cost).total_cmp(&(a.gain / a.cost)));
+        let mut parts = WideParts::default();
+        let mut spent = 0.0;
+        for Candidate { part, gain, cost } in candidates {
+            if gain > 0.0 && spent + cost <= budget && parts.0.len() < most {
+                spent += cost;
+                parts.0.push(part);
+            }
+        }
+        Ok(parts)
     }
-    Ok(parts)
 }
 
 /// The parts that may be wide: those that the maps of the proposal network depend on.
