@@ -1,10 +1,32 @@
 //! Facts about the machine from `/proc` and `/sys`, read without privileges.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
 
 /// A file's text without surrounding whitespace; empty if it cannot be read.
 pub fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+/// The folder of `PATH` that ffmpeg is in.
+pub fn ffmpeg_folder() -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).find(|folder| folder.join("ffmpeg").is_file())
+}
+
+/// `folder`, or the nearest one above it that exists: the one in which a file or folder would be created. `Err` with what
+/// exists there if it is no folder.
+pub fn nearest_folder(folder: &Path) -> Result<&Path, &Path> {
+    let here = Path::new(".");
+    let folder = if folder.as_os_str().is_empty() { here } else { folder };
+    let nearest = folder.ancestors().find(|folder| folder.exists()).unwrap_or(here);
+    if nearest.is_dir() { Ok(nearest) } else { Err(nearest) }
+}
+
+/// Whether this user may create files in `folder`.
+pub fn check_writable(folder: &Path) -> rustix::io::Result<()> {
+    access(folder, Access::WRITE_OK | Access::EXEC_OK)
 }
 
 /// A field of `/proc/meminfo` or `/proc/self/status` that is given in kB, in bytes.

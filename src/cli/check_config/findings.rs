@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use crate::cli::{ConfigArgs, client};
+use crate::cli::{ConfigArgs, client, machine};
 use crate::config::{CameraKind, ModelSource, Settings, SinkKind, WrongValue, credential};
 use crate::daemon;
 use crate::detector;
@@ -123,8 +123,7 @@ impl Findings {
                     self.warn(&key("path"), format!("{} does not exist", path.display()));
                 }
                 CameraKind::Ffmpeg { input } => {
-                    let folders = std::env::var_os("PATH").unwrap_or_default();
-                    if !std::env::split_paths(&folders).any(|folder| folder.join("ffmpeg").is_file()) {
+                    if machine::ffmpeg_folder().is_none() {
                         self.warn(&key("kind"), "ffmpeg is not installed; apt-get install ffmpeg");
                     }
                     let path = input.strip_prefix("file:").unwrap_or(input);
@@ -215,18 +214,14 @@ impl Findings {
 
     /// The folder, or the nearest one above it that exists, takes a new file.
     fn writable_folder(&mut self, key: &str, folder: &Path, severity: Severity) {
-        let here = Path::new(".");
-        let folder = if folder.as_os_str().is_empty() { here } else { folder };
-        let above = folder.ancestors().find(|folder| folder.exists()).unwrap_or(here);
-        let refused =
-            |reason: &dyn std::fmt::Display| format!("{} cannot be written by this user: {reason}", above.display());
-        if !above.is_dir() {
-            return self.add(key, format!("{} is no folder", above.display()), severity);
-        }
-        let probe = above.join(format!(".lookout-check-{}", std::process::id()));
-        match std::fs::OpenOptions::new().write(true).create_new(true).open(&probe) {
-            Ok(_) => drop(std::fs::remove_file(&probe)),
-            Err(error) => self.add(key, refused(&error), severity),
+        match machine::nearest_folder(folder) {
+            Err(other) => self.add(key, format!("{} is no folder", other.display()), severity),
+            Ok(nearest) => {
+                if let Err(error) = machine::check_writable(nearest) {
+                    let text = format!("{} cannot be written by this user: {error}", nearest.display());
+                    self.add(key, text, severity);
+                }
+            }
         }
     }
 }

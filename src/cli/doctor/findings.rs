@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{Finding, Grade};
-use crate::cli::machine::{memory, memory_limit, processor, read, size};
+use crate::cli::machine::{self, memory, memory_limit, processor, read, size};
 use crate::cli::{ConfigArgs, client};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, CameraKind, CameraSettings, Inputs, ModelSource, Settings};
@@ -127,14 +127,10 @@ fn camera(camera: &CameraSettings) -> Finding {
             Err(_) if path.is_file() => finding(Grade::Good, format!("{} exists", path.display())),
             Err(error) => finding(Grade::Bad, format!("{} cannot be read: {error}", path.display())),
         },
-        CameraKind::Ffmpeg { .. } => {
-            let folders = std::env::var_os("PATH").unwrap_or_default();
-            let found = std::env::split_paths(&folders).find(|folder| folder.join("ffmpeg").is_file());
-            match found {
-                Some(folder) => finding(Grade::Good, format!("read by {}/ffmpeg", folder.display())),
-                None => finding(Grade::Bad, "ffmpeg is not installed".to_owned()),
-            }
-        }
+        CameraKind::Ffmpeg { .. } => match machine::ffmpeg_folder() {
+            Some(folder) => finding(Grade::Good, format!("read by {}/ffmpeg", folder.display())),
+            None => finding(Grade::Bad, "ffmpeg is not installed".to_owned()),
+        },
         CameraKind::V4l2 { device, .. } => device_finding(device, finding),
     }
 }
@@ -166,11 +162,10 @@ fn state(settings: &Settings) -> Finding {
         Err(error) => return Finding::new("state", Grade::Doubtful, error.chain()),
     };
     // The nearest existing ancestor: the daemon creates the rest in it.
-    let Some(existing) = folder.ancestors().find(|folder| folder.exists()).filter(|folder| folder.is_dir()) else {
+    let Ok(existing) = machine::nearest_folder(&folder) else {
         return Finding::new("state", Grade::Bad, format!("{} cannot be created", folder.display()));
     };
-    let writable = rustix::fs::access(existing, rustix::fs::Access::WRITE_OK);
-    match writable {
+    match machine::check_writable(existing) {
         Ok(()) => Finding::new("state", Grade::Good, format!("{} is writable", folder.display())),
         Err(error) => Finding::new("state", Grade::Bad, format!("{} is not writable: {error}", folder.display())),
     }
