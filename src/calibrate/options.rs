@@ -6,7 +6,7 @@ use super::recipe::{KeepFloat, Recipe};
 use super::record::CalibrationRecord;
 use super::wide::{Wide, WideParts};
 use crate::detector::int8::Quantized;
-use crate::detector::plan::LayerId;
+use crate::detector::plan::{LayerId, StepId};
 use crate::measure::{Agreement, StepError};
 
 /// Lowest score of the detections whose agreement is counted.
@@ -114,17 +114,23 @@ impl QuantizeOutcome {
         Some(format!(
             "only {:.0} % of fp32's detections are found again; the worst steps are {}; --keep-float keeps layers in fp32",
             share * 100.0,
-            self.worst_steps().join(", ")
+            self.worst_names().join(", ")
         ))
     }
 
-    /// The steps with the largest errors, worst first.
-    pub fn worst_steps(&self) -> Vec<String> {
-        let plan = &self.quantized.plan;
-        let figure = |(step, error): (usize, &StepError)| Some((error.sqnr_db()?, &plan.steps[step].name));
-        let mut steps: Vec<(f64, &String)> = self.errors.iter().enumerate().filter_map(figure).collect();
-        steps.sort_by(|a, b| a.0.total_cmp(&b.0));
-        steps.iter().take(NAMED_STEPS).map(|(sqnr_db, name)| format!("{name} ({sqnr_db:.1} dB)")).collect()
+    /// The steps with an error and its SQNR in dB, worst first.
+    pub fn worst_steps(&self) -> Vec<(StepId, f64)> {
+        let figure = |(step, error): (StepId, &StepError)| Some((step, error.sqnr_db()?));
+        let mut steps: Vec<(StepId, f64)> = self.errors.iter().enumerate().filter_map(figure).collect();
+        steps.sort_by(|a, b| a.1.total_cmp(&b.1));
+        steps
+    }
+
+    /// The few worst steps, as a warning names them.
+    pub fn worst_names(&self) -> Vec<String> {
+        let name =
+            |(step, sqnr_db): (StepId, f64)| format!("{} ({sqnr_db:.1} dB)", self.quantized.plan.steps[step].name);
+        self.worst_steps().into_iter().take(NAMED_STEPS).map(name).collect()
     }
 }
 

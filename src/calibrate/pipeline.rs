@@ -222,11 +222,13 @@ impl<'a> Quantization<'a> {
                 recipes[layer].precision = Precision::Fp32;
             }
         }
-        let quantized = convert(&self.plan, &self.folded, &recipes, qparams_of(&ranges), false)?;
-        let mut wide = self.widen(&quantized, &mut recipes, &mut ranges, edges, &selection, progress)?;
+        let mut quantized = convert(&self.plan, &self.folded, &recipes, qparams_of(&ranges), false)?;
+        let mut wide = self.widen(&mut quantized, &mut recipes, &mut ranges, edges, &selection, progress)?;
         let wide_canvas = wide.has_edge(self.plan.key_steps.image);
         let edge_qparams = qparams_of(&ranges);
-        let mut quantized = convert(&self.plan, &self.folded, &recipes, edge_qparams.clone(), wide_canvas)?;
+        if !wide.0.is_empty() {
+            quantized = convert(&self.plan, &self.folded, &recipes, edge_qparams.clone(), wide_canvas)?;
+        }
         self.loader.pixels.two_bytes = wide_canvas;
 
         // Measure the local error of every layer. Layers kept in fp32 change the inputs of others: measure again.
@@ -291,7 +293,7 @@ impl<'a> Quantization<'a> {
     /// Chooses the wide parts of `narrow`, and gives them two digits in `recipes` and two bytes in `ranges`.
     fn widen(
         &mut self,
-        narrow: &Quantized,
+        narrow: &mut Quantized,
         recipes: &mut [LayerRecipe],
         ranges: &mut [Option<EdgeRange>],
         edges: ObservedEdges<'_>,
@@ -314,10 +316,10 @@ impl<'a> Quantization<'a> {
             Ok(quantized.weights)
         };
         let wide_qparams = qparams_of(&wide_ranges);
-        let search = WideSearch { reference, narrow, edge_qparams: &wide_qparams, weights: &weights, isa: *isa };
+        let search = WideSearch { reference, edge_qparams: &wide_qparams, weights: &weights, isa: *isa };
         let pictures = selection.evenly_spaced(WIDE_PICTURES.min(options.correction_pictures));
         let mut report = |done, of| progress("widening", done, of);
-        let wide = search.choose(&options.wide, loader, &pictures, &mut report)?;
+        let wide = search.choose(narrow, &options.wide, loader, &pictures, &mut report)?;
         for part in &wide.0 {
             match *part {
                 WidePart::Weights(layer) => recipes[layer].digits = Digits::Two,

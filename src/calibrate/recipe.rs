@@ -56,6 +56,11 @@ impl FromStr for Recipe {
     }
 }
 
+/// The names in `text`, separated by commas.
+pub(super) fn names_in(text: &str) -> Vec<String> {
+    text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+}
+
 /// Layers that stay in fp32.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum KeepFloat {
@@ -82,7 +87,7 @@ impl FromStr for KeepFloat {
             let wrong = || Error::new(Kind::Usage, format!("{text:?} is not a budget such as 20dB"));
             return budget.trim().parse().ok().filter(|db: &f64| db.is_finite()).map(Self::Below).ok_or_else(wrong);
         }
-        Ok(Self::Named(text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()))
+        Ok(Self::Named(names_in(text)))
     }
 }
 
@@ -106,11 +111,8 @@ impl KeepFloat {
             Self::Named(names) => {
                 let mut kept = Vec::new();
                 for name in names {
-                    let below = format!("{name}.");
                     let before = kept.len();
-                    let matches =
-                        |layer: &crate::detector::plan::Layer| layer.name == *name || layer.name.starts_with(&below);
-                    kept.extend((0..plan.layers.len()).filter(|&id| matches(&plan.layers[id])));
+                    kept.extend((0..plan.layers.len()).filter(|&id| plan.layers[id].is_or_is_below(name)));
                     if kept.len() == before {
                         let text = format!("--keep-float {name}: no layer has this name or begins with it");
                         return Err(Error::new(Kind::Usage, text));

@@ -11,9 +11,11 @@
 //! narrow network wide would show less: all later values round differently, which hides a small effect. The pictures are
 //! resized to half the side: a quarter of the work, and errors travel through the layers as at full size.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use super::pictures::{CalibrationPicture, PictureLoader};
+use super::recipe::names_in;
 use crate::detector::fp32::{Fp32Model, Fp32Run};
 use crate::detector::int8::{EdgeStorage, Int8Executor, Int8Model, LayerWeights, Quantized};
 use crate::detector::plan::{LayerId, Op, Plan, StepId};
@@ -24,8 +26,6 @@ use crate::measure::StepError;
 use crate::preprocess::{Transform, TransformParams};
 use crate::quant::{Precision, QuantParams};
 use crate::tensor::{Canvas, Fit, Shape};
-
-use std::str::FromStr;
 
 /// Rule that chooses the wide parts.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +72,7 @@ impl FromStr for Wide {
             let share = percent.trim().parse().map(|percent: f64| percent / 100.0).map_err(|_| wrong())?;
             return if (0.0..=2.0).contains(&share) { Ok(Self::Budget(share)) } else { Err(wrong()) };
         }
-        Ok(Self::Named(text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()))
+        Ok(Self::Named(names_in(text)))
     }
 }
 
@@ -83,6 +83,21 @@ pub enum WidePart {
     Edge(StepId),
     /// The weights of a layer.
     Weights(LayerId),
+}
+
+impl WidePart {
+    /// Exchanges this part of two networks that differ in widths only.
+    fn swap(self, one: &mut Quantized, other: &mut Quantized) {
+        match self {
+            Self::Edge(step) if step == one.plan.key_steps.image => {
+                std::mem::swap(&mut one.wide_canvas, &mut other.wide_canvas);
+            }
+            Self::Edge(step) => std::mem::swap(&mut one.edge_qparams[step], &mut other.edge_qparams[step]),
+            Self::Weights(layer) => {
+                std::mem::swap(&mut one.layers[layer].weights, &mut other.layers[layer].weights);
+            }
+        }
+    }
 }
 
 /// The wide parts of a network.
@@ -109,12 +124,10 @@ impl WideParts {
         let storage = quantized.mixed_precision().storage;
         let mut parts = Vec::new();
         for name in names {
-            let below = format!("{name}.");
             let before = parts.len();
             for (id, step) in plan.steps.iter().enumerate() {
                 let Some(layer) = step.layer().filter(|&layer| is_static(quantized, layer)) else { continue };
-                let layer_name = &plan.layers[layer].name;
-                if layer_name != name && !layer_name.starts_with(&below) {
+                if !plan.layers[layer].is_or_is_below(name) {
                     continue;
                 }
                 parts.push(WidePart::Weights(layer));
@@ -126,14 +139,14 @@ impl WideParts {
                 return Err(Error::new(Kind::Usage, text));
             }
         }
-        let mut unique = Vec::new();
-        parts.into_iter().for_each(|part| {
-            if !unique.contains(&part) {
-                unique.push(part);
-            }
-        });
-        Ok(Self(unique))
+        Ok(Self(each_once(parts)))
     }
+}
+
+/// `parts` in their order, without those that came before.
+fn each_once(parts: Vec<WidePart>) -> Vec<WidePart> {
+    let is_first = |(at, part): (usize, &WidePart)| (!parts[..at].contains(part)).then_some(*part);
+    parts.iter().enumerate().filter_map(is_first).collect()
 }
 
 /// True if `layer` runs in static int8.
@@ -154,8 +167,6 @@ fn owner(plan: &Plan, storage: &[EdgeStorage], input: StepId) -> Option<StepId> 
 pub(super) struct WideSearch<'a> {
     /// The fp32 network.
     pub(super) reference: &'a Fp32Model,
-    /// The quantized network, in which nothing is wide.
-    pub(super) narrow: &'a Quantized,
     /// By step: quantization parameters of a wide output.
     pub(super) edge_qparams: &'a [Option<QuantParams>],
     /// Wide weights of a layer.
@@ -174,18 +185,20 @@ struct Candidate {
 }
 
 impl WideSearch<'_> {
-    /// Chooses wide parts on `pictures`, as `wide` says.
+    /// Chooses wide parts of `narrow`, in which nothing is wide, on `pictures`, as `wide` says. `narrow` is changed and
+    /// changed back.
     ///
     /// # Errors
     /// Errors of the pictures and of either network.
     pub(super) fn choose(
         &self,
+        narrow: &mut Quantized,
         wide: &Wide,
         loader: &mut PictureLoader<'_>,
         pictures: &[CalibrationPicture],
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<WideParts> {
-        let Self { reference, narrow, isa, .. } = *self;
+        let Self { reference, isa, .. } = *self;
         let (budget, most) = match wide {
             Wide::Named(names) => return WideParts::named(narrow, names),
             Wide::Budget(share) => (*share, usize::MAX),
@@ -195,49 +208,33 @@ impl WideSearch<'_> {
             return Ok(WideParts::default());
         }
         let scenes = scenes(reference, loader, pictures)?;
-        let costs = Costs::new(&narrow.plan, scenes[0].full_size);
+        let costs = Costs::new(narrow, scenes[0].full_size);
         let parts = candidates(narrow);
-        let image = narrow.plan.key_steps.image;
 
         // Every part wide.
         let mut variant = narrow.clone();
         for &part in &parts {
             match part {
-                WidePart::Edge(step) if step == image => variant.wide_canvas = true,
+                WidePart::Edge(step) if step == narrow.plan.key_steps.image => variant.wide_canvas = true,
                 WidePart::Edge(step) => variant.edge_qparams[step] = self.edge_qparams[step],
                 WidePart::Weights(layer) => variant.layers[layer].weights = (self.weights)(layer)?,
             }
         }
         let base = Int8Model::new(&variant, isa)?;
         // What is left then is not of any candidate: above all the rounding of the levels themselves.
-        let least = errors(&base, &scenes)?;
+        let least = errors(base.clone(), &scenes)?;
 
         // Each part narrow in turn.
         let mut errors_of = Vec::with_capacity(parts.len());
         for (done, &part) in parts.iter().enumerate() {
             progress(done, parts.len());
+            part.swap(&mut variant, narrow);
             let model = match part {
-                WidePart::Edge(step) if step == image => {
-                    variant.wide_canvas = false;
-                    let model = base.with_quant_params(&variant)?;
-                    variant.wide_canvas = true;
-                    model
-                }
-                WidePart::Edge(step) => {
-                    let wide = std::mem::replace(&mut variant.edge_qparams[step], narrow.edge_qparams[step]);
-                    let model = base.with_quant_params(&variant)?;
-                    variant.edge_qparams[step] = wide;
-                    model
-                }
-                WidePart::Weights(layer) => {
-                    let weights = narrow.layers[layer].weights.clone();
-                    let wide = std::mem::replace(&mut variant.layers[layer].weights, weights);
-                    let model = base.with_weights(&variant, layer)?;
-                    variant.layers[layer].weights = wide;
-                    model
-                }
+                WidePart::Edge(_) => base.with_quant_params(&variant)?,
+                WidePart::Weights(layer) => base.with_weights(&variant, layer)?,
             };
-            let own = errors(&model, &scenes)?.into_iter().zip(&least).map(|(error, least)| (error - least).max(0.0));
+            part.swap(&mut variant, narrow);
+            let own = errors(model, &scenes)?.into_iter().zip(&least).map(|(error, least)| (error - least).max(0.0));
             errors_of.push(own.collect::<Vec<f64>>());
         }
         let mut totals = vec![0.0; narrow.plan.levels.len()];
@@ -245,7 +242,7 @@ impl WideSearch<'_> {
         let candidate = |(&part, errors): (&WidePart, &Vec<f64>)| {
             let shares = errors.iter().zip(&totals).filter(|(_, total)| **total > 0.0);
             let gain = shares.map(|(error, total)| error / total).sum::<f64>() / totals.len().max(1) as f64;
-            Candidate { part, gain, cost: costs.share(narrow, part) }
+            Candidate { part, gain, cost: costs.share(&narrow.plan, part) }
         };
         let mut candidates: Vec<Candidate> = parts.iter().zip(&errors_of).map(candidate).collect();
         candidates.sort_by(|a, b| (b.gain / b.cost).total_cmp(&(a.gain / a.cost)));
@@ -276,13 +273,9 @@ fn candidates(quantized: &Quantized) -> Vec<WidePart> {
         inputs.iter().for_each(|&input| is_needed[input] = true);
         let Some(layer) = plan.steps[id].layer().filter(|&layer| is_static(quantized, layer)) else { continue };
         let edges = inputs.iter().filter_map(|&input| owner(plan, &storage, input)).map(WidePart::Edge);
-        for part in edges.chain([WidePart::Weights(layer)]) {
-            if !parts.contains(&part) {
-                parts.push(part);
-            }
-        }
+        parts.extend(edges.chain([WidePart::Weights(layer)]));
     }
-    parts
+    each_once(parts)
 }
 
 /// A picture at half the side, and the reference's maps of every level.
@@ -315,11 +308,10 @@ fn scenes(
         let mut run = Fp32Run::new(reference, &normalized)?;
         let mut levels = vec![(Shape::new(0, 0, 0), (0, 0), Vec::new()); plan.levels.len()];
         while let Some(step) = run.advance(&mut NoTap)? {
-            for (level, kept) in plan.levels.iter().zip(&mut levels).filter(|(level, _)| level.step == step) {
-                let _ = level;
+            if let Some(at) = plan.levels.iter().position(|level| level.step == step) {
                 run.with_activation(step, |map| {
                     if let Values::F32(values) = map.values {
-                        *kept = (map.shape, (map.valid_height, map.valid_width), values.to_vec());
+                        levels[at] = (map.shape, (map.valid_height, map.valid_width), values.to_vec());
                     }
                 })?;
             }
@@ -339,13 +331,13 @@ fn last_level(plan: &Plan) -> StepId {
 }
 
 /// By level: mean over the pictures of the squared error, relative to the signal.
-fn errors(model: &Int8Model, scenes: &[Scene]) -> Result<Vec<f64>> {
+fn errors(model: Int8Model, scenes: &[Scene]) -> Result<Vec<f64>> {
     let plan = Arc::clone(model.plan());
     let last = last_level(&plan);
-    let mut executor = Int8Executor::new(Arc::new(model.clone())).keeping_features();
+    let is_wide = model.is_wide(plan.key_steps.image);
+    let mut executor = Int8Executor::new(Arc::new(model)).keeping_features();
     let mut errors = vec![0.0; plan.levels.len()];
     for scene in scenes {
-        let is_wide = model.is_wide(plan.key_steps.image);
         executor.begin(if is_wide { &scene.wide_pixels } else { &scene.pixels })?;
         while executor.advance(&mut NoTap)?.is_some_and(|step| step != last) {}
         let levels = plan.levels.iter().zip(&scene.levels).zip(&mut errors);
@@ -368,6 +360,7 @@ struct Costs {
     macs: Vec<u64>,
     /// By step: values of the output.
     values: Vec<u64>,
+    storage: Vec<EdgeStorage>,
     total: f64,
 }
 
@@ -381,13 +374,14 @@ const MACS_OF_A_VALUE: f64 = 40.0;
 const WIDE_TIME: f64 = 1.2;
 
 impl Costs {
-    fn new(plan: &Plan, fit: Fit) -> Self {
+    fn new(quantized: &Quantized, fit: Fit) -> Self {
+        let plan = &quantized.plan;
         let shapes = plan.shapes(fit.canvas_height, fit.canvas_width, plan.settings.rpn.post_nms_top_n);
         let macs = plan.macs(&shapes);
         let values: Vec<u64> = shapes.iter().map(|shape| shape.len() as u64).collect();
         let layers = (0..plan.steps.len()).filter(|&id| plan.steps[id].layer().is_some());
         let total = layers.map(|id| macs[id] as f64 + MACS_OF_A_VALUE * values[id] as f64).sum();
-        Self { macs, values, total }
+        Self { macs, values, storage: quantized.mixed_precision().storage, total }
     }
 
     /// What another pass over the products of `step` costs.
@@ -396,17 +390,16 @@ impl Costs {
     }
 
     /// Share of the time of a frame that `part` adds.
-    fn share(&self, quantized: &Quantized, part: WidePart) -> f64 {
-        let plan = &quantized.plan;
-        let storage = quantized.mixed_precision().storage;
+    fn share(&self, plan: &Plan, part: WidePart) -> f64 {
         let layers = plan.steps.iter().enumerate().filter(|(_, step)| step.layer().is_some());
         let cost: f64 = match part {
             WidePart::Weights(layer) => {
                 layers.filter(|(_, step)| step.layer() == Some(layer)).map(|(id, _)| self.pass(id)).sum()
             }
             WidePart::Edge(edge) => {
-                let is_read =
-                    |input: Option<&StepId>| input.is_some_and(|&input| owner(plan, &storage, input) == Some(edge));
+                let is_read = |input: Option<&StepId>| {
+                    input.is_some_and(|&input| owner(plan, &self.storage, input) == Some(edge))
+                };
                 let readers = layers.map(|(id, step)| {
                     let joined = 1.5 * MACS_OF_A_VALUE * self.values[id] as f64;
                     let first = if is_read(step.inputs.first()) { self.pass(id) } else { 0.0 };

@@ -4,7 +4,7 @@
 //! activation errors, heat maps and counters are taps. A tap never changes what is computed.
 
 use super::plan::StepId;
-use crate::tensor::Shape;
+use crate::tensor::{LOW_LEVELS, Shape, zero_point_16};
 
 /// Values of a step that a tap requests; each level includes those above it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -58,8 +58,8 @@ impl Values<'_> {
             Self::F32(values) => values[index],
             Self::U8 { data, scale, zero_point } => (i32::from(data[index]) - i32::from(zero_point)) as f32 * scale,
             Self::U16 { high, low, scale, zero_point } => {
-                let steps = (i32::from(high[index]) - i32::from(zero_point)) * 256 + i32::from(low[index]) - 128;
-                steps as f32 * (scale / 256.0)
+                let q = u16::from_be_bytes([high[index], low[index]]);
+                (i32::from(q) - i32::from(zero_point_16(zero_point))) as f32 * (scale / f32::from(LOW_LEVELS))
             }
         }
     }

@@ -5,6 +5,7 @@
 //! operation is exact or rounds one value on its own, so every instruction set gives the same bytes.
 
 use super::isa::{Isa, IsaName};
+use crate::tensor::{LOW_LEVELS, LOW_ZERO_POINT};
 
 /// Rows of two bytes: where the first value of the first row lies, and values from one row to the next.
 #[derive(Clone, Copy)]
@@ -119,7 +120,8 @@ pub(super) fn blend_anywhere(low: &[f32], high: &[f32], weight: f32, out_high: &
     const MAGIC: f32 = 8_388_608.0;
     let rest = 1.0 - weight;
     for (((&low, &high), out_high), out_low) in low.iter().zip(high).zip(out_high).zip(out_low) {
-        let q = ((low * rest + high * weight) * 256.0 + MAGIC).to_bits() as u16 + 128;
+        let steps = (low * rest + high * weight) * f32::from(LOW_LEVELS);
+        let q = (steps + MAGIC).to_bits() as u16 + u16::from(LOW_ZERO_POINT);
         (*out_high, *out_low) = ((q >> 8) as u8, q as u8);
     }
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Kind, Result};
+use crate::tensor::{LOW_LEVELS, zero_point_16};
 
 /// Smallest scale, 2⁻⁴⁰: the product of two smaller scales could leave the normal f32 numbers.
 pub const MIN_SCALE: f32 = 1.0 / (1u64 << 40) as f32;
@@ -131,7 +132,10 @@ impl QuantParams {
     pub fn levels(&self) -> (f32, i32, i32) {
         match self.two_bytes {
             false => (self.scale, i32::from(self.zero_point), 255),
-            true => (self.scale / 256.0, i32::from(self.zero_point) * 256 + 128, 65_535),
+            true => {
+                let zero_point = i32::from(zero_point_16(self.zero_point));
+                (self.scale / f32::from(LOW_LEVELS), zero_point, i32::from(u16::MAX))
+            }
         }
     }
 
@@ -154,7 +158,7 @@ impl QuantParams {
     /// is the high one. Values outside the range saturate, a value that is no number becomes zero.
     pub fn quantize_16(&self, x: f32) -> (u8, u8) {
         let (_, zero, last) = self.with_two_bytes(true).levels();
-        let steps = (x * self.inverse() * 256.0).round_ties_even().clamp(-131_072.0, 131_072.0) as i32;
+        let steps = (x * self.inverse() * f32::from(LOW_LEVELS)).round_ties_even().clamp(-131_072.0, 131_072.0) as i32;
         let [high, low] = ((steps + zero).clamp(0, last) as u16).to_be_bytes();
         (high, low)
     }

@@ -1,5 +1,7 @@
 //! Canvas: the network's input, a resized and padded picture with its geometry.
 
+use super::{LOW_LEVELS, LOW_ZERO_POINT};
+
 /// Geometry of a canvas: sizes of frame, resized picture and canvas, in pixels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fit {
@@ -64,13 +66,13 @@ impl<T> Canvas<T> {
 /// The colour that normalizes to 0, as near as bytes are: RGBx, x = 0, in two bytes a value, all high ones first. One byte
 /// a value has the high ones alone.
 pub fn mean_colour(mean: [f32; 3]) -> [[u8; 4]; 2] {
-    const LOW_ZERO_POINT: f32 = 128.0;
-    let mut colour = [[0; 4], [LOW_ZERO_POINT as u8; 4]];
+    let mut colour = [[0; 4], [LOW_ZERO_POINT; 4]];
     for (channel, mean) in mean.into_iter().enumerate() {
         let level = mean * 255.0;
         let nearest = level.round_ties_even();
         colour[0][channel] = nearest as u8;
-        colour[1][channel] = ((level - nearest) * 256.0 + LOW_ZERO_POINT).round_ties_even() as u8;
+        let steps = (level - nearest) * f32::from(LOW_LEVELS);
+        colour[1][channel] = (steps + f32::from(LOW_ZERO_POINT)).round_ties_even() as u8;
     }
     colour
 }

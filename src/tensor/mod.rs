@@ -11,6 +11,17 @@ mod moments;
 pub use canvas::{Canvas, Fit, Input, mean_colour};
 pub use moments::ImageMoments;
 
+/// Levels of a value of two bytes between two levels of its high byte.
+pub const LOW_LEVELS: u16 = 256;
+
+/// The low byte of a value of two bytes that adds nothing to the high one.
+pub const LOW_ZERO_POINT: u8 = 128;
+
+/// The 16 bits that mean 0.0 where the high byte's zero point is `high`.
+pub const fn zero_point_16(high: u8) -> u16 {
+    u16::from_be_bytes([high, LOW_ZERO_POINT])
+}
+
 /// Height, width and channels of one NHWC map (N = 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {

@@ -10,6 +10,7 @@ use crate::detector::tap::{Activation, Tap, TapRequest, Values};
 use crate::error::Result;
 use crate::kernel::activation::Activation as ActivationFunction;
 use crate::precedence::yield_point;
+use crate::tensor::{LOW_LEVELS, LOW_ZERO_POINT};
 
 /// Collects the edges of one frame after another.
 #[derive(Debug)]
@@ -150,7 +151,10 @@ fn channel_means(activation: &Activation<'_>) -> Option<Vec<f32>> {
     let mean = |sum: u64, zero: u8| sum as f64 / count - f64::from(zero);
     let mut means: Vec<f64> = sums_of(data).into_iter().map(|sum| mean(sum, zero_point)).collect();
     if let Some(low) = low {
-        means.iter_mut().zip(sums_of(low)).for_each(|(whole, sum)| *whole += mean(sum, 128) / 256.0);
+        means
+            .iter_mut()
+            .zip(sums_of(low))
+            .for_each(|(whole, sum)| *whole += mean(sum, LOW_ZERO_POINT) / f64::from(LOW_LEVELS));
     }
     Some(means.into_iter().map(|mean| (mean * f64::from(scale)) as f32).collect())
 }

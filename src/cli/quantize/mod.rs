@@ -128,7 +128,7 @@ fn check_agreement(outcome: &QuantizeOutcome, least: f64) -> Result<()> {
             "{:.1} % of fp32's detections are found again, less than --min-agreement {:.1} %; the worst steps are {}",
             share * 100.0,
             least * 100.0,
-            outcome.worst_steps().join(", ")
+            outcome.worst_names().join(", ")
         )),
         None => refuse("--min-agreement: fp32 detects nothing on these pictures, or none were given".to_owned()),
     }

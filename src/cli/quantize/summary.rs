@@ -86,9 +86,7 @@ impl QuantizeSummary {
             &key_steps.box_deltas,
         ]);
         let stages = ends.filter_map(|&step| figure(step)).collect();
-        let mut worst: Vec<StepSqnr> = (0..plan.steps.len()).filter_map(figure).collect();
-        worst.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
-        worst.truncate(WORST);
+        let worst = outcome.worst_steps().into_iter().take(WORST).filter_map(|(step, _)| figure(step)).collect();
         let of_layer = |&(layer, sqnr_db): &(usize, f64)| StepSqnr { name: plan.layers[layer].name.clone(), sqnr_db };
         let fp32_bytes: u64 =
             checkpoint.tensors().map(|(_, shape, _)| 4 * shape.iter().product::<usize>() as u64).sum();
@@ -123,7 +121,7 @@ impl QuantizeSummary {
             sensitivity: outcome.sensitivity.iter().map(of_layer).collect(),
             agreement: outcome.agreement,
             matched_share: outcome.agreement.matched_share(),
-            found_again_share: outcome.agreement_any_score.matched_share(),
+            found_again_share: outcome.found_again(),
             notes,
             seconds,
         })
@@ -140,6 +138,7 @@ fn coverage(plan: &Plan, outcome: &QuantizeOutcome) -> Result<Vec<ModuleWork>> {
     let shapes = plan.shapes(fit.canvas_height, fit.canvas_width, plan.settings.rpn.post_nms_top_n);
     let macs = plan.macs(&shapes);
     let quantized = &outcome.quantized;
+    let mixed_precision = quantized.mixed_precision();
     let is_int8 = |layer: usize| quantized.layers[layer].precision != Precision::Fp32;
     let mut rows: Vec<ModuleWork> = Part::ALL
         .iter()
@@ -160,7 +159,7 @@ fn coverage(plan: &Plan, outcome: &QuantizeOutcome) -> Result<Vec<ModuleWork>> {
         let gmac = macs[id] as f64 / 1e9;
         row.gmac += gmac;
         row.gmac_int8 += if is_int8(layer) { gmac } else { 0.0 };
-        let is_wide = outcome.wide.has_weights(layer) || quantized.is_wide_edge(step.inputs[0]);
+        let is_wide = outcome.wide.has_weights(layer) || mixed_precision.is_wide(step.inputs[0], quantized);
         row.gmac_wide += if is_wide { gmac } else { 0.0 };
         if !std::mem::replace(&mut counted[layer], true) {
             let parameters = plan.layers[layer].parameters();

@@ -318,8 +318,7 @@ impl Int8Executor {
             Some((tap, TapRequest::Clipping)) => convolve_watched(packed, epilogue, input, skip, target, &())
                 .map(|clipped| tap.observe_clipped(step, clipped.below, clipped.above)),
             Some((tap, _)) => {
-                let levels = if self.model.wide[step] { 256.0 } else { 1.0 };
-                let scale = self.model.qparams(step).map_or(1.0, |qparams| qparams.scale / levels);
+                let scale = self.model.qparams(step).map_or(1.0, |qparams| qparams.levels().0);
                 let scale = epilogue.watched_scale(scale);
                 let raw = super::raw::RawValues::new(shape, scale);
                 let clipped = convolve_watched(packed, epilogue, input, skip, target, &raw);

@@ -17,7 +17,7 @@ use crate::kernel::conv_u8::{
 use crate::kernel::pointwise_f32;
 use crate::kernel::roi_align_f32::{RoiAlignParams, RoiLevel, roi_align};
 use crate::quant::{integer_bias, multiplier};
-use crate::tensor::Shape;
+use crate::tensor::{LOW_LEVELS, LOW_ZERO_POINT, Shape};
 
 impl Int8Executor {
     /// A step's output as f32, in real units.
@@ -45,7 +45,9 @@ impl Int8Executor {
                 let pixel = y * shape.width + x;
                 for channel in 0..3 {
                     let at = pixel * 4 + channel;
-                    let fraction = low.get(at).map_or(0.0, |&low| (f32::from(low) - 128.0) / 256.0);
+                    let fraction = low
+                        .get(at)
+                        .map_or(0.0, |&low| (f32::from(low) - f32::from(LOW_ZERO_POINT)) / f32::from(LOW_LEVELS));
                     let level = (f32::from(bytes[at]) + fraction) / 255.0;
                     values[pixel * 3 + channel] = (level - mean[channel]) / std[channel];
                 }

@@ -18,7 +18,7 @@ mod stored;
 
 use std::sync::Arc;
 
-use super::plan::{LayerId, Plan, StepId};
+use super::plan::{LayerId, Plan};
 use crate::quant::{BiasShiftModel, Precision, QuantParams, RoundingResidual};
 
 pub use executor::Int8Executor;
@@ -81,11 +81,6 @@ impl Quantized {
     pub fn mixed_precision(&self) -> MixedPrecision {
         let layers: Vec<Precision> = self.layers.iter().map(|layer| layer.precision).collect();
         MixedPrecision::new(&self.plan, &layers)
-    }
-
-    /// True if the output of `step` is wide: of two bytes a value.
-    pub fn is_wide_edge(&self, step: StepId) -> bool {
-        self.mixed_precision().is_wide(step, self)
     }
 
     /// The bias of the first step that uses `layer`: the only one, for layers that are not in static int8.

@@ -169,9 +169,9 @@ impl Int8Model {
         let output = self.qparams(id);
         let activation = step.activation();
         // A step of two bytes is one of the low byte.
-        let levels = if self.wide[id] { 256.0 } else { 1.0 };
-        let steps_per_unit = output.map_or(1.0, |qparams| qparams.inverse() * levels);
-        let out_scale = output.filter(|_| !is_curved(activation)).map_or(1.0, |qparams| qparams.scale / levels);
+        let step_of = |qparams: QuantParams| qparams.levels().0;
+        let steps_per_unit = output.map_or(1.0, |qparams| 1.0 / step_of(qparams));
+        let out_scale = output.filter(|_| !is_curved(activation)).map_or(1.0, step_of);
         let mut integer = Vec::with_capacity(bias.len());
         for ((&bias, &scale), &magnitude) in bias.iter().zip(scales).zip(packed.weight_magnitudes()) {
             integer.push(integer_bias(bias, input.scale, scale, magnitude)?);
@@ -179,12 +179,12 @@ impl Int8Model {
         let multipliers: Vec<f32> = scales.iter().map(|&scale| multiplier(input.scale, scale, out_scale)).collect();
         let skip = match skip.then(|| (self.mixed_precision.storage[step.inputs[1]], self.qparams(step.inputs[1]))) {
             None => SkipKind::None,
-            Some((_, Some(qparams))) if self.wide[step.inputs[1]] => SkipKind::U16 {
-                zero_point: qparams.zero_point,
-                multiplier: multiplier(qparams.scale / 256.0, 1.0, out_scale),
-            },
             Some((_, Some(qparams))) => {
-                SkipKind::U8 { zero_point: qparams.zero_point, multiplier: multiplier(qparams.scale, 1.0, out_scale) }
+                let (zero_point, multiplier) = (qparams.zero_point, multiplier(step_of(qparams), 1.0, out_scale));
+                match qparams.two_bytes {
+                    true => SkipKind::U16 { zero_point, multiplier },
+                    false => SkipKind::U8 { zero_point, multiplier },
+                }
             }
             Some((_, None)) => SkipKind::F32 { multiplier: multiplier(1.0, 1.0, out_scale) },
         };
@@ -201,7 +201,7 @@ impl Int8Model {
             activation,
             steps_per_unit,
             output: match output {
-                Some(qparams) if self.wide[id] => OutputKind::U16 { zero_point: qparams.zero_point },
+                Some(qparams) if qparams.two_bytes => OutputKind::U16 { zero_point: qparams.zero_point },
                 Some(qparams) => OutputKind::U8 { zero_point: qparams.zero_point },
                 None => OutputKind::F32,
             },

@@ -75,6 +75,11 @@ impl LayerKind {
 }
 
 impl Layer {
+    /// True if the layer has this name, or one that begins with it and a dot.
+    pub fn is_or_is_below(&self, name: &str) -> bool {
+        self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+
     /// The shape of the weight in the checkpoint.
     pub fn weight_shape(&self) -> Vec<usize> {
         let g = &self.geometry;

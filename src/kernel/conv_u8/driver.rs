@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::epilogue::{LowTerm, zero_point_16};
+use super::epilogue::LowTerm;
 use super::map::{ConvInput, ConvOutput, Map, MapOutput, SkipInput};
 use super::pack::{Reads, TABLE};
 use super::point::{BLOCK_PIXELS, EDGE_PIXELS, Edge};
@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::kernel::claim::share;
 use crate::kernel::prefetch::prefetch;
 use crate::kernel::two_bytes::{self, Extents, Rows16, Scaled16};
+use crate::tensor::zero_point_16;
 
 /// Bytes of input that a block reads, about: a share of the second-level cache.
 const BLOCK_BYTES: usize = 192 << 10;
@@ -143,7 +144,7 @@ impl Map<'_> {
         let curve = if watched.is_some() { Curve::None } else { self.epilogue.curve() };
         let zero_point = match self.epilogue.output {
             OutputKind::U8 { zero_point } => i32::from(zero_point),
-            OutputKind::U16 { zero_point } => zero_point_16(zero_point),
+            OutputKind::U16 { zero_point } => i32::from(zero_point_16(zero_point)),
             OutputKind::F32 => 0,
         };
         let channels = self.packed.geometry().out_channels;
@@ -163,14 +164,13 @@ impl Map<'_> {
                 let values = tile_values.as_mut_ptr();
                 let so_far = SkipTile::F32 { base: values, offsets: rows_of_tile.as_ptr(), multiplier: 1.0 };
                 // SAFETY: the offsets lie inside the output, whose length `new` checked.
-                let output = unsafe {
-                    match (&watched, self.output) {
-                        (Some(_), _) | (None, MapOutput::U16 { .. }) => TileOutput::F32(values),
-                        (None, MapOutput::U8(out)) => TileOutput::U8(out.add(first)),
-                        (None, MapOutput::F32(out)) => TileOutput::F32(out.add(first)),
+                let (output, stride) = unsafe {
+                    match self.output {
+                        MapOutput::U8(out) if watched.is_none() => (TileOutput::U8(out.add(first)), channels),
+                        MapOutput::F32(out) if watched.is_none() => (TileOutput::F32(out.add(first)), channels),
+                        _ => (TileOutput::F32(values), nr),
                     }
                 };
-                let in_buffer = watched.is_some() || matches!(self.output, MapOutput::U16 { .. });
                 let mut tile = TileU8 {
                     rows: table.as_ptr().cast::<*const u8>().wrapping_add(index * taps * mr),
                     offset: place.offset,
@@ -185,7 +185,7 @@ impl Map<'_> {
                     ceiling,
                     zero_point,
                     output,
-                    stride: if in_buffer { nr } else { channels },
+                    stride,
                     pixels: here.pixels,
                     channels: place.filled,
                 };
@@ -242,7 +242,7 @@ impl Map<'_> {
             (SkipInput::U16 { data, .. }, SkipKind::U16 { zero_point, multiplier }) => {
                 let (high, low) = data.split_at(data.len() / 2);
                 let (high, low) = (&high[here.channel..], &low[here.channel..]);
-                let from = Scaled16 { high, low, zero_point: zero_point_16(zero_point), multiplier };
+                let from = Scaled16 { high, low, zero_point: i32::from(zero_point_16(zero_point)), multiplier };
                 let extents = Extents { rows: here.pixels, columns: place.filled, width: here.nr };
                 two_bytes::join(self.packed.kernel().isa, from, offsets, extents, values);
                 None

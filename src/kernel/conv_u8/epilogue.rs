@@ -37,6 +37,7 @@
 use super::{Curve, KernelU8, PackedU8};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::activation::Activation;
+use crate::tensor::{LOW_LEVELS, LOW_ZERO_POINT, zero_point_16};
 
 /// Parameters of an epilogue. Slices hold one value an output channel.
 #[derive(Debug, Clone, Copy)]
@@ -136,14 +137,6 @@ pub(super) struct LowTerm {
     pub(super) multiplier: Vec<f32>,
 }
 
-/// Zero point of a low byte.
-pub(super) const LOW_ZERO_POINT: u8 = 128;
-
-/// The 16 bits that mean 0.0 where the high byte's zero point is `zero_point`.
-pub(super) fn zero_point_16(zero_point: u8) -> i32 {
-    i32::from(zero_point) * 256 + i32::from(LOW_ZERO_POINT)
-}
-
 /// True for an activation function of real values: multipliers of its [`EpilogueSpec`] give real values, not output
 /// steps.
 pub const fn is_curved(activation: Activation) -> bool {
@@ -202,7 +195,7 @@ impl Epilogue {
             low_terms.push(LowTerm { reads_low_bytes: false, start, multiplier });
         }
         if spec.input_has_low {
-            let sums = Sums { packed, zero_point: LOW_ZERO_POINT, unit: 1.0 / 256.0 };
+            let sums = Sums { packed, zero_point: LOW_ZERO_POINT, unit: 1.0 / f32::from(LOW_LEVELS) };
             let (start, multiplier) = sums.padded(None, spec.multiplier);
             low_terms.push(LowTerm { reads_low_bytes: true, start, multiplier });
         }
@@ -242,8 +235,8 @@ impl Epilogue {
         match self.output {
             OutputKind::U8 { zero_point } => (-f32::from(zero_point), 255.0 - f32::from(zero_point)),
             OutputKind::U16 { zero_point } => {
-                let zero = zero_point_16(zero_point);
-                (-zero as f32, (65_535 - zero) as f32)
+                let zero = f32::from(zero_point_16(zero_point));
+                (-zero, f32::from(u16::MAX) - zero)
             }
             OutputKind::F32 => (f32::NEG_INFINITY, f32::INFINITY),
         }

@@ -139,7 +139,7 @@ impl PassRunner {
 
     /// Prepares the input of `model`.
     fn prepare_pixels(&mut self, model: &Int8Model, picture: &Picture) -> Result<()> {
-        self.pixels.two_bytes = model.empty_canvas().two_bytes;
+        self.pixels.two_bytes = model.is_wide(self.plan.key_steps.image);
         self.transform.to_u8(picture, &mut self.pixels)
     }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::quant::{Precision, QuantParams, Range, Scheme};
+use crate::tensor::{LOW_LEVELS, LOW_ZERO_POINT};
 
 /// Format name of this version, which is written.
 pub const FORMAT: &str = "artifact/2";
@@ -159,11 +160,6 @@ pub struct StoredQuantParams {
     pub zero_point: u16,
 }
 
-/// Levels of two bytes between two levels of the high byte.
-const LEVELS_OF_LOW: u16 = 256;
-/// The low byte of the zero point of two bytes.
-const LOW_ZERO_POINT: u16 = 128;
-
 impl From<QuantParams> for StoredQuantParams {
     fn from(qparams: QuantParams) -> Self {
         let (scale, zero_point, _) = qparams.levels();
@@ -190,15 +186,18 @@ impl StoredQuantParams {
                 let text = format!("zero point {}; expected 0 to 255", self.zero_point);
                 Err(Error::new(Kind::Data, text))
             }
-            (EdgeType::U16, _) if self.zero_point % LEVELS_OF_LOW == LOW_ZERO_POINT => {
-                let [high, _] = self.zero_point.to_be_bytes();
-                Ok(QuantParams::new(self.scale * f32::from(LEVELS_OF_LOW), high)?.with_two_bytes(true))
-            }
-            (EdgeType::U16, _) => {
-                let text =
-                    format!("zero point {} of two bytes; expected 128 more than a multiple of 256", self.zero_point);
-                Err(Error::new(Kind::Data, text))
-            }
+            (EdgeType::U16, _) => match self.zero_point.to_be_bytes() {
+                [high, LOW_ZERO_POINT] => {
+                    Ok(QuantParams::new(self.scale * f32::from(LOW_LEVELS), high)?.with_two_bytes(true))
+                }
+                _ => {
+                    let text = format!(
+                        "zero point {} of two bytes; expected 128 more than a multiple of 256",
+                        self.zero_point
+                    );
+                    Err(Error::new(Kind::Data, text))
+                }
+            },
         }
     }
 }
