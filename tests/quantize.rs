@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use lookout::calibrate::{
-    KeepFloat, Observer, QuantizeOptions, QuantizeOutcome, Wide, WidePart, quantize, quantize_cached,
-    quantize_from_record, quantize_record_alone,
+    CalibrationRecord, KeepFloat, Observer, QuantizeOptions, QuantizeOutcome, Recipe, Wide, WidePart, quantize,
+    quantize_cached, quantize_from_record, quantize_record_alone,
 };
 use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
 use lookout::detector::thread_pool;
@@ -240,6 +240,47 @@ fn a_record_serves_in_place_of_the_pictures() {
     std::fs::copy(folder.join("0.png"), folder.join("1.png")).unwrap();
     let other = quantize_from_record(&case.checkpoint, &folder, seen.record, &case.options, isa, report).unwrap_err();
     assert!(other.message().contains("the record calls them 1.png"), "{}", other.message());
+}
+
+#[test]
+fn channels_are_equalized_unless_the_owner_or_the_recipe_says_no() {
+    let case = Case::new("r18");
+    let folder = case.path("pictures");
+    let report = &mut |_: &'static str, _: usize, _: usize| {};
+    let narrow = QuantizeOptions { wide: Wide::NOTHING, ..QuantizeOptions::default() };
+    let plain = QuantizeOptions { equalize: false, ..narrow.clone() };
+    let paper = QuantizeOptions { recipe: Recipe::Paper, ..narrow.clone() };
+    let [with, without] = [&narrow, &plain].map(|options| case.run(&folder, options, 2).unwrap());
+    let factors = with.quantized.equalization.stored();
+    assert!(factors.iter().any(|factor| *factor > 1.1) && factors.iter().any(|factor| *factor < 0.9));
+    assert_eq!(with.record.equalization(), factors);
+    assert!(without.quantized.equalization.is_none() && without.record.equalization().is_empty());
+    assert!(case.run(&folder, &paper, 2).unwrap().quantized.equalization.is_none());
+
+    // A record fits the network that was observed.
+    let mut from = |record: &CalibrationRecord, options: &QuantizeOptions| {
+        quantize_from_record(&case.checkpoint, &folder, record.clone(), options, Isa::best(), report)
+    };
+    for options in [&plain, &paper] {
+        assert_eq!(from(&with.record, options).unwrap_err().kind(), Kind::Usage);
+        from(&without.record, options).unwrap();
+    }
+    let outcome = from(&without.record, &narrow).unwrap();
+    assert!(outcome.selection.warnings.iter().any(|warning| warning.contains("not equalized")));
+    assert!(outcome.bytes == without.bytes);
+}
+
+#[test]
+fn chosen_pictures_are_the_same_from_the_folder_and_from_its_record() {
+    let case = Case::new("r18");
+    let folder = case.path("pictures");
+    let options = QuantizeOptions { choose: true, count: 2, wide: Wide::NOTHING, ..QuantizeOptions::default() };
+    let chosen = case.run(&folder, &options, 2).unwrap();
+    assert_eq!(chosen.selection.pictures.len(), 2);
+    assert_eq!(chosen.record.pictures().len(), 4, "the record has all pictures");
+    let report = &mut |_: &'static str, _: usize, _: usize| {};
+    let again = quantize_from_record(&case.checkpoint, &folder, chosen.record, &options, Isa::best(), report).unwrap();
+    assert!(again.bytes == chosen.bytes);
 }
 
 #[test]

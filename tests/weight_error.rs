@@ -180,6 +180,7 @@ fn time_to_quantize_and_to_check() {
         steps,
         edges: vec![],
         canvas: None,
+        equalization: 0,
         calibration: CalibrationHeader {
             observer: "l2".into(),
             scheme: lookout::quant::Scheme::Affine,
@@ -192,7 +193,7 @@ fn time_to_quantize_and_to_check() {
         provenance: Provenance { source_sha256: "0".repeat(64), generation: 0, parent: None },
     };
     let start = Instant::now();
-    let file = encode(&header, &weights, &[]).unwrap();
+    let file = encode(&header, &weights, &[], &[]).unwrap();
     println!("encode {} bytes: {:.3} s", file.len(), start.elapsed().as_secs_f64());
     for _ in 0..3 {
         let start = Instant::now();

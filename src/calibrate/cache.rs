@@ -46,7 +46,7 @@ pub fn quantize_cached(
     state_dir: &Path,
     progress: Progress<'_>,
 ) -> Result<CachedArtifact> {
-    let selection = select(folder, options.count, options.seed, options.allow_unfit)?;
+    let selection = select(folder, options.observed_pictures(), options.seed, options.allow_unfit)?;
     let warnings = selection.warnings.clone();
     let models = state_dir.join(FOLDER);
     let path = models.join(format!("{}.lookout", key(checkpoint, &selection, options, isa)));

@@ -10,6 +10,7 @@
 
 mod bias;
 mod cache;
+mod choice;
 mod collectors;
 mod comparison;
 mod convert;

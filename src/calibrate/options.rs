@@ -19,12 +19,16 @@ pub struct QuantizeOptions {
     pub count: usize,
     /// Seed of the choice among more pictures.
     pub seed: u64,
+    /// Observe all pictures and calibrate with those that together are most like all, instead of any.
+    pub choose: bool,
     /// Precision of the layers.
     pub recipe: Recipe,
     /// Observer that chooses the ranges.
     pub observer: Observer,
     /// Layers to leave in fp32 in addition to the recipe's.
     pub keep_float: KeepFloat,
+    /// Equalize channels, where the recipe is [`Recipe::Lookout`].
+    pub equalize: bool,
     /// Edges and weights of two bytes.
     pub wide: Wide,
     /// Most pictures for bias correction; 0 omits it.
@@ -40,9 +44,11 @@ impl Default for QuantizeOptions {
         Self {
             count: 64,
             seed: 0,
+            choose: false,
             recipe: Recipe::default(),
             observer: Observer::default(),
             keep_float: KeepFloat::default(),
+            equalize: true,
             wide: Wide::default(),
             correction_pictures: 16,
             evidence_pictures: 16,
@@ -52,23 +58,33 @@ impl Default for QuantizeOptions {
 }
 
 impl QuantizeOptions {
+    /// Most pictures to observe.
+    pub(super) fn observed_pictures(&self) -> usize {
+        if self.choose { usize::MAX } else { self.count }
+    }
+
     /// Text of all options that the names of cached artifacts are hashed from. A changed text makes every cached
     /// artifact useless, so it does not follow the names of types and fields.
     pub(super) fn cache_key(&self) -> String {
         let Self {
             count,
             seed,
+            choose,
             recipe,
             observer,
             keep_float,
+            equalize,
             wide,
             correction_pictures,
             evidence_pictures,
             allow_unfit,
         } = self;
-        let layers = format!("recipe: {recipe:?}, observer: {observer:?}, keep_float: {keep_float:?}, wide: {wide:?}");
+        let layers = format!("recipe: {recipe:?}, observer: {observer:?}, keep_float: {keep_float:?}");
+        let layers = format!("{layers}, equalize: {equalize}, wide: {wide:?}");
         let pictures = format!("correction_pictures: {correction_pictures}, evidence_pictures: {evidence_pictures}");
-        format!("Options {{ count: {count}, seed: {seed}, {layers}, {pictures}, allow_unfit: {allow_unfit} }}")
+        format!(
+            "Options {{ count: {count}, seed: {seed}, choose: {choose}, {layers}, {pictures}, allow_unfit: {allow_unfit} }}"
+        )
     }
 }
 
@@ -143,8 +159,8 @@ mod tests {
 
     #[test]
     fn the_cache_key_is_stable() {
-        let key = "Options { count: 64, seed: 0, recipe: Lookout, observer: L2, keep_float: Nothing, \
-                   wide: Budget(0.15), \
+        let key = "Options { count: 64, seed: 0, choose: false, recipe: Lookout, observer: L2, keep_float: Nothing, \
+                   equalize: true, wide: Budget(0.15), \
                    correction_pictures: 16, evidence_pictures: 16, allow_unfit: false }";
         assert_eq!(QuantizeOptions::default().cache_key(), key);
     }

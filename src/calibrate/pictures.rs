@@ -117,26 +117,31 @@ fn check(named: Vec<(String, PathBuf)>, folder: &Path, allow_unfit: bool) -> Res
     Ok(PictureSelection { pictures, warnings, unusable_reasons })
 }
 
-/// Chooses among the pictures of `record` as [`select`] does. They were checked when they were recorded.
-///
-/// # Errors
-/// [`Kind::Data`] if the record has no picture.
-pub fn select_recorded(record: &CalibrationRecord, count: usize, seed: u64) -> Result<PictureSelection> {
-    let mut names: Vec<&str> = record.pictures().collect();
+/// The `count` of `names` that [`select`] chooses, in the order of the names.
+pub fn seeded<'n>(names: impl Iterator<Item = &'n str>, count: usize, seed: u64) -> Vec<String> {
+    let mut names: Vec<String> = names.map(str::to_owned).collect();
     names.sort_by_cached_key(|name| rank(seed, name));
     names.truncate(count);
     names.sort_unstable();
+    names
+}
+
+/// The pictures of `record` called `names`. They were checked when they were recorded.
+///
+/// # Errors
+/// [`Kind::Data`] if there are none, or the record has no such picture.
+pub fn select_recorded(record: &CalibrationRecord, names: &[String]) -> Result<PictureSelection> {
     if names.is_empty() {
         return Err(Error::new(Kind::Data, "the calibration record has no pictures"));
     }
     let mut pictures = Vec::with_capacity(names.len());
     for name in names {
-        pictures.push(CalibrationPicture { name: name.to_owned(), path: name.into(), sha256: record.sha256(name)? });
+        pictures.push(CalibrationPicture { name: name.clone(), path: name.into(), sha256: record.sha256(name)? });
     }
     Ok(PictureSelection { pictures, ..PictureSelection::default() })
 }
 
-/// The pictures that [`select_recorded`] chooses from `record`, found in `folder` by their content. They keep the names of
+/// The pictures of `record` called `names`, found in `folder` by their content. They keep the names of
 /// the record.
 ///
 /// # Errors
@@ -144,11 +149,10 @@ pub fn select_recorded(record: &CalibrationRecord, count: usize, seed: u64) -> R
 pub fn select_recorded_in(
     folder: &Path,
     record: &CalibrationRecord,
-    count: usize,
-    seed: u64,
+    names: &[String],
     allow_unfit: bool,
 ) -> Result<PictureSelection> {
-    let mut wanted = select_recorded(record, count, seed)?.pictures;
+    let mut wanted = select_recorded(record, names)?.pictures;
     let files = named_pictures(folder)?;
     // A file of the same name is probably the picture: nothing else has to be decoded then.
     let file_name = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();

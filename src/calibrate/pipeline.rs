@@ -1,10 +1,11 @@
 //! Quantization pipeline: from a checkpoint and pictures to an artifact.
 //!
-//! 1. Observe the fp32 network on every picture (or take a [`CalibrationRecord`]).
-//! 2. Choose the range of every edge, and quantize the weights.
-//! 3. Correct the biases on some pictures, and keep the layers with the largest local errors in fp32 if requested.
-//! 4. Compare both networks on the evidence pictures.
-//! 5. Measure the bias shift of every layer under perturbations.
+//! 1. Equalize the channels of the fp32 network, which leaves its results as they are.
+//! 2. Observe it on every picture (or take a [`CalibrationRecord`], which has the factors of the channels, too).
+//! 3. Choose the range of every edge, and quantize the weights.
+//! 4. Correct the biases on some pictures, and keep the layers with the largest local errors in fp32 if requested.
+//! 5. Compare both networks on the evidence pictures.
+//! 6. Measure the bias shift of every layer under perturbations.
 //!
 //! The result does not depend on the number of threads, the location of the folder or the date: the same checkpoint,
 //! pictures and options give the same bytes.
@@ -15,20 +16,23 @@ use std::sync::Arc;
 use super::bias::{
     LocalError, PERTURBED_PICTURES, RoundedNetwork, add_local_errors, rank_by_local_error, shift_models,
 };
-use super::collectors::Fp32Collector;
+use super::choice::choose;
+use super::collectors::{ChannelMaxima, Fp32Collector};
 use super::comparison::{Comparison, ObservedEdges, compare_networks};
 use super::convert::{LayerRecipe, convert, convert_layer, fold_all};
 use super::observer::{EdgeStatistics, Observer};
 use super::options::{Progress, QuantizeOptions, QuantizeOutcome};
 use super::pictures::{
-    CalibrationPicture, PictureLoader, PictureSelection, select, select_recorded, select_recorded_in,
+    CalibrationPicture, PictureLoader, PictureSelection, seeded, select, select_recorded, select_recorded_in,
 };
 use super::power_profile::{PowerProfile, power_db};
+use super::recipe::Recipe;
 use super::record::CalibrationRecord;
 use super::summary::{clipped_share, distance, mean_std};
 use super::wide::{WidePart, WideParts, WideSearch};
 use crate::detector::checkpoint::Checkpoint;
-use crate::detector::fp32::Fp32Model;
+use crate::detector::equalization::{ChannelGroups, Equalization};
+use crate::detector::fp32::{Fp32Model, Fp32Run};
 use crate::detector::int8::{InputMeans, Int8Executor, Int8Model, MixedPrecision, Quantized, plan_value};
 use crate::detector::plan::{LayerId, Plan, StepId};
 use crate::detector::weights::FoldedLayer;
@@ -50,7 +54,7 @@ pub fn quantize(
     isa: Isa,
     progress: Progress<'_>,
 ) -> Result<QuantizeOutcome> {
-    let selection = select(folder, options.count, options.seed, options.allow_unfit)?;
+    let selection = select(folder, options.observed_pictures(), options.seed, options.allow_unfit)?;
     quantize_selected(checkpoint, selection, options, isa, progress)
 }
 
@@ -97,7 +101,8 @@ pub fn quantize_from_record(
     progress: Progress<'_>,
 ) -> Result<QuantizeOutcome> {
     check_origin(&record, checkpoint)?;
-    let selection = select_recorded_in(folder, &record, options.count, options.seed, options.allow_unfit)?;
+    let names = recorded_names(&record, options)?;
+    let selection = select_recorded_in(folder, &record, &names, options.allow_unfit)?;
     Quantization::new(checkpoint, options, isa, &open_file)?.run(selection, Some(record), progress)
 }
 
@@ -116,13 +121,21 @@ pub fn quantize_record_alone(
 ) -> Result<QuantizeOutcome> {
     check_origin(&record, checkpoint)?;
     let options = QuantizeOptions { correction_pictures: 0, evidence_pictures: 0, ..options.clone() };
-    let mut selection = select_recorded(&record, options.count, options.seed)?;
+    let mut selection = select_recorded(&record, &recorded_names(&record, &options)?)?;
     if options.wide.needs_pictures() {
         let text =
             "nothing has two bytes: the effect is measured on pictures; give --images, or name layers with --wide";
         selection.warnings.push(text.to_owned());
     }
     Quantization::new(checkpoint, &options, isa, &open_file)?.run(selection, Some(record), progress)
+}
+
+/// The pictures of `record` that `options` calibrate with.
+fn recorded_names(record: &CalibrationRecord, options: &QuantizeOptions) -> Result<Vec<String>> {
+    if options.choose {
+        return choose(record, &record.pictures().collect::<Vec<_>>(), options.count);
+    }
+    Ok(seeded(record.pictures(), options.count, options.seed))
 }
 
 fn check_origin(record: &CalibrationRecord, checkpoint: &Checkpoint) -> Result<()> {
@@ -147,6 +160,9 @@ fn qparams_of(ranges: &[Option<EdgeRange>]) -> Vec<Option<QuantParams>> {
     ranges.iter().map(|range| range.map(|EdgeRange { qparams, .. }| qparams)).collect()
 }
 
+/// Pictures on which the largest values of channels are measured. Factors need not be exact: few pictures show them.
+const EQUALIZATION_PICTURES: usize = 8;
+
 /// Pictures on which wide parts are chosen.
 const WIDE_PICTURES: usize = 2;
 
@@ -169,6 +185,8 @@ struct Quantization<'a> {
     plan: Arc<Plan>,
     reference: Fp32Model,
     folded: Vec<FoldedLayer>,
+    /// Folded into `reference` and `folded`.
+    equalization: Equalization,
     loader: PictureLoader<'a>,
 }
 
@@ -186,22 +204,48 @@ impl<'a> Quantization<'a> {
         let folded = fold_all(&plan, &tensors, &header.batch_norm_eps)?;
         let transform = Transform::new(TransformParams::from(&plan.settings.transform))?;
         let loader = PictureLoader::new(open, transform);
-        Ok(Self { checkpoint, options, isa, plan, reference, folded, loader })
+        let equalization = Equalization::default();
+        Ok(Self { checkpoint, options, isa, plan, reference, folded, equalization, loader })
     }
 
     fn run(
         mut self,
-        selection: PictureSelection,
+        mut selection: PictureSelection,
         record: Option<CalibrationRecord>,
         progress: Progress<'_>,
     ) -> Result<QuantizeOutcome> {
         // Observe every output that int8 could store, so that the record also serves other recipes.
         let all_int8 = MixedPrecision::new(&self.plan, &vec![Precision::Int8Static; self.plan.layers.len()]);
         let steps: Vec<StepId> = all_int8.quantized_steps().collect();
+        let equalizes = self.options.equalize && self.options.recipe == Recipe::Lookout;
         let record = match record {
-            Some(record) => record,
-            None => self.observe(&steps, &selection, progress)?,
+            Some(record) => {
+                let equalization = Equalization::from_stored(&self.plan, record.equalization())?;
+                if equalizes && equalization.is_none() {
+                    let text = "channels are not equalized: the calibration record was observed without";
+                    selection.warnings.push(text.to_owned());
+                }
+                if !equalizes && !equalization.is_none() {
+                    let text = "the calibration record was observed with equalized channels; make another with \
+                                --equalize false";
+                    return Err(Error::new(Kind::Usage, text));
+                }
+                self.equalize(equalization)?;
+                record
+            }
+            None => {
+                if equalizes {
+                    let equalization = self.equalization(&selection, progress)?;
+                    self.equalize(equalization)?;
+                }
+                self.observe(&steps, &selection, progress)?
+            }
         };
+        if self.options.choose {
+            let names: Vec<&str> = selection.pictures.iter().map(|picture| picture.name.as_str()).collect();
+            let names = choose(&record, &names, self.options.count)?;
+            selection.pictures.retain(|picture| names.contains(&picture.name));
+        }
         let statistics = record.statistics(|name| selection.contains(name))?;
         if statistics.len() != steps.len() || statistics.iter().all(|edge| edge.merged().is_empty()) {
             return Err(Error::new(Kind::Data, "the calibration record lacks these pictures or this network's edges"));
@@ -222,12 +266,12 @@ impl<'a> Quantization<'a> {
                 recipes[layer].precision = Precision::Fp32;
             }
         }
-        let mut quantized = convert(&self.plan, &self.folded, &recipes, qparams_of(&ranges), false)?;
+        let mut quantized = self.convert(&recipes, qparams_of(&ranges), false)?;
         let mut wide = self.widen(&mut quantized, &mut recipes, &mut ranges, edges, &selection, progress)?;
         let wide_canvas = wide.has_edge(self.plan.key_steps.image);
         let edge_qparams = qparams_of(&ranges);
         if !wide.0.is_empty() {
-            quantized = convert(&self.plan, &self.folded, &recipes, edge_qparams.clone(), wide_canvas)?;
+            quantized = self.convert(&recipes, edge_qparams.clone(), wide_canvas)?;
         }
         self.loader.pixels.two_bytes = wide_canvas;
 
@@ -246,7 +290,7 @@ impl<'a> Quantization<'a> {
                 recipes[layer].precision = Precision::Fp32;
                 wide.0.retain(|&part| part != WidePart::Weights(layer));
             }
-            quantized = convert(&self.plan, &self.folded, &recipes, edge_qparams, wide_canvas)?;
+            quantized = self.convert(&recipes, edge_qparams, wide_canvas)?;
             if corrects {
                 locals = self.local_errors(&quantized, &selection, progress)?;
             }
@@ -290,6 +334,16 @@ impl<'a> Quantization<'a> {
         })
     }
 
+    fn convert(
+        &self,
+        recipes: &[LayerRecipe],
+        edge_qparams: Vec<Option<QuantParams>>,
+        wide_canvas: bool,
+    ) -> Result<Quantized> {
+        let quantized = convert(&self.plan, &self.folded, recipes, edge_qparams, wide_canvas)?;
+        Ok(Quantized { equalization: self.equalization.clone(), ..quantized })
+    }
+
     /// Chooses the wide parts of `narrow`, and gives them two digits in `recipes` and two bytes in `ranges`.
     fn widen(
         &mut self,
@@ -330,6 +384,34 @@ impl<'a> Quantization<'a> {
         Ok(wide)
     }
 
+    /// The factors of all channels, from their values on some pictures.
+    fn equalization(&mut self, selection: &PictureSelection, progress: Progress<'_>) -> Result<Equalization> {
+        let groups = ChannelGroups::new(&self.plan);
+        let mut maxima = ChannelMaxima::new(&groups);
+        let pictures = selection.evenly_spaced(EQUALIZATION_PICTURES);
+        for (done, picture) in pictures.iter().enumerate() {
+            progress("equalizing", done, pictures.len());
+            self.loader.load(picture)?;
+            Fp32Run::new(&self.reference, &self.loader.normalized)?.finish(&mut maxima)?;
+        }
+        let largest = maxima.finish();
+        Ok(Equalization::new(&self.plan, groups, &self.folded, &largest))
+    }
+
+    /// Folds `equalization` into the weights and the reference.
+    fn equalize(&mut self, equalization: Equalization) -> Result<()> {
+        if equalization.is_none() {
+            return Ok(());
+        }
+        for (layer, folded) in self.folded.iter_mut().enumerate() {
+            equalization.fold_into(&self.plan, layer, folded);
+        }
+        let (eps, tensors) = (&self.checkpoint.header().batch_norm_eps, self.checkpoint.var_builder());
+        self.reference = Fp32Model::equalized(self.plan.clone(), &tensors, eps, &equalization, self.isa)?;
+        self.equalization = equalization;
+        Ok(())
+    }
+
     /// Runs the reference on every picture and records the outputs of `steps`.
     fn observe(
         &mut self,
@@ -338,7 +420,8 @@ impl<'a> Quantization<'a> {
         progress: Progress<'_>,
     ) -> Result<CalibrationRecord> {
         let mut collector = Fp32Collector::new(&self.plan, steps);
-        let mut record = CalibrationRecord::new(self.checkpoint.sha256(), collector.edges().to_vec());
+        let mut record =
+            CalibrationRecord::new(self.checkpoint.sha256(), collector.edges().to_vec(), self.equalization.stored());
         for (done, picture) in selection.pictures.iter().enumerate() {
             progress("observing", done, selection.pictures.len());
             self.loader.load(picture)?;
@@ -448,6 +531,7 @@ impl<'a> Quantization<'a> {
             steps,
             edges: edge_headers,
             canvas: quantized.wide_canvas.then_some(EdgeType::U16),
+            equalization: quantized.equalization.stored().len(),
             calibration: CalibrationHeader {
                 observer: self.options.observer.to_string(),
                 scheme: Scheme::Affine,
@@ -468,5 +552,5 @@ fn encode(quantized: &Quantized, header: &Header, statistics: &[EdgeStatistics])
     let tensors = quantized.to_steps().1;
     let counts = |edge: &EdgeStatistics| edge.merged().stored().map(|(_, counts)| counts).unwrap_or_default();
     let histograms: Vec<Vec<u32>> = statistics.iter().map(counts).collect();
-    artifact::encode(header, &tensors, &histograms)
+    artifact::encode(header, &tensors, &quantized.equalization.stored(), &histograms)
 }

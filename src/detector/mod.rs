@@ -12,6 +12,7 @@ pub mod demo;
 mod detect;
 pub mod detection;
 pub mod detections;
+pub mod equalization;
 pub mod fp32;
 pub mod int8;
 pub mod network;

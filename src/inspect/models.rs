@@ -50,14 +50,6 @@ impl ModelPair {
         let header = checkpoint.header();
         let settings = options.apply(header.settings.clone())?;
         let plan = Arc::new(Plan::new(header.architecture.clone(), settings));
-        let eps = &header.batch_norm_eps;
-        let fp32 =
-            pool.install(|| Fp32Model::new(plan, &checkpoint.var_builder(), eps, options.isa))?.without_buffer_reuse();
-        let labels = header.labels.clone();
-        let source = checkpoint.sha256();
-        // The folded weights are a copy; the mapped file is not needed any more.
-        drop(checkpoint);
-
         let mapped;
         let bytes = match demo::named(model)? {
             Some(bytes) => bytes,
@@ -70,7 +62,7 @@ impl ModelPair {
             read(bytes, options).map_err(|error| error.at(model.display()))?;
         let int8 = pool.install(|| Int8Model::new(&quantized, options.isa));
         let int8 = int8.map_err(|error| error.at(model.display()))?;
-        let (one, two) = (fp32.plan(), int8.plan());
+        let (one, two) = (&plan, int8.plan());
         if one.architecture != two.architecture || one.settings != two.settings {
             let text = format!(
                 "{} and {} are different networks: depth, widths, classes or sizes differ",
@@ -79,6 +71,16 @@ impl ModelPair {
             );
             return Err(Error::new(Kind::Data, text));
         }
+        let (eps, equalization) = (&header.batch_norm_eps, int8.equalization());
+        let tensors = checkpoint.var_builder();
+        let fp32 =
+            pool.install(|| Fp32Model::equalized(Arc::clone(&plan), &tensors, eps, equalization, options.isa))?;
+        let fp32 = fp32.without_buffer_reuse();
+        let labels = header.labels.clone();
+        let source = checkpoint.sha256();
+        // The folded weights are a copy; the mapped file is not needed any more.
+        drop(tensors);
+        drop(checkpoint);
         let row = |path: &Path, precision, generation, sha256, bytes| ModelRow {
             name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
             precision,
@@ -93,7 +95,7 @@ impl ModelPair {
         let precision = if quantized.is_exact() { "int8" } else { "mixed" };
         let reference_row = row(reference, "fp32", 0, source.clone(), length);
         let quantized_row = row(model, precision, generation, sha256(bytes), bytes.len() as u64);
-        let transform = Transform::new(TransformParams::from(&one.settings.transform))?.with_isa(options.isa);
+        let transform = Transform::new(TransformParams::from(&plan.settings.transform))?.with_isa(options.isa);
         let pixels = int8.empty_canvas();
         Ok(Self {
             is_related: parent == source,

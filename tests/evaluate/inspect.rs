@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lookout::detector::checkpoint::Checkpoint;
 use lookout::detector::fp32::Fp32Model;
 use lookout::detector::int8::{Int8Executor, Int8Model, Quantized};
-use lookout::detector::plan::{Plan, StepId};
+use lookout::detector::plan::StepId;
 use lookout::detector::tap::{Activation, Values};
 use lookout::detector::thread_pool;
 use lookout::frame::Picture;
@@ -175,11 +175,12 @@ impl Networks {
     fn new(bench: &Bench) -> Self {
         let checkpoint = Checkpoint::open(&bench.path("model.safetensors")).unwrap();
         let header = checkpoint.header();
-        let plan = Arc::new(Plan::new(header.architecture.clone(), header.settings.clone()));
-        let reference = Fp32Model::new(plan, &checkpoint.var_builder(), &header.batch_norm_eps, Isa::best()).unwrap();
         let bytes = std::fs::read(bench.path("model.lookout")).unwrap();
         let quantized = Quantized::from_artifact(&Artifact::parse(&bytes).unwrap(), Ok).unwrap();
         let model = Arc::new(Int8Model::new(&quantized, Isa::best()).unwrap());
+        let (plan, equalization) = (Arc::clone(model.plan()), model.equalization());
+        let (eps, tensors) = (&header.batch_norm_eps, checkpoint.var_builder());
+        let reference = Fp32Model::equalized(plan, &tensors, eps, equalization, Isa::best()).unwrap();
         let (mut canvas, mut pixels) = (Canvas::empty(3), model.empty_canvas());
         let mut transform = Transform::new(TransformParams::from(&reference.plan().settings.transform)).unwrap();
         let picture = Picture::open(bench.path("data/image_2/000002.png")).unwrap();

@@ -207,7 +207,8 @@ impl Device {
         let quantized = Quantized::from_artifact(&artifact, Ok).unwrap();
         let model = Arc::new(Int8Model::new(&quantized, Isa::best()).unwrap());
         let (isa, eps) = (Isa::best(), &checkpoint.header().batch_norm_eps);
-        let reference = Fp32Model::new(Arc::clone(model.plan()), &checkpoint.var_builder(), eps, isa).unwrap();
+        let (plan, equalization) = (Arc::clone(model.plan()), model.equalization());
+        let reference = Fp32Model::equalized(plan, &checkpoint.var_builder(), eps, equalization, isa).unwrap();
         let reference = Arc::new(reference);
         let host = Arc::new(FakeHost::default());
         let metrics = Arc::new(Metrics::new());

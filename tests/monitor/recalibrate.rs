@@ -177,7 +177,7 @@ fn without_residuals(bytes: &[u8]) -> Vec<u8> {
     let mut header = artifact.header().clone();
     header.steps.iter_mut().for_each(|step| step.residual = false);
     let counts: Vec<Vec<u32>> = header.edges.iter().map(|edge| artifact.histogram(edge).unwrap()).collect();
-    encode(&header, &quantized.to_steps().1, &counts).unwrap()
+    encode(&header, &quantized.to_steps().1, &quantized.equalization.stored(), &counts).unwrap()
 }
 
 #[test]
@@ -295,7 +295,7 @@ pub fn rescaled(first: &[u8], number: u32, factor: f32) -> Vec<u8> {
         edge.qparams = edge.qparams.map(|qparams| StoredQuantParams { scale: qparams.scale * factor, ..qparams });
     }
     let counts: Vec<Vec<u32>> = header.edges.iter().map(|edge| artifact.histogram(edge).unwrap()).collect();
-    encode(&header, &quantized.to_steps().1, &counts).unwrap()
+    encode(&header, &quantized.to_steps().1, &quantized.equalization.stored(), &counts).unwrap()
 }
 
 fn force(device: &Device, number: u32, factor: f32) {

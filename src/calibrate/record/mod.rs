@@ -1,4 +1,4 @@
-//! Calibration record `calibration/1` (`<artifact>.calib`): histograms and channel means of every edge on every
+//! Calibration record `calibration/2` (`<artifact>.calib`): histograms and channel means of every edge on every
 //! picture.
 //!
 //! In: the statistics of one picture after the other. Out: a file from which any observer, and any subset or mixture of
@@ -12,12 +12,13 @@
 //!
 //! | key | type | meaning |
 //! |---|---|---|
-//! | `format` | string | `calibration/1` |
+//! | `format` | string | `calibration/2`; `calibration/1`, without `equalization`, is read, too |
 //! | `checkpoint_sha256` | string | SHA-256 of the observed checkpoint, hexadecimal |
 //! | `edges` | array of `{"name": string, "channels": integer}` | observed edges, in the order of the plan |
+//! | `equalization` | integer, optional | number of factors of equalized channels: the observed network is the checkpoint's with these factors folded in |
 //! | `pictures` | array of `{"name": string, "sha256": string}` | pictures, sorted by name; SHA-256 of size and pixels, 64 hexadecimal digits |
 //!
-//! Tensors of picture number i (six decimal digits, from `000000`):
+//! The tensor `equalization`, F32 of that length, has the factors as the artifact has them. Tensors of picture number i (six decimal digits, from `000000`):
 //!
 //! | tensor | element, shape | meaning |
 //! |---|---|---|
@@ -52,14 +53,20 @@ use crate::quant::container::{self, Container, Element, Tensor};
 use crate::tensor::atomic_file;
 use crate::tensor::digest::hexadecimal;
 
-/// Format name of this version; others are refused.
-const FORMAT: &str = "calibration/1";
+/// Format name of this version, which is written.
+const FORMAT: &str = "calibration/2";
+/// Format name of the earlier version, which is read.
+const FORMAT_1: &str = "calibration/1";
+/// Name of the tensor with the factors of equalized channels.
+const EQUALIZATION: &str = "equalization";
 
 /// Histograms and channel means of every edge on every picture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CalibrationRecord {
     checkpoint_sha256: String,
     edges: Vec<RecordEdge>,
+    /// Factors of equalized channels; empty where none is.
+    equalization: Vec<f32>,
     /// By name.
     pictures: BTreeMap<String, PackedStatistics>,
 }
@@ -88,6 +95,8 @@ struct RecordHeader {
     format: String,
     checkpoint_sha256: String,
     edges: Vec<RecordEdge>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    equalization: usize,
     pictures: Vec<PictureEntry>,
 }
 
@@ -99,14 +108,19 @@ struct PictureEntry {
 }
 
 impl CalibrationRecord {
-    /// A record without pictures, for a checkpoint with these edges.
-    pub fn new(checkpoint_sha256: impl Into<String>, edges: Vec<RecordEdge>) -> Self {
-        Self { checkpoint_sha256: checkpoint_sha256.into(), edges, pictures: BTreeMap::new() }
+    /// A record without pictures, for a checkpoint with these edges, into which the factors of `equalization` are folded.
+    pub fn new(checkpoint_sha256: impl Into<String>, edges: Vec<RecordEdge>, equalization: Vec<f32>) -> Self {
+        Self { checkpoint_sha256: checkpoint_sha256.into(), edges, equalization, pictures: BTreeMap::new() }
     }
 
     /// SHA-256 of the checkpoint that was observed.
     pub fn checkpoint_sha256(&self) -> &str {
         &self.checkpoint_sha256
+    }
+
+    /// Factors of equalized channels, as the artifact has them; empty where none is.
+    pub fn equalization(&self) -> &[f32] {
+        &self.equalization
     }
 
     /// The edges, in the plan's order.
@@ -216,9 +230,14 @@ impl CalibrationRecord {
             format: FORMAT.into(),
             checkpoint_sha256: self.checkpoint_sha256.clone(),
             edges: self.edges.clone(),
+            equalization: self.equalization.len(),
             pictures: self.pictures.iter().map(entry).collect(),
         };
         let mut tensors = BTreeMap::new();
+        if !self.equalization.is_empty() {
+            let factors = Tensor::of_f32(vec![self.equalization.len()], &self.equalization);
+            tensors.insert(EQUALIZATION.to_owned(), factors);
+        }
         for (at, picture) in self.pictures.values().enumerate() {
             tensors.insert(format!("{at:06}.histograms"), Tensor::of_bytes(&picture.histograms[..]));
             tensors.insert(format!("{at:06}.means"), Tensor::of_f32(vec![picture.means.len()], &picture.means));
@@ -239,11 +258,16 @@ impl CalibrationRecord {
         let container = Container::parse(file)?;
         let header: RecordHeader = serde_json::from_value(Value::Object(container.metadata().clone()))
             .map_err(|e| Error::new(Kind::Data, format!("its header is not that of {FORMAT}")).because(e))?;
-        if header.format != FORMAT {
+        if header.format != FORMAT && (header.format != FORMAT_1 || header.equalization > 0) {
             return Err(Error::new(Kind::Data, format!("its format is `{}`, expected `{FORMAT}`", header.format)));
         }
-        let mut record = Self::new(header.checkpoint_sha256, header.edges);
-        if container.tensors().len() != 2 * header.pictures.len() {
+        let equalization = match header.equalization {
+            0 => Vec::new(),
+            count => container.tensor(EQUALIZATION, Element::F32, &[count])?.to_f32(),
+        };
+        let others = usize::from(!equalization.is_empty());
+        let mut record = Self::new(header.checkpoint_sha256, header.edges, equalization);
+        if container.tensors().len() != 2 * header.pictures.len() + others {
             let what = format!("{} tensors of {} pictures", container.tensors().len(), header.pictures.len());
             return Err(Error::new(Kind::Data, what));
         }
@@ -285,6 +309,10 @@ impl CalibrationRecord {
     fn mean_count(&self) -> usize {
         self.edges.iter().fold(0usize, |sum, edge| sum.saturating_add(edge.channels))
     }
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 /// Appends a packed histogram (see the file format above).
@@ -350,7 +378,7 @@ mod tests {
 
     fn record(order: &[usize]) -> CalibrationRecord {
         let edges = ["input", "conv1"].map(|name| RecordEdge { name: name.into(), channels: 2 });
-        let mut record = CalibrationRecord::new("c".repeat(64), edges.to_vec());
+        let mut record = CalibrationRecord::new("c".repeat(64), edges.to_vec(), vec![0.5, 2.0]);
         for &at in order {
             let values: Vec<f32> = (0..900).map(|i| ((i * (at + 3)) % 301) as f32 * 0.01 - 0.7).collect();
             let relu: Vec<f32> = values.iter().map(|x| x.max(0.0)).collect();

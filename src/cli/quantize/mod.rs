@@ -36,6 +36,9 @@ pub struct Args {
     /// Seed of the selection of pictures
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
+    /// Observe all pictures of the folder, and calibrate with those that together are most like all
+    #[arg(long, conflicts_with = "seed")]
+    choose: bool,
     /// lookout: everything in int8; paper: body static, pyramid and proposal network fp32, linear layers dynamic
     #[arg(long, value_name = "NAME", default_value = "lookout")]
     recipe: Recipe,
@@ -45,6 +48,9 @@ pub struct Args {
     /// Layers to keep in fp32: names separated by commas, a number of worst layers, or all below an SQNR (20dB)
     #[arg(long, value_name = "WHICH")]
     keep_float: Option<KeepFloat>,
+    /// Equalize the channels of every edge, which leaves fp32's results as they are; never with the recipe paper
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    equalize: bool,
     /// Edges and weights of two bytes: layers by name, separated by commas, a number of parts, or a share of the time of
     /// a frame (15%) for those with the largest measured effect; 0 for none
     #[arg(long, value_name = "WHICH", default_value = "15%")]
@@ -75,9 +81,11 @@ pub fn execute(args: Args) -> Result<()> {
     let options = QuantizeOptions {
         count: args.count as usize,
         seed: args.seed,
+        choose: args.choose,
         recipe: args.recipe,
         observer: args.observer,
         keep_float: args.keep_float.clone().unwrap_or_default(),
+        equalize: args.equalize,
         wide: args.wide.clone(),
         allow_unfit: args.allow_unfit,
         ..QuantizeOptions::default()

@@ -13,7 +13,6 @@ use super::{MonitoredModel, Monitoring};
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::fp32::Fp32Model;
 use crate::detector::int8::{Int8Model, Quantized};
-use crate::detector::plan::Plan;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::isa::Isa;
 use crate::message::EventName;
@@ -108,7 +107,7 @@ impl MonitorThread {
         };
         let mut monitor = match monitoring.model {
             MonitoredModel::Quantized { generations, served, rejected, reference } => {
-                let plan = Arc::clone(served.model.plan());
+                let int8 = Arc::clone(&served.model);
                 let models = self.publish_models(generations, served, boot_id);
                 for RejectedGeneration { generation, reason } in &rejected {
                     let to = models.serving().generation;
@@ -117,7 +116,7 @@ impl MonitorThread {
                 }
                 // The reference's memory depends on the size of the frames.
                 let Some(sample) = self.wait_for_sample() else { return Ok(()) };
-                let reference = self.load_reference(reference, &plan, isa, &sample, &budget);
+                let reference = self.load_reference(reference, &int8, isa, &sample, &budget);
                 let (reference, without) = reference.into_parts();
                 let mut monitor = Monitor::new(setup(models, reference, without))?;
                 self.sample(&mut monitor, &sample, &budget, options.max_interval);
@@ -232,16 +231,17 @@ impl MonitorThread {
         }
     }
 
-    /// Loads the reference, if there is memory for it on frames like `sample`.
+    /// Loads the reference of `int8`, if there is memory for it on frames like `sample`.
     fn load_reference(
         &self,
         reference: Option<PathBuf>,
-        plan: &Arc<Plan>,
+        int8: &Int8Model,
         isa: Isa,
         sample: &Sample,
         budget: &CpuBudget,
     ) -> ReferenceModel {
         let Some(path) = reference else { return ReferenceModel::NotConfigured };
+        let (plan, equalization) = (int8.plan(), int8.equalization());
         let image = &sample.frame.image;
         let fit = TransformParams::from(&plan.settings.transform).fit(image.width(), image.height());
         let shortage =
@@ -251,7 +251,7 @@ impl MonitorThread {
             None => budget.run(Duration::MAX, &mut |_| {
                 let checkpoint = Checkpoint::open(&path)?;
                 let eps = &checkpoint.header().batch_norm_eps;
-                let model = Fp32Model::new(Arc::clone(plan), &checkpoint.var_builder(), eps, isa)?;
+                let model = Fp32Model::equalized(Arc::clone(plan), &checkpoint.var_builder(), eps, equalization, isa)?;
                 // Passes are rare, so memory matters more than speed.
                 Ok(model.without_buffer_reuse())
             }),

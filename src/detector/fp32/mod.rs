@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use candle_nn::VarBuilder;
 
-use super::plan::Plan;
+use super::equalization::Equalization;
+use super::plan::{Layer, LayerId, Plan};
 use super::settings::BatchNormEps;
 use super::weights::FoldedLayer;
 use crate::error::Result;
@@ -48,11 +49,27 @@ impl Fp32Model {
     /// # Errors
     /// As [`FoldedLayer::read`].
     pub fn new(plan: Arc<Plan>, tensors: &VarBuilder<'_>, eps: &BatchNormEps, isa: Isa) -> Result<Self> {
-        let mut layers = Vec::with_capacity(plan.layers.len());
-        for layer in &plan.layers {
-            let folded = FoldedLayer::read(layer, tensors, eps)?;
-            layers.push(ConvF32::new(isa, layer.geometry, &folded.weights, &folded.bias)?);
-        }
+        Self::equalized(plan, tensors, eps, &Equalization::default(), isa)
+    }
+
+    /// [`Fp32Model::new`] with equalized channels: the reference of an artifact that was quantized from such weights.
+    ///
+    /// # Errors
+    /// As [`FoldedLayer::read`].
+    pub fn equalized(
+        plan: Arc<Plan>,
+        tensors: &VarBuilder<'_>,
+        eps: &BatchNormEps,
+        equalization: &Equalization,
+        isa: Isa,
+    ) -> Result<Self> {
+        // One layer after the other, so that only one has both forms in memory.
+        let pack = |(id, layer): (LayerId, &Layer)| {
+            let mut folded = FoldedLayer::read(layer, tensors, eps)?;
+            equalization.fold_into(&plan, id, &mut folded);
+            ConvF32::new(isa, layer.geometry, &folded.weights, &folded.bias)
+        };
+        let layers = plan.layers.iter().enumerate().map(pack).collect::<Result<_>>()?;
         Ok(Self { plan, isa, layers: Layers::Kernels(layers), buffers: buffers::BufferPool::default() })
     }
 

@@ -18,6 +18,7 @@ mod stored;
 
 use std::sync::Arc;
 
+use super::equalization::Equalization;
 use super::plan::{LayerId, Plan};
 use crate::quant::{BiasShiftModel, Precision, QuantParams, RoundingResidual};
 
@@ -46,6 +47,8 @@ pub struct Quantized {
     pub edge_qparams: Vec<Option<QuantParams>>,
     /// True where the canvas is wide: of two bytes a value.
     pub wide_canvas: bool,
+    /// Factors of channels that are folded into weights and biases.
+    pub equalization: Equalization,
 }
 
 /// Weights of one layer. The int8 weights of the first layer are in units of raw pixels: normalization is folded into

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{EdgeStorage, LayerWeights, MixedPrecision, Quantized, QuantizedLayer};
+use crate::detector::equalization::Equalization;
 use crate::detector::plan::{Layer, LayerId, Op, Plan, StepId};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::conv_f32::ConvF32;
@@ -36,6 +37,7 @@ pub struct Int8Model {
     pub(super) wide: Vec<bool>,
     pub(super) layers: Vec<PackedLayer>,
     pub(super) epilogues: Vec<Option<Epilogue>>,
+    equalization: Arc<Equalization>,
 }
 
 impl Int8Model {
@@ -107,6 +109,7 @@ impl Int8Model {
             edge_qparams: quantized.edge_qparams.clone(),
             layers,
             epilogues: Vec::new(),
+            equalization: Arc::new(quantized.equalization.clone()),
         };
         for (id, step) in model.plan.steps.iter().enumerate() {
             let epilogue = model.epilogue(id, quantized).map_err(|error| error.at(&step.name))?;
@@ -118,6 +121,11 @@ impl Int8Model {
     /// The network this model runs.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
+    }
+
+    /// Factors of channels that are folded into its weights: its fp32 reference has them, too.
+    pub fn equalization(&self) -> &Equalization {
+        &self.equalization
     }
 
     /// The instruction set its panels are packed for.

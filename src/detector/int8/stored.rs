@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{InputMeans, LayerWeights, Quantized, QuantizedLayer};
+use crate::detector::equalization::Equalization;
 use crate::detector::network::Architecture;
 use crate::detector::plan::{Layer, LayerId, Plan, StepId};
 use crate::detector::settings::Settings;
@@ -74,6 +75,7 @@ impl Quantized {
         let plan = Arc::new(Plan::new(architecture, adjust(settings)?));
         let (biases, bias_shift_models) = (vec![Vec::new(); plan.steps.len()], vec![None; plan.steps.len()]);
         let reference_means = InputMeans::from_artifact(artifact, &plan)?;
+        let equalization = Equalization::from_stored(&plan, &artifact.equalization()?)?;
         let mut quantized = Self {
             layers: Vec::new(),
             biases,
@@ -81,6 +83,7 @@ impl Quantized {
             bias_shift_models,
             edge_qparams: Vec::new(),
             wide_canvas: artifact.header().canvas == Some(EdgeType::U16),
+            equalization,
             plan,
         };
         let plan = Arc::clone(&quantized.plan);

@@ -81,6 +81,7 @@ pub fn encode(
         layer.sqnr_db = spreads.unwrap_or_default();
     }
     let weights = network.to_steps().1;
+    let equalization = network.equalization.stored();
     let mut agreement = Agreement::default();
     passes.iter().filter_map(|pass| pass.agreement).for_each(|one| agreement.merge(&one));
     if agreement.reference() > 0 {
@@ -99,7 +100,7 @@ pub fn encode(
         generation: context.start().next_generation,
         parent: Some(sha256(context.start().serving)),
     };
-    artifact::encode(&header, &weights, &counts)
+    artifact::encode(&header, &weights, &equalization, &counts)
 }
 
 /// A frame's index, and its histograms by step.

@@ -16,6 +16,9 @@ pub const FORMAT: &str = "artifact/2";
 /// Format name of the earlier version, which is read. Its plans have another form.
 pub const FORMAT_1: &str = "artifact/1";
 
+/// Name of the tensor with the factors of equalized channels.
+pub(super) const EQUALIZATION: &str = "equalization";
+
 /// Header of an artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +41,9 @@ pub struct Header {
     /// Type of the canvas's values; none where it is u8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canvas: Option<EdgeType>,
+    /// Number of factors of equalized channels; 0 where no channel is equalized.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub equalization: usize,
     /// Pictures and observer that the ranges were chosen with.
     pub calibration: CalibrationHeader,
     /// Source of the model.

@@ -26,6 +26,7 @@
 //! | `steps` | array of objects | steps with weights, in the order of the plan |
 //! | `edges` | array of objects | edges between steps, in the order of the plan |
 //! | `canvas` | string, optional | type of the canvas's values: `u8` if absent, or `u16` |
+//! | `equalization` | integer, optional | number of factors of equalized channels; the tensor `equalization` exists |
 //! | `calibration` | object | pictures and observer that the ranges were chosen with |
 //! | `provenance` | object | source of the model |
 //!
@@ -92,7 +93,13 @@
 //! | `S.input_ways` | I8 `[runs, p, in]` | `responses` = p > 0 | change of the mean input per perturbation |
 //! | `S.bias_ways` | I8 `[runs, p, out]` | `responses` = p > 0 | bias shift per perturbation |
 //!
-//! The last three form a [`BiasShiftModel`](super::BiasShiftModel). The first layer reads raw pixels (0 to 255):
+//! For all of the network:
+//!
+//! | tensor | element, shape | where | meaning |
+//! |---|---|---|---|
+//! | `equalization` | F32 `[n]` | `equalization` = n | by group of edges and channel, the factor that fp32's values were divided by ([`Equalization`](crate::detector::equalization::Equalization)) |
+//!
+//! The last three of a step form a [`BiasShiftModel`](super::BiasShiftModel). The first layer reads raw pixels (0 to 255):
 //! normalization is folded into its weights and bias. For every edge E with `histogram`: `E.histogram` U32 `[bins]`.
 //! Other tensors are refused.
 //!

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::header::{EdgeHeader, FORMAT, FORMAT_1, Header, HistogramBins, MeanStd, StepHeader, WeightType};
+use super::header::{
+    EQUALIZATION, EdgeHeader, FORMAT, FORMAT_1, Header, HistogramBins, MeanStd, StepHeader, WeightType,
+};
 use super::tensors::StepResidual;
 use crate::error::{Error, Kind, Result};
 use crate::quant::container::{Container, Element};
@@ -77,6 +79,10 @@ impl<'a> Artifact<'a> {
         let artifact = Self { header, container };
         artifact.check_header()?;
         let mut known = BTreeSet::new();
+        if artifact.header.equalization > 0 {
+            artifact.equalization()?;
+            known.insert(EQUALIZATION.to_owned());
+        }
         for step in &artifact.header.steps {
             artifact.check_step(step, &mut known).map_err(|e| e.at(format!("step {}", step.name)))?;
         }
@@ -183,6 +189,17 @@ impl<'a> Artifact<'a> {
         Ok((0..runs).map(of_run).collect())
     }
 
+    /// Factors of the equalized channels; empty where none is.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] where the tensor is missing or has another length.
+    pub fn equalization(&self) -> Result<Vec<f32>> {
+        match self.header.equalization {
+            0 => Ok(Vec::new()),
+            count => Ok(self.container.tensor(EQUALIZATION, Element::F32, &[count])?.to_f32()),
+        }
+    }
+
     /// The first step with a rounding residual, and the moments of the pictures that its biases were corrected at.
     ///
     /// # Errors
@@ -250,6 +267,9 @@ impl<'a> Artifact<'a> {
         }
         if header.canvas.is_some() && !self.is_typed() {
             return refuse(format!("{FORMAT_1} gives no type of the canvas"));
+        }
+        if header.equalization > 0 && !self.is_typed() {
+            return refuse(format!("{FORMAT_1} has no factors of channels"));
         }
         check_hash("calibration.sha256", &header.calibration.sha256)?;
         check_hash("provenance.source_sha256", &header.provenance.source_sha256)?;

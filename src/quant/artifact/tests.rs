@@ -69,6 +69,7 @@ fn model_of(digits: Digits) -> (Header, Vec<StepTensors>, Vec<Vec<u32>>) {
             edge("b", None, Some(HistogramBins { exponent: -5, first: -2, bins: 3, shift: 1 })),
         ],
         canvas: two.then_some(EdgeType::U16),
+        equalization: 0,
         calibration: CalibrationHeader {
             observer: "l2".into(),
             scheme: Scheme::Affine,
@@ -96,7 +97,7 @@ fn model_of(digits: Digits) -> (Header, Vec<StepTensors>, Vec<Vec<u32>>) {
 
 fn bytes() -> Vec<u8> {
     let (header, weights, histograms) = model();
-    encode(&header, &weights, &histograms).unwrap()
+    encode(&header, &weights, &[], &histograms).unwrap()
 }
 
 /// The file with one metadata value replaced and new checksums.
@@ -164,7 +165,7 @@ fn reading_and_writing_gives_the_same_bytes() {
     let bytes = bytes();
     let (_, weights, histograms) = model();
     let header = Artifact::parse(&bytes).unwrap().header().clone();
-    assert_eq!(encode(&header, &weights, &histograms).unwrap(), bytes);
+    assert_eq!(encode(&header, &weights, &[], &histograms).unwrap(), bytes);
 }
 
 #[test]
@@ -187,9 +188,22 @@ fn saving_replaces_the_file() {
 }
 
 #[test]
+fn factors_of_channels_are_read_back() {
+    let (mut header, weights, histograms) = model();
+    header.equalization = 3;
+    let factors = [0.5, 1.0, 2.0];
+    let bytes = encode(&header, &weights, &factors, &histograms).unwrap();
+    assert_eq!(Artifact::parse(&bytes).unwrap().equalization().unwrap(), factors);
+    assert!(encode(&header, &weights, &factors[1..], &histograms).is_err());
+    assert!(encode(&header, &weights, &[], &histograms).is_err());
+    header.equalization = 0;
+    assert!(encode(&header, &weights, &factors, &histograms).is_err());
+}
+
+#[test]
 fn two_bytes_and_two_digits_are_read_back() {
     let (header, weights, histograms) = model_of(Digits::Two);
-    let bytes = encode(&header, &weights, &histograms).unwrap();
+    let bytes = encode(&header, &weights, &[], &histograms).unwrap();
     let artifact = Artifact::parse(&bytes).unwrap();
     assert_eq!(*artifact.header(), header);
     let StepTensors::Int8 { weights: expected, .. } = &weights[0] else { unreachable!() };
@@ -313,7 +327,7 @@ fn invalid_models_are_not_written() {
     let (header, weights, histograms) = model();
     let mut wrong = header.clone();
     wrong.edges[0].range.max = f32::NAN;
-    assert!(encode(&wrong, &weights, &histograms).is_err());
-    assert!(encode(&header, &weights[..1], &histograms).is_err());
-    assert!(encode(&header, &weights, &[vec![], vec![1, 2]]).is_err());
+    assert!(encode(&wrong, &weights, &[], &histograms).is_err());
+    assert!(encode(&header, &weights[..1], &[], &histograms).is_err());
+    assert!(encode(&header, &weights, &[], &[vec![], vec![1, 2]]).is_err());
 }

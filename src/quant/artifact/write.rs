@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::header::Header;
+use super::header::{EQUALIZATION, Header};
 use super::read::Artifact;
 use super::tensors::{StepResidual, StepTensors};
 use crate::error::{Error, Kind, Result};
@@ -17,12 +17,17 @@ use crate::quant::StoredBiasShiftModel;
 use crate::quant::container::{self, Tensor};
 use crate::tensor::atomic_file;
 
-/// Encodes an artifact: `weights` in the order of the header's steps, `histograms` in that of its edges (empty
-/// where an edge has none).
+/// Encodes an artifact: `weights` in the order of the header's steps, the factors of `equalization`, `histograms` in the
+/// order of its edges (empty where an edge has none).
 ///
 /// # Errors
 /// [`Kind::Internal`] where header, weights and histograms contradict each other or break a rule of the format.
-pub fn encode(header: &Header, weights: &[StepTensors], histograms: &[Vec<u32>]) -> Result<Vec<u8>> {
+pub fn encode(
+    header: &Header,
+    weights: &[StepTensors],
+    equalization: &[f32],
+    histograms: &[Vec<u32>],
+) -> Result<Vec<u8>> {
     let fault = |what: String| Error::new(Kind::Internal, format!("artifact to write: {what}"));
     if (weights.len(), histograms.len()) != (header.steps.len(), header.edges.len()) {
         return Err(fault(format!(
@@ -34,6 +39,9 @@ pub fn encode(header: &Header, weights: &[StepTensors], histograms: &[Vec<u32>])
         )));
     }
     let mut tensors = BTreeMap::new();
+    if !equalization.is_empty() {
+        tensors.insert(EQUALIZATION.to_owned(), Tensor::of_f32(vec![equalization.len()], equalization));
+    }
     for (step, weights) in header.steps.iter().zip(weights) {
         let (weight, bias) = match weights {
             StepTensors::Int8 { weights, bias, residual, bias_shifts } => {

@@ -95,7 +95,7 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
 
 fn record() -> lookout::error::Result<Vec<u8>> {
     let edges = ["a", "b"].map(|name| RecordEdge { name: name.into(), channels: 1 });
-    let mut record = CalibrationRecord::new("3".repeat(64), edges.to_vec());
+    let mut record = CalibrationRecord::new("3".repeat(64), edges.to_vec(), vec![0.5, 1.0, 2.0]);
     for (name, offset) in [("p", 0.0), ("q", -1.5)] {
         let mut builder = HistogramBuilder::new();
         builder.observe(&[0.0, offset, 0.3, 2.0])?;
