@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_cache_key_is_stable() {
-        let key = "Options { count: 64, seed: 0, choose: false, recipe: Lookout, observer: L2, keep_float: Nothing, \
+        let key = "Options { count: 64, seed: 0, choose: false, recipe: Lookout, observer: Mse, keep_float: Nothing, \
                    equalize: true, wide: Budget(0.15), \
                    correction_pictures: 16, evidence_pictures: 16, allow_unfit: false }";
         assert_eq!(QuantizeOptions::default().cache_key(), key);

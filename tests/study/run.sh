@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # The study: the paper's table of results and its calibration experiments on real pictures.
 #
-#     tests/study/run.sh STEP…      all | record | observers | counts | noise | recipes | tracking | held-out | final
+#     tests/study/run.sh STEP…      all | record | observers | counts | noise | recipes | techniques | choice |
+#                                   tracking | held-out | street | final
 #
 # Every step keeps what it made in $WORK (target/study) and makes only what is missing: artifacts there, detections in
-# the evaluation's cache, so it can be stopped and called again. One forward pass over the 192 calibration pictures (the
-# record) serves every observer and subset. Settings are chosen by what the steps tracking (kitti-tracking-0001) and
+# the evaluation's cache, so it can be stopped and called again. One forward pass over the 192 calibration pictures (a
+# record) serves every observer and subset; there are two, with equalized channels and without. Settings are chosen by what the steps tracking (kitti-tracking-0001) and
 # held-out (agreement with fp32 on the pictures of road-calib that nothing was calibrated on) show; road-test is read once,
 # by the step final. tests/study/README.md has the results.
 #
@@ -21,6 +22,8 @@ export LOOKOUT__DETECTOR__THREADS=${LOOKOUT__DETECTOR__THREADS:-1}
 CALIB=$SHARED/data/road-calib/image_2
 TRACKING=kitti:$SHARED/data/kitti-tracking-0001
 TEST=kitti:$SHARED/data/road-test
+# Pictures of the synthetic street that quantize the built-in network, and others to judge by.
+STREET_PICTURES=1000
 OBSERVERS="min-max moving-average percentile entropy l2 mse"
 # Observers that our recipe is tried with.
 CANDIDATES="l2 mse percentile"
@@ -32,7 +35,7 @@ quantized() {
     shift
     [ -e "$WORK/$name.lookout" ] && return
     echo "quantize $name: $*"
-    "$LOOKOUT" quantize "$WORK/road.safetensors" --out "$WORK/part.lookout" --json "$@" >"$WORK/$name.json"
+    "$LOOKOUT" quantize "${MODEL:-$WORK/road.safetensors}" --out "$WORK/part.lookout" --json "$@" >"$WORK/$name.json"
     rm -f "$WORK/part.lookout.calib"
     mv "$WORK/part.lookout.json" "$WORK/$name.lookout.json"
     mv "$WORK/part.lookout" "$WORK/$name.lookout"
@@ -40,10 +43,13 @@ quantized() {
 
 record() {
     [ -e "$WORK/road.safetensors" ] || "$LOOKOUT" import "$SHARED/models/road-r50-fpn.safetensors" --out "$WORK/road.safetensors"
-    if [ ! -e "$WORK/record.calib" ]; then
-        "$LOOKOUT" quantize "$WORK/road.safetensors" --images "$CALIB" --count 192 --out "$WORK/all.lookout" --json >"$WORK/all.json"
-        mv "$WORK/all.lookout.calib" "$WORK/record.calib"
-    fi
+    local name
+    for name in record equalized; do
+        [ -e "$WORK/$name.calib" ] && continue
+        "$LOOKOUT" quantize "$WORK/road.safetensors" --images "$CALIB" --count 192 --wide 0 \
+            --equalize "$([ $name = equalized ] && echo true || echo false)" --out "$WORK/all.lookout" --json >"$WORK/all.json"
+        mv "$WORK/all.lookout.calib" "$WORK/$name.calib"
+    done
 }
 
 # From the record alone: ranges only, no bias correction, so that observers and counts differ in nothing else.
@@ -51,7 +57,8 @@ observers() {
     record
     local name
     for name in $OBSERVERS; do
-        quantized "observer-$name" --record "$WORK/record.calib" --count 64 --observer "$name" --wide 0
+        quantized "observer-$name" --record "$WORK/record.calib" --count 64 --observer "$name" \
+            --equalize false --wide 0
     done
 }
 
@@ -60,32 +67,72 @@ counts() {
     local count seed
     for count in 1 4 16 64; do
         for seed in 0 1 2; do
-            quantized "count-$count-draw-$seed" --record "$WORK/record.calib" --count "$count" --seed "$seed" --observer l2 --wide 0 --allow-unfit
+            quantized "count-$count-draw-$seed" --record "$WORK/record.calib" --count "$count" --seed "$seed" --observer l2 \
+                --equalize false --wide 0 --allow-unfit
         done
     done
-    quantized count-192 --record "$WORK/record.calib" --count 192 --observer l2 --wide 0
+    quantized count-192 --record "$WORK/record.calib" --count 192 --observer l2 --equalize false --wide 0
 }
 
 noise() {
     record
     [ -d "$WORK/noise" ] || python3 tests/study/noise.py "$WORK/noise" 16
-    quantized noise --images "$WORK/noise" --count 16 --observer l2 --wide 0 --allow-unfit
+    quantized noise --images "$WORK/noise" --count 16 --observer l2 --equalize false --wide 0 --allow-unfit
 }
 
-# The paper's recipe, and ours (biases corrected) with each candidate on the same 64 pictures, then the one that was chosen
-# by tracking and held-out on all 192.
+# The paper's recipe, and ours (biases corrected) with each candidate on the same 64 pictures.
 recipes() {
     record
     quantized paper --record "$WORK/record.calib" --count 64 --recipe paper --observer l2 --wide 0
     local name
     for name in $CANDIDATES; do
-        quantized "ours-$name" --record "$WORK/record.calib" --images "$CALIB" --count 64 --observer "$name" --wide 0
+        quantized "ours-$name" --record "$WORK/record.calib" --images "$CALIB" --observer "$name" --equalize false --wide 0
     done
-    quantized ours --record "$WORK/record.calib" --images "$CALIB" --count 192 --observer mse --wide 0
+}
+
+# Equalized channels and parts of two bytes, alone and together, on the same 64 pictures. The default is default-15.
+techniques() {
+    record
     local share
-    for share in 15 30; do
-        quantized "wide-$share" --record "$WORK/record.calib" --images "$CALIB" --count 64 --wide "$share%"
+    for name in l2 mse; do
+        quantized "equalized-$name" --record "$WORK/equalized.calib" --images "$CALIB" --observer "$name" --wide 0
     done
+    quantized "wide-15" --record "$WORK/record.calib" --images "$CALIB" --equalize false
+    for share in 15 30; do
+        quantized "default-$share" --record "$WORK/equalized.calib" --images "$CALIB" --wide "$share%"
+    done
+}
+
+# Pictures that a hash chooses (three draws), and those that are most like all, with everything else as by default.
+choice() {
+    record
+    local count seed
+    for count in 8 16 32 64; do
+        for seed in 0 1 2; do
+            quantized "random-$count-draw-$seed" --record "$WORK/equalized.calib" --images "$CALIB" --count "$count" \
+                --seed "$seed" --wide 0 --allow-unfit
+        done
+        quantized "chosen-$count" --record "$WORK/equalized.calib" --images "$CALIB" --count "$count" --choose --wide 0 \
+            --allow-unfit
+    done
+    quantized chosen-192 --record "$WORK/equalized.calib" --images "$CALIB" --count 192 --wide 0
+}
+
+# The built-in network on the synthetic street, judged on scenes by day of other seeds.
+street() {
+    local name
+    [ -d "$WORK/street" ] || "$LOOKOUT" pattern --export "$WORK/street" --count $STREET_PICTURES \
+        --scenes $((STREET_PICTURES / 2)) --step 40 --seed 3000000
+    [ -d "$WORK/street-calib" ] || "$LOOKOUT" pattern --export "$WORK/street-calib" --count 128 --scenes 128 --seed 1000000
+    for name in l2:false:0 mse:false:0 mse:true:0 mse:true:15% mse:true:30%; do
+        local parts
+        IFS=: read -ra parts <<<"$name"
+        MODEL=src/detector/demo/street.checkpoint quantized "street-${parts[0]}-${parts[1]}-${parts[2]%\%}" \
+            --images "$WORK/street-calib/image_2" --observer "${parts[0]}" --equalize "${parts[1]}" --wide "${parts[2]}"
+    done
+    cp -n src/detector/demo/street.checkpoint "$WORK/street.safetensors"
+    evaluated street-report "kitti:$WORK/street" "$WORK/street.safetensors" \
+        "$WORK"/street-{l2-false-0,mse-false-0,mse-true-0,mse-true-15,mse-true-30}.lookout
 }
 
 models() {
@@ -104,7 +151,8 @@ evaluated() {
     cat "$WORK/$name/report.txt"
 }
 
-ALL_MODELS=(road.safetensors paper.lookout ours.lookout ours-{l2,mse,percentile}.lookout wide-{15,30}.lookout
+ALL_MODELS=(road.safetensors paper.lookout ours-{l2,mse,percentile}.lookout equalized-{l2,mse}.lookout wide-15.lookout
+    default-{15,30}.lookout random-{8,16,32,64}-draw-{0,1,2}.lookout chosen-{8,16,32,64,192}.lookout
     observer-{min-max,moving-average,percentile,entropy,l2,mse}.lookout
     count-{1,4,16,64}-draw-{0,1,2}.lookout count-192.lookout noise.lookout)
 
@@ -123,7 +171,8 @@ held_out() {
         : >"$WORK/held-out/label_2/${name%.*}.txt"
     done
     evaluated held-out-report "kitti:$WORK/held-out" "$WORK"/road.safetensors "$WORK"/paper.lookout \
-        "$WORK"/observer-l2.lookout "$WORK"/ours-{l2,mse,percentile}.lookout "$WORK"/wide-{15,30}.lookout
+        "$WORK"/observer-l2.lookout "$WORK"/ours-{l2,mse,percentile}.lookout "$WORK"/equalized-{l2,mse}.lookout \
+        "$WORK"/wide-15.lookout "$WORK"/default-{15,30}.lookout
 }
 
 final() {
@@ -132,9 +181,9 @@ final() {
 
 for step in "${@:-all}"; do
     case $step in
-    all) record; observers; counts; noise; recipes; tracking; held_out; final ;;
+    all) record; observers; counts; noise; recipes; techniques; choice; tracking; held_out; street; final ;;
     held-out) held_out ;;
-    record | observers | counts | noise | recipes | tracking | final) "$step" ;;
+    record | observers | counts | noise | recipes | techniques | choice | tracking | street | final) "$step" ;;
     *) echo "no step $step; see the head of $0" >&2; exit 64 ;;
     esac
 done

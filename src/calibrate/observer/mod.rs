@@ -64,9 +64,10 @@ pub enum Observer {
     /// Least Kullback–Leibler divergence of the 256 levels from the values.
     Entropy,
     /// PyTorch's `HistogramObserver`: narrows both ends as long as the L2 error of 256 cells falls.
-    #[default]
     L2,
-    /// Least mean squared error of the quantization itself.
+    /// Least mean squared error of the quantization itself. Where channels are equalized, this is nearly the range with
+    /// the least error of what reads the edge: weighting channels by their readers' weights changes it by 0.02 dB.
+    #[default]
     Mse,
 }
 
