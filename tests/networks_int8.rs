@@ -21,9 +21,9 @@ use lookout::tensor::Canvas;
 use crate::golden;
 use crate::scenes::scene;
 
-/// Least local SQNR of a layer, in dB, over all golden networks. The worst are depthwise, in networks of random
-/// weights.
-const LEAST_LOCAL_DB: f64 = 18.0;
+/// Least local SQNR of a layer, in dB, over all golden networks of random weights, on the one picture that is measured.
+/// The worst are squeezes: equalized, channels of small values weigh as much as the others.
+const LEAST_LOCAL_DB: f64 = 14.0;
 
 /// Writes two scenes.
 fn pictures(folder: &Path) {

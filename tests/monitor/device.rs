@@ -119,22 +119,28 @@ pub fn mean_sqnr(errors: &[StepError]) -> f64 {
     steps.iter().sum::<f64>() / steps.len() as f64
 }
 
-/// The artifact of `checkpoint`, calibrated on these pictures: made once for all tests. Nothing in it has two bytes: a
-/// shift harms it more than the default one, and a recalibration has more to gain.
+/// The artifact of `checkpoint`, calibrated on these pictures: made once for all tests. Nothing in it has two bytes, and
+/// its ranges are narrow (l2, or what `LOOKOUT_OBSERVER` names): a shift harms it more than the default one, and a
+/// recalibration has more to gain.
 pub fn artifact(checkpoint: &Checkpoint, pictures: &[Picture]) -> Vec<u8> {
-    artifact_of(checkpoint, pictures, Wide::NOTHING)
+    let observer = std::env::var("LOOKOUT_OBSERVER").map_or(Observer::L2, |name| name.parse().unwrap());
+    artifact_of(checkpoint, pictures, observer, Wide::NOTHING)
 }
 
-/// [`artifact`] with these parts of two bytes.
-pub fn artifact_of(checkpoint: &Checkpoint, pictures: &[Picture], wide: Wide) -> Vec<u8> {
+/// The artifact that `quantize` makes by default.
+pub fn default_artifact(checkpoint: &Checkpoint, pictures: &[Picture]) -> Vec<u8> {
+    artifact_of(checkpoint, pictures, Observer::default(), Wide::default())
+}
+
+fn artifact_of(checkpoint: &Checkpoint, pictures: &[Picture], observer: Observer, wide: Wide) -> Vec<u8> {
     static MADE: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
     let sums: Vec<u8> = pictures.iter().flat_map(usability::pixel_sha256).collect();
-    let key = format!("{} {} {wide:?}", checkpoint.sha256(), sha256(&sums));
+    let key = format!("{} {} {observer} {wide:?}", checkpoint.sha256(), sha256(&sums));
     let mut made = MADE.lock().unwrap();
-    made.entry(key).or_insert_with(|| quantize(checkpoint, pictures, wide)).clone()
+    made.entry(key).or_insert_with(|| quantize(checkpoint, pictures, observer, wide)).clone()
 }
 
-fn quantize(checkpoint: &Checkpoint, pictures: &[Picture], wide: Wide) -> Vec<u8> {
+fn quantize(checkpoint: &Checkpoint, pictures: &[Picture], observer: Observer, wide: Wide) -> Vec<u8> {
     let name = |at: usize| format!("{at:04}");
     let chosen = |(at, picture): (usize, &Picture)| CalibrationPicture {
         name: name(at),
@@ -144,14 +150,8 @@ fn quantize(checkpoint: &Checkpoint, pictures: &[Picture], wide: Wide) -> Vec<u8
     let selection =
         PictureSelection { pictures: pictures.iter().enumerate().map(chosen).collect(), ..PictureSelection::default() };
     let open = |chosen: &CalibrationPicture| Ok(pictures[chosen.name.parse::<usize>().unwrap()].clone());
-    let options =
-        QuantizeOptions { evidence_pictures: pictures.len(), observer: observer(), wide, ..QuantizeOptions::default() };
+    let options = QuantizeOptions { evidence_pictures: pictures.len(), observer, wide, ..QuantizeOptions::default() };
     quantize_frames(checkpoint, selection, &open, &options, Isa::best(), &mut |_, _, _| {}).unwrap().bytes
-}
-
-/// Which observer chooses the ranges: `LOOKOUT_OBSERVER`, else the default.
-fn observer() -> Observer {
-    std::env::var("LOOKOUT_OBSERVER").map_or_else(|_| Observer::default(), |name| name.parse().unwrap())
 }
 
 /// See the module's head.
@@ -191,10 +191,10 @@ impl Device {
         Self::on(checkpoint, &artifact(checkpoint, pictures), with_reference, options)
     }
 
-    /// [`Device::new`] with the parts of two bytes that `quantize` chooses by default.
-    pub fn wide(pictures: &[Picture], with_reference: bool, options: MonitorOptions) -> Self {
+    /// [`Device::new`] with the artifact that `quantize` makes by default.
+    pub fn by_default(pictures: &[Picture], with_reference: bool, options: MonitorOptions) -> Self {
         let checkpoint = Checkpoint::from_bytes(small()).unwrap();
-        Self::on(&checkpoint, &artifact_of(&checkpoint, pictures, Wide::default()), with_reference, options)
+        Self::on(&checkpoint, &default_artifact(&checkpoint, pictures), with_reference, options)
     }
 
     /// The same with an artifact of `checkpoint`.
