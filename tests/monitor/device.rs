@@ -149,7 +149,7 @@ fn quantize(checkpoint: &Checkpoint, pictures: &[Picture], wide: Wide) -> Vec<u8
     quantize_frames(checkpoint, selection, &open, &options, Isa::best(), &mut |_, _, _| {}).unwrap().bytes
 }
 
-/// Which observer chooses the ranges: `LOOKOUT_OBSERVER`, else the default.
+/// Observer that chooses the ranges: `LOOKOUT_OBSERVER`, else the default.
 fn observer() -> Observer {
     std::env::var("LOOKOUT_OBSERVER").map_or_else(|_| Observer::default(), |name| name.parse().unwrap())
 }
@@ -164,7 +164,7 @@ pub struct Device {
     pub reference: Arc<Fp32Model>,
     pub view: Arc<LatestPass>,
     pub second: i64,
-    /// What the latest pass came to.
+    /// Result of the latest pass.
     pub score: f64,
     sequence: u64,
 }
@@ -201,7 +201,7 @@ impl Device {
     pub fn on(checkpoint: &Checkpoint, bytes: &[u8], with_reference: bool, options: MonitorOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut generations = Generations::open(folder.path(), &sha256(bytes), options.keep_generations).unwrap();
-        generations.found(bytes, "2026-01-01T00:00:00Z").unwrap();
+        generations.set_initial(bytes, "2026-01-01T00:00:00Z").unwrap();
         let start = generations.start("boot").unwrap();
         let artifact = Artifact::parse(&start.bytes).unwrap();
         let quantized = Quantized::from_artifact(&artifact, Ok).unwrap();
