@@ -122,8 +122,8 @@ fn orient(pictures: &mut [LabelledPicture], sizes: &[PictureSize], exif: ExifMod
     let applied = turned - as_stored;
     let reason = match exif {
         ExifMode::Auto if votes(true) + votes(false) > 0 => "so the labels fit; --exif decides otherwise",
-        ExifMode::Auto => "nothing in the labels tells; --exif decides otherwise",
-        ExifMode::Apply | ExifMode::Ignore => "as --exif says",
+        ExifMode::Auto => "the labels fit both; --exif decides otherwise",
+        ExifMode::Apply | ExifMode::Ignore => "as --exif requests",
     };
     vec![match (applied, as_stored) {
         (_, 0) => format!("EXIF orientation of {turned} pictures: applied, {reason}"),
@@ -234,7 +234,7 @@ mod tests {
             (labelled(Some((36, 64)), &[]), false, ": applied"),
             (labelled(None, &[[40.0, 5.0, 60.0, 30.0]]), true, "not applied"),
             (labelled(None, &[[5.0, 40.0, 30.0, 60.0]]), false, ": applied"),
-            (labelled(None, &[[5.0, 5.0, 30.0, 30.0]]), false, "nothing in the labels tells"),
+            (labelled(None, &[[5.0, 5.0, 30.0, 30.0]]), false, "the labels fit both"),
         ] {
             let mut pictures = [labels];
             let notes = orient(&mut pictures, &[TURNED], ExifMode::Auto);

@@ -123,7 +123,7 @@ impl<'a> Machine<'a> {
             b'c' | 0x93 | b'Q' | b'P' => self.reference(opcode),
             b'R' | 0x81 | 0x92 | b'i' | b'o' => self.call(opcode),
             b'b' => self.build(),
-            0x82..=0x84 => Err(format!("opcode 0x{opcode:02x}: a class by its number, which only its writer knows")),
+            0x82..=0x84 => Err(format!("opcode 0x{opcode:02x}: a class by its number, unknown outside its writer")),
             _ => Err(format!("opcode 0x{opcode:02x}, which no pickle has")),
         }
     }
