@@ -1,7 +1,7 @@
 //! Shutdown token for threads and futures.
 //!
-//! [`Stop`] is cloned into every thread and task; the owner keeps the [`Trigger`]. Dropping the trigger stops as well, so
-//! an owner that panics or returns early leaves no threads running.
+//! [`Stop`] is cloned into every thread and task; the owner keeps the [`StopTrigger`]. Dropping the trigger stops as
+//! well, so an owner that panics or returns early leaves no threads running.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::sync::IgnorePoison;
 
 /// Owner's side. A stop is final.
 #[derive(Debug)]
-pub struct Trigger {
+pub struct StopTrigger {
     shared: Arc<Shared>,
     futures: watch::Sender<bool>,
 }
@@ -35,13 +35,13 @@ struct Shared {
 }
 
 /// A trigger and its token.
-pub fn pair() -> (Trigger, Stop) {
+pub fn pair() -> (StopTrigger, Stop) {
     let shared = Arc::new(Shared::default());
     let (sender, receiver) = watch::channel(false);
-    (Trigger { shared: shared.clone(), futures: sender }, Stop { shared, futures: receiver })
+    (StopTrigger { shared: shared.clone(), futures: sender }, Stop { shared, futures: receiver })
 }
 
-impl Trigger {
+impl StopTrigger {
     /// Stops all holders of the token. A second call has no effect.
     pub fn stop(&self) {
         *self.shared.stopped.lock().ignore_poison() = true;
@@ -50,7 +50,7 @@ impl Trigger {
     }
 }
 
-impl Drop for Trigger {
+impl Drop for StopTrigger {
     fn drop(&mut self) {
         self.stop();
     }

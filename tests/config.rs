@@ -1,5 +1,5 @@
-//! The configuration from outside: the documented file is the defaults, layers win in their order, and whatever is
-//! wrong is refused with file, line, key and what would be right.
+//! The configuration from outside. The documented file is the defaults, and layers override in their order. Every
+//! mistake is refused with file, line, key and the right form.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -159,7 +159,7 @@ fn normal(path: &Path) -> Option<PathBuf> {
     Some(normal)
 }
 
-/// What the checks read of the repository.
+/// Parts of the repository that the checks read.
 struct Repository {
     /// All of `src`, with continued string literals on one line.
     source: String,
@@ -276,7 +276,7 @@ fn modules(main: &Path) -> Vec<(String, String)> {
     std::iter::once((String::new(), text)).chain(below).collect()
 }
 
-/// Whether one of the tests has a path that holds `filter`.
+/// True if the path of a test contains `filter`.
 fn names_a_test(tests: &[(String, String)], filter: &str) -> bool {
     tests.iter().any(|(module, source)| {
         let functions = source.lines().filter_map(|line| line.trim_start().split("fn ").nth(1)?.split('(').next());

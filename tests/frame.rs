@@ -45,8 +45,8 @@ fn a_truncated_file_is_refused_wherever_it_ends() {
 
 #[test]
 fn data_missing_from_the_middle_is_refused() {
-    // As when a camera's frame lost packets: start and end are there. (Once in a while the codes behind a hole happen to
-    // fit; nothing can tell that.)
+    // A frame that lost packets has its start and end. Sometimes the codes behind a hole happen to fit, which cannot be
+    // detected.
     let whole = file("optimized.jpg");
     let scan = whole.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
     for percent in [30, 60, 95] {

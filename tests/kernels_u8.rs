@@ -12,7 +12,7 @@ use lookout::kernel::geometry::ConvGeometry;
 use lookout::kernel::isa::Isa;
 use lookout::random::Random;
 
-/// How inputs and weights are drawn.
+/// Distribution of inputs and weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Draw {
     /// Any byte; weights at random, made pair-safe.

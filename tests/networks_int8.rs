@@ -112,8 +112,8 @@ fn every_network_is_wholly_in_int8_and_alike_on_every_instruction_set() {
         };
         import(&options).unwrap_or_else(|error| panic!("{net}: {}", error.chain()));
         let checkpoint = Checkpoint::open(&out).unwrap();
-        // Every perturbation of a picture is one more pass of the fp32 network, and every candidate for two bytes one of
-        // the int8 network: here all parts of the body are wide, without a search.
+        // Every perturbation of a picture is one more pass of the fp32 network, and every candidate for two bytes one
+        // of the int8 network. To save them, all parts of the body are wide here, without a search.
         let body = Checkpoint::open(&out).unwrap().header().architecture.body_module().to_owned();
         let options = QuantizeOptions {
             correction_pictures: 1,

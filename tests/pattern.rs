@@ -1,5 +1,5 @@
-//! The synthetic street from outside: the same bytes everywhere, a truth that fits the picture, scenes as hard as they
-//! are said to be, and `lookout pattern` on the command line.
+//! The synthetic street from outside: the same bytes everywhere, labels that fit the picture, the documented difficulty
+//! of scenes, and `lookout pattern` on the command line.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -7,7 +7,7 @@ use lookout::tensor::Canvas;
 
 use crate::golden::Golden;
 
-/// Where rows and columns out are 128 together at most, PyTorch takes another path with another rounding.
+/// For outputs of at most 128 rows and columns together, PyTorch takes another path with another rounding.
 const THUMBNAIL: usize = 128;
 
 /// The canvas of `picture`, compared with `expected`: `height × width × 3` values without padding.

@@ -1,4 +1,4 @@
-//! How fast the fp32 convolutions are on one thread: `cargo test --release --test suite timing_f32:: -- --ignored
+//! Speed of the fp32 convolutions on one thread: `cargo test --release --test suite timing_f32:: -- --ignored
 //! --nocapture`. `KERNEL` chooses the instruction set, `LAYER` layers by a part of their names, `ROUNDS` and `THREADS` how
 //! often and on how many threads each runs.
 
@@ -16,7 +16,7 @@ struct Layer {
     size: (usize, usize, usize),
     residual: bool,
     activation: Activation,
-    /// How often the network has it.
+    /// Number of such layers in the network.
     times: u64,
 }
 

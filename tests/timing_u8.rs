@@ -1,4 +1,5 @@
-//! How near the int8 convolutions come to this core's ceiling: `cargo test --release --test suite timing_u8:: -- --ignored
+//! Speed of the int8 convolutions relative to this core's ceiling: `cargo test --release --test suite timing_u8:: --
+//! --ignored
 //! --nocapture`.
 
 use lookout::kernel::bench_u8::LayerU8;

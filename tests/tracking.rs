@@ -1,5 +1,5 @@
-//! How well objects are followed, by the measures of multiple object tracking on synthetic streets of three densities:
-//! the tracker alone on true boxes that come and go as they are hidden, and the built-in detector with the tracker.
+//! Tracking quality by the metrics of multiple object tracking, on synthetic streets of three densities. The tracker is
+//! measured alone, on true boxes that disappear while hidden, and with the built-in detector.
 //!
 //! MOTA as CLEAR MOT has it (Bernardin & Stiefelhagen, 2008), IDF1 as Ristani et al. (2016): IoU ≥ 0.5, one class.
 //! Truth is what a detector is held to find; what is smaller or more hidden is passed over, found or not.
@@ -20,7 +20,7 @@ const DENSITIES: [(&str, [u64; 3]); 3] = [("sparse", [8, 21, 38]), ("middling", 
 const SIZE: (usize, usize) = (640, 360);
 const OVERLAP: f32 = 0.5;
 
-/// What a sequence came to.
+/// Result of a sequence.
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Figures {
     truths: usize,
@@ -58,7 +58,7 @@ impl Figures {
 #[derive(Default)]
 struct Judge {
     figures: Figures,
-    /// Which track each object had last.
+    /// Last track of each object.
     last: BTreeMap<u32, u64>,
     tracks_of: BTreeMap<u32, BTreeSet<u64>>,
     /// In how many frames an object and a track overlapped.
@@ -119,8 +119,8 @@ impl Judge {
     }
 }
 
-/// What a detector without fault would say of `truths`: surely of what is well seen, doubtfully of what is half hidden,
-/// nothing of the rest; each edge off by up to 2 % of the box's size.
+/// Detections of an ideal detector for `truths`: a high score for visible objects, a low one for half-hidden ones, none
+/// for the rest. Each edge is off by up to 2 % of the box's size.
 fn ideal(truths: &[Truth], n: u64) -> Vec<Detection> {
     let seen = truths.iter().filter(|truth| truth.visible >= 0.25 && truth.height() >= 12.0);
     let detection = |truth: &Truth| {

@@ -1,4 +1,4 @@
-//! What pair safety costs on trained weights, against plain 8 bit and the 7 bit other engines fall back to.
+//! Error that pair safety adds to trained weights, against plain 8 bits and the 7 bits of other engines.
 
 use std::path::PathBuf;
 

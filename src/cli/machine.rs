@@ -24,7 +24,7 @@ pub fn nearest_folder(folder: &Path) -> Result<&Path, &Path> {
     if nearest.is_dir() { Ok(nearest) } else { Err(nearest) }
 }
 
-/// Whether this user may create files in `folder`.
+/// Checks that this user may create files in `folder`.
 pub fn check_writable(folder: &Path) -> rustix::io::Result<()> {
     access(folder, Access::WRITE_OK | Access::EXEC_OK)
 }

@@ -3,7 +3,7 @@
 use super::layer::PREFIX;
 use super::shape;
 
-/// Begin of a variable that was probably meant to set a key.
+/// Prefix of a variable that was probably supposed to set a key.
 const NEAR_PREFIX: &str = "LOOKOUT_";
 
 /// A hint for every variable in `names` that looks like a key of the configuration, but is not read.

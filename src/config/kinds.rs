@@ -91,7 +91,7 @@ impl Resolver<'_> {
     fn camera_name(&mut self, key: &str, camera: &document::Camera, taken: &[String]) -> String {
         let name = camera.name.clone().unwrap_or_default();
         if name.is_empty() {
-            self.complain(key, "name is missing; messages tell cameras apart by it");
+            self.complain(key, "name is missing; messages identify the camera by it");
         } else if !is_name(&name) {
             self.complain(&format!("{key}.name"), format!("\"{name}\" is no name: {NAME_RULE}"));
         } else if let Some(first) = taken.iter().position(|other| *other == name) {
@@ -300,7 +300,7 @@ impl Resolver<'_> {
         };
         let messages = sink.messages.clone().unwrap_or_else(|| default.to_vec());
         if messages.is_empty() {
-            self.complain(&format!("{key}.messages"), "a sink without messages says nothing; remove it or name one");
+            self.complain(&format!("{key}.messages"), "a sink needs a type of message; name one or remove the sink");
         }
         let text = |text: &Option<String>| given(text).unwrap_or_default();
         let kind = match kind {

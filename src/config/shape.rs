@@ -1,7 +1,7 @@
 //! Schema check: validates values against the JSON Schema of [`Document`], key by key.
 //!
-//! In: a value with its origin, and its schema. Out: one [`Complaint`] for each unknown key (with the nearest known one),
-//! each value of the wrong type, outside of its range or not among the allowed words.
+//! In: a value with its origin, and its schema. Out: one [`Complaint`] for each unknown key, with the nearest known
+//! one. The same for each value of the wrong type, outside of its range or not among the allowed words.
 
 use config::{Value, ValueKind};
 use serde_json::Value as Json;
@@ -12,7 +12,7 @@ use super::kind_hint::kind_hint;
 use crate::suggest::guess;
 
 /// Node of the schema.
-enum Wanted<'a> {
+enum ExpectedValue<'a> {
     /// A table of known keys.
     Table(&'a serde_json::Map<String, Json>),
     /// A table with any keys and values of one schema.
@@ -37,8 +37,8 @@ pub fn schema() -> Json {
 pub fn check(schema: &Json, key: &str, value: &Value, complaints: &mut Vec<Complaint>) {
     let schema = form(schema, value);
     let mut complain = |text: String| complaints.push(Complaint::at(value, key, text));
-    match (wanted(schema), &value.kind) {
-        (Wanted::Table(known), ValueKind::Table(table)) => {
+    match (expected_value(schema), &value.kind) {
+        (ExpectedValue::Table(known), ValueKind::Table(table)) => {
             for (name, below) in ordered(table) {
                 match known.get(name) {
                     Some(schema) => check(schema, &join(key, name), below, complaints),
@@ -48,12 +48,12 @@ pub fn check(schema: &Json, key: &str, value: &Value, complaints: &mut Vec<Compl
                 }
             }
         }
-        (Wanted::Map(schema), ValueKind::Table(table)) => {
+        (ExpectedValue::Map(schema), ValueKind::Table(table)) => {
             for (name, below) in ordered(table) {
                 check(schema, &join(key, name), below, complaints);
             }
         }
-        (Wanted::Array(schema, length), ValueKind::Array(items)) => {
+        (ExpectedValue::Array(schema, length), ValueKind::Array(items)) => {
             if length.is_some_and(|length| items.len() as u64 != length) {
                 complain(format!("has {} values, {} are expected", items.len(), length.unwrap_or_default()));
             }
@@ -61,21 +61,21 @@ pub fn check(schema: &Json, key: &str, value: &Value, complaints: &mut Vec<Compl
                 check(schema, &format!("{key}[{index}]"), item, complaints);
             }
         }
-        (Wanted::Words(words), ValueKind::String(text)) if !words.contains(&text.as_str()) => {
+        (ExpectedValue::Words(words), ValueKind::String(text)) if !words.contains(&text.as_str()) => {
             let hint = match kind_hint(key, text) {
                 Some(hint) if key.ends_with("kind") => format!("; {hint}"),
                 _ => guess(text, words.iter().copied()),
             };
             complain(format!("\"{text}\" is not one of {}{hint}", list(&words)));
         }
-        (Wanted::Words(_), ValueKind::String(_)) | (Wanted::Text, ValueKind::String(_)) => {}
-        (Wanted::Flag, ValueKind::Boolean(_)) => {}
-        (Wanted::Integer, ValueKind::I64(number)) => {
+        (ExpectedValue::Words(_), ValueKind::String(_)) | (ExpectedValue::Text, ValueKind::String(_)) => {}
+        (ExpectedValue::Flag, ValueKind::Boolean(_)) => {}
+        (ExpectedValue::Integer, ValueKind::I64(number)) => {
             if let Some(range) = outside(schema, *number as f64) {
                 complain(format!("{number} is out of range: {range}"));
             }
         }
-        (Wanted::Number, ValueKind::I64(_) | ValueKind::Float(_)) => {
+        (ExpectedValue::Number, ValueKind::I64(_) | ValueKind::Float(_)) => {
             let number = match value.kind {
                 ValueKind::Float(number) => number,
                 ValueKind::I64(number) => number as f64,
@@ -85,10 +85,10 @@ pub fn check(schema: &Json, key: &str, value: &Value, complaints: &mut Vec<Compl
                 complain(format!("{number} is out of range: {range}"));
             }
         }
-        (Wanted::Array(..), ValueKind::Table(_)) if !key.contains(['.', '[']) => {
+        (ExpectedValue::Array(..), ValueKind::Table(_)) if !key.contains(['.', '[']) => {
             complain(format!("there may be several: write [[{key}]]"));
         }
-        (wanted, found) => complain(format!("{} is expected, this is {}", wanted.name(), name(found))),
+        (expected, found) => complain(format!("{} is expected, this is {}", expected.name(), name(found))),
     }
 }
 
@@ -96,13 +96,13 @@ pub fn check(schema: &Json, key: &str, value: &Value, complaints: &mut Vec<Compl
 pub fn find<'a>(root: &'a Json, key: &str) -> Result<&'a Json, String> {
     let mut schema = root;
     for segment in key.replace('[', ".[").split('.') {
-        schema = match (wanted(schema), segment.strip_prefix('[')) {
-            (Wanted::Array(items, _), Some(_)) => items,
-            (Wanted::Map(below), None) => below,
-            (Wanted::Table(known), None) => {
+        schema = match (expected_value(schema), segment.strip_prefix('[')) {
+            (ExpectedValue::Array(items, _), Some(_)) => items,
+            (ExpectedValue::Map(below), None) => below,
+            (ExpectedValue::Table(known), None) => {
                 known.get(segment).ok_or_else(|| missing(root, key, segment, known.keys()))?
             }
-            (wanted, _) => return Err(format!("{} has no part called {segment}", wanted.name())),
+            (expected, _) => return Err(format!("{} has no part called {segment}", expected.name())),
         };
     }
     Ok(schema)
@@ -115,8 +115,8 @@ pub fn typed(schema: &Json, text: &str, origin: &str) -> Value {
         crate::redact::learn(text);
         Value::new(Some(&origin.to_owned()), text.to_owned())
     };
-    match wanted(schema) {
-        Wanted::Text | Wanted::Words(_) if !text.starts_with(['"', '\'']) => verbatim(),
+    match expected_value(schema) {
+        ExpectedValue::Text | ExpectedValue::Words(_) if !text.starts_with(['"', '\'']) => verbatim(),
         _ => super::toml_value::inline(text, origin).unwrap_or_else(verbatim),
     }
 }
@@ -137,17 +137,18 @@ fn form<'a>(schema: &'a Json, value: &Value) -> &'a Json {
     let forms = schema.get("anyOf").and_then(Json::as_array).into_iter().flatten();
     let fits = |form: &&Json| {
         matches!(
-            (wanted(form), &value.kind),
-            (Wanted::Table(_) | Wanted::Map(_), ValueKind::Table(_)) | (Wanted::Array(..), ValueKind::Array(_))
+            (expected_value(form), &value.kind),
+            (ExpectedValue::Table(_) | ExpectedValue::Map(_), ValueKind::Table(_))
+                | (ExpectedValue::Array(..), ValueKind::Array(_))
         )
     };
     forms.filter(|form| form["type"] != "null").find(fits).unwrap_or(schema)
 }
 
-fn wanted(schema: &Json) -> Wanted<'_> {
+fn expected_value(schema: &Json) -> ExpectedValue<'_> {
     // An optional table or enum is a union with null.
     if let Some(forms) = schema.get("anyOf").and_then(Json::as_array) {
-        return forms.iter().find(|form| form["type"] != "null").map_or(Wanted::Text, wanted);
+        return forms.iter().find(|form| form["type"] != "null").map_or(ExpectedValue::Text, expected_value);
     }
     let words: Vec<&str> = match (schema.get("oneOf"), schema.get("enum")) {
         (Some(forms), _) => forms.as_array().into_iter().flatten().flat_map(words_of).collect(),
@@ -155,7 +156,7 @@ fn wanted(schema: &Json) -> Wanted<'_> {
         (None, None) => Vec::new(),
     };
     if !words.is_empty() {
-        return Wanted::Words(words);
+        return ExpectedValue::Words(words);
     }
     let is = |kind: &str| match &schema["type"] {
         Json::Array(kinds) => kinds.iter().any(|one| one == kind),
@@ -163,18 +164,18 @@ fn wanted(schema: &Json) -> Wanted<'_> {
     };
     if is("object") {
         return match schema.get("properties").and_then(Json::as_object) {
-            Some(known) => Wanted::Table(known),
-            None => Wanted::Map(&schema["additionalProperties"]),
+            Some(known) => ExpectedValue::Table(known),
+            None => ExpectedValue::Map(&schema["additionalProperties"]),
         };
     }
     if is("array") {
-        return Wanted::Array(&schema["items"], schema.get("minItems").and_then(Json::as_u64));
+        return ExpectedValue::Array(&schema["items"], schema.get("minItems").and_then(Json::as_u64));
     }
     match () {
-        () if is("integer") => Wanted::Integer,
-        () if is("number") => Wanted::Number,
-        () if is("boolean") => Wanted::Flag,
-        () => Wanted::Text,
+        () if is("integer") => ExpectedValue::Integer,
+        () if is("number") => ExpectedValue::Number,
+        () if is("boolean") => ExpectedValue::Flag,
+        () => ExpectedValue::Text,
     }
 }
 
@@ -184,7 +185,7 @@ fn words_of(schema: &Json) -> Vec<&str> {
     one.into_iter().chain(many).collect()
 }
 
-impl Wanted<'_> {
+impl ExpectedValue<'_> {
     fn name(&self) -> &'static str {
         match self {
             Self::Table(_) | Self::Map(_) => "a table",

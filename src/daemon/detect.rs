@@ -23,7 +23,7 @@ use super::supervision::thermal;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Frame;
 use crate::message::{Detection, Model, Moment, Report, Schema, Timing};
-use crate::metrics::{self, Stage, Why};
+use crate::metrics::{self, ReasonLabels, StageLabel};
 
 /// Pictures in a row that the engine may refuse before the engine itself counts as broken.
 const MAX_REFUSED_IN_A_ROW: u32 = 100;
@@ -93,7 +93,7 @@ impl DetectorThread {
                     let size = FrameSize { width: report.width, height: report.height };
                     let rules = entry.rules.load();
                     report.removed = rules.filter.apply(size, &mut report.detections, |rule| {
-                        let why = Why { camera: camera.to_owned(), reason: rule.name() };
+                        let why = ReasonLabels { camera: camera.to_owned(), reason: rule.name() };
                         context.metrics.detections_removed.get_or_create(&why).inc();
                     });
                     let events = self.objects.update(index, &mut report);
@@ -226,9 +226,9 @@ fn count(context: &RunContext, report: &Report) {
     let timing = &report.timing_ms;
     metrics.frame_age.observe(timing.age * 1e-3);
     for (stage, milliseconds) in [("convert", timing.convert), ("detect", timing.detect), ("total", timing.total)] {
-        metrics.stage_duration.get_or_create(&Stage { stage }).observe(milliseconds * 1e-3);
+        metrics.stage_duration.get_or_create(&StageLabel { stage }).observe(milliseconds * 1e-3);
     }
-    let camera = metrics::Camera { camera: report.camera.clone() };
+    let camera = metrics::CameraLabel { camera: report.camera.clone() };
     metrics.last_inference.get_or_create(&camera).set(context.clock.wall().as_microsecond() as f64 * 1e-6);
     metrics.count_objects(&report.camera, &report.objects);
 }

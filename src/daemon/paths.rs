@@ -55,8 +55,8 @@ pub fn runtime_folder(device: &DeviceSettings) -> RuntimeFolder {
     }
 }
 
-/// The folders in which a client searches for the control socket: only the configured one if there is one, else the
-/// login session's, then the unit's.
+/// Folders in which a client searches for the control socket: the configured one if there is one, else the login
+/// session's, then the unit's.
 pub fn runtime_folders(configured: Option<PathBuf>) -> Vec<PathBuf> {
     match configured.or_else(|| from_environment("RUNTIME_DIRECTORY", "")) {
         Some(path) => vec![path],

@@ -38,8 +38,8 @@ pub fn model_file(settings: &Settings) -> Option<&Path> {
 ///
 /// # Errors
 ///
-/// [`Kind::Config`] with every wrong label and the nearest one. A model that cannot be read is no error here: its loading
-/// says more.
+/// [`Kind::Config`] with every wrong label and the nearest one. A model that cannot be read is no error here: loading
+/// it gives a better message.
 pub fn check_labels(settings: &Settings) -> Result<()> {
     let Some(file) = model_file(settings).filter(|_| settings.names_labels()) else { return Ok(()) };
     let Ok(model) = detector::describe(file) else { return Ok(()) };
@@ -51,7 +51,7 @@ pub fn check_labels(settings: &Settings) -> Result<()> {
     if wrong.is_empty() { Ok(()) } else { Err(Error::new(Kind::Config, wrong.join("; "))) }
 }
 
-/// Checks that brokers can tell the names of cameras and `labels`, the model's, apart.
+/// Checks that the names of cameras and the model's `labels` have distinct topics and identifiers at a broker.
 ///
 /// # Errors
 ///

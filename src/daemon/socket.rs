@@ -207,7 +207,7 @@ async fn answer(request: &[u8], control: &Control) -> Result<Value> {
     let control = control.clone();
     tokio::task::spawn_blocking(move || control.call(&verb, args))
         .await
-        .unwrap_or_else(|_| Err(Error::new(Kind::Internal, "the verb panicked; the log says where")))
+        .unwrap_or_else(|_| Err(Error::new(Kind::Internal, "the verb panicked; the log has the place")))
 }
 
 /// The verb and the arguments of a request.

@@ -18,7 +18,7 @@ impl BoxCoder {
         Self { weights: weights.map(|weight| weight as f32), log_size_clamp: libm::log(max_growth) as f32 }
     }
 
-    /// The box that `delta` (dx, dy, dw, dh) makes of `reference`: with width w and centre x of the reference, the new
+    /// The box that `delta` (dx, dy, dw, dh) makes of `reference`. With width w and centre x of the reference, the new
     /// centre is dx·w + x, and the new width e^dw · w.
     #[inline]
     pub fn decode(&self, reference: [f32; 4], delta: [f32; 4]) -> [f32; 4] {
@@ -62,8 +62,8 @@ pub fn area([x0, y0, x1, y1]: [f32; 4]) -> f32 {
 
 /// Intersection over union of two boxes, 0 to 1; 0 where either has no area.
 ///
-/// Non-maximum suppression and COCO's evaluation have loops of their own: the one runs over columns and keeps
-/// torchvision's NaN for two empty boxes, the other needs f64 and pycocotools' order of operations.
+/// Non-maximum suppression and COCO's evaluation have loops of their own. Suppression runs over columns and keeps
+/// torchvision's NaN for two empty boxes; COCO's evaluation needs f64 and pycocotools' order of operations.
 #[inline]
 pub fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
     let side = |low: f32, high: f32| (high - low).max(0.0);

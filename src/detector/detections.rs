@@ -1,8 +1,8 @@
 //! Detection stage: computes the detections from class logits and box deltas of every proposal.
 //!
-//! As torchvision's `RoIHeads.postprocess_detections` (`torchvision/models/detection/roi_heads.py`): softmax; boxes
-//! decoded for every class and clipped to the picture; low scores and small boxes removed; suppression class by class;
-//! the best kept. Both executors share it; a warm call allocates nothing.
+//! As torchvision's `RoIHeads.postprocess_detections` (`torchvision/models/detection/roi_heads.py`): softmax, then
+//! boxes decoded for every class and clipped to the picture. Low scores and small boxes are removed, the rest is
+//! suppressed class by class, and the best are kept. Both executors share it; a warm call allocates nothing.
 
 use super::boxes::{BoxCoder, clip, is_large_enough, softmax};
 use super::detection::Detection;

@@ -1,7 +1,7 @@
 //! Proposal stage: computes the proposals from objectness and box deltas of every pyramid level.
 //!
-//! As torchvision's `RegionProposalNetwork.filter_proposals` in evaluation (`torchvision/models/detection/rpn.py`): the
-//! best anchors of each level are decoded and clipped to the picture, small ones are removed, the rest is suppressed
+//! As torchvision's `RegionProposalNetwork.filter_proposals` in evaluation (`torchvision/models/detection/rpn.py`). The
+//! best anchors of each level are decoded and clipped to the picture. Small ones are removed, the rest is suppressed
 //! level by level, and the best are kept. Both executors share it. Its buffers are reused, so a warm call allocates
 //! nothing.
 

@@ -37,8 +37,8 @@ impl LevelMapper {
         }
     }
 
-    /// The level of a box (x0, y0, x1, y1 in canvas pixels), 0 for the finest: ⌊k₀ + log₂(√area / s₀) + eps⌋, clamped to
-    /// the numbers of the finest and the coarsest level. s₀ is the canonical scale and k₀ the canonical level (equation 1 of the FPN paper).
+    /// Level of a box (x0, y0, x1, y1 in canvas pixels), 0 for the finest: ⌊k₀ + log₂(√area / s₀) + eps⌋, clamped to
+    /// the levels that exist. s₀ is the canonical scale and k₀ the canonical level (equation 1 of the FPN paper).
     pub fn level(&self, corners: [f32; 4]) -> usize {
         let size = area(corners).sqrt();
         let level = (self.canonical_level + libm::log2f(size / self.canonical_scale) + self.eps).floor();

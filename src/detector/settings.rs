@@ -4,8 +4,8 @@
 //! `fasterrcnn_resnet50_fpn`. Out: one plain value that every stage takes its parameters from. Nothing is optional in the
 //! stored form: a header with a missing or unknown key is refused.
 //!
-//! Numbers are `f64` where Python has a float. torchvision compares f32 tensors with Python floats in places, its NMS
-//! among them, and rounding the threshold first could change the result.
+//! Numbers are `f64` where Python has a float. torchvision compares f32 tensors with Python floats in places, such as
+//! its NMS; a threshold that is rounded first could change the result.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,8 @@
 //! Result cache: detections of a model on a picture, keyed by content.
 //!
-//! An interrupted evaluation continues where it stopped, and a repeated one runs nothing. In: a folder. There is one file
-//! for each model and its options, named by their digest, with one JSON line for each picture, keyed by the digest of
-//! its bytes. A line that cannot be parsed, such as the last line of an interrupted run, is skipped.
+//! An interrupted evaluation continues where it stopped, and a repeated one runs nothing. In: a folder. There is one
+//! file for each model and its options, named by their digest. It has one JSON line for each picture, keyed by the
+//! digest of its bytes. A line that cannot be parsed, such as the last line of an interrupted run, is skipped.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};

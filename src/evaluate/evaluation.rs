@@ -10,7 +10,7 @@ use super::dataset::{BoxRole, Dataset, DatasetSource, LabelledBox};
 use super::figures::ModelScores;
 use super::picture_check::ExifMode;
 use super::prediction::Prediction;
-use super::report::{self, EvaluationReport, ModelInfo, ScoredModel};
+use super::report::{self, EvaluatedModelInfo, EvaluationReport, ScoredModel};
 use super::results::{ReadResults, ResultKeys, read_coco_results};
 use super::run::{EvaluatedModel, RunOptions, run};
 use super::split::Split;
@@ -80,7 +80,7 @@ pub struct NamedPredictions {
 /// Detections with the facts about the model that made them.
 struct PredictionSet {
     name: String,
-    info: Option<ModelInfo>,
+    info: Option<EvaluatedModelInfo>,
     predictions: Vec<Vec<Prediction>>,
 }
 
@@ -164,7 +164,7 @@ pub fn evaluate(
         };
         sets.push(PredictionSet {
             name: model.name.clone(),
-            info: Some(ModelInfo::new(model, results)),
+            info: Some(EvaluatedModelInfo::new(model, results)),
             predictions: results.iter().map(|result| result.detections().filter_map(prediction).collect()).collect(),
         });
     }

@@ -26,7 +26,7 @@ enum IdValue {
 
 /// The whole number that `value` is, if it is one.
 fn whole(value: f64) -> Option<i64> {
-    // Beyond 2^53 a float does not tell neighbouring numbers apart.
+    // Beyond 2^53 a float cannot represent every whole number.
     (value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0).then_some(value as i64)
 }
 

@@ -1,8 +1,8 @@
 //! Metrics of the paper: accuracy, precision and mean IoU, computed as in the paper's code.
 //!
-//! Detections from the score threshold on, by descending score, are matched greedily: each takes the free ground-truth
-//! box of its class with the largest IoU and is a hit if the IoU is at least 0.5. Sums run over all pictures: accuracy =
-//! hits / boxes (a recall), precision = hits / detections, mean IoU = mean IoU of the hits. A metric is 0 if its
+//! Detections from the score threshold on are matched greedily by descending score. Each takes the free ground-truth
+//! box of its class with the largest IoU and is a hit if the IoU is at least 0.5. Sums run over all pictures: accuracy
+//! = hits / boxes (a recall), precision = hits / detections, mean IoU = mean IoU of the hits. A metric is 0 if its
 //! denominator is 0.
 
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! Comparison of labels with the pictures they belong to: sizes, EXIF orientations, units and places of the boxes.
 //!
 //! In: a dataset as its label files describe it. Out: the same dataset with the size of every picture, without pictures
-//! that are missing or damaged; problems; notes about decisions. A mistake that concerns the whole set is said once, with
-//! its probable cause.
+//! that are missing or damaged; problems; notes about decisions. A mistake that concerns the whole set is reported
+//! once, with its probable cause.
 
 use serde::Serialize;
 
@@ -82,7 +82,7 @@ fn fits_stored(labelled: &LabelledPicture, size: &PictureSize) -> Option<bool> {
     }
     if let Some(declared) = labelled.declared {
         let declared = (declared.width, declared.height);
-        // The declared size may be that of a resized picture: its longer side still tells.
+        // The declared size may be that of a resized picture, so the ratio of its sides is compared.
         let is =
             |size: (u32, u32)| u64::from(size.0) * u64::from(declared.1) == u64::from(size.1) * u64::from(declared.0);
         if is(size.stored) != is(size.upright) {
@@ -94,8 +94,8 @@ fn fits_stored(labelled: &LabelledPicture, size: &PictureSize) -> Option<bool> {
     (stored != upright).then_some(stored < upright)
 }
 
-/// Sets the size of every picture, and decides about the EXIF orientations. Pictures whose labels fit both ways go with
-/// the majority.
+/// Sets the size of every picture, and decides about the EXIF orientations. Pictures whose labels fit both orientations
+/// follow the majority.
 fn orient(pictures: &mut [LabelledPicture], sizes: &[PictureSize], exif: ExifMode) -> Vec<String> {
     let decisions: Vec<Option<bool>> = pictures
         .iter()
@@ -122,8 +122,8 @@ fn orient(pictures: &mut [LabelledPicture], sizes: &[PictureSize], exif: ExifMod
     let applied = turned - as_stored;
     let reason = match exif {
         ExifMode::Auto if votes(true) + votes(false) > 0 => "so the labels fit; --exif decides otherwise",
-        ExifMode::Auto => "nothing in the labels tells; --exif decides otherwise",
-        ExifMode::Apply | ExifMode::Ignore => "as --exif says",
+        ExifMode::Auto => "the labels fit both; --exif decides otherwise",
+        ExifMode::Apply | ExifMode::Ignore => "as --exif requests",
     };
     vec![match (applied, as_stored) {
         (_, 0) => format!("EXIF orientation of {turned} pictures: applied, {reason}"),
@@ -234,7 +234,7 @@ mod tests {
             (labelled(Some((36, 64)), &[]), false, ": applied"),
             (labelled(None, &[[40.0, 5.0, 60.0, 30.0]]), true, "not applied"),
             (labelled(None, &[[5.0, 40.0, 30.0, 60.0]]), false, ": applied"),
-            (labelled(None, &[[5.0, 5.0, 30.0, 30.0]]), false, "nothing in the labels tells"),
+            (labelled(None, &[[5.0, 5.0, 30.0, 30.0]]), false, "the labels fit both"),
         ] {
             let mut pictures = [labels];
             let notes = orient(&mut pictures, &[TURNED], ExifMode::Auto);
@@ -244,7 +244,7 @@ mod tests {
             orient(&mut pictures, &[TURNED], ExifMode::Ignore);
             assert!(pictures[0].as_stored);
         }
-        // A picture whose labels fit both ways, or that is mirrored, goes with the others.
+        // A picture whose labels fit both orientations, or that is mirrored, follows the others.
         let mirrored = PictureSize { stored: (64, 36), upright: (64, 36), is_turned: true };
         let mut pictures = [labelled(Some((64, 36)), &[]), labelled(None, &[]), labelled(Some((64, 36)), &[])];
         orient(&mut pictures, &[TURNED, TURNED, mirrored], ExifMode::Auto);

@@ -55,7 +55,7 @@ pub struct ModelReport {
     /// Its name.
     pub name: String,
     /// Facts about the model; `None` for detections from a file.
-    pub model: Option<ModelInfo>,
+    pub model: Option<EvaluatedModelInfo>,
     /// Sums of the paper's metrics.
     pub paper: PaperSums,
     /// Counts of recall and precision.
@@ -68,7 +68,7 @@ pub struct ModelReport {
 
 /// File, precision, size and times of a model.
 #[derive(Debug, Clone, Serialize)]
-pub struct ModelInfo {
+pub struct EvaluatedModelInfo {
     /// Path of its file.
     pub file: String,
     /// SHA-256 of the file.
@@ -128,7 +128,7 @@ pub struct PairReport {
     pub tolerant: Agreement,
 }
 
-impl ModelInfo {
+impl EvaluatedModelInfo {
     /// Facts about `model`, with the times of `results`.
     pub fn new(model: &EvaluatedModel, results: &[CachedResult]) -> Self {
         let mut all = Coverage::default();
@@ -179,7 +179,7 @@ pub struct ScoredModel<'a> {
     /// Name.
     pub name: String,
     /// Facts about the model; `None` for detections from a file.
-    pub info: Option<ModelInfo>,
+    pub info: Option<EvaluatedModelInfo>,
     /// Scores.
     pub scores: &'a ModelScores,
     /// Detections by picture, with the evaluation's class numbers, by descending score.

@@ -191,8 +191,8 @@ fn make_parent(path: &Path) -> Result<()> {
     }
 }
 
-/// Writes detections in KITTI's result format to `folder`: one text file a picture, one line a detection, with the score
-/// in column 16 and KITTI's placeholders in the 3D columns.
+/// Writes detections in KITTI's result format to `folder`: one text file a picture, one line a detection. The score is
+/// in column 16; the 3D columns have KITTI's placeholders.
 ///
 /// # Errors
 /// As [`atomic_file::write`].

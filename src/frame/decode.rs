@@ -1,7 +1,7 @@
 //! Decoding of JPEG and PNG to [`Picture`].
 //!
 //! JPEG is decoded by [`jpeg`], PNG by the crate `image`. Conversions are those of PIL's `convert("RGB")`, with which
-//! torchvision loads training pictures: 16 bits are rounded to 8, grey is replicated, palettes and CMYK become RGB, and
+//! torchvision loads training pictures. 16 bits are rounded to 8, grey is replicated, palettes and CMYK become RGB, and
 //! alpha is dropped.
 
 use std::fs::File;

@@ -93,7 +93,8 @@ impl Image {
     }
 
     /// The upright RGB picture; moved if the image is one.
-    pub fn into_picture(self) -> Picture {
+    #[cfg(test)]
+    pub(crate) fn into_picture(self) -> Picture {
         match self {
             Self::Rgb(picture) => picture,
             Self::Raw(raw) => raw.to_picture(),

@@ -11,9 +11,9 @@ use crate::error::{Error, Kind, Result};
 /// Columns and rows of a picture file, from its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PictureSize {
-    /// As stored.
+    /// Width and height as stored.
     pub stored: (u32, u32),
-    /// After rotation by its EXIF orientation.
+    /// Width and height after rotation by the EXIF orientation.
     pub upright: (u32, u32),
     /// True if the EXIF orientation turns or mirrors the picture.
     pub is_turned: bool,

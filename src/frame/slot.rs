@@ -1,8 +1,8 @@
 //! Slots between capture and detection: one a camera, which holds the newest frame only.
 //!
-//! In: frames, from one thread a camera. Out: frames, to the detector thread, round-robin over cameras. There is no queue:
-//! a new frame replaces one that was not taken yet, and `put` returns the old one so that the drop is counted. A lossless
-//! source waits until the detector requests a frame.
+//! In: frames, from one thread a camera. Out: frames, to the detector thread, round-robin over cameras. There is no
+//! queue. A new frame replaces one that was not taken yet, and `put` returns the old one so that the drop is counted. A
+//! lossless source waits until the detector requests a frame.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 

@@ -4,8 +4,8 @@ use super::Picture;
 
 /// One of the eight orientations of a picture: a rotation by multiples of 90°, then a mirror.
 ///
-/// Pixel (x, y) of the upright picture is pixel (u, v) of the camera's picture. (u, v) is (x, y), swapped if `transpose`,
-/// then counted from the opposite end where mirrored.
+/// Pixel (x, y) of the upright picture is pixel (u, v) of the camera's picture. To find (u, v), (x, y) is swapped if
+/// `transpose`, then counted from the opposite end where mirrored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Turn {
     /// Rows become columns.

@@ -1,9 +1,9 @@
 //! Inspection: visual comparison of an int8 model with its fp32 reference.
 //!
 //! In: a checkpoint, an artifact, pictures. Out: a folder with an `index.html` that opens from disk. It has maps of
-//! activations and errors, hexbin plots of error against activation, metrics and plots over the depth of the network, and
-//! detections of both models side by side, as PNG, SVG, CSV and JSON. fp32 is always the reference. Both networks run in
-//! lock-step, one picture at a time; only a few numbers of each picture are stored.
+//! activations and errors, hexbin plots of error against activation, and metrics over the depth of the network.
+//! Detections of both models are side by side. The files are PNG, SVG, CSV and JSON. fp32 is always the reference. Both
+//! networks run in lock-step, one picture at a time; only a few numbers of each picture are stored.
 
 mod hexbin;
 mod map;

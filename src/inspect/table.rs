@@ -96,8 +96,8 @@ pub struct KeptLayer {
     pub layer: String,
     /// SQNR of its own error, the least of its levels, in dB.
     pub injected_db: Option<f64>,
-    /// Predicted SQNR of the network with the layers up to this one in fp32, in dB: −10·log₁₀ Σρ² over the layers in int8,
-    /// where ρ² is the noise-to-signal ratio of each. Assumes independent errors. `None` if no layer is left.
+    /// Predicted SQNR in dB of the network with the layers up to this one in fp32: −10·log₁₀ Σρ² over the layers in
+    /// int8. ρ² is the noise-to-signal ratio of a layer. Assumes independent errors. `None` if no layer is left.
     pub predicted_db: Option<f64>,
     /// Increase over the prediction without kept layers, in dB.
     pub gain_db: Option<f64>,

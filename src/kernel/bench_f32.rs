@@ -1,7 +1,7 @@
 //! Timing of single fp32 layers, for the bench.
 //!
-//! In: a layer's shape. Out: its best rate of several runs, in CPU time of all threads together, so that a rate can be
-//! set against [`super::ceiling::measure`] of the same run.
+//! In: a layer's shape. Out: its best rate of several runs, in CPU time of all threads together. It can be compared
+//! with [`super::ceiling::measure`] of the same run.
 
 use super::activation::Activation;
 use super::ceiling::process_seconds;

@@ -1,15 +1,15 @@
 //! Groups of a convolution taken together, and the channels of each panel of packed weights.
 //!
-//! In: a convolution's shape and the columns of a panel. Out: how many of its groups are convolved as one, and for
-//! every panel the input channels that it reads and the output channels that it computes.
+//! In: a convolution's shape and the columns of a panel. Out: the number of groups that are convolved as one. For every
+//! panel: the input channels that it reads and the output channels that it computes.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use super::geometry::ConvGeometry;
 
-/// Groups of a convolution, taken together so that few columns of their panels are empty: a bundle is convolved as one
-/// group, with weight 0 from the inputs of one of its groups to the outputs of another.
+/// Groups of a convolution, taken together so that few columns of their panels are empty. A bundle is convolved as one
+/// group; weights from the inputs of one of its groups to the outputs of another are 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bundles {
     /// Bundles.

@@ -1,9 +1,9 @@
 //! Rows of camera pixels to rows of RGBx bytes (red, green, blue and a byte of 0).
 //!
-//! In: a row as cameras pack it, or its luma and chroma. Out: four bytes a pixel. Conversion is in integers with sixteen
-//! bits after the point, rounded once, half up, so it gives the same bytes on every CPU and lies within 0.51 of the real
-//! numbers. Chroma that two pixels share counts for both. Plain Rust that LLVM vectorises; on x86-64 compiled once more
-//! for AVX2.
+//! In: a row as cameras pack it, or its luma and chroma. Out: four bytes a pixel. Conversion is in integers with
+//! sixteen bits after the point, rounded once, half up. So it gives the same bytes on every CPU and lies within 0.51 of
+//! the exact value. Chroma that two pixels share counts for both. Plain Rust that LLVM vectorises; on x86-64 compiled
+//! once more for AVX2.
 
 use super::isa::{Isa, IsaName};
 

@@ -1,12 +1,12 @@
 //! fp32 convolution over NHWC maps, with bias, skip and activation fused; a linear layer is the 1×1 case.
 //!
 //! In: weights once, then maps a call. Out: the maps the layer leaves. Every output is summed in one fixed order, so
-//! the result does not depend on threads or on how the work is cut; across instruction sets it differs by rounding.
+//! the result does not depend on threads or blocks. Across instruction sets it differs by rounding.
 //!
-//! Work is cut into blocks of output pixels (threads claim them), a block runs over the blocks of K, over groups of
-//! panels, over tiles, over the panels of a group: the group's weights and the block's input stay in the second-level
-//! cache, a tile's rows in the first. K is cut so that these sizes hold for any layer. Groups of channels have panels of
-//! their own; depthwise layers and groups of a few channels have none, see `depthwise_f32`.
+//! Work is cut into blocks of output pixels, which threads claim. The loops of a block run over blocks of K, groups of
+//! panels, tiles, and panels of a group. So the group's weights and the block's input stay in the second-level cache, a
+//! tile's rows in the first. K is cut so that these sizes hold for any layer. Groups of channels have panels of their
+//! own; depthwise layers and groups of a few channels have none, see `depthwise_f32`.
 
 use std::ptr::null;
 
@@ -149,12 +149,12 @@ impl ConvF32 {
         self.geometry
     }
 
-    /// Convolves the maps of `input`, each padded on its own, adds bias and `skip`, applies `activation`, into `out`
-    /// (`[count][oh][ow][out]`, see [`ConvGeometry::output`]; what it held does not matter). Uses the current rayon pool.
+    /// Convolves the maps of `input`, each padded on its own, adds bias and `skip`, and applies `activation`. The
+    /// result overwrites `out` (`[count][oh][ow][out]`, see [`ConvGeometry::output`]). Uses the current rayon pool.
     ///
     /// # Panics
     ///
-    /// Where a slice is shorter than its shape says, or there is a skip to more than one map: shapes come from the plan
+    /// Where a slice is shorter than its shape says, or there is a skip to more than one map. Shapes come from the plan
     /// and are checked there.
     pub fn run(&self, input: MapsF32<'_>, skip: Option<SkipF32<'_>>, activation: Activation, out: &mut [f32]) {
         let geometry = &self.geometry;
@@ -221,8 +221,8 @@ impl TilesF32 {
         let tiles = run.pixels.len().div_ceil(run.job.kernel.mr);
         for (index, block) in blocks.iter().enumerate() {
             let stage = Stage { block, first: index == 0, last: index + 1 == blocks.len() };
-            // A tile runs over several panels before the next one's turn, so that its rows go out, and the skip's come
-            // in, some cache lines at a time. The panels must stay near meanwhile.
+            // A tile runs over several panels before the next tile. So its rows are written, and the skip's read, some
+            // cache lines at a time. The panels must stay near meanwhile.
             let wide = run.job.kernel.panels;
             let together = (NEAR_WEIGHTS / block.panel_len()).next_multiple_of(wide).max(wide);
             for start in run.panels.clone().step_by(together) {
@@ -293,8 +293,8 @@ impl TilesF32 {
         }
     }
 
-    /// Asks for what the same panels' next tile writes and adds, and, with the first panel, for what it reads: six
-    /// streams with gaps are more than the hardware foresees. (Taps that overlap are near already.)
+    /// Prefetches what the same panels' next tile writes and adds, and, with the first panel, what it reads. Six
+    /// streams with gaps are more than the hardware prefetches. Taps that overlap are in the cache already.
     #[inline(always)]
     fn prefetch_next(&self, run: &Run<'_>, call: &TileF32, span: Span, tile: usize) {
         let mr = run.job.kernel.mr;

@@ -1,8 +1,8 @@
 //! Depthwise convolution, and convolution in groups of 4 or 8 channels, over NHWC maps: packing and driver.
 //!
-//! In: weights once, then maps a call. Out: what [`direct_f32`](super::direct_f32) computes. A task is one output row and
-//! a range of channels: the range's weights stay in the first-level cache, the rows that neighbouring tasks share in the
-//! second. A row is cut where taps begin or cease to lie in the map, so that the kernel tests no tap.
+//! In: weights once, then maps a call. Out: what [`direct_f32`](super::direct_f32) computes. A task is one output row
+//! and a range of channels. The range's weights stay in the first-level cache, the rows that neighbouring tasks share
+//! in the second. A row is cut where taps begin or cease to lie in the map, so that the kernel tests no tap.
 
 use std::ops::Range;
 

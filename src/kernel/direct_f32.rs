@@ -1,9 +1,10 @@
 //! Convolution of single channels, or of groups of a few, without panels of weights: contract and kernel.
 //!
 //! A vector holds neighbouring channels of one pixel. A depthwise convolution multiplies it by the weights of a tap. In
-//! a group of S channels each output reads S inputs, so a tap has S vectors of weights: number `d` has, in the lane of
-//! input `i`, the weight from `i` to output `i ^ d`. Products are summed in S vectors over all taps. At the end the lanes
-//! of sum `d` change places at distance `d` and the sums become one: there is no shuffle in the loop, and no weight 0.
+//! a group of S channels each output reads S inputs, so a tap has S vectors of weights. Vector `d` has, in the lane of
+//! input `i`, the weight from `i` to output `i ^ d`. Products are summed in S vectors over all taps. At the end the
+//! lanes of sum `d` are exchanged at distance `d`, and the sums are added. So there is no shuffle in the loop, and no
+//! weight 0.
 
 use std::ops::Range;
 
@@ -30,8 +31,8 @@ pub struct DirectF32<'a> {
     pub tap_columns: Range<usize>,
     /// Channels of a group: 1, 4 or 8, at most the kernel's lanes.
     pub group: usize,
-    /// `[vector][tap][group][lanes]` weights. The last vector ends with the last channel and may overlap the one before;
-    /// where there are fewer channels than lanes a vector is one channel.
+    /// `[vector][tap][group][lanes]` weights. The last vector ends with the last channel and may overlap the one
+    /// before. With fewer channels than lanes, a vector is one channel.
     pub weights: &'a [f32],
     /// Taps of the filter.
     pub taps: usize,

@@ -16,7 +16,7 @@ pub struct ConvGeometry {
     /// Rows and columns added on every side.
     pub padding: usize,
     /// Groups of channels that are convolved on their own: in/groups inputs make out/groups outputs. 1 for a plain
-    /// convolution; as many as there are channels for a depthwise one.
+    /// convolution, the number of channels for a depthwise one.
     pub groups: usize,
 }
 
@@ -72,8 +72,8 @@ impl ConvGeometry {
     }
 }
 
-/// The row or column of a map of size `from` that PyTorch's `interpolate(mode="nearest", size=to)` reads for place
-/// `place` of `to`: its product in f32, cut to the map.
+/// Row or column of a map of size `from` that PyTorch's `interpolate(mode="nearest", size=to)` reads for `place`. It is
+/// the product in f32, clamped to the map.
 pub fn nearest_source(place: usize, from: usize, to: usize) -> usize {
     if from == to {
         return place;

@@ -15,8 +15,8 @@ pub struct MapsF32<'a> {
     pub width: usize,
 }
 
-/// A map added before the activation: of the output's size a residual; of any other size read by PyTorch's `nearest`
-/// rule, as the feature pyramid adds a coarser level.
+/// A map added before the activation. Of the output's size it is a residual. Of any other size it is read by PyTorch's
+/// `nearest` rule, as the feature pyramid adds a coarser level.
 #[derive(Debug, Clone, Copy)]
 pub struct SkipF32<'a> {
     /// `height × width × out_channels` values, NHWC.

@@ -1,15 +1,15 @@
 //! Packing of fp32 weights in the order in which the micro-kernels read them.
 //!
-//! In: `[out][tap][channel]`, for each bundle of groups. Out: K cut into blocks, a block into panels of [`NR`] outputs, a panel row by row of K,
-//! so that one call of a kernel reads one contiguous, 64-byte aligned run that fits the first-level cache. Outputs that
-//! do not exist have weight 0.
+//! In: `[out][tap][channel]`, for each bundle of groups. Out: K cut into blocks, a block into panels of [`NR`] outputs,
+//! a panel row by row of K. So one call of a kernel reads one contiguous, 64-byte aligned run that fits the first-level
+//! cache. Outputs that do not exist have weight 0.
 
 use super::aligned::AlignedBuffer;
 use super::bundles::{Bundles, Place};
 use super::tile_f32::NR;
 
-/// Longest run of K in one block, in values: 16 columns × 256 × 4 bytes fill half of a 32 KiB cache, and the sums of a
-/// tile come and go once in 256 steps.
+/// Longest run of K in one block, in values. 16 columns × 256 × 4 bytes fill half of a 32 KiB cache; the sums of a tile
+/// are loaded and stored once in 256 steps.
 const BLOCK_DEPTH: usize = 256;
 
 /// A part of K: some taps whole, or a run of channels of one tap.
@@ -23,7 +23,7 @@ pub struct DepthBlock {
     pub offset: usize,
     /// Channels of each tap.
     pub depth: usize,
-    /// Where the block's first panel starts in the packed weights.
+    /// Start of the block's first panel in the packed weights.
     pub start: usize,
 }
 

@@ -14,7 +14,8 @@ use crate::precedence::yield_point;
 const VALUES_PER_TASK: usize = 1 << 15;
 /// Channels whose sums stay in registers.
 const CHUNK: usize = 32;
-/// Pixels that are summed in f32 before they are added to the sum in f64: an error of at most 8 · 2⁻²⁴ of what is summed.
+/// Pixels that are summed in f32 before they are added to the sum in f64. The error is at most 8 · 2⁻²⁴ of what is
+/// summed.
 const BLOCK: usize = 8;
 
 /// Replaces each of `values` by [`Activation::apply`] of it.
@@ -40,8 +41,8 @@ pub fn activate(isa: Isa, activation: Activation, values: &mut [f32]) {
     });
 }
 
-/// The mean of each channel over all `pixels` of an NHWC map, into `out` (one value a channel), as PyTorch's
-/// `AdaptiveAvgPool2d(1)`: correct to 10⁻⁶ of the mean magnitude. Zeros where there is no pixel.
+/// Writes the mean of each channel over all `pixels` of an NHWC map to `out`, as PyTorch's `AdaptiveAvgPool2d(1)`. It
+/// is correct to 10⁻⁶ of the mean magnitude. Zeros where there is no pixel.
 ///
 /// # Panics
 ///

@@ -2,8 +2,8 @@
 //! convolutions.
 //!
 //! In: a map with its quantization parameters. Out: as many bytes, or one a channel, with parameters of their own. Sums
-//! and products are exact integers; each is scaled by one f32 multiplication and rounded half to even, so every
-//! instruction set and any number of threads give the same bytes:
+//! and products are exact integers. Each is scaled by one f32 multiplication and rounded half to even, so every
+//! instruction set and thread count gives the same bytes:
 //!
 //! ```text
 //! mean    q = saturate_u8(round_half_even(f32(Σ q_in − n · z_in) · m) + z_out)       m = s_in / (n · s_out)

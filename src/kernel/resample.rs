@@ -68,8 +68,8 @@ pub(super) fn blend_anywhere(low: &[f32], high: &[f32], weight: f32, out: &mut [
     }
 }
 
-/// `level`, 0 to 255, rounded half to even. At 2^23 and above numbers are whole, so the sum does the rounding, in
-/// instructions that every CPU has, and its lowest bits are the result.
+/// `level`, 0 to 255, rounded half to even. At 2^23 and above numbers are whole, so the sum rounds, in instructions
+/// that every CPU has. Its lowest bits are the result.
 #[inline(always)]
 fn rounded(level: f32) -> u8 {
     (level + 8_388_608.0).to_bits() as u8

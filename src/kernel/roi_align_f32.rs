@@ -1,9 +1,10 @@
 //! RoIAlign over fp32 pyramid levels, with the arithmetic of `torchvision.ops.roi_align(aligned=False)`.
 //!
 //! In: boxes in canvas pixels, the level each is read from, the levels. Out: for each box `[window][window][channels]`:
-//! NHWC like every other map, so that bins are sums of whole pixels; torchvision flattens `[channels][window][window]`,
-//! and whoever loads the layer that follows permutes its weights. Sums run in one fixed order with separate multiply
-//! and add: every instruction set and thread count gives the same bits, within rounding of torchvision's.
+//! NHWC like every other map, so that bins are sums of whole pixels. torchvision flattens `[channels][window][window]`,
+//! so the weights of the layer that follows are permuted when they are loaded. Sums run in one fixed order with
+//! separate multiply and add: every instruction set and thread count gives the same bits, within rounding of
+//! torchvision's.
 
 use rayon::prelude::*;
 

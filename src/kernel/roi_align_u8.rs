@@ -64,8 +64,8 @@ pub struct RoiAlignParamsU8 {
 ///
 /// # Errors
 ///
-/// [`Kind::Internal`] where a length is not what the shapes say, where a level does not exist, and where a box has more
-/// samples in a direction than 512: the window times the sampling ratio.
+/// [`Kind::Internal`] where a length is not what the shapes say, or a level does not exist. The same where a box has
+/// more samples in a direction than 512: the window times the sampling ratio.
 pub fn roi_align(
     isa: Isa,
     levels: &[RoiLevelU8<'_>],

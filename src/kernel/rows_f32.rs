@@ -1,9 +1,9 @@
 //! Pointers to the input pixels of a convolution's tiles: implicit GEMM without an im2col copy.
 //!
-//! In: maps and a run of output pixels, through all maps. Out: for every tile, tap and row the pointer to the input pixel, or to a pixel
-//! of zeros where the tap lies outside of the picture. Maps with very few channels (the stem's three) are first copied,
-//! just the rows that the run reads, into a padded strip where a whole filter row is contiguous: then a tap is
-//! `kernel width × channels` values and the kernel's inner loop is long enough.
+//! In: maps and a run of output pixels, through all maps. Out: for every tile, tap and row the pointer to the input
+//! pixel, or to a pixel of zeros outside of the picture. Of maps with very few channels (the stem's three), the rows
+//! that the run reads are first copied. The copy is a padded strip where a whole filter row is contiguous. So a tap is
+//! `kernel width × channels` values, and the kernel's inner loop is long enough.
 
 use super::geometry::ConvGeometry;
 use super::maps_f32::MapsF32;

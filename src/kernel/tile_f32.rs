@@ -1,8 +1,8 @@
 //! Contract of the fp32 micro-kernels; [`super::table_f32`] lists them.
 //!
 //! In: pointers to the pixels that the rows of a tile read, one panel of packed weights. Out: a tile of sums with bias,
-//! skip and activation applied. A micro-kernel neither allocates nor starts threads nor keeps state, and always writes the
-//! whole tile: the driver gives it scratch where fewer rows, or an odd number of columns, exist.
+//! skip and activation applied. A micro-kernel neither allocates nor starts threads nor keeps state, and always writes
+//! the whole tile. The driver gives it scratch where fewer rows, or an odd number of columns, exist.
 
 use super::activation::Activation;
 use super::direct_f32::DirectFunctionF32;
@@ -16,9 +16,9 @@ pub const NR: usize = 16;
 /// Most panels that a tile of any kernel spans; sizes the driver's scratch.
 pub const MAX_PANELS: usize = 2;
 
-/// Operands of one kernel call, which computes, for each of the kernel's `mr` rows and the tile's columns,
-/// `sum = Σ segment Σ channel rows[segment][row][offset + channel] · weights[segment][channel][column]`,
-/// then `sum += bias`, or what `out` holds, then the skip, then the activation.
+/// Operands of one kernel call. It computes, for each of the kernel's `mr` rows and the tile's columns, `sum = Σ
+/// segment Σ channel rows[segment][row][offset + channel] · weights[segment][channel][column]`, then `sum += bias`, or
+/// what `out` holds, then the skip, then the activation.
 #[derive(Debug, Clone, Copy)]
 pub struct TileF32 {
     /// `segments × mr` pointers, one segment after the other.

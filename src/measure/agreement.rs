@@ -34,8 +34,8 @@ impl Agreement {
     /// Adds one picture: matches the reference's detections of score ≥ `threshold` with the other's of score ≥
     /// `other_threshold`, both best first. Each takes the unmatched detection of its class with the largest IoU.
     ///
-    /// With equal thresholds, an object whose score falls from just above the threshold to just below counts as
-    /// vanished; with a lower `other_threshold` it does not. `appeared` is counted at `threshold`.
+    /// With equal thresholds, an object whose score falls from just above to just below counts as vanished; with a
+    /// lower `other_threshold` it does not. `appeared` is counted at `threshold`.
     pub fn add(&mut self, reference: &[Detection], other: &[Detection], threshold: f32, other_threshold: f32) {
         let mut is_matched = vec![false; other.len()];
         for expected in reference.iter().filter(|detection| detection.score >= threshold) {

@@ -1,11 +1,11 @@
 //! Lockstep: runs the fp32 and the int8 executor over one picture, step by step, and shows every step as a pair.
 //!
 //! In: one picture on the canvases of both executors. Out: for every step the activation of both executors, on request
-//! before the activation function too, and how many values the int8 step clipped. The int8 step reads either the
-//! outputs of its own predecessors ([`Lockstep::on_own_inputs`]: errors accumulate) or the outputs of fp32
-//! ([`Lockstep::on_reference_inputs`]: only the error that the step itself adds). Only live tensors exist: where values
-//! before the activation function are requested, the fp32 step runs while the int8 step holds its own, so neither is
-//! copied.
+//! before the activation function too, and how many values the int8 step clipped. In [`Lockstep::on_own_inputs`] the
+//! int8 step reads the outputs of its own predecessors, so errors accumulate. In [`Lockstep::on_reference_inputs`] it
+//! reads the outputs of fp32, so only the error that the step itself adds is seen. Only live tensors exist. Where
+//! values before the activation function are requested, the fp32 step runs while the int8 step holds its own, so
+//! neither is copied.
 
 use super::StepError;
 use crate::detector::detection::Detection;
@@ -88,7 +88,7 @@ pub struct PairDetections {
 
 impl Lockstep<'_> {
     /// Runs both networks, each on its own activations. The second stage is shown on fp32's proposals, so that rows
-    /// correspond: the int8 network runs it twice, first on its own proposals for its detections.
+    /// correspond. The int8 network runs it twice, first on its own proposals for its detections.
     ///
     /// # Errors
     /// Errors of either executor and of [`PairObserver::before_step`].
@@ -121,8 +121,8 @@ impl Lockstep<'_> {
         Ok(PairDetections { reference: run.finish(&mut NoTap)?, int8: detections })
     }
 
-    /// Runs the layers that the observer requests [`PairRequest::Raw`] of in int8, each on the outputs of fp32, which
-    /// are quantized with the int8 network's parameters: the observer sees the error that each layer adds itself.
+    /// Runs in int8 the layers that the observer requests [`PairRequest::Raw`] of, so that it sees the error that each
+    /// layer adds itself. A layer reads the outputs of fp32, quantized with the int8 network's parameters.
     ///
     /// # Errors
     /// Errors of either executor and of [`PairObserver::before_step`].
@@ -198,8 +198,8 @@ fn advance_pair(
     run.with_activation(step, |reference| observer.observe(step, reference, &activation))
 }
 
-/// Tap on an int8 step: runs the fp32 step as soon as the values before the activation function are at hand, and
-/// forwards to the observer's own tap.
+/// Tap on an int8 step: runs the fp32 step once the values before the activation function are there, and forwards to
+/// the observer's own tap.
 struct Int8Tap<'a, 'm> {
     observer: &'a mut dyn PairObserver,
     run: &'a mut Fp32Run<'m>,

@@ -1,8 +1,8 @@
 //! Measures of the difference between the quantized and the full-precision network, for calibrate, evaluate, inspect and
 //! monitor.
 //!
-//! In: both executors on one picture, driven in [`Lockstep`]. Out: errors of every step ([`StepError`]), the agreement of
-//! the detections ([`Agreement`]), and the share of the network in int8 ([`Coverage`]). fp32 is always the reference.
+//! In: both executors on one picture, driven in [`Lockstep`]. Out: errors of every step ([`StepError`]), agreement of
+//! the detections ([`Agreement`]), share of the network in int8 ([`Coverage`]). fp32 is always the reference.
 
 mod agreement;
 mod coverage;

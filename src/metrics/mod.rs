@@ -23,14 +23,14 @@ use crate::sync::IgnorePoison;
 
 /// Label of a camera.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Camera {
+pub struct CameraLabel {
     /// Its name.
     pub camera: String,
 }
 
 /// Labels of a camera and a reason.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Why {
+pub struct ReasonLabels {
     /// The camera's name.
     pub camera: String,
     /// The reason, one word.
@@ -39,14 +39,14 @@ pub struct Why {
 
 /// Label of a thermal zone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Zone {
+pub struct ZoneLabel {
     /// Its type, as named by the kernel.
     pub zone: String,
 }
 
 /// Labels of detections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Seen {
+pub struct ObjectLabels {
     /// The camera's name.
     pub camera: String,
     /// Name of the class.
@@ -55,7 +55,7 @@ pub struct Seen {
 
 /// Label of a processing stage of a frame.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Stage {
+pub struct StageLabel {
     /// `convert`, `detect` or `total`.
     pub stage: &'static str,
 }
@@ -87,7 +87,7 @@ pub struct Spooled {
 
 /// Labels of the serving model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Serving {
+pub struct ModelLabels {
     /// Its name.
     pub name: String,
     /// `fp32`, `int8` or `mixed`.
@@ -103,31 +103,31 @@ type Float = Gauge<f64, AtomicU64>;
 pub struct Metrics {
     registry: Registry,
     /// 1 for the serving model.
-    model: Family<Serving, Gauge>,
+    model: Family<ModelLabels, Gauge>,
     /// 1 while a camera delivers frames, else 0.
-    pub camera_up: Family<Camera, Gauge>,
+    pub camera_up: Family<CameraLabel, Gauge>,
     /// Reconnections after a failure, by reason.
-    pub camera_reconnects: Family<Why, Counter>,
+    pub camera_reconnects: Family<ReasonLabels, Counter>,
     /// Frames captured, including dropped ones.
-    pub frames_captured: Family<Camera, Counter>,
+    pub frames_captured: Family<CameraLabel, Counter>,
     /// Frames dropped before detection, by reason.
-    pub frames_dropped: Family<Why, Counter>,
+    pub frames_dropped: Family<ReasonLabels, Counter>,
     /// Time from capture to the start of detection, in seconds.
     pub frame_age: Histogram,
     /// Wall time of the last completed detection, in seconds since 1970.
-    pub last_inference: Family<Camera, Float>,
+    pub last_inference: Family<CameraLabel, Float>,
     /// Duration of a stage, in seconds.
-    pub stage_duration: Family<Stage, Histogram>,
+    pub stage_duration: Family<StageLabel, Histogram>,
     /// Detections of objects, by the rule of [`objects`](Self::count_objects).
-    detections: Family<Seen, Counter>,
+    detections: Family<ObjectLabels, Counter>,
     /// Objects in the latest frame.
-    objects: Family<Seen, Gauge>,
+    objects: Family<ObjectLabels, Gauge>,
     /// Labels of each camera that [`objects`](Self::count_objects) has a value for.
     counted: Mutex<BTreeMap<String, BTreeSet<String>>>,
     /// Detections removed by a camera's filter, by rule.
-    pub detections_removed: Family<Why, Counter>,
+    pub detections_removed: Family<ReasonLabels, Counter>,
     /// Temperatures in °C.
-    pub temperature: Family<Zone, Float>,
+    pub temperature: Family<ZoneLabel, Float>,
     /// Thermal throttling: 0 (none) to 4 (paused).
     pub throttle_level: Gauge,
     /// 1 if the last requested configuration is in force, 0 if it was refused.
@@ -248,7 +248,7 @@ impl Metrics {
     /// Sets the serving model.
     pub fn model(&self, name: &str, precision: &'static str, sha256: &str) {
         self.model.clear();
-        self.model.get_or_create(&Serving { name: name.to_owned(), precision, sha256: sha256.to_owned() }).set(1);
+        self.model.get_or_create(&ModelLabels { name: name.to_owned(), precision, sha256: sha256.to_owned() }).set(1);
     }
 
     /// Records the objects of a camera's frame by label: confirmed ones, as in a report. Other labels become 0.
@@ -258,7 +258,7 @@ impl Metrics {
         labels.extend(objects.keys().cloned());
         for label in labels.iter() {
             let count = objects.get(label).copied().unwrap_or(0);
-            let seen = Seen { camera: camera.to_owned(), label: label.clone() };
+            let seen = ObjectLabels { camera: camera.to_owned(), label: label.clone() };
             self.detections.get_or_create(&seen).inc_by(u64::from(count));
             self.objects.get_or_create(&seen).set(i64::from(count));
         }
@@ -297,9 +297,9 @@ mod tests {
         let metrics = Metrics::new();
         metrics.model("city", "fp32", "ff");
         metrics.model("road", "fp32", "00");
-        metrics.frames_dropped.get_or_create(&Why { camera: "front".into(), reason: "busy" }).inc();
-        metrics.stage_duration.get_or_create(&Stage { stage: "detect" }).observe(0.3);
-        metrics.last_inference.get_or_create(&Camera { camera: "front".into() }).set(1.5);
+        metrics.frames_dropped.get_or_create(&ReasonLabels { camera: "front".into(), reason: "busy" }).inc();
+        metrics.stage_duration.get_or_create(&StageLabel { stage: "detect" }).observe(0.3);
+        metrics.last_inference.get_or_create(&CameraLabel { camera: "front".into() }).set(1.5);
         metrics.count_objects("front", &BTreeMap::from([("Car".to_owned(), 3)]));
         metrics.no_objects("front");
         let text = metrics.encode().unwrap();

@@ -11,14 +11,14 @@ use super::Float;
 
 /// Label of a step of the network.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Step {
+pub struct StepLabel {
     /// Its name in the plan.
     pub step: String,
 }
 
 /// Label of a result.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Ended {
+pub struct ResultLabel {
     /// The result, one word.
     pub result: &'static str,
 }
@@ -26,18 +26,18 @@ pub struct Ended {
 /// Metrics of comparison passes, drift and recalibration.
 #[derive(Debug, Clone)]
 pub struct MonitorMetrics {
-    passes: Family<Ended, Counter>,
-    calibrations: Family<Ended, Counter>,
+    passes: Family<ResultLabel, Counter>,
+    calibrations: Family<ResultLabel, Counter>,
     frames: Gauge,
     bytes: Gauge,
     /// Duration of a pass, including its pauses, in seconds.
     pub pass_duration: Histogram,
     /// SQNR of a step's output, in dB.
-    pub sqnr: Family<Step, Float>,
+    pub sqnr: Family<StepLabel, Float>,
     /// Σ|int8 − fp32| / Σ|fp32| of a step's output.
-    pub error: Family<Step, Float>,
+    pub error: Family<StepLabel, Float>,
     /// Share of a step's values outside its quantization range.
-    pub clipped: Family<Step, Float>,
+    pub clipped: Family<StepLabel, Float>,
     /// Deviation of the worst step from its baseline, in standard deviations.
     pub score: Float,
     /// 1 while drift is raised.
@@ -105,17 +105,17 @@ impl MonitorMetrics {
 
     /// Counts a sampled frame: `compared`, or the reason why it was unusable.
     pub fn passed(&self, result: &'static str) {
-        self.passes.get_or_create(&Ended { result }).inc();
+        self.passes.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// Sampled frames with this result.
     pub fn passes(&self, result: &'static str) -> u64 {
-        self.passes.get_or_create(&Ended { result }).get()
+        self.passes.get_or_create(&ResultLabel { result }).get()
     }
 
     /// Counts a recalibration: `accepted`, `rejected`, `failed` or `rolled_back`.
     pub fn calibrated(&self, result: &'static str) {
-        self.calibrations.get_or_create(&Ended { result }).inc();
+        self.calibrations.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// Sets number and size of the frames kept.

@@ -12,8 +12,9 @@ use crate::detector::plan::{Op, Plan};
 /// Memory left to other processes, in bytes.
 const RESERVE: u64 = 32 << 20;
 
-/// Memory of the reference in bytes, for a canvas of `height` × `width`: f32 weights, plus the larger of the activations
-/// alive at one time and the largest layer's weights, which are copied while they are packed.
+/// Memory of the reference in bytes, for a canvas of `height` × `width`: f32 weights, plus the larger of two amounts.
+/// One is the activations alive at one time, the other the largest layer's weights, which are copied while they are
+/// packed.
 pub fn reference_bytes(plan: &Plan, height: usize, width: usize) -> u64 {
     let weights: usize = plan.layers.iter().map(|layer| layer.geometry.weights()).sum();
     let largest = plan.layers.iter().map(|layer| layer.geometry.weights()).max().unwrap_or(0);

@@ -3,8 +3,8 @@
 //! In: sampled frames, the serving model, and the full-precision checkpoint if the device has one. Out: deviations from
 //! the calibration baseline as log lines, metrics and events ([`DriftState`]); error maps; and new generations of the
 //! model. A recalibration starts on drift, on schedule or on request. Its candidate is accepted only if it is better on
-//! frames that it was not calibrated with, and rolled back if it is worse on later ones. The monitor never changes a frame
-//! on its way to the detector: detections are the same with and without it, bit for bit.
+//! frames that it was not calibrated with. It is rolled back if it is worse on later ones. The monitor never changes a
+//! frame on its way to the detector: detections are the same with and without it, bit for bit.
 //!
 //! ```text
 //! frame ─► Sampler ─► UsabilityCheck ─► Reservoir ─► hold_out ─► candidate ─► acceptance ─► Generations ─► detector

@@ -1,9 +1,9 @@
 //! Monitor: compares sampled frames against the reference, reports drift and triggers recalibrations.
 //!
-//! In: samples, one after the other, on its own thread. Out: for each a pass (or the reason why the frame is unusable),
-//! reported as one structured log line, metrics and, when the verdict changes, an event; and recalibrations when they are
-//! due. Everything is a function of the samples and their times: the thread, the pauses and the service around it are
-//! passed in.
+//! In: samples, one after the other, on its own thread. Out: for each a pass, or the reason why the frame is unusable,
+//! as one structured log line and metrics. A change of the verdict is an event. Recalibrations run when they are due.
+//! Everything is a function of the samples and their times: the thread, the pauses and the service around it are passed
+//! in.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -18,7 +18,7 @@ use super::view::LatestPass;
 use crate::detector::plan::Plan;
 use crate::message::EventName;
 use crate::metrics::Metrics;
-use crate::metrics::monitor::Step;
+use crate::metrics::monitor::StepLabel;
 
 /// Weight of the newest pass in the moving average of the agreement.
 const AGREEMENT_WEIGHT: f64 = 0.1;
@@ -207,7 +207,7 @@ impl Reporter {
             metrics.agreement.set(share);
         }
         for (step, planned) in plan.steps.iter().enumerate() {
-            let label = Step { step: planned.name.clone() };
+            let label = StepLabel { step: planned.name.clone() };
             let error = pass.errors.get(step);
             if let Some(db) = error.and_then(|error| error.sqnr_db()).filter(|db| db.is_finite()) {
                 metrics.sqnr.get_or_create(&label).set(db);

@@ -1,7 +1,7 @@
 //! Addresses of cameras: parsing, encoding for ffmpeg, and the form without secrets.
 //!
 //! In: an address as people write it, with any character in its password. Out: its parts by RFC 3986 where they follow
-//! it, else by the host: the user information ends at the `@` before the only valid host.
+//! it. Otherwise the host decides: the user information ends at the `@` before the only valid host.
 
 use super::STARS;
 
@@ -63,7 +63,7 @@ pub struct Secret {
     pub range: std::ops::Range<usize>,
     /// The value may end earlier, at one of these bytes: a separator that may be part of it.
     pub ends: Vec<usize>,
-    /// True if its place or name says that it is a secret; false if the name of the parameter is unknown.
+    /// True if its place or name marks it as a secret; false if the name of the parameter is unknown.
     pub is_named: bool,
 }
 
@@ -77,9 +77,9 @@ pub struct Address<'a> {
     login_end: Option<usize>,
     /// End of host and port.
     host_end: usize,
-    /// True if the parts can be told in another way, too, or there is no valid host.
+    /// True if the address can be split in another way, too, or has no valid host.
     unclear: bool,
-    /// True if user information and path cannot be told apart, and the connection depends on it.
+    /// True if the border of user information and path is unclear, and the connection depends on it.
     ambiguous: bool,
 }
 
@@ -128,7 +128,7 @@ impl<'a> Address<'a> {
         }
     }
 
-    /// Advice if user information and path cannot be told apart; it holds no part of the address.
+    /// Advice if the border of user information and path is unclear; it holds no part of the address.
     pub fn problem(&self) -> Option<&'static str> {
         self.ambiguous.then_some(
             "it is unclear which @ ends the login; in user and password write @ as %40, / as %2F, ? as %3F, # as %23, \

@@ -2,7 +2,7 @@
 //!
 //! In: addresses and passwords, at the moment they are read. Out: any other text without them. An address is replaced
 //! as a whole. Its user, its password and the values of its parameters are replaced wherever they occur, if they are
-//! distinctive: a short value or a plain word would damage other text, and is hidden within addresses alone.
+//! distinctive. A short value or a plain word would damage other text, and is hidden within addresses alone.
 
 use std::sync::{PoisonError, RwLock};
 
@@ -46,7 +46,7 @@ pub fn learn(text: &str) {
     }
     for secret in secrets {
         let value = &text[secret.range.clone()];
-        // A value that may end at a separator is learned with every end.
+        // A value that may end at a separator is added with every possible end.
         let ends = secret.ends.iter().map(|&end| &text[secret.range.start..end]);
         for value in std::iter::once(value).chain(ends) {
             known.add_secret(value, if secret.is_named { LEAST_LENGTH } else { LEAST_LENGTH_UNNAMED });

@@ -2,8 +2,8 @@
 //!
 //! With a token: a request needs it (`Authorization: Bearer …`) or the cookie of a log-in; others get the log-in form.
 //! Without a token: the server listens on loopback, and requests for other hosts are refused. Requests from other sites'
-//! pages are refused by `Origin` and `Sec-Fetch-Site`. State-changing requests must have the content type JSON, which a form of another site cannot
-//! send.
+//! pages are refused by `Origin` and `Sec-Fetch-Site`. State-changing requests must have the content type JSON, which a
+//! form of another site cannot send.
 
 use std::io::Read;
 use std::net::IpAddr;
@@ -28,7 +28,7 @@ const COOKIE: &str = "lookout-session";
 /// Scheme of the authorization header, with the space behind it.
 const BEARER: &[u8] = b"Bearer ";
 /// Delay after a wrong token. Attempts are serialized.
-const PENALTY: Duration = Duration::from_secs(1);
+const WRONG_TOKEN_DELAY: Duration = Duration::from_secs(1);
 /// Paths that need no authentication: the log-in form.
 const PUBLIC: &[&str] = &["/", "/page.js", "/page.css", "/login"];
 
@@ -71,24 +71,24 @@ impl AccessControl {
     }
 
     /// True if a token is required.
-    pub fn is_closed(&self) -> bool {
+    pub fn requires_token(&self) -> bool {
         self.token.is_some()
     }
 
-    fn knows(&self, token: &[u8]) -> bool {
-        self.token.as_ref().is_none_or(|wanted| same(&Sha256::digest(token), wanted))
+    fn is_token(&self, token: &[u8]) -> bool {
+        self.token.as_ref().is_none_or(|expected| same(&Sha256::digest(token), expected))
     }
 
     /// True if these headers authenticate a request.
-    pub fn admits(&self, headers: &HeaderMap) -> bool {
-        if !self.is_closed() {
+    pub fn authenticates(&self, headers: &HeaderMap) -> bool {
+        if !self.requires_token() {
             return true;
         }
         let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        // The name of a scheme has no case.
+        // The name of a scheme is compared without case.
         let bearer = authorization.and_then(|value| value.split_at_checked(BEARER.len()));
         let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER));
-        if bearer.is_some_and(|(_, token)| self.knows(token.trim_ascii())) {
+        if bearer.is_some_and(|(_, token)| self.is_token(token.trim_ascii())) {
             return true;
         }
         let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
@@ -104,9 +104,9 @@ fn same(one: &[u8], other: &[u8]) -> bool {
 }
 
 /// Middleware of all requests.
-pub async fn guard(State(site): State<Arc<AppState>>, request: Request<Body>, next: Next) -> Response {
-    let proxy = &site.setup.proxy;
-    let mut response = match check_access(&site.access, proxy, &request) {
+pub async fn guard(State(state): State<Arc<AppState>>, request: Request<Body>, next: Next) -> Response {
+    let proxy = &state.setup.proxy;
+    let mut response = match check_access(&state.access, proxy, &request) {
         Ok(()) => next.run(request).await,
         Err((status, why)) => failure(status, &why),
     };
@@ -119,7 +119,7 @@ pub async fn guard(State(site): State<Arc<AppState>>, request: Request<Body>, ne
     if let Ok(policy) = HeaderValue::from_str(&policy) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
-    // This header knows no list of sites; where there is one, the policy alone decides.
+    // This header cannot hold a list of sites; with such a list only the policy applies.
     if proxy.embed_origins.is_empty() {
         headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     }
@@ -141,28 +141,28 @@ fn check_access(
     let peer = peer(request);
     let host = proxy.host(peer, headers);
     let is_local =
-        is_here(host) && proxy.client(peer, headers).is_none_or(|client| client.to_canonical().is_loopback());
-    if !access.is_closed() && !is_local {
-        let why = "this page is for localhost alone; a token would open it to others";
+        is_loopback(host) && proxy.client(peer, headers).is_none_or(|client| client.to_canonical().is_loopback());
+    if !access.requires_token() && !is_local {
+        let why = "without a token only localhost has access; web.token_file sets one";
         return Err((StatusCode::MISDIRECTED_REQUEST, why.to_owned()));
     }
-    // Browsers say so themselves where they can; a proxy may have replaced Host.
+    // Browsers that send Sec-Fetch-Site are believed, since a proxy may have replaced Host.
     let site = text(HeaderName::from_static("sec-fetch-site"));
     let other = text(header::ORIGIN).filter(|origin| site != Some("same-origin") && !proxy.is_ours(origin, host));
-    // Links to the page are allowed from any site. A log-in carries its own proof, the token.
+    // Links to the page are allowed from any site. A log-in is authenticated by the token in its body.
     let link = request.method() == Method::GET && request.uri().path() == "/";
-    let login = access.is_closed() && request.uri().path() == "/login";
+    let login = access.requires_token() && request.uri().path() == "/login";
     if site == Some("cross-site") && !link {
-        return Err((StatusCode::FORBIDDEN, "another site's page may not ask".to_owned()));
+        return Err((StatusCode::FORBIDDEN, "requests from another site's page are refused".to_owned()));
     }
     if let Some(origin) = other.filter(|_| !link && !login) {
         let why = format!(
-            "another site's page may not ask: Origin is {origin:?}, Host is {host:?}; behind a proxy set web.public_url to the \
-             address in the browser"
+            "requests from another site's page are refused: Origin is {origin:?}, Host is {host:?}; behind a proxy set \
+             web.public_url to the address in the browser"
         );
         return Err((StatusCode::FORBIDDEN, why));
     }
-    if !access.admits(headers) && !PUBLIC.contains(&request.uri().path()) {
+    if !access.authenticates(headers) && !PUBLIC.contains(&request.uri().path()) {
         return Err((StatusCode::UNAUTHORIZED, "the token is missing: Authorization: Bearer …".to_owned()));
     }
     Ok(())
@@ -180,7 +180,7 @@ pub async fn json_only(request: Request<Body>, next: Next) -> Response {
 }
 
 /// True if `host`, with or without port, is a loopback name or address.
-fn is_here(host: &str) -> bool {
+fn is_loopback(host: &str) -> bool {
     let Ok(uri) = host.parse::<Uri>() else { return false };
     let Some(name) = uri.host() else { return false };
     let name = name.trim_start_matches('[').trim_end_matches(']');
@@ -190,32 +190,32 @@ fn is_here(host: &str) -> bool {
 
 /// `POST /login` with `{"token": …}`: sets the cookie.
 pub async fn login(
-    State(site): State<Arc<AppState>>,
+    State(state): State<Arc<AppState>>,
     peer: Option<Extension<ConnectInfo<Peer>>>,
     headers: HeaderMap,
     body: axum::body::Bytes,
 ) -> Response {
-    let proxy = &site.setup.proxy;
+    let proxy = &state.setup.proxy;
     let peer = peer.map(|Extension(ConnectInfo(Peer(address)))| address.ip());
     let token =
         serde_json::from_slice(&body).ok().and_then(|body: Value| Some(body.get("token")?.as_str()?.to_owned()));
     let Some(token) = token else {
-        return failure(StatusCode::BAD_REQUEST, "write {\"token\": \"…\"}");
+        return failure(StatusCode::BAD_REQUEST, "expected {\"token\": \"…\"}");
     };
-    let Ok(_one) = site.access.attempts.acquire().await else {
-        return failure(StatusCode::SERVICE_UNAVAILABLE, "not now");
+    let Ok(_one) = state.access.attempts.acquire().await else {
+        return failure(StatusCode::SERVICE_UNAVAILABLE, "the service is stopping");
     };
-    if !site.access.knows(token.as_bytes()) {
+    if !state.access.is_token(token.as_bytes()) {
         let client = proxy.client(peer, &headers).map(|client| client.to_string());
         tracing::warn!(client, "log-in with a wrong token");
-        tokio::time::sleep(PENALTY).await;
-        return failure(StatusCode::UNAUTHORIZED, "this is not the token");
+        tokio::time::sleep(WRONG_TOKEN_DELAY).await;
+        return failure(StatusCode::UNAUTHORIZED, "the token is wrong");
     }
     let secure = proxy.is_secure(peer, &headers);
     // In a frame of another site a strict cookie is not sent, and any other needs TLS. Requests that change something are
     // JSON of this page's origin in either case.
     let same_site = if secure && !proxy.embed_origins.is_empty() { "None" } else { "Strict" };
-    let (session, path) = (&site.access.session, proxy.public_path());
+    let (session, path) = (&state.access.session, proxy.public_path());
     let secure = if secure { "; Secure" } else { "" };
     let cookie = format!("{COOKIE}={session}; HttpOnly; SameSite={same_site}; Path={path}{secure}");
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn only_names_that_cannot_be_another_sites_are_here() {
         for here in ["localhost", "localhost:8480", "LOCALHOST:1", "127.0.0.1:8480", "127.9.9.9", "[::1]:8480"] {
-            assert!(is_here(here), "{here}");
+            assert!(is_loopback(here), "{here}");
         }
         for other in [
             "",
@@ -239,7 +239,7 @@ mod tests {
             "a b",
             "127.0.0.1.nip.io",
         ] {
-            assert!(!is_here(other), "{other}");
+            assert!(!is_loopback(other), "{other}");
         }
     }
 
@@ -249,7 +249,7 @@ mod tests {
         let with = |name: HeaderName, value: String| {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().unwrap());
-            access.admits(&headers)
+            access.authenticates(&headers)
         };
         assert!(with(header::AUTHORIZATION, "Bearer secret".into()));
         assert!(
@@ -257,8 +257,8 @@ mod tests {
         );
         assert!(with(header::COOKIE, format!("a=b; {COOKIE}={}", access.session)));
         assert!(!with(header::AUTHORIZATION, "Bearer secre".into()) && !with(header::AUTHORIZATION, "secret".into()));
-        assert!(!with(header::COOKIE, format!("{COOKIE}=")) && !access.admits(&HeaderMap::new()));
-        assert!(AccessControl::new(None).unwrap().admits(&HeaderMap::new()));
+        assert!(!with(header::COOKIE, format!("{COOKIE}=")) && !access.authenticates(&HeaderMap::new()));
+        assert!(AccessControl::new(None).unwrap().authenticates(&HeaderMap::new()));
         assert_ne!(access.session, AccessControl::new(Some(b"secret")).unwrap().session);
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep};
 
 /// Limit of connections.
-const MOST: usize = 512;
+const MAX_CONNECTIONS: usize = 512;
 /// Idle timeout in either direction. The live stream sends more often than that.
 const IDLE: Duration = Duration::from_secs(30);
 /// Timeout of a request, from its first byte to its last.
@@ -24,14 +24,14 @@ const REQUEST: Duration = Duration::from_secs(20);
 /// Listener that returns [`TimedConnection`]s.
 pub struct LimitedListener {
     listener: TcpListener,
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     closed: watch::Receiver<()>,
 }
 
 impl LimitedListener {
     /// Connections end when the sender of `closed` is dropped.
     pub fn new(listener: TcpListener, closed: watch::Receiver<()>) -> Self {
-        Self { listener, room: Arc::new(Semaphore::new(MOST)), closed }
+        Self { listener, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)), closed }
     }
 }
 
@@ -42,14 +42,14 @@ impl axum::serve::Listener for LimitedListener {
     async fn accept(&mut self) -> (TimedConnection, SocketAddr) {
         loop {
             // The semaphore is never closed. If it were, connections would be unlimited.
-            let permit = self.room.clone().acquire_owned().await.ok();
+            let permit = self.permits.clone().acquire_owned().await.ok();
             match self.listener.accept().await {
                 Ok((stream, address)) => {
                     let _ = stream.set_nodelay(true);
                     return (TimedConnection::new(stream, permit, self.closed.clone()), address);
                 }
                 Err(error) => {
-                    tracing::debug!(error = error.to_string(), "a web client was not let in");
+                    tracing::debug!(error = error.to_string(), "web client refused");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }

@@ -10,37 +10,36 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::api::run_blocking;
 use super::{AppState, refusal};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// `GET /healthz`
-pub async fn alive(State(site): State<Arc<AppState>>) -> Response {
-    told(&site, |state| !matches!(state, "stopping" | "")).await
+pub async fn alive(State(state): State<Arc<AppState>>) -> Response {
+    health(&state, |state| !matches!(state, "stopping" | "")).await
 }
 
 /// `GET /readyz`
-pub async fn ready(State(site): State<Arc<AppState>>) -> Response {
-    told(&site, |state| state == "ok").await
+pub async fn ready(State(state): State<Arc<AppState>>) -> Response {
+    health(&state, |state| state == "ok").await
 }
 
-async fn told(site: &AppState, good: fn(&str) -> bool) -> Response {
-    let control = site.setup.control.clone();
-    let status = tokio::task::spawn_blocking(move || control.call("status", Value::Null)).await;
-    let status = match status {
-        Ok(Ok(status)) => status,
-        Ok(Err(error)) => return refusal(&error),
-        Err(_) => return super::failure(StatusCode::INTERNAL_SERVER_ERROR, "the status cannot be told"),
+async fn health(state: &AppState, is_good: fn(&str) -> bool) -> Response {
+    let control = state.setup.control.clone();
+    let status = match run_blocking(move || control.call("status", Value::Null)).await {
+        Ok(status) => status,
+        Err(response) => return response,
     };
     let state = status.get("state").and_then(Value::as_str).unwrap_or_default();
-    let code = if good(state) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let code = if is_good(state) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let reasons = status.get("reasons").cloned().unwrap_or_default();
     (code, axum::Json(json!({ "state": state, "reasons": reasons }))).into_response()
 }
 
 /// `GET /metrics`
-pub async fn metrics(State(site): State<Arc<AppState>>, headers: HeaderMap) -> Response {
-    let text = match site.setup.metrics.encode() {
+pub async fn metrics(State(state): State<Arc<AppState>>, headers: HeaderMap) -> Response {
+    let text = match state.setup.metrics.encode() {
         Ok(text) => text,
         Err(error) => return refusal(&error),
     };
@@ -55,7 +54,7 @@ pub async fn metrics(State(site): State<Arc<AppState>>, headers: HeaderMap) -> R
     ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response()
 }
 
-/// Converts OpenMetrics to Prometheus' older text format, in which counters and infos have the name of their sample, and
+/// Converts OpenMetrics to Prometheus' older text format. There counters and infos have the name of their sample, and
 /// units and the end marker do not exist.
 pub fn plain(text: &str) -> String {
     let mut lines = String::with_capacity(text.len());

@@ -13,10 +13,10 @@ use crate::message::{Message, Report};
 use crate::sync::IgnorePoison;
 
 /// Buffer of a slow subscriber, in messages.
-const BEHIND: usize = 64;
+const BUFFERED: usize = 64;
 /// Points of a series.
 const POINTS: usize = 150;
-/// Interval of a series, in milliseconds of capture time.
+/// Interval of a series, in nanoseconds of capture time.
 const STEP_NS: u64 = 2_000_000_000;
 
 /// The live feed. Clones share it.
@@ -28,7 +28,7 @@ pub struct Live {
 #[derive(Debug)]
 struct LiveState {
     cameras: Mutex<BTreeMap<String, CameraSeries>>,
-    said: broadcast::Sender<StreamMessage>,
+    messages: broadcast::Sender<StreamMessage>,
 }
 
 /// A message for the stream.
@@ -80,8 +80,8 @@ impl Default for Live {
 impl Live {
     /// An empty feed.
     pub fn new() -> Self {
-        let (said, _) = broadcast::channel(BEHIND);
-        Self { inner: Arc::new(LiveState { cameras: Mutex::default(), said }) }
+        let (messages, _) = broadcast::channel(BUFFERED);
+        Self { inner: Arc::new(LiveState { cameras: Mutex::default(), messages }) }
     }
 
     fn cameras(&self) -> MutexGuard<'_, BTreeMap<String, CameraSeries>> {
@@ -101,17 +101,17 @@ impl Live {
             Message::Status(_) => "status",
         };
         // An error means that there are no subscribers.
-        let _ = self.inner.said.send(StreamMessage { kind, text });
+        let _ = self.inner.messages.send(StreamMessage { kind, text });
     }
 
     /// Subscribes to all further messages.
-    pub fn watch(&self) -> broadcast::Receiver<StreamMessage> {
-        self.inner.said.subscribe()
+    pub fn subscribe(&self) -> broadcast::Receiver<StreamMessage> {
+        self.inner.messages.subscribe()
     }
 
     /// Number of subscribers.
-    pub fn watchers(&self) -> usize {
-        self.inner.said.receiver_count()
+    pub fn subscribers(&self) -> usize {
+        self.inner.messages.receiver_count()
     }
 
     /// Latest report of `camera` as JSON.
@@ -121,7 +121,7 @@ impl Live {
 
     /// Series by camera.
     pub fn series(&self) -> BTreeMap<String, Vec<SeriesPoint>> {
-        self.cameras().iter().map(|(name, seen)| (name.clone(), seen.points.iter().cloned().collect())).collect()
+        self.cameras().iter().map(|(name, camera)| (name.clone(), camera.points.iter().cloned().collect())).collect()
     }
 }
 

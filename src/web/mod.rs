@@ -84,14 +84,14 @@ pub struct WebConfig {
 struct AppState {
     setup: WebConfig,
     access: AccessControl,
-    shots: api::PictureCache,
+    picture_cache: api::PictureCache,
 }
 
 /// A server, listening if the address was available.
 pub struct Server {
     address: SocketAddr,
     listener: Option<tokio::net::TcpListener>,
-    site: Arc<AppState>,
+    state: Arc<AppState>,
 }
 
 impl Server {
@@ -103,7 +103,7 @@ impl Server {
     /// [`Kind::Config`] for a non-loopback address without a token.
     pub fn listen(address: SocketAddr, setup: WebConfig) -> Result<Self> {
         if !address.ip().is_loopback() && setup.token.is_none() {
-            let text = format!("web.listen = \"{address}\" can be reached by others: name a web.token_file");
+            let text = format!("web.listen = \"{address}\" can be reached from other hosts: set web.token_file");
             return Err(Error::new(Kind::Config, text));
         }
         let access = AccessControl::new(setup.token.as_deref())?;
@@ -119,7 +119,7 @@ impl Server {
         Ok(Self {
             address,
             listener: listener.ok(),
-            site: Arc::new(AppState { setup, access, shots: api::PictureCache::default() }),
+            state: Arc::new(AppState { setup, access, picture_cache: api::PictureCache::default() }),
         })
     }
 
@@ -135,23 +135,23 @@ impl Server {
         let listener = loop {
             match listener.map_or_else(|| bind(self.address), Ok) {
                 Ok(listener) => break listener,
-                Err(error) => tracing::debug!(error = error.to_string(), "the web page's address cannot be had"),
+                Err(error) => tracing::debug!(error = error.to_string(), "address of the web page not available"),
             }
             listener = None;
             tokio::time::sleep(backoff.delay()).await;
         };
-        let has_token = self.site.access.is_closed();
+        let has_token = self.state.access.requires_token();
         let address = listener.local_addr().unwrap_or(self.address);
-        tracing::info!(%address, token = has_token, "the web page is served");
-        if let Some(on_listening) = self.site.setup.on_listening {
+        tracing::info!(%address, token = has_token, "web page served");
+        if let Some(on_listening) = self.state.setup.on_listening {
             on_listening(address);
         }
         // Dropped with this future.
         let (_closing, closed) = tokio::sync::watch::channel(());
         let listener = connection::LimitedListener::new(listener, closed);
-        let service = router(self.site).into_make_service_with_connect_info::<proxy::Peer>();
+        let service = router(self.state).into_make_service_with_connect_info::<proxy::Peer>();
         if let Err(error) = axum::serve(listener, service).into_future().await {
-            tracing::error!(error = error.to_string(), "the web page is gone");
+            tracing::error!(error = error.to_string(), "web server failed");
         }
     }
 }
@@ -162,12 +162,12 @@ fn bind(address: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
     tokio::net::TcpListener::from_std(listener)
 }
 
-fn router(site: Arc<AppState>) -> Router {
+fn router(state: Arc<AppState>) -> Router {
     Router::new()
         .route("/", get(page::index))
         .route("/page.js", get(page::script))
         .route("/page.css", get(page::style))
-        .route("/login", order(post(access_control::login)))
+        .route("/login", state_changing(post(access_control::login)))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
@@ -184,17 +184,17 @@ fn router(site: Arc<AppState>) -> Router {
         .route("/api/v1/drift/maps", get(api::maps))
         .route("/api/v1/drift/maps/{name}", get(api::map))
         .route("/api/v1/generations", get(api::generations))
-        .route("/api/v1/generations/rollback", order(post(api::roll_back)))
-        .route("/api/v1/recalibrate", order(post(api::recalibrate)))
-        .fallback(async || failure(StatusCode::NOT_FOUND, "there is nothing here; see /api/openapi.json"))
-        .method_not_allowed_fallback(async || failure(StatusCode::METHOD_NOT_ALLOWED, "not with this method"))
+        .route("/api/v1/generations/rollback", state_changing(post(api::roll_back)))
+        .route("/api/v1/recalibrate", state_changing(post(api::recalibrate)))
+        .fallback(async || failure(StatusCode::NOT_FOUND, "no such path; /api/openapi.json lists all"))
+        .method_not_allowed_fallback(async || failure(StatusCode::METHOD_NOT_ALLOWED, "wrong method"))
         .layer(axum::extract::DefaultBodyLimit::max(16 << 10))
-        .layer(from_fn_with_state(site.clone(), access_control::guard))
-        .with_state(site)
+        .layer(from_fn_with_state(state.clone(), access_control::guard))
+        .with_state(state)
 }
 
 /// A state-changing request, which forms of other sites cannot send.
-fn order(handler: MethodRouter<Arc<AppState>>) -> MethodRouter<Arc<AppState>> {
+fn state_changing(handler: MethodRouter<Arc<AppState>>) -> MethodRouter<Arc<AppState>> {
     handler.route_layer(from_fn(access_control::json_only))
 }
 

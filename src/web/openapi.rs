@@ -16,22 +16,22 @@ struct Operation {
     path: &'static str,
     summary: &'static str,
     parameters: Vec<Value>,
-    answer: (&'static str, &'static str, Value),
+    response: (&'static str, &'static str, Value),
     others: &'static [(&'static str, &'static str)],
 }
 
 /// Responses that any request may get.
 const ALWAYS: &[(&str, &str)] = &[
     ("401", "The token is missing"),
-    ("403", "Another site's page asks, or the configuration forbids it"),
-    ("405", "Another method is meant"),
-    ("421", "Without a token the page is for localhost alone"),
+    ("403", "Request by another site's page, or forbidden by the configuration"),
+    ("405", "Wrong method"),
+    ("421", "Without a token only localhost has access"),
 ];
-const NOT_FOUND: (&str, &str) = ("404", "There is none");
+const NOT_FOUND: (&str, &str) = ("404", "Not found, or not enabled");
 const BAD: (&str, &str) = ("400", "A parameter is wrong");
-const UNAVAILABLE: (&str, &str) = ("503", "Not now");
-const FAILED: (&str, &str) = ("500", "It failed; the log says why");
-const CONFLICT: (&str, &str) = ("409", "Things are not so that it can be done");
+const UNAVAILABLE: (&str, &str) = ("503", "Not available now");
+const FAILED: (&str, &str) = ("500", "Internal error; the log has the reason");
+const CONFLICT: (&str, &str) = ("409", "The current state does not allow it");
 const MEDIA: (&str, &str) = ("415", "Content-Type must be application/json");
 
 fn path_parameter(name: &str, schema: Value) -> Value {
@@ -53,8 +53,8 @@ fn get(
     schema: Value,
     others: &'static [(&'static str, &'static str)],
 ) -> Operation {
-    let answer = ("200", "application/json", schema);
-    Operation { method: "get", path, summary, parameters, answer, others }
+    let response = ("200", "application/json", schema);
+    Operation { method: "get", path, summary, parameters, response, others }
 }
 
 fn operations() -> Vec<Operation> {
@@ -62,43 +62,53 @@ fn operations() -> Vec<Operation> {
     let camera = || path_parameter("camera", json!({ "type": "string", "minLength": 1 }));
     let key = json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX });
     let binary = |kind, operation: Operation| Operation {
-        answer: ("200", kind, json!({ "type": "string", "format": "binary" })),
+        response: ("200", kind, json!({ "type": "string", "format": "binary" })),
         ..operation
     };
     let health = || reference("Health");
     let width = query_parameter(
         "width",
-        "Most columns",
+        "Largest width in pixels",
         json!({ "type": "integer", "minimum": 64, "maximum": 1920, "default": 960 }),
     );
     let event_parameters = vec![
         query_parameter(
             "limit",
-            "Most events",
+            "Largest number of events",
             json!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 }),
         ),
-        query_parameter("before", "The `next` of the page before", key.clone()),
-        query_parameter("camera", "Only this camera's", json!({ "type": "string" })),
-        query_parameter("event", "Only this name, or those that begin with it and a dot", json!({ "type": "string" })),
+        query_parameter("before", "Key before which to continue: `next` of the previous page", key.clone()),
+        query_parameter("camera", "Only events of this camera", json!({ "type": "string" })),
+        query_parameter(
+            "event",
+            "Only events of this name, or whose name begins with it and a dot",
+            json!({ "type": "string" }),
+        ),
     ];
-    let order = |path, summary, schema| Operation {
+    let state_changing = |path, summary, schema| Operation {
         method: "post",
         path,
         summary,
         parameters: Vec::new(),
-        answer: ("200", "application/json", schema),
+        response: ("200", "application/json", schema),
         others: &[BAD, NOT_FOUND, CONFLICT, MEDIA, FAILED, UNAVAILABLE],
     };
     vec![
-        get("/healthz", "Whether the daemon lives", vec![], health(), &[UNAVAILABLE, FAILED]),
-        get("/readyz", "Whether every camera is watched", vec![], health(), &[UNAVAILABLE, FAILED]),
-        binary("application/openmetrics-text", get("/metrics", "Everything counted", vec![], any(), &[FAILED])),
+        get("/healthz", "Liveness", vec![], health(), &[UNAVAILABLE, FAILED]),
+        get("/readyz", "Readiness: every camera is analysed", vec![], health(), &[UNAVAILABLE, FAILED]),
+        binary("application/openmetrics-text", get("/metrics", "Metrics", vec![], any(), &[FAILED])),
         get("/api/openapi.json", "This document", vec![], json!({ "type": "object" }), &[]),
-        get("/api/v1/status", "How the device is", vec![], reference("Status"), &[NOT_FOUND, FAILED, UNAVAILABLE]),
-        get("/api/v1/features", "What this daemon can show", vec![], json!({ "type": "object" }), &[]),
+        get("/api/v1/status", "Status of the device", vec![], reference("Status"), &[NOT_FOUND, FAILED, UNAVAILABLE]),
+        get("/api/v1/features", "Features that are enabled", vec![], json!({ "type": "object" }), &[]),
         binary(
             "text/event-stream",
-            get("/api/v1/stream", "Every message as it is said, without an end", vec![], any(), &[UNAVAILABLE]),
+            get(
+                "/api/v1/stream",
+                "Server-sent events: every message when it is published",
+                vec![],
+                any(),
+                &[UNAVAILABLE],
+            ),
         ),
         get(
             "/api/v1/series",
@@ -118,7 +128,7 @@ fn operations() -> Vec<Operation> {
             "image/jpeg",
             get(
                 "/api/v1/cameras/{camera}/picture",
-                "The latest frame; X-Lookout-Sequence says which",
+                "The latest frame; its number is in X-Lookout-Sequence",
                 vec![camera(), width],
                 any(),
                 &[BAD, NOT_FOUND, FAILED],
@@ -135,7 +145,7 @@ fn operations() -> Vec<Operation> {
             "image/jpeg",
             get(
                 "/api/v1/events/{key}/thumbnail",
-                "What an event saw",
+                "Thumbnail of an event",
                 vec![path_parameter("key", key)],
                 any(),
                 &[BAD, NOT_FOUND, FAILED, UNAVAILABLE],
@@ -143,14 +153,14 @@ fn operations() -> Vec<Operation> {
         ),
         get(
             "/api/v1/drift",
-            "The network's error, step by step",
+            "Drift of the int8 network, step by step",
             vec![],
             any(),
             &[BAD, NOT_FOUND, FAILED, UNAVAILABLE],
         ),
         get(
             "/api/v1/drift/maps",
-            "Names of the latest maps of errors",
+            "Names of the latest error maps",
             vec![],
             json!({ "type": "array", "items": { "type": "string" } }),
             &[NOT_FOUND, FAILED],
@@ -159,29 +169,29 @@ fn operations() -> Vec<Operation> {
             "image/png",
             get(
                 "/api/v1/drift/maps/{name}",
-                "A map of errors",
+                "An error map",
                 vec![path_parameter("name", json!({ "type": "string", "minLength": 1 }))],
                 any(),
                 &[BAD, NOT_FOUND, FAILED],
             ),
         ),
-        get("/api/v1/generations", "Models to go back to", vec![], any(), &[BAD, NOT_FOUND, FAILED, UNAVAILABLE]),
-        order("/api/v1/generations/rollback", "Go back to the model before", any()),
-        order("/api/v1/recalibrate", "Begin a recalibration", any()),
+        get("/api/v1/generations", "Generations of the model", vec![], any(), &[BAD, NOT_FOUND, FAILED, UNAVAILABLE]),
+        state_changing("/api/v1/generations/rollback", "Roll back to the previous generation", any()),
+        state_changing("/api/v1/recalibrate", "Start a recalibration", any()),
     ]
 }
 
 /// The document.
 pub fn description() -> Value {
     let mut paths = Map::new();
-    for Operation { method, path, summary, parameters, answer: (code, kind, schema), others } in operations() {
+    for Operation { method, path, summary, parameters, response: (code, kind, schema), others } in operations() {
         let mut content = Map::new();
         content.insert(kind.to_owned(), json!({ "schema": schema }));
         let mut responses = Map::new();
         responses.insert(code.to_owned(), json!({ "description": summary, "content": content }));
-        let told = path.ends_with("z");
+        let is_health = path.ends_with("z");
         for (code, description) in ALWAYS.iter().chain(others) {
-            let schema = if told && *code == "503" { json!({}) } else { reference("Error") };
+            let schema = if is_health && *code == "503" { json!({}) } else { reference("Error") };
             let content = json!({ "application/json": { "schema": schema } });
             responses.insert((*code).to_owned(), json!({ "description": description, "content": content }));
         }

@@ -15,34 +15,34 @@ use super::live::StreamMessage;
 use super::{AppState, failure};
 
 /// Keep-alive interval.
-const SIGN: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Limit of subscribers.
-const MOST: usize = 128;
+const MAX_SUBSCRIBERS: usize = 128;
 
 /// `GET /api/v1/stream`
-pub async fn stream(State(site): State<Arc<AppState>>) -> Response {
-    let said = site.setup.live.watch();
-    if site.setup.live.watchers() > MOST {
-        return failure(StatusCode::SERVICE_UNAVAILABLE, "too many watch already");
+pub async fn stream(State(state): State<Arc<AppState>>) -> Response {
+    let messages = state.setup.live.subscribe();
+    if state.setup.live.subscribers() > MAX_SUBSCRIBERS {
+        return failure(StatusCode::SERVICE_UNAVAILABLE, "too many clients of the stream");
     }
     let first = Bytes::from_static(b"retry: 2000\n\n");
-    let texts = futures_util::stream::unfold((Some(first), said), |(first, mut said)| async move {
+    let texts = futures_util::stream::unfold((Some(first), messages), |(first, mut messages)| async move {
         let text = match first {
             Some(first) => first,
-            None => next(&mut said).await?,
+            None => next(&mut messages).await?,
         };
-        Some((Ok::<_, Infallible>(text), (None, said)))
+        Some((Ok::<_, Infallible>(text), (None, messages)))
     });
-    // nginx collects an answer before it passes it on, unless it is told not to.
+    // Without this header nginx buffers a response before it passes it on.
     const UNBUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
     ([(header::CONTENT_TYPE, "text/event-stream"), UNBUFFERED], Body::from_stream(texts)).into_response()
 }
 
-async fn next(said: &mut Receiver<StreamMessage>) -> Option<Bytes> {
-    match tokio::time::timeout(SIGN, said.recv()).await {
+async fn next(messages: &mut Receiver<StreamMessage>) -> Option<Bytes> {
+    match tokio::time::timeout(KEEP_ALIVE, messages.recv()).await {
         Ok(Ok(StreamMessage { kind, text })) => Some(format!("event: {kind}\ndata: {text}\n\n").into()),
         Ok(Err(RecvError::Lagged(missed))) => Some(format!("event: missed\ndata: {missed}\n\n").into()),
         Ok(Err(RecvError::Closed)) => None,
-        Err(_) => Some(Bytes::from_static(b": still here\n\n")),
+        Err(_) => Some(Bytes::from_static(b": keep-alive\n\n")),
     }
 }

@@ -1,13 +1,13 @@
-//! Rules inside the top-level modules: what the parts of a folder may use of each other, who may use the synthetic
-//! street, and which files may use each other in a circle.
+//! Rules inside the top-level modules: imports between the parts of a folder, users of the synthetic street, and
+//! circles of files that are allowed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::graph::Graph;
 
-/// What one part of a folder may use of the folder's other parts. A part is a wing or a file directly in the folder;
-/// a part without a row may use all.
+/// Parts that one part of a folder may use of the folder's other parts. A part is a wing or a file directly in the
+/// folder; a part without a row may use all.
 struct Part {
     folder: &'static str,
     part: &'static str,

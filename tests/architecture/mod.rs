@@ -1,5 +1,5 @@
-//! Architecture rules of `src/lib.rs`, checked on the source as text: which module may use which, where `unsafe` may
-//! stand, and how long a file may be. [`inside`] holds the rules inside the modules.
+//! Architecture rules of `src/lib.rs`, checked on the source as text: imports between modules, places of `unsafe`,
+//! lengths of files. [`inside`] holds the rules inside the modules.
 
 mod graph;
 mod inside;
@@ -7,7 +7,7 @@ mod inside;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Who may use whom; everything may use [`GROUND`] and itself, and `cli` may use everything.
+/// Modules that each module may use; everything may use [`GROUND`] and itself, and `cli` may use everything.
 const DOWNWARDS: &[(&str, &[&str])] = &[
     (
         "daemon",
@@ -77,7 +77,7 @@ const GROUND: &[&str] = &[
     "sync",
 ];
 
-/// Where `unsafe` may stand.
+/// Places where `unsafe` is allowed.
 const UNSAFE: &[&str] = &["src/kernel/", "src/camera/v4l2", "src/tensor/mapped.rs"];
 
 /// Longest source file without its tests, in lines.

@@ -1,5 +1,5 @@
-//! The same labels as label tools write them: turned by EXIF, resized pictures, ids as floats or text, paths of Windows,
-//! fractions, files beside the pictures.
+//! Labels in the forms that label tools write: EXIF orientations, resized pictures, ids as floats or text, paths of
+//! Windows, fractions, files beside the pictures.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

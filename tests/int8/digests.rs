@@ -1,5 +1,5 @@
-//! One artifact and one canvas, both committed, give the bytes written down here: on every CPU that runs this test, with
-//! every instruction set it has.
+//! One artifact and one canvas, both committed, give the bytes recorded here, on every CPU and with every instruction
+//! set it has.
 
 use std::sync::Arc;
 

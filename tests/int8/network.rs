@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lookout::calibrate::{LayerRecipe, convert, fold_all};
 use lookout::detector::fp32::{Fp32Model, Fp32Run};
 use lookout::detector::int8::{MixedPrecision, Quantized};
-use lookout::detector::network::{Architecture, Shapes};
+use lookout::detector::network::{Architecture, ArchitectureHints, Shapes};
 use lookout::detector::plan::{Plan, StepId};
 use lookout::detector::settings::{BatchNormEps, Settings};
 use lookout::detector::tap::{Activation, Tap, TapRequest, Values};
@@ -65,7 +65,8 @@ impl Network {
         settings.transform.min_size = vec![96];
         settings.transform.max_size = 200;
         settings.rpn.post_nms_top_n = 60;
-        let plan = Arc::new(Plan::new(Architecture::from_shapes(&shapes).unwrap(), settings));
+        let plan =
+            Arc::new(Plan::new(Architecture::recognize(&shapes, &ArchitectureHints::default()).unwrap(), settings));
         let cpu = candle_core::Device::Cpu;
         let builder = candle_nn::VarBuilder::from_tensors(tensors, candle_core::DType::F32, &cpu);
         let reference = Fp32Model::new(plan.clone(), &builder, &BatchNormEps::all(1e-5), Isa::best()).unwrap();

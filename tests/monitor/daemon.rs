@@ -156,7 +156,7 @@ fn a_swap_loses_no_frame() {
     // An earlier run accepted another generation, which passed its probation.
     let state = folder.path().join("state");
     let mut generations = Generations::open(&state, &sha256(&first), 5).unwrap();
-    generations.found(&first, "2026-01-01T00:00:00Z").unwrap();
+    generations.set_initial(&first, "2026-01-01T00:00:00Z").unwrap();
     let second = rescaled(&first, 1, 1.05);
     generations.accept(&second, entry(1, &second), "boot").unwrap();
     generations.confirm().unwrap();

@@ -35,7 +35,7 @@ fn victim() {
     let Some(folder) = std::env::var_os(FOLDER).map(std::path::PathBuf::from) else { return };
     let bytes = std::fs::read(folder.join("first")).unwrap();
     let mut generations = Generations::open(&folder, &sha256(&bytes), 3).unwrap();
-    generations.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
+    generations.set_initial(&bytes, "2026-01-01T00:00:00Z").unwrap();
     generations.start("boot").unwrap();
     std::fs::write(folder.join("ready"), "").unwrap();
     loop {
@@ -74,7 +74,7 @@ fn the_machine_killed_at_any_moment_leaves_a_model_to_load() {
         child.kill().unwrap();
         child.wait().unwrap();
         let mut generations = Generations::open(folder.path(), &sha256(&bytes), 3).unwrap();
-        generations.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
+        generations.set_initial(&bytes, "2026-01-01T00:00:00Z").unwrap();
         let start = generations.start("boot").unwrap();
         Artifact::parse(&start.bytes).unwrap();
         assert_eq!(generations.current(), Some(start.generation));
@@ -89,7 +89,7 @@ fn two_deaths_within_one_boot_lead_back_and_a_reboot_does_not() {
     let bytes = first(folder.path());
     let open = || Generations::open(folder.path(), &sha256(&bytes), 5).unwrap();
     let mut run = open();
-    run.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
+    run.set_initial(&bytes, "2026-01-01T00:00:00Z").unwrap();
     run.start("boot 1").unwrap();
     run.accept(&bytes, entry(1, &bytes), "boot 1").unwrap();
     drop(run); // died once
@@ -122,7 +122,7 @@ fn damaged_generations_are_skipped_and_another_lineage_starts_over() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = first(folder.path());
     let mut run = Generations::open(folder.path(), &sha256(&bytes), 5).unwrap();
-    run.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
+    run.set_initial(&bytes, "2026-01-01T00:00:00Z").unwrap();
     run.accept(&bytes, entry(1, &bytes), "boot").unwrap();
     run.confirm().unwrap();
     run.accept(&bytes, entry(2, &bytes), "boot").unwrap();
@@ -133,7 +133,7 @@ fn damaged_generations_are_skipped_and_another_lineage_starts_over() {
     std::fs::remove_file(file(1)).unwrap();
     std::fs::write(folder.path().join("models/ledger.json"), "{").unwrap();
     let mut fresh = Generations::open(folder.path(), &sha256(&bytes), 5).unwrap();
-    fresh.found(&bytes, "2026-01-01T00:00:00Z").unwrap();
+    fresh.set_initial(&bytes, "2026-01-01T00:00:00Z").unwrap();
     assert_eq!(fresh.start("boot").unwrap().generation, 0);
     let aside = folder.path().join("models.unreadable-1");
     assert!(aside.join("gen-0000.lookout").exists() && aside.join("gen-0002.lookout").exists(), "nothing is lost");

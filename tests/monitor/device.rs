@@ -164,7 +164,7 @@ pub struct Device {
     pub reference: Arc<Fp32Model>,
     pub view: Arc<LatestPass>,
     pub second: i64,
-    /// What the latest pass came to.
+    /// Result of the latest pass.
     pub score: f64,
     sequence: u64,
 }
@@ -201,7 +201,7 @@ impl Device {
     pub fn on(checkpoint: &Checkpoint, bytes: &[u8], with_reference: bool, options: MonitorOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut generations = Generations::open(folder.path(), &sha256(bytes), options.keep_generations).unwrap();
-        generations.found(bytes, "2026-01-01T00:00:00Z").unwrap();
+        generations.set_initial(bytes, "2026-01-01T00:00:00Z").unwrap();
         let start = generations.start("boot").unwrap();
         let artifact = Artifact::parse(&start.bytes).unwrap();
         let quantized = Quantized::from_artifact(&artifact, Ok).unwrap();

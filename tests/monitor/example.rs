@@ -4,8 +4,8 @@
 //! cargo test --test suite monitor::example:: -- --ignored --nocapture
 //! ```
 //!
-//! Prints the log and the metrics, and writes the error maps of one frame of the night before and after the night was
-//! learned to `tests/monitor`.
+//! Prints the log and the metrics. Writes the error maps of one frame of the night to `tests/monitor`, before and after
+//! the recalibration.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
-//! Scenarios of the monitor on the synthetic street with the demo model: nights, weathers, a week, poisoned frames, bad
-//! generations and a killed process, each with and without the full-precision checkpoint. Time is simulated; the frames
-//! are a function of it.
+//! Scenarios of the monitor on the synthetic street with the demo model, each with and without the full-precision
+//! checkpoint: nights, weathers, a week, poisoned frames, bad generations, a killed process. Time is simulated; the
+//! frames are a function of it.
 
 mod cost;
 mod daemon;

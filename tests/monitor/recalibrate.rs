@@ -53,8 +53,8 @@ fn a_shift_is_learned_and_the_next_morning_is_no_worse() {
     }
 }
 
-/// The default artifact, with equalized channels and parts of two bytes: closer to fp32 in every shift than one without, before and after an
-/// attempt, of which it needs less.
+/// The default artifact has equalized channels and parts of two bytes. In every shift it is closer to fp32 than one
+/// without, before and after an attempt.
 #[test]
 fn by_default_a_shift_does_less_harm_and_an_attempt_none() {
     for (with_reference, hour, weather) in shifts() {

@@ -1,6 +1,6 @@
-//! The same on real pictures: a drive through a town and a ResNet-50 at the size it was made for, both from `../shared`,
-//! and what night, fog, noise and lost contrast make of them. Skipped with a message where the folder is absent. Half an
-//! hour and more each.
+//! The same on real pictures: a drive through a town and a ResNet-50 at its full size, both from `../shared`. The
+//! pictures are altered by night, fog, noise and lost contrast. Skipped with a message where the folder is absent. Half
+//! an hour and more each.
 //!
 //! ```sh
 //! cargo test --release --test suite scenario_of -- --ignored --nocapture --test-threads 2
@@ -75,8 +75,8 @@ fn later(pictures: &[Picture], shift: Option<Shift>) -> Vec<Picture> {
     (0..5).map(|at| seen(pictures, 1_000_000 + 450 * at, shift)).collect()
 }
 
-/// What can be had at most: an artifact for nothing but one shift, on it and on the clear drive, beside the one for the
-/// clear drive.
+/// Upper bound: an artifact calibrated on one shift alone, measured on that shift and on the clear drive, beside the
+/// artifact of the clear drive.
 #[test]
 #[ignore = "minutes, and needs ../shared: see the module's head"]
 fn scenario_of_one_shift_alone() {

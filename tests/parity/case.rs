@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
 use lookout::detector::fp32::{Fp32Model, StepOutput};
-use lookout::detector::network::{Architecture, Shapes};
+use lookout::detector::network::{Architecture, ArchitectureHints, Shapes};
 use lookout::detector::plan::Plan;
 use lookout::detector::settings::{BatchNormEps, Settings};
 use lookout::frame::Picture;
@@ -18,7 +18,7 @@ use lookout::tensor::{Canvas, Fit};
 use super::candle_layers::CandleLayers;
 use crate::golden::{Golden, folder, shared};
 
-/// What computes the plan.
+/// Executor of the plan.
 #[derive(Debug, Clone, Copy)]
 pub enum Backend {
     /// The kernels, on an instruction set of this CPU.
@@ -58,7 +58,7 @@ impl Weights {
         let eps = BatchNormEps::all(header.metadata().as_ref().unwrap()["batch_norm_eps"].parse().unwrap());
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap();
         let shapes: Shapes = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect();
-        Self { tensors, architecture: Architecture::from_shapes(&shapes).unwrap(), eps }
+        Self { tensors, architecture: Architecture::recognize(&shapes, &ArchitectureHints::default()).unwrap(), eps }
     }
 
     /// Those of a checkpoint, as an import left it.
@@ -177,13 +177,13 @@ impl Case {
         canvas(&self.plan, &self.picture())
     }
 
-    /// How the picture lies on its canvas.
+    /// Fit of the picture on its canvas.
     pub fn fit(&self) -> Fit {
         let picture = self.picture();
         rule(&self.plan).fit(picture.width, picture.height).unwrap()
     }
 
-    /// Whether the file has this tensor.
+    /// True if the file has this tensor.
     pub fn has(&self, name: &str) -> bool {
         self.golden.names().iter().any(|found| found == name)
     }

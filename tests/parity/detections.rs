@@ -1,7 +1,7 @@
 //! Pictures from end to end: the same set of detections as torchvision's.
 //!
-//! Near a threshold the last bit decides, so what lies within 1e-4 of the score threshold, or of the lowest score
-//! where the best hundred are cut off, is left out on both sides. Every other miss must hang on a boundary of a choice
+//! Near a threshold the last bit decides. So detections within 1e-4 of the score threshold are left out on both sides,
+//! and so are those near the lowest score of the best hundred. Every other miss must hang on a boundary of a choice
 //! ([`super::trace`]): what no boundary explains fails, however few they are.
 
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use super::case::{self, Backend, Case, Weights};
 use super::trace::{Miss, explain};
 use crate::golden::{self, shared};
 
-/// How near two detections must be to be the same.
+/// Largest differences between two detections that are the same.
 #[derive(Clone, Copy)]
 pub struct Tolerance {
     pixels: f32,
@@ -25,7 +25,7 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
-    /// Whether two detections are the same.
+    /// True if two detections are the same.
     pub fn same(self, a: &Detection, b: &Detection) -> bool {
         a.class_id == b.class_id
             && (a.score - b.score).abs() <= self.score
@@ -35,13 +35,13 @@ impl Tolerance {
 
 const EXACT: Tolerance = Tolerance { pixels: 0.05, score: 1e-4 };
 
-/// What a comparison found, added up over pictures.
+/// Sums of a comparison over pictures.
 #[derive(Default)]
 struct Tally {
     wanted: usize,
     found: usize,
     matched: usize,
-    /// What is on one side alone and why.
+    /// Detections that one side alone has, with the reason.
     misses: Vec<String>,
     unexplained: Vec<String>,
 }

@@ -1,8 +1,8 @@
-//! Why a detection is on one side alone.
+//! Reason why one side alone has a detection.
 //!
-//! Two right executors differ in their last bits, and where a choice (the best so many, a suppression, a threshold)
-//! hangs on these bits it may fall either way. In: a detection that one side lacks. Out: the boundary that it hangs on:
-//! the one which, moved by hardly more than rounding moves what is compared with it, makes the difference vanish.
+//! Two right executors differ in their last bits. A choice that depends on these bits (a top k, a suppression, a
+//! threshold) may fall either way. In: a detection that one side lacks. Out: the boundary that it depends on. Moved by
+//! little more than the rounding of the compared value, that boundary makes the difference vanish.
 
 use std::sync::Arc;
 

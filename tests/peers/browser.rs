@@ -94,7 +94,7 @@ impl Browser {
         self.ask("POST", "url", json!({ "url": url }));
     }
 
-    /// What the script `text` returns.
+    /// Result of the script `text`.
     pub fn run(&self, text: &str) -> Value {
         self.ask("POST", "execute/sync", json!({ "script": text, "args": [] }))
     }

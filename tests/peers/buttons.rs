@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::browser::Browser;
 
-/// How often the device was told to go back.
+/// Number of roll-backs requested.
 type RolledBack = Arc<AtomicUsize>;
 
 fn daemon() -> (Control, RolledBack) {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::broker::{free_port, until};
 
-/// What its page asks for where it asks.
+/// Token of the page, where it requires one.
 pub const TOKEN: &str = "a token of the test's own";
 
 /// `lookout run --demo` with its page, in a folder of its own.

@@ -1,5 +1,5 @@
-//! A disk that is full: spool, history and file on a file system of two megabytes, filled to the last block by somebody
-//! else, and emptied again. Mounting it takes root.
+//! A full disk: spool, history and file on a file system of two megabytes that another program fills to the last block
+//! and empties again. Mounting it takes root.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! What lookout does with real peers: mosquitto, nginx, Prometheus and its promtool, Chromium, schemathesis, a full disk. Run by
-//! `tests/peers.sh`, which installs them; where one is absent its tests say so and pass over.
+//! The service with real peers: mosquitto, nginx, Prometheus and its promtool, Chromium, schemathesis, a full disk. Run
+//! by `tests/peers.sh`, which installs them; where one is absent its tests say so and pass over.
 
 mod broker;
 mod browser;

@@ -1,5 +1,5 @@
-//! An hour without a broker, on a simulated clock: what is too old or too much is dropped and counted, the rest arrives,
-//! and the broker has heard exactly what is counted as delivered.
+//! An hour without a broker, on a simulated clock. Messages beyond the limits of age and size are dropped and counted.
+//! The others arrive, and the broker received exactly those that are counted as delivered.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use super::broker::{find, free_port};
 use super::browser::Browser;
 use super::daemon::{Daemon, TOKEN};
 
-/// Where screenshots go, to be looked at.
+/// Folder of the screenshots.
 pub fn shots() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers")
 }

@@ -16,7 +16,8 @@ fn a_lost_camera_is_opened_again_and_reported_once() {
     assert_eq!(kept.events(), [EventName::CameraFound, EventName::CameraLost, EventName::CameraFound]);
     let waited = clock.monotonic_ns() / 1_000_000_000;
     assert!((5..=7).contains(&waited), "1, 2 and 4 seconds less some spread, were {waited}");
-    let reconnects = |reason| metrics.camera_reconnects.get_or_create(&Why { camera: "front".into(), reason }).get();
+    let reconnects =
+        |reason| metrics.camera_reconnects.get_or_create(&ReasonLabels { camera: "front".into(), reason }).get();
     assert_eq!((reconnects("failed"), reconnects("absent")), (1, 2));
 }
 
@@ -59,7 +60,7 @@ fn a_silent_camera_is_stalled_and_then_opened_again() {
     let expected = [Connecting, Streaming, Streaming, Stalled, Streaming, Stalled, Backoff, Streaming];
     assert_eq!(*states.lock().unwrap(), expected);
     assert_eq!(kept.events(), [EventName::CameraFound, EventName::CameraLost, EventName::CameraFound]);
-    let why = |reason| Why { camera: "front".into(), reason };
+    let why = |reason| ReasonLabels { camera: "front".into(), reason };
     assert_eq!(metrics.camera_reconnects.get_or_create(&why("failed")).get(), 1);
     let waited = clock.monotonic_ns() / 1_000_000_000;
     assert!((28..=29).contains(&waited), "12 + 16 seconds of silence and one of backing off, were {waited}");
@@ -74,7 +75,7 @@ fn a_camera_that_gives_nothing_but_garbage_is_opened_again() {
     let (outcome, kept, metrics) = bench.run(&stop);
     outcome.unwrap();
     assert_eq!((captured(&metrics, "front"), dropped(&metrics, "front", "corrupt")), (42, 40));
-    let why = |reason| Why { camera: "front".into(), reason };
+    let why = |reason| ReasonLabels { camera: "front".into(), reason };
     let reopened = ["failed", "absent"].map(|reason| metrics.camera_reconnects.get_or_create(&why(reason)).get());
     assert_eq!(reopened, [1, 1], "after 16 seconds of garbage, twice");
     assert_eq!(kept.events(), [EventName::CameraFound, EventName::CameraLost, EventName::CameraFound]);

@@ -23,7 +23,7 @@ use lookout::detector::detection::Detection;
 use lookout::error::{Error, Kind, Result};
 use lookout::frame::{Frame, Image, Picture};
 use lookout::message::{CameraState, EventName, Message, MessageKind, ModelPrecision, Report, State};
-use lookout::metrics::{self, Metrics, Why};
+use lookout::metrics::{self, Metrics, ReasonLabels};
 use lookout::publish::{Outlet, Sink, SinkFuture};
 use lookout::stop::{self, Stop};
 
@@ -227,11 +227,11 @@ impl Bench {
 }
 
 fn dropped(metrics: &Metrics, camera: &str, reason: &'static str) -> u64 {
-    metrics.frames_dropped.get_or_create(&Why { camera: camera.into(), reason }).get()
+    metrics.frames_dropped.get_or_create(&ReasonLabels { camera: camera.into(), reason }).get()
 }
 
 fn captured(metrics: &Metrics, camera: &str) -> u64 {
-    metrics.frames_captured.get_or_create(&metrics::Camera { camera: camera.into() }).get()
+    metrics.frames_captured.get_or_create(&metrics::CameraLabel { camera: camera.into() }).get()
 }
 
 #[test]
@@ -268,8 +268,9 @@ fn a_live_camera_loses_frames_and_counts_each() {
     for camera in ["a", "b"] {
         let sequences = kept.sequences(camera);
         assert!(sequences.is_sorted());
-        let unsaid = metrics.publish.get_or_create(&metrics::Said { sink: "kept".into(), result: "dropped" }).get();
-        if unsaid == 0 {
+        let lost_messages =
+            metrics.publish.get_or_create(&metrics::Said { sink: "kept".into(), result: "dropped" }).get();
+        if lost_messages == 0 {
             assert_eq!(sequences.last(), Some(&500), "the newest frame is always processed");
             assert_eq!(sequences.len() as u64 + dropped(&metrics, camera, "busy"), captured(&metrics, camera));
         }

@@ -28,7 +28,7 @@ pub struct Args {
     image: Option<PathBuf>,
     /// Size of the generated picture
     #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "1242x375")]
-    size: PictureSize,
+    size: GeneratedSize,
     /// Number of timed frames, after one warm-up frame
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     frames: u32,
@@ -41,7 +41,7 @@ pub struct Args {
 
 /// A picture's width and height in pixels.
 #[derive(Debug, Clone, Copy)]
-struct PictureSize {
+struct GeneratedSize {
     width: usize,
     height: usize,
 }
@@ -72,7 +72,7 @@ pub fn execute(args: Args) -> Result<()> {
     if args.json { console::print(console::pretty_json(&profile)?).map(drop) } else { table::print(&profile) }
 }
 
-impl FromStr for PictureSize {
+impl FromStr for GeneratedSize {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {

@@ -14,7 +14,7 @@ use crate::frame::pictures_in;
 pub enum Severity {
     /// The service would not start, or not do what is written.
     Error,
-    /// It may be right when the service starts.
+    /// A mistake that may be gone when the service starts.
     Warning,
 }
 

@@ -19,7 +19,7 @@ use crate::camera::{Capture, Delivery, Source};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Frame, Image, Put, Turn};
 use crate::message::{CameraState, EventName};
-use crate::metrics::{self, Why};
+use crate::metrics::{self, ReasonLabels};
 
 /// Delays between two attempts to open a camera.
 struct ReopenDelay {
@@ -171,10 +171,10 @@ impl CaptureThread {
                     self.count(1);
                     self.drop_frame(DropReason::Corrupt);
                     // Each broken file of a recording matters; a broken camera would fill the log.
-                    let unsaid = if lossless { Some(0) } else { self.corrupt_log.admit(self.now_ns()) };
-                    if let Some(unsaid) = unsaid {
+                    let suppressed = if lossless { Some(0) } else { self.corrupt_log.admit(self.now_ns()) };
+                    if let Some(suppressed) = suppressed {
                         let error = error.chain();
-                        tracing::warn!(camera = self.name, error, unsaid, "a picture cannot be decoded");
+                        tracing::warn!(camera = self.name, error, suppressed, "a picture cannot be decoded");
                     }
                     self.check_stall(last_usable_ns)?;
                 }
@@ -242,7 +242,7 @@ impl CaptureThread {
     fn count(&mut self, frames: u64) {
         self.sequence += frames;
         self.entry.sequence.store(self.sequence, Ordering::Relaxed);
-        let camera = metrics::Camera { camera: self.name.clone() };
+        let camera = metrics::CameraLabel { camera: self.name.clone() };
         self.context.metrics.frames_captured.get_or_create(&camera).inc_by(frames);
     }
 
@@ -272,7 +272,7 @@ impl CaptureThread {
     }
 
     fn set_up_metric(&self, up: bool) {
-        let camera = metrics::Camera { camera: self.name.clone() };
+        let camera = metrics::CameraLabel { camera: self.name.clone() };
         self.context.metrics.camera_up.get_or_create(&camera).set(i64::from(up));
     }
 
@@ -283,8 +283,8 @@ impl CaptureThread {
         if self.enter(CameraState::Streaming, now_ns) && !was_stalled {
             self.context.publisher.event(EventName::CameraFound, Some(&self.name), &());
         }
-        // A camera that fails again after a few frames must not be opened more often: the delay starts anew only after
-        // the camera streamed for as long as the last delay.
+        // The delay starts anew only after the camera streamed for as long as the last delay. Otherwise a camera that
+        // fails after a few frames would be opened more often.
         if now_ns.saturating_sub(self.since_ns) >= self.delay.as_nanos() as u64 {
             self.backoff.reset();
         }
@@ -312,7 +312,7 @@ impl CaptureThread {
     fn report_lost(&mut self, error: &Error) {
         let was_up = matches!(self.state, CameraState::Streaming | CameraState::Stalled);
         let reason = if was_up { "failed" } else { "absent" };
-        let why = Why { camera: self.name.clone(), reason };
+        let why = ReasonLabels { camera: self.name.clone(), reason };
         self.context.metrics.camera_reconnects.get_or_create(&why).inc();
         self.delay = self.backoff.delay();
         let now_ns = self.now_ns();

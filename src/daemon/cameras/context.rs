@@ -1,7 +1,7 @@
 //! State that the threads of one run share: capture, detection, monitor.
 //!
-//! The file belongs to the cameras because they are the part that changes during a run: cameras are added to the slots
-//! and to the registry, and removed again.
+//! The file belongs to the cameras because only they change during a run: they are added to the slots and to the
+//! registry, and removed again.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::daemon::output::publisher::Publisher;
 use crate::daemon::supervision::health::Health;
 use crate::frame::Slots;
-use crate::metrics::{Metrics, Why};
+use crate::metrics::{Metrics, ReasonLabels};
 use crate::precedence::Precedence;
 use crate::stop::Stop;
 
@@ -40,7 +40,7 @@ impl RunContext {
     /// Counts a frame that was not processed.
     pub fn drop_frame(&self, camera: &str, reason: DropReason) {
         let reason = reason.name();
-        self.metrics.frames_dropped.get_or_create(&Why { camera: camera.to_owned(), reason }).inc();
+        self.metrics.frames_dropped.get_or_create(&ReasonLabels { camera: camera.to_owned(), reason }).inc();
         self.health.frame_dropped(camera, reason);
     }
 

@@ -45,9 +45,9 @@ impl GateRules {
 /// State of the gate: the last frame that passed.
 #[derive(Debug, Default)]
 pub struct MotionGate {
-    /// When the rate cap admits the next frame, nanoseconds of monotonic time.
+    /// Time at which the rate cap admits the next frame, in nanoseconds of monotonic time.
     due_ns: u64,
-    /// When the last frame passed, nanoseconds of boot time, which includes suspend.
+    /// Time at which the last frame passed, in nanoseconds of boot time, which includes suspend.
     passed_ns: Option<u64>,
     /// Mean brightness of each cell of the last frame that passed.
     cells: Vec<u8>,

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use super::filter::Filter;
 use super::motion_gate::GateRules;
 use crate::config::document::Polygon;
-use crate::stop::{self, Stop, Trigger};
+use crate::stop::{self, Stop, StopTrigger};
 use crate::sync::IgnorePoison;
 
 /// Rules of a camera that can change while it runs.
@@ -52,7 +52,7 @@ pub struct CameraEntry {
     pub sequence: Arc<AtomicU64>,
     /// Stops the capture thread.
     pub stop: Stop,
-    trigger: Trigger,
+    trigger: StopTrigger,
     lossless: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }

@@ -23,9 +23,9 @@ const REGIONS: usize = 8;
 /// Largest difference of floating-point values, as a share of the step's largest value.
 const TOLERANCE: f32 = 1e-3;
 
-/// What the portable kernels give for every step of a model.
+/// Outputs of the portable kernels for every step of a model.
 pub struct Expected {
-    outputs: Vec<StepOutput>,
+    outputs: Vec<ComparedOutput>,
     until: StepId,
     /// True if the numbers must be the same to the bit.
     exact: bool,
@@ -59,13 +59,13 @@ pub fn check(engine: &mut LocalEngine, expected: &Expected) -> Result<()> {
     let found = run(engine, until)?;
     for (step, expected) in outputs.iter().enumerate() {
         // The engine has more regions than the portable one: only the common ones are compared.
-        let same = match (expected, found.get(step).unwrap_or(&StepOutput::None)) {
-            (StepOutput::None, _) => true,
-            (StepOutput::Bytes(expected), StepOutput::Bytes(found)) => {
+        let same = match (expected, found.get(step).unwrap_or(&ComparedOutput::None)) {
+            (ComparedOutput::None, _) => true,
+            (ComparedOutput::Bytes(expected), ComparedOutput::Bytes(found)) => {
                 found.iter().zip(expected).all(|(found, expected)| found.starts_with(expected))
             }
-            (StepOutput::Numbers(expected), StepOutput::Numbers(found)) if exact => found.starts_with(expected),
-            (StepOutput::Numbers(expected), StepOutput::Numbers(found)) => is_close(expected, found),
+            (ComparedOutput::Numbers(expected), ComparedOutput::Numbers(found)) if exact => found.starts_with(expected),
+            (ComparedOutput::Numbers(expected), ComparedOutput::Numbers(found)) => is_close(expected, found),
             _ => false,
         };
         if !same {
@@ -87,7 +87,7 @@ fn is_close(expected: &[f32], found: &[f32]) -> bool {
 
 /// Output of a step, as far as it is compared.
 #[derive(Debug, Clone, Default)]
-enum StepOutput {
+enum ComparedOutput {
     #[default]
     None,
     /// High bytes and low ones, if there are any.
@@ -99,7 +99,7 @@ enum StepOutput {
 struct StepRecorder {
     until: StepId,
     second_stage: StepId,
-    outputs: Vec<StepOutput>,
+    outputs: Vec<ComparedOutput>,
 }
 
 impl Tap for StepRecorder {
@@ -112,11 +112,11 @@ impl Tap for StepRecorder {
         let rows = if step < self.second_stage { activation.shape.height } else { REGIONS };
         let most = rows * activation.shape.width * activation.shape.channels;
         let output = match activation.values {
-            Values::U8 { data, .. } => StepOutput::Bytes([data[..most.min(data.len())].to_vec(), Vec::new()]),
+            Values::U8 { data, .. } => ComparedOutput::Bytes([data[..most.min(data.len())].to_vec(), Vec::new()]),
             Values::U16 { high, low, .. } => {
-                StepOutput::Bytes([high, low].map(|bytes| bytes[..most.min(bytes.len())].to_vec()))
+                ComparedOutput::Bytes([high, low].map(|bytes| bytes[..most.min(bytes.len())].to_vec()))
             }
-            Values::F32(data) => StepOutput::Numbers(data[..most.min(data.len())].to_vec()),
+            Values::F32(data) => ComparedOutput::Numbers(data[..most.min(data.len())].to_vec()),
         };
         if let Some(slot) = self.outputs.get_mut(step) {
             *slot = output;
@@ -125,11 +125,11 @@ impl Tap for StepRecorder {
 }
 
 /// Runs the engine on the synthetic canvas.
-fn run(engine: &mut LocalEngine, until: StepId) -> Result<Vec<StepOutput>> {
+fn run(engine: &mut LocalEngine, until: StepId) -> Result<Vec<ComparedOutput>> {
     let detector = engine.detector_mut();
     let plan = detector.plan();
     let (steps, second_stage) = (plan.steps.len(), plan.key_steps.proposals);
-    let mut recorder = StepRecorder { until, second_stage, outputs: vec![StepOutput::default(); steps] };
+    let mut recorder = StepRecorder { until, second_stage, outputs: vec![ComparedOutput::default(); steps] };
     let input = canvas(detector.new_input());
     detector.detect_with(&input, &mut recorder, &mut |_| {})?;
     Ok(recorder.outputs)

@@ -108,7 +108,7 @@ impl Loader<'_> {
     /// The serving generation of the lineage that starts with `root`.
     fn serving_generation(&self, root: Root<'_>, state: &Path) -> Result<LoadedModel> {
         let mut generations = self.generations(state, &sha256(root.bytes))?;
-        generations.found(root.bytes, &now())?;
+        generations.set_initial(root.bytes, &now())?;
         let start = generations.start(&self.identity.boot_id)?;
         self.quantized(generations, start, root.name, root.reference)
     }

@@ -1,7 +1,7 @@
 //! Monitoring: runs the monitor in the service.
 //!
-//! In: the configuration and the loaded model. Out: a frame observer that samples frames on the detector thread, a thread
-//! of low priority that examines them, and the verbs `recalibrate`, `generations` and `drift`.
+//! In: the configuration and the loaded model. Out: a frame observer that samples frames on the detector thread; a
+//! thread of low priority that examines them; the verbs `recalibrate`, `generations` and `drift`.
 
 mod host;
 pub(super) mod load;

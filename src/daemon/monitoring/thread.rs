@@ -133,7 +133,7 @@ impl MonitorThread {
                     Arc::clone(&self.metrics),
                 );
                 let Some((bytes, reservoir)) = self.calibrate(calibration, &budget)? else { return Ok(()) };
-                generations.found(&bytes, &self.host.now())?;
+                generations.set_initial(&bytes, &self.host.now())?;
                 let start = generations.start(&boot_id)?;
                 let artifact = Artifact::parse(&start.bytes)?;
                 let settings = model.plan().settings.clone();

@@ -63,7 +63,7 @@ fn generations(models: &Models, args: &Value) -> Result<Value> {
             as_json(&models.generations().list())
         }
         other => {
-            let text = format!("generations cannot {other:?}; it knows list, compare, pin, rollback");
+            let text = format!("generations cannot {other:?}; it can list, compare, pin, rollback");
             Err(Error::new(Kind::Usage, text))
         }
     }

@@ -68,7 +68,7 @@ pub fn needs_opening(before: &CameraSettings, after: &CameraSettings) -> bool {
 }
 
 /// True if a part changed that a run is built around: identity, folders, tracker, sinks, monitor, history, web. A new
-/// model needs a new run only if the monitor watches it, or a broker knows its labels.
+/// model needs a new run only if the monitor observes it, or its labels were announced to a broker.
 pub fn needs_new_run(current: &Settings, next: &Settings, model_changed: bool) -> bool {
     let device = |settings: &Settings| {
         let device = &settings.device;

@@ -28,7 +28,7 @@ use crate::daemon::supervision::health::FaultSource;
 use crate::daemon::supervision::systemd;
 use crate::error::Result;
 use crate::message::EventName;
-use crate::stop::Trigger;
+use crate::stop::StopTrigger;
 use crate::sync::IgnorePoison;
 
 /// Sources of another configuration, and the outcome of earlier requests.
@@ -37,7 +37,7 @@ pub struct ReloadContext {
     pub inputs: Inputs,
     /// The settings in force.
     pub settings: Settings,
-    /// Why the settings requested last are not in force, if they were refused before this run.
+    /// Reason why the settings requested last are not in force, if they were refused before this run.
     pub refused: Option<String>,
     /// Takes settings that need a new run.
     pub next_settings: Arc<Mutex<Option<Settings>>>,
@@ -58,7 +58,7 @@ pub struct Reloader {
     /// The supervision settings in force.
     pub limits: watch::Sender<Arc<SupervisionSettings>>,
     /// Ends this run for a new one.
-    pub new_run: Mutex<Option<Trigger>>,
+    pub new_run: Mutex<Option<StopTrigger>>,
     /// The configuration in force. The lock admits one reload at a time.
     pub state: Mutex<ReloadState>,
 }

@@ -13,18 +13,18 @@ use crate::clock::Clock;
 use crate::message::{CameraState, CameraStatus, Model, Moment, Schema, State, Status, Throttle};
 use crate::sync::IgnorePoison;
 
-/// The health table.
+/// Health of the service, shared by its threads.
 #[derive(Debug)]
 pub struct Health {
     device: String,
     started_boot_ns: u64,
-    table: Mutex<Table>,
+    table: Mutex<HealthState>,
     changed: Notify,
 }
 
-/// Content of the table. Times are nanoseconds of monotonic time.
+/// State behind the lock. Times are nanoseconds of monotonic time.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(super) struct HealthState {
     stopping: bool,
     model: Option<Model>,
     pub(super) cameras: BTreeMap<String, CameraHealth>,
@@ -142,7 +142,7 @@ impl Health {
     }
 
     /// Locks the table.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HealthState> {
         self.table.lock().ignore_poison()
     }
 

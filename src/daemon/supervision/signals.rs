@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
-use crate::stop::Trigger;
+use crate::stop::StopTrigger;
 
 /// Starts the tasks that wait for signals, on the current runtime. `trigger` is the token that the first signal stops;
 /// `starting` is true while a model is being loaded.
@@ -18,7 +18,7 @@ use crate::stop::Trigger;
 /// # Errors
 ///
 /// [`Kind::Unavailable`] if no handler can be installed.
-pub fn watch(trigger: Trigger, control: Control, starting: Arc<AtomicBool>) -> Result<()> {
+pub fn watch(trigger: StopTrigger, control: Control, starting: Arc<AtomicBool>) -> Result<()> {
     let listen = |kind| {
         signal(kind).map_err(|error| Error::new(Kind::Unavailable, "cannot install signal handlers").because(error))
     };

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::SupervisionSettings;
 use crate::daemon::identity;
 use crate::message::{CameraState, Message, Status};
-use crate::metrics::{Metrics, Zone};
+use crate::metrics::{Metrics, ZoneLabel};
 use crate::publish::Outbox;
 
 /// Intervals of the task.
@@ -130,7 +130,7 @@ impl ServiceTask {
         let before = self.health.throttle_level();
         let state = throttle.update(self.clock.monotonic_ns());
         for zone in &state.zones {
-            let label = Zone { zone: zone.zone.clone() };
+            let label = ZoneLabel { zone: zone.zone.clone() };
             self.metrics.temperature.get_or_create(&label).set(f64::from(zone.celsius));
         }
         self.metrics.throttle_level.set(i64::from(state.level));

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::health::{CameraHealth, DetectorActivity, Health, Table};
+use super::health::{CameraHealth, DetectorActivity, Health, HealthState};
 use crate::message::CameraState;
 
 /// Deadlines.
@@ -55,7 +55,7 @@ fn overdue(since_ns: u64, limit: Duration, now_ns: u64) -> Option<u64> {
     (passed_ns > limit.as_nanos() as u64).then(|| Duration::from_nanos(passed_ns).as_secs())
 }
 
-fn check_detector(table: &Table, now_ns: u64) -> Result<(), String> {
+fn check_detector(table: &HealthState, now_ns: u64) -> Result<(), String> {
     let overdue = |since_ns, limit| overdue(since_ns, limit, now_ns);
     let stuck = match table.activity {
         DetectorActivity::Detecting { since_ns } => {

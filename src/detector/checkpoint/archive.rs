@@ -1,9 +1,9 @@
 //! Zip format of `torch.save`, PyTorch 1.6 and later.
 //!
-//! In: the archive's bytes. Out: a [`StateDict`] whose tensors are ranges of those bytes. `torch.save` stores its entries
-//! uncompressed under one folder: `data.pkl`, `data/0`, `data/1` … and, since 1.13, `byteorder`. Promises: a compressed
-//! or encrypted entry is refused, so nothing unpacks to more than its stored size; each entry's checksum is verified
-//! before its bytes are used.
+//! In: the archive's bytes. Out: a [`StateDict`] whose tensors are ranges of those bytes. `torch.save` stores its
+//! entries uncompressed under one folder: `data.pkl`, `data/0`, `data/1` … and, since 1.13, `byteorder`. Promises: a
+//! compressed or encrypted entry is refused, so nothing unpacks to more than its stored size. Each entry's checksum is
+//! verified before its bytes are used.
 
 use std::collections::HashMap;
 use std::io::Cursor;
@@ -20,8 +20,8 @@ use crate::error::{Error, Kind, Result};
 pub(super) fn parse(file: &[u8], key: Option<&str>) -> Result<StateDict> {
     let broken =
         |e: zip::result::ZipError| Error::new(Kind::Data, "the zip archive is cut short or damaged").because(e);
-    // The archive starts with the file. Looking for its start fails for PyTorch's archives if the first entry of their
-    // directory is as long as the two records after the directory: 76 bytes, for a folder's name of 21.
+    // The archive starts with the file. A search for its start fails if the first entry of the directory is as long as
+    // the two records after the directory. In PyTorch's archives that is 76 bytes, for a folder's name of 21.
     let config = zip::read::Config { archive_offset: zip::read::ArchiveOffset::Known(0) };
     let mut archive = zip::ZipArchive::with_config(config, Cursor::new(file)).map_err(broken)?;
     let names: Vec<String> =

@@ -116,7 +116,7 @@ impl FromStr for DetectorBuilder {
     }
 }
 
-/// Settings of torchvision's constructor `FasterRCNN`. The anchors are empty where no rule of torchvision tells them.
+/// Settings of torchvision's constructor `FasterRCNN`. The anchors are empty where no rule of torchvision gives them.
 pub(super) fn constructor_settings(architecture: &Architecture) -> Settings {
     let features = architecture.features();
     let (levels, anchors) = (features.len(), architecture.anchors_per_cell());

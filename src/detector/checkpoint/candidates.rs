@@ -119,7 +119,7 @@ struct Members {
     strays: Vec<usize>,
 }
 
-/// True if a value of this name could be meant as a weight, so that its absence matters.
+/// True if a value of this name could be a weight, so that its absence matters.
 pub(super) fn can_be_weight(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default();
     matches!(last, "weight" | "bias" | "running_mean" | "running_var") || !parts(name, false).is_empty()

@@ -1,10 +1,10 @@
 //! Epsilon of a checkpoint's batch norms: chosen, with the effect of a wrong choice.
 //!
 //! In: the user's options, the file's metadata, hash and names, and its variances. Out: [`EpsChoice`]: the values, the
-//! reason, and the largest change of a folded scale under the other value that the body may have been trained with.
-//! torchvision trains with 1e-5, but evaluates its own first COCO weights of `fasterrcnn_resnet50_fpn` with 0.0
-//! (`overwrite_eps` in `torchvision/models/detection/_utils.py`). A MobileNetV3 built without `norm_layer` has 1e-3. No
-//! state dict records which one applies. `num_batches_tracked` shows a `BatchNorm2d`, which never has 0.
+//! reason, and the largest change of a folded scale under the other possible value. torchvision trains with 1e-5, but
+//! evaluates its own first COCO weights of `fasterrcnn_resnet50_fpn` with 0.0 (`overwrite_eps` in
+//! `torchvision/models/detection/_utils.py`). A MobileNetV3 built without `norm_layer` has 1e-3. No state dict records
+//! which one applies. `num_batches_tracked` shows a `BatchNorm2d`, which never has 0.
 
 use std::borrow::Cow;
 
@@ -30,7 +30,7 @@ const MOBILENET_V3: f64 = 1e-3;
 /// The smallest relative change of a folded scale that is worth a warning: it moves detections.
 const NOTICEABLE: f64 = 1e-3;
 
-/// Why an epsilon was chosen.
+/// Reason for the choice of an epsilon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EpsReason {
@@ -98,7 +98,7 @@ impl EpsEvidence<'_> {
             || (self.has_old_names && architecture.classes == coco::CLASSES);
         let other = if is_tracked { None } else { Some(COCO_V1).filter(|_| is_first) };
         let usual = match (is_mobilenet_v3 && is_tracked, builder) {
-            // The builder hands a plain `BatchNorm2d` over; any other way leaves MobileNetV3's own.
+            // The builder passes a plain `BatchNorm2d`; built otherwise, MobileNetV3 has its own.
             (true, Some(_)) => (DEFAULT, EpsReason::Default, Some(MOBILENET_V3)),
             (true, None) => (MOBILENET_V3, EpsReason::MobilenetV3, Some(DEFAULT)),
             (false, _) if is_first && is_coco && !is_tracked => (COCO_V1, EpsReason::CocoV1, Some(DEFAULT)),

@@ -286,7 +286,7 @@ fn labels(
     Ok((1..architecture.classes).map(|class| format!("class_{class}")).collect())
 }
 
-/// Refuses a network whose anchors nobody gave and no rule of torchvision tells.
+/// Refuses a network whose anchors are neither given nor known by a rule of torchvision.
 fn check_anchors_known(architecture: &Architecture, settings: &Settings) -> Result<()> {
     if !settings.anchors.sizes.is_empty() && !settings.anchors.aspect_ratios.is_empty() {
         return Ok(());

@@ -1,9 +1,9 @@
 //! Format of `torch.save` before PyTorch 1.6: several pickles, then raw storages.
 //!
-//! In: the file's bytes. Out: a [`StateDict`] whose tensors are ranges of those bytes. The order is: the magic number,
-//! the protocol version 1001, a dict about the writing machine, the object, the list of storage keys (a pickle each).
-//! Then for each key a count of elements (8 bytes) and the elements. Promise: every count is checked against the bytes
-//! left.
+//! In: the file's bytes. Out: a [`StateDict`] whose tensors are ranges of those bytes. Each of these is a pickle: the
+//! magic number, the protocol version 1001, a dict about the writing machine, the object, the list of storage keys.
+//! Then follow for each key a count of elements (8 bytes) and the elements. Promise: every count is checked against the
+//! bytes left.
 
 use std::collections::HashMap;
 

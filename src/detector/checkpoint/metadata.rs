@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 /// Text by key.
 type Metadata = BTreeMap<String, String>;
 
-/// Keys that an import reads; `format` is what the safetensors library writes for PyTorch and says nothing more.
+/// Keys that an import reads; `format` is written by the safetensors library for PyTorch and has no further meaning.
 const READ: [&str; 9] = [
     "classes",
     "min_size",

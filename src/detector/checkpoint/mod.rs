@@ -79,7 +79,7 @@
 //! | `classes` | classes, the background (class 0) included, 2 to 2²⁰ |
 //!
 //! The tensors are exactly those of [`Architecture::expected`](super::network::Architecture::expected), row-major and
-//! little-endian: for every layer its `.weight`, then its `.bias` or the `.weight`, `.bias`, `.running_mean` and
+//! little-endian. Every layer has its `.weight`, then its `.bias` or the `.weight`, `.bias`, `.running_mean` and
 //! `.running_var` of its batch norm. Convolutions are \[out, in / groups, height, width\], linear layers \[out, in\].
 //!
 //! Every value is finite, and every `running_var` is 0 or more. The writer orders the tensors by type, F32 before F16,

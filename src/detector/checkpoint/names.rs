@@ -1,7 +1,7 @@
 //! Tensor names: those of torchvision 0.13 and later, those before, and those of other networks.
 //!
-//! In: the names of a state dict. Out: the current name of each tensor that holds weights; and the network that a state
-//! dict belongs to if it is no Faster R-CNN, so that the error names it.
+//! In: the names of a state dict. Out: the current name of each tensor that holds weights. For a state dict that is no
+//! Faster R-CNN: the network that it belongs to, for the error.
 
 use super::super::network::Shapes;
 
@@ -16,8 +16,8 @@ pub(super) enum CurrentName {
     Ignored,
 }
 
-/// The current name of tensor `name`. torchvision 0.13 wrapped the convolutions of the RPN head and of the feature pyramid in
-/// one more container each and remaps on loading (`RPNHead._load_from_state_dict`,
+/// The current name of tensor `name`. Since version 0.13, torchvision wraps each convolution of the RPN head and of the
+/// feature pyramid in one more container. It remaps older names on loading (`RPNHead._load_from_state_dict`,
 /// `FeaturePyramidNetwork._load_from_state_dict`).
 pub(super) fn current(name: &str) -> CurrentName {
     if name == "num_batches_tracked" || name.ends_with(".num_batches_tracked") {

@@ -1,6 +1,6 @@
 //! State dict of a PyTorch file: tensors by name, as views of the mapped file.
 //!
-//! Promises: nothing of a tensor is copied before [`RawTensor::read`]; all tensors together cannot request much more
+//! Promises: nothing of a tensor is copied before [`RawTensor::read`]. All tensors together cannot request much more
 //! memory than the file has bytes, however they share and repeat it.
 
 use std::borrow::Cow;
@@ -84,7 +84,7 @@ pub(super) struct StateDict {
     pub(super) tensors: BTreeMap<String, RawTensor>,
     /// The text metadata of a safetensors file.
     pub(super) metadata: BTreeMap<String, String>,
-    /// Where it was in the file and what was left out, for the log.
+    /// Its place in the file and the parts that were left out, for the log.
     pub(super) notes: Vec<String>,
     /// Findings that may change detections, for the user.
     pub(super) warnings: Vec<String>,

@@ -25,7 +25,7 @@ use crate::kernel::isa::Isa;
 pub use operations::Operations;
 pub use run::{Fp32Run, StepOutput};
 
-/// What computes the layers.
+/// Code that computes the layers.
 #[derive(Debug)]
 enum Layers {
     /// The kernels, with the packed weights of each layer.

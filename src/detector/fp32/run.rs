@@ -182,7 +182,7 @@ impl<'m> Fp32Run<'m> {
         Ok(())
     }
 
-    /// What computes in place of the kernels.
+    /// Operations that replace the kernels, if there are any.
     fn operations(&self) -> Option<&dyn Operations> {
         match &self.model.layers {
             Layers::Kernels(_) => None,

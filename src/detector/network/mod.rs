@@ -162,15 +162,8 @@ impl Architecture {
         format!("{body}{neck}")
     }
 
-    /// Derives the architecture from the shapes of a state dict and checks every tensor against it.
-    ///
-    /// # Errors
-    /// As [`Architecture::recognize`].
-    pub fn from_shapes(shapes: &Shapes) -> Result<Self> {
-        Self::recognize(shapes, &ArchitectureHints::default())
-    }
-
-    /// [`Architecture::from_shapes`] with what the shapes do not show.
+    /// Derives the architecture from the shapes of a state dict and checks every tensor against it. `hints` has facts that
+    /// the shapes do not show.
     ///
     /// # Errors
     /// [`Kind::Data`], naming the first tensor that is missing, has a shape that contradicts the others, or belongs to no
@@ -314,6 +307,10 @@ fn recognize_body(shapes: &Shapes, has_pyramid: bool, recognized: &Recognized<'_
 pub(crate) mod tests {
     use super::*;
 
+    fn from_shapes(shapes: &Shapes) -> Result<Architecture> {
+        Architecture::recognize(shapes, &ArchitectureHints::default())
+    }
+
     /// A ResNet-18 body a few channels wide, for tests that need some network.
     pub(crate) fn narrow() -> Architecture {
         let stage = |output| Stage { blocks: 2, middle: output, groups: 1, output };
@@ -423,7 +420,7 @@ pub(crate) mod tests {
             (v3(vec![4, 7, 13], None), pyramid(ExtraLevels::Pool)),
         ] {
             let architecture = with_body(body, neck);
-            assert_eq!(Architecture::from_shapes(&shapes(&architecture)).unwrap(), architecture);
+            assert_eq!(from_shapes(&shapes(&architecture)).unwrap(), architecture);
             let json = serde_json::to_string(&architecture).unwrap();
             assert_eq!(serde_json::from_str::<Architecture>(&json).unwrap(), architecture);
         }
@@ -435,7 +432,7 @@ pub(crate) mod tests {
         let neck = Neck::Fpn(Pyramid { channels: 8, batch_norm: true, extra: ExtraLevels::Pool });
         let proposal_head = ProposalHead { convs: 2, anchors_per_cell: 3 };
         let architecture = Architecture { neck, box_head, proposal_head, ..narrow() };
-        assert_eq!(Architecture::from_shapes(&shapes(&architecture)).unwrap(), architecture);
+        assert_eq!(from_shapes(&shapes(&architecture)).unwrap(), architecture);
         let names: Vec<String> = architecture.expected().into_iter().map(|(name, _)| name).collect();
         for name in
             ["backbone.fpn.inner_blocks.3.1.running_var", "roi_heads.box_head.2.0.weight", "roi_heads.box_head.4.bias"]
@@ -452,18 +449,18 @@ pub(crate) mod tests {
             for name in whole.keys() {
                 let mut less = whole.clone();
                 less.remove(name);
-                let error = Architecture::from_shapes(&less).unwrap_err();
+                let error = from_shapes(&less).unwrap_err();
                 assert!(error.message().contains(&format!("tensor {name} is missing")), "{}", error.message());
             }
         }
         let whole = shapes(&narrow());
         let mut more = whole.clone();
         more.insert("rpn.head.surprise.weight".into(), vec![8, 8, 3, 3]);
-        let error = Architecture::from_shapes(&more).unwrap_err();
+        let error = from_shapes(&more).unwrap_err();
         assert!(error.message().starts_with("tensor rpn.head.surprise.weight [8, 8, 3, 3]"), "{}", error.message());
         let mut other = whole;
         other.insert("backbone.body.layer2.1.bn2.bias".into(), vec![13]);
-        let error = Architecture::from_shapes(&other).unwrap_err();
+        let error = from_shapes(&other).unwrap_err();
         assert_eq!(error.message(), "tensor backbone.body.layer2.1.bn2.bias has shape [13]; expected [12]");
     }
 
@@ -472,7 +469,7 @@ pub(crate) mod tests {
         let refusal = |name: &str, shape: Vec<usize>| {
             let mut shapes = shapes(&Architecture::resnet50_fpn(3));
             shapes.insert(name.into(), shape);
-            Architecture::from_shapes(&shapes).unwrap_err().message().to_owned()
+            from_shapes(&shapes).unwrap_err().message().to_owned()
         };
         let found = refusal("backbone.body.layer1.0.conv2.weight", vec![64, 3, 3, 3]);
         assert!(found.contains("reads 3 channels at once; expected a divisor of the 64"), "{found}");
@@ -497,7 +494,7 @@ pub(crate) mod tests {
             Architecture::recognize(&shapes, &hints)
         };
         assert_eq!(returned(["layer1", "layer3", "layer4"]).unwrap(), architecture);
-        assert_ne!(Architecture::from_shapes(&shapes).unwrap(), architecture);
+        assert_ne!(from_shapes(&shapes).unwrap(), architecture);
         assert!(returned(["layer1", "layer3", "layer5"]).unwrap_err().message().contains("\"layer5\""));
     }
 }

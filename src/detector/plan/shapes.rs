@@ -45,7 +45,7 @@ impl Plan {
         (0..self.steps.len()).map(|id| of_step(id).unwrap_or(0)).collect()
     }
 
-    /// Rows and columns of a step's output that are computed from the picture and not only from padding: the picture's
+    /// Rows and columns of a step's output that are computed from the picture, not from padding alone: the picture's
     /// share of the canvas, rounded up. Rows of proposals are all valid.
     pub fn valid(&self, step: StepId, shape: Shape, fit: &Fit) -> (usize, usize) {
         if step >= self.key_steps.proposals {

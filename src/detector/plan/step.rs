@@ -114,8 +114,8 @@ impl Layer {
         tensors
     }
 
-    /// Number of parameters as torchvision counts them where batch norm is frozen: the weight, and the bias if there is
-    /// one, but not the buffers of the batch norm.
+    /// Number of parameters as torchvision counts them where batch norm is frozen: weight and bias, but not the buffers
+    /// of the batch norm.
     pub fn parameters(&self) -> u64 {
         let bias = if self.batch_norm.is_none() { self.geometry.out_channels } else { 0 };
         (self.geometry.weights() + bias) as u64

@@ -1,8 +1,8 @@
 //! KITTI's object labels: one text file a picture, one line a box.
 //!
-//! Columns (`readme.txt` of the KITTI object development kit): class, truncation, occlusion, angle, x0, y0, x1, y1, then
-//! seven 3D numbers. The paper's code uses every line of eight columns or more, and so does this reader; other numbers
-//! of columns than 15 or 16 become a problem.
+//! Columns (`readme.txt` of the KITTI object development kit): class, truncation, occlusion, angle, x0, y0, x1, y1,
+//! then seven 3D numbers. Like the paper's code, this reader uses every line of eight columns or more. Other numbers of
+//! columns than 15 or 16 are reported as a problem.
 
 use std::path::Path;
 
@@ -151,7 +151,7 @@ mod tests {
         let classes: Vec<_> = labels.iter().map(|label| label.class.as_str()).collect();
         assert_eq!(classes, ["Traffic light", "person on bike 3", "Traffic light", "Car", "Class 2"]);
         assert!(labels.iter().all(|label| label.bounds.corners == [10.5, 20.0, 30.0, 40.0]), "{labels:?}");
-        // Fewer columns than a label has are told, as before.
+        // Fewer columns than a label has are reported as a problem.
         assert_eq!(problems.0.iter().map(|problem| problem.line).collect::<Vec<_>>(), [3]);
     }
 

@@ -1,6 +1,6 @@
 //! Pascal VOC's labels: an XML file a picture.
 //!
-//! Corners count pixels from 1, both ends included; a box from (1, 1) to (1, 1) is one pixel, so 1 is taken from xmin
+//! Corners count pixels from 1, both ends included. A box from (1, 1) to (1, 1) is one pixel, so 1 is taken from xmin
 //! and ymin. Objects marked `difficult` are neither to be found nor wrong to find.
 
 use std::collections::HashMap;
@@ -99,9 +99,9 @@ fn declared_size(document: &Document<'_>) -> Option<DeclaredSize> {
     Some(DeclaredSize { width: number("width")? as u32, height: number("height")? as u32, line })
 }
 
-/// The picture of the label file called `name`: the one that it names, or where that one is not there, as after a
-/// conversion of the pictures, the one with the name of either and another extension. What a label file names is a
-/// picture of `images`, never a path out of it.
+/// The picture of the label file called `name`: the one that it names. If that one does not exist, as after a
+/// conversion, it is the picture with the name of either and another extension. It is always a picture of `images`,
+/// never a path out of it.
 fn picture_of(named: Option<&str>, name: &str, images: &Path, pictures: &HashMap<String, PathBuf>) -> PathBuf {
     // Paths of Windows, too.
     let named = named.and_then(|named| named.rsplit(['/', '\\']).next()).filter(|named| !named.is_empty());

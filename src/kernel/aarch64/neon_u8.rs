@@ -1,9 +1,9 @@
 //! u8 × s8 convolution with plain Advanced SIMD (Cortex-A53, A72): `smull`, `smlal2`, `sadalp`.
 //!
-//! There is no multiplication of unsigned by signed bytes, so bit 7 of the activations is flipped as they are loaded:
-//! q ^ 0x80 is q − 128 as a signed byte, and the start values carry 128 · Σw in return. Two products of a byte in
-//! [−128, 127] and a weight in [−127, 127] are at most 2 · 128 · 127 = 32512 in magnitude, so their sum fits 16 bits,
-//! whatever the weights: every sum is exact.
+//! There is no multiplication of unsigned by signed bytes, so bit 7 of the activations is flipped as they are loaded: q
+//! ^ 0x80 is q − 128 as a signed byte, and the start values carry 128 · Σw in return. Two products of a byte in [−128,
+//! 127] and a weight in [−127, 127] are at most 2 · 128 · 127 = 32512 in magnitude. So their sum fits 16 bits for any
+//! weights, and every sum is exact.
 
 use std::arch::aarch64::*;
 

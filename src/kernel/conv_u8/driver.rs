@@ -1,8 +1,8 @@
 //! Driver of the u8 convolution: checks every extent once, partitions the map into blocks, runs the tiles of each.
 //!
 //! A block is some consecutive output pixels × some panels. For each block the driver fills a table on the stack, one
-//! pointer for each pixel and tap, and runs it against one panel after the other, so that a panel is fetched once a
-//! block and the block's input stays in the second-level cache. Blocks are the tasks that threads share.
+//! pointer for each pixel and tap, and runs it against one panel after the other. So a panel is fetched once a block,
+//! and the block's input stays in the second-level cache. Blocks are the tasks that threads share.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -23,7 +23,7 @@ use crate::tensor::zero_point_16;
 const BLOCK_BYTES: usize = 192 << 10;
 /// Tiles that a block has even where they read more: fewer would not pay for fetching a deep layer's panels.
 const BLOCK_TILES: usize = 32;
-/// Bytes of weights that are used together, a tile at a time: they stay in the first-level cache, and whole cache lines
+/// Bytes of weights that are used together, a tile at a time. They stay in the first-level cache, and whole cache lines
 /// of the output are written at once.
 const NEAR_BYTES: usize = 16 << 10;
 /// Widest panel: sizes the buffer of watched tiles.
@@ -148,8 +148,8 @@ impl Map<'_> {
             OutputKind::F32 => 0,
         };
         let channels = self.packed.geometry().out_channels;
-        // A tile before it is clamped and rounded: what is shown to the watcher, what low terms add up to, and values
-        // that become two bytes.
+        // A tile before it is clamped and rounded: values for the observer, sums of low terms, and values that become
+        // two bytes.
         let mut tile_values = [0f32; MAX_MR * MAX_NR];
         let rows_of_tile: [usize; 2 * MAX_MR] = std::array::from_fn(|row| row * nr);
         let together = (NEAR_BYTES / self.packed.panel(0).len()).max(1);

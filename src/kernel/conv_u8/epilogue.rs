@@ -22,7 +22,7 @@
 //! The function is applied to the sum itself, not to a byte of it: one rounding, and one range to calibrate.
 //!
 //! Values and weights may have a second, low byte (see [`super`]). The sum then has up to three terms, each exact in 32
-//! bits, which are scaled and added one after the other, the smallest first and behind a residual of two bytes:
+//! bits. They are scaled and added one after the other, the smallest first and behind a residual of two bytes:
 //!
 //! ```text
 //! t = f32(256 · h_skip + l_skip − z16_skip) · m_skip             a residual of two bytes
@@ -31,8 +31,8 @@
 //! t = f32(bias[n] + Σ (h_in − z_in) · w[n]) · m[n] + t
 //! ```
 //!
-//! A residual of one byte or of f32 is added to the first term. The product of the two low parts is left out: a product
-//! of it is at most 2⁻⁹ of a step of both, below what rounding either to 16 bits may cost.
+//! A residual of one byte or of f32 is added to the first term. The product of the two low parts is left out. It is at
+//! most 2⁻⁹ of a step of both, below the error of rounding either to 16 bits.
 
 use super::{Curve, KernelU8, PackedU8};
 use crate::error::{Error, Kind, Result};
@@ -149,7 +149,7 @@ impl Epilogue {
     ///
     /// # Errors
     ///
-    /// [`Kind::Data`] where a list is not one value an output channel, where a multiplier is not finite, and where a
+    /// [`Kind::Data`] where a list is not one value an output channel, or a multiplier is not finite. The same where a
     /// bias is so large that a sum could leave 32 bits.
     pub fn new(packed: &PackedU8, spec: &EpilogueSpec<'_>) -> Result<Self> {
         let geometry = packed.geometry();
@@ -254,14 +254,14 @@ impl Epilogue {
     }
 
     /// The clamp before rounding: 0 of ReLU or the output range's lower end, and its upper end or the 6 of ReLU6. The
-    /// range's ends are whole numbers, so clamping first and rounding then is the same as the other way round, and no
-    /// value is too large to round.
+    /// range's ends are whole numbers, so the order of clamping and rounding does not matter. Clamped first, no value
+    /// is too large to round.
     pub(super) fn clamp(&self) -> (f32, f32) {
         let ((low, high), (least, most)) = (self.range(), self.limits());
         (low.max(least), high.min(most))
     }
 
-    /// What is applied before the clamp.
+    /// Function that is applied before the clamp.
     pub(super) fn curve(&self) -> Curve {
         let multiplier = self.steps_per_unit / 6.0;
         match self.activation {
@@ -308,7 +308,7 @@ fn outside(spec: &EpilogueSpec<'_>, channels: usize) -> Result<[Vec<u8>; 2]> {
 struct Sums<'a> {
     packed: &'a PackedU8,
     zero_point: u8,
-    /// What one step of the sum is of a step of the whole: a power of two.
+    /// One step of this sum as a share of a step of the whole: a power of two.
     unit: f32,
 }
 

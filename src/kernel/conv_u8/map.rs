@@ -83,7 +83,7 @@ pub(super) struct Plane<'a> {
     pub(super) outside: &'a [u8],
 }
 
-/// Where the values of a map go.
+/// Destination of the values of a map.
 #[derive(Clone, Copy)]
 pub(super) enum MapOutput {
     U8(*mut u8),

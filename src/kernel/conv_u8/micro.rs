@@ -77,7 +77,7 @@ pub(crate) struct TileU8 {
     pub ceiling: f32,
     /// Added to the rounded value; at least 0, at most 255.
     pub zero_point: i32,
-    /// Where the first pixel's first channel goes.
+    /// Destination of the first pixel's first channel.
     pub output: TileOutput,
     /// Values from one output pixel to the next.
     pub stride: usize,
@@ -127,7 +127,7 @@ impl Curve {
     }
 }
 
-/// Where a tile goes.
+/// Destination of a tile.
 #[derive(Clone, Copy)]
 pub(crate) enum TileOutput {
     /// Rounded, shifted by the zero point.

@@ -62,9 +62,8 @@ impl PackedU8 {
     ///
     /// # Errors
     ///
-    /// [`Kind::Data`] where the number of weights is not what `geometry` says, where an extent is zero, where the
-    /// filter has more than some hundred taps, or where the kernel needs [pair-safe](pair_safe) weights and these are
-    /// not.
+    /// [`Kind::Data`] where the number of weights is not what `geometry` says, an extent is zero, or the filter has
+    /// more than some hundred taps. The same where the kernel needs [pair-safe](pair_safe) weights and these are not.
     pub fn new(isa: Isa, geometry: ConvGeometry, weights: &[i8]) -> Result<Self> {
         Self::with_kernel(KernelU8::of(isa, &geometry), isa, geometry, weights)
     }

@@ -1,7 +1,7 @@
 //! u8 × s8 convolution with AVX2: `vpmaddubsw`, `vpmaddwd`, `vpaddd`; or with the products of AVX-VNNI.
 //!
-//! `vpmaddubsw` adds two u8 × s8 products in 16 bits and saturates; the weights are pair-safe, which is checked when
-//! they are packed, so it never does and the sums are exact.
+//! `vpmaddubsw` adds two u8 × s8 products in 16 bits and saturates. The weights are pair-safe, which is checked when
+//! they are packed, so nothing saturates and the sums are exact.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -92,9 +92,9 @@ unsafe fn sum<const VNNI: bool>(tile: &TileU8) -> Sums {
 
 /// Adds the products of `groups` (not 0) times 4 steps of 6 rows with a panel.
 ///
-/// In assembly because it takes all 16 registers: 12 sums, one of two weight vectors (the other is an operand in
-/// memory), the ones that `vpmaddwd` widens with, the input and a product. Compiled from intrinsics, some of the sums
-/// go through memory at every step.
+/// In assembly because it takes all 16 registers: 12 sums, one of two weight vectors, the ones that `vpmaddwd` widens
+/// with, the input and a product. The other weight vector is an operand in memory. Compiled from intrinsics, some of
+/// the sums go through memory at every step.
 ///
 /// # Safety
 ///

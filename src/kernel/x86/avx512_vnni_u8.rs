@@ -61,8 +61,8 @@ unsafe fn odd_runs(tile: &TileU8, start: [__m512i; 2]) {
 /// Adds the products of `taps` runs of `groups` (neither 0) times 4 steps, from `offset` on, of 14 rows with a panel.
 ///
 /// In assembly because it takes 31 of the 32 vector registers: 28 sums, two for weights, one for the input. The
-/// pointers of half of the rows stay in general registers, those of the others are read again for every group: loads
-/// that cost nothing beside the multiplications.
+/// pointers of half of the rows stay in general registers. Those of the others are read again for every group, which
+/// costs nothing beside the multiplications.
 ///
 /// # Safety
 ///

@@ -1,4 +1,4 @@
-//! The fp32 tile with SSE: 3 rows × 16 columns in twelve registers; there is no fused multiply-add, so each product is
+//! The fp32 tile with SSE: 3 rows × 16 columns in twelve registers. There is no fused multiply-add, so each product is
 //! rounded before it is added.
 
 use std::arch::x86_64::*;

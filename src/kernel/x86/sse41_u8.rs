@@ -1,7 +1,7 @@
 //! u8 × s8 convolution with SSE4.1, for boards without AVX: `pmaddubsw`, `pmaddwd`, `paddd` on 128 bits.
 //!
-//! `pmaddubsw` adds two u8 × s8 products in 16 bits and saturates; the weights are pair-safe, which is checked when
-//! they are packed, so it never does and the sums are exact.
+//! `pmaddubsw` adds two u8 × s8 products in 16 bits and saturates. The weights are pair-safe, which is checked when
+//! they are packed, so nothing saturates and the sums are exact.
 
 use std::arch::x86_64::*;
 

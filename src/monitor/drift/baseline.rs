@@ -22,7 +22,7 @@ struct Floors {
     clipped_values: f64,
     /// Of the distance of two distributions.
     distance: f64,
-    /// Of a share or a distance, relative to its mean: values near zero vary by their own size, and an edge of few
+    /// Of a share or a distance, relative to its mean. Values near zero vary by their own size, and an edge of few
     /// values is far from the common distribution in every picture.
     relative: f64,
 }

@@ -100,8 +100,8 @@ fn steps(baseline: &Baseline, plan: &Plan, pass: &Pass, distances: &[Option<f64>
     (0..plan.steps.len()).map(of_step).collect()
 }
 
-/// Distance of each layer's distribution from the baseline's. Steps that are no layers (a pool) are left out: they are
-/// counted on the levels of their bytes, which are far from a baseline of finer values whatever the picture. They compute
+/// Distance of each layer's distribution from the baseline's. Steps that are no layers (a pool) are left out. They are
+/// counted on the levels of their bytes, which are far from a baseline of finer values for every picture. They compute
 /// nothing new either; the layers before them are counted themselves.
 fn distances(baseline: &Baseline, plan: &Plan, pass: &Pass) -> Vec<Option<f64>> {
     let of_step = |step: usize| {

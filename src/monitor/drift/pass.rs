@@ -1,8 +1,9 @@
 //! Pass: one frame through the quantized network, and through the reference in lock-step if there is one.
 //!
-//! In: a picture and a quantized model. Out: a [`Pass`] with the histogram of every edge before its clamp and the share of
-//! clipped values; with the reference also the error of every step and the agreement of the detections. Only live tensors
-//! are held. The models are shared with the detector, the buffers are not, so a pass cannot change a detection.
+//! In: a picture and a quantized model. Out: a [`Pass`] with the histogram of every edge before its clamp and the share
+//! of clipped values. With the reference it also has the error of every step and the agreement of the detections. Only
+//! live tensors are held. The models are shared with the detector, the buffers are not, so a pass cannot change a
+//! detection.
 
 use std::sync::Arc;
 

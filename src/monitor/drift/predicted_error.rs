@@ -7,9 +7,9 @@
 //! step adds error of its own in three parts:
 //!
 //! 1. The quantization of its output: [`quantization_mse`] of its histogram.
-//! 2. The rounding of its weights: Δ²/12 for each weight (the variance of a uniform distribution of width Δ, the channel's
-//!    scale) times the variance of its input.
-//! 3. The shift of its output means, if the mean input differs from the one that the biases were corrected at: from the
+//! 2. The rounding of its weights: Δ²/12 for each weight times the variance of its input. Δ is the channel's scale,
+//!    Δ²/12 the variance of a uniform distribution of that width.
+//! 3. The shift of its output means, if the mean input differs from the reference input mean. It follows from the
 //!    [`RoundingResidual`] of the first layer and the [`BiasShiftModel`] of the others.
 //!
 //! ReLU passes the same share of parts 2 and 3 as of the values. Changes propagate: a step inherits the mean relative

@@ -1,10 +1,10 @@
 //! Drift verdict: decides after each pass whether the network's figures have left the range of the calibration.
 //!
-//! In: after each pass, the deviation of each step from the baseline, in spreads. Out: a [`DriftVerdict`]. Each step has
-//! its own exponential moving average, which starts at zero: one odd frame raises nothing, and a steady shift of one step
-//! among a hundred is detected within a few passes. A shift may also move every layer a little and none far (a camera that
-//! was zoomed, an infrared lamp); so the deviation of all layers together is averaged too. Drift is raised at one
-//! threshold and cleared below a lower one.
+//! In: after each pass, the deviation of each step from the baseline, in spreads. Out: a [`DriftVerdict`]. Each step
+//! has its own exponential moving average, which starts at zero. So one odd frame raises nothing, and a steady shift of
+//! one step among a hundred is detected within a few passes. A zoomed camera or an infrared lamp moves every layer a
+//! little and none far, so the deviation of all layers together is averaged too. Drift is raised at one threshold and
+//! cleared below a lower one.
 
 use crate::detector::plan::StepId;
 

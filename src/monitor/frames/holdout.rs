@@ -1,8 +1,8 @@
 //! Holdout: divides stored frames into those that choose ranges and those that validate them.
 //!
-//! In: stored frames, sorted by time. Out: a [`Holdout`] of two sets. Neighbouring frames show the same scene, so frames
-//! are not assigned one by one: each stratum is cut into four blocks of consecutive frames, and every second block is held
-//! out. Both sets then contain every stratum of three frames or more. The same frames give the same sets.
+//! In: stored frames, sorted by time. Out: a [`Holdout`] of two sets. Neighbouring frames show the same scene, so
+//! frames are not assigned one by one. Each stratum is cut into four blocks of consecutive frames, and every second
+//! block is held out. Both sets then contain every stratum of three frames or more. The same frames give the same sets.
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,9 @@
 //! Outliers: frames that differ from both the frame before and the frame after, while those two are alike.
 //!
 //! In: the frames of each camera, in order of time. Out: the numbers of the outliers. Weather and brightness change and
-//! stay for minutes. A difference in a single frame, far beyond the camera's usual differences, is another camera's
-//! picture, a decoding error or a flash, even if the frame alone shows a plausible scene. Frames are compared only within
-//! [`MAX_GAP_US`]. The thresholds come from 385 road pictures and from the synthetic street.
+//! stay for minutes. A single frame that differs far more than the camera's frames usually do is another camera's
+//! picture, a decoding error or a flash. This holds even if the frame alone shows a plausible scene. Frames are
+//! compared only within [`MAX_GAP_US`]. The thresholds come from 385 road pictures and from the synthetic street.
 
 use std::collections::{BTreeMap, BTreeSet};
 

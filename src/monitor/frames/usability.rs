@@ -1,8 +1,9 @@
 //! Usability check: decides whether a sampled frame may be compared and stored.
 //!
-//! In: a sampled frame and the frame that followed it. Out: its brightness and digest, or the reason why it is unusable:
-//! a covered lens, noise, a flash, missing rows, blocks, channels or bits, or the same picture again. Unusable frames are
-//! counted and reported. They are neither compared nor stored, so they can neither raise drift nor enter a calibration.
+//! In: a sampled frame and the frame that followed it. Out: its brightness and digest, or the reason why it is
+//! unusable. Reasons are a covered lens, noise, a flash, missing rows, blocks, channels or bits, and the same picture
+//! again. Unusable frames are counted and reported. They are neither compared nor stored, so they can neither raise
+//! drift nor enter a calibration.
 
 use std::collections::VecDeque;
 

@@ -85,7 +85,7 @@ pub struct StartGeneration {
 pub struct RejectedGeneration {
     /// Its number.
     pub generation: u32,
-    /// Why.
+    /// Reason of the rejection.
     pub reason: String,
 }
 
@@ -143,7 +143,7 @@ impl Generations {
     ///
     /// # Errors
     /// As [`save`].
-    pub fn found(&mut self, bytes: &[u8], at: &str) -> Result<()> {
+    pub fn set_initial(&mut self, bytes: &[u8], at: &str) -> Result<()> {
         let sum = sha256(bytes);
         let known = self.ledger.entries.iter().any(|entry| entry.generation == 0 && entry.sha256 == sum);
         if known && self.load(0).is_ok() {
@@ -172,8 +172,8 @@ impl Generations {
         self.load(0).is_ok()
     }
 
-    /// The generation that a run of the process serves which starts now in boot `boot_id`: the pinned one, else the current
-    /// one unless the process died too often during its probation. Where that one is damaged, the newest whole one.
+    /// The generation that a process starting now in boot `boot_id` serves: the pinned one, else the current one unless
+    /// the process died too often during its probation. Where that one is damaged, the newest whole one.
     ///
     /// # Errors
     /// [`Kind::NoInput`] if no generation is whole.
@@ -197,11 +197,11 @@ impl Generations {
                 probation.starts += 1;
             }
         }
-        let mut wanted: Vec<u32> = self.ledger.pinned.into_iter().chain(self.current()).collect();
-        wanted.extend(self.ledger.entries.iter().rev().filter(|e| e.rolled_back.is_none()).map(|e| e.generation));
-        wanted.push(0);
+        let mut preferred: Vec<u32> = self.ledger.pinned.into_iter().chain(self.current()).collect();
+        preferred.extend(self.ledger.entries.iter().rev().filter(|e| e.rolled_back.is_none()).map(|e| e.generation));
+        preferred.push(0);
         let mut tried = Vec::new();
-        for generation in wanted {
+        for generation in preferred {
             if tried.contains(&generation) {
                 continue;
             }

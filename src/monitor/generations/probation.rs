@@ -49,12 +49,12 @@ pub struct Probation {
     /// The generation before.
     previous: ServingModel,
     /// Without the reference.
-    prediction: Option<Prediction>,
+    prediction: Option<ProbationPredictor>,
     score: ProbationScore,
 }
 
 /// Predicts the quality of both models without a reference.
-struct Prediction {
+struct ProbationPredictor {
     predictor: ErrorPredictor,
     /// Reference input means of the serving generation's biases.
     serving_means: InputMeans,
@@ -102,7 +102,7 @@ impl Probation {
         let previous = models.model(number)?;
         let prediction = match runner.has_reference() {
             true => None,
-            false => Some(Prediction::new(models, serving, number, runner.plan())?),
+            false => Some(ProbationPredictor::new(models, serving, number, runner.plan())?),
         };
         Ok(Some(Self { previous, prediction, score: ProbationScore::default() }))
     }
@@ -120,7 +120,7 @@ impl Probation {
     ) -> Result<ProbationOutcome> {
         let LiveFrame { stratum, picture, pass } = *frame;
         let (mut new, mut old) = (QualityRecord::default(), QualityRecord::default());
-        if let Some(Prediction { predictor, serving_means, previous_means }) = &self.prediction {
+        if let Some(ProbationPredictor { predictor, serving_means, previous_means }) = &self.prediction {
             let observed = ObservedFrame { histograms: pass.histograms.clone(), input_means: pass.input_means.clone() };
             new.add(stratum, predictor.quality_db(&observed, &serving.model, serving_means), None);
             old.add(stratum, predictor.quality_db(&observed, &self.previous.model, previous_means), None);
@@ -139,7 +139,7 @@ impl Probation {
     }
 }
 
-impl Prediction {
+impl ProbationPredictor {
     fn new(models: &Models, serving: &[u8], previous: u32, plan: &Plan) -> Result<Self> {
         let means_of = |bytes: &[u8]| InputMeans::from_artifact(&Artifact::parse(bytes)?, plan);
         let load = |number| models.generations().load(number);

@@ -35,7 +35,7 @@ pub struct RolledBackEvent<'a> {
     pub from: u32,
     /// The generation that serves now.
     pub to: u32,
-    /// Why.
+    /// Reason of the roll-back.
     pub reason: &'a str,
     /// The numbers behind the reason, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,11 +1,11 @@
 //! Acceptance test of a candidate: is it better, and does it harm nothing?
 //!
-//! In: on frames that calibrated nothing, the quality records of the candidate, the serving model and generation 0; and
-//! the predicted losses on generation 0's own pictures. Out: an [`AcceptanceDecision`] with every number and, if it is a
+//! In: the quality records of the candidate, the serving model and generation 0 on frames that calibrated nothing; the
+//! predicted losses on generation 0's own pictures. Out: an [`AcceptanceDecision`] with every number and, if it is a
 //! refusal, every reason. [`AcceptanceThresholds`] lists the rules. A candidate is accepted if no stratum got worse,
-//! something got better by a margin and beyond chance, and generation 0 is not left behind: a chain of small losses
-//! cannot lead away from it. "Better" is the mean over all strata; or the mean over the frames in drift, if the mean over
-//! all strata does not fall.
+//! and something got better by a margin and beyond chance. Its loss against generation 0 is limited as well, so a chain
+//! of small losses cannot lead away from it. "Better" is the mean over all strata. If that mean does not fall, it may
+//! also be the mean over the frames in drift.
 
 use serde::Serialize;
 
@@ -29,8 +29,8 @@ pub struct AcceptanceThresholds {
     pub min_gain_db: f64,
     /// Most that one stratum may lose against the serving model, in dB.
     pub max_stratum_loss_db: f64,
-    /// Most that may be lost against generation 0, in dB: on the holdout frames, and predicted on generation 0's own
-    /// pictures as the mean over the edges.
+    /// Most that may be lost against generation 0, in dB. It applies to the holdout frames, and to the predicted loss
+    /// on generation 0's own pictures as the mean over the edges.
     pub max_initial_loss_db: f64,
     /// Most that the matched share of the detections may lose.
     pub max_agreement_loss: f64,

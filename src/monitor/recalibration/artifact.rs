@@ -117,8 +117,9 @@ fn counted<'m>(context: &RecalibrationContext<'_, '_>, measurements: &Measuremen
     calibrate.iter().chain(holdout.frames.iter()).map(|(at, observed)| (at, &observed.histograms[..])).collect()
 }
 
-/// Generation 0's scene and one of every stratum of the frames, sorted by stratum: as `counted`, or for a stratum without
-/// a counted frame as `observed`. None where generation 0 has none: with frames alone, its own pictures would be drift.
+/// Generation 0's scene and one of every stratum of the frames, sorted by stratum. Scenes are as `counted`, or as
+/// `observed` for a stratum without a counted frame. None where generation 0 has none: with frames alone, its own
+/// pictures would be drift.
 fn scenes(
     context: &RecalibrationContext<'_, '_>,
     counted: &[Counted<'_>],

@@ -139,8 +139,8 @@ fn usable_frames(frames: &[StoredFrame]) -> std::result::Result<Vec<StoredFrame>
     Ok(usable)
 }
 
-/// The reason why the holdout frames cannot show that a candidate still detects, if they have far fewer objects than
-/// generation 0's pictures, which have `usual_objects` each.
+/// The reason why the holdout frames cannot show that a candidate still detects. That is so if they have far fewer
+/// objects than generation 0's pictures, which have `usual_objects` each.
 fn too_few_objects(usual_objects: Option<f64>, holdout: &HoldoutResults) -> Option<String> {
     let (frames, objects) = (holdout.frames.frames.len(), holdout.objects());
     let usual = usual_objects? * frames as f64;

@@ -1,9 +1,9 @@
 //! Biases to try with new ranges.
 //!
-//! In: generation 0's biases and the calibration frames. Out: biases with a shift. The shift is predicted
-//! from the recent input means by the residuals and responses of the artifact; or, with the reference, measured as the
-//! mean error of each output channel on the frames. A measured shift also corrects for clipping, but where strata differ
-//! much it suits none of them.
+//! In: generation 0's biases and the calibration frames. Out: biases with a shift. The shift is predicted from the
+//! recent input means by the residuals and bias shift models of the artifact. With the reference it is also measured,
+//! as the mean error of each output channel on the frames. A measured shift also corrects for clipping, but where
+//! strata differ much it suits none of them.
 
 use std::collections::BTreeMap;
 

@@ -1,16 +1,16 @@
 //! Biases of a candidate, and the limit on their shift from generation 0's.
 //!
 //! In: generation 0's biases, proposed ones, and the calibration baseline of generation 0. Out: the proposed biases,
-//! scaled back where their shift would add to the error on generation 0's pictures. Biases fitted to frames of something
-//! else (a test card, garbage) are wrong on those pictures by all of their shift, and no comparison measures it: the
-//! pictures are not on the device. Their baseline is: signal power and SQNR of every step. A shift far below that error
-//! has no effect.
+//! scaled back where their shift would add to the error on generation 0's pictures. Biases fitted to frames of
+//! something else (a test card, garbage) are wrong on those pictures by all of their shift. No comparison measures it,
+//! because the pictures are not on the device. Their baseline is: signal power and SQNR of every step. A shift far
+//! below that error has no effect.
 
 use crate::detector::int8::{InputMeans, Quantized};
 use crate::monitor::drift::baseline::Baseline;
 
-/// Limit on the relative power of the shifts: mean square of a step's shifts, divided by the mean square of its error on
-/// generation 0's pictures, summed over the steps. A night on the synthetic street needs 0.15, nearly all of it in the
+/// Limit on the relative power of the shifts, summed over the steps: mean square of a step's shifts over the mean
+/// square of its error on generation 0's pictures. A night on the synthetic street needs 0.15, nearly all of it in the
 /// first layer; a test card 6.9. With a limit of 0.15 that card cost the clear street 0.35 dB instead of 5.3 dB.
 const MAX_RELATIVE_SHIFT_POWER: f64 = 0.1;
 

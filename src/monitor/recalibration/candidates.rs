@@ -2,9 +2,9 @@
 //!
 //! In: the context and the calibration frames. Out: candidates in the order in which to judge them. A candidate's
 //! ranges lie on the way from the serving ones to those that suit the frames best; its biases go with them. No one kind
-//! is always the best: new ranges help where values have grown and harm where only their means have moved, and biases the
-//! other way round. Half of the way often costs the other strata much less than half. So all are tried, on
-//! calibration frames, never on validation frames.
+//! is always the best. New ranges help where values have grown and harm where only their means have moved; biases do
+//! the opposite. Half of the way often costs the other strata much less than half. So all are tried, on calibration
+//! frames, never on validation frames.
 
 use std::sync::Arc;
 

@@ -17,8 +17,8 @@ use crate::measure::Agreement;
 use crate::monitor::drift::pass::{ObservedFrame, Pass};
 use crate::monitor::drift::quality::{QualityRecord, quality_of_errors};
 
-/// Score from which a candidate's detection matches one of the serving model's that has [`AGREEMENT_SCORE`]: a score that
-/// moves across one threshold is no lost object.
+/// Score from which a candidate's detection matches one of the serving model's with [`AGREEMENT_SCORE`]. It is lower,
+/// because a score that moves across one threshold is no lost object.
 const MATCHING_SCORE: f32 = 0.8 * AGREEMENT_SCORE;
 /// Tenths of the serving model's own detections that count as matched by it. Two models that differ cannot agree on
 /// everything, so the serving model must not be a perfect standard.

@@ -275,8 +275,8 @@ impl<'a, 'g> RecalibrationContext<'a, 'g> {
         self.pause()
     }
 
-    /// Quality of `model`: measured against the reference on the trial frames of `frames`; without a reference predicted
-    /// on all of them, for biases with the reference input means `reference_means`.
+    /// Quality of `model`, measured against the reference on the trial frames of `frames`. Without a reference it is
+    /// predicted on all of them, for biases with the reference input means `reference_means`.
     ///
     /// # Errors
     /// As [`PassRunner::step_errors`].
@@ -301,8 +301,8 @@ impl<'a, 'g> RecalibrationContext<'a, 'g> {
         Ok(record)
     }
 
-    /// The frames of `frames` that biases are measured on and candidates tried on, by stratum: as many of each stratum,
-    /// if it has as many, evenly over time.
+    /// The frames of `frames` that biases are measured on and candidates tried on, by stratum. Each stratum gives the
+    /// same number, if it has as many, evenly over time.
     pub fn trial_frames(&self, frames: &[usize]) -> Vec<Vec<usize>> {
         let mut strata: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for &at in frames {

@@ -14,7 +14,7 @@ use crate::tensor::atomic_file;
 /// Most topics in a file that are believed: a damaged file must not fill the memory.
 const MOST: usize = 100_000;
 
-/// What a broker retains.
+/// Topics and components that a broker retains.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retained {
     /// Topics.
@@ -28,7 +28,7 @@ pub struct Retained {
 pub struct Remains {
     file: PathBuf,
     current: Retained,
-    /// What earlier runs have left.
+    /// Topics that earlier runs have left.
     gone: Retained,
 }
 
@@ -60,7 +60,7 @@ impl Remains {
         remains
     }
 
-    /// What must be cleared.
+    /// Topics that must be cleared.
     pub fn obsolete(&self) -> &Retained {
         &self.gone
     }

@@ -1,4 +1,4 @@
-//! What the fuzz targets share.
+//! Code that the fuzz targets share.
 
 /// The file with the checksums set right, so that mutations reach what lies behind them; `None` where it is no
 /// container at all.

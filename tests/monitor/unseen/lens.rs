@@ -147,7 +147,7 @@ pub fn noisy(picture: &Picture, deviation: f32, second: i64) -> Picture {
     each(picture, |_, _, colour| colour.map(|value| value + deviation * random.normal()))
 }
 
-/// This share of its pixels black or white.
+/// The picture with this share of its pixels black or white.
 pub fn salted(picture: &Picture, share: f32, second: i64) -> Picture {
     let mut random = Random::new(second);
     each(picture, |_, _, colour| match random.unit() {

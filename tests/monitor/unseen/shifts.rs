@@ -8,7 +8,7 @@ use lookout::frame::Picture;
 use super::super::world;
 use super::lens;
 
-/// Where a box of the street is in the shifted picture.
+/// Place of a box of the street in the shifted picture.
 pub type Moved = fn([f32; 4]) -> [f32; 4];
 
 /// A shift.
@@ -121,7 +121,7 @@ pub fn all() -> Vec<Shift> {
     ]
 }
 
-/// What every day brings to a camera that was calibrated on a full day.
+/// Everyday changes for a camera that was calibrated on a full day.
 pub fn mild() -> Vec<Shift> {
     let rain = |rain| Air { rain, ..Air::DAY };
     vec![

@@ -1,8 +1,8 @@
 //! Pickle machine that builds only plain data, tensor descriptions and objects without behaviour.
 //!
-//! In: a pickle of protocol 0 to 5. Out: a [`Pickle`], an arena of nodes with a root. Promises: nothing is ever called or
-//! imported: the result of a function that is not in the list of [`Global`] is a [`Node::Object`]; no opcode allocates
-//! more than the bytes it was given; no input causes a panic or a recursion.
+//! In: a pickle of protocol 0 to 5. Out: a [`Pickle`], an arena of nodes with a root. Promises: nothing is ever called
+//! or imported. The result of a function that is not in the list of [`Global`] is a [`Node::Object`]. No opcode
+//! allocates more than the bytes it was given; no input causes a panic or a recursion.
 //!
 //! The opcodes are those of Python's `pickletools`. Only those of `copyreg`'s extension registry are refused: their
 //! meaning is not in the file.
@@ -123,7 +123,7 @@ impl<'a> Machine<'a> {
             b'c' | 0x93 | b'Q' | b'P' => self.reference(opcode),
             b'R' | 0x81 | 0x92 | b'i' | b'o' => self.call(opcode),
             b'b' => self.build(),
-            0x82..=0x84 => Err(format!("opcode 0x{opcode:02x}: a class by its number, which only its writer knows")),
+            0x82..=0x84 => Err(format!("opcode 0x{opcode:02x}: a class by its number, unknown outside its writer")),
             _ => Err(format!("opcode 0x{opcode:02x}, which no pickle has")),
         }
     }

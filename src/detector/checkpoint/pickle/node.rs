@@ -1,6 +1,6 @@
 //! Values that a pickle may build: plain data, descriptions of storages and tensors, and everything else as objects.
 //!
-//! The values of one pickle are in an arena and refer to each other by index, so neither deep nesting nor a list that
+//! The values of one pickle are in an arena and refer to each other by index. So neither deep nesting nor a list that
 //! contains itself can exhaust the stack. Text is borrowed from the file.
 
 use std::borrow::Cow;

@@ -9,7 +9,7 @@ use super::node::{Node, NodeId, Storage, TensorNode};
 use super::{reduce, walk};
 use crate::error::{Error, Kind, Result};
 
-/// Where the bytes of a storage are in the file, and their order.
+/// Place of the bytes of a storage in the file, and their order.
 #[derive(Debug, Clone)]
 pub(in super::super) struct StorageBytes {
     /// Range of the file.
@@ -56,7 +56,7 @@ pub(in super::super) fn other_network(pickle: &Pickle<'_>) -> Result<Option<Erro
     Ok(candidates::other_network(&walk::tree(pickle)?))
 }
 
-/// Why a value cannot be a weight.
+/// Reason why a value cannot be a weight.
 fn refusal(pickle: &Pickle<'_>, id: NodeId, node: &Node<'_>) -> String {
     match node {
         Node::Unusable(reason) => reason.to_string(),

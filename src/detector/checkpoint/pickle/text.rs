@@ -1,7 +1,7 @@
 //! Text and integers of a pickle's opcodes.
 //!
-//! In: an opcode's bytes. Out: a node. Text that is not Unicode becomes [`Node::Bytes`], an integer of more than 16 bytes
-//! [`Node::LongInt`]: neither can be a name or a number of a tensor.
+//! In: an opcode's bytes. Out: a node. Text that is not Unicode becomes [`Node::Bytes`], an integer of more than 16
+//! bytes [`Node::LongInt`]. Neither can be a name or a number of a tensor.
 
 use std::borrow::Cow;
 

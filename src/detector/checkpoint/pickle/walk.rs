@@ -1,8 +1,8 @@
 //! Walk from a pickle's root to all its tensors.
 //!
 //! In: a [`Pickle`]. Out: a [`Tree`]: every dict, list and object as a place with the key that leads to it, and every
-//! tensor with its name there. Promises: the walk ends, however values contain each other; it visits a value at most
-//! [`MAX_VISITS`] times, for one state dict may stand under several keys.
+//! tensor with its name there. Promises: the walk ends, however values contain each other. It visits a value at most
+//! [`MAX_VISITS`] times, because one state dict may stand under several keys.
 
 use std::collections::HashSet;
 
