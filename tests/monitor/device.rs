@@ -120,11 +120,13 @@ pub fn mean_sqnr(errors: &[StepError]) -> f64 {
 }
 
 /// The artifact of `checkpoint`, calibrated on these pictures: made once for all tests. Nothing in it has two bytes, and
-/// its ranges are narrow (l2, or what `LOOKOUT_OBSERVER` names): a shift harms it more than the default one, and a
-/// recalibration has more to gain.
+/// its ranges are narrow (l2): a shift harms it more than the default one, and a recalibration has more to gain. With
+/// `LOOKOUT_ARTIFACT=default` it is the default one.
 pub fn artifact(checkpoint: &Checkpoint, pictures: &[Picture]) -> Vec<u8> {
-    let observer = std::env::var("LOOKOUT_OBSERVER").map_or(Observer::L2, |name| name.parse().unwrap());
-    artifact_of(checkpoint, pictures, observer, Wide::NOTHING)
+    if std::env::var("LOOKOUT_ARTIFACT").is_ok_and(|name| name == "default") {
+        return default_artifact(checkpoint, pictures);
+    }
+    artifact_of(checkpoint, pictures, Observer::L2, Wide::NOTHING)
 }
 
 /// The artifact that `quantize` makes by default.
