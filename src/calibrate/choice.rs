@@ -1,12 +1,12 @@
 //! Choice of calibration pictures by what they show (`quantize --choose`).
 //!
 //! In: the histograms of every picture of a folder. Out: the few pictures whose values together are distributed most like
-//! those of all pictures, found one after the other: each time the picture that brings the mixture closest.
+//! those of all pictures. They are found one after the other: each time the picture that brings the mixture closest.
 //!
 //! Quantization errors count relative to the power of an edge, so distributions are compared by power. The bins of an
-//! edge are divided into cells with equal shares of the power of all pictures. The distance of a mixture is the mean over
-//! the edges of Σ |p − q| over the cells, with p the power in a cell of the mixture and q that of all pictures, both
-//! relative to the power of all.
+//! edge are divided into cells with equal shares of the power of all pictures. The distance of a mixture is Σ |p − q| over
+//! all cells of all edges. p is the power of the mixture in a cell and q that of all pictures, both relative to the power
+//! of all.
 
 use rayon::prelude::*;
 

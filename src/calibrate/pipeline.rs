@@ -106,8 +106,9 @@ pub fn quantize_from_record(
     Quantization::new(checkpoint, options, isa, &open_file)?.run(selection, Some(record), progress)
 }
 
-/// Quantizes `checkpoint` with the ranges of `record` only. No picture is read and no network is run, so biases stay
-/// uncorrected, only named parts have two bytes, and the artifact has no error figures. `options` choose observer and subset of the pictures.
+/// Quantizes `checkpoint` with the ranges of `record` only. No picture is read and no network is run. So biases stay
+/// uncorrected, only named parts have two bytes, and the artifact has no error figures. `options` choose observer and
+/// subset of the pictures.
 ///
 /// # Errors
 /// [`Kind::Data`] if the record belongs to another checkpoint or has no pictures; [`Kind::Usage`] if `options` keep

@@ -1,9 +1,9 @@
 //! Wide parts: edges of two bytes a value and weights of two digits, chosen by what they do at the end of the features.
 //!
-//! An error that is born early is carried through all later layers, so a few wide parts near the picture bring the
-//! whole network closer to fp32. A wide edge costs its readers a second pass over their products, wide weights cost
-//! their layer one. In: a quantized network in which nothing is wide, and pictures. Out: the [`WideParts`] that lower
-//! the error of the pyramid most for their cost, within a share of the time of a frame and of the size of the weights.
+//! All later layers inherit an early error, so a few wide parts near the picture bring the whole network closer to fp32.
+//! A wide edge costs its readers a second pass over their products, wide weights cost their layer one. In: a quantized
+//! network in which nothing is wide, and pictures. Out: the [`WideParts`] that lower the error of the pyramid most for
+//! their cost. They stay within a share of the time of a frame and of the size of the weights.
 //!
 //! The effect of each candidate is measured on its own: the network runs with every part wide but that one. What the
 //! maps of the proposal network then differ from fp32 is that part's error alone, as a share of their signal. Errors of
@@ -32,7 +32,7 @@ use crate::tensor::{Canvas, Fit, Shape};
 pub enum Wide {
     /// The parts with the largest effect for their cost, which add at most this share of the time of a frame.
     Budget(f64),
-    /// That many parts, the largest effect for their cost first.
+    /// This number of parts, the largest effect for their cost first.
     Count(usize),
     /// Weights and inputs of the layers with one of these names, or whose names begin with one and a dot.
     Named(Vec<String>),
@@ -221,7 +221,7 @@ impl WideSearch<'_> {
             }
         }
         let base = Int8Model::new(&variant, isa)?;
-        // What is left then is not of any candidate: above all the rounding of the levels themselves.
+        // The remaining error belongs to no candidate: above all it is the rounding of the levels themselves.
         let least = errors(base.clone(), &scenes)?;
 
         // Each part narrow in turn.
@@ -371,13 +371,13 @@ struct Costs {
 /// multiplies four times as fast, some 60.
 const MACS_OF_A_VALUE: f64 = 40.0;
 
-/// Time that wide parts take, relative to what their multiply-adds and values would take on the average of the network:
-/// they are in early layers, which move more than they compute. With a factor of 1.2, a frame of a ResNet-50 with parts
-/// for 15 % took 15.6 % longer with VNNI and 13.9 % with AVX2; with parts for 30 %, 30.6 and 26.1 %.
+/// Time of wide parts, relative to the time of as many multiply-adds and values on the average of the network. They are
+/// in early layers, which move more than they compute. With a factor of 1.2, parts of a ResNet-50 for 15 % took 15.6 %
+/// with VNNI and 13.9 % with AVX2. Parts for 30 % took 30.6 and 26.1 %.
 const WIDE_TIME: f64 = 1.25;
 
 /// Share by which the weights may grow, for each share of the time of a frame. Late layers have most of the weights and
-/// little of the time: without this limit, low digits of `layer3` made a ResNet-50 grow by a megabyte.
+/// little of the time. Without this limit, low digits of `layer3` made a ResNet-50 grow by a megabyte.
 const GROWTH: f64 = 1.0 / 12.0;
 
 impl Costs {
@@ -398,7 +398,7 @@ impl Costs {
         weights(layer) / (0..plan.layers.len()).map(weights).sum::<f64>()
     }
 
-    /// What another pass over the products of `step` costs.
+    /// Cost of another pass over the products of `step`.
     fn pass(&self, step: StepId) -> f64 {
         self.macs[step] as f64 + MACS_OF_A_VALUE * self.values[step] as f64
     }

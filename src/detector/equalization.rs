@@ -1,10 +1,10 @@
 //! Channel equalization: the same network with channels of an edge that suit one quantization range.
 //!
 //! An edge stored in bytes has one scale for all channels, and so has a filter for all of its weights. A channel of small
-//! values gets few of the levels of the edge, and small weights get few of the filter's. Dividing the values of a channel
-//! by a factor, and multiplying the weights that read it by the same factor, leaves the network as it was: sums, means,
-//! maxima and ReLU commute with a positive factor (Nagel et al., "Data-Free Quantization Through Weight Equalization and
-//! Bias Correction", 2019). The factors are folded into weights and biases, so nothing is left of them at run time.
+//! values gets few of the levels of the edge, and small weights get few of the filter's. The values of a channel are
+//! divided by a factor, and the weights that read it are multiplied by it. That leaves the network as it was: sums,
+//! means, maxima and ReLU commute with a positive factor. (Nagel et al., "Data-Free Quantization Through Weight
+//! Equalization and Bias Correction", 2019.) The factors are folded into weights and biases, at no cost at run time.
 //!
 //! Edges that are added to each other, or that one layer reads or writes on several levels, have the same factors: they
 //! are a *group*. The maps of the pyramid keep their units, because RoIAlign and the proposal network both read them,
@@ -127,11 +127,11 @@ impl Equalization {
     /// The factors of `plan`, whose weights are `folded` and whose largest absolute values by group and channel are
     /// `largest`.
     ///
-    /// The factor of a channel is √(r / w), with r its largest absolute value and w its largest weight, relative to the
-    /// largest of the filter. Both become √(r · w): neither the edge nor the filters prefer one channel (Xiao et al.,
+    /// The factor of a channel is √(r / w). r is its largest absolute value, w its largest weight relative to the largest
+    /// of the filter. Both become √(r · w): neither the edge nor the filters prefer one channel (Xiao et al.,
     /// "SmoothQuant", 2023, with α = ½). A depthwise filter reads one channel and has its own scale, so that r alone
-    /// counts where no other layer reads. Factors are relative to their geometric mean over the group; a channel
-    /// without values or weights has 1.
+    /// counts where no other layer reads. Factors are relative to their geometric mean over the group. A channel
+    /// without values or weights has the factor 1.
     pub fn new(plan: &Plan, groups: ChannelGroups, folded: &[FoldedLayer], largest: &[Vec<f32>]) -> Self {
         let weights = largest_weights(plan, &groups, folded);
         let factors = largest.iter().zip(&weights).map(|(largest, weights)| {

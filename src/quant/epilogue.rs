@@ -13,15 +13,16 @@ pub fn multiplier(s_in: f32, s_w: f32, s_out: f32) -> f32 {
     (f64::from(s_in) * f64::from(s_w) / f64::from(s_out)) as f32
 }
 
-/// Share of the room behind a channel's products that its own bias may take: the rest is for corrections, and for input
+/// Share of the room behind a channel's products that its own bias may take. The rest is for corrections, and for input
 /// scales that a recalibration makes smaller. A bias of 2^27 steps is still finer than any output.
 const BIAS_SHARE: f64 = 1.0 / 16.0;
 
 /// Smallest weight scale with which the products of these `weights` and this f32 `bias` fit into i32, for an input of
-/// scale `s_in`: the sum of 255 · |q| and the integer bias, with a margin for corrections of the bias. A channel whose batch norm has almost no gain has weights
-/// near zero but keeps its bias; with a scale chosen by its weights alone its integer bias would overflow. So would the
-/// sums of some ten thousand large weights, and a correction of a channel without weights and bias: `correction` is the
-/// largest one to expect.
+/// scale `s_in`. They are the sum of 255 · |q| and the integer bias, with a margin for corrections of the bias.
+///
+/// A channel whose batch norm has almost no gain has weights near zero but keeps its bias. With a scale chosen by its
+/// weights alone its integer bias would overflow. So would the sums of some ten thousand large weights, and a correction
+/// of a channel without weights and bias. `correction` is the largest one to expect.
 ///
 /// # Errors
 /// [`Kind::Data`] where there are so many weights that rounding alone could overflow (above 8.4 million).

@@ -1,10 +1,10 @@
 //! Pair safety: weights with which no 16-bit sum of two products can saturate.
 //!
-//! `vpmaddubsw` adds two neighbouring u8 × s8 products in 16 bits and saturates. For all activations 0…255 the sum fits
-//! exactly when the positive weights of the pair add up to at most 128 and the negative ones to at least −128 (255 ·
-//! 128 = 32640, one step more is 32895 > 32767): weights of different sign never saturate. Pairs are within a tap:
-//! channels (0, 1), (2, 3), …; where the number of channels is odd, the last one is paired with a zero, as for the RGBx
-//! pixels of the stem. Packed layouts keep such pairs together.
+//! `vpmaddubsw` adds two neighbouring u8 × s8 products in 16 bits and saturates. The sum fits for all activations 0…255
+//! exactly when two conditions hold. The positive weights of the pair add up to at most 128, the negative ones to at
+//! least −128: 255 · 128 = 32640, and one step more is 32895 > 32767. Weights of different sign never saturate. Pairs
+//! are within a tap: channels (0, 1), (2, 3), …. Where the number of channels is odd, the last one is paired with a zero,
+//! as for the RGBx pixels of the stem. Packed layouts keep such pairs together.
 
 /// Index of the first weight of the first pair that could saturate, `None` if all pairs are safe. `channels` are the
 /// input channels of a tap, not 0. −128 counts as unsafe: quantized weights are at least −127, and kernels may negate

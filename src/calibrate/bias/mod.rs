@@ -6,7 +6,7 @@
 //! distribution are the *reference input means* of the artifact.
 //!
 //! **Bias shift.** Under another input distribution (a darker scene, haze, a noisier sensor) the same rounded weights
-//! cause another mean error: with Δw the rounding error of the weights, the mean output changes by Δw times the change
+//! cause another mean error. With Δw the rounding error of the weights, the mean output changes by Δw times the change
 //! of the mean input. The difference between the bias that the new distribution needs and the corrected bias is the
 //! *bias shift* of the layer.
 //!

@@ -66,7 +66,7 @@ pub enum Observer {
     /// PyTorch's `HistogramObserver`: narrows both ends as long as the L2 error of 256 cells falls.
     L2,
     /// Least mean squared error of the quantization itself. Where channels are equalized, this is nearly the range with
-    /// the least error of what reads the edge: weighting channels by their readers' weights changes it by 0.02 dB.
+    /// the least error of what reads the edge: weights for the channels gain 0.02 dB more.
     #[default]
     Mse,
 }

@@ -32,9 +32,8 @@
 //! 3. the counts of all bins in order, one varint each. A count 0 is followed by a varint with the number of further empty
 //!    bins.
 //!
-//! Bins follow from the extremes: bin j covers \[j · 2^k, (j + 1) · 2^k). k ≥ −126 is the smallest exponent with which
-//! the bins of min(0, smallest) to max(0, largest) are at most 2048, and these are all bins (see
-//! [`Binning`](super::Binning)). The bins of both extremes must have a count. A varint is 7 bits a byte, lowest first;
+//! Bins follow from the extremes: bin j covers \[j · 2^k, (j + 1) · 2^k). They reach from min(0, smallest) to max(0,
+//! largest). k ≥ −126 is the smallest exponent with which they are at most 2048 (see [`Binning`](super::Binning)). The bins of both extremes must have a count. A varint is 7 bits a byte, lowest first;
 //! the top bit is set if more bytes follow. It is as short as possible and at most 64 bits long.
 
 mod varint;
