@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// A service that ends with the test.
@@ -59,14 +60,67 @@ fn brightest(bytes: &[u8]) -> [u8; 2] {
     [of(0, middle - 16), of(middle + 16, width)]
 }
 
+/// Reads one MQTT packet: its first byte and its content.
+fn packet(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
+    let mut byte = [0];
+    stream.read_exact(&mut byte)?;
+    let kind = byte[0];
+    let (mut length, mut shift) = (0, 0);
+    loop {
+        stream.read_exact(&mut byte)?;
+        length |= usize::from(byte[0] & 0x7f) << shift;
+        shift += 7;
+        if byte[0] < 0x80 {
+            break;
+        }
+    }
+    let mut content = vec![0; length];
+    stream.read_exact(&mut content)?;
+    Ok((kind, content))
+}
+
+/// A broker of MQTT 3.1.1 that acknowledges everything. Returns its port, and the pictures that it receives.
+fn broker() -> (u16, Receiver<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, pictures) = channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            while let Ok((kind, content)) = packet(&mut stream) {
+                let answer = match kind >> 4 {
+                    1 => vec![0x20, 2, 0, 0],
+                    3 => {
+                        let length = usize::from(u16::from_be_bytes([content[0], content[1]]));
+                        let (topic, rest) = content[2..].split_at(length);
+                        let is_sure = kind & 6 != 0;
+                        if topic.ends_with(b"/front/picture") {
+                            let _ = sender.send(rest[if is_sure { 2 } else { 0 }..].to_vec());
+                        }
+                        if is_sure { vec![0x40, 2, rest[0], rest[1]] } else { Vec::new() }
+                    }
+                    8 => vec![0x90, 3, content[0], content[1], 0],
+                    12 => vec![0xd0, 0],
+                    _ => Vec::new(),
+                };
+                if stream.write_all(&answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    (port, pictures)
+}
+
 #[test]
 fn a_private_region_is_black_in_every_output_and_files_are_private() {
     let folder = tempfile::tempdir().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (broker, published) = broker();
     let config = format!(
         "[model]\nartifact = \"demo-int8\"\nreference = \"demo-fp32\"\n[monitor]\nenabled = true\nshare = 1.0\n\
          sample_interval = \"200ms\"\nkeep_frames = true\n[history]\nenabled = true\n[web]\nenabled = true\n\
-         listen = \"127.0.0.1:{port}\"\n[[publish]]\nkind = \"mqtt\"\nhost = \"127.0.0.1\"\nport = 1\n\
+         listen = \"127.0.0.1:{port}\"\n[[publish]]\nkind = \"mqtt\"\nhost = \"127.0.0.1\"\nport = {broker}\n\
+         protocol = 4\npictures = true\n\
          [[camera]]\nname = \"front\"\nkind = \"pattern\"\nseed = 7008\nfps = 4.0\n\
          masks = [{{ polygon = [[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]], private = true }}]\n"
     );
@@ -100,6 +154,13 @@ fn a_private_region_is_black_in_every_output_and_files_are_private() {
         let [private, other] = brightest(&std::fs::read(path).unwrap());
         assert!(private == 0 && other > 100, "{}: {private} {other}", path.display());
     }
+    // The boxes of objects at the border are drawn over the region.
+    let picture = published.recv_timeout(Duration::from_secs(60)).expect("a picture for the broker");
+    let picture = image::load_from_memory(&picture).unwrap().into_rgb8();
+    let left = picture.enumerate_pixels().filter(|(x, ..)| *x < picture.width() / 2 - 16);
+    let (black, other): (Vec<_>, Vec<_>) = left.partition(|(.., pixel)| pixel.0.iter().all(|&channel| channel < 24));
+    assert!(other.len() * 20 < black.len(), "{} of {}", other.len(), black.len());
+    assert!(picture.pixels().any(|pixel| pixel.0.iter().all(|&channel| channel > 100)));
     let private: Vec<PathBuf> = files(&state.join("history")).into_iter().chain(files(&state.join("spool"))).collect();
     assert!(private.len() >= 2, "{private:?}");
     for path in private.iter().chain(&pictures()) {

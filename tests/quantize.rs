@@ -198,6 +198,73 @@ fn channels_without_weights_are_quantized_and_found_again() {
     }
 }
 
+/// The state dict of r18 with an outlier in each block: a channel a hundred thousand times as large as the others, which
+/// the next layer takes back. Fp32 does not notice, and one byte has no room for the others.
+fn with_outliers(folder: &Path) -> PathBuf {
+    edited(folder, "outliers.safetensors", |name, values| {
+        if name.ends_with("bn1.weight") && name.contains("layer")
+            || name.ends_with("bn1.bias") && name.contains("layer")
+        {
+            values[0] *= 1e5;
+        }
+        if name.ends_with("conv2.weight") && name.contains("layer") {
+            // Output by output: the input channels, each with nine taps.
+            let inputs = (values.len() / 9).isqrt();
+            values.chunks_mut(9).step_by(inputs).for_each(|taps| taps.iter_mut().for_each(|tap| *tap *= 1e-5));
+        }
+    })
+}
+
+/// Runs `lookout quantize` on a case. Returns exit code and error output.
+fn quantize_command(case: &Case, out: &str, extra: &[&str]) -> (Option<i32>, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_lookout"))
+        .arg("quantize")
+        .arg(case.path("model"))
+        .arg("--images")
+        .arg(case.path("pictures"))
+        .arg("--out")
+        .arg(case.path(out))
+        .args(["--wide", "0"])
+        .args(extra)
+        .output()
+        .unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_bad_result_is_told_with_its_worst_steps_and_refused_on_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let case = Case::of(&with_outliers(folder.path()));
+    let (code, told) = quantize_command(&case, "a", &[]);
+    assert_eq!(code, Some(0), "{told}");
+    let line = told.lines().find(|line| line.contains("warning: only")).unwrap_or_else(|| panic!("{told}"));
+    let worst = line.split_once("the worst steps are ").unwrap().1.split_once(';').unwrap().0;
+    let worst: Vec<&str> = worst.split(", ").collect();
+    assert!(worst.len() == 3 && worst.iter().all(|step| step.contains('.')), "{line}");
+    let share: f64 = line.split_once("only ").unwrap().1.split_once(" %").unwrap().0.parse().unwrap();
+    assert!(share < 50.0, "{line}");
+
+    // Refused, it leaves what is there.
+    let (code, told) = quantize_command(&case, "b", &["--min-agreement", "50%"]);
+    assert_eq!(code, Some(65), "{told}");
+    let expected = "% of fp32's detections are found again, less than --min-agreement 50.0 %; the worst steps are ";
+    assert!(told.contains(expected) && told.contains("; nothing was written"), "{told}");
+    assert!(["b", "b.calib", "b.json"].iter().all(|name| !case.path(name).exists()));
+    let before = std::fs::read(case.path("a")).unwrap();
+    let (code, _) = quantize_command(&case, "a", &["--force", "--min-agreement", "0.9", "--seed", "9"]);
+    assert_eq!((code, std::fs::read(case.path("a")).unwrap()), (Some(65), before));
+
+    // At or above the share it is written, without a warning.
+    let plain = Case::new("r18");
+    let share = plain.run(&plain.path("pictures"), &plain.options, 2).unwrap().found_again().unwrap();
+    assert!(share >= 0.5, "{share}");
+    let (code, told) = quantize_command(&plain, "a", &["--min-agreement", "0.5"]);
+    assert!(code == Some(0) && plain.path("a").exists() && !told.contains("warning: only"), "{told}");
+    for wrong in ["150", "-1", "much"] {
+        assert_eq!(quantize_command(&plain, "b", &[&format!("--min-agreement={wrong}")]).0, Some(64), "{wrong}");
+    }
+}
+
 #[test]
 fn layers_kept_by_name_are_not_quantized_first() {
     let case = Case::new("r18");

@@ -99,6 +99,38 @@ fn a_replay_is_reported_picture_by_picture_and_ends_with_0() {
 }
 
 #[test]
+fn a_recording_that_changes_its_size_and_lacks_end_markers_is_played_and_told() {
+    let jpeg = |width, height, shade| {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let picture = image::RgbImage::from_pixel(width, height, image::Rgb([shade; 3]));
+        picture.write_to(&mut bytes, image::ImageFormat::Jpeg).unwrap();
+        let mut bytes = bytes.into_inner();
+        assert!(bytes.ends_with(&[0xff, 0xd9]));
+        bytes.truncate(bytes.len() - 2);
+        bytes
+    };
+    let site = Site::new(1, "rate = 0");
+    let film = [jpeg(64, 48, 90), jpeg(64, 48, 120), jpeg(128, 72, 90), jpeg(128, 72, 30)].concat();
+    std::fs::write(site.path("film.mjpeg"), film).unwrap();
+    let mut run = site.run();
+    run.arg("--set").arg(format!(
+        "camera=[{{ name = \"front\", kind = \"replay\", path = {:?}, rate = 0 }}]",
+        site.path("film.mjpeg")
+    ));
+    let output = run.output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    let sizes: Vec<(u64, u64)> =
+        lines(&output).iter().map(|line| (line["width"].as_u64().unwrap(), line["height"].as_u64().unwrap())).collect();
+    assert_eq!(sizes, [(64, 48), (64, 48), (128, 72), (128, 72)]);
+    let told = |what: &str| log.lines().filter(|line| line.contains(what)).collect::<Vec<_>>();
+    let size = told("the size of the pictures has changed");
+    assert!(size.len() == 1 && size[0].contains("64×48") && size[0].contains("128×72"), "{log}");
+    let end = told("lack their end marker");
+    assert!(end.len() == 1 && end[0].contains("pictures=4"), "{log}");
+}
+
+#[test]
 fn a_signal_ends_the_service_with_complete_lines_and_0() {
     for kind in [Signal::TERM, Signal::INT] {
         let site = Site::new(3, "rate = 0\nloop = true");

@@ -1,6 +1,6 @@
 //! YUV4MPEG2 (Y4M): raw frames after a header line.
 //!
-//! In: bytes from a file or a pipe. Out: images in order.
+//! In: bytes from a file or a pipe. Out: images in order. A header line in the middle changes the size.
 
 use std::io::{self, BufRead, Read};
 
@@ -66,7 +66,12 @@ impl<R: BufRead> Y4m<R> {
         if self.reader.fill_buf().map_err(Cut::Io)?.is_empty() {
             return Ok(None);
         }
-        let line = line(&mut self.reader).map_err(cut)?;
+        let mut line = self::line(&mut self.reader).map_err(cut)?;
+        if line.as_bytes().starts_with(MAGIC) {
+            // Another stream follows: joined files, or a source that changed its size.
+            self.header = parse(&line).map_err(Cut::Damaged)?;
+            line = self::line(&mut self.reader).map_err(cut)?;
+        }
         if line != "FRAME" && !line.starts_with("FRAME ") {
             let text = "the Y4M stream is damaged: a line that is no FRAME where one was expected";
             return Err(Cut::Damaged(Error::new(Kind::Data, text)));
@@ -124,8 +129,12 @@ fn parse(line: &str) -> Result<Header> {
     if width == 0 || height == 0 || (width as u64).saturating_mul(height as u64) > MAX_PIXELS {
         return refuse(format!("a Y4M of {width}×{height} pixels"));
     }
-    let matrix = if height < HIGH { Matrix::Bt601 } else { Matrix::Bt709 };
-    Ok(Header { format, size: (width, height), colours: (matrix, range) })
+    Ok(Header { format, size: (width, height), colours: (matrix(height), range) })
+}
+
+/// Colour encoding of frames with so many rows.
+pub fn matrix(height: usize) -> Matrix {
+    if height < HIGH { Matrix::Bt601 } else { Matrix::Bt709 }
 }
 
 #[cfg(test)]
@@ -146,6 +155,15 @@ mod tests {
         assert!(matches!(frames.next(), Err(Cut::Short)));
         let mut empty = Y4m::new(&b"YUV4MPEG2 W4 H2\n"[..]).unwrap();
         assert_eq!(empty.next().unwrap(), None);
+    }
+
+    #[test]
+    fn a_second_header_changes_the_size_from_there_on() {
+        let header = |width| format!("YUV4MPEG2 W{width} H2 Cmono\n").into_bytes();
+        let bytes = [header(2), b"FRAME\nabcd".to_vec(), header(3), b"FRAME\nabcdefFRAME\nabcdef".to_vec()].concat();
+        let mut frames = Y4m::new(&bytes[..]).unwrap();
+        let widths: Vec<_> = std::iter::from_fn(|| frames.next().unwrap()).map(|image| image.width()).collect();
+        assert_eq!(widths, [2, 3, 3]);
     }
 
     #[test]

@@ -150,7 +150,8 @@ fn compare_declared(pictures: &[LabelledPicture], problems: &mut Problems) {
         "the pictures were probably resized after labelling, or the labels are those of others"
     };
     let text = format!(
-        "the declared size of {} of {} pictures is not that of the file; {}: {}×{} declared, {width}×{height} found;          {cause}; boxes are used unchanged",
+        "the declared size of {} of {} pictures is not that of the file; {}: {}×{} declared, {width}×{height} found; \
+         {cause}; boxes are used unchanged",
         wrong.len(),
         pictures.len(),
         first.picture.display(),
@@ -266,7 +267,7 @@ mod tests {
         let inside = [1.0, 2.0, 30.0, 20.0];
         let found = check(&mut [labelled(Some((32, 18)), &[inside]), labelled(Some((32, 18)), &[inside; 2])]);
         assert!(
-            matches!(&found[..], [(ProblemKind::DeclaredSize, 2, text)] if text.contains("2 of 2") && text.contains("resized"))
+            matches!(&found[..], [(ProblemKind::DeclaredSize, 2, text)] if text.contains("2 of 2") && text.contains("found; the pictures were probably resized"))
         );
         let found = check(&mut [labelled(Some((36, 64)), &[])]);
         assert!(matches!(&found[..], [(_, _, text)] if text.contains("turned")), "{found:?}");

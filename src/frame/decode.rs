@@ -29,14 +29,15 @@ impl Picture {
     /// As [`Error::reading`] and [`Picture::decode`], with the path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(|source| Error::reading(path, source))?;
-        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|source| Error::reading(path, source))?;
-        if bytes.len() as u64 > MAX_FILE_BYTES {
-            let text = format!("{}: larger than the {} MiB a picture may have", path.display(), MAX_FILE_BYTES >> 20);
-            return Err(Error::new(Kind::Data, text));
-        }
-        Self::decode(&bytes).map_err(|error| error.at(path.display()))
+        Self::decode(&read(path)?).map_err(|error| error.at(path.display()))
+    }
+
+    /// As [`Picture::open`], also for a JPEG that lacks its end marker alone. The second value is true for such a one.
+    ///
+    /// # Errors
+    /// As [`Picture::open`].
+    pub fn open_unended(path: &Path) -> Result<(Self, bool)> {
+        Self::decode_unended(&read(path)?).map_err(|error| error.at(path.display()))
     }
 
     /// Decodes a JPEG or PNG, recognized by its signature, and rotates it upright.
@@ -44,8 +45,17 @@ impl Picture {
     /// # Errors
     /// [`Kind::Data`] if it is neither, has more than [`MAX_PIXELS`] pixels, is damaged or is truncated.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let (picture, orientation) = decode(bytes)?;
+        let (picture, orientation) = ended(decode(bytes)?)?;
         upright(picture, orientation)
+    }
+
+    /// As [`Picture::decode`], also for a JPEG that lacks its end marker alone. The second value is true for such a one.
+    ///
+    /// # Errors
+    /// As [`Picture::decode`].
+    pub fn decode_unended(bytes: &[u8]) -> Result<(Self, bool)> {
+        let Stored { picture, orientation, is_unended } = decode(bytes)?;
+        Ok((upright(picture, orientation)?, is_unended))
     }
 
     /// As [`Picture::decode`], with the pixels as they are stored: the EXIF orientation is not applied.
@@ -53,12 +63,28 @@ impl Picture {
     /// # Errors
     /// As [`Picture::decode`].
     pub fn decode_as_stored(bytes: &[u8]) -> Result<Self> {
-        decode(bytes).map(|(picture, _)| picture)
+        decode(bytes).and_then(ended).map(|(picture, _)| picture)
     }
 }
 
-/// The picture as stored, and its EXIF orientation.
-fn decode(bytes: &[u8]) -> Result<(Picture, Orientation)> {
+/// A picture as stored.
+struct Stored {
+    picture: Picture,
+    /// Its EXIF orientation.
+    orientation: Orientation,
+    /// True for a JPEG that lacks its end marker alone.
+    is_unended: bool,
+}
+
+/// Picture and orientation, if the file has its end.
+fn ended(stored: Stored) -> Result<(Picture, Orientation)> {
+    if stored.is_unended {
+        return Err(Error::new(Kind::Data, "the JPEG is cut off before its end"));
+    }
+    Ok((stored.picture, stored.orientation))
+}
+
+fn decode(bytes: &[u8]) -> Result<Stored> {
     match bytes {
         [] => Err(Error::new(Kind::Data, "the file is empty; a JPEG or PNG picture was expected")),
         [0xff, 0xd8, 0xff, ..] => decode_jpeg(bytes),
@@ -67,13 +93,13 @@ fn decode(bytes: &[u8]) -> Result<(Picture, Orientation)> {
     }
 }
 
-fn decode_jpeg(bytes: &[u8]) -> Result<(Picture, Orientation)> {
-    let jpeg::Decoded { picture, exif } = jpeg::decode(bytes)?;
+fn decode_jpeg(bytes: &[u8]) -> Result<Stored> {
+    let jpeg::Decoded { picture, exif, is_unended } = jpeg::decode(bytes)?;
     let orientation = exif.and_then(|exif| Orientation::from_exif_chunk(&exif));
-    Ok((picture, orientation.unwrap_or(Orientation::NoTransforms)))
+    Ok(Stored { picture, orientation: orientation.unwrap_or(Orientation::NoTransforms), is_unended })
 }
 
-fn decode_png(bytes: &[u8]) -> Result<(Picture, Orientation)> {
+fn decode_png(bytes: &[u8]) -> Result<Stored> {
     let broken = |source| Error::new(Kind::Data, "the PNG is damaged or cut off").because(source);
 
     let mut limits = Limits::default();
@@ -86,7 +112,20 @@ fn decode_png(bytes: &[u8]) -> Result<(Picture, Orientation)> {
     check_size(width.into(), height.into())?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let pixels = DynamicImage::from_decoder(decoder).map_err(broken)?.into_rgb8();
-    Ok((Picture::new(width as usize, height as usize, pixels.into_raw())?, orientation))
+    let picture = Picture::new(width as usize, height as usize, pixels.into_raw())?;
+    Ok(Stored { picture, orientation, is_unended: false })
+}
+
+/// Content of the picture file at `path`.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|source| Error::reading(path, source))?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|source| Error::reading(path, source))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let text = format!("{}: larger than the {} MiB a picture may have", path.display(), MAX_FILE_BYTES >> 20);
+        return Err(Error::new(Kind::Data, text));
+    }
+    Ok(bytes)
 }
 
 /// Applies the EXIF orientation.

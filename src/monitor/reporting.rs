@@ -176,24 +176,35 @@ impl Reporter {
         }
     }
 
+    /// Logs a pass. A device compares thousands a day, so only those that change the verdict are worth a line by default.
     fn log(&self, report: &PassReport<'_>, figures: &PassFigures<'_>) {
-        tracing::info!(
-            camera = self.camera(report.sample),
-            sequence = report.sample.frame.sequence,
-            generation = report.generation,
-            reference = report.with_reference,
-            worst = figures.worst,
-            by = figures.by,
-            deviations = figures.deviations,
-            sqnr_db = figures.sqnr_db,
-            calibrated_db = figures.calibrated_db,
-            clipped = figures.clipped.map(|share| (share * 1e6).round() / 1e6),
-            distance = report.deviations.distances.get(report.verdict.worst_step).copied().flatten().map(rounded),
-            agreement = figures.agreement,
-            milliseconds = report.milliseconds.round(),
-            verdict = verdict_name(report.verdict),
-            "int8 compared"
-        );
+        macro_rules! log_at {
+            ($level:ident) => {
+                tracing::$level!(
+                    camera = self.camera(report.sample),
+                    sequence = report.sample.frame.sequence,
+                    generation = report.generation,
+                    reference = report.with_reference,
+                    worst = figures.worst,
+                    by = figures.by,
+                    deviations = figures.deviations,
+                    sqnr_db = figures.sqnr_db,
+                    calibrated_db = figures.calibrated_db,
+                    clipped = figures.clipped.map(|share| (share * 1e6).round() / 1e6),
+                    distance =
+                        report.deviations.distances.get(report.verdict.worst_step).copied().flatten().map(rounded),
+                    agreement = figures.agreement,
+                    milliseconds = report.milliseconds.round(),
+                    verdict = verdict_name(report.verdict),
+                    "int8 compared"
+                )
+            };
+        }
+        if report.verdict.changed {
+            log_at!(info);
+        } else {
+            log_at!(debug);
+        }
     }
 
     fn count(&self, report: &PassReport<'_>) {

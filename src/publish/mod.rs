@@ -5,6 +5,7 @@
 
 mod file;
 pub mod history;
+mod journal;
 #[cfg(test)]
 mod kills;
 pub mod mqtt;
@@ -14,6 +15,8 @@ mod stdout;
 pub mod store;
 mod summary;
 mod unix;
+#[cfg(test)]
+mod wear;
 
 pub use file::Files;
 pub use outbox::{Outbox, Outlet};

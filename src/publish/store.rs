@@ -43,7 +43,8 @@ pub fn open(path: &Path) -> Result<Database> {
 /// Makes a file that its owner alone can read, or makes an existing one so. It may hold pictures of people.
 pub fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    let file = std::fs::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    let file =
+        std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     if file.metadata()?.permissions().mode() & 0o077 != 0 {
         file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     }

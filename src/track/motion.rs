@@ -95,6 +95,16 @@ impl Motion {
         }
     }
 
+    /// Changes the unit of lengths: the picture has `x` times as many columns and `y` times as many rows as before.
+    pub fn rescale(&mut self, x: f32, y: f32) {
+        for (state, factor) in self.states.iter_mut().zip([x, y, x, y]) {
+            state.value *= factor;
+            state.velocity *= factor;
+            state.covariance = state.covariance.map(|value| value * factor * factor);
+        }
+        self.size *= (x * y).sqrt();
+    }
+
     /// Current estimate as `[x0, y0, x1, y1]`, at least one pixel wide and high.
     pub fn bbox(&self) -> [f32; 4] {
         let [x, y, width, height] = self.states.map(|state| state.value);

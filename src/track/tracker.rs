@@ -143,6 +143,17 @@ impl Tracker {
         events
     }
 
+    /// Continues the tracks in pictures with `x` times as many columns and `y` times as many rows as before.
+    pub fn rescale(&mut self, x: f32, y: f32) {
+        for Track { object, motion, .. } in &mut self.tracks {
+            motion.rescale(x, y);
+            for detection in [&mut object.latest, &mut object.best] {
+                let [x0, y0, x1, y1] = detection.bbox;
+                detection.bbox = [x0 * x, y0 * y, x1 * x, y1 * y];
+            }
+        }
+    }
+
     /// The confirmed objects of the latest frame, as they were detected in it.
     pub fn in_sight(&self) -> impl Iterator<Item = &Object> {
         self.tracks.iter().filter(|track| track.confirmed && track.seen).map(|track| &track.object)

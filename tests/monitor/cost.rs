@@ -223,7 +223,7 @@ impl Service {
     fn new(folder: &Path, model: &Path, reference: Option<&Path>, camera: &str, sample: &str, most: Duration) -> Self {
         let path = folder.join("lookout.toml");
         let configuration = format!(
-            "[device]\nstate_dir = \"{}\"\n[model]\nartifact = \"{}\"\nreference = \"{}\"\n{camera}\
+            "[device]\nlog_level = \"info,lookout::monitor=debug\"\nstate_dir = \"{}\"\n[model]\nartifact = \"{}\"\nreference = \"{}\"\n{camera}\
              [[publish]]\nkind = \"file\"\npath = \"{}\"\n\
              [monitor]\nenabled = {}\nsample_interval = \"{sample}\"\nmax_interval = \"{}s\"\n",
             folder.join(format!("state-{}", reference.is_some())).display(),

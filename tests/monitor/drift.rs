@@ -1,5 +1,6 @@
 //! Detection of drift: which changes raise it and which do not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lookout::camera::pattern::{Scene, Weather as Air};
@@ -18,6 +19,9 @@ const STEP: i64 = 30;
 fn nightfall_and_every_weather_are_flagged_within_ten_passes() {
     let day = between((8, 18));
     for with_reference in [true, false] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::new(file.reopen().unwrap())).finish();
+        let _log = tracing::subscriber::set_default(log);
         let mut device = Device::new(&day, with_reference, MonitorOptions::default());
         device.until(10);
         assert_eq!(device.watch(12, STEP, Weather::Clear), None, "a clear day is what it was calibrated on");
@@ -50,6 +54,9 @@ fn nightfall_and_every_weather_are_flagged_within_ten_passes() {
             assert_eq!(device.events().len(), 2 * round + 2);
             assert_eq!(device.events().last(), Some(&EventName::DriftCleared));
         }
+        // By default the log has the passes that changed the verdict, and no other.
+        let log = std::fs::read_to_string(file.path()).unwrap();
+        assert_eq!(log.matches("int8 compared").count(), device.events().len(), "{log}");
     }
 }
 

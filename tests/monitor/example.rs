@@ -17,7 +17,12 @@ use super::world::{self, Weather};
 #[test]
 #[ignore = "writes the pictures of src/monitor/README.md: see the first lines"]
 fn a_nightfall() {
-    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).without_time().finish();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .finish();
     let options = MonitorOptions { recalibrate: RecalibrationPolicy::OnDrift, ..MonitorOptions::default() };
     let mut device = Device::new(&between((8, 18)), true, options);
     let before = device.models.serving();

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -26,17 +27,31 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Protocols allowed in the playlist: files and streams, not ffmpeg's others.
 const PROTOCOLS: &str = "file,pipe,fd,crypto,data,tcp,udp,rtp,srtp,rtsp,rtsps,rtmp,rtmps,http,https,httpproxy,tls,hls";
 
+/// First version that can leave frames of another size unscaled (`-autoscale 0`).
+const KEEPS_SIZES: (u32, u32) = (4, 4);
+/// First version with `-fps_mode`, which replaced `-vsync`.
+const HAS_FPS_MODE: (u32, u32) = (5, 1);
+
+/// Filters that convert each frame to limited range and write its size to the log.
+const FILTERS: &str = "scale=out_range=tv,format=yuv420p,showinfo=checksum=0";
+/// Begin of the lines that the filter `showinfo` writes.
+const SHOWINFO: &str = "[Parsed_showinfo_";
+
 /// A running ffmpeg.
 #[derive(Debug)]
 pub struct Ffmpeg {
     child: Child,
     complaints: Arc<Mutex<VecDeque<String>>>,
+    /// Columns and rows of each frame that it sends, in order.
+    sizes: Receiver<(usize, usize)>,
     /// Thread that reads the error lines.
     listener: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Ffmpeg {
-    /// Starts `program` on `input`. Returns the child and the pipe with its Y4M output.
+    /// Starts `program` on `input`. Returns the child and the pipe with its output: planes of 4:2:0 in limited range, one
+    /// frame after the other, whose sizes are [`Ffmpeg::sizes`]. Before 4.4 ffmpeg stretches every frame to the size of
+    /// the first, and the output is Y4M.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] if it is not installed or cannot be started.
@@ -49,14 +64,22 @@ impl Ffmpeg {
             Error::new(Kind::Unavailable, text).because(error)
         };
         let mut command = Command::new(program);
-        command.args(["-hide_banner", "-nostdin", "-loglevel", "error"]);
+        let version = version(program);
+        let keeps_sizes = version >= KEEPS_SIZES;
+        command.args(["-hide_banner", "-nostdin", "-nostats", "-loglevel"]);
+        command.arg(if keeps_sizes { "level+info" } else { "error" });
         if is_file(input) {
             command.arg("-re");
         }
         command.args(["-f", "concat", "-safe", "0", "-protocol_whitelist", PROTOCOLS, "-i", "pipe:0"]);
         command.args(["-map", "0:v:0", "-an", "-sn", "-dn"]);
-        command.args(if has_fps_mode(program) { ["-fps_mode", "passthrough"] } else { ["-vsync", "passthrough"] });
-        command.args(["-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe", "pipe:1"]);
+        command.args([if version >= HAS_FPS_MODE { "-fps_mode" } else { "-vsync" }, "passthrough"]);
+        command.args(["-pix_fmt", "yuv420p"]);
+        if keeps_sizes {
+            command.args(["-autoscale", "0", "-vf", FILTERS, "-c:v", "rawvideo", "-f", "rawvideo", "pipe:1"]);
+        } else {
+            command.args(["-f", "yuv4mpegpipe", "pipe:1"]);
+        }
         // The environment may contain secrets of this program.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOOKOUT")) {
             command.env_remove(name);
@@ -64,10 +87,11 @@ impl Ffmpeg {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(missing)?;
         let (playlist, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let mut ffmpeg = Self { child, complaints: Arc::default(), listener: None };
+        let (sender, sizes) = channel();
+        let mut ffmpeg = Self { child, complaints: Arc::default(), sizes, listener: None };
         if let Some(errors) = errors {
             learn(input);
-            ffmpeg.listen(errors);
+            ffmpeg.listen(errors, sender);
         }
         if let Some(mut playlist) = playlist {
             // If the child has died, its own messages explain more.
@@ -79,19 +103,26 @@ impl Ffmpeg {
         }
     }
 
-    /// Collects the child's last error lines without secrets. The thread ends with the child.
-    fn listen(&mut self, errors: impl io::Read + Send + 'static) {
+    /// Collects the child's last error lines without secrets, and the sizes of its frames. The thread ends with the child.
+    fn listen(&mut self, errors: impl io::Read + Send + 'static, sizes: Sender<(usize, usize)>) {
         let complaints = self.complaints.clone();
         let work = move || {
             let mut errors = BufReader::new(errors);
             let mut line = Vec::new();
             while matches!(errors.read_until(b'\n', &mut line), Ok(1..)) {
-                let text = redact_about_address(String::from_utf8_lossy(&line).trim());
+                let text = String::from_utf8_lossy(&line).trim().to_owned();
                 line.clear();
+                if text.contains(SHOWINFO) {
+                    // A receiver that is gone needs no sizes.
+                    let _ = frame_size(&text).map(|size| sizes.send(size));
+                    continue;
+                }
+                let text = redact_about_address(&text);
                 if text.is_empty() {
                     continue;
                 }
                 tracing::debug!(text, "ffmpeg");
+                let Some(text) = complaint(&text) else { continue };
                 let text: String = text.chars().take(LONGEST).collect();
                 let mut complaints = complaints.lock().ignore_poison();
                 if complaints.len() == KEPT {
@@ -102,6 +133,11 @@ impl Ffmpeg {
         };
         // Without the thread no messages are read, and the pipe closes.
         self.listener = std::thread::Builder::new().name("ffmpeg-errors".to_owned()).spawn(work).ok();
+    }
+
+    /// Columns and rows of each frame, in order. It ends with the child's error output.
+    pub fn sizes(&self) -> &Receiver<(usize, usize)> {
+        &self.sizes
     }
 
     /// Waits briefly for the child to exit after it closed its output, and for its last messages.
@@ -158,23 +194,39 @@ fn playlist(input: &str) -> String {
     format!("ffconcat version 1.0\nfile '{address}'\n{transport}")
 }
 
-/// True if this ffmpeg supports `-fps_mode` (5.1 and later), which replaced `-vsync`.
-fn has_fps_mode(program: &Path) -> bool {
-    static KNOWN: OnceLock<bool> = OnceLock::new();
+/// Size of the frame that a line of `showinfo` describes. It writes other lines too.
+fn frame_size(line: &str) -> Option<(usize, usize)> {
+    let size = line.split_ascii_whitespace().find_map(|word| word.strip_prefix("s:"))?;
+    let (width, height) = size.split_once('x')?;
+    Some((width.parse().ok()?, height.parse().ok()?))
+}
+
+/// An error in a line of the log, without its level; `None` for other lines. A line without a level is one.
+fn complaint(line: &str) -> Option<String> {
+    let level = |name: &&str| line.contains(&format!("[{name}] "));
+    if ["info", "warning", "verbose", "debug"].iter().any(level) {
+        return None;
+    }
+    let name = ["error", "fatal", "panic"].into_iter().find(level);
+    Some(name.map_or_else(|| line.to_owned(), |name| line.replacen(&format!("[{name}] "), "", 1)))
+}
+
+/// Version of this ffmpeg. An unknown one counts as recent.
+fn version(program: &Path) -> (u32, u32) {
+    static KNOWN: OnceLock<(u32, u32)> = OnceLock::new();
     *KNOWN.get_or_init(|| {
         let output = Command::new(program).arg("-version").stdin(Stdio::null()).output();
-        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-        is_from_5_1(&text)
+        parse_version(&output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default())
     })
 }
 
-/// True if the first line of `ffmpeg -version` names 5.1 or later. Builds from a repository count as recent.
-fn is_from_5_1(text: &str) -> bool {
+/// Version in the first line of `ffmpeg -version`. Builds from a repository count as recent.
+fn parse_version(text: &str) -> (u32, u32) {
     let version = text.strip_prefix("ffmpeg version ").unwrap_or_default().trim_start_matches('n');
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (5, 1),
-        _ => true,
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+        _ => (u32::MAX, 0),
     }
 }
 
@@ -194,9 +246,24 @@ mod tests {
 
     #[test]
     fn versions_are_told_apart() {
-        assert!(is_from_5_1("ffmpeg version 5.1.6-0+deb12u1 Copyright"));
-        assert!(is_from_5_1("ffmpeg version n7.1 Copyright") && is_from_5_1("ffmpeg version N-118 Copyright"));
-        assert!(!is_from_5_1("ffmpeg version 4.4.2-0ubuntu0.22.04.1 Copyright"));
+        assert_eq!(parse_version("ffmpeg version 5.1.6-0+deb12u1 Copyright"), (5, 1));
+        assert_eq!(parse_version("ffmpeg version n7.1 Copyright"), (7, 1));
+        assert!(parse_version("ffmpeg version N-118 Copyright") > HAS_FPS_MODE);
+        assert!(parse_version("ffmpeg version 4.4.2-0ubuntu0.22.04.1 Copyright") < HAS_FPS_MODE);
+        assert!(parse_version("ffmpeg version 4.3.6-0+deb11u1 Copyright") < KEEPS_SIZES);
+    }
+
+    #[test]
+    fn sizes_and_errors_are_found_in_the_log() {
+        let line = "[Parsed_showinfo_2 @ 0x55d] [info] n:   3 pts: 384000 pos: 20 fmt:yuv420p sar:1/1 s:128x96 i:P";
+        assert_eq!(frame_size(line), Some((128, 96)));
+        assert_eq!(frame_size("[Parsed_showinfo_2 @ 0x55d] [info] config in time_base: 1/1200000"), None);
+        assert_eq!(
+            complaint("[rtsp @ 0x5] [error] method DESCRIBE failed: 401").unwrap(),
+            "[rtsp @ 0x5] method DESCRIBE failed: 401"
+        );
+        assert_eq!(complaint("sh: not found").unwrap(), "sh: not found");
+        assert_eq!(complaint("[mjpeg @ 0x5] [warning] EOI missing, emulating"), None);
     }
 
     #[test]

@@ -1,18 +1,20 @@
 //! ffmpeg source: a supervised child process decodes a stream or a film into raw frames.
 //!
-//! In: an address or a path. Out: frames. A child that is silent or exits is an error, after which a new one is started. A
-//! film that was read to its end ends the camera.
+//! In: an address or a path. Out: frames, each with the size that the stream has at that time. A child that is silent or
+//! exits is an error, after which a new one is started. A film that was read to its end ends the camera.
 
 mod child;
 mod pipe;
 
-use std::io::BufReader;
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
-use super::y4m::{Cut, Y4m};
+use super::y4m::{self, Cut, Y4m};
 use super::{Capture, Open, Source};
 use crate::error::{Error, Kind, Result};
+use crate::frame::{Image, MAX_PIXELS, PixelFormat, Range, Raw};
 use crate::redact::redact;
 use crate::stop::Stop;
 use child::Ffmpeg as Child;
@@ -30,14 +32,17 @@ pub struct Ffmpeg {
     shown: String,
     is_film: bool,
     frames: u64,
+    patience: Duration,
 }
 
 #[derive(Debug)]
 enum State {
     /// The child runs and has not sent the header yet.
     Begun(BufReader<Patient>),
-    /// It sends frames.
-    Sends(Y4m<BufReader<Patient>>),
+    /// It sends frames, and their sizes beside them.
+    Sends(BufReader<Patient>),
+    /// It sends Y4M.
+    SendsY4m(Y4m<BufReader<Patient>>),
     /// It failed.
     Over,
 }
@@ -75,7 +80,7 @@ impl Ffmpeg {
         }
         let (child, output) = Child::start(&setup.program, &setup.input)?;
         let reader = BufReader::with_capacity(BUFFER, Patient::new(output, patience));
-        Ok(Self { child, state: State::Begun(reader), shown, is_film, frames: 0 })
+        Ok(Self { child, state: State::Begun(reader), shown, is_film, frames: 0, patience })
     }
 
     /// Returns a function that opens the camera.
@@ -110,14 +115,52 @@ impl Ffmpeg {
     }
 }
 
+/// The next frame of `reader`, whose size is the next of `sizes`; `None` at the end.
+fn frame(
+    reader: &mut BufReader<Patient>,
+    sizes: &Receiver<(usize, usize)>,
+    patience: Duration,
+    stop: &Stop,
+) -> std::result::Result<Option<Image>, Cut> {
+    let damaged = |text: String| Cut::Damaged(Error::new(Kind::Data, text));
+    if reader.fill_buf().map_err(Cut::Io)?.is_empty() {
+        return Ok(None);
+    }
+    let begin = Instant::now();
+    // The line with the size is written before the frame, and read by another thread.
+    let (width, height) = loop {
+        match sizes.recv_timeout(pipe::SLICE) {
+            Ok(size) => break size,
+            Err(RecvTimeoutError::Timeout) if stop.is_stopped() => return Err(Cut::Io(pipe::stopped())),
+            Err(RecvTimeoutError::Timeout) if begin.elapsed() < patience => {}
+            Err(_) => {
+                let text = "sends neither the size of its frames nor a stream that begins with YUV4MPEG2";
+                return Err(damaged(text.to_owned()));
+            }
+        }
+    };
+    let pixels = (width as u64).saturating_mul(height as u64);
+    if pixels == 0 || pixels > MAX_PIXELS {
+        return Err(damaged(format!("sends a frame of {width}×{height} pixels")));
+    }
+    let mut data = vec![0; PixelFormat::I420.bytes(width, height)];
+    match reader.read_exact(&mut data) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Err(Cut::Short),
+        Err(error) => return Err(Cut::Io(error)),
+    }
+    let colours = (y4m::matrix(height), Range::Limited);
+    Raw::new(PixelFormat::I420, (width, height), colours, data).map(|raw| Some(Image::Raw(raw))).map_err(Cut::Damaged)
+}
+
 impl Source for Ffmpeg {
     fn next(&mut self, stop: &Stop) -> Result<Capture> {
         if stop.is_stopped() {
             return Ok(Capture::Stopped);
         }
         let reader = match &mut self.state {
-            State::Begun(reader) => reader,
-            State::Sends(frames) => frames.reader(),
+            State::Begun(reader) | State::Sends(reader) => reader,
+            State::SendsY4m(frames) => frames.reader(),
             State::Over => return Err(self.failed("has ended")),
         };
         // Between frames the caller detects stalls; within a frame the pipe's timeout does.
@@ -128,20 +171,33 @@ impl Source for Ffmpeg {
                 Err(error) => return self.broken(&error),
             }
         }
+        reader.get_mut().begin(stop);
         if let State::Begun(reader) = &mut self.state {
-            reader.get_mut().begin(stop);
-            let State::Begun(reader) = std::mem::replace(&mut self.state, State::Over) else { return self.ended() };
-            match Y4m::new(reader) {
-                Ok(frames) => self.state = State::Sends(frames),
-                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return self.ended(),
+            let is_y4m = match reader.fill_buf() {
+                Ok(begin) => begin.iter().zip(y4m::MAGIC).all(|(byte, expected)| byte == expected),
                 Err(error) => return self.broken(&error),
+            };
+            let State::Begun(reader) = std::mem::replace(&mut self.state, State::Over) else { return self.ended() };
+            if is_y4m {
+                match Y4m::new(reader) {
+                    Ok(frames) => self.state = State::SendsY4m(frames),
+                    Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return self.ended(),
+                    Err(error) => return self.broken(&error),
+                }
+            } else {
+                self.state = State::Sends(reader);
             }
-            tracing::info!(input = self.shown, "ffmpeg sends");
         }
-        let State::Sends(frames) = &mut self.state else { return Err(self.failed("has ended")) };
-        frames.reader().get_mut().begin(stop);
-        match frames.next() {
+        let next = match &mut self.state {
+            State::Sends(reader) => frame(reader, self.child.sizes(), self.patience, stop),
+            State::SendsY4m(frames) => frames.next(),
+            State::Begun(_) | State::Over => return Err(self.failed("has ended")),
+        };
+        match next {
             Ok(Some(image)) => {
+                if self.frames == 0 {
+                    tracing::info!(input = self.shown, "ffmpeg sends");
+                }
                 self.frames += 1;
                 Ok(Capture::Image { image, monotonic_ns: None })
             }
@@ -257,6 +313,39 @@ echo "rtsp://admin:hunter2@camera/live: hunter2 was refused" >&2; exit 1"#;
         assert_eq!(Ffmpeg::open(&setup, PATIENCE).unwrap_err().kind(), Kind::NoInput);
         let setup = Setup { program: "ffmpeg".into(), input: "a\nfile 'b'".into() };
         assert_eq!(Ffmpeg::open(&setup, PATIENCE).unwrap_err().kind(), Kind::Config);
+    }
+
+    #[test]
+    #[allow(clippy::print_stderr, reason = "whoever runs the tests must see what was skipped")]
+    fn a_film_that_changes_its_size_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let film = folder.path().join("film.mjpg");
+        let mut bytes = Vec::new();
+        for (colour, size) in [("red", "64x48"), ("blue", "130x98"), ("red", "32x16")] {
+            let source = format!("color={colour}:size={size}:rate=10:duration=0.3");
+            let mut made = std::process::Command::new("ffmpeg");
+            made.args(["-loglevel", "error", "-f", "lavfi", "-i", &source, "-c:v", "mjpeg", "-f", "mjpeg", "pipe:1"]);
+            let Ok(made) = made.output() else {
+                eprintln!("SKIPPED: ffmpeg is not installed");
+                return;
+            };
+            bytes.extend(made.stdout);
+        }
+        std::fs::write(&film, bytes).unwrap();
+        let setup = Setup { program: "ffmpeg".into(), input: film.to_str().unwrap().into() };
+        let mut camera = Ffmpeg::open(&setup, PATIENCE).unwrap();
+        let (_trigger, stop) = stop::pair();
+        let mut sizes = Vec::new();
+        while let Capture::Image { image, .. } = next(&mut camera, &stop).unwrap() {
+            let picture = image.into_picture();
+            // The last pixel as well: no frame begins within another.
+            for (x, y) in [(0, 0), (picture.width - 1, picture.height - 1)] {
+                let [red, _, blue] = picture.pixel(x, y);
+                assert_eq!(picture.width == 130, blue > 230 && red < 20, "{red} {blue}");
+            }
+            sizes.push((picture.width, picture.height));
+        }
+        assert_eq!(sizes, [[(64, 48); 3], [(130, 98); 3], [(32, 16); 3]].concat());
     }
 
     #[test]

@@ -9,7 +9,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use crate::stop::Stop;
 
 /// Duration of a wait between checks for a stop.
-const SLICE: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+pub const SLICE: Duration = Duration::from_millis(250);
+const SLICE_SPEC: Timespec = Timespec { tv_sec: 0, tv_nsec: SLICE.subsec_nanos() as _ };
 
 /// Text of the error that means a stop.
 const STOPPED: &str = "stopped while reading";
@@ -45,12 +46,17 @@ impl Patient {
     /// As `poll(2)`.
     pub fn has_something(&self) -> io::Result<bool> {
         let mut descriptors = [PollFd::new(&self.pipe, PollFlags::IN)];
-        match rustix::event::poll(&mut descriptors, Some(&SLICE)) {
+        match rustix::event::poll(&mut descriptors, Some(&SLICE_SPEC)) {
             Ok(ready) => Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Error that means a stop.
+pub fn stopped() -> io::Error {
+    io::Error::other(STOPPED)
 }
 
 /// True if `error` means a stop.
@@ -62,10 +68,10 @@ impl Read for Patient {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if self.stop.as_ref().is_some_and(Stop::is_stopped) {
-                return Err(io::Error::other(STOPPED));
+                return Err(stopped());
             }
             let mut descriptors = [PollFd::new(&self.pipe, PollFlags::IN)];
-            match rustix::event::poll(&mut descriptors, Some(&SLICE)) {
+            match rustix::event::poll(&mut descriptors, Some(&SLICE_SPEC)) {
                 Ok(0) => {
                     let silent = self.begin.elapsed();
                     if silent > self.patience {

@@ -1,8 +1,9 @@
 //! Reader of concatenated JPEGs, as written by cameras and `ffmpeg -f mjpeg`, also with part headers of an HTTP stream
 //! between them.
 //!
-//! In: bytes. Out: JPEGs, separated by their markers. A truncated or damaged part is returned as such, and the search
-//! continues after it.
+//! In: bytes. Out: JPEGs, separated by their markers. A part whose data end at the next start marker, or at the end of the
+//! file, may lack its end marker alone, which its decoder finds out. A part that ends within its headers is returned as
+//! damaged, and the search continues after it.
 
 use std::io::{self, BufRead};
 
@@ -12,9 +13,9 @@ const MAX_BYTES: usize = 64 << 20;
 /// Next part of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// A complete JPEG.
+    /// A JPEG, with or without its end marker.
     Jpeg(Vec<u8>),
-    /// A truncated JPEG.
+    /// A JPEG truncated within its headers.
     Damaged(&'static str),
 }
 
@@ -85,15 +86,21 @@ impl<R: BufRead> Jpegs<R> {
         if self.byte(jpeg)? != 0xff {
             return Err(Cut::Damaged("no marker follows its start"));
         }
+        let mut in_data = false;
         loop {
-            let mut marker = self.byte(jpeg)?;
-            while marker == 0xff {
-                marker = self.byte(jpeg)?;
-            }
+            let marker = match self.marker(jpeg) {
+                Err(error) if in_data && error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                marker => marker?,
+            };
             match marker {
                 0xd9 => return Ok(()),
                 0xd8 => {
                     self.begun = true;
+                    if in_data {
+                        jpeg.truncate(jpeg.len() - 2);
+                        jpeg.truncate(without_part_header(jpeg));
+                        return Ok(());
+                    }
                     return Err(Cut::Damaged("another one begins within it"));
                 }
                 0x00 | 0x01 | 0xd0..=0xd7 => {}
@@ -105,9 +112,11 @@ impl<R: BufRead> Jpegs<R> {
                 }
             }
             // Entropy-coded data follows a scan header and restart markers; any other segment is followed by a marker.
-            if matches!(marker, 0xda | 0x00 | 0xd0..=0xd7) {
-                if self.reader.read_until(0xff, jpeg)? == 0 || jpeg.last() != Some(&0xff) {
-                    return Err(Cut::Damaged("it is cut off"));
+            in_data = matches!(marker, 0xda | 0x00 | 0xd0..=0xd7);
+            if in_data {
+                self.reader.read_until(0xff, jpeg)?;
+                if jpeg.last() != Some(&0xff) {
+                    return Ok(());
                 }
             } else if self.byte(jpeg)? != 0xff {
                 return Err(Cut::Damaged("no marker follows a segment"));
@@ -118,12 +127,34 @@ impl<R: BufRead> Jpegs<R> {
         }
     }
 
+    /// The code after the first byte of a marker, which fill bytes may repeat.
+    fn marker(&mut self, jpeg: &mut Vec<u8>) -> io::Result<u8> {
+        loop {
+            let byte = self.byte(jpeg)?;
+            if byte != 0xff {
+                return Ok(byte);
+            }
+        }
+    }
+
     fn byte(&mut self, jpeg: &mut Vec<u8>) -> io::Result<u8> {
         let mut byte = [0];
         self.reader.read_exact(&mut byte)?;
         jpeg.push(byte[0]);
         Ok(byte[0])
     }
+}
+
+/// Length of `jpeg` without the header of the next part of an HTTP stream: a line that begins with two hyphens, and text.
+fn without_part_header(jpeg: &[u8]) -> usize {
+    let is_text = |byte: &u8| matches!(byte, b'\r' | b'\n' | b' '..=b'~');
+    let text = jpeg.iter().rposition(|byte| !is_text(byte)).map_or(0, |last| last + 1);
+    let tail = jpeg.get(text..).unwrap_or_default();
+    let Some(hyphens) = tail.windows(2).position(|pair| pair == b"--").filter(|_| tail.ends_with(b"\n")) else {
+        return jpeg.len();
+    };
+    let line_ends = tail.iter().take(hyphens).rev().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    text + hyphens - line_ends
 }
 
 #[cfg(test)]
@@ -155,15 +186,28 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_one_is_told_and_the_next_is_found() {
+    fn the_header_of_the_next_part_does_not_belong_to_a_picture_without_end() {
+        let one = &jpeg(1)[..];
+        let one = &one[..one.len() - 2];
+        for header in ["\r\n--frame\r\nContent-Type: image/jpeg\r\n\r\n", "--b\nContent-Length: 1234\n\n"] {
+            let found = pieces(&[one, header.as_bytes(), one].concat());
+            assert_eq!(found, [Piece::Jpeg(one.to_vec()), Piece::Jpeg(one.to_vec())]);
+        }
+    }
+
+    #[test]
+    fn a_cut_one_ends_at_the_next_which_is_found() {
         let (one, two) = (jpeg(1), jpeg(2));
         for length in [2, 3, 100, one.len() / 2, one.len() - 2] {
             let found = pieces(&[&one[..length], &two].concat());
-            assert!(matches!(found.first(), Some(Piece::Damaged(_))), "{length}: {found:?}");
             if length > 600 {
-                assert_eq!(found.last(), Some(&Piece::Jpeg(two.clone())), "cut at {length}");
+                assert_eq!(found, [Piece::Jpeg(one[..length].to_vec()), Piece::Jpeg(two.clone())], "cut at {length}");
+            } else {
+                assert!(matches!(found.first(), Some(Piece::Damaged(_))), "{length}: {found:?}");
             }
         }
-        assert_eq!(pieces(&one[..one.len() - 1]), [Piece::Damaged("it is cut off")]);
+        for length in [one.len() - 1, one.len() - 2, one.len() / 2] {
+            assert_eq!(pieces(&one[..length]), [Piece::Jpeg(one[..length].to_vec())], "cut at {length}");
+        }
     }
 }

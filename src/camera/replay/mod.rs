@@ -11,9 +11,8 @@ use std::time::Duration;
 use super::{Capture, Delivery, Source};
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
-use crate::frame::Image;
 use crate::stop::Stop;
-use reel::Reel;
+use reel::{Reel, Shot};
 
 /// Pictures of a recording, in their order.
 #[derive(Debug)]
@@ -28,6 +27,8 @@ pub struct Replay {
     due_ns: Option<u64>,
     /// True if this pass has returned a picture.
     fruitful: bool,
+    /// Pictures of the first pass that lack their end marker alone; `None` once they were reported.
+    unended: Option<u64>,
 }
 
 impl Replay {
@@ -41,7 +42,7 @@ impl Replay {
     pub fn open(path: &Path, rate: Option<f64>, repeat: bool, clock: Arc<dyn Clock>) -> Result<Self> {
         let reel = Reel::open(path)?;
         let period = rate.map(|rate| Duration::from_secs_f64(1.0 / rate.max(1e-6)));
-        Ok(Self { path: path.to_owned(), reel, period, repeat, clock, due_ns: None, fruitful: false })
+        Ok(Self { path: path.to_owned(), reel, period, repeat, clock, due_ns: None, fruitful: false, unended: Some(0) })
     }
 
     /// Waits until the next picture is due. If reading is too slow for the rate, the schedule restarts from now: lost time is
@@ -56,10 +57,11 @@ impl Replay {
     }
 
     /// The next picture, looping if configured; `None` at the end.
-    fn picture(&mut self) -> Result<Option<Result<Image>>> {
+    fn picture(&mut self) -> Result<Option<Result<Shot>>> {
         if let Some(found) = self.reel.next()? {
             return Ok(Some(found));
         }
+        self.report_unended();
         if !self.repeat {
             return Ok(None);
         }
@@ -72,6 +74,20 @@ impl Replay {
         self.reel = Reel::open(&self.path)?;
         self.reel.next()
     }
+
+    /// Warns once of the pictures without an end marker.
+    fn report_unended(&mut self) {
+        if let Some(pictures @ 1..) = self.unended.take() {
+            let path = self.path.display();
+            tracing::warn!(%path, pictures, "pictures lack their end marker; they are whole otherwise and were played");
+        }
+    }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        self.report_unended();
+    }
 }
 
 impl Source for Replay {
@@ -81,8 +97,11 @@ impl Source for Replay {
             return Ok(Capture::Stopped);
         }
         Ok(match found {
-            Ok(image) => {
+            Ok(Shot { image, is_unended }) => {
                 self.fruitful = true;
+                if let Some(pictures) = self.unended.as_mut().filter(|_| is_unended) {
+                    *pictures += 1;
+                }
                 Capture::Image { image, monotonic_ns: None }
             }
             Err(error) => Capture::Corrupt(error),
@@ -108,6 +127,14 @@ mod tests {
             picture.save_with_format(folder.path().join(name), image::ImageFormat::Png).unwrap();
         }
         folder
+    }
+
+    /// What `work` returns, and the log of it.
+    fn logged<T>(work: impl FnOnce() -> T) -> (T, String) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::new(file.reopen().unwrap())).finish();
+        let outcome = tracing::subscriber::with_default(log, work);
+        (outcome, std::fs::read_to_string(file.path()).unwrap())
     }
 
     fn shade(capture: Capture) -> Option<u8> {
@@ -188,6 +215,55 @@ mod tests {
         }
         assert!(corrupt >= 1 && shades.len() >= 3, "{shades:?}");
         assert!(shades.iter().all(|&shade| shade == 10 || shade == 90), "{shades:?}");
+    }
+
+    #[test]
+    fn pictures_that_lack_only_their_end_marker_are_played_and_counted_in_one_warning() {
+        let jpeg = |shade| Picture::filled(48, 32, [shade; 3]).to_jpeg().unwrap();
+        let unended = |shade| {
+            let whole = jpeg(shade);
+            whole[..whole.len() - 2].to_vec()
+        };
+        let noise =
+            Picture::new(48, 32, (0..48 * 32 * 3u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect());
+        let noise = noise.unwrap().to_jpeg().unwrap();
+        let short = noise[..noise.len() - 200].to_vec();
+        let header = b"\r\n--frame\r\nContent-Type: image/jpeg\r\n\r\n".to_vec();
+        let film =
+            [unended(10), unended(90), jpeg(10), short.clone(), header.clone(), unended(90), header, unended(10)];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("drive.mjpeg");
+        std::fs::write(&path, film.concat()).unwrap();
+        let pictures = folder.path().join("pictures");
+        std::fs::create_dir(&pictures).unwrap();
+        for (number, bytes) in [unended(10), jpeg(90), short].iter().enumerate() {
+            std::fs::write(pictures.join(format!("{number}.jpg")), bytes).unwrap();
+        }
+        for (path, repeat, expected, corrupt, count) in [
+            (&path, false, &[10, 90, 10, 90, 10][..], 1, 4),
+            (&path, true, &[10, 90, 10, 90, 10][..], 1, 4),
+            (&pictures, false, &[10, 90], 1, 1),
+        ] {
+            let ((shades, damaged), log) = logged(|| {
+                let (_trigger, stop) = stop::pair();
+                let mut replay = Replay::open(path, None, repeat, Arc::new(SimulatedClock::default())).unwrap();
+                let (mut shades, mut damaged) = (Vec::new(), 0);
+                for _ in 0..expected.len() + corrupt {
+                    match replay.next(&stop).unwrap() {
+                        Capture::Corrupt(_) => damaged += 1,
+                        capture => shades.extend(shade(capture)),
+                    }
+                }
+                if repeat {
+                    // The second pass says nothing again.
+                    (0..expected.len() + corrupt).for_each(|_| drop(replay.next(&stop).unwrap()));
+                }
+                (shades, damaged)
+            });
+            assert_eq!((shades.as_slice(), damaged), (expected, corrupt));
+            let said: Vec<&str> = log.lines().filter(|line| line.contains("end marker")).collect();
+            assert!(said.len() == 1 && said[0].contains(&format!("pictures={count}")), "{log}");
+        }
     }
 
     #[test]

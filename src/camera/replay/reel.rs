@@ -12,6 +12,15 @@ use crate::frame::{Image, Picture};
 /// Size of a read, in bytes.
 const BUFFER: usize = 256 << 10;
 
+/// A picture of a recording.
+#[derive(Debug)]
+pub struct Shot {
+    /// The picture.
+    pub image: Image,
+    /// True for a JPEG that lacks its end marker alone.
+    pub is_unended: bool,
+}
+
 /// A recording with its read position.
 #[derive(Debug)]
 pub enum Reel {
@@ -56,20 +65,21 @@ impl Reel {
     ///
     /// # Errors
     /// As reading the file.
-    pub fn next(&mut self) -> Result<Option<Result<Image>>> {
+    pub fn next(&mut self) -> Result<Option<Result<Shot>>> {
+        let shot = |(picture, is_unended)| Shot { image: Image::Rgb(picture), is_unended };
         match self {
-            Self::Folder(left) => Ok(left.pop().map(|path| Picture::open(path).map(Image::Rgb))),
+            Self::Folder(left) => Ok(left.pop().map(|path| Picture::open_unended(&path).map(shot))),
             Self::Mjpeg(path, jpegs) => {
                 let piece = jpegs.next().map_err(|source| Error::reading(path, source))?;
                 Ok(piece.map(|piece| match piece {
-                    Piece::Jpeg(bytes) => Picture::decode(&bytes).map(Image::Rgb),
+                    Piece::Jpeg(bytes) => Picture::decode_unended(&bytes).map(shot),
                     Piece::Damaged(what) => Err(Error::new(Kind::Data, format!("a JPEG is damaged: {what}"))),
                 }))
             }
             Self::Y4m(path, frames) => {
                 let Some(stream) = frames else { return Ok(None) };
                 match stream.next() {
-                    Ok(image) => Ok(image.map(Ok)),
+                    Ok(image) => Ok(image.map(|image| Ok(Shot { image, is_unended: false }))),
                     Err(Cut::Io(source)) => Err(Error::reading(path, source)),
                     Err(Cut::Short) => {
                         *frames = None;

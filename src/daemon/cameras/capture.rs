@@ -29,6 +29,12 @@ struct ReopenDelay {
 
 const REOPEN_DELAY: ReopenDelay = ReopenDelay { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
 
+/// Shortest time between two messages about pictures that cannot be decoded.
+const CORRUPT_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Shortest time between two messages about pictures of another size.
+const SIZE_LOG_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Interval at which the thread of a disabled lossless camera checks for its re-enabling.
 const ENABLE_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -98,6 +104,9 @@ struct CaptureThread {
     delay: Duration,
     backoff: Backoff,
     corrupt_log: LogLimiter,
+    /// Columns and rows of the latest picture.
+    size: Option<(usize, usize)>,
+    size_log: LogLimiter,
 }
 
 impl CaptureThread {
@@ -115,7 +124,9 @@ impl CaptureThread {
             state: CameraState::Connecting,
             delay: Duration::ZERO,
             backoff: Backoff::new(REOPEN_DELAY.first, REOPEN_DELAY.longest),
-            corrupt_log: LogLimiter::default(),
+            corrupt_log: LogLimiter::new(CORRUPT_LOG_INTERVAL),
+            size: None,
+            size_log: LogLimiter::new(SIZE_LOG_INTERVAL),
         }
     }
 
@@ -162,6 +173,7 @@ impl CaptureThread {
                     self.count(1);
                     last_usable_ns = self.now_ns();
                     self.report_frame(last_usable_ns);
+                    self.report_size(&image, last_usable_ns);
                     if !self.hand_over(image, monotonic_ns, last_usable_ns) {
                         return Ok(StreamEnd::Stopped);
                     }
@@ -291,6 +303,16 @@ impl CaptureThread {
         self.context.health.frame_captured(&self.name, now_ns);
     }
 
+    /// Logs a change of the picture's size. Regions are relative to the picture, and tracks are rescaled.
+    fn report_size(&mut self, image: &Image, now_ns: u64) {
+        let size = (image.width(), image.height());
+        let Some((width, height)) = self.size.replace(size).filter(|before| *before != size) else { return };
+        // A folder of pictures may have another size each time.
+        let Some(unsaid) = self.size_log.admit(now_ns) else { return };
+        let (before, now) = (format!("{width}×{height}"), format!("{}×{}", size.0, size.1));
+        tracing::info!(camera = self.name, before, now, unsaid, "the size of the pictures has changed");
+    }
+
     /// Checks how long the camera has given nothing usable; the last usable frame, or the opening, was at
     /// `last_usable_ns`. After its stall timeout the camera is stalled; half as long later it is opened anew.
     fn check_stall(&mut self, last_usable_ns: u64) -> Result<()> {
@@ -331,18 +353,21 @@ impl CaptureThread {
 }
 
 /// Admits a repeated log message once per interval.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct LogLimiter {
+    interval: Duration,
     admitted_ns: Option<u64>,
     suppressed: u64,
 }
 
 impl LogLimiter {
-    const INTERVAL: Duration = Duration::from_secs(60);
+    fn new(interval: Duration) -> Self {
+        Self { interval, admitted_ns: None, suppressed: 0 }
+    }
 
     /// The number of messages suppressed since the last admitted one; `None` if this one is suppressed too.
     fn admit(&mut self, now_ns: u64) -> Option<u64> {
-        let early = |admitted: u64| now_ns.saturating_sub(admitted) < Self::INTERVAL.as_nanos() as u64;
+        let early = |admitted: u64| now_ns.saturating_sub(admitted) < self.interval.as_nanos() as u64;
         if self.admitted_ns.is_some_and(early) {
             self.suppressed += 1;
             return None;

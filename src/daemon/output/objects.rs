@@ -34,6 +34,8 @@ struct TrackedCamera {
     camera: String,
     tracker: Tracker,
     latest: FrameTime,
+    /// Columns and rows of the latest frame.
+    size: (usize, usize),
     /// Time of the latest object, by label.
     last_ns: BTreeMap<String, u64>,
 }
@@ -123,14 +125,23 @@ impl Objects {
         let ObjectSettings { tracked, tracker: settings } = self.settings;
         let (monotonic_ns, sequence) = (report.captured_monotonic_ns, report.sequence);
         let now = FrameTime { wall: report.captured_at, monotonic_ns, sequence };
+        let size = (report.width, report.height);
         let new = || TrackedCamera {
             camera: report.camera.clone(),
             tracker: Tracker::new(settings),
             latest: now,
+            size,
             last_ns: BTreeMap::new(),
         };
-        let TrackedCamera { tracker, latest, last_ns, .. } = self.cameras.entry(index).or_insert_with(new);
+        let camera = self.cameras.entry(index).or_insert_with(new);
+        let TrackedCamera { tracker, latest, last_ns, size: before, .. } = camera;
         *latest = now;
+        if *before != size {
+            // The camera has changed its resolution. Its view is the same, so objects are where they were.
+            let factor = |now: usize, before: usize| now as f32 / before.max(1) as f32;
+            tracker.rescale(factor(size.0, before.0), factor(size.1, before.1));
+            *before = size;
+        }
         let changes = if tracked { tracker.update(monotonic_ns, &mut report.detections) } else { Vec::new() };
         report.objects.clear();
         let mut count = |label: &str| *report.objects.entry(label.to_owned()).or_default() += 1;
@@ -243,6 +254,25 @@ mod tests {
             occupied: Vec::new(),
             removed: Vec::new(),
         }
+    }
+
+    #[test]
+    fn an_object_keeps_its_track_when_the_resolution_changes() {
+        let mut objects = Objects::new(TRACKED());
+        let mut tracks = Vec::new();
+        let mut events = 0;
+        for step in 0..6 {
+            let mut report = report(step, true);
+            if step >= 3 {
+                (report.width, report.height) = (400, 200);
+                report.detections[0].bbox = [40.0, 20.0, 200.0, 80.0];
+            }
+            events += objects.update(0, &mut report).len();
+            tracks.extend(report.detections[0].track);
+        }
+        assert_eq!((tracks, events), (vec![1; 6], 1));
+        let ended = serde_json::to_value(&objects.finish()[0].1[0]).unwrap();
+        assert_eq!(ended["best_box"], serde_json::json!([40.0, 20.0, 200.0, 80.0]));
     }
 
     const TRACKED: fn() -> ObjectSettings = || ObjectSettings { tracked: true, ..ObjectSettings::default() };

@@ -116,6 +116,13 @@ pub(super) struct Scan {
 }
 
 impl Header {
+    /// True if every component of a sequential picture has its data.
+    pub fn is_whole(&self) -> bool {
+        self.frame.as_ref().is_some_and(|frame| {
+            !frame.is_progressive && frame.components.iter().all(|component| component.quantizer.is_some())
+        })
+    }
+
     /// Reads the segment of `marker`, except scans and the end marker.
     pub fn read(&mut self, marker: u8, reader: &mut Reader<'_>) -> Result<()> {
         match marker {

@@ -29,12 +29,15 @@ use markers::{Header, Reader};
 pub(super) struct Decoded {
     pub picture: Picture,
     pub exif: Option<Vec<u8>>,
+    /// True if the end marker is missing although all data of the picture are there.
+    pub is_unended: bool,
 }
 
 /// Limit of scans in a progressive file, since each one visits the whole picture.
 const MAX_SCANS: usize = 200;
 
-/// Decodes a JPEG.
+/// Decodes a JPEG. Without its end marker a sequential one is whole if each component has its data. Of a progressive one
+/// scans may be missing as well.
 ///
 /// # Errors
 /// [`Kind::Data`] if it is truncated, detectably damaged, too large, or of an unsupported kind. JPEG has no checksum, so
@@ -43,8 +46,16 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded> {
     let mut reader = Reader::new(bytes);
     let mut header = Header::default();
     let mut scans = 0;
+    let mut is_unended = false;
     loop {
-        match reader.next_marker()? {
+        let marker = match reader.next_marker() {
+            Err(_) if header.is_whole() => {
+                is_unended = true;
+                break;
+            }
+            marker => marker?,
+        };
+        match marker {
             0xd9 => break,
             0xda => {
                 scans += 1;
@@ -67,7 +78,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded> {
         frame.components.iter_mut().for_each(progressive::transform);
     }
     let picture = colour::assemble(&frame, &colours)?;
-    Ok(Decoded { picture, exif })
+    Ok(Decoded { picture, exif, is_unended })
 }
 
 /// Zigzag order: row-major index of each stored coefficient of a block.

@@ -1,7 +1,7 @@
 //! History: events stored on the device and queried later.
 //!
 //! In: event messages, with a thumbnail of the object if pictures are allowed. Out: pages of events, newest first. Stored
-//! events survive SIGKILL and power cuts. Age and size are limited; the oldest events are deleted first. A damaged file is
+//! events survive SIGKILL; a power cut loses those of the last five seconds at most. Age and size are limited; the oldest events are deleted first. A damaged file is
 //! renamed and replaced. If the disk is not writable, detection continues, and missing events are counted as failed.
 
 mod query;
@@ -69,8 +69,11 @@ impl History {
         let thumbnail = self.thumbnail_of(event);
         let text = serde_json::to_vec(&Message::Event(event.clone()))
             .map_err(|error| Error::new(Kind::Internal, "cannot write an event as JSON").because(error))?;
-        let now = ClockReading { wall_us: self.clock.wall().as_microsecond(), monotonic_ns: self.clock.monotonic_ns() };
-        self.records().add(event.at.0.as_microsecond(), now, &text, thumbnail.as_deref())
+        self.records().add(event.at.0.as_microsecond(), self.clock_reading(), &text, thumbnail.as_deref())
+    }
+
+    fn clock_reading(&self) -> ClockReading {
+        ClockReading { wall_us: self.clock.wall().as_microsecond(), monotonic_ns: self.clock.monotonic_ns() }
     }
 
     fn thumbnail_of(&self, event: &Event) -> Option<Vec<u8>> {
@@ -86,7 +89,7 @@ impl History {
     ///
     /// [`Kind::Unavailable`] or [`Kind::Io`] if the store cannot be read.
     pub fn find(&self, query: &Query) -> Result<Page> {
-        self.records().find(query)
+        self.records().find(query, self.clock_reading())
     }
 
     /// JPEG thumbnail of event number `key`.
@@ -113,6 +116,13 @@ impl Sink for HistorySink {
             let Message::Event(event) = message else { return Ok(()) };
             let (history, event) = (self.0.clone(), event.clone());
             aside(move || history.keep(&event)).await?
+        })
+    }
+
+    fn flush(&mut self) -> SinkFuture<'_> {
+        Box::pin(async move {
+            let history = self.0.clone();
+            aside(move || history.records().settle(history.clock_reading())).await?
         })
     }
 }

@@ -1,5 +1,6 @@
-//! File of the history: events by number, thumbnails, and the total size.
+//! Files of the history: the journal has the newest events, the database those before.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
@@ -7,13 +8,14 @@ use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
 use super::HistoryLimits;
 use super::query::{LOOKED_AT, Page, Query, StoredEvent};
 use crate::error::{Error, Kind, Result};
+use crate::publish::journal::{self, Journal, Record};
 use crate::publish::store;
 
 /// Events by number: time (8 bytes, microseconds since 1970), CRC-32 of the text (4), the JSON text.
 const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
 /// JPEG thumbnails by number of the event.
 const THUMBNAILS: TableDefinition<u64, &[u8]> = TableDefinition::new("thumbnails");
-/// Key `bytes`: size of events and thumbnails together.
+/// Key `bytes`: size of events and thumbnails together. Key `journal`: number of the last event that came here.
 const COUNTS: TableDefinition<&str, u64> = TableDefinition::new("counts");
 
 /// Bytes before the text.
@@ -22,6 +24,8 @@ const HEAD: usize = 12;
 const OVERHEAD: u64 = 64;
 /// Limit of deletions for each new event, so that a store far above its limits shrinks step by step.
 const LET_GO: usize = 64;
+/// Longest time from an event to its commit while others come, so that old ones are deleted.
+const COMMIT_NS: u64 = 3_600_000_000_000;
 
 /// A time on both clocks.
 #[derive(Debug, Clone, Copy)]
@@ -30,14 +34,54 @@ pub struct ClockReading {
     pub monotonic_ns: u64,
 }
 
-/// The database file, while it can be opened.
+/// Database and journal, while they can be opened.
 #[derive(Debug)]
 pub struct Records {
     path: PathBuf,
     limits: HistoryLimits,
-    database: Option<Database>,
+    files: Option<Files>,
+    /// Events that the database does not have yet, by number. The journal has them.
+    recent: BTreeMap<u64, RecentEvent>,
+    /// Size of these events.
+    recent_bytes: u64,
+    /// Monotonic time of the first event since the last commit.
+    since_ns: Option<u64>,
     /// Time of the next attempt after a failure, in nanoseconds of monotonic time. Opening reads the whole file, so attempts are limited.
     retry_ns: u64,
+}
+
+#[derive(Debug)]
+struct Files {
+    database: Database,
+    journal: Journal,
+}
+
+/// An event that is in the journal alone.
+#[derive(Debug)]
+struct RecentEvent {
+    /// Its value in the table of events.
+    value: Vec<u8>,
+    thumbnail: Option<Vec<u8>>,
+}
+
+impl RecentEvent {
+    fn bytes(&self) -> u64 {
+        weight(self.value.len()) + self.thumbnail.as_ref().map_or(0, |jpeg| jpeg.len() as u64)
+    }
+
+    /// Payload of its record: length of the value (4 bytes), value, thumbnail.
+    fn to_payload(&self) -> Vec<u8> {
+        let mut payload = (self.value.len() as u32).to_le_bytes().to_vec();
+        payload.extend(&self.value);
+        payload.extend(self.thumbnail.iter().flatten());
+        payload
+    }
+
+    fn from_payload(payload: &[u8]) -> Option<Self> {
+        let (length, rest) = payload.split_first_chunk()?;
+        let (value, jpeg) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        Some(Self { value: value.to_vec(), thumbnail: (!jpeg.is_empty()).then(|| jpeg.to_vec()) })
+    }
 }
 
 /// Delay before a failed disk is tried again.
@@ -52,23 +96,47 @@ macro_rules! told {
 
 impl Records {
     pub fn new(path: PathBuf, limits: HistoryLimits) -> Self {
-        Self { path, limits, database: None, retry_ns: 0 }
+        let (recent, recent_bytes) = (BTreeMap::new(), 0);
+        Self { path, limits, files: None, recent, recent_bytes, since_ns: None, retry_ns: 0 }
     }
 
     fn failed(&self, error: redb::Error) -> Error {
         Error::new(Kind::Io, format!("cannot use the history {}", self.path.display())).because(error)
     }
 
-    /// Opens the file unless it is open.
+    /// Opens the files unless they are open, and reads the journal.
     pub fn open(&mut self) -> Result<()> {
-        if self.database.is_none() {
-            let database = store::open(&self.path)?;
-            let transaction = told!(self, database.begin_write());
-            told!(self, transaction.open_table(EVENTS));
+        if self.files.is_some() {
+            return Ok(());
+        }
+        let database = store::open(&self.path)?;
+        let transaction = told!(self, database.begin_write());
+        let last = {
+            let events = told!(self, transaction.open_table(EVENTS));
             told!(self, transaction.open_table(THUMBNAILS));
-            told!(self, transaction.open_table(COUNTS));
-            told!(self, transaction.commit());
-            self.database = Some(database);
+            let counts = told!(self, transaction.open_table(COUNTS));
+            let last = told!(self, events.last()).map_or(0, |(key, _)| key.value());
+            // Files of before the journal do not have its number.
+            told!(self, counts.get("journal")).map_or(0, |number| number.value()).max(last)
+        };
+        told!(self, transaction.commit());
+        let (journal, records) = Journal::open(&self.path.with_extension("journal"), last)?;
+        // Events in memory are those of before a failure.
+        let failed = !self.recent.is_empty();
+        for Record { number, payload } in records {
+            let Some(event) = RecentEvent::from_payload(&payload) else { continue };
+            self.recent.entry(number).or_insert(event);
+        }
+        self.recent.retain(|&number, _| number > last);
+        self.recent_bytes = self.recent.values().map(RecentEvent::bytes).sum();
+        self.files = Some(Files { database, journal });
+        if failed {
+            // The journal may have lost what it could not make durable. Ages are a later commit's matter.
+            let committed = self.commit(0);
+            if committed.is_err() {
+                self.files = None;
+            }
+            return committed;
         }
         Ok(())
     }
@@ -78,48 +146,82 @@ impl Records {
         if now.monotonic_ns < self.retry_ns {
             return Err(Error::new(Kind::Unavailable, "the history's disk failed a moment ago"));
         }
-        let outcome = self.add_now(at_us, now.wall_us, text, thumbnail);
+        let mut value = Vec::with_capacity(HEAD + text.len());
+        value.extend(at_us.to_le_bytes());
+        value.extend(crc32fast::hash(text).to_le_bytes());
+        value.extend(text);
+        let outcome = self.add_now(now, RecentEvent { value, thumbnail: thumbnail.map(<[u8]>::to_vec) });
         self.retry_ns = if outcome.is_err() { now.monotonic_ns.saturating_add(RETRY_NS) } else { 0 };
         outcome
     }
 
-    fn add_now(&mut self, at_us: i64, now_us: i64, text: &[u8], thumbnail: Option<&[u8]>) -> Result<()> {
+    fn add_now(&mut self, now: ClockReading, event: RecentEvent) -> Result<()> {
         self.open()?;
         let free = self.path.parent().and_then(store::free_bytes);
         if free.is_some_and(|free| free < self.limits.min_free) {
             return Err(Error::new(Kind::Io, "there is too little room on the disk for the history"));
         }
-        let outcome = self.write(at_us, now_us, text, thumbnail);
+        let outcome = self.write(now, event);
         if outcome.is_err() {
             // After a disk error the library requires reopening.
-            self.database = None;
+            self.files = None;
         }
         outcome
     }
 
-    fn write(&self, at_us: i64, now_us: i64, text: &[u8], thumbnail: Option<&[u8]>) -> Result<()> {
-        let Some(database) = &self.database else { return Err(self.closed()) };
-        let transaction = told!(self, database.begin_write());
+    fn write(&mut self, now: ClockReading, event: RecentEvent) -> Result<()> {
+        let since_ns = *self.since_ns.get_or_insert(now.monotonic_ns);
+        if now.monotonic_ns.saturating_sub(since_ns) >= COMMIT_NS {
+            self.commit(now.wall_us)?;
+        }
+        let Some(files) = &mut self.files else { return Err(self.closed()) };
+        let journaled = files.journal.append(&event.to_payload())?;
+        let number = if journaled { files.journal.last() } else { files.journal.last() + 1 };
+        self.recent_bytes += event.bytes();
+        self.recent.insert(number, event);
+        if journaled && self.recent_bytes <= self.reserve() {
+            return Ok(());
+        }
+        let committed = self.commit(now.wall_us);
+        if committed.is_err() && !journaled {
+            self.recent.remove(&number);
+        }
+        committed
+    }
+
+    /// Part of the size limit that is left to recent events.
+    fn reserve(&self) -> u64 {
+        journal::CAPACITY.min(self.limits.max_size / 8)
+    }
+
+    /// Moves recent events into the database, and deletes those beyond the limits from it.
+    fn commit(&mut self, now_us: i64) -> Result<()> {
+        let Some(files) = &self.files else { return Err(self.closed()) };
+        let last = self.recent.last_key_value().map_or(0, |(&number, _)| number).max(files.journal.last());
+        let transaction = told!(self, files.database.begin_write());
         {
             let mut events = told!(self, transaction.open_table(EVENTS));
             let mut thumbnails = told!(self, transaction.open_table(THUMBNAILS));
             let mut counts = told!(self, transaction.open_table(COUNTS));
-            let last = told!(self, events.last()).map(|(key, _)| key.value());
-            let key = last.map_or(1, |last| last.saturating_add(1));
-            let mut value = Vec::with_capacity(HEAD + text.len());
-            value.extend(at_us.to_le_bytes());
-            value.extend(crc32fast::hash(text).to_le_bytes());
-            value.extend(text);
-            told!(self, events.insert(key, value.as_slice()));
-            if let Some(thumbnail) = thumbnail {
-                told!(self, thumbnails.insert(key, thumbnail));
+            for (&key, event) in &self.recent {
+                told!(self, events.insert(key, event.value.as_slice()));
+                if let Some(thumbnail) = &event.thumbnail {
+                    told!(self, thumbnails.insert(key, thumbnail.as_slice()));
+                }
             }
             let before = told!(self, counts.get("bytes")).map_or(0, |bytes| bytes.value());
-            let mut bytes = before + weight(text.len() + HEAD) + thumbnail.map_or(0, |jpeg| jpeg.len() as u64);
+            let mut bytes = before + self.recent_bytes;
             self.let_go(&mut events, &mut thumbnails, &mut bytes, now_us)?;
             told!(self, counts.insert("bytes", bytes));
+            told!(self, counts.insert("journal", last));
         }
         told!(self, transaction.commit());
+        self.recent.clear();
+        self.recent_bytes = 0;
+        self.since_ns = None;
+        if let Some(files) = &mut self.files {
+            files.journal.begin_again(last);
+        }
         Ok(())
     }
 
@@ -130,17 +232,15 @@ impl Records {
         bytes: &mut u64,
         now_us: i64,
     ) -> Result<()> {
-        let max_age_us = i64::try_from(self.limits.max_age.as_micros()).unwrap_or(i64::MAX);
-        for _ in 0..LET_GO {
+        let max_size = self.limits.max_size - self.reserve();
+        for _ in 0..LET_GO * self.recent.len().max(1) {
             let Some((key, at_us, length)) = told!(self, events.first()).map(|(key, value)| {
                 let value = value.value();
                 (key.value(), time(value), value.len())
             }) else {
                 return Ok(());
             };
-            // A clock that was not set yet cannot give ages.
-            let old = now_us >= BELIEVABLE_US && at_us >= BELIEVABLE_US && now_us.saturating_sub(at_us) > max_age_us;
-            if !old && *bytes <= self.limits.max_size {
+            if !self.is_old(at_us, now_us) && *bytes <= max_size {
                 return Ok(());
             }
             told!(self, events.remove(key));
@@ -150,25 +250,43 @@ impl Records {
         Ok(())
     }
 
-    pub fn find(&mut self, query: &Query) -> Result<Page> {
+    /// True if an event of time `at_us` is beyond the age limit. A clock that was not set yet cannot give ages.
+    fn is_old(&self, at_us: i64, now_us: i64) -> bool {
+        let max_age_us = i64::try_from(self.limits.max_age.as_micros()).unwrap_or(i64::MAX);
+        now_us >= BELIEVABLE_US && at_us >= BELIEVABLE_US && now_us.saturating_sub(at_us) > max_age_us
+    }
+
+    pub fn find(&mut self, query: &Query, now: ClockReading) -> Result<Page> {
         self.open()?;
-        let Some(database) = &self.database else { return Err(self.closed()) };
+        let Some(Files { database, .. }) = &self.files else { return Err(self.closed()) };
         let transaction = told!(self, database.begin_read());
         let events = told!(self, transaction.open_table(EVENTS));
         let thumbnails = told!(self, transaction.open_table(THUMBNAILS));
         let mut page = Page::default();
-        let range = told!(self, events.range(..query.before.unwrap_or(u64::MAX)));
-        for (looked_at, entry) in range.rev().enumerate() {
-            let (key, value) = told!(self, entry);
-            let key = key.value();
+        let before = query.before.unwrap_or(u64::MAX);
+        let recent = self.recent.range(..before).rev();
+        let mut recent = recent.map(|(&key, event)| (key, event.value.clone(), event.thumbnail.is_some()));
+        let mut stored = told!(self, events.range(..before)).rev();
+        let mut looked_at = 0;
+        loop {
+            // The newest events are the recent ones.
+            let (key, value, thumbnail) = if let Some(entry) = recent.next() {
+                entry
+            } else if let Some(entry) = stored.next() {
+                let (key, value) = told!(self, entry);
+                let thumbnail = told!(self, thumbnails.get(key.value())).is_some();
+                (key.value(), value.value().to_vec(), thumbnail)
+            } else {
+                break;
+            };
             if page.events.len() == query.limit() || looked_at == LOOKED_AT {
                 page.next = Some(key + 1);
                 break;
             }
-            // Damaged entries are skipped.
-            let Some(message) = message(value.value()) else { continue };
+            looked_at += 1;
+            // Damaged entries are skipped, and old ones that no commit has deleted yet.
+            let Some(message) = message(&value).filter(|_| !self.is_old(time(&value), now.wall_us)) else { continue };
             if query.wants(&message) {
-                let thumbnail = told!(self, thumbnails.get(key)).is_some();
                 page.events.push(StoredEvent { key, thumbnail, message });
             }
         }
@@ -177,10 +295,21 @@ impl Records {
 
     pub fn thumbnail(&mut self, key: u64) -> Result<Option<Vec<u8>>> {
         self.open()?;
-        let Some(database) = &self.database else { return Err(self.closed()) };
+        if let Some(event) = self.recent.get(&key) {
+            return Ok(event.thumbnail.clone());
+        }
+        let Some(Files { database, .. }) = &self.files else { return Err(self.closed()) };
         let transaction = told!(self, database.begin_read());
         let thumbnails = told!(self, transaction.open_table(THUMBNAILS));
         Ok(told!(self, thumbnails.get(key)).map(|jpeg| jpeg.value().to_vec()))
+    }
+
+    /// Moves recent events into the database, if there are any.
+    pub fn settle(&mut self, now: ClockReading) -> Result<()> {
+        if self.files.is_none() || self.recent.is_empty() {
+            return Ok(());
+        }
+        self.commit(now.wall_us)
     }
 
     fn closed(&self) -> Error {

@@ -102,3 +102,46 @@ fn a_damaged_store_is_begun_anew_and_a_missing_disk_is_told_each_time() {
     assert!(none.keep(&event(1, EventName::ObjectNew, &clock)).is_err());
     assert!(none.find(&Query::default()).is_err());
 }
+
+#[test]
+fn a_file_of_before_the_journal_goes_on_and_a_copy_has_what_only_the_journal_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SimulatedClock::default());
+    {
+        let database = crate::publish::store::open(&folder.path().join("history/events.redb")).unwrap();
+        let transaction = database.begin_write().unwrap();
+        {
+            let text = br#"{"event": "object.new", "id": "0", "camera": "front"}"#;
+            let value = [&[0; 8][..], &crc32fast::hash(text).to_le_bytes(), text].concat();
+            let events: redb::TableDefinition<u64, &[u8]> = redb::TableDefinition::new("events");
+            transaction.open_table(events).unwrap().insert(41, value.as_slice()).unwrap();
+        }
+        transaction.commit().unwrap();
+    }
+    let history = open(folder.path(), ROOMY, &clock);
+    for id in 1..4 {
+        history.keep(&event(id, EventName::ObjectNew, &clock)).unwrap();
+    }
+    let page = history.find(&Query::default()).unwrap();
+    assert_eq!(ids(&page), [3, 2, 1, 0]);
+    assert_eq!(page.events.iter().map(|event| event.key).collect::<Vec<_>>(), [44, 43, 42, 41]);
+    assert!(history.thumbnail(44).unwrap().is_some() && history.thumbnail(41).unwrap().is_none());
+    // What a killed process leaves: its files as they are.
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::create_dir(copy.path().join("history")).unwrap();
+    for name in ["history/events.redb", "history/events.journal"] {
+        std::fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+    }
+    assert_eq!(open(copy.path(), ROOMY, &clock).find(&Query::default()).unwrap(), page);
+    // The same after the journal was moved into the database, and twice.
+    history.records().settle(history.clock_reading()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(history.find(&Query::default()).unwrap(), page);
+        std::fs::copy(folder.path().join("history/events.redb"), copy.path().join("history/events.redb")).unwrap();
+        assert_eq!(open(copy.path(), ROOMY, &clock).find(&Query::default()).unwrap(), page);
+    }
+    // Old events are not found although only a few came since. The time of the first was never known.
+    clock.advance(Duration::from_secs(90_000));
+    history.keep(&event(4, EventName::ObjectNew, &clock)).unwrap();
+    assert_eq!(ids(&history.find(&Query::default()).unwrap()), [4, 0]);
+}

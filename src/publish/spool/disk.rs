@@ -1,49 +1,94 @@
-//! File of the spool: a table of messages and a table of counts, changed in one transaction.
+//! Files of the spool. The database has a table of messages and a table of counts, changed in one transaction. The
+//! journal has the changes since the last transaction.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
+use super::change::Change;
 use super::stamp::Stamp;
 use super::{DropReason, Rank, SpoolCounts, SpoolEntry};
 use crate::error::{Error, Kind, Result};
+use crate::publish::journal::Journal;
 use crate::publish::store;
 
 /// Messages by number: rank (1 byte), timestamp (24), CRC-32 of the payload (4), payload.
 const MESSAGES: TableDefinition<u64, &[u8]> = TableDefinition::new("messages");
-/// Counts by name.
+/// Counts by name. Key `journal`: number of the last record of the journal that came here.
 const COUNTS: TableDefinition<&str, u64> = TableDefinition::new("counts");
 
 /// Bytes before the payload.
 const HEAD: usize = 29;
 
-/// The database file, while it can be opened.
+/// Database and journal, while they can be opened.
 #[derive(Debug)]
 pub struct Disk {
     path: PathBuf,
-    database: Option<Database>,
+    files: Option<Files>,
 }
 
-/// Content of a file at its opening.
+#[derive(Debug)]
+struct Files {
+    database: Database,
+    journal: Journal,
+}
+
+/// Content of the files at their opening.
 #[derive(Debug, Default)]
 pub struct SpoolContents {
-    /// Messages in order of their numbers.
-    pub entries: Vec<(Rank, u64, SpoolEntry)>,
+    /// Messages by number.
+    pub entries: BTreeMap<u64, (Rank, SpoolEntry)>,
+    /// Payloads that only the journal has.
+    pub journaled: BTreeMap<u64, Vec<u8>>,
+    /// Numbers that the database still has although they are gone.
+    pub stale: BTreeSet<u64>,
     pub tally: SpoolCounts,
+    /// Number above those of all messages.
+    pub next: u64,
+}
+
+impl SpoolContents {
+    /// Applies a record of the journal.
+    fn apply(&mut self, change: Change<'_>) {
+        for number in change.gone {
+            self.entries.remove(&number);
+            if self.journaled.remove(&number).is_none() {
+                self.stale.insert(number);
+            }
+        }
+        for (rank, number, stamp, payload) in change.fresh {
+            self.next = self.next.max(number + 1);
+            self.entries.insert(number, (rank, SpoolEntry { stamp, bytes: payload.len() as u64 }));
+            self.journaled.insert(number, payload.to_vec());
+        }
+        self.tally = change.tally;
+    }
+
+    /// Accounts for records that a power cut took from among others. A lost message counts as damaged. A message whose
+    /// delivery was lost waits again, so it was not delivered.
+    fn balance(&mut self) {
+        let SpoolCounts { produced, delivered, dropped } = &mut self.tally;
+        let accounted = *delivered + self.entries.len() as u64 + dropped.values().sum::<u64>();
+        *delivered = delivered.saturating_sub(accounted.saturating_sub(*produced));
+        let lost = produced.saturating_sub(accounted);
+        if lost > 0 {
+            *dropped.entry(DropReason::Damaged).or_default() += lost;
+        }
+    }
 }
 
 impl Disk {
     pub fn new(path: PathBuf) -> Self {
-        Self { path, database: None }
+        Self { path, files: None }
     }
 
     pub fn is_open(&self) -> bool {
-        self.database.is_some()
+        self.files.is_some()
     }
 
     pub fn close(&mut self) {
-        self.database = None;
+        self.files = None;
     }
 
     /// Free bytes on the file system.
@@ -53,20 +98,34 @@ impl Disk {
 
     pub fn open(&mut self) -> Result<SpoolContents> {
         let mut database = store::open(&self.path)?;
-        let found = self.look(&database)?;
+        let (mut found, applied) = self.look(&database)?;
         if found.entries.is_empty() {
             // Compaction releases the space of a past outage. A failure only keeps that space.
             let _ = database.compact();
         }
-        self.database = Some(database);
+        let path = self.path.with_extension("journal");
+        let (journal, records) = Journal::open(&path, applied)?;
+        let mut unknown = 0;
+        for record in &records {
+            match Change::from_payload(&record.payload) {
+                Some(change) => found.apply(change),
+                None => unknown += 1,
+            }
+        }
+        if unknown > 0 {
+            tracing::warn!(path = %path.display(), unknown, "records of a journal cannot be read");
+        }
+        found.balance();
+        self.files = Some(Files { database, journal });
         Ok(found)
     }
 
-    fn look(&self, database: &Database) -> Result<SpoolContents> {
+    /// Content of the database, and the number of the last record of the journal in it.
+    fn look(&self, database: &Database) -> Result<(SpoolContents, u64)> {
         let failed = |error: redb::Error| self.failed(error);
         let transaction = database.begin_write().map_err(|error| failed(error.into()))?;
         let mut found = SpoolContents::default();
-        {
+        let applied = {
             let messages = transaction.open_table(MESSAGES).map_err(|error| failed(error.into()))?;
             for entry in messages.iter().map_err(|error| failed(error.into()))? {
                 let (number, value) = entry.map_err(|error| failed(error.into()))?;
@@ -76,7 +135,8 @@ impl Disk {
                 let stamp = value.get(1..HEAD).and_then(Stamp::from_bytes);
                 let stamp = stamp.unwrap_or(Stamp { boot: 0, monotonic_ns: 0, wall_s: 0 });
                 let bytes = value.len().saturating_sub(HEAD) as u64;
-                found.entries.push((rank, number.value(), SpoolEntry { stamp, bytes }));
+                found.next = number.value() + 1;
+                found.entries.insert(number.value(), (rank, SpoolEntry { stamp, bytes }));
             }
             let counts = transaction.open_table(COUNTS).map_err(|error| failed(error.into()))?;
             let count = |name: &str| -> Result<u64> {
@@ -91,17 +151,16 @@ impl Disk {
                     found.tally.dropped.insert(reason, dropped);
                 }
             }
-        }
+            count("journal")?
+        };
         transaction.commit().map_err(|error| failed(error.into()))?;
-        Ok(found)
+        Ok((found, applied))
     }
 
     /// Payload of message `number`; `None` if it is missing or damaged.
     pub fn read(&self, number: u64) -> Result<Option<Vec<u8>>> {
         let failed = |error: redb::Error| self.failed(error);
-        let Some(database) = &self.database else {
-            return Err(Error::new(Kind::Unavailable, "the spool's file is not open"));
-        };
+        let Some(Files { database, .. }) = &self.files else { return Err(closed()) };
         let transaction = database.begin_read().map_err(|error| failed(error.into()))?;
         let messages = transaction.open_table(MESSAGES).map_err(|error| failed(error.into()))?;
         let value = messages.get(number).map_err(|error| failed(error.into()))?;
@@ -112,17 +171,33 @@ impl Disk {
         }))
     }
 
-    /// Adds `fresh`, removes `stale` and stores the counts in one durable transaction.
+    /// Writes a change to the journal. Returns false if it has no room.
+    pub fn append(&mut self, change: &Change<'_>) -> Result<bool> {
+        let Some(Files { journal, .. }) = &mut self.files else { return Err(closed()) };
+        journal.append(&change.to_payload())
+    }
+
+    /// Lets a power cut take what was not made durable yet, since no message waits in it.
+    pub fn leave_unsynced(&self) {
+        self.files.iter().for_each(|files| files.journal.leave_unsynced());
+    }
+
+    /// True if the database has everything.
+    pub fn is_settled(&self) -> bool {
+        self.files.as_ref().is_none_or(|files| files.journal.is_empty())
+    }
+
+    /// Adds `fresh`, removes `stale` and stores the counts in one durable transaction. The journal begins again, so `fresh`
+    /// has all messages that it alone had.
     pub fn write<'a>(
-        &self,
+        &mut self,
         fresh: impl Iterator<Item = (Rank, u64, Stamp, &'a [u8])>,
         stale: &BTreeSet<u64>,
         tally: &SpoolCounts,
     ) -> Result<()> {
-        let failed = |error: redb::Error| self.failed(error);
-        let Some(database) = &self.database else {
-            return Err(Error::new(Kind::Unavailable, "the spool's file is not open"));
-        };
+        let path = self.path.clone();
+        let failed = |error: redb::Error| failed(&path, error);
+        let Some(Files { database, journal }) = &mut self.files else { return Err(closed()) };
         let transaction = database.begin_write().map_err(|error| failed(error.into()))?;
         {
             let mut messages = transaction.open_table(MESSAGES).map_err(|error| failed(error.into()))?;
@@ -141,15 +216,25 @@ impl Disk {
             let mut counts = transaction.open_table(COUNTS).map_err(|error| failed(error.into()))?;
             let dropped =
                 DropReason::ALL.map(|reason| (reason.name(), tally.dropped.get(&reason).copied().unwrap_or(0)));
-            let all = [("produced", tally.produced), ("delivered", tally.delivered)];
+            let all = [("produced", tally.produced), ("delivered", tally.delivered), ("journal", journal.last())];
             for (name, count) in all.into_iter().chain(dropped) {
                 counts.insert(name, count).map_err(|error| failed(error.into()))?;
             }
         }
-        transaction.commit().map_err(|error| failed(error.into()))
+        transaction.commit().map_err(|error| failed(error.into()))?;
+        journal.begin_again(journal.last());
+        Ok(())
     }
 
     fn failed(&self, error: redb::Error) -> Error {
-        Error::new(Kind::Io, format!("cannot use the spool {}", self.path.display())).because(error)
+        failed(&self.path, error)
     }
+}
+
+fn failed(path: &Path, error: redb::Error) -> Error {
+    Error::new(Kind::Io, format!("cannot use the spool {}", path.display())).because(error)
+}
+
+fn closed() -> Error {
+    Error::new(Kind::Unavailable, "the spool's files are not open")
 }

@@ -1,7 +1,7 @@
 //! Spool: a persistent queue of messages that wait for acknowledgement.
 //!
 //! In: payloads with a rank. Out: unacknowledged payloads, higher rank first, in order within a rank. Pushed messages
-//! survive SIGKILL and power cuts. Size, age and free disk space are limited. Dropped messages are counted by reason, so
+//! survive SIGKILL; a power cut loses those of the last five seconds at most. Size, age and free disk space are limited. Dropped messages are counted by reason, so
 //! that at any time, also over restarts,
 //!
 //! ```text
@@ -9,8 +9,9 @@
 //! ```
 //!
 //! If the disk is not writable, messages wait in a small memory buffer. A message may be delivered twice (after a kill
-//! between acknowledgement and its transaction) but is never counted twice.
+//! between acknowledgement and its record) but is never counted twice.
 
+mod change;
 mod disk;
 mod stamp;
 
@@ -19,10 +20,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use change::Change;
 use disk::Disk;
 pub use stamp::Stamp;
 
 use crate::clock::Clock;
+use crate::error::Result;
 
 /// Priority of a message: higher ranks are delivered first and dropped last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,8 +116,14 @@ pub struct Spool {
     tally: SpoolCounts,
     /// Payloads not stored on disk yet.
     unsaved: BTreeMap<u64, Vec<u8>>,
-    /// Numbers to delete from disk.
+    /// Payloads that only the journal has.
+    journaled: BTreeMap<u64, Vec<u8>>,
+    /// Numbers that no longer wait, which the journal does not know yet.
+    gone: BTreeSet<u64>,
+    /// Numbers to delete from the database.
     stale: BTreeSet<u64>,
+    /// True if the files are behind after a failure: the database takes the next changes.
+    behind: bool,
     retry_ns: u64,
     /// True once the messages of earlier processes are in the index.
     loaded: bool,
@@ -134,6 +143,9 @@ impl Spool {
             next: 0,
             tally: SpoolCounts::default(),
             unsaved: BTreeMap::new(),
+            journaled: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            behind: false,
             stale: BTreeSet::new(),
             retry_ns: 0,
             loaded: false,
@@ -156,12 +168,14 @@ impl Spool {
                     *self.tally.dropped.entry(reason).or_default() += count;
                 }
                 // New numbers start after those of earlier processes.
-                let shift = found.entries.last().map_or(0, |(_, number, _)| number + 1);
+                let shift = found.next;
                 let ours = std::mem::take(&mut self.index);
                 self.index = ours.into_iter().map(|((rank, number), entry)| ((rank, number + shift), entry)).collect();
                 self.unsaved = std::mem::take(&mut self.unsaved).into_iter().map(|(n, p)| (n + shift, p)).collect();
                 self.next += shift;
-                for (rank, number, entry) in found.entries {
+                self.journaled = found.journaled;
+                self.stale.extend(found.stale);
+                for (number, (rank, entry)) in found.entries {
                     self.bytes += entry.bytes + OVERHEAD;
                     self.index.insert((rank, number), entry);
                 }
@@ -181,6 +195,7 @@ impl Spool {
             tracing::warn!(error = error.chain(), "the spool's disk fails: messages wait in memory");
         }
         self.retry_ns = self.clock.monotonic_ns().saturating_add(RETRY.as_nanos() as u64).max(1);
+        self.behind = true;
     }
 
     /// Adds a message. If a limit is reached, a message is dropped and counted, possibly this one.
@@ -204,8 +219,8 @@ impl Spool {
             if found.len() == count {
                 break;
             }
-            match self.unsaved.get(&number).cloned().map_or_else(|| self.disk.read(number), |payload| Ok(Some(payload)))
-            {
+            let held = self.unsaved.get(&number).or_else(|| self.journaled.get(&number)).cloned();
+            match held.map_or_else(|| self.disk.read(number), |payload| Ok(Some(payload))) {
                 Ok(Some(payload)) => found.push((number, payload)),
                 Ok(None) => lost.push(number),
                 Err(error) => {
@@ -269,7 +284,10 @@ impl Spool {
         let Some(entry) = self.key(number).and_then(|key| self.index.remove(&key)) else { return false };
         self.bytes = self.bytes.saturating_sub(entry.bytes + OVERHEAD);
         if self.unsaved.remove(&number).is_none() {
-            self.stale.insert(number);
+            self.gone.insert(number);
+            if self.journaled.remove(&number).is_none() {
+                self.stale.insert(number);
+            }
         }
         true
     }
@@ -298,7 +316,8 @@ impl Spool {
         }
     }
 
-    /// Writes changes to the file. Messages that it does not accept stay in memory as far as there is room.
+    /// Writes changes to the journal, or to the database once the journal is full. Messages that the disk does not accept
+    /// stay in memory as far as there is room.
     fn save(&mut self) {
         let now_ns = self.clock.monotonic_ns();
         if self.retry_ns != 0 && now_ns < self.retry_ns {
@@ -309,25 +328,10 @@ impl Spool {
         }
         // Deleting needs no additional space: it reuses freed pages.
         let room = self.disk.free().is_none_or(|free| free > self.limits.min_free);
-        let ranked: Vec<_> = if room {
-            self.index.iter().filter(|((_, number), _)| self.unsaved.contains_key(number)).collect()
-        } else {
-            Vec::new()
-        };
-        let fresh = ranked.iter().filter_map(|((rank, number), entry)| {
-            self.unsaved.get(number).map(|payload| (*rank, *number, entry.stamp, payload.as_slice()))
-        });
-        // Messages held only in memory are not counted on disk, since a crash would lose them.
-        let unsaved = if room { 0 } else { self.unsaved.len() as u64 };
-        let tally = SpoolCounts { produced: self.tally.produced - unsaved, ..self.tally.clone() };
-        match self.disk.write(fresh, &self.stale, &tally) {
+        match self.write(room) {
             Ok(()) => {
                 if std::mem::take(&mut self.retry_ns) != 0 {
                     tracing::info!("the spool's disk works again");
-                }
-                self.stale.clear();
-                if room {
-                    self.unsaved.clear();
                 }
             }
             Err(error) => {
@@ -335,7 +339,35 @@ impl Spool {
                 self.failed(&error);
             }
         }
+        if self.journaled.is_empty() && self.stale.is_empty() {
+            // All that the journal has was delivered: a power cut may take it together with its counts.
+            self.disk.leave_unsynced();
+        }
         self.trim_memory();
+    }
+
+    /// Writes what changed. Without `room`, new messages stay in memory.
+    fn write(&mut self, room: bool) -> Result<()> {
+        let fresh = if room { messages(&self.index, &self.unsaved) } else { Vec::new() };
+        // Messages held only in memory are not counted on disk, since a crash would lose them.
+        let unsaved = if room { 0 } else { self.unsaved.len() as u64 };
+        let tally = SpoolCounts { produced: self.tally.produced - unsaved, ..self.tally.clone() };
+        let change = Change { tally, gone: std::mem::take(&mut self.gone), fresh };
+        let journaled = !self.behind && self.disk.append(&change)?;
+        if !journaled {
+            let all = messages(&self.index, &self.journaled).into_iter().chain(change.fresh);
+            self.disk.write(all, &self.stale, &change.tally)?;
+            self.journaled.clear();
+            self.stale.clear();
+            self.behind = false;
+        }
+        if room {
+            let saved = std::mem::take(&mut self.unsaved);
+            if journaled {
+                self.journaled.extend(saved);
+            }
+        }
+        Ok(())
     }
 
     fn trim_memory(&mut self) {
@@ -349,6 +381,35 @@ impl Spool {
             held = held.saturating_sub(bytes + OVERHEAD);
         }
     }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if self.disk.is_settled() {
+            return;
+        }
+        // The journal has everything; this only leaves the next start less to do.
+        self.behind = true;
+        let room = self.disk.free().is_none_or(|free| free > self.limits.min_free);
+        if let Err(error) = self.write(room) {
+            tracing::warn!(error = error.chain(), "messages stay in the journal of the spool");
+        }
+    }
+}
+
+/// The messages of `payloads`, with rank and timestamp of `index`.
+fn messages<'a>(
+    index: &BTreeMap<(Rank, u64), SpoolEntry>,
+    payloads: &'a BTreeMap<u64, Vec<u8>>,
+) -> Vec<change::Message<'a>> {
+    let ranked = |number: u64| {
+        [Rank::System, Rank::Object].into_iter().find_map(|rank| Some((rank, index.get(&(rank, number))?.stamp)))
+    };
+    let message = |(&number, payload): (&u64, &'a Vec<u8>)| {
+        let (rank, stamp) = ranked(number)?;
+        Some((rank, number, stamp, payload.as_slice()))
+    };
+    payloads.iter().filter_map(message).collect()
 }
 
 #[cfg(test)]

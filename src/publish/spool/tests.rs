@@ -133,6 +133,49 @@ fn free_space_is_left_alone_and_what_memory_held_is_not_missed_after_a_crash() {
 }
 
 #[test]
+fn a_journal_is_taken_up_whatever_part_of_it_a_power_cut_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mqtt.redb");
+    let clock = Arc::new(SimulatedClock::default());
+    let mut spool = open(&path, limits(1 << 20), &clock);
+    let mut after = Vec::new();
+    for number in 0..20usize {
+        spool.push(Rank::Object, format!("{number}").into_bytes());
+        if number % 3 == 1 {
+            let first = spool.waiting(1, &BTreeSet::new())[0].0;
+            spool.delivered(&[first]);
+        }
+        after.push(texts(&mut spool));
+    }
+    let (files, tally) = (["mqtt.redb", "mqtt.journal"], spool.tally().clone());
+    let read = |name: &&str| std::fs::read(folder.path().join(name)).unwrap();
+    let [database, journal] = [read(&files[0]), read(&files[1])];
+    let reopen = |journal: &[u8]| {
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::write(copy.path().join(files[0]), &database).unwrap();
+        std::fs::write(copy.path().join(files[1]), journal).unwrap();
+        let mut spool = open(&copy.path().join(files[0]), limits(1 << 20), &clock);
+        balanced(&spool);
+        (texts(&mut spool), spool.tally().clone())
+    };
+    // A process that was killed has lost nothing.
+    assert_eq!(reopen(&journal), (after.last().unwrap().clone(), tally.clone()));
+    let end = journal.iter().rposition(|&byte| byte != 0).unwrap();
+    for cut in (0..end).step_by(97) {
+        let (waiting, _) = reopen(&journal[..cut]);
+        let known = |state: &Vec<String>| state.iter().all(|text| waiting.contains(text)) && waiting.len() <= 20;
+        assert!(waiting.is_empty() || after.iter().any(known), "cut at {cut}: {waiting:?}");
+    }
+    // A page in the middle is lost: later records count, and every message is accounted for.
+    for at in (0..end).step_by(131) {
+        let mut torn = journal.clone();
+        torn[at] ^= 0x55;
+        let (_, torn) = reopen(&torn);
+        assert!(torn.produced <= tally.produced, "{torn:?}");
+    }
+}
+
+#[test]
 fn a_damaged_file_is_begun_anew() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mqtt.redb");

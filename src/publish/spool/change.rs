@@ -1,0 +1,104 @@
+//! Changes of the spool as records of its journal.
+
+use std::collections::BTreeSet;
+
+use super::stamp::Stamp;
+use super::{DropReason, Rank, SpoolCounts};
+
+/// A message: rank, number, time and payload.
+pub type Message<'a> = (Rank, u64, Stamp, &'a [u8]);
+
+/// What changed since the record before.
+#[derive(Debug, PartialEq)]
+pub struct Change<'a> {
+    /// All counts after the change.
+    pub tally: SpoolCounts,
+    /// Messages that no longer wait.
+    pub gone: BTreeSet<u64>,
+    /// New messages.
+    pub fresh: Vec<Message<'a>>,
+}
+
+impl<'a> Change<'a> {
+    /// Payload of the record. All numbers are little endian: produced, delivered and the dropped by reason (8 bytes each),
+    /// how many are gone (4), their numbers (8 each), then for each new message its rank (1), number (8), timestamp (24),
+    /// length (4) and payload.
+    pub fn to_payload(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend(self.tally.produced.to_le_bytes());
+        bytes.extend(self.tally.delivered.to_le_bytes());
+        for reason in DropReason::ALL {
+            bytes.extend(self.tally.dropped.get(&reason).copied().unwrap_or(0).to_le_bytes());
+        }
+        bytes.extend((self.gone.len() as u32).to_le_bytes());
+        self.gone.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
+        for (rank, number, stamp, payload) in &self.fresh {
+            bytes.push(*rank as u8);
+            bytes.extend(number.to_le_bytes());
+            bytes.extend(stamp.to_bytes());
+            bytes.extend((payload.len() as u32).to_le_bytes());
+            bytes.extend(*payload);
+        }
+        bytes
+    }
+
+    /// Decodes [`Change::to_payload`].
+    pub fn from_payload(bytes: &'a [u8]) -> Option<Self> {
+        let mut rest = bytes;
+        let mut tally =
+            SpoolCounts { produced: number(&mut rest)?, delivered: number(&mut rest)?, ..Default::default() };
+        for reason in DropReason::ALL {
+            let dropped = number(&mut rest)?;
+            if dropped > 0 {
+                tally.dropped.insert(reason, dropped);
+            }
+        }
+        let gone = length(&mut rest)?;
+        let gone = (0..gone).map(|_| number(&mut rest)).collect::<Option<_>>()?;
+        let mut fresh = Vec::new();
+        while let Some((&rank, others)) = rest.split_first() {
+            rest = others;
+            let rank = if rank == Rank::System as u8 { Rank::System } else { Rank::Object };
+            let number = number(&mut rest)?;
+            let stamp = Stamp::from_bytes(take(&mut rest, 24)?)?;
+            let length = length(&mut rest)?;
+            fresh.push((rank, number, stamp, take(&mut rest, length as usize)?));
+        }
+        Some(Self { tally, gone, fresh })
+    }
+}
+
+fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+    let (taken, others) = rest.split_at_checked(count)?;
+    *rest = others;
+    Some(taken)
+}
+
+fn number(rest: &mut &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(take(rest, 8)?.try_into().ok()?))
+}
+
+fn length(rest: &mut &[u8]) -> Option<u32> {
+    Some(u32::from_le_bytes(take(rest, 4)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_read_as_it_was_written_and_a_part_of_it_is_refused() {
+        let stamp = Stamp { boot: 1, monotonic_ns: 2, wall_s: 3 };
+        let dropped = [(DropReason::Age, 4), (DropReason::Refused, 1)].into();
+        let change = Change {
+            tally: SpoolCounts { produced: 9, delivered: 2, dropped },
+            gone: [3, 5].into(),
+            fresh: vec![(Rank::System, 7, stamp, b"drift"), (Rank::Object, 8, stamp, b"car")],
+        };
+        let payload = change.to_payload();
+        assert_eq!(Change::from_payload(&payload), Some(change));
+        // Whole messages may end anywhere among them.
+        let read = (0..payload.len()).filter(|&end| Change::from_payload(&payload[..end]).is_some()).count();
+        assert_eq!(read, 2);
+    }
+}
