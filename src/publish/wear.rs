@@ -54,6 +54,7 @@ fn event(id: u64) -> Event {
 }
 
 #[test]
+#[allow(clippy::print_stdout)]
 fn wear_child() {
     let Some(folder) = std::env::var_os(CHILD) else { return };
     let folder = Path::new(&folder);
@@ -95,6 +96,7 @@ fn wear_child() {
 }
 
 #[test]
+#[allow(clippy::print_stdout)]
 fn an_event_costs_little_of_a_memory_card() {
     let folder = tempfile::tempdir().unwrap();
     let child = Command::new(std::env::current_exe().unwrap())

@@ -278,7 +278,7 @@ fn replay(content: &[u8], applied: u64) -> Replay {
         }
         let next = (at + HEAD).saturating_add(length as usize);
         let checked = content.get(at + UNCHECKED..next);
-        if !checked.is_some_and(|checked| crc32fast::hash(checked) == crc) {
+        if checked.is_none_or(|checked| crc32fast::hash(checked) != crc) {
             // Without its content the length may be wrong as well. If it is right, later records are found.
             found.damaged += 1;
             at = next;
