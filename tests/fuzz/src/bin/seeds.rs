@@ -79,6 +79,7 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
             edge("out", None, None),
         ],
         canvas: None,
+        equalization: 3,
         calibration: CalibrationHeader {
             observer: "l2".into(),
             scheme: Scheme::Affine,
@@ -90,7 +91,7 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
         },
         provenance: Provenance { source_sha256: "1".repeat(64), generation: 1, parent: Some("2".repeat(64)) },
     };
-    encode(&header, &[weights], &[counts, vec![]])
+    encode(&header, &[weights], &[0.5, 1.0, 2.0], &[counts, vec![]])
 }
 
 fn record() -> lookout::error::Result<Vec<u8>> {
