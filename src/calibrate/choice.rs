@@ -73,17 +73,16 @@ struct Cells {
 impl Cells {
     fn of(all: &EdgeStatistics) -> Self {
         let all = all.merged();
-        let total: f64 = all.bins().map(|(bin, count)| power(all, bin, count)).sum();
+        let total: f64 = all.squares().map(|(_, squares)| squares).sum();
         let mut ends = Vec::with_capacity(CELLS - 1);
         let mut sum = 0.0;
-        for (bin, count) in all.bins() {
-            sum += power(all, bin, count);
+        for (bin, squares) in all.squares() {
+            sum += squares;
             while ends.len() + 1 < CELLS && sum * CELLS as f64 >= total * (ends.len() + 1) as f64 {
                 ends.push(bin);
             }
         }
-        let power = total / all.total().max(1) as f64;
-        Self { exponent: all.binning().exponent(), ends, power }
+        Self { exponent: all.binning().exponent(), ends, power: all.mean_square() }
     }
 
     /// The power of `histogram` in every cell, relative to the power of all pictures. Its bins are not wider than theirs.
@@ -91,19 +90,12 @@ impl Cells {
         let mut powers = vec![0.0f64; CELLS];
         let shift = (self.exponent - histogram.binning().exponent()).clamp(0, 62);
         let scale = 1.0 / (histogram.total().max(1) as f64 * self.power);
-        for (bin, count) in histogram.bins().filter(|_| self.power > 0.0) {
+        for (bin, squares) in histogram.squares().filter(|_| self.power > 0.0) {
             let cell = self.ends.partition_point(|&end| end < bin >> shift);
-            powers[cell] += power(histogram, bin, count) * scale;
+            powers[cell] += squares * scale;
         }
         powers.into_iter().map(|power| power as f32).collect()
     }
-}
-
-/// Sum of the squares of the values in a bin of `histogram`, as if they lay in its middle. Exact zeros have none.
-fn power(histogram: &Histogram, bin: i64, count: u64) -> f64 {
-    let count = if bin == 0 { count - histogram.zeros() } else { count };
-    let middle = (bin as f64 + 0.5) * histogram.binning().width();
-    count as f64 * middle * middle
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::detector::equalization::Equalization;
 use crate::detector::int8::{EdgeStorage, InputMeans, LayerWeights, MixedPrecision, Quantized, QuantizedLayer};
 use crate::detector::plan::{LayerId, Plan, Step};
 use crate::detector::settings::BatchNormEps;
@@ -81,7 +80,7 @@ pub fn convert(
         bias_shift_models: Vec::new(),
         edge_qparams,
         wide_canvas,
-        equalization: Equalization::default(),
+        equalization: Arc::default(),
     })
 }
 

@@ -56,10 +56,9 @@ impl PictureSelection {
 /// # Errors
 /// [`Kind::NoInput`] without pictures; [`Kind::Data`] with the reason if the pictures are unusable, or none can be decoded.
 pub fn select(folder: &Path, count: usize, seed: u64, allow_unfit: bool) -> Result<PictureSelection> {
-    // Choose by the hash of the name, then restore the order of the names.
     let mut named = named_pictures(folder)?;
-    named.sort_by_cached_key(|(name, _)| rank(seed, name));
-    named.truncate(count);
+    let chosen = seeded(named.iter().map(|(name, _)| name.as_str()), count, seed);
+    named.retain(|(name, _)| chosen.binary_search(name).is_ok());
     named.sort();
     check(named, folder, allow_unfit)
 }

@@ -187,7 +187,7 @@ struct Quantization<'a> {
     reference: Fp32Model,
     folded: Vec<FoldedLayer>,
     /// Folded into `reference` and `folded`.
-    equalization: Equalization,
+    equalization: Arc<Equalization>,
     loader: PictureLoader<'a>,
 }
 
@@ -201,11 +201,11 @@ impl<'a> Quantization<'a> {
         let header = checkpoint.header();
         let plan = Arc::new(Plan::new(header.architecture.clone(), header.settings.clone()));
         let tensors = checkpoint.var_builder();
-        let reference = Fp32Model::new(plan.clone(), &tensors, &header.batch_norm_eps, isa)?;
         let folded = fold_all(&plan, &tensors, &header.batch_norm_eps)?;
+        let reference = Fp32Model::from_folded(plan.clone(), &folded, isa)?;
         let transform = Transform::new(TransformParams::from(&plan.settings.transform))?;
         let loader = PictureLoader::new(open, transform);
-        let equalization = Equalization::default();
+        let equalization = Arc::default();
         Ok(Self { checkpoint, options, isa, plan, reference, folded, equalization, loader })
     }
 
@@ -239,14 +239,14 @@ impl<'a> Quantization<'a> {
                     let equalization = self.equalization(&selection, progress)?;
                     self.equalize(equalization)?;
                 }
-                self.observe(&steps, &selection, progress)?
+                let record = self.observe(&steps, &selection, progress)?;
+                if self.options.choose {
+                    let names = recorded_names(&record, self.options)?;
+                    selection.pictures.retain(|picture| names.contains(&picture.name));
+                }
+                record
             }
         };
-        if self.options.choose {
-            let names: Vec<&str> = selection.pictures.iter().map(|picture| picture.name.as_str()).collect();
-            let names = choose(&record, &names, self.options.count)?;
-            selection.pictures.retain(|picture| names.contains(&picture.name));
-        }
         let statistics = record.statistics(|name| selection.contains(name))?;
         if statistics.len() != steps.len() || statistics.iter().all(|edge| edge.merged().is_empty()) {
             return Err(Error::new(Kind::Data, "the calibration record lacks these pictures or this network's edges"));
@@ -342,7 +342,7 @@ impl<'a> Quantization<'a> {
         wide_canvas: bool,
     ) -> Result<Quantized> {
         let quantized = convert(&self.plan, &self.folded, recipes, edge_qparams, wide_canvas)?;
-        Ok(Quantized { equalization: self.equalization.clone(), ..quantized })
+        Ok(Quantized { equalization: Arc::clone(&self.equalization), ..quantized })
     }
 
     /// Chooses the wide parts of `narrow`, and gives them two digits in `recipes` and two bytes in `ranges`.
@@ -407,9 +407,8 @@ impl<'a> Quantization<'a> {
         for (layer, folded) in self.folded.iter_mut().enumerate() {
             equalization.fold_into(&self.plan, layer, folded);
         }
-        let (eps, tensors) = (&self.checkpoint.header().batch_norm_eps, self.checkpoint.var_builder());
-        self.reference = Fp32Model::equalized(self.plan.clone(), &tensors, eps, &equalization, self.isa)?;
-        self.equalization = equalization;
+        self.reference = Fp32Model::from_folded(self.plan.clone(), &self.folded, self.isa)?;
+        self.equalization = Arc::new(equalization);
         Ok(())
     }
 

@@ -365,6 +365,8 @@ struct Costs {
     values: Vec<u64>,
     storage: Vec<EdgeStorage>,
     total: f64,
+    /// Number of weights of all layers.
+    weights: f64,
 }
 
 /// Multiply-adds that take as long as scaling, rounding and writing one value. With AVX2 it is some 20, with VNNI, which
@@ -388,14 +390,14 @@ impl Costs {
         let values: Vec<u64> = shapes.iter().map(|shape| shape.len() as u64).collect();
         let layers = (0..plan.steps.len()).filter(|&id| plan.steps[id].layer().is_some());
         let total = layers.map(|id| macs[id] as f64 + MACS_OF_A_VALUE * values[id] as f64).sum();
-        Self { macs, values, storage: quantized.mixed_precision().storage, total }
+        let weights = plan.layers.iter().map(|layer| layer.geometry.weights() as f64).sum();
+        Self { macs, values, storage: quantized.mixed_precision().storage, total, weights }
     }
 
     /// Share of the weights that `part` adds.
     fn growth(&self, plan: &Plan, part: WidePart) -> f64 {
-        let weights = |layer: LayerId| plan.layers[layer].geometry.weights() as f64;
         let WidePart::Weights(layer) = part else { return 0.0 };
-        weights(layer) / (0..plan.layers.len()).map(weights).sum::<f64>()
+        plan.layers[layer].geometry.weights() as f64 / self.weights
     }
 
     /// Cost of another pass over the products of `step`.

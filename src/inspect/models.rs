@@ -71,15 +71,10 @@ impl ModelPair {
             );
             return Err(Error::new(Kind::Data, text));
         }
-        let (eps, equalization) = (&header.batch_norm_eps, int8.equalization());
-        let tensors = checkpoint.var_builder();
-        let fp32 =
-            pool.install(|| Fp32Model::equalized(Arc::clone(&plan), &tensors, eps, equalization, options.isa))?;
-        let fp32 = fp32.without_buffer_reuse();
+        let fp32 = pool.install(|| int8.reference(&checkpoint, options.isa))?.without_buffer_reuse();
         let labels = header.labels.clone();
         let source = checkpoint.sha256();
         // The folded weights are a copy; the mapped file is not needed any more.
-        drop(tensors);
         drop(checkpoint);
         let row = |path: &Path, precision, generation, sha256, bytes| ModelRow {
             name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use super::history::{self, History, Query};
 use super::spool::{self, Rank, Spool};
+use super::wear::number;
 use crate::clock::{Clock, SystemClock};
 use crate::message::{Event, EventName, Moment, Schema};
 
 const CHILD: &str = "LOOKOUT_KILLS_CHILD";
 
 fn kills() -> usize {
-    std::env::var("LOOKOUT_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(12)
+    number("LOOKOUT_KILLS", 12)
 }
 
 /// Prints a line that the parent reads.

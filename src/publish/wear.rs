@@ -17,7 +17,8 @@ const CHILD: &str = "LOOKOUT_WEAR_CHILD";
 /// Bytes that an event may cost at most.
 const GOAL: u64 = 8000;
 
-fn number(name: &str, default: u64) -> u64 {
+/// The number in the environment variable `name`.
+pub(super) fn number<T: std::str::FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
 }
 

@@ -233,10 +233,26 @@ impl<'a> Container<'a> {
         ))
     }
 
+    /// The `count` numbers of the tensor called `name`; none, and no such tensor, where `count` is 0.
+    ///
+    /// # Errors
+    /// As [`Container::tensor`].
+    pub fn optional_f32(&self, name: &str, count: usize) -> Result<Vec<f32>> {
+        if count == 0 { Ok(Vec::new()) } else { Ok(self.tensor(name, Element::F32, &[count])?.to_f32()) }
+    }
+
     /// All tensors by name, without the checksums.
     pub fn tensors(&self) -> &BTreeMap<String, Tensor<'a>> {
         &self.tensors
     }
+}
+
+/// Name of the tensor with the factors of equalized channels, in artifacts and calibration records.
+pub const EQUALIZATION: &str = "equalization";
+
+/// True for a count that headers leave out.
+pub fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn refuse<T>(what: String) -> Result<T> {

@@ -174,13 +174,10 @@ struct Networks {
 impl Networks {
     fn new(bench: &Bench) -> Self {
         let checkpoint = Checkpoint::open(&bench.path("model.safetensors")).unwrap();
-        let header = checkpoint.header();
         let bytes = std::fs::read(bench.path("model.lookout")).unwrap();
         let quantized = Quantized::from_artifact(&Artifact::parse(&bytes).unwrap(), Ok).unwrap();
         let model = Arc::new(Int8Model::new(&quantized, Isa::best()).unwrap());
-        let (plan, equalization) = (Arc::clone(model.plan()), model.equalization());
-        let (eps, tensors) = (&header.batch_norm_eps, checkpoint.var_builder());
-        let reference = Fp32Model::equalized(plan, &tensors, eps, equalization, Isa::best()).unwrap();
+        let reference = model.reference(&checkpoint, Isa::best()).unwrap();
         let (mut canvas, mut pixels) = (Canvas::empty(3), model.empty_canvas());
         let mut transform = Transform::new(TransformParams::from(&reference.plan().settings.transform)).unwrap();
         let picture = Picture::open(bench.path("data/image_2/000002.png")).unwrap();

@@ -33,10 +33,7 @@ const BLOCKS: (usize, usize) = (8, 500);
 
 /// The full-precision network that `checkpoint` holds, on the plan of `detector`'s.
 fn reference(detector: &Detector, checkpoint: &Checkpoint) -> Arc<Fp32Model> {
-    let int8 = detector.int8_model().unwrap();
-    let (plan, eps) = (Arc::clone(int8.plan()), &checkpoint.header().batch_norm_eps);
-    let tensors = checkpoint.var_builder();
-    Arc::new(Fp32Model::equalized(plan, &tensors, eps, int8.equalization(), Isa::best()).unwrap())
+    Arc::new(detector.int8_model().unwrap().reference(checkpoint, Isa::best()).unwrap())
 }
 
 /// Median over `pairs` of the p99 of a block with passes over that of the block without beside it. Blocks of `frames`

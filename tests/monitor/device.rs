@@ -208,10 +208,7 @@ impl Device {
         let artifact = Artifact::parse(&start.bytes).unwrap();
         let quantized = Quantized::from_artifact(&artifact, Ok).unwrap();
         let model = Arc::new(Int8Model::new(&quantized, Isa::best()).unwrap());
-        let (isa, eps) = (Isa::best(), &checkpoint.header().batch_norm_eps);
-        let (plan, equalization) = (Arc::clone(model.plan()), model.equalization());
-        let reference = Fp32Model::equalized(plan, &checkpoint.var_builder(), eps, equalization, isa).unwrap();
-        let reference = Arc::new(reference);
+        let reference = Arc::new(model.reference(checkpoint, Isa::best()).unwrap());
         let host = Arc::new(FakeHost::default());
         let metrics = Arc::new(Metrics::new());
         let labels = artifact.header().labels.clone().into();

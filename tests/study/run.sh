@@ -6,9 +6,9 @@
 #
 # Every step keeps what it made in $WORK (target/study) and makes only what is missing: artifacts there, detections in
 # the evaluation's cache, so it can be stopped and called again. One forward pass over the 192 calibration pictures (a
-# record) serves every observer and subset; there are two, with equalized channels and without. Settings are chosen by what the steps tracking (kitti-tracking-0001) and
-# held-out (agreement with fp32 on the pictures of road-calib that nothing was calibrated on) show; road-test is read once,
-# by the step final. tests/study/README.md has the results.
+# record) serves every observer and subset; there are two, with equalized channels and without. Settings are chosen by
+# what the steps tracking (kitti-tracking-0001) and held-out (agreement with fp32 on the pictures of road-calib that
+# nothing was calibrated on) show; road-test is read once, by the step final. tests/study/README.md has the results.
 #
 #     LOOKOUT   the program            [target/release/lookout]
 #     SHARED    models and pictures    [../shared]
@@ -22,8 +22,8 @@ export LOOKOUT__DETECTOR__THREADS=${LOOKOUT__DETECTOR__THREADS:-1}
 CALIB=$SHARED/data/road-calib/image_2
 TRACKING=kitti:$SHARED/data/kitti-tracking-0001
 TEST=kitti:$SHARED/data/road-test
-# Pictures of the synthetic street that quantize the built-in network, and others to judge by.
-STREET_PICTURES=1000
+# Pictures of the synthetic street that judge the built-in network.
+STREET_PICTURES=${STREET_PICTURES:-1000}
 OBSERVERS="min-max moving-average percentile entropy l2 mse"
 # Observers that our recipe is tried with.
 CANDIDATES="l2 mse percentile"
@@ -62,15 +62,20 @@ observers() {
     done
 }
 
-counts() {
-    record
-    local count seed
-    for count in 1 4 16 64; do
+# draws NAME COUNTS ARGUMENTS…: three draws of each number of pictures.
+draws() {
+    local name=$1 counts=$2 count seed
+    shift 2
+    for count in $counts; do
         for seed in 0 1 2; do
-            quantized "count-$count-draw-$seed" --record "$WORK/record.calib" --count "$count" --seed "$seed" --observer l2 \
-                --equalize false --wide 0 --allow-unfit
+            quantized "$name-$count-draw-$seed" --count "$count" --seed "$seed" --wide 0 --allow-unfit "$@"
         done
     done
+}
+
+counts() {
+    record
+    draws count "1 4 16 64" --record "$WORK/record.calib" --observer l2 --equalize false
     quantized count-192 --record "$WORK/record.calib" --count 192 --observer l2 --equalize false --wide 0
 }
 
@@ -80,7 +85,7 @@ noise() {
     quantized noise --images "$WORK/noise" --count 16 --observer l2 --equalize false --wide 0 --allow-unfit
 }
 
-# The paper's recipe, and ours (biases corrected) with each candidate on the same 64 pictures.
+# The paper's recipe, and ours (biases corrected) with each candidate on the same 64 pictures, then mse on all 192.
 recipes() {
     record
     quantized paper --record "$WORK/record.calib" --count 64 --recipe paper --observer l2 --wide 0
@@ -88,12 +93,13 @@ recipes() {
     for name in $CANDIDATES; do
         quantized "ours-$name" --record "$WORK/record.calib" --images "$CALIB" --observer "$name" --equalize false --wide 0
     done
+    quantized ours --record "$WORK/record.calib" --images "$CALIB" --count 192 --observer mse --equalize false --wide 0
 }
 
 # Equalized channels and parts of two bytes, alone and together, on the same 64 pictures. The default is default-15.
 techniques() {
     record
-    local share
+    local name share
     for name in l2 mse; do
         quantized "equalized-$name" --record "$WORK/equalized.calib" --images "$CALIB" --observer "$name" --wide 0
     done
@@ -106,12 +112,9 @@ techniques() {
 # Pictures that a hash chooses (three draws), and those that are most like all, with everything else as by default.
 choice() {
     record
-    local count seed
+    draws random "8 16 32 64" --record "$WORK/equalized.calib" --images "$CALIB"
+    local count
     for count in 8 16 32 64; do
-        for seed in 0 1 2; do
-            quantized "random-$count-draw-$seed" --record "$WORK/equalized.calib" --images "$CALIB" --count "$count" \
-                --seed "$seed" --wide 0 --allow-unfit
-        done
         quantized "chosen-$count" --record "$WORK/equalized.calib" --images "$CALIB" --count "$count" --choose --wide 0 \
             --allow-unfit
     done
@@ -151,7 +154,7 @@ evaluated() {
     cat "$WORK/$name/report.txt"
 }
 
-ALL_MODELS=(road.safetensors paper.lookout ours-{l2,mse,percentile}.lookout equalized-{l2,mse}.lookout wide-15.lookout
+ALL_MODELS=(road.safetensors paper.lookout ours.lookout ours-{l2,mse,percentile}.lookout equalized-{l2,mse}.lookout wide-15.lookout
     default-{15,30}.lookout random-{8,16,32,64}-draw-{0,1,2}.lookout chosen-{8,16,32,64,192}.lookout
     observer-{min-max,moving-average,percentile,entropy,l2,mse}.lookout
     count-{1,4,16,64}-draw-{0,1,2}.lookout count-192.lookout noise.lookout)

@@ -11,6 +11,7 @@ RECIPES = {
     "ours-percentile": "percentile, biases corrected, 64",
     "ours-l2": "l2, biases corrected, 64",
     "ours-mse": "mse, biases corrected, 64",
+    "ours": "mse, biases corrected, 192",
     "equalized-l2": "l2, equalized",
     "equalized-mse": "mse, equalized",
     "wide-15": "mse, `--wide 15%`",
@@ -34,7 +35,7 @@ OBSERVERS = {f"observer-{name}": name for name in "min-max moving-average percen
 COUNTS = {f"count-{count}-draw-{draw}": f"{count}, draw {draw + 1}" for count in (1, 4, 16, 64) for draw in range(3)}
 COUNTS |= {"count-192": "192", "noise": "16 pictures of noise"}
 HELD_OUT = {"paper": RECIPES["paper"], "observer-l2": "l2, biases as they are, 64"}
-HELD_OUT |= {name: RECIPES[name] for name in list(RECIPES)[1:]}
+HELD_OUT |= {name: label for name, label in RECIPES.items() if name not in ("paper", "ours")}
 
 
 def points(share):

@@ -114,12 +114,16 @@ impl Histogram {
 
     /// Mean square of the values, each at the middle of its bin, exact zeros at zero.
     pub fn mean_square(&self) -> f64 {
+        self.squares().map(|(_, squares)| squares).sum::<f64>() / self.total().max(1) as f64
+    }
+
+    /// Index of each bin with values, and the sum of their squares, each at the middle of its bin, exact zeros at zero.
+    pub fn squares(&self) -> impl Iterator<Item = (i64, f64)> + '_ {
         let width = self.binning.width();
-        let square = |(index, count): (i64, u64)| {
+        self.bins().map(move |(index, count)| {
             let count = if index == 0 { count - self.zeros.min(count) } else { count };
-            count as f64 * ((index as f64 + 0.5) * width).powi(2)
-        };
-        self.bins().map(square).sum::<f64>() / self.total().max(1) as f64
+            (index, count as f64 * ((index as f64 + 0.5) * width).powi(2))
+        })
     }
 
     /// The histogram with every count multiplied by `factor`.

@@ -48,7 +48,7 @@ use sha2::{Digest, Sha256};
 use crate::calibrate::histogram::Histogram;
 use crate::calibrate::observer::EdgeStatistics;
 use crate::error::{Error, Kind, Result};
-use crate::quant::container::{self, Container, Element, Tensor};
+use crate::quant::container::{self, Container, EQUALIZATION, Element, Tensor, is_zero};
 use crate::tensor::atomic_file;
 use crate::tensor::digest::hexadecimal;
 
@@ -56,8 +56,6 @@ use crate::tensor::digest::hexadecimal;
 const FORMAT: &str = "calibration/2";
 /// Format name of the earlier version, which is read.
 const FORMAT_1: &str = "calibration/1";
-/// Name of the tensor with the factors of equalized channels.
-const EQUALIZATION: &str = "equalization";
 
 /// Histograms and channel means of every edge on every picture.
 #[derive(Debug, Clone, PartialEq)]
@@ -260,10 +258,7 @@ impl CalibrationRecord {
         if header.format != FORMAT && (header.format != FORMAT_1 || header.equalization > 0) {
             return Err(Error::new(Kind::Data, format!("its format is `{}`, expected `{FORMAT}`", header.format)));
         }
-        let equalization = match header.equalization {
-            0 => Vec::new(),
-            count => container.tensor(EQUALIZATION, Element::F32, &[count])?.to_f32(),
-        };
+        let equalization = container.optional_f32(EQUALIZATION, header.equalization)?;
         let others = usize::from(!equalization.is_empty());
         let mut record = Self::new(header.checkpoint_sha256, header.edges, equalization);
         if container.tensors().len() != 2 * header.pictures.len() + others {
@@ -308,10 +303,6 @@ impl CalibrationRecord {
     fn mean_count(&self) -> usize {
         self.edges.iter().fold(0usize, |sum, edge| sum.saturating_add(edge.channels))
     }
-}
-
-fn is_zero(value: &usize) -> bool {
-    *value == 0
 }
 
 /// Appends a packed histogram (see the file format above).

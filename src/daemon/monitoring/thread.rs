@@ -241,7 +241,7 @@ impl MonitorThread {
         budget: &CpuBudget,
     ) -> ReferenceModel {
         let Some(path) = reference else { return ReferenceModel::NotConfigured };
-        let (plan, equalization) = (int8.plan(), int8.equalization());
+        let plan = int8.plan();
         let image = &sample.frame.image;
         let fit = TransformParams::from(&plan.settings.transform).fit(image.width(), image.height());
         let shortage =
@@ -249,9 +249,7 @@ impl MonitorThread {
         let loaded = match shortage {
             Some(reason) => Err(Error::new(Kind::Unavailable, reason)),
             None => budget.run(Duration::MAX, &mut |_| {
-                let checkpoint = Checkpoint::open(&path)?;
-                let eps = &checkpoint.header().batch_norm_eps;
-                let model = Fp32Model::equalized(Arc::clone(plan), &checkpoint.var_builder(), eps, equalization, isa)?;
+                let model = int8.reference(&Checkpoint::open(&path)?, isa)?;
                 // Passes are rare, so memory matters more than speed.
                 Ok(model.without_buffer_reuse())
             }),

@@ -73,6 +73,17 @@ impl Fp32Model {
         Ok(Self { plan, isa, layers: Layers::Kernels(layers), buffers: buffers::BufferPool::default() })
     }
 
+    /// Packs the weights `folded`, one a layer of `plan`.
+    ///
+    /// # Errors
+    /// As [`ConvF32::new`].
+    pub fn from_folded(plan: Arc<Plan>, folded: &[FoldedLayer], isa: Isa) -> Result<Self> {
+        let layers = plan.layers.iter().zip(folded);
+        let layers = layers.map(|(layer, folded)| ConvF32::new(isa, layer.geometry, &folded.weights, &folded.bias));
+        let layers = Layers::Kernels(layers.collect::<Result<_>>()?);
+        Ok(Self { plan, isa, layers, buffers: buffers::BufferPool::default() })
+    }
+
     /// The network of `plan` on other operations than the kernels.
     pub fn with_operations(plan: Arc<Plan>, operations: Box<dyn Operations>) -> Self {
         Self { plan, isa: Isa::best(), layers: Layers::Other(operations), buffers: buffers::BufferPool::default() }

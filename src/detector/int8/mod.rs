@@ -48,7 +48,7 @@ pub struct Quantized {
     /// True where the canvas is wide: of two bytes a value.
     pub wide_canvas: bool,
     /// Factors of channels that are folded into weights and biases.
-    pub equalization: Equalization,
+    pub equalization: Arc<Equalization>,
 }
 
 /// Weights of one layer. The int8 weights of the first layer are in units of raw pixels: normalization is folded into

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{EdgeStorage, LayerWeights, MixedPrecision, Quantized, QuantizedLayer};
+use crate::detector::checkpoint::Checkpoint;
 use crate::detector::equalization::Equalization;
+use crate::detector::fp32::Fp32Model;
 use crate::detector::plan::{Layer, LayerId, Op, Plan, StepId};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::conv_f32::ConvF32;
@@ -109,7 +111,7 @@ impl Int8Model {
             edge_qparams: quantized.edge_qparams.clone(),
             layers,
             epilogues: Vec::new(),
-            equalization: Arc::new(quantized.equalization.clone()),
+            equalization: Arc::clone(&quantized.equalization),
         };
         for (id, step) in model.plan.steps.iter().enumerate() {
             let epilogue = model.epilogue(id, quantized).map_err(|error| error.at(&step.name))?;
@@ -123,9 +125,14 @@ impl Int8Model {
         &self.plan
     }
 
-    /// Factors of channels that are folded into its weights: its fp32 reference has them, too.
-    pub fn equalization(&self) -> &Equalization {
-        &self.equalization
+    /// The fp32 reference from the `checkpoint` that this model was quantized from, for the kernels of `isa`. It has the
+    /// same plan, and the same factors of channels folded into its weights.
+    ///
+    /// # Errors
+    /// As [`Fp32Model::equalized`].
+    pub fn reference(&self, checkpoint: &Checkpoint, isa: Isa) -> Result<Fp32Model> {
+        let (tensors, eps) = (checkpoint.var_builder(), &checkpoint.header().batch_norm_eps);
+        Fp32Model::equalized(Arc::clone(&self.plan), &tensors, eps, &self.equalization, isa)
     }
 
     /// The instruction set its panels are packed for.

@@ -75,7 +75,7 @@ impl Quantized {
         let plan = Arc::new(Plan::new(architecture, adjust(settings)?));
         let (biases, bias_shift_models) = (vec![Vec::new(); plan.steps.len()], vec![None; plan.steps.len()]);
         let reference_means = InputMeans::from_artifact(artifact, &plan)?;
-        let equalization = Equalization::from_stored(&plan, &artifact.equalization()?)?;
+        let equalization = Arc::new(Equalization::from_stored(&plan, &artifact.equalization()?)?);
         let mut quantized = Self {
             layers: Vec::new(),
             biases,

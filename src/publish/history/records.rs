@@ -46,7 +46,8 @@ pub struct Records {
     recent_bytes: u64,
     /// Monotonic time of the first event since the last commit.
     since_ns: Option<u64>,
-    /// Time of the next attempt after a failure, in nanoseconds of monotonic time. Opening reads the whole file, so attempts are limited.
+    /// Time of the next attempt after a failure, in nanoseconds of monotonic time. Opening reads the whole file, so
+    /// attempts are limited.
     retry_ns: u64,
 }
 

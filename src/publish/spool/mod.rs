@@ -1,8 +1,8 @@
 //! Spool: a persistent queue of messages that wait for acknowledgement.
 //!
 //! In: payloads with a rank. Out: unacknowledged payloads, higher rank first, in order within a rank. Pushed messages
-//! survive SIGKILL; a power cut loses those of the last five seconds at most. Size, age and free disk space are limited. Dropped messages are counted by reason, so
-//! that at any time, also over restarts,
+//! survive SIGKILL; a power cut loses those of the last five seconds at most. Size, age and free disk space are limited.
+//! Dropped messages are counted by reason, so that at any time, also over restarts,
 //!
 //! ```text
 //! produced = delivered + spooled + dropped
@@ -326,9 +326,7 @@ impl Spool {
         if !self.disk.is_open() && !self.connect() {
             return self.trim_memory();
         }
-        // Deleting needs no additional space: it reuses freed pages.
-        let room = self.disk.free().is_none_or(|free| free > self.limits.min_free);
-        match self.write(room) {
+        match self.write() {
             Ok(()) => {
                 if std::mem::take(&mut self.retry_ns) != 0 {
                     tracing::info!("the spool's disk works again");
@@ -346,8 +344,10 @@ impl Spool {
         self.trim_memory();
     }
 
-    /// Writes what changed. Without `room`, new messages stay in memory.
-    fn write(&mut self, room: bool) -> Result<()> {
+    /// Writes what changed. Without room on the disk, new messages stay in memory.
+    fn write(&mut self) -> Result<()> {
+        // Deleting needs no additional space: it reuses freed pages.
+        let room = self.disk.free().is_none_or(|free| free > self.limits.min_free);
         let fresh = if room { messages(&self.index, &self.unsaved) } else { Vec::new() };
         // Messages held only in memory are not counted on disk, since a crash would lose them.
         let unsaved = if room { 0 } else { self.unsaved.len() as u64 };
@@ -390,8 +390,7 @@ impl Drop for Spool {
         }
         // The journal has everything; this only leaves the next start less to do.
         self.behind = true;
-        let room = self.disk.free().is_none_or(|free| free > self.limits.min_free);
-        if let Err(error) = self.write(room) {
+        if let Err(error) = self.write() {
             tracing::warn!(error = error.chain(), "messages stay in the journal of the spool");
         }
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
+use crate::quant::container::is_zero;
 use crate::quant::{Precision, QuantParams, Range, Scheme};
 use crate::tensor::{LOW_LEVELS, LOW_ZERO_POINT};
 
@@ -15,9 +16,6 @@ pub const FORMAT: &str = "artifact/2";
 
 /// Format name of the earlier version, which is read. Its plans have another form.
 pub const FORMAT_1: &str = "artifact/1";
-
-/// Name of the tensor with the factors of equalized channels.
-pub(super) const EQUALIZATION: &str = "equalization";
 
 /// Header of an artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -302,10 +300,6 @@ fn one() -> usize {
 
 fn is_one(count: &usize) -> bool {
     *count == 1
-}
-
-fn is_zero(count: &usize) -> bool {
-    *count == 0
 }
 
 /// Serializes an f32 as the f64 that equals it: a reader with an error in the last digit of an f64 still gives the same

@@ -8,12 +8,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::header::{
-    EQUALIZATION, EdgeHeader, FORMAT, FORMAT_1, Header, HistogramBins, MeanStd, StepHeader, WeightType,
-};
+use super::header::{EdgeHeader, FORMAT, FORMAT_1, Header, HistogramBins, MeanStd, StepHeader, WeightType};
 use super::tensors::StepResidual;
 use crate::error::{Error, Kind, Result};
-use crate::quant::container::{Container, Element};
+use crate::quant::container::{Container, EQUALIZATION, Element};
 use crate::quant::{BiasShiftModel, MAX_SCALE, MIN_SCALE, RoundingResidual, StoredBiasShiftModel, first_unsafe_pair};
 use crate::tensor::ImageMoments;
 
@@ -194,10 +192,7 @@ impl<'a> Artifact<'a> {
     /// # Errors
     /// [`Kind::Data`] where the tensor is missing or has another length.
     pub fn equalization(&self) -> Result<Vec<f32>> {
-        match self.header.equalization {
-            0 => Ok(Vec::new()),
-            count => Ok(self.container.tensor(EQUALIZATION, Element::F32, &[count])?.to_f32()),
-        }
+        self.container.optional_f32(EQUALIZATION, self.header.equalization)
     }
 
     /// The first step with a rounding residual, and the moments of the pictures that its biases were corrected at.

@@ -9,12 +9,12 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::header::{EQUALIZATION, Header};
+use super::header::Header;
 use super::read::Artifact;
 use super::tensors::{StepResidual, StepTensors};
 use crate::error::{Error, Kind, Result};
 use crate::quant::StoredBiasShiftModel;
-use crate::quant::container::{self, Tensor};
+use crate::quant::container::{self, EQUALIZATION, Tensor};
 use crate::tensor::atomic_file;
 
 /// Encodes an artifact: `weights` in the order of the header's steps, the factors of `equalization`, `histograms` in the
