@@ -178,14 +178,21 @@ impl Detector {
     /// [`Kind::Data`] naming the defect of the file, [`Kind::Config`] for a wrong option.
     pub fn from_artifact(file: impl AsRef<[u8]>, name: String, options: &DetectorOptions) -> Result<Self> {
         let pool = Arc::new(thread_pool(options.threads)?);
-        let artifact = Artifact::parse(file.as_ref())?;
-        let quantized = Quantized::from_artifact(&artifact, |settings| options.apply(settings))?;
+        let bytes = file.as_ref();
+        let read = || {
+            let artifact = Artifact::parse(bytes)?;
+            let quantized = Quantized::from_artifact(&artifact, |settings| options.apply(settings))?;
+            Ok::<_, Error>((artifact, quantized))
+        };
+        // The digest takes as long as the rest of the reading.
+        let (digest, read) = pool.install(|| rayon::join(|| sha256(bytes), read));
+        let (artifact, quantized) = read?;
         let header = artifact.header();
         let summary = ModelSummary {
             name,
             precision: if quantized.is_exact() { ModelPrecision::Int8 } else { ModelPrecision::Mixed },
             generation: u64::from(header.provenance.generation),
-            sha256: sha256(file.as_ref()),
+            sha256: digest,
         };
         let labels = header.labels.clone();
         drop(artifact);

@@ -2,7 +2,8 @@
 //!
 //! [`Mapped`] maps a regular file and dereferences to its bytes. Anything that is not a regular file is refused before it
 //! is opened, so that a pipe cannot block. [`as_f32`] and [`as_f16`] reinterpret aligned little-endian bytes in place.
-//! [`map_large_tensors`] configures the allocator of the process. All callers see safe slices.
+//! [`map_large_tensors`] configures the allocator of the process, [`return_free_memory`] empties it. All callers see safe
+//! slices.
 //!
 //! Another process must not truncate a mapped file: the kernel would end this process with SIGBUS. Files that this crate
 //! writes are replaced by renaming, never rewritten in place, so they are safe.
@@ -86,6 +87,16 @@ pub fn map_large_tensors() {
         // unknown parameter, and nothing depends on success.
         let _ = unsafe { libc::mallopt(parameter, bytes) };
     }
+}
+
+/// Returns the memory that the allocator holds without use to the system: after a model is dropped, or packed.
+///
+/// The GNU allocator keeps a heap for each thread and frees only its end. Weights that were packed by the detector's
+/// threads and dropped leave holes there: 13 MiB of a MobileNet's 20. It takes some milliseconds.
+pub fn return_free_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: `malloc_trim` takes a number and works on the allocator's own lists, under its locks.
+    let _ = unsafe { libc::malloc_trim(0) };
 }
 
 #[cfg(test)]

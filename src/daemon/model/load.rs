@@ -13,6 +13,7 @@ use crate::detector::checkpoint::Checkpoint;
 use crate::detector::{Detector, DetectorOptions, thread_pool};
 use crate::error::{Error, Kind, Result};
 use crate::message::ModelPrecision;
+use crate::tensor::mapped::return_free_memory;
 
 /// Longest time of one quantization step: systemd's start timeout is extended by it at each step.
 const QUANTIZATION_STEP: Duration = Duration::from_secs(120);
@@ -56,10 +57,12 @@ pub fn load_checked(
     crate::kernel::self_test(options.isa)?;
     let begin = Instant::now();
     let expected = startup_check::expect(options, load)?;
+    return_free_memory();
     let loading = Instant::now();
     let mut engine = load(options)?;
     let load_ms = loading.elapsed().as_millis() as u64;
     startup_check::check(&mut engine, &expected)?;
+    return_free_memory();
     let proof_ms = begin.elapsed().as_millis() as u64 - load_ms;
     let detector = engine.detector();
     let summary = detector.summary();

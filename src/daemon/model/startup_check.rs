@@ -17,8 +17,9 @@ use crate::tensor::{Canvas, Fit, Input};
 /// Rows and columns of the synthetic canvas.
 const SIDE: usize = 64;
 
-/// Regions of the second stage that are compared.
-const REGIONS: usize = 8;
+/// Regions of the second stage that are compared. Each one reads every weight of the second stage, so two are enough; the
+/// portable kernels would take most of the check's time for more.
+const REGIONS: usize = 2;
 
 /// Largest difference of floating-point values, as a share of the step's largest value.
 const TOLERANCE: f32 = 1e-3;
