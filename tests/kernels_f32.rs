@@ -182,6 +182,11 @@ fn convolutions_match_the_naive_sum() {
         (geometry(32, 32, 3, 1, 1), 2, 100),
         (geometry(24, 70, 3, 1, 0), 21, 20),
         (geometry(24, 5, 7, 2, 3), 9, 9),
+        // Winograd's algorithm, with odd and even sizes and paddings.
+        (geometry(64, 80, 3, 1, 1), 9, 14),
+        (geometry(80, 64, 3, 1, 0), 8, 9),
+        (geometry(64, 64, 3, 1, 2), 5, 7),
+        (geometry(256, 256, 3, 1, 1), 13, 12),
     ];
     let pools = pools();
     for (geometry, height, width) in shapes {
@@ -286,6 +291,8 @@ fn windows_are_padded_on_their_own() {
     // The box head's windows, windows with fewer pixels than a tile, a strip's few channels, a stride.
     let shapes = [
         (geometry(64, 32, 3, 1, 1), 5, 7, 7),
+        (geometry(64, 64, 3, 1, 1), 5, 7, 7),
+        (geometry(64, 96, 3, 1, 1), 9, 2, 3),
         (geometry(300, 17, 3, 1, 1), 9, 2, 3),
         (geometry(3, 16, 3, 1, 1), 6, 7, 7),
         (geometry(3, 16, 7, 2, 3), 4, 9, 3),
@@ -302,16 +309,19 @@ fn windows_are_padded_on_their_own() {
 /// A layer gives the same bits whichever maps it is run with.
 #[test]
 fn a_window_does_not_depend_on_its_neighbours() {
-    let geometry = geometry(40, 24, 3, 1, 1);
-    let case = Case { geometry, count: 5, height: 7, width: 7, skip: None, activation: Activation::Relu };
-    let data = case.data();
-    for kernel in kernels() {
-        let all = case.run(kernel, &data);
-        for window in 0..case.count {
-            let input = data.input[window * 49 * 40..][..49 * 40].to_vec();
-            let one = Data { input, weights: data.weights.clone(), bias: data.bias.clone(), skip: Vec::new() };
-            let out = Case { count: 1, ..case }.run(kernel, &one);
-            assert_eq!(out, all[window * 49 * 24..][..49 * 24], "{}: window {window}", kernel.name);
+    // By tiles, and by Winograd's algorithm.
+    for (inputs, outputs) in [(40, 24), (64, 80)] {
+        let geometry = geometry(inputs, outputs, 3, 1, 1);
+        let case = Case { geometry, count: 5, height: 7, width: 7, skip: None, activation: Activation::Relu };
+        let data = case.data();
+        for kernel in kernels() {
+            let all = case.run(kernel, &data);
+            for window in 0..case.count {
+                let input = data.input[window * 49 * inputs..][..49 * inputs].to_vec();
+                let one = Data { input, weights: data.weights.clone(), bias: data.bias.clone(), skip: Vec::new() };
+                let out = Case { count: 1, ..case }.run(kernel, &one);
+                assert_eq!(out, all[window * 49 * outputs..][..49 * outputs], "{}: window {window}", kernel.name);
+            }
         }
     }
 }

@@ -99,6 +99,12 @@ impl<T: Number> DerefMut for AlignedBuffer<T> {
     }
 }
 
+impl<T: Number> Default for AlignedBuffer<T> {
+    fn default() -> Self {
+        Self::zeroed(0)
+    }
+}
+
 impl<T: Number> Clone for AlignedBuffer<T> {
     fn clone(&self) -> Self {
         Self::from_slice(self)

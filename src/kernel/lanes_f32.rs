@@ -24,6 +24,8 @@ pub trait LanesF32: Copy {
     unsafe fn store(self, to: *mut f32);
     /// self + other
     unsafe fn plus(self, other: Self) -> Self;
+    /// self − other
+    unsafe fn minus(self, other: Self) -> Self;
     /// self · other
     unsafe fn times(self, other: Self) -> Self;
     /// self / other
@@ -83,6 +85,10 @@ impl LanesF32 for f32 {
         self + other
     }
     #[inline(always)]
+    unsafe fn minus(self, other: Self) -> Self {
+        self - other
+    }
+    #[inline(always)]
     unsafe fn times(self, other: Self) -> Self {
         self * other
     }
@@ -130,6 +136,10 @@ impl LanesF32 for [f32; 8] {
     #[inline(always)]
     unsafe fn plus(self, other: Self) -> Self {
         std::array::from_fn(|lane| self[lane] + other[lane])
+    }
+    #[inline(always)]
+    unsafe fn minus(self, other: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] - other[lane])
     }
     #[inline(always)]
     unsafe fn times(self, other: Self) -> Self {

@@ -31,7 +31,10 @@ mod rows_f32;
 mod self_test;
 pub mod table_f32;
 pub mod tile_f32;
+mod tiles_f32;
 pub mod two_bytes;
+mod winograd_f32;
+pub mod winograd_stages_f32;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

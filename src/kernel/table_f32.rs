@@ -3,6 +3,7 @@
 use super::direct_f32::direct_scalar;
 use super::isa::{Isa, IsaName};
 use super::tile_f32::{KernelF32, NR, scalar_4x16};
+use super::winograd_stages_f32::{winograd_input_scalar, winograd_output_scalar};
 
 /// Every fp32 micro-kernel, weakest instruction set first. Dispatch, tests and bench read this table and nothing else.
 pub static KERNELS_F32: &[KernelF32] = &[
@@ -15,6 +16,8 @@ pub static KERNELS_F32: &[KernelF32] = &[
         columns: NR,
         lanes: 8,
         direct: direct_scalar,
+        winograd_input: winograd_input_scalar,
+        winograd_output: winograd_output_scalar,
     },
     #[cfg(target_arch = "x86_64")]
     KernelF32 {
@@ -26,6 +29,8 @@ pub static KERNELS_F32: &[KernelF32] = &[
         columns: NR,
         lanes: 4,
         direct: super::x86::sse41_f32::direct_4,
+        winograd_input: super::x86::sse41_f32::winograd_input,
+        winograd_output: super::x86::sse41_f32::winograd_output,
     },
     #[cfg(target_arch = "x86_64")]
     KernelF32 {
@@ -37,6 +42,8 @@ pub static KERNELS_F32: &[KernelF32] = &[
         columns: 8,
         lanes: 8,
         direct: super::x86::avx2_f32::direct_8,
+        winograd_input: super::x86::avx2_f32::winograd_input,
+        winograd_output: super::x86::avx2_f32::winograd_output,
     },
     #[cfg(target_arch = "x86_64")]
     KernelF32 {
@@ -48,6 +55,8 @@ pub static KERNELS_F32: &[KernelF32] = &[
         columns: 1,
         lanes: 16,
         direct: super::x86::avx512_f32::direct_16,
+        winograd_input: super::x86::avx512_f32::winograd_input,
+        winograd_output: super::x86::avx512_f32::winograd_output,
     },
     #[cfg(target_arch = "aarch64")]
     KernelF32 {
@@ -59,6 +68,8 @@ pub static KERNELS_F32: &[KernelF32] = &[
         columns: NR,
         lanes: 4,
         direct: super::aarch64::neon_f32::direct_4,
+        winograd_input: super::aarch64::neon_f32::winograd_input,
+        winograd_output: super::aarch64::neon_f32::winograd_output,
     },
 ];
 

@@ -8,6 +8,7 @@ use super::activation::Activation;
 use super::direct_f32::DirectFunctionF32;
 use super::isa::IsaName;
 use super::lanes_f32::{LanesF32, activate};
+use super::winograd_stages_f32::{InputFunctionF32, OutputFunctionF32};
 
 /// Largest number of rows of any kernel in [`KERNELS_F32`](super::table_f32::KERNELS_F32); sizes the driver's scratch.
 pub const MAX_MR: usize = 14;
@@ -77,6 +78,10 @@ pub struct KernelF32 {
     pub lanes: usize,
     /// Convolves single channels and small groups.
     pub direct: DirectFunctionF32,
+    /// Transforms what Winograd's algorithm reads.
+    pub winograd_input: InputFunctionF32,
+    /// Transforms its sums to output pixels.
+    pub winograd_output: OutputFunctionF32,
 }
 
 /// Applies a tile's activation to what is written already, unless it is one that kernels apply to their sums: none, or

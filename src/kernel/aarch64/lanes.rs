@@ -29,6 +29,11 @@ impl LanesF32 for float32x4_t {
         unsafe { vaddq_f32(self, other) }
     }
     #[inline(always)]
+    unsafe fn minus(self, other: Self) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { vsubq_f32(self, other) }
+    }
+    #[inline(always)]
     unsafe fn times(self, other: Self) -> Self {
         // SAFETY: see `splat`.
         unsafe { vmulq_f32(self, other) }

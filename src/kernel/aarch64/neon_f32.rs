@@ -5,10 +5,33 @@ use std::arch::aarch64::*;
 use crate::kernel::activation::Activation;
 use crate::kernel::direct_f32::{DirectF32, direct};
 use crate::kernel::tile_f32::{NR, TileF32, activate_tile};
+use crate::kernel::winograd_stages_f32::{WinogradInputF32, WinogradOutputF32, transform_input, transform_output};
 
 const MR: usize = 5;
 
 type Sums = [[float32x4_t; NR / 4]; MR];
+
+/// See [`crate::kernel::winograd_stages_f32::InputFunctionF32`].
+///
+/// # Safety
+///
+/// As there.
+#[target_feature(enable = "neon")]
+pub(in crate::kernel) unsafe fn winograd_input(call: &WinogradInputF32) {
+    // SAFETY: as the contract says.
+    unsafe { transform_input::<float32x4_t>(call) }
+}
+
+/// See [`crate::kernel::winograd_stages_f32::OutputFunctionF32`].
+///
+/// # Safety
+///
+/// As there.
+#[target_feature(enable = "neon")]
+pub(in crate::kernel) unsafe fn winograd_output(call: &WinogradOutputF32<'_>) {
+    // SAFETY: as the contract says.
+    unsafe { transform_output::<float32x4_t>(call) }
+}
 
 /// See [`crate::kernel::direct_f32::DirectFunctionF32`].
 ///

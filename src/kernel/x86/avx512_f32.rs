@@ -7,8 +7,31 @@ use crate::kernel::activation::Activation;
 use crate::kernel::direct_f32::{DirectF32, direct};
 use crate::kernel::lanes_f32::activate;
 use crate::kernel::tile_f32::{NR, TileF32};
+use crate::kernel::winograd_stages_f32::{WinogradInputF32, WinogradOutputF32, transform_input, transform_output};
 
 const MR: usize = 14;
+
+/// See [`crate::kernel::winograd_stages_f32::InputFunctionF32`].
+///
+/// # Safety
+///
+/// As there; the CPU has AVX-512F.
+#[target_feature(enable = "avx512f")]
+pub(in crate::kernel) unsafe fn winograd_input(call: &WinogradInputF32) {
+    // SAFETY: as the contract says.
+    unsafe { transform_input::<__m512>(call) }
+}
+
+/// See [`crate::kernel::winograd_stages_f32::OutputFunctionF32`].
+///
+/// # Safety
+///
+/// As there; the CPU has AVX-512F.
+#[target_feature(enable = "avx512f")]
+pub(in crate::kernel) unsafe fn winograd_output(call: &WinogradOutputF32<'_>) {
+    // SAFETY: as the contract says.
+    unsafe { transform_output::<__m512>(call) }
+}
 
 /// See [`crate::kernel::direct_f32::DirectFunctionF32`].
 ///

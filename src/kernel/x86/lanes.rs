@@ -30,6 +30,11 @@ impl LanesF32 for __m128 {
         unsafe { _mm_add_ps(self, other) }
     }
     #[inline(always)]
+    unsafe fn minus(self, other: Self) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { _mm_sub_ps(self, other) }
+    }
+    #[inline(always)]
     unsafe fn times(self, other: Self) -> Self {
         // SAFETY: see `splat`.
         unsafe { _mm_mul_ps(self, other) }
@@ -91,6 +96,11 @@ impl LanesF32 for __m256 {
     unsafe fn plus(self, other: Self) -> Self {
         // SAFETY: see `splat`.
         unsafe { _mm256_add_ps(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn minus(self, other: Self) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { _mm256_sub_ps(self, other) }
     }
     #[inline(always)]
     unsafe fn times(self, other: Self) -> Self {
@@ -155,6 +165,11 @@ impl LanesF32 for __m512 {
     unsafe fn plus(self, other: Self) -> Self {
         // SAFETY: see `splat`.
         unsafe { _mm512_add_ps(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn minus(self, other: Self) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { _mm512_sub_ps(self, other) }
     }
     #[inline(always)]
     unsafe fn times(self, other: Self) -> Self {
