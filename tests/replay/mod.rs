@@ -269,7 +269,7 @@ fn a_live_camera_loses_frames_and_counts_each() {
         let sequences = kept.sequences(camera);
         assert!(sequences.is_sorted());
         let lost_messages =
-            metrics.publish.get_or_create(&metrics::Said { sink: "kept".into(), result: "dropped" }).get();
+            metrics.publish.get_or_create(&metrics::MessageLabels { sink: "kept".into(), result: "dropped" }).get();
         if lost_messages == 0 {
             assert_eq!(sequences.last(), Some(&500), "the newest frame is always processed");
             assert_eq!(sequences.len() as u64 + dropped(&metrics, camera, "busy"), captured(&metrics, camera));
