@@ -49,6 +49,8 @@ pub struct Records {
     /// Time of the next attempt after a failure, in nanoseconds of monotonic time. Opening reads the whole file, so
     /// attempts are limited.
     retry_ns: u64,
+    /// Records of the journal that a warning has reported as unreadable.
+    reported_unreadable: usize,
 }
 
 #[derive(Debug)]
@@ -98,7 +100,7 @@ macro_rules! redb_result {
 impl Records {
     pub fn new(path: PathBuf, limits: HistoryLimits) -> Self {
         let (recent, recent_bytes) = (BTreeMap::new(), 0);
-        Self { path, limits, files: None, recent, recent_bytes, since_ns: None, retry_ns: 0 }
+        Self { path, limits, files: None, recent, recent_bytes, since_ns: None, retry_ns: 0, reported_unreadable: 0 }
     }
 
     fn failed(&self, error: redb::Error) -> Error {
@@ -121,12 +123,20 @@ impl Records {
             redb_result!(self, counts.get("journal")).map_or(0, |number| number.value()).max(last)
         };
         redb_result!(self, transaction.commit());
-        let (journal, records) = Journal::open(&self.path.with_extension("journal"), last)?;
+        let journal_path = self.path.with_extension("journal");
+        let (journal, records) = Journal::open(&journal_path, last)?;
         // Events are in memory before this only after a failure.
         let failed = !self.recent.is_empty();
+        let mut unreadable = 0;
         for Record { number, payload } in records {
-            let Some(event) = RecentEvent::from_payload(&payload) else { continue };
-            self.recent.entry(number).or_insert(event);
+            match RecentEvent::from_payload(&payload) {
+                Some(event) => drop(self.recent.entry(number).or_insert(event)),
+                None => unreadable += 1,
+            }
+        }
+        // The files are opened again after every failure of the disk.
+        if unreadable > std::mem::replace(&mut self.reported_unreadable, unreadable) {
+            tracing::warn!(path = %journal_path.display(), unreadable, "events in a journal cannot be read and are left out");
         }
         self.recent.retain(|&number, _| number > last);
         self.recent_bytes = self.recent.values().map(RecentEvent::bytes).sum();
@@ -335,4 +345,54 @@ fn message(value: &[u8]) -> Option<serde_json::Value> {
     let (head, text) = value.split_at_checked(HEAD)?;
     let crc = u32::from_le_bytes(*head.last_chunk()?);
     if crc == crc32fast::hash(text) { serde_json::from_slice(text).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Runs `work`. Returns its log.
+    fn log_of(work: impl FnOnce()) -> String {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::new(file.reopen().unwrap())).finish();
+        tracing::subscriber::with_default(log, work);
+        std::fs::read_to_string(file.path()).unwrap()
+    }
+
+    #[test]
+    fn unreadable_events_of_a_journal_are_reported_once_and_the_others_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.redb");
+        let limits = HistoryLimits { max_age: Duration::from_secs(60), max_size: 1 << 20, min_free: 0 };
+        let now = ClockReading { wall_us: 0, monotonic_ns: 0 };
+        let mut records = Records::new(path.clone(), limits);
+        records.add(0, now, br#"{"event": "object.new"}"#, None).unwrap();
+        drop(records);
+        let journal_path = path.with_extension("journal");
+        let (mut journal, found) = Journal::open(&journal_path, 0).unwrap();
+        assert_eq!(found.len(), 1);
+        // Too short for a length; longer than the record.
+        for payload in [&b"abc"[..], &[200, 0, 0, 0, 1]] {
+            assert!(journal.append(payload).unwrap());
+        }
+        drop(journal);
+        let log = log_of(|| {
+            let mut records = Records::new(path.clone(), limits);
+            records.open().unwrap();
+            records.add(0, now, br#"{"event": "object.end"}"#, None).unwrap();
+            // As after a failure of the disk.
+            records.files = None;
+            let page = records.find(&Query::default(), now).unwrap();
+            assert_eq!(page.events.iter().map(|event| event.key).collect::<Vec<_>>(), [4, 1]);
+        });
+        let warnings: Vec<&str> = log.lines().filter(|line| line.contains("cannot be read")).collect();
+        assert_eq!(warnings.len(), 1, "{log}");
+        assert!(warnings[0].contains("unreadable=2"), "{log}");
+        assert!(warnings[0].contains(&journal_path.display().to_string()), "{log}");
+        let log = log_of(|| Records::new(folder.path().join("new.redb"), limits).open().unwrap());
+        assert!(!log.contains("cannot be read"), "{log}");
+    }
 }

@@ -105,15 +105,15 @@ impl Disk {
         }
         let path = self.path.with_extension("journal");
         let (journal, records) = Journal::open(&path, applied)?;
-        let mut unknown = 0;
+        let mut unreadable = 0;
         for record in &records {
             match Change::from_payload(&record.payload) {
                 Some(change) => found.apply(change),
-                None => unknown += 1,
+                None => unreadable += 1,
             }
         }
-        if unknown > 0 {
-            tracing::warn!(path = %path.display(), unknown, "records of a journal cannot be read");
+        if unreadable > 0 {
+            tracing::warn!(path = %path.display(), unknown = unreadable, "messages in a journal cannot be read and are left out");
         }
         found.balance();
         self.files = Some(Files { database, journal });
