@@ -17,7 +17,7 @@
 //! | `supervision/` | health, watchdog, temperature, signals, systemd |
 //! | `identity`, `logging`, `redacting_log`, `paths`, `runtime` | device name and boot id; the log, without secrets; folders; tokio |
 //!
-//! [`run`] is the whole service. [`run_once`] is one run, built from [`Components`] that tests can replace.
+//! [`run()`] is the whole service. [`run_once`] is one run, built from [`Components`] that tests can replace.
 
 mod cameras;
 mod components;

@@ -1,7 +1,7 @@
 //! Opening of a redb database: checked at start, replaced if damaged.
 //!
 //! Committed data survive crashes and power cuts. A damaged file is renamed, the new name is logged, and an empty database
-//! takes its place, so that a worn card does not stop the device from publishing.
+//! takes its place. So a worn card does not stop the device from publishing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};

@@ -139,7 +139,7 @@ impl FilterBank<'_> {
 }
 
 /// The scale of weights of two digits: the smallest with which the high digits are pair-safe. Rounding to a high digit
-/// may add half a step to each weight of a pair, so that one step less than 128 is left for their sum.
+/// may add half a step to each weight of a pair. So one step less than 128 is left for their sum.
 fn two_digit_scale(filter: &[f32], channels: usize) -> f32 {
     let largest = filter.iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
     (largest / 126.0).max(heaviest_pair(filter, channels) / 127.0).max(MIN_SCALE)

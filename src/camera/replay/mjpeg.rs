@@ -1,8 +1,8 @@
 //! Reader of concatenated JPEGs, as written by cameras and `ffmpeg -f mjpeg`, also with part headers of an HTTP stream
 //! between them.
 //!
-//! In: bytes. Out: JPEGs, separated by their markers. A part whose data end at the next start marker, or at the end of the
-//! file, may lack its end marker alone, which its decoder finds out. A part that ends within its headers is returned as
+//! In: bytes. Out: JPEGs, separated by their markers. A part may lack its end marker alone: its data then end at the next
+//! start marker or at the end of the file, and its decoder decides. A part that ends within its headers is returned as
 //! damaged, and the search continues after it.
 
 use std::io::{self, BufRead};

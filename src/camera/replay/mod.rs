@@ -1,5 +1,5 @@
-//! Replay source: a folder of pictures sorted by name, an MJPEG or a Y4M file, at a fixed rate or lossless, once or in a
-//! loop.
+//! Replay source: a folder of pictures sorted by name, an MJPEG or a Y4M file. It plays at a fixed rate or lossless, once
+//! or in a loop.
 
 mod mjpeg;
 mod recording;

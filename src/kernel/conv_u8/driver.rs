@@ -1,8 +1,8 @@
 //! Driver of the u8 convolution: checks every extent once, partitions the map into blocks, runs the tiles of each.
 //!
 //! A block is some consecutive output pixels × some panels. For each block the driver fills a table on the stack, one
-//! pointer for each pixel and tap, and runs it against one panel after the other. So a panel is fetched once a block,
-//! and the block's input stays in the second-level cache. Blocks are the tasks that threads share.
+//! pointer for each pixel and tap. It runs the table against one panel after the other. So a panel is fetched once a
+//! block, and the block's input stays in the second-level cache. Blocks are the tasks that threads share.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;

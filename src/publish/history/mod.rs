@@ -21,8 +21,8 @@ use crate::error::{Error, Kind, Result};
 use crate::message::{Event, EventName, Message};
 use crate::sync::IgnorePoison;
 
-/// Function that returns a JPEG thumbnail of a box in a camera's frame, given the camera's name and the frame's sequence
-/// number, if the frame is still available.
+/// Function that returns a JPEG thumbnail of a box in a frame, if the frame is still available. Its arguments are the
+/// camera's name, the frame's sequence number and the box.
 pub type ThumbnailOf = Arc<dyn Fn(&str, u64, [f32; 4]) -> Option<Vec<u8>> + Send + Sync>;
 
 /// Limits of age, size and disk space.

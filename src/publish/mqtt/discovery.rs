@@ -1,5 +1,5 @@
-//! Home Assistant discovery: one retained message in the format of MQTT device discovery (2024.12 and later), from which
-//! Home Assistant creates the device and its entities.
+//! Home Assistant discovery: one retained message from which Home Assistant creates the device and its entities. It has
+//! the format of MQTT device discovery (2024.12 and later).
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Retained topics and Home Assistant's entities of this run, and those of earlier runs that no longer belong to the
 //! device.
 //!
-//! A broker keeps retained messages for ever. The list of what was published is therefore kept in a file, and a later
-//! run clears what it does not publish any more: a renamed camera, a removed label, another prefix.
+//! A broker keeps retained messages for ever. The list of what was published is therefore kept in a file. A later run
+//! clears what it does not publish any more: a renamed camera, a removed label, another prefix.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -20,9 +20,11 @@ pub struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    /// Payload of the record. All numbers are little endian: produced, delivered and the dropped by reason (8 bytes each),
-    /// how many are removed (4), their numbers (8 each), then for each new message its rank (1), number (8), timestamp (24),
-    /// length (4) and payload.
+    /// Payload of the record. All numbers are little endian, with their bytes in brackets:
+    ///
+    /// - produced, delivered and the dropped by reason (8 each),
+    /// - how many are removed (4), and their numbers (8 each),
+    /// - for each new message its rank (1), number (8), timestamp (24), length (4) and payload.
     pub fn to_payload(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend(self.counts.produced.to_le_bytes());

@@ -1,5 +1,5 @@
-//! Timestamps that give correct ages although wall time may jump: by the monotonic clock within a boot, by wall time across
-//! boots if both readings are plausible.
+//! Timestamps that give correct ages although wall time may jump. Within a boot the monotonic clock counts; across boots
+//! wall time does, if both readings are plausible.
 
 use std::time::Duration;
 
