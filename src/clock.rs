@@ -63,7 +63,7 @@ fn clock_ns(clock: rustix::time::ClockId) -> u64 {
 #[derive(Debug, Default)]
 pub struct SimulatedClock {
     elapsed_ns: AtomicU64,
-    asleep_ns: AtomicU64,
+    suspended_ns: AtomicU64,
     /// Offset of wall time from [`SimulatedClock::EPOCH_S`] plus elapsed time.
     wall_step_ns: AtomicI64,
 }
@@ -79,7 +79,7 @@ impl SimulatedClock {
 
     /// Simulates suspend: boot time and wall time advance, monotonic time does not.
     pub fn suspend(&self, duration: Duration) {
-        self.asleep_ns.fetch_add(duration.as_nanos() as u64, Ordering::SeqCst);
+        self.suspended_ns.fetch_add(duration.as_nanos() as u64, Ordering::SeqCst);
     }
 
     /// Sets wall time to `wall`.
@@ -97,7 +97,7 @@ impl Clock for SimulatedClock {
     }
 
     fn boot_ns(&self) -> u64 {
-        self.monotonic_ns() + self.asleep_ns.load(Ordering::SeqCst)
+        self.monotonic_ns() + self.suspended_ns.load(Ordering::SeqCst)
     }
 
     fn monotonic_ns(&self) -> u64 {

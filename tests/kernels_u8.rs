@@ -5,8 +5,8 @@
 
 use lookout::kernel::activation::Activation;
 use lookout::kernel::conv_u8::{
-    Clipped, ConvInput, ConvOutput, Epilogue, EpilogueSpec, KERNELS_U8, KernelU8, OutputKind, PackedU8, SkipInput,
-    SkipKind, Watch, convolve, convolve_watched, is_curved, pair_safe,
+    Clipped, ConvInput, ConvOutput, Epilogue, EpilogueSpec, KERNELS_U8, KernelU8, OutputKind, PackedU8, RawObserver,
+    SkipInput, SkipKind, convolve, convolve_observed, is_curved, pair_safe,
 };
 use lookout::kernel::geometry::ConvGeometry;
 use lookout::kernel::isa::Isa;
@@ -366,7 +366,7 @@ impl Built {
             let packed = self.pack(kernel, isa);
             let epilogue = self.epilogue(&packed);
             self.check_plain(&packed, &epilogue);
-            self.check_watched(&packed, &epilogue);
+            self.check_observed(&packed, &epilogue);
         }
     }
 
@@ -397,14 +397,14 @@ impl Built {
         }
     }
 
-    fn check_watched(&self, packed: &PackedU8, epilogue: &Epilogue) {
+    fn check_observed(&self, packed: &PackedU8, epilogue: &Epilogue) {
         let channels = self.case.geometry.out_channels;
         let seen = Seen { channels, values: std::sync::Mutex::new(vec![f32::NAN; self.expected.len()]) };
         let input = self.maps();
         let mut bytes = vec![0; self.bytes()];
         let mut floats = vec![0.0; self.expected.len()];
         let output = if self.case.floats { ConvOutput::F32(&mut floats) } else { self.output(&mut bytes) };
-        let clipped = convolve_watched(packed, epilogue, input, self.skip(), output, &seen).unwrap();
+        let clipped = convolve_observed(packed, epilogue, input, self.skip(), output, &seen).unwrap();
         let seen = seen.values.into_inner().unwrap();
         assert!(seen.iter().zip(&self.expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{:?}", self.case);
         let mut expected = Clipped::default();
@@ -427,8 +427,8 @@ struct Seen {
     values: std::sync::Mutex<Vec<f32>>,
 }
 
-impl Watch for Seen {
-    fn row(&self, pixel: usize, channel: usize, values: &[f32]) {
+impl RawObserver for Seen {
+    fn observe(&self, pixel: usize, channel: usize, values: &[f32]) {
         let at = pixel * self.channels + channel;
         self.values.lock().unwrap()[at..at + values.len()].copy_from_slice(values);
     }

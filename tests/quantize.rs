@@ -315,7 +315,7 @@ fn channels_are_equalized_unless_the_owner_or_the_recipe_says_no() {
     let case = Case::new("r18");
     let folder = case.path("pictures");
     let report = &mut |_: &'static str, _: usize, _: usize| {};
-    let narrow = QuantizeOptions { wide: Wide::NOTHING, ..QuantizeOptions::default() };
+    let narrow = QuantizeOptions { wide: Wide::Count(0), ..QuantizeOptions::default() };
     let plain = QuantizeOptions { equalize: false, ..narrow.clone() };
     let paper = QuantizeOptions { recipe: Recipe::Paper, ..narrow.clone() };
     let [with, without] = [&narrow, &plain].map(|options| case.run(&folder, options, 2).unwrap());
@@ -342,7 +342,7 @@ fn channels_are_equalized_unless_the_owner_or_the_recipe_says_no() {
 fn chosen_pictures_are_the_same_from_the_folder_and_from_its_record() {
     let case = Case::new("r18");
     let folder = case.path("pictures");
-    let options = QuantizeOptions { choose: true, count: 2, wide: Wide::NOTHING, ..QuantizeOptions::default() };
+    let options = QuantizeOptions { choose: true, count: 2, wide: Wide::Count(0), ..QuantizeOptions::default() };
     let chosen = case.run(&folder, &options, 2).unwrap();
     assert_eq!(chosen.selection.pictures.len(), 2);
     assert_eq!(chosen.record.pictures().len(), 4, "the record has all pictures");
@@ -360,7 +360,7 @@ fn wide_parts_are_chosen_by_their_effect_within_the_budget() {
         let levels = outcome.quantized.plan.levels.iter().map(|level| outcome.errors[level.step].sqnr_db().unwrap());
         levels.sum::<f64>() / outcome.quantized.plan.levels.len() as f64
     };
-    let narrow = quantized(Wide::NOTHING);
+    let narrow = quantized(Wide::Count(0));
     assert!(narrow.wide.0.is_empty());
     let [some, more] = [0.15, 0.3].map(|share| quantized(Wide::Budget(share)));
     assert!(some.wide.0.len() < more.wide.0.len());

@@ -77,6 +77,34 @@ fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
     panic!("still running after {limit:?}");
 }
 
+/// A command that may start no thread, if there is a way to make one here. Root is exempt from the limit, so root becomes
+/// another user.
+fn without_threads() -> Option<Command> {
+    let mut command = Command::new("prlimit");
+    command.args(["--nproc=1", "--"]);
+    if rustix::process::geteuid().is_root() {
+        command.args(["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups"]);
+    }
+    command.arg(env!("CARGO_BIN_EXE_lookout")).stdin(Stdio::null());
+    let mut probe = Command::new(command.get_program());
+    let probed = probe.args(command.get_args()).arg("--version").stdin(Stdio::null()).output();
+    probed.is_ok_and(|output| output.status.success()).then_some(command)
+}
+
+#[test]
+#[allow(clippy::print_stderr, reason = "whoever runs the tests must see what was skipped")]
+fn a_system_that_starts_no_thread_is_one_clear_error() {
+    let Some(mut command) = without_threads() else {
+        eprintln!("skipped: prlimit or setpriv is missing, or another user may not run the program");
+        return;
+    };
+    let output = command.args(["run", "--demo"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{text}");
+    assert!(text.contains("the system starts no thread") && text.contains("TasksMax="), "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+}
+
 #[test]
 fn a_replay_is_reported_picture_by_picture_and_ends_with_0() {
     let site = Site::new(5, "rate = 0");

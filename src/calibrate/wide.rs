@@ -46,9 +46,6 @@ impl Default for Wide {
 }
 
 impl Wide {
-    /// No part.
-    pub const NOTHING: Self = Self::Count(0);
-
     /// True if the choice depends on pictures.
     pub fn needs_pictures(&self) -> bool {
         match self {
@@ -207,8 +204,8 @@ impl WideSearch<'_> {
         if most == 0 || budget <= 0.0 || pictures.is_empty() {
             return Ok(WideParts::default());
         }
-        let scenes = scenes(reference, loader, pictures)?;
-        let costs = Costs::new(narrow, scenes[0].full_size);
+        let prepared = prepare_pictures(reference, loader, pictures)?;
+        let costs = Costs::new(narrow, prepared[0].full_size);
         let parts = candidates(narrow);
 
         // Every part wide.
@@ -222,7 +219,7 @@ impl WideSearch<'_> {
         }
         let base = Int8Model::new(&variant, isa)?;
         // The remaining error belongs to no candidate: above all it is the rounding of the levels themselves.
-        let least = errors(base.clone(), &scenes)?;
+        let least = errors(base.clone(), &prepared)?;
 
         // Each part narrow in turn.
         let mut errors_of = Vec::with_capacity(parts.len());
@@ -234,7 +231,7 @@ impl WideSearch<'_> {
                 WidePart::Weights(layer) => base.with_weights(&variant, layer)?,
             };
             part.swap(&mut variant, narrow);
-            let own = errors(model, &scenes)?.into_iter().zip(&least).map(|(error, least)| (error - least).max(0.0));
+            let own = errors(model, &prepared)?.into_iter().zip(&least).map(|(error, least)| (error - least).max(0.0));
             errors_of.push(own.collect::<Vec<f64>>());
         }
         let mut totals = vec![0.0; narrow.plan.levels.len()];
@@ -282,7 +279,7 @@ fn candidates(quantized: &Quantized) -> Vec<WidePart> {
 }
 
 /// A picture at half the side, and the reference's maps of every level.
-struct Scene {
+struct PreparedPicture {
     pixels: Canvas<u8>,
     wide_pixels: Canvas<u8>,
     levels: Vec<(Shape, (usize, usize), Vec<f32>)>,
@@ -290,18 +287,18 @@ struct Scene {
     full_size: Fit,
 }
 
-fn scenes(
+fn prepare_pictures(
     reference: &Fp32Model,
     loader: &mut PictureLoader<'_>,
     pictures: &[CalibrationPicture],
-) -> Result<Vec<Scene>> {
+) -> Result<Vec<PreparedPicture>> {
     let plan = reference.plan();
     let full = TransformParams::from(&plan.settings.transform);
     let half = |side: u32| side.div_ceil(2);
     let params = TransformParams { min_size: half(full.min_size), max_size: half(full.max_size), ..full };
     let mut transform = Transform::new(params)?;
     let last = last_level(plan);
-    let scene = |picture: &CalibrationPicture| {
+    let prepare = |picture: &CalibrationPicture| {
         let picture = (loader.open)(picture)?;
         let (mut normalized, mut pixels) = (Canvas::empty(3), Canvas::empty(4));
         let mut wide_pixels = Canvas { two_bytes: true, ..Canvas::empty(4) };
@@ -323,9 +320,9 @@ fn scenes(
             }
         }
         let full_size = full.fit(picture.width, picture.height)?;
-        Ok(Scene { pixels, wide_pixels, levels, full_size })
+        Ok(PreparedPicture { pixels, wide_pixels, levels, full_size })
     };
-    pictures.iter().map(scene).collect()
+    pictures.iter().map(prepare).collect()
 }
 
 /// The last step that a level is the output of.
@@ -334,16 +331,16 @@ fn last_level(plan: &Plan) -> StepId {
 }
 
 /// By level: mean over the pictures of the squared error, relative to the signal.
-fn errors(model: Int8Model, scenes: &[Scene]) -> Result<Vec<f64>> {
+fn errors(model: Int8Model, prepared: &[PreparedPicture]) -> Result<Vec<f64>> {
     let plan = Arc::clone(model.plan());
     let last = last_level(&plan);
     let is_wide = model.is_wide(plan.key_steps.image);
     let mut executor = Int8Executor::new(Arc::new(model)).keeping_features();
     let mut errors = vec![0.0; plan.levels.len()];
-    for scene in scenes {
-        executor.begin(if is_wide { &scene.wide_pixels } else { &scene.pixels })?;
+    for prepare in prepared {
+        executor.begin(if is_wide { &prepare.wide_pixels } else { &prepare.pixels })?;
         while executor.advance(&mut NoTap)?.is_some_and(|step| step != last) {}
-        let levels = plan.levels.iter().zip(&scene.levels).zip(&mut errors);
+        let levels = plan.levels.iter().zip(&prepare.levels).zip(&mut errors);
         for ((level, (shape, (valid_height, valid_width), values)), sum) in levels {
             let Some(found) = executor.activation(level.step) else { continue };
             let values = Values::F32(values);
@@ -351,7 +348,7 @@ fn errors(model: Int8Model, scenes: &[Scene]) -> Result<Vec<f64>> {
             let mut error = StepError::default();
             error.add(&Activation { shape: *shape, valid_height, valid_width, values }, &found);
             if let Some(db) = error.sqnr_db().filter(|db| db.is_finite()) {
-                *sum += 10f64.powf(-0.1 * db) / scenes.len() as f64;
+                *sum += 10f64.powf(-0.1 * db) / prepared.len() as f64;
             }
         }
     }
@@ -437,7 +434,7 @@ mod tests {
     fn budgets_counts_and_names() {
         assert_eq!("15%".parse::<Wide>().unwrap(), Wide::default());
         assert_eq!("3".parse::<Wide>().unwrap(), Wide::Count(3));
-        assert_eq!("0".parse::<Wide>().unwrap(), Wide::NOTHING);
+        assert_eq!("0".parse::<Wide>().unwrap(), Wide::Count(0));
         let names = vec!["backbone.body.conv1".to_owned(), "backbone.body.layer1".to_owned()];
         assert_eq!("backbone.body.conv1, backbone.body.layer1".parse::<Wide>().unwrap(), Wide::Named(names));
         for wrong in ["x%", "-1%", "300%", "NaN%"] {

@@ -62,7 +62,7 @@ pub trait Source: Send {
     }
 
     /// Number of images skipped since the last call, because a newer one was available.
-    fn passed_over(&mut self) -> u64 {
+    fn skipped(&mut self) -> u64 {
         0
     }
 }

@@ -14,7 +14,7 @@ pub const MAGIC: &[u8] = b"YUV4MPEG2";
 const MAX_LINE: u64 = 4096;
 
 /// Height from which frames are high definition, with colours of BT.709.
-const HIGH: usize = 720;
+const HIGH_DEFINITION: usize = 720;
 
 /// Stream header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +33,9 @@ pub struct Y4m<R> {
 
 /// Reason why there is no next frame.
 #[derive(Debug)]
-pub enum Cut {
+pub enum FrameError {
     /// The stream ends within a frame.
-    Short,
+    Truncated,
     /// The data is not a frame.
     Damaged(Error),
     /// Reading failed.
@@ -61,30 +61,30 @@ impl<R: BufRead> Y4m<R> {
     /// The next frame; `None` at the end.
     ///
     /// # Errors
-    /// See [`Cut`].
-    pub fn next(&mut self) -> Result<Option<Image>, Cut> {
-        if self.reader.fill_buf().map_err(Cut::Io)?.is_empty() {
+    /// See [`FrameError`].
+    pub fn next(&mut self) -> Result<Option<Image>, FrameError> {
+        if self.reader.fill_buf().map_err(FrameError::Io)?.is_empty() {
             return Ok(None);
         }
-        let mut line = self::line(&mut self.reader).map_err(cut)?;
+        let mut line = self::line(&mut self.reader).map_err(frame_error)?;
         if line.as_bytes().starts_with(MAGIC) {
             // Another stream follows: joined files, or a source that changed its size.
-            self.header = parse(&line).map_err(Cut::Damaged)?;
-            line = self::line(&mut self.reader).map_err(cut)?;
+            self.header = parse(&line).map_err(FrameError::Damaged)?;
+            line = self::line(&mut self.reader).map_err(frame_error)?;
         }
         if line != "FRAME" && !line.starts_with("FRAME ") {
             let text = "the Y4M stream is damaged: a line that is no FRAME where one was expected";
-            return Err(Cut::Damaged(Error::new(Kind::Data, text)));
+            return Err(FrameError::Damaged(Error::new(Kind::Data, text)));
         }
         let Header { format, size: (width, height), colours } = self.header;
         let mut data = vec![0; format.bytes(width, height)];
-        self.reader.read_exact(&mut data).map_err(cut)?;
-        Raw::new(format, (width, height), colours, data).map(|raw| Some(Image::Raw(raw))).map_err(Cut::Damaged)
+        self.reader.read_exact(&mut data).map_err(frame_error)?;
+        Raw::new(format, (width, height), colours, data).map(|raw| Some(Image::Raw(raw))).map_err(FrameError::Damaged)
     }
 }
 
-fn cut(error: io::Error) -> Cut {
-    if error.kind() == io::ErrorKind::UnexpectedEof { Cut::Short } else { Cut::Io(error) }
+fn frame_error(error: io::Error) -> FrameError {
+    if error.kind() == io::ErrorKind::UnexpectedEof { FrameError::Truncated } else { FrameError::Io(error) }
 }
 
 /// A line without its newline.
@@ -105,8 +105,8 @@ fn parse(line: &str) -> Result<Header> {
     }
     let (mut width, mut height, mut format, mut range) = (0, 0, PixelFormat::I420, Range::Limited);
     for word in words {
-        let mut letters = word.chars();
-        let (key, value) = (letters.next(), letters.as_str());
+        let mut characters = word.chars();
+        let (key, value) = (characters.next(), characters.as_str());
         match key {
             Some('W') => width = value.parse().unwrap_or(0),
             Some('H') => height = value.parse().unwrap_or(0),
@@ -134,7 +134,7 @@ fn parse(line: &str) -> Result<Header> {
 
 /// Colour encoding of frames with so many rows.
 pub fn matrix(height: usize) -> Matrix {
-    if height < HIGH { Matrix::Bt601 } else { Matrix::Bt709 }
+    if height < HIGH_DEFINITION { Matrix::Bt601 } else { Matrix::Bt709 }
 }
 
 #[cfg(test)]
@@ -152,7 +152,7 @@ mod tests {
         let expected = Image::Raw(Raw::new(PixelFormat::I420, (4, 2), colours, frame).unwrap());
         assert_eq!(frames.next().unwrap(), Some(expected.clone()));
         assert_eq!(frames.next().unwrap(), Some(expected));
-        assert!(matches!(frames.next(), Err(Cut::Short)));
+        assert!(matches!(frames.next(), Err(FrameError::Truncated)));
         let mut empty = Y4m::new(&b"YUV4MPEG2 W4 H2\n"[..]).unwrap();
         assert_eq!(empty.next().unwrap(), None);
     }
@@ -177,6 +177,6 @@ mod tests {
         assert!(parse("YUV4MPEG2 W4294967295 H4294967295").is_err());
         assert!(Y4m::new(&b"YUV4MPEG2 W4 H2"[..]).is_err());
         let mut damaged = Y4m::new(&b"YUV4MPEG2 W4 H2\nFRANE\n"[..]).unwrap();
-        assert!(matches!(damaged.next(), Err(Cut::Damaged(_))));
+        assert!(matches!(damaged.next(), Err(FrameError::Damaged(_))));
     }
 }

@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::console;
 use crate::camera::v4l2::controls::{self, Control, Values};
 use crate::camera::v4l2::device::{self, Device};
-use crate::camera::v4l2::formats::{self, Offer, Wanted};
-use crate::camera::v4l2::{Setup, V4l2};
+use crate::camera::v4l2::formats::{self, FormatRequest, OfferedFormat, StreamFormat};
+use crate::camera::v4l2::{V4l2, V4l2Config};
 use crate::camera::{Capture, Source};
 use crate::error::{Error, Kind, Result};
 use crate::stop;
@@ -103,8 +103,8 @@ struct ListedControl {
 /// Prints the list. Fails with the first reason if no device can be used.
 pub fn execute(args: Args) -> Result<()> {
     if let (Some(device), Some(file)) = (&args.device, &args.picture) {
-        let wanted = Wanted { width: args.width, height: args.height, format: args.format.clone(), fps: None };
-        return take_picture(Setup { device: device.clone(), wanted, ..Setup::default() }, file);
+        let request = FormatRequest { width: args.width, height: args.height, format: args.format.clone(), fps: None };
+        return take_picture(V4l2Config { device: device.clone(), request, ..V4l2Config::default() }, file);
     }
     let mut first = None;
     let mut devices = Vec::new();
@@ -148,18 +148,18 @@ pub fn execute(args: Args) -> Result<()> {
 }
 
 /// Takes one picture and writes it to `file`.
-fn take_picture(setup: Setup, file: &Path) -> Result<()> {
-    let mut camera = V4l2::open(&setup)?;
+fn take_picture(config: V4l2Config, file: &Path) -> Result<()> {
+    let mut camera = V4l2::open(&config)?;
     let (_trigger, stop) = stop::pair();
     let (begin, mut received) = (Instant::now(), 0);
     let mut reason = Error::new(Kind::Unavailable, "no picture received");
     while begin.elapsed() < PICTURE_TIMEOUT {
         match camera.next(&stop)? {
             Capture::Image { image, .. } if received == SKIPPED_PICTURES => {
-                let given = camera.given();
-                let format = formats::shown(given.fourcc);
+                let StreamFormat { fourcc, width, height, .. } = camera.format();
+                let format = formats::fourcc_text(*fourcc);
                 image.to_picture().save(file)?;
-                console::print(format_args!("{}: {}×{}, {format}", file.display(), given.width, given.height))?;
+                console::print(format_args!("{}: {width}×{height}, {format}", file.display()))?;
                 return Ok(());
             }
             Capture::Image { .. } => received += 1,
@@ -169,7 +169,7 @@ fn take_picture(setup: Setup, file: &Path) -> Result<()> {
             _ => {}
         }
     }
-    Err(reason.at(format!("{}, within {} s", setup.device, PICTURE_TIMEOUT.as_secs())))
+    Err(reason.at(format!("{}, within {} s", config.device, PICTURE_TIMEOUT.as_secs())))
 }
 
 /// Describes a device, with the reason if it cannot be used.
@@ -192,7 +192,7 @@ fn describe(path: PathBuf, opened: Result<Device>) -> (ListedDevice, Option<Erro
     };
     if let Some(device) = opened {
         names.push(format!("{}@{}", device.card, device.bus));
-        listed.formats = formats::offers(&device).iter().map(format).collect();
+        listed.formats = formats::offered_formats(&device).iter().map(format).collect();
         listed.controls = controls::list(&device).into_iter().map(listed_control).collect();
         problem = device.busy().or_else(|| {
             let none = !listed.formats.iter().any(|format| format.readable);
@@ -210,23 +210,23 @@ fn describe(path: PathBuf, opened: Result<Device>) -> (ListedDevice, Option<Erro
     (listed, problem)
 }
 
-fn format(offer: &Offer) -> ListedFormat {
+fn format(offered: &OfferedFormat) -> ListedFormat {
     ListedFormat {
-        format: formats::shown(offer.fourcc),
-        description: offer.name.clone(),
-        readable: formats::encoding(offer.fourcc).is_some(),
-        size: offer.size.map(|size| size.to_string()),
-        max_fps: offer.fps.map(|fps| (fps * 100.0).round() / 100.0),
+        format: formats::fourcc_text(offered.fourcc),
+        description: offered.name.clone(),
+        readable: formats::encoding(offered.fourcc).is_some(),
+        size: offered.size.map(|size| size.to_string()),
+        max_fps: offered.fps.map(|fps| (fps * 100.0).round() / 100.0),
     }
 }
 
 fn listed_control(control: Control) -> ListedControl {
     let (min, max, step, default) = control.range;
     let (kind, choices) = match control.values {
-        Values::Number => ("number", Vec::new()),
-        Values::Switch => ("switch", Vec::new()),
+        Values::Integer => ("number", Vec::new()),
+        Values::Boolean => ("switch", Vec::new()),
         Values::Button => ("button", Vec::new()),
-        Values::Choice(choices) => ("choice", choices),
+        Values::Menu(choices) => ("choice", choices),
     };
     ListedControl {
         name: control.name,
@@ -237,7 +237,7 @@ fn listed_control(control: Control) -> ListedControl {
         default,
         value: control.value,
         choices,
-        read_only: control.is_fixed,
+        read_only: control.is_read_only,
         inactive: control.is_inactive,
     }
 }
@@ -260,7 +260,7 @@ fn text(device: &ListedDevice) -> String {
         let range = match control.kind {
             "button" => "button".to_owned(),
             "choice" => {
-                let choices: Vec<_> = control.choices.iter().map(|(number, word)| format!("{number} {word}")).collect();
+                let choices: Vec<_> = control.choices.iter().map(|(number, item)| format!("{number} {item}")).collect();
                 choices.join(", ")
             }
             _ => format!("{} to {}", control.min, control.max),

@@ -65,7 +65,7 @@ impl DetectorThread {
             .map_err(|error| Error::new(Kind::Unavailable, "cannot start the detector thread").because(error))
     }
 
-    /// Detects until the slots are shut or every camera has ended.
+    /// Detects until the slots are stopped or every camera has ended.
     fn run(&mut self, context: &RunContext) -> Result<()> {
         let mut refused = 0;
         let now_ns = || context.clock.monotonic_ns();

@@ -15,9 +15,9 @@
 //! | `settings_check`, `socket` | the check of settings before a run; the control socket |
 //! | `model/` | engine, loading, start-up check, swap |
 //! | `supervision/` | health, watchdog, temperature, signals, systemd |
-//! | `identity`, `logging`, `redacting_log`, `paths` | device name and boot id; the log, without secrets; folders |
+//! | `identity`, `logging`, `redacting_log`, `paths`, `runtime` | device name and boot id; the log, without secrets; folders; tokio |
 //!
-//! [`run`] is the whole service. [`run_once`] is one run, built from [`Components`] that tests can replace.
+//! [`run()`] is the whole service. [`run_once`] is one run, built from [`Components`] that tests can replace.
 
 mod cameras;
 mod components;
@@ -31,6 +31,7 @@ mod paths;
 mod redacting_log;
 mod reload;
 mod run;
+mod runtime;
 mod service;
 mod settings_check;
 mod socket;

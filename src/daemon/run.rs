@@ -159,7 +159,7 @@ async fn run(components: Components, stop: &Stop) -> Result<()> {
     // Cameras stop first. Frames that wait for the detector are dropped and counted.
     ending.stop();
     let capture_threads = context.cameras.stop();
-    for index in context.slots.shut() {
+    for index in context.slots.stop() {
         if let Some(entry) = context.cameras.get(index) {
             context.drop_frame(&entry.name, DropReason::Stopped);
         }

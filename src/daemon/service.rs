@@ -1,7 +1,7 @@
 //! The service process: signals, the control socket, and one run after another.
 //!
 //! In: the configuration. Out: runs, until a signal ends the process, every camera has ended, or an error occurs that a
-//! retry cannot mend. A run is repeated after a failure that may pass. Another run follows if a reload changed a part
+//! retry cannot remedy. A run is repeated after a temporary failure. Another run follows if a reload changed a part
 //! that the run was built around.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use super::reload::requests::ReloadRequests;
 use super::run::run_once;
 use super::settings_check::check_settings;
 use super::supervision::signals;
-use super::{paths, socket};
+use super::{paths, runtime, socket};
 use crate::backoff::Backoff;
 use crate::config::{Inputs, Settings};
 use crate::control::Control;
@@ -39,16 +39,12 @@ const RETRY_DELAY: RetryDelay = RetryDelay { first: Duration::from_secs(1), long
 ///
 /// # Errors
 ///
-/// [`Kind::Config`] if no camera or no model is configured; otherwise the error that ended the last run.
+/// [`Kind::Config`] if no camera or no model is configured; [`Kind::Unavailable`] if the system starts no thread;
+/// otherwise the error that ended the last run.
 pub fn run(inputs: &Inputs, settings: Settings, console: Console) -> Result<()> {
     check_settings(&settings)?;
     map_large_tensors();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("io")
-        .enable_all()
-        .build()
-        .map_err(|error| Error::new(Kind::Unavailable, "cannot start the runtime").because(error))?;
+    let runtime = runtime::start()?;
     let (trigger, stop) = stop::pair();
     let control = Control::default();
     let outcome = {
@@ -128,7 +124,7 @@ impl Service<'_> {
                     previous = Some(std::mem::replace(&mut settings, next));
                     backoff.reset();
                 }
-                (Err(error), _) if may_pass(&error) && !self.stop.is_stopped() => {
+                (Err(error), _) if is_temporary(&error) && !self.stop.is_stopped() => {
                     let delay = backoff.delay();
                     tracing::warn!(error = error.chain(), retry_in_s = delay.as_secs_f64(), "run failed; trying again");
                     // A corrected configuration ends the wait.
@@ -149,6 +145,6 @@ impl Service<'_> {
 }
 
 /// True if a retry may succeed: a device or service is missing or busy.
-fn may_pass(error: &Error) -> bool {
+fn is_temporary(error: &Error) -> bool {
     error.kind() == Kind::Unavailable
 }

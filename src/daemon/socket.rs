@@ -136,7 +136,7 @@ impl Socket {
                 Ok(permit) => {
                     let control = control.clone();
                     tokio::spawn(async move {
-                        converse(stream, &control).await;
+                        serve_client(stream, &control).await;
                         drop(permit);
                     });
                 }
@@ -179,7 +179,7 @@ fn lock(path: &Path) -> Result<File> {
 }
 
 /// Answers the requests of one client until it disconnects or exceeds a limit.
-async fn converse(stream: UnixStream, control: &Control) {
+async fn serve_client(stream: UnixStream, control: &Control) {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     loop {

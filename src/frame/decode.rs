@@ -36,8 +36,8 @@ impl Picture {
     ///
     /// # Errors
     /// As [`Picture::open`].
-    pub fn open_unended(path: &Path) -> Result<(Self, bool)> {
-        Self::decode_unended(&read(path)?).map_err(|error| error.at(path.display()))
+    pub fn open_unterminated(path: &Path) -> Result<(Self, bool)> {
+        Self::decode_unterminated(&read(path)?).map_err(|error| error.at(path.display()))
     }
 
     /// Decodes a JPEG or PNG, recognized by its signature, and rotates it upright.
@@ -53,9 +53,9 @@ impl Picture {
     ///
     /// # Errors
     /// As [`Picture::decode`].
-    pub fn decode_unended(bytes: &[u8]) -> Result<(Self, bool)> {
-        let Stored { picture, orientation, is_unended } = decode(bytes)?;
-        Ok((upright(picture, orientation)?, is_unended))
+    pub fn decode_unterminated(bytes: &[u8]) -> Result<(Self, bool)> {
+        let Stored { picture, orientation, is_unterminated } = decode(bytes)?;
+        Ok((upright(picture, orientation)?, is_unterminated))
     }
 
     /// As [`Picture::decode`], with the pixels as they are stored: the EXIF orientation is not applied.
@@ -73,12 +73,12 @@ struct Stored {
     /// Its EXIF orientation.
     orientation: Orientation,
     /// True for a JPEG that lacks its end marker alone.
-    is_unended: bool,
+    is_unterminated: bool,
 }
 
 /// Picture and orientation, if the file has its end.
 fn ended(stored: Stored) -> Result<(Picture, Orientation)> {
-    if stored.is_unended {
+    if stored.is_unterminated {
         return Err(Error::new(Kind::Data, "the JPEG is cut off before its end"));
     }
     Ok((stored.picture, stored.orientation))
@@ -94,9 +94,9 @@ fn decode(bytes: &[u8]) -> Result<Stored> {
 }
 
 fn decode_jpeg(bytes: &[u8]) -> Result<Stored> {
-    let jpeg::Decoded { picture, exif, is_unended } = jpeg::decode(bytes)?;
+    let jpeg::Decoded { picture, exif, is_unterminated } = jpeg::decode(bytes)?;
     let orientation = exif.and_then(|exif| Orientation::from_exif_chunk(&exif));
-    Ok(Stored { picture, orientation: orientation.unwrap_or(Orientation::NoTransforms), is_unended })
+    Ok(Stored { picture, orientation: orientation.unwrap_or(Orientation::NoTransforms), is_unterminated })
 }
 
 fn decode_png(bytes: &[u8]) -> Result<Stored> {
@@ -113,7 +113,7 @@ fn decode_png(bytes: &[u8]) -> Result<Stored> {
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let pixels = DynamicImage::from_decoder(decoder).map_err(broken)?.into_rgb8();
     let picture = Picture::new(width as usize, height as usize, pixels.into_raw())?;
-    Ok(Stored { picture, orientation, is_unended: false })
+    Ok(Stored { picture, orientation, is_unterminated: false })
 }
 
 /// Content of the picture file at `path`.

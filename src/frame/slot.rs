@@ -36,11 +36,11 @@ pub struct Slots {
 struct SlotsState {
     slots: Vec<Slot>,
     /// Camera served last; round-robin continues after it.
-    served: usize,
+    last_served: usize,
     /// The consumer waits for a frame.
-    wanted: bool,
+    is_requested: bool,
     /// No frame is accepted or returned any more.
-    shut: bool,
+    stopped: bool,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ struct Slot {
     frame: Option<Frame>,
     closed: bool,
     /// The camera was removed: no frame is accepted.
-    gone: bool,
+    removed: bool,
 }
 
 /// Result of [`Slots::put`].
@@ -58,15 +58,18 @@ pub enum Put {
     Accepted,
     /// The frame replaced this one, which is dropped.
     Replaced(Frame),
-    /// The slots are shut or the camera was removed: the frame is dropped.
-    Shut,
+    /// The slots were stopped or the camera was removed: the frame is dropped.
+    Stopped,
 }
 
 impl Slots {
     /// Empty slots for `cameras` cameras.
     pub fn new(cameras: usize) -> Self {
         let slots = std::iter::repeat_with(Slot::default).take(cameras).collect();
-        Self { state: Mutex::new(SlotsState { slots, served: 0, wanted: false, shut: false }), changed: Condvar::new() }
+        Self {
+            state: Mutex::new(SlotsState { slots, last_served: 0, is_requested: false, stopped: false }),
+            changed: Condvar::new(),
+        }
     }
 
     /// Adds an empty slot and returns its index.
@@ -86,7 +89,7 @@ impl Slots {
         let mut state = self.lock();
         let slot = &mut state.slots[camera];
         slot.closed = true;
-        slot.gone = true;
+        slot.removed = true;
         let waited = slot.frame.take().is_some();
         drop(state);
         self.changed.notify_all();
@@ -104,8 +107,8 @@ impl Slots {
     /// If there is no such camera.
     pub fn put(&self, camera: usize, frame: Frame) -> Put {
         let mut state = self.lock();
-        if state.shut || state.slots[camera].gone {
-            return Put::Shut;
+        if state.stopped || state.slots[camera].removed {
+            return Put::Stopped;
         }
         let stale = state.slots[camera].frame.replace(frame);
         drop(state);
@@ -114,18 +117,18 @@ impl Slots {
     }
 
     /// Blocks until the detector requests a frame and the slot of `camera` is empty, so that a put replaces nothing.
-    /// Returns false if the slots are shut or the camera was removed.
+    /// Returns false if the slots were stopped or the camera was removed.
     ///
     /// # Panics
     ///
     /// If there is no such camera.
-    pub fn wait_until_wanted(&self, camera: usize) -> bool {
+    pub fn wait_until_requested(&self, camera: usize) -> bool {
         let mut state = self.lock();
-        let over = |state: &SlotsState| state.shut || state.slots[camera].gone;
-        while !over(&state) && (!state.wanted || state.slots[camera].frame.is_some()) {
+        let is_over = |state: &SlotsState| state.stopped || state.slots[camera].removed;
+        while !is_over(&state) && (!state.is_requested || state.slots[camera].frame.is_some()) {
             state = self.changed.wait(state).ignore_poison();
         }
-        !over(&state)
+        !is_over(&state)
     }
 
     /// Marks `camera` as ended. A waiting frame is still delivered.
@@ -138,10 +141,10 @@ impl Slots {
         self.changed.notify_all();
     }
 
-    /// Shuts all slots. Waiting frames are dropped; returns the cameras they came from.
-    pub fn shut(&self) -> Vec<usize> {
+    /// Stops all slots. Waiting frames are dropped; returns the cameras they came from.
+    pub fn stop(&self) -> Vec<usize> {
         let mut state = self.lock();
-        state.shut = true;
+        state.stopped = true;
         let lost = state.slots.iter_mut().enumerate().filter_map(|(camera, slot)| slot.frame.take().map(|_| camera));
         let lost = lost.collect();
         drop(state);
@@ -149,28 +152,28 @@ impl Slots {
         lost
     }
 
-    /// Blocks until a camera has a frame, and takes it, round-robin over cameras. `None` once the slots are shut, or all
+    /// Blocks until a camera has a frame, and takes it, round-robin over cameras. `None` once the slots were stopped, or all
     /// cameras have ended and all slots are empty.
     pub fn take(&self) -> Option<(usize, Frame)> {
         let mut state = self.lock();
         loop {
-            if state.shut {
+            if state.stopped {
                 return None;
             }
             let count = state.slots.len();
             for turn in 1..=count {
-                let camera = (state.served + turn) % count;
+                let camera = (state.last_served + turn) % count;
                 if let Some(frame) = state.slots[camera].frame.take() {
-                    state.served = camera;
-                    state.wanted = false;
+                    state.last_served = camera;
+                    state.is_requested = false;
                     return Some((camera, frame));
                 }
             }
             if state.slots.iter().all(|slot| slot.closed) {
                 return None;
             }
-            if !state.wanted {
-                state.wanted = true;
+            if !state.is_requested {
+                state.is_requested = true;
                 self.changed.notify_all();
             }
             state = self.changed.wait(state).ignore_poison();
@@ -231,7 +234,7 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for sequence in 0..100 {
-                    assert!(slots.wait_until_wanted(0));
+                    assert!(slots.wait_until_requested(0));
                     assert_eq!(slots.put(0, frame(sequence)), Put::Accepted);
                 }
                 slots.close(0);
@@ -248,8 +251,8 @@ mod tests {
         assert_eq!(slots.add(), 1);
         slots.put(1, frame(2));
         assert!(slots.remove(0) && !slots.remove(0));
-        assert_eq!(slots.put(0, frame(3)), Put::Shut);
-        assert!(!slots.wait_until_wanted(0));
+        assert_eq!(slots.put(0, frame(3)), Put::Stopped);
+        assert!(!slots.wait_until_requested(0));
         assert_eq!(slots.take(), Some((1, frame(2))));
         slots.close(1);
         assert_eq!(slots.take(), None);
@@ -259,11 +262,11 @@ mod tests {
     fn shutting_wakes_both_sides() {
         let slots = Slots::new(1);
         std::thread::scope(|scope| {
-            let patient = scope.spawn(|| slots.wait_until_wanted(0));
-            assert!(slots.shut().is_empty());
+            let patient = scope.spawn(|| slots.wait_until_requested(0));
+            assert!(slots.stop().is_empty());
             assert!(!patient.join().unwrap());
             assert_eq!(slots.take(), None);
-            assert_eq!(slots.put(0, frame(1)), Put::Shut);
+            assert_eq!(slots.put(0, frame(1)), Put::Stopped);
         });
     }
 }

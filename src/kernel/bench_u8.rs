@@ -39,7 +39,7 @@ impl LayerU8 {
         (height, width): (usize, usize),
         residual: bool,
     ) -> Result<Self> {
-        let weights = bell(geometry.weights());
+        let weights = normal_weights(geometry.weights());
         let packed = match geometry.in_channels {
             3 => PackedU8::pixels_with_kernel(kernel, isa, geometry, &weights)?,
             _ => PackedU8::with_kernel(kernel, isa, geometry, &weights)?,
@@ -95,7 +95,7 @@ impl LayerU8 {
 }
 
 /// Weights with the distribution of trained ones: normal, standard deviation about 25, pair-safe.
-fn bell(length: usize) -> Vec<i8> {
+fn normal_weights(length: usize) -> Vec<i8> {
     let mut state = 1u64;
     let mut uniform = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -19,31 +19,31 @@ pub struct Ceilings {
 }
 
 /// A loop of multiply-adds that stay in registers: runs `rounds` rounds, returns the multiply-adds of one.
-pub(super) type Burn = fn(rounds: u64) -> u64;
+pub(super) type PeakLoop = fn(rounds: u64) -> u64;
 
 /// Measures `isa` on the calling thread. Best of several bursts by the thread's CPU time, so that other load on
 /// the machine has little effect.
 pub fn measure(isa: Isa) -> Ceilings {
-    let (f32_burn, i8_burn) = burns(isa);
-    Ceilings { f32_gmacs: best_gmacs(f32_burn), i8_gmacs: best_gmacs(i8_burn) }
+    let (f32_loop, i8_loop) = peak_loops(isa);
+    Ceilings { f32_gmacs: best_gmacs(f32_loop), i8_gmacs: best_gmacs(i8_loop) }
 }
 
-fn burns(isa: Isa) -> (Burn, Burn) {
+fn peak_loops(isa: Isa) -> (PeakLoop, PeakLoop) {
     #[cfg(target_arch = "x86_64")]
     {
         use super::isa::IsaName;
         use super::x86::{avx2_ceiling, vnni_ceiling};
         if isa.proves(IsaName::Avx512Vnni) {
-            return (vnni_ceiling::burn_f32_512, vnni_ceiling::burn_i8_512);
+            return (vnni_ceiling::peak_f32_512, vnni_ceiling::peak_i8_512);
         }
         if isa.proves(IsaName::AvxVnni) {
-            return (avx2_ceiling::burn_f32, vnni_ceiling::burn_i8_256);
+            return (avx2_ceiling::peak_f32, vnni_ceiling::peak_i8_256);
         }
         if isa.proves(IsaName::Avx2) {
-            return (avx2_ceiling::burn_f32, avx2_ceiling::burn_i8);
+            return (avx2_ceiling::peak_f32, avx2_ceiling::peak_i8);
         }
         if isa.proves(IsaName::Sse41) {
-            return (vnni_ceiling::burn_f32_128, vnni_ceiling::burn_i8_128);
+            return (vnni_ceiling::peak_f32_128, vnni_ceiling::peak_i8_128);
         }
     }
     #[cfg(target_arch = "aarch64")]
@@ -51,20 +51,20 @@ fn burns(isa: Isa) -> (Burn, Burn) {
         use super::aarch64::ceiling as arm;
         use super::isa::IsaName;
         if isa.proves(IsaName::I8mm) {
-            return (arm::burn_f32, arm::burn_i8_i8mm);
+            return (arm::peak_f32, arm::peak_i8_i8mm);
         }
         if isa.proves(IsaName::Dotprod) {
-            return (arm::burn_f32, arm::burn_i8_dotprod);
+            return (arm::peak_f32, arm::peak_i8_dotprod);
         }
         if isa.proves(IsaName::Neon) {
-            return (arm::burn_f32, arm::burn_i8_neon);
+            return (arm::peak_f32, arm::peak_i8_neon);
         }
     }
     let _ = isa;
     (scalar_f32, scalar_i8)
 }
 
-fn best_gmacs(burn: Burn) -> f64 {
+fn best_gmacs(peak_loop: PeakLoop) -> f64 {
     const BURSTS: usize = 8;
     const BURST_SECONDS: f64 = 0.01;
     let mut rounds = 1000;
@@ -72,7 +72,7 @@ fn best_gmacs(burn: Burn) -> f64 {
     let mut bursts = 0;
     while bursts < BURSTS {
         let start = thread_seconds();
-        let macs = burn(black_box(rounds)) * rounds;
+        let macs = peak_loop(black_box(rounds)) * rounds;
         let seconds = thread_seconds() - start;
         if seconds < BURST_SECONDS / 2.0 {
             rounds *= 2;

@@ -62,7 +62,7 @@ pub struct StageLabel {
 
 /// Labels of published messages.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Said {
+pub struct MessageLabels {
     /// The sink.
     pub sink: String,
     /// `ok`, `failed` or `dropped`.
@@ -71,14 +71,14 @@ pub struct Said {
 
 /// Label of a sink.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Sink {
+pub struct SinkLabel {
     /// Its name.
     pub sink: String,
 }
 
-/// Labels of messages in a spool, by their fate.
+/// Labels of messages in a spool, by what became of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Spooled {
+pub struct SpoolLabels {
     /// The sink.
     pub sink: String,
     /// `produced`, `delivered`, or the reason of a drop: `size`, `age`, `disk`, `damaged`, `refused`.
@@ -118,11 +118,11 @@ pub struct Metrics {
     pub last_inference: Family<CameraLabel, Float>,
     /// Duration of a stage, in seconds.
     pub stage_duration: Family<StageLabel, Histogram>,
-    /// Detections of objects, by the rule of [`objects`](Self::count_objects).
+    /// Detections of objects, as counted by [`count_objects`](Self::count_objects).
     detections: Family<ObjectLabels, Counter>,
     /// Objects in the latest frame.
     objects: Family<ObjectLabels, Gauge>,
-    /// Labels of each camera that [`objects`](Self::count_objects) has a value for.
+    /// Labels of each camera that [`count_objects`](Self::count_objects) has set.
     counted: Mutex<BTreeMap<String, BTreeSet<String>>>,
     /// Detections removed by a camera's filter, by rule.
     pub detections_removed: Family<ReasonLabels, Counter>,
@@ -135,15 +135,15 @@ pub struct Metrics {
     /// Wall time of the last successful reload, in seconds since 1970.
     pub reload_time: Float,
     /// Messages passed to sinks, by result.
-    pub publish: Family<Said, Counter>,
+    pub publish: Family<MessageLabels, Counter>,
     /// 1 while connected to the broker, else 0.
-    pub mqtt_connected: Family<Sink, Gauge>,
+    pub mqtt_connected: Family<SinkLabel, Gauge>,
     /// Messages of a spool since its creation, by result.
-    pub spool: Family<Spooled, Counter>,
+    pub spool: Family<SpoolLabels, Counter>,
     /// Messages waiting in a spool.
-    pub spool_entries: Family<Sink, Gauge>,
+    pub spool_entries: Family<SinkLabel, Gauge>,
     /// Bytes of the waiting messages.
-    pub spool_bytes: Family<Sink, Gauge>,
+    pub spool_bytes: Family<SinkLabel, Gauge>,
     /// Metrics of the monitor.
     pub monitor: monitor::MonitorMetrics,
 }
@@ -258,9 +258,9 @@ impl Metrics {
         labels.extend(objects.keys().cloned());
         for label in labels.iter() {
             let count = objects.get(label).copied().unwrap_or(0);
-            let seen = ObjectLabels { camera: camera.to_owned(), label: label.clone() };
-            self.detections.get_or_create(&seen).inc_by(u64::from(count));
-            self.objects.get_or_create(&seen).set(i64::from(count));
+            let object = ObjectLabels { camera: camera.to_owned(), label: label.clone() };
+            self.detections.get_or_create(&object).inc_by(u64::from(count));
+            self.objects.get_or_create(&object).set(i64::from(count));
         }
     }
 

@@ -51,7 +51,7 @@ pub use host::{Host, ServingModel, details};
 pub use memory::{memory_shortage, reference_bytes};
 pub use monitor::{Monitor, MonitorSetup, SampleOutcome};
 pub use options::{FrameStorage, MonitorOptions, RecalibrationPolicy};
-pub use recalibration::initial::{GatheringOutcome, InitialCalibration, InitialRefusedEvent};
+pub use recalibration::initial::{CollectionOutcome, InitialCalibration, InitialRefusedEvent};
 pub use recalibration::recalibrator::RecalibrationOutcome;
 pub use recalibration::schedule::Trigger;
 pub use view::LatestPass;

@@ -39,8 +39,8 @@ pub struct MonitorSetup {
     pub models: Arc<Models>,
     /// The full-precision reference, where there is one and memory for it.
     pub reference: Option<Arc<Fp32Model>>,
-    /// The reason why there is none, where the owner wanted one.
-    pub without: Option<String>,
+    /// The reason why the configured reference is not available.
+    pub reference_error: Option<String>,
     /// Names of the cameras.
     pub cameras: Arc<[String]>,
     /// The service.
@@ -116,7 +116,7 @@ impl Monitor {
             Arc::clone(&setup.host),
             Arc::clone(&setup.metrics),
             Arc::clone(&setup.view),
-            setup.without.clone(),
+            setup.reference_error.clone(),
         );
         let (models, host) = (Arc::clone(&setup.models), Arc::clone(&setup.host));
         let mut monitor = Self {
@@ -135,7 +135,7 @@ impl Monitor {
             reservoir,
             folder,
         };
-        monitor.follow()?;
+        monitor.adopt_serving_model()?;
         Ok(monitor)
     }
 
@@ -163,7 +163,7 @@ impl Monitor {
         self.now_ns = sample.frame.captured_monotonic_ns;
         // The owner may have pinned or rolled back another generation.
         if self.setup.models.serving().sha256 != self.served.sha256 {
-            self.follow()?;
+            self.adopt_serving_model()?;
         }
         let picture = sample.frame.image.to_picture();
         let known = self.pending.take().filter(|pending| Arc::ptr_eq(&pending.frame, &sample.frame));
@@ -196,13 +196,13 @@ impl Monitor {
         };
         let outcome = self.recalibrator.recalibrate(trigger, inputs, yield_point)?;
         if outcome.accepted {
-            self.follow()?;
+            self.adopt_serving_model()?;
         }
         Ok(outcome)
     }
 
     /// Takes over the serving generation: its baseline, its probation, and drift from now on.
-    fn follow(&mut self) -> Result<()> {
+    fn adopt_serving_model(&mut self) -> Result<()> {
         self.served = self.setup.models.serving();
         let bytes = self.setup.models.generations().load(self.served.generation)?;
         self.baseline = Baseline::from_artifact(&Artifact::parse(&bytes)?, self.runner.plan())?;
@@ -318,7 +318,7 @@ impl Monitor {
                 let numbers = serde_json::to_value(numbers).unwrap_or_default();
                 self.setup.models.roll_back(&reason, numbers)?;
                 self.recalibrator.rolled_back(self.now_ns);
-                self.follow()?;
+                self.adopt_serving_model()?;
             }
         }
         Ok(())

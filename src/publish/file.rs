@@ -37,8 +37,8 @@ impl Files {
     fn file(&mut self) -> Result<(&mut File, u64)> {
         let failed = |error| Error::writing(&self.path, error);
         let same = |file: &File| -> Option<bool> {
-            let (ours, theirs) = (file.metadata().ok()?, std::fs::metadata(&self.path).ok()?);
-            Some(ours.ino() == theirs.ino() && ours.dev() == theirs.dev())
+            let (opened, current) = (file.metadata().ok()?, std::fs::metadata(&self.path).ok()?);
+            Some(opened.ino() == current.ino() && opened.dev() == current.dev())
         };
         let file = match self.open.take().filter(|file| same(file) == Some(true)) {
             Some(file) => file,
@@ -95,7 +95,7 @@ impl Sink for Files {
             let text = line(message)?;
             // A disk may block; the other sinks share this thread.
             let mut files = Self { path: self.path.clone(), open: self.open.take(), ..*self };
-            let (files, outcome) = super::aside(move || {
+            let (files, outcome) = super::run_blocking(move || {
                 let outcome = files.append(&text);
                 (files, outcome)
             })

@@ -21,9 +21,9 @@ fn kills() -> usize {
 }
 
 /// Prints a line that the parent reads.
-fn say(line: std::fmt::Arguments<'_>) {
+fn report(line: std::fmt::Arguments<'_>) {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "\nsaid {line}").and_then(|()| out.flush()).unwrap();
+    writeln!(out, "\nchild: {line}").and_then(|()| out.flush()).unwrap();
 }
 
 /// Runs `child` (a test of this module) in `folder` from number `first` on and kills it after `delay`. Returns its
@@ -39,12 +39,12 @@ fn killed(child: &str, folder: &Path, first: usize, delay: Duration) -> Vec<Stri
         .unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     // The delay counts from its first write.
-    let begun = lines.by_ref().map_while(Result::ok).any(|line| line == "said begin");
+    let begun = lines.by_ref().map_while(Result::ok).any(|line| line == "child: begin");
     assert!(begun, "the child never began");
     std::thread::sleep(delay);
     process.kill().unwrap();
     process.wait().unwrap();
-    lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("said ").map(str::to_owned)).collect()
+    lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("child: ").map(str::to_owned)).collect()
 }
 
 /// Task of the child, if this process is one.
@@ -68,7 +68,7 @@ fn open_history(folder: &Path) -> History {
 fn history_child() {
     let Some((folder, first)) = task() else { return };
     let history = open_history(&folder);
-    say(format_args!("begin"));
+    report(format_args!("begin"));
     for id in first.. {
         let details = [("sequence".to_owned(), id.into()), ("box".to_owned(), serde_json::json!([0, 0, 9, 9]))].into();
         history
@@ -82,7 +82,7 @@ fn history_child() {
                 details,
             })
             .unwrap();
-        say(format_args!("{id}"));
+        report(format_args!("{id}"));
     }
 }
 
@@ -91,15 +91,15 @@ fn a_history_outlives_its_writer() {
     let folder = tempfile::tempdir().unwrap();
     let mut next = 0;
     for round in 0..kills() {
-        let said = killed("history_child", folder.path(), next, delay(round));
-        let told = said.last().map_or(next, |id| id.parse::<usize>().unwrap() + 1);
+        let output = killed("history_child", folder.path(), next, delay(round));
+        let completed = output.last().map_or(next, |id| id.parse::<usize>().unwrap() + 1);
         let history = open_history(folder.path());
         let page = history.find(&Query { limit: Some(1000), ..Query::default() }).unwrap();
         let ids: Vec<usize> =
             page.events.iter().map(|kept| kept.message["id"].as_str().unwrap().parse().unwrap()).collect();
         // An unfinished operation may be present or not; completed ones are.
         let newest = ids.first().map_or(0, |id| id + 1);
-        assert!(newest == told || newest == told + 1, "round {round}: said {told}, found {newest}");
+        assert!(newest == completed || newest == completed + 1, "round {round}: {completed} completed, {newest} found");
         assert!(ids.windows(2).all(|pair| pair[0] == pair[1] + 1), "round {round}: {ids:?}");
         assert!(ids.len() >= newest.min(90) && ids.len() <= 140, "round {round}: {} kept", ids.len());
         for kept in &page.events {
@@ -120,15 +120,15 @@ fn open_spool(folder: &Path) -> Spool {
 fn spool_child() {
     let Some((folder, first)) = task() else { return };
     let mut spool = open_spool(&folder);
-    say(format_args!("begin"));
+    report(format_args!("begin"));
     for id in first.. {
         spool.push(Rank::Object, id.to_string().into_bytes());
-        say(format_args!("pushed {id}"));
+        report(format_args!("pushed {id}"));
         // Two of three are delivered.
         if id % 3 != 0 {
             let (number, payload) = spool.waiting(1, &BTreeSet::new()).pop().unwrap();
             spool.delivered(&[number]);
-            say(format_args!("delivered {}", String::from_utf8(payload).unwrap()));
+            report(format_args!("delivered {}", String::from_utf8(payload).unwrap()));
         }
     }
 }
@@ -146,15 +146,15 @@ fn a_spool_outlives_its_writer() {
             *counter += 1;
         }
         let mut spool = open_spool(folder.path());
-        let tally = spool.tally().clone();
-        assert!(tally.dropped.is_empty(), "round {round}: {tally:?}");
-        assert_eq!(tally.produced, tally.delivered + spool.size().0, "round {round}");
+        let counts = spool.counts().clone();
+        assert!(counts.dropped.is_empty(), "round {round}: {counts:?}");
+        assert_eq!(counts.produced, counts.delivered + spool.size().0, "round {round}");
         let waiting: Vec<usize> = spool
             .waiting(usize::MAX, &BTreeSet::new())
             .into_iter()
             .map(|(_, payload)| String::from_utf8(payload).unwrap().parse().unwrap())
             .collect();
-        let (produced, gone) = (tally.produced as usize, tally.delivered as usize);
+        let (produced, gone) = (counts.produced as usize, counts.delivered as usize);
         assert!(produced == pushed || produced == pushed + 1, "round {round}: {produced} of {pushed}");
         assert!(gone == delivered || gone == delivered + 1, "round {round}: {gone} of {delivered}");
         assert_eq!(waiting, (gone..produced).collect::<Vec<_>>(), "round {round}");

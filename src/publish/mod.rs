@@ -39,7 +39,7 @@ pub trait Sink: Send {
     ///
     /// # Errors
     ///
-    /// The message could not be delivered. The next one is tried nevertheless, unless [`Sink::is_gone`].
+    /// The message could not be delivered. The next one is tried nevertheless, unless [`Sink::is_closed`].
     fn send<'a>(&'a mut self, message: &'a Message) -> SinkFuture<'a>;
 
     /// Writes buffered messages. Called before the end.
@@ -52,7 +52,7 @@ pub trait Sink: Send {
     }
 
     /// True if the sink has failed permanently.
-    fn is_gone(&self) -> bool {
+    fn is_closed(&self) -> bool {
         false
     }
 }
@@ -65,8 +65,8 @@ fn line(message: &Message) -> Result<Vec<u8>> {
     Ok(line)
 }
 
-/// Does what may wait for a disk on a thread where waiting harms nobody.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+/// Runs `work`, which may wait for a disk, on tokio's pool for blocking work.
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Error::new(Kind::Internal, "work on a disk panicked").because(error))
 }

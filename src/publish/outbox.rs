@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::Sink;
 use crate::error::{Error, Result};
 use crate::message::{Message, MessageKind};
-use crate::metrics::{Metrics, Said};
+use crate::metrics::{MessageLabels, Metrics};
 use crate::sync::IgnorePoison;
 
 /// Queue length of a sink: a few seconds of reports.
@@ -24,7 +24,7 @@ pub struct Outlet {
     pub sink: Box<dyn Sink>,
 }
 
-/// SinkFuture side of the outbox, for any thread.
+/// Sending side of the outbox, for any thread.
 #[derive(Debug, Clone)]
 pub struct Outbox {
     queues: Arc<[Queue]>,
@@ -47,7 +47,7 @@ impl Outbox {
         let mut tasks = Vec::new();
         for Outlet { name, messages, sink } in outlets {
             let (sender, receiver) = mpsc::channel(QUEUE);
-            tasks.push(tokio::spawn(serve(name.clone(), sink, receiver, metrics.clone())));
+            tasks.push(tokio::spawn(send_queued(name.clone(), sink, receiver, metrics.clone())));
             queues.push(Queue { name, messages, sender: Mutex::new(Some(sender)) });
         }
         (Self { queues: queues.into(), metrics: metrics.clone() }, tasks)
@@ -76,7 +76,10 @@ impl Outbox {
             // The sender is cloned, so that the lock is not held while waiting for room.
             let sender = queue.lock().clone();
             if !sender.is_some_and(|sender| send(&sender, message.clone())) {
-                self.metrics.publish.get_or_create(&Said { sink: queue.name.clone(), result: "dropped" }).inc();
+                self.metrics
+                    .publish
+                    .get_or_create(&MessageLabels { sink: queue.name.clone(), result: "dropped" })
+                    .inc();
             }
         }
     }
@@ -89,29 +92,29 @@ impl Queue {
 }
 
 /// Sends messages until the queue is closed. Failures are logged at their begin and end.
-async fn serve(
+async fn send_queued(
     name: String,
     mut sink: Box<dyn Sink>,
     mut receiver: mpsc::Receiver<Arc<Message>>,
     metrics: Arc<Metrics>,
 ) -> Result<()> {
-    let count = |result| metrics.publish.get_or_create(&Said { sink: name.clone(), result }).inc();
+    let count = |result| metrics.publish.get_or_create(&MessageLabels { sink: name.clone(), result }).inc();
     let mut failing = false;
     while let Some(message) = receiver.recv().await {
         match sink.send(&message).await {
             Ok(()) => {
                 count("ok");
                 if std::mem::take(&mut failing) {
-                    tracing::info!(sink = name, "messages get through again");
+                    tracing::info!(sink = name, "messages are delivered again");
                 }
             }
             Err(error) => {
                 count("failed");
-                if sink.is_gone() {
+                if sink.is_closed() {
                     return Err(error);
                 }
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(sink = name, error = error.chain(), "messages do not get through");
+                    tracing::warn!(sink = name, error = error.chain(), "messages cannot be delivered");
                 }
             }
         }
@@ -137,7 +140,7 @@ mod tests {
         })
     }
 
-    /// Never gets anything through.
+    /// Never delivers anything.
     struct Stuck;
 
     impl Sink for Stuck {
@@ -169,7 +172,8 @@ mod tests {
         let mut text = String::new();
         tokio::io::AsyncReadExt::read_to_string(&mut theirs, &mut text).await.unwrap();
         assert_eq!(text.lines().count(), 200);
-        let dropped = |sink: &str| metrics.publish.get_or_create(&Said { sink: sink.into(), result: "dropped" }).get();
+        let dropped =
+            |sink: &str| metrics.publish.get_or_create(&MessageLabels { sink: sink.into(), result: "dropped" }).get();
         assert!((134..=136).contains(&dropped("stuck")), "{}", dropped("stuck"));
         assert_eq!((dropped("lines"), dropped("reports")), (0, 0));
     }

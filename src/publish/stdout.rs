@@ -10,7 +10,7 @@ use crate::message::Message;
 #[derive(Debug)]
 pub struct Stdout<W = tokio::io::Stdout> {
     stream: W,
-    gone: bool,
+    is_closed: bool,
 }
 
 impl Stdout {
@@ -29,7 +29,7 @@ impl Default for Stdout {
 impl<W: AsyncWrite + Unpin + Send> Stdout<W> {
     /// A sink on `stream`.
     pub fn on(stream: W) -> Self {
-        Self { stream, gone: false }
+        Self { stream, is_closed: false }
     }
 
     /// The stream, for tests.
@@ -44,13 +44,13 @@ impl<W: AsyncWrite + Unpin + Send> Stdout<W> {
             Ok(()) => self.stream.flush().await,
             error => error,
         };
-        self.judge(outcome)
+        self.check_outcome(outcome)
     }
 
-    fn judge(&mut self, outcome: std::io::Result<()>) -> Result<()> {
+    fn check_outcome(&mut self, outcome: std::io::Result<()>) -> Result<()> {
         outcome.map_err(|error| {
-            self.gone = error.kind() == std::io::ErrorKind::BrokenPipe;
-            let text = if self.gone { "the reader of stdout went away" } else { "cannot write to stdout" };
+            self.is_closed = error.kind() == std::io::ErrorKind::BrokenPipe;
+            let text = if self.is_closed { "the reader of stdout has closed it" } else { "cannot write to stdout" };
             Error::new(Kind::Io, text).because(error)
         })
     }
@@ -64,11 +64,11 @@ impl<W: AsyncWrite + Unpin + Send> Sink for Stdout<W> {
     fn flush(&mut self) -> SinkFuture<'_> {
         Box::pin(async move {
             let outcome = self.stream.flush().await;
-            self.judge(outcome)
+            self.check_outcome(outcome)
         })
     }
 
-    fn is_gone(&self) -> bool {
-        self.gone
+    fn is_closed(&self) -> bool {
+        self.is_closed
     }
 }

@@ -1,7 +1,7 @@
 //! Opening of a redb database: checked at start, replaced if damaged.
 //!
 //! Committed data survive crashes and power cuts. A damaged file is renamed, the new name is logged, and an empty database
-//! takes its place, so that a worn card does not stop the device from publishing.
+//! takes its place. So a worn card does not stop the device from publishing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub fn open(path: &Path) -> Result<Database> {
                 path = %path.display(),
                 aside = %aside.display(),
                 reason,
-                "a store is damaged: it was set aside and a new one is begun"
+                "a store is damaged: it was renamed, and an empty one takes its place"
             );
             private_file(path).map_err(|error| Error::writing(path, error))?;
             checked(path).map_err(|fault| fault.into_error(path))
@@ -101,8 +101,8 @@ fn set_aside(path: &Path) -> Result<PathBuf> {
 
 /// Free bytes on the file system of `folder`; `None` if unknown.
 pub fn free_bytes(folder: &Path) -> Option<u64> {
-    let told = rustix::fs::statvfs(folder).ok()?;
-    Some(told.f_bavail.saturating_mul(told.f_frsize))
+    let status = rustix::fs::statvfs(folder).ok()?;
+    Some(status.f_bavail.saturating_mul(status.f_frsize))
 }
 
 #[cfg(test)]

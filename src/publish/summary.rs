@@ -94,8 +94,8 @@ impl<W: AsyncWrite + Unpin + Send> Sink for Summary<W> {
         self.stream.flush()
     }
 
-    fn is_gone(&self) -> bool {
-        self.stream.is_gone()
+    fn is_closed(&self) -> bool {
+        self.stream.is_closed()
     }
 }
 
@@ -187,7 +187,7 @@ mod tests {
         for milliseconds in [900, 1000] {
             summary.send(&Message::Report(report("a", milliseconds, &[]))).await.unwrap();
         }
-        assert!(!summary.is_gone());
+        assert!(!summary.is_closed());
         summary.flush().await.unwrap();
         let text = String::from_utf8(summary.stream.into_stream()).unwrap();
         assert_eq!(text, format!("01:00:01  {:36}   10.0 fps\n", "nothing"));

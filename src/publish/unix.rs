@@ -18,9 +18,9 @@ use crate::message::Message;
 /// Queue length of a client.
 const QUEUE: usize = 256;
 /// Limit of connected clients.
-const READERS: usize = 64;
+const MAX_CLIENTS: usize = 64;
 /// Timeout of a write to a client.
-const PATIENCE: Duration = Duration::from_secs(5);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The socket and its clients.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Socket {
         }
         match std::fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
-                let text = format!("{} is there and is no socket", path.display());
+                let text = format!("{} exists and is not a socket", path.display());
                 return Err(Error::new(Kind::CannotCreate, text));
             }
             Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
@@ -75,13 +75,13 @@ impl Drop for Socket {
 async fn accept(listener: UnixListener, lines: broadcast::Sender<Arc<Vec<u8>>>, ended: watch::Receiver<bool>) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) if lines.receiver_count() < READERS => {
+            Ok((stream, _)) if lines.receiver_count() < MAX_CLIENTS => {
                 tokio::spawn(serve(stream, lines.subscribe(), ended.clone()));
             }
-            Ok(_) => tracing::warn!(readers = READERS, "a reader of the socket is turned away: there are too many"),
+            Ok(_) => tracing::warn!(readers = MAX_CLIENTS, "client of the socket refused: too many are connected"),
             Err(error) => {
                 // Out of file descriptors, which is temporary.
-                tracing::warn!(error = error.to_string(), "cannot take a reader of the socket");
+                tracing::warn!(error = error.to_string(), "cannot accept a client of the socket");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
@@ -97,14 +97,14 @@ async fn serve(mut stream: UnixStream, mut lines: broadcast::Receiver<Arc<Vec<u8
             _ = ended.wait_for(|&ended| ended) => return,
         };
         let Ok(line) = next else {
-            tracing::warn!("a reader of the socket does not keep up and is cut off");
+            tracing::warn!("client of the socket disconnected: it reads too slowly");
             return;
         };
-        match tokio::time::timeout(PATIENCE, stream.write_all(&line)).await {
+        match tokio::time::timeout(WRITE_TIMEOUT, stream.write_all(&line)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
             Err(_) => {
-                tracing::warn!("a reader of the socket takes nothing and is cut off");
+                tracing::warn!("client of the socket disconnected: it reads nothing");
                 return;
             }
         }
@@ -121,13 +121,13 @@ impl Sink for Socket {
     fn flush(&mut self) -> SinkFuture<'_> {
         Box::pin(async {
             self.end.send_replace(true);
-            let gone = async {
+            let disconnected = async {
                 while self.lines.receiver_count() > 0 {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             };
             // A client that is still slow now is dropped.
-            let _ = tokio::time::timeout(Duration::from_secs(2), gone).await;
+            let _ = tokio::time::timeout(Duration::from_secs(2), disconnected).await;
             Ok(())
         })
     }

@@ -1,5 +1,5 @@
 //! Wear: bytes that a process writes for each event. A child process stores events in a history and delivers them through
-//! a spool, as the service does with a connected broker, and reads its own counts from `/proc/self/io`.
+//! a spool, as the service does with a connected broker. It reads its own counts from `/proc/self/io`.
 //! `LOOKOUT_WEAR` sets the number of events, `LOOKOUT_WEAR_PACE` the milliseconds between two.
 
 use std::collections::BTreeSet;

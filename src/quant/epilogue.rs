@@ -13,7 +13,7 @@ pub fn multiplier(s_in: f32, s_w: f32, s_out: f32) -> f32 {
     (f64::from(s_in) * f64::from(s_w) / f64::from(s_out)) as f32
 }
 
-/// Share of the room behind a channel's products that its own bias may take. The rest is for corrections, and for input
+/// Share of i32's range, less a channel's products, that its own bias may take. The rest is for corrections, and for input
 /// scales that a recalibration makes smaller. A bias of 2^27 steps is still finer than any output.
 const BIAS_SHARE: f64 = 1.0 / 16.0;
 
@@ -28,18 +28,18 @@ const BIAS_SHARE: f64 = 1.0 / 16.0;
 /// [`Kind::Data`] where there are so many weights that rounding alone could overflow (above 8.4 million).
 pub fn scale_floor(weights: &[f32], bias: f32, correction: f32, s_in: f32) -> Result<f32> {
     // Rounding, and keeping pairs safe, may add one step to every weight.
-    let room = f64::from(i32::MAX) - 255.0 * weights.len() as f64;
-    if room <= 0.0 {
+    let available = f64::from(i32::MAX) - 255.0 * weights.len() as f64;
+    if available <= 0.0 {
         return Err(Error::new(Kind::Data, format!("a sum of {} products does not fit into 32 bits", weights.len())));
     }
     let magnitude: f64 = weights.iter().map(|weight| f64::from(weight.abs())).sum();
     // A little above the exact quotient, so that neither rounding of the scale nor of the bias can pass the bound.
     let bias = (f64::from(bias).abs() / BIAS_SHARE).max(f64::from(correction));
-    Ok(((bias / f64::from(s_in) + 255.0 * magnitude) / room * 1.000_001) as f32)
+    Ok(((bias / f64::from(s_in) + 255.0 * magnitude) / available * 1.000_001) as f32)
 }
 
 /// The largest bias that [`integer_bias`] accepts, in real units.
-pub fn bias_room(s_in: f32, s_w: f32, magnitude: u32) -> f32 {
+pub fn max_bias(s_in: f32, s_w: f32, magnitude: u32) -> f32 {
     // A step less, so that rounding to f32 cannot pass the bound.
     let steps = (f64::from(i32::MAX) - 255.0 * f64::from(magnitude)) * (1.0 - 1e-6) - 1.0;
     (steps.max(0.0) * f64::from(s_in) * f64::from(s_w)) as f32
@@ -56,7 +56,7 @@ pub fn integer_bias(bias: f32, s_in: f32, s_w: f32, magnitude: u32) -> Result<i3
     }
     Err(Error::new(
         Kind::Data,
-        format!("bias {bias:e} in steps of {s_in:e} × {s_w:e} leaves no room for the products in 32 bits"),
+        format!("bias {bias:e} in steps of {s_in:e} × {s_w:e} and the products do not fit into 32 bits"),
     ))
 }
 
@@ -99,8 +99,8 @@ mod tests {
             // Fifteen times the bias, or the expected correction, may be added.
             let corrected = (15.0 * bias).abs().max(1.0 - 1e-5) * bias.signum();
             prop_assert!(integer_bias(corrected, s_in, floor, depth as u32 * q).is_ok());
-            let room = bias_room(s_in, floor, depth as u32 * q);
-            prop_assert!(room >= corrected.abs() && integer_bias(room, s_in, floor, depth as u32 * q).is_ok());
+            let available = max_bias(s_in, floor, depth as u32 * q);
+            prop_assert!(available >= corrected.abs() && integer_bias(available, s_in, floor, depth as u32 * q).is_ok());
             prop_assert!(i64::from(integer).abs() + 255 * i64::from(depth as u32 * q) <= i64::from(i32::MAX));
         }
     }

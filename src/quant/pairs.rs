@@ -2,9 +2,9 @@
 //!
 //! `vpmaddubsw` adds two neighbouring u8 × s8 products in 16 bits and saturates. The sum fits for all activations 0…255
 //! exactly when two conditions hold. The positive weights of the pair add up to at most 128, the negative ones to at
-//! least −128: 255 · 128 = 32640, and one step more is 32895 > 32767. Weights of different sign never saturate. Pairs
-//! are within a tap: channels (0, 1), (2, 3), …. Where the number of channels is odd, the last one is paired with a zero,
-//! as for the RGBx pixels of the stem. Packed layouts keep such pairs together.
+//! least −128. For 255 · 128 = 32640 fits, and one step more is 32895 > 32767. Weights of different sign never saturate.
+//! Pairs are within a tap: channels (0, 1), (2, 3), …. Where the number of channels is odd, the last one is paired with a
+//! zero, as for the RGBx pixels of the stem. Packed layouts keep such pairs together.
 
 /// Index of the first weight of the first pair that could saturate, `None` if all pairs are safe. `channels` are the
 /// input channels of a tap, not 0. −128 counts as unsafe: quantized weights are at least −127, and kernels may negate
@@ -36,9 +36,9 @@ fn fits(a: i8, b: i8) -> bool {
 
 /// The pair-safe integers in [−127, 127] nearest to `a` and `b` (in units of the scale) by squared error.
 ///
-/// Where plain rounding exceeds ±128, the best pair is on the bound p + q = ±128: the integers nearest to the foot of
-/// the perpendicular from (a, b). The excess is shared between both; an excess of one goes to the weight whose error
-/// grows least.
+/// Where plain rounding exceeds ±128, the best pair is on the bound p + q = ±128. It is the pair of integers nearest to
+/// the foot of the perpendicular from (a, b). The excess is shared between both; an excess of one goes to the weight
+/// whose error grows least.
 #[inline]
 pub(super) fn round_pair(a: f32, b: f32) -> (i8, i8) {
     let (p, q) = nearest_pair(a, b);

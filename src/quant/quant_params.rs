@@ -107,8 +107,8 @@ impl QuantParams {
         Err(Error::new(Kind::Data, text))
     }
 
-    /// Quantization parameters that cover `range` under `scheme`. The scale is computed in f64 and rounded once; the
-    /// zero point is the level nearest to where zero falls, so each end of the range is at most half a step outside the
+    /// Quantization parameters that cover `range` under `scheme`. The scale is computed in f64 and rounded once. The
+    /// zero point is the level nearest to where zero falls. So each end of the range is at most half a step outside the
     /// quantization range.
     pub fn covering(range: Range, scheme: Scheme) -> Self {
         let (min, max) = (f64::from(range.min), f64::from(range.max));

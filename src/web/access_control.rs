@@ -76,7 +76,7 @@ impl AccessControl {
     }
 
     fn is_token(&self, token: &[u8]) -> bool {
-        self.token.as_ref().is_none_or(|expected| same(&Sha256::digest(token), expected))
+        self.token.as_ref().is_none_or(|expected| equal_in_constant_time(&Sha256::digest(token), expected))
     }
 
     /// True if these headers authenticate a request.
@@ -94,18 +94,20 @@ impl AccessControl {
         let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
         let sessions =
             cookies.flat_map(|cookies| cookies.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
-        sessions.filter(|(name, _)| *name == COOKIE).any(|(_, value)| same(value.as_bytes(), self.session.as_bytes()))
+        sessions
+            .filter(|(name, _)| *name == COOKIE)
+            .any(|(_, value)| equal_in_constant_time(value.as_bytes(), self.session.as_bytes()))
     }
 }
 
 /// Compares two secrets in constant time.
-fn same(one: &[u8], other: &[u8]) -> bool {
+fn equal_in_constant_time(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 /// Middleware of all requests.
 pub async fn guard(State(state): State<Arc<AppState>>, request: Request<Body>, next: Next) -> Response {
-    let proxy = &state.setup.proxy;
+    let proxy = &state.config.proxy;
     let mut response = match check_access(&state.access, proxy, &request) {
         Ok(()) => next.run(request).await,
         Err((status, why)) => failure(status, &why),
@@ -146,7 +148,7 @@ fn check_access(
         let why = "without a token only localhost has access; web.token_file sets one";
         return Err((StatusCode::MISDIRECTED_REQUEST, why.to_owned()));
     }
-    // Browsers that send Sec-Fetch-Site are believed, since a proxy may have replaced Host.
+    // Sec-Fetch-Site takes precedence, since a proxy may have replaced Host.
     let site = text(HeaderName::from_static("sec-fetch-site"));
     let other = text(header::ORIGIN).filter(|origin| site != Some("same-origin") && !proxy.is_ours(origin, host));
     // Links to the page are allowed from any site. A log-in is authenticated by the token in its body.
@@ -195,7 +197,7 @@ pub async fn login(
     headers: HeaderMap,
     body: axum::body::Bytes,
 ) -> Response {
-    let proxy = &state.setup.proxy;
+    let proxy = &state.config.proxy;
     let peer = peer.map(|Extension(ConnectInfo(Peer(address)))| address.ip());
     let token =
         serde_json::from_slice(&body).ok().and_then(|body: Value| Some(body.get("token")?.as_str()?.to_owned()));

@@ -49,7 +49,7 @@ pub(super) async fn run_blocking<T: Send + 'static>(
 
 /// Calls a command of the daemon. An unknown one gives 404.
 async fn call(state: &AppState, verb: &'static str, args: Value) -> Response {
-    let control = state.setup.control.clone();
+    let control = state.config.control.clone();
     if !control.verbs().contains(&verb) {
         return failure(StatusCode::NOT_FOUND, &format!("this service has no command {verb}"));
     }
@@ -66,15 +66,15 @@ pub async fn status(State(state): State<Arc<AppState>>) -> Response {
 
 /// `GET /api/v1/features`: features available to the page.
 pub async fn features(State(state): State<Arc<AppState>>) -> Response {
-    let setup = &state.setup;
-    let verbs = setup.control.verbs();
+    let config = &state.config;
+    let verbs = config.control.verbs();
     axum::Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "cameras": setup.cameras,
-        "pictures": setup.pictures,
-        "events": setup.events.is_some(),
+        "cameras": config.cameras,
+        "pictures": config.pictures,
+        "events": config.events.is_some(),
         "drift": verbs.contains(&"drift"),
-        "maps": setup.maps.is_some(),
+        "maps": config.maps.is_some(),
         "generations": verbs.contains(&"generations"),
         "recalibrate": verbs.contains(&"recalibrate"),
     }))
@@ -83,7 +83,7 @@ pub async fn features(State(state): State<Arc<AppState>>) -> Response {
 
 /// `GET /api/v1/series`
 pub async fn series(State(state): State<Arc<AppState>>) -> axum::Json<BTreeMap<String, Vec<SeriesPoint>>> {
-    axum::Json(state.setup.live.series())
+    axum::Json(state.config.live.series())
 }
 
 /// `GET /api/v1/cameras/{camera}/report`
@@ -92,9 +92,9 @@ pub async fn report(
     camera: std::result::Result<Path<String>, PathRejection>,
 ) -> Response {
     let Ok(Path(camera)) = camera else { return no_camera() };
-    match state.setup.live.report(&camera) {
+    match state.config.live.report(&camera) {
         Some(text) => ([(header::CONTENT_TYPE, "application/json")], text.to_string()).into_response(),
-        None if state.setup.cameras.contains(&camera) => {
+        None if state.config.cameras.contains(&camera) => {
             failure(StatusCode::NOT_FOUND, "this camera has no report yet")
         }
         None => no_camera(),
@@ -120,10 +120,10 @@ pub async fn picture(
 ) -> Response {
     let Ok(Path(camera)) = camera else { return no_camera() };
     let Ok(Query(query)) = query else { return failure(StatusCode::BAD_REQUEST, "width is a number of pixels") };
-    if !state.setup.pictures {
+    if !state.config.pictures {
         return failure(StatusCode::FORBIDDEN, "live pictures are forbidden by web.pictures");
     }
-    if !state.setup.cameras.contains(&camera) {
+    if !state.config.cameras.contains(&camera) {
         return no_camera();
     }
     let width = query.width.unwrap_or(WIDTH.0);
@@ -148,30 +148,30 @@ async fn cached_picture(
     camera: String,
     width: usize,
 ) -> std::result::Result<Option<CachedPicture>, Response> {
-    let latest = || (state.setup.latest)(&camera);
+    let latest = || (state.config.latest)(&camera);
     let cached = |sequence: u64| {
         let pictures = state.picture_cache.pictures.lock().ignore_poison();
-        pictures.get(&(camera.clone(), width)).filter(|shot| shot.sequence >= sequence).cloned()
+        pictures.get(&(camera.clone(), width)).filter(|entry| entry.sequence >= sequence).cloned()
     };
     let Some((frame, _)) = latest() else { return Ok(None) };
-    if let Some(shot) = cached(frame.sequence) {
-        return Ok(Some(shot));
+    if let Some(entry) = cached(frame.sequence) {
+        return Ok(Some(entry));
     }
     let _turn = state.picture_cache.encoding.lock().await;
     // After waiting, the picture may be in the cache, or a newer frame may have arrived.
     let Some((frame, _)) = latest() else { return Ok(None) };
-    if let Some(shot) = cached(frame.sequence) {
-        return Ok(Some(shot));
+    if let Some(entry) = cached(frame.sequence) {
+        return Ok(Some(entry));
     }
     let sequence = frame.sequence;
-    let jpeg = run_blocking(move || picture::plain(&frame.image, width)).await?;
-    let shot = CachedPicture { sequence, jpeg: jpeg.into() };
+    let jpeg = run_blocking(move || picture::scaled(&frame.image, width)).await?;
+    let entry = CachedPicture { sequence, jpeg: jpeg.into() };
     let mut pictures = state.picture_cache.pictures.lock().ignore_poison();
     if pictures.len() >= CACHED_PICTURES {
         pictures.clear();
     }
-    pictures.insert((camera, width), shot.clone());
-    Ok(Some(shot))
+    pictures.insert((camera, width), entry.clone());
+    Ok(Some(entry))
 }
 
 /// Query parameters of the history.
@@ -189,7 +189,7 @@ pub async fn events(
     State(state): State<Arc<AppState>>,
     query: std::result::Result<Query<EventQuery>, QueryRejection>,
 ) -> Response {
-    let Some(events) = state.setup.events.clone() else { return no_history() };
+    let Some(events) = state.config.events.clone() else { return no_history() };
     let query = match query {
         Ok(Query(query)) => query,
         Err(error) => return failure(StatusCode::BAD_REQUEST, &error.body_text()),
@@ -213,8 +213,8 @@ pub async fn thumbnail(
     State(state): State<Arc<AppState>>,
     key: std::result::Result<Path<u64>, PathRejection>,
 ) -> Response {
-    let Some(thumbnail) = state.setup.thumbnail.clone() else { return no_history() };
-    if !state.setup.pictures {
+    let Some(thumbnail) = state.config.thumbnail.clone() else { return no_history() };
+    if !state.config.pictures {
         return failure(StatusCode::FORBIDDEN, "pictures are forbidden by web.pictures");
     }
     let Ok(Path(key)) = key else { return failure(StatusCode::BAD_REQUEST, "an event's key is a number") };
@@ -232,7 +232,7 @@ pub async fn drift(State(state): State<Arc<AppState>>) -> Response {
 
 /// `GET /api/v1/drift/maps`: names of the maps.
 pub async fn maps(State(state): State<Arc<AppState>>) -> Response {
-    let Some(maps) = state.setup.maps.clone() else { return no_maps() };
+    let Some(maps) = state.config.maps.clone() else { return no_maps() };
     match run_blocking(move || Ok(maps())).await {
         Ok(maps) => axum::Json(maps.into_iter().map(|(name, _)| name).collect::<Vec<_>>()).into_response(),
         Err(response) => response,
@@ -244,7 +244,7 @@ pub async fn map(
     State(state): State<Arc<AppState>>,
     name: std::result::Result<Path<String>, PathRejection>,
 ) -> Response {
-    let (Some(maps), Ok(Path(name))) = (state.setup.maps.clone(), name) else { return no_maps() };
+    let (Some(maps), Ok(Path(name))) = (state.config.maps.clone(), name) else { return no_maps() };
     match run_blocking(move || Ok(maps())).await {
         Ok(maps) => match maps.into_iter().find(|(known, _)| *known == name) {
             Some((_, png)) => ([(header::CONTENT_TYPE, "image/png")], png).into_response(),

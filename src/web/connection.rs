@@ -81,14 +81,14 @@ impl TimedConnection {
         Self { stream, idle, request_since: Some(Instant::now()), closed, is_closed: false, _permit: permit }
     }
 
-    fn moved(&mut self) {
+    fn restart_timeouts(&mut self) {
         let now = Instant::now();
         let request = self.request_since.map_or(now + IDLE, |since| since + REQUEST);
         self.idle.as_mut().reset((now + IDLE).min(request));
     }
 
     /// Checks the timeouts of a waiting direction.
-    fn waits<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    fn check_timeouts<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if self.idle.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -108,10 +108,10 @@ impl AsyncRead for TimedConnection {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
-            Poll::Pending => self.waits(context),
+            Poll::Pending => self.check_timeouts(context),
             Poll::Ready(Ok(())) if buffer.filled().len() > before => {
                 self.request_since.get_or_insert_with(Instant::now);
-                self.moved();
+                self.restart_timeouts();
                 Poll::Ready(Ok(()))
             }
             ready => ready,
@@ -122,10 +122,10 @@ impl AsyncRead for TimedConnection {
 impl AsyncWrite for TimedConnection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(context, bytes) {
-            Poll::Pending => self.waits(context),
+            Poll::Pending => self.check_timeouts(context),
             ready => {
                 self.request_since = None;
-                self.moved();
+                self.restart_timeouts();
                 ready
             }
         }

@@ -25,21 +25,21 @@ pub async fn ready(State(state): State<Arc<AppState>>) -> Response {
     health(&state, |state| state == "ok").await
 }
 
-async fn health(state: &AppState, is_good: fn(&str) -> bool) -> Response {
-    let control = state.setup.control.clone();
+async fn health(state: &AppState, is_healthy: fn(&str) -> bool) -> Response {
+    let control = state.config.control.clone();
     let status = match run_blocking(move || control.call("status", Value::Null)).await {
         Ok(status) => status,
         Err(response) => return response,
     };
     let state = status.get("state").and_then(Value::as_str).unwrap_or_default();
-    let code = if is_good(state) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let code = if is_healthy(state) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let reasons = status.get("reasons").cloned().unwrap_or_default();
     (code, axum::Json(json!({ "state": state, "reasons": reasons }))).into_response()
 }
 
 /// `GET /metrics`
 pub async fn metrics(State(state): State<Arc<AppState>>, headers: HeaderMap) -> Response {
-    let text = match state.setup.metrics.encode() {
+    let text = match state.config.metrics.encode() {
         Ok(text) => text,
         Err(error) => return refusal(&error),
     };
@@ -49,14 +49,15 @@ pub async fn metrics(State(state): State<Arc<AppState>>, headers: HeaderMap) -> 
     let older = accepted.iter().any(|kinds| kinds.contains("text/plain"))
         && !accepted.iter().any(|kinds| kinds.contains("openmetrics") || kinds.contains("*/*"));
     if older {
-        return ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], plain(&text)).into_response();
+        return ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], to_prometheus_text(&text))
+            .into_response();
     }
     ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response()
 }
 
 /// Converts OpenMetrics to Prometheus' older text format. There counters and infos have the name of their sample, and
 /// units and the end marker do not exist.
-pub fn plain(text: &str) -> String {
+pub fn to_prometheus_text(text: &str) -> String {
     let mut lines = String::with_capacity(text.len());
     let counted: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
@@ -93,6 +94,6 @@ mod tests {
     fn the_older_format_calls_counters_by_their_samples() {
         let text = "# HELP a_b StreamMessage.\n# TYPE a_b counter\na_b_total{x=\"1\"} 2\n# HELP i What.\n# TYPE i info\ni_info{v=\"1\"} 1\n# HELP t_seconds T.\n# TYPE t_seconds gauge\n# UNIT t_seconds seconds\nt_seconds 1\n# EOF\n";
         let wanted = "# HELP a_b_total StreamMessage.\n# TYPE a_b_total counter\na_b_total{x=\"1\"} 2\n# HELP i_info What.\n# TYPE i_info gauge\ni_info{v=\"1\"} 1\n# HELP t_seconds T.\n# TYPE t_seconds gauge\nt_seconds 1\n";
-        assert_eq!(plain(text), wanted);
+        assert_eq!(to_prometheus_text(text), wanted);
     }
 }

@@ -89,12 +89,12 @@ impl Live {
     }
 
     /// Publishes a message.
-    pub fn take(&self, message: &Message) {
+    pub fn add(&self, message: &Message) {
         let Ok(text) = serde_json::to_string(message) else { return };
         let text: Arc<str> = text.into();
         let kind = match message {
             Message::Report(report) => {
-                self.cameras().entry(report.camera.clone()).or_default().take(report, text.clone());
+                self.cameras().entry(report.camera.clone()).or_default().add(report, text.clone());
                 "report"
             }
             Message::Event(_) => "event",
@@ -126,7 +126,7 @@ impl Live {
 }
 
 impl CameraSeries {
-    fn take(&mut self, report: &Report, text: Arc<str>) {
+    fn add(&mut self, report: &Report, text: Arc<str>) {
         self.report = Some(text);
         let now_ns = report.captured_monotonic_ns;
         let since_ns = *self.sum.since_ns.get_or_insert(now_ns);

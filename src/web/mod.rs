@@ -82,7 +82,7 @@ pub struct WebConfig {
 
 /// Shared state of all handlers.
 struct AppState {
-    setup: WebConfig,
+    config: WebConfig,
     access: AccessControl,
     picture_cache: api::PictureCache,
 }
@@ -101,12 +101,12 @@ impl Server {
     /// # Errors
     ///
     /// [`Kind::Config`] for a non-loopback address without a token.
-    pub fn listen(address: SocketAddr, setup: WebConfig) -> Result<Self> {
-        if !address.ip().is_loopback() && setup.token.is_none() {
+    pub fn listen(address: SocketAddr, config: WebConfig) -> Result<Self> {
+        if !address.ip().is_loopback() && config.token.is_none() {
             let text = format!("web.listen = \"{address}\" can be reached from other hosts: set web.token_file");
             return Err(Error::new(Kind::Config, text));
         }
-        let access = AccessControl::new(setup.token.as_deref())?;
+        let access = AccessControl::new(config.token.as_deref())?;
         let listener = bind(address);
         if let Err(error) = &listener {
             tracing::warn!(
@@ -119,7 +119,7 @@ impl Server {
         Ok(Self {
             address,
             listener: listener.ok(),
-            state: Arc::new(AppState { setup, access, picture_cache: api::PictureCache::default() }),
+            state: Arc::new(AppState { config, access, picture_cache: api::PictureCache::default() }),
         })
     }
 
@@ -143,7 +143,7 @@ impl Server {
         let has_token = self.state.access.requires_token();
         let address = listener.local_addr().unwrap_or(self.address);
         tracing::info!(%address, token = has_token, "web page served");
-        if let Some(on_listening) = self.state.setup.on_listening {
+        if let Some(on_listening) = self.state.config.on_listening {
             on_listening(address);
         }
         // Dropped with this future.

@@ -18,17 +18,17 @@ const QUALITY: u8 = 80;
 ///
 /// # Errors
 /// [`Kind::Internal`] if the encoder refuses it.
-pub fn plain(image: &Image, width: usize) -> Result<Vec<u8>> {
-    encode(&narrowed(image.to_picture(), width))
+pub fn scaled(image: &Image, width: usize) -> Result<Vec<u8>> {
+    encode(&at_most_wide(image.to_picture(), width))
 }
 
 /// The frame, at most `width` pixels wide, with `detections` of at least `score` drawn.
 ///
 /// # Errors
-/// As [`plain`].
-pub fn boxed(image: &Image, detections: &[Detection], score: f32, width: usize) -> Result<Vec<u8>> {
+/// As [`scaled`].
+pub fn annotated(image: &Image, detections: &[Detection], score: f32, width: usize) -> Result<Vec<u8>> {
     let whole = image.width().max(1);
-    let mut picture = narrowed(image.to_picture(), width).into_owned();
+    let mut picture = at_most_wide(image.to_picture(), width).into_owned();
     let scale = picture.width as f32 / whole as f32;
     let mark = |found: &Detection| Mark {
         bbox: found.bbox.map(|edge| edge * scale),
@@ -41,7 +41,7 @@ pub fn boxed(image: &Image, detections: &[Detection], score: f32, width: usize) 
 }
 
 /// Crop of `bbox` with a margin, its longer side `side` pixels. `None` if it is empty.
-pub fn cut(image: &Image, bbox: [f32; 4], side: usize) -> Option<Vec<u8>> {
+pub fn cropped(image: &Image, bbox: [f32; 4], side: usize) -> Option<Vec<u8>> {
     let picture = image.to_picture();
     let margin = ((bbox[2] - bbox[0]) + (bbox[3] - bbox[1])) * 0.05;
     // The cast turns negative values and NaN into 0.
@@ -68,7 +68,7 @@ fn buffer(width: usize, height: usize, data: Vec<u8>) -> Option<image::RgbImage>
     image::RgbImage::from_raw(u32::try_from(width).ok()?, u32::try_from(height).ok()?, data)
 }
 
-fn narrowed(picture: Cow<'_, Picture>, width: usize) -> Cow<'_, Picture> {
+fn at_most_wide(picture: Cow<'_, Picture>, width: usize) -> Cow<'_, Picture> {
     if picture.width <= width || width == 0 {
         return picture;
     }
@@ -104,9 +104,9 @@ mod tests {
     #[test]
     fn pictures_are_made_smaller_never_larger() {
         let image = Image::Rgb(Picture::filled(400, 300, [90, 120, 150]));
-        assert_eq!(size(&plain(&image, 200).unwrap()), (200, 150));
-        assert_eq!(size(&plain(&image, 1000).unwrap()), (400, 300));
-        assert!(plain(&Image::Rgb(Picture::default()), 100).is_err());
+        assert_eq!(size(&scaled(&image, 200).unwrap()), (200, 150));
+        assert_eq!(size(&scaled(&image, 1000).unwrap()), (400, 300));
+        assert!(scaled(&Image::Rgb(Picture::default()), 100).is_err());
     }
 
     #[test]
@@ -120,19 +120,19 @@ mod tests {
             track: None,
             zones: Vec::new(),
         };
-        let drawn = Picture::decode(&boxed(&image, std::slice::from_ref(&found), 0.5, 200).unwrap()).unwrap();
+        let drawn = Picture::decode(&annotated(&image, std::slice::from_ref(&found), 0.5, 200).unwrap()).unwrap();
         assert_ne!(drawn.pixel(100, 51), drawn.pixel(100, 75));
-        let none = Picture::decode(&boxed(&image, &[found], 0.95, 200).unwrap()).unwrap();
+        let none = Picture::decode(&annotated(&image, &[found], 0.95, 200).unwrap()).unwrap();
         assert_eq!(none.pixel(100, 51), none.pixel(100, 75));
     }
 
     #[test]
     fn an_object_is_cut_out_wherever_it_stands() {
         let image = Image::Rgb(Picture::filled(400, 300, [255; 3]));
-        assert_eq!(size(&cut(&image, [0.0, 0.0, 200.0, 100.0], 160).unwrap()).0, 160);
-        assert_eq!(size(&cut(&image, [390.0, 290.0, 500.0, 400.0], 160).unwrap()).0, 84);
+        assert_eq!(size(&cropped(&image, [0.0, 0.0, 200.0, 100.0], 160).unwrap()).0, 160);
+        assert_eq!(size(&cropped(&image, [390.0, 290.0, 500.0, 400.0], 160).unwrap()).0, 84);
         for nothing in [[500.0, 0.0, 600.0, 10.0], [f32::NAN; 4], [20.0, 20.0, 10.0, 10.0]] {
-            assert!(cut(&image, nothing, 160).is_none(), "{nothing:?}");
+            assert!(cropped(&image, nothing, 160).is_none(), "{nothing:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The page behind a proxy: its public address, proxies whose word about the client counts, sites that may embed it.
+//! The page behind a proxy: its public address, trusted proxies, sites that may embed it.
 //!
-//! A proxy may replace `Host`. What it says about the client (`X-Forwarded-For`, `X-Forwarded-Host`,
-//! `X-Forwarded-Proto`) counts only if the connection comes from a trusted address: anybody can send these headers.
+//! A proxy may replace `Host`. The headers `X-Forwarded-For`, `X-Forwarded-Host` and
+//! `X-Forwarded-Proto` are used only if the connection comes from a trusted address: anybody can send them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -61,7 +61,7 @@ impl ProxySettings {
         let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
         let mut client = peer;
         for hop in hops.iter().rev() {
-            // A hop that is no address ends what can be believed.
+            // Entries before one that is no address cannot be trusted.
             let Some(address) = address(hop) else { break };
             client = Some(address);
             if !self.trusts(client) {

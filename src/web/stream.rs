@@ -21,8 +21,8 @@ const MAX_SUBSCRIBERS: usize = 128;
 
 /// `GET /api/v1/stream`
 pub async fn stream(State(state): State<Arc<AppState>>) -> Response {
-    let messages = state.setup.live.subscribe();
-    if state.setup.live.subscribers() > MAX_SUBSCRIBERS {
+    let messages = state.config.live.subscribe();
+    if state.config.live.subscribers() > MAX_SUBSCRIBERS {
         return failure(StatusCode::SERVICE_UNAVAILABLE, "too many clients of the stream");
     }
     let first = Bytes::from_static(b"retry: 2000\n\n");

@@ -41,7 +41,7 @@ fn report(sequence: u64) -> Report {
     }
 }
 
-fn setup(state: &'static str) -> (WebConfig, Arc<AtomicUsize>) {
+fn config(state: &'static str) -> (WebConfig, Arc<AtomicUsize>) {
     let control = Control::default();
     control.register("status", move |_| Ok(json!({ "state": state, "reasons": ["so"], "cameras": {} })));
     let rolled_back = Arc::new(AtomicUsize::new(0));
@@ -59,7 +59,7 @@ fn setup(state: &'static str) -> (WebConfig, Arc<AtomicUsize>) {
         captured_monotonic_ns: 1,
     };
     let seen = (Arc::new(frame), Arc::new(report(7)));
-    let setup = WebConfig {
+    let config = WebConfig {
         cameras: vec!["front".into(), "rear".into()],
         pictures: true,
         token: None,
@@ -73,7 +73,7 @@ fn setup(state: &'static str) -> (WebConfig, Arc<AtomicUsize>) {
         proxy: Default::default(),
         on_listening: None,
     };
-    (setup, rolled_back)
+    (config, rolled_back)
 }
 
 fn serve(change: impl FnOnce(&mut WebConfig)) -> Site {
@@ -81,10 +81,10 @@ fn serve(change: impl FnOnce(&mut WebConfig)) -> Site {
 }
 
 fn serve_in(state: &'static str, change: impl FnOnce(&mut WebConfig)) -> Site {
-    let (mut setup, rolled_back) = setup(state);
-    change(&mut setup);
-    let live = setup.live.clone();
-    let server = Server::listen(([127, 0, 0, 1], 0).into(), setup).unwrap();
+    let (mut config, rolled_back) = config(state);
+    change(&mut config);
+    let live = config.live.clone();
+    let server = Server::listen(([127, 0, 0, 1], 0).into(), config).unwrap();
     let address = server.address().unwrap();
     Site { address, live, rolled_back, serving: tokio::spawn(server.serve()) }
 }
@@ -199,13 +199,13 @@ async fn without_a_token_only_this_machine_and_our_page_are_heard() {
         assert!(head.contains(header), "{head}");
     }
     assert_eq!(site.ask("POST /login", &[JSON], &"x".repeat(20_000)).await.0, 413);
-    let open = Server::listen(([0, 0, 0, 0], 0).into(), setup("ok").0);
+    let open = Server::listen(([0, 0, 0, 0], 0).into(), config("ok").0);
     assert_eq!(open.err().map(|error| error.kind()), Some(Kind::Config));
 }
 
 #[tokio::test]
 async fn with_a_token_nothing_of_the_device_is_told_without_it() {
-    let site = serve(|setup| setup.token = Some(TOKEN.into()));
+    let site = serve(|config| config.token = Some(TOKEN.into()));
     let Value::Object(paths) = openapi::description()["paths"].clone() else { panic!("no paths") };
     for path in
         paths.keys().map(String::as_str).chain(["/api", "/x", "/metrics?x", "//api/v1/status", "/login/../metrics"])
@@ -242,10 +242,10 @@ async fn with_a_token_nothing_of_the_device_is_told_without_it() {
 async fn a_proxy_is_known_by_the_public_address_and_embedding_by_its_list() {
     let bearer = format!("Authorization: bearer {TOKEN}");
     let order = "POST /api/v1/recalibrate";
-    let proxied = |setup: &mut WebConfig| {
-        setup.token = Some(TOKEN.as_bytes().to_vec());
-        setup.proxy.public_url = Some("https://home.example/lookout".into());
-        setup.proxy.embed_origins = vec!["https://ha.example:8123".into()];
+    let proxied = |config: &mut WebConfig| {
+        config.token = Some(TOKEN.as_bytes().to_vec());
+        config.proxy.public_url = Some("https://home.example/lookout".into());
+        config.proxy.embed_origins = vec!["https://ha.example:8123".into()];
     };
     let site = serve(proxied);
     let ours = "Origin: https://home.example";
@@ -263,15 +263,15 @@ async fn a_proxy_is_known_by_the_public_address_and_embedding_by_its_list() {
     let (_, head, _) = site.ask("POST /login", &[JSON, ours], &json!({ "token": TOKEN }).to_string()).await;
     assert!(head.to_lowercase().contains("samesite=none; path=/lookout/; secure"), "{head}");
 
-    let plain = serve(|setup| setup.token = Some(TOKEN.as_bytes().to_vec()));
+    let plain = serve(|config| config.token = Some(TOKEN.as_bytes().to_vec()));
     let (_, head, _) = plain.ask("GET /", &[], "").await;
     assert!(head.contains("frame-ancestors 'none'") && head.contains("x-frame-options: deny"), "{head}");
     // Forwarded headers of a client that is no trusted proxy do not count.
     let forged = ["X-Forwarded-Host: evil.example", "Origin: http://evil.example", &bearer, JSON];
     assert_eq!(plain.ask(order, &forged, "{}").await.0, 403);
-    let trusting = serve(|setup| {
-        setup.token = Some(TOKEN.as_bytes().to_vec());
-        setup.proxy.trusted = vec![("127.0.0.0".parse().unwrap(), 8)];
+    let trusting = serve(|config| {
+        config.token = Some(TOKEN.as_bytes().to_vec());
+        config.proxy.trusted = vec![("127.0.0.0".parse().unwrap(), 8)];
     });
     assert_ne!(trusting.ask(order, &forged, "{}").await.0, 403);
     let login = ["X-Forwarded-Proto: https", JSON];
@@ -287,7 +287,7 @@ async fn health_is_what_the_status_says() {
         let site = serve_in(state, |_| {});
         assert_eq!((site.get("/healthz").await, site.get("/readyz").await), (alive, ready), "{state}");
     }
-    let dead = serve(|setup| setup.control = Control::default());
+    let dead = serve(|config| config.control = Control::default());
     assert!(dead.get("/healthz").await >= 400);
 }
 
@@ -312,10 +312,10 @@ async fn pictures_are_shared_and_can_be_forbidden() {
     assert_eq!((picture.width, picture.height), (200, 150));
     assert_eq!(site.get("/api/v1/cameras/rear/picture").await, 404);
 
-    let blind = serve(|setup| setup.pictures = false);
+    let blind = serve(|config| config.pictures = false);
     assert_eq!(blind.get("/api/v1/cameras/front/picture").await, 403);
     assert_eq!(blind.get("/api/v1/events/3/thumbnail").await, 403);
-    blind.live.take(&Message::Report(report(9)));
+    blind.live.add(&Message::Report(report(9)));
     assert_eq!(blind.json("/api/v1/cameras/front/report").await["sequence"], 9);
     assert_eq!(blind.json("/api/v1/features").await["pictures"], false);
 }
@@ -329,7 +329,7 @@ async fn the_stream_tells_what_is_said_and_ends_with_the_server() {
     let mut text = String::new();
     let mut buffer = [0; 4096];
     while !text.contains("event: event") {
-        site.live.take(&Message::Event(Event {
+        site.live.add(&Message::Event(Event {
             schema: Schema::V1,
             device: "d".into(),
             event: EventName::CameraLost,
@@ -355,7 +355,7 @@ async fn the_stream_tells_what_is_said_and_ends_with_the_server() {
 async fn a_taken_address_is_waited_for() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap();
-    let server = Server::listen(address, setup("ok").0).unwrap();
+    let server = Server::listen(address, config("ok").0).unwrap();
     assert!(server.address().is_none());
     let _serving = tokio::spawn(server.serve());
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -379,7 +379,7 @@ async fn two_hundred_clients_that_take_nothing_leave_room_for_one_that_does() {
         slow.push(stream);
     }
     for sequence in 0..500 {
-        site.live.take(&Message::Report(report(sequence)));
+        site.live.add(&Message::Report(report(sequence)));
     }
     let begin = std::time::Instant::now();
     assert_eq!(site.get("/api/v1/status").await, 200);

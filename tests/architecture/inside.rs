@@ -33,7 +33,7 @@ const PARTS: &[Part] = &[
     part(
         "daemon",
         "service",
-        &["components", "output", "paths", "reload", "run", "settings_check", "socket", "supervision"],
+        &["components", "output", "paths", "reload", "run", "runtime", "settings_check", "socket", "supervision"],
     ),
     part("daemon", "run", &["cameras", "components", "detect", "output", "reload", "supervision"]),
     part(
@@ -54,6 +54,7 @@ const PARTS: &[Part] = &[
     part("daemon", "logging", &["redacting_log"]),
     part("daemon", "redacting_log", &[]),
     part("daemon", "paths", &[]),
+    part("daemon", "runtime", &[]),
 ];
 
 /// A module that only some files may use, by the beginnings of their paths.

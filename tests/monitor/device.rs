@@ -126,7 +126,7 @@ pub fn artifact(checkpoint: &Checkpoint, pictures: &[Picture]) -> Vec<u8> {
     if std::env::var("LOOKOUT_ARTIFACT").is_ok_and(|name| name == "default") {
         return default_artifact(checkpoint, pictures);
     }
-    artifact_of(checkpoint, pictures, Observer::L2, Wide::NOTHING)
+    artifact_of(checkpoint, pictures, Observer::L2, Wide::Count(0))
 }
 
 /// The artifact that `quantize` makes by default.
@@ -220,7 +220,7 @@ impl Device {
             options,
             models: Arc::clone(&models),
             reference: with_reference.then(|| Arc::clone(&reference)),
-            without: None,
+            reference_error: None,
             cameras: vec!["front".to_owned()].into(),
             host: Arc::clone(&host) as Arc<dyn Host>,
             metrics: Arc::clone(&metrics),

@@ -93,12 +93,12 @@ async fn drift_maps_and_generations_are_shown_and_the_buttons_do_what_they_say()
             let before = browser.run("return document.getElementById('generation-list').textContent");
             browser.click("#rollback");
             assert!(browser.agree().contains("Go back"));
-            browser.wait("document.getElementById('order-answer').textContent === 'done'");
+            browser.wait("document.getElementById('command-result').textContent === 'done'");
             let before: Value = before;
             browser.wait(&format!("document.getElementById('generation-list').textContent !== {before}"));
             browser.click("#recalibrate");
             browser.agree();
-            browser.wait("document.getElementById('order-answer').textContent.includes('generation 1 is pinned')");
+            browser.wait("document.getElementById('command-result').textContent.includes('generation 1 is pinned')");
             assert_eq!(browser.complaints(), Vec::<String>::new());
         }
         true

@@ -63,7 +63,7 @@ fn event(id: usize, clock: &SimulatedClock) -> Event {
 }
 
 fn balanced(spool: &Spool) {
-    let tally = spool.tally();
+    let tally = spool.counts();
     let dropped: u64 = tally.dropped.values().sum();
     assert_eq!(tally.produced, tally.delivered + spool.size().0 + dropped, "{tally:?}");
 }
@@ -85,22 +85,22 @@ fn a_spool_on_a_full_disk_goes_on_in_memory_and_comes_back() {
         spool.push(Rank::Object, format!("{id:0400}").into_bytes());
         if id % 100 == 0 {
             clock.advance(Duration::from_secs(1));
-            spool.tend();
+            spool.maintain();
         }
         balanced(&spool);
     }
-    let dropped: u64 = spool.tally().dropped.values().sum();
-    assert!(dropped > 1000 && spool.size().0 > 500, "{:?} {:?}", spool.tally(), spool.size());
+    let dropped: u64 = spool.counts().dropped.values().sum();
+    assert!(dropped > 1000 && spool.size().0 > 500, "{:?} {:?}", spool.counts(), spool.size());
     std::fs::remove_file(filler).unwrap();
     clock.advance(Duration::from_secs(60));
     for id in 6000..6020 {
         spool.push(Rank::System, format!("{id:0400}").into_bytes());
     }
     balanced(&spool);
-    let (size, tally) = (spool.size(), spool.tally().clone());
+    let (size, tally) = (spool.size(), spool.counts().clone());
     drop(spool);
     let mut spool = open();
-    assert_eq!((spool.size(), spool.tally()), (size, &tally), "everything reached the disk");
+    assert_eq!((spool.size(), spool.counts()), (size, &tally), "everything reached the disk");
     assert!(!path.with_extension("redb.damaged").exists());
     let waiting = spool.waiting(usize::MAX, &Default::default());
     assert_eq!(waiting.len() as u64, size.0);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lookout::clock::SystemClock;
 use lookout::control::Control;
 use lookout::message::{Event, EventName, Message, MessageKind, Moment, Schema};
-use lookout::metrics::{self, Metrics, Spooled};
+use lookout::metrics::{self, Metrics, SpoolLabels};
 use lookout::publish::Sink;
 use lookout::publish::mqtt::{Broker as Address, DeviceInfo, Mqtt, MqttConfig};
 use lookout::publish::spool::{Spool, SpoolLimits};
@@ -62,16 +62,16 @@ pub fn setup(folder: &Path, port: u16, change: impl FnOnce(&mut MqttConfig)) -> 
 }
 
 pub fn count(metrics: &Metrics, result: &'static str) -> u64 {
-    metrics.spool.get_or_create(&Spooled { sink: "mqtt".into(), result }).get()
+    metrics.spool.get_or_create(&SpoolLabels { sink: "mqtt".into(), result }).get()
 }
 
 pub fn connected(metrics: &Metrics) -> bool {
-    metrics.mqtt_connected.get_or_create(&metrics::Sink { sink: "mqtt".into() }).get() == 1
+    metrics.mqtt_connected.get_or_create(&metrics::SinkLabel { sink: "mqtt".into() }).get() == 1
 }
 
 /// Produced, delivered, spooled and dropped must add up.
 pub fn balanced(metrics: &Metrics) {
-    let spooled = metrics.spool_entries.get_or_create(&metrics::Sink { sink: "mqtt".into() }).get() as u64;
+    let spooled = metrics.spool_entries.get_or_create(&metrics::SinkLabel { sink: "mqtt".into() }).get() as u64;
     let dropped: u64 = ["size", "age", "disk", "damaged", "refused"].map(|reason| count(metrics, reason)).iter().sum();
     let (produced, delivered) = (count(metrics, "produced"), count(metrics, "delivered"));
     assert_eq!(produced, delivered + spooled + dropped, "{delivered} + {spooled} + {dropped}");

@@ -61,7 +61,7 @@ fn who_has_the_token_logs_in_and_boxes_show_where_pictures_are_forbidden() {
     assert_eq!(browser.run("return document.querySelectorAll('.camera').length"), 0);
     browser.fill("#token", "not the token at all");
     browser.click("#login button");
-    browser.wait("document.getElementById('login-error').textContent.includes('not the token')");
+    browser.wait("document.getElementById('login-error').textContent.includes('token is wrong')");
     browser.fill("#token", "\u{e009}a\u{e000}");
     browser.fill("#token", TOKEN);
     browser.click("#login button");

@@ -131,7 +131,7 @@ async fn the_page_works_behind_nginx() {
             let (begin, mut text, mut buffer) = (Instant::now(), String::new(), [0; 4096]);
             while !text.contains("event: event") {
                 assert!(begin.elapsed() < Duration::from_secs(5), "{text}");
-                live.take(&event());
+                live.add(&event());
                 let read = stream.read(&mut buffer).unwrap_or(0);
                 text.push_str(&String::from_utf8_lossy(&buffer[..read]));
             }

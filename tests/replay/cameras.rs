@@ -215,20 +215,20 @@ fn ten_thousand_failed_openings_of_a_device_leak_nothing() {
     if !is_alone("replay::cameras::ten_thousand_failed_openings_of_a_device_leak_nothing") {
         return;
     }
-    let setup = lookout::camera::v4l2::Setup { device: "/dev/null".into(), ..Default::default() };
-    fail_to_open(10_000, move || Ok(Box::new(lookout::camera::v4l2::V4l2::open(&setup)?)));
+    let config = lookout::camera::v4l2::V4l2Config { device: "/dev/null".into(), ..Default::default() };
+    fail_to_open(10_000, move || Ok(Box::new(lookout::camera::v4l2::V4l2::open(&config)?)));
 }
 
 #[test]
 fn a_thousand_children_that_fail_leak_nothing() {
-    use lookout::camera::ffmpeg::{Ffmpeg, Setup};
+    use lookout::camera::ffmpeg::{Ffmpeg, FfmpegConfig};
     if !is_alone("replay::cameras::a_thousand_children_that_fail_leak_nothing") {
         return;
     }
     let (_trigger, stop) = stop::pair();
-    let setup = Setup { program: "/bin/false".into(), input: "rtsp://127.0.0.1:1/".into() };
+    let config = FfmpegConfig { program: "/bin/false".into(), input: "rtsp://127.0.0.1:1/".into() };
     fail_to_open(1000, move || {
-        let mut child = Ffmpeg::open(&setup, S)?;
+        let mut child = Ffmpeg::open(&config, S)?;
         while let Capture::Nothing = child.next(&stop)? {}
         Ok(Box::new(child))
     });

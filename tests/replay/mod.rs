@@ -54,7 +54,7 @@ struct Scripted {
     clock: Arc<SimulatedClock>,
     health: Arc<Health>,
     states: Arc<Mutex<Vec<CameraState>>>,
-    passed_over: u64,
+    skipped: u64,
 }
 
 impl Source for Scripted {
@@ -81,7 +81,7 @@ impl Source for Scripted {
                     Ok(Capture::Nothing)
                 }
                 Some(Step::Burst(frames)) => {
-                    self.passed_over += frames;
+                    self.skipped += frames;
                     Ok(Capture::Image { image: Picture::filled(8, 6, [7; 3]).into(), monotonic_ns: None })
                 }
                 Some(Step::RecordState) => {
@@ -101,8 +101,8 @@ impl Source for Scripted {
         self.delivery
     }
 
-    fn passed_over(&mut self) -> u64 {
-        std::mem::take(&mut self.passed_over)
+    fn skipped(&mut self) -> u64 {
+        std::mem::take(&mut self.skipped)
     }
 }
 
@@ -212,7 +212,7 @@ impl Bench {
         let (clock, health, states) = (self.clock.clone(), self.components.health.clone(), self.states.clone());
         let open = move || {
             let (steps, clock, health, states) = (steps.clone(), clock.clone(), health.clone(), states.clone());
-            Ok(Box::new(Scripted { steps, delivery, clock, health, states, passed_over: 0 }) as Box<dyn Source>)
+            Ok(Box::new(Scripted { steps, delivery, clock, health, states, skipped: 0 }) as Box<dyn Source>)
         };
         self.components.cameras.push(Camera::new(name, open));
         self
@@ -269,7 +269,7 @@ fn a_live_camera_loses_frames_and_counts_each() {
         let sequences = kept.sequences(camera);
         assert!(sequences.is_sorted());
         let lost_messages =
-            metrics.publish.get_or_create(&metrics::Said { sink: "kept".into(), result: "dropped" }).get();
+            metrics.publish.get_or_create(&metrics::MessageLabels { sink: "kept".into(), result: "dropped" }).get();
         if lost_messages == 0 {
             assert_eq!(sequences.last(), Some(&500), "the newest frame is always processed");
             assert_eq!(sequences.len() as u64 + dropped(&metrics, camera, "busy"), captured(&metrics, camera));

@@ -11,7 +11,7 @@
 //! *bias shift* of the layer.
 //!
 //! **Perturbations.** A device without the checkpoint knows neither Δw nor the fp32 output. So calibration alters a few
-//! pictures by known [`perturbations`] and measures the change of every layer's mean input. [`shift_models`] stores for
+//! pictures by known [`perturbations`] and measures the change of every layer's mean input. [`shift_models()`] stores for
 //! every layer these changes and the bias shifts that they cause. From them the device predicts the bias shift for the
 //! mean inputs that it measures itself (see [`crate::quant::BiasShiftModel`]).
 

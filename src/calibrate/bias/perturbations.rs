@@ -1,7 +1,7 @@
 //! Perturbations: calibration pictures as another brightness, weather or sensor would show them.
 //!
 //! Networks are not calibrated on perturbed pictures. They measure the bias shift of every layer (see
-//! [`super::shift_models`]). The perturbations are those that change the means of activations most: lower brightness,
+//! [`super::shift_models()`]). The perturbations are those that change the means of activations most: lower brightness,
 //! lower and higher contrast, haze, sensor noise, defocus.
 
 use crate::frame::Picture;

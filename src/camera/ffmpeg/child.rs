@@ -16,13 +16,13 @@ use crate::redact::{Address, learn, redact_about_address};
 use crate::sync::IgnorePoison;
 
 /// Number of last error lines kept.
-const KEPT: usize = 6;
+const MAX_ERROR_LINES: usize = 6;
 
 /// Length limit of an error line, in bytes.
-const LONGEST: usize = 400;
+const MAX_LINE_BYTES: usize = 400;
 
 /// Time limit for the child's termination.
-const GRACE: Duration = Duration::from_millis(500);
+const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Protocols allowed in the playlist: files and streams, not ffmpeg's others.
 const PROTOCOLS: &str = "file,pipe,fd,crypto,data,tcp,udp,rtp,srtp,rtsp,rtsps,rtmp,rtmps,http,https,httpproxy,tls,hls";
@@ -41,11 +41,11 @@ const SHOWINFO: &str = "[Parsed_showinfo_";
 #[derive(Debug)]
 pub struct Ffmpeg {
     child: Child,
-    complaints: Arc<Mutex<VecDeque<String>>>,
+    error_lines: Arc<Mutex<VecDeque<String>>>,
     /// Columns and rows of each frame that it sends, in order.
     sizes: Receiver<(usize, usize)>,
     /// Thread that reads the error lines.
-    listener: Option<std::thread::JoinHandle<()>>,
+    error_reader: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Ffmpeg {
@@ -56,7 +56,7 @@ impl Ffmpeg {
     /// # Errors
     /// [`Kind::Unavailable`] if it is not installed or cannot be started.
     pub fn start(program: &Path, input: &str) -> Result<(Self, ChildStdout)> {
-        let missing = |error: io::Error| {
+        let spawn_error = |error: io::Error| {
             let text = match error.kind() {
                 io::ErrorKind::NotFound => format!("{}: not installed; apt-get install ffmpeg", program.display()),
                 _ => format!("{}: cannot be started", program.display()),
@@ -85,13 +85,13 @@ impl Ffmpeg {
             command.env_remove(name);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(missing)?;
+        let mut child = command.spawn().map_err(spawn_error)?;
         let (playlist, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (sender, sizes) = channel();
-        let mut ffmpeg = Self { child, complaints: Arc::default(), sizes, listener: None };
+        let mut ffmpeg = Self { child, error_lines: Arc::default(), sizes, error_reader: None };
         if let Some(errors) = errors {
             learn(input);
-            ffmpeg.listen(errors, sender);
+            ffmpeg.read_errors(errors, sender);
         }
         if let Some(mut playlist) = playlist {
             // If the child has died, its own messages explain more.
@@ -104,8 +104,8 @@ impl Ffmpeg {
     }
 
     /// Collects the child's last error lines without secrets, and the sizes of its frames. The thread ends with the child.
-    fn listen(&mut self, errors: impl io::Read + Send + 'static, sizes: Sender<(usize, usize)>) {
-        let complaints = self.complaints.clone();
+    fn read_errors(&mut self, errors: impl io::Read + Send + 'static, sizes: Sender<(usize, usize)>) {
+        let error_lines = self.error_lines.clone();
         let work = move || {
             let mut errors = BufReader::new(errors);
             let mut line = Vec::new();
@@ -122,17 +122,17 @@ impl Ffmpeg {
                     continue;
                 }
                 tracing::debug!(text, "ffmpeg");
-                let Some(text) = complaint(&text) else { continue };
-                let text: String = text.chars().take(LONGEST).collect();
-                let mut complaints = complaints.lock().ignore_poison();
-                if complaints.len() == KEPT {
-                    complaints.pop_front();
+                let Some(text) = error_text(&text) else { continue };
+                let text: String = text.chars().take(MAX_LINE_BYTES).collect();
+                let mut error_lines = error_lines.lock().ignore_poison();
+                if error_lines.len() == MAX_ERROR_LINES {
+                    error_lines.pop_front();
                 }
-                complaints.push_back(text);
+                error_lines.push_back(text);
             }
         };
         // Without the thread no messages are read, and the pipe closes.
-        self.listener = std::thread::Builder::new().name("ffmpeg-errors".to_owned()).spawn(work).ok();
+        self.error_reader = std::thread::Builder::new().name("ffmpeg-errors".to_owned()).spawn(work).ok();
     }
 
     /// Columns and rows of each frame, in order. It ends with the child's error output.
@@ -144,20 +144,20 @@ impl Ffmpeg {
     pub fn ended(&mut self) -> Option<ExitStatus> {
         let begin = Instant::now();
         loop {
-            let is_heard = self.listener.as_ref().is_none_or(std::thread::JoinHandle::is_finished);
+            let is_read_completely = self.error_reader.as_ref().is_none_or(std::thread::JoinHandle::is_finished);
             match self.child.try_wait() {
                 // A grandchild may keep the pipe open longer than the child lives.
-                Ok(Some(status)) if is_heard || begin.elapsed() >= GRACE => return Some(status),
-                Ok(_) if begin.elapsed() < GRACE => std::thread::sleep(Duration::from_millis(10)),
+                Ok(Some(status)) if is_read_completely || begin.elapsed() >= EXIT_TIMEOUT => return Some(status),
+                Ok(_) if begin.elapsed() < EXIT_TIMEOUT => std::thread::sleep(Duration::from_millis(10)),
                 _ => return None,
             }
         }
     }
 
     /// Its last error messages, in one line.
-    pub fn complaints(&self) -> String {
-        let complaints = self.complaints.lock().ignore_poison();
-        complaints.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
+    pub fn error_lines(&self) -> String {
+        let error_lines = self.error_lines.lock().ignore_poison();
+        error_lines.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -202,7 +202,7 @@ fn frame_size(line: &str) -> Option<(usize, usize)> {
 }
 
 /// An error in a line of the log, without its level; `None` for other lines. A line without a level is one.
-fn complaint(line: &str) -> Option<String> {
+fn error_text(line: &str) -> Option<String> {
     let level = |name: &&str| line.contains(&format!("[{name}] "));
     if ["info", "warning", "verbose", "debug"].iter().any(level) {
         return None;
@@ -213,8 +213,8 @@ fn complaint(line: &str) -> Option<String> {
 
 /// Version of this ffmpeg. An unknown one counts as recent.
 fn version(program: &Path) -> (u32, u32) {
-    static KNOWN: OnceLock<(u32, u32)> = OnceLock::new();
-    *KNOWN.get_or_init(|| {
+    static CACHED: OnceLock<(u32, u32)> = OnceLock::new();
+    *CACHED.get_or_init(|| {
         let output = Command::new(program).arg("-version").stdin(Stdio::null()).output();
         parse_version(&output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default())
     })
@@ -259,11 +259,11 @@ mod tests {
         assert_eq!(frame_size(line), Some((128, 96)));
         assert_eq!(frame_size("[Parsed_showinfo_2 @ 0x55d] [info] config in time_base: 1/1200000"), None);
         assert_eq!(
-            complaint("[rtsp @ 0x5] [error] method DESCRIBE failed: 401").unwrap(),
+            error_text("[rtsp @ 0x5] [error] method DESCRIBE failed: 401").unwrap(),
             "[rtsp @ 0x5] method DESCRIBE failed: 401"
         );
-        assert_eq!(complaint("sh: not found").unwrap(), "sh: not found");
-        assert_eq!(complaint("[mjpeg @ 0x5] [warning] EOI missing, emulating"), None);
+        assert_eq!(error_text("sh: not found").unwrap(), "sh: not found");
+        assert_eq!(error_text("[mjpeg @ 0x5] [warning] EOI missing, emulating"), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! ffmpeg source: a supervised child process decodes a stream or a film into raw frames.
+//! ffmpeg source: a supervised child process decodes a stream or a video file into raw frames.
 //!
-//! In: an address or a path. Out: frames, each with the size that the stream has at that time. A child that is silent or
-//! exits is an error, after which a new one is started. A film that was read to its end ends the camera.
+//! In: an address or a path. Out: frames, each with the size that the stream has at that time. A child that sends nothing or
+//! exits is an error, after which a new one is started. A file that was read to its end ends the camera.
 
 mod child;
 mod pipe;
@@ -11,14 +11,14 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::y4m::{self, Cut, Y4m};
+use super::y4m::{self, FrameError, Y4m};
 use super::{Capture, Open, Source};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Image, MAX_PIXELS, PixelFormat, Range, Raw};
 use crate::redact::redact;
 use crate::stop::Stop;
 use child::Ffmpeg as Child;
-use pipe::{Patient, is_stopped};
+use pipe::{PipeReader, is_stopped};
 
 /// Size of a read, in bytes: the capacity of a pipe.
 const BUFFER: usize = 64 << 10;
@@ -29,70 +29,70 @@ pub struct Ffmpeg {
     child: Child,
     state: State,
     /// The redacted input, for messages.
-    shown: String,
-    is_film: bool,
+    redacted_input: String,
+    is_file: bool,
     frames: u64,
-    patience: Duration,
+    timeout: Duration,
 }
 
 #[derive(Debug)]
 enum State {
-    /// The child runs and has not sent the header yet.
-    Begun(BufReader<Patient>),
-    /// It sends frames, and their sizes beside them.
-    Sends(BufReader<Patient>),
+    /// The child runs and has sent nothing yet.
+    Starting(BufReader<PipeReader>),
+    /// It sends raw frames; their sizes come on its error output.
+    RawVideo(BufReader<PipeReader>),
     /// It sends Y4M.
-    SendsY4m(Y4m<BufReader<Patient>>),
-    /// It failed.
-    Over,
+    Y4mVideo(Y4m<BufReader<PipeReader>>),
+    /// It has ended or failed.
+    Ended,
 }
 
 /// Program and input.
 #[derive(Clone)]
-pub struct Setup {
+pub struct FfmpegConfig {
     /// The program.
     pub program: PathBuf,
     /// An address, which may contain a password, or a path.
     pub input: String,
 }
 
-impl std::fmt::Debug for Setup {
+impl std::fmt::Debug for FfmpegConfig {
     /// Redacts the input, which may contain a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Setup").field("program", &self.program).field("input", &redact(&self.input)).finish()
+        f.debug_struct("FfmpegConfig").field("program", &self.program).field("input", &redact(&self.input)).finish()
     }
 }
 
 impl Ffmpeg {
-    /// Starts the child. Silence for longer than `patience` within a frame is an error.
+    /// Starts the child. A pause longer than `timeout` within a frame is an error.
     ///
     /// # Errors
-    /// [`Kind::Unavailable`] if it cannot be started, [`Kind::NoInput`] if the film does not exist.
-    pub fn open(setup: &Setup, patience: Duration) -> Result<Self> {
-        let shown = redact(&setup.input);
-        let is_film = child::is_file(&setup.input);
-        if setup.input.contains(['\n', '\r', '\0']) {
+    /// [`Kind::Unavailable`] if it cannot be started, [`Kind::NoInput`] if the file does not exist.
+    pub fn open(config: &FfmpegConfig, timeout: Duration) -> Result<Self> {
+        let redacted_input = redact(&config.input);
+        let is_file = child::is_file(&config.input);
+        if config.input.contains(['\n', '\r', '\0']) {
             return Err(Error::new(Kind::Config, "the input holds a line end or a zero byte"));
         }
-        if is_film {
-            let path = setup.input.strip_prefix("file:").unwrap_or(&setup.input);
+        if is_file {
+            let path = config.input.strip_prefix("file:").unwrap_or(&config.input);
             std::fs::File::open(path).map_err(|source| Error::reading(std::path::Path::new(path), source))?;
         }
-        let (child, output) = Child::start(&setup.program, &setup.input)?;
-        let reader = BufReader::with_capacity(BUFFER, Patient::new(output, patience));
-        Ok(Self { child, state: State::Begun(reader), shown, is_film, frames: 0, patience })
+        let (child, output) = Child::start(&config.program, &config.input)?;
+        let reader = BufReader::with_capacity(BUFFER, PipeReader::new(output, timeout));
+        Ok(Self { child, state: State::Starting(reader), redacted_input, is_file, frames: 0, timeout })
     }
 
     /// Returns a function that opens the camera.
-    pub fn opener(setup: Setup, patience: Duration) -> Open {
-        Box::new(move || Ok(Box::new(Self::open(&setup, patience)?)))
+    pub fn opener(config: FfmpegConfig, timeout: Duration) -> Open {
+        Box::new(move || Ok(Box::new(Self::open(&config, timeout)?)))
     }
 
     /// Error after the child closed its output or stopped within a frame.
     fn ended(&mut self) -> Result<Capture> {
-        self.state = State::Over;
+        self.state = State::Ended;
         let status = self.child.ended();
-        if self.is_film && self.frames > 0 && status.is_some_and(|status| status.success()) {
+        if self.is_file && self.frames > 0 && status.is_some_and(|status| status.success()) {
             return Ok(Capture::Ended);
         }
         let status = status.map_or_else(|| "closed its output".to_owned(), |status| format!("ended: {status}"));
@@ -100,9 +100,9 @@ impl Ffmpeg {
     }
 
     fn failed(&self, what: &str) -> Error {
-        let complaints = self.child.complaints();
-        let said = if complaints.is_empty() { String::new() } else { format!(": {complaints}") };
-        Error::new(Kind::Unavailable, format!("{}: ffmpeg {what}{said}", self.shown))
+        let error_lines = self.child.error_lines();
+        let details = if error_lines.is_empty() { String::new() } else { format!(": {error_lines}") };
+        Error::new(Kind::Unavailable, format!("{}: ffmpeg {what}{details}", self.redacted_input))
     }
 
     /// Error after a failed read of the pipe.
@@ -110,29 +110,29 @@ impl Ffmpeg {
         if is_stopped(error) {
             return Ok(Capture::Stopped);
         }
-        self.state = State::Over;
+        self.state = State::Ended;
         Err(self.failed(&error.to_string()))
     }
 }
 
 /// The next frame of `reader`, whose size is the next of `sizes`; `None` at the end.
 fn frame(
-    reader: &mut BufReader<Patient>,
+    reader: &mut BufReader<PipeReader>,
     sizes: &Receiver<(usize, usize)>,
-    patience: Duration,
+    timeout: Duration,
     stop: &Stop,
-) -> std::result::Result<Option<Image>, Cut> {
-    let damaged = |text: String| Cut::Damaged(Error::new(Kind::Data, text));
-    if reader.fill_buf().map_err(Cut::Io)?.is_empty() {
+) -> std::result::Result<Option<Image>, FrameError> {
+    let damaged = |text: String| FrameError::Damaged(Error::new(Kind::Data, text));
+    if reader.fill_buf().map_err(FrameError::Io)?.is_empty() {
         return Ok(None);
     }
     let begin = Instant::now();
     // The line with the size is written before the frame, and read by another thread.
     let (width, height) = loop {
-        match sizes.recv_timeout(pipe::SLICE) {
+        match sizes.recv_timeout(pipe::POLL_INTERVAL) {
             Ok(size) => break size,
-            Err(RecvTimeoutError::Timeout) if stop.is_stopped() => return Err(Cut::Io(pipe::stopped())),
-            Err(RecvTimeoutError::Timeout) if begin.elapsed() < patience => {}
+            Err(RecvTimeoutError::Timeout) if stop.is_stopped() => return Err(FrameError::Io(pipe::stopped())),
+            Err(RecvTimeoutError::Timeout) if begin.elapsed() < timeout => {}
             Err(_) => {
                 let text = "sends neither the size of its frames nor a stream that begins with YUV4MPEG2";
                 return Err(damaged(text.to_owned()));
@@ -146,11 +146,13 @@ fn frame(
     let mut data = vec![0; PixelFormat::I420.bytes(width, height)];
     match reader.read_exact(&mut data) {
         Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Err(Cut::Short),
-        Err(error) => return Err(Cut::Io(error)),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Err(FrameError::Truncated),
+        Err(error) => return Err(FrameError::Io(error)),
     }
     let colours = (y4m::matrix(height), Range::Limited);
-    Raw::new(PixelFormat::I420, (width, height), colours, data).map(|raw| Some(Image::Raw(raw))).map_err(Cut::Damaged)
+    Raw::new(PixelFormat::I420, (width, height), colours, data)
+        .map(|raw| Some(Image::Raw(raw)))
+        .map_err(FrameError::Damaged)
 }
 
 impl Source for Ffmpeg {
@@ -159,51 +161,51 @@ impl Source for Ffmpeg {
             return Ok(Capture::Stopped);
         }
         let reader = match &mut self.state {
-            State::Begun(reader) | State::Sends(reader) => reader,
-            State::SendsY4m(frames) => frames.reader(),
-            State::Over => return Err(self.failed("has ended")),
+            State::Starting(reader) | State::RawVideo(reader) => reader,
+            State::Y4mVideo(frames) => frames.reader(),
+            State::Ended => return Err(self.failed("has ended")),
         };
         // Between frames the caller detects stalls; within a frame the pipe's timeout does.
         if reader.buffer().is_empty() {
-            match reader.get_ref().has_something() {
+            match reader.get_ref().has_data() {
                 Ok(true) => {}
                 Ok(false) => return Ok(Capture::Nothing),
                 Err(error) => return self.broken(&error),
             }
         }
         reader.get_mut().begin(stop);
-        if let State::Begun(reader) = &mut self.state {
+        if let State::Starting(reader) = &mut self.state {
             let is_y4m = match reader.fill_buf() {
                 Ok(begin) => begin.iter().zip(y4m::MAGIC).all(|(byte, expected)| byte == expected),
                 Err(error) => return self.broken(&error),
             };
-            let State::Begun(reader) = std::mem::replace(&mut self.state, State::Over) else { return self.ended() };
+            let State::Starting(reader) = std::mem::replace(&mut self.state, State::Ended) else { return self.ended() };
             if is_y4m {
                 match Y4m::new(reader) {
-                    Ok(frames) => self.state = State::SendsY4m(frames),
+                    Ok(frames) => self.state = State::Y4mVideo(frames),
                     Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return self.ended(),
                     Err(error) => return self.broken(&error),
                 }
             } else {
-                self.state = State::Sends(reader);
+                self.state = State::RawVideo(reader);
             }
         }
         let next = match &mut self.state {
-            State::Sends(reader) => frame(reader, self.child.sizes(), self.patience, stop),
-            State::SendsY4m(frames) => frames.next(),
-            State::Begun(_) | State::Over => return Err(self.failed("has ended")),
+            State::RawVideo(reader) => frame(reader, self.child.sizes(), self.timeout, stop),
+            State::Y4mVideo(frames) => frames.next(),
+            State::Starting(_) | State::Ended => return Err(self.failed("has ended")),
         };
         match next {
             Ok(Some(image)) => {
                 if self.frames == 0 {
-                    tracing::info!(input = self.shown, "ffmpeg sends");
+                    tracing::info!(input = self.redacted_input, "ffmpeg delivers frames");
                 }
                 self.frames += 1;
                 Ok(Capture::Image { image, monotonic_ns: None })
             }
-            Ok(None) | Err(Cut::Short) => self.ended(),
-            Err(Cut::Io(error)) => self.broken(&error),
-            Err(Cut::Damaged(error)) => Err(self.failed(error.message())),
+            Ok(None) | Err(FrameError::Truncated) => self.ended(),
+            Err(FrameError::Io(error)) => self.broken(&error),
+            Err(FrameError::Damaged(error)) => Err(self.failed(error.message())),
         }
     }
 }
@@ -237,13 +239,13 @@ mod tests {
     }
 
     /// Starts it on a stream whose address holds a password.
-    fn open(script: &str, patience: Duration) -> (tempfile::TempDir, Ffmpeg) {
+    fn open(script: &str, timeout: Duration) -> (tempfile::TempDir, Ffmpeg) {
         let folder = tempfile::tempdir().unwrap();
         let program = program(folder.path(), script);
         let input = "rtsp://admin:hunter2@camera/live?token=opensesame".to_owned();
         // A program just written may still be open elsewhere: a fork of another test's thread.
         let child = loop {
-            match Ffmpeg::open(&Setup { program: program.clone(), input: input.clone() }, patience) {
+            match Ffmpeg::open(&FfmpegConfig { program: program.clone(), input: input.clone() }, timeout) {
                 Err(error) if error.chain().contains("busy") => std::thread::sleep(Duration::from_millis(5)),
                 other => break other.unwrap(),
             }
@@ -309,10 +311,10 @@ echo "rtsp://admin:hunter2@camera/live: hunter2 was refused" >&2; exit 1"#;
         let (_folder, mut camera) = open("cat > /dev/null; echo no frames at all", PATIENCE);
         let (_trigger, stop) = stop::pair();
         assert!(next(&mut camera, &stop).unwrap_err().message().contains("YUV4MPEG2"));
-        let setup = Setup { program: "ffmpeg".into(), input: "/nonexistent/film.mp4".into() };
-        assert_eq!(Ffmpeg::open(&setup, PATIENCE).unwrap_err().kind(), Kind::NoInput);
-        let setup = Setup { program: "ffmpeg".into(), input: "a\nfile 'b'".into() };
-        assert_eq!(Ffmpeg::open(&setup, PATIENCE).unwrap_err().kind(), Kind::Config);
+        let config = FfmpegConfig { program: "ffmpeg".into(), input: "/nonexistent/film.mp4".into() };
+        assert_eq!(Ffmpeg::open(&config, PATIENCE).unwrap_err().kind(), Kind::NoInput);
+        let config = FfmpegConfig { program: "ffmpeg".into(), input: "a\nfile 'b'".into() };
+        assert_eq!(Ffmpeg::open(&config, PATIENCE).unwrap_err().kind(), Kind::Config);
     }
 
     #[test]
@@ -332,8 +334,8 @@ echo "rtsp://admin:hunter2@camera/live: hunter2 was refused" >&2; exit 1"#;
             bytes.extend(made.stdout);
         }
         std::fs::write(&film, bytes).unwrap();
-        let setup = Setup { program: "ffmpeg".into(), input: film.to_str().unwrap().into() };
-        let mut camera = Ffmpeg::open(&setup, PATIENCE).unwrap();
+        let config = FfmpegConfig { program: "ffmpeg".into(), input: film.to_str().unwrap().into() };
+        let mut camera = Ffmpeg::open(&config, PATIENCE).unwrap();
         let (_trigger, stop) = stop::pair();
         let mut sizes = Vec::new();
         while let Capture::Image { image, .. } = next(&mut camera, &stop).unwrap() {
@@ -362,8 +364,8 @@ echo "rtsp://admin:hunter2@camera/live: hunter2 was refused" >&2; exit 1"#;
             eprintln!("SKIPPED: ffmpeg is not installed");
             return;
         }
-        let setup = Setup { program: "ffmpeg".into(), input: film.to_str().unwrap().into() };
-        let mut camera = Ffmpeg::open(&setup, PATIENCE).unwrap();
+        let config = FfmpegConfig { program: "ffmpeg".into(), input: film.to_str().unwrap().into() };
+        let mut camera = Ffmpeg::open(&config, PATIENCE).unwrap();
         let (_trigger, stop) = stop::pair();
         let mut frames = 0;
         loop {

@@ -9,25 +9,25 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use crate::stop::Stop;
 
 /// Duration of a wait between checks for a stop.
-pub const SLICE: Duration = Duration::from_millis(250);
-const SLICE_SPEC: Timespec = Timespec { tv_sec: 0, tv_nsec: SLICE.subsec_nanos() as _ };
+pub const POLL_INTERVAL: Duration = Duration::from_millis(250);
+const POLL_TIMESPEC: Timespec = Timespec { tv_sec: 0, tv_nsec: POLL_INTERVAL.subsec_nanos() as _ };
 
 /// Text of the error that means a stop.
 const STOPPED: &str = "stopped while reading";
 
 /// Reading end of a pipe.
 #[derive(Debug)]
-pub struct Patient {
+pub struct PipeReader {
     pipe: ChildStdout,
-    patience: Duration,
+    timeout: Duration,
     stop: Option<Stop>,
     begin: Instant,
 }
 
-impl Patient {
-    /// Reads `pipe`; silence for longer than `patience` is an error.
-    pub fn new(pipe: ChildStdout, patience: Duration) -> Self {
-        Self { pipe, patience, stop: None, begin: Instant::now() }
+impl PipeReader {
+    /// Reads `pipe`; a pause longer than `timeout` is an error.
+    pub fn new(pipe: ChildStdout, timeout: Duration) -> Self {
+        Self { pipe, timeout, stop: None, begin: Instant::now() }
     }
 
     /// Starts another frame: restarts the timeout and sets the stop token.
@@ -39,14 +39,14 @@ impl Patient {
     }
 }
 
-impl Patient {
+impl PipeReader {
     /// Waits briefly for data. False if there is none yet.
     ///
     /// # Errors
     /// As `poll(2)`.
-    pub fn has_something(&self) -> io::Result<bool> {
+    pub fn has_data(&self) -> io::Result<bool> {
         let mut descriptors = [PollFd::new(&self.pipe, PollFlags::IN)];
-        match rustix::event::poll(&mut descriptors, Some(&SLICE_SPEC)) {
+        match rustix::event::poll(&mut descriptors, Some(&POLL_TIMESPEC)) {
             Ok(ready) => Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),
@@ -64,18 +64,18 @@ pub fn is_stopped(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.to_string() == STOPPED)
 }
 
-impl Read for Patient {
+impl Read for PipeReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if self.stop.as_ref().is_some_and(Stop::is_stopped) {
                 return Err(stopped());
             }
             let mut descriptors = [PollFd::new(&self.pipe, PollFlags::IN)];
-            match rustix::event::poll(&mut descriptors, Some(&SLICE_SPEC)) {
+            match rustix::event::poll(&mut descriptors, Some(&POLL_TIMESPEC)) {
                 Ok(0) => {
-                    let silent = self.begin.elapsed();
-                    if silent > self.patience {
-                        let text = format!("stalled: no picture for {} s", silent.as_secs());
+                    let elapsed = self.begin.elapsed();
+                    if elapsed > self.timeout {
+                        let text = format!("stalled: no picture for {} s", elapsed.as_secs());
                         return Err(io::Error::new(io::ErrorKind::TimedOut, text));
                     }
                 }

@@ -29,7 +29,7 @@ mod view;
 mod weather;
 
 pub use scene::Scene;
-pub use source::{Pattern, Sky};
+pub use source::{Pattern, WeatherHandle};
 pub use weather::{Change, Weather};
 
 /// Class of an object.

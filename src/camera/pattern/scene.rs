@@ -11,7 +11,7 @@ use super::person::Stance;
 use super::random::Random;
 use super::raster::{Layer, Paint};
 use super::street::Street;
-use super::traffic::{Actor, Looks, Traffic};
+use super::traffic::{Actor, Appearance, Traffic};
 use super::view::View;
 use super::weather::Weather;
 use super::{Label, Truth, sensor};
@@ -172,7 +172,7 @@ impl Scene {
     fn order(&self, actors: &[Actor]) -> Vec<Entity> {
         let actors = actors.iter().enumerate().map(|(index, actor)| {
             // The distance of a long crossing object is that of its near side.
-            (actor.place[1] - 0.5 * actor.looks.size()[2], Entity::Actor(index))
+            (actor.place[1] - 0.5 * actor.appearance.size()[2], Entity::Actor(index))
         });
         let pieces = self.furniture.iter().enumerate().map(|(index, piece)| (piece.distance, Entity::Piece(index)));
         let mut order: Vec<(f32, Entity)> = actors.chain(pieces).collect();
@@ -202,7 +202,7 @@ impl Scene {
     }
 
     fn cast_shadow(&mut self, data: &mut [u8], actor: &Actor) {
-        let [length, height, width] = actor.looks.size();
+        let [length, height, width] = actor.appearance.size();
         let [x, z] = actor.place;
         let (along, aside) = (actor.heading, [actor.heading[1], -actor.heading[0]]);
         let corner = |l: f32, w: f32, grown: f32| {
@@ -239,14 +239,14 @@ impl Scene {
         self.model.clear();
         let weather = self.weather;
         let light = 0.62 + 0.38 * self.street.shade([0.0, 0.0, -1.0]);
-        match &actor.looks {
-            Looks::Vehicle(vehicle) => {
+        match &actor.appearance {
+            Appearance::Vehicle(vehicle) => {
                 vehicle.build(&mut self.model, &self.street, &self.view, actor.place, actor.heading, weather.darkness)
             }
-            Looks::TwoWheeler(wheels) => {
+            Appearance::TwoWheeler(wheels) => {
                 wheels.build(&mut self.model, actor.place, actor.heading, actor.phase, light, weather.darkness)
             }
-            Looks::Person(person) => {
+            Appearance::Person(person) => {
                 let pace = if actor.speed > 0.0 { 1.0 } else { 0.12 };
                 let stance = Stance {
                     place: actor.place,
@@ -278,12 +278,12 @@ impl Scene {
 
     /// Lamps of an object at night, where they are visible.
     fn shine(&self, data: &mut [u8], actor: &Actor, owner: u16) {
-        let [length, height, width] = actor.looks.size();
+        let [length, height, width] = actor.appearance.size();
         let coming = actor.heading[1] < -0.5;
         if !coming && actor.heading[1] < 0.5 {
             return;
         }
-        let (lamps, up, half): (&[f32], f32, f32) = match actor.looks.label() {
+        let (lamps, up, half): (&[f32], f32, f32) = match actor.appearance.label() {
             Label::Person => return,
             Label::TwoWheeler => (&[0.0], if coming { 0.88 } else { 0.62 }, 0.0),
             Label::Vehicle => (&[-1.0, 1.0], 0.42 * height.min(2.0), width * 0.4),
@@ -321,6 +321,14 @@ impl Scene {
         let truncated = (1.0 - area(bbox) / area(bounds).max(1e-6)).clamp(0.0, 1.0);
         let occluded = (1.0 - seen as f32 / pixels.max(1) as f32).clamp(0.0, 1.0);
         let visible = (1.0 - occluded) * (1.0 - truncated);
-        Truth { id: actor.id, label: actor.looks.label(), bbox, visible, occluded, truncated, distance: actor.place[1] }
+        Truth {
+            id: actor.id,
+            label: actor.appearance.label(),
+            bbox,
+            visible,
+            occluded,
+            truncated,
+            distance: actor.place[1],
+        }
     }
 }

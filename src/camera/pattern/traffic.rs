@@ -25,7 +25,7 @@ const IDS: i64 = 64;
 
 /// Class and appearance of an actor.
 #[derive(Debug, Clone)]
-pub(super) enum Looks {
+pub(super) enum Appearance {
     /// A vehicle.
     Vehicle(Vehicle),
     /// A two-wheeler and its rider.
@@ -34,7 +34,7 @@ pub(super) enum Looks {
     Person(Person),
 }
 
-impl Looks {
+impl Appearance {
     /// Class.
     pub(super) fn label(&self) -> Label {
         match self {
@@ -60,7 +60,7 @@ pub(super) struct Actor {
     /// Id, unique in the scene and constant over frames.
     pub(super) id: u32,
     /// Class.
-    pub(super) looks: Looks,
+    pub(super) appearance: Appearance,
     /// X and Z in metres.
     pub(super) place: [f32; 2],
     /// X and Z, length 1.
@@ -177,10 +177,10 @@ impl Traffic {
             ([along, across], [lane.direction, 0.0])
         };
         // A slow lateral oscillation, with its slope in the heading.
-        let looks = match lane.label {
-            Label::Vehicle => Looks::Vehicle(Vehicle::new(&mut random, false)),
-            Label::TwoWheeler => Looks::TwoWheeler(TwoWheeler::new(&mut random)),
-            Label::Person => Looks::Person(Person::new(&mut random)),
+        let appearance = match lane.label {
+            Label::Vehicle => Appearance::Vehicle(Vehicle::new(&mut random, false)),
+            Label::TwoWheeler => Appearance::TwoWheeler(TwoWheeler::new(&mut random)),
+            Label::Person => Appearance::Person(Person::new(&mut random)),
         };
         let turn = random.range(-0.3, 0.3) * if lane.label == Label::Vehicle { 0.12 } else { 1.0 };
         let heading = [heading[0] + turn * heading[1], heading[1] - turn * heading[0]];
@@ -191,7 +191,7 @@ impl Traffic {
             _ => 3.2,
         };
         let phase = (gone / step + f64::from(random.unit())).rem_euclid(1.0) as f32;
-        Some(Actor { id, looks, place, heading, speed, phase })
+        Some(Actor { id, appearance, place, heading, speed, phase })
     }
 }
 
@@ -206,8 +206,8 @@ fn standing(street: &Street, far: f32) -> Vec<Actor> {
         if random.chance(0.34) && clear && z < far {
             let x = side * (PARKING + random.range(-0.1, 0.12));
             let heading = [0.0, if random.chance(0.9) { side } else { -side }];
-            let looks = Looks::Vehicle(Vehicle::new(&mut random, true));
-            actors.push(Actor { id: slot, looks, place: [x, z], heading, speed: 0.0, phase: 0.0 });
+            let appearance = Appearance::Vehicle(Vehicle::new(&mut random, true));
+            actors.push(Actor { id: slot, appearance, place: [x, z], heading, speed: 0.0, phase: 0.0 });
         }
     }
     for slot in 0..8u32 {
@@ -219,8 +219,8 @@ fn standing(street: &Street, far: f32) -> Vec<Actor> {
             #[allow(clippy::approx_constant)] // the bytes of every street hang on this number
             let angle = random.range(0.0, 6.283);
             let heading = [libm::sinf(angle), libm::cosf(angle)];
-            let looks = Looks::Person(Person::new(&mut random));
-            actors.push(Actor { id: 20 + slot, looks, place: [x, z], heading, speed: 0.0, phase: random.unit() });
+            let appearance = Appearance::Person(Person::new(&mut random));
+            actors.push(Actor { id: 20 + slot, appearance, place: [x, z], heading, speed: 0.0, phase: random.unit() });
         }
     }
     actors

@@ -109,7 +109,7 @@ impl Vehicle {
             let (along, up, edge) = profile.corners[index % count];
             (along * length, up * height, edge)
         };
-        let looks = |middle: Point, normal: Point| {
+        let faces_camera = |middle: Point, normal: Point| {
             let to = view.towards(middle);
             (to[0] * normal[0] + to[1] * normal[1] + to[2] * normal[2] > 0.0)
                 .then(|| to[0] * to[0] + to[1] * to[1] + to[2] * to[2])
@@ -121,13 +121,13 @@ impl Vehicle {
             let scale = 1.0 / (along * along + up * up).sqrt().max(1e-6);
             let normal = turned(-up * scale, along * scale, 0.0);
             let middle = at((a.0 + b.0) * 0.5, (a.1 + b.1) * 0.5, 0.0);
-            if let Some(far) = looks(middle, normal) {
+            if let Some(far) = faces_camera(middle, normal) {
                 faces.push((far, Some(index), street.shade(normal)));
             }
         }
         for side in [-1.0f32, 1.0] {
             let normal = turned(0.0, 0.0, side);
-            if let Some(far) = looks(at(0.0, height * 0.5, side * half), normal) {
+            if let Some(far) = faces_camera(at(0.0, height * 0.5, side * half), normal) {
                 faces.push((far, None, street.shade(normal) * side));
             }
         }

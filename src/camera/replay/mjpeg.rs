@@ -1,8 +1,8 @@
 //! Reader of concatenated JPEGs, as written by cameras and `ffmpeg -f mjpeg`, also with part headers of an HTTP stream
 //! between them.
 //!
-//! In: bytes. Out: JPEGs, separated by their markers. A part whose data end at the next start marker, or at the end of the
-//! file, may lack its end marker alone, which its decoder finds out. A part that ends within its headers is returned as
+//! In: bytes. Out: JPEGs, separated by their markers. A part may lack its end marker alone: its data then end at the next
+//! start marker or at the end of the file, and its decoder decides. A part that ends within its headers is returned as
 //! damaged, and the search continues after it.
 
 use std::io::{self, BufRead};
@@ -12,7 +12,7 @@ const MAX_BYTES: usize = 64 << 20;
 
 /// Next part of the stream.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Piece {
+pub enum Part {
     /// A JPEG, with or without its end marker.
     Jpeg(Vec<u8>),
     /// A JPEG truncated within its headers.
@@ -24,16 +24,16 @@ pub enum Piece {
 pub struct Jpegs<R> {
     reader: R,
     /// The start marker of the next one was read already.
-    begun: bool,
+    start_was_read: bool,
 }
 
 /// Reason why a JPEG is incomplete.
-enum Cut {
+enum JpegError {
     Io(io::Error),
     Damaged(&'static str),
 }
 
-impl From<io::Error> for Cut {
+impl From<io::Error> for JpegError {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::UnexpectedEof { Self::Damaged("it is cut off") } else { Self::Io(error) }
     }
@@ -42,22 +42,22 @@ impl From<io::Error> for Cut {
 impl<R: BufRead> Jpegs<R> {
     /// The JPEGs of `reader`.
     pub fn new(reader: R) -> Self {
-        Self { reader, begun: false }
+        Self { reader, start_was_read: false }
     }
 
     /// The next one; `None` at the end.
     ///
     /// # Errors
     /// As reading.
-    pub fn next(&mut self) -> io::Result<Option<Piece>> {
-        if !std::mem::take(&mut self.begun) && !self.find_start()? {
+    pub fn next(&mut self) -> io::Result<Option<Part>> {
+        if !std::mem::take(&mut self.start_was_read) && !self.find_start()? {
             return Ok(None);
         }
         let mut jpeg = vec![0xff, 0xd8];
-        match self.read_on(&mut jpeg) {
-            Ok(()) => Ok(Some(Piece::Jpeg(jpeg))),
-            Err(Cut::Damaged(what)) => Ok(Some(Piece::Damaged(what))),
-            Err(Cut::Io(error)) => Err(error),
+        match self.read_jpeg(&mut jpeg) {
+            Ok(()) => Ok(Some(Part::Jpeg(jpeg))),
+            Err(JpegError::Damaged(what)) => Ok(Some(Part::Damaged(what))),
+            Err(JpegError::Io(error)) => Err(error),
         }
     }
 
@@ -82,9 +82,9 @@ impl<R: BufRead> Jpegs<R> {
     }
 
     /// Reads from the start marker to the end marker.
-    fn read_on(&mut self, jpeg: &mut Vec<u8>) -> Result<(), Cut> {
+    fn read_jpeg(&mut self, jpeg: &mut Vec<u8>) -> Result<(), JpegError> {
         if self.byte(jpeg)? != 0xff {
-            return Err(Cut::Damaged("no marker follows its start"));
+            return Err(JpegError::Damaged("no marker follows its start"));
         }
         let mut in_data = false;
         loop {
@@ -95,13 +95,13 @@ impl<R: BufRead> Jpegs<R> {
             match marker {
                 0xd9 => return Ok(()),
                 0xd8 => {
-                    self.begun = true;
+                    self.start_was_read = true;
                     if in_data {
                         jpeg.truncate(jpeg.len() - 2);
                         jpeg.truncate(without_part_header(jpeg));
                         return Ok(());
                     }
-                    return Err(Cut::Damaged("another one begins within it"));
+                    return Err(JpegError::Damaged("another one begins within it"));
                 }
                 0x00 | 0x01 | 0xd0..=0xd7 => {}
                 _ => {
@@ -119,10 +119,10 @@ impl<R: BufRead> Jpegs<R> {
                     return Ok(());
                 }
             } else if self.byte(jpeg)? != 0xff {
-                return Err(Cut::Damaged("no marker follows a segment"));
+                return Err(JpegError::Damaged("no marker follows a segment"));
             }
             if jpeg.len() > MAX_BYTES {
-                return Err(Cut::Damaged("it does not end"));
+                return Err(JpegError::Damaged("it does not end"));
             }
         }
     }
@@ -149,11 +149,12 @@ impl<R: BufRead> Jpegs<R> {
 fn without_part_header(jpeg: &[u8]) -> usize {
     let is_text = |byte: &u8| matches!(byte, b'\r' | b'\n' | b' '..=b'~');
     let text = jpeg.iter().rposition(|byte| !is_text(byte)).map_or(0, |last| last + 1);
-    let tail = jpeg.get(text..).unwrap_or_default();
-    let Some(hyphens) = tail.windows(2).position(|pair| pair == b"--").filter(|_| tail.ends_with(b"\n")) else {
+    let text_at_end = jpeg.get(text..).unwrap_or_default();
+    let Some(hyphens) = text_at_end.windows(2).position(|pair| pair == b"--").filter(|_| text_at_end.ends_with(b"\n"))
+    else {
         return jpeg.len();
     };
-    let line_ends = tail.iter().take(hyphens).rev().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let line_ends = text_at_end.iter().take(hyphens).rev().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     text + hyphens - line_ends
 }
 
@@ -168,7 +169,7 @@ mod tests {
         Picture::new(48, 32, data).unwrap().to_jpeg().unwrap()
     }
 
-    fn pieces(bytes: &[u8]) -> Vec<Piece> {
+    fn pieces(bytes: &[u8]) -> Vec<Part> {
         let mut jpegs = Jpegs::new(io::BufReader::with_capacity(7, bytes));
         std::iter::from_fn(|| jpegs.next().unwrap()).collect()
     }
@@ -177,7 +178,7 @@ mod tests {
     fn jpegs_are_told_apart_with_or_without_something_between_them() {
         let (one, two) = (jpeg(1), jpeg(2));
         assert!(one.windows(2).any(|pair| pair == [0xff, 0]), "the test needs a stuffed byte");
-        let expected = [Piece::Jpeg(one.clone()), Piece::Jpeg(two.clone())];
+        let expected = [Part::Jpeg(one.clone()), Part::Jpeg(two.clone())];
         assert_eq!(pieces(&[&one[..], &two].concat()), expected);
         let header = b"\r\n--frame\r\nContent-Type: image/jpeg\r\n\r\n";
         assert_eq!(pieces(&[header, &one[..], header, &two, b"\r\n\xff\xff"].concat()), expected);
@@ -191,7 +192,7 @@ mod tests {
         let one = &one[..one.len() - 2];
         for header in ["\r\n--frame\r\nContent-Type: image/jpeg\r\n\r\n", "--b\nContent-Length: 1234\n\n"] {
             let found = pieces(&[one, header.as_bytes(), one].concat());
-            assert_eq!(found, [Piece::Jpeg(one.to_vec()), Piece::Jpeg(one.to_vec())]);
+            assert_eq!(found, [Part::Jpeg(one.to_vec()), Part::Jpeg(one.to_vec())]);
         }
     }
 
@@ -201,13 +202,13 @@ mod tests {
         for length in [2, 3, 100, one.len() / 2, one.len() - 2] {
             let found = pieces(&[&one[..length], &two].concat());
             if length > 600 {
-                assert_eq!(found, [Piece::Jpeg(one[..length].to_vec()), Piece::Jpeg(two.clone())], "cut at {length}");
+                assert_eq!(found, [Part::Jpeg(one[..length].to_vec()), Part::Jpeg(two.clone())], "cut at {length}");
             } else {
-                assert!(matches!(found.first(), Some(Piece::Damaged(_))), "{length}: {found:?}");
+                assert!(matches!(found.first(), Some(Part::Damaged(_))), "{length}: {found:?}");
             }
         }
         for length in [one.len() - 1, one.len() - 2, one.len() / 2] {
-            assert_eq!(pieces(&one[..length]), [Piece::Jpeg(one[..length].to_vec())], "cut at {length}");
+            assert_eq!(pieces(&one[..length]), [Part::Jpeg(one[..length].to_vec())], "cut at {length}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Replay source: a folder of pictures sorted by name, an MJPEG or a Y4M file, at a fixed rate or lossless, once or in a
-//! loop.
+//! Replay source: a folder of pictures sorted by name, an MJPEG or a Y4M file. It plays at a fixed rate or lossless, once
+//! or in a loop.
 
 mod mjpeg;
-mod reel;
+mod recording;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use super::{Capture, Delivery, Source};
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::stop::Stop;
-use reel::{Reel, Shot};
+use recording::{RecordedPicture, Recording};
 
 /// Pictures of a recording, in their order.
 #[derive(Debug)]
 pub struct Replay {
     path: PathBuf,
-    reel: Reel,
+    recording: Recording,
     /// Time between pictures; `None`: lossless.
     period: Option<Duration>,
     repeat: bool,
@@ -26,9 +26,9 @@ pub struct Replay {
     /// Due time of the next picture, nanoseconds of monotonic time.
     due_ns: Option<u64>,
     /// True if this pass has returned a picture.
-    fruitful: bool,
+    any_decoded: bool,
     /// Pictures of the first pass that lack their end marker alone; `None` once they were reported.
-    unended: Option<u64>,
+    unterminated: Option<u64>,
 }
 
 impl Replay {
@@ -40,14 +40,23 @@ impl Replay {
     /// [`Kind::NoInput`] if it does not exist or has no picture, [`Kind::Data`] if it is not a recording; otherwise errors of
     /// reading.
     pub fn open(path: &Path, rate: Option<f64>, repeat: bool, clock: Arc<dyn Clock>) -> Result<Self> {
-        let reel = Reel::open(path)?;
+        let recording = Recording::open(path)?;
         let period = rate.map(|rate| Duration::from_secs_f64(1.0 / rate.max(1e-6)));
-        Ok(Self { path: path.to_owned(), reel, period, repeat, clock, due_ns: None, fruitful: false, unended: Some(0) })
+        Ok(Self {
+            path: path.to_owned(),
+            recording,
+            period,
+            repeat,
+            clock,
+            due_ns: None,
+            any_decoded: false,
+            unterminated: Some(0),
+        })
     }
 
     /// Waits until the next picture is due. If reading is too slow for the rate, the schedule restarts from now: lost time is
     /// not made up for.
-    fn pace(&mut self, stop: &Stop) -> Result<(), crate::stop::Stopped> {
+    fn wait_until_due(&mut self, stop: &Stop) -> Result<(), crate::stop::Stopped> {
         let Some(period) = self.period else { return stop.check() };
         let now = self.clock.monotonic_ns();
         let due = self.due_ns.unwrap_or(now).max(now);
@@ -57,49 +66,49 @@ impl Replay {
     }
 
     /// The next picture, looping if configured; `None` at the end.
-    fn picture(&mut self) -> Result<Option<Result<Shot>>> {
-        if let Some(found) = self.reel.next()? {
+    fn picture(&mut self) -> Result<Option<Result<RecordedPicture>>> {
+        if let Some(found) = self.recording.next()? {
             return Ok(Some(found));
         }
-        self.report_unended();
+        self.report_unterminated();
         if !self.repeat {
             return Ok(None);
         }
-        if !self.fruitful {
+        if !self.any_decoded {
             // Otherwise an empty loop without a rate would spin.
             let text = format!("{}: not one picture in it can be decoded", self.path.display());
             return Err(Error::new(Kind::Data, text));
         }
-        self.fruitful = false;
-        self.reel = Reel::open(&self.path)?;
-        self.reel.next()
+        self.any_decoded = false;
+        self.recording = Recording::open(&self.path)?;
+        self.recording.next()
     }
 
     /// Warns once of the pictures without an end marker.
-    fn report_unended(&mut self) {
-        if let Some(pictures @ 1..) = self.unended.take() {
+    fn report_unterminated(&mut self) {
+        if let Some(pictures @ 1..) = self.unterminated.take() {
             let path = self.path.display();
-            tracing::warn!(%path, pictures, "pictures lack their end marker; they are whole otherwise and were played");
+            tracing::warn!(%path, pictures, "pictures without an end marker were played; they are complete otherwise");
         }
     }
 }
 
 impl Drop for Replay {
     fn drop(&mut self) {
-        self.report_unended();
+        self.report_unterminated();
     }
 }
 
 impl Source for Replay {
     fn next(&mut self, stop: &Stop) -> Result<Capture> {
         let Some(found) = self.picture()? else { return Ok(Capture::Ended) };
-        if self.pace(stop).is_err() {
+        if self.wait_until_due(stop).is_err() {
             return Ok(Capture::Stopped);
         }
         Ok(match found {
-            Ok(Shot { image, is_unended }) => {
-                self.fruitful = true;
-                if let Some(pictures) = self.unended.as_mut().filter(|_| is_unended) {
+            Ok(RecordedPicture { image, is_unterminated }) => {
+                self.any_decoded = true;
+                if let Some(pictures) = self.unterminated.as_mut().filter(|_| is_unterminated) {
                     *pictures += 1;
                 }
                 Capture::Image { image, monotonic_ns: None }
@@ -220,7 +229,7 @@ mod tests {
     #[test]
     fn pictures_that_lack_only_their_end_marker_are_played_and_counted_in_one_warning() {
         let jpeg = |shade| Picture::filled(48, 32, [shade; 3]).to_jpeg().unwrap();
-        let unended = |shade| {
+        let unterminated = |shade| {
             let whole = jpeg(shade);
             whole[..whole.len() - 2].to_vec()
         };
@@ -229,14 +238,22 @@ mod tests {
         let noise = noise.unwrap().to_jpeg().unwrap();
         let short = noise[..noise.len() - 200].to_vec();
         let header = b"\r\n--frame\r\nContent-Type: image/jpeg\r\n\r\n".to_vec();
-        let film =
-            [unended(10), unended(90), jpeg(10), short.clone(), header.clone(), unended(90), header, unended(10)];
+        let film = [
+            unterminated(10),
+            unterminated(90),
+            jpeg(10),
+            short.clone(),
+            header.clone(),
+            unterminated(90),
+            header,
+            unterminated(10),
+        ];
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("drive.mjpeg");
         std::fs::write(&path, film.concat()).unwrap();
         let pictures = folder.path().join("pictures");
         std::fs::create_dir(&pictures).unwrap();
-        for (number, bytes) in [unended(10), jpeg(90), short].iter().enumerate() {
+        for (number, bytes) in [unterminated(10), jpeg(90), short].iter().enumerate() {
             std::fs::write(pictures.join(format!("{number}.jpg")), bytes).unwrap();
         }
         for (path, repeat, expected, corrupt, count) in [

@@ -11,16 +11,16 @@ use v4l::buffer::Flags;
 use v4l::v4l_sys as sys;
 use v4l::v4l2;
 
-use super::ioctl::{DEQUEUE, Node, QUERY_BUFFER, QUEUE, REQUEST_BUFFERS, STREAM_OFF, STREAM_ON, blank};
+use super::ioctl::{DEQUEUE, Node, QUERY_BUFFER, QUEUE, REQUEST_BUFFERS, STREAM_OFF, STREAM_ON, zeroed};
 
 /// Requested buffers: one being filled, one waiting, one being read, one spare.
-const COUNT: u32 = 4;
+const BUFFERS: u32 = 4;
 
 /// Delay after a driver signals a frame without delivering one.
-const PAUSE: Duration = Duration::from_millis(10);
+const EMPTY_RETRY_DELAY: Duration = Duration::from_millis(10);
 
 /// Limit of planes in a buffer.
-const PLANES: usize = sys::VIDEO_MAX_PLANES as usize;
+const MAX_PLANES: usize = sys::VIDEO_MAX_PLANES as usize;
 
 /// A memory mapping shared with the driver.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Drop for Mapping {
 
 /// Metadata of a filled buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full {
+pub struct FilledBuffer {
     /// Index.
     index: u32,
     /// Sequence number of the driver.
@@ -72,14 +72,14 @@ pub struct Full {
     /// Timestamp, nanoseconds of `CLOCK_MONOTONIC`, if the driver uses that clock.
     pub monotonic_ns: Option<u64>,
     /// Start and end of the data of each plane.
-    used: [(usize, usize); PLANES],
+    used: [(usize, usize); MAX_PLANES],
 }
 
 /// Result of waiting for a frame.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Waited {
+pub enum WaitResult {
     /// A frame, and the number of older ones that were skipped.
-    Full(Full, u64),
+    Filled(FilledBuffer, u64),
     /// Timeout.
     Nothing,
 }
@@ -94,9 +94,9 @@ pub struct Buffers {
 }
 
 /// A `v4l2_buffer` with its planes.
-struct Description {
+struct BufferInfo {
     buffer: sys::v4l2_buffer,
-    planes: Box<[sys::v4l2_plane; PLANES]>,
+    planes: Box<[sys::v4l2_plane; MAX_PLANES]>,
 }
 
 impl Buffers {
@@ -107,27 +107,27 @@ impl Buffers {
     pub fn start(node: Node, kind: u32) -> io::Result<Self> {
         let mut stream = Self { node, kind, memory: Vec::new() };
         let mut request = sys::v4l2_requestbuffers {
-            count: COUNT,
+            count: BUFFERS,
             type_: kind,
             memory: sys::v4l2_memory_V4L2_MEMORY_MMAP,
-            ..blank()
+            ..zeroed()
         };
-        stream.node.ask(REQUEST_BUFFERS, &mut request)?;
+        stream.node.ioctl(REQUEST_BUFFERS, &mut request)?;
         if request.count == 0 {
-            return Err(io::Error::new(io::ErrorKind::OutOfMemory, "the driver makes no buffers"));
+            return Err(io::Error::new(io::ErrorKind::OutOfMemory, "the driver provides no buffers"));
         }
         for index in 0..request.count {
-            let planes = stream.describe(index, QUERY_BUFFER, |description, is_multi| {
-                if is_multi {
-                    let count = (description.buffer.length as usize).min(PLANES);
+            let planes = stream.buffer_ioctl(index, QUERY_BUFFER, |info, is_multi_planar| {
+                if is_multi_planar {
+                    let count = (info.buffer.length as usize).min(MAX_PLANES);
                     // SAFETY: the kernel has filled in a mapped buffer's planes, whose union holds the offset.
-                    description.planes[..count]
+                    info.planes[..count]
                         .iter()
                         .map(|plane| (plane.length as usize, unsafe { plane.m.mem_offset }))
                         .collect()
                 } else {
                     // SAFETY: the kernel has filled in a mapped buffer, whose union holds the offset.
-                    vec![(description.buffer.length as usize, unsafe { description.buffer.m.offset })]
+                    vec![(info.buffer.length as usize, unsafe { info.buffer.m.offset })]
                 }
             })?;
             let map = |&(length, offset): &(usize, u32)| Mapping::new(&stream.node, length, offset);
@@ -135,78 +135,79 @@ impl Buffers {
             stream.memory.push(planes);
         }
         for index in 0..request.count {
-            stream.describe(index, QUEUE, |_, _| ())?;
+            stream.buffer_ioctl(index, QUEUE, |_, _| ())?;
         }
-        stream.node.ask(STREAM_ON, &mut (kind as i32))?;
+        stream.node.ioctl(STREAM_ON, &mut (kind as i32))?;
         Ok(stream)
     }
 
-    /// Issues a request for buffer `index` and passes the filled structure to `look`.
-    fn describe<R>(
+    /// Issues a request for buffer `index` and passes the filled structure to `read`.
+    fn buffer_ioctl<R>(
         &self,
         index: u32,
         request: super::ioctl::Request<sys::v4l2_buffer>,
-        look: impl FnOnce(&Description, bool) -> R,
+        read: impl FnOnce(&BufferInfo, bool) -> R,
     ) -> io::Result<R> {
-        let is_multi = self.kind == sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
-        let mut planes = Box::new([blank::<sys::v4l2_plane>(); PLANES]);
+        let is_multi_planar = self.kind == sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
+        let mut planes = Box::new([zeroed::<sys::v4l2_plane>(); MAX_PLANES]);
         let mut buffer = sys::v4l2_buffer {
             index,
             type_: self.kind,
             memory: sys::v4l2_memory_V4L2_MEMORY_MMAP,
-            ..blank::<sys::v4l2_buffer>()
+            ..zeroed::<sys::v4l2_buffer>()
         };
-        if is_multi {
-            buffer.length = self.memory.get(index as usize).map_or(PLANES, Vec::len) as u32;
+        if is_multi_planar {
+            buffer.length = self.memory.get(index as usize).map_or(MAX_PLANES, Vec::len) as u32;
             // The kernel accesses `length` planes behind this pointer, which exist.
             buffer.m.planes = planes.as_mut_ptr();
         }
-        self.node.ask(request, &mut buffer)?;
-        Ok(look(&Description { buffer, planes }, is_multi))
+        self.node.ioctl(request, &mut buffer)?;
+        Ok(read(&BufferInfo { buffer, planes }, is_multi_planar))
     }
 
     /// Waits at most `timeout` for a filled buffer. Of several the newest is returned; the others are queued again.
     ///
     /// # Errors
     /// Errors that end the stream: the device is gone (ENODEV), was reset (EINVAL), or failed.
-    pub fn wait(&self, timeout: Duration) -> io::Result<Waited> {
+    pub fn wait(&self, timeout: Duration) -> io::Result<WaitResult> {
         let mut descriptors = [PollFd::new(&self.node, PollFlags::IN)];
         let timeout = Timespec::try_from(timeout).ok();
         match rustix::event::poll(&mut descriptors, timeout.as_ref()) {
-            Ok(0) => return Ok(Waited::Nothing),
-            Err(rustix::io::Errno::INTR) => return Ok(Waited::Nothing),
+            Ok(0) => return Ok(WaitResult::Nothing),
+            Err(rustix::io::Errno::INTR) => return Ok(WaitResult::Nothing),
             Err(error) => return Err(error.into()),
             Ok(_) => {}
         }
         let events = descriptors[0].revents();
         if !events.contains(PollFlags::IN) {
             // An event without data is an error; dequeueing returns its code.
-            let named = self.take().err().filter(|error| error.kind() != io::ErrorKind::WouldBlock);
-            let unnamed = || io::Error::other(format!("the device reports an error ({events:?}) and gives no frame"));
-            return Err(named.unwrap_or_else(unnamed));
+            let driver_error = self.dequeue().err().filter(|error| error.kind() != io::ErrorKind::WouldBlock);
+            let other_error =
+                || io::Error::other(format!("the device reports an error ({events:?}) and gives no frame"));
+            return Err(driver_error.unwrap_or_else(other_error));
         }
-        let Some(mut newest) = self.take()? else {
+        let Some(mut newest) = self.dequeue()? else {
             // Ready without a buffer: an immediate retry could loop for ever.
-            std::thread::sleep(PAUSE);
-            return Ok(Waited::Nothing);
+            std::thread::sleep(EMPTY_RETRY_DELAY);
+            return Ok(WaitResult::Nothing);
         };
-        let mut passed_over = 0;
-        while passed_over < self.memory.len() as u64 {
-            let Some(newer) = self.take()? else { break };
-            self.give_back(newest)?;
+        let mut skipped = 0;
+        while skipped < self.memory.len() as u64 {
+            let Some(newer) = self.dequeue()? else { break };
+            self.requeue(newest)?;
             newest = newer;
-            passed_over += 1;
+            skipped += 1;
         }
-        Ok(Waited::Full(newest, passed_over))
+        Ok(WaitResult::Filled(newest, skipped))
     }
 
     /// Dequeues a filled buffer, if there is one.
-    fn take(&self) -> io::Result<Option<Full>> {
-        let look = |description: &Description, is_multi: bool| {
-            let buffer = &description.buffer;
-            let mut used = [(0, 0); PLANES];
-            if is_multi {
-                for (used, plane) in used.iter_mut().zip(&description.planes[..]).take(buffer.length as usize) {
+    fn dequeue(&self) -> io::Result<Option<FilledBuffer>> {
+        let read = |info: &BufferInfo, is_multi_planar: bool| {
+            let buffer = &info.buffer;
+            let mut used = [(0, 0); MAX_PLANES];
+            if is_multi_planar {
+                for (used, plane) in used.iter_mut().zip(&info.planes[..]).take(buffer.length as usize) {
                     *used = (plane.data_offset as usize, plane.bytesused as usize);
                 }
             } else {
@@ -217,7 +218,7 @@ impl Buffers {
             #[allow(clippy::unnecessary_cast)] // 32 bits wide on 32-bit boards
             let (seconds, micros) = (buffer.timestamp.tv_sec as i64, buffer.timestamp.tv_usec as i64);
             let nanoseconds = seconds.checked_mul(1_000_000_000).and_then(|ns| ns.checked_add(micros * 1000));
-            Full {
+            FilledBuffer {
                 index: buffer.index,
                 sequence: buffer.sequence,
                 is_damaged: flags.contains(Flags::ERROR),
@@ -225,19 +226,21 @@ impl Buffers {
                 used,
             }
         };
-        match self.describe(u32::MAX, DEQUEUE, look) {
-            Ok(full) if (full.index as usize) < self.memory.len() => Ok(Some(full)),
-            Ok(full) => Err(io::Error::other(format!("the driver gives a buffer {} that was never made", full.index))),
+        match self.buffer_ioctl(u32::MAX, DEQUEUE, read) {
+            Ok(buffer) if (buffer.index as usize) < self.memory.len() => Ok(Some(buffer)),
+            Ok(buffer) => {
+                Err(io::Error::other(format!("the driver gives a buffer {} that was never requested", buffer.index)))
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     /// Data of each plane of a dequeued buffer.
-    pub fn planes(&self, full: &Full) -> Vec<&[u8]> {
-        let planes = self.memory.get(full.index as usize).map_or(&[][..], Vec::as_slice);
-        let parts = planes.iter().zip(&full.used);
-        parts
+    pub fn planes(&self, buffer: &FilledBuffer) -> Vec<&[u8]> {
+        let planes = self.memory.get(buffer.index as usize).map_or(&[][..], Vec::as_slice);
+        let planes = planes.iter().zip(&buffer.used);
+        planes
             .map(|(plane, &(begin, end))| {
                 let bytes = plane.bytes();
                 let end = end.min(bytes.len());
@@ -250,15 +253,15 @@ impl Buffers {
     ///
     /// # Errors
     /// As [`Buffers::wait`].
-    pub fn give_back(&self, full: Full) -> io::Result<()> {
-        self.describe(full.index, QUEUE, |_, _| ())
+    pub fn requeue(&self, buffer: FilledBuffer) -> io::Result<()> {
+        self.buffer_ioctl(buffer.index, QUEUE, |_, _| ())
     }
 }
 
 impl Drop for Buffers {
     fn drop(&mut self) {
         // If the device is gone this fails, which needs no handling.
-        let _ = self.node.ask(STREAM_OFF, &mut (self.kind as i32));
+        let _ = self.node.ioctl(STREAM_OFF, &mut (self.kind as i32));
     }
 }
 

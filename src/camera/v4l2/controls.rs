@@ -9,7 +9,7 @@ use v4l::control::Flags;
 use v4l::v4l_sys as sys;
 
 use super::device::Device;
-use super::ioctl::{CONTROL, CONTROLS, MENU, SET_CONTROL, blank, text};
+use super::ioctl::{CONTROL, CONTROLS, MENU, SET_CONTROL, text, zeroed};
 use crate::error::{Error, Kind, Result};
 
 /// Limit of controls, and of menu items of a control.
@@ -19,11 +19,11 @@ const LIMIT: usize = 1024;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Values {
     /// An integer with a step.
-    Number,
+    Integer,
     /// A boolean, 0 or 1.
-    Switch,
+    Boolean,
     /// A menu: items by number.
-    Choice(Vec<(i64, String)>),
+    Menu(Vec<(i64, String)>),
     /// A button: any value triggers it.
     Button,
 }
@@ -41,15 +41,15 @@ pub struct Control {
     /// Current value; `None` if not readable.
     pub value: Option<i64>,
     /// True if read-only.
-    pub is_fixed: bool,
+    pub is_read_only: bool,
     /// True if inactive until another control is set.
     pub is_inactive: bool,
 }
 
 /// `name` in lower case, with `_` for each run of other characters.
-fn plain(name: &str) -> String {
-    let words = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.map(str::to_lowercase).collect::<Vec<_>>().join("_")
+fn normalized(name: &str) -> String {
+    let menu_items = name.split(|c: char| !c.is_alphanumeric()).filter(|item| !item.is_empty());
+    menu_items.map(str::to_lowercase).collect::<Vec<_>>().join("_")
 }
 
 /// All numeric controls of `device`.
@@ -57,19 +57,19 @@ pub fn list(device: &Device) -> Vec<Control> {
     let mut controls = Vec::new();
     let mut id = 0;
     while controls.len() < LIMIT {
-        let mut query = sys::v4l2_query_ext_ctrl { id: id | Flags::NEXT_CTRL.bits(), ..blank() };
+        let mut query = sys::v4l2_query_ext_ctrl { id: id | Flags::NEXT_CTRL.bits(), ..zeroed() };
         // An id that does not increase would cause an endless loop.
-        if device.node.ask(CONTROLS, &mut query).is_err() || query.id <= id {
+        if device.node.ioctl(CONTROLS, &mut query).is_err() || query.id <= id {
             break;
         }
         id = query.id;
         let flags = Flags::from_bits_truncate(query.flags);
         let values = match query.type_ {
-            sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER | sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_BITMASK => Values::Number,
-            sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_BOOLEAN => Values::Switch,
+            sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER | sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_BITMASK => Values::Integer,
+            sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_BOOLEAN => Values::Boolean,
             sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_BUTTON => Values::Button,
             sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_MENU | sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER_MENU => {
-                Values::Choice(words(device, &query))
+                Values::Menu(menu_items(device, &query))
             }
             _ => continue,
         };
@@ -80,39 +80,39 @@ pub fn list(device: &Device) -> Vec<Control> {
         let value = if matches!(values, Values::Button) { None } else { read(device, id) };
         controls.push(Control {
             id,
-            name: plain(&text(&name)),
+            name: normalized(&text(&name)),
             values,
             range: (query.minimum, query.maximum, query.step, query.default_value),
             value,
-            is_fixed: flags.contains(Flags::READ_ONLY),
+            is_read_only: flags.contains(Flags::READ_ONLY),
             is_inactive: flags.contains(Flags::INACTIVE),
         });
     }
     controls
 }
 
-fn words(device: &Device, query: &sys::v4l2_query_ext_ctrl) -> Vec<(i64, String)> {
+fn menu_items(device: &Device, query: &sys::v4l2_query_ext_ctrl) -> Vec<(i64, String)> {
     let is_number = query.type_ == sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER_MENU;
-    let mut words = Vec::new();
+    let mut menu_items = Vec::new();
     for index in (query.minimum.max(0)..=query.maximum).take(LIMIT) {
-        let mut menu = sys::v4l2_querymenu { id: query.id, index: index as u32, ..blank() };
+        let mut menu = sys::v4l2_querymenu { id: query.id, index: index as u32, ..zeroed() };
         // Menus may have gaps.
-        if device.node.ask(MENU, &mut menu).is_err() {
+        if device.node.ioctl(MENU, &mut menu).is_err() {
             continue;
         }
         // SAFETY: the kernel filled in the part that belongs to the type; both are plain bytes.
-        let word = unsafe {
+        let item = unsafe {
             let (name, value) = (menu.__bindgen_anon_1.name, menu.__bindgen_anon_1.value);
             if is_number { value.to_string() } else { text(&name) }
         };
-        words.push((index, word));
+        menu_items.push((index, item));
     }
-    words
+    menu_items
 }
 
 fn read(device: &Device, id: u32) -> Option<i64> {
-    let mut control = sys::v4l2_control { id, ..blank() };
-    device.node.ask(CONTROL, &mut control).ok().map(|()| i64::from(control.value))
+    let mut control = sys::v4l2_control { id, ..zeroed() };
+    device.node.ioctl(CONTROL, &mut control).ok().map(|()| i64::from(control.value))
 }
 
 /// Sets controls and reads each back. Controls that depend on others are retried.
@@ -120,22 +120,23 @@ fn read(device: &Device, id: u32) -> Option<i64> {
 /// # Errors
 /// [`Kind::Config`] for an unknown name (with the list of names) and a value out of range;
 /// [`Kind::Unavailable`] if the driver refuses.
-pub fn set(device: &Device, wanted: &BTreeMap<String, i64>) -> Result<()> {
-    if wanted.is_empty() {
+pub fn set(device: &Device, values: &BTreeMap<String, i64>) -> Result<()> {
+    if values.is_empty() {
         return Ok(());
     }
-    let there = list(device);
-    let mut left = wanted.iter().map(|(name, &value)| check(&there, name, value)).collect::<Result<Vec<_>>>();
-    let place = device.path.display();
-    let left = left.as_mut().map_err(|error| std::mem::replace(error, Error::new(Kind::Config, "")).at(&place))?;
-    while !left.is_empty() {
-        let before = left.len();
+    let available = list(device);
+    let mut pending = values.iter().map(|(name, &value)| check(&available, name, value)).collect::<Result<Vec<_>>>();
+    let device_path = device.path.display();
+    let pending =
+        pending.as_mut().map_err(|error| std::mem::replace(error, Error::new(Kind::Config, "")).at(&device_path))?;
+    while !pending.is_empty() {
+        let before = pending.len();
         let mut refused = None;
-        left.retain(|&(control, value)| {
+        pending.retain(|&(control, value)| {
             let mut request = sys::v4l2_control { id: control.id, value: value as i32 };
-            match device.node.ask(SET_CONTROL, &mut request) {
+            match device.node.ioctl(SET_CONTROL, &mut request) {
                 Ok(()) => {
-                    report(device, control, value);
+                    report_set(device, control, value);
                     false
                 }
                 Err(error) => {
@@ -144,16 +145,16 @@ pub fn set(device: &Device, wanted: &BTreeMap<String, i64>) -> Result<()> {
                 }
             }
         });
-        if let (true, Some((control, value, error))) = (left.len() == before, refused) {
-            let text = format!("{place}: the driver refuses {} = {value}", control.name);
+        if let (true, Some((control, value, error))) = (pending.len() == before, refused) {
+            let text = format!("{device_path}: the driver refuses {} = {value}", control.name);
             return Err(Error::new(Kind::Unavailable, text).because(error));
         }
     }
     Ok(())
 }
 
-/// Value of a control.
-fn report(device: &Device, control: &Control, value: i64) {
+/// Logs a control that was set, with a warning if the driver set another value.
+fn report_set(device: &Device, control: &Control, value: i64) {
     let camera = device.path.display().to_string();
     let name = &control.name;
     match read(device, control.id) {
@@ -171,25 +172,25 @@ fn report(device: &Device, control: &Control, value: i64) {
 }
 
 /// The control `name`, if `value` is allowed.
-fn check<'a>(there: &'a [Control], name: &str, value: i64) -> Result<(&'a Control, i64)> {
+fn check<'a>(available: &'a [Control], name: &str, value: i64) -> Result<(&'a Control, i64)> {
     let refuse = |text: String| Err(Error::new(Kind::Config, text));
-    let Some(control) = there.iter().find(|control| control.name == plain(name)) else {
+    let Some(control) = available.iter().find(|control| control.name == normalized(name)) else {
         let names: Vec<_> =
-            there.iter().filter(|control| !control.is_fixed).map(|control| control.name.as_str()).collect();
+            available.iter().filter(|control| !control.is_read_only).map(|control| control.name.as_str()).collect();
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         return refuse(format!("there is no control \"{name}\"; this camera has {names}"));
     };
-    if control.is_fixed {
+    if control.is_read_only {
         return refuse(format!("control {name} can only be read"));
     }
-    let (least, most, ..) = control.range;
+    let (min, max, ..) = control.range;
     match &control.values {
-        Values::Choice(words) if !words.iter().any(|(number, _)| *number == value) => {
-            let words: Vec<_> = words.iter().map(|(number, word)| format!("{number} ({word})")).collect();
-            refuse(format!("control {name} cannot be {value}; it can be {}", words.join(", ")))
+        Values::Menu(menu_items) if !menu_items.iter().any(|(number, _)| *number == value) => {
+            let menu_items: Vec<_> = menu_items.iter().map(|(number, item)| format!("{number} ({item})")).collect();
+            refuse(format!("control {name} cannot be {value}; it can be {}", menu_items.join(", ")))
         }
-        Values::Number | Values::Switch if !(least..=most).contains(&value) => {
-            refuse(format!("control {name} cannot be {value}; it can be {least} to {most}"))
+        Values::Integer | Values::Boolean if !(min..=max).contains(&value) => {
+            refuse(format!("control {name} cannot be {value}; it can be {min} to {max}"))
         }
         _ => Ok((control, value)),
     }
@@ -200,24 +201,24 @@ mod tests {
     use super::*;
 
     fn control(name: &str, values: Values, range: (i64, i64, u64, i64)) -> Control {
-        Control { id: 1, name: name.into(), values, range, value: None, is_fixed: false, is_inactive: false }
+        Control { id: 1, name: name.into(), values, range, value: None, is_read_only: false, is_inactive: false }
     }
 
     #[test]
     fn names_are_written_as_the_tools_write_them() {
-        assert_eq!(plain("White Balance, Automatic"), "white_balance_automatic");
-        assert_eq!(plain("exposure_time_absolute"), "exposure_time_absolute");
-        assert_eq!(plain(" 1 Gain (dB) "), "1_gain_db");
+        assert_eq!(normalized("White Balance, Automatic"), "white_balance_automatic");
+        assert_eq!(normalized("exposure_time_absolute"), "exposure_time_absolute");
+        assert_eq!(normalized(" 1 Gain (dB) "), "1_gain_db");
     }
 
     #[test]
     fn a_wrong_name_or_value_lists_what_there_is() {
-        let there = [
-            control("brightness", Values::Number, (0, 255, 1, 128)),
-            control("exposure_auto", Values::Choice(vec![(1, "Manual".into()), (3, "Aperture".into())]), (0, 3, 1, 3)),
-            Control { is_fixed: true, ..control("privacy", Values::Switch, (0, 1, 1, 0)) },
+        let available = [
+            control("brightness", Values::Integer, (0, 255, 1, 128)),
+            control("exposure_auto", Values::Menu(vec![(1, "Manual".into()), (3, "Aperture".into())]), (0, 3, 1, 3)),
+            Control { is_read_only: true, ..control("privacy", Values::Boolean, (0, 1, 1, 0)) },
         ];
-        let message = |name: &str, value| check(&there, name, value).unwrap_err().message().to_owned();
+        let message = |name: &str, value| check(&available, name, value).unwrap_err().message().to_owned();
         assert_eq!(message("bright", 1), "there is no control \"bright\"; this camera has brightness, exposure_auto");
         assert_eq!(message("brightness", 256), "control brightness cannot be 256; it can be 0 to 255");
         assert_eq!(
@@ -225,6 +226,6 @@ mod tests {
             "control exposure_auto cannot be 2; it can be 1 (Manual), 3 (Aperture)"
         );
         assert_eq!(message("privacy", 1), "control privacy can only be read");
-        assert_eq!(check(&there, "Exposure, Auto", 1).unwrap().0.name, "exposure_auto");
+        assert_eq!(check(&available, "Exposure, Auto", 1).unwrap().0.name, "exposure_auto");
     }
 }

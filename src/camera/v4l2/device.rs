@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use v4l::capability::Flags;
 use v4l::v4l_sys as sys;
 
-use super::ioctl::{CAPABILITIES, Node, REQUEST_BUFFERS, blank, text};
+use super::ioctl::{CAPABILITIES, Node, REQUEST_BUFFERS, text, zeroed};
 use crate::error::{Error, Kind, Result};
 
 /// A video capture node.
@@ -38,42 +38,47 @@ impl Device {
     /// [`Kind::NoInput`] if it does not exist, [`Kind::Permission`] if access is denied, [`Kind::Unavailable`] if it is busy,
     /// gone, or not a capture device; each with its remedy.
     pub fn open(path: &Path) -> Result<Self> {
-        let node = Node::open(path).map_err(|error| explain(path, error))?;
-        let mut answer = blank::<sys::v4l2_capability>();
-        if let Err(error) = node.ask(CAPABILITIES, &mut answer) {
+        let node = Node::open(path).map_err(|error| device_error(path, error))?;
+        let mut capability = zeroed::<sys::v4l2_capability>();
+        if let Err(error) = node.ioctl(CAPABILITIES, &mut capability) {
             return Err(match error.raw_os_error().map(Errno::from_raw_os_error) {
                 Some(Errno::NOTTY | Errno::INVAL) => {
                     let text = format!("{}: not a video device; `lookout cameras` lists them", path.display());
                     Error::new(Kind::Unavailable, text)
                 }
-                _ => explain(path, error),
+                _ => device_error(path, error),
             });
         }
-        let all = Flags::from_bits_truncate(answer.capabilities);
-        let own = if all.contains(Flags::DEVICE_CAPS) { Flags::from_bits_truncate(answer.device_caps) } else { all };
-        let kind = if own.contains(Flags::VIDEO_CAPTURE) {
+        let all = Flags::from_bits_truncate(capability.capabilities);
+        let device_capabilities =
+            if all.contains(Flags::DEVICE_CAPS) { Flags::from_bits_truncate(capability.device_caps) } else { all };
+        let kind = if device_capabilities.contains(Flags::VIDEO_CAPTURE) {
             sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE
-        } else if own.contains(Flags::VIDEO_CAPTURE_MPLANE) {
+        } else if device_capabilities.contains(Flags::VIDEO_CAPTURE_MPLANE) {
             sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE
         } else {
-            let what = if own.contains(Flags::META_CAPTURE) { "camera's metadata" } else { "device's output or radio" };
+            let what = if device_capabilities.contains(Flags::META_CAPTURE) {
+                "camera's metadata"
+            } else {
+                "device's output or radio"
+            };
             let text = format!(
                 "{}: not a capture device: this is a {what} node of {}; `lookout cameras` lists those that give pictures",
                 path.display(),
-                text(&answer.card)
+                text(&capability.card)
             );
             return Err(Error::new(Kind::Unavailable, text));
         };
-        if !own.contains(Flags::STREAMING) {
+        if !device_capabilities.contains(Flags::STREAMING) {
             let text = format!("{}: the driver cannot stream into mapped buffers", path.display());
             return Err(Error::new(Kind::Unavailable, text));
         }
         Ok(Self {
             node,
             path: path.to_owned(),
-            driver: text(&answer.driver),
-            card: text(&answer.card),
-            bus: text(&answer.bus_info),
+            driver: text(&capability.driver),
+            card: text(&capability.card),
+            bus: text(&capability.bus_info),
             kind,
         })
     }
@@ -88,12 +93,12 @@ impl Device {
         }
         let mut found: Vec<Self> = Vec::new();
         let mut others = Vec::new();
-        let mut closed = Vec::new();
+        let mut inaccessible = Vec::new();
         for path in nodes() {
             match Self::open(&path) {
-                Ok(device) if is_called(&device.card, &device.bus, name) => found.push(device),
+                Ok(device) if has_name(&device.card, &device.bus, name) => found.push(device),
                 Ok(device) => others.push(format!("\"{}@{}\"", device.card, device.bus)),
-                Err(error) if error.kind() == Kind::Permission => closed.push(error),
+                Err(error) if error.kind() == Kind::Permission => inaccessible.push(error),
                 Err(_) => {}
             }
         }
@@ -107,7 +112,7 @@ impl Device {
                 return Err(Error::new(Kind::Config, text));
             }
         }
-        match (found.into_iter().next(), closed.into_iter().next()) {
+        match (found.into_iter().next(), inaccessible.into_iter().next()) {
             (Some(device), _) => Ok(device),
             (None, Some(error)) => Err(error),
             (None, None) => {
@@ -122,19 +127,19 @@ impl Device {
     /// The reason why another program's use prevents streaming, if it does. Requests no buffers, which changes nothing.
     pub fn busy(&self) -> Option<Error> {
         let memory = sys::v4l2_memory_V4L2_MEMORY_MMAP;
-        let mut request = sys::v4l2_requestbuffers { count: 0, type_: self.kind, memory, ..blank() };
-        let error = self.node.ask(REQUEST_BUFFERS, &mut request).err()?;
-        (error.raw_os_error() == Some(Errno::BUSY.raw_os_error())).then(|| explain(&self.path, error))
+        let mut request = sys::v4l2_requestbuffers { count: 0, type_: self.kind, memory, ..zeroed() };
+        let error = self.node.ioctl(REQUEST_BUFFERS, &mut request).err()?;
+        (error.raw_os_error() == Some(Errno::BUSY.raw_os_error())).then(|| device_error(&self.path, error))
     }
 }
 
 /// True if `name` matches a card and bus.
-fn is_called(card: &str, bus: &str, name: &str) -> bool {
+fn has_name(card: &str, bus: &str, name: &str) -> bool {
     name == card || name.strip_suffix(bus).and_then(|rest| rest.strip_suffix('@')).is_some_and(|rest| rest == card)
 }
 
 /// True if `name` is a `/dev/videoN`, which the kernel assigns anew at every boot.
-pub fn is_bare(name: &str) -> bool {
+pub fn is_device_number(name: &str) -> bool {
     let number = name.strip_prefix("/dev/video");
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
@@ -172,7 +177,7 @@ pub fn stable_names(node: &Path) -> Vec<PathBuf> {
 }
 
 /// Error for a system error code, with its remedy.
-pub fn explain(path: &Path, error: io::Error) -> Error {
+pub fn device_error(path: &Path, error: io::Error) -> Error {
     let place = path.display();
     let (kind, text) = match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::NOENT | Errno::NOTDIR) => {
@@ -186,7 +191,7 @@ pub fn explain(path: &Path, error: io::Error) -> Error {
             ),
         ),
         Some(Errno::BUSY) => {
-            (Kind::Unavailable, format!("{place}: busy: another program uses this camera{}", holders(path)))
+            (Kind::Unavailable, format!("{place}: busy: another program uses this camera{}", processes_using(path)))
         }
         _ => (Kind::Unavailable, format!("{place}: the camera does not work")),
     };
@@ -194,7 +199,7 @@ pub fn explain(path: &Path, error: io::Error) -> Error {
 }
 
 /// Processes that have the node open, as far as visible.
-fn holders(path: &Path) -> String {
+fn processes_using(path: &Path) -> String {
     let Ok(node) = fs::canonicalize(path) else { return String::new() };
     let mut found = Vec::new();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -217,18 +222,20 @@ mod tests {
 
     #[test]
     fn cards_are_called_by_name_and_bus() {
-        assert!(is_called("HD Cam", "usb-1.2", "HD Cam"));
-        assert!(is_called("HD Cam", "usb-1.2", "HD Cam@usb-1.2"));
-        assert!(is_called("a@b", "usb-1.2", "a@b@usb-1.2"));
-        assert!(!is_called("HD Cam", "usb-1.2", "HD Cam@usb-1.3"));
-        assert!(!is_called("HD Cam", "usb-1.2", "HD"));
-        assert!(!is_called("HD Cam", "usb-1.2", "HD Cam@"));
+        assert!(has_name("HD Cam", "usb-1.2", "HD Cam"));
+        assert!(has_name("HD Cam", "usb-1.2", "HD Cam@usb-1.2"));
+        assert!(has_name("a@b", "usb-1.2", "a@b@usb-1.2"));
+        assert!(!has_name("HD Cam", "usb-1.2", "HD Cam@usb-1.3"));
+        assert!(!has_name("HD Cam", "usb-1.2", "HD"));
+        assert!(!has_name("HD Cam", "usb-1.2", "HD Cam@"));
     }
 
     #[test]
     fn only_numbers_change() {
-        assert!(is_bare("/dev/video0") && is_bare("/dev/video12"));
-        assert!(!is_bare("/dev/v4l/by-id/usb-x") && !is_bare("/dev/video") && !is_bare("HD Cam"));
+        assert!(is_device_number("/dev/video0") && is_device_number("/dev/video12"));
+        assert!(
+            !is_device_number("/dev/v4l/by-id/usb-x") && !is_device_number("/dev/video") && !is_device_number("HD Cam")
+        );
     }
 
     #[test]
@@ -241,7 +248,7 @@ mod tests {
         assert!(error.message().contains("not a video device"), "{error}");
         let error = Device::find("No Such Camera").unwrap_err();
         assert!(error.message().contains("No Such Camera"), "{error}");
-        let explained = |errno: Errno| explain(Path::new("/dev/video0"), errno.into());
+        let explained = |errno: Errno| device_error(Path::new("/dev/video0"), errno.into());
         assert_eq!(explained(Errno::ACCESS).kind(), Kind::Permission);
         assert!(explained(Errno::ACCESS).message().contains("group video"));
         assert!(explained(Errno::BUSY).message().contains("another program"));

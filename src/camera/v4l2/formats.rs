@@ -1,4 +1,4 @@
-//! Format negotiation: offered formats, selection of the nearest to the request, and the format set by the driver.
+//! Format negotiation: offered formats, selection of the nearest to the request, and the format that the driver sets.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use v4l::framesize::FrameSizeEnum;
 use v4l::v4l_sys as sys;
 
 use super::device::Device;
-use super::ioctl::{FORMATS, INTERVALS, PARAMETERS, SET_FORMAT, SET_PARAMETERS, SIZES, blank, text};
+use super::ioctl::{FORMATS, INTERVALS, PARAMETERS, SET_FORMAT, SET_PARAMETERS, SIZES, text, zeroed};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Matrix, PixelFormat, Range};
 
@@ -30,7 +30,7 @@ pub enum Encoding {
 }
 
 /// Supported formats by FourCC, preferred ones first: cheap conversions first, colour before grey.
-const READABLE: [(&[u8; 4], Encoding); 14] = [
+const SUPPORTED: [(&[u8; 4], Encoding); 14] = [
     (b"YUYV", Encoding::Pixels(PixelFormat::Yuyv)),
     (b"UYVY", Encoding::Pixels(PixelFormat::Uyvy)),
     (b"NV12", Encoding::Pixels(PixelFormat::Nv12)),
@@ -49,7 +49,7 @@ const READABLE: [(&[u8; 4], Encoding); 14] = [
 
 /// Requested format.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Wanted {
+pub struct FormatRequest {
     /// Columns.
     pub width: Option<u32>,
     /// Rows.
@@ -62,7 +62,7 @@ pub struct Wanted {
 
 /// An offered format at a size, or a range of sizes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Offer {
+pub struct OfferedFormat {
     /// FourCC.
     pub fourcc: [u8; 4],
     /// Description by the driver.
@@ -77,34 +77,34 @@ pub struct Offer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     /// Smallest columns and rows.
-    pub least: (u32, u32),
+    pub min: (u32, u32),
     /// Largest columns and rows.
-    pub most: (u32, u32),
+    pub max: (u32, u32),
     /// Step.
     pub step: (u32, u32),
 }
 
 impl Size {
-    /// The size nearest to `wanted`.
-    fn nearest(&self, wanted: (u32, u32)) -> (u32, u32) {
-        let side = |wanted: u32, least: u32, most: u32, step: u32| {
-            let wanted = wanted.clamp(least, most.max(least));
-            wanted - (wanted - least) % step.max(1)
+    /// The size nearest to `request`.
+    fn nearest(&self, request: (u32, u32)) -> (u32, u32) {
+        let side = |request: u32, min: u32, max: u32, step: u32| {
+            let request = request.clamp(min, max.max(min));
+            request - (request - min) % step.max(1)
         };
-        (side(wanted.0, self.least.0, self.most.0, self.step.0), side(wanted.1, self.least.1, self.most.1, self.step.1))
+        (side(request.0, self.min.0, self.max.0, self.step.0), side(request.1, self.min.1, self.max.1, self.step.1))
     }
 }
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}×{}", self.least.0, self.least.1)?;
-        if self.most != self.least { write!(f, " to {}×{}", self.most.0, self.most.1) } else { Ok(()) }
+        write!(f, "{}×{}", self.min.0, self.min.1)?;
+        if self.max != self.min { write!(f, " to {}×{}", self.max.0, self.max.1) } else { Ok(()) }
     }
 }
 
 /// The format in use.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Given {
+pub struct StreamFormat {
     /// FourCC.
     pub fourcc: [u8; 4],
     /// Encoding of buffers.
@@ -123,54 +123,54 @@ pub struct Given {
 
 /// Encoding of a format's buffers, if supported.
 pub fn encoding(fourcc: [u8; 4]) -> Option<Encoding> {
-    READABLE.iter().find(|(known, _)| **known == fourcc).map(|(_, encoding)| *encoding)
+    SUPPORTED.iter().find(|(known, _)| **known == fourcc).map(|(_, encoding)| *encoding)
 }
 
 /// FourCC as text.
-pub fn shown(fourcc: [u8; 4]) -> String {
+pub fn fourcc_text(fourcc: [u8; 4]) -> String {
     String::from_utf8_lossy(&fourcc).trim_end().to_owned()
 }
 
 /// All formats of `device`.
-pub fn offers(device: &Device) -> Vec<Offer> {
+pub fn offered_formats(device: &Device) -> Vec<OfferedFormat> {
     let mut formats = Vec::new();
-    let next = |index| sys::v4l2_fmtdesc { index, type_: device.kind, ..blank() };
+    let next = |index| sys::v4l2_fmtdesc { index, type_: device.kind, ..zeroed() };
     device.node.each(FORMATS, LIMIT, next, |format| formats.push((format.pixelformat, text(&format.description))));
-    let mut offers = Vec::new();
+    let mut offered_formats = Vec::new();
     for (pixel_format, name) in formats {
         let fourcc = FourCC::from(pixel_format).repr;
         let mut sizes = Vec::new();
-        let next = |index| sys::v4l2_frmsizeenum { index, pixel_format, ..blank() };
+        let next = |index| sys::v4l2_frmsizeenum { index, pixel_format, ..zeroed() };
         device.node.each(SIZES, LIMIT, next, |size| sizes.extend(FrameSizeEnum::try_from(*size)));
         if sizes.is_empty() {
-            offers.push(Offer { fourcc, name, size: None, fps: None });
+            offered_formats.push(OfferedFormat { fourcc, name, size: None, fps: None });
             continue;
         }
         for size in sizes {
             let size = match size {
                 FrameSizeEnum::Discrete(one) => {
                     let size = (one.width, one.height);
-                    Size { least: size, most: size, step: (1, 1) }
+                    Size { min: size, max: size, step: (1, 1) }
                 }
-                FrameSizeEnum::Stepwise(many) => Size {
-                    least: (many.min_width, many.min_height),
-                    most: (many.max_width, many.max_height),
-                    step: (many.step_width, many.step_height),
+                FrameSizeEnum::Stepwise(range) => Size {
+                    min: (range.min_width, range.min_height),
+                    max: (range.max_width, range.max_height),
+                    step: (range.step_width, range.step_height),
                 },
             };
-            let fps = fastest(device, pixel_format, size.nearest(SIZE));
-            offers.push(Offer { fourcc, name: name.clone(), size: Some(size), fps });
+            let fps = max_fps(device, pixel_format, size.nearest(SIZE));
+            offered_formats.push(OfferedFormat { fourcc, name: name.clone(), size: Some(size), fps });
         }
     }
-    offers
+    offered_formats
 }
 
 /// Largest frames a second of a format and size.
-fn fastest(device: &Device, pixel_format: u32, (width, height): (u32, u32)) -> Option<f64> {
-    let mut fastest: Option<f64> = None;
-    let next = |index| sys::v4l2_frmivalenum { index, pixel_format, width, height, ..blank() };
+fn max_fps(device: &Device, pixel_format: u32, (width, height): (u32, u32)) -> Option<f64> {
+    let mut max_fps: Option<f64> = None;
+    let next = |index| sys::v4l2_frmivalenum { index, pixel_format, width, height, ..zeroed() };
     device.node.each(INTERVALS, LIMIT, next, |interval| {
-        // SAFETY: which part of the union is meant is what `type_` says; both are plain numbers.
+        // SAFETY: `type_` tells which part of the union the kernel filled in; both are plain numbers.
         let shortest = unsafe {
             if interval.type_ == sys::v4l2_frmivaltypes_V4L2_FRMIVAL_TYPE_DISCRETE {
                 interval.__bindgen_anon_1.discrete
@@ -179,28 +179,28 @@ fn fastest(device: &Device, pixel_format: u32, (width, height): (u32, u32)) -> O
             }
         };
         let fps = f64::from(shortest.denominator) / f64::from(shortest.numerator.max(1));
-        fastest = Some(fastest.map_or(fps, |before| before.max(fps)));
+        max_fps = Some(max_fps.map_or(fps, |before| before.max(fps)));
     });
-    fastest
+    max_fps
 }
 
-/// FourCC and size of the supported offer nearest to `wanted`.
+/// FourCC and size of the supported format nearest to `request`.
 ///
 /// Criteria in order: the requested format, the size, a sufficient rate, the cheapest conversion.
-pub fn choose(offers: &[Offer], wanted: &Wanted) -> Option<([u8; 4], (u32, u32))> {
-    let size = (wanted.width.unwrap_or(SIZE.0), wanted.height.unwrap_or(SIZE.1));
-    let fps = wanted.fps.unwrap_or(RATE);
-    let is_named = |fourcc: [u8; 4]| wanted.format.as_ref().is_some_and(|name| *name == shown(fourcc));
-    offers
+pub fn choose(offered_formats: &[OfferedFormat], request: &FormatRequest) -> Option<([u8; 4], (u32, u32))> {
+    let size = (request.width.unwrap_or(SIZE.0), request.height.unwrap_or(SIZE.1));
+    let fps = request.fps.unwrap_or(RATE);
+    let is_named = |fourcc: [u8; 4]| request.format.as_ref().is_some_and(|name| *name == fourcc_text(fourcc));
+    offered_formats
         .iter()
-        .filter_map(|offer| {
-            let preference = READABLE.iter().position(|(known, _)| **known == offer.fourcc)?;
-            let nearest = offer.size.map_or(size, |sizes| sizes.nearest(size));
+        .filter_map(|offered| {
+            let preference = SUPPORTED.iter().position(|(known, _)| **known == offered.fourcc)?;
+            let nearest = offered.size.map_or(size, |sizes| sizes.nearest(size));
             let distance = nearest.0.abs_diff(size.0) + nearest.1.abs_diff(size.1);
-            let missing = offer.fps.map_or(0.0, |most| (fps - most).max(0.0));
+            let missing = offered.fps.map_or(0.0, |max| (fps - max).max(0.0));
             // In thousandths of a frame a second, so that it is `Ord`.
             let missing = (missing * 1e3) as u64;
-            Some(((!is_named(offer.fourcc), distance, missing, preference), offer.fourcc, nearest))
+            Some(((!is_named(offered.fourcc), distance, missing, preference), offered.fourcc, nearest))
         })
         .min_by_key(|(rank, ..)| *rank)
         .map(|(_, fourcc, size)| (fourcc, size))
@@ -210,36 +210,37 @@ pub fn choose(offers: &[Offer], wanted: &Wanted) -> Option<([u8; 4], (u32, u32))
 ///
 /// # Errors
 /// [`Kind::Unavailable`] if it has no supported format, or is busy.
-pub fn negotiate(device: &Device, wanted: &Wanted) -> Result<Given> {
-    let offers = offers(device);
+pub fn negotiate(device: &Device, request: &FormatRequest) -> Result<StreamFormat> {
+    let offered_formats = offered_formats(device);
     let place = device.path.display();
-    let Some((fourcc, (width, height))) = choose(&offers, wanted) else {
-        let mut there: Vec<_> = offers.iter().map(|offer| shown(offer.fourcc)).collect();
-        there.dedup();
-        let readable: Vec<_> = READABLE.iter().map(|(known, _)| shown(**known)).collect();
+    let Some((fourcc, (width, height))) = choose(&offered_formats, request) else {
+        let mut available: Vec<_> = offered_formats.iter().map(|offered| fourcc_text(offered.fourcc)).collect();
+        available.dedup();
+        let supported: Vec<_> = SUPPORTED.iter().map(|(known, _)| fourcc_text(**known)).collect();
         let text = format!(
             "{place}: gives no format that can be read: it has {}; {} can be read",
-            if there.is_empty() { "none".to_owned() } else { there.join(", ") },
-            readable.join(", ")
+            if available.is_empty() { "none".to_owned() } else { available.join(", ") },
+            supported.join(", ")
         );
         return Err(Error::new(Kind::Unavailable, text));
     };
-    let mut format = sys::v4l2_format { type_: device.kind, ..blank() };
+    let mut format = sys::v4l2_format { type_: device.kind, ..zeroed() };
     let pixel_format = u32::from_le_bytes(fourcc);
     let field = sys::v4l2_field_V4L2_FIELD_NONE;
-    let is_multi = device.kind == sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
-    if is_multi {
+    let is_multi_planar = device.kind == sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
+    if is_multi_planar {
         let pixels = sys::v4l2_pix_format_mplane { width, height, pixelformat: pixel_format, field, ..MULTI };
         format.fmt.pix_mp = pixels;
     } else {
         format.fmt.pix = sys::v4l2_pix_format { width, height, pixelformat: pixel_format, field, ..SINGLE };
     }
-    device.node.ask(SET_FORMAT, &mut format).map_err(|error| super::device::explain(&device.path, error))?;
+    device.node.ioctl(SET_FORMAT, &mut format).map_err(|error| super::device::device_error(&device.path, error))?;
     // SAFETY: the kernel filled in the part that belongs to the kind of buffer.
-    let mut given = unsafe { if is_multi { multi(&format.fmt.pix_mp) } else { single(&format.fmt.pix) } }
-        .map_err(|error| error.at(place))?;
-    given.fps = set_rate(device, wanted.fps);
-    Ok(given)
+    let mut stream_format =
+        unsafe { if is_multi_planar { multi(&format.fmt.pix_mp) } else { single(&format.fmt.pix) } }
+            .map_err(|error| error.at(place))?;
+    stream_format.fps = set_rate(device, request.fps);
+    Ok(stream_format)
 }
 
 /// Empty `v4l2_format` structures.
@@ -248,40 +249,49 @@ const SINGLE: sys::v4l2_pix_format = unsafe { std::mem::zeroed() };
 // SAFETY: plain numbers.
 const MULTI: sys::v4l2_pix_format_mplane = unsafe { std::mem::zeroed() };
 
-fn single(format: &sys::v4l2_pix_format) -> Result<Given> {
+fn single(format: &sys::v4l2_pix_format) -> Result<StreamFormat> {
     // SAFETY: the union has one part, a plain number.
     let encoded = unsafe { format.__bindgen_anon_1.ycbcr_enc };
-    let how = (format.colorspace, encoded, format.quantization);
-    given(format.pixelformat, (format.width, format.height), format.field, how, vec![format.bytesperline])
+    let colour_codes = (format.colorspace, encoded, format.quantization);
+    stream_format(
+        format.pixelformat,
+        (format.width, format.height),
+        format.field,
+        colour_codes,
+        vec![format.bytesperline],
+    )
 }
 
-fn multi(format: &sys::v4l2_pix_format_mplane) -> Result<Given> {
+fn multi(format: &sys::v4l2_pix_format_mplane) -> Result<StreamFormat> {
     let planes = format.plane_fmt;
     let strides = planes.iter().take(usize::from(format.num_planes)).map(|plane| plane.bytesperline).collect();
     // SAFETY: the union has one part, a plain number.
     let encoded = unsafe { format.__bindgen_anon_1.ycbcr_enc };
-    let how = (format.colorspace, u32::from(encoded), u32::from(format.quantization));
-    given(format.pixelformat, (format.width, format.height), format.field, how, strides)
+    let colour_codes = (format.colorspace, u32::from(encoded), u32::from(format.quantization));
+    stream_format(format.pixelformat, (format.width, format.height), format.field, colour_codes, strides)
 }
 
-fn given(
+fn stream_format(
     pixel_format: u32,
     (width, height): (u32, u32),
     field: u32,
-    how: (u32, u32, u32),
+    colour_codes: (u32, u32, u32),
     strides: Vec<u32>,
-) -> Result<Given> {
+) -> Result<StreamFormat> {
     let fourcc = FourCC::from(pixel_format).repr;
     let refuse = |text: String| Err(Error::new(Kind::Unavailable, text));
     let Some(encoding) = encoding(fourcc) else {
-        return refuse(format!("the driver gives {} instead of what it was asked for", shown(fourcc)));
+        return refuse(format!(
+            "the driver chose {}, which was not requested and cannot be decoded",
+            fourcc_text(fourcc)
+        ));
     };
-    let whole =
+    let whole_frames =
         [sys::v4l2_field_V4L2_FIELD_ANY, sys::v4l2_field_V4L2_FIELD_NONE, sys::v4l2_field_V4L2_FIELD_INTERLACED];
-    if !whole.contains(&field) && ![8, 9].contains(&field) {
+    if !whole_frames.contains(&field) && ![8, 9].contains(&field) {
         return refuse(format!("the driver gives single fields (V4L2 field order {field}), not whole pictures"));
     }
-    Ok(Given { fourcc, encoding, width, height, strides, colours: colours(encoding, how), fps: None })
+    Ok(StreamFormat { fourcc, encoding, width, height, strides, colours: colours(encoding, colour_codes), fps: None })
 }
 
 /// Colour encoding by the kernel's rules for default values. Only grey has full range by default, as with the kernel's test
@@ -315,15 +325,15 @@ fn colours(encoding: Encoding, (space, encoded, quantized): (u32, u32, u32)) -> 
 }
 
 /// Requests frames a second, if configured, and returns the driver's value.
-fn set_rate(device: &Device, wanted: Option<f64>) -> Option<f64> {
-    let mut parameters = sys::v4l2_streamparm { type_: device.kind, ..blank() };
-    device.node.ask(PARAMETERS, &mut parameters).ok()?;
+fn set_rate(device: &Device, fps: Option<f64>) -> Option<f64> {
+    let mut parameters = sys::v4l2_streamparm { type_: device.kind, ..zeroed() };
+    device.node.ioctl(PARAMETERS, &mut parameters).ok()?;
     // SAFETY: for capture, the kernel filled in this part of the union.
-    let can = unsafe { parameters.parm.capture.capability } & sys::V4L2_CAP_TIMEPERFRAME != 0;
-    if let Some(fps) = wanted.filter(|&fps| can && fps > 0.0) {
+    let is_settable = unsafe { parameters.parm.capture.capability } & sys::V4L2_CAP_TIMEPERFRAME != 0;
+    if let Some(fps) = fps.filter(|&fps| is_settable && fps > 0.0) {
         let time = sys::v4l2_fract { numerator: 1000, denominator: (fps * 1e3).round().max(1.0) as u32 };
         parameters.parm.capture.timeperframe = time;
-        device.node.ask(SET_PARAMETERS, &mut parameters).ok()?;
+        device.node.ioctl(SET_PARAMETERS, &mut parameters).ok()?;
     }
     // SAFETY: as above.
     let time = unsafe { parameters.parm.capture.timeperframe };
@@ -334,36 +344,36 @@ fn set_rate(device: &Device, wanted: Option<f64>) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn offer(fourcc: &[u8; 4], size: (u32, u32), fps: f64) -> Offer {
-        let size = Some(Size { least: size, most: size, step: (1, 1) });
-        Offer { fourcc: *fourcc, name: String::new(), size, fps: Some(fps) }
+    fn offered(fourcc: &[u8; 4], size: (u32, u32), fps: f64) -> OfferedFormat {
+        let size = Some(Size { min: size, max: size, step: (1, 1) });
+        OfferedFormat { fourcc: *fourcc, name: String::new(), size, fps: Some(fps) }
     }
 
-    fn wanted(width: u32, height: u32, format: Option<&str>, fps: Option<f64>) -> Wanted {
-        Wanted { width: Some(width), height: Some(height), format: format.map(str::to_owned), fps }
+    fn request(width: u32, height: u32, format: Option<&str>, fps: Option<f64>) -> FormatRequest {
+        FormatRequest { width: Some(width), height: Some(height), format: format.map(str::to_owned), fps }
     }
 
     #[test]
     fn the_nearest_is_taken() {
-        let offers = [
-            offer(b"YUYV", (640, 480), 30.0),
-            offer(b"YUYV", (1920, 1080), 5.0),
-            offer(b"MJPG", (1920, 1080), 30.0),
-            offer(b"H264", (1920, 1080), 60.0),
+        let offered_formats = [
+            offered(b"YUYV", (640, 480), 30.0),
+            offered(b"YUYV", (1920, 1080), 5.0),
+            offered(b"MJPG", (1920, 1080), 30.0),
+            offered(b"H264", (1920, 1080), 60.0),
         ];
-        let chosen = |wanted: &Wanted| choose(&offers, wanted).unwrap();
-        assert_eq!(chosen(&wanted(1920, 1080, None, Some(5.0))), (*b"YUYV", (1920, 1080)));
-        assert_eq!(chosen(&wanted(1920, 1080, None, Some(25.0))), (*b"MJPG", (1920, 1080)));
-        assert_eq!(chosen(&wanted(1920, 1080, Some("YUYV"), Some(25.0))), (*b"YUYV", (1920, 1080)));
-        assert_eq!(chosen(&wanted(600, 400, None, None)), (*b"YUYV", (640, 480)));
+        let chosen = |request: &FormatRequest| choose(&offered_formats, request).unwrap();
+        assert_eq!(chosen(&request(1920, 1080, None, Some(5.0))), (*b"YUYV", (1920, 1080)));
+        assert_eq!(chosen(&request(1920, 1080, None, Some(25.0))), (*b"MJPG", (1920, 1080)));
+        assert_eq!(chosen(&request(1920, 1080, Some("YUYV"), Some(25.0))), (*b"YUYV", (1920, 1080)));
+        assert_eq!(chosen(&request(600, 400, None, None)), (*b"YUYV", (640, 480)));
         // A format that the camera lacks: the size still counts.
-        assert_eq!(chosen(&wanted(600, 400, Some("NV12"), None)), (*b"YUYV", (640, 480)));
-        assert_eq!(choose(&offers[3..], &Wanted::default()), None);
+        assert_eq!(chosen(&request(600, 400, Some("NV12"), None)), (*b"YUYV", (640, 480)));
+        assert_eq!(choose(&offered_formats[3..], &FormatRequest::default()), None);
     }
 
     #[test]
     fn sizes_in_steps_are_met_as_nearly_as_they_allow() {
-        let size = Size { least: (320, 240), most: (1920, 1080), step: (16, 2) };
+        let size = Size { min: (320, 240), max: (1920, 1080), step: (16, 2) };
         assert_eq!(size.nearest((1000, 700)), (992, 700));
         assert_eq!(size.nearest((1, 5000)), (320, 1080));
         assert_eq!(size.to_string(), "320×240 to 1920×1080");
@@ -387,7 +397,7 @@ mod tests {
 
     #[test]
     fn the_configuration_knows_the_same_formats() {
-        let readable: Vec<_> = READABLE.iter().map(|(known, _)| shown(**known)).collect();
-        assert_eq!(readable, crate::config::defaults::camera::FORMATS);
+        let supported: Vec<_> = SUPPORTED.iter().map(|(known, _)| fourcc_text(**known)).collect();
+        assert_eq!(supported, crate::config::defaults::camera::FORMATS);
     }
 }

@@ -45,7 +45,7 @@ plain!(
 unsafe impl Plain for std::ffi::c_int {}
 
 /// A zeroed structure, as the kernel requires for unused fields.
-pub fn blank<T: Plain>() -> T {
+pub fn zeroed<T: Plain>() -> T {
     // SAFETY: promised by `Plain`.
     unsafe { std::mem::zeroed() }
 }
@@ -115,7 +115,7 @@ impl Node {
     ///
     /// # Errors
     /// As `ioctl(2)`.
-    pub fn ask<T: Plain>(&self, request: Request<T>, argument: &mut T) -> io::Result<()> {
+    pub fn ioctl<T: Plain>(&self, request: Request<T>, argument: &mut T) -> io::Result<()> {
         loop {
             // SAFETY: the descriptor is open; the request's number holds the size of `T`, so that the kernel reads and
             // writes only `argument`. The caller is responsible for pointers inside of it.
@@ -131,7 +131,7 @@ impl Node {
     pub fn each<T: Plain>(&self, request: Request<T>, limit: u32, next: impl Fn(u32) -> T, mut take: impl FnMut(&T)) {
         for index in 0..limit {
             let mut argument = next(index);
-            match self.ask(request, &mut argument) {
+            match self.ioctl(request, &mut argument) {
                 Ok(()) => take(&argument),
                 Err(_) => break,
             }
@@ -165,11 +165,11 @@ mod tests {
     #[test]
     fn what_is_no_video_node_answers_with_an_error() {
         let node = Node::open(Path::new("/dev/null")).unwrap();
-        let error = node.ask(CAPABILITIES, &mut blank()).unwrap_err();
+        let error = node.ioctl(CAPABILITIES, &mut zeroed()).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NOTTY.raw_os_error()));
         assert!(Node::open(Path::new("/nonexistent/video0")).is_err());
         let mut seen = 0;
-        node.each(FORMATS, 10, |_| blank(), |_| seen += 1);
+        node.each(FORMATS, 10, |_| zeroed(), |_| seen += 1);
         assert_eq!(seen, 0);
     }
 }

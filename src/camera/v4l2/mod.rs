@@ -14,24 +14,24 @@ mod unpack;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use buffers::{Buffers, Waited};
+use buffers::{Buffers, WaitResult};
 use device::Device;
-use formats::{Given, Wanted};
+use formats::{FormatRequest, StreamFormat};
 
 use super::{Capture, Open, Source};
 use crate::error::{Error, Kind, Result};
 use crate::stop::Stop;
 
 /// Duration of a wait for a frame between checks for a stop.
-const SLICE: Duration = Duration::from_millis(250);
+const WAIT_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Configuration of a V4L2 camera.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Setup {
+pub struct V4l2Config {
     /// A path, `card` or `card@bus`.
     pub device: String,
     /// Requested format.
-    pub wanted: Wanted,
+    pub request: FormatRequest,
     /// Controls.
     pub controls: BTreeMap<String, i64>,
 }
@@ -40,18 +40,18 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct V4l2 {
     path: std::path::PathBuf,
-    given: Given,
+    format: StreamFormat,
     buffers: Buffers,
-    passed_over: u64,
+    skipped: u64,
 }
 
 /// Returns a function that opens `camera`. Warns at once if its name is not persistent.
-pub fn opener(camera: &str, setup: Setup) -> Open {
-    if device::is_bare(&setup.device) {
+pub fn opener(camera: &str, config: V4l2Config) -> Open {
+    if device::is_device_number(&config.device) {
         let hint = "another number may mean this camera after the next start; `lookout cameras` lists names that last";
-        tracing::warn!(camera, device = setup.device, hint, "the device is named by its number");
+        tracing::warn!(camera, device = config.device, hint, "the device is named by its number");
     }
-    Box::new(move || Ok(Box::new(V4l2::open(&setup)?)))
+    Box::new(move || Ok(Box::new(V4l2::open(&config)?)))
 }
 
 impl V4l2 {
@@ -59,34 +59,34 @@ impl V4l2 {
     ///
     /// # Errors
     /// As [`Device::find`], [`formats::negotiate`] and [`controls::set`]; [`Kind::Unavailable`] if it cannot stream.
-    pub fn open(setup: &Setup) -> Result<Self> {
-        let device = Device::find(&setup.device)?;
-        let given = formats::negotiate(&device, &setup.wanted)?;
-        controls::set(&device, &setup.controls)?;
+    pub fn open(config: &V4l2Config) -> Result<Self> {
+        let device = Device::find(&config.device)?;
+        let format = formats::negotiate(&device, &config.request)?;
+        controls::set(&device, &config.controls)?;
         let Device { node, path, driver, card, bus, kind } = device;
-        let buffers = Buffers::start(node, kind).map_err(|error| device::explain(&path, error))?;
+        let buffers = Buffers::start(node, kind).map_err(|error| device::device_error(&path, error))?;
         tracing::info!(
             device = %path.display(),
             card,
             bus,
             driver,
-            format = formats::shown(given.fourcc),
-            width = given.width,
-            height = given.height,
-            fps = given.fps,
-            colours = ?given.colours,
+            format = formats::fourcc_text(format.fourcc),
+            width = format.width,
+            height = format.height,
+            fps = format.fps,
+            colours = ?format.colours,
             "camera opened"
         );
-        Ok(Self { path, given, buffers, passed_over: 0 })
+        Ok(Self { path, format, buffers, skipped: 0 })
     }
 
     /// The format in use.
-    pub fn given(&self) -> &Given {
-        &self.given
+    pub fn format(&self) -> &StreamFormat {
+        &self.format
     }
 
     fn failed(&self, error: std::io::Error) -> Error {
-        device::explain(&self.path, error)
+        device::device_error(&self.path, error)
     }
 }
 
@@ -95,25 +95,25 @@ impl Source for V4l2 {
         if stop.is_stopped() {
             return Ok(Capture::Stopped);
         }
-        let (full, passed_over) = match self.buffers.wait(SLICE).map_err(|error| self.failed(error))? {
-            Waited::Full(full, passed_over) => (full, passed_over),
-            Waited::Nothing => return Ok(Capture::Nothing),
+        let (buffer, skipped) = match self.buffers.wait(WAIT_TIMEOUT).map_err(|error| self.failed(error))? {
+            WaitResult::Filled(buffer, skipped) => (buffer, skipped),
+            WaitResult::Nothing => return Ok(Capture::Nothing),
         };
-        self.passed_over += passed_over;
-        let unpacked = if full.is_damaged {
-            Err(Error::new(Kind::Data, format!("the driver marks frame {} as damaged", full.sequence)))
+        self.skipped += skipped;
+        let unpacked = if buffer.is_damaged {
+            Err(Error::new(Kind::Data, format!("the driver marks frame {} as damaged", buffer.sequence)))
         } else {
-            unpack::unpack(&self.given, &self.buffers.planes(&full))
+            unpack::unpack(&self.format, &self.buffers.planes(&buffer))
         };
-        let monotonic_ns = full.monotonic_ns;
-        self.buffers.give_back(full).map_err(|error| self.failed(error))?;
+        let monotonic_ns = buffer.monotonic_ns;
+        self.buffers.requeue(buffer).map_err(|error| self.failed(error))?;
         Ok(match unpacked {
             Ok(image) => Capture::Image { image, monotonic_ns },
             Err(error) => Capture::Corrupt(error),
         })
     }
 
-    fn passed_over(&mut self) -> u64 {
-        std::mem::take(&mut self.passed_over)
+    fn skipped(&mut self) -> u64 {
+        std::mem::take(&mut self.skipped)
     }
 }

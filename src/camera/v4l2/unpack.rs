@@ -1,6 +1,6 @@
 //! Conversion of a driver's buffer to an image: removes row padding and refuses partial frames.
 
-use super::formats::{Encoding, Given};
+use super::formats::{Encoding, StreamFormat};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Image, Picture, PixelFormat, Raw};
 
@@ -8,12 +8,12 @@ use crate::frame::{Image, Picture, PixelFormat, Raw};
 ///
 /// # Errors
 /// [`Kind::Data`] if it is incomplete.
-pub fn unpack(given: &Given, planes: &[&[u8]]) -> Result<Image> {
-    let used: usize = planes.iter().map(|plane| plane.len()).sum();
-    if used == 0 {
+pub fn unpack(stream: &StreamFormat, planes: &[&[u8]]) -> Result<Image> {
+    let total_bytes: usize = planes.iter().map(|plane| plane.len()).sum();
+    if total_bytes == 0 {
         return Err(Error::new(Kind::Data, "an empty frame"));
     }
-    match given.encoding {
+    match stream.encoding {
         // Data after the end marker is padding; a JPEG without one is refused.
         // Copied, since decoding takes long and some drivers refill a buffer that was not queued.
         Encoding::Jpeg => {
@@ -21,62 +21,67 @@ pub fn unpack(given: &Given, planes: &[&[u8]]) -> Result<Image> {
             Picture::decode(&jpeg).map(Image::Rgb)
         }
         Encoding::Pixels(format) => {
-            let (width, height) = (given.width as usize, given.height as usize);
+            let (width, height) = (stream.width as usize, stream.height as usize);
             let data = if planes.len() > 1 {
-                separate(format, (width, height), &given.strides, planes)?
+                from_planes(format, (width, height), &stream.strides, planes)?
             } else {
-                together(
+                from_contiguous(
                     format,
                     (width, height),
-                    given.strides.first().map_or(0, |&stride| stride as usize),
+                    stream.strides.first().map_or(0, |&stride| stride as usize),
                     planes[0],
                 )?
             };
-            Ok(Image::Raw(Raw::new(format, (width, height), given.colours, data)?))
+            Ok(Image::Raw(Raw::new(format, (width, height), stream.colours, data)?))
         }
     }
 }
 
 /// Contiguous planes in one buffer, with `stride` bytes from row to row of the first; 0: no padding.
-fn together(format: PixelFormat, (width, height): (usize, usize), stride: usize, bytes: &[u8]) -> Result<Vec<u8>> {
-    let parts = format.planes(width, height);
-    let first = parts[0].0;
+fn from_contiguous(
+    format: PixelFormat,
+    (width, height): (usize, usize),
+    stride: usize,
+    bytes: &[u8],
+) -> Result<Vec<u8>> {
+    let layout = format.planes(width, height);
+    let first = layout[0].0;
     let stride = stride.max(first);
     if stride == first && bytes.len() >= format.bytes(width, height) {
         return Ok(bytes[..format.bytes(width, height)].to_vec());
     }
     let mut packed = Vec::with_capacity(format.bytes(width, height));
     let mut at = 0;
-    for (row, rows) in parts {
+    for (row, rows) in layout {
         if rows == 0 {
             break;
         }
         // A plane with half the bytes a row also has half the stride.
         let stride = if row * 2 <= first + 1 { stride / 2 } else { stride };
-        rows_of(bytes.get(at..).unwrap_or_default(), row, rows, stride, &mut packed)?;
+        append_rows(bytes.get(at..).unwrap_or_default(), row, rows, stride, &mut packed)?;
         at += stride * rows;
     }
     Ok(packed)
 }
 
 /// Planes in separate buffers.
-fn separate(
+fn from_planes(
     format: PixelFormat,
     (width, height): (usize, usize),
     strides: &[u32],
     planes: &[&[u8]],
 ) -> Result<Vec<u8>> {
     let mut packed = Vec::with_capacity(format.bytes(width, height));
-    let parts = format.planes(width, height);
-    for (index, (row, rows)) in parts.into_iter().enumerate().filter(|(_, (_, rows))| *rows > 0) {
+    let layout = format.planes(width, height);
+    for (index, (row, rows)) in layout.into_iter().enumerate().filter(|(_, (_, rows))| *rows > 0) {
         let stride = strides.get(index).map_or(0, |&stride| stride as usize);
-        rows_of(planes.get(index).copied().unwrap_or_default(), row, rows, stride.max(row), &mut packed)?;
+        append_rows(planes.get(index).copied().unwrap_or_default(), row, rows, stride.max(row), &mut packed)?;
     }
     Ok(packed)
 }
 
 /// Appends `rows` rows of `row` bytes, `stride` bytes apart.
-fn rows_of(bytes: &[u8], row: usize, rows: usize, stride: usize, packed: &mut Vec<u8>) -> Result<()> {
+fn append_rows(bytes: &[u8], row: usize, rows: usize, stride: usize, packed: &mut Vec<u8>) -> Result<()> {
     let needed = stride * (rows - 1) + row;
     if bytes.len() < needed {
         return Err(Error::new(Kind::Data, format!("half a frame: {} bytes of a plane of {needed}", bytes.len())));
@@ -92,8 +97,8 @@ mod tests {
     use super::*;
     use crate::frame::{Matrix, Range};
 
-    fn given(format: PixelFormat, strides: &[u32]) -> Given {
-        Given {
+    fn stream(format: PixelFormat, strides: &[u32]) -> StreamFormat {
+        StreamFormat {
             fourcc: *b"TEST",
             encoding: Encoding::Pixels(format),
             width: 4,
@@ -113,11 +118,11 @@ mod tests {
     fn padding_between_rows_and_behind_the_picture_is_left_out() {
         let grey: Vec<u8> = (1..=8).collect();
         let padded = [1, 2, 3, 4, 0, 0, 5, 6, 7, 8, 0, 0, 0, 0];
-        assert_eq!(unpack(&given(PixelFormat::Grey, &[6]), &[&padded]).unwrap(), raw(PixelFormat::Grey, &grey));
+        assert_eq!(unpack(&stream(PixelFormat::Grey, &[6]), &[&padded]).unwrap(), raw(PixelFormat::Grey, &grey));
         // The last row may lack its padding, and a tight picture may have something behind it.
-        assert_eq!(unpack(&given(PixelFormat::Grey, &[6]), &[&padded[..10]]).unwrap(), raw(PixelFormat::Grey, &grey));
+        assert_eq!(unpack(&stream(PixelFormat::Grey, &[6]), &[&padded[..10]]).unwrap(), raw(PixelFormat::Grey, &grey));
         assert_eq!(
-            unpack(&given(PixelFormat::Grey, &[0]), &[&[1, 2, 3, 4, 5, 6, 7, 8, 0]]).unwrap(),
+            unpack(&stream(PixelFormat::Grey, &[0]), &[&[1, 2, 3, 4, 5, 6, 7, 8, 0]]).unwrap(),
             raw(PixelFormat::Grey, &grey)
         );
     }
@@ -125,24 +130,24 @@ mod tests {
     #[test]
     fn chroma_follows_luma_in_one_buffer_or_in_its_own() {
         let packed: Vec<u8> = (1..=12).collect();
-        let together = [1, 2, 3, 4, 0, 0, 5, 6, 7, 8, 0, 0, 9, 10, 11, 12, 0, 0];
-        let nv12 = given(PixelFormat::Nv12, &[6]);
-        assert_eq!(unpack(&nv12, &[&together]).unwrap(), raw(PixelFormat::Nv12, &packed));
-        let (luma, chroma) = together.split_at(12);
-        let two = given(PixelFormat::Nv12, &[6, 6]);
+        let contiguous = [1, 2, 3, 4, 0, 0, 5, 6, 7, 8, 0, 0, 9, 10, 11, 12, 0, 0];
+        let nv12 = stream(PixelFormat::Nv12, &[6]);
+        assert_eq!(unpack(&nv12, &[&contiguous]).unwrap(), raw(PixelFormat::Nv12, &packed));
+        let (luma, chroma) = contiguous.split_at(12);
+        let two = stream(PixelFormat::Nv12, &[6, 6]);
         assert_eq!(unpack(&two, &[luma, chroma]).unwrap(), raw(PixelFormat::Nv12, &packed));
         // Three planes: chroma rows are half as far apart.
         let planar = [1, 2, 3, 4, 0, 0, 5, 6, 7, 8, 0, 0, 9, 10, 0, 11, 12, 0];
-        assert_eq!(unpack(&given(PixelFormat::I420, &[6]), &[&planar]).unwrap(), raw(PixelFormat::I420, &packed));
+        assert_eq!(unpack(&stream(PixelFormat::I420, &[6]), &[&planar]).unwrap(), raw(PixelFormat::I420, &packed));
     }
 
     #[test]
     fn half_a_frame_is_refused() {
         for (format, bytes) in [(PixelFormat::Yuyv, 15), (PixelFormat::Nv12, 11), (PixelFormat::Rgb24, 0)] {
-            let error = unpack(&given(format, &[0]), &[&vec![0; bytes]]).unwrap_err();
+            let error = unpack(&stream(format, &[0]), &[&vec![0; bytes]]).unwrap_err();
             assert_eq!(error.kind(), Kind::Data);
         }
-        let error = unpack(&given(PixelFormat::Nv12, &[4, 4]), &[&[0; 8], &[0; 3]]).unwrap_err();
+        let error = unpack(&stream(PixelFormat::Nv12, &[4, 4]), &[&[0; 8], &[0; 3]]).unwrap_err();
         assert_eq!(error.kind(), Kind::Data);
     }
 
@@ -150,13 +155,13 @@ mod tests {
     fn a_jpeg_may_be_padded_and_must_not_be_cut_off() {
         let picture = Picture::filled(16, 8, [200, 100, 50]);
         let jpeg = picture.to_jpeg().unwrap();
-        let given = Given { encoding: Encoding::Jpeg, ..given(PixelFormat::Grey, &[0]) };
+        let format = StreamFormat { encoding: Encoding::Jpeg, ..stream(PixelFormat::Grey, &[0]) };
         let padded = [&jpeg[..], &[0; 300]].concat();
-        let Image::Rgb(decoded) = unpack(&given, &[&padded]).unwrap() else { panic!("a picture") };
+        let Image::Rgb(decoded) = unpack(&format, &[&padded]).unwrap() else { panic!("a picture") };
         assert_eq!((decoded.width, decoded.height), (16, 8));
         for length in [jpeg.len() - 2, jpeg.len() / 2, 3] {
             let cut = [&jpeg[..length], &[0; 300]].concat();
-            assert_eq!(unpack(&given, &[&cut]).unwrap_err().kind(), Kind::Data, "{length}");
+            assert_eq!(unpack(&format, &[&cut]).unwrap_err().kind(), Kind::Data, "{length}");
         }
         // Without its Huffman tables, as many USB cameras send it.
         let mut bare = Vec::new();
@@ -171,6 +176,6 @@ mod tests {
         }
         bare.extend_from_slice(&jpeg[at..]);
         assert!(bare.len() < jpeg.len());
-        assert_eq!(unpack(&given, &[&bare]).unwrap(), Image::Rgb(decoded));
+        assert_eq!(unpack(&format, &[&bare]).unwrap(), Image::Rgb(decoded));
     }
 }

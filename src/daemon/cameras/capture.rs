@@ -164,10 +164,10 @@ impl CaptureThread {
             }
             let capture = source.next(&self.entry.stop)?;
             // Frames that the source skipped get numbers too: a gap in the sequence is always a counted drop.
-            self.count_skipped(source.passed_over());
+            self.count_skipped(source.skipped());
             match capture {
                 Capture::Image { image, monotonic_ns } => {
-                    if lossless && !self.wait_until_wanted() {
+                    if lossless && !self.wait_until_requested() {
                         return Ok(StreamEnd::Stopped);
                     }
                     self.count(1);
@@ -196,7 +196,7 @@ impl CaptureThread {
         }
     }
 
-    /// Puts a picture into the camera's slot if the rules admit it; `false` if the slot is closed.
+    /// Puts a picture into the camera's slot if the rules let it pass; `false` if the slot is closed.
     fn hand_over(&mut self, mut image: Image, monotonic_ns: Option<u64>, now_ns: u64) -> bool {
         if self.context.health.is_disabled(&self.name) {
             self.drop_frame(DropReason::Disabled);
@@ -224,7 +224,7 @@ impl CaptureThread {
             Put::Accepted => {}
             Put::Replaced(_) if self.context.health.throttle_level() > 0 => self.drop_frame(DropReason::Hot),
             Put::Replaced(_) => self.drop_frame(DropReason::Busy),
-            Put::Shut => {
+            Put::Stopped => {
                 self.drop_frame(DropReason::Stopped);
                 return false;
             }
@@ -233,7 +233,7 @@ impl CaptureThread {
     }
 
     /// Waits until camera, rate cap and detector allow another frame of a lossless source; `false` if stopped.
-    fn wait_until_wanted(&self) -> bool {
+    fn wait_until_requested(&self) -> bool {
         while self.context.health.is_disabled(&self.name) {
             // Keeps the camera from counting as stalled while it is disabled.
             self.context.health.frame_captured(&self.name, self.now_ns());
@@ -243,7 +243,7 @@ impl CaptureThread {
         }
         let wait = self.gate.time_until_due(&self.entry.rules.load().gate, self.now_ns());
         let waited = wait.is_zero() || self.context.clock.wait(wait, &self.entry.stop).is_ok();
-        waited && self.context.slots.wait_until_wanted(self.index)
+        waited && self.context.slots.wait_until_requested(self.index)
     }
 
     fn now_ns(&self) -> u64 {
@@ -308,9 +308,9 @@ impl CaptureThread {
         let size = (image.width(), image.height());
         let Some((width, height)) = self.size.replace(size).filter(|before| *before != size) else { return };
         // A folder of pictures may have another size each time.
-        let Some(unsaid) = self.size_log.admit(now_ns) else { return };
+        let Some(suppressed) = self.size_log.admit(now_ns) else { return };
         let (before, now) = (format!("{width}×{height}"), format!("{}×{}", size.0, size.1));
-        tracing::info!(camera = self.name, before, now, unsaid, "the size of the pictures has changed");
+        tracing::info!(camera = self.name, before, now, suppressed, "the size of the pictures has changed");
     }
 
     /// Checks how long the camera has given nothing usable; the last usable frame, or the opening, was at
@@ -318,13 +318,13 @@ impl CaptureThread {
     fn check_stall(&mut self, last_usable_ns: u64) -> Result<()> {
         let now_ns = self.now_ns();
         let timeout = self.entry.rules.load().stall_timeout;
-        let silent = Duration::from_nanos(now_ns.saturating_sub(last_usable_ns));
-        if silent > timeout + timeout / 2 {
-            let text = format!("stalled: no usable picture for {} s", silent.as_secs());
+        let elapsed = Duration::from_nanos(now_ns.saturating_sub(last_usable_ns));
+        if elapsed > timeout + timeout / 2 {
+            let text = format!("stalled: no usable picture for {} s", elapsed.as_secs());
             return Err(Error::new(Kind::Unavailable, text));
         }
         // A lost camera stays in Backoff until a usable frame comes.
-        if silent > timeout && self.state != CameraState::Backoff {
+        if elapsed > timeout && self.state != CameraState::Backoff {
             self.enter(CameraState::Stalled, now_ns);
         }
         Ok(())

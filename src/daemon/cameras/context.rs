@@ -1,7 +1,7 @@
 //! State that the threads of one run share: capture, detection, monitor.
 //!
-//! The file belongs to the cameras because only they change during a run: they are added to the slots and to the
-//! registry, and removed again.
+//! The file belongs to the cameras because only they change during a run: they join the slots and the registry, and
+//! leave them again.
 
 use std::sync::Arc;
 

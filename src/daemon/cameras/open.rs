@@ -8,7 +8,7 @@ use super::motion_gate::GateRules;
 use super::pattern::{PatternControl, PatternSettings};
 use super::registry::CameraRules;
 use crate::camera::ffmpeg::{self, Ffmpeg};
-use crate::camera::v4l2::{self, formats::Wanted};
+use crate::camera::v4l2::{self, formats::FormatRequest};
 use crate::camera::{Open, Replay, Source};
 use crate::clock::Clock;
 use crate::config::document::Flip;
@@ -83,13 +83,13 @@ pub fn prepare(
             pattern.add(&name, &PatternSettings { seed: *seed, size: *size, fps: *fps, timetable }, clock)?
         }
         CameraKind::V4l2 { device, width, height, format, fps, controls } => {
-            let wanted = Wanted { width: *width, height: *height, format: format.clone(), fps: *fps };
+            let request = FormatRequest { width: *width, height: *height, format: format.clone(), fps: *fps };
             let device = device.to_string_lossy().into_owned();
-            v4l2::opener(&name, v4l2::Setup { device, wanted, controls: controls.clone() })
+            v4l2::opener(&name, v4l2::V4l2Config { device, request, controls: controls.clone() })
         }
         CameraKind::Ffmpeg { input } => {
-            let setup = ffmpeg::Setup { program: "ffmpeg".into(), input: input.clone() };
-            Ffmpeg::opener(setup, supervision.stall_timeout)
+            let config = ffmpeg::FfmpegConfig { program: "ffmpeg".into(), input: input.clone() };
+            Ffmpeg::opener(config, supervision.stall_timeout)
         }
     };
     Ok(Camera { name, turn, rules, open })

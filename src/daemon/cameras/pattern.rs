@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::camera::Open;
-use crate::camera::pattern::{Change, Pattern, Scene, Sky, Weather};
+use crate::camera::pattern::{Change, Pattern, Scene, Weather, WeatherHandle};
 use crate::clock::Clock;
 use crate::config::WeatherLine;
 use crate::control::{Control, answer};
@@ -20,7 +20,7 @@ use crate::sync::IgnorePoison;
 
 /// The requested weather of every pattern camera, by camera name; clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct PatternControl(Arc<Mutex<BTreeMap<String, Sky>>>);
+pub struct PatternControl(Arc<Mutex<BTreeMap<String, WeatherHandle>>>);
 
 /// Settings of a pattern camera.
 pub struct PatternSettings<'a> {
@@ -100,8 +100,8 @@ impl PatternControl {
     ///
     /// As [`Weather::named`], for the timetable.
     pub fn add(&self, name: &str, settings: &PatternSettings<'_>, clock: &Arc<dyn Clock>) -> Result<Open> {
-        let sky = Sky::default();
-        self.lock().insert(name.to_owned(), sky.clone());
+        let weather_handle = WeatherHandle::default();
+        self.lock().insert(name.to_owned(), weather_handle.clone());
         let changes = settings.timetable.iter().map(|line| {
             let weather = Weather::named(line.weather.name())?;
             Ok(Change { at: line.at.as_secs_f64(), weather, over: line.over.as_secs_f64() })
@@ -111,7 +111,7 @@ impl PatternControl {
         let (seed, fps) = (settings.seed.cast_unsigned(), settings.fps);
         Ok(Box::new(move || {
             let scene = Scene::new(seed, width, height);
-            Ok(Box::new(Pattern::new(scene, fps, timetable.clone(), sky.clone(), clock.clone())))
+            Ok(Box::new(Pattern::new(scene, fps, timetable.clone(), weather_handle.clone(), clock.clone())))
         }))
     }
 
@@ -125,10 +125,10 @@ impl PatternControl {
 
     /// Weather of the newest frame of `camera`; none if it is no pattern camera.
     pub fn weather(&self, camera: &str) -> Option<Weather> {
-        self.lock().get(camera).map(Sky::shown)
+        self.lock().get(camera).map(WeatherHandle::shown)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Sky>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, WeatherHandle>> {
         self.0.lock().ignore_poison()
     }
 
@@ -136,18 +136,18 @@ impl PatternControl {
     fn set_weather(&self, args: Value) -> Result<Value> {
         let request = WeatherRequest::parse(args)?;
         let weather = request.weather()?;
-        let skies = self.lock();
+        let weather_handles = self.lock();
         let selected: Vec<&String> = match &request.camera {
-            Some(camera) if !skies.contains_key(camera) => {
-                let known: Vec<&str> = skies.keys().map(String::as_str).collect();
+            Some(camera) if !weather_handles.contains_key(camera) => {
+                let known: Vec<&str> = weather_handles.keys().map(String::as_str).collect();
                 let text = format!("\"{camera}\" is no pattern camera; there is {}", known.join(", "));
                 return Err(Error::new(Kind::Usage, text));
             }
             Some(camera) => vec![camera],
-            None => skies.keys().collect(),
+            None => weather_handles.keys().collect(),
         };
-        for sky in selected.iter().filter_map(|camera| skies.get(*camera)) {
-            sky.order(weather);
+        for weather_handle in selected.iter().filter_map(|camera| weather_handles.get(*camera)) {
+            weather_handle.request(weather);
         }
         let weather = weather.map(|Weather { darkness, rain, fog, cap }| WeatherShares { darkness, rain, fog, cap });
         answer(&WeatherAnswer { cameras: &selected, weather })
@@ -168,17 +168,17 @@ mod tests {
             drop(pattern.add(name, &settings, &clock).unwrap());
         }
         let (a, b) = {
-            let skies = pattern.lock();
-            (skies["a"].clone(), skies["b"].clone())
+            let weather_handles = pattern.lock();
+            (weather_handles["a"].clone(), weather_handles["b"].clone())
         };
         let control = Control::default();
         pattern.register(&control);
         control.call("pattern", json!({"camera": "a", "weather": "night"})).unwrap();
-        assert_eq!((a.ordered(), b.ordered()), (Some(Weather::named("night").unwrap()), None));
+        assert_eq!((a.requested(), b.requested()), (Some(Weather::named("night").unwrap()), None));
         control.call("pattern", json!({"rain": 0.5})).unwrap();
-        assert_eq!(b.ordered(), Some(Weather { rain: 0.5, ..Weather::DAY }));
+        assert_eq!(b.requested(), Some(Weather { rain: 0.5, ..Weather::DAY }));
         control.call("pattern", Value::Null).unwrap();
-        assert_eq!((a.ordered(), b.ordered()), (None, None));
+        assert_eq!((a.requested(), b.requested()), (None, None));
         for wrong in [json!({"camera": "c"}), json!({"weather": "hail"}), json!({"fog": 2}), json!({"wind": 1})] {
             assert_eq!(control.call("pattern", wrong).unwrap_err().kind(), Kind::Usage);
         }

@@ -63,7 +63,7 @@ pub fn load_checked(
     let load_ms = loading.elapsed().as_millis() as u64;
     startup_check::check(&mut engine, &expected)?;
     return_free_memory();
-    let proof_ms = begin.elapsed().as_millis() as u64 - load_ms;
+    let check_ms = begin.elapsed().as_millis() as u64 - load_ms;
     let detector = engine.detector();
     let summary = detector.summary();
     tracing::info!(
@@ -74,7 +74,7 @@ pub fn load_checked(
         kernel = detector.kernel(),
         threads = detector.threads(),
         load_ms,
-        proof_ms,
+        proof_ms = check_ms,
         "model loaded"
     );
     Ok(engine)
@@ -133,11 +133,11 @@ pub fn quantize(path: &Path, pictures: &Path, count: u32, state: &Path, options:
         systemd::extend_timeout(QUANTIZATION_STEP, &format!("quantizing: {phase}, {done} of {all}"));
     };
     let pool = thread_pool(options.threads)?;
-    let made =
+    let outcome =
         pool.install(|| quantize_cached(&checkpoint, pictures, &calibration, options.isa, state, &mut progress))?;
-    for warning in &made.warnings {
+    for warning in &outcome.warnings {
         tracing::warn!("{warning}");
     }
-    tracing::info!(path = %made.path.display(), cached = made.found, "quantized");
-    Ok(made.bytes)
+    tracing::info!(path = %outcome.path.display(), cached = outcome.found, "quantized");
+    Ok(outcome.bytes)
 }

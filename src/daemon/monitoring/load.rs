@@ -57,8 +57,9 @@ pub fn load(settings: &Settings, identity: &Identity) -> Result<LoadedModel> {
         ModelSource::Quantize { checkpoint, pictures, count } => {
             let state = state_folder(&settings.device)?;
             let bytes = quantize(checkpoint, pictures, *count, &state, &loader.options)?;
-            let root = Root { bytes: &bytes, name: model_name(checkpoint), reference: Some(checkpoint.clone()) };
-            loader.serving_generation(root, &state)
+            let initial =
+                InitialModel { bytes: &bytes, name: model_name(checkpoint), reference: Some(checkpoint.clone()) };
+            loader.serving_generation(initial, &state)
         }
         ModelSource::Checkpoint(_) | ModelSource::None => {
             tracing::warn!("model.checkpoint runs in full precision: the monitor has nothing to compare it with");
@@ -75,7 +76,7 @@ struct Loader<'a> {
 }
 
 /// Generation 0 of a model.
-struct Root<'a> {
+struct InitialModel<'a> {
     /// The artifact.
     bytes: &'a [u8],
     name: String,
@@ -102,19 +103,19 @@ impl Loader<'_> {
             Some(reference) => Some(check_reference(&artifact, reference)?),
             None => None,
         };
-        self.serving_generation(Root { bytes, name: model_name(path), reference }, state)
+        self.serving_generation(InitialModel { bytes, name: model_name(path), reference }, state)
     }
 
-    /// The serving generation of the lineage that starts with `root`.
-    fn serving_generation(&self, root: Root<'_>, state: &Path) -> Result<LoadedModel> {
-        let mut generations = self.generations(state, &sha256(root.bytes))?;
-        generations.set_initial(root.bytes, &now())?;
+    /// The serving generation of the lineage that starts with `initial`.
+    fn serving_generation(&self, initial: InitialModel<'_>, state: &Path) -> Result<LoadedModel> {
+        let mut generations = self.generations(state, &sha256(initial.bytes))?;
+        generations.set_initial(initial.bytes, &now())?;
         let start = generations.start(&self.identity.boot_id)?;
-        self.quantized(generations, start, root.name, root.reference)
+        self.quantized(generations, start, initial.name, initial.reference)
     }
 
-    fn generations(&self, state: &Path, root_sha256: &str) -> Result<Generations> {
-        Generations::open(state, root_sha256, self.settings.monitor.keep_generations as usize)
+    fn generations(&self, state: &Path, initial_sha256: &str) -> Result<Generations> {
+        Generations::open(state, initial_sha256, self.settings.monitor.keep_generations as usize)
     }
 
     /// The engine of the generation that [`Generations::start`] chose.
@@ -149,8 +150,8 @@ impl Loader<'_> {
     fn live(&self, path: &Path, count: usize) -> Result<LoadedModel> {
         let checkpoint = Checkpoint::open(path)?;
         let state = state_folder(&self.settings.device)?;
-        let root_sha256 = checkpoint.sha256();
-        let mut generations = self.generations(&state, &root_sha256)?;
+        let initial_sha256 = checkpoint.sha256();
+        let mut generations = self.generations(&state, &initial_sha256)?;
         if generations.has_initial() {
             let start = generations.start(&self.identity.boot_id)?;
             return self.quantized(generations, start, model_name(path), Some(path.to_path_buf()));
@@ -159,7 +160,7 @@ impl Loader<'_> {
             name: model_name(path),
             precision: ModelPrecision::Fp32,
             generation: 0,
-            sha256: root_sha256,
+            sha256: initial_sha256,
         };
         let engine = load_checked(&self.options, &|options| {
             LocalEngine::new(Detector::from_checkpoint(&checkpoint, options, summary.clone())?)

@@ -18,7 +18,7 @@ use crate::kernel::isa::Isa;
 use crate::message::EventName;
 use crate::metrics::Metrics;
 use crate::monitor::{
-    CpuBudget, GatheringOutcome, Generations, Host, InitialCalibration, InitialRefusedEvent, Models, Monitor,
+    CollectionOutcome, CpuBudget, Generations, Host, InitialCalibration, InitialRefusedEvent, Models, Monitor,
     MonitorSetup, RejectedGeneration, Reservoir, RolledBackEvent, Sample, ServingModel, ThrottleCheck, Trigger,
     details, memory_shortage, reference_bytes,
 };
@@ -35,7 +35,7 @@ const SAMPLE_TIMEOUT: Duration = Duration::from_millis(500);
 const RECALIBRATION_PATIENCE: Duration = Duration::from_secs(6 * 3600);
 
 /// Patience of the check of one frame during the initial calibration.
-const GATHERING_PATIENCE: Duration = Duration::from_secs(60);
+const CHECK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The parts of the service that the thread uses.
 pub struct MonitorThread {
@@ -95,16 +95,17 @@ impl MonitorThread {
         let (is_throttled, precedence) = (Arc::clone(&self.is_throttled), Arc::clone(&self.precedence));
         let budget = CpuBudget::new(monitoring.options.cpu_share, self.stop.clone(), is_throttled, precedence)?;
         let (options, isa, boot_id) = (monitoring.options.clone(), monitoring.isa, monitoring.boot_id.clone());
-        let setup = |models: Arc<Models>, reference: Option<Arc<Fp32Model>>, without: Option<String>| MonitorSetup {
-            options: options.clone(),
-            models,
-            reference,
-            without,
-            cameras: Arc::clone(&self.cameras),
-            host: Arc::clone(&self.host) as Arc<dyn Host>,
-            metrics: Arc::clone(&self.metrics),
-            view: Arc::clone(&monitoring.view),
-        };
+        let setup =
+            |models: Arc<Models>, reference: Option<Arc<Fp32Model>>, reference_error: Option<String>| MonitorSetup {
+                options: options.clone(),
+                models,
+                reference,
+                reference_error,
+                cameras: Arc::clone(&self.cameras),
+                host: Arc::clone(&self.host) as Arc<dyn Host>,
+                metrics: Arc::clone(&self.metrics),
+                view: Arc::clone(&monitoring.view),
+            };
         let mut monitor = match monitoring.model {
             MonitoredModel::Quantized { generations, served, rejected, reference } => {
                 let int8 = Arc::clone(&served.model);
@@ -117,8 +118,8 @@ impl MonitorThread {
                 // The reference's memory depends on the size of the frames.
                 let Some(sample) = self.wait_for_sample() else { return Ok(()) };
                 let reference = self.load_reference(reference, &int8, isa, &sample, &budget);
-                let (reference, without) = reference.into_parts();
-                let mut monitor = Monitor::new(setup(models, reference, without))?;
+                let (reference, reference_error) = reference.into_parts();
+                let mut monitor = Monitor::new(setup(models, reference, reference_error))?;
                 self.sample(&mut monitor, &sample, &budget, options.max_interval);
                 monitor
             }
@@ -278,13 +279,13 @@ impl MonitorThread {
         report_progress(&calibration);
         loop {
             let Some(sample) = self.wait_for_sample() else { return Ok(None) };
-            let outcome = budget.run(GATHERING_PATIENCE, &mut |_| calibration.sample(&sample))?;
-            if let GatheringOutcome::Unusable(reason) = outcome {
+            let outcome = budget.run(CHECK_PATIENCE, &mut |_| calibration.sample(&sample))?;
+            if let CollectionOutcome::Unusable(reason) = outcome {
                 let sequence = sample.frame.sequence;
                 tracing::info!(sequence, reason = reason.name(), "frame unusable for calibration");
             }
             report_progress(&calibration);
-            if outcome != GatheringOutcome::Complete {
+            if outcome != CollectionOutcome::Complete {
                 continue;
             }
             let quantized = budget.run(RECALIBRATION_PATIENCE, &mut |task| {

@@ -138,6 +138,6 @@ fn picture_of(frames: FrameHistory) -> PictureOf {
     Arc::new(move |camera, sequence| {
         let kept = frames.at(camera, sequence)?;
         let BrokerPicture { max_width, min_score } = BROKER_PICTURE;
-        picture::boxed(&kept.frame.image, &kept.report.detections, min_score, max_width).ok()
+        picture::annotated(&kept.frame.image, &kept.report.detections, min_score, max_width).ok()
     })
 }

@@ -92,7 +92,7 @@ impl WebBuilder<'_> {
         let thumbnail: Option<ThumbnailOf> = self.settings.web.pictures.then(|| -> ThumbnailOf {
             Arc::new(move |camera, sequence, bbox| {
                 let kept = frames.at(camera, sequence)?;
-                picture::cut(&kept.frame.image, bbox, THUMBNAIL_SIDE)
+                picture::cropped(&kept.frame.image, bbox, THUMBNAIL_SIDE)
             })
         });
         Ok(Some(History::open(folder.join("events.redb"), limits, self.clock.clone(), thumbnail)))
@@ -169,7 +169,7 @@ struct PageSink(Live);
 
 impl Sink for PageSink {
     fn send<'a>(&'a mut self, message: &'a Message) -> SinkFuture<'a> {
-        self.0.take(message);
+        self.0.add(message);
         Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -116,7 +116,7 @@ struct Members {
     /// Name and index of the entry.
     entries: Vec<(String, usize)>,
     /// Entries with the prefix that belong to no part of the network.
-    strays: Vec<usize>,
+    unused: Vec<usize>,
 }
 
 /// True if a value of this name could be a weight, so that its absence matters.
@@ -165,7 +165,7 @@ pub(super) fn choose<T: Copy + Eq + Hash>(
         .entries
         .iter()
         .map(|&(_, entry)| entry)
-        .chain(members.strays.iter().copied())
+        .chain(members.unused.iter().copied())
         .map(|entry| tree.entries[entry].value)
         .collect();
     let mut counted = HashSet::new();
@@ -178,11 +178,11 @@ pub(super) fn choose<T: Copy + Eq + Hash>(
         notes.push(format!("{} left out{example}", count_of(count, "the state dict")));
     }
     let mut warnings = Vec::new();
-    if let Some(&stray) = members.strays.first() {
+    if let Some(&unused_entry) = members.unused.first() {
         warnings.push(format!(
             "{} left out, such as {}; if the network computes with it, detections will differ",
-            count_of(members.strays.len(), "backbone, rpn and roi_heads"),
-            quote(tree.entries[stray].name)
+            count_of(members.unused.len(), "backbone, rpn and roi_heads"),
+            quote(tree.entries[unused_entry].name)
         ));
     }
     Ok(Chosen { tensors, notes, warnings })
@@ -399,7 +399,7 @@ fn members<T: Copy>(tree: &Tree<'_, T>, own: &Candidate<'_>, all: &[Candidate<'_
         .filter(|other| other.starts_with(own.prefix))
         .collect();
     let below = below(tree, own);
-    let mut members = Members { entries: Vec::new(), strays: Vec::new() };
+    let mut members = Members { entries: Vec::new(), unused: Vec::new() };
     for (index, entry) in tree.entries.iter().enumerate() {
         let name = if entry.place == own.place {
             let Some(name) = entry.name.strip_prefix(own.prefix) else { continue };
@@ -409,7 +409,7 @@ fn members<T: Copy>(tree: &Tree<'_, T>, own: &Candidate<'_>, all: &[Candidate<'_
             let part = name.split_once('.').map(|(part, _)| part);
             if !part.is_some_and(|part| PARTS.contains(&part)) {
                 if entry.kind != EntryKind::Other {
-                    members.strays.push(index);
+                    members.unused.push(index);
                 }
                 continue;
             }
@@ -474,7 +474,7 @@ fn largest<T: Copy + Eq + Hash>(tree: &Tree<'_, T>, locate: impl FnMut(T) -> Res
     {
         return Err(error);
     }
-    let mut members = Members { entries: Vec::new(), strays: Vec::new() };
+    let mut members = Members { entries: Vec::new(), unused: Vec::new() };
     if let Some((place, prefix)) = largest_place(tree) {
         members.entries = flat(tree, place);
         if members.entries.iter().all(|(name, _)| name.starts_with(prefix)) {

@@ -84,7 +84,8 @@ impl Fp32Model {
         Ok(Self { plan, isa, layers, buffers: buffers::BufferPool::default() })
     }
 
-    /// The network of `plan` on other operations than the kernels.
+    /// The network of `plan` on other operations than the kernels. Only tests call it: the parity tests compare the kernels
+    /// with candle's layers, on the same walk over the plan. They are another crate, so it is public.
     pub fn with_operations(plan: Arc<Plan>, operations: Box<dyn Operations>) -> Self {
         Self { plan, isa: Isa::best(), layers: Layers::Other(operations), buffers: buffers::BufferPool::default() }
     }

@@ -13,7 +13,7 @@ use crate::detector::proposals::{LevelHead, ProposalStage};
 use crate::detector::tap::{Activation, NoTap, Tap, TapRequest, Values};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::activation::Activation as ActivationFunction;
-use crate::kernel::conv_u8::{ConvInput, ConvOutput, Epilogue, SkipInput, convolve, convolve_watched};
+use crate::kernel::conv_u8::{ConvInput, ConvOutput, Epilogue, SkipInput, convolve, convolve_observed};
 use crate::kernel::pointwise_u8::{self, Requantization};
 use crate::kernel::roi_align_u8::{RoiAlignParamsU8, RoiLevelU8, roi_align};
 use crate::kernel::{pool_f32, pool_u8};
@@ -315,13 +315,13 @@ impl Int8Executor {
         };
         let done = match tapped {
             None => convolve(packed, epilogue, input, skip, target),
-            Some((tap, TapRequest::Clipping)) => convolve_watched(packed, epilogue, input, skip, target, &())
+            Some((tap, TapRequest::Clipping)) => convolve_observed(packed, epilogue, input, skip, target, &())
                 .map(|clipped| tap.observe_clipped(step, clipped.below, clipped.above)),
             Some((tap, _)) => {
                 let scale = self.model.qparams(step).map_or(1.0, |qparams| qparams.levels().0);
-                let scale = epilogue.watched_scale(scale);
+                let scale = epilogue.raw_scale(scale);
                 let raw = super::raw::RawValues::new(shape, scale);
-                let clipped = convolve_watched(packed, epilogue, input, skip, target, &raw);
+                let clipped = convolve_observed(packed, epilogue, input, skip, target, &raw);
                 clipped.map(|clipped| {
                     let values = raw.into_values();
                     let (valid_height, valid_width) = self.model.plan.valid(step, shape, &layout.fit);

@@ -4,7 +4,7 @@
 //! of every step to a tap. With every layer in static int8 the same canvas gives the same bytes at every step, on every
 //! instruction set and thread count. After the first frame of a canvas size, a frame allocates nothing.
 
-mod bias_room;
+mod bias_limits;
 mod buffers;
 mod executor;
 mod fallback;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::kernel::conv_u8::Watch;
+use crate::kernel::conv_u8::RawObserver;
 use crate::tensor::Shape;
 
 /// One f32 for each value of a map, written from any thread.
@@ -26,8 +26,8 @@ impl RawValues {
     }
 }
 
-impl Watch for RawValues {
-    fn row(&self, pixel: usize, channel: usize, values: &[f32]) {
+impl RawObserver for RawValues {
+    fn observe(&self, pixel: usize, channel: usize, values: &[f32]) {
         let start = pixel * self.channels + channel;
         for (bits, value) in self.bits[start..start + values.len()].iter().zip(values) {
             // Each value is written once; the join of the pool makes it visible.

@@ -273,7 +273,7 @@ fn find_pictures(path: &Path, images: Option<&Path>, pictures: &mut [LabelledPic
     // The folder in which most of the first pictures are comes first: names may occur in several.
     let found_in = |folder: &PathBuf| {
         let first = pictures.iter().take(100);
-        first.filter(|labelled| tails(&labelled.name).any(|tail| folder.join(tail).is_file())).count()
+        first.filter(|labelled| path_suffixes(&labelled.name).any(|suffix| folder.join(suffix).is_file())).count()
     };
     folders.sort_by_key(|folder| std::cmp::Reverse(found_in(folder)));
     let mut taken: HashSet<PathBuf> = HashSet::new();
@@ -286,7 +286,8 @@ fn find_pictures(path: &Path, images: Option<&Path>, pictures: &mut [LabelledPic
             let own = PathBuf::from(&labelled.name);
             let exact =
                 if own.is_absolute() { vec![own] } else { folders.iter().map(|folder| folder.join(&own)).collect() };
-            let shortened = || folders.iter().flat_map(|folder| tails(&labelled.name).map(|tail| folder.join(tail)));
+            let shortened =
+                || folders.iter().flat_map(|folder| path_suffixes(&labelled.name).map(|suffix| folder.join(suffix)));
             let candidates: Vec<PathBuf> = if is_exact { exact } else { shortened().collect() };
             if let Some(found) = candidates.into_iter().find(|path| path.is_file() && !taken.contains(path)) {
                 taken.insert(found.clone());
@@ -300,7 +301,7 @@ fn find_pictures(path: &Path, images: Option<&Path>, pictures: &mut [LabelledPic
 
 /// `name` with `/` between its parts, then without its first part, and so on down to the file's name. Parts that lead
 /// upwards are left out.
-fn tails(name: &str) -> impl Iterator<Item = PathBuf> {
+fn path_suffixes(name: &str) -> impl Iterator<Item = PathBuf> {
     let parts: Vec<String> = name
         .split(['/', '\\'])
         .filter(|part| !part.is_empty() && *part != "." && *part != ".." && !part.ends_with(':'))

@@ -30,7 +30,7 @@ pub(super) struct Decoded {
     pub picture: Picture,
     pub exif: Option<Vec<u8>>,
     /// True if the end marker is missing although all data of the picture are there.
-    pub is_unended: bool,
+    pub is_unterminated: bool,
 }
 
 /// Limit of scans in a progressive file, since each one visits the whole picture.
@@ -46,11 +46,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded> {
     let mut reader = Reader::new(bytes);
     let mut header = Header::default();
     let mut scans = 0;
-    let mut is_unended = false;
+    let mut is_unterminated = false;
     loop {
         let marker = match reader.next_marker() {
             Err(_) if header.is_whole() => {
-                is_unended = true;
+                is_unterminated = true;
                 break;
             }
             marker => marker?,
@@ -78,7 +78,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded> {
         frame.components.iter_mut().for_each(progressive::transform);
     }
     let picture = colour::assemble(&frame, &colours)?;
-    Ok(Decoded { picture, exif, is_unended })
+    Ok(Decoded { picture, exif, is_unterminated })
 }
 
 /// Zigzag order: row-major index of each stored coefficient of a block.

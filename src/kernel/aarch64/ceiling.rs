@@ -9,7 +9,7 @@ use std::hint::black_box;
 const CHAINS: usize = 12;
 
 /// fp32: one fused multiply-add a chain and round.
-pub fn burn_f32(rounds: u64) -> u64 {
+pub fn peak_f32(rounds: u64) -> u64 {
     let factor = black_box(vdup(0.999_999));
     let term = black_box(vdup(1e-3));
     let mut sums = black_box([vdup(1.0); CHAINS]);
@@ -32,7 +32,7 @@ fn vdup(value: f32) -> float32x4_t {
 }
 
 /// A loop over chains of one assembly text: sums in `{sum}`, operands `{a}` and `{b}`, scratch v31.
-macro_rules! burn {
+macro_rules! peak_loop {
     ($(#[$doc:meta])* $name:ident, $feature:literal, $macs:literal, $text:literal) => {
         $(#[$doc])*
         pub fn $name(rounds: u64) -> u64 {
@@ -58,23 +58,23 @@ macro_rules! burn {
     };
 }
 
-burn!(
+peak_loop!(
     /// int8 with plain Advanced SIMD: 16 products in pairs, widened, as the kernel does.
-    burn_i8_neon,
+    peak_i8_neon,
     "neon",
     16,
     "smull v31.8h, {a:v}.8b, {b:v}.8b\nsmlal2 v31.8h, {a:v}.16b, {b:v}.16b\nsadalp {sum:v}.4s, v31.8h"
 );
-burn!(
+peak_loop!(
     /// int8 with the dot product extension.
-    burn_i8_dotprod,
+    peak_i8_dotprod,
     "neon,dotprod",
     16,
     "sdot {sum:v}.4s, {a:v}.16b, {b:v}.16b"
 );
-burn!(
+peak_loop!(
     /// int8 with the matrix extension.
-    burn_i8_i8mm,
+    peak_i8_i8mm,
     "neon,i8mm",
     32,
     "usmmla {sum:v}.4s, {a:v}.16b, {b:v}.16b"

@@ -1,8 +1,8 @@
 //! Driver of the u8 convolution: checks every extent once, partitions the map into blocks, runs the tiles of each.
 //!
 //! A block is some consecutive output pixels × some panels. For each block the driver fills a table on the stack, one
-//! pointer for each pixel and tap, and runs it against one panel after the other. So a panel is fetched once a block,
-//! and the block's input stays in the second-level cache. Blocks are the tasks that threads share.
+//! pointer for each pixel and tap. It runs the table against one panel after the other. So a panel is fetched once a
+//! block, and the block's input stays in the second-level cache. Blocks are the tasks that threads share.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -12,7 +12,9 @@ use super::epilogue::LowTerm;
 use super::map::{ConvInput, ConvOutput, Map, MapOutput, SkipInput};
 use super::pack::{Reads, TABLE};
 use super::point::{BLOCK_PIXELS, EDGE_PIXELS, Edge};
-use super::{Clipped, Curve, Epilogue, MAX_MR, OutputKind, PackedU8, SkipKind, SkipTile, TileOutput, TileU8, Watch};
+use super::{
+    Clipped, Curve, Epilogue, MAX_MR, OutputKind, PackedU8, RawObserver, SkipKind, SkipTile, TileOutput, TileU8,
+};
 use crate::error::Result;
 use crate::kernel::claim::share;
 use crate::kernel::prefetch::prefetch;
@@ -26,7 +28,7 @@ const BLOCK_TILES: usize = 32;
 /// Bytes of weights that are used together, a tile at a time. They stay in the first-level cache, and whole cache lines
 /// of the output are written at once.
 const NEAR_BYTES: usize = 16 << 10;
-/// Widest panel: sizes the buffer of watched tiles.
+/// Widest panel: size of the buffer of observed tiles.
 const MAX_NR: usize = 32;
 
 /// Convolves whole maps on the current rayon pool.
@@ -46,26 +48,26 @@ pub fn convolve(
     Ok(())
 }
 
-/// [`convolve`], the same bytes, showing every value to `watch` before it is clamped and rounded, and counting what the
+/// [`convolve`], the same bytes, passing every value to `observer` before it is clamped and rounded, and counting what the
 /// output quantization range does not hold. Slower.
 ///
 /// # Errors
 ///
 /// As [`convolve`].
-pub fn convolve_watched<W: Watch>(
+pub fn convolve_observed<W: RawObserver>(
     packed: &PackedU8,
     epilogue: &Epilogue,
     input: ConvInput<'_>,
     skip: SkipInput<'_>,
     output: ConvOutput<'_>,
-    watch: &W,
+    observer: &W,
 ) -> Result<Clipped> {
     let (below, above) = (AtomicU64::new(0), AtomicU64::new(0));
     Map::new(packed, epilogue, input, skip, output)?.run(|map, pixels, panels| {
-        let mut watched = Watched { watch, clipped: Clipped::default() };
-        map.block(pixels, panels, Some(&mut watched));
-        below.fetch_add(watched.clipped.below, Ordering::Relaxed);
-        above.fetch_add(watched.clipped.above, Ordering::Relaxed);
+        let mut observed = Observation { observer, clipped: Clipped::default() };
+        map.block(pixels, panels, Some(&mut observed));
+        below.fetch_add(observed.clipped.below, Ordering::Relaxed);
+        above.fetch_add(observed.clipped.above, Ordering::Relaxed);
     });
     Ok(Clipped { below: below.into_inner(), above: above.into_inner() })
 }
@@ -83,8 +85,9 @@ struct Here {
     nr: usize,
 }
 
-struct Watched<'a, W> {
-    watch: &'a W,
+/// An observer, and the counts of clipped values.
+struct Observation<'a, W> {
+    observer: &'a W,
     clipped: Clipped,
 }
 
@@ -123,7 +126,12 @@ impl Map<'_> {
     }
 
     /// Computes `panels` of the output pixels `pixels`, at most [`BLOCK_PIXELS`].
-    fn block<W: Watch>(&self, pixels: Range<usize>, panels: Range<usize>, mut watched: Option<&mut Watched<'_, W>>) {
+    fn block<W: RawObserver>(
+        &self,
+        pixels: Range<usize>,
+        panels: Range<usize>,
+        mut observed: Option<&mut Observation<'_, W>>,
+    ) {
         let kernel = self.packed.kernel();
         let (mr, nr) = (kernel.mr, kernel.nr);
         let taps = self.packed.taps();
@@ -137,11 +145,11 @@ impl Map<'_> {
             self.point(self.plane(true), pixels.clone(), &mut low_table, &mut low_edges);
         }
         self.skip_offsets(pixels.clone(), &mut offsets);
-        let (floor, ceiling) = match watched {
+        let (floor, ceiling) = match observed {
             None => self.epilogue.clamp(),
             Some(_) => (f32::NEG_INFINITY, f32::INFINITY),
         };
-        let curve = if watched.is_some() { Curve::None } else { self.epilogue.curve() };
+        let curve = if observed.is_some() { Curve::None } else { self.epilogue.curve() };
         let zero_point = match self.epilogue.output {
             OutputKind::U8 { zero_point } => i32::from(zero_point),
             OutputKind::U16 { zero_point } => i32::from(zero_point_16(zero_point)),
@@ -166,8 +174,8 @@ impl Map<'_> {
                 // SAFETY: the offsets lie inside the output, whose length `new` checked.
                 let (output, stride) = unsafe {
                     match self.output {
-                        MapOutput::U8(out) if watched.is_none() => (TileOutput::U8(out.add(first)), channels),
-                        MapOutput::F32(out) if watched.is_none() => (TileOutput::F32(out.add(first)), channels),
+                        MapOutput::U8(out) if observed.is_none() => (TileOutput::U8(out.add(first)), channels),
+                        MapOutput::F32(out) if observed.is_none() => (TileOutput::F32(out.add(first)), channels),
                         _ => (TileOutput::F32(values), nr),
                     }
                 };
@@ -206,8 +214,8 @@ impl Map<'_> {
                 // SAFETY: `PackedU8` was made with proof of the kernel's instruction set; the fields are as `TileU8`
                 // says: `table` and `offsets` are filled for every tile of the block.
                 unsafe { (kernel.run)(&tile) };
-                if let Some(watched) = &mut watched {
-                    self.show(watched, &tile, &tile_values, pixel, channel);
+                if let Some(observed) = &mut observed {
+                    self.observe_tile(observed, &tile, &tile_values, pixel, channel);
                 } else if let MapOutput::U16 { high, low } = self.output {
                     // SAFETY: the tile's part of the output, which no other block writes.
                     unsafe {
@@ -278,10 +286,10 @@ impl Map<'_> {
         }
     }
 
-    /// Shows a tile's values to the watcher, counts, clamps, rounds and writes them as the kernels do.
-    fn show<W: Watch>(
+    /// Passes a tile's values to the observer, then counts, clamps, rounds and writes them as the kernels do.
+    fn observe_tile<W: RawObserver>(
         &self,
-        watched: &mut Watched<'_, W>,
+        observed: &mut Observation<'_, W>,
         tile: &TileU8,
         values: &[f32],
         pixel: usize,
@@ -289,10 +297,10 @@ impl Map<'_> {
     ) {
         let (floor, ceiling) = self.epilogue.range();
         let channels = self.packed.geometry().out_channels;
-        let Clipped { mut below, mut above } = watched.clipped;
+        let Clipped { mut below, mut above } = observed.clipped;
         for (row, values) in values.chunks_exact(tile.stride).take(tile.pixels).enumerate() {
             let values = &values[..tile.channels];
-            watched.watch.row(pixel + row, channel, values);
+            observed.observer.observe(pixel + row, channel, values);
             let first = (pixel + row) * channels + channel;
             let activated = values.iter().map(|&t| self.epilogue.activated(t)).enumerate();
             // One step outside is as clipped as any further, and no number is too large to round.
@@ -327,7 +335,7 @@ impl Map<'_> {
                 }
             }
         }
-        watched.clipped = Clipped { below, above };
+        observed.clipped = Clipped { below, above };
     }
 }
 

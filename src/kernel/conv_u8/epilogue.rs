@@ -175,9 +175,7 @@ impl Epilogue {
         if let Some((channel, bias)) =
             spec.bias.iter().enumerate().find(|&(channel, bias)| !fits((bias, &packed.weight_magnitudes()[channel])))
         {
-            return bad(format!(
-                "channel {channel}: a bias of {bias} steps leaves no room for its products in 32 bits"
-            ));
+            return bad(format!("channel {channel}: a bias of {bias} steps and its products do not fit into 32 bits"));
         }
         if !spec.steps_per_unit.is_finite() {
             return bad("the output's scale is too small".into());
@@ -272,7 +270,7 @@ impl Epilogue {
     }
 
     /// The activation function's value in output steps, before the output range cuts it, at a `t` that a
-    /// [`Watch`](super::Watch) sees.
+    /// [`RawObserver`](super::RawObserver) receives.
     pub(super) fn activated(&self, t: f32) -> f32 {
         let (least, most) = self.limits();
         let t = self.curve().apply(t);
@@ -280,9 +278,9 @@ impl Epilogue {
         if raised < most { raised } else { most }
     }
 
-    /// Output steps to real units, for the values that a [`Watch`](super::Watch) sees: `scale`, that of the output, or
+    /// Output steps to real units, for the values that a [`RawObserver`](super::RawObserver) receives: `scale`, that of the output, or
     /// 1 where they are real values already.
-    pub fn watched_scale(&self, scale: f32) -> f32 {
+    pub fn raw_scale(&self, scale: f32) -> f32 {
         if is_curved(self.activation) { 1.0 } else { scale }
     }
 }

@@ -91,8 +91,8 @@ pub(super) enum MapOutput {
     F32(*mut f32),
 }
 
-// SAFETY: the output pointer comes from an exclusive borrow that lives as long as the map, and blocks write disjoint
-// parts of it; all else is shared references.
+// SAFETY: the output pointer comes from an exclusive borrow that lives as long as the map. Blocks write disjoint parts
+// of it. All else is shared references.
 unsafe impl Sync for Map<'_> {}
 
 impl<'a> Map<'a> {

@@ -26,17 +26,17 @@ mod map;
 mod micro;
 mod pack;
 mod point;
+mod raw_observer;
 mod scalar;
 mod table;
-mod watch;
 
-pub use driver::{convolve, convolve_watched};
+pub use driver::{convolve, convolve_observed};
 pub use dynamic::quantize_dynamic;
 pub use epilogue::{Epilogue, EpilogueSpec, OutputKind, SkipKind, is_curved};
 pub use map::{ConvInput, ConvOutput, SkipInput};
 pub use micro::KernelU8;
 pub use pack::{PackedU8, pair_safe};
+pub use raw_observer::{Clipped, RawObserver};
 pub use table::{DEPTHWISE_U8, KERNELS_U8};
-pub use watch::{Clipped, Watch};
 
 pub(crate) use micro::{Curve, MAX_MR, SkipTile, TileOutput, TileU8};

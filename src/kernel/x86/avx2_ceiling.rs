@@ -7,14 +7,14 @@ use std::hint::black_box;
 const CHAINS: usize = 11;
 
 /// fp32: one fused multiply-add a chain and round. Reached only through an AVX2 [`crate::kernel::isa::Isa`].
-pub fn burn_f32(rounds: u64) -> u64 {
+pub fn peak_f32(rounds: u64) -> u64 {
     // SAFETY: the caller holds an `Isa` that proves AVX2 and FMA.
     unsafe { fused(rounds) }
     (CHAINS * 8) as u64
 }
 
 /// int8: multiply to pairs, widen, add, as the exact kernels do.
-pub fn burn_i8(rounds: u64) -> u64 {
+pub fn peak_i8(rounds: u64) -> u64 {
     // SAFETY: as above.
     unsafe { widening(rounds) }
     (CHAINS * 32) as u64

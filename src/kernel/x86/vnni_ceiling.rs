@@ -9,35 +9,35 @@ use std::hint::black_box;
 const CHAINS: usize = 12;
 
 /// fp32 on 512 bits: one fused multiply-add a chain and round.
-pub fn burn_f32_512(rounds: u64) -> u64 {
+pub fn peak_f32_512(rounds: u64) -> u64 {
     // SAFETY: the caller holds an `Isa` that proves AVX-512.
     unsafe { fused_512(rounds) }
     (CHAINS * 16) as u64
 }
 
 /// int8 on 512 bits: one `vpdpbusd` a chain and round.
-pub fn burn_i8_512(rounds: u64) -> u64 {
+pub fn peak_i8_512(rounds: u64) -> u64 {
     // SAFETY: the caller holds an `Isa` that proves AVX-512-VNNI.
     unsafe { dot_512(rounds) }
     (CHAINS * 64) as u64
 }
 
 /// int8 on 256 bits: one `vpdpbusd` a chain and round.
-pub fn burn_i8_256(rounds: u64) -> u64 {
+pub fn peak_i8_256(rounds: u64) -> u64 {
     // SAFETY: the caller holds an `Isa` that proves AVX-VNNI.
     unsafe { dot_256(rounds) }
     (CHAINS * 32) as u64
 }
 
 /// fp32 on 128 bits: a multiplication and an addition a chain and round.
-pub fn burn_f32_128(rounds: u64) -> u64 {
+pub fn peak_f32_128(rounds: u64) -> u64 {
     // SAFETY: the caller holds an `Isa` that proves SSE4.1.
     unsafe { separate_128(rounds) }
     (CHAINS * 4) as u64
 }
 
 /// int8 on 128 bits: multiply to pairs, widen, add, as the kernel does.
-pub fn burn_i8_128(rounds: u64) -> u64 {
+pub fn peak_i8_128(rounds: u64) -> u64 {
     // SAFETY: the caller holds an `Isa` that proves SSE4.1.
     unsafe { widening_128(rounds) }
     (CHAINS * 16) as u64

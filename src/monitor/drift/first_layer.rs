@@ -39,7 +39,7 @@ impl FirstLayerError {
     /// Reads the first layer of `artifact`; `None` if it stores no residual.
     ///
     /// # Errors
-    /// As [`Artifact::lit`].
+    /// As [`Artifact::first_layer_reference`].
     pub fn from_artifact(artifact: &Artifact<'_>, plan: &Plan) -> Result<Option<Self>> {
         let in_plan = |FirstLayerReference { step, residual, image }: FirstLayerReference<'_>| {
             Some(Self { step: plan.find(&step.name)?, residual, reference_means: image })

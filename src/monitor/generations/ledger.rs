@@ -172,8 +172,9 @@ impl Generations {
         self.load(0).is_ok()
     }
 
-    /// The generation that a process starting now in boot `boot_id` serves: the pinned one, else the current one unless
-    /// the process died too often during its probation. Where that one is damaged, the newest whole one.
+    /// The generation that a process starting now in boot `boot_id` serves: the pinned one, else the current one.
+    /// If the process died too often during its probation, the previous one. Where that one is damaged, the newest
+    /// whole one.
     ///
     /// # Errors
     /// [`Kind::NoInput`] if no generation is whole.

@@ -1,11 +1,12 @@
 //! Acceptance test of a candidate: is it better, and does it harm nothing?
 //!
-//! In: the quality records of the candidate, the serving model and generation 0 on frames that calibrated nothing; the
+//! In: the quality records of the candidate, the serving model and generation 0 on frames that calibrated nothing. The
 //! predicted losses on generation 0's own pictures. Out: an [`AcceptanceDecision`] with every number and, if it is a
 //! refusal, every reason. [`AcceptanceThresholds`] lists the rules. A candidate is accepted if no stratum got worse,
 //! and something got better by a margin and beyond chance. Its loss against generation 0 is limited as well, so a chain
-//! of small losses cannot lead away from it. "Better" is the mean over all strata. If that mean does not fall, it may
-//! also be the mean over the frames in drift.
+//! of small losses cannot lead away from it.
+//!
+//! "Better" is the mean over all strata. If that mean does not fall, it may also be the mean over the frames in drift.
 
 use serde::Serialize;
 

@@ -44,21 +44,21 @@ pub fn encode(
     let mut header: Header = context.initial().header().clone();
     let mut counts = Vec::with_capacity(header.edges.len());
     let counted = counted(context, measurements);
-    let scenes = scenes(context, &counted, calibrate);
-    header.calibration.power_profiles = scenes.iter().map(|scene| scene.mean_abs_z).collect();
+    let power_profiles = power_profiles(context, &counted, calibrate);
+    header.calibration.power_profiles = power_profiles.iter().map(|profile| profile.mean_abs_z).collect();
     for edge in &mut header.edges {
         let step = context.plan().find(&edge.name);
-        let powers: Option<Vec<MeanStd>> = scenes.iter().map(|scene| scene.power_db[step?]).collect();
+        let powers: Option<Vec<MeanStd>> = power_profiles.iter().map(|profile| profile.power_db[step?]).collect();
         edge.power_db = powers.unwrap_or_default();
         let Some((step, choice)) = step.and_then(|step| Some((step, candidate.ranges[step]?))) else {
             counts.push(context.initial().histogram(edge)?);
             continue;
         };
         let mixture = mixture(&edges[step]);
-        let singles = counted.iter().filter_map(|(_, frame)| frame[step].as_ref());
-        let singles: Vec<&Histogram> = singles.filter(|single| !single.is_empty()).collect();
-        let clipped: Vec<f64> = singles.iter().map(|single| clipped_share(single, &choice.qparams)).collect();
-        let distances: Vec<f64> = singles.iter().map(|single| distance(single, &mixture)).collect();
+        let frames = counted.iter().filter_map(|(_, frame)| frame[step].as_ref());
+        let frames: Vec<&Histogram> = frames.filter(|frame| !frame.is_empty()).collect();
+        let clipped: Vec<f64> = frames.iter().map(|frame| clipped_share(frame, &choice.qparams)).collect();
+        let distances: Vec<f64> = frames.iter().map(|frame| distance(frame, &mixture)).collect();
         // The parent's format stays, and with it whether it names the type.
         let edge_type = edge.qparams.and_then(|qparams| qparams.edge_type);
         let qparams = StoredQuantParams { edge_type, ..StoredQuantParams::from(choice.qparams) };
@@ -73,8 +73,8 @@ pub fn encode(
     for (id, layer) in header.steps.iter_mut().enumerate() {
         let known = layer.sqnr_db.clone();
         let of_user = |(run, user): (usize, StepId)| {
-            let single = |pass: &Pass| pass.errors.get(user).and_then(StepError::sqnr_db);
-            let values: Vec<f64> = passes.iter().filter_map(single).filter(|db| db.is_finite()).collect();
+            let sqnr_db = |pass: &Pass| pass.errors.get(user).and_then(StepError::sqnr_db);
+            let values: Vec<f64> = passes.iter().filter_map(sqnr_db).filter(|db| db.is_finite()).collect();
             wider(mean_std(&values), known.get(run).copied())
         };
         let spreads: Option<Vec<MeanStd>> = network.users(id).enumerate().map(of_user).collect();
@@ -117,20 +117,21 @@ fn counted<'m>(context: &RecalibrationContext<'_, '_>, measurements: &Measuremen
     calibrate.iter().chain(holdout.frames.iter()).map(|(at, observed)| (at, &observed.histograms[..])).collect()
 }
 
-/// Generation 0's scene and one of every stratum of the frames, sorted by stratum. Scenes are as `counted`, or as
+/// Generation 0's power profile and one of every stratum of the frames, sorted by stratum. They are those of `counted`, or of
 /// `observed` for a stratum without a counted frame. None where generation 0 has none: with frames alone, its own
 /// pictures would be drift.
-fn scenes(
+fn power_profiles(
     context: &RecalibrationContext<'_, '_>,
     counted: &[Counted<'_>],
     observed: &ObservedFrames,
 ) -> Vec<PowerProfile> {
     let Some(initial) = context.baseline().power_profiles.first() else { return Vec::new() };
     let stratum = |at: usize| context.stratum(at);
-    let missed = observed.iter().filter(|(at, _)| counted.iter().all(|(other, _)| stratum(*other) != stratum(*at)));
-    let missed = missed.map(|(at, observed)| (at, &observed.histograms[..]));
+    let not_counted =
+        observed.iter().filter(|(at, _)| counted.iter().all(|(other, _)| stratum(*other) != stratum(*at)));
+    let not_counted = not_counted.map(|(at, observed)| (at, &observed.histograms[..]));
     let mut strata: BTreeMap<usize, Vec<Vec<Option<f64>>>> = BTreeMap::new();
-    for (at, histograms) in counted.iter().copied().chain(missed) {
+    for (at, histograms) in counted.iter().copied().chain(not_counted) {
         let known = histograms.iter().zip(&initial.power_db);
         let powers = known.map(|(seen, power)| power.and(seen.as_ref().and_then(power_db))).collect();
         strata.entry(stratum(at)).or_default().push(powers);

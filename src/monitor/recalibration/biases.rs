@@ -9,9 +9,10 @@
 use crate::detector::int8::{InputMeans, Quantized};
 use crate::monitor::drift::baseline::Baseline;
 
-/// Limit on the relative power of the shifts, summed over the steps: mean square of a step's shifts over the mean
-/// square of its error on generation 0's pictures. A night on the synthetic street needs 0.15, nearly all of it in the
-/// first layer; a test card 6.9. With a limit of 0.15 that card cost the clear street 0.35 dB instead of 5.3 dB.
+/// Limit on the relative power of the shifts, summed over the steps. A step's power is the mean square of its shifts
+/// over the mean square of its error on generation 0's pictures. A night on the synthetic street needs 0.15, nearly all
+/// of it in the first layer; a test card 6.9. With a limit of 0.15 that card cost the clear street 0.35 dB instead of
+/// 5.3 dB.
 const MAX_RELATIVE_SHIFT_POWER: f64 = 0.1;
 
 /// Biases by step, and the input means that they were corrected at.

@@ -85,7 +85,7 @@ impl HoldoutResults {
     ) -> Result<(AcceptanceCase, Vec<Pass>)> {
         let mut record = QualityRecord::default();
         let mut passes = Vec::with_capacity(self.frames.frames.len());
-        for (nth, (at, observed)) in self.frames.iter().enumerate() {
+        for (position, (at, observed)) in self.frames.iter().enumerate() {
             let pass = if context.has_reference() {
                 let pass = context.pass(model, at)?;
                 record.add(context.stratum(at), quality_of_errors(&pass.errors), pass.agreement);
@@ -94,7 +94,7 @@ impl HoldoutResults {
                 // Without a reference no detection is known to be right. Agreement with the serving model is required.
                 let detections = context.detect(model, at)?;
                 let mut agreement = Agreement::default();
-                agreement.add(&self.detections[nth], &detections, AGREEMENT_SCORE, MATCHING_SCORE);
+                agreement.add(&self.detections[position], &detections, AGREEMENT_SCORE, MATCHING_SCORE);
                 let quality = context.predictor().quality_db(observed, model, candidate.biases.reference_means());
                 record.add(context.stratum(at), quality, Some(agreement));
                 Pass { detections, ..Pass::default() }

@@ -268,7 +268,7 @@ impl<'a, 'g> RecalibrationContext<'a, 'g> {
     /// Adds to `locals`, by step, the error of `model` on the reference's own inputs in the frame with index `at`.
     ///
     /// # Errors
-    /// As [`PassRunner::add_local`].
+    /// As [`PassRunner::add_local_errors`].
     pub fn add_local_errors(&mut self, model: &Arc<Int8Model>, at: usize, locals: &mut [LocalError]) -> Result<()> {
         let picture = self.frames[at].picture()?;
         self.runner.add_local_errors(model, &picture, locals)?;

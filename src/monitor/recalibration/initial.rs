@@ -20,7 +20,7 @@ use crate::monitor::frames::reservoir::{Reservoir, StoredFrame};
 use crate::monitor::frames::sampler::Sample;
 use crate::monitor::frames::usability::{UnusableReason, UsabilityCheck};
 
-/// Gathers frames until there are enough.
+/// Collects frames until there are enough.
 pub struct InitialCalibration {
     checkpoint: Checkpoint,
     model: Arc<Fp32Model>,
@@ -32,9 +32,9 @@ pub struct InitialCalibration {
 
 /// Outcome of a sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum GatheringOutcome {
+pub enum CollectionOutcome {
     /// More frames are needed.
-    Gathering,
+    Incomplete,
     /// There are enough frames to quantize with.
     Complete,
     /// The frame was unusable.
@@ -70,7 +70,7 @@ impl InitialCalibration {
         Self { checkpoint, model, count, checks, reservoir: Reservoir::new(bytes), metrics }
     }
 
-    /// Count of frames gathered, and of frames needed.
+    /// Count of frames collected, and of frames needed.
     pub fn progress(&self) -> (usize, usize) {
         (self.reservoir.frames().len().min(self.count), self.count)
     }
@@ -79,24 +79,25 @@ impl InitialCalibration {
     ///
     /// # Errors
     /// As [`StoredFrame::encode`].
-    pub fn sample(&mut self, sample: &Sample) -> Result<GatheringOutcome> {
+    pub fn sample(&mut self, sample: &Sample) -> Result<CollectionOutcome> {
         let picture = &sample.frame.image.to_picture();
         let next = sample.next.as_ref().map(|next| next.image.to_picture());
         let Some(check) = self.checks.get_mut(sample.camera) else {
-            return Ok(GatheringOutcome::Unusable(UnusableReason::Incomplete));
+            return Ok(CollectionOutcome::Unusable(UnusableReason::Incomplete));
         };
-        let fit = match check.check(picture, next.as_deref()) {
-            Ok(fit) => fit,
+        let usable_frame = match check.check(picture, next.as_deref()) {
+            Ok(usable_frame) => usable_frame,
             Err(reason) => {
                 self.metrics.monitor.passed(reason.name());
-                return Ok(GatheringOutcome::Unusable(reason));
+                return Ok(CollectionOutcome::Unusable(reason));
             }
         };
         let at_us = sample.frame.captured_at.as_microsecond();
-        let is_full = !self.reservoir.insert(StoredFrame::encode(sample.camera, at_us, fit, picture)?).is_empty();
+        let is_full =
+            !self.reservoir.insert(StoredFrame::encode(sample.camera, at_us, usable_frame, picture)?).is_empty();
         let frames = self.reservoir.frames().len();
         self.metrics.monitor.reservoir(frames, self.reservoir.bytes());
-        Ok(if is_full || frames >= self.count { GatheringOutcome::Complete } else { GatheringOutcome::Gathering })
+        Ok(if is_full || frames >= self.count { CollectionOutcome::Complete } else { CollectionOutcome::Incomplete })
     }
 
     /// Quantizes on the frames, on the current pool.

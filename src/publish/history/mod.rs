@@ -15,17 +15,17 @@ use std::time::Duration;
 pub use query::{Page, Query};
 use records::{ClockReading, Records};
 
-use super::{Sink, SinkFuture, aside};
+use super::{Sink, SinkFuture, run_blocking};
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::message::{Event, EventName, Message};
 use crate::sync::IgnorePoison;
 
-/// Function that returns a JPEG thumbnail of a box in a camera's frame, given the camera's name and the frame's sequence
-/// number, if the frame is still available.
+/// Function that returns a JPEG thumbnail of a box in a frame, if the frame is still available. Its arguments are the
+/// camera's name, the frame's sequence number and the box.
 pub type ThumbnailOf = Arc<dyn Fn(&str, u64, [f32; 4]) -> Option<Vec<u8>> + Send + Sync>;
 
-/// HistoryLimits of age and size.
+/// Limits of age, size and disk space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryLimits {
     /// Age limit.
@@ -49,10 +49,7 @@ impl History {
     pub fn open(path: PathBuf, limits: HistoryLimits, clock: Arc<dyn Clock>, thumbnail: Option<ThumbnailOf>) -> Self {
         let mut records = Records::new(path, limits);
         if let Err(error) = records.open() {
-            tracing::warn!(
-                error = error.chain(),
-                "the history cannot be opened; it is tried again with the next event"
-            );
+            tracing::warn!(error = error.chain(), "the history cannot be opened; the next event tries again");
         }
         Self { records: Arc::new(Mutex::new(records)), clock, thumbnail }
     }
@@ -116,14 +113,14 @@ impl Sink for HistorySink {
         Box::pin(async move {
             let Message::Event(event) = message else { return Ok(()) };
             let (history, event) = (self.0.clone(), event.clone());
-            aside(move || history.keep(&event)).await?
+            run_blocking(move || history.keep(&event)).await?
         })
     }
 
     fn flush(&mut self) -> SinkFuture<'_> {
         Box::pin(async move {
             let history = self.0.clone();
-            aside(move || history.records().settle(history.clock_reading())).await?
+            run_blocking(move || history.records().commit_recent(history.clock_reading())).await?
         })
     }
 }

@@ -38,7 +38,7 @@ pub struct StoredEvent {
 }
 
 /// Limit of events scanned for a page, so that a rare one does not cause a scan of the whole store.
-pub const LOOKED_AT: usize = 20_000;
+pub const MAX_SCANNED: usize = 20_000;
 
 impl Query {
     /// Number of events in a page.
@@ -47,11 +47,11 @@ impl Query {
     }
 
     /// True if the query selects `message`.
-    pub fn wants(&self, message: &Value) -> bool {
-        let said = |field: &str| message.get(field).and_then(Value::as_str);
-        let camera = self.camera.as_deref().is_none_or(|camera| said("camera") == Some(camera));
+    pub fn matches(&self, message: &Value) -> bool {
+        let text = |field: &str| message.get(field).and_then(Value::as_str);
+        let camera = self.camera.as_deref().is_none_or(|camera| text("camera") == Some(camera));
         let event = self.event.as_deref().is_none_or(|wanted| {
-            said("event")
+            text("event")
                 .and_then(|name| name.strip_prefix(wanted))
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         });

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
 use super::HistoryLimits;
-use super::query::{LOOKED_AT, Page, Query, StoredEvent};
+use super::query::{MAX_SCANNED, Page, Query, StoredEvent};
 use crate::error::{Error, Kind, Result};
 use crate::publish::journal::{self, Journal, Record};
 use crate::publish::store;
@@ -23,8 +23,8 @@ const HEAD: usize = 12;
 /// Overhead of an event beyond its text, in bytes.
 const OVERHEAD: u64 = 64;
 /// Limit of deletions for each new event, so that a store far above its limits shrinks step by step.
-const LET_GO: usize = 64;
-/// Longest time from an event to its commit while others come, so that old ones are deleted.
+const MAX_DELETIONS: usize = 64;
+/// Longest time from an event to its commit while others follow. A commit also deletes old events.
 const COMMIT_NS: u64 = 3_600_000_000_000;
 
 /// A time on both clocks.
@@ -49,6 +49,8 @@ pub struct Records {
     /// Time of the next attempt after a failure, in nanoseconds of monotonic time. Opening reads the whole file, so
     /// attempts are limited.
     retry_ns: u64,
+    /// Records of the journal that a warning has reported as unreadable.
+    reported_unreadable: usize,
 }
 
 #[derive(Debug)]
@@ -67,7 +69,7 @@ struct RecentEvent {
 
 impl RecentEvent {
     fn bytes(&self) -> u64 {
-        weight(self.value.len()) + self.thumbnail.as_ref().map_or(0, |jpeg| jpeg.len() as u64)
+        size_of_event(self.value.len()) + self.thumbnail.as_ref().map_or(0, |jpeg| jpeg.len() as u64)
     }
 
     /// Payload of its record: length of the value (4 bytes), value, thumbnail.
@@ -88,8 +90,8 @@ impl RecentEvent {
 /// Delay before a failed disk is tried again.
 const RETRY_NS: u64 = 10_000_000_000;
 
-/// Converts errors of the library.
-macro_rules! told {
+/// The value of a `Result` of redb; its error is returned as one of this store.
+macro_rules! redb_result {
     ($self:ident, $outcome:expr) => {
         $outcome.map_err(|error| $self.failed(error.into()))?
     };
@@ -98,7 +100,7 @@ macro_rules! told {
 impl Records {
     pub fn new(path: PathBuf, limits: HistoryLimits) -> Self {
         let (recent, recent_bytes) = (BTreeMap::new(), 0);
-        Self { path, limits, files: None, recent, recent_bytes, since_ns: None, retry_ns: 0 }
+        Self { path, limits, files: None, recent, recent_bytes, since_ns: None, retry_ns: 0, reported_unreadable: 0 }
     }
 
     fn failed(&self, error: redb::Error) -> Error {
@@ -111,28 +113,36 @@ impl Records {
             return Ok(());
         }
         let database = store::open(&self.path)?;
-        let transaction = told!(self, database.begin_write());
+        let transaction = redb_result!(self, database.begin_write());
         let last = {
-            let events = told!(self, transaction.open_table(EVENTS));
-            told!(self, transaction.open_table(THUMBNAILS));
-            let counts = told!(self, transaction.open_table(COUNTS));
-            let last = told!(self, events.last()).map_or(0, |(key, _)| key.value());
-            // Files of before the journal do not have its number.
-            told!(self, counts.get("journal")).map_or(0, |number| number.value()).max(last)
+            let events = redb_result!(self, transaction.open_table(EVENTS));
+            redb_result!(self, transaction.open_table(THUMBNAILS));
+            let counts = redb_result!(self, transaction.open_table(COUNTS));
+            let last = redb_result!(self, events.last()).map_or(0, |(key, _)| key.value());
+            // Files of versions without a journal lack this number.
+            redb_result!(self, counts.get("journal")).map_or(0, |number| number.value()).max(last)
         };
-        told!(self, transaction.commit());
-        let (journal, records) = Journal::open(&self.path.with_extension("journal"), last)?;
-        // Events in memory are those of before a failure.
+        redb_result!(self, transaction.commit());
+        let journal_path = self.path.with_extension("journal");
+        let (journal, records) = Journal::open(&journal_path, last)?;
+        // Events are in memory before this only after a failure.
         let failed = !self.recent.is_empty();
+        let mut unreadable = 0;
         for Record { number, payload } in records {
-            let Some(event) = RecentEvent::from_payload(&payload) else { continue };
-            self.recent.entry(number).or_insert(event);
+            match RecentEvent::from_payload(&payload) {
+                Some(event) => drop(self.recent.entry(number).or_insert(event)),
+                None => unreadable += 1,
+            }
+        }
+        // The files are opened again after every failure of the disk.
+        if unreadable > std::mem::replace(&mut self.reported_unreadable, unreadable) {
+            tracing::warn!(path = %journal_path.display(), unreadable, "events in a journal cannot be read and are left out");
         }
         self.recent.retain(|&number, _| number > last);
         self.recent_bytes = self.recent.values().map(RecentEvent::bytes).sum();
         self.files = Some(Files { database, journal });
         if failed {
-            // The journal may have lost what it could not make durable. Ages are a later commit's matter.
+            // The journal may have lost what it could not make durable. A later commit deletes by age.
             let committed = self.commit(0);
             if committed.is_err() {
                 self.files = None;
@@ -175,7 +185,7 @@ impl Records {
         if now.monotonic_ns.saturating_sub(since_ns) >= COMMIT_NS {
             self.commit(now.wall_us)?;
         }
-        let Some(files) = &mut self.files else { return Err(self.closed()) };
+        let Some(files) = &mut self.files else { return Err(self.not_open()) };
         let journaled = files.journal.append(&event.to_payload())?;
         let number = if journaled { files.journal.last() } else { files.journal.last() + 1 };
         self.recent_bytes += event.bytes();
@@ -197,36 +207,36 @@ impl Records {
 
     /// Moves recent events into the database, and deletes those beyond the limits from it.
     fn commit(&mut self, now_us: i64) -> Result<()> {
-        let Some(files) = &self.files else { return Err(self.closed()) };
+        let Some(files) = &self.files else { return Err(self.not_open()) };
         let last = self.recent.last_key_value().map_or(0, |(&number, _)| number).max(files.journal.last());
-        let transaction = told!(self, files.database.begin_write());
+        let transaction = redb_result!(self, files.database.begin_write());
         {
-            let mut events = told!(self, transaction.open_table(EVENTS));
-            let mut thumbnails = told!(self, transaction.open_table(THUMBNAILS));
-            let mut counts = told!(self, transaction.open_table(COUNTS));
+            let mut events = redb_result!(self, transaction.open_table(EVENTS));
+            let mut thumbnails = redb_result!(self, transaction.open_table(THUMBNAILS));
+            let mut counts = redb_result!(self, transaction.open_table(COUNTS));
             for (&key, event) in &self.recent {
-                told!(self, events.insert(key, event.value.as_slice()));
+                redb_result!(self, events.insert(key, event.value.as_slice()));
                 if let Some(thumbnail) = &event.thumbnail {
-                    told!(self, thumbnails.insert(key, thumbnail.as_slice()));
+                    redb_result!(self, thumbnails.insert(key, thumbnail.as_slice()));
                 }
             }
-            let before = told!(self, counts.get("bytes")).map_or(0, |bytes| bytes.value());
+            let before = redb_result!(self, counts.get("bytes")).map_or(0, |bytes| bytes.value());
             let mut bytes = before + self.recent_bytes;
-            self.let_go(&mut events, &mut thumbnails, &mut bytes, now_us)?;
-            told!(self, counts.insert("bytes", bytes));
-            told!(self, counts.insert("journal", last));
+            self.delete_oldest(&mut events, &mut thumbnails, &mut bytes, now_us)?;
+            redb_result!(self, counts.insert("bytes", bytes));
+            redb_result!(self, counts.insert("journal", last));
         }
-        told!(self, transaction.commit());
+        redb_result!(self, transaction.commit());
         self.recent.clear();
         self.recent_bytes = 0;
         self.since_ns = None;
         if let Some(files) = &mut self.files {
-            files.journal.begin_again(last);
+            files.journal.reset(last);
         }
         Ok(())
     }
 
-    fn let_go(
+    fn delete_oldest(
         &self,
         events: &mut Table<u64, &[u8]>,
         thumbnails: &mut Table<u64, &[u8]>,
@@ -234,60 +244,62 @@ impl Records {
         now_us: i64,
     ) -> Result<()> {
         let max_size = self.limits.max_size - self.reserve();
-        for _ in 0..LET_GO * self.recent.len().max(1) {
-            let Some((key, at_us, length)) = told!(self, events.first()).map(|(key, value)| {
+        for _ in 0..MAX_DELETIONS * self.recent.len().max(1) {
+            let Some((key, at_us, length)) = redb_result!(self, events.first()).map(|(key, value)| {
                 let value = value.value();
-                (key.value(), time(value), value.len())
+                (key.value(), event_time(value), value.len())
             }) else {
                 return Ok(());
             };
             if !self.is_old(at_us, now_us) && *bytes <= max_size {
                 return Ok(());
             }
-            told!(self, events.remove(key));
-            let jpeg = told!(self, thumbnails.remove(key)).map_or(0, |jpeg| jpeg.value().len() as u64);
-            *bytes = bytes.saturating_sub(weight(length) + jpeg);
+            redb_result!(self, events.remove(key));
+            let jpeg = redb_result!(self, thumbnails.remove(key)).map_or(0, |jpeg| jpeg.value().len() as u64);
+            *bytes = bytes.saturating_sub(size_of_event(length) + jpeg);
         }
         Ok(())
     }
 
-    /// True if an event of time `at_us` is beyond the age limit. A clock that was not set yet cannot give ages.
+    /// True if an event of time `at_us` is beyond the age limit. Ages are unknown while the clock is not set.
     fn is_old(&self, at_us: i64, now_us: i64) -> bool {
         let max_age_us = i64::try_from(self.limits.max_age.as_micros()).unwrap_or(i64::MAX);
-        now_us >= BELIEVABLE_US && at_us >= BELIEVABLE_US && now_us.saturating_sub(at_us) > max_age_us
+        now_us >= EARLIEST_PLAUSIBLE_US && at_us >= EARLIEST_PLAUSIBLE_US && now_us.saturating_sub(at_us) > max_age_us
     }
 
     pub fn find(&mut self, query: &Query, now: ClockReading) -> Result<Page> {
         self.open()?;
-        let Some(Files { database, .. }) = &self.files else { return Err(self.closed()) };
-        let transaction = told!(self, database.begin_read());
-        let events = told!(self, transaction.open_table(EVENTS));
-        let thumbnails = told!(self, transaction.open_table(THUMBNAILS));
+        let Some(Files { database, .. }) = &self.files else { return Err(self.not_open()) };
+        let transaction = redb_result!(self, database.begin_read());
+        let events = redb_result!(self, transaction.open_table(EVENTS));
+        let thumbnails = redb_result!(self, transaction.open_table(THUMBNAILS));
         let mut page = Page::default();
         let before = query.before.unwrap_or(u64::MAX);
         let recent = self.recent.range(..before).rev();
         let mut recent = recent.map(|(&key, event)| (key, event.value.clone(), event.thumbnail.is_some()));
-        let mut stored = told!(self, events.range(..before)).rev();
-        let mut looked_at = 0;
+        let mut stored = redb_result!(self, events.range(..before)).rev();
+        let mut scanned = 0;
         loop {
             // The newest events are the recent ones.
             let (key, value, thumbnail) = if let Some(entry) = recent.next() {
                 entry
             } else if let Some(entry) = stored.next() {
-                let (key, value) = told!(self, entry);
-                let thumbnail = told!(self, thumbnails.get(key.value())).is_some();
+                let (key, value) = redb_result!(self, entry);
+                let thumbnail = redb_result!(self, thumbnails.get(key.value())).is_some();
                 (key.value(), value.value().to_vec(), thumbnail)
             } else {
                 break;
             };
-            if page.events.len() == query.limit() || looked_at == LOOKED_AT {
+            if page.events.len() == query.limit() || scanned == MAX_SCANNED {
                 page.next = Some(key + 1);
                 break;
             }
-            looked_at += 1;
+            scanned += 1;
             // Damaged entries are skipped, and old ones that no commit has deleted yet.
-            let Some(message) = message(&value).filter(|_| !self.is_old(time(&value), now.wall_us)) else { continue };
-            if query.wants(&message) {
+            let Some(message) = message(&value).filter(|_| !self.is_old(event_time(&value), now.wall_us)) else {
+                continue;
+            };
+            if query.matches(&message) {
                 page.events.push(StoredEvent { key, thumbnail, message });
             }
         }
@@ -299,33 +311,33 @@ impl Records {
         if let Some(event) = self.recent.get(&key) {
             return Ok(event.thumbnail.clone());
         }
-        let Some(Files { database, .. }) = &self.files else { return Err(self.closed()) };
-        let transaction = told!(self, database.begin_read());
-        let thumbnails = told!(self, transaction.open_table(THUMBNAILS));
-        Ok(told!(self, thumbnails.get(key)).map(|jpeg| jpeg.value().to_vec()))
+        let Some(Files { database, .. }) = &self.files else { return Err(self.not_open()) };
+        let transaction = redb_result!(self, database.begin_read());
+        let thumbnails = redb_result!(self, transaction.open_table(THUMBNAILS));
+        Ok(redb_result!(self, thumbnails.get(key)).map(|jpeg| jpeg.value().to_vec()))
     }
 
     /// Moves recent events into the database, if there are any.
-    pub fn settle(&mut self, now: ClockReading) -> Result<()> {
+    pub fn commit_recent(&mut self, now: ClockReading) -> Result<()> {
         if self.files.is_none() || self.recent.is_empty() {
             return Ok(());
         }
         self.commit(now.wall_us)
     }
 
-    fn closed(&self) -> Error {
+    fn not_open(&self) -> Error {
         Error::new(Kind::Unavailable, format!("the history {} is not open", self.path.display()))
     }
 }
 
 /// 2026-01-01, in microseconds since 1970. An earlier clock has not been set.
-const BELIEVABLE_US: i64 = 1_767_225_600_000_000;
+const EARLIEST_PLAUSIBLE_US: i64 = 1_767_225_600_000_000;
 
-fn weight(length: usize) -> u64 {
+fn size_of_event(length: usize) -> u64 {
     length as u64 + OVERHEAD
 }
 
-fn time(value: &[u8]) -> i64 {
+fn event_time(value: &[u8]) -> i64 {
     value.first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes))
 }
 
@@ -333,4 +345,54 @@ fn message(value: &[u8]) -> Option<serde_json::Value> {
     let (head, text) = value.split_at_checked(HEAD)?;
     let crc = u32::from_le_bytes(*head.last_chunk()?);
     if crc == crc32fast::hash(text) { serde_json::from_slice(text).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Runs `work`. Returns its log.
+    fn log_of(work: impl FnOnce()) -> String {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::new(file.reopen().unwrap())).finish();
+        tracing::subscriber::with_default(log, work);
+        std::fs::read_to_string(file.path()).unwrap()
+    }
+
+    #[test]
+    fn unreadable_events_of_a_journal_are_reported_once_and_the_others_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.redb");
+        let limits = HistoryLimits { max_age: Duration::from_secs(60), max_size: 1 << 20, min_free: 0 };
+        let now = ClockReading { wall_us: 0, monotonic_ns: 0 };
+        let mut records = Records::new(path.clone(), limits);
+        records.add(0, now, br#"{"event": "object.new"}"#, None).unwrap();
+        drop(records);
+        let journal_path = path.with_extension("journal");
+        let (mut journal, found) = Journal::open(&journal_path, 0).unwrap();
+        assert_eq!(found.len(), 1);
+        // Too short for a length; longer than the record.
+        for payload in [&b"abc"[..], &[200, 0, 0, 0, 1]] {
+            assert!(journal.append(payload).unwrap());
+        }
+        drop(journal);
+        let log = log_of(|| {
+            let mut records = Records::new(path.clone(), limits);
+            records.open().unwrap();
+            records.add(0, now, br#"{"event": "object.end"}"#, None).unwrap();
+            // As after a failure of the disk.
+            records.files = None;
+            let page = records.find(&Query::default(), now).unwrap();
+            assert_eq!(page.events.iter().map(|event| event.key).collect::<Vec<_>>(), [4, 1]);
+        });
+        let warnings: Vec<&str> = log.lines().filter(|line| line.contains("cannot be read")).collect();
+        assert_eq!(warnings.len(), 1, "{log}");
+        assert!(warnings[0].contains("unreadable=2"), "{log}");
+        assert!(warnings[0].contains(&journal_path.display().to_string()), "{log}");
+        let log = log_of(|| Records::new(folder.path().join("new.redb"), limits).open().unwrap());
+        assert!(!log.contains("cannot be read"), "{log}");
+    }
 }

@@ -134,7 +134,7 @@ fn a_file_of_before_the_journal_goes_on_and_a_copy_has_what_only_the_journal_had
     }
     assert_eq!(open(copy.path(), ROOMY, &clock).find(&Query::default()).unwrap(), page);
     // The same after the journal was moved into the database, and twice.
-    history.records().settle(history.clock_reading()).unwrap();
+    history.records().commit_recent(history.clock_reading()).unwrap();
     for _ in 0..2 {
         assert_eq!(history.find(&Query::default()).unwrap(), page);
         std::fs::copy(folder.path().join("history/events.redb"), copy.path().join("history/events.redb")).unwrap();

@@ -3,7 +3,7 @@
 //! A commit of the database rewrites tens of kilobytes. One commit for each event wears out memory cards, so an event is
 //! a record of the journal first. A record is one plain write, which survives SIGKILL. A thread makes it durable after
 //! [`SYNC`], so that a power cut loses the last few seconds at most. Once the journal is full, its store commits all its
-//! records in one transaction, together with the number of the last one. The journal then begins again.
+//! records in one transaction, together with the number of the last one. The journal is then reset.
 //!
 //! File: records one after the other, then four zero bytes. A record is the length of its payload (4 bytes, little
 //! endian), the CRC-32 of all that follows (4), its number (8) and the payload. Numbers increase. The file is overwritten
@@ -25,16 +25,16 @@ pub const SYNC: Duration = Duration::from_secs(3);
 /// Size limit of the file, in bytes.
 pub const CAPACITY: u64 = 256 << 10;
 /// Bytes by which the file grows.
-const STEP: usize = 32 << 10;
+const GROWTH: usize = 32 << 10;
 /// Bytes of a record before its payload.
 const HEAD: usize = 16;
-/// Bytes before those that the checksum covers.
-const UNCHECKED: usize = 8;
+/// Offset in a record from which the checksum covers it.
+const CHECKSUM_START: usize = 8;
 /// Zero bytes after the last record.
 const END: usize = 4;
 
-/// File of a journal, as far as it needs one.
-pub trait Medium: Send + Sync + std::fmt::Debug {
+/// The operations that a journal needs of its file.
+pub trait JournalFile: Send + Sync + std::fmt::Debug {
     /// Writes all of `bytes` at `offset`.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ pub trait Medium: Send + Sync + std::fmt::Debug {
     fn sync(&self) -> std::io::Result<()>;
 }
 
-impl Medium for File {
+impl JournalFile for File {
     fn write(&self, bytes: &[u8], offset: u64) -> std::io::Result<()> {
         self.write_all_at(bytes, offset)
     }
@@ -80,12 +80,12 @@ pub struct Journal {
     size: u64,
     /// Number of the last record, or of the last one in the database.
     last: u64,
-    syncing: Option<JoinHandle<()>>,
+    sync_thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    medium: Box<dyn Medium>,
+    file: Box<dyn JournalFile>,
     state: Mutex<SyncState>,
     changed: Condvar,
 }
@@ -105,7 +105,7 @@ impl Shared {
     }
 
     /// Body of the thread that makes writes durable.
-    fn keep_synced(&self) {
+    fn sync_when_due(&self) {
         let mut state = self.state();
         loop {
             let Some(due) = state.due else {
@@ -122,7 +122,7 @@ impl Shared {
             }
             state.due = None;
             drop(state);
-            let outcome = self.medium.sync();
+            let outcome = self.file.sync();
             state = self.state();
             if let Err(error) = outcome {
                 state.failure = Some(error);
@@ -143,30 +143,32 @@ impl Journal {
         let new = !path.exists();
         let file = private_file(path).map_err(failed)?;
         if new && let Some(folder) = path.parent() {
-            // The name must be as durable as the records. A file system that cannot do that has done what it can.
+            // The file's name must be as durable as its records. Some file systems cannot sync a folder.
             let _ = File::open(folder).and_then(|folder| folder.sync_all());
         }
         let content = std::fs::read(path).map_err(failed)?;
         Self::on(Box::new(file), path, &content, applied)
     }
 
-    /// The journal on `medium`, which has `content`.
+    /// The journal in `file`, which has `content`.
     ///
     /// # Errors
     ///
     /// As [`Error::writing`] if no thread can be started.
-    pub fn on(medium: Box<dyn Medium>, path: &Path, content: &[u8], applied: u64) -> Result<(Self, Vec<Record>)> {
+    pub fn on(file: Box<dyn JournalFile>, path: &Path, content: &[u8], applied: u64) -> Result<(Self, Vec<Record>)> {
         let Replay { records, end, damaged } = replay(content, applied);
         if damaged > 0 {
-            tracing::warn!(path = %path.display(), damaged, kept = records.len(), "the end of a journal is incomplete");
+            let kept = records.len();
+            tracing::warn!(path = %path.display(), damaged, kept, "incomplete or damaged records of a journal are left out");
         }
-        let shared = Arc::new(Shared { medium, state: Mutex::default(), changed: Condvar::new() });
-        let syncing = std::thread::Builder::new().name("journal".to_owned());
-        let theirs = shared.clone();
-        let syncing = syncing.spawn(move || theirs.keep_synced()).map_err(|error| Error::writing(path, error))?;
+        let shared = Arc::new(Shared { file, state: Mutex::default(), changed: Condvar::new() });
+        let sync_thread = std::thread::Builder::new().name("journal".to_owned());
+        let of_thread = shared.clone();
+        let sync_thread =
+            sync_thread.spawn(move || of_thread.sync_when_due()).map_err(|error| Error::writing(path, error))?;
         let last = records.last().map_or(applied, |record| record.number);
         let (path, size) = (path.to_owned(), content.len() as u64);
-        Ok((Self { path, shared, end, size, last, syncing: Some(syncing) }, records))
+        Ok((Self { path, shared, end, size, last, sync_thread: Some(sync_thread) }, records))
     }
 
     /// Number of the last record, or of the last one in the database.
@@ -196,7 +198,7 @@ impl Journal {
         let number = self.last + 1;
         let bytes = record(number, payload);
         self.grow(self.end + bytes.len() as u64)?;
-        self.shared.medium.write(&bytes, self.end).map_err(|error| self.failed(error))?;
+        self.shared.file.write(&bytes, self.end).map_err(|error| self.failed(error))?;
         (self.last, self.end) = (number, self.end + length);
         let mut state = self.shared.state();
         if state.due.is_none() {
@@ -209,21 +211,21 @@ impl Journal {
     /// Extends the file with zeros up to `needed` bytes or more.
     fn grow(&mut self, needed: u64) -> Result<()> {
         while self.size < needed {
-            self.shared.medium.write(&[0; STEP], self.size).map_err(|error| self.failed(error))?;
-            self.size += STEP as u64;
+            self.shared.file.write(&[0; GROWTH], self.size).map_err(|error| self.failed(error))?;
+            self.size += GROWTH as u64;
         }
         Ok(())
     }
 
-    /// Gives up the pending sync: what was written since the last one may be lost in a power cut.
-    pub fn leave_unsynced(&self) {
+    /// Cancels the pending sync: a power cut may then lose the writes since the last one.
+    pub fn cancel_sync(&self) {
         self.shared.state().due = None;
     }
 
-    /// Begins again after a durable commit of all records and of `last`, the number of the last one.
-    pub fn begin_again(&mut self, last: u64) {
+    /// Empties the journal after a durable commit of all records and of `last`, the number of the last one.
+    pub fn reset(&mut self, last: u64) {
         (self.end, self.last) = (0, last.max(self.last));
-        self.leave_unsynced();
+        self.cancel_sync();
     }
 
     fn failed(&self, error: std::io::Error) -> Error {
@@ -236,7 +238,7 @@ impl Drop for Journal {
         self.shared.state().ended = true;
         self.shared.changed.notify_all();
         // A panic of the thread was reported already.
-        let _ = self.syncing.take().map(JoinHandle::join);
+        let _ = self.sync_thread.take().map(JoinHandle::join);
     }
 }
 
@@ -244,11 +246,11 @@ impl Drop for Journal {
 fn record(number: u64, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD + payload.len() + END);
     bytes.extend((payload.len() as u32).to_le_bytes());
-    bytes.extend([0; UNCHECKED - 4]);
+    bytes.extend([0; CHECKSUM_START - 4]);
     bytes.extend(number.to_le_bytes());
     bytes.extend(payload);
-    let crc = crc32fast::hash(bytes.get(UNCHECKED..).unwrap_or_default());
-    if let Some(field) = bytes.get_mut(4..UNCHECKED) {
+    let crc = crc32fast::hash(bytes.get(CHECKSUM_START..).unwrap_or_default());
+    if let Some(field) = bytes.get_mut(4..CHECKSUM_START) {
         field.copy_from_slice(&crc.to_le_bytes());
     }
     bytes.extend([0; END]);
@@ -265,8 +267,8 @@ struct Replay {
     damaged: usize,
 }
 
-/// Reads the records above number `applied`. A number that is not above the one before it is left from before the journal
-/// began again, and ends it.
+/// Reads the records above number `applied`. A number that is not above the one before it was written before the last reset:
+/// it ends the journal.
 fn replay(content: &[u8], applied: u64) -> Replay {
     let mut found = Replay::default();
     let (mut at, mut last) = (0, 0);
@@ -277,7 +279,7 @@ fn replay(content: &[u8], applied: u64) -> Replay {
             break;
         }
         let next = (at + HEAD).saturating_add(length as usize);
-        let checked = content.get(at + UNCHECKED..next);
+        let checked = content.get(at + CHECKSUM_START..next);
         if checked.is_none_or(|checked| crc32fast::hash(checked) != crc) {
             // Without its content the length may be wrong as well. If it is right, later records are found.
             found.damaged += 1;

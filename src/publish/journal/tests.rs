@@ -38,11 +38,11 @@ fn records_are_found_again_until_they_are_in_the_database() {
     let last = fill(&mut journal, 10_000);
     assert!((600..900).contains(&last), "{last}");
     assert!(!journal.append(&payload(last + 1)).unwrap(), "it is full");
-    journal.begin_again(last);
+    journal.reset(last);
     assert_eq!(fill(&mut journal, last + 3), last + 3);
     drop(journal);
     assert_eq!(open(&path, last).1, [last + 1, last + 2, last + 3]);
-    assert!(std::fs::metadata(&path).unwrap().len() <= CAPACITY + STEP as u64);
+    assert!(std::fs::metadata(&path).unwrap().len() <= CAPACITY + GROWTH as u64);
 }
 
 #[test]
@@ -78,7 +78,7 @@ pub struct CachedDisk {
     pub durable: Mutex<Vec<u8>>,
 }
 
-impl Medium for Arc<CachedDisk> {
+impl JournalFile for Arc<CachedDisk> {
     fn write(&self, bytes: &[u8], offset: u64) -> std::io::Result<()> {
         let (mut cached, offset) = (self.cached.lock().unwrap(), offset as usize);
         let size = cached.len().max(offset + bytes.len());
@@ -120,7 +120,7 @@ fn a_power_cut_loses_five_seconds_at_most() {
 fn a_failed_sync_is_told_by_the_next_append() {
     #[derive(Debug)]
     struct Failing;
-    impl Medium for Failing {
+    impl JournalFile for Failing {
         fn write(&self, _: &[u8], _: u64) -> std::io::Result<()> {
             Ok(())
         }

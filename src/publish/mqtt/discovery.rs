@@ -1,5 +1,5 @@
-//! Home Assistant discovery: one retained message in the format of MQTT device discovery (2024.12 and later), from which
-//! Home Assistant creates the device and its entities.
+//! Home Assistant discovery: one retained message from which Home Assistant creates the device and its entities. It has
+//! the format of MQTT device discovery (2024.12 and later).
 
 use std::collections::BTreeMap;
 
@@ -35,12 +35,12 @@ pub fn platforms(about: &DeviceInfo, topics: &Topics) -> BTreeMap<String, String
     components(about, topics).into_iter().filter_map(platform).collect()
 }
 
-/// The message. Components `gone`, by key with their platforms, are listed without a configuration: Home Assistant removes
+/// The message. Components `removed`, by key with their platforms, are listed without a configuration: Home Assistant removes
 /// them.
-pub fn payload(about: &DeviceInfo, topics: &Topics, gone: &BTreeMap<String, String>) -> Vec<u8> {
+pub fn payload(about: &DeviceInfo, topics: &Topics, removed: &BTreeMap<String, String>) -> Vec<u8> {
     let device = identifier(&about.device);
     let mut components = components(about, topics);
-    components.extend(gone.iter().map(|(key, platform)| (key.clone(), json!({ "platform": platform }))));
+    components.extend(removed.iter().map(|(key, platform)| (key.clone(), json!({ "platform": platform }))));
     let message = json!({
         "device": {
             "identifiers": [format!("lookout_{device}")], "name": format!("lookout {}", about.device),
@@ -178,12 +178,12 @@ mod tests {
             assert!(ids.insert(id.to_owned()), "{id}");
             assert!(key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-'), "{key}");
             let platform = component["platform"].as_str().unwrap();
-            let wanted = match platform {
+            let topic_key = match platform {
                 "button" => "command_topic",
                 "image" => "image_topic",
                 _ => "state_topic",
             };
-            assert!(component[wanted].as_str().unwrap().starts_with("lookout/gate-1/"), "{component}");
+            assert!(component[topic_key].as_str().unwrap().starts_with("lookout/gate-1/"), "{component}");
         }
         assert!(ids.contains("lookout_gate-1_front_Car_occupancy"));
         assert!(ids.iter().any(|id| id.starts_with("lookout_gate-1_front_Traffic_light-") && id.ends_with("_count")));
@@ -198,8 +198,8 @@ mod tests {
         let missing = ["drift", "recalibrate"].map(|key| plain["components"].get(key).is_none());
         assert_eq!(missing, [true; 2], "nothing is offered that nobody does");
         assert_eq!(topic("homeassistant", "gate-1"), "homeassistant/device/lookout_gate-1/config");
-        let gone = BTreeMap::from([("side_fps".to_owned(), "sensor".to_owned())]);
-        let removal: Value = serde_json::from_slice(&payload(&about, &topics, &gone)).unwrap();
+        let removed = BTreeMap::from([("side_fps".to_owned(), "sensor".to_owned())]);
+        let removal: Value = serde_json::from_slice(&payload(&about, &topics, &removed)).unwrap();
         assert_eq!(removal["components"]["side_fps"], json!({ "platform": "sensor" }));
         assert_eq!(platforms(&about, &topics).len(), components.len());
         assert_eq!(components["front_enabled"]["payload_off"], r#"{"camera":"front","enabled":false}"#);

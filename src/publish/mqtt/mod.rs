@@ -19,13 +19,13 @@
 
 mod access;
 mod command;
+mod connection;
 mod discovery;
 mod rates;
-mod remains;
+mod retained_topics;
 mod session;
 mod table;
 mod topics;
-mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -35,20 +35,20 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use connection::PublishMode;
 use rates::Rates;
-use remains::{Remains, Retained};
+use retained_topics::{RetainedSet, RetainedTopics};
 use table::RetainedTable;
 use topics::Topics;
 use topics::identifier;
-use wire::PublishMode;
 
 use super::spool::{Rank, Spool};
-use super::{Sink, SinkFuture, aside, line};
+use super::{Sink, SinkFuture, line, run_blocking};
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::message::{CameraState, EventName, Message, MessageKind, Report, Status};
-use crate::metrics::{Metrics, Said, Spooled};
+use crate::metrics::{MessageLabels, Metrics, SpoolLabels};
 use crate::sync::IgnorePoison;
 
 /// Function that returns the JPEG of a camera's frame, given the camera's name and the frame's sequence number, if it is still available.
@@ -69,7 +69,7 @@ pub struct Broker {
     pub username: Option<String>,
     /// File with the password.
     pub password_file: Option<PathBuf>,
-    /// Keep-alive interval. A broker without a sign of life for 2.5 intervals is disconnected.
+    /// Keep-alive interval. The connection ends if the broker sends nothing for 2.5 intervals.
     pub keep_alive: Duration,
 }
 
@@ -130,18 +130,18 @@ pub struct MqttConfig {
 }
 
 /// Queue length of messages outside of the spool: reports and replies.
-const PASSING: usize = 64;
+const TRANSIENT_QUEUE: usize = 64;
 /// Time limit for the broker at shutdown.
-const LEAVE: Duration = Duration::from_secs(4);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The sink.
 pub struct Mqtt {
-    inner: Arc<MqttShared>,
+    shared: Arc<MqttShared>,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
 }
 
-/// MqttState shared by the sink and the connection task.
+/// State shared by the sink and the connection task.
 struct MqttShared {
     name: String,
     broker: Broker,
@@ -156,14 +156,14 @@ struct MqttShared {
     metrics: Arc<Metrics>,
     spool: Mutex<Spool>,
     state: Mutex<MqttState>,
-    remains: Mutex<Remains>,
+    retained_topics: Mutex<RetainedTopics>,
     /// Signals that there is something to publish.
     wake: Notify,
 }
 
 struct MqttState {
     table: RetainedTable,
-    passing: VecDeque<TransientMessage>,
+    transient: VecDeque<TransientMessage>,
     rates: Rates,
 }
 
@@ -176,11 +176,11 @@ impl MqttState {
     }
 }
 
-/// A message that is published at most once.
+/// A message outside of the spool and the table: it is published once, or dropped if its queue is full.
 struct TransientMessage {
     topic: String,
     payload: Vec<u8>,
-    manner: PublishMode,
+    mode: PublishMode,
     correlation: Option<Vec<u8>>,
 }
 
@@ -190,46 +190,48 @@ impl Mqtt {
     /// # Errors
     ///
     /// [`crate::error::Kind::Config`] if this build lacks a requested feature. An unreachable broker is not an error.
-    pub fn start(setup: MqttConfig) -> Result<Self> {
-        access::check(&setup.broker)?;
-        if setup.discovery.is_some() {
-            check_names(&setup.about.cameras, &setup.about.labels)?;
+    pub fn start(config: MqttConfig) -> Result<Self> {
+        access::check(&config.broker)?;
+        if config.discovery.is_some() {
+            check_names(&config.about.cameras, &config.about.labels)?;
         }
-        let topics = Topics::new(&setup.topic_prefix, &setup.about.device);
+        let topics = Topics::new(&config.topic_prefix, &config.about.device);
         let mut table = RetainedTable::default();
-        let discovery = setup.discovery.as_ref().map(|prefix| discovery::topic(prefix, &setup.about.device));
+        let discovery = config.discovery.as_ref().map(|prefix| discovery::topic(prefix, &config.about.device));
         if let Some(topic) = &discovery {
-            table.set(topic.clone(), discovery::payload(&setup.about, &topics, &BTreeMap::new()));
+            table.set(topic.clone(), discovery::payload(&config.about, &topics, &BTreeMap::new()));
         }
-        let mut retained =
-            Retained { topics: retained_topics(&setup.about, &setup.messages, &topics), ..Retained::default() };
+        let mut retained = RetainedSet {
+            topics: configured_topics(&config.about, &config.messages, &topics),
+            ..RetainedSet::default()
+        };
         retained.topics.extend(discovery);
-        if setup.discovery.is_some() {
-            retained.components = discovery::platforms(&setup.about, &topics);
+        if config.discovery.is_some() {
+            retained.components = discovery::platforms(&config.about, &topics);
         }
-        let remains = Remains::open(setup.retained_file, retained);
-        let rates = Rates::new(&setup.about.cameras);
-        let inner = Arc::new(MqttShared {
+        let retained_topics = RetainedTopics::open(config.retained_file, retained);
+        let rates = Rates::new(&config.about.cameras);
+        let shared = Arc::new(MqttShared {
             topics,
-            remains: Mutex::new(remains),
-            state: Mutex::new(MqttState { table, passing: VecDeque::new(), rates }),
-            spool: Mutex::new(setup.spool),
+            retained_topics: Mutex::new(retained_topics),
+            state: Mutex::new(MqttState { table, transient: VecDeque::new(), rates }),
+            spool: Mutex::new(config.spool),
             wake: Notify::new(),
-            name: setup.name,
-            broker: setup.broker,
-            client_id: setup.client_id,
-            about: setup.about,
-            messages: setup.messages,
-            discovery: setup.discovery,
-            control: setup.control,
-            picture: setup.picture,
-            clock: setup.clock,
-            metrics: setup.metrics,
+            name: config.name,
+            broker: config.broker,
+            client_id: config.client_id,
+            about: config.about,
+            messages: config.messages,
+            discovery: config.discovery,
+            control: config.control,
+            picture: config.picture,
+            clock: config.clock,
+            metrics: config.metrics,
         });
-        inner.account();
+        shared.update_metrics();
         let (stop, stopped) = watch::channel(false);
-        let task = Some(tokio::spawn(session::run(inner.clone(), stopped)));
-        Ok(Self { inner, stop, task })
+        let task = Some(tokio::spawn(session::run(shared.clone(), stopped)));
+        Ok(Self { shared, stop, task })
     }
 }
 
@@ -262,7 +264,7 @@ pub fn check_names(cameras: &[String], labels: &[String]) -> Result<()> {
 }
 
 /// Topics that the broker retains for this configuration, without discovery.
-fn retained_topics(about: &DeviceInfo, messages: &[MessageKind], topics: &Topics) -> BTreeSet<String> {
+fn configured_topics(about: &DeviceInfo, messages: &[MessageKind], topics: &Topics) -> BTreeSet<String> {
     let mut retained = BTreeSet::from([topics.availability()]);
     retained.extend(messages.contains(&MessageKind::Status).then(|| topics.status()));
     for camera in &about.cameras {
@@ -286,28 +288,28 @@ impl Drop for Mqtt {
 impl Sink for Mqtt {
     fn send<'a>(&'a mut self, message: &'a Message) -> SinkFuture<'a> {
         Box::pin(async move {
-            let inner = self.inner.clone();
+            let shared = self.shared.clone();
             match message {
-                Message::Report(report) => inner.report(report, message)?,
-                Message::Status(status) => inner.status(status, message)?,
+                Message::Report(report) => shared.report(report, message)?,
+                Message::Status(status) => shared.status(status, message)?,
                 Message::Event(event) => {
-                    if inner.messages.contains(&MessageKind::Event) {
+                    if shared.messages.contains(&MessageKind::Event) {
                         let payload = json(message)?;
                         let system = !matches!(event.event, EventName::ObjectNew | EventName::ObjectEnd);
                         let rank = if system { Rank::System } else { Rank::Object };
-                        let spooling = inner.clone();
-                        aside(move || spooling.spool().push(rank, payload)).await?;
-                        inner.account();
+                        let with_spool = shared.clone();
+                        run_blocking(move || with_spool.spool().push(rank, payload)).await?;
+                        shared.update_metrics();
                     }
                     if event.event == EventName::ObjectNew
                         && let Some(camera) = &event.camera
                         && let Some(sequence) = event.details.get("sequence").and_then(serde_json::Value::as_u64)
                     {
-                        inner.clone().picture(camera.clone(), sequence).await?;
+                        shared.clone().picture(camera.clone(), sequence).await?;
                     }
                 }
             }
-            inner.wake.notify_one();
+            shared.wake.notify_one();
             Ok(())
         })
     }
@@ -316,9 +318,9 @@ impl Sink for Mqtt {
         Box::pin(async {
             self.stop.send_replace(true);
             if let Some(task) = self.task.take()
-                && tokio::time::timeout(LEAVE, task).await.is_err()
+                && tokio::time::timeout(SHUTDOWN_TIMEOUT, task).await.is_err()
             {
-                tracing::warn!(sink = self.inner.name, "the broker did not take leave in time");
+                tracing::warn!(sink = self.shared.name, "disconnecting from the broker took too long and was given up");
             }
             Ok(())
         })
@@ -330,8 +332,8 @@ impl MqttShared {
         self.state.lock().ignore_poison()
     }
 
-    fn remains(&self) -> MutexGuard<'_, Remains> {
-        self.remains.lock().ignore_poison()
+    fn retained_topics(&self) -> MutexGuard<'_, RetainedTopics> {
+        self.retained_topics.lock().ignore_poison()
     }
 
     fn spool(&self) -> MutexGuard<'_, Spool> {
@@ -345,18 +347,14 @@ impl MqttShared {
             let count = report.objects.get(label).copied().unwrap_or(0);
             state.count(&self.topics, &report.camera, label, count, report.occupied.contains(label));
         }
-        if let Some(stats) = state.rates.seen(report, self.clock.monotonic_ns()) {
+        if let Some(stats) = state.rates.add(report, self.clock.monotonic_ns()) {
             state.table.set(self.topics.stats(&report.camera), stats);
         }
         if self.messages.contains(&MessageKind::Report) {
             let topic = self.topics.detections(&report.camera);
-            let passing = TransientMessage {
-                topic,
-                payload: json(message)?,
-                manner: PublishMode::TransientMessage,
-                correlation: None,
-            };
-            self.pass(&mut state, passing);
+            let transient =
+                TransientMessage { topic, payload: json(message)?, mode: PublishMode::AtMostOnce, correlation: None };
+            self.enqueue(&mut state, transient);
         }
         Ok(())
     }
@@ -366,11 +364,11 @@ impl MqttShared {
         if self.messages.contains(&MessageKind::Status) {
             state.table.set(self.topics.status(), json(message)?);
         }
-        for (camera, told) in &status.cameras {
-            let word = serde_json::to_value(told.state).ok();
-            let word = word.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-            state.table.set(self.topics.state(camera), word.into_bytes());
-            if told.state != CameraState::Streaming {
+        for (camera, camera_status) in &status.cameras {
+            let state_name = serde_json::to_value(camera_status.state).ok();
+            let state_name = state_name.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+            state.table.set(self.topics.state(camera), state_name.into_bytes());
+            if camera_status.state != CameraState::Streaming {
                 // A camera without frames has no objects in sight.
                 for label in &self.about.labels {
                     state.count(&self.topics, camera, label, 0, false);
@@ -382,44 +380,44 @@ impl MqttShared {
 
     async fn picture(self: Arc<Self>, camera: String, sequence: u64) -> Result<()> {
         let Some(picture_of) = self.picture.clone() else { return Ok(()) };
-        if !self.state().rates.may_show(&camera, self.clock.monotonic_ns()) {
+        if !self.state().rates.may_publish_picture(&camera, self.clock.monotonic_ns()) {
             return Ok(());
         }
         let topic = self.topics.picture(&camera);
-        if let Some(jpeg) = aside(move || picture_of(&camera, sequence)).await? {
+        if let Some(jpeg) = run_blocking(move || picture_of(&camera, sequence)).await? {
             self.state().table.set(topic, jpeg);
         }
         Ok(())
     }
 
     /// Appends a message to the short queue. If it is full, the oldest message is dropped and counted.
-    fn pass(&self, state: &mut MqttState, passing: TransientMessage) {
-        if state.passing.len() >= PASSING {
-            state.passing.pop_front();
-            self.metrics.publish.get_or_create(&Said { sink: self.name.clone(), result: "dropped" }).inc();
+    fn enqueue(&self, state: &mut MqttState, transient: TransientMessage) {
+        if state.transient.len() >= TRANSIENT_QUEUE {
+            state.transient.pop_front();
+            self.metrics.publish.get_or_create(&MessageLabels { sink: self.name.clone(), result: "dropped" }).inc();
         }
-        state.passing.push_back(passing);
+        state.transient.push_back(transient);
     }
 
     /// Updates the metrics from the spool's counts.
-    fn account(&self) {
-        let (tally, (entries, bytes)) = {
+    fn update_metrics(&self) {
+        let (counts, (entries, bytes)) = {
             let spool = self.spool();
-            (spool.tally().clone(), spool.size())
+            (spool.counts().clone(), spool.size())
         };
         let sink = || self.name.clone();
         let metrics = &self.metrics;
-        metrics.spool_entries.get_or_create(&crate::metrics::Sink { sink: sink() }).set(entries as i64);
-        metrics.spool_bytes.get_or_create(&crate::metrics::Sink { sink: sink() }).set(bytes as i64);
-        let raise = |result: &'static str, to: u64| {
-            let counter = metrics.spool.get_or_create_owned(&Spooled { sink: sink(), result });
+        metrics.spool_entries.get_or_create(&crate::metrics::SinkLabel { sink: sink() }).set(entries as i64);
+        metrics.spool_bytes.get_or_create(&crate::metrics::SinkLabel { sink: sink() }).set(bytes as i64);
+        let set_at_least = |result: &'static str, to: u64| {
+            let counter = metrics.spool.get_or_create_owned(&SpoolLabels { sink: sink(), result });
             // The counts include earlier processes, and a counter only increases.
             counter.inc_by(to.saturating_sub(counter.get()));
         };
-        raise("produced", tally.produced);
-        raise("delivered", tally.delivered);
-        for (reason, count) in tally.dropped {
-            raise(reason.name(), count);
+        set_at_least("produced", counts.produced);
+        set_at_least("delivered", counts.delivered);
+        for (reason, count) in counts.dropped {
+            set_at_least(reason.name(), count);
         }
     }
 }

@@ -7,53 +7,59 @@ use serde_json::json;
 use crate::message::Report;
 
 /// Interval between two statistics, in nanoseconds.
-const PERIOD_NS: u64 = 10_000_000_000;
+const STATISTICS_PERIOD_NS: u64 = 10_000_000_000;
 /// Shortest interval between two pictures of a camera.
-const PICTURE_NS: u64 = 2_000_000_000;
+const MIN_PICTURE_INTERVAL_NS: u64 = 2_000_000_000;
 
-/// Running sums of all cameras.
+/// Rates of all cameras.
 #[derive(Debug)]
 pub struct Rates {
-    cameras: BTreeMap<String, Sums>,
+    cameras: BTreeMap<String, CameraRates>,
 }
 
 #[derive(Debug, Default)]
-struct Sums {
-    since_ns: Option<u64>,
+struct CameraRates {
+    period_start_ns: Option<u64>,
     frames: u32,
     latency_ms: f64,
-    shown_ns: Option<u64>,
+    picture_ns: Option<u64>,
 }
 
 impl Rates {
     pub fn new(cameras: &[String]) -> Self {
-        Self { cameras: cameras.iter().map(|camera| (camera.clone(), Sums::default())).collect() }
+        Self { cameras: cameras.iter().map(|camera| (camera.clone(), CameraRates::default())).collect() }
     }
 
     /// Adds a report. Returns statistics when they are due.
-    pub fn seen(&mut self, report: &Report, now_ns: u64) -> Option<Vec<u8>> {
-        let sums = self.cameras.get_mut(&report.camera)?;
-        let since_ns = *sums.since_ns.get_or_insert(now_ns);
-        sums.frames += 1;
-        sums.latency_ms += report.timing_ms.total;
-        let elapsed_ns = now_ns.saturating_sub(since_ns);
-        if elapsed_ns < PERIOD_NS {
+    pub fn add(&mut self, report: &Report, now_ns: u64) -> Option<Vec<u8>> {
+        let rates = self.cameras.get_mut(&report.camera)?;
+        let period_start_ns = *rates.period_start_ns.get_or_insert(now_ns);
+        rates.frames += 1;
+        rates.latency_ms += report.timing_ms.total;
+        let elapsed_ns = now_ns.saturating_sub(period_start_ns);
+        if elapsed_ns < STATISTICS_PERIOD_NS {
             return None;
         }
         let round = |value: f64| (value * 100.0).round() / 100.0;
         // The first frame starts the period.
-        let fps = round(f64::from(sums.frames - 1) / (elapsed_ns as f64 * 1e-9));
-        let latency_ms = round(sums.latency_ms / f64::from(sums.frames));
-        *sums = Sums { since_ns: Some(now_ns), frames: 1, latency_ms: report.timing_ms.total, shown_ns: sums.shown_ns };
+        let fps = round(f64::from(rates.frames - 1) / (elapsed_ns as f64 * 1e-9));
+        let latency_ms = round(rates.latency_ms / f64::from(rates.frames));
+        *rates = CameraRates {
+            period_start_ns: Some(now_ns),
+            frames: 1,
+            latency_ms: report.timing_ms.total,
+            picture_ns: rates.picture_ns,
+        };
         Some(json!({ "fps": fps, "latency_ms": latency_ms }).to_string().into_bytes())
     }
 
     /// True if a picture of `camera` may be published now. Then the next one must wait for the interval.
-    pub fn may_show(&mut self, camera: &str, now_ns: u64) -> bool {
-        let Some(sums) = self.cameras.get_mut(camera) else { return false };
-        let may = sums.shown_ns.is_none_or(|shown_ns| now_ns.saturating_sub(shown_ns) >= PICTURE_NS);
+    pub fn may_publish_picture(&mut self, camera: &str, now_ns: u64) -> bool {
+        let Some(rates) = self.cameras.get_mut(camera) else { return false };
+        let may =
+            rates.picture_ns.is_none_or(|picture_ns| now_ns.saturating_sub(picture_ns) >= MIN_PICTURE_INTERVAL_NS);
         if may {
-            sums.shown_ns = Some(now_ns);
+            rates.picture_ns = Some(now_ns);
         }
         may
     }

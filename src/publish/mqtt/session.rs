@@ -9,61 +9,72 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::wire::{BrokerEvent, Connection, Incoming, PublishMode};
-use super::{LEAVE, MqttShared, command, discovery};
+use super::connection::{BrokerEvent, Connection, Incoming, PublishMode};
+use super::{MqttShared, SHUTDOWN_TIMEOUT, command, discovery};
 use crate::backoff::Backoff;
 use crate::error::Error;
-use crate::publish::aside;
+use crate::publish::run_blocking;
 use crate::publish::spool::DropReason;
 
 /// Limit of unacknowledged events.
-const WINDOW: usize = 16;
+const MAX_IN_FLIGHT: usize = 16;
 /// Limit of concurrent commands.
-const ORDERS: usize = 4;
+const MAX_COMMANDS: usize = 4;
 /// Interval at which acknowledged events are removed from the spool, so that one commit covers many.
 const TICK: Duration = Duration::from_millis(200);
 /// Ticks between checks of the spool's age limit.
-const TEND: u32 = 150;
-/// Shortest and longest delay before a reconnection.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const MAINTENANCE_TICKS: u32 = 150;
+/// Shortest delay before a reconnection.
+const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Longest delay before a reconnection.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 
-/// ConnectionEnd of a connection.
+/// Reason why a connection ended.
 enum ConnectionEnd {
     Stopped,
     Lost(Error),
 }
 
 /// Connects until stopped.
-pub async fn run(inner: Arc<MqttShared>, mut stop: watch::Receiver<bool>) {
-    let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
-    let mut told = false;
+pub async fn run(shared: Arc<MqttShared>, mut stop: watch::Receiver<bool>) {
+    let mut backoff = Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
+    let mut is_failure_logged = false;
     loop {
-        let end = match Connection::open(&inner.broker, &inner.client_id, &inner.topics.availability()) {
-            Ok(wire) => Session::new(&inner, wire).run(&mut stop, &mut backoff, &mut told).await,
+        let end = match Connection::open(&shared.broker, &shared.client_id, &shared.topics.availability()) {
+            Ok(connection) => {
+                Session::new(&shared, connection).run(&mut stop, &mut backoff, &mut is_failure_logged).await
+            }
             Err(error) => ConnectionEnd::Lost(error),
         };
-        inner.connected(false);
+        shared.set_connected(false);
         let ConnectionEnd::Lost(error) = end else { return };
         let delay = backoff.delay();
         // Logged at the loss or the first failure, not at every attempt.
-        if std::mem::replace(&mut told, true) {
-            tracing::debug!(sink = inner.name, error = error.chain(), "still no broker");
+        if std::mem::replace(&mut is_failure_logged, true) {
+            tracing::debug!(sink = shared.name, error = error.chain(), "still no connection to the broker");
         } else {
             let (error, retry_in_s) = (error.chain(), delay.as_secs_f64());
-            tracing::warn!(sink = inner.name, host = inner.broker.host, error, retry_in_s, "no broker; events wait");
+            tracing::warn!(
+                sink = shared.name,
+                host = shared.broker.host,
+                error,
+                retry_in_s,
+                "no connection to the broker; events wait"
+            );
         }
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = stopped(&mut stop) => return,
         }
-        tend(&inner).await;
+        maintain_spool(&shared).await;
     }
 }
 
 impl MqttShared {
-    fn connected(&self, up: bool) {
-        let gauge = self.metrics.mqtt_connected.get_or_create_owned(&crate::metrics::Sink { sink: self.name.clone() });
-        gauge.set(i64::from(up));
+    fn set_connected(&self, is_connected: bool) {
+        let gauge =
+            self.metrics.mqtt_connected.get_or_create_owned(&crate::metrics::SinkLabel { sink: self.name.clone() });
+        gauge.set(i64::from(is_connected));
     }
 }
 
@@ -73,267 +84,276 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|&stop| stop).await;
 }
 
-async fn tend(inner: &Arc<MqttShared>) {
-    let tending = inner.clone();
+async fn maintain_spool(shared: &Arc<MqttShared>) {
+    let with_spool = shared.clone();
     // A panic of the task was reported already.
-    let _ = aside(move || tending.spool().tend()).await;
-    inner.account();
+    let _ = run_blocking(move || with_spool.spool().maintain()).await;
+    shared.update_metrics();
 }
 
 /// A connection.
 struct Session<'a> {
-    inner: &'a Arc<MqttShared>,
-    wire: Connection,
-    up: bool,
+    shared: &'a Arc<MqttShared>,
+    connection: Connection,
+    is_connected: bool,
     /// Pending acknowledgements by event number.
-    flight: JoinSet<(u64, Result<bool, ()>)>,
-    flying: BTreeSet<u64>,
-    arrived: Vec<u64>,
+    acknowledgements: JoinSet<(u64, Result<bool, ()>)>,
+    in_flight: BTreeSet<u64>,
+    acknowledged_events: Vec<u64>,
     refused: Vec<u64>,
-    orders: JoinSet<()>,
+    commands: JoinSet<()>,
     /// Topics of earlier runs to clear, with their payloads, and the acknowledgements of those that were sent.
-    clearing: VecDeque<(String, Vec<u8>)>,
-    clears: JoinSet<Result<bool, ()>>,
+    to_clear: VecDeque<(String, Vec<u8>)>,
+    clear_acknowledgements: JoinSet<Result<bool, ()>>,
     /// True if the spool may hold more events.
-    more: bool,
+    may_have_more: bool,
 }
 
 impl<'a> Session<'a> {
-    fn new(inner: &'a Arc<MqttShared>, wire: Connection) -> Self {
+    fn new(shared: &'a Arc<MqttShared>, connection: Connection) -> Self {
         Self {
-            inner,
-            wire,
-            up: false,
-            flight: JoinSet::new(),
-            flying: BTreeSet::new(),
-            arrived: Vec::new(),
+            shared,
+            connection,
+            is_connected: false,
+            acknowledgements: JoinSet::new(),
+            in_flight: BTreeSet::new(),
+            acknowledged_events: Vec::new(),
             refused: Vec::new(),
-            orders: JoinSet::new(),
-            clearing: VecDeque::new(),
-            clears: JoinSet::new(),
-            more: true,
+            commands: JoinSet::new(),
+            to_clear: VecDeque::new(),
+            clear_acknowledgements: JoinSet::new(),
+            may_have_more: true,
         }
     }
 
-    async fn run(mut self, stop: &mut watch::Receiver<bool>, backoff: &mut Backoff, told: &mut bool) -> ConnectionEnd {
+    async fn run(
+        mut self,
+        stop: &mut watch::Receiver<bool>,
+        backoff: &mut Backoff,
+        is_failure_logged: &mut bool,
+    ) -> ConnectionEnd {
         let mut ticks = 0;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                happening = self.wire.next() => match happening {
+                event = self.connection.next() => match event {
                     BrokerEvent::Connected => {
                         backoff.reset();
-                        *told = false;
-                        self.begin();
+                        *is_failure_logged = false;
+                        self.start_session();
                     }
                     BrokerEvent::Message(message) => self.message(message),
                     BrokerEvent::Lost(error) => {
-                        while let Some(landed) = self.flight.try_join_next() {
-                            self.land(landed);
+                        while let Some(completed) = self.acknowledgements.try_join_next() {
+                            self.record_outcome(completed);
                         }
-                        self.note().await;
+                        self.update_spool().await;
                         return ConnectionEnd::Lost(error);
                     }
                 },
-                Some(landed) = self.flight.join_next() => self.land(landed),
-                Some(_) = self.orders.join_next() => {}
-                Some(cleared) = self.clears.join_next() => self.cleared(cleared.is_ok_and(|cleared| cleared == Ok(true))).await,
-                () = self.inner.wake.notified() => self.more = true,
+                Some(completed) = self.acknowledgements.join_next() => self.record_outcome(completed),
+                Some(_) = self.commands.join_next() => {}
+                Some(cleared) = self.clear_acknowledgements.join_next() => self.cleared(cleared.is_ok_and(|cleared| cleared == Ok(true))).await,
+                () = self.shared.wake.notified() => self.may_have_more = true,
                 _ = tick.tick() => {
-                    self.note().await;
+                    self.update_spool().await;
                     ticks += 1;
-                    if ticks >= TEND {
+                    if ticks >= MAINTENANCE_TICKS {
                         ticks = 0;
-                        tend(self.inner).await;
+                        maintain_spool(self.shared).await;
                     }
                 }
                 () = stopped(stop) => {
-                    self.leave().await;
+                    self.shut_down().await;
                     return ConnectionEnd::Stopped;
                 }
             }
-            if self.up {
+            if self.is_connected {
                 self.publish().await;
             }
         }
     }
 
     /// Handles an accepted connection: everything retained is published again.
-    fn begin(&mut self) {
-        self.up = true;
-        self.more = true;
-        self.inner.connected(true);
-        tracing::info!(sink = self.inner.name, host = self.inner.broker.host, "connected to the broker");
-        let mut filters = vec![self.inner.topics.command("+")];
-        filters.extend(self.inner.discovery.as_deref().map(discovery::birth));
+    fn start_session(&mut self) {
+        self.is_connected = true;
+        self.may_have_more = true;
+        self.shared.set_connected(true);
+        tracing::info!(sink = self.shared.name, host = self.shared.broker.host, "connected to the broker");
+        let mut filters = vec![self.shared.topics.command("+")];
+        filters.extend(self.shared.discovery.as_deref().map(discovery::birth));
         for filter in filters {
-            if !self.wire.subscribe(&filter) {
-                tracing::warn!(sink = self.inner.name, filter, "cannot subscribe");
+            if !self.connection.subscribe(&filter) {
+                tracing::warn!(sink = self.shared.name, filter, "cannot subscribe");
             }
         }
         {
-            let mut state = self.inner.state();
-            state.table.set(self.inner.topics.availability(), b"online".to_vec());
-            state.table.announce_all();
+            let mut state = self.shared.state();
+            state.table.set(self.shared.topics.availability(), b"online".to_vec());
+            state.table.mark_all_pending();
         }
-        self.clearing = self.remains();
+        self.to_clear = self.clearing_messages();
     }
 
     /// Messages that clear what earlier runs have left on the broker.
-    fn remains(&self) -> VecDeque<(String, Vec<u8>)> {
-        let inner = self.inner;
-        let gone = inner.remains().obsolete().clone();
+    fn clearing_messages(&self) -> VecDeque<(String, Vec<u8>)> {
+        let shared = self.shared;
+        let obsolete = shared.retained_topics().obsolete().clone();
         let mut messages = VecDeque::new();
-        if let Some(prefix) = inner.discovery.as_deref().filter(|_| !gone.components.is_empty()) {
+        if let Some(prefix) = shared.discovery.as_deref().filter(|_| !obsolete.components.is_empty()) {
             // Home Assistant removes components that have only a platform; the message without them follows.
-            let topic = discovery::topic(prefix, &inner.about.device);
-            messages.push_back((topic, discovery::payload(&inner.about, &inner.topics, &gone.components)));
+            let topic = discovery::topic(prefix, &shared.about.device);
+            messages.push_back((topic, discovery::payload(&shared.about, &shared.topics, &obsolete.components)));
         }
-        messages.extend(gone.topics.into_iter().map(|topic| (topic, Vec::new())));
+        messages.extend(obsolete.topics.into_iter().map(|topic| (topic, Vec::new())));
         messages
     }
 
-    /// Notes that the broker has acknowledged a cleared topic, or refused it.
+    /// Records that the broker has acknowledged a cleared topic, or refused it.
     async fn cleared(&mut self, is_cleared: bool) {
         if !is_cleared {
             // Tried again with the next connection.
-            self.clears.abort_all();
-        } else if self.clears.is_empty() && self.clearing.is_empty() {
-            tracing::info!(sink = self.inner.name, "topics of earlier runs were cleared");
-            let noting = self.inner.clone();
-            let _ = aside(move || noting.remains().cleared()).await;
+            self.clear_acknowledgements.abort_all();
+        } else if self.clear_acknowledgements.is_empty() && self.to_clear.is_empty() {
+            tracing::info!(sink = self.shared.name, "topics of earlier runs were cleared");
+            let shared = self.shared.clone();
+            let _ = run_blocking(move || shared.retained_topics().set_cleared()).await;
         }
     }
 
     fn message(&mut self, message: Incoming) {
-        if let Some(verb) = self.inner.topics.verb(&message.topic) {
-            if self.orders.len() < ORDERS {
-                self.orders.spawn(command::obey(self.inner.clone(), verb.to_owned(), message));
+        if let Some(verb) = self.shared.topics.verb(&message.topic) {
+            if self.commands.len() < MAX_COMMANDS {
+                self.commands.spawn(command::execute(self.shared.clone(), verb.to_owned(), message));
             } else {
-                tracing::warn!(sink = self.inner.name, verb, "too many orders at once; this one is passed over");
+                tracing::warn!(sink = self.shared.name, verb, "too many commands at once; this one is ignored");
             }
-        } else if self.inner.discovery.as_deref().is_some_and(|prefix| message.topic == discovery::birth(prefix))
+        } else if self.shared.discovery.as_deref().is_some_and(|prefix| message.topic == discovery::birth(prefix))
             && message.payload == b"online"
             && !message.retained
         {
-            tracing::info!(sink = self.inner.name, "Home Assistant has started; everything is announced again");
-            self.inner.state().table.announce_all();
+            tracing::info!(sink = self.shared.name, "Home Assistant has started; everything is announced again");
+            self.shared.state().table.mark_all_pending();
         }
     }
 
     /// Records the result of an event in flight.
-    fn land(&mut self, landed: Result<(u64, Result<bool, ()>), tokio::task::JoinError>) {
-        let Ok((number, outcome)) = landed else { return };
-        self.flying.remove(&number);
-        self.more = true;
+    fn record_outcome(&mut self, completed: Result<(u64, Result<bool, ()>), tokio::task::JoinError>) {
+        let Ok((number, outcome)) = completed else { return };
+        self.in_flight.remove(&number);
+        self.may_have_more = true;
         match outcome {
-            Ok(true) => self.arrived.push(number),
+            Ok(true) => self.acknowledged_events.push(number),
             Ok(false) => self.refused.push(number),
             Err(()) => {}
         }
     }
 
     /// Removes acknowledged events from the spool.
-    async fn note(&mut self) {
-        let (arrived, refused) = (std::mem::take(&mut self.arrived), std::mem::take(&mut self.refused));
-        if arrived.is_empty() && refused.is_empty() {
+    async fn update_spool(&mut self) {
+        let (acknowledged_events, refused) =
+            (std::mem::take(&mut self.acknowledged_events), std::mem::take(&mut self.refused));
+        if acknowledged_events.is_empty() && refused.is_empty() {
             return;
         }
         if !refused.is_empty() {
-            tracing::warn!(sink = self.inner.name, events = refused.len(), "the broker refuses events");
+            tracing::warn!(sink = self.shared.name, events = refused.len(), "the broker refuses events");
         }
-        let noting = self.inner.clone();
-        let _ = aside(move || {
-            let mut spool = noting.spool();
-            spool.delivered(&arrived);
+        let shared = self.shared.clone();
+        let _ = run_blocking(move || {
+            let mut spool = shared.spool();
+            spool.delivered(&acknowledged_events);
             if !refused.is_empty() {
-                spool.give_up(&refused, DropReason::Refused);
+                spool.discard(&refused, DropReason::Refused);
             }
         })
         .await;
-        self.inner.account();
+        self.shared.update_metrics();
     }
 
     /// Publishes pending messages, as far as the client accepts them.
     async fn publish(&mut self) {
-        while let Some((topic, payload)) = self.clearing.pop_front() {
-            match self.wire.publish(&topic, &payload, PublishMode::Retained, None) {
-                Some(acknowledged) => drop(self.clears.spawn(acknowledged)),
+        while let Some((topic, payload)) = self.to_clear.pop_front() {
+            match self.connection.publish(&topic, &payload, PublishMode::Retained, None) {
+                Some(acknowledged) => drop(self.clear_acknowledgements.spawn(acknowledged)),
                 None => {
-                    self.clearing.push_front((topic, payload));
+                    self.to_clear.push_front((topic, payload));
                     return;
                 }
             }
         }
         {
-            let mut state = self.inner.state();
-            let wire = &self.wire;
+            let mut state = self.shared.state();
+            let connection = &self.connection;
             // These need no acknowledgement: a new connection publishes all of them again.
-            state.table.publish(|topic, payload| wire.publish(topic, payload, PublishMode::Retained, None).is_some());
-            while let Some(next) = state.passing.pop_front() {
-                if wire.publish(&next.topic, &next.payload, next.manner, next.correlation.clone()).is_none() {
-                    state.passing.push_front(next);
+            state
+                .table
+                .publish(|topic, payload| connection.publish(topic, payload, PublishMode::Retained, None).is_some());
+            while let Some(next) = state.transient.pop_front() {
+                if connection.publish(&next.topic, &next.payload, next.mode, next.correlation.clone()).is_none() {
+                    state.transient.push_front(next);
                     break;
                 }
             }
         }
         // Acknowledged events that were not removed yet are still in the spool.
-        let out = self.flying.len() + self.arrived.len() + self.refused.len();
-        if !self.more || out >= WINDOW {
+        let unremoved = self.in_flight.len() + self.acknowledged_events.len() + self.refused.len();
+        if !self.may_have_more || unremoved >= MAX_IN_FLIGHT {
             return;
         }
-        let room = WINDOW - out;
-        let mut except = self.flying.clone();
-        except.extend(self.arrived.iter().chain(&self.refused));
-        let reading = self.inner.clone();
-        let Ok(waiting) = aside(move || reading.spool().waiting(room, &except)).await else { return };
-        self.more = waiting.len() == room;
+        let room = MAX_IN_FLIGHT - unremoved;
+        let mut except = self.in_flight.clone();
+        except.extend(self.acknowledged_events.iter().chain(&self.refused));
+        let shared = self.shared.clone();
+        let Ok(waiting) = run_blocking(move || shared.spool().waiting(room, &except)).await else { return };
+        self.may_have_more = waiting.len() == room;
         for (number, payload) in waiting {
-            let Some(acknowledged) = self.wire.publish(&self.inner.topics.events(), &payload, PublishMode::Sure, None)
+            let Some(acknowledged) =
+                self.connection.publish(&self.shared.topics.events(), &payload, PublishMode::AtLeastOnce, None)
             else {
-                self.more = true;
+                self.may_have_more = true;
                 break;
             };
-            self.flying.insert(number);
-            self.flight.spawn(async move { (number, acknowledged.await) });
+            self.in_flight.insert(number);
+            self.acknowledgements.spawn(async move { (number, acknowledged.await) });
         }
     }
 
     /// Clean shutdown: publishes pending messages, then `stopped`, then disconnects.
-    async fn leave(mut self) {
-        let deadline = Instant::now() + LEAVE * 3 / 4;
-        if !self.up {
+    async fn shut_down(mut self) {
+        let deadline = Instant::now() + SHUTDOWN_TIMEOUT * 3 / 4;
+        if !self.is_connected {
             return;
         }
-        self.settle(deadline).await;
-        self.inner.state().table.set(self.inner.topics.availability(), b"stopped".to_vec());
-        self.settle(deadline + LEAVE / 8).await;
-        self.note().await;
-        self.inner.connected(false);
-        tracing::info!(sink = self.inner.name, "took leave of the broker");
-        self.wire.close(LEAVE / 8).await;
+        self.publish_pending(deadline).await;
+        self.shared.state().table.set(self.shared.topics.availability(), b"stopped".to_vec());
+        self.publish_pending(deadline + SHUTDOWN_TIMEOUT / 8).await;
+        self.update_spool().await;
+        self.shared.set_connected(false);
+        tracing::info!(sink = self.shared.name, "disconnected from the broker");
+        self.connection.close(SHUTDOWN_TIMEOUT / 8).await;
     }
 
     /// Publishes until nothing is pending, the connection breaks, or the time limit is reached.
-    async fn settle(&mut self, deadline: Instant) {
+    async fn publish_pending(&mut self, deadline: Instant) {
         loop {
-            self.more = true;
+            self.may_have_more = true;
             self.publish().await;
             let published = {
-                let state = self.inner.state();
-                state.table.is_published() && state.passing.is_empty()
+                let state = self.shared.state();
+                state.table.is_published() && state.transient.is_empty()
             };
-            if published && self.flying.is_empty() && !self.more {
+            if published && self.in_flight.is_empty() && !self.may_have_more {
                 return;
             }
             let step = deadline.min(Instant::now() + TICK);
             tokio::select! {
-                happening = self.wire.next() => if matches!(happening, BrokerEvent::Lost(_)) { return },
-                Some(landed) = self.flight.join_next() => self.land(landed),
+                event = self.connection.next() => if matches!(event, BrokerEvent::Lost(_)) { return },
+                Some(completed) = self.acknowledgements.join_next() => self.record_outcome(completed),
                 () = tokio::time::sleep_until(step) => {}
             }
-            self.note().await;
+            self.update_spool().await;
             if Instant::now() >= deadline {
                 return;
             }

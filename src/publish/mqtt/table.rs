@@ -1,4 +1,4 @@
-//! RetainedTable of retained topics: one payload a topic, and the set of topics not published yet.
+//! Table of retained topics: one payload a topic, and the set of topics not published yet.
 //!
 //! In: new values from any thread. Out: topics to publish. After a new connection all topics are pending, since the broker
 //! may have lost them or be another one.
@@ -14,7 +14,7 @@ pub struct RetainedTable {
 #[derive(Debug)]
 struct RetainedValue {
     payload: Vec<u8>,
-    fresh: bool,
+    is_pending: bool,
 }
 
 impl RetainedTable {
@@ -23,34 +23,34 @@ impl RetainedTable {
         match self.values.get_mut(&topic) {
             Some(value) if value.payload == payload => false,
             Some(value) => {
-                *value = RetainedValue { payload, fresh: true };
+                *value = RetainedValue { payload, is_pending: true };
                 true
             }
             None => {
-                self.values.insert(topic, RetainedValue { payload, fresh: true });
+                self.values.insert(topic, RetainedValue { payload, is_pending: true });
                 true
             }
         }
     }
 
     /// Marks all topics as pending.
-    pub fn announce_all(&mut self) {
-        self.values.values_mut().for_each(|value| value.fresh = true);
+    pub fn mark_all_pending(&mut self) {
+        self.values.values_mut().for_each(|value| value.is_pending = true);
     }
 
     /// Passes each pending topic to `publish` until that returns false. Accepted topics count as published.
     pub fn publish(&mut self, mut publish: impl FnMut(&str, &[u8]) -> bool) {
-        for (topic, value) in self.values.iter_mut().filter(|(_, value)| value.fresh) {
+        for (topic, value) in self.values.iter_mut().filter(|(_, value)| value.is_pending) {
             if !publish(topic, &value.payload) {
                 break;
             }
-            value.fresh = false;
+            value.is_pending = false;
         }
     }
 
     /// True if no topic is pending.
     pub fn is_published(&self) -> bool {
-        self.values.values().all(|value| !value.fresh)
+        self.values.values().all(|value| !value.is_pending)
     }
 
     /// Payload of `topic`.
@@ -86,7 +86,7 @@ mod tests {
         assert!(!table.set("a".into(), b"1".to_vec()) && table.is_published());
         assert!(table.set("a".into(), b"2".to_vec()));
         assert_eq!(published(&mut table, 9), ["a"]);
-        table.announce_all();
+        table.mark_all_pending();
         assert_eq!(published(&mut table, 9), ["a", "b"]);
         assert_eq!(table.get("a"), Some(&b"2"[..]));
     }

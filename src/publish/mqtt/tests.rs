@@ -63,7 +63,7 @@ fn status(state: CameraState) -> Message {
     })
 }
 
-fn setup(folder: &std::path::Path, clock: &Arc<SimulatedClock>, messages: &[MessageKind]) -> MqttConfig {
+fn config(folder: &std::path::Path, clock: &Arc<SimulatedClock>, messages: &[MessageKind]) -> MqttConfig {
     let limits = SpoolLimits { max_size: 1 << 20, max_age: Duration::from_secs(3600), min_free: 0 };
     MqttConfig {
         name: "mqtt".into(),
@@ -102,9 +102,9 @@ fn setup(folder: &std::path::Path, clock: &Arc<SimulatedClock>, messages: &[Mess
 async fn without_a_broker_events_wait_and_the_rest_is_kept_up_to_date() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(SimulatedClock::default());
-    let setup = setup(folder.path(), &clock, &[MessageKind::Event, MessageKind::Status]);
-    let metrics = setup.metrics.clone();
-    let mut sink = Mqtt::start(setup).unwrap();
+    let config = config(folder.path(), &clock, &[MessageKind::Event, MessageKind::Status]);
+    let metrics = config.metrics.clone();
+    let mut sink = Mqtt::start(config).unwrap();
     sink.send(&status(CameraState::Streaming)).await.unwrap();
     for id in 0..20 {
         sink.send(&event(id, EventName::ObjectNew)).await.unwrap();
@@ -112,9 +112,9 @@ async fn without_a_broker_events_wait_and_the_rest_is_kept_up_to_date() {
         clock.advance(Duration::from_secs(1));
     }
     sink.send(&event(99, EventName::CameraLost)).await.unwrap();
-    let inner = sink.inner.clone();
+    let shared = sink.shared.clone();
     let value = |topic: &str| {
-        let state = inner.state();
+        let state = shared.state();
         state.table.get(topic).map(|payload| String::from_utf8_lossy(payload).into_owned())
     };
     assert_eq!(value("lookout/d/front/Car").as_deref(), Some("1"));
@@ -126,17 +126,17 @@ async fn without_a_broker_events_wait_and_the_rest_is_kept_up_to_date() {
     assert_eq!(value("lookout/d/front/picture").as_deref(), Some("front 1"));
     assert!(value("homeassistant/device/lookout_d/config").is_some());
     assert_eq!(value("lookout/d/availability"), None);
-    let waiting = sink.inner.spool().waiting(usize::MAX, &Default::default());
+    let waiting = sink.shared.spool().waiting(usize::MAX, &Default::default());
     assert_eq!(waiting.len(), 21);
     assert!(String::from_utf8_lossy(&waiting[0].1).contains("camera.lost"));
-    let count = |result| metrics.spool.get_or_create(&Spooled { sink: "mqtt".into(), result }).get();
+    let count = |result| metrics.spool.get_or_create(&SpoolLabels { sink: "mqtt".into(), result }).get();
     assert_eq!((count("produced"), count("delivered")), (21, 0));
 
     sink.send(&status(CameraState::Backoff)).await.unwrap();
     assert_eq!(value("lookout/d/front/Car").as_deref(), Some("0"));
     assert_eq!(value("lookout/d/front/Car/occupancy").as_deref(), Some("OFF"));
     assert_eq!(value("lookout/d/front/state").as_deref(), Some("backoff"));
-    assert!(sink.inner.state().passing.is_empty(), "reports are not passed on unasked");
+    assert!(sink.shared.state().transient.is_empty(), "reports are not passed on unasked");
     tokio::time::timeout(Duration::from_secs(5), sink.flush()).await.unwrap().unwrap();
 }
 
@@ -155,14 +155,14 @@ async fn names_whose_identifiers_are_the_same_are_refused_with_both() {
 async fn reports_that_nobody_takes_are_dropped_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(SimulatedClock::default());
-    let setup = setup(folder.path(), &clock, &[MessageKind::Report]);
-    let metrics = setup.metrics.clone();
-    let mut sink = Mqtt::start(setup).unwrap();
-    for _ in 0..PASSING + 5 {
+    let config = config(folder.path(), &clock, &[MessageKind::Report]);
+    let metrics = config.metrics.clone();
+    let mut sink = Mqtt::start(config).unwrap();
+    for _ in 0..TRANSIENT_QUEUE + 5 {
         sink.send(&report(1)).await.unwrap();
     }
     sink.send(&event(1, EventName::ObjectNew)).await.unwrap();
-    assert_eq!(sink.inner.state().passing.len(), PASSING);
-    assert_eq!(metrics.publish.get_or_create(&Said { sink: "mqtt".into(), result: "dropped" }).get(), 5);
-    assert_eq!(sink.inner.spool().size().0, 0, "events were not asked for");
+    assert_eq!(sink.shared.state().transient.len(), TRANSIENT_QUEUE);
+    assert_eq!(metrics.publish.get_or_create(&MessageLabels { sink: "mqtt".into(), result: "dropped" }).get(), 5);
+    assert_eq!(sink.shared.spool().size().0, 0, "events were not asked for");
 }

@@ -12,26 +12,28 @@ pub type Message<'a> = (Rank, u64, Stamp, &'a [u8]);
 #[derive(Debug, PartialEq)]
 pub struct Change<'a> {
     /// All counts after the change.
-    pub tally: SpoolCounts,
+    pub counts: SpoolCounts,
     /// Messages that no longer wait.
-    pub gone: BTreeSet<u64>,
+    pub removed: BTreeSet<u64>,
     /// New messages.
     pub fresh: Vec<Message<'a>>,
 }
 
 impl<'a> Change<'a> {
-    /// Payload of the record. All numbers are little endian: produced, delivered and the dropped by reason (8 bytes each),
-    /// how many are gone (4), their numbers (8 each), then for each new message its rank (1), number (8), timestamp (24),
-    /// length (4) and payload.
+    /// Payload of the record. All numbers are little endian, with their bytes in brackets:
+    ///
+    /// - produced, delivered and the dropped by reason (8 each),
+    /// - how many are removed (4), and their numbers (8 each),
+    /// - for each new message its rank (1), number (8), timestamp (24), length (4) and payload.
     pub fn to_payload(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        bytes.extend(self.tally.produced.to_le_bytes());
-        bytes.extend(self.tally.delivered.to_le_bytes());
+        bytes.extend(self.counts.produced.to_le_bytes());
+        bytes.extend(self.counts.delivered.to_le_bytes());
         for reason in DropReason::ALL {
-            bytes.extend(self.tally.dropped.get(&reason).copied().unwrap_or(0).to_le_bytes());
+            bytes.extend(self.counts.dropped.get(&reason).copied().unwrap_or(0).to_le_bytes());
         }
-        bytes.extend((self.gone.len() as u32).to_le_bytes());
-        self.gone.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
+        bytes.extend((self.removed.len() as u32).to_le_bytes());
+        self.removed.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
         for (rank, number, stamp, payload) in &self.fresh {
             bytes.push(*rank as u8);
             bytes.extend(number.to_le_bytes());
@@ -45,16 +47,16 @@ impl<'a> Change<'a> {
     /// Decodes [`Change::to_payload`].
     pub fn from_payload(bytes: &'a [u8]) -> Option<Self> {
         let mut rest = bytes;
-        let mut tally =
+        let mut counts =
             SpoolCounts { produced: number(&mut rest)?, delivered: number(&mut rest)?, ..Default::default() };
         for reason in DropReason::ALL {
             let dropped = number(&mut rest)?;
             if dropped > 0 {
-                tally.dropped.insert(reason, dropped);
+                counts.dropped.insert(reason, dropped);
             }
         }
-        let gone = length(&mut rest)?;
-        let gone = (0..gone).map(|_| number(&mut rest)).collect::<Option<_>>()?;
+        let removed = length(&mut rest)?;
+        let removed = (0..removed).map(|_| number(&mut rest)).collect::<Option<_>>()?;
         let mut fresh = Vec::new();
         while let Some((&rank, others)) = rest.split_first() {
             rest = others;
@@ -64,7 +66,7 @@ impl<'a> Change<'a> {
             let length = length(&mut rest)?;
             fresh.push((rank, number, stamp, take(&mut rest, length as usize)?));
         }
-        Some(Self { tally, gone, fresh })
+        Some(Self { counts, removed, fresh })
     }
 }
 
@@ -91,8 +93,8 @@ mod tests {
         let stamp = Stamp { boot: 1, monotonic_ns: 2, wall_s: 3 };
         let dropped = [(DropReason::Age, 4), (DropReason::Refused, 1)].into();
         let change = Change {
-            tally: SpoolCounts { produced: 9, delivered: 2, dropped },
-            gone: [3, 5].into(),
+            counts: SpoolCounts { produced: 9, delivered: 2, dropped },
+            removed: [3, 5].into(),
             fresh: vec![(Rank::System, 7, stamp, b"drift"), (Rank::Object, 8, stamp, b"car")],
         };
         let payload = change.to_payload();

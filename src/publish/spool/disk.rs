@@ -41,17 +41,17 @@ pub struct SpoolContents {
     pub entries: BTreeMap<u64, (Rank, SpoolEntry)>,
     /// Payloads that only the journal has.
     pub journaled: BTreeMap<u64, Vec<u8>>,
-    /// Numbers that the database still has although they are gone.
+    /// Removed numbers that the database still has.
     pub stale: BTreeSet<u64>,
-    pub tally: SpoolCounts,
-    /// Number above those of all messages.
+    pub counts: SpoolCounts,
+    /// Number of the next message.
     pub next: u64,
 }
 
 impl SpoolContents {
     /// Applies a record of the journal.
     fn apply(&mut self, change: Change<'_>) {
-        for number in change.gone {
+        for number in change.removed {
             self.entries.remove(&number);
             if self.journaled.remove(&number).is_none() {
                 self.stale.insert(number);
@@ -62,13 +62,13 @@ impl SpoolContents {
             self.entries.insert(number, (rank, SpoolEntry { stamp, bytes: payload.len() as u64 }));
             self.journaled.insert(number, payload.to_vec());
         }
-        self.tally = change.tally;
+        self.counts = change.counts;
     }
 
-    /// Accounts for records that a power cut took from among others. A lost message counts as damaged. A message whose
+    /// Corrects the counts after a power cut that lost some of the records. A lost message counts as damaged. A message whose
     /// delivery was lost waits again, so it was not delivered.
     fn balance(&mut self) {
-        let SpoolCounts { produced, delivered, dropped } = &mut self.tally;
+        let SpoolCounts { produced, delivered, dropped } = &mut self.counts;
         let accounted = *delivered + self.entries.len() as u64 + dropped.values().sum::<u64>();
         *delivered = delivered.saturating_sub(accounted.saturating_sub(*produced));
         let lost = produced.saturating_sub(accounted);
@@ -98,22 +98,22 @@ impl Disk {
 
     pub fn open(&mut self) -> Result<SpoolContents> {
         let mut database = store::open(&self.path)?;
-        let (mut found, applied) = self.look(&database)?;
+        let (mut found, applied) = self.read_database(&database)?;
         if found.entries.is_empty() {
             // Compaction releases the space of a past outage. A failure only keeps that space.
             let _ = database.compact();
         }
         let path = self.path.with_extension("journal");
         let (journal, records) = Journal::open(&path, applied)?;
-        let mut unknown = 0;
+        let mut unreadable = 0;
         for record in &records {
             match Change::from_payload(&record.payload) {
                 Some(change) => found.apply(change),
-                None => unknown += 1,
+                None => unreadable += 1,
             }
         }
-        if unknown > 0 {
-            tracing::warn!(path = %path.display(), unknown, "records of a journal cannot be read");
+        if unreadable > 0 {
+            tracing::warn!(path = %path.display(), unknown = unreadable, "messages in a journal cannot be read and are left out");
         }
         found.balance();
         self.files = Some(Files { database, journal });
@@ -121,7 +121,7 @@ impl Disk {
     }
 
     /// Content of the database, and the number of the last record of the journal in it.
-    fn look(&self, database: &Database) -> Result<(SpoolContents, u64)> {
+    fn read_database(&self, database: &Database) -> Result<(SpoolContents, u64)> {
         let failed = |error: redb::Error| self.failed(error);
         let transaction = database.begin_write().map_err(|error| failed(error.into()))?;
         let mut found = SpoolContents::default();
@@ -143,12 +143,12 @@ impl Disk {
                 let count = counts.get(name).map_err(|error| failed(error.into()))?;
                 Ok(count.map_or(0, |count| count.value()))
             };
-            found.tally.produced = count("produced")?;
-            found.tally.delivered = count("delivered")?;
+            found.counts.produced = count("produced")?;
+            found.counts.delivered = count("delivered")?;
             for reason in DropReason::ALL {
                 let dropped = count(reason.name())?;
                 if dropped > 0 {
-                    found.tally.dropped.insert(reason, dropped);
+                    found.counts.dropped.insert(reason, dropped);
                 }
             }
             count("journal")?
@@ -177,23 +177,23 @@ impl Disk {
         journal.append(&change.to_payload())
     }
 
-    /// Lets a power cut take what was not made durable yet, since no message waits in it.
-    pub fn leave_unsynced(&self) {
-        self.files.iter().for_each(|files| files.journal.leave_unsynced());
+    /// Cancels the pending sync, because no message waits in what was not made durable yet.
+    pub fn cancel_sync(&self) {
+        self.files.iter().for_each(|files| files.journal.cancel_sync());
     }
 
     /// True if the database has everything.
-    pub fn is_settled(&self) -> bool {
+    pub fn is_committed(&self) -> bool {
         self.files.as_ref().is_none_or(|files| files.journal.is_empty())
     }
 
-    /// Adds `fresh`, removes `stale` and stores the counts in one durable transaction. The journal begins again, so `fresh`
-    /// has all messages that it alone had.
+    /// Adds `fresh`, removes `stale` and stores the counts in one durable transaction. The journal is reset, so
+    /// `fresh` must have all messages that only the journal had.
     pub fn write<'a>(
         &mut self,
         fresh: impl Iterator<Item = (Rank, u64, Stamp, &'a [u8])>,
         stale: &BTreeSet<u64>,
-        tally: &SpoolCounts,
+        counts: &SpoolCounts,
     ) -> Result<()> {
         let path = self.path.clone();
         let failed = |error: redb::Error| failed(&path, error);
@@ -213,16 +213,16 @@ impl Disk {
                 value.extend(payload);
                 messages.insert(number, value.as_slice()).map_err(|error| failed(error.into()))?;
             }
-            let mut counts = transaction.open_table(COUNTS).map_err(|error| failed(error.into()))?;
+            let mut table = transaction.open_table(COUNTS).map_err(|error| failed(error.into()))?;
             let dropped =
-                DropReason::ALL.map(|reason| (reason.name(), tally.dropped.get(&reason).copied().unwrap_or(0)));
-            let all = [("produced", tally.produced), ("delivered", tally.delivered), ("journal", journal.last())];
+                DropReason::ALL.map(|reason| (reason.name(), counts.dropped.get(&reason).copied().unwrap_or(0)));
+            let all = [("produced", counts.produced), ("delivered", counts.delivered), ("journal", journal.last())];
             for (name, count) in all.into_iter().chain(dropped) {
-                counts.insert(name, count).map_err(|error| failed(error.into()))?;
+                table.insert(name, count).map_err(|error| failed(error.into()))?;
             }
         }
         transaction.commit().map_err(|error| failed(error.into()))?;
-        journal.begin_again(journal.last());
+        journal.reset(journal.last());
         Ok(())
     }
 

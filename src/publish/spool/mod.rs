@@ -36,7 +36,7 @@ pub enum Rank {
     Object = 1,
 }
 
-/// DropReason of a dropped message.
+/// Reason why a message was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DropReason {
     /// The size limit was reached.
@@ -67,7 +67,7 @@ impl DropReason {
     }
 }
 
-/// SpoolLimits of the spool.
+/// Limits of the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpoolLimits {
     /// Size limit of payloads, in bytes.
@@ -113,16 +113,16 @@ pub struct Spool {
     index: BTreeMap<(Rank, u64), SpoolEntry>,
     bytes: u64,
     next: u64,
-    tally: SpoolCounts,
+    counts: SpoolCounts,
     /// Payloads not stored on disk yet.
     unsaved: BTreeMap<u64, Vec<u8>>,
     /// Payloads that only the journal has.
     journaled: BTreeMap<u64, Vec<u8>>,
-    /// Numbers that no longer wait, which the journal does not know yet.
-    gone: BTreeSet<u64>,
+    /// Numbers that no longer wait and are not in the journal yet.
+    removed: BTreeSet<u64>,
     /// Numbers to delete from the database.
     stale: BTreeSet<u64>,
-    /// True if the files are behind after a failure: the database takes the next changes.
+    /// True if the files lack changes after a failure: the next write goes to the database.
     behind: bool,
     retry_ns: u64,
     /// True once the messages of earlier processes are in the index.
@@ -141,31 +141,31 @@ impl Spool {
             index: BTreeMap::new(),
             bytes: 0,
             next: 0,
-            tally: SpoolCounts::default(),
+            counts: SpoolCounts::default(),
             unsaved: BTreeMap::new(),
             journaled: BTreeMap::new(),
-            gone: BTreeSet::new(),
+            removed: BTreeSet::new(),
             behind: false,
             stale: BTreeSet::new(),
             retry_ns: 0,
             loaded: false,
         };
-        spool.connect();
+        spool.open_files();
         spool
     }
 
     /// Opens the file and merges its messages with those in memory.
-    fn connect(&mut self) -> bool {
+    fn open_files(&mut self) -> bool {
         match self.disk.open() {
             // After a failure the index is more recent than the file.
             Ok(_) if self.loaded => true,
             Ok(found) => {
                 self.loaded = true;
                 // Counts in memory and in the file cover different messages, so they are added.
-                self.tally.produced += found.tally.produced;
-                self.tally.delivered += found.tally.delivered;
-                for (reason, count) in found.tally.dropped {
-                    *self.tally.dropped.entry(reason).or_default() += count;
+                self.counts.produced += found.counts.produced;
+                self.counts.delivered += found.counts.delivered;
+                for (reason, count) in found.counts.dropped {
+                    *self.counts.dropped.entry(reason).or_default() += count;
                 }
                 // New numbers start after those of earlier processes.
                 let shift = found.next;
@@ -203,7 +203,7 @@ impl Spool {
         let bytes = payload.len() as u64;
         let number = self.next;
         self.next += 1;
-        self.tally.produced += 1;
+        self.counts.produced += 1;
         self.index.insert((rank, number), SpoolEntry { stamp: Stamp::now(self.clock.as_ref(), self.boot), bytes });
         self.bytes += bytes + OVERHEAD;
         self.unsaved.insert(number, payload);
@@ -230,7 +230,7 @@ impl Spool {
             }
         }
         if !lost.is_empty() {
-            self.give_up(&lost, DropReason::Damaged);
+            self.discard(&lost, DropReason::Damaged);
         }
         found
     }
@@ -239,24 +239,24 @@ impl Spool {
     pub fn delivered(&mut self, numbers: &[u64]) {
         for &number in numbers {
             if self.remove(number) {
-                self.tally.delivered += 1;
+                self.counts.delivered += 1;
             }
         }
         self.save();
     }
 
-    /// Records `numbers` as refused.
-    pub fn give_up(&mut self, numbers: &[u64], reason: DropReason) {
+    /// Drops the messages `numbers` and counts them under `reason`.
+    pub fn discard(&mut self, numbers: &[u64], reason: DropReason) {
         for &number in numbers {
             if self.remove(number) {
-                *self.tally.dropped.entry(reason).or_default() += 1;
+                *self.counts.dropped.entry(reason).or_default() += 1;
             }
         }
         self.save();
     }
 
     /// Drops expired messages and retries a failed disk. Call it periodically.
-    pub fn tend(&mut self) {
+    pub fn maintain(&mut self) {
         let before = self.index.len();
         self.trim_age();
         let due = self.retry_ns != 0 && self.clock.monotonic_ns() >= self.retry_ns;
@@ -271,8 +271,8 @@ impl Spool {
     }
 
     /// The counts.
-    pub fn tally(&self) -> &SpoolCounts {
-        &self.tally
+    pub fn counts(&self) -> &SpoolCounts {
+        &self.counts
     }
 
     /// Key of `number` in the index.
@@ -284,7 +284,7 @@ impl Spool {
         let Some(entry) = self.key(number).and_then(|key| self.index.remove(&key)) else { return false };
         self.bytes = self.bytes.saturating_sub(entry.bytes + OVERHEAD);
         if self.unsaved.remove(&number).is_none() {
-            self.gone.insert(number);
+            self.removed.insert(number);
             if self.journaled.remove(&number).is_none() {
                 self.stale.insert(number);
             }
@@ -292,9 +292,9 @@ impl Spool {
         true
     }
 
-    fn drop_one(&mut self, number: u64, reason: DropReason) {
+    fn discard_one(&mut self, number: u64, reason: DropReason) {
         if self.remove(number) {
-            *self.tally.dropped.entry(reason).or_default() += 1;
+            *self.counts.dropped.entry(reason).or_default() += 1;
         }
     }
 
@@ -303,7 +303,7 @@ impl Spool {
         let old = |entry: &SpoolEntry| entry.stamp.age(&now) > self.limits.max_age;
         let old: Vec<u64> = self.index.iter().filter(|(_, entry)| old(entry)).map(|((_, number), _)| *number).collect();
         for number in old {
-            self.drop_one(number, DropReason::Age);
+            self.discard_one(number, DropReason::Age);
         }
     }
 
@@ -312,7 +312,7 @@ impl Spool {
         while self.bytes > self.limits.max_size {
             let Some(&(lowest, _)) = self.index.keys().next_back() else { break };
             let Some(&(_, number)) = self.index.range((lowest, 0)..).map(|(key, _)| key).next() else { break };
-            self.drop_one(number, DropReason::Size);
+            self.discard_one(number, DropReason::Size);
         }
     }
 
@@ -323,7 +323,7 @@ impl Spool {
         if self.retry_ns != 0 && now_ns < self.retry_ns {
             return self.trim_memory();
         }
-        if !self.disk.is_open() && !self.connect() {
+        if !self.disk.is_open() && !self.open_files() {
             return self.trim_memory();
         }
         match self.write() {
@@ -338,8 +338,8 @@ impl Spool {
             }
         }
         if self.journaled.is_empty() && self.stale.is_empty() {
-            // All that the journal has was delivered: a power cut may take it together with its counts.
-            self.disk.leave_unsynced();
+            // Everything in the journal was delivered, so a power cut may lose it together with its counts.
+            self.disk.cancel_sync();
         }
         self.trim_memory();
     }
@@ -351,12 +351,12 @@ impl Spool {
         let fresh = if room { messages(&self.index, &self.unsaved) } else { Vec::new() };
         // Messages held only in memory are not counted on disk, since a crash would lose them.
         let unsaved = if room { 0 } else { self.unsaved.len() as u64 };
-        let tally = SpoolCounts { produced: self.tally.produced - unsaved, ..self.tally.clone() };
-        let change = Change { tally, gone: std::mem::take(&mut self.gone), fresh };
+        let counts = SpoolCounts { produced: self.counts.produced - unsaved, ..self.counts.clone() };
+        let change = Change { counts, removed: std::mem::take(&mut self.removed), fresh };
         let journaled = !self.behind && self.disk.append(&change)?;
         if !journaled {
             let all = messages(&self.index, &self.journaled).into_iter().chain(change.fresh);
-            self.disk.write(all, &self.stale, &change.tally)?;
+            self.disk.write(all, &self.stale, &change.counts)?;
             self.journaled.clear();
             self.stale.clear();
             self.behind = false;
@@ -377,7 +377,7 @@ impl Spool {
             let Some(rank) = lowest else { break };
             let oldest = self.index.range((rank, 0)..).find(|((_, number), _)| self.unsaved.contains_key(number));
             let Some((number, bytes)) = oldest.map(|((_, number), entry)| (*number, entry.bytes)) else { break };
-            self.drop_one(number, DropReason::Disk);
+            self.discard_one(number, DropReason::Disk);
             held = held.saturating_sub(bytes + OVERHEAD);
         }
     }
@@ -385,10 +385,10 @@ impl Spool {
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        if self.disk.is_settled() {
+        if self.disk.is_committed() {
             return;
         }
-        // The journal has everything; this only leaves the next start less to do.
+        // The journal has everything; the commit shortens the next start.
         self.behind = true;
         if let Err(error) = self.write() {
             tracing::warn!(error = error.chain(), "messages stay in the journal of the spool");

@@ -1,5 +1,5 @@
-//! Timestamps that give correct ages although wall time may jump: by the monotonic clock within a boot, by wall time across
-//! boots if both readings are plausible.
+//! Timestamps that give correct ages although wall time may jump. Within a boot the monotonic clock counts; across boots
+//! wall time does, if both readings are plausible.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub struct Stamp {
 }
 
 /// 2026-01-01, in seconds since 1970. An earlier clock has not been set.
-const BELIEVABLE_S: i64 = 1_767_225_600;
+const EARLIEST_PLAUSIBLE_S: i64 = 1_767_225_600;
 
 /// Hash of a boot id.
 pub fn boot(boot_id: &str) -> u64 {
@@ -33,11 +33,11 @@ impl Stamp {
         if self.boot == now.boot {
             return Duration::from_nanos(now.monotonic_ns.saturating_sub(self.monotonic_ns));
         }
-        let believable = self.wall_s >= BELIEVABLE_S && now.wall_s >= BELIEVABLE_S;
+        let is_plausible = self.wall_s >= EARLIEST_PLAUSIBLE_S && now.wall_s >= EARLIEST_PLAUSIBLE_S;
         let seconds = u64::try_from(now.wall_s.saturating_sub(self.wall_s)).unwrap_or(0);
         // It was written before this boot, so it is at least as old as this boot.
         let boot_age = Duration::from_nanos(now.monotonic_ns);
-        if believable { Duration::from_secs(seconds).max(boot_age) } else { boot_age }
+        if is_plausible { Duration::from_secs(seconds).max(boot_age) } else { boot_age }
     }
 
     /// Encodes the timestamp in 24 bytes.

@@ -13,9 +13,9 @@ fn open(path: &Path, limits: SpoolLimits, clock: &Arc<SimulatedClock>) -> Spool 
 
 /// Asserts that the counts balance.
 fn balanced(spool: &Spool) {
-    let tally = spool.tally();
-    let dropped: u64 = tally.dropped.values().sum();
-    assert_eq!(tally.produced, tally.delivered + spool.size().0 + dropped, "{tally:?} {:?}", spool.size());
+    let counts = spool.counts();
+    let dropped: u64 = counts.dropped.values().sum();
+    assert_eq!(counts.produced, counts.delivered + spool.size().0 + dropped, "{counts:?} {:?}", spool.size());
 }
 
 fn texts(spool: &mut Spool) -> Vec<String> {
@@ -41,7 +41,7 @@ fn what_waits_survives_and_goes_out_by_rank_and_order() {
     drop(spool);
     let mut spool = open(&path, limits(1 << 20), &clock);
     assert_eq!(texts(&mut spool), ["car 1", "car 2"]);
-    assert_eq!((spool.tally().produced, spool.tally().delivered), (3, 1));
+    assert_eq!((spool.counts().produced, spool.counts().delivered), (3, 1));
     spool.push(Rank::Object, b"car 3".to_vec());
     assert_eq!(texts(&mut spool), ["car 1", "car 2", "car 3"]);
 }
@@ -62,7 +62,7 @@ fn an_hour_without_a_broker_is_accounted_for_exactly() {
             spool.push(Rank::System, format!("{second:0100}").into_bytes());
         }
         if second % 60 == 0 {
-            spool.tend();
+            spool.maintain();
         }
         if second % 500 == 499 {
             drop(spool);
@@ -71,7 +71,7 @@ fn an_hour_without_a_broker_is_accounted_for_exactly() {
         balanced(&spool);
         assert!(spool.size().1 <= 40_000);
     }
-    assert_eq!(spool.tally().produced, 1806);
+    assert_eq!(spool.counts().produced, 1806);
     // 30 minutes of system events are kept whatever the objects do.
     let waiting = texts(&mut spool);
     assert_eq!(waiting.iter().filter(|text| text.len() == 100).count(), 3);
@@ -80,8 +80,8 @@ fn an_hour_without_a_broker_is_accounted_for_exactly() {
         spool.delivered(part);
         balanced(&spool);
     }
-    assert_eq!((spool.size(), spool.tally().delivered), ((0, 0), numbers.len() as u64));
-    assert!(spool.tally().dropped[&DropReason::Size] > 1000 && spool.tally().dropped[&DropReason::Age] == 3);
+    assert_eq!((spool.size(), spool.counts().delivered), ((0, 0), numbers.len() as u64));
+    assert!(spool.counts().dropped[&DropReason::Size] > 1000 && spool.counts().dropped[&DropReason::Age] == 3);
 }
 
 #[test]
@@ -98,18 +98,18 @@ fn a_disk_that_fails_is_replaced_by_memory_until_it_works_again() {
         balanced(&spool);
     }
     spool.push(Rank::System, b"last".to_vec());
-    assert_eq!(spool.tally().dropped.keys().copied().collect::<Vec<_>>(), [DropReason::Disk]);
+    assert_eq!(spool.counts().dropped.keys().copied().collect::<Vec<_>>(), [DropReason::Disk]);
     assert_eq!(texts(&mut spool)[0], "last");
     std::fs::remove_file(&blocked).unwrap();
-    spool.tend();
+    spool.maintain();
     assert!(!path.exists());
     clock.advance(Duration::from_secs(11));
-    spool.tend();
+    spool.maintain();
     balanced(&spool);
-    let (waiting, tally) = (texts(&mut spool), spool.tally().clone());
+    let (waiting, counts) = (texts(&mut spool), spool.counts().clone());
     drop(spool);
     let mut spool = open(&path, limits(1 << 30), &clock);
-    assert_eq!((texts(&mut spool), spool.tally()), (waiting, &tally));
+    assert_eq!((texts(&mut spool), spool.counts()), (waiting, &counts));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn free_space_is_left_alone_and_what_memory_held_is_not_missed_after_a_crash() {
     drop(spool);
     let mut spool = open(&path, limits(1 << 20), &clock);
     balanced(&spool);
-    assert_eq!((texts(&mut spool).len(), spool.tally().produced), (0, 1));
+    assert_eq!((texts(&mut spool).len(), spool.counts().produced), (0, 1));
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_journal_is_taken_up_whatever_part_of_it_a_power_cut_left() {
         }
         after.push(texts(&mut spool));
     }
-    let (files, tally) = (["mqtt.redb", "mqtt.journal"], spool.tally().clone());
+    let (files, counts) = (["mqtt.redb", "mqtt.journal"], spool.counts().clone());
     let read = |name: &&str| std::fs::read(folder.path().join(name)).unwrap();
     let [database, journal] = [read(&files[0]), read(&files[1])];
     let reopen = |journal: &[u8]| {
@@ -156,10 +156,10 @@ fn a_journal_is_taken_up_whatever_part_of_it_a_power_cut_left() {
         std::fs::write(copy.path().join(files[1]), journal).unwrap();
         let mut spool = open(&copy.path().join(files[0]), limits(1 << 20), &clock);
         balanced(&spool);
-        (texts(&mut spool), spool.tally().clone())
+        (texts(&mut spool), spool.counts().clone())
     };
     // A process that was killed has lost nothing.
-    assert_eq!(reopen(&journal), (after.last().unwrap().clone(), tally.clone()));
+    assert_eq!(reopen(&journal), (after.last().unwrap().clone(), counts.clone()));
     let end = journal.iter().rposition(|&byte| byte != 0).unwrap();
     for cut in (0..end).step_by(97) {
         let (waiting, _) = reopen(&journal[..cut]);
@@ -171,7 +171,7 @@ fn a_journal_is_taken_up_whatever_part_of_it_a_power_cut_left() {
         let mut torn = journal.clone();
         torn[at] ^= 0x55;
         let (_, torn) = reopen(&torn);
-        assert!(torn.produced <= tally.produced, "{torn:?}");
+        assert!(torn.produced <= counts.produced, "{torn:?}");
     }
 }
 

@@ -253,8 +253,8 @@ pub struct CalibrationHeader {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreement: Option<StoredAgreement>,
     /// Power profiles of the kinds of pictures that the model was calibrated for, that of generation 0 first: mean and
-    /// standard deviation over single pictures of their mean |z|, the mean over the edges with a
-    /// [`power_db`](EdgeHeader::power_db) of the absolute z score of their power.
+    /// standard deviation over single pictures of their mean |z|. Mean |z| is the mean of the absolute z score of the
+    /// power over the edges with a [`power_db`](EdgeHeader::power_db).
     #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "scenes")]
     pub power_profiles: Vec<MeanStd>,
 }
@@ -302,7 +302,7 @@ fn is_one(count: &usize) -> bool {
     *count == 1
 }
 
-/// Serializes an f32 as the f64 that equals it: a reader with an error in the last digit of an f64 still gives the same
+/// Serializes an f32 as the f64 that equals it. A reader with an error in the last digit of an f64 still gives the same
 /// f32.
 mod exact {
     use serde::{Deserialize, Deserializer, Serializer};

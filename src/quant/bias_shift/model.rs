@@ -1,9 +1,8 @@
 //! Bias shift model: predicts the bias shift of a step from the change of its mean input.
 //!
 //! In: for each of a few perturbations of the calibration pictures, the change of the step's mean input and the bias
-//! shift that it causes. Out: for any other change the predicted bias shift. The change is written as a linear
-//! combination of the known ones by ridge regression, and the known bias shifts are combined with the same
-//! coefficients.
+//! shift that it causes. Out: for any other change the predicted bias shift. Ridge regression writes the change as a
+//! linear combination of the known ones. The known bias shifts are combined with the same coefficients.
 
 /// A row of numbers in s8 with a common scale.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,8 +105,8 @@ impl BiasShiftModel {
     }
 
     /// Predicted bias shift of every output channel, before the activation function, where the means of the input
-    /// channels change by `input_change`: Σ cᵢ · biasᵢ with c = (M Mᵀ + ridge)⁻¹ M · input_change, M the known input
-    /// changes as rows. A change orthogonal to all known ones gives no shift.
+    /// channels change by `input_change`. It is Σ cᵢ · biasᵢ with c = (M Mᵀ + ridge)⁻¹ M · input_change; the rows of M
+    /// are the known input changes. A change orthogonal to all known ones gives no shift.
     pub fn bias_shift(&self, input_change: &[f64]) -> Vec<f64> {
         let count = self.effects.len();
         // The normal equations, with the right side in the last column.

@@ -1,8 +1,8 @@
 //! Rounding residual: error of the s8 weights of a layer, summed over the taps of each filter.
 //!
 //! In: f32 filters and their s8 form. Out: for every pair of an output and an input channel Σ over the taps of (w −
-//! scale · q). Artifacts carry it for the first layer, whose input is the picture itself: its mean is far from zero and
-//! follows the brightness of the scene, and its error propagates to all later layers. It is a few hundred numbers.
+//! scale · q), a few hundred numbers. Artifacts carry it for the first layer, whose input is the picture itself. The mean
+//! of that input is far from zero and follows the brightness of the scene. Errors propagate to all later layers.
 
 use crate::quant::{FilterBank, QuantizedWeights};
 

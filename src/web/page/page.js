@@ -1,5 +1,5 @@
 "use strict";
-// The page: reads the API, listens to the stream, draws. Nothing that comes from the device is ever taken as HTML.
+// The page: reads the API, listens to the stream, draws. Data of the device is never inserted as HTML.
 
 const $ = (id) => document.getElementById(id);
 const views = new Map();
@@ -14,14 +14,14 @@ const element = (name, text, className) => {
   return node;
 };
 
-async function ask(path, options) {
+async function request(path, options) {
   const response = await fetch(path, { credentials: "same-origin", ...options });
   if (response.status === 401) { showLogin(); throw new Error("not logged in"); }
   return response;
 }
 
 async function json(path) {
-  const response = await ask(path);
+  const response = await request(path);
   return response.ok ? response.json() : null;
 }
 
@@ -43,7 +43,7 @@ $("login").addEventListener("submit", async (event) => {
     method: "POST", credentials: "same-origin", headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ token: $("token").value }),
   });
-  if (!response.ok) { $("login-error").textContent = "This is not the token."; return; }
+  if (!response.ok) { $("login-error").textContent = "The token is wrong."; return; }
   $("token").value = "";
   $("login").hidden = true;
   begin();
@@ -97,7 +97,7 @@ class View {
     if (this.fetching || document.hidden) return;
     this.fetching = true;
     try {
-      const response = await ask(`api/v1/cameras/${encodeURIComponent(this.name)}/picture?width=960`);
+      const response = await request(`api/v1/cameras/${encodeURIComponent(this.name)}/picture?width=960`);
       if (response.ok) {
         const sequence = Number(response.headers.get("X-Lookout-Sequence"));
         const picture = await createImageBitmap(await response.blob());
@@ -122,7 +122,7 @@ class View {
       pen.fillStyle = "#101418"; pen.fillRect(0, 0, width, height);
       pen.fillStyle = "#55606a"; pen.font = "14px system-ui, sans-serif"; pen.fillText("pictures are off", 10, height - 12);
     }
-    // As large on every screen, whatever the canvas is shrunk to.
+    // Text has the same size on every screen, however the canvas is scaled.
     const letters = Math.round(12 * width / (canvas.clientWidth || width)), high = letters + 4;
     pen.font = `600 ${letters}px system-ui, sans-serif`; pen.lineWidth = 2.5; pen.textBaseline = "top";
     const shown = report.detections.filter((found) => found.score >= 0.3), tags = [];
@@ -133,7 +133,7 @@ class View {
       const text = `${found.label} ${found.score.toFixed(2)}${found.track === undefined ? "" : ` #${found.track}`}`;
       const long = pen.measureText(text).width + 6;
       const left = Math.max(0, Math.min(x0, width - long));
-      // Above the box, below it, inside; where each place is taken, the box alone says it.
+      // Above the box, below it or inside it; without a free place the box has no label.
       const free = [y0 - high, y1, y0].find((top) => top >= 0 && top + high <= height
         && tags.every((tag) => left + long < tag.left || tag.left + tag.long < left || top + high < tag.top || tag.top + high < top));
       if (free !== undefined) tags.push({ left, long, top: free, text, ink: colour(found.class_id) });
@@ -235,7 +235,7 @@ async function loadEvents(older) {
 }
 
 let eventTimer = null;
-function eventCame(message) {
+function addEvent(message) {
   if (features.events) {
     // The store needs a moment; many events are one reload.
     if (!eventTimer) eventTimer = setTimeout(() => { eventTimer = null; loadEvents(false).catch(console.debug); }, 1200);
@@ -285,19 +285,19 @@ async function loadGenerations() {
   }));
 }
 
-async function order(button, path, question) {
+async function sendCommand(button, path, question) {
   if (!window.confirm(question)) return;
   button.disabled = true;
   try {
-    const response = await ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" });
+    const response = await request(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" });
     const answer = await response.json();
-    $("order-answer").textContent = response.ok ? "done" : answer.error;
-  } catch (error) { $("order-answer").textContent = String(error); }
+    $("command-result").textContent = response.ok ? "done" : answer.error;
+  } catch (error) { $("command-result").textContent = String(error); }
   button.disabled = false;
   loadGenerations().catch(console.debug);
 }
-$("rollback").addEventListener("click", (event) => order(event.target, "api/v1/generations/rollback", "Go back to the model before?"));
-$("recalibrate").addEventListener("click", (event) => order(event.target, "api/v1/recalibrate", "Recalibrate now?"));
+$("rollback").addEventListener("click", (event) => sendCommand(event.target, "api/v1/generations/rollback", "Go back to the model before?"));
+$("recalibrate").addEventListener("click", (event) => sendCommand(event.target, "api/v1/recalibrate", "Recalibrate now?"));
 $("more").addEventListener("click", () => loadEvents(true).catch(console.debug));
 
 async function refresh() {
@@ -317,7 +317,7 @@ async function begin() {
   stream = new EventSource("api/v1/stream");
   stream.addEventListener("report", (event) => { const report = JSON.parse(event.data); views.get(report.camera)?.report(report); });
   stream.addEventListener("status", (event) => showStatus(JSON.parse(event.data)));
-  stream.addEventListener("event", (event) => eventCame(JSON.parse(event.data)));
+  stream.addEventListener("event", (event) => addEvent(JSON.parse(event.data)));
   stream.addEventListener("error", () => { $("state").textContent = "no connection"; $("state").className = "pill lost"; });
   stream.addEventListener("open", () => refresh());
   for (const name of features.cameras) {

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use super::mjpeg::{Jpegs, Piece};
-use crate::camera::y4m::{Cut, MAGIC, Y4m};
+use super::mjpeg::{Jpegs, Part};
+use crate::camera::y4m::{FrameError, MAGIC, Y4m};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Image, Picture};
 
@@ -14,16 +14,16 @@ const BUFFER: usize = 256 << 10;
 
 /// A picture of a recording.
 #[derive(Debug)]
-pub struct Shot {
+pub struct RecordedPicture {
     /// The picture.
     pub image: Image,
     /// True for a JPEG that lacks its end marker alone.
-    pub is_unended: bool,
+    pub is_unterminated: bool,
 }
 
 /// A recording with its read position.
 #[derive(Debug)]
-pub enum Reel {
+pub enum Recording {
     /// Pictures of a folder, in reverse order.
     Folder(Vec<PathBuf>),
     /// JPEGs in a file.
@@ -32,7 +32,7 @@ pub enum Reel {
     Y4m(PathBuf, Option<Y4m<BufReader<File>>>),
 }
 
-impl Reel {
+impl Recording {
     /// Opens the recording at `path`: a folder, or a file recognized by its signature.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Reel {
             return Ok(Self::Mjpeg(path.to_owned(), Jpegs::new(file)));
         }
         let text = format!(
-            "{}: neither a folder of pictures nor an MJPEG or Y4M file; kind = \"ffmpeg\" reads other films",
+            "{}: neither a folder of pictures nor an MJPEG or Y4M file; kind = \"ffmpeg\" reads other videos",
             path.display()
         );
         Err(Error::new(Kind::Data, text))
@@ -65,27 +65,27 @@ impl Reel {
     ///
     /// # Errors
     /// As reading the file.
-    pub fn next(&mut self) -> Result<Option<Result<Shot>>> {
-        let shot = |(picture, is_unended)| Shot { image: Image::Rgb(picture), is_unended };
+    pub fn next(&mut self) -> Result<Option<Result<RecordedPicture>>> {
+        let recorded = |(picture, is_unterminated)| RecordedPicture { image: Image::Rgb(picture), is_unterminated };
         match self {
-            Self::Folder(left) => Ok(left.pop().map(|path| Picture::open_unended(&path).map(shot))),
+            Self::Folder(left) => Ok(left.pop().map(|path| Picture::open_unterminated(&path).map(recorded))),
             Self::Mjpeg(path, jpegs) => {
-                let piece = jpegs.next().map_err(|source| Error::reading(path, source))?;
-                Ok(piece.map(|piece| match piece {
-                    Piece::Jpeg(bytes) => Picture::decode_unended(&bytes).map(shot),
-                    Piece::Damaged(what) => Err(Error::new(Kind::Data, format!("a JPEG is damaged: {what}"))),
+                let part = jpegs.next().map_err(|source| Error::reading(path, source))?;
+                Ok(part.map(|part| match part {
+                    Part::Jpeg(bytes) => Picture::decode_unterminated(&bytes).map(recorded),
+                    Part::Damaged(what) => Err(Error::new(Kind::Data, format!("a JPEG is damaged: {what}"))),
                 }))
             }
             Self::Y4m(path, frames) => {
                 let Some(stream) = frames else { return Ok(None) };
                 match stream.next() {
-                    Ok(image) => Ok(image.map(|image| Ok(Shot { image, is_unended: false }))),
-                    Err(Cut::Io(source)) => Err(Error::reading(path, source)),
-                    Err(Cut::Short) => {
+                    Ok(image) => Ok(image.map(|image| Ok(RecordedPicture { image, is_unterminated: false }))),
+                    Err(FrameError::Io(source)) => Err(Error::reading(path, source)),
+                    Err(FrameError::Truncated) => {
                         *frames = None;
                         Ok(Some(Err(Error::new(Kind::Data, "the last frame is cut off"))))
                     }
-                    Err(Cut::Damaged(error)) => {
+                    Err(FrameError::Damaged(error)) => {
                         *frames = None;
                         Ok(Some(Err(error)))
                     }

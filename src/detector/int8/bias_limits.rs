@@ -1,17 +1,17 @@
-//! Room of the biases: the largest ones that leave 32 bits for the products of their channel.
+//! Limits of the biases: the largest ones with which the sums of their channel fit into 32 bits.
 //!
 //! The scale of a channel is chosen with a margin for corrections ([`scale_floor`](crate::quant::scale_floor)). A
-//! correction beyond it is cut off at the room, so that it never makes a network unusable.
+//! correction beyond it is clamped to the limit, so that it never makes a network unusable.
 
 use super::{EdgeStorage, LayerWeights, Quantized};
-use crate::quant::{Precision, bias_room};
+use crate::quant::{Precision, max_bias};
 
 impl Quantized {
-    /// Moves every bias of a step in static int8 into the room that its input scale and weights leave. Returns the number of
-    /// biases that were outside.
+    /// Clamps every bias of a step in static int8 to the limit that its input scale and weights set. Returns the number of
+    /// clamped biases.
     pub fn limit_biases(&mut self) -> usize {
         let mixed_precision = self.mixed_precision();
-        let mut moved = 0;
+        let mut clamped = 0;
         for (step, biases) in self.plan.steps.iter().zip(&mut self.biases) {
             let Some(layer) = step.layer().map(|layer| &self.layers[layer]) else { continue };
             let LayerWeights::S8 { values, scales, .. } = &layer.weights else { continue };
@@ -27,13 +27,13 @@ impl Quantized {
             let filter = values.len() / biases.len();
             for ((bias, &scale), weights) in biases.iter_mut().zip(scales).zip(values.chunks_exact(filter.max(1))) {
                 let magnitude: u32 = weights.iter().map(|weight| u32::from(weight.unsigned_abs())).sum();
-                let room = bias_room(input, scale, magnitude);
-                if bias.abs() > room {
-                    *bias = bias.signum() * room;
-                    moved += 1;
+                let limit = max_bias(input, scale, magnitude);
+                if bias.abs() > limit {
+                    *bias = bias.signum() * limit;
+                    clamped += 1;
                 }
             }
         }
-        moved
+        clamped
     }
 }

@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 /// Queue length of requests in the client.
 const REQUESTS: usize = 128;
 /// Queue length of events of the broker.
-const HAPPENINGS: usize = 64;
+const EVENTS: usize = 64;
 
 /// Largest packet that is accepted: a command with its topic.
 const LARGEST_INCOMING: u32 = 128 << 10;
@@ -43,18 +43,18 @@ pub struct Incoming {
     /// True if the broker had retained it.
     pub retained: bool,
     /// Response topic and correlation data (MQTT 5).
-    pub answer_to: Option<(String, Option<Vec<u8>>)>,
+    pub response_to: Option<(String, Option<Vec<u8>>)>,
 }
 
-/// Delivery of a message.
+/// Quality of service and retain flag of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublishMode {
     /// At most once, not retained.
-    TransientMessage,
+    AtMostOnce,
     /// At least once, retained.
     Retained,
     /// At least once, not retained.
-    Sure,
+    AtLeastOnce,
 }
 
 /// Resolves to `Ok(true)` on acknowledgement, `Ok(false)` on permanent refusal, `Err` if the connection breaks.
@@ -63,7 +63,7 @@ pub type Acknowledged = std::pin::Pin<Box<dyn Future<Output = std::result::Resul
 /// A connection, established or in progress.
 pub struct Connection {
     client: Client,
-    happenings: mpsc::Receiver<BrokerEvent>,
+    events: mpsc::Receiver<BrokerEvent>,
     running: JoinHandle<()>,
 }
 
@@ -86,8 +86,8 @@ impl Connection {
     /// Errors of the credential files.
     pub fn open(broker: &Broker, client_id: &str, will: &str) -> Result<Self> {
         let access = Access::read(broker)?;
-        let (sender, happenings) = mpsc::channel(HAPPENINGS);
-        let silence = broker.keep_alive * 5 / 2;
+        let (sender, events) = mpsc::channel(EVENTS);
+        let read_timeout = broker.keep_alive * 5 / 2;
         let keep_alive = u16::try_from(broker.keep_alive.as_secs()).unwrap_or(u16::MAX).max(5);
         macro_rules! open {
             ($library:ident, $will:expr, $variant:ident, $run:ident, $limit:expr) => {{
@@ -104,7 +104,7 @@ impl Connection {
                     options.set_transport($library::Transport::tls_with_config(tls.clone()));
                 }
                 let (client, events) = $library::AsyncClient::builder(options).capacity(REQUESTS).build();
-                (Client::$variant(client), tokio::spawn($run(events, sender, silence)))
+                (Client::$variant(client), tokio::spawn($run(events, sender, read_timeout)))
             }};
         }
         let (client, running) = match broker.protocol {
@@ -123,13 +123,13 @@ impl Connection {
                 })
             }
         };
-        Ok(Self { client, happenings, running })
+        Ok(Self { client, events, running })
     }
 
     /// The next event; [`BrokerEvent::Lost`] is the last.
     pub async fn next(&mut self) -> BrokerEvent {
         let ended = || BrokerEvent::Lost(Error::new(Kind::Unavailable, "the connection ended"));
-        self.happenings.recv().await.unwrap_or_else(ended)
+        self.events.recv().await.unwrap_or_else(ended)
     }
 
     /// Publishes a message. `None` if the client's queue is full.
@@ -137,15 +137,16 @@ impl Connection {
         &self,
         topic: &str,
         payload: &[u8],
-        manner: PublishMode,
-        with: Option<Vec<u8>>,
+        mode: PublishMode,
+        correlation: Option<Vec<u8>>,
     ) -> Option<Acknowledged> {
-        let (sure, retain) = (manner != PublishMode::TransientMessage, manner == PublishMode::Retained);
+        let (at_least_once, retain) = (mode != PublishMode::AtMostOnce, mode == PublishMode::Retained);
         match &self.client {
             Client::V4(client) => {
                 use rumqttc_v4::{PublishNoticeError, PublishOptions};
                 let options =
-                    if sure { PublishOptions::at_least_once() } else { PublishOptions::at_most_once() }.retain(retain);
+                    if at_least_once { PublishOptions::at_least_once() } else { PublishOptions::at_most_once() }
+                        .retain(retain);
                 let notice = client.try_publish_tracked(topic, payload.to_vec(), options).ok()?;
                 Some(Box::pin(async move {
                     match notice.wait_completion_async().await {
@@ -159,8 +160,9 @@ impl Connection {
                 use rumqttc_v5::mqttbytes::v5::PublishProperties;
                 use rumqttc_v5::{PublishNoticeError, PublishOptions};
                 let mut options =
-                    if sure { PublishOptions::at_least_once() } else { PublishOptions::at_most_once() }.retain(retain);
-                if let Some(correlation) = with {
+                    if at_least_once { PublishOptions::at_least_once() } else { PublishOptions::at_most_once() }
+                        .retain(retain);
+                if let Some(correlation) = correlation {
                     options = options.properties(PublishProperties {
                         correlation_data: Some(correlation.into()),
                         ..PublishProperties::default()
@@ -188,29 +190,29 @@ impl Connection {
     }
 
     /// Disconnects cleanly, so that the broker does not publish the last will.
-    pub async fn close(mut self, patience: Duration) {
-        let asked = match &self.client {
+    pub async fn close(mut self, timeout: Duration) {
+        let is_requested = match &self.client {
             Client::V4(client) => client.try_disconnect().is_ok(),
             Client::V5(client) => client.try_disconnect().is_ok(),
         };
-        if asked {
+        if is_requested {
             let end = async { while !matches!(self.next().await, BrokerEvent::Lost(_)) {} };
-            let _ = tokio::time::timeout(patience, end).await;
+            let _ = tokio::time::timeout(timeout, end).await;
         }
     }
 }
 
 /// Declares the task that runs one version's protocol.
 macro_rules! run {
-    ($name:ident, $library:ident, $packet:path, $answer_to:expr) => {
-        async fn $name(mut events: $library::EventLoop, sender: mpsc::Sender<BrokerEvent>, silence: Duration) {
+    ($name:ident, $library:ident, $packet:path, $response_to:expr) => {
+        async fn $name(mut events: $library::EventLoop, sender: mpsc::Sender<BrokerEvent>, read_timeout: Duration) {
             use $library::Event;
             use $packet as Packet;
             let mut connected = false;
             loop {
-                // Pings cause traffic in every period, so silence means that the peer is gone, whether or not the
-                // kernel has noticed.
-                let happening = match tokio::time::timeout(silence, events.poll()).await {
+                // Pings cause traffic in every interval. Without any the broker is unreachable, even if the kernel has not
+                // noticed yet.
+                let event = match tokio::time::timeout(read_timeout, events.poll()).await {
                     Ok(Ok(Event::Incoming(Packet::ConnAck(_)))) if !connected => {
                         connected = true;
                         BrokerEvent::Connected
@@ -223,16 +225,19 @@ macro_rules! run {
                         topic: String::from_utf8_lossy(&publish.topic).into_owned(),
                         payload: publish.payload.to_vec(),
                         retained: publish.retain,
-                        answer_to: $answer_to(&publish),
+                        response_to: $response_to(&publish),
                     }),
                     Ok(Ok(_)) => continue,
                     Ok(Err(error)) => {
                         BrokerEvent::Lost(Error::new(Kind::Unavailable, "the broker cannot be used").because(error))
                     }
-                    Err(_) => BrokerEvent::Lost(Error::new(Kind::Unavailable, "the broker fell silent")),
+                    Err(_) => {
+                        let text = "the broker sent nothing for 2.5 keep-alive intervals";
+                        BrokerEvent::Lost(Error::new(Kind::Unavailable, text))
+                    }
                 };
-                let last = matches!(happening, BrokerEvent::Lost(_));
-                if sender.send(happening).await.is_err() || last {
+                let last = matches!(event, BrokerEvent::Lost(_));
+                if sender.send(event).await.is_err() || last {
                     return;
                 }
             }

@@ -1,17 +1,17 @@
 //! Observation of values before clamping and rounding, on selected frames.
 
-/// Sees every value of a watched convolution: see [`convolve_watched`](super::convolve_watched).
-pub trait Watch: Sync {
+/// Receives every value of a convolution: see [`convolve_observed`](super::convolve_observed).
+pub trait RawObserver: Sync {
     /// `values` of output pixel `pixel` (row-major, map by map) from `channel` on: with the residual added, before the
     /// activation function, rounding and clamping. They are in output steps (real value = `value · s_out`; the value
-    /// itself for f32 output), or in real units: see [`Epilogue::watched_scale`](super::Epilogue::watched_scale).
+    /// itself for f32 output), or in real units: see [`Epilogue::raw_scale`](super::Epilogue::raw_scale).
     /// Called from several threads, in no order, once for every value.
-    fn row(&self, pixel: usize, channel: usize, values: &[f32]);
+    fn observe(&self, pixel: usize, channel: usize, values: &[f32]);
 }
 
 /// Observes nothing; for the clip counts alone.
-impl Watch for () {
-    fn row(&self, _pixel: usize, _channel: usize, _values: &[f32]) {}
+impl RawObserver for () {
+    fn observe(&self, _pixel: usize, _channel: usize, _values: &[f32]) {}
 }
 
 /// Number of values of a map outside the output quantization range.
