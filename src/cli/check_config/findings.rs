@@ -7,7 +7,7 @@ use crate::cli::{ConfigArgs, client, machine};
 use crate::config::{CameraKind, ModelSource, Settings, SinkKind, WrongValue, credential, read_secret};
 use crate::daemon;
 use crate::detector;
-use crate::frame::pictures_in;
+use crate::frame::PictureFolder;
 
 /// Weight of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,11 +75,12 @@ impl Findings {
             }
         }
         if let ModelSource::Quantize { pictures, .. } = &settings.model.source {
-            match pictures_in(pictures) {
-                Ok(found) if found.is_empty() => {
-                    self.warn("model.calibration", format!("{} holds no picture", pictures.display()));
+            match PictureFolder::with_subfolders(pictures) {
+                Ok(found) => {
+                    if let Some(note) = found.note() {
+                        self.warn("model.calibration", format!("{}: {note}", pictures.display()));
+                    }
                 }
-                Ok(_) => {}
                 Err(error) => self.warn("model.calibration", error.chain()),
             }
         }
