@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use roxmltree::{Document, Node};
+use roxmltree::{Document, Node, ParsingOptions};
 
 use super::super::bounds::Bounds;
 use super::super::dataset::{BoxRole, Dataset, DatasetLayout, DeclaredSize, LabelledBox, LabelledPicture, TextIds};
@@ -30,7 +30,7 @@ pub(super) fn read(folder: &Path) -> Result<Dataset> {
         let text = text_file::decode_lossy(&bytes);
         let name = name_below(&labels, &file);
         let id = at as u64 + 1;
-        match Document::parse(&text) {
+        match Document::parse_with_options(&text, ParsingOptions { allow_dtd: true, ..ParsingOptions::default() }) {
             Ok(document) => {
                 let root = document.root_element();
                 let picture = known.take(child(root, "filename"), &name);
@@ -233,7 +233,7 @@ mod tests {
             ("Annotations/night/a.xml", label("a.jpg")),
             ("Annotations/day/a.xml", label("a.jpg")),
             ("Annotations/day/b.xml", label("day/b.png")),
-            ("Annotations/only.xml", label("only.jpg")),
+            ("Annotations/only.xml", format!("<!DOCTYPE annotation>{}", label("only.jpg"))),
             ("Annotations/day/._b.xml", "no XML".into()),
             ("JPEGImages/day/a.jpg", String::new()),
             ("JPEGImages/night/a.png", String::new()),
