@@ -318,13 +318,17 @@ fn path_values(text: &str, range: std::ops::Range<usize>, found: &mut Vec<Secret
     let mut start = range.start;
     let mut is_value = false;
     for part in text[range].split(SEPARATORS) {
-        let name_end = part.find(':').filter(|&at| is_secret_name(&part[..at].to_lowercase()));
-        let value = match name_end {
-            Some(at) => Some(start + at + 1),
-            None => is_value.then_some(start),
-        };
-        if let Some(value) = value {
-            found.push(Secret { range: value..start + part.len(), ends: Vec::new(), is_named: true });
+        let found_at = |value: usize, is_named| Secret { range: value..start + part.len(), ends: Vec::new(), is_named };
+        match part.split_once(':') {
+            Some((name, _)) if is_secret_name(&name.to_lowercase()) => {
+                found.push(found_at(start + name.len() + 1, true));
+            }
+            // Some write a login into the path.
+            Some((name, value)) if is_user_name(name) && !is_plain_value(value) => {
+                found.push(found_at(start + name.len() + 1, false));
+            }
+            _ if is_value => found.push(found_at(start, true)),
+            _ => {}
         }
         is_value = SECRET_FOLDERS.contains(&part.to_lowercase().as_str());
         start += part.len() + 1;
@@ -351,6 +355,10 @@ fn tokens(text: &str, range: std::ops::Range<usize>, found: &mut Vec<Secret>) {
 
 fn is_parameter_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "-_.[]%$".contains(c))
+}
+
+fn is_user_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "-_@".contains(c))
 }
 
 /// True for a value that cannot be a secret: a flag, or one or two characters.
@@ -441,6 +449,9 @@ mod tests {
             ("http://c/mjpg/password/x2y3/ch/1", "http://c/mjpg/password/***/ch/1"),
             ("http://c/user:admin/pw:x2y3/s?a=1", "http://c/user:***/pw:***/s?a=1"),
             ("http://c/v?login:x2y3", "http://c/v?login:***"),
+            ("rtsp://c/admin:x2y3/stream1", "rtsp://c/admin:***/stream1"),
+            ("rtsp://c/video:1", "rtsp://c/video:1"),
+            ("http://c/film.mp4:404", "http://c/film.mp4:404"),
             (
                 "rtsp://c:554/Streaming/Channels/101?transportmode=unicast",
                 "rtsp://c:554/Streaming/Channels/101?transportmode=unicast",
