@@ -468,6 +468,25 @@ fn metadata_counts_until_an_option_says_otherwise() {
     std::fs::write(&labels, "__background__\nperson\ntwo wheeler\n").unwrap();
     let error = state.import(change).unwrap_err();
     assert!(error.message().ends_with("2 labels, one a line; the checkpoint has 3 classes"), "{}", error.message());
+    let wide: Vec<u8> = "person\r\nvélo\r\n行人\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(&labels, [b"\xff\xfe", &wide[..]].concat()).unwrap();
+    assert_eq!(state.import(change).unwrap().1.header().labels, ["person", "vélo", "行人"]);
+    std::fs::write(&labels, "background\nperson\ntwo wheeler\nvehicle\n").unwrap();
+    assert_eq!(state.import(change).unwrap().1.header().labels, ["person", "two wheeler", "vehicle"]);
+    for (text, wanted) in [
+        (
+            "background\nperson\nvehicle\n",
+            "3 labels, the first is the background; the checkpoint has 3 classes beside it",
+        ),
+        (
+            "person\nperson\u{200b}\nvehicle\n",
+            "label \"person\\u{200b}\" has the invisible character U+200B; remove it",
+        ),
+    ] {
+        std::fs::write(&labels, text).unwrap();
+        let error = state.import(change).unwrap_err();
+        assert!(error.message().ends_with(wanted), "{}", error.message());
+    }
     for (key, value) in [("classes", "a,b,c,d"), ("min_size", "big"), ("batch_norm_eps", "nan")] {
         let mut state = State::narrow();
         state.metadata.insert(key.into(), value.into());

@@ -8,6 +8,14 @@ use lookout::config::document::Document;
 use lookout::config::{self, CameraKind, Complaint, Inputs, ModelSource, Settings, SinkKind, defaults};
 use lookout::message::MessageKind;
 
+#[test]
+fn cameras_have_names_of_any_script() {
+    for name in ["front", "Haustür 2", "الباب", "行人", "🚗", "cafe\u{301}", "cmd", "$SYS", "+", "#"] {
+        let file = File::new(&format!("[[camera]]\nname = \"{name}\"\nkind = \"pattern\"\n"));
+        assert_eq!(file.load().unwrap().cameras[0].name, name);
+    }
+}
+
 /// A configuration file in a folder of its own.
 struct File {
     folder: tempfile::TempDir,
@@ -170,7 +178,24 @@ const BROKEN: &[(&str, &str)] = &[
     ("[[camera]]\nname = \"a\"\nkind = \"reply\"", ":3: camera[0].kind: \"reply\" is not one of"),
     ("[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\ndevice = \"y\"", ":5: camera[0].device: is for kind"),
     ("[[camera]]\nkind = \"replay\"\npath = \"x\"", ":1: camera[0]: name is missing"),
-    ("[[camera]]\nname = \"a b\"\nkind = \"replay\"\npath = \"x\"", ":2: camera[0].name: \"a b\" is no name"),
+    ("[[camera]]\nname = \"a/b\"\nkind = \"replay\"\npath = \"x\"", ":2: camera[0].name: \"a/b\" is no name"),
+    ("[[camera]]\nname = \"a \"\nkind = \"replay\"\npath = \"x\"", ":2: camera[0].name: \"a \" is no name"),
+    ("[[camera]]\nname = \"..\"\nkind = \"replay\"\npath = \"x\"", ":2: camera[0].name: \"..\" is no name"),
+    (
+        "[[camera]]\nname = \"a\u{200b}\"\nkind = \"replay\"\npath = \"x\"",
+        ":2: camera[0].name: \"a\\u{200b}\" is no name",
+    ),
+    ("[[camera]]\nname = \"a\\u0000\"\nkind = \"replay\"\npath = \"x\"", ":2: camera[0].name: \"a\\0\" is no name"),
+    ("[device]\nid = \"gaté\"", ":2: device.id: \"gaté\" is no name"),
+    (
+        "[[publish]]\nkind = \"mqtt\"\nhost = \"h\"\ndiscovery = \"ha/#\"",
+        ":4: publish[0].discovery: \"ha/#\" cannot begin",
+    ),
+    ("[[publish]]\nkind = \"mqtt\"\nhost = \"mqtt://h\"", ":3: publish[0].host: is no host name"),
+    (
+        "[[camera]]\nname = \"a\"\nkind = \"ffmpeg\"\nurl = \"rtsp://h/s\"",
+        ":4: camera[0].url: there is no such key; an address",
+    ),
     (
         "[[camera]]\nname = \"a\"\nkind = \"v4l2\"\ndevice = \"x\"\nformat = \"MJPEG\"",
         ":5: camera[0].format: \"MJPEG\" cannot be read",

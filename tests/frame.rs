@@ -98,6 +98,14 @@ fn a_declared_size_is_refused_before_anything_is_allocated() {
 }
 
 #[test]
+fn a_png_with_too_long_a_side_is_not_called_damaged() {
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::GrayImage::new(70_000, 1).write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let error = Picture::decode(&png.into_inner()).unwrap_err();
+    assert!(error.message().contains("more than 65535 pixels a side"), "{}", error.message());
+}
+
+#[test]
 fn errors_name_the_file_on_one_line() {
     let missing = Picture::open("/nonexistent/a.png").unwrap_err();
     assert_eq!(missing.kind(), Kind::NoInput);

@@ -36,6 +36,11 @@ fn the_mobilenet_for_320_pixels_is_assumed_and_said() {
     assert!(!report.warnings.iter().any(|warning| warning.contains("as well as")), "{:?}", report.warnings);
     let settings = &checkpoint.header().settings;
     assert_eq!((settings.transform.min_size[0], settings.rpn.pre_nms_top_n), (800, 1000));
+
+    // With settings that decide every difference nothing of a builder is assumed.
+    let given = |options: &mut ImportOptions| options.settings = Some(fixture("mobilenet-v3-large-320.settings.toml"));
+    let (report, _) = import_network("mobilenet-v3-large-320", given).unwrap();
+    assert!(!report.warnings.iter().any(|warning| warning.contains("as well as")), "{:?}", report.warnings);
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn channels_without_weights_are_quantized_and_found_again() {
     let plain = plain.run(&plain.path("pictures"), &plain.options, 2).unwrap().found_again().unwrap();
     let is = |name: &str, end: &str| name.ends_with(end);
     type Edit = Box<dyn Fn(&str, &mut [f32])>;
-    let cases: [(&str, Edit); 6] = [
+    let cases: [(&str, Edit); 10] = [
         (
             "a pruned filter of the stem",
             Box::new(move |name, values| {
@@ -188,6 +188,39 @@ fn channels_without_weights_are_quantized_and_found_again() {
                 }
             }),
         ),
+        (
+            "a layer without weights",
+            Box::new(move |name, values| {
+                if is(name, "layer1.0.conv1.weight") {
+                    values.fill(0.0)
+                }
+            }),
+        ),
+        (
+            "a layer with one living filter",
+            Box::new(move |name, values| {
+                if is(name, "layer2.0.conv1.weight") {
+                    let filter = values.len() / 16;
+                    values[filter..].fill(0.0)
+                }
+            }),
+        ),
+        (
+            "a level without signal, whose reader has weights for all levels",
+            Box::new(move |name, values| {
+                if is(name, "fpn.layer_blocks.1.0.weight") || is(name, "fpn.layer_blocks.1.0.bias") {
+                    values.fill(0.0)
+                }
+            }),
+        ),
+        (
+            "a level with hardly any signal",
+            Box::new(move |name, values| {
+                if is(name, "fpn.layer_blocks.1.0.weight") || is(name, "fpn.layer_blocks.1.0.bias") {
+                    values.iter_mut().for_each(|value| *value *= 1e-9)
+                }
+            }),
+        ),
     ];
     for (what, edit) in cases {
         let case = Case::of(&edited(folder.path(), "edited.safetensors", edit));
@@ -196,6 +229,20 @@ fn channels_without_weights_are_quantized_and_found_again() {
         let found = outcome.found_again();
         assert!(found.is_none_or(|found| found >= plain - 0.2), "{what}: {found:?} of {plain}");
     }
+}
+
+#[test]
+fn numbers_too_large_to_quantize_are_an_error_that_names_the_layer() {
+    let folder = tempfile::tempdir().unwrap();
+    let case = Case::of(&edited(folder.path(), "huge.safetensors", |name, values| {
+        if name.ends_with("layer1.0.bn1.weight") {
+            values[3] *= 1e20
+        }
+    }));
+    let error = case.run(&case.path("pictures"), &case.options, 2).unwrap_err();
+    assert_eq!(error.kind(), Kind::Data);
+    let expected = "backbone.body.layer1.0.conv1: channel 3 has weights up to ";
+    assert!(error.message().contains(expected) && error.message().contains("--keep-float"), "{}", error.message());
 }
 
 /// The state dict of r18 with an outlier in each block: a channel a hundred thousand times as large as the others, which

@@ -27,6 +27,10 @@ const ADDRESSES: &[(&str, &str)] = &[
     ),
     ("rtsp://127.0.0.1:1/user=admin_password=secret11_channel=1.sdp", "password=secret11_channel"),
     ("rtsps://127.0.0.1:1/SECRETSECRETx1yz?enableSrtp", "rtsps://127.0.0.1:1/SECRETSECRETx1yz?enableSrtp"),
+    ("http://127.0.0.1:1/mjpg/password/secret-13-x/ch1", "http://127.0.0.1:1/mjpg/password/secret-13-x/ch1"),
+    ("http://127.0.0.1:1/video?login:secret-14-x", "http://127.0.0.1:1/video?login:secret-14-x"),
+    ("http://127.0.0.1:1/video?key%3Dsecret-15-x", "http://127.0.0.1:1/video?key%3Dsecret-15-x"),
+    (" rtsp://admin:%73ecret-16@127.0.0.1:1/s\n", "'rtsp://admin:%73ecret-16@127.0.0.1:1/s'"),
 ];
 
 /// A program in place of ffmpeg that repeats its input, as it is and in parts, and fails.
@@ -34,7 +38,7 @@ fn ffmpeg(folder: &Path) {
     let script = r#"#!/bin/bash
 [ "$1" = -version ] && exit
 read -r _; read -r file; address=${file#file \'}; address=${address%\'}
-echo "$address" >> "$(dirname "$0")/given"
+echo "'$address'" >> "$(dirname "$0")/given"
 echo "[in#0] Impossible to open '$address'" >&2
 echo "[tcp] user and password: ${address%%@*} refused; path /${address#*://*/}" >&2
 exit 1
@@ -111,6 +115,22 @@ fn errors_of_a_configuration_do_not_repeat_secrets() {
         ("[device]\nlog_level = \"rtsp://admin:secret-1@h/s\"\n".to_owned(), "log_level"),
         ("[[publish]]\nkind = \"rtsp://admin:secret-1@h/s\"\n".to_owned(), "kind"),
         ("\"rtsp://admin:secret-1@h/s\" = 1\n".to_owned(), "no such key"),
+        (camera("\"rtsp://admin:secret-1\""), "no valid host"),
+        (camera("\"-i rtsp://admin:secret-1@h/s\""), "no address"),
+        (camera("\"rtsp://admin:secret-1@h/s\\nx\""), "control character"),
+        (
+            camera("1\nurl = \"rtsp://admin:secret-1@h/s\"\npassword = \"secret-2\""),
+            "USER:PASSWORD@HOST:PORT behind rtsp://",
+        ),
+        ("[[publish]]\nkind = \"mqtt\"\nhost = \"mqtt://u:secret-1@h:1883\"\n".to_owned(), "password_file"),
+        ("[[publish]]\nkind = \"mqtt\"\nhost = \"u:secret-1@h\"\n".to_owned(), "password_file"),
+        ("[[publish]]\nkind = \"mqtt\"\nhost = \"h\"\npassword = \"secret-1\"\n".to_owned(), "password_file"),
+        (
+            "[model]\nartifact = \"demo-int8\"\n[[camera]]\nname = \"a\"\nkind = \"pattern\"\n[web]\nenabled = true\n\
+             listen = \"127.0.0.1:0\"\ntoken_file = \"secret\"\n"
+                .to_owned(),
+            "web.token_file",
+        ),
     ] {
         std::fs::write(&file, &text).unwrap();
         let output = program(folder.path()).arg("check-config").arg(&file).output().unwrap();
@@ -118,9 +138,20 @@ fn errors_of_a_configuration_do_not_repeat_secrets() {
         assert_eq!(output.status.code(), Some(78), "{text}{said}");
         assert!(said.contains(wanted) && !said.contains("secret"), "{text}{said}");
     }
-    for set in ["rtsp://admin:secret-1@h/s", "camera=[{input='rtsp://admin:secret-1@h/s'"] {
+    for set in [
+        "rtsp://admin:secret-1@h/s",
+        "admin:secret-1@h/s",
+        "camera=[{input='rtsp://admin:secret-1@h/s'",
+        "camera=[{input='admin:secret-1@h/s'",
+    ] {
         let output = program(folder.path()).args(["check-config", "--set", set]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!said.contains("secret") && output.status.code() == Some(78), "{said}");
+    }
+    for arguments in [&["run", "rtsp://admin:secret-1@h/s"][..], &["detect", "x", "--score", "http://h/?pwd=secret-1"]]
+    {
+        let output = program(folder.path()).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("***") && !said.contains("secret") && output.status.code() == Some(64), "{said}");
     }
 }

@@ -12,7 +12,10 @@ use crate::detector::plan::{LayerId, Plan, Step};
 use crate::detector::settings::BatchNormEps;
 use crate::detector::weights::FoldedLayer;
 use crate::error::{Error, Kind, Result};
-use crate::quant::{Digits, FilterBank, Granularity, Precision, QuantParams, RoundingResidual, ScaleRule, scale_floor};
+use crate::quant::{
+    Digits, FilterBank, Granularity, MAX_SCALE, Precision, QuantParams, RoundingResidual, ScaleRule, input_scale_floor,
+    scale_floor,
+};
 
 /// Smallest input scale that dynamic quantization computes at run time. It bounds the integer bias of such a layer.
 const MIN_DYNAMIC_SCALE: f32 = 1e-4;
@@ -84,6 +87,48 @@ pub fn convert(
     })
 }
 
+/// By step: the smallest scale of its output with which all layers that read it still resolve their weights; 0 where any
+/// will do. `edge_qparams` as for [`convert`].
+///
+/// A layer on several levels has one set of weights, whose scales must leave room for its biases in steps of every level
+/// ([`scale_floor`]). A level without signal has a tiny scale, with which all weights would become 0, on the other levels,
+/// too. A coarser scale of such a level shows nowhere ([`input_scale_floor`]), and no level needs a coarser one than the
+/// coarsest has. Filters with weights below a step of the largest one do not matter.
+pub(super) fn least_scales(
+    plan: &Plan,
+    folded: &[FoldedLayer],
+    recipes: &[LayerRecipe],
+    edge_qparams: &[Option<QuantParams>],
+) -> Vec<f32> {
+    let precisions: Vec<Precision> = recipes.iter().map(|recipe| recipe.precision).collect();
+    let mixed_precision = MixedPrecision::new(plan, &precisions);
+    let mut least = vec![0.0f32; plan.steps.len()];
+    for (id, folded) in folded.iter().enumerate().filter(|(id, _)| precisions[*id] == Precision::Int8Static) {
+        let readers = plan.steps.iter().filter(|step| step.layer() == Some(id));
+        let owners: Vec<(usize, f32)> = readers
+            .filter_map(|step| match mixed_precision.storage[step.inputs[0]] {
+                EdgeStorage::U8(owner) => Some((owner, edge_qparams[owner]?.scale)),
+                EdgeStorage::Pixels | EdgeStorage::F32 | EdgeStorage::Boxes => None,
+            })
+            .collect();
+        if owners.len() < 2 {
+            continue;
+        }
+        let geometry = plan.layers[id].geometry;
+        let filters = || folded.weights.chunks_exact(geometry.taps() * geometry.group_channels()).zip(&folded.bias);
+        let largest_of = |weights: &[f32]| weights.iter().fold(0.0f32, |most, weight| most.max(weight.abs()));
+        let largest = largest_of(&folded.weights);
+        let correction = output_range(plan, edge_qparams, id);
+        let floor = filters()
+            .filter(|(weights, _)| largest_of(weights) * 127.0 >= largest)
+            .map(|(weights, &bias)| input_scale_floor(weights, bias, correction))
+            .fold(0.0, f32::max);
+        let floor = owners.iter().fold(0.0f32, |most, &(_, scale)| most.max(scale)).min(floor);
+        owners.into_iter().for_each(|(owner, _)| least[owner] = least[owner].max(floor));
+    }
+    least
+}
+
 /// Scales of the inputs of all steps that use `layer`. The scale of the canvas is one grey level.
 fn input_scales(
     plan: &Plan,
@@ -152,6 +197,16 @@ fn layer(
     }
     let bank = FilterBank { values: &weights, out: geometry.out_channels, channels: geometry.group_channels() };
     let quantized = bank.quantize(rule, granularity, digits, &floors)?;
+    if let Some(channel) = quantized.scales.iter().position(|scale| *scale > MAX_SCALE) {
+        let weights = weights.chunks_exact(filter).nth(channel).unwrap_or_default();
+        let text = format!(
+            "channel {channel} has weights up to {:e} and a bias of {:e}, batch norm included; numbers that large cannot be \
+             quantized: check the checkpoint, or name the layer in --keep-float",
+            weights.iter().fold(0.0f32, |most, weight| most.max(weight.abs())),
+            bias.get(channel).copied().unwrap_or_default()
+        );
+        return Err(Error::new(Kind::Data, text));
+    }
     let residual =
         (reads_pixels && precision == Precision::Int8Static).then(|| RoundingResidual::of(&bank, &quantized));
     let weights = LayerWeights::S8 { values: quantized.values, low: quantized.low, scales: quantized.scales };

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::record::CalibrationRecord;
 use super::usability::{CheckedPicture, check_pictures, pixel_sha256};
 use crate::error::{Error, Kind, Result};
-use crate::frame::{Picture, pictures_in};
+use crate::frame::{Picture, PictureFolder};
 use crate::preprocess::Transform;
 use crate::tensor::Canvas;
 
@@ -56,21 +56,25 @@ impl PictureSelection {
 /// # Errors
 /// [`Kind::NoInput`] without pictures; [`Kind::Data`] with the reason if the pictures are unusable, or none can be decoded.
 pub fn select(folder: &Path, count: usize, seed: u64, allow_unfit: bool) -> Result<PictureSelection> {
-    let mut named = named_pictures(folder)?;
+    let found = PictureFolder::with_subfolders(folder)?;
+    let note = found.note().map(|note| format!("{}: {note}", folder.display()));
+    let mut named = named(found.pictures, folder);
     let chosen = seeded(named.iter().map(|(name, _)| name.as_str()), count, seed);
     named.retain(|(name, _)| chosen.binary_search(name).is_ok());
     named.sort();
-    check(named, folder, allow_unfit)
+    let mut selection = check(named, folder, allow_unfit)?;
+    selection.warnings.extend(note);
+    Ok(selection)
 }
 
-/// The pictures of `folder` with their names: paths below the folder, separated by `/`.
-fn named_pictures(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+/// The `pictures` of `folder` with their names: paths below the folder, separated by `/`.
+fn named(pictures: Vec<PathBuf>, folder: &Path) -> Vec<(String, PathBuf)> {
     let name = |path: &PathBuf| {
         let below = path.strip_prefix(folder).unwrap_or(path);
         let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
         parts.join("/")
     };
-    Ok(pictures_in(folder)?.into_iter().map(|path| (name(&path), path)).collect())
+    pictures.into_iter().map(|path| (name(&path), path)).collect()
 }
 
 /// Checks the chosen pictures, and refuses the set or leaves out single ones.
@@ -152,7 +156,7 @@ pub fn select_recorded_in(
     allow_unfit: bool,
 ) -> Result<PictureSelection> {
     let mut wanted = select_recorded(record, names)?.pictures;
-    let files = named_pictures(folder)?;
+    let files = named(PictureFolder::with_subfolders(folder)?.pictures, folder);
     // A file of the same name is probably the picture: nothing else has to be decoded then.
     let file_name = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
     let known: std::collections::HashSet<String> = wanted.iter().map(|picture| file_name(&picture.name)).collect();

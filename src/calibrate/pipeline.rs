@@ -19,7 +19,7 @@ use super::bias::{
 use super::choice::choose;
 use super::collectors::{ChannelMaxima, Fp32Collector};
 use super::comparison::{Comparison, ObservedEdges, compare_networks};
-use super::convert::{LayerRecipe, convert, convert_layer, fold_all};
+use super::convert::{LayerRecipe, convert, convert_layer, fold_all, least_scales};
 use super::observer::{EdgeStatistics, Observer};
 use super::options::{Progress, QuantizeOptions, QuantizeOutcome};
 use super::pictures::{
@@ -161,6 +161,15 @@ fn qparams_of(ranges: &[Option<EdgeRange>]) -> Vec<Option<QuantParams>> {
     ranges.iter().map(|range| range.map(|EdgeRange { qparams, .. }| qparams)).collect()
 }
 
+/// Gives every edge a scale of at least `least`, by step.
+fn coarsen(ranges: &mut [Option<EdgeRange>], least: &[f32]) {
+    for (range, &least) in ranges.iter_mut().zip(least) {
+        if let Some(EdgeRange { qparams, .. }) = range {
+            *qparams = qparams.at_least(least);
+        }
+    }
+}
+
 /// Pictures on which the largest values of channels are measured. Factors need not be exact: few pictures show them.
 const EQUALIZATION_PICTURES: usize = 8;
 
@@ -267,6 +276,8 @@ impl<'a> Quantization<'a> {
                 recipes[layer].precision = Precision::Fp32;
             }
         }
+        let least = least_scales(&self.plan, &self.folded, &recipes, &qparams_of(&ranges));
+        coarsen(&mut ranges, &least);
         let mut quantized = self.convert(&recipes, qparams_of(&ranges), false)?;
         let mut wide = self.widen(&mut quantized, &mut recipes, &mut ranges, edges, &selection, progress)?;
         let wide_canvas = wide.has_edge(self.plan.key_steps.image);
@@ -363,6 +374,7 @@ impl<'a> Quantization<'a> {
             wide_ranges[step] = Some(EdgeRange { range, qparams });
         }
         let edge_qparams = qparams_of(ranges);
+        coarsen(&mut wide_ranges, &least_scales(&self.plan, &self.folded, recipes, &edge_qparams));
         let Self { plan, folded, reference, loader, options, isa, .. } = self;
         let two_digits: Vec<LayerRecipe> =
             recipes.iter().map(|recipe| LayerRecipe { digits: Digits::Two, ..*recipe }).collect();

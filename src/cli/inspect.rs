@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{ConfigArgs, console};
 use crate::error::{Error, Result};
-use crate::frame::pictures_in;
+use crate::frame::PictureFolder;
 use crate::inspect::{InspectOptions, InspectionReport, StepSelection, inspect};
 
 /// Arguments of `inspect`.
@@ -116,7 +116,11 @@ fn pictures(paths: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
             let out = out.as_ref().filter(|out| path.canonicalize().is_ok_and(|path| path != **out));
             out.is_some_and(|out| file.canonicalize().is_ok_and(|file| file.starts_with(out)))
         };
-        found.extend(pictures_in(path)?.into_iter().filter(|file| !is_output(file)));
+        let listed = PictureFolder::with_subfolders(path)?;
+        if let Some(note) = listed.note() {
+            console::print_note(format_args!("lookout: warning: {}: {note}", path.display()));
+        }
+        found.extend(listed.pictures.into_iter().filter(|file| !is_output(file)));
     }
     Ok(found)
 }

@@ -122,9 +122,18 @@ fn parse_share(text: &str) -> std::result::Result<f64, String> {
 
 /// Parses the arguments. Prints help and version on stdout with exit code 0, errors on stderr with exit code 64.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<Command, ExitCode> {
-    Cli::try_parse_from(arguments).map(|cli| cli.command).map_err(|error| {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    Cli::try_parse_from(arguments.iter().cloned()).map(|cli| cli.command).map_err(|error| {
+        // The message repeats arguments, and an address may hold a password.
+        arguments.iter().for_each(|argument| crate::redact::learn_within(&argument.to_string_lossy()));
+        let text = error.render().to_string();
+        let safe = crate::redact::redact(&text);
         // A closed stderr is ignored.
-        let _ = error.print();
+        if safe == text {
+            let _ = error.print();
+        } else {
+            console::print_note(safe.trim_end());
+        }
         let help = matches!(error.kind(), clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion);
         if help { ExitCode::SUCCESS } else { ExitCode::from(Kind::Usage.exit_code()) }
     })

@@ -1,13 +1,15 @@
 //! `[[camera]]` and `[[publish]]`: entries whose keys depend on their kind. A key of another kind is an error, and so is a
 //! missing key that the kind requires.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use config::ValueKind;
 
 use super::defaults;
 use super::document;
-use super::resolve::{NAME_RULE, Resolver, given, is_name, locate, path};
+use super::resolve::{CAMERA_RULE, Resolver, given, is_camera_name, locate, path};
+use super::secret::secret_file;
 use super::settings::{CameraKind, CameraSettings, MqttSettings, SinkKind, SinkSettings, WeatherLine};
 use super::units;
 use crate::redact::{self, Address};
@@ -92,8 +94,8 @@ impl Resolver<'_> {
         let name = camera.name.clone().unwrap_or_default();
         if name.is_empty() {
             self.complain(key, "name is missing; messages identify the camera by it");
-        } else if !is_name(&name) {
-            self.complain(&format!("{key}.name"), format!("\"{name}\" is no name: {NAME_RULE}"));
+        } else if !is_camera_name(&name) {
+            self.complain(&format!("{key}.name"), format!("{name:?} is no name: {CAMERA_RULE}"));
         } else if let Some(first) = taken.iter().position(|other| *other == name) {
             self.complain(&format!("{key}.name"), format!("\"{name}\" is already the name of camera[{first}]"));
         }
@@ -211,8 +213,15 @@ impl Resolver<'_> {
     /// An address or path for ffmpeg. Advice never repeats the address, which may hold a password.
     fn input(&mut self, key: &str, input: String) -> String {
         let key = format!("{key}.input");
-        if let Some(problem) = Address::parse(&input).and_then(|address| address.problem()) {
+        // Copied addresses often have a space or a newline at an end.
+        let input = if input.contains("://") { input.trim().to_owned() } else { input };
+        let address = Address::parse(&input);
+        if input.contains(char::is_control) {
+            self.complain(&key, "has a control character, such as a newline; write one address or path");
+        } else if let Some(problem) = address.as_ref().and_then(Address::problem) {
             self.complain(&key, problem);
+        } else if address.is_none() && input.contains("://") && !input.to_ascii_lowercase().starts_with("file:") {
+            self.complain(&key, "is no address: it begins with something else; write SCHEME://HOST/PATH alone");
         } else if Address::parse_without_scheme(&input).is_some() && !std::path::Path::new(&input).exists() {
             redact::learn(&input);
             self.complain(&key, "looks like an address without a scheme; write rtsp:// or http:// before it");
@@ -333,6 +342,12 @@ impl Resolver<'_> {
         if !tls && (certificate.is_some() || path(&sink.ca_file).is_some()) {
             self.complain(key, "certificates are used with tls = true only");
         }
+        if given(&sink.host).is_some_and(|host| !is_host_name(&host)) {
+            // The text may hold a password.
+            let text = "is no host name; write the name or address alone, as \"broker.example\": the port belongs to port, \
+                        the login to username and password_file";
+            self.complain(&format!("{key}.host"), text);
+        }
         if path(&sink.password_file).is_some() && given(&sink.username).is_none() {
             self.complain(key, "password_file without username");
         }
@@ -341,6 +356,11 @@ impl Resolver<'_> {
         if !is_topic_prefix(&topic_prefix) {
             let text = format!("\"{topic_prefix}\" cannot begin a topic; write levels such as \"home/lookout\"");
             self.complain(&format!("{key}.topic_prefix"), text);
+        }
+        let discovery = text(&sink.discovery, defaults::publish::DISCOVERY);
+        if !discovery.is_empty() && !is_topic_prefix(&discovery) {
+            let text = format!("\"{discovery}\" cannot begin a topic; write \"homeassistant\", or \"\" for none");
+            self.complain(&format!("{key}.discovery"), text);
         }
         let spool_size = text(&sink.spool_size, defaults::publish::SPOOL_SIZE);
         let spool_free = text(&sink.spool_free, defaults::publish::SPOOL_FREE);
@@ -355,9 +375,9 @@ impl Resolver<'_> {
             ca_file: path(&sink.ca_file),
             certificate,
             username: given(&sink.username),
-            password_file: path(&sink.password_file),
+            password_file: secret_file(&sink.password_file),
             keep_alive: self.duration(&format!("{key}.keep_alive"), &keep_alive),
-            discovery: Some(text(&sink.discovery, defaults::publish::DISCOVERY)).filter(|prefix| !prefix.is_empty()),
+            discovery: Some(discovery).filter(|prefix| !prefix.is_empty()),
             topic_prefix,
             labels: sink.labels.clone().unwrap_or_default(),
             pictures: sink.pictures.unwrap_or_default(),
@@ -400,6 +420,12 @@ impl Resolver<'_> {
     }
 }
 
+/// True for the name or the address of a host, without scheme, login, port or path.
+fn is_host_name(text: &str) -> bool {
+    let is_address = text.trim_matches(['[', ']']).split('%').next().is_some_and(|ip| ip.parse::<IpAddr>().is_ok());
+    is_address || text.chars().all(|c| c.is_alphanumeric() || "-._".contains(c))
+}
+
 /// True if `text` can be the begin of every topic: levels without wildcards, none empty.
 fn is_topic_prefix(text: &str) -> bool {
     let is_level =
@@ -414,6 +440,16 @@ fn kinds(kinds: &[Keys]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_alone() {
+        assert!(
+            ["broker.example", "localhost", "10.0.0.1", "::1", "[fe80::1]", "fe80::1%eth0", "mein_broker"]
+                .into_iter()
+                .all(is_host_name)
+        );
+        assert!(!["mqtt://h", "h:1883", "u:p@h", "h/x", "h ", "10.0.0.1:1883"].into_iter().any(is_host_name));
+    }
 
     #[test]
     fn a_topic_prefix_is_one_or_more_levels() {

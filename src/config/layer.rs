@@ -115,6 +115,7 @@ pub fn environment(variables: &[(String, String)], schema: &Json, complaints: &m
 /// Reads and checks one `key=value`.
 pub fn setting(text: &str, schema: &Json, complaints: &mut Vec<Complaint>) -> Layer {
     crate::redact::learn_within(text);
+    crate::redact::learn(text);
     let mut layer = Layer::default();
     match text.split_once('=') {
         Some((key, value)) => layer.add(key.trim(), value.trim(), "--set", schema, complaints),

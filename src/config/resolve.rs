@@ -8,6 +8,7 @@ use config::{Value, ValueKind};
 use tracing_subscriber::EnvFilter;
 
 use super::document::{self, Document};
+use super::secret::secret_file;
 use super::settings::{
     DetectorSettings, DeviceSettings, HistorySettings, ModelSettings, ModelSource, MonitorSettings, Recalibrate,
     Settings, SupervisionSettings, TrackSettings, WebSettings,
@@ -117,9 +118,9 @@ impl Resolver<'_> {
             );
         }
         if let Some(id) = given(&device.id)
-            && !is_name(&id)
+            && !is_device_name(&id)
         {
-            self.complain("device.id", format!("\"{id}\" is no name: {NAME_RULE}"));
+            self.complain("device.id", format!("{id:?} is no name: {DEVICE_RULE}"));
         }
         DeviceSettings {
             id: given(&device.id),
@@ -260,7 +261,7 @@ impl Resolver<'_> {
             );
             std::net::SocketAddr::from(([127, 0, 0, 1], 0))
         });
-        let token_file = path(&web.token_file);
+        let token_file = secret_file(&web.token_file);
         if web.enabled == Some(true) && !listen.ip().is_loopback() && token_file.is_none() {
             self.complain("web.listen", format!("\"{listen}\" is not a loopback address, so web.token_file is needed"));
         }
@@ -372,11 +373,22 @@ fn network(text: &str) -> Option<(std::net::IpAddr, u8)> {
 }
 
 /// Longest name. Names become part of topics, labels and file names.
-pub(super) const NAME_RULE: &str = "letters, digits, - and _, at most 64";
+const DEVICE_RULE: &str = "letters from a to z, digits, - and _, at most 64";
+pub(super) const CAMERA_RULE: &str =
+    "letters, digits and signs of any script except /, without a space at an end, at most 64";
 
-/// True if `text` is allowed as the name of a device, camera or zone.
-pub(super) fn is_name(text: &str) -> bool {
+/// True if `text` is allowed as the name of a device.
+fn is_device_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+/// True if `text` is allowed as the name of a camera: visible text that can be a part of a path of the API.
+pub(super) fn is_camera_name(text: &str) -> bool {
+    let is_visible = |c: char| !c.is_control() && !crate::suggest::is_invisible(c);
+    (1..=64).contains(&text.chars().count())
+        && text.trim() == text
+        && ![".", ".."].contains(&text)
+        && text.chars().all(|c| is_visible(c) && c != '/')
 }
 
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace", "off"];

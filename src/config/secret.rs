@@ -17,6 +17,40 @@ pub fn credential(path: &Path) -> Result<PathBuf> {
     resolved(path, std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from))
 }
 
+/// The content of the file at a configured `path`, as [`credential`] resolves it. Some write the secret itself in place of
+/// a path: an error about such a text does not repeat it.
+///
+/// # Errors
+///
+/// As [`credential`] and [`Error::reading`].
+pub fn read_secret(path: &Path) -> Result<Vec<u8>> {
+    let resolved = credential(path)?;
+    std::fs::read(&resolved).map_err(|error| {
+        if is_path(path) {
+            return Error::reading(&resolved, error);
+        }
+        Error::new(
+            Kind::Config,
+            "names no file; write the path of a file that holds the password or token, not its content",
+        )
+    })
+}
+
+/// True if a value for a file with a secret is a path: it has a folder, names a credential, or is an existing file.
+/// Otherwise it may be the secret itself.
+pub(super) fn is_path(path: &Path) -> bool {
+    path.to_str().is_none_or(|text| text.contains('/') || text.starts_with(PREFIX)) || path.exists()
+}
+
+/// The configured path of a file with a secret. A text that may be the secret itself is kept out of every message.
+pub(super) fn secret_file(text: &Option<String>) -> Option<PathBuf> {
+    let path = text.as_ref().filter(|text| !text.is_empty()).map(PathBuf::from)?;
+    if !is_path(&path) {
+        crate::redact::learn_secret(&path.to_string_lossy());
+    }
+    Some(path)
+}
+
 fn resolved(path: &Path, folder: Option<PathBuf>) -> Result<PathBuf> {
     let Some(name) = path.to_str().and_then(|path| path.strip_prefix(PREFIX)) else { return Ok(path.to_owned()) };
     let wrong = |text: String| Err(Error::new(Kind::Config, text));
@@ -34,6 +68,23 @@ fn resolved(path: &Path, folder: Option<PathBuf>) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_in_place_of_a_path_is_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "hunter2").unwrap();
+        assert_eq!(read_secret(&file).unwrap(), b"hunter2");
+        let error = read_secret(&folder.path().join("gone")).unwrap_err();
+        assert!(error.message().contains("gone"), "{error}");
+        for secret in ["hunter", "op3n-sesame-77"] {
+            let path = secret_file(&Some(secret.to_owned())).unwrap();
+            let said = read_secret(&path).unwrap_err().chain();
+            assert!(!said.contains(secret) && said.contains("not its content"), "{said}");
+        }
+        assert_eq!(crate::redact::redact("op3n-sesame-77 is refused"), "*** is refused");
+        assert_eq!(secret_file(&Some(String::new())), None);
+    }
 
     #[test]
     fn a_credential_is_found_where_systemd_puts_it() {

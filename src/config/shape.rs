@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::Complaint;
 use super::document::Document;
-use super::kind_hint::kind_hint;
+use super::kind_hint::{key_hint, kind_hint};
 use crate::suggest::guess;
 
 /// Node of the schema.
@@ -235,7 +235,13 @@ fn keys_called(schema: &Json, name: &str) -> Vec<String> {
 
 /// The complaint about `name` in the table at `key`; at the root, a key without its section is recognized.
 fn unknown_key(schema: &Json, key: &str, name: &str, known: &serde_json::Map<String, Json>) -> String {
-    if key.is_empty() { missing(schema, name, name, known.keys()) } else { unknown(name, known.keys()) }
+    if key.is_empty() {
+        return missing(schema, name, name, known.keys());
+    }
+    match key_hint(key, name) {
+        Some(hint) => format!("there is no such key; {hint}"),
+        None => unknown(name, known.keys()),
+    }
 }
 
 /// The reason why `key` has no part `segment`; a key without its section is recognized.

@@ -1,9 +1,12 @@
 //! Display of the merged configuration: each key with value and origin, without secrets.
 
+use std::path::Path;
+
 use config::{Value, ValueKind};
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use super::secret::is_path;
 use crate::redact::redact;
 
 /// A key of the merged configuration.
@@ -78,7 +81,10 @@ fn redacted(key: &str, value: Json) -> Json {
     const HIDDEN: &str = "***";
     let name = key.rsplit('.').next().unwrap_or_default();
     let secret = ["password", "token", "secret"].iter().any(|word| name.contains(word)) && !name.ends_with("_file");
+    // Some write the secret itself in place of the path of its file.
+    let is_file = ["password_file", "token_file"].contains(&name);
     match value {
+        Json::String(text) if is_file && !text.is_empty() && !is_path(Path::new(&text)) => HIDDEN.into(),
         Json::String(text) if secret && !text.is_empty() => HIDDEN.into(),
         Json::String(text) => redact(&text).into(),
         Json::Array(items) => items.into_iter().map(|item| redacted(key, item)).collect(),
@@ -103,6 +109,8 @@ mod tests {
         assert_eq!(hide("publish[0].password", "x"), "***");
         assert_eq!(hide("publish[0].password_file", "/etc/p"), "/etc/p");
         assert_eq!(hide("web.token_file", ""), "");
+        assert_eq!(hide("web.token_file", "credential:web-token"), "credential:web-token");
+        assert_eq!(hide("web.token_file", "hunter"), "***");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::dataset::{BoxRole, Dataset, DatasetLayout, LabelledBox};
 use super::problem::ProblemKind;
 use crate::error::{Error, Kind, Result};
 use crate::suggest::unknown_label;
+use crate::tensor::text_file;
 
 /// Target of the class map that turns boxes into regions to ignore.
 const IGNORE: &str = "ignore";
@@ -26,9 +27,9 @@ impl ClassMap {
     /// Reads a TOML file of `"labelled" = "model's"`.
     ///
     /// # Errors
-    /// As [`Error::reading`]; [`Kind::Data`] with the position of an invalid line.
+    /// As [`text_file::read`]; [`Kind::Data`] with the position of an invalid line.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::reading(path, source))?;
+        let text = text_file::read(path)?;
         toml::from_str(&text).map(Self).map_err(|source| {
             let text = format!("{}: a class map has lines \"labelled class\" = \"model's class\"", path.display());
             Error::new(Kind::Data, text).because(source)

@@ -181,6 +181,9 @@ pub fn evaluate(
         sets.push(PredictionSet { name: name.clone(), info: None, predictions });
     }
 
+    if let Some(text) = nothing_to_find(&dataset, &truths) {
+        note(&format!("lookout: warning: {text}"));
+    }
     for set in &sets {
         if let Some(text) = nothing_found(&dataset, &classes, &truths, &set.predictions) {
             note(&format!("lookout: warning: {}: {text}", set.name));
@@ -203,7 +206,6 @@ pub fn evaluate(
         .collect();
     let (models, pairs) = report::compare(&scored, &samples, options.score);
     let all = truths.iter().flatten();
-    let is_object = |truth: &&GroundTruth| truth.class.is_some() && truth.role == BoxRole::Object;
     let report = EvaluationReport {
         dataset: format!("{}:{}", layout.name(), options.source.path.display()),
         split: options.split.to_string(),
@@ -224,6 +226,28 @@ pub fn evaluate(
     Ok(Evaluation { report, dataset, classes, truths, predictions })
 }
 
+/// True for a box that is to be found.
+fn is_object(truth: &&GroundTruth) -> bool {
+    truth.class.is_some() && truth.role == BoxRole::Object
+}
+
+/// A warning if there is no box to find: why the others do not count.
+fn nothing_to_find(dataset: &Dataset, truths: &[Vec<GroundTruth>]) -> Option<String> {
+    if truths.iter().flatten().any(|truth| is_object(&truth)) {
+        return None;
+    }
+    let labels = || dataset.pictures.iter().flat_map(|labelled| &labelled.labels);
+    let count = |role: BoxRole| labels().filter(|label| label.role == role).count();
+    Some(match labels().count() {
+        0 => format!("none of the {} pictures has a labelled box; there is nothing to find", truths.len()),
+        all => format!(
+            "none of the {all} labelled boxes is to be found: {} are crowds, {} difficult, the others of ignored classes",
+            count(BoxRole::Crowd),
+            count(BoxRole::Difficult)
+        ),
+    })
+}
+
 /// Labelled boxes from which a set without any match is worth a warning.
 const ENOUGH_TRUTHS: usize = 10;
 
@@ -234,7 +258,6 @@ fn nothing_found(
     truths: &[Vec<GroundTruth>],
     predictions: &[Vec<Prediction>],
 ) -> Option<String> {
-    let is_object = |truth: &&GroundTruth| truth.class.is_some() && truth.role == BoxRole::Object;
     let objects: Vec<&GroundTruth> = truths.iter().flatten().filter(is_object).collect();
     let is_found = |truth: &GroundTruth, found: &[Prediction]| {
         let fits =

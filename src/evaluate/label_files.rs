@@ -1,4 +1,4 @@
-//! Helpers for reading label files: file lists, stems and byte order marks.
+//! Helpers for reading label files: file lists and stems.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use super::problem::{ProblemKind, Problems};
 use crate::error::{Error, Result};
 
-/// The files of `folder` with one of `extensions`, sorted by name.
+/// Extensions of pictures.
+pub(super) const PICTURES: &[&str] = &["png", "jpg", "jpeg"];
+
+/// The files of `folder` with one of `extensions`, sorted by name. Hidden ones are skipped: archives of macOS have such a
+/// file beside each.
 ///
 /// # Errors
 /// As [`Error::reading`].
@@ -14,7 +18,8 @@ pub(super) fn files_in(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|source| Error::reading(folder, source))? {
         let path = entry.map_err(|source| Error::reading(folder, source))?.path();
-        let extension = path.extension().and_then(|extension| extension.to_str());
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let extension = path.extension().and_then(|extension| extension.to_str()).filter(|_| !is_hidden);
         if extension.is_some_and(|found| extensions.iter().any(|wanted| found.eq_ignore_ascii_case(wanted))) {
             found.push(path);
         }
@@ -23,9 +28,21 @@ pub(super) fn files_in(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf
     Ok(found)
 }
 
-/// `text` without a byte order mark.
-pub(super) fn without_bom(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
+/// As [`files_in`], in `folder` and its subfolders; symbolic links to folders are not followed.
+///
+/// # Errors
+/// As [`Error::reading`].
+pub(super) fn files_below(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
+    let mut found = files_in(folder, extensions)?;
+    found.retain(|path| !path.is_dir());
+    for entry in std::fs::read_dir(folder).map_err(|source| Error::reading(folder, source))? {
+        let entry = entry.map_err(|source| Error::reading(folder, source))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(files_below(&entry.path(), extensions)?);
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 /// The pictures of `folder` by their names without extension; empty if the folder does not exist.
@@ -35,7 +52,7 @@ pub(super) fn without_bom(text: &str) -> &str {
 pub(super) fn pictures_by_stem(folder: &Path) -> Result<HashMap<String, PathBuf>> {
     let mut found = HashMap::new();
     if folder.is_dir() {
-        for path in files_in(folder, &["png", "jpg", "jpeg"])? {
+        for path in files_in(folder, PICTURES)? {
             found.entry(stem(&path)).or_insert(path);
         }
     }
@@ -43,8 +60,8 @@ pub(super) fn pictures_by_stem(folder: &Path) -> Result<HashMap<String, PathBuf>
 }
 
 /// Adds a problem for every picture without a label file.
-pub(super) fn report_unlabelled(pictures: HashMap<String, PathBuf>, problems: &mut Problems) {
-    let mut pictures: Vec<_> = pictures.into_values().collect();
+pub(super) fn report_unlabelled(pictures: impl IntoIterator<Item = PathBuf>, problems: &mut Problems) {
+    let mut pictures: Vec<_> = pictures.into_iter().collect();
     pictures.sort_unstable();
     for picture in pictures {
         problems.add(ProblemKind::Missing, &picture, 0, "no label file for this picture; skipped");

@@ -4,6 +4,9 @@
 //! that are missing or damaged; problems; notes about decisions. A mistake that concerns the whole set is reported
 //! once, with its probable cause.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use serde::Serialize;
 
 use super::dataset::{BoxRole, Dataset, LabelledBox, LabelledPicture};
@@ -45,6 +48,7 @@ impl Dataset {
             None => false,
         });
         let notes = orient(pictures, &sizes, exif);
+        report_shared(pictures, problems);
         compare_declared(pictures, problems);
         compare_boxes(pictures, problems);
         notes
@@ -132,6 +136,27 @@ fn orient(pictures: &mut [LabelledPicture], sizes: &[PictureSize], exif: ExifMod
     }]
 }
 
+/// Adds one problem if entries share a picture: detections on it would count for each, the boxes of one for none.
+fn report_shared(pictures: &[LabelledPicture], problems: &mut Problems) {
+    let mut first = HashMap::new();
+    let mut shared = Vec::new();
+    for labelled in pictures {
+        match first.entry(&labelled.picture) {
+            Entry::Vacant(entry) => drop(entry.insert(labelled)),
+            Entry::Occupied(_) => shared.push(labelled),
+        }
+    }
+    if let Some(one) = shared.first() {
+        let text = format!(
+            "{} of {} entries have the picture of another entry, first {}; each is evaluated with its own boxes alone",
+            shared.len(),
+            pictures.len(),
+            one.picture.display()
+        );
+        problems.add(ProblemKind::Malformed, &one.file, 0, text);
+    }
+}
+
 /// Adds one problem if declared sizes are not those of the pictures.
 fn compare_declared(pictures: &[LabelledPicture], problems: &mut Problems) {
     let differs = |labelled: &&LabelledPicture| match (labelled.declared, labelled.size) {
@@ -189,7 +214,8 @@ fn compare_boxes(pictures: &[LabelledPicture], problems: &mut Problems) {
     if all >= ENOUGH_BOXES && count as f64 > MANY * all as f64 {
         let text = format!(
             "{count} of {all} boxes exceed their pictures, first {:?} of {} in {width}×{height}; the labels are probably for \
-             pictures of another size or turn, or x and y are exchanged; used unchanged",
+             pictures of another size or turn, x and y are exchanged, or corners stand in place of width and height; used \
+             unchanged",
             label.bounds.corners, label.class
         );
         problems.add(ProblemKind::Outside, &labelled.file, label.line, text);

@@ -12,11 +12,11 @@ use super::classes::{ClassMap, Classes, GroundTruth};
 use super::dataset::{BoxRole, Dataset, LabelledPicture};
 use super::ids::Id;
 use super::json_lists::json_list;
-use super::label_files::without_bom;
 use super::prediction::Prediction;
 use crate::error::{Error, Kind, Result};
 use crate::tensor::atomic_file;
 use crate::tensor::mapped::Mapped;
+use crate::tensor::text_file;
 
 /// Pictures and classes by their ids and names in a result file.
 pub(super) struct ResultKeys {
@@ -87,9 +87,8 @@ pub(super) struct ReadResults {
 /// As [`Mapped::open`]; [`Kind::Data`] if it is not such a list or a detection is invalid.
 pub(super) fn read_coco_results(path: &Path, keys: &ResultKeys) -> Result<ReadResults> {
     let file = Mapped::open(path)?;
-    let text = std::str::from_utf8(&file)
-        .map_err(|source| Error::new(Kind::Data, format!("{}: not UTF-8", path.display())).because(source))?;
-    let entries = json_list(without_bom(text)).map_err(|error| {
+    let text = text_file::decode(&file).map_err(|error| error.at(path.display()))?;
+    let entries = json_list(&text).map_err(|error| {
         error.at(format!("{}: not a COCO result file, a list of image_id, category_id, bbox and score", path.display()))
     })?;
     let mut predictions: Vec<Vec<Prediction>> = vec![Vec::new(); keys.pictures.len()];

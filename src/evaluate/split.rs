@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::dataset::Dataset;
-use super::label_files::without_bom;
 use super::mersenne::Mersenne;
 use crate::error::{Error, Kind, Result};
+use crate::tensor::text_file;
 
 /// Pictures of KITTI's training set, which is the labelled part.
 const KITTI_PICTURES: usize = 7481;
@@ -118,10 +118,10 @@ impl PaperSplit {
 }
 
 fn read_names(path: &Path, dataset: &Dataset) -> Result<HashSet<String>> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::reading(path, source))?;
+    let text = text_file::read(path)?;
     let known: HashSet<&str> = dataset.pictures.iter().map(|labelled| labelled.name.as_str()).collect();
     let mut names = HashSet::new();
-    for (at, line) in without_bom(&text).lines().enumerate() {
+    for (at, line) in text.lines().enumerate() {
         let name = line.trim();
         if name.is_empty() || name.starts_with('#') {
             continue;

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use image::codecs::png::PngDecoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageError, Limits, RgbImage};
 
 use super::picture::check_size;
 use super::{MAX_PIXELS, Picture, jpeg};
@@ -100,7 +100,15 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Stored> {
 }
 
 fn decode_png(bytes: &[u8]) -> Result<Stored> {
-    let broken = |source| Error::new(Kind::Data, "the PNG is damaged or cut off").because(source);
+    let broken = |source: ImageError| {
+        let text = match &source {
+            ImageError::Limits(_) => {
+                format!("the PNG has more than {MAX_SIDE} pixels a side, or is too large otherwise")
+            }
+            _ => "the PNG is damaged or cut off".to_owned(),
+        };
+        Error::new(Kind::Data, text).because(source)
+    };
 
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);

@@ -17,7 +17,7 @@ mod size;
 mod slot;
 mod turn;
 
-pub use folder::pictures_in;
+pub use folder::PictureFolder;
 pub use image::{Image, Rows, View};
 pub use picture::{MAX_PIXELS, Picture};
 pub use raw::{Matrix, PixelFormat, Range, Raw};

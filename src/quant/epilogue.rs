@@ -38,6 +38,23 @@ pub fn scale_floor(weights: &[f32], bias: f32, correction: f32, s_in: f32) -> Re
     Ok(((bias / f64::from(s_in) + 255.0 * magnitude) / available * 1.000_001) as f32)
 }
 
+/// Smallest input scale with which [`scale_floor`] does not pass the scale that these `weights` have anyway, of 127 steps
+/// to the largest; 0 where their products alone decide.
+///
+/// A coarser input costs little: its error in the output stays below `weights.len()` · 6e-8 of the larger of `correction`
+/// and sixteen times the bias.
+pub fn input_scale_floor(weights: &[f32], bias: f32, correction: f32) -> f32 {
+    let room = f64::from(i32::MAX) - 255.0 * weights.len() as f64;
+    let (mut most, mut magnitude) = (0.0f64, 0.0);
+    for weight in weights.iter().map(|weight| f64::from(weight.abs())) {
+        most = most.max(weight);
+        magnitude += weight;
+    }
+    let left = most / 127.0 * room - 255.0 * magnitude;
+    let bias = (f64::from(bias).abs() / BIAS_SHARE).max(f64::from(correction));
+    if left > 0.0 { (bias / left * 1.000_001) as f32 } else { 0.0 }
+}
+
 /// The largest bias that [`integer_bias`] accepts, in real units.
 pub fn max_bias(s_in: f32, s_w: f32, magnitude: u32) -> f32 {
     // A step less, so that rounding to f32 cannot pass the bound.
@@ -72,6 +89,18 @@ mod tests {
         assert!(integer_bias(1.0, 1e-9, 1e-9, 64).is_err());
         assert_eq!(scale_floor(&[0.0; 64], 0.0, 0.0, 0.1).unwrap(), 0.0);
         assert!(scale_floor(&vec![0.0; 9_000_000], 0.0, 0.0, 0.1).is_err());
+    }
+
+    #[test]
+    fn an_input_scale_at_its_floor_leaves_the_weights_their_scale() {
+        let weights: Vec<f32> = (0..2304).map(|at| (at as f32 * 0.7).sin() * 0.1).collect();
+        let natural = weights.iter().fold(0.0f32, |most, weight| most.max(weight.abs())) / 127.0;
+        for (bias, correction) in [(0.5, 0.0), (0.01, 12.0), (3.0, 1.0)] {
+            let floor = input_scale_floor(&weights, bias, correction);
+            assert!(scale_floor(&weights, bias, correction, floor).unwrap() <= natural, "{floor}");
+            assert!(scale_floor(&weights, bias, correction, 0.9 * floor).unwrap() > natural, "{floor}");
+        }
+        assert_eq!((input_scale_floor(&[0.0; 64], 1.0, 1.0), input_scale_floor(&weights, 0.0, 0.0)), (0.0, 0.0));
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod quant_params;
 mod weights;
 
 pub use bias_shift::{BiasShiftModel, PerturbationEffect, RoundingResidual, StoredBiasShiftModel};
-pub use epilogue::{integer_bias, max_bias, multiplier, scale_floor};
+pub use epilogue::{input_scale_floor, integer_bias, max_bias, multiplier, scale_floor};
 pub use pairs::first_unsafe_pair;
 pub use precision::Precision;
 pub use quant_params::{MAX_SCALE, MIN_SCALE, QuantParams, Range, Scheme, requantize};

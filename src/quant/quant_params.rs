@@ -122,6 +122,12 @@ impl QuantParams {
         Self { scale, zero_point: zero_point as u8, two_bytes: false }
     }
 
+    /// The same parameters with a scale of at least `least`: the range grows at both ends.
+    #[must_use]
+    pub fn at_least(self, least: f32) -> Self {
+        Self { scale: self.scale.max(least), ..self }
+    }
+
     /// The same parameters for values of one or two bytes.
     #[must_use]
     pub fn with_two_bytes(self, two_bytes: bool) -> Self {

@@ -50,6 +50,22 @@ const PLAIN_NAMES: &[&str] = &[
     "compression",
 ];
 
+/// Parts of a path behind which a secret follows as the next part, in lower case.
+const SECRET_FOLDERS: &[&str] = &[
+    "password",
+    "passwd",
+    "pass",
+    "pwd",
+    "token",
+    "access_token",
+    "secret",
+    "key",
+    "apikey",
+    "api_key",
+    "api-key",
+    "streamkey",
+];
+
 /// Separators between parameters.
 const SEPARATORS: [char; 6] = ['/', '?', '&', ';', '#', ','];
 
@@ -79,8 +95,17 @@ pub struct Address<'a> {
     host_end: usize,
     /// True if the address can be split in another way, too, or has no valid host.
     unclear: bool,
-    /// True if the border of user information and path is unclear, and the connection depends on it.
-    ambiguous: bool,
+    /// Reason why the connection depends on a guess, or cannot be made.
+    problem: Option<AddressProblem>,
+}
+
+/// What is wrong with an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AddressProblem {
+    /// The border of user information and path is unclear.
+    Border,
+    /// There is no valid host.
+    Host,
 }
 
 impl<'a> Address<'a> {
@@ -110,30 +135,42 @@ impl<'a> Address<'a> {
         // Any @ behind the authority whose text up to the next separator could be the host.
         let others: Vec<usize> =
             text[end..].match_indices('@').map(|(at, _)| end + at).filter(|&at| is_host_at(at + 1)).collect();
-        let base = Self { text, authority, login_end: login, host_end: end, unclear: false, ambiguous: false };
+        let base = Self { text, authority, login_end: login, host_end: end, unclear: false, problem: None };
         if is_host_at(host) {
             let could_hold_password = text[authority..end].contains(':');
             let is_parameter =
                 |&at: &usize| text[end..at].find('?').is_some_and(|mark| text[end + mark..at].contains('='));
             let nested = text[end..].contains("://");
             let ambiguous = could_hold_password && !nested && others.iter().any(|at| !is_parameter(at));
-            return Self { unclear: !others.is_empty(), ambiguous, ..base };
+            let problem = ambiguous.then_some(AddressProblem::Border);
+            return Self { unclear: !others.is_empty(), problem, ..base };
         }
         match others[..] {
             [at] => Self { login_end: Some(at), host_end: path(at + 1), ..base },
-            [] => Self { unclear: true, ..base },
+            [] => {
+                // Streams that wait for a caller have a port alone.
+                let has_host = !text[host..end].is_empty() && !text[host..end].starts_with(':');
+                Self { unclear: true, problem: has_host.then_some(AddressProblem::Host), ..base }
+            }
             [.., last] => {
-                Self { login_end: Some(last), host_end: path(last + 1), unclear: true, ambiguous: true, ..base }
+                let problem = Some(AddressProblem::Border);
+                Self { login_end: Some(last), host_end: path(last + 1), unclear: true, problem, ..base }
             }
         }
     }
 
-    /// Advice if the border of user information and path is unclear; it holds no part of the address.
+    /// Advice if the border of user information and path is unclear, or the host is invalid; it holds no part of the
+    /// address.
     pub fn problem(&self) -> Option<&'static str> {
-        self.ambiguous.then_some(
-            "it is unclear which @ ends the login; in user and password write @ as %40, / as %2F, ? as %3F, # as %23, \
-             and behind the host write @ as %40",
-        )
+        self.problem.map(|problem| match problem {
+            AddressProblem::Border => {
+                "it is unclear which @ ends the login; in user and password write @ as %40, / as %2F, ? as %3F, # as %23, \
+                 and behind the host write @ as %40"
+            }
+            AddressProblem::Host => {
+                "has no valid host: behind :// come USER:PASSWORD@ if needed, the host, and a port that is a number"
+            }
+        })
     }
 
     /// User and password as written.
@@ -228,9 +265,9 @@ fn is_host(text: &str) -> bool {
 
 /// Finds the secrets of the path and query that begin at `from`: values of parameters, and parts that look like tokens.
 fn parameters(text: &str, from: usize, found: &mut Vec<Secret>) {
-    // Names with the begin of their values. A name begins behind a separator, or behind an underscore or colon once there
+    // Names with the begin of their values: begin and end of the name, begin of the value. A name begins behind a separator, or behind an underscore or colon once there
     // has been a parameter: some makers write user=admin_password=x_channel=1.
-    let mut names: Vec<(usize, usize)> = Vec::new();
+    let mut names: Vec<(usize, usize, usize)> = Vec::new();
     let mut begin = from;
     let mut last_joint = None;
     for (at, c) in text[from..].char_indices().map(|(at, c)| (from + at, c)) {
@@ -238,21 +275,22 @@ fn parameters(text: &str, from: usize, found: &mut Vec<Secret>) {
             (begin, last_joint) = (at + 1, None);
         } else if "_:".contains(c) && !names.is_empty() {
             last_joint = Some(at + 1);
-        } else if c == '=' {
-            let inside = names.last().is_some_and(|&(_, value)| value > begin);
+        } else if let Some(length) = equals_sign(&text[at..]) {
+            let inside = names.last().is_some_and(|&(.., value)| value > begin);
             let start = if inside { last_joint } else { Some(begin) };
             if let Some(start) = start.filter(|&start| is_parameter_name(&text[start..at])) {
-                names.push((start, at + 1));
+                names.push((start, at, at + length));
                 last_joint = None;
             }
         }
     }
-    let first = names.first().map_or(text.len(), |&(start, _)| start);
+    let first = names.first().map_or(text.len(), |&(start, ..)| start);
     tokens(text, from..first, found);
-    for (index, &(start, value)) in names.iter().enumerate() {
-        let end = names.get(index + 1).map_or(text.len(), |&(next, _)| next.saturating_sub(1).max(value));
-        let name = text[start..value - 1].to_lowercase();
-        let is_secret = SECRET_NAMES.iter().any(|part| name.contains(part));
+    path_values(text, from..first, found);
+    for (index, &(start, name_end, value)) in names.iter().enumerate() {
+        let end = names.get(index + 1).map_or(text.len(), |&(next, ..)| next.saturating_sub(1).max(value));
+        let name = text[start..name_end].to_lowercase();
+        let is_secret = is_secret_name(&name);
         let value_text = &text[value..end];
         if PLAIN_NAMES.contains(&name.as_str()) || (!is_secret && is_plain_value(value_text)) {
             tokens(text, value..end, found);
@@ -261,6 +299,39 @@ fn parameters(text: &str, from: usize, found: &mut Vec<Secret>) {
             let ends = value_text.match_indices(&separators[..]).map(|(at, _)| value + at).collect();
             found.push(Secret { range: value..end, ends, is_named: is_secret });
         }
+    }
+}
+
+/// Length of the sign between a parameter and its value that begins `text`: `=`, also percent-encoded.
+fn equals_sign(text: &str) -> Option<usize> {
+    let is_encoded = |text: &str| text.get(..3).is_some_and(|text| text.eq_ignore_ascii_case("%3D"));
+    if text.starts_with('=') { Some(1) } else { is_encoded(text).then_some(3) }
+}
+
+/// True if the value of a parameter called `name`, in lower case, is a secret.
+fn is_secret_name(name: &str) -> bool {
+    SECRET_NAMES.iter().any(|part| name.contains(part))
+}
+
+/// Finds secrets of a path that have no sign between name and value, or a colon: `/password/x/`, `/user:x/`.
+fn path_values(text: &str, range: std::ops::Range<usize>, found: &mut Vec<Secret>) {
+    let mut start = range.start;
+    let mut is_value = false;
+    for part in text[range].split(SEPARATORS) {
+        let found_at = |value: usize, is_named| Secret { range: value..start + part.len(), ends: Vec::new(), is_named };
+        match part.split_once(':') {
+            Some((name, _)) if is_secret_name(&name.to_lowercase()) => {
+                found.push(found_at(start + name.len() + 1, true));
+            }
+            // Some write a login into the path.
+            Some((name, value)) if is_user_name(name) && !is_plain_value(value) => {
+                found.push(found_at(start + name.len() + 1, false));
+            }
+            _ if is_value => found.push(found_at(start, true)),
+            _ => {}
+        }
+        is_value = SECRET_FOLDERS.contains(&part.to_lowercase().as_str());
+        start += part.len() + 1;
     }
 }
 
@@ -284,6 +355,10 @@ fn tokens(text: &str, range: std::ops::Range<usize>, found: &mut Vec<Secret>) {
 
 fn is_parameter_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "-_.[]%$".contains(c))
+}
+
+fn is_user_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "-_@".contains(c))
 }
 
 /// True for a value that cannot be a secret: a flag, or one or two characters.
@@ -337,6 +412,17 @@ mod tests {
     }
 
     #[test]
+    fn an_address_without_a_valid_host_is_no_address() {
+        for text in ["rtsp://admin:open-sesame", "http://cam:8x/s", "rtsp://a b/s", "rtsp://u:p@h:port/s"] {
+            assert!(Address::parse(text).unwrap().problem().unwrap().contains("host"), "{text}");
+        }
+        for text in ["srt://:9000?mode=listener", "udp://@:1234", "udp://@239.0.0.1:1234", "rtsp://[fe80::1%25eth0]/s"]
+        {
+            assert_eq!(Address::parse(text).unwrap().problem(), None, "{text}");
+        }
+    }
+
+    #[test]
     fn parameters_of_makers_are_secrets_wherever_they_stand() {
         for (text, expected) in [
             (
@@ -359,6 +445,13 @@ mod tests {
             ("rtmp://c/live2/abcd-12ef-gh34-5678", "rtmp://c/live2/***"),
             ("srt://c:9?streamid=publish:a:b:sesame&passphrase=x2y3", "srt://c:9?streamid=***&passphrase=***"),
             ("http://c/v?unheard=A8sd9f7g", "http://c/v?unheard=***"),
+            ("http://c/v?key%3Dx2y3&channel=1", "http://c/v?key%3D***&channel=1"),
+            ("http://c/mjpg/password/x2y3/ch/1", "http://c/mjpg/password/***/ch/1"),
+            ("http://c/user:admin/pw:x2y3/s?a=1", "http://c/user:***/pw:***/s?a=1"),
+            ("http://c/v?login:x2y3", "http://c/v?login:***"),
+            ("rtsp://c/admin:x2y3/stream1", "rtsp://c/admin:***/stream1"),
+            ("rtsp://c/video:1", "rtsp://c/video:1"),
+            ("http://c/film.mp4:404", "http://c/film.mp4:404"),
             (
                 "rtsp://c:554/Streaming/Channels/101?transportmode=unicast",
                 "rtsp://c:554/Streaming/Channels/101?transportmode=unicast",

@@ -296,6 +296,26 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_prints_without_secrets() {
+        // The hook is the whole process's, so the panic happens in another one.
+        const CHILD: &str = "LOOKOUT_TEST_OF_PANICS";
+        let address = "rtsp://admin:p4nic-Secret@cam-e/password/s3cond-Secret/s";
+        if std::env::var_os(CHILD).is_some() {
+            learn(address);
+            redact_panics();
+            let open = move || panic!("cannot open {address:?}: p4nic-Secret and s3cond-Secret are refused");
+            assert!(std::thread::Builder::new().name("camera-e".into()).spawn(open).unwrap().join().is_err());
+            return;
+        }
+        let test = "redact::tests::a_panic_prints_without_secrets";
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = child.args(["--exact", test, "--nocapture"]).env(CHILD, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success() && said.contains("thread 'camera-e'"), "{said}");
+        assert!(said.contains("*** and *** are refused") && !said.contains("Secret"), "{said}");
+    }
+
+    #[test]
     fn a_value_is_known_with_every_end_it_may_have() {
         learn("rtsp://cam-d/user=admin&password=pass-9-word/live.sdp?real");
         assert_eq!(redact("DESCRIBE pass-9-word: 401"), "DESCRIBE ***: 401");

@@ -142,8 +142,7 @@ fn check_access(
     let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let peer = peer(request);
     let host = proxy.host(peer, headers);
-    let is_local =
-        is_loopback(host) && proxy.client(peer, headers).is_none_or(|client| client.to_canonical().is_loopback());
+    let is_local = is_loopback(host) && proxy.is_local(peer, headers);
     if !access.requires_token() && !is_local {
         let why = "without a token only localhost has access; web.token_file sets one";
         return Err((StatusCode::MISDIRECTED_REQUEST, why.to_owned()));

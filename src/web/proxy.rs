@@ -1,12 +1,13 @@
 //! The page behind a proxy: its public address, trusted proxies, sites that may embed it.
 //!
-//! A proxy may replace `Host`. The headers `X-Forwarded-For`, `X-Forwarded-Host` and
-//! `X-Forwarded-Proto` are used only if the connection comes from a trusted address: anybody can send them.
+//! A proxy may replace `Host`. The headers `X-Forwarded-For`, `X-Forwarded-Host`, `X-Forwarded-Proto` and `Forwarded`
+//! (RFC 7239) are used only if the connection comes from a trusted address: anybody can send them. Whoever sends them, a
+//! request that names another machine as its client is not local.
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::connect_info::Connected;
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::serve::IncomingStream;
 
 use super::connection::LimitedListener;
@@ -52,13 +53,16 @@ impl ProxySettings {
         self.trusted.iter().any(|&(network, bits)| is_within(peer, network, bits))
     }
 
-    /// The client of a request from `peer`: the last address of `X-Forwarded-For` that is no trusted proxy.
+    /// The client of a request from `peer`: the last forwarded address that is no trusted proxy. `X-Forwarded-For` comes
+    /// before `Forwarded`.
     pub fn client(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
         if !self.trusts(peer) {
             return peer;
         }
-        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-        let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
+        let mut hops = list(headers, X_FORWARDED_FOR);
+        if hops.is_empty() {
+            hops = forwarded(headers, "for");
+        }
         let mut client = peer;
         for hop in hops.iter().rev() {
             // Entries before one that is no address cannot be trusted.
@@ -71,20 +75,30 @@ impl ProxySettings {
         client
     }
 
-    /// The host that the client asked for: `X-Forwarded-Host` of a trusted proxy, else `Host`.
+    /// True if `peer` and every client that a header names are this machine. A name that is no address is another's.
+    pub fn is_local(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
+        let hops = list(headers, X_FORWARDED_FOR).into_iter().chain(forwarded(headers, "for"));
+        peer.is_none_or(|peer| peer.to_canonical().is_loopback())
+            && hops.into_iter().all(|hop| address(hop).is_some_and(|address| address.is_loopback()))
+    }
+
+    /// The host that the client asked for: that of a trusted proxy (`X-Forwarded-Host`, `Forwarded`), else `Host`.
     pub fn host<'a>(&self, peer: Option<IpAddr>, headers: &'a HeaderMap) -> &'a str {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let forwarded = self.trusts(peer).then(|| text("x-forwarded-host")).flatten();
-        // Several proxies append theirs; the first is the client's.
-        let forwarded = forwarded.and_then(|hosts| hosts.split(',').next()).map(str::trim);
-        forwarded.or_else(|| text(header::HOST.as_str())).unwrap_or_default()
+        let said = self.said(peer, headers, "x-forwarded-host", "host");
+        said.or_else(|| headers.get(header::HOST)?.to_str().ok()).unwrap_or_default()
     }
 
     /// True if browsers reach the page over TLS.
     pub fn is_secure(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
-        let is_https = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"https");
         self.public_url.as_ref().is_some_and(|url| url.to_ascii_lowercase().starts_with("https:"))
-            || (self.trusts(peer) && headers.get("x-forwarded-proto").is_some_and(is_https))
+            || self.said(peer, headers, "x-forwarded-proto", "proto").is_some_and(|it| it.eq_ignore_ascii_case("https"))
+    }
+
+    /// What a trusted proxy says about the client's request: the first value of `header`, else of `parameter` of
+    /// `Forwarded`. Several proxies append theirs; the first is the client's.
+    fn said<'a>(&self, peer: Option<IpAddr>, headers: &'a HeaderMap, header: &str, parameter: &str) -> Option<&'a str> {
+        let first = |values: Vec<&'a str>| values.first().copied();
+        self.trusts(peer).then(|| first(list(headers, header)).or_else(|| first(forwarded(headers, parameter))))?
     }
 
     /// True if a page of `origin` is the page of a server that is asked as `host`. A host without a port, as nginx's `$host`
@@ -110,6 +124,34 @@ impl ProxySettings {
             format!("'self' {}", self.embed_origins.join(" "))
         }
     }
+}
+
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// The values of a header that is a list.
+fn list<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
+    let values = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?"));
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(|value| !value.is_empty()).collect()
+}
+
+/// The values of `parameter` in the elements of `Forwarded`, as `for=192.0.2.1;host="cam.example", for="[::1]:80"`.
+fn forwarded<'a>(headers: &'a HeaderMap, parameter: &str) -> Vec<&'a str> {
+    let values = headers.get_all(header::FORWARDED).iter().map(|value| value.to_str().unwrap_or("for=?"));
+    let mut found = Vec::new();
+    for value in values {
+        // Separators within quotes are part of a value.
+        let mut is_quoted = false;
+        let pairs = value.split(|c: char| {
+            is_quoted ^= c == '"';
+            !is_quoted && matches!(c, ',' | ';')
+        });
+        for (name, value) in pairs.filter_map(|pair| pair.split_once('=')) {
+            if name.trim().eq_ignore_ascii_case(parameter) {
+                found.push(value.trim().trim_matches('"'));
+            }
+        }
+    }
+    found
 }
 
 /// True for the same scheme, host and port; the default port may be left out.
@@ -144,6 +186,8 @@ fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -167,9 +211,40 @@ mod tests {
         );
         let forged = headers(&[("x-forwarded-for", "9.9.9.9, garbage, 10.0.0.9:80")]);
         assert_eq!(settings.client(ip("10.0.0.1"), &forged), ip("10.0.0.9"));
-        let secure = headers(&[("x-forwarded-proto", "https")]);
-        assert!(settings.is_secure(ip("10.0.0.1"), &secure) && !settings.is_secure(ip("192.0.2.1"), &secure));
+        for secure in
+            [("x-forwarded-proto", "https"), ("x-forwarded-proto", "HTTPS, http"), ("forwarded", "proto=https")]
+        {
+            let secure = headers(&[secure]);
+            assert!(settings.is_secure(ip("10.0.0.1"), &secure) && !settings.is_secure(ip("192.0.2.1"), &secure));
+        }
+        let standard = headers(&[
+            ("forwarded", "for=\"[2001:db8::1]:4711\";proto=https;host=\"cam.example:8443\", For=10.0.0.9"),
+            ("host", "up:1"),
+        ]);
+        assert_eq!(settings.client(ip("10.0.0.1"), &standard), ip("2001:db8::1"));
+        assert_eq!(settings.host(ip("10.0.0.1"), &standard), "cam.example:8443");
+        assert_eq!(settings.host(ip("192.0.2.1"), &standard), "up:1");
+        let both = headers(&[("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=5.6.7.8")]);
+        assert_eq!(settings.client(ip("10.0.0.1"), &both), ip("1.2.3.4"));
         assert!(settings.trusts(ip("::ffff:10.0.0.1")) && !settings.trusts(ip("fe80::1")) && !settings.trusts(None));
+    }
+
+    #[test]
+    fn a_forwarded_request_of_another_machine_is_not_local() {
+        let settings = ProxySettings::default();
+        let local = |peer, pairs: &[(&'static str, &'static str)]| settings.is_local(ip(peer), &headers(pairs));
+        assert!(local("127.0.0.1", &[]) && local("::ffff:127.0.0.1", &[("x-forwarded-for", "::1, 127.0.0.1")]));
+        assert!(!local("192.0.2.1", &[]));
+        for other in [
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-for", "127.0.0.1, 192.0.2.1"),
+            ("x-forwarded-for", "unknown"),
+            ("forwarded", "for=192.0.2.1;host=localhost"),
+            ("forwarded", "for=_hidden"),
+            ("forwarded", "for=127.0.0.1, for=\"[2001:db8::1]\""),
+        ] {
+            assert!(!local("127.0.0.1", &[other]), "{other:?}");
+        }
     }
 
     #[test]

@@ -274,6 +274,16 @@ async fn a_proxy_is_known_by_the_public_address_and_embedding_by_its_list() {
         config.proxy.trusted = vec![("127.0.0.0".parse().unwrap(), 8)];
     });
     assert_ne!(trusting.ask(order, &forged, "{}").await.0, 403);
+    let standard =
+        ["Forwarded: for=192.0.2.1;host=cam.example;proto=https", "Origin: https://cam.example", &bearer, JSON];
+    assert_ne!(trusting.ask(order, &standard, "{}").await.0, 403);
+    assert_eq!(plain.ask(order, &standard, "{}").await.0, 403);
+    // Without a token nobody else has access, even through a proxy that sends the server's own name as Host.
+    let open = serve(|_| {});
+    for header in ["X-Forwarded-For: 192.0.2.1", "Forwarded: for=192.0.2.1"] {
+        assert_eq!(open.ask("GET /api/v1/status", &[header], "").await.0, 421, "{header}");
+    }
+    assert_eq!(open.ask("GET /api/v1/status", &["X-Forwarded-For: 127.0.0.1"], "").await.0, 200);
     let login = ["X-Forwarded-Proto: https", JSON];
     let (_, head, _) = trusting.ask("POST /login", &login, &json!({ "token": TOKEN }).to_string()).await;
     assert!(head.to_lowercase().contains("samesite=strict; path=/; secure"), "{head}");

@@ -18,7 +18,7 @@ struct Street {
     pictures: Vec<(PathBuf, Vec<Label>)>,
 }
 
-/// An evaluation's AP50, and what was said.
+/// An evaluation's AP50, NaN where there is nothing to find, and what was said.
 struct Outcome {
     ap50: f64,
     said: String,
@@ -59,7 +59,8 @@ impl Street {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        Outcome { ap50: report["models"][0]["figures"]["coco.ap50"]["value"].as_f64().unwrap(), said }
+        let ap50 = report["models"][0]["figures"]["coco.ap50"]["value"].as_f64();
+        Outcome { ap50: ap50.unwrap_or(f64::NAN), said }
     }
 
     /// Writes a COCO set: the annotation file that `edit` changes, and the pictures that `save` writes.
@@ -182,6 +183,31 @@ fn labels_that_cannot_fit_are_told_once_with_what_they_probably_are() {
     let elsewhere = |document: &mut Value| change(document, &["bbox"], &|_| json!([460.0, 2.0, 12.0, 9.0]));
     let elsewhere = street.evaluate(&street.coco("elsewhere", elsewhere, copied), &[]);
     assert!(elsewhere.said.contains("no labelled box was found (same class, IoU ≥ 0.5)"), "{}", elsewhere.said);
+}
+
+#[test]
+fn a_set_that_measures_nothing_or_something_twice_is_said() {
+    let street = Street::new();
+    let crowds = |document: &mut Value| change(document, &["iscrowd"], &|_| json!(1));
+    let crowds = street.evaluate(&street.coco("crowds", crowds, copied), &[]);
+    assert!(crowds.ap50.is_nan() && crowds.said.contains("labelled boxes is to be found: "), "{}", crowds.said);
+    let empty = |document: &mut Value| document["annotations"] = json!([]);
+    let empty = street.evaluate(&street.coco("empty", empty, copied), &[]);
+    assert!(empty.said.contains("none of the 3 pictures has a labelled box"), "{}", empty.said);
+    let twice = |document: &mut Value| {
+        let mut again = document["images"].clone();
+        change(&mut again, &["id"], &|id| json!(id.as_u64().unwrap() + 100));
+        document["images"].as_array_mut().unwrap().extend(again.as_array().unwrap().clone());
+    };
+    let twice = street.evaluate(&street.coco("twice", twice, copied), &[]);
+    assert!(twice.said.contains("3 of 6 entries have the picture of another entry"), "{}", twice.said);
+    let wide = street.coco("wide", |_| {}, copied);
+    let file = street.folder.path().join("wide/instances.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    std::fs::write(&file, [b"\xfe\xff", &bytes[..]].concat()).unwrap();
+    let wide = street.evaluate(&wide, &[]);
+    assert!(wide.ap50 > 0.4 && !wide.said.contains("warning"), "{} {}", wide.ap50, wide.said);
 }
 
 #[test]

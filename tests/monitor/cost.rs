@@ -325,7 +325,7 @@ fn memory_of_a_resnet50_on_a_street() {
 fn latency_of_a_resnet50_with_and_without_passes() {
     let folder = tempfile::tempdir().unwrap();
     let Some((path, model, drive)) = resnet50(folder.path()) else { return };
-    let mut pictures = lookout::frame::pictures_in(&drive).unwrap();
+    let mut pictures = lookout::frame::PictureFolder::with_subfolders(&drive).unwrap().pictures;
     pictures.sort();
     let pictures: Vec<Picture> = pictures.iter().take(5).map(|path| Picture::open(path).unwrap()).collect();
     let detector = Detector::load(&model, &DetectorOptions::default()).unwrap();

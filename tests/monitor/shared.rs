@@ -64,7 +64,7 @@ fn pass(device: &mut Device, pictures: &[Picture], shift: Option<Shift>) -> bool
 fn drive() -> Option<(TempDir, Checkpoint, Vec<Picture>)> {
     let folder = tempfile::tempdir().unwrap();
     let (path, drive) = (road(folder.path(), None)?, golden::shared("data/kitti-drive-0052")?);
-    let paths = lookout::frame::pictures_in(&drive).unwrap();
+    let paths = lookout::frame::PictureFolder::with_subfolders(&drive).unwrap().pictures;
     let pictures = paths.iter().map(|path| Picture::open(path).unwrap()).collect();
     let checkpoint = Checkpoint::open(&path).unwrap();
     Some((folder, checkpoint, pictures))

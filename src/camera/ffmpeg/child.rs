@@ -25,7 +25,8 @@ const MAX_LINE_BYTES: usize = 400;
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Protocols allowed in the playlist: files and streams, not ffmpeg's others.
-const PROTOCOLS: &str = "file,pipe,fd,crypto,data,tcp,udp,rtp,srtp,rtsp,rtsps,rtmp,rtmps,http,https,httpproxy,tls,hls";
+const PROTOCOLS: &str =
+    "file,pipe,fd,crypto,data,tcp,udp,rtp,srtp,rtsp,rtsps,rtmp,rtmps,http,https,httpproxy,tls,srt,hls";
 
 /// First version that can leave frames of another size unscaled (`-autoscale 0`).
 const KEEPS_SIZES: (u32, u32) = (4, 4);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::{Capture, Delivery, Source};
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
+use crate::frame::PictureFolder;
 use crate::stop::Stop;
 use recording::{RecordedPicture, Recording};
 
@@ -41,6 +42,11 @@ impl Replay {
     /// reading.
     pub fn open(path: &Path, rate: Option<f64>, repeat: bool, clock: Arc<dyn Clock>) -> Result<Self> {
         let recording = Recording::open(path)?;
+        if path.is_dir()
+            && let Some(note) = PictureFolder::without_subfolders(path)?.note()
+        {
+            tracing::warn!(path = %path.display(), "{note}");
+        }
         let period = rate.map(|rate| Duration::from_secs_f64(1.0 / rate.max(1e-6)));
         Ok(Self {
             path: path.to_owned(),

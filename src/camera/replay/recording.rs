@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::mjpeg::{Jpegs, Part};
 use crate::camera::y4m::{FrameError, MAGIC, Y4m};
 use crate::error::{Error, Kind, Result};
-use crate::frame::{Image, Picture};
+use crate::frame::{Image, Picture, PictureFolder};
 
 /// Size of a read, in bytes.
 const BUFFER: usize = 256 << 10;
@@ -97,18 +97,7 @@ impl Recording {
 
 /// Pictures of a folder in reverse order of their names.
 fn folder(folder: &Path) -> Result<Vec<PathBuf>> {
-    let unreadable = |source| Error::reading(folder, source);
-    let mut pictures = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if Picture::has_picture_extension(&path) {
-            pictures.push(path);
-        }
-    }
-    if pictures.is_empty() {
-        let text = format!("{} holds no picture (.jpg, .jpeg or .png)", folder.display());
-        return Err(Error::new(Kind::NoInput, text));
-    }
-    pictures.sort_unstable_by(|one, other| other.cmp(one));
+    let mut pictures = PictureFolder::without_subfolders(folder)?.pictures;
+    pictures.reverse();
     Ok(pictures)
 }

@@ -4,10 +4,10 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use crate::cli::{ConfigArgs, client, machine};
-use crate::config::{CameraKind, ModelSource, Settings, SinkKind, WrongValue, credential};
+use crate::config::{CameraKind, ModelSource, Settings, SinkKind, WrongValue, credential, read_secret};
 use crate::daemon;
 use crate::detector;
-use crate::frame::pictures_in;
+use crate::frame::PictureFolder;
 
 /// Weight of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,11 +75,12 @@ impl Findings {
             }
         }
         if let ModelSource::Quantize { pictures, .. } = &settings.model.source {
-            match pictures_in(pictures) {
-                Ok(found) if found.is_empty() => {
-                    self.warn("model.calibration", format!("{} holds no picture", pictures.display()));
+            match PictureFolder::with_subfolders(pictures) {
+                Ok(found) => {
+                    if let Some(note) = found.note() {
+                        self.warn("model.calibration", format!("{}: {note}", pictures.display()));
+                    }
                 }
-                Ok(_) => {}
                 Err(error) => self.warn("model.calibration", error.chain()),
             }
         }
@@ -149,8 +150,8 @@ impl Findings {
                 }
                 SinkKind::Mqtt(mqtt) => {
                     let certificate = mqtt.certificate.as_ref();
+                    self.secret(&key("password_file"), mqtt.password_file.as_deref());
                     let files = [
-                        ("password_file", mqtt.password_file.as_ref()),
                         ("ca_file", mqtt.ca_file.as_ref()),
                         ("certificate_file", certificate.map(|(certificate, _)| certificate)),
                         ("key_file", certificate.map(|(_, private)| private)),
@@ -178,7 +179,7 @@ impl Findings {
         if !settings.web.enabled {
             return;
         }
-        self.readable("web.token_file", settings.web.token_file.as_deref());
+        self.secret("web.token_file", settings.web.token_file.as_deref());
         let listen = settings.web.listen;
         match TcpListener::bind(listen) {
             Ok(_) => {}
@@ -192,6 +193,14 @@ impl Findings {
     }
 
     /// A file with a secret; a credential exists only in the unit.
+    fn secret(&mut self, key: &str, path: Option<&Path>) {
+        let Some(path) = path.filter(|path| credential(path).is_ok()) else { return };
+        if let Err(error) = read_secret(path) {
+            self.error(key, error.chain());
+        }
+    }
+
+    /// A file that the service reads; a credential exists only in the unit.
     fn readable(&mut self, key: &str, path: Option<&Path>) {
         let Some(path) = path.and_then(|path| credential(path).ok()) else { return };
         if let Err(error) = std::fs::File::open(&path) {

@@ -6,8 +6,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::cli::console;
 use crate::error::{Error, Kind, Result};
-use crate::frame::{Picture, pictures_in};
+use crate::frame::{Picture, PictureFolder};
 
 /// One input picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub(super) struct Input {
 /// The picture at `path`, or all pictures of that folder except the annotated copies in `annotated`.
 ///
 /// # Errors
-/// As [`Error::reading`] and [`pictures_in`].
+/// As [`Error::reading`] and [`PictureFolder::with_subfolders`].
 pub(super) fn expand(path: &Path, annotated: Option<&Path>) -> Result<Vec<Input>> {
     let kind = fs::metadata(path).map_err(|source| Error::reading(path, source))?;
     if !kind.is_dir() {
@@ -36,7 +37,11 @@ pub(super) fn expand(path: &Path, annotated: Option<&Path>) -> Result<Vec<Input>
         let name = file.strip_prefix(path).map_or_else(|_| file.clone(), Path::to_path_buf);
         Input { path: file, name }
     };
-    Ok(pictures_in(path)?.into_iter().filter(|file| !within(file)).map(below).collect())
+    let found = PictureFolder::with_subfolders(path)?;
+    if let Some(note) = found.note() {
+        console::print_note(format_args!("lookout: warning: {}: {note}", path.display()));
+    }
+    Ok(found.pictures.into_iter().filter(|file| !within(file)).map(below).collect())
 }
 
 /// True if two paths lead to the same file or folder.
@@ -152,7 +157,7 @@ mod tests {
         for name in ["x.png", "x.png", "deep/x.png", "frame"] {
             copies.write(&Input { path: name.into(), name: name.into() }, &picture()).unwrap();
         }
-        let written = pictures_in(&root.join("out")).unwrap();
+        let written = PictureFolder::with_subfolders(&root.join("out")).unwrap().pictures;
         let names: Vec<_> = written.iter().map(|path| path.strip_prefix(root.join("out")).unwrap()).collect();
         assert_eq!(names, ["deep/x.png", "frame.jpg", "x-2.png", "x.png"].map(Path::new));
     }

@@ -85,7 +85,7 @@ pub type Polygon = Vec<[f32; 2]>;
 table! {
     /// `[[camera]]`
     Camera {
-        /// Name in messages: letters, digits, - and _; unique.
+        /// Name in messages: any text without `/`; unique.
         name: String,
         /// Kind.
         kind: CameraKind,

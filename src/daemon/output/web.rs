@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::console::{self, Console};
 use super::frame_history::FrameHistory;
 use crate::clock::Clock;
-use crate::config::{Settings, credential};
+use crate::config::{Settings, read_secret};
 use crate::control::{Control, answer};
 use crate::daemon::paths::state_folder;
 use crate::error::{Error, Kind, Result};
@@ -149,8 +149,7 @@ fn events(history: &History, args: serde_json::Value) -> Result<serde_json::Valu
 ///
 /// The file cannot be read; [`Kind::Config`] if the token is shorter than [`MIN_TOKEN_LENGTH`].
 fn token(path: &std::path::Path) -> Result<Vec<u8>> {
-    let path = credential(path)?;
-    let text = std::fs::read(&path).map_err(|error| Error::reading(&path, error))?;
+    let text = read_secret(path).map_err(|error| error.at("web.token_file"))?;
     let token = text.trim_ascii().to_vec();
     crate::redact::learn_secret(&String::from_utf8_lossy(&token));
     if token.len() < MIN_TOKEN_LENGTH {

@@ -23,9 +23,11 @@ use super::state_dict::{FileForm, RawTensor, StateDict};
 use super::tensor_data::{self, TensorData, TensorDtype};
 use super::{source, write};
 use crate::error::{Error, Kind, Result};
+use crate::suggest::is_invisible;
 use crate::tensor::atomic_file;
 use crate::tensor::digest::sha256;
 use crate::tensor::mapped::Mapped;
+use crate::tensor::text_file;
 
 /// Paths of an import, and options that override the file.
 #[derive(Debug, Clone)]
@@ -180,12 +182,15 @@ pub fn import(options: &ImportOptions) -> Result<ImportReport> {
         architecture: &architecture,
         builder,
     };
-    let variances = |name: &str| Ok(Cow::Owned(read(name)?.widened().into_owned()));
+    let variances = |name: &str| Ok(Cow::Owned(read_tensor(&recognized.tensors, name, &file)?.widened().into_owned()));
     let eps = EpsChoice::choose(&evidence, variances).map_err(at_source)?;
     warnings.extend(eps.warning());
-    if let (Some(builder), None, true) = (builder, options.builder, candidates.len() > 1) {
-        let others: Vec<&str> =
-            candidates.iter().filter(|&&other| other != builder).map(|other| other.name()).collect();
+    let assumed = assumed(&settings, &given)?;
+    let others = match (builder, options.builder) {
+        (Some(builder), None) => others_that_matter(builder, &candidates, &architecture, &assumed)?,
+        _ => Vec::new(),
+    };
+    if let Some(builder) = builder.filter(|_| !others.is_empty()) {
         warnings.push(format!(
             "the weights fit {} as well as {}; the settings of the former are assumed: give --builder if it is the other",
             builder.name(),
@@ -195,7 +200,6 @@ pub fn import(options: &ImportOptions) -> Result<ImportReport> {
     for warning in &warnings {
         tracing::warn!(source = %options.source.display(), "{warning}");
     }
-    let assumed = assumed(&settings, &given)?;
     let header = CheckpointHeader { architecture, labels, settings, batch_norm_eps: eps.value, source_sha256 };
     header.check().map_err(at_source)?;
 
@@ -303,11 +307,36 @@ fn check_anchors_known(architecture: &Architecture, settings: &Settings) -> Resu
 
 /// Names of the hyper-parameters that are not among the `given` ones.
 fn assumed(settings: &Settings, given: &BTreeSet<String>) -> Result<Vec<String>> {
+    Ok(named_values(settings)?.into_keys().filter(|name| !given.contains(name)).collect())
+}
+
+/// The hyper-parameters by name, as `transform.min_size`.
+fn named_values(settings: &Settings) -> Result<BTreeMap<String, serde_json::Value>> {
     let cannot = |e: serde_json::Error| Error::new(Kind::Internal, "the settings have no JSON form").because(e);
     let sections: BTreeMap<String, BTreeMap<String, serde_json::Value>> =
         serde_json::from_value(serde_json::to_value(settings).map_err(cannot)?).map_err(cannot)?;
-    let names = sections.iter().flat_map(|(section, keys)| keys.keys().map(move |key| format!("{section}.{key}")));
-    Ok(names.filter(|name| !given.contains(name)).collect())
+    let named = |(section, keys): (String, BTreeMap<String, serde_json::Value>)| {
+        keys.into_iter().map(move |(key, value)| (format!("{section}.{key}"), value)).collect::<Vec<_>>()
+    };
+    Ok(sections.into_iter().flat_map(named).collect())
+}
+
+/// Names of the other `candidates` whose value of an `assumed` hyper-parameter is not that of `builder`.
+fn others_that_matter(
+    builder: DetectorBuilder,
+    candidates: &[DetectorBuilder],
+    architecture: &Architecture,
+    assumed: &[String],
+) -> Result<Vec<&'static str>> {
+    let chosen = named_values(&builder.settings(architecture))?;
+    let mut others = Vec::new();
+    for other in candidates.iter().filter(|&&other| other != builder) {
+        let values = named_values(&other.settings(architecture))?;
+        if assumed.iter().any(|name| values.get(name) != chosen.get(name)) {
+            others.push(other.name());
+        }
+    }
+    Ok(others)
 }
 
 fn check_options(options: &ImportOptions) -> Result<()> {
@@ -393,22 +422,45 @@ pub(super) fn read_tensor(tensors: &BTreeMap<String, RawTensor>, name: &str, fil
     Ok(values)
 }
 
+/// Refuses characters that nobody sees.
+fn check_visible(label: &str) -> Result<()> {
+    match label.chars().find(|&c| is_invisible(c)) {
+        Some(c) => {
+            let text = format!("label {label:?} has the invisible character U+{:04X}; remove it", u32::from(c));
+            Err(Error::new(Kind::Data, text))
+        }
+        None => Ok(()),
+    }
+}
+
+/// True for the name of the class 0, the background, as label tools write it.
+fn is_background(label: &str) -> bool {
+    ["background", "bg"].contains(&label.trim_matches('_').to_lowercase().as_str())
+}
+
 /// The class names of a text file, one a line.
 fn read_labels(path: &Path, architecture: &Architecture) -> Result<Vec<String>> {
     let at = |e: Error| e.at(path.display());
-    let file = Mapped::open(path)?;
-    let text = std::str::from_utf8(&file).map_err(|e| at(Error::new(Kind::Data, "not UTF-8 text").because(e)))?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_end();
-    let mut labels: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
-    // torchvision's own list starts with the background.
-    if labels.first().is_some_and(|label| label == "__background__") {
-        labels.remove(0);
-    }
+    let text = text_file::read(path)?;
+    let mut labels: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
     let expected = architecture.classes - 1;
+    // torchvision's own list starts with the background.
+    let begins_with_background = labels.first().is_some_and(|label| is_background(label));
+    if labels.first().is_some_and(|label| label == "__background__")
+        || (begins_with_background && labels.len() == expected + 1)
+    {
+        labels.remove(0);
+    } else if begins_with_background {
+        let text = format!(
+            "{} labels, the first is the background; the checkpoint has {expected} classes beside it",
+            labels.len()
+        );
+        return Err(at(Error::new(Kind::Data, text)));
+    }
     if labels.len() != expected {
         let text = format!("{} labels, one a line; the checkpoint has {expected} classes", labels.len());
         return Err(at(Error::new(Kind::Data, text)));
     }
-    labels.iter().try_for_each(|label| check_label(label)).map_err(at)?;
+    labels.iter().try_for_each(|label| check_label(label).and_then(|()| check_visible(label))).map_err(at)?;
     Ok(labels)
 }

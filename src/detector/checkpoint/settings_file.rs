@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::super::network::ArchitectureHints;
 use super::super::settings::{BatchNormEps, Settings};
 use crate::error::{Error, Kind, Result};
-use crate::tensor::mapped::Mapped;
+use crate::tensor::text_file;
 
 /// Values of a settings file.
 #[derive(Debug, Default)]
@@ -60,12 +60,9 @@ impl SettingsFile {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// As [`Mapped::open`]; [`Kind::Data`], naming the file and the place, if it is no TOML or has an unknown section.
+    /// As [`text_file::read`]; [`Kind::Data`], naming the file and the place, if it is no TOML or has an unknown section.
     pub fn read(path: &Path) -> Result<Self> {
-        let file = Mapped::open(path)?;
-        let at = |error: Error| error.at(path.display());
-        let text = std::str::from_utf8(&file).map_err(|e| at(Error::new(Kind::Data, "not UTF-8 text").because(e)))?;
-        Self::parse(text).map_err(at)
+        Self::parse(&text_file::read(path)?).map_err(|error| error.at(path.display()))
     }
 
     fn parse(text: &str) -> Result<Self> {

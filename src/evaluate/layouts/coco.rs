@@ -13,10 +13,10 @@ use super::super::bounds::Bounds;
 use super::super::dataset::{BoxRole, Dataset, DatasetLayout, DeclaredSize, LabelledBox, LabelledPicture, TextIds};
 use super::super::ids::{Id, numbers};
 use super::super::json_lists::{ListEntry, json_lists};
-use super::super::label_files::without_bom;
 use super::super::problem::{ProblemKind, Problems};
 use crate::error::{Error, Kind, Result};
 use crate::tensor::mapped::Mapped;
+use crate::tensor::text_file;
 
 #[derive(Deserialize)]
 struct Image {
@@ -95,11 +95,10 @@ struct Category {
 pub(super) fn read(path: &Path, images: Option<&Path>) -> Result<Dataset> {
     let file = Mapped::open(path)?;
     let invalid = |text: String| Error::new(Kind::Data, format!("{}: {text}", path.display()));
-    let text = std::str::from_utf8(&file).map_err(|source| invalid("not UTF-8".to_owned()).because(source))?;
-    let text = &without_nan(text);
-    let [images_listed, annotations, categories_listed] =
-        json_lists(without_bom(text), ["images", "annotations", "categories"])
-            .map_err(|error| error.at(format!("{}: not a COCO annotation file", path.display())))?;
+    let text = text_file::decode(&file).map_err(|error| error.at(path.display()))?;
+    let text = &without_nan(&text);
+    let [images_listed, annotations, categories_listed] = json_lists(text, ["images", "annotations", "categories"])
+        .map_err(|error| error.at(format!("{}: not a COCO annotation file", path.display())))?;
     let mut problems = Problems::default();
     let reject = |problems: &mut Problems, entry: &ListEntry<'_>, reason: String| {
         problems.add(ProblemKind::Malformed, path, entry.line, format!("{reason}; skipped"));

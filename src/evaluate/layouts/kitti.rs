@@ -8,9 +8,10 @@ use std::path::Path;
 
 use super::super::bounds::Bounds;
 use super::super::dataset::{BoxRole, Dataset, DatasetLayout, LabelledBox, LabelledPicture, TextIds};
-use super::super::label_files::{files_in, pictures_by_stem, report_unlabelled, stem, without_bom};
+use super::super::label_files::{files_in, pictures_by_stem, report_unlabelled, stem};
 use super::super::problem::{ProblemKind, Problems};
 use crate::error::{Error, Kind, Result};
+use crate::tensor::text_file;
 
 /// Columns of a complete line, without and with a score.
 const COMPLETE: [usize; 2] = [15, 16];
@@ -42,10 +43,10 @@ pub(super) fn read(folder: &Path) -> Result<Dataset> {
         let picture = pictures_by_name.remove(&name).unwrap_or_else(|| images.join(format!("{name}.png")));
         // Some label files are not UTF-8; class names are ASCII.
         let bytes = std::fs::read(&file).map_err(|source| Error::reading(&file, source))?;
-        let labels = read_labels(&String::from_utf8_lossy(&bytes), &file, &mut problems);
+        let labels = read_labels(&text_file::decode_lossy(&bytes), &file, &mut problems);
         pictures.push(LabelledPicture { name, id: at as u64 + 1, picture, file, labels, ..LabelledPicture::default() });
     }
-    report_unlabelled(pictures_by_name, &mut problems);
+    report_unlabelled(pictures_by_name.into_values(), &mut problems);
     Ok(Dataset {
         layout: DatasetLayout::Kitti,
         pictures,
@@ -83,7 +84,7 @@ fn is_label(columns: &[&str]) -> bool {
 /// Parses the `text` of one file.
 fn read_labels(text: &str, file: &Path, problems: &mut Problems) -> Vec<LabelledBox> {
     let mut labels = Vec::new();
-    for (at, line) in without_bom(text).lines().enumerate() {
+    for (at, line) in text.lines().enumerate() {
         let tokens: Vec<&str> = line.split_whitespace().collect();
         if tokens.is_empty() {
             continue;
@@ -131,8 +132,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn byte_order_marks_and_crlf_are_accepted() {
-        let text = "\u{feff}Car 0 0 0 1 2 3 4 1 1 1 1 1 1 1\r\nVan 0 0 0 1 2 3 4 1 1 1 1 1 1 1\r\n\r\n";
+    fn tabs_and_crlf_are_accepted() {
+        let text = "Car\t0\t0 0 1 2 3 4 1 1 1 1 1 1 1\r\nVan 0 0 0 1 2 3 4 1 1 1 1 1 1 1\r\n\r\n";
         let mut problems = Problems::default();
         let labels = read_labels(text, Path::new("l.txt"), &mut problems);
         assert_eq!(labels.iter().map(|label| label.class.as_str()).collect::<Vec<_>>(), ["Car", "Van"]);

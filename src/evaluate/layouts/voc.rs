@@ -6,13 +6,14 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use roxmltree::{Document, Node};
+use roxmltree::{Document, Node, ParsingOptions};
 
 use super::super::bounds::Bounds;
 use super::super::dataset::{BoxRole, Dataset, DatasetLayout, DeclaredSize, LabelledBox, LabelledPicture, TextIds};
-use super::super::label_files::{files_in, pictures_by_stem, report_unlabelled, stem, without_bom};
+use super::super::label_files::{PICTURES, files_below, files_in, report_unlabelled, stem};
 use super::super::problem::{ProblemKind, Problems};
 use crate::error::{Error, Kind, Result};
+use crate::tensor::text_file;
 
 /// Reads the folder.
 ///
@@ -20,21 +21,19 @@ use crate::error::{Error, Kind, Result};
 /// [`Kind::NoInput`] without the folder, or without `Annotations` or a label in it.
 pub(super) fn read(folder: &Path) -> Result<Dataset> {
     let (labels, files) = label_files(folder)?;
-    let images = picture_folder(folder, &labels)?;
-    let mut pictures_by_name = pictures_by_stem(&images)?;
+    let mut known = Pictures::of(folder, &labels)?;
     let mut problems = Problems::default();
     let mut pictures = Vec::with_capacity(files.len());
     for (at, file) in files.into_iter().enumerate() {
-        // Not all of the world's label files are in UTF-8; class names are.
         let bytes = std::fs::read(&file).map_err(|source| Error::reading(&file, source))?;
-        let text = String::from_utf8_lossy(&bytes);
-        let name = stem(&file);
+        // Not all of the world's label files are in UTF-8; class names are.
+        let text = text_file::decode_lossy(&bytes);
+        let name = name_below(&labels, &file);
         let id = at as u64 + 1;
-        match Document::parse(without_bom(&text)) {
+        match Document::parse_with_options(&text, ParsingOptions { allow_dtd: true, ..ParsingOptions::default() }) {
             Ok(document) => {
                 let root = document.root_element();
-                let picture = picture_of(child(root, "filename"), &name, &images, &pictures_by_name);
-                pictures_by_name.remove(&stem(&picture));
+                let picture = known.take(child(root, "filename"), &name);
                 let labels = read_objects(&document, &file, &mut problems);
                 let declared = declared_size(&document);
                 pictures.push(LabelledPicture {
@@ -48,23 +47,23 @@ pub(super) fn read(folder: &Path) -> Result<Dataset> {
                 });
             }
             Err(error) => {
-                pictures_by_name.remove(&name);
+                known.take(None, &name);
                 let line = error.pos().row as usize;
                 problems.add(ProblemKind::Malformed, &file, line, format!("not XML: {error}; skipped"));
             }
         }
     }
-    report_unlabelled(pictures_by_name, &mut problems);
+    report_unlabelled(known.unlabelled.into_values(), &mut problems);
     Ok(Dataset { layout: DatasetLayout::Voc, pictures, categories: Vec::new(), text_ids: TextIds::default(), problems })
 }
 
 /// The folder of the label files and the files: VOC's, one of another usual name, or the folder itself, where LabelImg
-/// writes them beside the pictures.
+/// writes them beside the pictures. Any of them may have subfolders.
 fn label_files(folder: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
     let names = ["Annotations", "annotations", "labels", "xml"];
     for labels in names.iter().map(|name| folder.join(name)).chain([folder.to_owned()]) {
         if labels.is_dir() {
-            let files = files_in(&labels, &["xml"])?;
+            let files = files_below(&labels, &["xml"])?;
             if !files.is_empty() {
                 return Ok((labels, files));
             }
@@ -80,15 +79,77 @@ fn label_files(folder: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
     Err(Error::new(Kind::NoInput, text))
 }
 
-/// The folder of the pictures: VOC's, one of another usual name, or that of the label files.
-fn picture_folder(folder: &Path, labels: &Path) -> Result<PathBuf> {
-    let names = ["JPEGImages", "images", "Images", "img"];
-    for images in names.iter().map(|name| folder.join(name)).chain([labels.to_owned(), folder.to_owned()]) {
-        if !pictures_by_stem(&images)?.is_empty() {
-            return Ok(images);
+/// Path of `file` below `folder`, with `/` between its parts and without extension.
+fn name_below(folder: &Path, file: &Path) -> String {
+    let below = file.strip_prefix(folder).unwrap_or(file).with_extension("");
+    let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    parts.join("/")
+}
+
+/// The pictures of a set.
+struct Pictures {
+    folder: PathBuf,
+    /// By path below the folder without extension.
+    by_name: HashMap<String, PathBuf>,
+    /// By the last part of that path.
+    by_stem: HashMap<String, Vec<PathBuf>>,
+    /// Those of `by_name` that no label file belongs to.
+    unlabelled: HashMap<String, PathBuf>,
+}
+
+impl Pictures {
+    /// The pictures of the set in `folder`: in VOC's folder, one of another usual name, or that of the label files.
+    fn of(folder: &Path, labels: &Path) -> Result<Self> {
+        let names = ["JPEGImages", "images", "Images", "img"];
+        for images in names.iter().map(|name| folder.join(name)).chain([labels.to_owned(), folder.to_owned()]) {
+            let found = Self::below(images)?;
+            if !found.by_name.is_empty() {
+                return Ok(found);
+            }
         }
+        Self::below(folder.join(names[0]))
     }
-    Ok(folder.join(names[0]))
+
+    fn below(folder: PathBuf) -> Result<Self> {
+        let files = if folder.is_dir() { files_below(&folder, PICTURES)? } else { Vec::new() };
+        let (mut by_name, mut by_stem) = (HashMap::new(), HashMap::<String, Vec<PathBuf>>::new());
+        for path in &files {
+            by_name.entry(name_below(&folder, path)).or_insert_with(|| path.clone());
+            by_stem.entry(stem(path)).or_default().push(path.clone());
+        }
+        Ok(Self { folder, unlabelled: by_name.clone(), by_name, by_stem })
+    }
+
+    /// As [`Pictures::find`]; the picture has a label file now.
+    fn take(&mut self, named: Option<&str>, name: &str) -> PathBuf {
+        let found = self.find(named, name);
+        self.unlabelled.remove(&name_below(&self.folder, &found));
+        found
+    }
+
+    /// The picture of the label file called `name`, a path below the folder of labels: the one that the file names, in the
+    /// subfolder of the same name or in the folder itself. If it does not exist, as after a conversion, it is the picture
+    /// with the name of either and another extension, at last the only one of that name in any subfolder. It is always a
+    /// picture of the folder, never a path out of it.
+    fn find(&self, named: Option<&str>, name: &str) -> PathBuf {
+        let (subfolder, own) = name.rsplit_once('/').unwrap_or(("", name));
+        let within =
+            |folder: &str, file: &str| if folder.is_empty() { file.into() } else { format!("{folder}/{file}") };
+        // Paths of Windows, too.
+        let named = named.and_then(|named| named.rsplit(['/', '\\']).next());
+        let named = named.filter(|named| !["", ".", ".."].contains(named));
+        let exact = named.into_iter().flat_map(|named| [within(subfolder, named), named.to_owned()]);
+        if let Some(found) = exact.map(|file| self.folder.join(file)).find(|path| path.is_file()) {
+            return found;
+        }
+        let stems = || named.map(|named| stem(Path::new(named))).into_iter().chain([own.to_owned()]);
+        let by_name =
+            stems().flat_map(|stem| [within(subfolder, &stem), stem]).find_map(|name| self.by_name.get(&name));
+        let only = |stem: String| self.by_stem.get(&stem).filter(|paths| paths.len() == 1)?.first();
+        let file = || named.map_or_else(|| format!("{own}.jpg"), str::to_owned);
+        let found = by_name.or_else(|| stems().find_map(only)).cloned();
+        found.unwrap_or_else(|| self.folder.join(within(subfolder, &file())))
+    }
 }
 
 /// The size that a label file declares.
@@ -97,23 +158,6 @@ fn declared_size(document: &Document<'_>) -> Option<DeclaredSize> {
     let number = |name: &str| child(size, name)?.parse::<f64>().ok().filter(|side| *side >= 1.0 && *side <= 1e6);
     let line = document.text_pos_at(size.range().start).row as usize;
     Some(DeclaredSize { width: number("width")? as u32, height: number("height")? as u32, line })
-}
-
-/// The picture of the label file called `name`: the one that it names. If that one does not exist, as after a
-/// conversion, it is the picture with the name of either and another extension. It is always a picture of `images`,
-/// never a path out of it.
-fn picture_of(named: Option<&str>, name: &str, images: &Path, pictures: &HashMap<String, PathBuf>) -> PathBuf {
-    // Paths of Windows, too.
-    let named = named.and_then(|named| named.rsplit(['/', '\\']).next()).filter(|named| !named.is_empty());
-    let named = named.map(|named| images.join(named)).filter(|path| path.file_name().is_some());
-    match named {
-        Some(path) if path.is_file() => path,
-        named => {
-            let stems = [named.as_deref().map(stem), Some(name.to_owned())];
-            let other = stems.into_iter().flatten().find_map(|stem| pictures.get(&stem).cloned());
-            other.or(named).unwrap_or_else(|| images.join(format!("{name}.jpg")))
-        }
-    }
 }
 
 /// The text of the first child element called `name`.
@@ -166,7 +210,7 @@ mod tests {
         for file in ["JPEGImages/a.PNG", "JPEGImages/b.v2.jpg", "out.jpg"] {
             std::fs::write(root.path().join(file), b"").unwrap();
         }
-        let pictures = pictures_by_stem(&images).unwrap();
+        let pictures = Pictures::below(images.clone()).unwrap();
         for (named, name, expected) in [
             (Some("a.jpg"), "x", "a.PNG"),
             (Some("a"), "x", "a.PNG"),
@@ -177,8 +221,39 @@ mod tests {
             (Some(""), "b.v2", "b.v2.jpg"),
             (None, "y", "y.jpg"),
         ] {
-            assert_eq!(picture_of(named, name, &images, &pictures), images.join(expected), "{named:?} {name}");
+            assert_eq!(pictures.find(named, name), images.join(expected), "{named:?} {name}");
         }
+    }
+
+    #[test]
+    fn subfolders_of_labels_have_pictures_of_their_own() {
+        let root = tempfile::tempdir().unwrap();
+        let label = |file: &str| format!("<annotation><filename>{file}</filename></annotation>");
+        for (file, text) in [
+            ("Annotations/night/a.xml", label("a.jpg")),
+            ("Annotations/day/a.xml", label("a.jpg")),
+            ("Annotations/day/b.xml", label("day/b.png")),
+            ("Annotations/only.xml", format!("<!DOCTYPE annotation>{}", label("only.jpg"))),
+            ("Annotations/day/._b.xml", "no XML".into()),
+            ("JPEGImages/day/a.jpg", String::new()),
+            ("JPEGImages/night/a.png", String::new()),
+            ("JPEGImages/day/b.png", String::new()),
+            ("JPEGImages/day/none.jpg", String::new()),
+            ("JPEGImages/deep/er/only.jpg", String::new()),
+        ] {
+            let path = root.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let dataset = read(root.path()).unwrap();
+        let images = root.path().join("JPEGImages");
+        let found: Vec<_> = (dataset.pictures.iter())
+            .map(|labelled| (labelled.name.as_str(), labelled.picture.strip_prefix(&images).unwrap().to_str().unwrap()))
+            .collect();
+        let expected = [("day/a", "day/a.jpg"), ("day/b", "day/b.png"), ("night/a", "night/a.png")];
+        assert_eq!(found, [&expected[..], &[("only", "deep/er/only.jpg")]].concat());
+        assert_eq!(dataset.problems.0.len(), 1);
+        assert!(dataset.problems.0[0].file.ends_with("day/none.jpg"), "{:?}", dataset.problems);
     }
 
     #[test]

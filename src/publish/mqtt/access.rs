@@ -22,8 +22,8 @@ impl Access {
     pub fn read(broker: &Broker) -> Result<Self> {
         let login = match (&broker.username, &broker.password_file) {
             (Some(user), Some(path)) => {
-                let path = crate::config::credential(path)?;
-                let mut password = std::fs::read(&path).map_err(|error| Error::reading(&path, error))?;
+                let mut password =
+                    crate::config::read_secret(path).map_err(|error| error.at("publish.password_file"))?;
                 // Editors append a newline, which is not part of the password.
                 while password.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
                     password.pop();

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use lookout::detector::checkpoint::Checkpoint;
-use lookout::frame::{Picture, pictures_in};
+use lookout::frame::{Picture, PictureFolder};
 use lookout::monitor::{MonitorOptions, SampleOutcome, UsabilityCheck};
 
 use super::super::device::{Device, ROAD_SMALL, road};
@@ -12,7 +12,13 @@ use super::{lens, shifts};
 use crate::golden;
 
 fn load(folder: &Path, one_in: usize) -> Vec<Picture> {
-    pictures_in(folder).unwrap().iter().step_by(one_in).map(|path| halved(&Picture::open(path).unwrap())).collect()
+    PictureFolder::with_subfolders(folder)
+        .unwrap()
+        .pictures
+        .iter()
+        .step_by(one_in)
+        .map(|path| halved(&Picture::open(path).unwrap()))
+        .collect()
 }
 
 #[test]
@@ -85,7 +91,7 @@ fn scenario_unseen_real_pictures_are_usable() {
     let Some(data) = golden::shared("data") else { return };
     let mut count = 0;
     for folder in std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
-        for path in pictures_in(&folder).unwrap_or_default() {
+        for path in PictureFolder::with_subfolders(&folder).unwrap_or_default().pictures {
             let usable = UsabilityCheck::default().check(&Picture::open(&path).unwrap(), None);
             assert!(usable.is_ok(), "{}: {usable:?}", path.display());
             count += 1;
