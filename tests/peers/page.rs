@@ -88,8 +88,8 @@ fn prometheus_takes_the_metrics() {
         .unwrap();
     check.stdin.take().unwrap().write_all(daemon.get("/metrics").unwrap().as_bytes()).unwrap();
     let output = check.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
-    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    assert!(output.status.success() && text.trim().is_empty(), "{text}");
 
     // The server itself asks for OpenMetrics.
     let folder = tempfile::tempdir().unwrap();
@@ -149,8 +149,8 @@ fn the_api_keeps_to_its_description_whatever_is_asked() {
         .current_dir(daemon.folder.path())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    eprintln!("{said}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    eprintln!("{text}");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     daemon.stop();
 }
