@@ -46,7 +46,7 @@ fn the_page_shows_boxes_that_move_on_a_desk_and_on_a_phone() {
         browser.picture(&shots().join(format!("live-{name}.png")));
         browser.run("document.getElementById('events').scrollIntoView()");
         browser.picture(&shots().join(format!("events-{name}.png")));
-        assert_eq!(browser.complaints(), Vec::<String>::new());
+        assert_eq!(browser.console_errors(), Vec::<String>::new());
     }
     daemon.stop();
 }
@@ -69,7 +69,7 @@ fn who_has_the_token_logs_in_and_boxes_show_where_pictures_are_forbidden() {
     let status = browser.run("return fetch('/api/v1/cameras/demo/picture').then((answer) => answer.status)");
     assert_eq!(status, 403);
     browser.picture(&shots().join("no-pictures.png"));
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_eq!(browser.console_errors(), Vec::<String>::new());
     drop(browser);
     daemon.stop();
 }
