@@ -1,30 +1,30 @@
 //! Names that people write: suggestions of the known one that was probably meant, and characters that nobody sees.
 
-/// Labels that a complaint lists at most.
-const LISTED: usize = 12;
+/// Most labels that a message lists.
+const MAX_LISTED: usize = 12;
 
 /// `; did you mean "…"?` with the nearest of `known`, or an empty text. Marks and other characters without a width of their
 /// own are escaped, so that names which look the same differ.
-pub fn guess<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub fn suggestion<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
     let nearest = known.map(|name| (strsim::jaro_winkler(wrong, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
     match nearest {
-        Some((likeness, name)) if likeness > 0.7 => format!("; did you mean {name:?}?"),
+        Some((similarity, name)) if similarity > 0.7 => format!("; did you mean {name:?}?"),
         _ => String::new(),
     }
 }
 
-/// The complaint about `label`, which is not among the model's `labels`: the nearest one, or a list.
+/// The message about `label`, which is not among the model's `labels`: the nearest one, or a list.
 pub fn unknown_label(label: &str, labels: &[String]) -> String {
     let lower = label.to_lowercase();
     let nearest = match labels.iter().find(|known| known.to_lowercase() == lower) {
         Some(known) => format!("; did you mean {known:?}?"),
-        None => guess(label, labels.iter().map(String::as_str)),
+        None => suggestion(label, labels.iter().map(String::as_str)),
     };
     if !nearest.is_empty() {
         return format!("the model has no label {label:?}{nearest}");
     }
-    let more = if labels.len() > LISTED { ", …" } else { "" };
-    let listed = labels.get(..LISTED).unwrap_or(labels).join(", ");
+    let more = if labels.len() > MAX_LISTED { ", …" } else { "" };
+    let listed = labels.get(..MAX_LISTED).unwrap_or(labels).join(", ");
     format!("the model has no label {label:?}; it has {listed}{more}")
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-/// The exit code of `check-config` on `text`, and what it said.
+/// The exit code of `check-config` on `text`, and its standard error.
 fn check(text: &str, environment: &[(&str, &str)]) -> (i32, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("lookout.toml");
@@ -75,8 +75,8 @@ fn what_is_wrong_is_an_error_where_it_is_written() {
             "cannot begin a topic",
         ),
     ] {
-        let (code, said) = check(&text, &[]);
-        assert!(code == 78 && said.contains(wanted) && said.contains(place), "{text}\n{code}: {said}");
+        let (code, stderr) = check(&text, &[]);
+        assert!(code == 78 && stderr.contains(wanted) && stderr.contains(place), "{text}\n{code}: {stderr}");
     }
 }
 
@@ -85,17 +85,17 @@ fn what_may_come_later_and_what_is_not_read_are_warnings() {
     let text = "[model]\nartifact = \"demo-int8\"\n[[camera]]\nname = \"a\"\nkind = \"v4l2\"\ndevice = \"/dev/video-gone\"\n\
                 [[camera]]\nname = \"b\"\nkind = \"replay\"\npath = \"FOLDER/gone\"\n\
                 [[camera]]\nname = \"c\"\nkind = \"ffmpeg\"\ninput = \"rtsp://127.0.0.1/s\"\n";
-    let (code, said) = check(text, &[("LOOKOUT_DETECTOR_THREADS", "2")]);
-    assert_eq!(code, 0, "{said}");
+    let (code, stderr) = check(text, &[("LOOKOUT_DETECTOR_THREADS", "2")]);
+    assert_eq!(code, 0, "{stderr}");
     for wanted in [
         "warning: the variable LOOKOUT_DETECTOR_THREADS is not read; did you mean LOOKOUT__DETECTOR__THREADS?",
         "/dev/video-gone is not there now",
         "/gone does not exist",
         "ffmpeg is not installed",
     ] {
-        assert!(said.contains(wanted), "{wanted}: {said}");
+        assert!(stderr.contains(wanted), "{wanted}: {stderr}");
     }
-    assert!(said.lines().all(|line| line.starts_with("lookout: warning: ")), "{said}");
+    assert!(stderr.lines().all(|line| line.starts_with("lookout: warning: ")), "{stderr}");
 }
 
 #[test]
@@ -115,6 +115,6 @@ fn the_service_refuses_labels_that_its_model_lacks() {
         .env("RUNTIME_DIRECTORY", folder.path())
         .stdin(Stdio::null());
     let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(78) && said.contains("did you mean \"Person\"?"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(78) && stderr.contains("did you mean \"Person\"?"), "{stderr}");
 }

@@ -323,7 +323,7 @@ impl State {
         report.map(|report| (report, Checkpoint::open(&options.out).unwrap()))
     }
 
-    fn complaint(&self) -> String {
+    fn error_text(&self) -> String {
         let error = self.import(|_| ()).unwrap_err();
         assert_eq!(error.kind(), Kind::Data);
         error.chain()
@@ -359,7 +359,7 @@ fn prefixes_of_a_safetensors_file_are_stripped_and_chosen_from() {
         let names = [first, second].map(|prefix| if prefix.is_empty() { "." } else { prefix.trim_end_matches('.') });
         let mut both = State::narrow();
         both.tensors = with_prefix(first, &plain).into_iter().chain(with_prefix(second, &other)).collect();
-        let text = both.complaint();
+        let text = both.error_text();
         assert!(names.iter().all(|name| text.contains(&format!("{name} (130 tensors"))), "{text}");
         for (name, expected) in names.iter().zip([0.25, 7.0]) {
             let (report, checkpoint) = both.import(|options| options.key = Some((*name).to_owned())).unwrap();
@@ -380,21 +380,21 @@ fn prefixes_of_a_safetensors_file_are_stripped_and_chosen_from() {
 fn a_missing_extra_or_misshapen_tensor_is_named_with_what_was_expected() {
     let mut state = State::narrow();
     let removed = state.tensors.remove("backbone.body.layer3.1.bn2.running_var").unwrap();
-    let text = state.complaint();
+    let text = state.error_text();
     assert!(
         text.ends_with("tensor backbone.body.layer3.1.bn2.running_var is missing; expected one of shape [6]"),
         "{text}"
     );
     state.tensors.insert("backbone.body.layer3.1.bn2.running_var".into(), removed);
     state.tensors.insert("rpn.head.surprise.weight".into(), (vec![1], vec![0.0]));
-    assert!(state.complaint().contains("tensor rpn.head.surprise.weight [1] has no place"));
+    assert!(state.error_text().contains("tensor rpn.head.surprise.weight [1] has no place"));
     let mut state = State::narrow();
     state.tensors.insert("rpn.head.bbox_pred.bias".into(), (vec![13], vec![0.0; 13]));
-    assert!(state.complaint().ends_with("tensor rpn.head.bbox_pred.bias has shape [13]; expected [12]"));
+    assert!(state.error_text().ends_with("tensor rpn.head.bbox_pred.bias has shape [13]; expected [12]"));
     // A new name beside its old one.
     let mut state = State::narrow();
     state.tensors.insert("rpn.head.conv.bias".into(), (vec![4], vec![0.0; 4]));
-    assert!(state.complaint().contains("tensor rpn.head.conv.0.0.bias occurs twice"));
+    assert!(state.error_text().contains("tensor rpn.head.conv.0.0.bias occurs twice"));
 }
 
 #[test]
@@ -406,7 +406,7 @@ fn a_number_that_is_none_is_named_with_its_place() {
     ] {
         let mut state = State::narrow();
         *state.value(name, 5) = value;
-        assert!(state.complaint().contains(&format!("tensor {name} {words}")), "{}", state.complaint());
+        assert!(state.error_text().contains(&format!("tensor {name} {words}")), "{}", state.error_text());
     }
 }
 
@@ -418,7 +418,7 @@ fn other_networks_are_called_what_they_are() {
     ] {
         let mut state = State::narrow();
         state.tensors.insert(name.into(), (vec![1], vec![0.0]));
-        let text = state.complaint();
+        let text = state.error_text();
         assert!(text.contains(what) && text.contains(name), "{text}");
     }
     let mut classifier = State::narrow();
@@ -427,9 +427,9 @@ fn other_networks_are_called_what_they_are() {
         .into_iter()
         .filter_map(|(name, tensor)| Some((name.strip_prefix("backbone.body.")?.to_owned(), tensor)))
         .collect();
-    assert!(classifier.complaint().contains("a ResNet body alone"));
+    assert!(classifier.error_text().contains("a ResNet body alone"));
     classifier.tensors.insert("fc.weight".into(), (vec![2, 8], vec![0.0; 16]));
-    assert!(classifier.complaint().contains("a ResNet classifier, as tensor fc.weight [2, 8] shows"));
+    assert!(classifier.error_text().contains("a ResNet classifier, as tensor fc.weight [2, 8] shows"));
 }
 
 #[test]
@@ -490,7 +490,7 @@ fn metadata_counts_until_an_option_says_otherwise() {
     for (key, value) in [("classes", "a,b,c,d"), ("min_size", "big"), ("batch_norm_eps", "nan")] {
         let mut state = State::narrow();
         state.metadata.insert(key.into(), value.into());
-        assert!(state.complaint().contains(&format!("metadata key {key}")), "{}", state.complaint());
+        assert!(state.error_text().contains(&format!("metadata key {key}")), "{}", state.error_text());
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use lookout::config::document::Document;
-use lookout::config::{self, CameraKind, Complaint, Inputs, ModelSource, Settings, SinkKind, defaults};
+use lookout::config::{self, CameraKind, ConfigProblem, Inputs, ModelSource, Settings, SinkKind, defaults};
 use lookout::message::MessageKind;
 
 #[test]
@@ -36,7 +36,7 @@ impl File {
         Inputs { file: Some(self.path()), ..Inputs::default() }
     }
 
-    fn load(&self) -> Result<Settings, Vec<Complaint>> {
+    fn load(&self) -> Result<Settings, Vec<ConfigProblem>> {
         config::load(&self.inputs()).map_err(|refusal| refusal.0)
     }
 }
@@ -156,7 +156,7 @@ fn wrong_settings_name_where_they_came_from() {
     assert!(refuse(None, "supervision.grace_period=10").starts_with("--set: supervision.grace_period: \"10\" is no"));
 }
 
-/// Configurations broken one way each, with what the complaint must say: `line: key: …`.
+/// Configurations broken one way each, with what the message must say: `line: key: …`.
 const BROKEN: &[(&str, &str)] = &[
     ("[detector]\nthread = 2", ":2: detector.thread: there is no such key; did you mean \"threads\"?"),
     ("\n[detecter]\nthreads = 2", ":2: detecter: there is no such key; did you mean \"detector\"?"),
@@ -258,10 +258,10 @@ const BROKEN: &[(&str, &str)] = &[
 fn every_broken_configuration_is_refused_where_it_is_broken() {
     for (text, expected) in BROKEN {
         let file = File::new(text);
-        let complaints = file.load().expect_err(text);
-        let said = complaints.iter().map(Complaint::to_string).collect::<Vec<_>>().join("\n");
+        let problems = file.load().expect_err(text);
+        let found = problems.iter().map(ConfigProblem::to_string).collect::<Vec<_>>().join("\n");
         let expected = format!("{}{expected}", file.path().display());
-        assert!(said.contains(&expected), "{text}\nsaid: {said}\nexpected: {expected}");
+        assert!(found.contains(&expected), "{text}\nsaid: {found}\nexpected: {expected}");
     }
 }
 
@@ -270,10 +270,10 @@ fn the_program_says_so_on_one_line_and_exits_78() {
     for (text, expected) in BROKEN {
         let file = File::new(text);
         let output = check_config(&file.path());
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(78), "{text}\n{said}");
-        assert!(said.contains(expected), "{text}\n{said}");
-        assert!(said.lines().all(|line| line.starts_with("lookout: ")), "{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{text}\n{stderr}");
+        assert!(stderr.contains(expected), "{text}\n{stderr}");
+        assert!(stderr.lines().all(|line| line.starts_with("lookout: ")), "{stderr}");
         assert!(output.stdout.is_empty());
     }
 }

@@ -387,12 +387,12 @@ fn words_of(line: &str) -> Vec<String> {
 }
 
 /// Everything that is wrong with a document.
-fn complaints(document: &Document, repository: &Repository) -> Vec<String> {
-    let mut complaints = Vec::new();
+fn problems(document: &Document, repository: &Repository) -> Vec<String> {
+    let mut problems = Vec::new();
     let place = |line: usize| format!("{}:{line}", document.path.display());
     for (line, target) in &document.links {
         if let Err(text) = link(document, target) {
-            complaints.push(format!("{}: link {target}: {text}", place(*line)));
+            problems.push(format!("{}: link {target}: {text}", place(*line)));
         }
     }
     for block in &document.blocks {
@@ -400,25 +400,25 @@ fn complaints(document: &Document, repository: &Repository) -> Vec<String> {
             "sh" => {
                 for words in commands(&block.text) {
                     if let Err(text) = command(&words, repository, true) {
-                        complaints.push(format!("{}: {}: {text}", place(block.line), words.join(" ")));
+                        problems.push(format!("{}: {}: {text}", place(block.line), words.join(" ")));
                     }
                 }
             }
             "toml" => {
                 if let Err(text) = configuration(&block.text) {
-                    complaints.push(format!("{}: {text}", place(block.line)));
+                    problems.push(format!("{}: {text}", place(block.line)));
                 }
             }
-            "" => complaints.push(format!("{}: a code block without a language", place(block.line))),
+            "" => problems.push(format!("{}: a code block without a language", place(block.line))),
             _ => {}
         }
     }
     for (line, span) in &document.spans {
         if let Err(text) = code_span(document, span, repository) {
-            complaints.push(format!("{}: `{span}`: {text}", place(*line)));
+            problems.push(format!("{}: `{span}`: {text}", place(*line)));
         }
     }
-    complaints
+    problems
 }
 
 fn link(document: &Document, target: &str) -> Result<(), String> {
@@ -547,7 +547,7 @@ fn every_document_is_right() {
     let repository = Repository::read();
     let documents = documents();
     assert!(documents.len() >= 10, "{} documents were found", documents.len());
-    let found: Vec<String> = documents.iter().flat_map(|document| complaints(document, &repository)).collect();
+    let found: Vec<String> = documents.iter().flat_map(|document| problems(document, &repository)).collect();
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
@@ -611,7 +611,7 @@ no language
 ```
 ";
     let document = Document::parse(Path::new("broken.md"), text);
-    let found = complaints(&document, &Repository::read());
+    let found = problems(&document, &Repository::read());
     let lines: Vec<&str> = found.iter().filter_map(|text| text.strip_prefix("broken.md:")?.split(':').next()).collect();
     assert_eq!(lines, ["3", "3", "6", "6", "6", "13", "18", "3", "3", "4", "4", "4"], "\n{}", found.join("\n"));
 }

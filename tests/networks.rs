@@ -24,8 +24,8 @@ fn import_network(net: &str, change: impl Fn(&mut ImportOptions)) -> Result<(Imp
 fn the_mobilenet_for_320_pixels_is_assumed_and_said() {
     let (report, checkpoint) = import_network("mobilenet-v3-large-320", |_| ()).unwrap();
     assert_eq!(report.builder, Some(DetectorBuilder::MobilenetV3Large320Fpn));
-    let said = |words: &str| report.warnings.iter().any(|warning| warning.contains(words));
-    assert!(said("fit fasterrcnn_mobilenet_v3_large_320_fpn as well as fasterrcnn_mobilenet_v3_large_fpn"));
+    let warned_of = |words: &str| report.warnings.iter().any(|warning| warning.contains(words));
+    assert!(warned_of("fit fasterrcnn_mobilenet_v3_large_320_fpn as well as fasterrcnn_mobilenet_v3_large_fpn"));
     let settings = &checkpoint.header().settings;
     assert_eq!((&settings.transform.min_size[..], settings.transform.max_size), (&[320][..], 640));
     assert_eq!((settings.rpn.pre_nms_top_n, settings.rpn.score_threshold), (150, 0.05));

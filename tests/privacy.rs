@@ -188,8 +188,8 @@ fn files_that_are_not_ours_are_not_replaced_without_force() {
     std::fs::copy(golden, &copy).unwrap();
     for other in [path("thesis.tex"), copy] {
         let before = std::fs::read(&other).unwrap();
-        let (code, said) = import(&other, false);
-        assert!(code == Some(73) && said.contains("--force"), "{code:?} {said}");
+        let (code, stderr) = import(&other, false);
+        assert!(code == Some(73) && stderr.contains("--force"), "{code:?} {stderr}");
         assert_eq!(std::fs::read(&other).unwrap(), before);
     }
     let model = path("model.safetensors");
@@ -206,8 +206,8 @@ fn files_that_are_not_ours_are_not_replaced_without_force() {
             "--out".as_ref(),
             out.as_os_str(),
         ];
-        let (code, said) = run(&arguments);
-        assert!(code == Some(73) && said.contains(taken), "{code:?} {said}");
+        let (code, stderr) = run(&arguments);
+        assert!(code == Some(73) && stderr.contains(taken), "{code:?} {stderr}");
     }
     assert_eq!(import(&path("thesis.tex"), true).0, Some(0));
 }

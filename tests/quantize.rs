@@ -282,10 +282,10 @@ fn quantize_command(case: &Case, out: &str, extra: &[&str]) -> (Option<i32>, Str
 fn a_bad_result_is_told_with_its_worst_steps_and_refused_on_request() {
     let folder = tempfile::tempdir().unwrap();
     let case = Case::of(&with_outliers(folder.path()));
-    let (code, told) = quantize_command(&case, "a", &[]);
-    assert_eq!(code, Some(0), "{told}");
+    let (code, output) = quantize_command(&case, "a", &[]);
+    assert_eq!(code, Some(0), "{output}");
     let found_again = "% of fp32's detections are found again";
-    let line = told.lines().find(|line| line.contains(found_again)).unwrap_or_else(|| panic!("{told}"));
+    let line = output.lines().find(|line| line.contains(found_again)).unwrap_or_else(|| panic!("{output}"));
     let worst = line.split_once("the worst steps are ").unwrap().1.split_once(';').unwrap().0;
     let worst: Vec<&str> = worst.split(", ").collect();
     assert!(worst.len() == 3 && worst.iter().all(|step| step.contains('.')), "{line}");
@@ -293,10 +293,10 @@ fn a_bad_result_is_told_with_its_worst_steps_and_refused_on_request() {
     assert!(share < 50.0, "{line}");
 
     // Refused, it leaves what is there.
-    let (code, told) = quantize_command(&case, "b", &["--min-agreement", "50%"]);
-    assert_eq!(code, Some(65), "{told}");
+    let (code, output) = quantize_command(&case, "b", &["--min-agreement", "50%"]);
+    assert_eq!(code, Some(65), "{output}");
     let expected = "% of fp32's detections are found again, less than --min-agreement 50.0 %; the worst steps are ";
-    assert!(told.contains(expected) && told.contains("; nothing was written"), "{told}");
+    assert!(output.contains(expected) && output.contains("; nothing was written"), "{output}");
     assert!(["b", "b.calib", "b.json"].iter().all(|name| !case.path(name).exists()));
     let before = std::fs::read(case.path("a")).unwrap();
     let (code, _) = quantize_command(&case, "a", &["--force", "--min-agreement", "0.9", "--seed", "9"]);
@@ -306,8 +306,8 @@ fn a_bad_result_is_told_with_its_worst_steps_and_refused_on_request() {
     let plain = Case::new("r18");
     let share = plain.run(&plain.path("pictures"), &plain.options, 2).unwrap().found_again().unwrap();
     assert!(share >= 0.5, "{share}");
-    let (code, told) = quantize_command(&plain, "a", &["--min-agreement", "0.5"]);
-    assert!(code == Some(0) && plain.path("a").exists() && !told.contains(found_again), "{told}");
+    let (code, output) = quantize_command(&plain, "a", &["--min-agreement", "0.5"]);
+    assert!(code == Some(0) && plain.path("a").exists() && !output.contains(found_again), "{output}");
     for wrong in ["150", "-1", "much"] {
         assert_eq!(quantize_command(&plain, "b", &[&format!("--min-agreement={wrong}")]).0, Some(64), "{wrong}");
     }

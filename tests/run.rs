@@ -151,10 +151,10 @@ fn a_recording_that_changes_its_size_and_lacks_end_markers_is_played_and_told() 
     let sizes: Vec<(u64, u64)> =
         lines(&output).iter().map(|line| (line["width"].as_u64().unwrap(), line["height"].as_u64().unwrap())).collect();
     assert_eq!(sizes, [(64, 48), (64, 48), (128, 72), (128, 72)]);
-    let told = |what: &str| log.lines().filter(|line| line.contains(what)).collect::<Vec<_>>();
-    let size = told("the size of the pictures has changed");
+    let lines_with = |what: &str| log.lines().filter(|line| line.contains(what)).collect::<Vec<_>>();
+    let size = lines_with("the size of the pictures has changed");
     assert!(size.len() == 1 && size[0].contains("64×48") && size[0].contains("128×72"), "{log}");
-    let end = told("lack their end marker");
+    let end = lines_with("lack their end marker");
     assert!(end.len() == 1 && end[0].contains("pictures=4"), "{log}");
 }
 

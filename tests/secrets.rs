@@ -134,9 +134,9 @@ fn errors_of_a_configuration_do_not_repeat_secrets() {
     ] {
         std::fs::write(&file, &text).unwrap();
         let output = program(folder.path()).arg("check-config").arg(&file).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(78), "{text}{said}");
-        assert!(said.contains(wanted) && !said.contains("secret"), "{text}{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{text}{stderr}");
+        assert!(stderr.contains(wanted) && !stderr.contains("secret"), "{text}{stderr}");
     }
     for set in [
         "rtsp://admin:secret-1@h/s",
@@ -145,13 +145,13 @@ fn errors_of_a_configuration_do_not_repeat_secrets() {
         "camera=[{input='admin:secret-1@h/s'",
     ] {
         let output = program(folder.path()).args(["check-config", "--set", set]).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!said.contains("secret") && output.status.code() == Some(78), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!stderr.contains("secret") && output.status.code() == Some(78), "{stderr}");
     }
     for arguments in [&["run", "rtsp://admin:secret-1@h/s"][..], &["detect", "x", "--score", "http://h/?pwd=secret-1"]]
     {
         let output = program(folder.path()).args(arguments).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains("***") && !said.contains("secret") && output.status.code() == Some(64), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("***") && !stderr.contains("secret") && output.status.code() == Some(64), "{stderr}");
     }
 }

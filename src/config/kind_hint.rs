@@ -30,7 +30,7 @@ pub fn kind_hint(key: &str, word: &str) -> Option<&'static str> {
         ),
         (
             &["file", "film", "video", "mp4", "mjpeg", "folder", "images", "pictures"],
-            "pictures and recordings are read by kind = \"replay\" with path, films by kind = \"ffmpeg\" with input",
+            "pictures and recordings are read by kind = \"replay\" with path, videos by kind = \"ffmpeg\" with input",
         ),
         (&["demo", "test", "fake", "synthetic"], "the synthetic street is kind = \"pattern\""),
     ];

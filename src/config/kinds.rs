@@ -80,7 +80,7 @@ impl Resolver<'_> {
             let name = self.camera_name(&key, camera, &names);
             names.push(name.clone());
             let Some(kind) = camera.kind else {
-                self.complain(&key, format!("kind is missing; it is one of {}", kinds(CAMERA_KINDS)));
+                self.report(&key, format!("kind is missing; it is one of {}", kinds(CAMERA_KINDS)));
                 continue;
             };
             if self.entry(&key, kind.name(), CAMERA_KINDS, CAMERA) {
@@ -93,11 +93,11 @@ impl Resolver<'_> {
     fn camera_name(&mut self, key: &str, camera: &document::Camera, taken: &[String]) -> String {
         let name = camera.name.clone().unwrap_or_default();
         if name.is_empty() {
-            self.complain(key, "name is missing; messages identify the camera by it");
+            self.report(key, "name is missing; messages identify the camera by it");
         } else if !is_camera_name(&name) {
-            self.complain(&format!("{key}.name"), format!("{name:?} is no name: {CAMERA_RULE}"));
+            self.report(&format!("{key}.name"), format!("{name:?} is no name: {CAMERA_RULE}"));
         } else if let Some(first) = taken.iter().position(|other| *other == name) {
-            self.complain(&format!("{key}.name"), format!("\"{name}\" is already the name of camera[{first}]"));
+            self.report(&format!("{key}.name"), format!("\"{name}\" is already the name of camera[{first}]"));
         }
         name
     }
@@ -111,7 +111,7 @@ impl Resolver<'_> {
     ) -> CameraSettings {
         let rotate = camera.rotate.unwrap_or(defaults::camera::ROTATE);
         if ![0, 90, 180, 270].contains(&rotate) {
-            self.complain(&format!("{key}.rotate"), format!("{rotate} is not one of 0, 90, 180, 270"));
+            self.report(&format!("{key}.rotate"), format!("{rotate} is not one of 0, 90, 180, 270"));
         }
         let zones = camera.zones.clone().unwrap_or_default();
         for (zone, corners) in &zones {
@@ -153,7 +153,7 @@ impl Resolver<'_> {
             if let (Some(least), Some(most)) = (least, most)
                 && least > most
             {
-                self.complain(
+                self.report(
                     key,
                     format!("min_{name} = {least} is above max_{name} = {most}; nothing would be reported"),
                 );
@@ -171,9 +171,7 @@ impl Resolver<'_> {
             };
             match polygon {
                 Some(polygon) => all.push(polygon.clone()),
-                None => {
-                    self.complain(&format!("{key}.masks[{index}]"), "polygon is missing: the corners of the region")
-                }
+                None => self.report(&format!("{key}.masks[{index}]"), "polygon is missing: the corners of the region"),
             }
             private.extend(polygon.filter(|_| is_private).cloned());
         }
@@ -182,10 +180,10 @@ impl Resolver<'_> {
 
     fn polygon(&mut self, key: &str, corners: &[[f32; 2]]) {
         if corners.len() < 3 {
-            self.complain(key, format!("{} corners; a polygon has at least 3", corners.len()));
+            self.report(key, format!("{} corners; a polygon has at least 3", corners.len()));
         }
         if corners.iter().flatten().any(|share| !(0.0..=1.0).contains(share)) {
-            self.complain(key, "a corner lies outside the picture; x and y are shares from 0 to 1");
+            self.report(key, "a corner lies outside the picture; x and y are shares from 0 to 1");
         }
     }
 
@@ -217,14 +215,14 @@ impl Resolver<'_> {
         let input = if input.contains("://") { input.trim().to_owned() } else { input };
         let address = Address::parse(&input);
         if input.contains(char::is_control) {
-            self.complain(&key, "has a control character, such as a newline; write one address or path");
+            self.report(&key, "has a control character, such as a newline; write one address or path");
         } else if let Some(problem) = address.as_ref().and_then(Address::problem) {
-            self.complain(&key, problem);
+            self.report(&key, problem);
         } else if address.is_none() && input.contains("://") && !input.to_ascii_lowercase().starts_with("file:") {
-            self.complain(&key, "is no address: it begins with something else; write SCHEME://HOST/PATH alone");
+            self.report(&key, "is no address: it begins with something else; write SCHEME://HOST/PATH alone");
         } else if Address::parse_without_scheme(&input).is_some() && !std::path::Path::new(&input).exists() {
             redact::learn(&input);
-            self.complain(&key, "looks like an address without a scheme; write rtsp:// or http:// before it");
+            self.report(&key, "looks like an address without a scheme; write rtsp:// or http:// before it");
         }
         input
     }
@@ -233,9 +231,9 @@ impl Resolver<'_> {
         let known = defaults::camera::FORMATS;
         let format = format.map(|format| format.to_ascii_uppercase());
         if let Some(format) = format.as_deref().filter(|format| !known.contains(format)) {
-            let nearest = crate::suggest::guess(format, known.iter().copied());
+            let nearest = crate::suggest::suggestion(format, known.iter().copied());
             let text = format!("\"{format}\" cannot be read; there are {}{nearest}", known.join(", "));
-            self.complain(&format!("{key}.format"), text);
+            self.report(&format!("{key}.format"), text);
         }
         format
     }
@@ -245,19 +243,19 @@ impl Resolver<'_> {
         let size = [camera.width.unwrap_or(width), camera.height.unwrap_or(height)];
         for (name, side) in [("width", size[0]), ("height", size[1])] {
             if !(16..=8192).contains(&side) {
-                self.complain(&format!("{key}.{name}"), format!("{side} is out of range: a pattern has 16 to 8192"));
+                self.report(&format!("{key}.{name}"), format!("{side} is out of range: a pattern has 16 to 8192"));
             }
         }
         let fps = camera.fps.unwrap_or(defaults::camera::PATTERN_FPS);
         if fps <= 0.0 {
-            self.complain(&format!("{key}.fps"), "a pattern needs more than 0 frames a second");
+            self.report(&format!("{key}.fps"), "a pattern needs more than 0 frames a second");
         }
         let mut timetable: Vec<WeatherLine> = Vec::new();
         for (index, line) in camera.timetable.iter().flatten().enumerate() {
             let key = format!("{key}.timetable[{index}]");
             let mut time = |name: &str, text: &Option<String>, needed: bool| match given(text) {
                 Some(text) => units::duration(&text).unwrap_or_else(|| {
-                    self.complain(
+                    self.report(
                         &format!("{key}.{name}"),
                         format!("\"{text}\" is no duration; write \"90s\" or \"5m\""),
                     );
@@ -265,18 +263,18 @@ impl Resolver<'_> {
                 }),
                 None => {
                     if needed {
-                        self.complain(&key, format!("{name} is missing: when the change begins, as \"90s\""));
+                        self.report(&key, format!("{name} is missing: when the change begins, as \"90s\""));
                     }
                     Duration::ZERO
                 }
             };
             let (at, over) = (time("at", &line.at, true), time("over", &line.over, false));
             if timetable.last().is_some_and(|before| before.at > at) {
-                self.complain(&format!("{key}.at"), "is before the line above; times go upwards");
+                self.report(&format!("{key}.at"), "is before the line above; times go upwards");
             }
             match line.weather {
                 Some(weather) => timetable.push(WeatherLine { at, weather, over }),
-                None => self.complain(&key, "weather is missing; it is day, night, rain, fog or cap"),
+                None => self.report(&key, "weather is missing; it is day, night, rain, fog or cap"),
             }
         }
         CameraKind::Pattern { seed: camera.seed.unwrap_or(defaults::camera::SEED), size, fps, timetable }
@@ -287,7 +285,7 @@ impl Resolver<'_> {
         for (index, sink) in sinks.iter().enumerate() {
             let key = format!("publish[{index}]");
             let Some(kind) = sink.kind else {
-                self.complain(&key, format!("kind is missing; it is one of {}", kinds(SINK_KINDS)));
+                self.report(&key, format!("kind is missing; it is one of {}", kinds(SINK_KINDS)));
                 continue;
             };
             if self.entry(&key, kind.name(), SINK_KINDS, SINK) {
@@ -309,7 +307,7 @@ impl Resolver<'_> {
         };
         let messages = sink.messages.clone().unwrap_or_else(|| default.to_vec());
         if messages.is_empty() {
-            self.complain(&format!("{key}.messages"), "a sink needs a type of message; name one or remove the sink");
+            self.report(&format!("{key}.messages"), "a sink needs a type of message; name one or remove the sink");
         }
         let text = |text: &Option<String>| given(text).unwrap_or_default();
         let kind = match kind {
@@ -335,32 +333,32 @@ impl Resolver<'_> {
             (Some(certificate), Some(private)) => Some((certificate, private)),
             (None, None) => None,
             _ => {
-                self.complain(key, "certificate_file and key_file belong together; one of them is missing");
+                self.report(key, "certificate_file and key_file belong together; one of them is missing");
                 None
             }
         };
         if !tls && (certificate.is_some() || path(&sink.ca_file).is_some()) {
-            self.complain(key, "certificates are used with tls = true only");
+            self.report(key, "certificates are used with tls = true only");
         }
         if given(&sink.host).is_some_and(|host| !is_host_name(&host)) {
             // The text may hold a password.
             let text = "is no host name; write the name or address alone, as \"broker.example\": the port belongs to port, \
                         the login to username and password_file";
-            self.complain(&format!("{key}.host"), text);
+            self.report(&format!("{key}.host"), text);
         }
         if path(&sink.password_file).is_some() && given(&sink.username).is_none() {
-            self.complain(key, "password_file without username");
+            self.report(key, "password_file without username");
         }
         let text = |given: &Option<String>, default: &str| given.clone().unwrap_or_else(|| default.to_owned());
         let topic_prefix = text(&sink.topic_prefix, defaults::publish::TOPIC_PREFIX);
         if !is_topic_prefix(&topic_prefix) {
             let text = format!("\"{topic_prefix}\" cannot begin a topic; write levels such as \"home/lookout\"");
-            self.complain(&format!("{key}.topic_prefix"), text);
+            self.report(&format!("{key}.topic_prefix"), text);
         }
         let discovery = text(&sink.discovery, defaults::publish::DISCOVERY);
         if !discovery.is_empty() && !is_topic_prefix(&discovery) {
             let text = format!("\"{discovery}\" cannot begin a topic; write \"homeassistant\", or \"\" for none");
-            self.complain(&format!("{key}.discovery"), text);
+            self.report(&format!("{key}.discovery"), text);
         }
         let spool_size = text(&sink.spool_size, defaults::publish::SPOOL_SIZE);
         let spool_free = text(&sink.spool_free, defaults::publish::SPOOL_FREE);
@@ -394,11 +392,11 @@ impl Resolver<'_> {
         let mut right = true;
         for name in *needed {
             if !present.iter().any(|present| present == name) {
-                self.complain(key, format!("{name} is missing; kind \"{kind}\" needs it"));
+                self.report(key, format!("{name} is missing; kind \"{kind}\" needs it"));
                 right = false;
             } else if matches!(&locate(self.merged, &format!("{key}.{name}")).kind, ValueKind::String(text) if text.trim().is_empty())
             {
-                self.complain(&format!("{key}.{name}"), format!("is empty; kind \"{kind}\" needs a value"));
+                self.report(&format!("{key}.{name}"), format!("is empty; kind \"{kind}\" needs a value"));
                 right = false;
             }
         }
@@ -413,7 +411,7 @@ impl Resolver<'_> {
                 .map(|(owner, ..)| *owner)
                 .collect();
             let owners = owners.join("\" or \"");
-            self.complain(&format!("{key}.{name}"), format!("is for kind \"{owners}\"; this is \"{kind}\""));
+            self.report(&format!("{key}.{name}"), format!("is for kind \"{owners}\"; this is \"{kind}\""));
             right = false;
         }
         right

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use toml::de::DeTable;
 
 use super::toml_value::TomlText;
-use super::{Complaint, shape};
+use super::{ConfigProblem, shape};
 
 /// Prefix of environment variables of the configuration.
 pub const PREFIX: &str = "LOOKOUT__";
@@ -33,7 +33,7 @@ impl config::Source for Layer {
 
 /// The configuration file and its drop-ins, in order of precedence, lowest first. A named file must exist; the default
 /// file may be missing.
-pub fn files(named: Option<&Path>, default: &Path) -> Result<Vec<PathBuf>, Complaint> {
+pub fn files(named: Option<&Path>, default: &Path) -> Result<Vec<PathBuf>, ConfigProblem> {
     let main = named.unwrap_or(default);
     let mut files = Vec::new();
     if named.is_some() || main.exists() {
@@ -57,44 +57,44 @@ pub fn files(named: Option<&Path>, default: &Path) -> Result<Vec<PathBuf>, Compl
     Ok(files)
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Complaint {
-    Complaint { origin: path.display().to_string(), key: String::new(), text: format!("cannot be read: {error}") }
+fn unreadable(path: &Path, error: &std::io::Error) -> ConfigProblem {
+    ConfigProblem { origin: path.display().to_string(), key: String::new(), text: format!("cannot be read: {error}") }
 }
 
 /// Reads and checks one file.
-pub fn file(path: &Path, schema: &Json, complaints: &mut Vec<Complaint>) -> Layer {
+pub fn file(path: &Path, schema: &Json, problems: &mut Vec<ConfigProblem>) -> Layer {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
-            complaints.push(unreadable(path, &error));
+            problems.push(unreadable(path, &error));
             return Layer::default();
         }
     };
-    self::text(&path.display().to_string(), &text, schema, complaints)
+    self::text(&path.display().to_string(), &text, schema, problems)
 }
 
-/// Checks a TOML text, called `name` in complaints.
-pub fn text(name: &str, text: &str, schema: &Json, complaints: &mut Vec<Complaint>) -> Layer {
+/// Checks a TOML text, called `name` in problems.
+pub fn text(name: &str, text: &str, schema: &Json, problems: &mut Vec<ConfigProblem>) -> Layer {
     let source = TomlText { name, text };
     match DeTable::parse(text) {
         Ok(table) => {
             let entries = source.table(table.get_ref());
             let root = Value::new(Some(&name.to_owned()), ValueKind::Table(entries.clone()));
-            shape::check(schema, "", &root, complaints);
+            shape::check(schema, "", &root, problems);
             Layer { entries }
         }
         Err(error) => {
             crate::redact::learn_within(text);
             let origin = error.span().map_or_else(|| name.to_owned(), |span| source.line(span.start));
             let text = format!("not TOML: {}", error.message());
-            complaints.push(Complaint { origin, key: String::new(), text });
+            problems.push(ConfigProblem { origin, key: String::new(), text });
             Layer::default()
         }
     }
 }
 
 /// Reads and checks `LOOKOUT__SECTION__KEY` variables; a number between the underscores is an index.
-pub fn environment(variables: &[(String, String)], schema: &Json, complaints: &mut Vec<Complaint>) -> Layer {
+pub fn environment(variables: &[(String, String)], schema: &Json, problems: &mut Vec<ConfigProblem>) -> Layer {
     let mut layer = Layer::default();
     for (variable, text) in variables {
         let Some(name) = variable.strip_prefix(PREFIX) else { continue };
@@ -107,19 +107,19 @@ pub fn environment(variables: &[(String, String)], schema: &Json, complaints: &m
                 Err(_) => key.push_str(&format!(".{}", part.to_ascii_lowercase())),
             }
         }
-        layer.add(&key, text, &format!("environment {variable}"), schema, complaints);
+        layer.add(&key, text, &format!("environment {variable}"), schema, problems);
     }
     layer
 }
 
 /// Reads and checks one `key=value`.
-pub fn setting(text: &str, schema: &Json, complaints: &mut Vec<Complaint>) -> Layer {
+pub fn setting(text: &str, schema: &Json, problems: &mut Vec<ConfigProblem>) -> Layer {
     crate::redact::learn_within(text);
     crate::redact::learn(text);
     let mut layer = Layer::default();
     match text.split_once('=') {
-        Some((key, value)) => layer.add(key.trim(), value.trim(), "--set", schema, complaints),
-        None => complaints.push(Complaint {
+        Some((key, value)) => layer.add(key.trim(), value.trim(), "--set", schema, problems),
+        None => problems.push(ConfigProblem {
             origin: "--set".to_owned(),
             key: text.to_owned(),
             text: "a value is missing: write key=value, as in detector.threads=2".to_owned(),
@@ -129,14 +129,14 @@ pub fn setting(text: &str, schema: &Json, complaints: &mut Vec<Complaint>) -> La
 }
 
 impl Layer {
-    fn add(&mut self, key: &str, text: &str, origin: &str, schema: &Json, complaints: &mut Vec<Complaint>) {
+    fn add(&mut self, key: &str, text: &str, origin: &str, schema: &Json, problems: &mut Vec<ConfigProblem>) {
         match shape::find(schema, key) {
             Ok(schema) => {
                 let value = shape::typed(schema, text, origin);
-                shape::check(schema, key, &value, complaints);
+                shape::check(schema, key, &value, problems);
                 self.entries.insert(key.to_owned(), value);
             }
-            Err(text) => complaints.push(Complaint { origin: origin.to_owned(), key: key.to_owned(), text }),
+            Err(text) => problems.push(ConfigProblem { origin: origin.to_owned(), key: key.to_owned(), text }),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! In: built-in defaults, `/etc/lookout/lookout.toml` or a named file, `conf.d/*.toml` in its folder in the order of
 //! their names, `LOOKOUT__SECTION__KEY` variables, `--set key=value`. The later wins. Tables merge key by key; a list
-//! such as `[[camera]]` replaces the lower one. Out: valid [`Settings`], or every [`Complaint`] with file, line, key and
+//! such as `[[camera]]` replaces the lower one. Out: valid [`Settings`], or every [`ConfigProblem`] with file, line, key and
 //! the allowed values. Relative paths are relative to the working directory.
 
 use std::fmt;
@@ -70,7 +70,7 @@ impl Inputs {
 
 /// An error in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Complaint {
+pub struct ConfigProblem {
     /// Origin: `file:line`, `environment NAME`, `--set` or `built-in`.
     pub origin: String,
     /// The key, such as `camera[0].rate`; empty if the error concerns no single key.
@@ -79,13 +79,13 @@ pub struct Complaint {
     pub text: String,
 }
 
-impl Complaint {
+impl ConfigProblem {
     fn at(value: &Value, key: &str, text: String) -> Self {
         Self { origin: value.origin().unwrap_or("built-in").to_owned(), key: key.to_owned(), text }
     }
 }
 
-impl fmt::Display for Complaint {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.origin)?;
         if !self.key.is_empty() {
@@ -97,13 +97,13 @@ impl fmt::Display for Complaint {
 
 /// A refused configuration with all its errors, at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal(pub Vec<Complaint>);
+pub struct Refusal(pub Vec<ConfigProblem>);
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, complaint) in self.0.iter().enumerate() {
+        for (index, problem) in self.0.iter().enumerate() {
             let between = if index == 0 { "" } else { "; " };
-            write!(f, "{between}{complaint}")?;
+            write!(f, "{between}{problem}")?;
         }
         Ok(())
     }
@@ -142,12 +142,12 @@ pub fn load_device(inputs: &Inputs) -> Result<DeviceSettings, Refusal> {
     resolved(inputs).map(|(settings, _)| settings.device)
 }
 
-/// `wrong` values of a valid configuration as complaints, each with the origin of its key.
-pub fn complaints(inputs: &Inputs, wrong: Vec<WrongValue>) -> Vec<Complaint> {
+/// `wrong` values of a valid configuration as problems, each with the origin of its key.
+pub fn problems(inputs: &Inputs, wrong: Vec<WrongValue>) -> Vec<ConfigProblem> {
     let merged = merge(inputs).unwrap_or_else(|_| Value::new(None, ValueKind::Table(config::Map::new())));
     wrong
         .into_iter()
-        .map(|WrongValue { key, text }| Complaint::at(resolve::locate(&merged, &key), &key, text))
+        .map(|WrongValue { key, text }| ConfigProblem::at(resolve::locate(&merged, &key), &key, text))
         .collect()
 }
 
@@ -177,22 +177,22 @@ fn resolved(inputs: &Inputs) -> Result<(Settings, Value), Refusal> {
 /// The merged values of all layers, each with its origin.
 fn merge(inputs: &Inputs) -> Result<Value, Refusal> {
     let schema = shape::schema();
-    let mut complaints = Vec::new();
+    let mut problems = Vec::new();
     let mut layers = Vec::new();
     if let Some((name, text)) = inputs.defaults {
-        layers.push(layer::text(name, text, &schema, &mut complaints));
+        layers.push(layer::text(name, text, &schema, &mut problems));
     }
     match layer::files(inputs.file.as_deref(), Path::new(defaults::FILE)) {
-        Ok(files) => layers.extend(files.iter().map(|path| layer::file(path, &schema, &mut complaints))),
-        Err(complaint) => complaints.push(complaint),
+        Ok(files) => layers.extend(files.iter().map(|path| layer::file(path, &schema, &mut problems))),
+        Err(problem) => problems.push(problem),
     }
     if let Some((name, text)) = inputs.built_in {
-        layers.push(layer::text(name, text, &schema, &mut complaints));
+        layers.push(layer::text(name, text, &schema, &mut problems));
     }
-    layers.push(layer::environment(&inputs.environment, &schema, &mut complaints));
-    layers.extend(inputs.set.iter().map(|text| layer::setting(text, &schema, &mut complaints)));
-    if !complaints.is_empty() {
-        return Err(Refusal(complaints));
+    layers.push(layer::environment(&inputs.environment, &schema, &mut problems));
+    layers.extend(inputs.set.iter().map(|text| layer::setting(text, &schema, &mut problems)));
+    if !problems.is_empty() {
+        return Err(Refusal(problems));
     }
     let build = || {
         let mut builder = config::Config::builder().add_source(config::Config::try_from(&defaults::document())?);
@@ -201,15 +201,15 @@ fn merge(inputs: &Inputs) -> Result<Value, Refusal> {
         }
         config::Source::collect(&builder.build()?)
     };
-    build().map(|table| Value::new(None, ValueKind::Table(table))).map_err(unforeseen)
+    build().map(|table| Value::new(None, ValueKind::Table(table))).map_err(not_in_schema)
 }
 
 /// The merged values in the types of the document.
 fn document(merged: &Value) -> Result<Document, Refusal> {
-    merged.clone().try_deserialize().map_err(unforeseen)
+    merged.clone().try_deserialize().map_err(not_in_schema)
 }
 
 /// Converts a deserialization error that the schema check should have caught.
-fn unforeseen(error: config::ConfigError) -> Refusal {
-    Refusal(vec![Complaint { origin: "configuration".to_owned(), key: String::new(), text: error.to_string() }])
+fn not_in_schema(error: config::ConfigError) -> Refusal {
+    Refusal(vec![ConfigProblem { origin: "configuration".to_owned(), key: String::new(), text: error.to_string() }])
 }

@@ -13,7 +13,7 @@ use super::settings::{
     DetectorSettings, DeviceSettings, HistorySettings, ModelSettings, ModelSource, MonitorSettings, Recalibrate,
     Settings, SupervisionSettings, TrackSettings, WebSettings,
 };
-use super::{Complaint, Refusal, units};
+use super::{ConfigProblem, Refusal, units};
 use crate::kernel::isa::IsaName;
 
 /// Resolves a whole configuration.
@@ -22,7 +22,7 @@ use crate::kernel::isa::IsaName;
 ///
 /// All contradictions and invalid values.
 pub fn resolve(document: &Document, merged: &Value) -> Result<Settings, Refusal> {
-    let mut resolver = Resolver { merged, complaints: Vec::new() };
+    let mut resolver = Resolver { merged, problems: Vec::new() };
     let settings = Settings {
         device: resolver.device(&document.device),
         model: resolver.model(&document.model),
@@ -35,13 +35,13 @@ pub fn resolve(document: &Document, merged: &Value) -> Result<Settings, Refusal>
         web: resolver.web(&document.web),
         supervision: resolver.supervision(&document.supervision),
     };
-    if resolver.complaints.is_empty() { Ok(settings) } else { Err(Refusal(resolver.complaints)) }
+    if resolver.problems.is_empty() { Ok(settings) } else { Err(Refusal(resolver.problems)) }
 }
 
-/// Collects complaints with the origin of each key.
+/// Collects problems with the origin of each key.
 pub(super) struct Resolver<'a> {
     pub(super) merged: &'a Value,
-    complaints: Vec<Complaint>,
+    problems: Vec<ConfigProblem>,
 }
 
 /// A non-empty text.
@@ -72,9 +72,9 @@ pub(super) fn locate<'a>(root: &'a Value, key: &str) -> &'a Value {
 }
 
 impl Resolver<'_> {
-    /// Adds a complaint about the value at `key`.
-    pub(super) fn complain(&mut self, key: &str, text: impl Into<String>) {
-        self.complaints.push(Complaint::at(locate(self.merged, key), key, text.into()));
+    /// Adds a problem of the value at `key`.
+    pub(super) fn report(&mut self, key: &str, text: impl Into<String>) {
+        self.problems.push(ConfigProblem::at(locate(self.merged, key), key, text.into()));
     }
 
     /// The keys of the table at `key`, sorted.
@@ -91,7 +91,7 @@ impl Resolver<'_> {
             Some(duration) if !duration.is_zero() => duration,
             _ => {
                 let text = text.as_deref().unwrap_or_default();
-                self.complain(key, format!("\"{text}\" is no duration; write \"500ms\", \"10s\", \"5m\" or \"1h30m\""));
+                self.report(key, format!("\"{text}\" is no duration; write \"500ms\", \"10s\", \"5m\" or \"1h30m\""));
                 Duration::ZERO
             }
         }
@@ -102,7 +102,7 @@ impl Resolver<'_> {
         match units::size(text) {
             Some(size) if size > 0 => size,
             _ => {
-                self.complain(key, format!("\"{text}\" is no size; write \"500kB\", \"64MiB\" or \"2GiB\""));
+                self.report(key, format!("\"{text}\" is no size; write \"500kB\", \"64MiB\" or \"2GiB\""));
                 0
             }
         }
@@ -111,8 +111,8 @@ impl Resolver<'_> {
     fn device(&mut self, device: &document::Device) -> DeviceSettings {
         let log_level = device.log_level.clone().unwrap_or_default();
         if log_level.is_empty() || EnvFilter::try_new(&log_level).is_err() || !is_filter(&log_level) {
-            let nearest = crate::suggest::guess(&log_level, LEVELS.iter().copied());
-            self.complain(
+            let nearest = crate::suggest::suggestion(&log_level, LEVELS.iter().copied());
+            self.report(
                 "device.log_level",
                 format!("\"{log_level}\" is no log level; write error, warn, info, debug or trace{nearest}"),
             );
@@ -120,7 +120,7 @@ impl Resolver<'_> {
         if let Some(id) = given(&device.id)
             && !is_device_name(&id)
         {
-            self.complain("device.id", format!("{id:?} is no name: {DEVICE_RULE}"));
+            self.report("device.id", format!("{id:?} is no name: {DEVICE_RULE}"));
         }
         DeviceSettings {
             id: given(&device.id),
@@ -143,14 +143,14 @@ impl Resolver<'_> {
             }
             (Some(_), Some(_), _) => {
                 let place = locate(self.merged, "model.checkpoint").origin().unwrap_or("built-in").to_owned();
-                self.complain(
+                self.report(
                     "model.artifact",
                     format!("an artifact (int8) and a checkpoint (fp32, {place}) are named; only one can serve"),
                 );
                 ModelSource::None
             }
             (_, None, Some(_)) => {
-                self.complain(
+                self.report(
                     "model.calibration",
                     "there is nothing to calibrate: name the checkpoint as model.checkpoint",
                 );
@@ -168,8 +168,8 @@ impl Resolver<'_> {
                 if known.is_none() {
                     let names: Vec<&str> =
                         std::iter::once("auto").chain(IsaName::ALL.iter().map(|isa| isa.name())).collect();
-                    let nearest = crate::suggest::guess(name, names.iter().copied());
-                    self.complain(
+                    let nearest = crate::suggest::suggestion(name, names.iter().copied());
+                    self.report(
                         "detector.kernel",
                         format!("\"{name}\" is no kernel; there are {}{nearest}", names.join(", ")),
                     );
@@ -199,7 +199,7 @@ impl Resolver<'_> {
         let thresholds = monitor.thresholds.clone().unwrap_or_default();
         let (raise, clear) = (thresholds.raise.unwrap_or_default(), thresholds.clear.unwrap_or_default());
         if clear > raise {
-            self.complain(
+            self.report(
                 "monitor.thresholds.clear",
                 format!("{clear} is above raise = {raise}; drift would never clear"),
             );
@@ -212,7 +212,7 @@ impl Resolver<'_> {
                 _ => {
                     let text =
                         format!("\"{text}\" is neither \"never\" nor \"on-drift\" nor an interval such as \"24h\"");
-                    self.complain("monitor.recalibrate", text);
+                    self.report("monitor.recalibrate", text);
                     Recalibrate::Never
                 }
             },
@@ -220,10 +220,10 @@ impl Resolver<'_> {
         let sample_interval = self.duration("monitor.sample_interval", &monitor.sample_interval);
         let max_interval = self.duration("monitor.max_interval", &monitor.max_interval);
         if max_interval < sample_interval {
-            self.complain("monitor.max_interval", "is shorter than monitor.sample_interval; no sample would be due");
+            self.report("monitor.max_interval", "is shorter than monitor.sample_interval; no sample would be due");
         }
         if monitor.enabled == Some(true) && monitor.share.is_some_and(|share| share < 0.001) {
-            self.complain(
+            self.report(
                 "monitor.share",
                 "0 leaves nothing to compare with; the least is 0.001, and enabled = false is off",
             );
@@ -255,7 +255,7 @@ impl Resolver<'_> {
     fn web(&mut self, web: &document::Web) -> WebSettings {
         let text = web.listen.clone().unwrap_or_default();
         let listen = text.parse().unwrap_or_else(|_| {
-            self.complain(
+            self.report(
                 "web.listen",
                 format!("\"{text}\" is no address and port; write \"127.0.0.1:8480\" or \"[::1]:8480\""),
             );
@@ -263,7 +263,7 @@ impl Resolver<'_> {
         });
         let token_file = secret_file(&web.token_file);
         if web.enabled == Some(true) && !listen.ip().is_loopback() && token_file.is_none() {
-            self.complain("web.listen", format!("\"{listen}\" is not a loopback address, so web.token_file is needed"));
+            self.report("web.listen", format!("\"{listen}\" is not a loopback address, so web.token_file is needed"));
         }
         WebSettings {
             enabled: web.enabled.unwrap_or_default(),
@@ -281,19 +281,19 @@ impl Resolver<'_> {
         let url = given(&web.public_url)?;
         match web_address(&url) {
             Some(_) if url.contains(['?', '#']) || !is_header_text(&url) => {
-                self.complain("web.public_url", format!("\"{url}\" has more than scheme, host, port and path"));
+                self.report("web.public_url", format!("\"{url}\" has more than scheme, host, port and path"));
             }
             Some(host) => {
                 let is_local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
                 if web.enabled == Some(true) && !is_local && path(&web.token_file).is_none() {
-                    self.complain("web.public_url", "a page that others reach needs web.token_file");
+                    self.report("web.public_url", "a page that others reach needs web.token_file");
                 }
             }
             None => {
                 let text = format!(
                     "\"{url}\" is no address; write \"https://cam.example\" or \"https://home.example/lookout\""
                 );
-                self.complain("web.public_url", text);
+                self.report("web.public_url", text);
             }
         }
         Some(url)
@@ -304,7 +304,7 @@ impl Resolver<'_> {
         for (index, text) in web.trusted_proxies.iter().flatten().enumerate() {
             match network(text) {
                 Some(network) => networks.push(network),
-                None => self.complain(
+                None => self.report(
                     &format!("web.trusted_proxies[{index}]"),
                     format!("\"{text}\" is no address and no network; write \"127.0.0.1\", \"172.18.0.0/16\" or \"fd00::/8\""),
                 ),
@@ -319,7 +319,7 @@ impl Resolver<'_> {
             let rest = origin.split_once("://").map_or("", |(_, rest)| rest);
             let is_origin = web_address(origin).is_some() && !rest.contains(['/', '?', '#']) && is_header_text(origin);
             if !is_origin {
-                self.complain(
+                self.report(
                     &format!("web.embed_origins[{index}]"),
                     format!("\"{origin}\" is no origin; write scheme, host and port alone, as in \"https://ha.example:8123\""),
                 );
@@ -332,7 +332,7 @@ impl Resolver<'_> {
         if let (Some(throttle), Some(pause)) = (supervision.throttle_celsius, supervision.pause_celsius)
             && throttle > pause
         {
-            self.complain(
+            self.report(
                 "supervision.throttle_celsius",
                 format!("{throttle} is above pause_celsius = {pause}; throttling comes before pausing"),
             );

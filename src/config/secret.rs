@@ -79,8 +79,8 @@ mod tests {
         assert!(error.message().contains("gone"), "{error}");
         for secret in ["hunter", "op3n-sesame-77"] {
             let path = secret_file(&Some(secret.to_owned())).unwrap();
-            let said = read_secret(&path).unwrap_err().chain();
-            assert!(!said.contains(secret) && said.contains("not its content"), "{said}");
+            let error = read_secret(&path).unwrap_err().chain();
+            assert!(!error.contains(secret) && error.contains("not its content"), "{error}");
         }
         assert_eq!(crate::redact::redact("op3n-sesame-77 is refused"), "*** is refused");
         assert_eq!(secret_file(&Some(String::new())), None);

@@ -1,15 +1,15 @@
 //! Schema check: validates values against the JSON Schema of [`Document`], key by key.
 //!
-//! In: a value with its origin, and its schema. Out: one [`Complaint`] for each unknown key, with the nearest known
+//! In: a value with its origin, and its schema. Out: one [`ConfigProblem`] for each unknown key, with the nearest known
 //! one. The same for each value of the wrong type, outside of its range or not among the allowed words.
 
 use config::{Value, ValueKind};
 use serde_json::Value as Json;
 
-use super::Complaint;
+use super::ConfigProblem;
 use super::document::Document;
 use super::kind_hint::{key_hint, kind_hint};
-use crate::suggest::guess;
+use crate::suggest::suggestion;
 
 /// Node of the schema.
 enum ExpectedValue<'a> {
@@ -34,45 +34,45 @@ pub fn schema() -> Json {
 }
 
 /// Checks the value at `key` and all values below it.
-pub fn check(schema: &Json, key: &str, value: &Value, complaints: &mut Vec<Complaint>) {
+pub fn check(schema: &Json, key: &str, value: &Value, problems: &mut Vec<ConfigProblem>) {
     let schema = form(schema, value);
-    let mut complain = |text: String| complaints.push(Complaint::at(value, key, text));
+    let mut report = |text: String| problems.push(ConfigProblem::at(value, key, text));
     match (expected_value(schema), &value.kind) {
         (ExpectedValue::Table(known), ValueKind::Table(table)) => {
             for (name, below) in ordered(table) {
                 match known.get(name) {
-                    Some(schema) => check(schema, &join(key, name), below, complaints),
+                    Some(schema) => check(schema, &join(key, name), below, problems),
                     None => {
-                        complaints.push(Complaint::at(below, &join(key, name), unknown_key(schema, key, name, known)))
+                        problems.push(ConfigProblem::at(below, &join(key, name), unknown_key(schema, key, name, known)))
                     }
                 }
             }
         }
         (ExpectedValue::Map(schema), ValueKind::Table(table)) => {
             for (name, below) in ordered(table) {
-                check(schema, &join(key, name), below, complaints);
+                check(schema, &join(key, name), below, problems);
             }
         }
         (ExpectedValue::Array(schema, length), ValueKind::Array(items)) => {
             if length.is_some_and(|length| items.len() as u64 != length) {
-                complain(format!("has {} values, {} are expected", items.len(), length.unwrap_or_default()));
+                report(format!("has {} values, {} are expected", items.len(), length.unwrap_or_default()));
             }
             for (index, item) in items.iter().enumerate() {
-                check(schema, &format!("{key}[{index}]"), item, complaints);
+                check(schema, &format!("{key}[{index}]"), item, problems);
             }
         }
         (ExpectedValue::Words(words), ValueKind::String(text)) if !words.contains(&text.as_str()) => {
             let hint = match kind_hint(key, text) {
                 Some(hint) if key.ends_with("kind") => format!("; {hint}"),
-                _ => guess(text, words.iter().copied()),
+                _ => suggestion(text, words.iter().copied()),
             };
-            complain(format!("\"{text}\" is not one of {}{hint}", list(&words)));
+            report(format!("\"{text}\" is not one of {}{hint}", list(&words)));
         }
         (ExpectedValue::Words(_), ValueKind::String(_)) | (ExpectedValue::Text, ValueKind::String(_)) => {}
         (ExpectedValue::Flag, ValueKind::Boolean(_)) => {}
         (ExpectedValue::Integer, ValueKind::I64(number)) => {
             if let Some(range) = outside(schema, *number as f64) {
-                complain(format!("{number} is out of range: {range}"));
+                report(format!("{number} is out of range: {range}"));
             }
         }
         (ExpectedValue::Number, ValueKind::I64(_) | ValueKind::Float(_)) => {
@@ -82,13 +82,13 @@ pub fn check(schema: &Json, key: &str, value: &Value, complaints: &mut Vec<Compl
                 _ => f64::NAN,
             };
             if let Some(range) = outside(schema, number) {
-                complain(format!("{number} is out of range: {range}"));
+                report(format!("{number} is out of range: {range}"));
             }
         }
         (ExpectedValue::Array(..), ValueKind::Table(_)) if !key.contains(['.', '[']) => {
-            complain(format!("there may be several: write [[{key}]]"));
+            report(format!("there may be several: write [[{key}]]"));
         }
-        (expected, found) => complain(format!("{} is expected, this is {}", expected.name(), name(found))),
+        (expected, found) => report(format!("{} is expected, this is {}", expected.name(), name(found))),
     }
 }
 
@@ -121,7 +121,7 @@ pub fn typed(schema: &Json, text: &str, origin: &str) -> Value {
     }
 }
 
-/// Keys in a fixed order, so that complaints do not depend on hashing.
+/// Keys in a fixed order, so that problems do not depend on hashing.
 fn ordered(table: &config::Map<String, Value>) -> Vec<(&String, &Value)> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(name, _)| *name);
@@ -233,7 +233,7 @@ fn keys_called(schema: &Json, name: &str) -> Vec<String> {
     sections.keys().filter(has).map(|section| format!("{section}.{name}")).collect()
 }
 
-/// The complaint about `name` in the table at `key`; at the root, a key without its section is recognized.
+/// The problem with `name` in the table at `key`; at the root, a key without its section is recognized.
 fn unknown_key(schema: &Json, key: &str, name: &str, known: &serde_json::Map<String, Json>) -> String {
     if key.is_empty() {
         return missing(schema, name, name, known.keys());
@@ -254,7 +254,7 @@ fn missing<'a>(root: &Json, key: &str, segment: &str, known: impl Iterator<Item 
 }
 
 fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
-    let nearest = guess(name, known.clone().map(String::as_str));
+    let nearest = suggestion(name, known.clone().map(String::as_str));
     if nearest.is_empty() {
         format!("there is no such key; there are {}", known.cloned().collect::<Vec<_>>().join(", "))
     } else {

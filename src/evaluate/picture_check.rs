@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn turns_are_applied_where_the_labels_fit_the_upright_picture() {
-        for (labels, as_stored, said) in [
+        for (labels, as_stored, expected) in [
             (labelled(Some((64, 36)), &[]), true, "not applied"),
             (labelled(Some((128, 72)), &[]), true, "not applied"),
             (labelled(Some((36, 64)), &[]), false, ": applied"),
@@ -266,7 +266,7 @@ mod tests {
             let mut pictures = [labels];
             let notes = orient(&mut pictures, &[TURNED], ExifMode::Auto);
             assert_eq!(pictures[0].as_stored, as_stored, "{notes:?}");
-            assert!(notes[0].contains(said), "{notes:?}");
+            assert!(notes[0].contains(expected), "{notes:?}");
             assert_eq!(pictures[0].size, Some(if as_stored { TURNED.stored } else { TURNED.upright }));
             orient(&mut pictures, &[TURNED], ExifMode::Ignore);
             assert!(pictures[0].as_stored);

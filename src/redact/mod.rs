@@ -308,11 +308,11 @@ mod tests {
             return;
         }
         let test = "redact::tests::a_panic_prints_without_secrets";
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        let output = child.args(["--exact", test, "--nocapture"]).env(CHILD, "1").output().unwrap();
-        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        assert!(output.status.success() && said.contains("thread 'camera-e'"), "{said}");
-        assert!(said.contains("*** and *** are refused") && !said.contains("Secret"), "{said}");
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = command.args(["--exact", test, "--nocapture"]).env(CHILD, "1").output().unwrap();
+        let output = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success() && output.contains("thread 'camera-e'"), "{output}");
+        assert!(output.contains("*** and *** are refused") && !output.contains("Secret"), "{output}");
     }
 
     #[test]

@@ -84,19 +84,27 @@ impl ProxySettings {
 
     /// The host that the client asked for: that of a trusted proxy (`X-Forwarded-Host`, `Forwarded`), else `Host`.
     pub fn host<'a>(&self, peer: Option<IpAddr>, headers: &'a HeaderMap) -> &'a str {
-        let said = self.said(peer, headers, "x-forwarded-host", "host");
-        said.or_else(|| headers.get(header::HOST)?.to_str().ok()).unwrap_or_default()
+        let forwarded = self.forwarded_value(peer, headers, "x-forwarded-host", "host");
+        forwarded.or_else(|| headers.get(header::HOST)?.to_str().ok()).unwrap_or_default()
     }
 
     /// True if browsers reach the page over TLS.
     pub fn is_secure(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
         self.public_url.as_ref().is_some_and(|url| url.to_ascii_lowercase().starts_with("https:"))
-            || self.said(peer, headers, "x-forwarded-proto", "proto").is_some_and(|it| it.eq_ignore_ascii_case("https"))
+            || self
+                .forwarded_value(peer, headers, "x-forwarded-proto", "proto")
+                .is_some_and(|it| it.eq_ignore_ascii_case("https"))
     }
 
     /// What a trusted proxy says about the client's request: the first value of `header`, else of `parameter` of
     /// `Forwarded`. Several proxies append theirs; the first is the client's.
-    fn said<'a>(&self, peer: Option<IpAddr>, headers: &'a HeaderMap, header: &str, parameter: &str) -> Option<&'a str> {
+    fn forwarded_value<'a>(
+        &self,
+        peer: Option<IpAddr>,
+        headers: &'a HeaderMap,
+        header: &str,
+        parameter: &str,
+    ) -> Option<&'a str> {
         let first = |values: Vec<&'a str>| values.first().copied();
         self.trusts(peer).then(|| first(list(headers, header)).or_else(|| first(forwarded(headers, parameter))))?
     }
@@ -201,12 +209,12 @@ mod tests {
     #[test]
     fn forwarded_addresses_count_from_trusted_proxies_alone() {
         let settings = ProxySettings { trusted: vec![("10.0.0.0".parse().unwrap(), 8)], ..ProxySettings::default() };
-        let said =
+        let request =
             headers(&[("x-forwarded-for", "1.2.3.4, 10.0.0.9"), ("x-forwarded-host", "cam.example"), ("host", "up:1")]);
-        assert_eq!(settings.client(ip("10.0.0.1"), &said), ip("1.2.3.4"));
-        assert_eq!(settings.client(ip("192.0.2.1"), &said), ip("192.0.2.1"));
+        assert_eq!(settings.client(ip("10.0.0.1"), &request), ip("1.2.3.4"));
+        assert_eq!(settings.client(ip("192.0.2.1"), &request), ip("192.0.2.1"));
         assert_eq!(
-            (settings.host(ip("10.1.1.1"), &said), settings.host(ip("192.0.2.1"), &said)),
+            (settings.host(ip("10.1.1.1"), &request), settings.host(ip("192.0.2.1"), &request)),
             ("cam.example", "up:1")
         );
         let forged = headers(&[("x-forwarded-for", "9.9.9.9, garbage, 10.0.0.9:80")]);

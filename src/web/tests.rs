@@ -250,11 +250,11 @@ async fn a_proxy_is_known_by_the_public_address_and_embedding_by_its_list() {
     let site = serve(proxied);
     let ours = "Origin: https://home.example";
     assert_ne!(site.ask(order, &[&bearer, ours, JSON], "{}").await.0, 403);
-    let (status, _, said) = site.ask(order, &[&bearer, "Origin: https://evil.example", JSON], "{}").await;
-    let said = String::from_utf8(said).unwrap();
+    let (status, _, body) = site.ask(order, &[&bearer, "Origin: https://evil.example", JSON], "{}").await;
+    let body = String::from_utf8(body).unwrap();
     assert_eq!(status, 403);
-    let both = said.contains("https://evil.example") && said.contains(&site.address.to_string());
-    assert!(both && said.contains("web.public_url"), "{said}");
+    let both = body.contains("https://evil.example") && body.contains(&site.address.to_string());
+    assert!(both && body.contains("web.public_url"), "{body}");
     let (_, head, _) = site.ask("GET /", &[], "").await;
     assert!(
         head.contains("frame-ancestors 'self' https://ha.example:8123") && !head.contains("x-frame-options"),

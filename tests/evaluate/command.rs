@@ -197,8 +197,8 @@ fn wrong_labels_are_told_with_their_place_and_strict_stops() {
     std::fs::write(bench.path("data/image_2/000003.png"), b"\x89PNG nothing").unwrap();
     let arguments = ["evaluate", "--model", "model.safetensors", "--dataset", "kitti:data", "--resamples", "0"];
     let output = bench.lookout(&arguments);
-    let said = text(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let stderr = text(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
     for wanted in [
         "data/label_2/000001.txt:1: 7 columns",
         "data/label_2/000001.txt:2: box 1 2 300 90 of ghost exceeds its picture of 128×96",
@@ -206,7 +206,7 @@ fn wrong_labels_are_told_with_their_place_and_strict_stops() {
         "data/label_2/000002.txt: its picture data/image_2/000002.png is missing",
         "data/image_2/000003.png: ",
     ] {
-        assert!(said.contains(wanted), "{wanted}\nin\n{said}");
+        assert!(stderr.contains(wanted), "{wanted}\nin\n{stderr}");
     }
     assert!(text(&output.stdout).contains("2 pictures"), "{}", text(&output.stdout));
     let strict = bench.lookout(&[&arguments[..], &["--strict"]].concat());
@@ -219,9 +219,9 @@ fn what_cannot_be_evaluated_is_said_in_one_line() {
     let bench = Bench::new();
     let fails = |arguments: &[&str], code: i32, wanted: &str| {
         let output = bench.lookout(&[&["evaluate"], arguments].concat());
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        assert!(said.contains(wanted), "{wanted} in {said}");
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains(wanted), "{wanted} in {stderr}");
     };
     let model = ["--model", "model.safetensors"];
     fails(&[&model[..], &["--dataset", "yolo:data"]].concat(), 64, "kitti:DIR");

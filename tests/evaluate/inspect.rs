@@ -137,9 +137,9 @@ fn wrong_calls_say_what_would_be_right() {
     bench.quantize();
     let says = |arguments: &[&str], code: i32, words: &str| {
         let output = bench.lookout(arguments);
-        let complaint = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {complaint}");
-        assert!(complaint.contains(words), "{arguments:?}: {complaint}");
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(words), "{arguments:?}: {stderr}");
     };
     let with = |rest: &[&'static str]| -> Vec<&'static str> {
         ARGUMENTS.iter().copied().chain(rest.iter().copied()).collect()

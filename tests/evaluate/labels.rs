@@ -18,10 +18,10 @@ struct Street {
     pictures: Vec<(PathBuf, Vec<Label>)>,
 }
 
-/// An evaluation's AP50, NaN where there is nothing to find, and what was said.
+/// An evaluation's AP50, NaN where there is nothing to find, and its standard error.
 struct Outcome {
     ap50: f64,
-    said: String,
+    stderr: String,
 }
 
 impl Street {
@@ -56,11 +56,11 @@ impl Street {
             .args(more);
         command.current_dir(self.folder.path()).env("XDG_CACHE_HOME", self.folder.path().join("cache"));
         let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{stderr}");
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         let ap50 = report["models"][0]["figures"]["coco.ap50"]["value"].as_f64();
-        Outcome { ap50: ap50.unwrap_or(f64::NAN), said }
+        Outcome { ap50: ap50.unwrap_or(f64::NAN), stderr }
     }
 
     /// Writes a COCO set: the annotation file that `edit` changes, and the pictures that `save` writes.
@@ -135,7 +135,7 @@ fn labels_mean_the_same_however_a_tool_writes_them() {
     let street = Street::new();
     let same = |_: &mut Value| {};
     let plain = street.evaluate(&street.coco("plain", same, copied), &[]);
-    assert!(plain.ap50 > 0.4 && !plain.said.contains("warning"), "{} {}", plain.ap50, plain.said);
+    assert!(plain.ap50 > 0.4 && !plain.stderr.contains("warning"), "{} {}", plain.ap50, plain.stderr);
     let with = |keys: &'static [&'static str], edit: fn(&Value) -> Value| {
         move |document: &mut Value| change(document, keys, &edit)
     };
@@ -146,14 +146,14 @@ fn labels_mean_the_same_however_a_tool_writes_them() {
         ("elsewhere", Box::new(with(&["file_name"], |name| json!(format!("/mnt/set/{}", name.as_str().unwrap()))))),
     ] {
         let outcome = street.evaluate(&street.coco(name, edit, copied), &[]);
-        assert_eq!(outcome.ap50, plain.ap50, "{name}: {}", outcome.said);
+        assert_eq!(outcome.ap50, plain.ap50, "{name}: {}", outcome.stderr);
     }
     // Only the JPEG makes a difference.
     for orientation in [6, 8, 5, 3] {
         let set = street.coco(&format!("turned-{orientation}"), same, turned(orientation));
         let outcome = street.evaluate(&set, if orientation == 3 { &["--exif", "ignore"] } else { &[] });
-        assert!((outcome.ap50 - plain.ap50).abs() < 0.05, "{orientation}: {} {}", outcome.ap50, outcome.said);
-        assert!(outcome.said.contains("not applied"), "{}", outcome.said);
+        assert!((outcome.ap50 - plain.ap50).abs() < 0.05, "{orientation}: {} {}", outcome.ap50, outcome.stderr);
+        assert!(outcome.stderr.contains("not applied"), "{}", outcome.stderr);
     }
 }
 
@@ -168,8 +168,8 @@ fn labels_that_cannot_fit_are_told_once_with_what_they_probably_are() {
         to
     };
     let resized = street.evaluate(&street.coco("resized", |_| {}, doubled), &[]);
-    assert_eq!(resized.said.matches("480×270 declared, 960×540 found").count(), 1, "{}", resized.said);
-    assert!(resized.said.contains("instances.json:1: the declared size of 3 of 3 pictures"), "{}", resized.said);
+    assert_eq!(resized.stderr.matches("480×270 declared, 960×540 found").count(), 1, "{}", resized.stderr);
+    assert!(resized.stderr.contains("instances.json:1: the declared size of 3 of 3 pictures"), "{}", resized.stderr);
     let fractions = |document: &mut Value| {
         change(document, &["bbox"], &|sides| {
             let side = |at: usize, of: f64| sides[at].as_f64().unwrap() / of;
@@ -177,37 +177,37 @@ fn labels_that_cannot_fit_are_told_once_with_what_they_probably_are() {
         });
     };
     let fractions = street.evaluate(&street.coco("fractions", fractions, copied), &[]);
-    assert_eq!(fractions.said.matches("probably fractions of width and height").count(), 1, "{}", fractions.said);
-    assert!(fractions.ap50 == 0.0 && fractions.said.contains("no labelled box was found"), "{}", fractions.said);
+    assert_eq!(fractions.stderr.matches("probably fractions of width and height").count(), 1, "{}", fractions.stderr);
+    assert!(fractions.ap50 == 0.0 && fractions.stderr.contains("no labelled box was found"), "{}", fractions.stderr);
     // Labels of other pictures: nothing is wrong but that nothing is found.
     let elsewhere = |document: &mut Value| change(document, &["bbox"], &|_| json!([460.0, 2.0, 12.0, 9.0]));
     let elsewhere = street.evaluate(&street.coco("elsewhere", elsewhere, copied), &[]);
-    assert!(elsewhere.said.contains("no labelled box was found (same class, IoU ≥ 0.5)"), "{}", elsewhere.said);
+    assert!(elsewhere.stderr.contains("no labelled box was found (same class, IoU ≥ 0.5)"), "{}", elsewhere.stderr);
 }
 
 #[test]
-fn a_set_that_measures_nothing_or_something_twice_is_said() {
+fn a_set_that_measures_nothing_or_something_twice_gives_a_warning() {
     let street = Street::new();
     let crowds = |document: &mut Value| change(document, &["iscrowd"], &|_| json!(1));
     let crowds = street.evaluate(&street.coco("crowds", crowds, copied), &[]);
-    assert!(crowds.ap50.is_nan() && crowds.said.contains("labelled boxes is to be found: "), "{}", crowds.said);
+    assert!(crowds.ap50.is_nan() && crowds.stderr.contains("labelled boxes is to be found: "), "{}", crowds.stderr);
     let empty = |document: &mut Value| document["annotations"] = json!([]);
     let empty = street.evaluate(&street.coco("empty", empty, copied), &[]);
-    assert!(empty.said.contains("none of the 3 pictures has a labelled box"), "{}", empty.said);
+    assert!(empty.stderr.contains("none of the 3 pictures has a labelled box"), "{}", empty.stderr);
     let twice = |document: &mut Value| {
         let mut again = document["images"].clone();
         change(&mut again, &["id"], &|id| json!(id.as_u64().unwrap() + 100));
         document["images"].as_array_mut().unwrap().extend(again.as_array().unwrap().clone());
     };
     let twice = street.evaluate(&street.coco("twice", twice, copied), &[]);
-    assert!(twice.said.contains("3 of 6 entries have the picture of another entry"), "{}", twice.said);
+    assert!(twice.stderr.contains("3 of 6 entries have the picture of another entry"), "{}", twice.stderr);
     let wide = street.coco("wide", |_| {}, copied);
     let file = street.folder.path().join("wide/instances.json");
     let text = std::fs::read_to_string(&file).unwrap();
     let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
     std::fs::write(&file, [b"\xfe\xff", &bytes[..]].concat()).unwrap();
     let wide = street.evaluate(&wide, &[]);
-    assert!(wide.ap50 > 0.4 && !wide.said.contains("warning"), "{} {}", wide.ap50, wide.said);
+    assert!(wide.ap50 > 0.4 && !wide.stderr.contains("warning"), "{} {}", wide.ap50, wide.stderr);
 }
 
 #[test]
@@ -233,13 +233,13 @@ fn voc_files_beside_the_pictures_are_found_and_an_early_end_prints_the_problems(
         std::fs::write(folder.join(picture.with_extension("xml").file_name().unwrap()), text).unwrap();
     }
     let outcome = street.evaluate("voc:beside", &[]);
-    assert!(outcome.ap50 > 0.4 && !outcome.said.contains("warning"), "{} {}", outcome.ap50, outcome.said);
+    assert!(outcome.ap50 > 0.4 && !outcome.stderr.contains("warning"), "{} {}", outcome.ap50, outcome.stderr);
 
     let set = street.coco("gone", |document| change(document, &["file_name"], &|_| json!("gone.png")), copied);
     let mut command = Command::new(env!("CARGO_BIN_EXE_lookout"));
     command.args(["evaluate", "--model", "demo-fp32", "--dataset", &set]).current_dir(street.folder.path());
     let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(66), "{said}");
-    assert!(said.contains("instances.json: its picture") && said.contains("gone.png is missing"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(66), "{stderr}");
+    assert!(stderr.contains("instances.json: its picture") && stderr.contains("gone.png is missing"), "{stderr}");
 }

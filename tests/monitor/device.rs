@@ -34,7 +34,7 @@ pub struct FakeHost {
     pub events: Mutex<Vec<(EventName, BTreeMap<String, Value>)>>,
     pub served: Mutex<Vec<u32>>,
     pub second: Mutex<i64>,
-    pub blind: Mutex<Option<String>>,
+    pub camera_fault: Mutex<Option<String>>,
 }
 
 impl Host for FakeHost {
@@ -52,7 +52,7 @@ impl Host for FakeHost {
     fn degraded(&self, _: Option<String>) {}
 
     fn camera_fault(&self, reason: Option<String>) {
-        *self.blind.lock().unwrap() = reason;
+        *self.camera_fault.lock().unwrap() = reason;
     }
 
     fn now(&self) -> String {

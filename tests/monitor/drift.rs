@@ -167,16 +167,16 @@ fn unusable_frames_are_no_drift() {
     assert_eq!(device.metrics.monitor.passes("strobe"), 24);
     assert_eq!(device.monitor.reservoir().frames().len(), 12, "no unusable frame is stored");
     // A camera that is covered now and then is no fault; five minutes are.
-    assert_eq!(*device.host.blind.lock().unwrap(), None);
+    assert_eq!(*device.host.camera_fault.lock().unwrap(), None);
     for _ in 0..10 {
         device.second += 30;
         device.show(world::covered(device.second), None);
     }
-    let told = device.host.blind.lock().unwrap().clone();
-    assert!(told.is_some_and(|told| told.ends_with("only unusable frames for 10 samples: covered")));
+    let reason = device.host.camera_fault.lock().unwrap().clone();
+    assert!(reason.is_some_and(|reason| reason.ends_with("only unusable frames for 10 samples: covered")));
     device.second += 30;
     device.show(street(device.second), None);
-    assert_eq!(*device.host.blind.lock().unwrap(), None);
+    assert_eq!(*device.host.camera_fault.lock().unwrap(), None);
 }
 
 #[test]

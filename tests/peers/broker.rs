@@ -1,4 +1,4 @@
-//! A mosquitto of the test's own, and a client that watches what it is told.
+//! A mosquitto of the test's own, and a client that keeps the messages it receives.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -82,7 +82,7 @@ impl Drop for Broker {
     }
 }
 
-/// Waits until `true`, and panics with `what` after half a minute.
+/// Waits until `true`, and panics with `what` after 40 s.
 pub fn until(what: &str, mut is: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !is() {
@@ -93,37 +93,37 @@ pub fn until(what: &str, mut is: impl FnMut() -> bool) {
 
 /// A message as it was seen.
 #[derive(Debug, Clone)]
-pub struct Heard {
+pub struct ReceivedMessage {
     pub topic: String,
     pub payload: String,
     pub retained: bool,
 }
 
-/// Hears everything on a broker, connecting again for as long as it lives.
-pub struct Ear {
-    heard: Arc<Mutex<Vec<Heard>>>,
+/// Subscribes to everything on a broker, and connects again after a loss.
+pub struct Subscriber {
+    received: Arc<Mutex<Vec<ReceivedMessage>>>,
     pub client: AsyncClient,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Ear {
+impl Subscriber {
     pub fn open(port: u16, login: Option<(&str, &str)>) -> Self {
-        let mut options = MqttOptions::new(format!("ear-{port}-{}", free_port()), ("127.0.0.1", port));
+        let mut options = MqttOptions::new(format!("subscriber-{port}-{}", free_port()), ("127.0.0.1", port));
         if let Some((user, password)) = login {
             options.set_credentials(user.to_owned(), password.to_owned().into_bytes());
         }
         // Discovery of many entities is longer than the default allows.
         options.set_max_packet_size(Some(1 << 20));
         let (client, mut events) = AsyncClient::builder(options).capacity(100).build();
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let (list, subscriber) = (heard.clone(), client.clone());
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let (list, subscriber) = (received.clone(), client.clone());
         let task = tokio::spawn(async move {
             loop {
                 match events.poll().await {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
                         subscriber.try_subscribe("#", QoS::AtLeastOnce).unwrap();
                     }
-                    Ok(Event::Incoming(Packet::Publish(publish))) => list.lock().unwrap().push(Heard {
+                    Ok(Event::Incoming(Packet::Publish(publish))) => list.lock().unwrap().push(ReceivedMessage {
                         topic: String::from_utf8_lossy(&publish.topic).into_owned(),
                         payload: String::from_utf8_lossy(&publish.payload).into_owned(),
                         retained: publish.retain,
@@ -133,27 +133,27 @@ impl Ear {
                 }
             }
         });
-        Self { heard, client, task }
+        Self { received, client, task }
     }
 
-    pub fn heard(&self) -> Vec<Heard> {
-        self.heard.lock().unwrap().clone()
+    pub fn received(&self) -> Vec<ReceivedMessage> {
+        self.received.lock().unwrap().clone()
     }
 
     pub fn clear(&self) {
-        self.heard.lock().unwrap().clear();
+        self.received.lock().unwrap().clear();
     }
 
     /// The payloads on `topic`, in their order.
     pub fn on(&self, topic: &str) -> Vec<String> {
-        self.heard().into_iter().filter(|heard| heard.topic == topic).map(|heard| heard.payload).collect()
+        self.received().into_iter().filter(|message| message.topic == topic).map(|message| message.payload).collect()
     }
 
     pub fn last(&self, topic: &str) -> Option<String> {
         self.on(topic).pop()
     }
 
-    /// The different event ids heard.
+    /// The different event ids received.
     pub fn events(&self) -> std::collections::BTreeSet<String> {
         self.on("lookout/d/events")
             .iter()
@@ -162,7 +162,7 @@ impl Ear {
     }
 }
 
-impl Drop for Ear {
+impl Drop for Subscriber {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -135,8 +135,8 @@ impl Browser {
         std::fs::write(path, base64(text.as_str().unwrap())).unwrap();
     }
 
-    /// The console's complaints; refusals that a test provokes aside.
-    pub fn complaints(&self) -> Vec<String> {
+    /// Errors of the console, without the refusals that a test provokes.
+    pub fn console_errors(&self) -> Vec<String> {
         let log = self.ask("POST", "se/log", json!({ "type": "browser" }));
         let lines = log.as_array().unwrap().iter();
         let severe = lines.filter(|line| line["level"] == "SEVERE" && line["source"] != "network");

@@ -99,7 +99,7 @@ async fn drift_maps_and_generations_are_shown_and_the_buttons_do_what_they_say()
             browser.click("#recalibrate");
             browser.agree();
             browser.wait("document.getElementById('command-result').textContent.includes('generation 1 is pinned')");
-            assert_eq!(browser.complaints(), Vec::<String>::new());
+            assert_eq!(browser.console_errors(), Vec::<String>::new());
         }
         true
     });

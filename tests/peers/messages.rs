@@ -41,10 +41,10 @@ fn everything_said_is_as_the_schema_has_it() {
         let page = daemon.ask("events", json!({ "event": "object.end", "limit": 5 }));
         page["result"]["events"].as_array().is_some_and(|events| events.len() == 5)
     });
-    let said = std::fs::read_to_string(daemon.folder.path().join("messages.jsonl")).unwrap();
+    let messages = std::fs::read_to_string(daemon.folder.path().join("messages.jsonl")).unwrap();
     daemon.stop();
     for kind in ["report", "event", "status"] {
-        assert!(said.contains(&format!("\"type\":\"{kind}\"")), "no {kind} was said");
+        assert!(messages.contains(&format!("\"type\":\"{kind}\"")), "no message of {kind}");
     }
 
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/schemathesis/bin/python");
@@ -65,9 +65,9 @@ fn everything_said_is_as_the_schema_has_it() {
         child.stdin.take().unwrap().write_all(format!("{schema}\n{text}").as_bytes()).unwrap();
         child.wait_with_output().unwrap()
     };
-    let output = validate(&said);
+    let output = validate(&messages);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     eprintln!("{} messages are as the schema has them", String::from_utf8_lossy(&output.stdout).trim());
-    let wrong = said.lines().next().unwrap().replace("\"schema\":\"lookout/1\"", "\"schema\":\"lookout/0\"");
+    let wrong = messages.lines().next().unwrap().replace("\"schema\":\"lookout/1\"", "\"schema\":\"lookout/0\"");
     assert!(!validate(&wrong).status.success(), "a wrong message is noticed");
 }

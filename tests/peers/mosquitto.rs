@@ -12,7 +12,7 @@ use lookout::publish::Sink;
 use lookout::publish::mqtt::{Broker as Address, DeviceInfo, Mqtt, MqttConfig};
 use lookout::publish::spool::{Spool, SpoolLimits};
 
-use super::broker::{Broker, Ear, until};
+use super::broker::{Broker, Subscriber, until};
 
 pub const OPEN: &str = "listener PORT 127.0.0.1\nallow_anonymous true\n";
 
@@ -110,7 +110,7 @@ async fn a_broker_that_is_late_then_killed_gets_every_event_and_everything_again
         send(&mut sink, 0..100).await;
         assert_eq!(count(&metrics, "produced"), 100);
         broker.up();
-        let ear = Ear::open(broker.port, None);
+        let subscriber = Subscriber::open(broker.port, None);
         wait!("late broker", metrics, |metrics: &Metrics| count(metrics, "delivered") == 100);
         balanced(&metrics);
         send(&mut sink, 100..150).await;
@@ -121,18 +121,18 @@ async fn a_broker_that_is_late_then_killed_gets_every_event_and_everything_again
         wait!("killed broker", metrics, |metrics: &Metrics| count(metrics, "delivered") == 250);
         balanced(&metrics);
         // A broker that lost its memory was told everything again.
-        let late = Ear::open(broker.port, None);
+        let late = Subscriber::open(broker.port, None);
         let clock = Instant::now();
         while late.last("homeassistant/device/lookout_d/config").is_none() && clock.elapsed() < Duration::from_secs(10)
         {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert_eq!(late.last("lookout/d/availability").as_deref(), Some("online"));
-        assert!(late.heard().iter().all(|heard| heard.retained));
+        assert!(late.received().iter().all(|message| message.retained));
         sink.flush().await.unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(late.last("lookout/d/availability").as_deref(), Some("stopped"), "protocol {protocol}");
-        drop(ear);
+        drop(subscriber);
     }
 }
 
@@ -153,10 +153,10 @@ async fn a_frozen_broker_is_given_up_and_what_it_did_not_acknowledge_comes_again
     balanced(&metrics);
     assert_eq!(count(&metrics, "delivered"), 0);
     rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
-    let ear = Ear::open(broker.port, None);
+    let subscriber = Subscriber::open(broker.port, None);
     wait!("all arrive", metrics, |metrics: &Metrics| count(metrics, "delivered") == 300);
     balanced(&metrics);
-    drop((ear, sink));
+    drop((subscriber, sink));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,16 +174,16 @@ async fn a_full_spool_drops_the_oldest_objects_and_says_how_many() {
     let dropped = count(&metrics, "size");
     assert!(dropped > 300, "{dropped}");
     broker.up();
-    let ear = Ear::open(broker.port, None);
+    let subscriber = Subscriber::open(broker.port, None);
     tokio::time::sleep(Duration::from_millis(200)).await;
     wait!("the rest arrives", metrics, |metrics: &Metrics| {
         count(metrics, "delivered") + count(metrics, "size") == 500
     });
     balanced(&metrics);
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let heard = ear.events();
-    assert!(heard.contains("00490") && heard.contains("00499"), "{heard:?}");
-    assert!((0..50).all(|drift| heard.contains(&format!("{:05}", drift * 10))), "system events are kept");
+    let received = subscriber.events();
+    assert!(received.contains("00490") && received.contains("00499"), "{received:?}");
+    assert!((0..50).all(|drift| received.contains(&format!("{:05}", drift * 10))), "system events are kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,10 +217,10 @@ async fn a_wrong_password_is_told_and_a_corrected_one_used_without_a_restart() {
         assert!(!connected(&metrics));
         balanced(&metrics);
         std::fs::write(&ours, "right\n").unwrap();
-        let ear = Ear::open(broker.port, Some(("cam", "right")));
+        let subscriber = Subscriber::open(broker.port, Some(("cam", "right")));
         wait!("let in", metrics, |metrics: &Metrics| count(metrics, "delivered") == 10);
         sink.flush().await.unwrap();
-        drop(ear);
+        drop(subscriber);
     }
 }
 
@@ -235,39 +235,39 @@ async fn orders_are_obeyed_and_home_assistant_is_greeted_when_it_starts() {
     let metrics = setup.metrics.clone();
     let mut sink = Mqtt::start(setup).unwrap();
     wait!("connects", metrics, connected);
-    let ear = Ear::open(broker.port, None);
+    let subscriber = Subscriber::open(broker.port, None);
     tokio::time::sleep(Duration::from_millis(500)).await;
     let once = PublishOptions::at_least_once;
     for (topic, payload) in
         [("echo", r#"{"a": 1}"#), ("echo", ""), ("echo", "ON"), ("nonsense", "{}"), ("echo", r#"{"last": true}"#)]
     {
-        ear.client.publish(format!("lookout/d/cmd/{topic}"), payload, once()).await.unwrap();
+        subscriber.client.publish(format!("lookout/d/cmd/{topic}"), payload, once()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let answers = ear.on("lookout/d/reply/echo");
+    let answers = subscriber.on("lookout/d/reply/echo");
     assert_eq!(answers.len(), 4, "{answers:?}");
     assert_eq!(answers[0], r#"{"ok":true,"result":{"a":1}}"#);
     assert!(answers[2].contains("\"kind\":\"usage\""), "{}", answers[2]);
-    assert!(ear.last("lookout/d/reply/nonsense").unwrap().contains("is not a command"));
+    assert!(subscriber.last("lookout/d/reply/nonsense").unwrap().contains("is not a command"));
 
-    ear.clear();
-    ear.client.publish("homeassistant/status", "online", once()).await.unwrap();
+    subscriber.clear();
+    subscriber.client.publish("homeassistant/status", "online", once()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(700)).await;
-    assert_eq!(ear.on("homeassistant/device/lookout_d/config").len(), 1);
-    assert_eq!(ear.on("lookout/d/availability"), ["online"]);
+    assert_eq!(subscriber.on("homeassistant/device/lookout_d/config").len(), 1);
+    assert_eq!(subscriber.on("lookout/d/availability"), ["online"]);
 
     // An order that the broker kept is from another time.
-    ear.client.publish("lookout/d/cmd/echo", "{}", once().retained()).await.unwrap();
+    subscriber.client.publish("lookout/d/cmd/echo", "{}", once().retained()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    ear.clear();
+    subscriber.clear();
     sink.flush().await.unwrap();
     let setup = setup_again(folder.path(), broker.port);
     let metrics = setup.metrics.clone();
     let mut sink = Mqtt::start(setup).unwrap();
     wait!("connects again", metrics, connected);
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(ear.on("lookout/d/reply/echo").is_empty(), "{:?}", ear.on("lookout/d/reply/echo"));
+    assert!(subscriber.on("lookout/d/reply/echo").is_empty(), "{:?}", subscriber.on("lookout/d/reply/echo"));
     sink.flush().await.unwrap();
 }
 
@@ -305,7 +305,7 @@ async fn what_an_earlier_run_published_is_cleared_and_names_of_any_script_are_to
             setup.broker.protocol = if cameras.len() == 2 { 4 } else { 5 };
         });
         let metrics = setup.metrics.clone();
-        let ear = Ear::open(broker.port, None);
+        let subscriber = Subscriber::open(broker.port, None);
         tokio::time::sleep(Duration::from_millis(500)).await;
         let mut sink = Mqtt::start(setup).unwrap();
         wait!("connects", metrics, connected);
@@ -314,7 +314,7 @@ async fn what_an_earlier_run_published_is_cleared_and_names_of_any_script_are_to
         sink.flush().await.unwrap();
         let topic = format!("homeassistant/device/lookout_{device}/config");
         let sent: Vec<serde_json::Value> =
-            ear.on(&topic).iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+            subscriber.on(&topic).iter().map(|text| serde_json::from_str(text).unwrap()).collect();
         let removed = |message: &serde_json::Value| {
             let components = message["components"].as_object().unwrap();
             components.values().filter(|component| component.as_object().unwrap().len() == 1).count()
@@ -322,21 +322,21 @@ async fn what_an_earlier_run_published_is_cleared_and_names_of_any_script_are_to
         if device == "d" && cameras.len() == 1 {
             assert!(sent.iter().any(|message| removed(message) == 2 * labels.len() + 3), "{sent:?}");
         }
-        drop(ear);
-        let ear = Ear::open(broker.port, None);
+        drop(subscriber);
+        let subscriber = Subscriber::open(broker.port, None);
         let begin = Instant::now();
-        while ear.last(&topic).is_none() && begin.elapsed() < Duration::from_secs(20) {
+        while subscriber.last(&topic).is_none() && begin.elapsed() < Duration::from_secs(20) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
         let retained: Vec<String> =
-            ear.heard().into_iter().filter(|heard| heard.retained).map(|heard| heard.topic).collect();
+            subscriber.received().into_iter().filter(|message| message.retained).map(|message| message.topic).collect();
         let base = format!("{prefix}/{device}/");
         let of = |camera: &str| retained.iter().filter(|topic| topic.starts_with(&format!("{base}{camera}/"))).count();
         assert_eq!(of("yard"), 2 * labels.len() + 1, "{retained:?}");
         assert_eq!(of("front"), if cameras.len() == 2 { 2 * labels.len() + 1 } else { 0 }, "{retained:?}");
         assert!(retained.iter().all(|name| name.starts_with(&base) || *name == topic), "{retained:?}");
-        let last: serde_json::Value = serde_json::from_str(&ear.last(&topic).unwrap()).unwrap();
+        let last: serde_json::Value = serde_json::from_str(&subscriber.last(&topic).unwrap()).unwrap();
         let components = last["components"].as_object().unwrap();
         assert_eq!((components.len(), removed(&last)), (cameras.len() * (2 * labels.len() + 3) + 4, 0));
         let topics: std::collections::BTreeSet<&str> =
@@ -358,12 +358,12 @@ async fn a_death_without_a_word_is_announced_by_the_broker() {
     let metrics = setup.metrics.clone();
     let sink = Mqtt::start(setup).unwrap();
     wait!("connects", metrics, connected);
-    let ear = Ear::open(broker.port, None);
+    let subscriber = Subscriber::open(broker.port, None);
     tokio::time::sleep(Duration::from_millis(500)).await;
     drop(sink);
     let begin = Instant::now();
-    while ear.last("lookout/d/availability").as_deref() != Some("offline") {
-        assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", ear.on("lookout/d/availability"));
+    while subscriber.last("lookout/d/availability").as_deref() != Some("offline") {
+        assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", subscriber.on("lookout/d/availability"));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -10,7 +10,7 @@ use lookout::publish::Sink;
 use lookout::publish::mqtt::Mqtt;
 use lookout::publish::spool::{Spool, SpoolLimits};
 
-use super::broker::{Broker, Ear};
+use super::broker::{Broker, Subscriber};
 use super::mosquitto::{OPEN, balanced, count, event, eventually, setup};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,8 +38,8 @@ async fn an_hour_of_outage_is_accounted_for_to_the_last_event() {
         eprintln!("{name}: 3600 events were spooled in {:.1} s", begin.elapsed().as_secs_f64());
         balanced(&metrics);
         broker.up();
-        // What it hears is kept for it, whoever connects first.
-        let ear = Ear::open(broker.port, None);
+        // What it subscribes to is kept for it, whoever connects first.
+        let subscriber = Subscriber::open(broker.port, None);
         let watched = metrics.clone();
         eventually("everything is delivered or dropped", move || {
             count(&watched, "delivered") + count(&watched, "age") + count(&watched, "size") == 3600
@@ -47,18 +47,18 @@ async fn an_hour_of_outage_is_accounted_for_to_the_last_event() {
         .await;
         balanced(&metrics);
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let heard = ear.events();
+        let received = subscriber.events();
         let delivered = count(&metrics, "delivered");
         let dropped = [count(&metrics, "age"), count(&metrics, "size")];
-        eprintln!("{name}: {delivered} delivered, {} heard, {dropped:?} dropped by age and size", heard.len());
-        assert_eq!(heard.len() as u64, delivered, "{name}");
+        eprintln!("{name}: {delivered} delivered, {} received, {dropped:?} dropped by age and size", received.len());
+        assert_eq!(received.len() as u64, delivered, "{name}");
         assert_eq!(count(&metrics, "produced"), 3600);
         if name == "age" {
-            let young: BTreeSet<String> = (3600 - heard.len()..3600).map(|id| format!("{id:05}")).collect();
-            assert_eq!(heard, young, "the young ones, all of them");
+            let young: BTreeSet<String> = (3600 - received.len()..3600).map(|id| format!("{id:05}")).collect();
+            assert_eq!(received, young, "the young ones, all of them");
             assert!((1790..=1801).contains(&delivered), "{delivered}");
         } else {
-            assert!((0..360).all(|drift| heard.contains(&format!("{:05}", drift * 10))), "system events are kept");
+            assert!((0..360).all(|drift| received.contains(&format!("{:05}", drift * 10))), "system events are kept");
             assert!(dropped[1] > 1000 && dropped[0] == 0);
         }
         sink.flush().await.unwrap();

@@ -46,7 +46,7 @@ fn the_page_shows_boxes_that_move_on_a_desk_and_on_a_phone() {
         browser.picture(&shots().join(format!("live-{name}.png")));
         browser.run("document.getElementById('events').scrollIntoView()");
         browser.picture(&shots().join(format!("events-{name}.png")));
-        assert_eq!(browser.complaints(), Vec::<String>::new());
+        assert_eq!(browser.console_errors(), Vec::<String>::new());
     }
     daemon.stop();
 }
@@ -69,7 +69,7 @@ fn who_has_the_token_logs_in_and_boxes_show_where_pictures_are_forbidden() {
     let status = browser.run("return fetch('/api/v1/cameras/demo/picture').then((answer) => answer.status)");
     assert_eq!(status, 403);
     browser.picture(&shots().join("no-pictures.png"));
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_eq!(browser.console_errors(), Vec::<String>::new());
     drop(browser);
     daemon.stop();
 }
@@ -88,8 +88,8 @@ fn prometheus_takes_the_metrics() {
         .unwrap();
     check.stdin.take().unwrap().write_all(daemon.get("/metrics").unwrap().as_bytes()).unwrap();
     let output = check.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
-    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    assert!(output.status.success() && text.trim().is_empty(), "{text}");
 
     // The server itself asks for OpenMetrics.
     let folder = tempfile::tempdir().unwrap();
@@ -149,8 +149,8 @@ fn the_api_keeps_to_its_description_whatever_is_asked() {
         .current_dir(daemon.folder.path())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    eprintln!("{said}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    eprintln!("{text}");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     daemon.stop();
 }

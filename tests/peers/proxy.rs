@@ -111,17 +111,17 @@ async fn the_page_works_behind_nginx() {
             }
             let json = "Content-Type: application/json";
             let login = json!({ "token": TOKEN }).to_string();
-            let (status, head, said) = ask(port, &format!("POST {path}login"), &[&origin, json], &login);
-            assert_eq!(status, 204, "{head} {said}");
+            let (status, head, body) = ask(port, &format!("POST {path}login"), &[&origin, json], &login);
+            assert_eq!(status, 204, "{head} {body}");
             let cookie =
                 head.lines().find_map(|line| line.strip_prefix("set-cookie: ").or(line.strip_prefix("Set-Cookie: ")));
             let cookie = format!("Cookie: {}", cookie.unwrap().split(';').next().unwrap());
             let order = format!("POST {path}api/v1/recalibrate");
-            let (status, _, said) = ask(port, &order, &[&origin, json, &cookie], "{}");
-            assert_eq!(status, 200, "{path}: {said}");
+            let (status, _, body) = ask(port, &order, &[&origin, json, &cookie], "{}");
+            assert_eq!(status, 200, "{path}: {body}");
             let evil = ["Origin: http://evil.example", json, &cookie];
-            let (status, _, said) = ask(port, &order, &evil, "{}");
-            assert!(status == 403 && said.contains("evil.example") && said.contains("127.0.0.1"), "{said}");
+            let (status, _, body) = ask(port, &order, &evil, "{}");
+            assert!(status == 403 && body.contains("evil.example") && body.contains("127.0.0.1"), "{body}");
 
             // An event arrives at once, not with the next full buffer.
             let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();

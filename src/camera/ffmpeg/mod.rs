@@ -266,8 +266,8 @@ echo "rtsp://admin:hunter2@camera/live: hunter2 was refused" >&2; exit 1"#;
         assert!(message.contains("exit status: 1"), "{message}");
         let read = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
         assert!(read("stdin").contains("rtsp://admin:hunter2@camera/live?token=opensesame"));
-        for told in [message, read("arguments"), format!("{camera:?}")] {
-            assert!(!told.contains("hunter2") && !told.contains("opensesame"), "{told}");
+        for text in [message, read("arguments"), format!("{camera:?}")] {
+            assert!(!text.contains("hunter2") && !text.contains("opensesame"), "{text}");
         }
         // Asked again it does not wait for what cannot come.
         assert!(next(&mut camera, &stop).is_err());

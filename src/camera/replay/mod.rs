@@ -284,8 +284,8 @@ mod tests {
                 (shades, damaged)
             });
             assert_eq!((shades.as_slice(), damaged), (expected, corrupt));
-            let said: Vec<&str> = log.lines().filter(|line| line.contains("end marker")).collect();
-            assert!(said.len() == 1 && said[0].contains(&format!("pictures={count}")), "{log}");
+            let warnings: Vec<&str> = log.lines().filter(|line| line.contains("end marker")).collect();
+            assert!(warnings.len() == 1 && warnings[0].contains(&format!("pictures={count}")), "{log}");
         }
     }
 

@@ -5,7 +5,7 @@ mod findings;
 use std::path::PathBuf;
 
 use super::{ConfigArgs, console, environment_names};
-use crate::config::{self, Complaint, Inputs};
+use crate::config::{self, ConfigProblem, Inputs};
 use crate::error::{Error, Kind, Result};
 use findings::{Finding, Severity};
 
@@ -37,7 +37,7 @@ pub fn execute(args: Args) -> Result<()> {
             let (errors, warnings): (Vec<Finding>, _) =
                 found.into_iter().partition(|finding| finding.severity == Severity::Error);
             let located = |findings: Vec<Finding>| {
-                config::complaints(&inputs, findings.into_iter().map(|finding| finding.value).collect())
+                config::problems(&inputs, findings.into_iter().map(|finding| finding.value).collect())
             };
             for warning in located(warnings) {
                 console::print_note(format_args!("lookout: warning: {}", text(&warning)));
@@ -46,17 +46,13 @@ pub fn execute(args: Args) -> Result<()> {
         }
     };
     let Some((last, others)) = errors.split_last() else { return Ok(()) };
-    for complaint in others {
-        console::print_note(format_args!("lookout: {}", text(complaint)));
+    for problem in others {
+        console::print_note(format_args!("lookout: {}", text(problem)));
     }
     Err(Error::new(Kind::Config, text(last)))
 }
 
-/// A complaint; one about no key has no place in a file either.
-fn text(complaint: &Complaint) -> String {
-    if complaint.key.is_empty() && complaint.origin == "built-in" {
-        complaint.text.clone()
-    } else {
-        complaint.to_string()
-    }
+/// A problem. One without a key has no place in a file either.
+fn text(problem: &ConfigProblem) -> String {
+    if problem.key.is_empty() && problem.origin == "built-in" { problem.text.clone() } else { problem.to_string() }
 }

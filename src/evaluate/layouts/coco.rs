@@ -423,8 +423,8 @@ mod tests {
         let path = root.path().join("a.json");
         let text = "{\"images\": [{\"id\": 1, \"file_name\": \"a.png\"}], \"annotations\": [],\n\"categories\": [{\"id\": 1.5}]}";
         std::fs::write(&path, text).unwrap();
-        let said = read(&path, None).unwrap_err().chain();
-        assert!(said.contains("a.json:2: not a category"), "{said}");
+        let error = read(&path, None).unwrap_err().chain();
+        assert!(error.contains("a.json:2: not a category"), "{error}");
     }
 
     #[test]
