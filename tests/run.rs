@@ -154,7 +154,7 @@ fn a_recording_that_changes_its_size_and_lacks_end_markers_is_played_and_told() 
     let lines_with = |what: &str| log.lines().filter(|line| line.contains(what)).collect::<Vec<_>>();
     let size = lines_with("the size of the pictures has changed");
     assert!(size.len() == 1 && size[0].contains("64×48") && size[0].contains("128×72"), "{log}");
-    let end = lines_with("lack their end marker");
+    let end = lines_with("without an end marker");
     assert!(end.len() == 1 && end[0].contains("pictures=4"), "{log}");
 }
 

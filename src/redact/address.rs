@@ -265,8 +265,8 @@ fn is_host(text: &str) -> bool {
 
 /// Finds the secrets of the path and query that begin at `from`: values of parameters, and parts that look like tokens.
 fn parameters(text: &str, from: usize, found: &mut Vec<Secret>) {
-    // Names with the begin of their values: begin and end of the name, begin of the value. A name begins behind a separator, or behind an underscore or colon once there
-    // has been a parameter: some makers write user=admin_password=x_channel=1.
+    // By parameter: begin and end of its name, begin of its value. A name begins behind a separator, or behind an underscore
+    // or colon once there has been a parameter: some makers write user=admin_password=x_channel=1.
     let mut names: Vec<(usize, usize, usize)> = Vec::new();
     let mut begin = from;
     let mut last_joint = None;
