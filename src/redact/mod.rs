@@ -309,9 +309,9 @@ mod tests {
         }
         let test = "redact::tests::a_panic_prints_without_secrets";
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        let output = command.args(["--exact", test, "--nocapture"]).env(CHILD, "1").output().unwrap();
-        let output = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        assert!(output.status.success() && output.contains("thread 'camera-e'"), "{output}");
+        let run = command.args(["--exact", test, "--nocapture"]).env(CHILD, "1").output().unwrap();
+        let output = String::from_utf8_lossy(&[run.stdout, run.stderr].concat()).into_owned();
+        assert!(run.status.success() && output.contains("thread 'camera-e'"), "{output}");
         assert!(output.contains("*** and *** are refused") && !output.contains("Secret"), "{output}");
     }
 
