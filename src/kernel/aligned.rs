@@ -55,8 +55,17 @@ impl<T: Number> AlignedBuffer<T> {
 
     /// A copy of `values`.
     pub fn from_slice(values: &[T]) -> Self {
-        let mut buffer = Self::zeroed(values.len());
-        buffer.copy_from_slice(values);
+        Self::padded(values, values.len())
+    }
+
+    /// A copy of `values`, followed by zeros up to `length` values.
+    ///
+    /// # Panics
+    ///
+    /// Where there are more than `length` values.
+    pub fn padded(values: &[T], length: usize) -> Self {
+        let mut buffer = Self::zeroed(length);
+        buffer[..values.len()].copy_from_slice(values);
         buffer
     }
 

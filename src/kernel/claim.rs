@@ -8,6 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::precedence::yield_point;
 
+/// Tasks for each thread, so that one which comes late finds little left to wait for.
+const TASKS_PER_THREAD: usize = 4;
+
+/// The number of tasks that work should be cut into for the current pool, if its size allows: 1 for one thread.
+pub fn wanted_tasks() -> usize {
+    let threads = rayon::current_num_threads();
+    if threads > 1 { threads * TASKS_PER_THREAD } else { 1 }
+}
+
 /// The tasks not yet claimed, as an iterator that several threads draw from.
 #[derive(Debug)]
 pub struct Claims<'a> {

@@ -10,6 +10,7 @@ use super::activation::Activation;
 use super::depthwise_f32::DepthwiseF32;
 use super::geometry::ConvGeometry;
 use super::isa::Isa;
+use super::maps_f32::{ConvCallF32, SharedOutput};
 pub use super::maps_f32::{MapsF32, SkipF32};
 use super::tile_f32::KernelF32;
 use super::tiles_f32::TilesF32;
@@ -113,10 +114,19 @@ impl ConvF32 {
         if pixels == 0 {
             return;
         }
+        let call = ConvCallF32 {
+            kernel: self.kernel,
+            geometry,
+            maps: input,
+            skip,
+            activation,
+            size: (rows, columns),
+            out: SharedOutput::new(out),
+        };
         match &self.weights {
-            Weights::Depthwise(weights) => weights.run(self.kernel, geometry, input, skip, activation, out),
-            Weights::Winograd(weights) => weights.run(self.kernel, geometry, input, skip, activation, out),
-            Weights::Tiles(weights) => weights.run(self.kernel, geometry, input, skip, activation, out),
+            Weights::Depthwise(weights) => weights.run(&call),
+            Weights::Winograd(weights) => weights.run(&call),
+            Weights::Tiles(weights) => weights.run(&call),
         }
     }
 }

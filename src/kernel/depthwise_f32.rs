@@ -6,21 +6,17 @@
 
 use std::ops::Range;
 
-use super::activation::Activation;
 use super::aligned::AlignedBuffer;
-use super::claim::share;
-
+use super::claim::{share, wanted_tasks};
 use super::direct_f32::DirectF32;
 use super::geometry::ConvGeometry;
-use super::maps_f32::{MapsF32, SharedOutput, SkipF32};
+use super::maps_f32::{ConvCallF32, MapsF32};
 use super::tile_f32::KernelF32;
 
 /// Channels that a range begins at: a multiple of every kernel's lanes and of the groups.
 const UNIT: usize = 16;
 /// Weights of a range of channels, in values: 16 KiB, half of a first-level cache.
 const NEAR_WEIGHTS: usize = 1 << 12;
-/// Tasks for each thread, so that one which comes late finds little left to wait for.
-const TASKS_PER_THREAD: usize = 4;
 
 /// Packed weights and bias. Immutable.
 #[derive(Debug)]
@@ -53,55 +49,37 @@ impl DepthwiseF32 {
                 *weight = weights[((input ^ distance) * taps + tap) * group + input % group];
             }
         }
-        let mut padded_bias = AlignedBuffer::zeroed(channels);
-        padded_bias[..bias.len()].copy_from_slice(bias);
-        Self { group, weights: packed, bias: padded_bias }
+        Self { group, weights: packed, bias: AlignedBuffer::padded(bias, channels) }
     }
 
-    /// Convolves `maps` into `out`, whose lengths fit; a skip comes with one map only. Uses the current rayon pool.
-    pub fn run(
-        &self,
-        kernel: &KernelF32,
-        geometry: &ConvGeometry,
-        maps: MapsF32<'_>,
-        skip: Option<SkipF32<'_>>,
-        activation: Activation,
-        out: &mut [f32],
-    ) {
-        let (rows, columns) = geometry.output(maps.height, maps.width);
-        let lines = maps.count * rows;
-        let ranges = self.ranges(geometry, lines, rayon::current_num_threads());
-        let out = SharedOutput::new(out);
+    /// Convolves the maps of `call`. Uses the current rayon pool.
+    pub fn run(&self, call: &ConvCallF32<'_>) {
+        let outputs = call.geometry.out_channels;
+        let (rows, columns) = call.size;
+        let lines = call.maps.count * rows;
+        let ranges = self.ranges(call.geometry, lines);
         share(lines * ranges, |claims| {
             for task in claims {
-                let line = Line {
-                    geometry,
-                    kernel,
-                    maps,
-                    skip,
-                    activation,
-                    number: task / ranges,
-                    size: (rows, columns),
-                    out: out.at(task / ranges * columns * geometry.out_channels),
-                };
-                self.line(&line, range(geometry.out_channels, task % ranges, ranges));
+                let number = task / ranges;
+                let line = Line { call, number, out: call.out.at(number * columns * outputs) };
+                self.line(&line, range(outputs, task % ranges, ranges));
             }
         });
     }
 
     /// Into how many ranges of channels a row is cut.
-    fn ranges(&self, geometry: &ConvGeometry, lines: usize, threads: usize) -> usize {
+    fn ranges(&self, geometry: &ConvGeometry, lines: usize) -> usize {
         let near = (geometry.taps() * self.group * geometry.out_channels).div_ceil(NEAR_WEIGHTS);
-        let wanted = if threads > 1 { (threads * TASKS_PER_THREAD).div_ceil(lines) } else { 1 };
+        let wanted = wanted_tasks().div_ceil(lines);
         // At least two units each, of which the last may be part of one: no range is shorter than a vector.
         near.max(wanted).clamp(1, (geometry.out_channels / UNIT / 2).max(1))
     }
 
     /// One output row, some channels.
     fn line(&self, line: &Line<'_>, range: Range<usize>) {
-        let geometry = line.geometry;
-        let MapsF32 { data, height, width, .. } = line.maps;
-        let (rows, columns) = line.size;
+        let ConvCallF32 { kernel, geometry, maps, skip, activation, size, .. } = *line.call;
+        let MapsF32 { data, height, width, .. } = maps;
+        let (rows, columns) = size;
         let (map, y) = (line.number / rows, line.number % rows);
         let row_stride = width * geometry.in_channels;
         let tap_rows = taps(y, geometry.kernel_height, height, geometry);
@@ -109,8 +87,8 @@ impl DepthwiseF32 {
         let map = data[map * height * row_stride..].as_ptr();
         let piece = |x: usize, count: usize| {
             let first_column = (x * geometry.stride).wrapping_sub(geometry.padding);
-            let skip = match line.skip {
-                Some(skip) => skip.pixel((y, x), line.size, geometry.out_channels).as_ptr(),
+            let skip = match skip {
+                Some(skip) => skip.pixel((y, x), size, geometry.out_channels).as_ptr(),
                 None => std::ptr::null(),
             };
             let call = DirectF32 {
@@ -128,14 +106,14 @@ impl DepthwiseF32 {
                 taps: geometry.taps(),
                 bias: &self.bias,
                 skip,
-                activation: line.activation,
+                activation,
                 range: range.clone(),
                 out: line.out.wrapping_add(x * geometry.out_channels),
                 count,
             };
             // SAFETY: `Isa` proved the instruction set; the taps lie in the map; these pixels and channels are this
             // task's alone.
-            unsafe { (line.kernel.direct)(&call) }
+            unsafe { (kernel.direct)(&call) }
         };
         // Columns whose taps all lie in the map.
         let left = geometry.padding.div_ceil(geometry.stride).min(columns);
@@ -144,7 +122,7 @@ impl DepthwiseF32 {
             None => left,
         };
         (0..left).for_each(|x| piece(x, 1));
-        if line.skip.is_some() {
+        if skip.is_some() {
             (left..right).for_each(|x| piece(x, 1));
         } else if left < right {
             piece(left, right - left);
@@ -155,15 +133,9 @@ impl DepthwiseF32 {
 
 /// An output row: what a task needs beside its weights.
 struct Line<'a> {
-    geometry: &'a ConvGeometry,
-    kernel: &'a KernelF32,
-    maps: MapsF32<'a>,
-    skip: Option<SkipF32<'a>>,
-    activation: Activation,
+    call: &'a ConvCallF32<'a>,
     /// Rows of all maps, one map after the other.
     number: usize,
-    /// Rows and columns of an output map.
-    size: (usize, usize),
     out: *mut f32,
 }
 

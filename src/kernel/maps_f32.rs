@@ -1,6 +1,8 @@
 //! Operands of an fp32 convolution: maps in, a map to add, and the output that threads write together.
 
-use super::geometry::nearest_source;
+use super::activation::Activation;
+use super::geometry::{ConvGeometry, nearest_source};
+use super::tile_f32::KernelF32;
 
 /// Maps to convolve, each padded on its own.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +36,25 @@ impl<'a> SkipF32<'a> {
         let x = nearest_source(x, self.width, columns);
         &self.data[(y * self.width + x) * channels..]
     }
+}
+
+/// A call of a convolution, for every algorithm and all of its tasks. Lengths fit; a skip comes with one map only.
+#[derive(Clone, Copy)]
+pub(super) struct ConvCallF32<'a> {
+    /// Kernel that the weights are packed for.
+    pub kernel: &'a KernelF32,
+    /// Shape of the layer.
+    pub geometry: &'a ConvGeometry,
+    /// Input.
+    pub maps: MapsF32<'a>,
+    /// What is added.
+    pub skip: Option<SkipF32<'a>>,
+    /// Function of the sum.
+    pub activation: Activation,
+    /// Rows and columns of an output map.
+    pub size: (usize, usize),
+    /// Output.
+    pub out: SharedOutput,
 }
 
 /// An output that all threads write at once, each at pixels and columns of its own.

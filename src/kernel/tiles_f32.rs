@@ -5,14 +5,15 @@
 //! group's weights and the block's input stay in the second-level cache, a tile's rows in the first. K is cut so that
 //! these sizes hold for any layer. Groups of channels have panels of their own.
 
+use std::ops::Range;
 use std::ptr::null;
 
 use super::activation::Activation;
 use super::aligned::{ALIGNMENT, AlignedBuffer};
 use super::bundles::Bundles;
-use super::claim::share;
+use super::claim::{share, wanted_tasks};
 use super::geometry::ConvGeometry;
-use super::maps_f32::{MapsF32, SharedOutput, SkipF32};
+use super::maps_f32::ConvCallF32;
 use super::pack_f32::{DepthBlock, PanelsF32};
 use super::prefetch::prefetch;
 use super::rows_f32::{RowTable, Segments};
@@ -24,8 +25,6 @@ const BLOCK_PIXELS: usize = 192;
 const MIN_BLOCK_PIXELS: usize = 48;
 /// Weights of a block of K that are used together, in values: 128 KiB, a part of the second-level cache.
 const NEAR_WEIGHTS: usize = 1 << 15;
-/// Tasks for each thread, so that one which comes late finds little left to wait for.
-const TASKS_PER_THREAD: usize = 4;
 
 /// Weights for the tiles, and what the tiles read outside of the map. Immutable.
 #[derive(Debug)]
@@ -35,24 +34,13 @@ pub struct TilesF32 {
     zeros: AlignedBuffer<f32>,
 }
 
-/// Inputs that all tasks share.
-struct Job<'a> {
-    outputs: usize,
-    kernel: &'a KernelF32,
-    skip: Option<SkipF32<'a>>,
-    activation: Activation,
-    /// Rows and columns of an output map.
-    size: (usize, usize),
-    out: SharedOutput,
-}
-
 /// A task: its output block and its scratch.
 struct Run<'a> {
-    job: &'a Job<'a>,
+    call: &'a ConvCallF32<'a>,
     table: &'a RowTable,
     skips: &'a [*const f32],
-    pixels: std::ops::Range<usize>,
-    panels: std::ops::Range<usize>,
+    pixels: Range<usize>,
+    panels: Range<usize>,
 }
 
 /// Panels that one tile spans: the first, how many, and their output columns.
@@ -83,61 +71,43 @@ impl TilesF32 {
         }
     }
 
-    /// Convolves `maps` into `out`, whose lengths fit; a skip comes with one map only. Uses the current rayon pool.
-    pub fn run(
-        &self,
-        kernel: &KernelF32,
-        geometry: &ConvGeometry,
-        maps: MapsF32<'_>,
-        skip: Option<SkipF32<'_>>,
-        activation: Activation,
-        out: &mut [f32],
-    ) {
-        let size = geometry.output(maps.height, maps.width);
-        let pixels = maps.count * size.0 * size.1;
-        let out = SharedOutput::new(out);
-        let job = Job { outputs: geometry.out_channels, kernel, skip, activation, size, out };
-        let cut = Cut::new(pixels, self.panels.places().len(), kernel.mr, rayon::current_num_threads());
+    /// Convolves the maps of `call`. Uses the current rayon pool.
+    pub fn run(&self, call: &ConvCallF32<'_>) {
+        let mr = call.kernel.mr;
+        let cut = Cut::new(call.maps.count * call.size.0 * call.size.1, self.panels.places().len(), mr);
         share(cut.tasks(), |claims| {
             let mut table = RowTable::default();
             let mut skips = Vec::new();
             for task in claims {
                 let (pixels, panels) = cut.task(task);
-                table.fill(geometry, self.segments, maps, &self.zeros, (pixels.start, pixels.len()), kernel.mr);
-                job.skip_rows(pixels.clone(), &mut skips);
-                self.block(&Run { job: &job, table: &table, skips: &skips, pixels, panels });
+                self.fill(call, &pixels, &mut table);
+                skip_rows(call, pixels.clone(), &mut skips);
+                self.block(&Run { call, table: &table, skips: &skips, pixels, panels });
             }
         });
     }
 
-    /// Multiplies `rows` rows of a matrix by the weights of a linear layer of `geometry`, on this thread; no bias is
-    /// added where none was packed. `table` is scratch.
-    pub fn multiply(
-        &self,
-        kernel: &KernelF32,
-        geometry: &ConvGeometry,
-        (matrix, rows): (&[f32], usize),
-        table: &mut RowTable,
-        out: &mut [f32],
-    ) {
-        debug_assert!(matrix.len() >= rows * geometry.in_channels && out.len() >= rows * geometry.out_channels);
-        let maps = MapsF32 { data: matrix, count: 1, height: rows, width: 1 };
-        table.fill(geometry, self.segments, maps, &self.zeros, (0, rows), kernel.mr);
-        let (activation, out) = (Activation::Identity, SharedOutput::new(out));
-        let job = Job { outputs: geometry.out_channels, kernel, skip: None, activation, size: (rows, 1), out };
-        let panels = 0..self.panels.places().len();
-        self.block(&Run { job: &job, table, skips: &[], pixels: 0..rows, panels });
+    /// As [`TilesF32::run`], on this thread and without a skip. `table` is scratch.
+    pub fn run_alone(&self, call: &ConvCallF32<'_>, table: &mut RowTable) {
+        let pixels = 0..call.maps.count * call.size.0 * call.size.1;
+        self.fill(call, &pixels, table);
+        self.block(&Run { call, table, skips: &[], pixels, panels: 0..self.panels.places().len() });
+    }
+
+    fn fill(&self, call: &ConvCallF32<'_>, pixels: &Range<usize>, table: &mut RowTable) {
+        let run = (pixels.start, pixels.len());
+        table.fill(call.geometry, self.segments, call.maps, &self.zeros, run, call.kernel.mr);
     }
 
     /// One block of output pixels, some panels of outputs, all of K.
     fn block(&self, run: &Run<'_>) {
         let blocks = self.panels.blocks();
-        let tiles = run.pixels.len().div_ceil(run.job.kernel.mr);
+        let tiles = run.pixels.len().div_ceil(run.call.kernel.mr);
         for (index, block) in blocks.iter().enumerate() {
             let stage = Stage { block, first: index == 0, last: index + 1 == blocks.len() };
             // A tile runs over several panels before the next tile. So its rows are written, and the skip's read, some
             // cache lines at a time. The panels must stay near meanwhile.
-            let wide = run.job.kernel.panels;
+            let wide = run.call.kernel.panels;
             let together = (NEAR_WEIGHTS / block.panel_len()).next_multiple_of(wide).max(wide);
             for start in run.panels.clone().step_by(together) {
                 let group = start..run.panels.end.min(start + together);
@@ -174,9 +144,9 @@ impl TilesF32 {
 
     #[inline(always)]
     fn tile(&self, run: &Run<'_>, stage: &Stage<'_>, span: Span, tile: usize) {
-        let KernelF32 { mr, function, columns, .. } = *run.job.kernel;
+        let KernelF32 { mr, function, columns, .. } = *run.call.kernel;
         let Span { panel, columns: filled, .. } = span;
-        let (block, outputs, place) = (stage.block, run.job.outputs, self.panels.places()[panel]);
+        let (block, outputs, place) = (stage.block, run.call.geometry.out_channels, self.panels.places()[panel]);
         let first = run.pixels.start + tile * mr;
         let count = mr.min(run.pixels.end - first);
         let skip = if stage.last && !run.skips.is_empty() { run.skips[tile * mr..].as_ptr() } else { null() };
@@ -191,9 +161,9 @@ impl TilesF32 {
             columns: filled,
             skip,
             skip_offset: place.column,
-            activation: if stage.last { run.job.activation } else { Activation::Identity },
+            activation: if stage.last { run.call.activation } else { Activation::Identity },
             // Pixel `first` and output `column` exist, so this lies inside of the output.
-            out: run.job.out.at(first * outputs + place.column),
+            out: run.call.out.at(first * outputs + place.column),
             out_stride: outputs,
         };
         self.prefetch_next(run, &call, span, tile);
@@ -211,7 +181,7 @@ impl TilesF32 {
     /// streams with gaps are more than the hardware prefetches. Taps that overlap are in the cache already.
     #[inline(always)]
     fn prefetch_next(&self, run: &Run<'_>, call: &TileF32, span: Span, tile: usize) {
-        let mr = run.job.kernel.mr;
+        let mr = run.call.kernel.mr;
         let next = tile + 1;
         if next * mr >= run.pixels.len() {
             return;
@@ -278,19 +248,16 @@ unsafe fn edge_tile(function: TileFunctionF32, call: TileF32, count: usize, fill
     }
 }
 
-impl Job<'_> {
-    /// Pointers to what is added to each pixel, padded to whole tiles; empty without a skip.
-    fn skip_rows(&self, pixels: std::ops::Range<usize>, rows: &mut Vec<*const f32>) {
-        rows.clear();
-        let Some(skip) = self.skip else { return };
-        let padded = pixels.len().next_multiple_of(self.kernel.mr);
-        let columns = self.size.1;
-        rows.extend(
-            pixels.map(|pixel| skip.pixel((pixel / columns, pixel % columns), self.size, self.outputs).as_ptr()),
-        );
-        // Rows that do not exist are never read: edge tiles take only those that do.
-        rows.resize(padded, skip.data.as_ptr());
-    }
+/// Pointers to what is added to each pixel, padded to whole tiles; empty without a skip.
+fn skip_rows(call: &ConvCallF32<'_>, pixels: Range<usize>, rows: &mut Vec<*const f32>) {
+    rows.clear();
+    let Some(skip) = call.skip else { return };
+    let padded = pixels.len().next_multiple_of(call.kernel.mr);
+    let columns = call.size.1;
+    let values = |pixel| skip.pixel((pixel / columns, pixel % columns), call.size, call.geometry.out_channels);
+    rows.extend(pixels.map(|pixel| values(pixel).as_ptr()));
+    // Rows that do not exist are never read: edge tiles take only those that do.
+    rows.resize(padded, skip.data.as_ptr());
 }
 
 /// Partition of a layer into tasks: blocks of pixels, and groups of panels if there are too few pixels.
@@ -302,8 +269,8 @@ struct Cut {
 }
 
 impl Cut {
-    fn new(pixels: usize, panels: usize, mr: usize, threads: usize) -> Self {
-        let wanted = if threads > 1 { threads * TASKS_PER_THREAD } else { 1 };
+    fn new(pixels: usize, panels: usize, mr: usize) -> Self {
+        let wanted = wanted_tasks();
         let block = pixels.div_ceil(wanted).clamp(MIN_BLOCK_PIXELS, BLOCK_PIXELS).next_multiple_of(mr);
         let groups = wanted.div_ceil(pixels.div_ceil(block)).clamp(1, panels);
         Self { pixels, panels, block, group: panels.div_ceil(groups) }
@@ -314,7 +281,7 @@ impl Cut {
     }
 
     /// Pixels and panels of a task; the groups of one block follow one another, for its input's sake.
-    fn task(&self, task: usize) -> (std::ops::Range<usize>, std::ops::Range<usize>) {
+    fn task(&self, task: usize) -> (Range<usize>, Range<usize>) {
         let groups = self.panels.div_ceil(self.group);
         let (block, group) = (task / groups * self.block, task % groups * self.group);
         (block..self.pixels.min(block + self.block), group..self.panels.min(group + self.group))

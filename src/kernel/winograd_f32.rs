@@ -7,11 +7,10 @@
 
 use super::activation::Activation;
 use super::aligned::AlignedBuffer;
-use super::claim::share;
+use super::claim::{share, wanted_tasks};
 use super::geometry::ConvGeometry;
-use super::maps_f32::{MapsF32, SharedOutput, SkipF32};
+use super::maps_f32::{ConvCallF32, MapsF32, SharedOutput};
 use super::rows_f32::RowTable;
-use super::tile_f32::KernelF32;
 use super::tiles_f32::TilesF32;
 use super::winograd_stages_f32::{UNIT, WinogradInputF32, WinogradOutputF32};
 
@@ -24,8 +23,6 @@ const MAX_PAIRS: usize = 1 << 16;
 const NEAR_VALUES: usize = 1 << 16;
 /// Fewest patches of a block, so that loading the weights pays.
 const MIN_BLOCK_PATCHES: usize = 24;
-/// Tasks for each thread, so that one which comes late finds little left to wait for.
-const TASKS_PER_THREAD: usize = 4;
 
 /// Transformed and packed weights, and bias. Immutable.
 #[derive(Debug)]
@@ -57,56 +54,42 @@ impl WinogradF32 {
             let transformed = transform(weights, geometry.in_channels, (index / 4, index % 4));
             TilesF32::new(&product, &transformed, &[])
         };
-        let mut padded_bias = AlignedBuffer::zeroed(geometry.out_channels);
-        padded_bias[..bias.len()].copy_from_slice(bias);
         Self {
             product,
             positions: (0..16).map(position).collect(),
-            bias: padded_bias,
+            bias: AlignedBuffer::padded(bias, geometry.out_channels),
             zeros: AlignedBuffer::zeroed(geometry.in_channels),
         }
     }
 
-    /// Convolves `maps` into `out`, whose lengths fit; a skip comes with one map only. Uses the current rayon pool.
-    pub fn run(
-        &self,
-        kernel: &KernelF32,
-        geometry: &ConvGeometry,
-        maps: MapsF32<'_>,
-        skip: Option<SkipF32<'_>>,
-        activation: Activation,
-        out: &mut [f32],
-    ) {
-        let size = geometry.output(maps.height, maps.width);
-        let grid = (size.0.div_ceil(2), size.1.div_ceil(2));
-        let patches = maps.count * grid.0 * grid.1;
-        let widest = geometry.in_channels.max(geometry.out_channels);
-        let threads = rayon::current_num_threads();
-        let wanted = if threads > 1 { threads * TASKS_PER_THREAD } else { 1 };
-        let most = (NEAR_VALUES / 4 / widest).max(MIN_BLOCK_PATCHES);
-        let block = patches.div_ceil(wanted).clamp(MIN_BLOCK_PATCHES, most).next_multiple_of(kernel.mr);
-        let job = Job { kernel, geometry, maps, skip, activation, size, grid, out: SharedOutput::new(out) };
+    /// Convolves the maps of `call`. Uses the current rayon pool.
+    pub fn run(&self, call: &ConvCallF32<'_>) {
+        let ConvGeometry { in_channels, out_channels, .. } = *call.geometry;
+        let (rows, columns) = grid(call);
+        let patches = call.maps.count * rows * columns;
+        let most = (NEAR_VALUES / 4 / in_channels.max(out_channels)).max(MIN_BLOCK_PATCHES);
+        let block = patches.div_ceil(wanted_tasks()).clamp(MIN_BLOCK_PATCHES, most).next_multiple_of(call.kernel.mr);
         share(patches.div_ceil(block), |claims| {
             let mut scratch = Scratch {
-                input: AlignedBuffer::zeroed(4 * block * geometry.in_channels),
-                sums: AlignedBuffer::zeroed(4 * block * geometry.out_channels),
+                input: AlignedBuffer::zeroed(4 * block * in_channels),
+                sums: AlignedBuffer::zeroed(4 * block * out_channels),
                 ..Scratch::default()
             };
             for task in claims {
                 let first = task * block;
-                scratch.fill(&job, &self.zeros, first..patches.min(first + block));
-                self.block(&job, &mut scratch);
+                scratch.fill(call, &self.zeros, first..patches.min(first + block));
+                self.block(call, &mut scratch);
             }
         });
     }
 
     /// The patches that `scratch` points to.
-    fn block(&self, job: &Job<'_>, scratch: &mut Scratch) {
+    fn block(&self, call: &ConvCallF32<'_>, scratch: &mut Scratch) {
         let patches = scratch.outputs.len() / 4;
         let (inputs, outputs) = (patches * self.product.in_channels, patches * self.product.out_channels);
         let skips = if scratch.skips.is_empty() { std::ptr::null() } else { scratch.skips.as_ptr() };
         for row in 0..4 {
-            let call = WinogradInputF32 {
+            let stage = WinogradInputF32 {
                 pixels: scratch.inputs.as_ptr(),
                 patches,
                 row,
@@ -114,13 +97,21 @@ impl WinogradF32 {
                 out: scratch.input.as_mut_ptr(),
             };
             // SAFETY: `Isa` proved the instruction set; the scratch holds the pointers and the values of a block.
-            unsafe { (job.kernel.winograd_input)(&call) }
+            unsafe { (call.kernel.winograd_input)(&stage) }
             for (column, weights) in self.positions[4 * row..4 * row + 4].iter().enumerate() {
-                let matrix = (&scratch.input[column * inputs..][..inputs], patches);
-                let sums = &mut scratch.sums[column * outputs..][..outputs];
-                weights.multiply(job.kernel, &self.product, matrix, &mut scratch.table, sums);
+                let matrix = &scratch.input[column * inputs..][..inputs];
+                let product = ConvCallF32 {
+                    kernel: call.kernel,
+                    geometry: &self.product,
+                    maps: MapsF32 { data: matrix, count: 1, height: patches, width: 1 },
+                    skip: None,
+                    activation: Activation::Identity,
+                    size: (patches, 1),
+                    out: SharedOutput::new(&mut scratch.sums[column * outputs..][..outputs]),
+                };
+                weights.run_alone(&product, &mut scratch.table);
             }
-            let call = WinogradOutputF32 {
+            let stage = WinogradOutputF32 {
                 sums: scratch.sums.as_ptr(),
                 patches,
                 row,
@@ -128,26 +119,17 @@ impl WinogradF32 {
                 pixels: scratch.outputs.as_ptr(),
                 bias: &self.bias,
                 skips,
-                activation: job.activation,
+                activation: call.activation,
             };
             // SAFETY: as above; the output pixels of these patches are this task's alone.
-            unsafe { (job.kernel.winograd_output)(&call) }
+            unsafe { (call.kernel.winograd_output)(&stage) }
         }
     }
 }
 
-/// Inputs that all tasks share.
-struct Job<'a> {
-    kernel: &'a KernelF32,
-    geometry: &'a ConvGeometry,
-    maps: MapsF32<'a>,
-    skip: Option<SkipF32<'a>>,
-    activation: Activation,
-    /// Rows and columns of an output map.
-    size: (usize, usize),
-    /// Rows and columns of patches of an output map.
-    grid: (usize, usize),
-    out: SharedOutput,
+/// Rows and columns of patches of an output map.
+fn grid(call: &ConvCallF32<'_>) -> (usize, usize) {
+    (call.size.0.div_ceil(2), call.size.1.div_ceil(2))
 }
 
 /// Scratch of a task: pointers of its patches, one row of positions of input and sums.
@@ -163,11 +145,12 @@ struct Scratch {
 
 impl Scratch {
     /// Points to what `patches`, numbered row by row, map by map, read, write and add. `zeros` has a pixel's values.
-    fn fill(&mut self, job: &Job<'_>, zeros: &[f32], patches: std::ops::Range<usize>) {
+    fn fill(&mut self, call: &ConvCallF32<'_>, zeros: &[f32], patches: std::ops::Range<usize>) {
         self.inputs.clear();
         self.outputs.clear();
         self.skips.clear();
-        let Job { geometry, maps, size, grid, .. } = *job;
+        let ConvCallF32 { geometry, maps, size, .. } = *call;
+        let grid = grid(call);
         let length = maps.height * maps.width * geometry.in_channels;
         for patch in patches {
             let (map, row, column) = (patch / grid.1 / grid.0, patch / grid.1 % grid.0, patch % grid.1);
@@ -186,10 +169,10 @@ impl Scratch {
                     let exists = y < size.0 && x < size.1;
                     let pixel = (map * size.0 + y) * size.1 + x;
                     self.outputs.push(match exists {
-                        true => job.out.at(pixel * geometry.out_channels),
+                        true => call.out.at(pixel * geometry.out_channels),
                         false => std::ptr::null_mut(),
                     });
-                    if let Some(skip) = job.skip {
+                    if let Some(skip) = call.skip {
                         self.skips.push(match exists {
                             true => skip.pixel((y, x), size, geometry.out_channels).as_ptr(),
                             false => std::ptr::null(),

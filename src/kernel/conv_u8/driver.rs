@@ -16,7 +16,7 @@ use super::{
     Clipped, Curve, Epilogue, MAX_MR, OutputKind, PackedU8, RawObserver, SkipKind, SkipTile, TileOutput, TileU8,
 };
 use crate::error::Result;
-use crate::kernel::claim::share;
+use crate::kernel::claim::{share, wanted_tasks};
 use crate::kernel::prefetch::prefetch;
 use crate::kernel::two_bytes::{self, Extents, Rows16, Scaled16};
 use crate::tensor::zero_point_16;
@@ -109,9 +109,8 @@ impl Map<'_> {
         };
         let tiles = pixels.div_ceil(mr);
         let most = (BLOCK_BYTES / step).div_ceil(mr).max(BLOCK_TILES).min(limit / mr).max(1);
-        // Some tasks a thread, so that none waits long for the last; never so small that panels are fetched in vain.
-        let threads = rayon::current_num_threads();
-        let wanted = if threads > 1 { 4 * threads } else { 1 };
+        // Never so small that panels are fetched in vain.
+        let wanted = wanted_tasks();
         let block = tiles.div_ceil(wanted).clamp(most.min(8), most);
         let blocks = tiles.div_ceil(block);
         let cuts = wanted.div_ceil(blocks).clamp(1, panels.div_ceil(2));
