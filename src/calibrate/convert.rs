@@ -14,7 +14,7 @@ use crate::detector::weights::FoldedLayer;
 use crate::error::{Error, Kind, Result};
 use crate::quant::{
     Digits, FilterBank, Granularity, MAX_SCALE, Precision, QuantParams, RoundingResidual, ScaleRule, input_scale_floor,
-    scale_floor,
+    largest_magnitude, scale_floor,
 };
 
 /// Smallest input scale that dynamic quantization computes at run time. It bounds the integer bias of such a layer.
@@ -116,11 +116,10 @@ pub(super) fn least_scales(
         }
         let geometry = plan.layers[id].geometry;
         let filters = || folded.weights.chunks_exact(geometry.taps() * geometry.group_channels()).zip(&folded.bias);
-        let largest_of = |weights: &[f32]| weights.iter().fold(0.0f32, |most, weight| most.max(weight.abs()));
-        let largest = largest_of(&folded.weights);
+        let largest = largest_magnitude(&folded.weights);
         let correction = output_range(plan, edge_qparams, id);
         let floor = filters()
-            .filter(|(weights, _)| largest_of(weights) * 127.0 >= largest)
+            .filter(|(weights, _)| largest_magnitude(weights) * 127.0 >= largest)
             .map(|(weights, &bias)| input_scale_floor(weights, bias, correction))
             .fold(0.0, f32::max);
         let floor = owners.iter().fold(0.0f32, |most, &(_, scale)| most.max(scale)).min(floor);
@@ -202,7 +201,7 @@ fn layer(
         let text = format!(
             "channel {channel} has weights up to {:e} and a bias of {:e}, batch norm included; numbers that large cannot be \
              quantized: check the checkpoint, or name the layer in --keep-float",
-            weights.iter().fold(0.0f32, |most, weight| most.max(weight.abs())),
+            largest_magnitude(weights),
             bias.get(channel).copied().unwrap_or_default()
         );
         return Err(Error::new(Kind::Data, text));

@@ -69,6 +69,11 @@ pub fn print_note(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{}", redact(&text.to_string()));
 }
 
+/// Writes a warning as a note.
+pub fn print_warning(text: impl Display) {
+    print_note(format_args!("lookout: warning: {text}"));
+}
+
 /// Writes an error with its causes as one line on stderr.
 pub fn print_error(error: &Error) {
     print_note(format_args!("lookout: {}", error.chain()));

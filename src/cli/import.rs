@@ -63,7 +63,7 @@ pub fn execute(args: Args) -> Result<()> {
         key: args.key,
     })?;
     for warning in &report.warnings {
-        console::print_note(format_args!("lookout: warning: {warning}"));
+        console::print_warning(warning);
     }
     if args.json {
         console::print(console::json(&report)?)?;

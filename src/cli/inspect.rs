@@ -118,7 +118,7 @@ fn pictures(paths: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
         };
         let listed = PictureFolder::with_subfolders(path)?;
         if let Some(note) = listed.note() {
-            console::print_note(format_args!("lookout: warning: {}: {note}", path.display()));
+            console::print_warning(format_args!("{}: {note}", path.display()));
         }
         found.extend(listed.pictures.into_iter().filter(|file| !is_output(file)));
     }

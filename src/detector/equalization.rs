@@ -14,6 +14,7 @@ use super::plan::{Layer, LayerId, LayerKind, Op, Plan, StepId};
 use super::weights::FoldedLayer;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::activation::Activation;
+use crate::quant::largest_magnitude;
 
 /// Smallest and largest factor that a file may hold.
 const LIMITS: (f64, f64) = (1.0 / 16.0, 16.0);
@@ -257,7 +258,7 @@ fn largest_weights(plan: &Plan, groups: &ChannelGroups, folded: &[FoldedLayer]) 
         let Some(group) = groups.of(step.inputs[0]) else { continue };
         let reads = Reads::of(&plan.layers[layer]);
         for (out, weights) in folded[layer].weights.chunks_exact(reads.depth).enumerate() {
-            let most = weights.iter().fold(0.0f32, |most, weight| most.max(weight.abs()));
+            let most = largest_magnitude(weights);
             for (at, weight) in weights.iter().enumerate().filter(|_| most > 0.0) {
                 let of_channel = &mut largest[group][reads.channel(out, at)];
                 *of_channel = of_channel.max(weight.abs() / most);

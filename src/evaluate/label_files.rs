@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::problem::{ProblemKind, Problems};
 use crate::error::{Error, Result};
-
-/// Extensions of pictures.
-pub(super) const PICTURES: &[&str] = &["png", "jpg", "jpeg"];
+use crate::frame::Picture;
 
 /// The files of `folder` with one of `extensions`, sorted by name. Hidden ones are skipped: archives of macOS have such a
 /// file beside each.
@@ -52,7 +50,7 @@ pub(super) fn files_below(folder: &Path, extensions: &[&str]) -> Result<Vec<Path
 pub(super) fn pictures_by_stem(folder: &Path) -> Result<HashMap<String, PathBuf>> {
     let mut found = HashMap::new();
     if folder.is_dir() {
-        for path in files_in(folder, PICTURES)? {
+        for path in files_in(folder, Picture::EXTENSIONS)? {
             found.entry(stem(&path)).or_insert(path);
         }
     }

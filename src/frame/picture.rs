@@ -74,12 +74,14 @@ impl Picture {
         [row[at], row[at + 1], row[at + 2]]
     }
 
+    /// Extensions of files that are read as pictures, in lower case.
+    pub const EXTENSIONS: &[&str] = &["jpg", "jpeg", "png"];
+
     /// True if the extension of `path` is `jpg`, `jpeg` or `png` in any case. It selects files in folders; decoding
     /// depends on the content alone.
     pub fn has_picture_extension(path: &Path) -> bool {
         let extension = path.extension().and_then(|extension| extension.to_str());
-        extension
-            .is_some_and(|extension| ["jpg", "jpeg", "png"].iter().any(|&known| extension.eq_ignore_ascii_case(known)))
+        extension.is_some_and(|extension| Self::EXTENSIONS.iter().any(|&known| extension.eq_ignore_ascii_case(known)))
     }
 }
 

@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn an_input_scale_at_its_floor_leaves_the_weights_their_scale() {
         let weights: Vec<f32> = (0..2304).map(|at| (at as f32 * 0.7).sin() * 0.1).collect();
-        let natural = weights.iter().fold(0.0f32, |most, weight| most.max(weight.abs())) / 127.0;
+        let natural = crate::quant::largest_magnitude(&weights) / 127.0;
         for (bias, correction) in [(0.5, 0.0), (0.01, 12.0), (3.0, 1.0)] {
             let floor = input_scale_floor(&weights, bias, correction);
             assert!(scale_floor(&weights, bias, correction, floor).unwrap() <= natural, "{floor}");

@@ -24,4 +24,4 @@ pub use epilogue::{input_scale_floor, integer_bias, max_bias, multiplier, scale_
 pub use pairs::first_unsafe_pair;
 pub use precision::Precision;
 pub use quant_params::{MAX_SCALE, MIN_SCALE, QuantParams, Range, Scheme, requantize};
-pub use weights::{Digits, FilterBank, Granularity, QuantizedWeights, ScaleRule};
+pub use weights::{Digits, FilterBank, Granularity, QuantizedWeights, ScaleRule, largest_magnitude};

@@ -138,10 +138,15 @@ impl FilterBank<'_> {
     }
 }
 
+/// The largest absolute value; 0 of none.
+pub fn largest_magnitude(weights: &[f32]) -> f32 {
+    weights.iter().fold(0.0, |largest, weight| largest.max(weight.abs()))
+}
+
 /// The scale of weights of two digits: the smallest with which the high digits are pair-safe. Rounding to a high digit
 /// may add half a step to each weight of a pair. So one step less than 128 is left for their sum.
 fn two_digit_scale(filter: &[f32], channels: usize) -> f32 {
-    let largest = filter.iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
+    let largest = largest_magnitude(filter);
     (largest / 126.0).max(heaviest_pair(filter, channels) / 127.0).max(MIN_SCALE)
 }
 
@@ -156,7 +161,7 @@ fn split(filter: &[f32], scale: f32, high: &mut [i8], low: &mut [i8]) {
 
 impl ScaleRule {
     fn scale(self, filter: &[f32], channels: usize) -> f32 {
-        let largest = filter.iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
+        let largest = largest_magnitude(filter);
         let scale = match self {
             Self::Full => largest / 127.0,
             Self::Reduced => largest / 64.0,

@@ -27,7 +27,7 @@ pub struct Args {
 pub fn execute(args: Args) -> Result<()> {
     let inputs = Inputs::of_process(args.file.clone(), args.set.clone());
     for hint in config::environment_hints(environment_names()) {
-        console::print_note(format_args!("lookout: warning: {hint}"));
+        console::print_warning(hint);
     }
     let errors = match config::load(&inputs) {
         Err(refusal) => refusal.0,
@@ -40,7 +40,7 @@ pub fn execute(args: Args) -> Result<()> {
                 config::problems(&inputs, findings.into_iter().map(|finding| finding.value).collect())
             };
             for warning in located(warnings) {
-                console::print_note(format_args!("lookout: warning: {}", text(&warning)));
+                console::print_warning(text(&warning));
             }
             located(errors)
         }

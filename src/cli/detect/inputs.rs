@@ -39,7 +39,7 @@ pub(super) fn expand(path: &Path, annotated: Option<&Path>) -> Result<Vec<Input>
     };
     let found = PictureFolder::with_subfolders(path)?;
     if let Some(note) = found.note() {
-        console::print_note(format_args!("lookout: warning: {}: {note}", path.display()));
+        console::print_warning(format_args!("{}: {note}", path.display()));
     }
     Ok(found.pictures.into_iter().filter(|file| !within(file)).map(below).collect())
 }

@@ -112,7 +112,7 @@ pub fn execute(args: Args) -> Result<()> {
     bar.finish_and_clear();
     let outcome = outcome?;
     for warning in outcome.selection.warnings.iter().chain(&outcome.warning()) {
-        console::print_note(format_args!("lookout: warning: {warning}"));
+        console::print_warning(warning);
     }
     let refused = args.min_agreement.map_or(Ok(()), |least| check_agreement(&outcome, least));
     if refused.is_ok() {

@@ -10,9 +10,10 @@ use roxmltree::{Document, Node, ParsingOptions};
 
 use super::super::bounds::Bounds;
 use super::super::dataset::{BoxRole, Dataset, DatasetLayout, DeclaredSize, LabelledBox, LabelledPicture, TextIds};
-use super::super::label_files::{PICTURES, files_below, files_in, report_unlabelled, stem};
+use super::super::label_files::{files_below, files_in, report_unlabelled, stem};
 use super::super::problem::{ProblemKind, Problems};
 use crate::error::{Error, Kind, Result};
+use crate::frame::Picture;
 use crate::tensor::text_file;
 
 /// Reads the folder.
@@ -111,7 +112,7 @@ impl Pictures {
     }
 
     fn below(folder: PathBuf) -> Result<Self> {
-        let files = if folder.is_dir() { files_below(&folder, PICTURES)? } else { Vec::new() };
+        let files = if folder.is_dir() { files_below(&folder, Picture::EXTENSIONS)? } else { Vec::new() };
         let (mut by_name, mut by_stem) = (HashMap::new(), HashMap::<String, Vec<PathBuf>>::new());
         for path in &files {
             by_name.entry(name_below(&folder, path)).or_insert_with(|| path.clone());
