@@ -5,6 +5,7 @@
  *
  * writes lines of "count function mnemonic arrangement". Counting is not atomic: run the program on one thread.
  * QEMU's plugin interface is declared here, as far as it is used, because Debian packages no header for it. */
+#define _GNU_SOURCE
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
