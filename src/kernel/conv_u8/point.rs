@@ -43,7 +43,8 @@ impl Map<'_> {
             let mut done = 1;
             if whole.contains(&x) && (0..=self.input.height as isize - geometry.kernel_height as isize).contains(&top) {
                 done = (mr - lane).min(pixels.len() - index).min(whole.end - x);
-                let pixel = (map * self.input.height + top as usize) * self.input.width + left as usize;
+                let pixel =
+                    (map * self.input.height + top as usize) * self.input.width + left as usize - self.input_start;
                 self.point_run(plane, pixel, done, slots);
             } else if let Reads::FilterRow = self.packed.reads() {
                 self.point_rows(plane, (top, left), slots, &mut edges[index]);
@@ -79,7 +80,7 @@ impl Map<'_> {
     }
 
     /// One pointer a tap for each of `count` neighbouring outputs of one tile, whose filters lie inside of the picture.
-    /// That of the first starts at input pixel `pixel`.
+    /// That of the first starts at pixel `pixel` of the input's buffer.
     fn point_run(&self, plane: Plane<'_>, pixel: usize, count: usize, slots: &mut [MaybeUninit<*const u8>]) {
         let ConvGeometry { in_channels, kernel_height, stride, .. } = *self.packed.geometry();
         let mr = self.packed.kernel().mr;
@@ -115,7 +116,7 @@ impl Map<'_> {
                 let inside =
                     (0..self.input.height as isize).contains(&y) && (0..self.input.width as isize).contains(&x);
                 slots[slot].write(if inside {
-                    let at = first + y as usize * self.input.width + x as usize;
+                    let at = first + y as usize * self.input.width + x as usize - self.input_start;
                     plane.data[at * geometry.in_channels..].as_ptr()
                 } else {
                     plane.outside.as_ptr()
@@ -148,14 +149,14 @@ impl Map<'_> {
                 copy[..plane.outside.len()].copy_from_slice(plane.outside);
                 let inside = columns.start.max(0)..columns.end.min(width);
                 if !inside.is_empty() {
-                    let from = (y * width + inside.start) as usize * PIXEL_BYTES;
+                    let from = ((y * width + inside.start) as usize - self.input_start) * PIXEL_BYTES;
                     let to = (inside.start - columns.start) as usize * PIXEL_BYTES;
                     let bytes = inside.len() * PIXEL_BYTES;
                     copy[to..to + bytes].copy_from_slice(&plane.data[from..from + bytes]);
                 }
                 copy.as_ptr()
             } else {
-                plane.data[(y * width + columns.start) as usize * PIXEL_BYTES..].as_ptr()
+                plane.data[((y * width + columns.start) as usize - self.input_start) * PIXEL_BYTES..].as_ptr()
             };
             slots[row * mr].write(pointer);
         }
@@ -171,11 +172,11 @@ impl Map<'_> {
         };
         let channels = self.packed.geometry().out_channels;
         if (height, width) == (self.rows, self.columns) {
-            offsets.iter_mut().zip(pixels).for_each(|(offset, pixel)| *offset = pixel * channels);
+            offsets.iter_mut().zip(pixels).for_each(|(offset, pixel)| *offset = (pixel - self.skip_start) * channels);
         } else {
             for (offset, pixel) in offsets.iter_mut().zip(pixels) {
                 let (y, x) = (pixel / self.columns * height / self.rows, pixel % self.columns * width / self.columns);
-                *offset = (y * width + x) * channels;
+                *offset = (y * width + x - self.skip_start) * channels;
             }
         }
     }
