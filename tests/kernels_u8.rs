@@ -3,12 +3,10 @@
 //! The oracle sums in i64 and follows the epilogue as its module states it: scale, add the residual, activation
 //! function, round half to even, saturate. Buffers are surrounded by guard bytes; maps start at odd addresses.
 
-use std::ops::Range;
-
 use lookout::kernel::activation::Activation;
 use lookout::kernel::conv_u8::{
-    Band, Clipped, ConvInput, ConvOutput, Epilogue, EpilogueSpec, KERNELS_U8, KernelU8, OutputKind, PackedU8,
-    RawObserver, SkipInput, SkipKind, convolve, convolve_band, convolve_observed, is_curved, pair_safe, skip_rows,
+    Clipped, ConvInput, ConvOutput, Epilogue, EpilogueSpec, KERNELS_U8, KernelU8, OutputKind, PackedU8, RawObserver,
+    SkipInput, SkipKind, convolve, convolve_observed, is_curved, pair_safe,
 };
 use lookout::kernel::geometry::ConvGeometry;
 use lookout::kernel::isa::Isa;
@@ -353,11 +351,7 @@ impl Built {
     }
 
     fn output<'a>(&self, bytes: &'a mut [u8]) -> ConvOutput<'a> {
-        if self.case.wide_out {
-            let (high, low) = bytes.split_at_mut(bytes.len() / 2);
-            return ConvOutput::U16 { high, low };
-        }
-        ConvOutput::U8(bytes)
+        if self.case.wide_out { ConvOutput::U16(bytes) } else { ConvOutput::U8(bytes) }
     }
 
     fn maps(&self) -> ConvInput<'_> {
@@ -373,71 +367,6 @@ impl Built {
             let epilogue = self.epilogue(&packed);
             self.check_plain(&packed, &epilogue);
             self.check_observed(&packed, &epilogue);
-            if self.case.count == 1 {
-                self.check_bands(&packed, &epilogue);
-            }
-        }
-    }
-
-    /// Bands of two rows, each between buffers of no more rows than it reads and writes.
-    fn check_bands(&self, packed: &PackedU8, epilogue: &Epilogue) {
-        let Case { geometry, height, width, wide_in, wide_out, residual, .. } = self.case;
-        let (all, columns) = geometry.output(height, width);
-        let channels = geometry.out_channels;
-        let name = packed.kernel().name;
-        let cut = |data: &[u8], rows: &Range<usize>, row: usize, planes: usize| -> Vec<u8> {
-            let planes = data.chunks_exact((data.len() / planes).max(1)).take(planes);
-            planes.flat_map(|plane| plane[rows.start * row..rows.end * row].to_vec()).collect()
-        };
-        let in_row = self.input.len() / height / if wide_in { 2 } else { 1 };
-        let (skip_height, skip_width) = self.skip_shape;
-        for start in (0..all).step_by(2) {
-            let rows = start..all.min(start + 2);
-            let read = geometry.rows_read(&rows, height);
-            let of_skip = skip_rows(&rows, all, skip_height);
-            let data = cut(&self.input, &read, in_row, if wide_in { 2 } else { 1 });
-            let input = ConvInput { data: &data, ..self.maps() };
-            let skip_u8 = match residual {
-                Residual::U16 | Residual::CoarserU16 => cut(&self.skip_u8, &of_skip, skip_width * channels, 2),
-                Residual::U8 | Residual::CoarserU8 => {
-                    cut(&self.skip_u8[..self.skip_u8.len() / 2], &of_skip, skip_width * channels, 1)
-                }
-                _ => Vec::new(),
-            };
-            let skip = match self.skip() {
-                SkipInput::U8 { height, width, .. } => SkipInput::U8 { data: &skip_u8, height, width },
-                SkipInput::U16 { height, width, .. } => SkipInput::U16 { data: &skip_u8, height, width },
-                SkipInput::F32 { data, height, width } => {
-                    let row = width * channels;
-                    SkipInput::F32 { data: &data[of_skip.start * row..of_skip.end * row], height, width }
-                }
-                SkipInput::None => SkipInput::None,
-            };
-            let count = rows.len() * columns * channels;
-            let mut bytes = vec![0xAA; if wide_out { 2 * count } else { count }];
-            let mut floats = vec![0.0; count];
-            let output = if self.case.floats { ConvOutput::F32(&mut floats) } else { self.output(&mut bytes) };
-            let band = Band { rows: rows.clone(), input: read.start, skip: of_skip.start, output: start };
-            convolve_band(packed, epilogue, input, skip, output, &band).unwrap();
-            for (i, &t) in self.expected[start * columns * channels..].iter().take(count).enumerate() {
-                if self.case.floats {
-                    assert_eq!(
-                        floats[i].to_bits(),
-                        self.rectified(t).to_bits(),
-                        "{name} {rows:?} at {i}: {:?}",
-                        self.case
-                    );
-                } else {
-                    assert_eq!(self.found(&bytes, i), self.level(t), "{name} {rows:?} at {i}: {:?}", self.case);
-                }
-            }
-            if !read.is_empty() {
-                let short = ConvInput { data: &data[..data.len() - in_row], ..self.maps() };
-                let mut bytes = vec![0; self.bytes()];
-                let mut floats = vec![0.0; self.expected.len()];
-                let output = if self.case.floats { ConvOutput::F32(&mut floats) } else { self.output(&mut bytes) };
-                assert!(convolve_band(packed, epilogue, short, skip, output, &band).is_err(), "{name} {rows:?}");
-            }
         }
     }
 

@@ -7,7 +7,7 @@ use lookout::calibrate::{QuantizeOptions, Wide, quantize};
 use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
 use lookout::detector::equalization::{ChannelGroups, Equalization};
 use lookout::detector::fp32::{Fp32Model, Fp32Run};
-use lookout::detector::int8::{DepthFirst, Group, Int8Executor, Int8Model, Quantized};
+use lookout::detector::int8::{Int8Executor, Int8Model, Quantized};
 use lookout::detector::plan::{Plan, StepId};
 use lookout::detector::tap::{Activation, Tap, TapRequest, Values};
 use lookout::detector::thread_pool;
@@ -49,20 +49,6 @@ impl Tap for Stored {
             Values::F32(values) => values.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect(),
         };
         self.0.push((step, bytes));
-    }
-}
-
-/// [`Stored`] of what groups write: not the maps between their steps.
-struct OutputsOfGroups(Vec<Group>, Stored);
-
-impl Tap for OutputsOfGroups {
-    fn request(&self, step: StepId) -> TapRequest {
-        let is_between = |group: &Group| group.steps.contains(&step) && !group.is_output(step);
-        if self.0.iter().any(is_between) { TapRequest::Nothing } else { TapRequest::Output }
-    }
-
-    fn observe(&mut self, step: StepId, activation: &Activation<'_>) {
-        self.1.observe(step, activation);
     }
 }
 
@@ -155,7 +141,7 @@ fn every_network_is_wholly_in_int8_and_alike_on_every_instruction_set() {
         let mut transform = Transform::new(TransformParams::from(&quantized.plan.settings.transform)).unwrap();
         let mut canvas = Int8Model::new(&quantized, Isa::best()).unwrap().empty_canvas();
         transform.to_u8(&picture, &mut canvas).unwrap();
-        let (mut first, mut grouped) = (None, 0);
+        let mut first = None;
         for isa in Isa::available() {
             let model = Arc::new(Int8Model::new(&quantized, isa).unwrap());
             for threads in [1, 3] {
@@ -170,29 +156,7 @@ fn every_network_is_wholly_in_int8_and_alike_on_every_instruction_set() {
                     assert!(bytes == other, "{net} {step}: {} on {threads} threads", isa.name().name());
                 }
                 assert!(*expected == found, "{net}: {} on {threads} threads", isa.name().name());
-                // The caches of small and large cores, seen from maps a hundred times smaller than real ones.
-                for cache in [8 << 10, 32 << 10, 128 << 10] {
-                    let settings = DepthFirst { cache, least_pixels: 1 };
-                    let mut executor = Int8Executor::new(Arc::clone(&model)).depth_first(settings);
-                    let pool = thread_pool(threads).unwrap();
-                    pool.install(|| executor.reserve(canvas.fit));
-                    let mut stored = OutputsOfGroups(executor.groups().to_vec(), Stored::default());
-                    grouped += stored.0.len();
-                    let detections = pool.install(|| executor.detect_with(&canvas, &mut stored).unwrap().to_vec());
-                    assert!(stored.1.0.len() < expected.0.len() || stored.0.is_empty(), "{net}: no map is left out");
-                    for (step, bytes) in &stored.1.0 {
-                        let (_, plain) = expected.0.iter().find(|(plain, _)| plain == step).unwrap();
-                        let step = &quantized.plan.steps[*step].name;
-                        assert!(
-                            bytes == plain,
-                            "{net} {step}: {} on {threads} threads, depth-first",
-                            isa.name().name()
-                        );
-                    }
-                    assert!(detections == expected.1, "{net}: {} on {threads} threads, depth-first", isa.name().name());
-                }
             }
         }
-        assert!(grouped > 0, "{net}: nothing runs depth-first");
     }
 }

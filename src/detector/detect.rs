@@ -11,7 +11,7 @@ use super::checkpoint::Checkpoint;
 use super::demo;
 use super::detection::Detection;
 use super::fp32::{Fp32Model, Fp32Run, StepOutput};
-use super::int8::{DepthFirst, Int8Executor, Int8Model, Quantized};
+use super::int8::{Int8Executor, Int8Model, Quantized};
 use super::plan::{Plan, StepId};
 use super::settings::{Settings, TransformSettings};
 use super::tap::{NoTap, Tap};
@@ -199,8 +199,7 @@ impl Detector {
         // File, weights and panels are as large as each other: no more than two of them are in memory at once.
         drop(file);
         let model = pool.install(|| Int8Model::of(quantized, options.isa))?;
-        let executor =
-            Executor::Int8(Box::new(Int8Executor::new(Arc::new(model)).depth_first(DepthFirst::of_this_cpu())));
+        let executor = Executor::Int8(Box::new(Int8Executor::new(Arc::new(model))));
         Ok(Self { executor, pool, labels, summary, detections: Vec::new(), proposals: 0 })
     }
 
@@ -227,32 +226,14 @@ impl Detector {
         labels: Vec<String>,
         summary: ModelSummary,
     ) -> Self {
-        let executor = Executor::Int8(Box::new(Int8Executor::new(model).depth_first(DepthFirst::of_this_cpu())));
+        let executor = Executor::Int8(Box::new(Int8Executor::new(model)));
         Self { executor, pool, labels, summary, detections: Vec::new(), proposals: 0 }
-    }
-
-    /// Runs every int8 step by itself, not depth-first, so that each can be timed.
-    #[must_use]
-    pub fn step_by_step(mut self) -> Self {
-        if let Executor::Int8(executor) = self.executor {
-            self.executor = Executor::Int8(Box::new(executor.step_by_step()));
-        }
-        self
-    }
-
-    /// The int8 executor, if the network is quantized.
-    pub fn int8(&self) -> Option<&Int8Executor> {
-        match &self.executor {
-            Executor::Int8(executor) => Some(executor),
-            Executor::Fp32(_) => None,
-        }
     }
 
     /// Allocates the int8 buffers for frames with the geometry `fit`, so that the first frame need not.
     pub fn reserve(&mut self, fit: Fit) {
         if let Executor::Int8(executor) = &mut self.executor {
-            // Buffers are those of the pool's threads.
-            self.pool.install(|| executor.reserve(fit));
+            executor.reserve(fit);
         }
     }
 

@@ -11,20 +11,10 @@ use crate::precedence::yield_point;
 /// Tasks for each thread, so that one which comes late finds little left to wait for.
 const TASKS_PER_THREAD: usize = 4;
 
-/// Stripes for each thread: more would balance better and repeat more.
-const STRIPES_PER_THREAD: usize = 2;
-
 /// The number of tasks that work should be cut into for the current pool, if its size allows: 1 for one thread.
 pub fn wanted_tasks() -> usize {
     let threads = rayon::current_num_threads();
     if threads > 1 { threads * TASKS_PER_THREAD } else { 1 }
-}
-
-/// The number of stripes that a map of `rows` rows should be cut into for the current pool, where each stripe repeats
-/// some work of its neighbours: 1 for one thread.
-pub fn wanted_stripes(rows: usize, least_rows: usize) -> usize {
-    let threads = rayon::current_num_threads();
-    if threads > 1 { (threads * STRIPES_PER_THREAD).min(rows / least_rows.max(1)).max(1) } else { 1 }
 }
 
 /// The tasks not yet claimed, as an iterator that several threads draw from.

@@ -1,7 +1,5 @@
 //! The shape of a convolution, shared by every data type and instruction set.
 
-use std::ops::Range;
-
 /// A 2-D convolution without dilation; a linear layer is 1×1 over its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConvGeometry {
@@ -45,16 +43,6 @@ impl ConvGeometry {
     const fn extent(size: usize, kernel: usize, stride: usize, padding: usize) -> usize {
         let padded = size + 2 * padding;
         if padded < kernel { 0 } else { (padded - kernel) / stride + 1 }
-    }
-
-    /// Input rows that output rows `rows` read, of a map of `height` rows.
-    pub fn rows_read(&self, rows: &Range<usize>, height: usize) -> Range<usize> {
-        if rows.is_empty() {
-            return 0..0;
-        }
-        let first = (rows.start * self.stride).saturating_sub(self.padding).min(height);
-        let end = ((rows.end - 1) * self.stride + self.kernel_height).saturating_sub(self.padding).min(height);
-        first..end.max(first)
     }
 
     /// Taps of the filter: height × width.

@@ -7,7 +7,6 @@ pub mod aligned;
 pub mod bench_f32;
 pub mod bench_u8;
 mod bundles;
-pub mod cache;
 pub mod ceiling;
 pub mod claim;
 pub mod colour;

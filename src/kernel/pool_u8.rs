@@ -3,8 +3,6 @@
 //! In: a map. Out: one of half the rows and columns, rounded up, with the same quantization parameters: neither changes
 //! what a byte means.
 
-use std::ops::Range;
-
 use super::claim::share;
 use super::isa::Isa;
 
@@ -20,12 +18,25 @@ pub fn max_pool(isa: Isa, input: &[u8], height: usize, width: usize, channels: u
     if rows * length == 0 {
         return;
     }
-    let map = MaxPool { input: &input[..height * width * channels], first: 0, height, width, channels };
+    let map = MaxPool { input: &input[..height * width * channels], height, width, channels };
     let out = Rows { start: out[..rows * length].as_mut_ptr(), length };
     share(rows, |tasks| {
         for y in tasks {
             // SAFETY: every row is claimed once, so no other thread has it; `rows` rows were checked to be there.
-            map.fill(isa, y, unsafe { out.row(y) });
+            let row = unsafe { out.row(y) };
+            match isa.name() {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: the `Isa` proves AVX-512.
+                _ if isa.proves(super::isa::IsaName::Avx512Vnni) => unsafe {
+                    super::x86::avx512_plain::max_row_u8(&map, y, row)
+                },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: the `Isa` proves AVX2.
+                _ if isa.proves(super::isa::IsaName::Avx2) => unsafe {
+                    super::x86::avx2_plain::max_row_u8(&map, y, row)
+                },
+                _ => map.row(y, row),
+            }
         }
     });
 }
@@ -41,54 +52,28 @@ pub fn max_pool_16(isa: Isa, input: &[u8], height: usize, width: usize, channels
     if rows * length == 0 {
         return;
     }
-    let map = MaxPool { input: &input[..2 * height * width * channels], first: 0, height, width, channels };
+    let map = MaxPool { input: &input[..2 * height * width * channels], height, width, channels };
     let (high, low) = out[..2 * rows * length].split_at_mut(rows * length);
     let (high, low) = (Rows { start: high.as_mut_ptr(), length }, Rows { start: low.as_mut_ptr(), length });
     share(rows, |tasks| {
         for y in tasks {
             // SAFETY: every row is claimed once, so no other thread has it; `rows` rows were checked to be there.
-            map.fill_16(isa, y, unsafe { [high.row(y), low.row(y)] });
+            let row = unsafe { [high.row(y), low.row(y)] };
+            match isa.name() {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: the `Isa` proves AVX-512.
+                _ if isa.proves(super::isa::IsaName::Avx512Vnni) => unsafe {
+                    super::x86::avx512_plain::max_row_u16(&map, y, row)
+                },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: the `Isa` proves AVX2.
+                _ if isa.proves(super::isa::IsaName::Avx2) => unsafe {
+                    super::x86::avx2_plain::max_row_u16(&map, y, row)
+                },
+                _ => map.row_16(y, row),
+            }
         }
     });
-}
-
-/// A buffer of some rows of a map: `[row][width][channels]`, of two bytes a value all high ones and then all low ones.
-#[derive(Debug, Clone, Copy)]
-pub struct HeldRows<'a> {
-    /// The values.
-    pub data: &'a [u8],
-    /// First row of the map that they hold.
-    pub first: usize,
-}
-
-/// Input rows that output rows `rows` of [`max_pool`] read, of a map of `height` rows.
-pub fn rows_read(rows: &Range<usize>, height: usize) -> Range<usize> {
-    if rows.is_empty() { 0..0 } else { (2 * rows.start).saturating_sub(1)..(2 * rows.end).min(height) }
-}
-
-/// Rows `rows` of [`max_pool`], or of [`max_pool_16`] if there are low bytes, on the calling thread alone. They go from a
-/// buffer of some rows of the input to buffers of high and low bytes that hold output rows from `first` on.
-///
-/// # Panics
-///
-/// Where a buffer lacks a row that is read or written.
-pub fn max_pool_band(
-    isa: Isa,
-    input: HeldRows<'_>,
-    (height, width, channels): (usize, usize, usize),
-    rows: Range<usize>,
-    [high, low]: [&mut [u8]; 2],
-    first: usize,
-) {
-    let length = width.div_ceil(2) * channels;
-    let map = MaxPool { input: input.data, first: input.first, height, width, channels };
-    for y in rows {
-        let place = (y - first) * length..(y - first + 1) * length;
-        match low.get_mut(place.clone()) {
-            Some(low) => map.fill_16(isa, y, [&mut high[place], low]),
-            None => map.fill(isa, y, &mut high[place]),
-        }
-    }
 }
 
 /// Every second row and column, the first included; P6 of P5. Shapes as for [`max_pool`].
@@ -132,44 +117,12 @@ impl Rows {
 /// A map to take maxima of.
 pub(super) struct MaxPool<'a> {
     input: &'a [u8],
-    /// First row that `input` holds.
-    first: usize,
     height: usize,
     width: usize,
     channels: usize,
 }
 
 impl MaxPool<'_> {
-    /// Fills row `y` of the output by the instructions of `isa`.
-    fn fill(&self, isa: Isa, y: usize, row: &mut [u8]) {
-        match isa.name() {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the `Isa` proves AVX-512.
-            _ if isa.proves(super::isa::IsaName::Avx512Vnni) => unsafe {
-                super::x86::avx512_plain::max_row_u8(self, y, row)
-            },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the `Isa` proves AVX2.
-            _ if isa.proves(super::isa::IsaName::Avx2) => unsafe { super::x86::avx2_plain::max_row_u8(self, y, row) },
-            _ => self.row(y, row),
-        }
-    }
-
-    /// [`MaxPool::fill`] of a map of two bytes a value: high bytes and low ones.
-    fn fill_16(&self, isa: Isa, y: usize, row: [&mut [u8]; 2]) {
-        match isa.name() {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the `Isa` proves AVX-512.
-            _ if isa.proves(super::isa::IsaName::Avx512Vnni) => unsafe {
-                super::x86::avx512_plain::max_row_u16(self, y, row)
-            },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the `Isa` proves AVX2.
-            _ if isa.proves(super::isa::IsaName::Avx2) => unsafe { super::x86::avx2_plain::max_row_u16(self, y, row) },
-            _ => self.row_16(y, row),
-        }
-    }
-
     /// Fills row `y` of the output; compiled once for each instruction set.
     #[inline(always)]
     pub(super) fn row(&self, y: usize, row: &mut [u8]) {
@@ -177,7 +130,7 @@ impl MaxPool<'_> {
         for (x, out) in row.chunks_exact_mut(self.channels).enumerate() {
             out.fill(0);
             for line in (2 * y).saturating_sub(1)..(2 * y + 2).min(self.height) {
-                let line = &self.input[(line - self.first) * length..][..length];
+                let line = &self.input[line * length..][..length];
                 for column in (2 * x).saturating_sub(1)..(2 * x + 2).min(self.width) {
                     let pixel = &line[column * self.channels..][..self.channels];
                     for (out, &value) in out.iter_mut().zip(pixel) {
@@ -192,14 +145,14 @@ impl MaxPool<'_> {
     #[inline(always)]
     pub(super) fn row_16(&self, y: usize, [high, low]: [&mut [u8]; 2]) {
         let length = self.width * self.channels;
-        let (high_input, low_input) = self.input.split_at(self.input.len() / 2);
+        let (high_input, low_input) = self.input.split_at(self.height * length);
         let outs = high.chunks_exact_mut(self.channels).zip(low.chunks_exact_mut(self.channels));
         for (x, (high, low)) in outs.enumerate() {
             high.fill(0);
             low.fill(0);
             for line in (2 * y).saturating_sub(1)..(2 * y + 2).min(self.height) {
                 for column in (2 * x).saturating_sub(1)..(2 * x + 2).min(self.width) {
-                    let at = (line - self.first) * length + column * self.channels;
+                    let at = line * length + column * self.channels;
                     let pixel = high_input[at..][..self.channels].iter().zip(&low_input[at..][..self.channels]);
                     for ((high, low), (&value_high, &value_low)) in high.iter_mut().zip(low.iter_mut()).zip(pixel) {
                         let value = u16::from(value_high) << 8 | u16::from(value_low);

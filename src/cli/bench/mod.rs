@@ -32,9 +32,6 @@ pub struct Args {
     /// Number of timed frames, after one warm-up frame
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     frames: u32,
-    /// Run every int8 step by itself instead of depth-first, to time each
-    #[arg(long)]
-    step_by_step: bool,
     /// Print one JSON document instead of a table
     #[arg(long)]
     json: bool,
@@ -67,9 +64,6 @@ pub fn execute(args: Args) -> Result<()> {
             Detector::from_checkpoint(&random::checkpoint()?, &options, summary)?
         }
     };
-    if args.step_by_step {
-        detector = detector.step_by_step();
-    }
     let picture = match &args.image {
         Some(path) => Picture::open(path)?,
         None => random::picture(args.size.width, args.size.height)?,

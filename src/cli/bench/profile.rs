@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use crate::cli::machine;
 use crate::detector::Detector;
-use crate::detector::int8::{Group, Int8Executor};
 use crate::detector::plan::{Op, Part, Plan, StepId};
 use crate::detector::tap::NoTap;
 use crate::error::Result;
@@ -41,26 +40,8 @@ pub(super) struct Profile {
     pub wall_ms_p50: f64,
     pub wall_ms_p99: f64,
     pub peak_rss_mib: Option<f64>,
-    /// Bytes that a frame moves, from shapes: every step by itself.
-    pub bytes_step_by_step: Option<usize>,
-    /// The same as this run's groups move them.
-    pub bytes: Option<usize>,
     pub stages: Vec<StageTime>,
-    /// Steps that run together, a band of rows at a time.
-    pub groups: Vec<GroupTime>,
     pub steps: Vec<StepTime>,
-}
-
-/// Steps that run depth-first.
-#[derive(Debug, Serialize)]
-pub(super) struct GroupTime {
-    pub steps: Vec<String>,
-    /// Output rows of a band.
-    pub rows: usize,
-    pub gmac: f64,
-    pub cpu_ms: f64,
-    pub gmacs: Option<f64>,
-    pub share: Option<f64>,
 }
 
 /// One stage of the frame.
@@ -82,14 +63,10 @@ pub(super) struct StepTime {
     /// height, width, channels
     pub shape: [usize; 3],
     pub precision: &'static str,
-    /// Number of the group that it runs in. The group's last layer has the time of all of them.
-    pub group: Option<usize>,
     pub gmac: f64,
     pub cpu_ms: f64,
     pub gmacs: Option<f64>,
     pub share: Option<f64>,
-    /// Bytes read and written, from shapes, where it runs by itself.
-    pub bytes: Option<[usize; 2]>,
 }
 
 /// Runs `frames` frames after one warm-up frame.
@@ -130,50 +107,24 @@ pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa
     let proposals = detector.proposals();
     let shapes = plan.shapes(fit.canvas_height, fit.canvas_width, proposals);
     let macs = plan.macs(&shapes);
-    let mut times: Vec<f64> = by_step.iter_mut().map(|times| nearest_rank(times, 0.5).unwrap_or(0.0)).collect();
+    let times: Vec<f64> = by_step.iter_mut().map(|times| nearest_rank(times, 0.5).unwrap_or(0.0)).collect();
     let ceiling_of = |id: StepId| match detector.step_precision(id) {
         Precision::Fp32 => ceilings.f32_gmacs,
         _ => ceilings.i8_gmacs,
     };
-    let int8 = detector.int8();
-    let groups = int8.map_or(&[][..], Int8Executor::groups);
-    // The group's time belongs to its last layer, not to a pooling behind it.
-    let timed = |group: &Group| group.steps.clone().rev().find(|&id| macs[id] > 0).unwrap_or(group.steps.start);
-    for group in groups {
-        times.swap(group.steps.end - 1, timed(group));
-    }
-    let traffic = int8.and_then(Int8Executor::traffic);
-    let rate = |gmac: f64, ms: f64| (gmac > 0.0 && ms > 0.0).then(|| gmac / ms * 1e3);
-    let group_of = |id: StepId| groups.iter().position(|group| group.steps.contains(&id));
-    let group_times = groups.iter().map(|group| {
-        let gmac = group.steps.clone().map(|id| macs[id]).sum::<u64>() as f64 / 1e9;
-        let cpu_ms = times[timed(group)];
-        GroupTime {
-            steps: group.steps.clone().map(|id| plan.steps[id].name.clone()).collect(),
-            rows: group.rows,
-            gmac,
-            cpu_ms,
-            gmacs: rate(gmac, cpu_ms),
-            share: rate(gmac, cpu_ms).map(|gmacs| gmacs / ceilings.i8_gmacs),
-        }
-    });
-    let group_times = group_times.collect();
     let steps = (0..plan.steps.len())
         .filter(|&id| plan.steps[id].op != Op::Image)
         .map(|id| {
             let gmac = macs[id] as f64 / 1e9;
-            let group = group_of(id);
-            let gmacs = if group.is_some() { None } else { rate(gmac, times[id]) };
+            let gmacs = (macs[id] > 0 && times[id] > 0.0).then(|| gmac / times[id] * 1e3);
             StepTime {
                 name: plan.steps[id].name.clone(),
                 shape: [shapes[id].height, shapes[id].width, shapes[id].channels],
                 precision: if macs[id] > 0 { detector.step_precision(id).name() } else { "" },
-                group,
                 gmac,
                 cpu_ms: times[id],
                 gmacs,
                 share: gmacs.map(|gmacs| gmacs / ceiling_of(id)),
-                bytes: traffic.as_ref().map(|traffic| traffic.steps[id]),
             }
         })
         .collect();
@@ -196,9 +147,6 @@ pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa
         wall_ms_p50: nearest_rank(&mut walls, 0.5).unwrap_or(0.0),
         wall_ms_p99: nearest_rank(&mut walls, 0.99).unwrap_or(0.0),
         peak_rss_mib: peak_rss_mib(),
-        bytes_step_by_step: traffic.as_ref().map(|traffic| traffic.totals()[0]),
-        bytes: traffic.as_ref().map(|traffic| traffic.totals()[1]),
-        groups: group_times,
         stages: stages(&plan, &times, &macs, nearest_rank(&mut prepares, 0.5).unwrap_or(0.0), ceiling),
         steps,
     })

@@ -35,34 +35,14 @@ fn render(p: &Profile) -> String {
         let [h, w, c] = step.shape;
         let _ = writeln!(
             text,
-            "{:<40} {:>14} {:>5} {:>8.3} {:>9} {:>8} {:>8}",
+            "{:<40} {:>14} {:>5} {:>8.3} {:>9.2} {:>8} {:>8}",
             step.name,
             format!("{h}×{w}×{c}"),
             step.precision,
             step.gmac,
-            // The group's time stands below.
-            step.group.map_or_else(|| format!("{:.2}", step.cpu_ms), |group| format!("group {}", group + 1)),
+            step.cpu_ms,
             rate(step.gmacs),
             percent(step.share)
-        );
-    }
-    if !p.groups.is_empty() {
-        let _ = writeln!(
-            text,
-            "\n{:<61} {:>8} {:>9} {:>8} {:>8}",
-            "depth-first group", "GMAC", "CPU ms", "GMAC/s", "ceiling"
-        );
-    }
-    for (number, group) in p.groups.iter().enumerate() {
-        let (first, last) = (group.steps.first().map_or("", |name| name), group.steps.last().map_or("", |name| name));
-        let name = format!("{}: {first} to {last}, {} rows", number + 1, group.rows);
-        let _ = writeln!(
-            text,
-            "{name:<61} {:>8.3} {:>9.2} {:>8} {:>8}",
-            group.gmac,
-            group.cpu_ms,
-            rate(group.gmacs),
-            percent(group.share)
         );
     }
     let _ = writeln!(text, "\n{:<40} {:>29} {:>9} {:>8} {:>8}", "stage", "GMAC", "CPU ms", "GMAC/s", "ceiling");
@@ -82,15 +62,6 @@ fn render(p: &Profile) -> String {
         "\npicture to boxes: {:.1} ms CPU; wall {:.1} ms median, {:.1} ms p99; {:.1} GMAC",
         p.cpu_ms, p.wall_ms_p50, p.wall_ms_p99, p.gmac
     );
-    if let (Some(bytes), Some(plain)) = (p.bytes, p.bytes_step_by_step) {
-        let megabytes = |bytes: usize| bytes as f64 / 1e6;
-        let _ = writeln!(
-            text,
-            "maps and weights: {:.0} MB read and written, {:.0} MB step by step",
-            megabytes(bytes),
-            megabytes(plain)
-        );
-    }
     if let Some(peak) = p.peak_rss_mib {
         let _ = writeln!(text, "peak memory: {peak:.0} MiB");
     }

@@ -1,12 +1,9 @@
 //! Int8 executor: runs frames through the quantized network, step by step, in reused buffers.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use super::bands::GroupRun;
-use super::buffers::{Buffers, OutputBuffer};
+use super::buffers::Buffers;
 use super::frame::FrameLayout;
-use super::groups::{DepthFirst, Group, MAX_OUTPUTS, Traffic};
 use super::model::{MAX_LEVELS, PackedLayer};
 use super::{EdgeStorage, Int8Model};
 use crate::detector::detection::Detection;
@@ -38,7 +35,6 @@ pub struct Int8Executor {
     proposal_stage: ProposalStage,
     detection_stage: DetectionStage,
     keep_features: bool,
-    depth_first: Option<DepthFirst>,
     next: StepId,
 }
 
@@ -55,7 +51,6 @@ impl Int8Executor {
             level_of: Vec::new(),
             detections: Vec::new(),
             keep_features: false,
-            depth_first: None,
             next: 0,
             model,
         }
@@ -66,33 +61,6 @@ impl Int8Executor {
     #[must_use]
     pub fn keeping_features(mut self) -> Self {
         self.keep_features = true;
-        self.layout = None;
-        self
-    }
-
-    /// The same executor, which runs steps depth-first, a band of rows at a time, where their maps do not fit the cache.
-    /// Their outputs are the same. Where a tap observes what is between them, they run one by one.
-    #[must_use]
-    pub fn depth_first(mut self, settings: DepthFirst) -> Self {
-        self.depth_first = Some(settings);
-        self.layout = None;
-        self
-    }
-
-    /// The groups of steps that run depth-first on the present canvas size.
-    pub fn groups(&self) -> &[Group] {
-        self.layout.as_ref().map_or(&[], |layout| &layout.groups)
-    }
-
-    /// The bytes that a frame of the present canvas size moves; `None` before the first frame.
-    pub fn traffic(&self) -> Option<Traffic> {
-        self.layout.as_ref().map(|layout| Traffic::new(&self.model, &layout.shapes, &layout.groups))
-    }
-
-    /// The same executor, which runs every step by itself.
-    #[must_use]
-    pub fn step_by_step(mut self) -> Self {
-        self.depth_first = None;
         self.layout = None;
         self
     }
@@ -153,15 +121,14 @@ impl Int8Executor {
         match &mut self.layout {
             Some(layout) if same(layout) => layout.fit = fit,
             _ => {
-                let layout = FrameLayout::new(&self.model, fit, self.keep_features, self.depth_first);
+                let layout = FrameLayout::new(&self.model, fit, self.keep_features);
                 self.buffers.resize(&layout);
                 self.layout = Some(layout);
             }
         }
     }
 
-    /// Runs the next step, or the steps of a depth-first group. Returns the step, or the last one of the group; `None` at
-    /// the end.
+    /// Runs the next step. Returns the step, `None` at the end.
     ///
     /// # Errors
     /// [`Kind::Internal`] if the shapes of a step's inputs do not match, which the plan excludes.
@@ -170,47 +137,9 @@ impl Int8Executor {
         if step >= self.model.plan.steps.len() {
             return Ok(None);
         }
-        if let Some(steps) = self.run_group(step, tap)? {
-            self.next = steps.end;
-            return Ok(Some(steps.end - 1));
-        }
         self.compute(step, tap)?;
         self.next += 1;
         Ok(Some(step))
-    }
-
-    /// Runs the group that begins with `first`, if there is one and `tap` observes none of its steps but outputs.
-    fn run_group(&mut self, first: StepId, tap: &mut dyn Tap) -> Result<Option<Range<StepId>>> {
-        let Some(layout) = &self.layout else { return Ok(None) };
-        let Some(group) = layout.groups.iter().find(|group| group.steps.start == first) else { return Ok(None) };
-        let is_in_the_way = |step: StepId| match tap.request(step) {
-            TapRequest::Nothing => false,
-            TapRequest::Output => !group.is_output(step),
-            TapRequest::Clipping | TapRequest::Raw => true,
-        };
-        if group.steps.clone().any(is_in_the_way) {
-            return Ok(None);
-        }
-        let mut outputs: [OutputBuffer; MAX_OUTPUTS] = Default::default();
-        let ids = || group.steps.clone().filter(|&step| group.is_output(step));
-        for (id, output) in ids().zip(&mut outputs) {
-            *output = self.buffers.take(layout, id);
-        }
-        let (model, whole) = (&*self.model, &self.buffers);
-        let run = GroupRun { model, layout, group, whole, buffers: &layout.band_buffers };
-        let done = run.run(&mut outputs);
-        for (id, output) in ids().zip(outputs) {
-            self.buffers.put_back(layout, id, output);
-        }
-        done?;
-        for id in ids() {
-            if tap.request(id) != TapRequest::Nothing
-                && let Some(activation) = self.activation(id)
-            {
-                tap.observe(id, &activation);
-            }
-        }
-        Ok(Some(group.steps.clone()))
     }
 
     /// The detections of the last frame, in canvas pixels.
@@ -381,10 +310,7 @@ impl Int8Executor {
         };
         let target = match self.model.mixed_precision.storage[step] {
             EdgeStorage::F32 => ConvOutput::F32(&mut output.floats[..shape.len()]),
-            _ if self.model.wide[step] => {
-                let (high, low) = output.bytes[..2 * shape.len()].split_at_mut(shape.len());
-                ConvOutput::U16 { high, low }
-            }
+            _ if self.model.wide[step] => ConvOutput::U16(&mut output.bytes[..2 * shape.len()]),
             _ => ConvOutput::U8(&mut output.bytes[..shape.len()]),
         };
         let done = match tapped {

@@ -4,13 +4,11 @@
 //! of every step to a tap. With every layer in static int8 the same canvas gives the same bytes at every step, on every
 //! instruction set and thread count. After the first frame of a canvas size, a frame allocates nothing.
 
-mod bands;
 mod bias_limits;
 mod buffers;
 mod executor;
 mod fallback;
 mod frame;
-mod groups;
 mod input_means;
 mod mixed_precision;
 mod model;
@@ -25,7 +23,6 @@ use super::plan::{LayerId, Plan};
 use crate::quant::{BiasShiftModel, Precision, QuantParams, RoundingResidual};
 
 pub use executor::Int8Executor;
-pub use groups::{DepthFirst, Group, Traffic};
 pub use input_means::InputMeans;
 pub use mixed_precision::{EdgeStorage, MixedPrecision};
 pub use model::Int8Model;

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::epilogue::LowTerm;
-use super::map::{Band, ConvInput, ConvOutput, Map, MapOutput, SkipInput};
+use super::map::{ConvInput, ConvOutput, Map, MapOutput, SkipInput};
 use super::pack::{Reads, TABLE};
 use super::point::{BLOCK_PIXELS, EDGE_PIXELS, Edge};
 use super::{
@@ -19,7 +19,6 @@ use crate::error::Result;
 use crate::kernel::claim::{share, wanted_tasks};
 use crate::kernel::prefetch::prefetch;
 use crate::kernel::two_bytes::{self, Extents, Rows16, Scaled16};
-use crate::precedence::yield_point;
 use crate::tensor::zero_point_16;
 
 /// Bytes of input that a block reads, about: a share of the second-level cache.
@@ -46,30 +45,6 @@ pub fn convolve(
     output: ConvOutput<'_>,
 ) -> Result<()> {
     Map::new(packed, epilogue, input, skip, output)?.run(|map, pixels, panels| map.block::<()>(pixels, panels, None));
-    Ok(())
-}
-
-/// The rows of a band, the same bytes as [`convolve`], on the calling thread alone. Input, residual and output are
-/// buffers of some rows of their maps; [`Band`] tells which.
-///
-/// # Errors
-///
-/// As [`convolve`]; also where a buffer lacks a row that the band reads or writes.
-pub fn convolve_band(
-    packed: &PackedU8,
-    epilogue: &Epilogue,
-    input: ConvInput<'_>,
-    skip: SkipInput<'_>,
-    output: ConvOutput<'_>,
-    band: &Band,
-) -> Result<()> {
-    let map = Map::band(packed, epilogue, (input, skip, output), band)?;
-    let panels = packed.places().len();
-    let block = map.largest_block() * packed.kernel().mr;
-    for at in map.pixels.clone().step_by(block) {
-        yield_point();
-        map.block::<()>(at..map.pixels.end.min(at + block), 0..panels, None);
-    }
     Ok(())
 }
 
@@ -119,14 +94,21 @@ struct Observation<'a, W> {
 impl Map<'_> {
     /// Cuts the map into blocks and hands each to `work`.
     fn run(&self, work: impl Fn(&Self, Range<usize>, Range<usize>) + Sync) {
-        let pixels = self.pixels.len();
+        let pixels = self.input.count * self.rows * self.columns;
         let panels = self.packed.places().len();
         if pixels == 0 {
             return;
         }
         let mr = self.packed.kernel().mr;
+        let geometry = self.packed.geometry();
+        // New input bytes that each further output pixel brings along a row, of all rows under the filter.
+        let step = geometry.stride.min(geometry.kernel_width) * geometry.kernel_height * geometry.in_channels;
+        let limit = match self.packed.reads() {
+            Reads::Pixel(_) | Reads::Channels => BLOCK_PIXELS.min(TABLE / self.packed.taps()),
+            Reads::FilterRow => EDGE_PIXELS,
+        };
         let tiles = pixels.div_ceil(mr);
-        let most = self.largest_block();
+        let most = (BLOCK_BYTES / step).div_ceil(mr).max(BLOCK_TILES).min(limit / mr).max(1);
         // Never so small that panels are fetched in vain.
         let wanted = wanted_tasks();
         let block = tiles.div_ceil(wanted).clamp(most.min(8), most);
@@ -140,19 +122,6 @@ impl Map<'_> {
                 work(self, at..pixels.min(at + block * mr), cut..panels.min(cut + width));
             }
         });
-    }
-
-    /// Most tiles of a block.
-    fn largest_block(&self) -> usize {
-        let mr = self.packed.kernel().mr;
-        let geometry = self.packed.geometry();
-        // New input bytes that each further output pixel brings along a row, of all rows under the filter.
-        let step = geometry.stride.min(geometry.kernel_width) * geometry.kernel_height * geometry.in_channels;
-        let limit = match self.packed.reads() {
-            Reads::Pixel(_) | Reads::Channels => BLOCK_PIXELS.min(TABLE / self.packed.taps()),
-            Reads::FilterRow => EDGE_PIXELS,
-        };
-        (BLOCK_BYTES / step).div_ceil(mr).max(BLOCK_TILES).min(limit / mr).max(1)
     }
 
     /// Computes `panels` of the output pixels `pixels`, at most [`BLOCK_PIXELS`].
@@ -201,15 +170,16 @@ impl Map<'_> {
                 let here = Here { index, panel, channel, pixels: mr.min(pixels.end - pixel), nr };
                 let values = tile_values.as_mut_ptr();
                 let so_far = SkipTile::F32 { base: values, offsets: rows_of_tile.as_ptr(), multiplier: 1.0 };
-                // Inside the output, whose rows `Map` checked; its first pixel itself may not be in the buffer.
-                let (output, stride) = match self.output {
-                    MapOutput::U8(out) if observed.is_none() => (TileOutput::U8(out.wrapping_add(first)), channels),
-                    MapOutput::F32(out) if observed.is_none() => (TileOutput::F32(out.wrapping_add(first)), channels),
-                    _ => (TileOutput::F32(values), nr),
+                // SAFETY: the offsets lie inside the output, whose length `new` checked.
+                let (output, stride) = unsafe {
+                    match self.output {
+                        MapOutput::U8(out) if observed.is_none() => (TileOutput::U8(out.add(first)), channels),
+                        MapOutput::F32(out) if observed.is_none() => (TileOutput::F32(out.add(first)), channels),
+                        _ => (TileOutput::F32(values), nr),
+                    }
                 };
-                let rows = table.as_ptr().cast::<*const u8>().wrapping_add(index * taps * mr);
                 let mut tile = TileU8 {
-                    rows,
+                    rows: table.as_ptr().cast::<*const u8>().wrapping_add(index * taps * mr),
                     offset: place.offset,
                     taps,
                     run: self.packed.run(),
@@ -248,8 +218,7 @@ impl Map<'_> {
                 } else if let MapOutput::U16 { high, low } = self.output {
                     // SAFETY: the tile's part of the output, which no other block writes.
                     unsafe {
-                        let out =
-                            Rows16 { high: high.wrapping_add(first), low: low.wrapping_add(first), stride: channels };
+                        let out = Rows16 { high: high.add(first), low: low.add(first), stride: channels };
                         let extents = Extents { rows: tile.pixels, columns: tile.channels, width: nr };
                         two_bytes::split(kernel.isa, &tile_values, extents, zero_point, out);
                     }

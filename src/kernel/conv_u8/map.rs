@@ -1,7 +1,5 @@
 //! Operands of a convolution over a whole map, with all extents checked once.
 
-use std::ops::Range;
-
 use super::epilogue::{Epilogue, OutputKind, SkipKind};
 use super::pack::PackedU8;
 use crate::error::{Error, Kind, Result};
@@ -54,82 +52,15 @@ pub enum SkipInput<'a> {
     },
 }
 
-impl SkipInput<'_> {
-    /// Rows of the whole map; 0 without one.
-    fn height(&self) -> usize {
-        match *self {
-            Self::None => 0,
-            Self::U8 { height, .. } | Self::U16 { height, .. } | Self::F32 { height, .. } => height,
-        }
-    }
-
-    /// Columns; 0 without a map.
-    fn width(&self) -> usize {
-        match *self {
-            Self::None => 0,
-            Self::U8 { width, .. } | Self::U16 { width, .. } | Self::F32 { width, .. } => width,
-        }
-    }
-
-    /// Values in the buffer.
-    fn values(&self) -> usize {
-        match self {
-            Self::None => 0,
-            Self::U8 { data, .. } => data.len(),
-            Self::U16 { data, .. } => data.len() / 2,
-            Self::F32 { data, .. } => data.len(),
-        }
-    }
-}
-
-impl ConvOutput<'_> {
-    /// Values that the buffer holds.
-    fn values(&self) -> usize {
-        match self {
-            Self::U8(data) => data.len(),
-            Self::U16 { high, .. } => high.len(),
-            Self::F32(data) => data.len(),
-        }
-    }
-}
-
-/// Rows of a residual of `height` rows that output rows `rows` of `all` read, by the rule of [`SkipInput`].
-pub fn skip_rows(rows: &Range<usize>, all: usize, height: usize) -> Range<usize> {
-    if rows.is_empty() || height == 0 {
-        return 0..0;
-    }
-    let source = |row: usize| row * height / all;
-    source(rows.start)..source(rows.end - 1) + 1
-}
-
 /// The maps that a convolution writes: count × rows × columns × out_channels values.
 #[derive(Debug)]
 pub enum ConvOutput<'a> {
     /// Bytes.
     U8(&'a mut [u8]),
-    /// Two bytes a value, as many of each.
-    U16 {
-        /// The high bytes.
-        high: &'a mut [u8],
-        /// The low bytes.
-        low: &'a mut [u8],
-    },
+    /// High bytes, then low ones.
+    U16(&'a mut [u8]),
     /// Floats.
     F32(&'a mut [f32]),
-}
-
-/// A band of a convolution: the output rows that are computed, and the first row that each buffer holds of its map. The
-/// heights of the operands are those of the whole maps.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Band {
-    /// Output rows to compute.
-    pub rows: Range<usize>,
-    /// First row of the input that its buffer holds.
-    pub input: usize,
-    /// First row of the residual that its buffer holds.
-    pub skip: usize,
-    /// First row of the output that its buffer holds.
-    pub output: usize,
 }
 
 /// One convolution of its maps, every extent checked.
@@ -142,11 +73,6 @@ pub(super) struct Map<'a> {
     pub(super) columns: usize,
     pub(super) skip: SkipInput<'a>,
     pub(super) output: MapOutput,
-    /// Output pixels to compute, counted over the whole map.
-    pub(super) pixels: Range<usize>,
-    /// Pixels of the input, and of the residual, before the first one in their buffers.
-    pub(super) input_start: usize,
-    pub(super) skip_start: usize,
 }
 
 /// One byte of each value of the input.
@@ -157,7 +83,7 @@ pub(super) struct Plane<'a> {
     pub(super) outside: &'a [u8],
 }
 
-/// Destination of the values of a map: where its first pixel would be, were the buffer to hold all rows.
+/// Destination of the values of a map.
 #[derive(Clone, Copy)]
 pub(super) enum MapOutput {
     U8(*mut u8),
@@ -170,7 +96,7 @@ pub(super) enum MapOutput {
 unsafe impl Sync for Map<'_> {}
 
 impl<'a> Map<'a> {
-    /// Checks all extents; the whole map is computed.
+    /// Checks all extents.
     ///
     /// # Errors
     /// [`Kind::Internal`] if a length does not match its shape, or a type does not match the epilogue.
@@ -180,56 +106,6 @@ impl<'a> Map<'a> {
         input: ConvInput<'a>,
         skip: SkipInput<'a>,
         output: ConvOutput<'a>,
-    ) -> Result<Self> {
-        let (rows, _) = packed.geometry().output(input.height, input.width);
-        let held = [input.count * input.height, skip.height(), input.count * rows];
-        let band = Band { rows: 0..input.count * rows, input: 0, skip: 0, output: 0 };
-        Self::over(packed, epilogue, (input, skip, output), held, &band)
-    }
-
-    /// Checks all extents of a band of one map. Buffers hold as many rows as they have room for.
-    ///
-    /// # Errors
-    /// As [`Map::new`]; also if the band reads or writes a row that a buffer does not hold.
-    pub(super) fn band(
-        packed: &'a PackedU8,
-        epilogue: &'a Epilogue,
-        (input, skip, output): (ConvInput<'a>, SkipInput<'a>, ConvOutput<'a>),
-        band: &Band,
-    ) -> Result<Self> {
-        let geometry = packed.geometry();
-        let (rows, columns) = geometry.output(input.height, input.width);
-        let bytes = if epilogue.reads_low_bytes() { 2 } else { 1 };
-        let rows_in = |values: usize, row: usize| values.checked_div(row).unwrap_or(0);
-        let held = [
-            rows_in(input.data.len(), bytes * input.width * geometry.in_channels),
-            rows_in(skip.values(), skip.width() * geometry.out_channels),
-            rows_in(output.values(), columns * geometry.out_channels),
-        ];
-        let needed = geometry.rows_read(&band.rows, input.height);
-        let of_skip = skip_rows(&band.rows, rows, skip.height());
-        let holds = |first: usize, held: usize, needed: &Range<usize>| {
-            needed.is_empty() || (first <= needed.start && needed.end <= first + held)
-        };
-        let is_held = input.count == 1
-            && band.rows.end <= rows
-            && holds(band.input, held[0], &needed)
-            && holds(band.skip, held[1], &of_skip)
-            && holds(band.output, held[2], &band.rows);
-        if !is_held {
-            let text = format!("rows {:?} of {rows}, whose operands are not there: {band:?}, {held:?}", band.rows);
-            return Err(Error::new(Kind::Internal, text));
-        }
-        Self::over(packed, epilogue, (input, skip, output), held, band)
-    }
-
-    /// Checks extents of buffers that hold these rows of input, residual and output.
-    fn over(
-        packed: &'a PackedU8,
-        epilogue: &'a Epilogue,
-        (input, skip, output): (ConvInput<'a>, SkipInput<'a>, ConvOutput<'a>),
-        [input_rows, skip_rows, output_rows]: [usize; 3],
-        band: &Band,
     ) -> Result<Self> {
         let geometry = packed.geometry();
         let channels = geometry.out_channels;
@@ -242,7 +118,7 @@ impl<'a> Map<'a> {
             Err(Error::new(Kind::Internal, text))
         };
         let bytes = if epilogue.reads_low_bytes() { 2 } else { 1 };
-        due("an input", input.data.len(), bytes * input_rows, input.width, geometry.in_channels)?;
+        due("an input", input.data.len(), bytes * input.count * input.height, input.width, geometry.in_channels)?;
         if input.count != 1 && !matches!(skip, SkipInput::None) {
             return Err(Error::new(Kind::Internal, "a residual to several maps"));
         }
@@ -260,7 +136,7 @@ impl<'a> Map<'a> {
         ) && matches!(
             (&output, epilogue.output),
             (ConvOutput::U8(_), OutputKind::U8 { .. })
-                | (ConvOutput::U16 { .. }, OutputKind::U16 { .. })
+                | (ConvOutput::U16(_), OutputKind::U16 { .. })
                 | (ConvOutput::F32(_), OutputKind::F32)
         );
         if !fits || !same {
@@ -269,33 +145,42 @@ impl<'a> Map<'a> {
                 "an epilogue of another convolution, or maps of other types than its",
             ));
         }
-        if !matches!(skip, SkipInput::None) {
-            due("a residual", skip.values(), skip_rows, skip.width(), channels)?;
-            if skip.height() == 0 || skip.width() == 0 {
-                return Err(Error::new(Kind::Internal, "a residual without pixels"));
-            }
+        match skip {
+            SkipInput::None => {}
+            SkipInput::U8 { data, height, width } => due("a residual", data.len(), height, width, channels)?,
+            SkipInput::U16 { data, height, width } => due("a residual", data.len(), 2 * height, width, channels)?,
+            SkipInput::F32 { data, height, width } => due("a residual", data.len(), height, width, channels)?,
         }
-        due("an output", output.values(), output_rows, columns, channels)?;
-        let before = band.output * columns * channels;
+        if let SkipInput::U8 { height, width, .. }
+        | SkipInput::U16 { height, width, .. }
+        | SkipInput::F32 { height, width, .. } = skip
+            && (height == 0 || width == 0)
+        {
+            return Err(Error::new(Kind::Internal, "a residual without pixels"));
+        }
         let output = match output {
-            ConvOutput::U8(data) => MapOutput::U8(data.as_mut_ptr().wrapping_sub(before)),
-            ConvOutput::U16 { high, low } => {
-                due("the low bytes of an output", low.len(), output_rows, columns, channels)?;
-                let [high, low] = [high, low].map(|plane| plane.as_mut_ptr().wrapping_sub(before));
-                MapOutput::U16 { high, low }
+            ConvOutput::U8(data) => {
+                due("an output", data.len(), input.count * rows, columns, channels)?;
+                MapOutput::U8(data.as_mut_ptr())
             }
-            ConvOutput::F32(data) => MapOutput::F32(data.as_mut_ptr().wrapping_sub(before)),
+            ConvOutput::U16(data) => {
+                due("an output", data.len(), 2 * input.count * rows, columns, channels)?;
+                let (high, low) = data.split_at_mut(data.len() / 2);
+                MapOutput::U16 { high: high.as_mut_ptr(), low: low.as_mut_ptr() }
+            }
+            ConvOutput::F32(data) => {
+                due("an output", data.len(), input.count * rows, columns, channels)?;
+                MapOutput::F32(data.as_mut_ptr())
+            }
         };
-        let pixels = band.rows.start * columns..band.rows.end * columns;
-        let (input_start, skip_start) = (band.input * input.width, band.skip * skip.width());
-        Ok(Self { packed, epilogue, input, rows, columns, skip, output, pixels, input_start, skip_start })
+        Ok(Self { packed, epilogue, input, rows, columns, skip, output })
     }
 
     /// The high bytes of the input, or the low ones, with what lies outside the picture.
     pub(super) fn plane(&self, reads_low_bytes: bool) -> Plane<'a> {
-        let data = self.input.data;
-        let (high, low) = data.split_at(if self.epilogue.reads_low_bytes() { data.len() / 2 } else { data.len() });
-        let data = if reads_low_bytes { low } else { high };
+        let ConvInput { data, count, height, width } = self.input;
+        let length = count * height * width * self.packed.geometry().in_channels;
+        let data = if reads_low_bytes { &data[length..] } else { &data[..length] };
         Plane { data, outside: &self.epilogue.outside[usize::from(reads_low_bytes)] }
     }
 }

@@ -30,10 +30,10 @@ mod raw_observer;
 mod scalar;
 mod table;
 
-pub use driver::{convolve, convolve_band, convolve_observed};
+pub use driver::{convolve, convolve_observed};
 pub use dynamic::quantize_dynamic;
 pub use epilogue::{Epilogue, EpilogueSpec, OutputKind, SkipKind, is_curved};
-pub use map::{Band, ConvInput, ConvOutput, SkipInput, skip_rows};
+pub use map::{ConvInput, ConvOutput, SkipInput};
 pub use micro::KernelU8;
 pub use pack::{PackedU8, pair_safe};
 pub use raw_observer::{Clipped, RawObserver};

@@ -43,8 +43,7 @@ impl Map<'_> {
             let mut done = 1;
             if whole.contains(&x) && (0..=self.input.height as isize - geometry.kernel_height as isize).contains(&top) {
                 done = (mr - lane).min(pixels.len() - index).min(whole.end - x);
-                let pixel =
-                    (map * self.input.height + top as usize) * self.input.width + left as usize - self.input_start;
+                let pixel = (map * self.input.height + top as usize) * self.input.width + left as usize;
                 self.point_run(plane, pixel, done, slots);
             } else if let Reads::FilterRow = self.packed.reads() {
                 self.point_rows(plane, (top, left), slots, &mut edges[index]);
@@ -80,7 +79,7 @@ impl Map<'_> {
     }
 
     /// One pointer a tap for each of `count` neighbouring outputs of one tile, whose filters lie inside of the picture.
-    /// That of the first starts at pixel `pixel` of the input's buffer.
+    /// That of the first starts at input pixel `pixel`.
     fn point_run(&self, plane: Plane<'_>, pixel: usize, count: usize, slots: &mut [MaybeUninit<*const u8>]) {
         let ConvGeometry { in_channels, kernel_height, stride, .. } = *self.packed.geometry();
         let mr = self.packed.kernel().mr;
@@ -116,7 +115,7 @@ impl Map<'_> {
                 let inside =
                     (0..self.input.height as isize).contains(&y) && (0..self.input.width as isize).contains(&x);
                 slots[slot].write(if inside {
-                    let at = first + y as usize * self.input.width + x as usize - self.input_start;
+                    let at = first + y as usize * self.input.width + x as usize;
                     plane.data[at * geometry.in_channels..].as_ptr()
                 } else {
                     plane.outside.as_ptr()
@@ -149,14 +148,14 @@ impl Map<'_> {
                 copy[..plane.outside.len()].copy_from_slice(plane.outside);
                 let inside = columns.start.max(0)..columns.end.min(width);
                 if !inside.is_empty() {
-                    let from = ((y * width + inside.start) as usize - self.input_start) * PIXEL_BYTES;
+                    let from = (y * width + inside.start) as usize * PIXEL_BYTES;
                     let to = (inside.start - columns.start) as usize * PIXEL_BYTES;
                     let bytes = inside.len() * PIXEL_BYTES;
                     copy[to..to + bytes].copy_from_slice(&plane.data[from..from + bytes]);
                 }
                 copy.as_ptr()
             } else {
-                plane.data[((y * width + columns.start) as usize - self.input_start) * PIXEL_BYTES..].as_ptr()
+                plane.data[(y * width + columns.start) as usize * PIXEL_BYTES..].as_ptr()
             };
             slots[row * mr].write(pointer);
         }
@@ -172,11 +171,11 @@ impl Map<'_> {
         };
         let channels = self.packed.geometry().out_channels;
         if (height, width) == (self.rows, self.columns) {
-            offsets.iter_mut().zip(pixels).for_each(|(offset, pixel)| *offset = (pixel - self.skip_start) * channels);
+            offsets.iter_mut().zip(pixels).for_each(|(offset, pixel)| *offset = pixel * channels);
         } else {
             for (offset, pixel) in offsets.iter_mut().zip(pixels) {
                 let (y, x) = (pixel / self.columns * height / self.rows, pixel % self.columns * width / self.columns);
-                *offset = (y * width + x - self.skip_start) * channels;
+                *offset = (y * width + x) * channels;
             }
         }
     }
