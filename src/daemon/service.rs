@@ -24,7 +24,7 @@ use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::stop::{self, Stop};
 use crate::sync::IgnorePoison;
-use crate::tensor::mapped::map_large_tensors;
+use crate::tensor::memory::map_large_tensors;
 
 /// Delays between two attempts to run.
 struct RetryDelay {

@@ -137,7 +137,7 @@ pub fn default_artifact(checkpoint: &Checkpoint, pictures: &[Picture]) -> Vec<u8
 fn artifact_of(checkpoint: &Checkpoint, pictures: &[Picture], observer: Observer, wide: Wide) -> Vec<u8> {
     static MADE: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
     let sums: Vec<u8> = pictures.iter().flat_map(usability::pixel_sha256).collect();
-    let key = format!("{} {} {observer} {wide:?}", checkpoint.sha256(), sha256(&sums));
+    let key = format!("{} {} {observer} {wide:?}", checkpoint.sha256().unwrap(), sha256(&sums));
     let mut made = MADE.lock().unwrap();
     made.entry(key).or_insert_with(|| quantize(checkpoint, pictures, observer, wide)).clone()
 }

@@ -131,6 +131,10 @@ impl Reloader {
         let model_changed = model_changed(current, &next) || model_files != state.model_files;
         let changed = changed_sections(current, &next, model_changed);
         if needs_new_run(current, &next, model_changed) {
+            // The next run loads the model. A file that is damaged, or still being copied, must not end this one.
+            if model_changed {
+                load::check_files(&next.model.source)?;
+            }
             *self.reload.next_settings.lock().ignore_poison() = Some(next);
             // Dropping the trigger ends the run.
             drop(self.new_run.lock().ignore_poison().take());
