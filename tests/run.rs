@@ -424,6 +424,89 @@ fn a_failure_at_start_can_be_corrected_by_sighup() {
     assert!(!log.contains("changed nothing"), "{log}");
 }
 
+/// The library that `faketime` preloads, if it is installed.
+fn faketime() -> Option<String> {
+    let output = Command::new("faketime").args(["-f", "+0", "sh", "-c", "echo $LD_PRELOAD"]).output().ok()?;
+    let library = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !library.is_empty()).then_some(library)
+}
+
+#[test]
+#[allow(clippy::print_stderr, reason = "whoever runs the tests must see what was skipped")]
+fn a_wrong_clock_deletes_no_event_of_the_history_and_age_does() {
+    let Some(library) = faketime() else {
+        eprintln!("SKIPPED: faketime is not installed");
+        return;
+    };
+    let site = Site::new(1, "");
+    let text = std::fs::read_to_string(site.path("lookout.toml")).unwrap();
+    let camera = text.find("[[camera]]").unwrap();
+    // A camera that is absent: each run stores that it is lost.
+    let text = format!(
+        "{}[[camera]]\nname = \"front\"\nkind = \"v4l2\"\ndevice = \"/dev/lookout-none\"\n\
+         [device]\nstate_dir = {:?}\n[history]\nenabled = true\n",
+        &text[..camera],
+        site.path("state"),
+    );
+    std::fs::write(site.path("lookout.toml"), text).unwrap();
+    let clock = site.path("clock");
+    let start = |faked: Option<&str>, max_age: &str| {
+        let mut command = site.run();
+        command.arg("--set").arg(format!("history.max_age={max_age}")).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Some(offset) = faked {
+            std::fs::write(&clock, offset).unwrap();
+            command.env("LD_PRELOAD", &library).env("FAKETIME_TIMESTAMP_FILE", &clock).env("FAKETIME_NO_CACHE", "1");
+            // As on a real board: only wall time is wrong.
+            command.env("DONT_FAKE_MONOTONIC", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        command.spawn().unwrap()
+    };
+    let events = || -> Option<Vec<Value>> {
+        let output = program().args(["events", "--json"]).env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap();
+        output.status.success().then(|| lines(&output))
+    };
+    let until = |is_met: &dyn Fn(&[Value]) -> bool| {
+        let begin = Instant::now();
+        loop {
+            let found = events();
+            if found.as_deref().is_some_and(is_met) {
+                return found.unwrap();
+            }
+            assert!(begin.elapsed() < Duration::from_secs(60), "{found:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let stop = |mut child: Child| {
+        signal(&child, Signal::TERM);
+        assert_eq!(wait(&mut child, Duration::from_secs(20)), Some(0));
+    };
+    let mut stored = 0;
+    for (faked, year) in [(None, ""), (Some("+730d"), ""), (Some("@1970-01-02 00:00:00"), "1970"), (Some("-730d"), "")]
+    {
+        let child = start(faked, "30d");
+        let found = until(&|found| found.len() > stored);
+        stored = found.len();
+        assert!(found[0]["at"].as_str().unwrap().starts_with(year), "{found:?}");
+        if faked == Some("+730d") {
+            // Forward, backward, and to 1970, while the service runs.
+            for jump in ["+7300d", "-730d", "@1970-01-02 00:00:00", "+0"] {
+                std::fs::write(&clock, jump).unwrap();
+                std::thread::sleep(Duration::from_millis(300));
+                assert_eq!(events().unwrap().len(), stored, "{jump}");
+            }
+        }
+        stop(child);
+    }
+    // All are older than a second, whatever they say of themselves.
+    let child = start(None, "1s");
+    until(&|found| found.is_empty() || found.len() == 1);
+    stop(child);
+    let child = start(None, "30d");
+    let found = until(&|found| !found.is_empty());
+    assert!(found.len() <= 2, "{found:?}");
+    stop(child);
+}
+
 #[test]
 fn the_doctor_finds_faults() {
     let site = Site::new(1, "rate = 0");

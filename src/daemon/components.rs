@@ -104,7 +104,16 @@ impl Components {
         };
         let mut outlets = sinks.outlets()?;
         let view = monitoring.as_ref().map(Monitoring::view);
-        let web = WebBuilder { settings, frames: &frames, control, clock: &clock, metrics: &metrics, view, console };
+        let web = WebBuilder {
+            settings,
+            frames: &frames,
+            control,
+            clock: &clock,
+            boot_id: &identity.boot_id,
+            metrics: &metrics,
+            view,
+            console,
+        };
         let WebOutputs { outlets: web_outlets, server } = web.build()?;
         outlets.extend(web_outlets);
         let mut observers: Vec<Box<dyn FrameObserver>> = Vec::new();

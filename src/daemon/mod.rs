@@ -42,7 +42,7 @@ pub use cameras::motion_gate::GateRules;
 pub use cameras::open::Camera;
 pub use cameras::registry::CameraRules;
 pub use components::Components;
-pub use identity::{Identity, clock_synchronized};
+pub use identity::Identity;
 pub use model::engine::{Engine, EngineOutput, LocalEngine, ModelInfo, detector_options};
 pub use model::swap::EngineSwap;
 pub use output::console::Console;

@@ -58,6 +58,10 @@ impl Host for FakeHost {
     fn now(&self) -> String {
         jiff::Timestamp::from_second(*self.second.lock().unwrap()).unwrap().to_string()
     }
+
+    fn synchronized_us(&self) -> Option<i64> {
+        Some(*self.second.lock().unwrap() * 1_000_000)
+    }
 }
 
 /// The demo model, made to look at frames of [`world::SIZE`] as they are: a quarter of the work.
