@@ -54,7 +54,8 @@ pub fn changed_sections(current: &Settings, next: &Settings, model_changed: bool
 
 /// True if a camera must be opened anew because more than its rules changed.
 pub fn needs_opening(before: &CameraSettings, after: &CameraSettings) -> bool {
-    (&before.kind, before.rotate, before.flip) != (&after.kind, after.rotate, after.flip)
+    let opened_with = |camera: &CameraSettings| (camera.max_pixels, camera.rotate, camera.flip);
+    before.kind != after.kind || opened_with(before) != opened_with(after)
 }
 
 /// True if a part changed that a run is built around: identity, folders, tracker, sinks, monitor, history, web. A new
