@@ -49,7 +49,6 @@ pub use output::console::Console;
 pub use output::objects::ObjectSettings;
 pub use output::observer::FrameObserver;
 pub use paths::{runtime_folders, state_folder};
-pub use reload::reloader::ReloadContext;
 pub use reload::requests::ReloadRequests;
 pub use run::run_once;
 pub use service::run;

@@ -125,9 +125,10 @@ impl Monitoring {
         }
     }
 
-    /// The latest pass, for the page.
-    pub fn view(&self) -> Arc<LatestPass> {
-        Arc::clone(&self.view)
+    /// The same monitor, which keeps its latest pass in `view`, for the page.
+    #[must_use]
+    pub fn with_view(self, view: Arc<LatestPass>) -> Self {
+        Self { view, ..self }
     }
 
     /// Starts the thread and registers the verbs.

@@ -35,7 +35,7 @@ pub struct WebBuilder<'a> {
     /// The kernel's id of this boot.
     pub boot_id: &'a str,
     pub metrics: &'a Arc<Metrics>,
-    /// The monitor's error maps, if there is a monitor.
+    /// Takes the monitor's error maps, if there is to be a monitor.
     pub view: Option<Arc<LatestPass>>,
     pub console: Console,
 }
