@@ -11,6 +11,7 @@ mod kills;
 pub mod mqtt;
 mod outbox;
 pub mod spool;
+mod stamp;
 mod stdout;
 pub mod store;
 mod summary;

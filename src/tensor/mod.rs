@@ -1,12 +1,13 @@
-//! Containers and files that all numeric modules share: shapes, the canvas, its brightness, mapped, atomic and text files.
+//! Containers and files that all numeric modules share: shapes, the canvas, its brightness, and files.
 //!
 //! Tensors have the layout NHWC with N = 1: the channels of a pixel are contiguous.
 
 pub mod atomic_file;
 mod canvas;
 pub mod digest;
-pub mod mapped;
+pub mod memory;
 mod moments;
+pub mod regular_file;
 pub mod text_file;
 
 pub use canvas::{Canvas, Fit, Input, mean_colour};

@@ -58,6 +58,10 @@ impl Host for FakeHost {
     fn now(&self) -> String {
         jiff::Timestamp::from_second(*self.second.lock().unwrap()).unwrap().to_string()
     }
+
+    fn synchronized_us(&self) -> Option<i64> {
+        Some(*self.second.lock().unwrap() * 1_000_000)
+    }
 }
 
 /// The demo model, made to look at frames of [`world::SIZE`] as they are: a quarter of the work.
@@ -137,7 +141,7 @@ pub fn default_artifact(checkpoint: &Checkpoint, pictures: &[Picture]) -> Vec<u8
 fn artifact_of(checkpoint: &Checkpoint, pictures: &[Picture], observer: Observer, wide: Wide) -> Vec<u8> {
     static MADE: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
     let sums: Vec<u8> = pictures.iter().flat_map(usability::pixel_sha256).collect();
-    let key = format!("{} {} {observer} {wide:?}", checkpoint.sha256(), sha256(&sums));
+    let key = format!("{} {} {observer} {wide:?}", checkpoint.sha256().unwrap(), sha256(&sums));
     let mut made = MADE.lock().unwrap();
     made.entry(key).or_insert_with(|| quantize(checkpoint, pictures, observer, wide)).clone()
 }

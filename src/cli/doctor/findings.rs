@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Finding, Grade};
 use crate::cli::machine::{self, memory, memory_limit, processor, read, size};
 use crate::cli::{ConfigArgs, client};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{self, Clock, SystemClock};
 use crate::config::{self, CameraKind, CameraSettings, Inputs, ModelSource, Settings};
 use crate::daemon::{self, Engine, LocalEngine};
 use crate::error::Kind;
@@ -208,11 +208,12 @@ fn clock() -> Finding {
     let text = format!("{}", now.strftime("%Y-%m-%d %H:%M:%S UTC"));
     match () {
         () if now.as_second() < 1_735_689_600 => {
-            let text = format!("{text} is wrong; only timestamps depend on it");
+            let text = format!("{text} is wrong; timestamps depend on it, ages do not");
             Finding::new("clock", Grade::Doubtful, text)
         }
-        () if !daemon::clock_synchronized() => {
-            let text = format!("{text}, not synchronized by systemd-timesyncd");
+        () if !clock::ask_synchronized() => {
+            let text =
+                format!("{text}, not synchronized; the history and the spool then age by the time since boot alone");
             Finding::new("clock", Grade::Doubtful, text)
         }
         () => Finding::new("clock", Grade::Good, format!("{text}, synchronized")),

@@ -8,7 +8,6 @@ pub(super) mod load;
 mod thread;
 mod verbs;
 
-use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
@@ -40,7 +39,7 @@ enum MonitoredModel {
         generations: Generations,
         served: ServingModel,
         rejected: Vec<RejectedGeneration>,
-        reference: Option<PathBuf>,
+        reference: Option<Checkpoint>,
     },
     /// The full-precision model serves until enough frames are collected to quantize it.
     FullPrecision { generations: Generations, checkpoint: Checkpoint, model: Arc<Fp32Model>, count: usize },
@@ -77,7 +76,7 @@ impl Monitoring {
         generations: Generations,
         generation: u32,
         rejected: Vec<RejectedGeneration>,
-        reference: Option<PathBuf>,
+        reference: Option<Checkpoint>,
         identity: &Identity,
     ) -> Result<Self> {
         let detector = engine.detector();
@@ -126,9 +125,10 @@ impl Monitoring {
         }
     }
 
-    /// The latest pass, for the page.
-    pub fn view(&self) -> Arc<LatestPass> {
-        Arc::clone(&self.view)
+    /// The same monitor, which keeps its latest pass in `view`, for the page.
+    #[must_use]
+    pub fn with_view(self, view: Arc<LatestPass>) -> Self {
+        Self { view, ..self }
     }
 
     /// Starts the thread and registers the verbs.

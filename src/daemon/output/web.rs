@@ -32,8 +32,10 @@ pub struct WebBuilder<'a> {
     pub frames: &'a FrameHistory,
     pub control: &'a Control,
     pub clock: &'a Arc<dyn Clock>,
+    /// The kernel's id of this boot.
+    pub boot_id: &'a str,
     pub metrics: &'a Arc<Metrics>,
-    /// The monitor's error maps, if there is a monitor.
+    /// Takes the monitor's error maps, if there is to be a monitor.
     pub view: Option<Arc<LatestPass>>,
     pub console: Console,
 }
@@ -95,7 +97,7 @@ impl WebBuilder<'_> {
                 picture::cropped(&kept.frame.image, bbox, THUMBNAIL_SIDE)
             })
         });
-        Ok(Some(History::open(folder.join("events.redb"), limits, self.clock.clone(), thumbnail)))
+        Ok(Some(History::open(folder.join("events.redb"), limits, self.clock.clone(), self.boot_id, thumbnail)))
     }
 
     fn server(&self, live: Live, history: Option<History>) -> Result<Server> {

@@ -46,6 +46,8 @@ pub enum FaultSource {
     Cameras,
     /// The reload of the configuration.
     Config,
+    /// The service, about a run that failed and is tried again.
+    Run,
     /// The monitor, about the model or itself.
     Monitor,
 }
