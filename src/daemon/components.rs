@@ -10,6 +10,7 @@ use super::cameras::open::{self, Camera};
 use super::cameras::pattern::PatternControl;
 use super::identity::Identity;
 use super::model::engine::Engine;
+use super::model::memory::warn_if_short;
 use super::model::swap::EngineSwap;
 use super::monitoring::Monitoring;
 use super::monitoring::load::{LoadedModel, load};
@@ -83,6 +84,7 @@ impl Components {
         let identity = Identity::of_machine(settings.device.id.as_deref());
         // Quantization takes minutes; a wrong label is an error at once.
         check_labels(settings)?;
+        warn_if_short(settings);
         let LoadedModel { engine, monitoring } = load(settings, &identity)?;
         // Sinks and page take the model's labels and the monitor's error maps.
         let metrics = Arc::new(Metrics::new());
