@@ -37,7 +37,7 @@
 //!
 //! Rules: the name of a step is torchvision's, the same in checkpoint, artifact, log and table. The tap
 //! ([`detector::tap::Tap`]) is the only hook into an executor. `unsafe` occurs only in [`kernel`], [`camera::v4l2`] and
-//! [`tensor::memory`]. Integer results are the same on every CPU and at any number of threads.
+//! [`tensor::mapped`]. Integer results are the same on every CPU and at any number of threads.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 #![deny(clippy::undocumented_unsafe_blocks, clippy::print_stdout, clippy::print_stderr)]
 

@@ -13,6 +13,7 @@ use super::cameras::open::{self, Camera};
 use super::cameras::pattern::PatternControl;
 use super::identity::Identity;
 use super::model::engine::Engine;
+use super::model::memory::warn_if_short;
 use super::model::swap::EngineSwap;
 use super::monitoring::Monitoring;
 use super::monitoring::load::{LoadedModel, load};
@@ -90,6 +91,7 @@ impl Components {
         let identity = Identity::of_machine(settings.device.id.as_deref());
         // Quantization takes minutes; a wrong label is an error at once.
         check_labels(settings)?;
+        warn_if_short(settings);
         // The page comes before the model, too: it tells what the service is doing.
         let metrics = Arc::new(Metrics::new());
         let frames = FrameHistory::new(settings.cameras.iter().map(|camera| camera.name.clone()));

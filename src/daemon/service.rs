@@ -25,7 +25,7 @@ use crate::config::{Inputs, Settings};
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::stop::{self, Stop};
-use crate::tensor::memory::map_large_tensors;
+use crate::tensor::mapped::map_large_tensors;
 
 /// Delays between two attempts to run.
 struct RetryDelay {

@@ -5,7 +5,7 @@
 pub mod atomic_file;
 mod canvas;
 pub mod digest;
-pub mod memory;
+pub mod mapped;
 mod moments;
 pub mod regular_file;
 pub mod text_file;

@@ -109,11 +109,6 @@ impl Live {
         self.inner.messages.subscribe()
     }
 
-    /// Number of subscribers.
-    pub fn subscribers(&self) -> usize {
-        self.inner.messages.receiver_count()
-    }
-
     /// Latest report of `camera` as JSON.
     pub fn report(&self, camera: &str) -> Option<Arc<str>> {
         self.cameras().get(camera)?.report.clone()

@@ -7,6 +7,7 @@ use crate::cli::{ConfigArgs, client, machine};
 use crate::config::{CameraKind, ModelSource, Settings, SinkKind, WrongValue, credential, read_secret};
 use crate::daemon;
 use crate::detector;
+use crate::error::Result;
 use crate::frame::PictureFolder;
 
 /// Weight of a finding.
@@ -150,7 +151,7 @@ impl Findings {
                 }
                 SinkKind::Mqtt(mqtt) => {
                     let certificate = mqtt.certificate.as_ref();
-                    self.secret(&key("password_file"), mqtt.password_file.as_deref());
+                    self.secret(&key("password_file"), mqtt.password_file.as_deref(), read_secret);
                     let files = [
                         ("ca_file", mqtt.ca_file.as_ref()),
                         ("certificate_file", certificate.map(|(certificate, _)| certificate)),
@@ -179,7 +180,7 @@ impl Findings {
         if !settings.web.enabled {
             return;
         }
-        self.secret("web.token_file", settings.web.token_file.as_deref());
+        self.secret("web.token_file", settings.web.token_file.as_deref(), daemon::read_token);
         let listen = settings.web.listen;
         match TcpListener::bind(listen) {
             Ok(_) => {}
@@ -193,9 +194,9 @@ impl Findings {
     }
 
     /// A file with a secret; a credential exists only in the unit.
-    fn secret(&mut self, key: &str, path: Option<&Path>) {
+    fn secret(&mut self, key: &str, path: Option<&Path>, read: fn(&Path) -> Result<Vec<u8>>) {
         let Some(path) = path.filter(|path| credential(path).is_ok()) else { return };
-        if let Err(error) = read_secret(path) {
+        if let Err(error) = read(path) {
             self.error(key, error.chain());
         }
     }

@@ -13,7 +13,7 @@ use crate::detector::checkpoint::Checkpoint;
 use crate::detector::{self, Detector, DetectorOptions, thread_pool};
 use crate::error::{Error, Kind, Result};
 use crate::message::ModelPrecision;
-use crate::tensor::memory::return_free_memory;
+use crate::tensor::mapped::return_free_memory;
 
 /// Longest time of one quantization step: systemd's start timeout is extended by it at each step.
 const QUANTIZATION_STEP: Duration = Duration::from_secs(120);

@@ -28,7 +28,7 @@ use crate::kernel::isa::Isa;
 use crate::message::Report;
 use crate::monitor::{
     FrameStorage, Generations, LatestPass, Models, MonitorOptions, RecalibrationPolicy, RejectedGeneration, Sampler,
-    ServingModel,
+    ServingModel, reservoir_limit,
 };
 use crate::sync::IgnorePoison;
 
@@ -209,7 +209,7 @@ fn options(settings: &Settings) -> MonitorOptions {
         cpu_share: f64::from(monitor.share).max(0.001),
         sample_interval: monitor.sample_interval,
         max_interval: monitor.max_interval,
-        reservoir_bytes: usize::try_from(monitor.reservoir).unwrap_or(usize::MAX),
+        reservoir_bytes: usize::try_from(reservoir_limit(monitor.reservoir)).unwrap_or(usize::MAX),
         keep_frames: if monitor.keep_frames { keep() } else { None },
         raise_threshold: f64::from(monitor.thresholds.0),
         clear_threshold: f64::from(monitor.thresholds.1),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::console::{self, Console};
 use super::frame_history::FrameHistory;
 use crate::clock::Clock;
-use crate::config::{Settings, read_secret};
+use crate::config::{Settings, read_private_secret};
 use crate::control::{Control, answer};
 use crate::daemon::paths::state_folder;
 use crate::error::{Error, Kind, Result};
@@ -109,7 +109,12 @@ impl WebBuilder<'_> {
             WebConfig {
                 cameras: self.settings.cameras.iter().map(|camera| camera.name.clone()).collect(),
                 pictures: web.pictures,
-                token: web.token_file.as_deref().map(token).transpose()?,
+                token: web
+                    .token_file
+                    .as_deref()
+                    .map(read_token)
+                    .transpose()
+                    .map_err(|error| error.at("web.token_file"))?,
                 control: self.control.clone(),
                 metrics: self.metrics.clone(),
                 live,
@@ -149,9 +154,10 @@ fn events(history: &History, args: serde_json::Value) -> Result<serde_json::Valu
 ///
 /// # Errors
 ///
-/// The file cannot be read; [`Kind::Config`] if the token is shorter than [`MIN_TOKEN_LENGTH`].
-fn token(path: &std::path::Path) -> Result<Vec<u8>> {
-    let text = read_secret(path).map_err(|error| error.at("web.token_file"))?;
+/// The file cannot be read; [`Kind::Config`] if every user can read it, or the token is shorter than
+/// [`MIN_TOKEN_LENGTH`].
+pub fn read_token(path: &std::path::Path) -> Result<Vec<u8>> {
+    let text = read_private_secret(path)?;
     let token = text.trim_ascii().to_vec();
     crate::redact::learn_secret(&String::from_utf8_lossy(&token));
     if token.len() < MIN_TOKEN_LENGTH {

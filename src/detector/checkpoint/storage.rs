@@ -9,7 +9,7 @@ use super::safetensors_file;
 use super::tensor_data::{TensorDtype, decode};
 use crate::error::{Error, Kind, Result};
 use crate::tensor::digest::sha256;
-use crate::tensor::memory::bytes_of;
+use crate::tensor::mapped::bytes_of;
 use crate::tensor::regular_file::RegularFile;
 
 /// Bytes of a checkpoint.

@@ -8,7 +8,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use crate::error::{Error, Kind, Result};
-use crate::tensor::memory;
+use crate::tensor::mapped;
 
 /// Type of a stored tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -104,11 +104,11 @@ impl std::io::Write for Checksum {
 /// Stored bytes as f32: borrowed if they are f32 and aligned, widened or copied otherwise.
 pub(super) fn decode(bytes: &[u8], dtype: TensorDtype) -> Cow<'_, [f32]> {
     match dtype {
-        TensorDtype::F32 => match memory::as_f32(bytes) {
+        TensorDtype::F32 => match mapped::as_f32(bytes) {
             Some(values) => Cow::Borrowed(values),
             None => Cow::Owned(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect()),
         },
-        TensorDtype::F16 => Cow::Owned(match memory::as_f16(bytes) {
+        TensorDtype::F16 => Cow::Owned(match mapped::as_f16(bytes) {
             Some(values) => widen(values),
             None => bytes.as_chunks::<2>().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect(),
         }),
