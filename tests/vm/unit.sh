@@ -43,9 +43,12 @@ cp /etc/lookout/lookout.toml /srv/right.toml
 printf '[Service]\nWatchdogSec=3s\nRestartSec=200ms\n' > /etc/systemd/system/lookout.service.d/fast.conf
 systemctl daemon-reload
 
-check "exposure to the rest of the system is at most 1.7 of 10" \
-  sh -c 'systemd-analyze security --offline=true --threshold=17 --no-pager /etc/systemd/system/lookout.service > /tmp/exposure'
-tail -n 1 /tmp/exposure
+version=$(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p')
+if [ "$version" -ge 250 ]; then
+  check "exposure to the rest of the system is at most 1.7 of 10" \
+    sh -c 'systemd-analyze security --offline=true --threshold=17 --no-pager /etc/systemd/system/lookout.service > /tmp/exposure'
+  tail -n 1 /tmp/exposure
+fi
 check "READY: start returns when the service is up" systemctl start lookout
 check "STATUS says how it is" soon line '^ok; 1 of 1 cameras'
 echo "      $(journalctl -u lookout --no-pager -o cat | grep -m1 ready)"
@@ -65,7 +68,6 @@ check "SIGKILL: it is started again" soon restarted "$n"
 check "the socket left behind is replaced" soon says '"state":"ok"'
 
 before=$(pid)
-version=$(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p')
 if [ "$version" -ge 253 ]; then type=notify-reload; else type=notify; fi
 check "systemd $version runs it as $type" is Type "$type"
 sed -i 's/"front"/"back"/' /etc/lookout/lookout.toml
@@ -129,5 +131,5 @@ install -m 755 /in/lookout /usr/local/bin/lookout.new && mv /usr/local/bin/looko
 systemctl reset-failed lookout
 check "it starts after an upgrade" systemctl start lookout
 check "state is kept" [ -e /var/lib/lookout/kept ]
-[ $failed = 0 ] || journalctl -u lookout --no-pager -o cat | tail -40
+[ $failed = 0 ] || journalctl -u lookout --no-pager -o verbose | grep -E '^ +(MESSAGE|F_[A-Z_]+)=' | tail -120
 exit $failed

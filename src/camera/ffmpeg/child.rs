@@ -28,7 +28,7 @@ const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 const PROTOCOLS: &str =
     "file,pipe,fd,crypto,data,tcp,udp,rtp,srtp,rtsp,rtsps,rtmp,rtmps,http,https,httpproxy,tls,srt,hls";
 
-/// First version that can leave frames of another size unscaled (`-autoscale 0`).
+/// First version that can leave frames of another size unscaled. As `-noautoscale`: from 7.0 on `-autoscale` takes no value.
 const KEEPS_SIZES: (u32, u32) = (4, 4);
 /// First version with `-fps_mode`, which replaced `-vsync`.
 const HAS_FPS_MODE: (u32, u32) = (5, 1);
@@ -77,7 +77,7 @@ impl Ffmpeg {
         command.args([if version >= HAS_FPS_MODE { "-fps_mode" } else { "-vsync" }, "passthrough"]);
         command.args(["-pix_fmt", "yuv420p"]);
         if keeps_sizes {
-            command.args(["-autoscale", "0", "-vf", FILTERS, "-c:v", "rawvideo", "-f", "rawvideo", "pipe:1"]);
+            command.args(["-noautoscale", "-vf", FILTERS, "-c:v", "rawvideo", "-f", "rawvideo", "pipe:1"]);
         } else {
             command.args(["-f", "yuv4mpegpipe", "pipe:1"]);
         }
