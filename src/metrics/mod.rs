@@ -76,6 +76,24 @@ pub struct SinkLabel {
     pub sink: String,
 }
 
+/// Labels of MQTT messages that were passed over because of their size.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OversizeLabels {
+    /// The sink.
+    pub sink: String,
+    /// `received` or `sent`.
+    pub direction: &'static str,
+}
+
+/// Labels of orders over MQTT.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OrderLabels {
+    /// The sink.
+    pub sink: String,
+    /// `executed`, `failed`, `refused`, `retained` or `excess`.
+    pub result: &'static str,
+}
+
 /// Labels of messages in a spool, by what became of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SpoolLabels {
@@ -138,6 +156,10 @@ pub struct Metrics {
     pub publish: Family<MessageLabels, Counter>,
     /// 1 while connected to the broker, else 0.
     pub mqtt_connected: Family<SinkLabel, Gauge>,
+    /// MQTT messages that were passed over because of their size.
+    pub mqtt_oversize: Family<OversizeLabels, Counter>,
+    /// Orders over MQTT, by result.
+    pub mqtt_orders: Family<OrderLabels, Counter>,
     /// Messages of a spool since its creation, by result.
     pub spool: Family<SpoolLabels, Counter>,
     /// Messages waiting in a spool.
@@ -178,6 +200,8 @@ impl Metrics {
             reload_time: Float::default(),
             publish: Family::default(),
             mqtt_connected: Family::default(),
+            mqtt_oversize: Family::default(),
+            mqtt_orders: Family::default(),
             spool: Family::default(),
             spool_entries: Family::default(),
             spool_bytes: Family::default(),
@@ -238,6 +262,12 @@ impl Metrics {
         );
         registry.register("publish", "Messages passed to sinks, by result", metrics.publish.clone());
         registry.register("mqtt_connected", "1 while connected to the broker", metrics.mqtt_connected.clone());
+        registry.register(
+            "mqtt_oversize",
+            "MQTT messages passed over because of their size, by direction",
+            metrics.mqtt_oversize.clone(),
+        );
+        registry.register("mqtt_orders", "Orders over MQTT, by result", metrics.mqtt_orders.clone());
         registry.register("spool_messages", "Messages of a spool since its creation, by result", metrics.spool.clone());
         registry.register("spool_entries", "Messages waiting in a spool", metrics.spool_entries.clone());
         let bytes = metrics.spool_bytes.clone();

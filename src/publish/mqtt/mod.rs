@@ -21,6 +21,9 @@ mod access;
 mod command;
 mod connection;
 mod discovery;
+mod in_flight;
+mod log_limit;
+mod oversize;
 mod rates;
 mod retained_topics;
 mod session;
@@ -36,6 +39,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use connection::PublishMode;
+use log_limit::LogLimit;
 use rates::Rates;
 use retained_topics::{RetainedSet, RetainedTopics};
 use table::RetainedTable;
@@ -157,8 +161,16 @@ struct MqttShared {
     spool: Mutex<Spool>,
     state: Mutex<MqttState>,
     retained_topics: Mutex<RetainedTopics>,
+    log_limits: Mutex<LogLimits>,
     /// Signals that there is something to publish.
     wake: Notify,
+}
+
+/// Limits of log lines that others can cause.
+#[derive(Default)]
+struct LogLimits {
+    /// Messages that are too large, by direction.
+    oversize: BTreeMap<&'static str, LogLimit>,
 }
 
 struct MqttState {
@@ -214,6 +226,7 @@ impl Mqtt {
         let shared = Arc::new(MqttShared {
             topics,
             retained_topics: Mutex::new(retained_topics),
+            log_limits: Mutex::default(),
             state: Mutex::new(MqttState { table, transient: VecDeque::new(), rates }),
             spool: Mutex::new(config.spool),
             wake: Notify::new(),
@@ -336,6 +349,10 @@ impl MqttShared {
         self.retained_topics.lock().ignore_poison()
     }
 
+    fn log_limits(&self) -> MutexGuard<'_, LogLimits> {
+        self.log_limits.lock().ignore_poison()
+    }
+
     fn spool(&self) -> MutexGuard<'_, Spool> {
         self.spool.lock().ignore_poison()
     }
@@ -428,5 +445,9 @@ fn json(message: &Message) -> Result<Vec<u8>> {
     Ok(line)
 }
 
+#[cfg(test)]
+mod fake_broker;
+#[cfg(test)]
+mod link_tests;
 #[cfg(test)]
 mod tests;
