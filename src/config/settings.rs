@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::document::{Flip, Limits, LogFormat, Polygon, WeatherName};
+use super::document::{Flip, Limits, LogFormat, Order, Polygon, WeatherName};
 use crate::kernel::isa::IsaName;
 use crate::message::MessageKind;
 
@@ -275,6 +275,8 @@ pub struct MqttSettings {
     pub labels: Vec<String>,
     /// True if pictures are published.
     pub pictures: bool,
+    /// Orders that the broker may give.
+    pub orders: Vec<Order>,
     /// Size limit of waiting events, in bytes.
     pub spool_size: u64,
     /// Age limit of waiting events.

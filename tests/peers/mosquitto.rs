@@ -46,6 +46,7 @@ pub fn setup(folder: &Path, port: u16, change: impl FnOnce(&mut MqttConfig)) -> 
             labels: vec!["Car".into()],
             pictures: false,
             monitor: true,
+            orders: ["camera", "echo", "recalibrate"].map(str::to_owned).into(),
         },
         messages: vec![MessageKind::Event, MessageKind::Status],
         discovery: Some("homeassistant".into()),
@@ -249,7 +250,7 @@ async fn orders_are_obeyed_and_home_assistant_is_greeted_when_it_starts() {
     assert_eq!(answers.len(), 4, "{answers:?}");
     assert_eq!(answers[0], r#"{"ok":true,"result":{"a":1}}"#);
     assert!(answers[2].contains("\"kind\":\"usage\""), "{}", answers[2]);
-    assert!(subscriber.last("lookout/d/reply/nonsense").unwrap().contains("is not a command"));
+    assert!(subscriber.last("lookout/d/reply/nonsense").unwrap().contains("is not allowed"));
 
     subscriber.clear();
     subscriber.client.publish("homeassistant/status", "online", once()).await.unwrap();

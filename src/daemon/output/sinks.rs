@@ -119,6 +119,7 @@ impl SinkBuilder<'_> {
                 labels,
                 pictures: mqtt.pictures,
                 monitor: self.settings.monitor.enabled,
+                orders: mqtt.orders.iter().map(|order| order.name().to_owned()).collect(),
             },
             messages,
             discovery: mqtt.discovery.clone(),

@@ -322,7 +322,8 @@ impl Health {
                 CameraState::Connecting => starting = true,
                 CameraState::Stalled => reasons.push(format!("camera {name} gives no frames")),
                 CameraState::Backoff => reasons.push(format!("camera {name} is lost")),
-                CameraState::Streaming | CameraState::Disabled | CameraState::Ended => {}
+                CameraState::Disabled => reasons.push(format!("camera {name} is disabled by request")),
+                CameraState::Streaming | CameraState::Ended => {}
             }
             let (fps, dropped) = (camera.fps(state), camera.dropped.clone());
             cameras.insert(name.clone(), CameraStatus { state, fps, dropped });

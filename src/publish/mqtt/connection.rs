@@ -127,9 +127,7 @@ impl Connection {
                 }
                 options.set_socket_connector(move |address, network| {
                     let transport = transport.clone();
-                    async move {
-                        transport.connect($library::default_socket_connect(address, network).await?).await
-                    }
+                    async move { transport.connect($library::default_socket_connect(address, network).await?).await }
                 });
                 let (client, events) = $library::AsyncClient::builder(options).capacity(REQUESTS).build();
                 (Client::$variant(client), tokio::spawn($run(events, sender, read_timeout)))

@@ -66,6 +66,8 @@ impl FakeBroker {
                     seen.connections += 1;
                     seen.connections
                 };
+                // What is acknowledged before the connection is closed must have left.
+                stream.set_nodelay(true).unwrap();
                 // One client alone connects.
                 let _ = serve(stream, &behaviour, number, &seen_by_task).await;
                 seen_by_task.lock().ignore_poison().ended += 1;
@@ -96,12 +98,7 @@ impl Drop for FakeBroker {
     }
 }
 
-async fn serve(
-    mut stream: TcpStream,
-    behaviour: &Behaviour,
-    number: usize,
-    seen: &Mutex<Seen>,
-) -> std::io::Result<()> {
+async fn serve(mut stream: TcpStream, behaviour: &Behaviour, number: usize, seen: &Mutex<Seen>) -> std::io::Result<()> {
     let mut published = 0;
     loop {
         let first = stream.read_u8().await?;

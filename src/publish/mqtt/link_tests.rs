@@ -30,7 +30,8 @@ fn is_connected(sink: &Mqtt) -> bool {
 }
 
 fn ids(payloads: &[String]) -> Vec<String> {
-    let id = |text: &String| serde_json::from_str::<serde_json::Value>(text).unwrap()["id"].as_str().unwrap().to_owned();
+    let id =
+        |text: &String| serde_json::from_str::<serde_json::Value>(text).unwrap()["id"].as_str().unwrap().to_owned();
     payloads.iter().map(id).collect()
 }
 
@@ -39,7 +40,8 @@ async fn messages_that_are_too_large_are_acknowledged_and_do_not_cost_the_connec
     for is_v5 in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         // More of them than a broker leaves unacknowledged, on both subscriptions.
-        let topic = |index: usize| if index.is_multiple_of(2) { "lookout/d/cmd/camera" } else { "homeassistant/status" };
+        let topic =
+            |index: usize| if index.is_multiple_of(2) { "lookout/d/cmd/camera" } else { "homeassistant/status" };
         let sends = (0..60).map(|index| (topic(index).to_owned(), vec![b'x'; 150_000 + index], true)).collect();
         let broker = FakeBroker::start(Behaviour { is_v5, sends, ..Behaviour::default() }).await;
         let mut sink = start(folder.path(), &broker, is_v5, |_| {});
@@ -108,4 +110,74 @@ async fn a_message_that_the_broker_does_not_take_is_passed_over() {
         sink.flush().await.unwrap();
         assert_eq!(broker.seen(|seen| seen.on("lookout/d/availability")).last().map(String::as_str), Some("stopped"));
     }
+}
+
+fn orders(sink: &Mqtt, result: &'static str) -> u64 {
+    let labels = crate::metrics::OrderLabels { sink: "mqtt".into(), result };
+    sink.shared.metrics.mqtt_orders.get_or_create(&labels).get()
+}
+
+/// A command table whose verb `camera` counts its calls.
+fn counting(control: &Control) -> Arc<std::sync::atomic::AtomicU64> {
+    let calls = Arc::<std::sync::atomic::AtomicU64>::default();
+    for verb in ["camera", "recalibrate"] {
+        let calls = calls.clone();
+        control.register(verb, move |args| {
+            calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Ok(args)
+        });
+    }
+    calls
+}
+
+#[tokio::test]
+async fn orders_that_are_not_listed_are_refused_counted_and_answered_once() {
+    for (listed, executed) in [(&[][..], false), (&["camera"][..], true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let order = |verb: &str| (format!("lookout/d/cmd/{verb}"), b"{}".to_vec(), false);
+        let mut sends = vec![order("camera")];
+        sends.extend((0..3000).map(|_| order("recalibrate")));
+        sends.push(("lookout/d/cmd/camera".into(), b"{}".to_vec(), true));
+        let broker = FakeBroker::start(Behaviour { sends, ..Behaviour::default() }).await;
+        let control = Control::default();
+        let calls = counting(&control);
+        let mut sink = start(folder.path(), &broker, false, |config| {
+            config.control = control;
+            config.about.orders = listed.iter().map(|&verb| verb.to_owned()).collect();
+        });
+        // The fake broker sends them for each of two subscriptions.
+        broker.until("orders arrive", |seen| seen.acknowledgements == 2 * 3002).await;
+        broker.until("an answer", |seen| seen.messages.iter().any(|(_, topic, _)| topic.contains("/reply/"))).await;
+        sink.flush().await.unwrap();
+        let refused = if executed { 2 * 3000 } else { 2 * 3002 };
+        let executed = if executed { 2 } else { 0 };
+        assert_eq!(orders(&sink, "refused"), refused);
+        assert_eq!((orders(&sink, "executed"), orders(&sink, "retained")), (executed, executed));
+        assert_eq!(calls.load(std::sync::atomic::Ordering::SeqCst), executed);
+        let replies = broker.seen(|seen| {
+            let replies = seen.messages.iter().filter(|(_, topic, _)| topic.contains("/reply/"));
+            replies.map(|(.., payload)| String::from_utf8_lossy(payload).into_owned()).collect::<Vec<_>>()
+        });
+        let refusals = replies.iter().filter(|reply| reply.contains("is not allowed on this device")).count();
+        assert_eq!((refusals, replies.len() as u64), (1, 1 + executed), "{replies:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_listed_orders_is_slowed_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let sends = (0..5000).map(|_| ("lookout/d/cmd/camera".to_owned(), b"{}".to_vec(), false)).collect();
+    let broker = FakeBroker::start(Behaviour { sends, ..Behaviour::default() }).await;
+    let control = Control::default();
+    let calls = counting(&control);
+    let mut sink = start(folder.path(), &broker, false, |config| {
+        config.control = control;
+        config.about.orders = BTreeSet::from(["camera".to_owned()]);
+    });
+    broker.until("orders arrive", |seen| seen.acknowledgements == 10_000).await;
+    sink.flush().await.unwrap();
+    let executed = calls.load(std::sync::atomic::Ordering::SeqCst);
+    assert!((1..200).contains(&executed), "{executed}");
+    assert_eq!(orders(&sink, "executed"), executed);
+    assert_eq!(orders(&sink, "excess"), 10_000 - executed);
 }

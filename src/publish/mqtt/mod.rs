@@ -15,14 +15,14 @@
 //! | `<camera>/<label>/occupancy` | `ON` while there was an object within `track.patience`, else `OFF`; retained |
 //! | `<camera>/state`, `<camera>/stats` | state of the camera; frames a second and latency; retained |
 //! | `<camera>/picture` | JPEG of the last frame in which an object started, if pictures are allowed; retained |
-//! | `cmd/<verb>` | a command; the reply goes to `reply/<verb>`, or to the response topic of an MQTT 5 request |
+//! | `cmd/<verb>` | an order, if the configuration lists its verb; the reply goes to `reply/<verb>`, or to the response topic of an MQTT 5 request |
 
 mod access;
-mod command;
 mod connection;
 mod discovery;
 mod in_flight;
 mod log_limit;
+mod orders;
 mod oversize;
 mod rates;
 mod retained_topics;
@@ -40,6 +40,7 @@ use tokio::task::JoinHandle;
 
 use connection::PublishMode;
 use log_limit::LogLimit;
+use orders::OrderBudget;
 use rates::Rates;
 use retained_topics::{RetainedSet, RetainedTopics};
 use table::RetainedTable;
@@ -99,8 +100,10 @@ pub struct DeviceInfo {
     pub labels: Vec<String>,
     /// True if pictures are published.
     pub pictures: bool,
-    /// True if the monitor is enabled: it reports drift and accepts recalibration commands.
+    /// True if the monitor is enabled: it reports drift.
     pub monitor: bool,
+    /// Verbs of the orders that are obeyed.
+    pub orders: BTreeSet<String>,
 }
 
 /// Configuration of an [`Mqtt`] sink.
@@ -162,6 +165,7 @@ struct MqttShared {
     state: Mutex<MqttState>,
     retained_topics: Mutex<RetainedTopics>,
     log_limits: Mutex<LogLimits>,
+    order_budget: Mutex<OrderBudget>,
     /// Signals that there is something to publish.
     wake: Notify,
 }
@@ -171,6 +175,8 @@ struct MqttShared {
 struct LogLimits {
     /// Messages that are too large, by direction.
     oversize: BTreeMap<&'static str, LogLimit>,
+    /// Orders, by result.
+    orders: BTreeMap<&'static str, LogLimit>,
 }
 
 struct MqttState {
@@ -227,6 +233,7 @@ impl Mqtt {
             topics,
             retained_topics: Mutex::new(retained_topics),
             log_limits: Mutex::default(),
+            order_budget: Mutex::default(),
             state: Mutex::new(MqttState { table, transient: VecDeque::new(), rates }),
             spool: Mutex::new(config.spool),
             wake: Notify::new(),

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::connection::{BrokerEvent, BrokerLimits, Connection, Incoming, PublishMode};
 use super::in_flight::{RetainedInFlight, RetainedMessage, SizeLimit};
 use super::log_limit::LogLimit;
-use super::{MqttShared, SHUTDOWN_TIMEOUT, command, discovery};
+use super::{MqttShared, SHUTDOWN_TIMEOUT, discovery, orders};
 use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::publish::run_blocking;
@@ -24,8 +24,6 @@ use crate::publish::spool::DropReason;
 const MAX_IN_FLIGHT: usize = 16;
 /// Acknowledged events that are removed from the spool at once, before the tick.
 const MAX_ACKNOWLEDGED: usize = 64;
-/// Limit of concurrent commands.
-const MAX_COMMANDS: usize = 4;
 /// Interval at which acknowledged events are removed from the spool, so that one commit covers many.
 const TICK: Duration = Duration::from_millis(200);
 /// Ticks between checks of the spool's age limit.
@@ -145,7 +143,8 @@ struct Session<'a> {
     refused: Vec<u64>,
     /// Retained messages under way.
     retained: RetainedInFlight,
-    commands: JoinSet<()>,
+    /// Orders being executed.
+    orders: JoinSet<()>,
     /// Topics of earlier runs to clear, with their payloads.
     to_clear: VecDeque<(String, Vec<u8>)>,
     /// Number of topics that the broker has not cleared yet; `None` if there are none, or one could not be cleared.
@@ -169,7 +168,7 @@ impl<'a> Session<'a> {
             acknowledged_events: Vec::new(),
             refused: Vec::new(),
             retained: RetainedInFlight::default(),
-            commands: JoinSet::new(),
+            orders: JoinSet::new(),
             to_clear: VecDeque::new(),
             uncleared: None,
             may_have_more: true,
@@ -195,7 +194,7 @@ impl<'a> Session<'a> {
                 },
                 Some(completed) = self.acknowledgements.join_next() => self.record_outcome(completed),
                 Some((_, message, outcome)) = self.retained.next() => self.retained_outcome(&message, outcome).await,
-                Some(_) = self.commands.join_next() => {}
+                Some(_) = self.orders.join_next() => {}
                 () = self.shared.wake.notified() => self.may_have_more = true,
                 _ = tick.tick() => {
                     self.update_spool().await;
@@ -332,11 +331,9 @@ impl<'a> Session<'a> {
     }
 
     fn message(&mut self, message: Incoming) {
-        if let Some(verb) = self.shared.topics.verb(&message.topic) {
-            if self.commands.len() < MAX_COMMANDS {
-                self.commands.spawn(command::execute(self.shared.clone(), verb.to_owned(), message));
-            } else {
-                tracing::warn!(sink = self.shared.name, verb, "too many commands at once; this one is ignored");
+        if let Some(verb) = self.shared.topics.verb(&message.topic).map(str::to_owned) {
+            if self.shared.accepts(&verb, &message, self.orders.len()) {
+                self.orders.spawn(orders::execute(self.shared.clone(), verb, message));
             }
         } else if self.shared.discovery.as_deref().is_some_and(|prefix| message.topic == discovery::birth(prefix))
             && message.payload == b"online"

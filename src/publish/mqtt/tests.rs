@@ -85,6 +85,7 @@ pub fn config(folder: &std::path::Path, clock: &Arc<dyn Clock>, messages: &[Mess
             labels: vec!["Car".into(), "Person".into()],
             pictures: true,
             monitor: true,
+            orders: BTreeSet::new(),
         },
         messages: messages.to_vec(),
         discovery: Some("homeassistant".into()),
