@@ -181,3 +181,28 @@ async fn a_flood_of_listed_orders_is_slowed_down() {
     assert_eq!(orders(&sink, "executed"), executed);
     assert_eq!(orders(&sink, "excess"), 10_000 - executed);
 }
+
+#[tokio::test]
+async fn switches_offered_before_are_cleared_once_their_orders_are_not_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let discovery = "homeassistant/device/lookout_d/config";
+    for (orders, seen_components) in [(&["camera"][..], vec![true]), (&[], vec![false, false])] {
+        let broker = FakeBroker::start(Behaviour::default()).await;
+        let mut sink = start(folder.path(), &broker, false, |config| {
+            config.about.orders = orders.iter().map(|&verb| verb.to_owned()).collect();
+        });
+        broker.until("discovery", |seen| seen.on(discovery).len() == seen_components.len()).await;
+        sink.flush().await.unwrap();
+        let messages = broker.seen(|seen| seen.on(discovery));
+        let components: Vec<serde_json::Value> = messages
+            .iter()
+            .map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap()["components"]["front_enabled"].take())
+            .collect();
+        let is_offered: Vec<bool> = components.iter().map(|component| component["command_topic"].is_string()).collect();
+        assert_eq!(is_offered, seen_components);
+        if orders.is_empty() {
+            assert_eq!(components[0], serde_json::json!({ "platform": "switch" }), "it is removed");
+            assert_eq!(components[1], serde_json::Value::Null);
+        }
+    }
+}
