@@ -91,12 +91,14 @@ impl Components {
             let pattern = pattern.clone();
             Arc::new(move |camera: &str| pattern.weather(camera).map(|weather| weather.words()))
         };
+        let health = Arc::new(Health::new(&identity.device, clock.as_ref()));
         let sinks = SinkBuilder {
             settings,
             identity: &identity,
             model: &engine.info(),
             frames: &frames,
             control,
+            health: &health,
             weather,
             clock: &clock,
             metrics: &metrics,
@@ -104,14 +106,22 @@ impl Components {
         };
         let mut outlets = sinks.outlets()?;
         let view = monitoring.as_ref().map(Monitoring::view);
-        let web = WebBuilder { settings, frames: &frames, control, clock: &clock, metrics: &metrics, view, console };
+        let web = WebBuilder {
+            settings,
+            frames: &frames,
+            control,
+            clock: &clock,
+            metrics: &metrics,
+            health: &health,
+            view,
+            console,
+        };
         let WebOutputs { outlets: web_outlets, server } = web.build()?;
         outlets.extend(web_outlets);
         let mut observers: Vec<Box<dyn FrameObserver>> = Vec::new();
         if SinkBuilder::needs_frames(settings) || WebBuilder::needs_frames(settings) {
             observers.push(Box::new(frames.clone()));
         }
-        let health = Arc::new(Health::new(&identity.device, clock.as_ref()));
         enable::register(settings, &health, control);
         Ok(Self {
             health,

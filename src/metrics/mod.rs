@@ -76,6 +76,20 @@ pub struct SinkLabel {
     pub sink: String,
 }
 
+/// Label of a state of the device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabel {
+    /// `starting`, `ok`, `degraded` or `stopping`.
+    pub state: &'static str,
+}
+
+/// Label of the source of a fault.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FaultLabel {
+    /// What has the fault: `camera NAME`, `output NAME`, `configuration`, `monitor`, `pictures` or `temperature`.
+    pub source: String,
+}
+
 /// Labels of MQTT messages that were passed over because of their size.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OversizeLabels {
@@ -120,6 +134,12 @@ type Float = Gauge<f64, AtomicU64>;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// 1 for the present state of the device, 0 for the others.
+    state: Family<StateLabel, Gauge>,
+    /// 1 for each source of a fault.
+    fault: Family<FaultLabel, Gauge>,
+    /// Sources that `fault` has.
+    faults: Mutex<BTreeSet<String>>,
     /// 1 for the serving model.
     model: Family<ModelLabels, Gauge>,
     /// 1 while a camera delivers frames, else 0.
@@ -182,6 +202,9 @@ impl Metrics {
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("arch", std::env::consts::ARCH)]);
         registry.register("build", "Version and architecture of this build", build);
         let metrics = Self {
+            state: Family::default(),
+            fault: Family::default(),
+            faults: Mutex::default(),
             model: Family::default(),
             camera_up: Family::default(),
             camera_reconnects: Family::default(),
@@ -208,6 +231,8 @@ impl Metrics {
             monitor: monitor::MonitorMetrics::new(&mut registry),
             registry: Registry::default(),
         };
+        registry.register("state", "1 for the present state of the device", metrics.state.clone());
+        registry.register("fault", "1 for each source of a reason for the state degraded", metrics.fault.clone());
         registry.register("model_info", "Serving model", metrics.model.clone());
         registry.register("camera_up", "1 while a camera delivers frames", metrics.camera_up.clone());
         registry.register(
@@ -281,6 +306,22 @@ impl Metrics {
         self.model.get_or_create(&ModelLabels { name: name.to_owned(), precision, sha256: sha256.to_owned() }).set(1);
     }
 
+    /// Sets the state of the device and the sources of its faults.
+    pub fn health(&self, state: &'static str, faults: BTreeSet<String>) {
+        for other in ["starting", "ok", "degraded", "stopping"] {
+            self.state.get_or_create(&StateLabel { state: other }).set(i64::from(other == state));
+        }
+        // A scrape meanwhile finds every fault that stays.
+        let mut known = self.faults.lock().ignore_poison();
+        for source in known.difference(&faults) {
+            self.fault.remove(&FaultLabel { source: source.clone() });
+        }
+        for source in faults.difference(&known) {
+            self.fault.get_or_create(&FaultLabel { source: source.clone() }).set(1);
+        }
+        *known = faults;
+    }
+
     /// Records the objects of a camera's frame by label: confirmed ones, as in a report. Other labels become 0.
     pub fn count_objects(&self, camera: &str, objects: &BTreeMap<String, u32>) {
         let mut counted = self.counted.lock().ignore_poison();
@@ -332,8 +373,13 @@ mod tests {
         metrics.last_inference.get_or_create(&CameraLabel { camera: "front".into() }).set(1.5);
         metrics.count_objects("front", &BTreeMap::from([("Car".to_owned(), 3)]));
         metrics.no_objects("front");
+        metrics.health("degraded", ["camera front".to_owned()].into());
+        metrics.health("degraded", ["output file".to_owned()].into());
         let text = metrics.encode().unwrap();
         for line in [
+            "lookout_state{state=\"ok\"} 0",
+            "lookout_state{state=\"degraded\"} 1",
+            "lookout_fault{source=\"output file\"} 1",
             "lookout_frames_dropped_total{camera=\"front\",reason=\"busy\"} 1",
             "lookout_stage_duration_seconds_count{stage=\"detect\"} 1",
             "lookout_last_inference_timestamp_seconds{camera=\"front\"} 1.5",
@@ -344,6 +390,7 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\nnot in\n{text}");
         }
+        assert!(!text.contains("camera front"), "faults that are gone are not listed:\n{text}");
         assert!(!text.contains("city"), "only one model serves:\n{text}");
     }
 }

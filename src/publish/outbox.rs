@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::Sink;
 use crate::error::{Error, Result};
+use crate::fault::FaultReporter;
 use crate::message::{Message, MessageKind};
 use crate::metrics::{MessageLabels, Metrics};
 use crate::sync::IgnorePoison;
@@ -22,6 +23,10 @@ pub struct Outlet {
     pub messages: Vec<MessageKind>,
     /// The sink.
     pub sink: Box<dyn Sink>,
+    /// True if the service runs for this sink: for one of `[[publish]]`, not for the page or the history.
+    pub is_output: bool,
+    /// Takes reports of failures.
+    pub fault: FaultReporter,
 }
 
 /// Sending side of the outbox, for any thread.
@@ -45,9 +50,9 @@ impl Outbox {
     pub fn start(outlets: Vec<Outlet>, metrics: &Arc<Metrics>) -> (Self, Vec<JoinHandle<Result<()>>>) {
         let mut queues = Vec::new();
         let mut tasks = Vec::new();
-        for Outlet { name, messages, sink } in outlets {
+        for Outlet { name, messages, sink, fault, .. } in outlets {
             let (sender, receiver) = mpsc::channel(QUEUE);
-            tasks.push(tokio::spawn(send_queued(name.clone(), sink, receiver, metrics.clone())));
+            tasks.push(tokio::spawn(send_queued(name.clone(), sink, receiver, fault, metrics.clone())));
             queues.push(Queue { name, messages, sender: Mutex::new(Some(sender)) });
         }
         (Self { queues: queues.into(), metrics: metrics.clone() }, tasks)
@@ -91,25 +96,33 @@ impl Queue {
     }
 }
 
-/// Sends messages until the queue is closed. Failures are logged at their begin and end.
+/// Sends messages until the queue is closed. Failures are logged and reported at their begin and end.
 async fn send_queued(
     name: String,
     mut sink: Box<dyn Sink>,
     mut receiver: mpsc::Receiver<Arc<Message>>,
+    fault: FaultReporter,
     metrics: Arc<Metrics>,
 ) -> Result<()> {
     let count = |result| metrics.publish.get_or_create(&MessageLabels { sink: name.clone(), result }).inc();
     let mut failing = false;
+    // A fault may have been reported when the sink was built.
+    let mut has_fault = true;
     while let Some(message) = receiver.recv().await {
         match sink.send(&message).await {
             Ok(()) => {
                 count("ok");
+                if std::mem::take(&mut has_fault) {
+                    fault.clear();
+                }
                 if std::mem::take(&mut failing) {
                     tracing::info!(sink = name, "messages are delivered again");
                 }
             }
             Err(error) => {
                 count("failed");
+                has_fault = true;
+                fault.set(format!("output {name}: {}", error.chain()));
                 if sink.is_closed() {
                     return Err(error);
                 }
@@ -150,7 +163,8 @@ mod tests {
     }
 
     fn outlet(name: &str, messages: &[MessageKind], sink: impl Sink + 'static) -> Outlet {
-        Outlet { name: name.into(), messages: messages.to_vec(), sink: Box::new(sink) }
+        let (name, sink, fault) = (name.into(), Box::new(sink), FaultReporter::ignored());
+        Outlet { name, messages: messages.to_vec(), sink, is_output: true, fault }
     }
 
     #[tokio::test]
@@ -176,6 +190,29 @@ mod tests {
             |sink: &str| metrics.publish.get_or_create(&MessageLabels { sink: sink.into(), result: "dropped" }).get();
         assert!((134..=136).contains(&dropped("stuck")), "{}", dropped("stuck"));
         assert_eq!((dropped("lines"), dropped("reports")), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_reported_until_messages_are_delivered_again() {
+        /// Fails for the first two messages.
+        struct Failing(u32);
+        impl Sink for Failing {
+            fn send<'a>(&'a mut self, _: &'a Message) -> SinkFuture<'a> {
+                self.0 += 1;
+                let full = || Error::new(crate::error::Kind::Io, "the disk is full");
+                Box::pin(std::future::ready(if self.0 <= 2 { Err(full()) } else { Ok(()) }))
+            }
+        }
+        let reports = Arc::new(Mutex::new(Vec::new()));
+        let list = reports.clone();
+        let mut outlet = outlet("file", &[MessageKind::Event], Failing(0));
+        outlet.fault = FaultReporter::new(move |report| list.lock().ignore_poison().push(report));
+        let (outbox, mut tasks) = Outbox::start(vec![outlet], &Arc::new(Metrics::new()));
+        (0..4).for_each(|id| outbox.offer(event(id)));
+        outbox.close();
+        tasks.remove(0).await.unwrap().unwrap();
+        let full = Some("output file: the disk is full".to_owned());
+        assert_eq!(*reports.lock().ignore_poison(), [full.clone(), full, None]);
     }
 
     #[tokio::test]

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use lookout::clock::SystemClock;
 use lookout::control::Control;
+use lookout::fault::FaultReporter;
 use lookout::message::{Event, EventName, Message, MessageKind, Moment, Schema};
 use lookout::metrics::{self, Metrics, SpoolLabels};
 use lookout::publish::Sink;
-use lookout::publish::mqtt::{Broker as Address, DeviceInfo, Mqtt, MqttConfig};
+use lookout::publish::mqtt::{Broker as Address, DeviceInfo, Mqtt, MqttConfig, MqttFaults};
 use lookout::publish::spool::{Spool, SpoolLimits};
 
 use super::broker::{Broker, Subscriber, until};
@@ -57,6 +58,7 @@ pub fn setup(folder: &Path, port: u16, change: impl FnOnce(&mut MqttConfig)) -> 
         picture: None,
         clock: Arc::new(SystemClock),
         metrics: Arc::new(Metrics::new()),
+        faults: MqttFaults { connection: FaultReporter::ignored(), spool: FaultReporter::ignored() },
     };
     change(&mut setup);
     setup

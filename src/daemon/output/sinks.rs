@@ -13,10 +13,12 @@ use crate::control::Control;
 use crate::daemon::identity::Identity;
 use crate::daemon::model::engine::ModelInfo;
 use crate::daemon::paths::state_folder;
+use crate::daemon::supervision::health::{FaultSource, Health};
 use crate::error::Result;
+use crate::fault::FaultReporter;
 use crate::message::MessageKind;
 use crate::metrics::Metrics;
-use crate::publish::mqtt::{Broker, DeviceInfo, Mqtt, MqttConfig, PictureOf, Tls};
+use crate::publish::mqtt::{Broker, DeviceInfo, Mqtt, MqttConfig, MqttFaults, PictureOf, Tls};
 use crate::publish::spool::{Spool, SpoolLimits};
 use crate::publish::{Files, Outlet, Sink, Socket, Stdout, Summary};
 use crate::web::picture;
@@ -38,6 +40,7 @@ pub struct SinkBuilder<'a> {
     pub model: &'a ModelInfo,
     pub frames: &'a FrameHistory,
     pub control: &'a Control,
+    pub health: &'a Arc<Health>,
     pub weather: WeatherOf,
     pub clock: &'a Arc<dyn Clock>,
     pub metrics: &'a Arc<Metrics>,
@@ -87,9 +90,14 @@ impl SinkBuilder<'_> {
                     Box::new(self.mqtt(&name, number, mqtt, sink.messages.clone())?)
                 }
             };
-            outlets.push(Outlet { name, messages, sink: sink_impl });
+            let fault = self.fault(&name);
+            outlets.push(Outlet { name, messages, sink: sink_impl, is_output: true, fault });
         }
         Ok(outlets)
+    }
+
+    fn fault(&self, name: &str) -> FaultReporter {
+        self.health.fault_reporter(FaultSource::Output(name.to_owned()))
     }
 
     fn mqtt(&self, name: &str, number: usize, mqtt: &MqttSettings, messages: Vec<MessageKind>) -> Result<Mqtt> {
@@ -130,6 +138,10 @@ impl SinkBuilder<'_> {
             picture: mqtt.pictures.then(|| picture_of(self.frames.clone())),
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
+            faults: MqttFaults {
+                connection: self.fault(&format!("{name} connection")),
+                spool: self.fault(&format!("{name} spool")),
+            },
         })
     }
 }

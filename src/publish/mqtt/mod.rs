@@ -52,6 +52,7 @@ use super::{Sink, SinkFuture, line, run_blocking};
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
+use crate::fault::FaultReporter;
 use crate::message::{CameraState, EventName, Message, MessageKind, Report, Status};
 use crate::metrics::{MessageLabels, Metrics, SpoolLabels};
 use crate::sync::IgnorePoison;
@@ -134,6 +135,17 @@ pub struct MqttConfig {
     pub clock: Arc<dyn Clock>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Take reports of faults.
+    pub faults: MqttFaults,
+}
+
+/// Reporters of faults that the outbox does not see: the sink accepts messages whatever the broker does.
+#[derive(Debug, Clone)]
+pub struct MqttFaults {
+    /// Of the connection to the broker.
+    pub connection: FaultReporter,
+    /// Of the spool's disk.
+    pub spool: FaultReporter,
 }
 
 /// Queue length of messages outside of the spool: reports and replies.
@@ -161,6 +173,7 @@ struct MqttShared {
     picture: Option<PictureOf>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    faults: MqttFaults,
     spool: Mutex<Spool>,
     state: Mutex<MqttState>,
     retained_topics: Mutex<RetainedTopics>,
@@ -247,6 +260,7 @@ impl Mqtt {
             picture: config.picture,
             clock: config.clock,
             metrics: config.metrics,
+            faults: config.faults,
         });
         shared.update_metrics();
         let (stop, stopped) = watch::channel(false);
@@ -423,12 +437,16 @@ impl MqttShared {
         state.transient.push_back(transient);
     }
 
-    /// Updates the metrics from the spool's counts.
+    /// Updates metrics and faults from the spool.
     fn update_metrics(&self) {
-        let (counts, (entries, bytes)) = {
+        let (counts, (entries, bytes), fault) = {
             let spool = self.spool();
-            (spool.counts().clone(), spool.size())
+            (spool.counts().clone(), spool.size(), spool.fault().map(str::to_owned))
         };
+        match fault {
+            Some(fault) => self.faults.spool.set(format!("output {}: events wait in memory: {fault}", self.name)),
+            None => self.faults.spool.clear(),
+        }
         let sink = || self.name.clone();
         let metrics = &self.metrics;
         metrics.spool_entries.get_or_create(&crate::metrics::SinkLabel { sink: sink() }).set(entries as i64);

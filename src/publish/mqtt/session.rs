@@ -34,6 +34,8 @@ const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 /// Duration after which a connection has proved itself. A shorter one is a failed attempt: the delay continues to grow.
 const LASTING: Duration = Duration::from_secs(10);
+/// Failures in succession that make the connection a fault. A broker that restarts causes fewer.
+const FAULT_AFTER: u32 = 3;
 /// Wait for the results of messages after a connection broke. They are known at once; this only guards against a wait
 /// for ever.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -51,6 +53,10 @@ struct Link {
     backoff: Backoff,
     /// True after the loss was logged, until a connection has lasted.
     is_failure_logged: bool,
+    /// Connections that failed or broke since one has lasted.
+    failures: u32,
+    /// True after the broker refused an event, until it acknowledges one.
+    is_refusing: bool,
     sizes: SizeLimit,
 }
 
@@ -59,6 +65,8 @@ pub async fn run(shared: Arc<MqttShared>, mut stop: watch::Receiver<bool>) {
     let mut link = Link {
         backoff: Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY),
         is_failure_logged: false,
+        failures: 0,
+        is_refusing: false,
         sizes: SizeLimit::default(),
     };
     loop {
@@ -69,6 +77,12 @@ pub async fn run(shared: Arc<MqttShared>, mut stop: watch::Receiver<bool>) {
         shared.set_connected(false);
         let ConnectionEnd::Lost(error) = end else { return };
         let delay = link.backoff.delay();
+        link.failures = link.failures.saturating_add(1);
+        if link.failures >= FAULT_AFTER {
+            let host = &shared.broker.host;
+            let reason = format!("output {}: no connection to the broker {host}: {}", shared.name, error.chain());
+            shared.faults.connection.set(reason);
+        }
         // Logged at the loss or the first failure, not at every attempt.
         if std::mem::replace(&mut link.is_failure_logged, true) {
             tracing::debug!(sink = shared.name, error = error.chain(), "still no connection to the broker");
@@ -198,6 +212,7 @@ impl<'a> Session<'a> {
                 () = self.shared.wake.notified() => self.may_have_more = true,
                 _ = tick.tick() => {
                     self.update_spool().await;
+                    self.check_lasting();
                     ticks += 1;
                     if ticks >= MAINTENANCE_TICKS {
                         ticks = 0;
@@ -300,11 +315,10 @@ impl<'a> Session<'a> {
             tracing::debug!(sink = self.shared.name, "results of messages on the broken connection are unknown");
         }
         self.update_spool().await;
-        let Some(connected_at) = self.connected_at else { return };
-        if connected_at.elapsed() >= LASTING {
-            self.link.backoff.reset();
-            self.link.is_failure_logged = false;
+        if self.connected_at.is_none() {
+            return;
         }
+        self.check_lasting();
         waiting.sort_by_key(|(number, _)| *number);
         let waiting: Vec<RetainedMessage> = waiting.into_iter().map(|(_, message)| message).collect();
         if let Some(first) = waiting.iter().find(|message| !message.clears) {
@@ -316,6 +330,18 @@ impl<'a> Session<'a> {
                 bytes,
                 "the connection broke twice during a message of this size; such messages are not sent for a day"
             );
+        }
+    }
+
+    /// Forgets earlier failures once the connection has lasted.
+    fn check_lasting(&mut self) {
+        if self.connected_at.is_some_and(|at| at.elapsed() >= LASTING) && self.link.failures > 0 {
+            self.link.backoff.reset();
+            self.link.is_failure_logged = false;
+            self.link.failures = 0;
+            if !self.link.is_refusing {
+                self.shared.faults.connection.clear();
+            }
         }
     }
 
@@ -349,8 +375,18 @@ impl<'a> Session<'a> {
         self.in_flight.remove(&number);
         self.may_have_more = true;
         match outcome {
-            Ok(true) => self.acknowledged_events.push(number),
-            Ok(false) => self.refused.push(number),
+            Ok(true) => {
+                self.acknowledged_events.push(number);
+                if std::mem::take(&mut self.link.is_refusing) {
+                    self.shared.faults.connection.clear();
+                }
+            }
+            Ok(false) => {
+                self.refused.push(number);
+                self.link.is_refusing = true;
+                let (name, host) = (&self.shared.name, &self.shared.broker.host);
+                self.shared.faults.connection.set(format!("output {name}: the broker {host} refuses events"));
+            }
             Err(()) => {}
         }
     }

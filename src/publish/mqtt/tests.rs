@@ -48,7 +48,8 @@ pub fn report(cars: u32) -> Message {
 }
 
 fn status(state: CameraState) -> Message {
-    let camera = CameraStatus { state, fps: 5.0, dropped: BTreeMap::new() };
+    let dropped = BTreeMap::new();
+    let camera = CameraStatus { state, fps: 5.0, analysed_fps: 5.0, latency_ms: None, dropped, last_error: None };
     Message::Status(Status {
         schema: Schema::V1,
         device: "d".into(),
@@ -96,6 +97,7 @@ pub fn config(folder: &std::path::Path, clock: &Arc<dyn Clock>, messages: &[Mess
         picture: Some(Arc::new(|camera, sequence| Some(format!("{camera} {sequence}").into_bytes()))),
         clock: clock.clone(),
         metrics: Arc::new(Metrics::new()),
+        faults: MqttFaults { connection: FaultReporter::ignored(), spool: FaultReporter::ignored() },
     }
 }
 
