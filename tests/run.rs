@@ -371,6 +371,37 @@ fn outputs_that_do_not_work_degrade_the_status_and_detection_goes_on() {
 }
 
 #[test]
+fn an_output_that_cannot_be_opened_at_start_is_opened_later() {
+    let site = Site::new(3, "rate = 20\nloop = true");
+    let text = std::fs::read_to_string(site.path("lookout.toml")).unwrap();
+    // Files in place of folders.
+    for name in ["lines", "sockets"] {
+        std::fs::write(site.path(name), "").unwrap();
+    }
+    let outputs = format!(
+        "[[publish]]\nkind = \"file\"\npath = {:?}\n[[publish]]\nkind = \"unix\"\npath = {:?}\nmode = \"0666\"\n",
+        site.path("lines/reports.jsonl"),
+        site.path("sockets/reports.sock"),
+    );
+    std::fs::write(site.path("lookout.toml"), text + &outputs).unwrap();
+    let mut child = site.run().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let is_analysed = |status: &Value| status["cameras"]["front"]["analysed_fps"].as_f64() > Some(0.0);
+    for output in ["output file: ", "output unix: "] {
+        site.status_until(output, |status| is_degraded(status, output) && is_analysed(status));
+    }
+    for name in ["lines", "sockets"] {
+        std::fs::remove_file(site.path(name)).unwrap();
+    }
+    site.status_until("both are open", |status| status["state"] == "ok");
+    let mut line = String::new();
+    let socket = std::os::unix::net::UnixStream::connect(site.path("sockets/reports.sock")).unwrap();
+    BufReader::new(socket).read_line(&mut line).unwrap();
+    assert!(line.contains("lookout/1") && site.path("lines/reports.jsonl").exists(), "{line}");
+    signal(&child, Signal::TERM);
+    assert_eq!(wait(&mut child, Duration::from_secs(20)), Some(0));
+}
+
+#[test]
 fn settings_that_cannot_run_are_explained() {
     let site = Site::new(1, "rate = 0");
     let set = |setting: &str| {

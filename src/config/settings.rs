@@ -241,9 +241,20 @@ pub enum SinkKind {
     Unix {
         /// The socket.
         path: PathBuf,
+        /// Users that may connect.
+        access: SocketAccessSettings,
     },
     /// An MQTT broker.
     Mqtt(Box<MqttSettings>),
+}
+
+/// Users that may connect to a unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketAccessSettings {
+    /// Permission bits.
+    pub mode: u32,
+    /// Group, by name or number; `None`: that of the service.
+    pub group: Option<String>,
 }
 
 /// An MQTT broker. Secrets are in files; these are their paths.

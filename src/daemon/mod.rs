@@ -48,6 +48,7 @@ pub use model::swap::EngineSwap;
 pub use output::console::Console;
 pub use output::objects::ObjectSettings;
 pub use output::observer::FrameObserver;
+pub use output::sinks::broker;
 pub use paths::{runtime_folders, state_folder};
 pub use reload::reloader::ReloadContext;
 pub use reload::requests::ReloadRequests;

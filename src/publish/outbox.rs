@@ -108,7 +108,24 @@ async fn send_queued(
     let mut failing = false;
     // A fault may have been reported when the sink was built.
     let mut has_fault = true;
-    while let Some(message) = receiver.recv().await {
+    loop {
+        let message = match sink.retry_at() {
+            None => receiver.recv().await,
+            Some(at) => tokio::select! {
+                message = receiver.recv() => message,
+                () = tokio::time::sleep_until(at) => {
+                    match sink.retry() {
+                        Ok(()) => {
+                            fault.clear();
+                            tracing::info!(sink = name, "the output is open now");
+                        }
+                        Err(error) => fault.set(format!("output {name}: {}", error.chain())),
+                    }
+                    continue;
+                }
+            },
+        };
+        let Some(message) = message else { break };
         match sink.send(&message).await {
             Ok(()) => {
                 count("ok");
@@ -139,7 +156,7 @@ async fn send_queued(
 mod tests {
     use super::*;
     use crate::message::{Event, EventName, Moment, Schema};
-    use crate::publish::{SinkFuture, Stdout};
+    use crate::publish::{Files, Reopening, SinkFuture, Stdout};
 
     fn event(id: usize) -> Message {
         Message::Event(Event {
@@ -213,6 +230,33 @@ mod tests {
         tasks.remove(0).await.unwrap().unwrap();
         let full = Some("output file: the disk is full".to_owned());
         assert_eq!(*reports.lock().ignore_poison(), [full.clone(), full, None]);
+    }
+
+    #[tokio::test]
+    async fn a_sink_that_cannot_be_opened_is_opened_later_and_before_the_next_message() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gone/lines.jsonl");
+        // A file in place of the folder.
+        std::fs::write(folder.path().join("gone"), "").unwrap();
+        let opened = path.clone();
+        let (sink, outcome) = Reopening::new(Box::new(move || Ok(Box::new(Files::open(&opened, 1000, 2)?))));
+        assert_eq!(outcome.unwrap_err().kind(), crate::error::Kind::Io);
+        let (sender, mut reports) = mpsc::unbounded_channel();
+        let mut outlet = outlet("file", &[MessageKind::Event], sink);
+        outlet.fault = FaultReporter::new(move |report| drop(sender.send(report)));
+        let metrics = Arc::new(Metrics::new());
+        let (outbox, mut tasks) = Outbox::start(vec![outlet], &metrics);
+        outbox.offer(event(1));
+        assert!(reports.recv().await.unwrap().unwrap().contains("gone"));
+        std::fs::remove_file(folder.path().join("gone")).unwrap();
+        while reports.recv().await.unwrap().is_some() {}
+        assert!(path.exists());
+        outbox.offer(event(2));
+        outbox.close();
+        tasks.remove(0).await.unwrap().unwrap();
+        assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 1);
+        let count = |result| metrics.publish.get_or_create(&MessageLabels { sink: "file".into(), result }).get();
+        assert_eq!((count("failed"), count("ok")), (1, 1));
     }
 
     #[tokio::test]

@@ -200,6 +200,10 @@ table! {
         messages: Vec<MessageKind>,
         /// file, unix: path.
         path: String,
+        /// unix: permission bits of the socket, in octal.
+        mode: String,
+        /// unix: group of the socket, by name or number; empty: that of the service.
+        group: String,
         /// file: size at which the file is rotated.
         max_size: String,
         /// file: number of files kept.

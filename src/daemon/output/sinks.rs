@@ -20,7 +20,7 @@ use crate::message::MessageKind;
 use crate::metrics::Metrics;
 use crate::publish::mqtt::{Broker, DeviceInfo, Mqtt, MqttConfig, MqttFaults, PictureOf, Tls};
 use crate::publish::spool::{Spool, SpoolLimits};
-use crate::publish::{Files, Outlet, Sink, Socket, Stdout, Summary};
+use crate::publish::{Files, OpenSink, Outlet, Reopening, Sink, Socket, SocketAccess, Stdout, Summary};
 use crate::web::picture;
 
 /// Picture of a camera on a broker.
@@ -57,10 +57,11 @@ impl SinkBuilder<'_> {
     ///
     /// # Errors
     ///
-    /// A file or socket cannot be opened. A broker that cannot be reached is no error.
+    /// This build lacks a feature that the configuration asks for. A file or socket that cannot be opened, and a broker that
+    /// cannot be reached, are faults: they are tried again.
     pub fn outlets(&self) -> Result<Vec<Outlet>> {
         let mut outlets: Vec<Outlet> = Vec::new();
-        for (index, sink) in self.settings.sinks.iter().enumerate() {
+        for sink in &self.settings.sinks {
             let kind = match &sink.kind {
                 SinkKind::Stdout => "stdout",
                 SinkKind::File { .. } => "file",
@@ -77,11 +78,14 @@ impl SinkBuilder<'_> {
                     Box::new(Summary::new(condition(self.weather.clone(), self.control.clone(), monitor)))
                 }
                 SinkKind::Stdout => Box::new(Stdout::new()),
-                SinkKind::File { path, max_size, max_files } => Box::new(
-                    Files::open(path, *max_size, *max_files).map_err(|error| error.at(format!("publish[{index}]")))?,
-                ),
-                SinkKind::Unix { path } => {
-                    Box::new(Socket::listen(path).map_err(|error| error.at(format!("publish[{index}]")))?)
+                SinkKind::File { path, max_size, max_files } => {
+                    let (path, max_size, max_files) = (path.clone(), *max_size, *max_files);
+                    self.reopening(&name, Box::new(move || Ok(Box::new(Files::open(&path, max_size, max_files)?))))
+                }
+                SinkKind::Unix { path, access } => {
+                    let (path, access) =
+                        (path.clone(), SocketAccess { mode: access.mode, group: access.group.clone() });
+                    self.reopening(&name, Box::new(move || Ok(Box::new(Socket::listen(&path, &access)?))))
                 }
                 SinkKind::Mqtt(mqtt) => {
                     // The sink needs every message for its counts and states, whichever it forwards.
@@ -100,6 +104,16 @@ impl SinkBuilder<'_> {
         self.health.fault_reporter(FaultSource::Output(name.to_owned()))
     }
 
+    /// A sink that is opened now, or as soon as that succeeds.
+    fn reopening(&self, name: &str, open: OpenSink) -> Box<dyn Sink> {
+        let (sink, opened) = Reopening::new(open);
+        if let Err(error) = opened {
+            tracing::warn!(sink = name, error = error.chain(), "the output cannot be opened; trying again");
+            self.fault(name).set(format!("output {name}: {}", error.chain()));
+        }
+        Box::new(sink)
+    }
+
     fn mqtt(&self, name: &str, number: usize, mqtt: &MqttSettings, messages: Vec<MessageKind>) -> Result<Mqtt> {
         let device = self.identity.device.clone();
         let labels = if mqtt.labels.is_empty() { self.model.labels.clone() } else { mqtt.labels.clone() };
@@ -110,15 +124,7 @@ impl SinkBuilder<'_> {
         let spool = folder.join(format!("{file}.redb"));
         Mqtt::start(MqttConfig {
             name: name.to_owned(),
-            broker: Broker {
-                host: mqtt.host.clone(),
-                port: mqtt.port,
-                protocol: mqtt.protocol,
-                tls: mqtt.tls.then(|| Tls { ca_file: mqtt.ca_file.clone(), certificate: mqtt.certificate.clone() }),
-                username: mqtt.username.clone(),
-                password_file: mqtt.password_file.clone(),
-                keep_alive: mqtt.keep_alive,
-            },
+            broker: broker(mqtt),
             client_id: if number == 1 { format!("lookout-{device}") } else { format!("lookout-{device}-{number}") },
             about: DeviceInfo {
                 device,
@@ -143,6 +149,19 @@ impl SinkBuilder<'_> {
                 spool: self.fault(&format!("{name} spool")),
             },
         })
+    }
+}
+
+/// The broker of a sink.
+pub fn broker(mqtt: &MqttSettings) -> Broker {
+    Broker {
+        host: mqtt.host.clone(),
+        port: mqtt.port,
+        protocol: mqtt.protocol,
+        tls: mqtt.tls.then(|| Tls { ca_file: mqtt.ca_file.clone(), certificate: mqtt.certificate.clone() }),
+        username: mqtt.username.clone(),
+        password_file: mqtt.password_file.clone(),
+        keep_alive: mqtt.keep_alive,
     }
 }
 

@@ -104,12 +104,12 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Starts a connection as `client_id` with the last will `offline` on topic `will`.
+    /// Starts a connection as `client_id`, with the last will `offline` on topic `will` if it has one.
     ///
     /// # Errors
     ///
     /// Errors of the credential files.
-    pub fn open(broker: &Broker, client_id: &str, will: &str) -> Result<Self> {
+    pub fn open(broker: &Broker, client_id: &str, will: Option<&str>) -> Result<Self> {
         let access = Access::read(broker)?;
         let (sender, events) = mpsc::channel(EVENTS);
         let read_timeout = broker.keep_alive * 5 / 2;
@@ -119,7 +119,9 @@ impl Connection {
             ($library:ident, $will:expr, $variant:ident, $run:ident, $limit:expr) => {{
                 let mut options = $library::MqttOptions::new(client_id, (broker.host.as_str(), broker.port));
                 options.set_keep_alive(keep_alive);
-                options.set_last_will($will);
+                if let Some(will) = $will {
+                    options.set_last_will(will);
+                }
                 let limit: fn(&mut $library::MqttOptions) = $limit;
                 limit(&mut options);
                 if let Some((user, password)) = &access.login {
@@ -136,14 +138,14 @@ impl Connection {
         let (client, running) = match broker.protocol {
             4 => {
                 use rumqttc_v4::mqttbytes::QoS;
-                let will = rumqttc_v4::LastWill::new(will, "offline", QoS::AtLeastOnce, true);
+                let will = will.map(|topic| rumqttc_v4::LastWill::new(topic, "offline", QoS::AtLeastOnce, true));
                 open!(rumqttc_v4, will, V4, run_v4, |options| {
                     options.set_max_packet_size(LARGEST_INCOMING as usize, LARGEST_OUTGOING);
                 })
             }
             _ => {
                 use rumqttc_v5::mqttbytes::{QoS, v5::LastWill};
-                let will = LastWill::new(will, "offline", QoS::AtLeastOnce, true, None);
+                let will = will.map(|topic| LastWill::new(topic, "offline", QoS::AtLeastOnce, true, None));
                 open!(rumqttc_v5, will, V5, run_v5, |options| {
                     options.set_max_packet_size(Some(LARGEST_INCOMING));
                 })
@@ -313,6 +315,9 @@ macro_rules! run {
                         response_to: $response_to(&publish),
                     }),
                     Ok(Ok(_)) => continue,
+                    Ok(Err(error @ $library::ConnectionError::ConnectionRefused(_))) => BrokerEvent::Lost(
+                        Error::new(Kind::Permission, "the broker refuses the connection").because(error),
+                    ),
                     Ok(Err(error)) => {
                         BrokerEvent::Lost(Error::new(Kind::Unavailable, "the broker cannot be used").because(error))
                     }

@@ -269,6 +269,35 @@ impl Mqtt {
     }
 }
 
+/// Time limit of [`probe`].
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connects to `broker` once, with the configured login, and disconnects. It blocks for up to ten seconds.
+///
+/// # Errors
+///
+/// [`Kind::Permission`] if the broker refuses the login, [`Kind::Unavailable`] if it does not answer, otherwise errors of
+/// the credential files.
+pub fn probe(broker: &Broker) -> Result<()> {
+    access::check(broker)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Error::new(Kind::Unavailable, "the system provides no event queue").because(error))?;
+    runtime.block_on(async {
+        // Not the name of the service, whose connection the broker would close.
+        let client_id = format!("lookout-probe-{}", std::process::id());
+        let mut connection = connection::Connection::open(broker, &client_id, None)?;
+        match tokio::time::timeout(PROBE_TIMEOUT, connection.next()).await {
+            Ok(connection::BrokerEvent::Lost(error)) => Err(error),
+            Ok(_) => {
+                connection.close(SHUTDOWN_TIMEOUT).await;
+                Ok(())
+            }
+            Err(_) => Err(Error::new(Kind::Unavailable, "the broker does not answer")),
+        }
+    })
+}
+
 /// Refuses names of cameras and labels that Home Assistant's identifiers cannot tell apart.
 ///
 /// # Errors

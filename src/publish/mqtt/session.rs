@@ -70,7 +70,8 @@ pub async fn run(shared: Arc<MqttShared>, mut stop: watch::Receiver<bool>) {
         sizes: SizeLimit::default(),
     };
     loop {
-        let end = match Connection::open(&shared.broker, &shared.client_id, &shared.topics.availability()) {
+        let will = shared.topics.availability();
+        let end = match Connection::open(&shared.broker, &shared.client_id, Some(&will)) {
             Ok(connection) => Session::new(&shared, connection, &mut link).run(&mut stop).await,
             Err(error) => ConnectionEnd::Lost(error),
         };
