@@ -10,6 +10,9 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct FaultReporter(Arc<dyn Fn(Option<String>) + Send + Sync>);
 
+/// Function that returns the reporter of an output, by the output's name.
+pub type FaultReporters = Arc<dyn Fn(&str) -> FaultReporter + Send + Sync>;
+
 impl FaultReporter {
     /// A reporter that passes the reason of a fault to `report`, and `None` once there is none.
     pub fn new(report: impl Fn(Option<String>) + Send + Sync + 'static) -> Self {

@@ -667,9 +667,13 @@ mod demo {
         std::thread::sleep(Duration::from_secs(2));
         end(child);
         let log: Vec<String> = log.iter().collect();
-        let about: Vec<&String> = log.iter().filter(|line| line.contains(&format!("127.0.0.1:{port}"))).collect();
-        assert_eq!(about.len(), 1, "{log:#?}");
-        assert!(about[0].contains("WARN") && about[0].contains("--set web.listen="), "{about:?}");
+        let about = |level: &str| -> Vec<&String> {
+            let address = format!("127.0.0.1:{port}");
+            log.iter().filter(|line| line.contains(level) && line.contains(&address)).collect()
+        };
+        assert!(about("WARN").len() == 1 && about("WARN")[0].contains("--set web.listen="), "{log:#?}");
+        // The status at the start has it, too.
+        assert!(about("INFO").len() == 1 && about("INFO")[0].contains("degraded"), "{log:#?}");
     }
 
     #[test]

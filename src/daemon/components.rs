@@ -21,11 +21,12 @@ use super::output::sinks::SinkBuilder;
 use super::output::web::{WebBuilder, WebOutputs};
 use super::reload::reloader::ReloadContext;
 use super::settings_check::check_labels;
-use super::supervision::health::Health;
+use super::supervision::health::{FaultSource, Health};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Settings, SupervisionSettings, TrackSettings};
 use crate::control::Control;
 use crate::error::Result;
+use crate::fault::FaultReporters;
 use crate::metrics::Metrics;
 use crate::publish::Outlet;
 use crate::track::TrackerSettings;
@@ -92,13 +93,17 @@ impl Components {
             Arc::new(move |camera: &str| pattern.weather(camera).map(|weather| weather.words()))
         };
         let health = Arc::new(Health::new(&identity.device, clock.as_ref()));
+        let faults: FaultReporters = {
+            let health = health.clone();
+            Arc::new(move |name: &str| health.fault_reporter(FaultSource::Output(name.to_owned())))
+        };
         let sinks = SinkBuilder {
             settings,
             identity: &identity,
             model: &engine.info(),
             frames: &frames,
             control,
-            health: &health,
+            faults: &faults,
             weather,
             clock: &clock,
             metrics: &metrics,
@@ -112,7 +117,7 @@ impl Components {
             control,
             clock: &clock,
             metrics: &metrics,
-            health: &health,
+            faults: &faults,
             view,
             console,
         };

@@ -13,9 +13,8 @@ use crate::control::Control;
 use crate::daemon::identity::Identity;
 use crate::daemon::model::engine::ModelInfo;
 use crate::daemon::paths::state_folder;
-use crate::daemon::supervision::health::{FaultSource, Health};
 use crate::error::Result;
-use crate::fault::FaultReporter;
+use crate::fault::FaultReporters;
 use crate::message::MessageKind;
 use crate::metrics::Metrics;
 use crate::publish::mqtt::{Broker, DeviceInfo, Mqtt, MqttConfig, MqttFaults, PictureOf, Tls};
@@ -40,7 +39,8 @@ pub struct SinkBuilder<'a> {
     pub model: &'a ModelInfo,
     pub frames: &'a FrameHistory,
     pub control: &'a Control,
-    pub health: &'a Arc<Health>,
+    /// Take the faults of the sinks.
+    pub faults: &'a FaultReporters,
     pub weather: WeatherOf,
     pub clock: &'a Arc<dyn Clock>,
     pub metrics: &'a Arc<Metrics>,
@@ -94,14 +94,10 @@ impl SinkBuilder<'_> {
                     Box::new(self.mqtt(&name, number, mqtt, sink.messages.clone())?)
                 }
             };
-            let fault = self.fault(&name);
+            let fault = (self.faults)(&name);
             outlets.push(Outlet { name, messages, sink: sink_impl, is_output: true, fault });
         }
         Ok(outlets)
-    }
-
-    fn fault(&self, name: &str) -> FaultReporter {
-        self.health.fault_reporter(FaultSource::Output(name.to_owned()))
     }
 
     /// A sink that is opened now, or as soon as that succeeds.
@@ -109,7 +105,7 @@ impl SinkBuilder<'_> {
         let (sink, opened) = Reopening::new(open);
         if let Err(error) = opened {
             tracing::warn!(sink = name, error = error.chain(), "the output cannot be opened; trying again");
-            self.fault(name).set(format!("output {name}: {}", error.chain()));
+            (self.faults)(name).set(format!("output {name}: {}", error.chain()));
         }
         Box::new(sink)
     }
@@ -145,8 +141,8 @@ impl SinkBuilder<'_> {
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
             faults: MqttFaults {
-                connection: self.fault(&format!("{name} connection")),
-                spool: self.fault(&format!("{name} spool")),
+                connection: (self.faults)(&format!("{name} connection")),
+                spool: (self.faults)(&format!("{name} spool")),
             },
         })
     }

@@ -11,9 +11,8 @@ use crate::clock::Clock;
 use crate::config::{Settings, read_secret};
 use crate::control::{Control, answer};
 use crate::daemon::paths::state_folder;
-use crate::daemon::supervision::health::{FaultSource, Health};
 use crate::error::{Error, Kind, Result};
-use crate::fault::FaultReporter;
+use crate::fault::{FaultReporter, FaultReporters};
 use crate::message::{Message, MessageKind};
 use crate::metrics::Metrics;
 use crate::monitor::{ErrorMap, LatestPass};
@@ -36,7 +35,7 @@ pub struct WebBuilder<'a> {
     pub clock: &'a Arc<dyn Clock>,
     pub metrics: &'a Arc<Metrics>,
     /// Takes the faults of page and history.
-    pub health: &'a Arc<Health>,
+    pub faults: &'a FaultReporters,
     /// The monitor's error maps, if there is a monitor.
     pub view: Option<Arc<LatestPass>>,
     pub console: Console,
@@ -69,7 +68,7 @@ impl WebBuilder<'_> {
         let history = self.history()?;
         if let Some(history) = &history {
             let (sink, messages) = (Box::new(history.sink()), vec![MessageKind::Event]);
-            let (name, fault) = ("history".to_owned(), self.fault("history"));
+            let (name, fault) = ("history".to_owned(), (self.faults)("history"));
             outputs.outlets.push(Outlet { name, messages, sink, is_output: false, fault });
             let queried = history.clone();
             self.control.register("events", move |args| events(&queried, args));
@@ -82,10 +81,6 @@ impl WebBuilder<'_> {
             outputs.outlets.push(Outlet { name, messages, sink, is_output: false, fault });
         }
         Ok(outputs)
-    }
-
-    fn fault(&self, name: &str) -> FaultReporter {
-        self.health.fault_reporter(FaultSource::Output(name.to_owned()))
     }
 
     fn history(&self) -> Result<Option<History>> {
@@ -108,7 +103,7 @@ impl WebBuilder<'_> {
         let history = History::open(folder.join("events.redb"), limits, self.clock.clone(), thumbnail);
         if let Err(error) = history.check() {
             // The first event that is stored clears it.
-            self.fault("history").set(format!("output history: {}", error.chain()));
+            (self.faults)("history").set(format!("output history: {}", error.chain()));
         }
         Ok(Some(history))
     }
@@ -137,7 +132,7 @@ impl WebBuilder<'_> {
                     embed_origins: web.embed_origins.clone(),
                 },
                 on_listening: self.console.page_address.then_some(console::print_page_address),
-                fault: self.fault("web"),
+                fault: (self.faults)("web"),
             },
         )
     }
