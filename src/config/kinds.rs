@@ -335,7 +335,7 @@ impl Resolver<'_> {
     /// Permission bits of a socket. Its owner, the service, must be able to use it.
     fn mode(&mut self, key: &str, sink: &document::Publish) -> u32 {
         let text = given(&sink.mode).unwrap_or_else(|| defaults::publish::SOCKET_MODE.to_owned());
-        let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| mode & !0o177 == 0o600);
+        let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| mode & !0o066 == 0o600);
         mode.unwrap_or_else(|| {
             let wrong = format!("\"{text}\" is no mode of a socket; write \"0600\", \"0660\" or \"0666\"");
             self.report(&format!("{key}.mode"), wrong);

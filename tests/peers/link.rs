@@ -197,3 +197,41 @@ async fn a_flood_of_orders_costs_neither_events_nor_the_connection() {
         sink.flush().await.unwrap();
     }
 }
+
+#[test]
+#[ignore = "needs mosquitto: run tests/peers.sh"]
+fn doctor_asks_the_broker_with_the_configured_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let Some(tool) = super::broker::find("mosquitto_passwd") else { return };
+    let made = std::process::Command::new(tool).args(["-b", "-c"]).arg(at("passwords")).args(["cam", "right"]).status();
+    assert!(made.unwrap().success());
+    for (path, mode) in [(folder.path().to_owned(), 0o755), (at("passwords"), 0o644)] {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let lines =
+        format!("listener PORT 127.0.0.1\nallow_anonymous false\npassword_file {}\n", at("passwords").display());
+    let Some(mut broker) = Broker::start(folder.path(), &lines) else { return };
+    let finding = |password: &str, protocol: u8, port: u16| {
+        std::fs::write(at("password"), password).unwrap();
+        let text = format!(
+            "[[publish]]\nkind = \"mqtt\"\nhost = \"127.0.0.1\"\nport = {port}\nprotocol = {protocol}\nusername = \"cam\"\npassword_file = {:?}\n",
+            at("password")
+        );
+        std::fs::write(at("lookout.toml"), text).unwrap();
+        let mut doctor = std::process::Command::new(env!("CARGO_BIN_EXE_lookout"));
+        let output = doctor.args(["doctor", "--json", "--config"]).arg(at("lookout.toml")).output().unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap();
+        let broker = findings.iter().find(|finding| finding["what"] == "broker").unwrap();
+        (broker["grade"].as_str().unwrap().to_owned(), broker["text"].as_str().unwrap().to_owned())
+    };
+    for protocol in [4, 5] {
+        let (grade, text) = finding("right\n", protocol, broker.port);
+        assert!(grade == "good" && text.contains("accepts the connection"), "{grade}: {text}");
+        let (grade, text) = finding("wrong-7\n", protocol, broker.port);
+        assert!(grade == "bad" && text.contains("refuses") && !text.contains("wrong-7"), "{grade}: {text}");
+    }
+    broker.kill();
+    assert_eq!(finding("right\n", 5, broker.port).0, "doubtful");
+}
