@@ -15,6 +15,10 @@ pub struct Behaviour {
     pub is_v5: bool,
     /// Maximum Packet Size in CONNACK, for MQTT 5.
     pub announced_max: Option<u32>,
+    /// Acknowledges no PUBLISH packet, as a broker that hangs.
+    pub is_silent: bool,
+    /// Reason code in PUBACK for events, for MQTT 5.
+    pub refuses_events: Option<u8>,
     /// Size of a packet at which the connection is closed.
     pub closes_at: Option<usize>,
     /// Number of PUBLISH packets that are acknowledged before the connection is closed.
@@ -116,9 +120,12 @@ async fn serve(mut stream: TcpStream, behaviour: &Behaviour, number: usize, seen
             1 => stream.write_all(&connack(behaviour)).await?,
             3 => {
                 let (topic, identifier, payload) = parse_publish(first, &body, behaviour.is_v5);
+                let refusal = behaviour.refuses_events.filter(|_| topic.ends_with("/events"));
                 seen.lock().ignore_poison().messages.push((number, topic, payload));
-                if let Some([high, low]) = identifier {
-                    stream.write_all(&[0x40, 0x02, high, low]).await?;
+                match (identifier.filter(|_| !behaviour.is_silent), refusal) {
+                    (Some([high, low]), Some(code)) => stream.write_all(&[0x40, 0x03, high, low, code]).await?,
+                    (Some([high, low]), None) => stream.write_all(&[0x40, 0x02, high, low]).await?,
+                    (None, _) => {}
                 }
                 published += 1;
                 if behaviour.closes_after.is_some_and(|count| published >= count) {

@@ -206,3 +206,38 @@ async fn switches_offered_before_are_cleared_once_their_orders_are_not_listed() 
         }
     }
 }
+
+/// The reports of faults of a sink's connection.
+fn connection_faults(config: &mut MqttConfig) -> tokio::sync::mpsc::UnboundedReceiver<Option<String>> {
+    let (sender, reports) = tokio::sync::mpsc::unbounded_channel();
+    config.faults.connection = FaultReporter::new(move |report| drop(sender.send(report)));
+    reports
+}
+
+#[tokio::test]
+async fn a_broker_that_is_absent_silent_or_refuses_events_is_a_fault() {
+    let not_authorized = Some(0x87);
+    for (behaviour, expected) in [
+        (None, "no connection to the broker 127.0.0.1: "),
+        (Some(Behaviour { is_silent: true, ..Behaviour::default() }), "the broker 127.0.0.1 acknowledges nothing"),
+        (
+            Some(Behaviour { is_v5: true, refuses_events: not_authorized, ..Behaviour::default() }),
+            "the broker 127.0.0.1 refuses events",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let is_v5 = behaviour.as_ref().is_some_and(|behaviour| behaviour.is_v5);
+        let broker = FakeBroker::start(behaviour.clone().unwrap_or_default()).await;
+        let mut reports = None;
+        let mut sink = start(folder.path(), &broker, is_v5, |config| {
+            if behaviour.is_none() {
+                // Nobody listens there.
+                config.broker.port = 1;
+            }
+            reports = Some(connection_faults(config));
+        });
+        sink.send(&event(1, EventName::ObjectNew)).await.unwrap();
+        let reported = tokio::time::timeout(Duration::from_secs(60), reports.unwrap().recv()).await.unwrap();
+        assert!(reported.clone().unwrap().unwrap().contains(expected), "{reported:?}, not {expected}");
+    }
+}

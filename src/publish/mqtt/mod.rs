@@ -21,6 +21,7 @@ mod access;
 mod connection;
 mod discovery;
 mod in_flight;
+mod link;
 mod log_limit;
 mod orders;
 mod oversize;

@@ -12,10 +12,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::connection::{BrokerEvent, BrokerLimits, Connection, Incoming, PublishMode};
-use super::in_flight::{RetainedInFlight, RetainedMessage, SizeLimit};
-use super::log_limit::LogLimit;
+use super::in_flight::{RetainedInFlight, RetainedMessage};
+use super::link::{BrokerFault, Link};
 use super::{MqttShared, SHUTDOWN_TIMEOUT, discovery, orders};
-use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::publish::run_blocking;
 use crate::publish::spool::DropReason;
@@ -28,17 +27,13 @@ const MAX_ACKNOWLEDGED: usize = 64;
 const TICK: Duration = Duration::from_millis(200);
 /// Ticks between checks of the spool's age limit.
 const MAINTENANCE_TICKS: u32 = 150;
-/// Shortest delay before a reconnection.
-const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Longest delay before a reconnection.
-const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 /// Duration after which a connection has proved itself. A shorter one is a failed attempt: the delay continues to grow.
 const LASTING: Duration = Duration::from_secs(10);
-/// Failures in succession that make the connection a fault. A broker that restarts causes fewer.
-const FAULT_AFTER: u32 = 3;
 /// Wait for the results of messages after a connection broke. They are known at once; this only guards against a wait
 /// for ever.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Wait for an acknowledgement after which the connection is a fault.
+const UNANSWERED: Duration = Duration::from_secs(15);
 /// Shortest interval between two announcements for Home Assistant.
 const ANNOUNCEMENT_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -48,27 +43,9 @@ enum ConnectionEnd {
     Lost(Error),
 }
 
-/// State that outlasts a connection.
-struct Link {
-    backoff: Backoff,
-    /// True after the loss was logged, until a connection has lasted.
-    is_failure_logged: bool,
-    /// Connections that failed or broke since one has lasted.
-    failures: u32,
-    /// True after the broker refused an event, until it acknowledges one.
-    is_refusing: bool,
-    sizes: SizeLimit,
-}
-
 /// Connects until stopped.
 pub async fn run(shared: Arc<MqttShared>, mut stop: watch::Receiver<bool>) {
-    let mut link = Link {
-        backoff: Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY),
-        is_failure_logged: false,
-        failures: 0,
-        is_refusing: false,
-        sizes: SizeLimit::default(),
-    };
+    let mut link = Link::new();
     loop {
         let will = shared.topics.availability();
         let end = match Connection::open(&shared.broker, &shared.client_id, Some(&will)) {
@@ -77,57 +54,12 @@ pub async fn run(shared: Arc<MqttShared>, mut stop: watch::Receiver<bool>) {
         };
         shared.set_connected(false);
         let ConnectionEnd::Lost(error) = end else { return };
-        let delay = link.backoff.delay();
-        link.failures = link.failures.saturating_add(1);
-        if link.failures >= FAULT_AFTER {
-            let host = &shared.broker.host;
-            let reason = format!("output {}: no connection to the broker {host}: {}", shared.name, error.chain());
-            shared.faults.connection.set(reason);
-        }
-        // Logged at the loss or the first failure, not at every attempt.
-        if std::mem::replace(&mut link.is_failure_logged, true) {
-            tracing::debug!(sink = shared.name, error = error.chain(), "still no connection to the broker");
-        } else {
-            let (error, retry_in_s) = (error.chain(), delay.as_secs_f64());
-            tracing::warn!(
-                sink = shared.name,
-                host = shared.broker.host,
-                error,
-                retry_in_s,
-                "no connection to the broker; events wait"
-            );
-        }
+        let delay = link.failed(&shared, &error);
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = stopped(&mut stop) => return,
         }
         maintain_spool(&shared).await;
-    }
-}
-
-impl MqttShared {
-    fn set_connected(&self, is_connected: bool) {
-        let gauge =
-            self.metrics.mqtt_connected.get_or_create_owned(&crate::metrics::SinkLabel { sink: self.name.clone() });
-        gauge.set(i64::from(is_connected));
-    }
-
-    /// Counts a message that was passed over because of its size, and logs it at most once a minute.
-    fn oversize(&self, direction: &'static str, topic: &str, size: usize) {
-        let labels = crate::metrics::OversizeLabels { sink: self.name.clone(), direction };
-        self.metrics.mqtt_oversize.get_or_create(&labels).inc();
-        let now_ns = self.clock.monotonic_ns();
-        if let Some(suppressed) = self.log_limits().oversize.entry(direction).or_insert(LogLimit::new(1)).allow(now_ns)
-        {
-            tracing::warn!(
-                sink = self.name,
-                direction,
-                topic,
-                bytes = size,
-                suppressed,
-                "a message is too large and was passed over"
-            );
-        }
     }
 }
 
@@ -169,6 +101,8 @@ struct Session<'a> {
     /// When everything was announced for Home Assistant, and true if it must be again.
     announced_at: Option<Instant>,
     must_announce: bool,
+    /// Since when messages wait and none is acknowledged.
+    waiting_since: Option<Instant>,
 }
 
 impl<'a> Session<'a> {
@@ -189,6 +123,7 @@ impl<'a> Session<'a> {
             may_have_more: true,
             announced_at: None,
             must_announce: false,
+            waiting_since: None,
         }
     }
 
@@ -214,6 +149,7 @@ impl<'a> Session<'a> {
                 _ = tick.tick() => {
                     self.update_spool().await;
                     self.check_lasting();
+                    self.check_answers();
                     ticks += 1;
                     if ticks >= MAINTENANCE_TICKS {
                         ticks = 0;
@@ -284,6 +220,8 @@ impl<'a> Session<'a> {
     async fn retained_outcome(&mut self, message: &RetainedMessage, outcome: Result<bool, ()>) {
         if outcome == Ok(true) {
             self.link.sizes.acknowledged(message.size);
+            self.waiting_since = None;
+            self.link.clear_broker_fault(self.shared, &[BrokerFault::Silent]);
         }
         if !message.clears {
             return;
@@ -336,13 +274,20 @@ impl<'a> Session<'a> {
 
     /// Forgets earlier failures once the connection has lasted.
     fn check_lasting(&mut self) {
-        if self.connected_at.is_some_and(|at| at.elapsed() >= LASTING) && self.link.failures > 0 {
-            self.link.backoff.reset();
-            self.link.is_failure_logged = false;
-            self.link.failures = 0;
-            if !self.link.is_refusing {
-                self.shared.faults.connection.clear();
-            }
+        if self.connected_at.is_some_and(|at| at.elapsed() >= LASTING) {
+            self.link.lasted(self.shared);
+        }
+    }
+
+    /// Reports a broker that acknowledges nothing. The keep-alive interval notices that later.
+    fn check_answers(&mut self) {
+        if self.in_flight.is_empty() && self.retained.is_empty() {
+            self.waiting_since = None;
+            return;
+        }
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= UNANSWERED {
+            self.link.set_broker_fault(self.shared, BrokerFault::Silent);
         }
     }
 
@@ -378,15 +323,12 @@ impl<'a> Session<'a> {
         match outcome {
             Ok(true) => {
                 self.acknowledged_events.push(number);
-                if std::mem::take(&mut self.link.is_refusing) {
-                    self.shared.faults.connection.clear();
-                }
+                self.waiting_since = None;
+                self.link.clear_broker_fault(self.shared, &[BrokerFault::RefusesEvents, BrokerFault::Silent]);
             }
             Ok(false) => {
                 self.refused.push(number);
-                self.link.is_refusing = true;
-                let (name, host) = (&self.shared.name, &self.shared.broker.host);
-                self.shared.faults.connection.set(format!("output {name}: the broker {host} refuses events"));
+                self.link.set_broker_fault(self.shared, BrokerFault::RefusesEvents);
             }
             Err(()) => {}
         }
