@@ -158,13 +158,25 @@ impl Connection {
     pub async fn next(&mut self) -> BrokerEvent {
         let ended = || BrokerEvent::Lost(Error::new(Kind::Unavailable, "the connection ended"));
         let event = self.events.recv().await.unwrap_or_else(ended);
-        match &event {
+        self.note(&event);
+        event
+    }
+
+    /// The next event, if one has arrived.
+    pub fn try_next(&mut self) -> Option<BrokerEvent> {
+        let event = self.events.try_recv().ok()?;
+        self.note(&event);
+        Some(event)
+    }
+
+    /// Follows the state of the connection.
+    fn note(&mut self, event: &BrokerEvent) {
+        match event {
             BrokerEvent::Connected(limits) => self.limits = *limits,
             // The client's queue may hold messages. Their results are known once it is dropped.
             BrokerEvent::Lost(_) => self.client = None,
             BrokerEvent::Message(_) | BrokerEvent::Oversize { .. } => {}
         }
-        event
     }
 
     /// True if the broker accepts a message with `size` bytes of topic, payload and correlation data.

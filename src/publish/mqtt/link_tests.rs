@@ -175,10 +175,16 @@ async fn a_flood_of_listed_orders_is_slowed_down() {
         config.about.orders = BTreeSet::from(["camera".to_owned()]);
     });
     broker.until("orders arrive", |seen| seen.acknowledgements == 10_000).await;
+    // As many as Home Assistant sends for a house full of cameras.
+    while calls.load(std::sync::atomic::Ordering::SeqCst) < 20 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     sink.flush().await.unwrap();
     let executed = calls.load(std::sync::atomic::Ordering::SeqCst);
-    assert!((1..200).contains(&executed), "{executed}");
-    assert_eq!(orders(&sink, "executed"), executed);
+    assert!((20..200).contains(&executed), "{executed}");
+    while orders(&sink, "executed") < executed {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert_eq!(orders(&sink, "excess"), 10_000 - executed);
 }
 

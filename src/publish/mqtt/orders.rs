@@ -17,8 +17,8 @@ use crate::sync::IgnorePoison;
 
 /// Size limit of an order's payload, in bytes.
 const MAX_PAYLOAD: usize = 64 << 10;
-/// Limit of orders that are executed at the same time.
-const MAX_CONCURRENT: usize = 4;
+/// Limit of orders that wait for another one to be executed.
+const MAX_WAITING: usize = 20;
 /// Longest verb in the log, in characters.
 const MAX_LOGGED_VERB: usize = 40;
 
@@ -55,15 +55,15 @@ impl Default for OrderBudget {
 
 impl MqttShared {
     /// True if the order is to be executed. Others are counted, and warned of at most once a minute for each reason.
-    /// `running` is the number of orders being executed.
-    pub(super) fn accepts(&self, verb: &str, order: &Incoming, running: usize) -> bool {
+    /// `waiting` is the number of orders that wait to be executed.
+    pub(super) fn accepts(&self, verb: &str, order: &Incoming, waiting: usize) -> bool {
         let (result, reason) = match () {
             () if !self.about.orders.contains(verb) => {
                 ("refused", "an order is refused: publish.orders does not list it")
             }
             // It would be executed at every connection.
             () if order.retained => ("retained", "a retained order is ignored"),
-            () if running >= MAX_CONCURRENT || !self.order_budget.lock().ignore_poison().take(self.now_ns()) => {
+            () if waiting >= MAX_WAITING || !self.order_budget.lock().ignore_poison().take(self.now_ns()) => {
                 ("excess", "an order is ignored: there are too many")
             }
             () => return true,

@@ -23,6 +23,8 @@ use crate::publish::spool::DropReason;
 const MAX_IN_FLIGHT: usize = 16;
 /// Acknowledged events that are removed from the spool at once, before the tick.
 const MAX_ACKNOWLEDGED: usize = 64;
+/// Events of the broker that are handled before the next messages are published.
+const MAX_EVENTS: u32 = 64;
 /// Interval at which acknowledged events are removed from the spool, so that one commit covers many.
 const TICK: Duration = Duration::from_millis(200);
 /// Ticks between checks of the spool's age limit.
@@ -90,8 +92,9 @@ struct Session<'a> {
     refused: Vec<u64>,
     /// Retained messages under way.
     retained: RetainedInFlight,
-    /// Orders being executed.
+    /// The order being executed, and those that wait for its end. They are executed in their order.
     orders: JoinSet<()>,
+    waiting_orders: VecDeque<(String, Incoming)>,
     /// Topics of earlier runs to clear, with their payloads.
     to_clear: VecDeque<(String, Vec<u8>)>,
     /// Number of topics that the broker has not cleared yet; `None` if there are none, or one could not be cleared.
@@ -118,6 +121,7 @@ impl<'a> Session<'a> {
             refused: Vec::new(),
             retained: RetainedInFlight::default(),
             orders: JoinSet::new(),
+            waiting_orders: VecDeque::new(),
             to_clear: VecDeque::new(),
             uncleared: None,
             may_have_more: true,
@@ -133,18 +137,13 @@ impl<'a> Session<'a> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                event = self.connection.next() => match event {
-                    BrokerEvent::Connected(limits) => self.start_session(limits),
-                    BrokerEvent::Message(message) => self.message(message),
-                    BrokerEvent::Oversize { topic, size } => self.shared.oversize("received", &topic, size),
-                    BrokerEvent::Lost(error) => {
-                        self.settle().await;
-                        return ConnectionEnd::Lost(error);
-                    }
+                event = self.connection.next() => if let Some(error) = self.events(event) {
+                    self.settle().await;
+                    return ConnectionEnd::Lost(error);
                 },
                 Some(completed) = self.acknowledgements.join_next() => self.record_outcome(completed),
                 Some((_, message, outcome)) = self.retained.next() => self.retained_outcome(&message, outcome).await,
-                Some(_) = self.orders.join_next() => {}
+                Some(_) = self.orders.join_next() => self.start_order(),
                 () = self.shared.wake.notified() => self.may_have_more = true,
                 _ = tick.tick() => {
                     self.update_spool().await;
@@ -169,6 +168,24 @@ impl<'a> Session<'a> {
                 self.update_spool().await;
             }
         }
+    }
+
+    /// Handles `event` and those that arrived with it, so that a flood of messages costs little. Returns the error if the
+    /// connection is lost.
+    fn events(&mut self, event: BrokerEvent) -> Option<Error> {
+        let mut next = Some(event);
+        let mut handled = 0;
+        while let Some(event) = next {
+            match event {
+                BrokerEvent::Connected(limits) => self.start_session(limits),
+                BrokerEvent::Message(message) => self.message(message),
+                BrokerEvent::Oversize { topic, size } => self.shared.oversize("received", &topic, size),
+                BrokerEvent::Lost(error) => return Some(error),
+            }
+            handled += 1;
+            next = if handled < MAX_EVENTS { self.connection.try_next() } else { None };
+        }
+        None
     }
 
     /// Handles an accepted connection: everything retained is published again.
@@ -304,14 +321,24 @@ impl<'a> Session<'a> {
 
     fn message(&mut self, message: Incoming) {
         if let Some(verb) = self.shared.topics.verb(&message.topic).map(str::to_owned) {
-            if self.shared.accepts(&verb, &message, self.orders.len()) {
-                self.orders.spawn(orders::execute(self.shared.clone(), verb, message));
+            if self.shared.accepts(&verb, &message, self.waiting_orders.len()) {
+                self.waiting_orders.push_back((verb, message));
+                self.start_order();
             }
         } else if self.shared.discovery.as_deref().is_some_and(|prefix| message.topic == discovery::birth(prefix))
             && message.payload == b"online"
             && !message.retained
         {
             self.must_announce = true;
+        }
+    }
+
+    /// Executes the next order, unless one is being executed.
+    fn start_order(&mut self) {
+        if self.orders.is_empty()
+            && let Some((verb, order)) = self.waiting_orders.pop_front()
+        {
+            self.orders.spawn(orders::execute(self.shared.clone(), verb, order));
         }
     }
 
