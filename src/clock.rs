@@ -3,12 +3,16 @@
 //! Wall time goes into messages. It may jump when the board synchronizes with a time server. Monotonic time
 //! (`CLOCK_MONOTONIC`, which also stamps V4L2 buffers) measures durations and never jumps.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use crate::stop::{Stop, Stopped};
+use crate::sync::IgnorePoison;
 
 /// A source of wall and monotonic time.
 pub trait Clock: Send + Sync + std::fmt::Debug {
@@ -22,6 +26,9 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     fn boot_ns(&self) -> u64 {
         self.monotonic_ns()
     }
+
+    /// True if wall time is known to be synchronized with a time server. Does not block.
+    fn is_synchronized(&self) -> bool;
 
     /// Blocks this thread for `duration`.
     ///
@@ -48,9 +55,68 @@ impl Clock for SystemClock {
         clock_ns(rustix::time::ClockId::Boottime)
     }
 
+    fn is_synchronized(&self) -> bool {
+        Path::new(TIMESYNCD).exists() || KERNEL_FLAG.get()
+    }
+
     fn wait(&self, duration: Duration, stop: &Stop) -> Result<(), Stopped> {
         stop.wait_for(duration)
     }
+}
+
+/// systemd-timesyncd creates this file once it has set the clock.
+const TIMESYNCD: &str = "/run/systemd/timesync/synchronized";
+
+/// Other time clients set a flag of the kernel. `adjtimex` cannot be called here without `unsafe`, so `timedatectl` is
+/// asked now and then.
+static KERNEL_FLAG: KernelFlag = KernelFlag { is_set: AtomicBool::new(false), asked_at: Mutex::new(None) };
+
+/// The kernel's flag for a synchronized clock, as it was when it was last asked for.
+struct KernelFlag {
+    is_set: AtomicBool,
+    asked_at: Mutex<Option<Instant>>,
+}
+
+/// Interval between two questions to `timedatectl`.
+const KERNEL_FLAG_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Longest wait for its answer.
+const KERNEL_FLAG_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl KernelFlag {
+    /// The flag; asks for it on a thread of its own if the last answer is old.
+    fn get(&'static self) -> bool {
+        let mut asked_at = self.asked_at.lock().ignore_poison();
+        if asked_at.is_none_or(|at| at.elapsed() >= KERNEL_FLAG_INTERVAL) {
+            *asked_at = Some(Instant::now());
+            // Without a thread the last answer stays.
+            let _ = std::thread::Builder::new()
+                .name("clock".to_owned())
+                .spawn(|| self.is_set.store(kernel_synchronized(), Ordering::SeqCst));
+        }
+        self.is_set.load(Ordering::SeqCst)
+    }
+}
+
+/// The kernel's flag for a synchronized clock. Blocks for seconds at most. False without `timedatectl`.
+fn kernel_synchronized() -> bool {
+    let mut command = Command::new("timedatectl");
+    command.args(["show", "--property=NTPSynchronized", "--value"]);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let Ok(mut child) = child else { return false };
+    let begin = Instant::now();
+    while matches!(child.try_wait(), Ok(None)) {
+        if begin.elapsed() >= KERNEL_FLAG_TIMEOUT {
+            let _ = child.kill();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.wait_with_output().is_ok_and(|output| output.stdout.trim_ascii() == b"yes")
+}
+
+/// True if wall time is known to be synchronized. Blocks for seconds at most.
+pub fn ask_synchronized() -> bool {
+    Path::new(TIMESYNCD).exists() || kernel_synchronized()
 }
 
 fn clock_ns(clock: rustix::time::ClockId) -> u64 {
@@ -66,6 +132,7 @@ pub struct SimulatedClock {
     suspended_ns: AtomicU64,
     /// Offset of wall time from [`SimulatedClock::EPOCH_S`] plus elapsed time.
     wall_step_ns: AtomicI64,
+    is_unsynchronized: AtomicBool,
 }
 
 impl SimulatedClock {
@@ -80,6 +147,11 @@ impl SimulatedClock {
     /// Simulates suspend: boot time and wall time advance, monotonic time does not.
     pub fn suspend(&self, duration: Duration) {
         self.suspended_ns.fetch_add(duration.as_nanos() as u64, Ordering::SeqCst);
+    }
+
+    /// Sets whether wall time is synchronized; at first it is.
+    pub fn set_synchronized(&self, is_synchronized: bool) {
+        self.is_unsynchronized.store(!is_synchronized, Ordering::SeqCst);
     }
 
     /// Sets wall time to `wall`.
@@ -102,6 +174,10 @@ impl Clock for SimulatedClock {
 
     fn monotonic_ns(&self) -> u64 {
         self.elapsed_ns.load(Ordering::SeqCst)
+    }
+
+    fn is_synchronized(&self) -> bool {
+        !self.is_unsynchronized.load(Ordering::SeqCst)
     }
 
     fn wait(&self, duration: Duration, stop: &Stop) -> Result<(), Stopped> {

@@ -7,7 +7,9 @@ fn check(text: &str, environment: &[(&str, &str)]) -> (i32, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("lookout.toml");
     std::fs::write(&file, text.replace("FOLDER", folder.path().to_str().unwrap())).unwrap();
-    std::fs::write(folder.path().join("notes.txt"), "no model").unwrap();
+    let notes = folder.path().join("notes.txt");
+    std::fs::write(&notes, "no model").unwrap();
+    std::fs::set_permissions(&notes, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_lookout"));
     command.arg("check-config").arg(&file).env_clear().env("HOME", folder.path()).env("PATH", folder.path());
     command.envs(environment.iter().copied()).stdin(Stdio::null());
@@ -38,6 +40,13 @@ fn what_is_wrong_is_an_error_where_it_is_written() {
         (model.to_owned(), "", "there is no camera"),
         (format!("[model]\nartifact = \"FOLDER/gone\"\n{CAMERA}"), ":2: model.artifact", "cannot read"),
         (format!("[model]\nartifact = \"FOLDER/notes.txt\"\n{CAMERA}"), ":2: model.artifact", "not a checkpoint"),
+        (
+            format!(
+                "{model}{CAMERA}[web]\nenabled = true\nlisten = \"127.0.0.1:0\"\ntoken_file = \"FOLDER/notes.txt\"\n"
+            ),
+            ":9: web.token_file",
+            "every user of this machine can read it (mode 644)",
+        ),
         (format!("[model]\nartifact = \"demo-fp32\"\n{CAMERA}"), ":2: model.artifact", "model.checkpoint takes it"),
         (format!("[model]\ncheckpoint = \"demo-int8\"\n{CAMERA}"), ":2: model.checkpoint", "model.artifact takes it"),
         (format!("{model}reference = \"demo-int8\"\n{CAMERA}"), ":3: model.reference", "an artifact"),

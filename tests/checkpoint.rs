@@ -243,7 +243,7 @@ fn the_same_source_gives_the_same_bytes_and_candle_the_same_tensors() {
     assert_eq!(std::fs::read(&options.out).unwrap(), bytes);
 
     let checkpoint = Checkpoint::open(&options.out).unwrap();
-    assert_eq!(checkpoint.sha256(), first.sha256);
+    assert_eq!(checkpoint.sha256().unwrap(), first.sha256);
     let builder = checkpoint.var_builder();
     let name = "roi_heads.box_head.fc6.weight";
     let tensor = builder.pp("roi_heads.box_head.fc6").get((8, 196), "weight").unwrap();
@@ -546,6 +546,61 @@ fn only_our_own_format_opens_and_the_way_to_it_is_told() {
     let checkpoint = Checkpoint::from_bytes(damaged).unwrap();
     let bad = checkpoint.tensors().filter_map(|(name, ..)| checkpoint.get(name).err()).next().unwrap();
     assert!(bad.message().contains("is damaged: its CRC-32 is"), "{}", bad.message());
+}
+
+#[test]
+fn a_file_overwritten_while_it_is_open_is_noticed_in_both_formats() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = options(fixture("zip.pth"), folder.path());
+    import(&options).unwrap();
+    let mut formats = vec![("checkpoint/2", std::fs::read(&options.out).unwrap())];
+    if cfg!(feature = "demo") {
+        formats.push(("checkpoint/1", lookout::detector::demo::checkpoint().unwrap().to_vec()));
+    }
+    for (format, bytes) in formats {
+        assert!(bytes.windows(format.len()).any(|window| window == format.as_bytes()));
+        let path = folder.path().join("model");
+        let open = || {
+            std::fs::write(&path, &bytes).unwrap();
+            Checkpoint::open(&path).unwrap()
+        };
+        let in_memory = Checkpoint::from_bytes(bytes.clone()).unwrap();
+        let checkpoint = open();
+        checkpoint.verify().unwrap();
+        assert_eq!(checkpoint.sha256().unwrap(), in_memory.sha256().unwrap());
+        for (name, ..) in in_memory.tensors() {
+            assert_eq!(checkpoint.get(name).unwrap(), in_memory.get(name).unwrap(), "{name}");
+        }
+        // Replaced by renaming: the file that was opened stays.
+        std::fs::write(folder.path().join("next"), "another").unwrap();
+        std::fs::rename(folder.path().join("next"), &path).unwrap();
+        checkpoint.verify().unwrap();
+
+        let checkpoint = open();
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(bytes.len() as u64 * 2 / 3).unwrap();
+        for error in [checkpoint.verify().unwrap_err(), checkpoint.sha256().unwrap_err()] {
+            assert_eq!(error.kind(), Kind::Unavailable, "{}", error.chain());
+            assert!(error.message().contains("was overwritten while it was in use"), "{}", error.message());
+        }
+
+        // One byte of the first and of the last tensor, with the time of the last change set back.
+        let start = 8 + usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+        for place in [start, bytes.len() - 1] {
+            let checkpoint = open();
+            let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+            let mut flipped = bytes.clone();
+            flipped[place] ^= 1;
+            std::fs::write(&path, &flipped).unwrap();
+            std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+            let error = checkpoint.verify().unwrap_err();
+            assert_eq!(error.kind(), Kind::Data);
+            assert!(
+                error.message().starts_with("tensor ") && error.message().contains("CRC-32"),
+                "{}",
+                error.message()
+            );
+        }
+    }
 }
 
 #[test]

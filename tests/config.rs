@@ -206,6 +206,11 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     ("[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\nrate = -1", ":5: camera[0].rate: -1 is out of range"),
     (
+        "[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\nmax_pixels = 0",
+        ":5: camera[0].max_pixels: 0 is out of range",
+    ),
+    ("[[camera]]\nname = \"a\"\nkind = \"pattern\"\nmax_pixels = 9", ":4: camera[0].max_pixels: is for kind"),
+    (
         "[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\nrotate = 45",
         ":5: camera[0].rotate: 45 is not one of",
     ),

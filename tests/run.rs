@@ -1,6 +1,6 @@
 //! The built program as a service: a narrow network on synthetic pictures, with pipes and signals.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -534,6 +534,206 @@ fn a_failure_at_start_can_be_corrected_by_sighup() {
     assert_eq!(output.status.code(), Some(0), "{log}");
     assert_eq!(lines(&output).iter().filter(|line| line["type"] == "report").count(), 3, "{log}");
     assert!(!log.contains("changed nothing"), "{log}");
+}
+
+/// The status of the service of `site`, once it answers.
+fn status_of(site: &Site) -> Value {
+    let begin = Instant::now();
+    loop {
+        let output = program().args(["status", "--json"]).env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap();
+        if output.status.success() {
+            return lines(&output).remove(0);
+        }
+        // Only the socket may be missing yet.
+        assert_eq!(output.status.code(), Some(69), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(begin.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until the status of the service is as wanted.
+fn until_status(site: &Site, is_wanted: impl Fn(&Value) -> bool) {
+    let begin = Instant::now();
+    let mut status = status_of(site);
+    while !is_wanted(&status) {
+        assert!(begin.elapsed() < Duration::from_secs(120), "{status}");
+        std::thread::sleep(Duration::from_millis(50));
+        status = status_of(site);
+    }
+}
+
+/// Replaces the configuration in one step, so that a reload reads it whole.
+fn configure(site: &Site, text: &str) {
+    std::fs::write(site.path("next.toml"), text).unwrap();
+    std::fs::rename(site.path("next.toml"), site.path("lookout.toml")).unwrap();
+}
+
+#[test]
+fn the_service_answers_from_the_first_second_and_takes_a_reload_while_it_quantizes() {
+    let site = Site::new(3, "rate = 0\nloop = true");
+    scenes(&site.path("calibration"));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let get = |path: &str| -> std::io::Result<String> {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let mut command = site.run();
+    for (key, value) in [
+        ("model.calibration", format!("{:?}", site.path("calibration"))),
+        ("device.state_dir", format!("{:?}", site.path("state"))),
+        ("web.enabled", "true".to_owned()),
+        ("web.listen", format!("127.0.0.1:{port}")),
+    ] {
+        command.arg("--set").arg(format!("{key}={value}"));
+    }
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let status = status_of(&site);
+    assert_eq!((&status["state"], &status["type"]), (&"starting".into(), &"status".into()), "{status}");
+    let begin = Instant::now();
+    let alive = loop {
+        match get("/healthz") {
+            Ok(answer) => break answer,
+            Err(error) => assert!(begin.elapsed() < Duration::from_secs(60), "{error}"),
+        }
+    };
+    assert!(alive.starts_with("HTTP/1.1 200") && alive.contains("\"starting\""), "{alive}");
+    assert!(get("/readyz").unwrap().starts_with("HTTP/1.1 503"));
+    assert_eq!(status_of(&site)["state"], "starting", "the model is not there yet");
+
+    // By signal and by command, while nothing is there to apply it to.
+    let valid = std::fs::read_to_string(site.path("lookout.toml")).unwrap();
+    configure(&site, &valid.replace("\"front\"", "\"middle\""));
+    signal(&child, Signal::HUP);
+    configure(&site, &valid.replace("\"front\"", "\"back\""));
+    let reload = program().arg("reload").env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap();
+    assert_eq!(reload.status.code(), Some(0), "{}", String::from_utf8_lossy(&reload.stderr));
+    until_status(&site, |status| status["state"] == "ok");
+    let status = status_of(&site);
+    assert_eq!(status["cameras"].as_object().unwrap().keys().collect::<Vec<_>>(), ["back"]);
+    assert_eq!(status["model"]["precision"], "int8");
+    assert!(get("/readyz").unwrap().starts_with("HTTP/1.1 200"));
+    signal(&child, Signal::TERM);
+    assert_eq!(wait(&mut child, Duration::from_secs(20)), Some(0));
+}
+
+#[test]
+fn no_reload_is_lost_however_many_come_and_whenever() {
+    let site = Site::new(3, "rate = 0\nloop = true");
+    let valid = std::fs::read_to_string(site.path("lookout.toml")).unwrap();
+    let mut child = site.run().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let reload = || {
+        let mut command = program();
+        command.arg("reload").env("RUNTIME_DIRECTORY", site.path("run")).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    status_of(&site);
+    const ROUNDS: u64 = 24;
+    for round in 0..ROUNDS {
+        // Another tracker needs another run, another name does not. Every third round goes back to the one before.
+        let number = if round % 3 == 2 { round - 1 } else { round };
+        let text = valid.replace("\"front\"", &format!("\"camera-{number}\""));
+        configure(&site, &format!("{text}\n[track]\nconfirm = {}\n", number % 4 + 1));
+        signal(&child, Signal::HUP);
+        for caller in [reload(), reload()] {
+            let output = caller.wait_with_output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "round {round}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        // The next round comes at any time: while a run ends, while the next is built, once it is in force.
+        std::thread::sleep(Duration::from_millis(round * 37 % 150));
+    }
+    // The last round went back, so this is the round before.
+    let last = format!("camera-{}", ROUNDS - 2);
+    until_status(&site, |status| status["state"] == "ok" && status["cameras"].as_object().unwrap().keys().eq([&last]));
+    let unchanged = reload().wait_with_output().unwrap();
+    assert!(unchanged.status.success());
+    signal(&child, Signal::TERM);
+    assert_eq!(wait(&mut child, Duration::from_secs(20)), Some(0));
+}
+
+/// The library that `faketime` preloads, if it is installed.
+fn faketime() -> Option<String> {
+    let output = Command::new("faketime").args(["-f", "+0", "sh", "-c", "echo $LD_PRELOAD"]).output().ok()?;
+    let library = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !library.is_empty()).then_some(library)
+}
+
+#[test]
+#[allow(clippy::print_stderr, reason = "whoever runs the tests must see what was skipped")]
+fn a_wrong_clock_deletes_no_event_of_the_history_and_age_does() {
+    let Some(library) = faketime() else {
+        eprintln!("SKIPPED: faketime is not installed");
+        return;
+    };
+    let site = Site::new(1, "");
+    let text = std::fs::read_to_string(site.path("lookout.toml")).unwrap();
+    let camera = text.find("[[camera]]").unwrap();
+    // A camera that is absent: each run stores that it is lost.
+    let text = format!(
+        "{}[[camera]]\nname = \"front\"\nkind = \"v4l2\"\ndevice = \"/dev/lookout-none\"\n\
+         [device]\nstate_dir = {:?}\n[history]\nenabled = true\n",
+        &text[..camera],
+        site.path("state"),
+    );
+    std::fs::write(site.path("lookout.toml"), text).unwrap();
+    let clock = site.path("clock");
+    let start = |faked: Option<&str>, max_age: &str| {
+        let mut command = site.run();
+        command.arg("--set").arg(format!("history.max_age={max_age}")).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Some(offset) = faked {
+            std::fs::write(&clock, offset).unwrap();
+            command.env("LD_PRELOAD", &library).env("FAKETIME_TIMESTAMP_FILE", &clock).env("FAKETIME_NO_CACHE", "1");
+            // As on a real board: only wall time is wrong.
+            command.env("DONT_FAKE_MONOTONIC", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        command.spawn().unwrap()
+    };
+    let events = || -> Option<Vec<Value>> {
+        let output = program().args(["events", "--json"]).env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap();
+        output.status.success().then(|| lines(&output))
+    };
+    let until = |is_met: &dyn Fn(&[Value]) -> bool| {
+        let begin = Instant::now();
+        loop {
+            let found = events();
+            if found.as_deref().is_some_and(is_met) {
+                return found.unwrap();
+            }
+            assert!(begin.elapsed() < Duration::from_secs(60), "{found:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let stop = |mut child: Child| {
+        signal(&child, Signal::TERM);
+        assert_eq!(wait(&mut child, Duration::from_secs(20)), Some(0));
+    };
+    let mut stored = 0;
+    for (faked, year) in [(None, ""), (Some("+730d"), ""), (Some("@1970-01-02 00:00:00"), "1970"), (Some("-730d"), "")]
+    {
+        let child = start(faked, "30d");
+        let found = until(&|found| found.len() > stored);
+        stored = found.len();
+        assert!(found[0]["at"].as_str().unwrap().starts_with(year), "{found:?}");
+        if faked == Some("+730d") {
+            // Forward, backward, and to 1970, while the service runs.
+            for jump in ["+7300d", "-730d", "@1970-01-02 00:00:00", "+0"] {
+                std::fs::write(&clock, jump).unwrap();
+                std::thread::sleep(Duration::from_millis(300));
+                assert_eq!(events().unwrap().len(), stored, "{jump}");
+            }
+        }
+        stop(child);
+    }
+    // All are older than a second, whatever they say of themselves.
+    let child = start(None, "1s");
+    until(&|found| found.is_empty() || found.len() == 1);
+    stop(child);
+    let child = start(None, "30d");
+    let found = until(&|found| !found.is_empty());
+    assert!(found.len() <= 2, "{found:?}");
+    stop(child);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::detector::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::kernel::isa::Isa;
 use crate::quant::artifact::{Artifact, FORMAT, save};
+use crate::tensor::digest::hexadecimal;
 
 /// Folder below the state directory.
 const FOLDER: &str = "quantized";
@@ -49,7 +50,7 @@ pub fn quantize_cached(
     let selection = select(folder, options.observed_pictures(), options.seed, options.allow_unfit)?;
     let warnings = selection.warnings.clone();
     let models = state_dir.join(FOLDER);
-    let path = models.join(format!("{}.lookout", key(checkpoint, &selection, options, isa)));
+    let path = models.join(format!("{}.lookout", key(checkpoint, &selection, options, isa)?));
     if let Ok(bytes) = fs::read(&path)
         && Artifact::parse(&bytes).is_ok()
     {
@@ -68,19 +69,19 @@ pub fn quantize_cached(
 
 /// SHA-256 over all inputs that decide the artifact's bytes. The instruction set is one of them: f32 sums may differ in
 /// the last digit between two instruction sets.
-fn key(checkpoint: &Checkpoint, selection: &PictureSelection, options: &QuantizeOptions, isa: Isa) -> String {
+fn key(checkpoint: &Checkpoint, selection: &PictureSelection, options: &QuantizeOptions, isa: Isa) -> Result<String> {
     let mut hash = Sha256::new();
     // Each input is preceded by its length, so that no two lists of inputs give the same bytes.
     let mut add = |part: &[u8]| {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     };
-    for part in [FORMAT, env!("CARGO_PKG_VERSION"), isa.name().name(), &checkpoint.sha256(), &options.cache_key()] {
+    for part in [FORMAT, env!("CARGO_PKG_VERSION"), isa.name().name(), &checkpoint.sha256()?, &options.cache_key()] {
         add(part.as_bytes());
     }
     for picture in &selection.pictures {
         add(picture.name.as_bytes());
         add(&picture.sha256);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hexadecimal(&hash.finalize()))
 }

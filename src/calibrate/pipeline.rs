@@ -140,7 +140,7 @@ fn recorded_names(record: &CalibrationRecord, options: &QuantizeOptions) -> Resu
 }
 
 fn check_origin(record: &CalibrationRecord, checkpoint: &Checkpoint) -> Result<()> {
-    if record.checkpoint_sha256() == checkpoint.sha256() {
+    if record.checkpoint_sha256() == checkpoint.sha256()? {
         return Ok(());
     }
     Err(Error::new(Kind::Data, "the calibration record was made with another checkpoint"))
@@ -433,7 +433,7 @@ impl<'a> Quantization<'a> {
     ) -> Result<CalibrationRecord> {
         let mut collector = Fp32Collector::new(&self.plan, steps);
         let mut record =
-            CalibrationRecord::new(self.checkpoint.sha256(), collector.edges().to_vec(), self.equalization.stored());
+            CalibrationRecord::new(self.checkpoint.sha256()?, collector.edges().to_vec(), self.equalization.stored());
         for (done, picture) in selection.pictures.iter().enumerate() {
             progress("observing", done, selection.pictures.len());
             self.loader.load(picture)?;
@@ -555,7 +555,7 @@ impl<'a> Quantization<'a> {
                 }),
                 power_profiles: profile.iter().map(|profile| profile.mean_abs_z).collect(),
             },
-            provenance: Provenance { source_sha256: self.checkpoint.sha256(), generation: 0, parent: None },
+            provenance: Provenance { source_sha256: self.checkpoint.sha256()?, generation: 0, parent: None },
         })
     }
 }

@@ -5,10 +5,12 @@
 
 pub mod ffmpeg;
 pub mod pattern;
+mod pixel_limit;
 mod replay;
 pub mod v4l2;
 mod y4m;
 
+pub use pixel_limit::PixelLimit;
 pub use replay::Replay;
 
 use crate::error::{Error, Result};

@@ -58,11 +58,11 @@ impl<R: BufRead> Y4m<R> {
         &mut self.reader
     }
 
-    /// The next frame; `None` at the end.
+    /// The next frame of at most `max_pixels`; `None` at the end.
     ///
     /// # Errors
     /// See [`FrameError`].
-    pub fn next(&mut self) -> Result<Option<Image>, FrameError> {
+    pub fn next(&mut self, max_pixels: u64) -> Result<Option<Image>, FrameError> {
         if self.reader.fill_buf().map_err(FrameError::Io)?.is_empty() {
             return Ok(None);
         }
@@ -77,10 +77,27 @@ impl<R: BufRead> Y4m<R> {
             return Err(FrameError::Damaged(Error::new(Kind::Data, text)));
         }
         let Header { format, size: (width, height), colours } = self.header;
+        check_pixels((width, height), max_pixels).map_err(FrameError::Damaged)?;
         let mut data = vec![0; format.bytes(width, height)];
         self.reader.read_exact(&mut data).map_err(frame_error)?;
         Raw::new(format, (width, height), colours, data).map(|raw| Some(Image::Raw(raw))).map_err(FrameError::Damaged)
     }
+}
+
+/// Checks the size of a raw frame, before memory is allocated for it.
+///
+/// # Errors
+/// [`Kind::Data`] for no pixels or more than `max_pixels`.
+pub fn check_pixels((width, height): (usize, usize), max_pixels: u64) -> Result<()> {
+    let text = match (width as u64).saturating_mul(height as u64) {
+        0 => format!("a frame of {width}×{height} pixels"),
+        pixels if pixels > max_pixels => format!(
+            "a frame of {width}×{height} pixels, more than the {max_pixels} that are read; max_pixels of the camera sets \
+             another limit"
+        ),
+        _ => return Ok(()),
+    };
+    Err(Error::new(Kind::Data, text))
 }
 
 fn frame_error(error: io::Error) -> FrameError {
@@ -150,11 +167,11 @@ mod tests {
         let mut frames = Y4m::new(&bytes[..]).unwrap();
         let colours = (Matrix::Bt601, Range::Limited);
         let expected = Image::Raw(Raw::new(PixelFormat::I420, (4, 2), colours, frame).unwrap());
-        assert_eq!(frames.next().unwrap(), Some(expected.clone()));
-        assert_eq!(frames.next().unwrap(), Some(expected));
-        assert!(matches!(frames.next(), Err(FrameError::Truncated)));
+        assert_eq!(frames.next(MAX_PIXELS).unwrap(), Some(expected.clone()));
+        assert_eq!(frames.next(MAX_PIXELS).unwrap(), Some(expected));
+        assert!(matches!(frames.next(MAX_PIXELS), Err(FrameError::Truncated)));
         let mut empty = Y4m::new(&b"YUV4MPEG2 W4 H2\n"[..]).unwrap();
-        assert_eq!(empty.next().unwrap(), None);
+        assert_eq!(empty.next(MAX_PIXELS).unwrap(), None);
     }
 
     #[test]
@@ -162,7 +179,8 @@ mod tests {
         let header = |width| format!("YUV4MPEG2 W{width} H2 Cmono\n").into_bytes();
         let bytes = [header(2), b"FRAME\nabcd".to_vec(), header(3), b"FRAME\nabcdefFRAME\nabcdef".to_vec()].concat();
         let mut frames = Y4m::new(&bytes[..]).unwrap();
-        let widths: Vec<_> = std::iter::from_fn(|| frames.next().unwrap()).map(|image| image.width()).collect();
+        let widths: Vec<_> =
+            std::iter::from_fn(|| frames.next(MAX_PIXELS).unwrap()).map(|image| image.width()).collect();
         assert_eq!(widths, [2, 3, 3]);
     }
 
@@ -177,6 +195,6 @@ mod tests {
         assert!(parse("YUV4MPEG2 W4294967295 H4294967295").is_err());
         assert!(Y4m::new(&b"YUV4MPEG2 W4 H2"[..]).is_err());
         let mut damaged = Y4m::new(&b"YUV4MPEG2 W4 H2\nFRANE\n"[..]).unwrap();
-        assert!(matches!(damaged.next(), Err(FrameError::Damaged(_))));
+        assert!(matches!(damaged.next(MAX_PIXELS), Err(FrameError::Damaged(_))));
     }
 }

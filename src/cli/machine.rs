@@ -53,19 +53,6 @@ fn cpu_field(cpuinfo: &str, name: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// Memory limit of the control group in the text of `/proc/self/cgroup`: the least of it and its parents, in bytes.
-pub fn memory_limit(cgroup: &str, read: impl Fn(&str) -> String) -> Option<u64> {
-    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let mut folder = Some(Path::new(path));
-    let mut limit = None;
-    while let Some(here) = folder {
-        let text = read(&format!("/sys/fs/cgroup{}/memory.max", here.display()).replace("//", "/"));
-        limit = [limit, text.parse::<u64>().ok()].into_iter().flatten().min();
-        folder = here.parent();
-    }
-    limit
-}
-
 /// `bytes` with a unit.
 pub fn size(bytes: u64) -> String {
     match bytes {
@@ -89,16 +76,5 @@ mod tests {
         assert_eq!(processor("processor : 0\nModel\t\t: A Board\n"), "A Board");
         assert_eq!(processor(""), "unknown");
         assert_eq!(size(300 << 20), "300 MiB");
-    }
-
-    #[test]
-    fn the_least_limit_of_a_group_and_its_parents_is_used() {
-        let read = |path: &str| match path {
-            "/sys/fs/cgroup/a/b/memory.max" => "max".to_owned(),
-            "/sys/fs/cgroup/a/memory.max" => "1000".to_owned(),
-            _ => String::new(),
-        };
-        assert_eq!(memory_limit("0::/a/b\n", read), Some(1000));
-        assert_eq!(memory_limit("1:name=systemd:/x\n", read), None);
     }
 }

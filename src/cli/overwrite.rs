@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use crate::detector::checkpoint::stored_format;
 use crate::error::{Error, Kind, Result};
-use crate::tensor::mapped::Mapped;
+use crate::tensor::regular_file::RegularFile;
 
 /// Kind of a file that a command writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,15 +29,21 @@ impl Output {
         }
     }
 
-    /// True if the bytes of a file are of this kind, whole or damaged behind the header.
-    fn is(self, bytes: &[u8]) -> bool {
+    /// True if a file is of this kind, whole or damaged behind the header.
+    ///
+    /// # Errors
+    /// As [`RegularFile::read`].
+    fn is(self, file: &RegularFile) -> Result<bool> {
         let format = match self {
             Self::Checkpoint => "checkpoint/",
             Self::Artifact => "artifact/",
             Self::Record => "calibration/",
-            Self::Sidecar => return is_sidecar(bytes),
+            Self::Sidecar => {
+                let bytes = file.read()?;
+                return Ok(serde_json::from_slice::<crate::quant::artifact::Sidecar>(&bytes).is_ok());
+            }
         };
-        header_format(bytes).is_some_and(|found| found.starts_with(format))
+        Ok(stored_format(file).is_some_and(|found| found.starts_with(format)))
     }
 }
 
@@ -52,22 +59,8 @@ pub(super) fn check(path: &Path, output: Output, force: bool) -> Result<()> {
     if !path.is_file() {
         return refuse("exists and is no regular file; give another name");
     }
-    let is_empty = std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
-    if !is_empty && output.is(&Mapped::open(path)?) {
+    if output.is(&RegularFile::open(path)?)? {
         return Ok(());
     }
     refuse(&format!("exists and is not {}; give another name, or --force to replace it", output.name()))
-}
-
-/// The format that the header of a safetensors file of ours names.
-fn header_format(bytes: &[u8]) -> Option<String> {
-    let (length, rest) = bytes.split_first_chunk::<8>()?;
-    let header = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-    let header: serde_json::Value = serde_json::from_slice(header).ok()?;
-    let ours: serde_json::Value = serde_json::from_str(header["__metadata__"]["lookout"].as_str()?).ok()?;
-    Some(ours["format"].as_str()?.to_owned())
-}
-
-fn is_sidecar(bytes: &[u8]) -> bool {
-    serde_json::from_slice::<crate::quant::artifact::Sidecar>(bytes).is_ok()
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::console;
 use crate::detector::demo;
 use crate::error::{Error, Kind, Result};
-use crate::tensor::mapped::Mapped;
+use crate::tensor::regular_file;
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
@@ -61,7 +61,7 @@ pub fn execute(args: Args) -> Result<()> {
 fn open(path: &Path) -> Result<Box<dyn AsRef<[u8]>>> {
     Ok(match demo::named(path)? {
         Some(bytes) => Box::new(bytes),
-        None => Box::new(Mapped::open(path)?),
+        None => Box::new(regular_file::read(path)?),
     })
 }
 

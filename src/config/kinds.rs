@@ -39,9 +39,9 @@ const SINK: &[&str] = &["kind", "messages"];
 type Keys = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 const CAMERA_KINDS: &[Keys] = &[
-    ("v4l2", &["device"], &["width", "height", "format", "fps", "controls"]),
-    ("replay", &["path"], &["rate", "loop"]),
-    ("ffmpeg", &["input"], &[]),
+    ("v4l2", &["device"], &["width", "height", "format", "fps", "controls", "max_pixels"]),
+    ("replay", &["path"], &["rate", "loop", "max_pixels"]),
+    ("ffmpeg", &["input"], &["max_pixels"]),
     ("pattern", &[], &["seed", "width", "height", "fps", "timetable"]),
 ];
 
@@ -135,6 +135,7 @@ impl Resolver<'_> {
         CameraSettings {
             name,
             kind: self.camera_kind(key, kind, camera),
+            max_pixels: camera.max_pixels.map(u64::from),
             rotate,
             flip: camera.flip.unwrap_or(defaults::camera::FLIP),
             max_fps: Some(camera.max_fps.unwrap_or(defaults::camera::MAX_FPS)).filter(|&fps| fps > 0.0),

@@ -36,7 +36,7 @@ pub use settings::{
 
 pub use hints::environment_hints;
 pub use labels::WrongValue;
-pub use secret::{credential, read_secret};
+pub use secret::{credential, read_private_secret, read_secret};
 pub use show::Shown;
 
 use document::Document;

@@ -1,5 +1,6 @@
 //! Files with secrets: given by path, or as a systemd credential.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
@@ -34,6 +35,24 @@ pub fn read_secret(path: &Path) -> Result<Vec<u8>> {
             "names no file; write the path of a file that holds the password or token, not its content",
         )
     })
+}
+
+/// As [`read_secret`], for a secret that lets others in: the file must not be readable by every user of the machine.
+///
+/// # Errors
+///
+/// As [`read_secret`]; [`Kind::Config`] if every user can read the file.
+pub fn read_private_secret(path: &Path) -> Result<Vec<u8>> {
+    let content = read_secret(path)?;
+    let resolved = credential(path)?;
+    let metadata = std::fs::metadata(&resolved).map_err(|error| Error::reading(&resolved, error))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o004 != 0 {
+        let name = resolved.display();
+        let text = format!("{name}: every user of this machine can read it (mode {mode:o}); chmod 600 {name}");
+        return Err(Error::new(Kind::Config, text));
+    }
+    Ok(content)
 }
 
 /// True if a value for a file with a secret is a path: it has a folder, names a credential, or is an existing file.
@@ -84,6 +103,26 @@ mod tests {
         }
         assert_eq!(crate::redact::redact("op3n-sesame-77 is refused"), "*** is refused");
         assert_eq!(secret_file(&Some(String::new())), None);
+    }
+
+    #[test]
+    fn a_token_that_every_user_can_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "correct horse battery").unwrap();
+        let with = |mode| {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            read_private_secret(&file)
+        };
+        for mode in [0o600, 0o400, 0o640, 0o660] {
+            assert_eq!(with(mode).unwrap(), b"correct horse battery", "{mode:o}");
+        }
+        for mode in [0o644, 0o604, 0o444, 0o777] {
+            let error = with(mode).unwrap_err();
+            assert_eq!(error.kind(), Kind::Config);
+            let wanted = format!("(mode {mode:o}); chmod 600 {}", file.display());
+            assert!(error.message().contains(&wanted) && !error.chain().contains("horse"), "{error}");
+        }
     }
 
     #[test]

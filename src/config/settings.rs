@@ -107,6 +107,8 @@ pub struct CameraSettings {
     pub name: String,
     /// Kind.
     pub kind: CameraKind,
+    /// Most pixels of a picture; `None`: four times those negotiated, or those of the first picture.
+    pub max_pixels: Option<u64>,
     /// Clockwise rotation: 0, 90, 180 or 270 degrees.
     pub rotate: u32,
     /// Mirroring after the rotation.

@@ -5,11 +5,15 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
 use super::cameras::enable;
 use super::cameras::open::{self, Camera};
 use super::cameras::pattern::PatternControl;
 use super::identity::Identity;
 use super::model::engine::Engine;
+use super::model::memory::warn_if_short;
 use super::model::swap::EngineSwap;
 use super::monitoring::Monitoring;
 use super::monitoring::load::{LoadedModel, load};
@@ -19,18 +23,17 @@ use super::output::objects::ObjectSettings;
 use super::output::observer::FrameObserver;
 use super::output::sinks::SinkBuilder;
 use super::output::web::{WebBuilder, WebOutputs};
-use super::reload::reloader::ReloadContext;
+use super::reload::requests::ReloadRequests;
 use super::settings_check::check_labels;
 use super::supervision::health::{FaultSource, Health};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Settings, SupervisionSettings, TrackSettings};
+use crate::config::{ModelSource, Settings, SupervisionSettings, TrackSettings};
 use crate::control::Control;
 use crate::error::Result;
 use crate::fault::FaultReporters;
 use crate::metrics::Metrics;
 use crate::publish::Outlet;
 use crate::track::TrackerSettings;
-use crate::web::Server;
 
 /// Everything that one run of the service is built from.
 pub struct Components {
@@ -50,8 +53,6 @@ pub struct Components {
     pub observers: Vec<Box<dyn FrameObserver>>,
     /// The sinks.
     pub outlets: Vec<Outlet>,
-    /// Serves the page and the API, if it is enabled.
-    pub server: Option<Server>,
     /// Source of time.
     pub clock: Arc<dyn Clock>,
     /// The verbs of the control socket, the brokers and the page.
@@ -64,17 +65,24 @@ pub struct Components {
     pub track: ObjectSettings,
     /// Stall timeout, grace period and temperature limits.
     pub supervision: SupervisionSettings,
-    /// Sources of another configuration, if the run can reload.
-    pub reload: Option<ReloadContext>,
+    /// Requests for another configuration, if the run can reload.
+    pub reload: Option<ReloadRequests>,
 }
 
 impl Components {
-    /// Builds the components for `settings` on the current runtime, and registers their verbs with `control`.
+    /// Builds the components for `settings` on the current runtime, and registers their verbs with `control`. `health` is
+    /// what the verb `status` answers from already. `page` becomes the server of these settings at once.
     ///
     /// # Errors
     ///
     /// An error of the model, of a folder to replay, of a sink or of the page.
-    pub fn build(settings: &Settings, control: &Control, console: Console) -> Result<Self> {
+    pub fn build(
+        settings: &Settings,
+        health: &Arc<Health>,
+        page: &mut PageTask,
+        control: &Control,
+        console: Console,
+    ) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // Cameras come before the model: a wrong path is an error at once, loading a model takes time.
         let pattern = PatternControl::default();
@@ -84,18 +92,38 @@ impl Components {
         let identity = Identity::of_machine(settings.device.id.as_deref());
         // Quantization takes minutes; a wrong label is an error at once.
         check_labels(settings)?;
-        let LoadedModel { engine, monitoring } = load(settings, &identity)?;
-        // Sinks and page take the model's labels and the monitor's error maps.
+        warn_if_short(settings);
+        // The page comes before the model, too: it tells what the service is doing.
         let metrics = Arc::new(Metrics::new());
         let frames = FrameHistory::new(settings.cameras.iter().map(|camera| camera.name.clone()));
-        let weather = {
-            let pattern = pattern.clone();
-            Arc::new(move |camera: &str| pattern.weather(camera).map(|weather| weather.words()))
-        };
-        let health = Arc::new(Health::new(&identity.device, clock.as_ref()));
+        let view = is_monitored(settings).then(Arc::default);
         let faults: FaultReporters = {
             let health = health.clone();
             Arc::new(move |name: &str| health.fault_reporter(FaultSource::Output(name.to_owned())))
+        };
+        let web = WebBuilder {
+            settings,
+            frames: &frames,
+            control,
+            clock: &clock,
+            boot_id: &identity.boot_id,
+            metrics: &metrics,
+            faults: &faults,
+            view: view.clone(),
+            console,
+        };
+        page.end();
+        let WebOutputs { outlets: web_outlets, server } = web.build()?;
+        page.0 = server.map(|server| tokio::spawn(server.serve()));
+        let LoadedModel { engine, monitoring } = load(settings, &identity)?;
+        let monitoring = match view {
+            Some(view) => monitoring.map(|monitoring| monitoring.with_view(view)),
+            None => monitoring,
+        };
+        // Sinks take the model's labels.
+        let weather = {
+            let pattern = pattern.clone();
+            Arc::new(move |camera: &str| pattern.weather(camera).map(|weather| weather.words()))
         };
         let sinks = SinkBuilder {
             settings,
@@ -110,26 +138,14 @@ impl Components {
             console,
         };
         let mut outlets = sinks.outlets()?;
-        let view = monitoring.as_ref().map(Monitoring::view);
-        let web = WebBuilder {
-            settings,
-            frames: &frames,
-            control,
-            clock: &clock,
-            metrics: &metrics,
-            faults: &faults,
-            view,
-            console,
-        };
-        let WebOutputs { outlets: web_outlets, server } = web.build()?;
         outlets.extend(web_outlets);
         let mut observers: Vec<Box<dyn FrameObserver>> = Vec::new();
         if SinkBuilder::needs_frames(settings) || WebBuilder::needs_frames(settings) {
             observers.push(Box::new(frames.clone()));
         }
-        enable::register(settings, &health, control);
+        enable::register(settings, health, control);
         Ok(Self {
-            health,
+            health: health.clone(),
             identity,
             cameras,
             engine: Box::new(engine),
@@ -137,7 +153,6 @@ impl Components {
             swap: EngineSwap::default(),
             observers,
             outlets,
-            server,
             clock,
             control: control.clone(),
             metrics,
@@ -146,6 +161,30 @@ impl Components {
             supervision: settings.supervision.clone(),
             reload: None,
         })
+    }
+}
+
+/// True if the configuration asks for a monitor, which has error maps.
+fn is_monitored(settings: &Settings) -> bool {
+    match settings.model.source {
+        ModelSource::Live { .. } => true,
+        ModelSource::Artifact(_) | ModelSource::Quantize { .. } => settings.monitor.enabled,
+        ModelSource::Checkpoint(_) | ModelSource::None => false,
+    }
+}
+
+/// The task that serves page and API, if they are enabled. It outlasts the run: it also answers while the next model is
+/// loaded, or a failed run waits for another attempt.
+#[derive(Default)]
+pub struct PageTask(Option<JoinHandle<()>>);
+
+impl PageTask {
+    /// Ends the server with all connections, so that its address is free. Blocks this thread, which may run no task.
+    pub fn end(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.abort();
+            let _ = Handle::current().block_on(task);
+        }
     }
 }
 

@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 use super::cameras::context::RunContext;
 use super::cameras::drop_reason::DropReason;
 use super::cameras::filter::FrameSize;
-use super::identity::clock_synchronized;
 use super::model::engine::{Engine, EngineOutput, ModelInfo};
 use super::model::swap::EngineSwap;
 use super::output::objects::{self, Objects};
@@ -199,7 +198,7 @@ fn report(
         captured_at: Moment(frame.captured_at),
         captured_monotonic_ns: frame.captured_monotonic_ns,
         boot_id: identity.boot_id.clone(),
-        clock_synchronized: clock_synchronized(),
+        clock_synchronized: context.clock.is_synchronized(),
         width: frame.image.width(),
         height: frame.image.height(),
         model: model(&info),

@@ -1,6 +1,5 @@
-//! Identity of the device and state of its clock: fields of every message.
+//! Identity of the device: fields of every message.
 
-use std::path::Path;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -54,12 +53,6 @@ pub fn process_age() -> Option<Duration> {
     let started: u64 = stat.rsplit(')').next()?.split_whitespace().nth(19)?.parse().ok()?;
     let started = Duration::from_secs_f64(started as f64 / rustix::param::clock_ticks_per_second() as f64);
     Duration::from_nanos(SystemClock.boot_ns()).checked_sub(started)
-}
-
-/// True if the wall clock is known to be synchronized. systemd-timesyncd creates this file once it has set the clock.
-/// The kernel's flag (`adjtimex`) cannot be read here without `unsafe`, so with another time client this is `false`.
-pub fn clock_synchronized() -> bool {
-    Path::new("/run/systemd/timesync/synchronized").exists()
 }
 
 #[cfg(test)]

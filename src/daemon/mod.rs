@@ -13,7 +13,7 @@
 //! | `cameras/` | capture threads, the camera registry, filters |
 //! | `output/` | sinks, events, frame history, the web page |
 //! | `settings_check`, `socket` | the check of settings before a run; the control socket |
-//! | `model/` | engine, loading, start-up check, swap |
+//! | `model/` | engine, loading, start-up check, swap, memory estimate |
 //! | `supervision/` | health, watchdog, temperature, signals, systemd |
 //! | `identity`, `logging`, `redacting_log`, `paths`, `runtime` | device name and boot id; the log, without secrets; folders; tokio |
 //!
@@ -42,19 +42,20 @@ pub use cameras::motion_gate::GateRules;
 pub use cameras::open::Camera;
 pub use cameras::registry::CameraRules;
 pub use components::Components;
-pub use identity::{Identity, clock_synchronized};
+pub use identity::Identity;
 pub use model::engine::{Engine, EngineOutput, LocalEngine, ModelInfo, detector_options};
+pub use model::memory::{MONITOR_MEMORY, SERVICE_MEMORY};
 pub use model::swap::EngineSwap;
 pub use output::console::Console;
 pub use output::objects::ObjectSettings;
 pub use output::observer::FrameObserver;
 pub use output::sinks::broker;
+pub use output::web::read_token;
 pub use paths::{runtime_folders, state_folder};
-pub use reload::reloader::ReloadContext;
 pub use reload::requests::ReloadRequests;
 pub use run::run_once;
 pub use service::run;
 pub use settings_check::{check_names, check_settings, model_file};
-pub use socket::NAME as CONTROL_SOCKET;
+pub use socket::{NAME as CONTROL_SOCKET, parse_request};
 pub use supervision::health::Health;
 pub use supervision::thermal::{ThermalThrottle, ZONES as THERMAL_ZONES, ZoneTemperature};

@@ -8,11 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::cameras::capture;
@@ -24,7 +22,7 @@ use super::detect::{self, DetectorThread};
 use super::output::drain::{SinkTask, SinkTasks};
 use super::output::objects::Objects;
 use super::output::publisher::Publisher;
-use super::reload::reloader::{ReloadContext, ReloadState, Reloader};
+use super::reload::reloader::Reloader;
 use super::supervision::health::Health;
 use super::supervision::systemd;
 use super::supervision::task::ServiceTask;
@@ -61,7 +59,6 @@ async fn run(components: Components, stop: &Stop) -> Result<()> {
         swap,
         mut observers,
         outlets,
-        server,
         clock,
         control,
         metrics,
@@ -113,31 +110,23 @@ async fn run(components: Components, stop: &Stop) -> Result<()> {
         limits: current_limits.clone(),
     };
     let task = tokio::spawn(task.run());
-    // Dropping the set aborts the server.
-    let mut serving = JoinSet::new();
-    if let Some(server) = server {
-        serving.spawn(server.serve());
-    }
-
     // The detector thread reports its end through the channel; a panic closes the channel.
     let (done, mut detected) = oneshot::channel();
     let detector = DetectorThread { engine, swap: swap.clone(), observers, objects: Objects::new(track) };
     detector.spawn(context.clone(), done)?;
 
-    // A reload may end this run for a new one. The handler is registered last, when the run can apply a configuration.
+    // A reload may end this run for a new one. This comes last, when the run can apply a configuration.
     let (new_run, new_run_requested) = stop::pair();
-    if let Some(reload) = reload {
-        let reloader = Reloader {
-            state: Mutex::new(ReloadState::new(&reload.settings)),
-            reload,
-            run: context.clone(),
-            swap,
-            pattern,
-            limits,
-            new_run: Mutex::new(Some(new_run)),
-        };
-        register_reload(&control, reloader);
-    }
+    let new_run = Mutex::new(Some(new_run));
+    let reloader = Reloader { run: context.clone(), swap, pattern, limits, new_run };
+    let _unused = match reload {
+        Some(requests) => {
+            requests.begin_run(reloader);
+            None
+        }
+        // Dropped at the end: without its trigger the run would end.
+        None => Some(reloader),
+    };
 
     let mut outcome = tokio::select! {
         outcome = &mut detected => Some(detector_outcome(outcome)),
@@ -146,8 +135,6 @@ async fn run(components: Components, stop: &Stop) -> Result<()> {
         () = new_run_requested.stopped() => None,
     };
 
-    // From here on no reload may start cameras again.
-    control.remove("reload");
     let deadline = Instant::now() + current_limits.borrow().grace_period;
     // The service task ends before the last status is published, so that none follows it.
     task.abort();
@@ -158,7 +145,7 @@ async fn run(components: Components, stop: &Stop) -> Result<()> {
     }
     outbox.offer(Message::Status(health.status(clock.as_ref())));
 
-    // Cameras stop first. Frames that wait for the detector are dropped and counted.
+    // Cameras stop first, and a reload can start none any more. Frames that wait for the detector are dropped and counted.
     ending.stop();
     let capture_threads = context.cameras.stop();
     for index in context.slots.stop() {
@@ -184,7 +171,6 @@ async fn run(components: Components, stop: &Stop) -> Result<()> {
     // Now nothing is published any more: the sinks send what is queued.
     outbox.close();
     sinks.drain(deadline).await;
-    drop(serving);
     wait_for_release(&capture_threads, deadline).await;
     outcome.unwrap_or(Ok(()))
 }
@@ -208,27 +194,9 @@ impl Drop for StopCamerasOnDrop {
 }
 
 /// Registers the verb `status`: it answers with the status message.
-fn register_status(control: &Control, health: &Arc<Health>, clock: &Arc<dyn Clock>) {
+pub fn register_status(control: &Control, health: &Arc<Health>, clock: &Arc<dyn Clock>) {
     let (health, clock) = (health.clone(), clock.clone());
     control.register("status", move |_| answer(&Message::Status(health.status(clock.as_ref()))));
-}
-
-/// Registers the verb `reload`, and reports a configuration that was refused before this run.
-fn register_reload(control: &Control, reloader: Reloader) {
-    let ReloadContext { refused, requests, .. } = &reloader.reload;
-    match refused {
-        Some(reason) => reloader.report_refused(reason),
-        None => {
-            reloader.run.metrics.reload_successful.set(1);
-        }
-    }
-    let requests = requests.clone();
-    control.register("reload", move |_| reloader.reload());
-    // A request that arrived after the components were built is applied now.
-    if requests.take().is_some() {
-        let control = control.clone();
-        tokio::task::spawn_blocking(move || control.call("reload", Value::Null));
-    }
 }
 
 /// The outcome of the detector thread; a closed channel means that it panicked.

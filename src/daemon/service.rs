@@ -4,26 +4,27 @@
 //! retry cannot remedy. A run is repeated after a temporary failure. Another run follows if a reload changed a part
 //! that the run was built around.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use super::components::Components;
+use super::components::{Components, PageTask};
+use super::identity::Identity;
 use super::output::console::Console;
-use super::reload::reloader::ReloadContext;
 use super::reload::requests::ReloadRequests;
-use super::run::run_once;
+use super::run::{register_status, run_once};
 use super::settings_check::check_settings;
+use super::supervision::health::{FaultSource, Health};
 use super::supervision::signals;
 use super::{paths, runtime, socket};
 use crate::backoff::Backoff;
+use crate::clock::{Clock, SystemClock};
 use crate::config::{Inputs, Settings};
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::stop::{self, Stop};
-use crate::sync::IgnorePoison;
 use crate::tensor::mapped::map_large_tensors;
 
 /// Delays between two attempts to run.
@@ -47,14 +48,18 @@ pub fn run(inputs: &Inputs, settings: Settings, console: Console) -> Result<()> 
     let runtime = runtime::start()?;
     let (trigger, stop) = stop::pair();
     let control = Control::default();
+    let requests = ReloadRequests::new(inputs.clone(), &settings, stop.clone());
     let outcome = {
         let _inside = runtime.enter();
         let starting = Arc::new(AtomicBool::new(true));
+        // Both verbs are there before anybody can ask.
+        requests.register(&control);
+        new_health(&settings, &control);
         signals::watch(trigger, control.clone(), starting.clone())?;
         let socket = socket::open(&paths::runtime_folder(&settings.device))?;
         let serving = socket.map(|socket| tokio::spawn(socket.serve(control.clone())));
         let service =
-            Service { runtime: &runtime, inputs, console, control: &control, starting: &starting, stop: &stop };
+            Service { runtime: &runtime, console, control: &control, requests, starting: &starting, stop: &stop };
         let outcome = service.run_until_stopped(settings);
         if let Some(serving) = serving {
             // Waiting for the end of the task removes the socket's file.
@@ -68,12 +73,21 @@ pub fn run(inputs: &Inputs, settings: Settings, console: Console) -> Result<()> 
     outcome
 }
 
+/// A health table for the next run. The verb `status` answers from it from now on.
+fn new_health(settings: &Settings, control: &Control) -> Arc<Health> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let identity = Identity::of_machine(settings.device.id.as_deref());
+    let health = Arc::new(Health::new(&identity.device, clock.as_ref()));
+    register_status(control, &health, &clock);
+    health
+}
+
 /// The parts of the process that outlast a run.
 struct Service<'a> {
     runtime: &'a Runtime,
-    inputs: &'a Inputs,
     console: Console,
     control: &'a Control,
+    requests: ReloadRequests,
     /// True while components are built: a signal then ends the process at once.
     starting: &'a AtomicBool,
     stop: &'a Stop,
@@ -82,23 +96,24 @@ struct Service<'a> {
 impl Service<'_> {
     /// Runs the service until it is stopped, every camera has ended, or a retry cannot help.
     fn run_until_stopped(&self, mut settings: Settings) -> Result<()> {
+        let requests = &self.requests;
         let mut backoff = Backoff::new(RETRY_DELAY.first, RETRY_DELAY.longest);
         // Settings to return to if the components of a new configuration cannot be built, and the error if so.
         let mut previous: Option<Settings> = None;
         let mut refused = None;
-        let requests = ReloadRequests::default();
+        let mut page = PageTask::default();
         loop {
-            // Building may take minutes, if a model is quantized: reload requests are stored meanwhile.
-            requests.accept(self.control, self.inputs, &settings);
+            requests.begin_attempt(&settings, refused.take());
+            let health = new_health(&settings, self.control);
+            // Building may take minutes, if a model is quantized: requests are stored meanwhile.
             self.starting.store(true, Ordering::SeqCst);
-            let components = Components::build(&settings, self.control, self.console);
+            let components = Components::build(&settings, &health, &mut page, self.control, self.console);
             self.starting.store(false, Ordering::SeqCst);
             // A request from meanwhile replaces the settings that were just tried.
-            if let Some(requested) = requests.take() {
-                (settings, refused) = (requested, None);
+            if let Some(requested) = requests.take_next() {
+                settings = requested;
                 continue;
             }
-            let next_settings = Arc::new(Mutex::new(None));
             let outcome = match (components, previous.take()) {
                 (Err(error), Some(working)) => {
                     refused = Some(error.chain());
@@ -107,32 +122,36 @@ impl Service<'_> {
                 }
                 (Err(error), None) => Err(error),
                 (Ok(mut components), _) => {
-                    components.reload = Some(ReloadContext {
-                        inputs: self.inputs.clone(),
-                        settings: settings.clone(),
-                        refused: refused.take(),
-                        next_settings: next_settings.clone(),
-                        requests: requests.clone(),
-                    });
+                    components.reload = Some(requests.clone());
                     run_once(self.runtime, components, self.stop)
                 }
             };
-            let next = next_settings.lock().ignore_poison().take();
-            match (outcome, next) {
-                (Ok(()), Some(next)) if !self.stop.is_stopped() => {
+            if self.stop.is_stopped() {
+                return outcome;
+            }
+            let ended = requests.end_run();
+            settings = ended.settings;
+            match (outcome, ended.next) {
+                (Ok(()), Some(next)) => {
                     tracing::info!("starting a new run with the new configuration");
                     previous = Some(std::mem::replace(&mut settings, next));
                     backoff.reset();
                 }
-                (Err(error), _) if is_temporary(&error) && !self.stop.is_stopped() => {
+                (Err(error), Some(next)) if is_temporary(&error) => {
+                    tracing::warn!(error = error.chain(), "run failed; trying the new configuration");
+                    settings = next;
+                    backoff.reset();
+                }
+                (Err(error), None) if is_temporary(&error) => {
                     let delay = backoff.delay();
                     tracing::warn!(error = error.chain(), retry_in_s = delay.as_secs_f64(), "run failed; trying again");
+                    let reason = format!("the last run failed and is tried again: {}", error.chain());
+                    new_health(&settings, self.control).set_fault(FaultSource::Run, Some(reason));
                     // A corrected configuration ends the wait.
-                    requests.accept(self.control, self.inputs, &settings);
-                    match requests.wait(delay, self.stop) {
+                    match requests.wait(delay) {
                         Ok(None) => {}
                         Ok(Some(requested)) => {
-                            (settings, refused) = (requested, None);
+                            settings = requested;
                             backoff.reset();
                         }
                         Err(stop::Stopped) => return Ok(()),

@@ -203,15 +203,19 @@ async fn serve_client(stream: UnixStream, control: &Control) {
 
 /// Calls the verb of a request on a blocking thread, because a verb may take long.
 async fn answer(request: &[u8], control: &Control) -> Result<Value> {
-    let (verb, args) = parse(request)?;
+    let (verb, args) = parse_request(request)?;
     let control = control.clone();
     tokio::task::spawn_blocking(move || control.call(&verb, args))
         .await
         .unwrap_or_else(|_| Err(Error::new(Kind::Internal, "the verb panicked; the log has the place")))
 }
 
-/// The verb and the arguments of a request.
-fn parse(request: &[u8]) -> Result<(String, Value)> {
+/// The verb and the arguments of a request on the control socket, a line of JSON.
+///
+/// # Errors
+///
+/// [`Kind::Usage`] with what a request looks like.
+pub fn parse_request(request: &[u8]) -> Result<(String, Value)> {
     let wrong = |text: &str| Error::new(Kind::Usage, format!("{text}; write {{\"verb\": \"status\", \"args\": {{}}}}"));
     let mut request: Value =
         serde_json::from_slice(request).map_err(|error| wrong("the request is not JSON").because(error))?;

@@ -5,9 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use safetensors::SafeTensors;
-
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, stored_format, stored_format_of};
 use super::demo;
 use super::detection::Detection;
 use super::fp32::{Fp32Model, Fp32Run, StepOutput};
@@ -21,7 +19,7 @@ use crate::message::ModelPrecision;
 use crate::quant::Precision;
 use crate::quant::artifact::Artifact;
 use crate::tensor::digest::sha256;
-use crate::tensor::mapped::Mapped;
+use crate::tensor::regular_file::RegularFile;
 use crate::tensor::{Canvas, Fit, Input};
 
 /// Options of a detector: kernels and threads, and values that replace those of the model.
@@ -112,25 +110,23 @@ pub struct ModelDescription {
 /// # Errors
 /// As [`Detector::load`].
 pub fn describe(path: &Path) -> Result<ModelDescription> {
-    let described = |file: &[u8]| -> Result<Option<ModelDescription>> {
-        if !is_artifact(file) {
-            return Ok(None);
-        }
-        let labels = Artifact::parse(file)?.header().labels.clone();
-        Ok(Some(ModelDescription { is_artifact: true, labels }))
+    let artifact = |bytes: &[u8]| -> Result<ModelDescription> {
+        Ok(ModelDescription { is_artifact: true, labels: Artifact::parse(bytes)?.header().labels.clone() })
     };
-    let checkpoint = |labels: &[String]| ModelDescription { is_artifact: false, labels: labels.to_vec() };
+    let checkpoint = |file: Result<Checkpoint>| -> Result<ModelDescription> {
+        Ok(ModelDescription { is_artifact: false, labels: file?.header().labels.clone() })
+    };
     if let Some(bytes) = demo::named(path)? {
-        return match described(bytes)? {
-            Some(description) => Ok(description),
-            None => Ok(checkpoint(&Checkpoint::from_bytes(bytes)?.header().labels)),
+        return if is_artifact(stored_format_of(bytes)) {
+            artifact(bytes)
+        } else {
+            checkpoint(Checkpoint::from_bytes(bytes))
         };
     }
-    let file = Mapped::open(path)?;
-    match described(&file).map_err(|error| error.at(path.display()))? {
-        Some(description) => Ok(description),
-        None => Ok(checkpoint(&Checkpoint::open(path)?.header().labels)),
-    }
+    let file = RegularFile::open(path)?;
+    let description =
+        if is_artifact(stored_format(&file)) { artifact(&file.read()?) } else { checkpoint(Checkpoint::of_file(file)) };
+    description.map_err(|error| error.at(path.display()))
 }
 
 /// The executor of the model's precision.
@@ -147,29 +143,26 @@ impl Detector {
     /// [`Kind::NoInput`] or [`Kind::Data`], naming the file and its defect; [`Kind::Config`] for a wrong option.
     pub fn load(path: &Path, options: &DetectorOptions) -> Result<Self> {
         if let Some(bytes) = demo::named(path)? {
-            return Self::from_bytes(bytes, "demo".to_owned(), options);
+            return if is_artifact(stored_format_of(bytes)) {
+                Self::from_artifact(bytes, "demo".to_owned(), options)
+            } else {
+                Self::full_precision(&Checkpoint::from_bytes(bytes)?, "demo".to_owned(), options)
+            };
         }
-        let file = Mapped::open(path)?;
+        let file = RegularFile::open(path)?;
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        Self::from_bytes(file, name, options).map_err(|error| error.at(path.display()))
+        let detector = if is_artifact(stored_format(&file)) {
+            Self::from_artifact(file.read()?, name, options)
+        } else {
+            Checkpoint::of_file(file).and_then(|checkpoint| Self::full_precision(&checkpoint, name, options))
+        };
+        detector.map_err(|error| error.at(path.display()))
     }
 
-    /// Loads a model from bytes, with the name `name`.
-    ///
-    /// # Errors
-    /// As [`Detector::load`].
-    fn from_bytes(
-        file: impl AsRef<[u8]> + Send + Sync + 'static,
-        name: String,
-        options: &DetectorOptions,
-    ) -> Result<Self> {
-        if is_artifact(file.as_ref()) {
-            return Self::from_artifact(file, name, options);
-        }
-        let checkpoint = Checkpoint::from_bytes(file)?;
-        let summary =
-            ModelSummary { name, precision: ModelPrecision::Fp32, generation: 0, sha256: checkpoint.sha256() };
-        Self::from_checkpoint(&checkpoint, options, summary)
+    /// Loads the full-precision network of `checkpoint`, with the name `name`.
+    fn full_precision(checkpoint: &Checkpoint, name: String, options: &DetectorOptions) -> Result<Self> {
+        let (precision, sha256) = (ModelPrecision::Fp32, checkpoint.sha256()?);
+        Self::from_checkpoint(checkpoint, options, ModelSummary { name, precision, generation: 0, sha256 })
     }
 
     /// Loads the quantized network from an artifact's bytes, with the name `name`.
@@ -387,12 +380,9 @@ impl Detector {
     }
 }
 
-/// True if the metadata of `file` names the format of artifacts. Its reader checks the rest.
-fn is_artifact(file: &[u8]) -> bool {
-    let header = SafeTensors::read_metadata(file).ok();
-    let text = header.as_ref().and_then(|(_, metadata)| metadata.metadata().as_ref()?.get("lookout"));
-    let value = text.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
-    value.is_some_and(|value| value["format"].as_str().is_some_and(|format| format.starts_with("artifact/")))
+/// True for the formats of artifacts, whose reader checks the rest.
+fn is_artifact(format: Option<String>) -> bool {
+    format.is_some_and(|format| format.starts_with("artifact/"))
 }
 
 /// A pool of `threads` workers, or of one a core for 0.

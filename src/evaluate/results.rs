@@ -15,7 +15,7 @@ use super::json_lists::json_list;
 use super::prediction::Prediction;
 use crate::error::{Error, Kind, Result};
 use crate::tensor::atomic_file;
-use crate::tensor::mapped::Mapped;
+use crate::tensor::regular_file;
 use crate::tensor::text_file;
 
 /// Pictures and classes by their ids and names in a result file.
@@ -84,9 +84,9 @@ pub(super) struct ReadResults {
 /// `score`. Pictures and categories are given by id or by name.
 ///
 /// # Errors
-/// As [`Mapped::open`]; [`Kind::Data`] if it is not such a list or a detection is invalid.
+/// As [`regular_file::read`]; [`Kind::Data`] if it is not such a list or a detection is invalid.
 pub(super) fn read_coco_results(path: &Path, keys: &ResultKeys) -> Result<ReadResults> {
-    let file = Mapped::open(path)?;
+    let file = regular_file::read(path)?;
     let text = text_file::decode(&file).map_err(|error| error.at(path.display()))?;
     let entries = json_list(&text).map_err(|error| {
         error.at(format!("{}: not a COCO result file, a list of image_id, category_id, bbox and score", path.display()))

@@ -19,6 +19,9 @@ use crate::error::{Error, Kind, Result};
 /// Size limit of a file, in bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
+/// Memory of the PNG decoder beside the pixels, in bytes: text, profile, rows and tables.
+const PNG_OVERHEAD: u64 = 16 << 20;
+
 /// Longest side of a picture, in pixels: the limit of JPEG.
 const MAX_SIDE: u32 = 65_535;
 
@@ -32,12 +35,13 @@ impl Picture {
         Self::decode(&read(path)?).map_err(|error| error.at(path.display()))
     }
 
-    /// As [`Picture::open`], also for a JPEG that lacks its end marker alone. The second value is true for such a one.
+    /// As [`Picture::open`] with at most `max_pixels`, also for a JPEG that lacks its end marker alone. The second value is
+    /// true for such a one.
     ///
     /// # Errors
     /// As [`Picture::open`].
-    pub fn open_unterminated(path: &Path) -> Result<(Self, bool)> {
-        Self::decode_unterminated(&read(path)?).map_err(|error| error.at(path.display()))
+    pub fn open_unterminated(path: &Path, max_pixels: u64) -> Result<(Self, bool)> {
+        Self::decode_unterminated(&read(path)?, max_pixels).map_err(|error| error.at(path.display()))
     }
 
     /// Decodes a JPEG or PNG, recognized by its signature, and rotates it upright.
@@ -45,16 +49,25 @@ impl Picture {
     /// # Errors
     /// [`Kind::Data`] if it is neither, has more than [`MAX_PIXELS`] pixels, is damaged or is truncated.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let (picture, orientation) = ended(decode(bytes)?)?;
-        upright(picture, orientation)
+        Self::decode_within(bytes, MAX_PIXELS)
     }
 
-    /// As [`Picture::decode`], also for a JPEG that lacks its end marker alone. The second value is true for such a one.
+    /// As [`Picture::decode`], for a source whose pictures have at most `max_pixels`. A larger one is refused by its header.
     ///
     /// # Errors
     /// As [`Picture::decode`].
-    pub fn decode_unterminated(bytes: &[u8]) -> Result<(Self, bool)> {
-        let Stored { picture, orientation, is_unterminated } = decode(bytes)?;
+    pub fn decode_within(bytes: &[u8], max_pixels: u64) -> Result<Self> {
+        let (picture, orientation) = ended(decode(bytes, max_pixels)?)?;
+        upright(picture, orientation)
+    }
+
+    /// As [`Picture::decode_within`], also for a JPEG that lacks its end marker alone. The second value is true for such a
+    /// one.
+    ///
+    /// # Errors
+    /// As [`Picture::decode`].
+    pub fn decode_unterminated(bytes: &[u8], max_pixels: u64) -> Result<(Self, bool)> {
+        let Stored { picture, orientation, is_unterminated } = decode(bytes, max_pixels)?;
         Ok((upright(picture, orientation)?, is_unterminated))
     }
 
@@ -63,7 +76,7 @@ impl Picture {
     /// # Errors
     /// As [`Picture::decode`].
     pub fn decode_as_stored(bytes: &[u8]) -> Result<Self> {
-        decode(bytes).and_then(ended).map(|(picture, _)| picture)
+        decode(bytes, MAX_PIXELS).and_then(ended).map(|(picture, _)| picture)
     }
 }
 
@@ -84,22 +97,22 @@ fn ended(stored: Stored) -> Result<(Picture, Orientation)> {
     Ok((stored.picture, stored.orientation))
 }
 
-fn decode(bytes: &[u8]) -> Result<Stored> {
+fn decode(bytes: &[u8], max_pixels: u64) -> Result<Stored> {
     match bytes {
         [] => Err(Error::new(Kind::Data, "the file is empty; a JPEG or PNG picture was expected")),
-        [0xff, 0xd8, 0xff, ..] => decode_jpeg(bytes),
-        [0x89, b'P', b'N', b'G', ..] => decode_png(bytes),
+        [0xff, 0xd8, 0xff, ..] => decode_jpeg(bytes, max_pixels),
+        [0x89, b'P', b'N', b'G', ..] => decode_png(bytes, max_pixels),
         _ => Err(Error::new(Kind::Data, "neither a JPEG nor a PNG picture")),
     }
 }
 
-fn decode_jpeg(bytes: &[u8]) -> Result<Stored> {
-    let jpeg::Decoded { picture, exif, is_unterminated } = jpeg::decode(bytes)?;
+fn decode_jpeg(bytes: &[u8], max_pixels: u64) -> Result<Stored> {
+    let jpeg::Decoded { picture, exif, is_unterminated } = jpeg::decode(bytes, max_pixels)?;
     let orientation = exif.and_then(|exif| Orientation::from_exif_chunk(&exif));
     Ok(Stored { picture, orientation: orientation.unwrap_or(Orientation::NoTransforms), is_unterminated })
 }
 
-fn decode_png(bytes: &[u8]) -> Result<Stored> {
+fn decode_png(bytes: &[u8], max_pixels: u64) -> Result<Stored> {
     let broken = |source: ImageError| {
         let text = match &source {
             ImageError::Limits(_) => {
@@ -114,10 +127,10 @@ fn decode_png(bytes: &[u8]) -> Result<Stored> {
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     // Four channels of 16 bits, and the same amount for the decoder's rows and tables.
-    limits.max_alloc = Some(MAX_PIXELS * 16);
+    limits.max_alloc = Some(max_pixels.min(MAX_PIXELS) * 16 + PNG_OVERHEAD);
     let mut decoder = PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(broken)?;
     let (width, height) = decoder.dimensions();
-    check_size(width.into(), height.into())?;
+    check_size(width.into(), height.into(), max_pixels)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let pixels = DynamicImage::from_decoder(decoder).map_err(broken)?.into_rgb8();
     let picture = Picture::new(width as usize, height as usize, pixels.into_raw())?;

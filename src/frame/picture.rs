@@ -7,16 +7,19 @@ use crate::error::{Error, Kind, Result};
 /// Size limit of a decoded picture, in pixels: 8192 × 8192. A larger file is refused before memory is allocated.
 pub const MAX_PIXELS: u64 = 1 << 26;
 
-/// Checks the declared size of a picture, before memory is allocated.
+/// Checks the declared size of a picture, before memory is allocated. Above `max_pixels`, at most [`MAX_PIXELS`], it is
+/// refused.
 ///
 /// # Errors
-/// [`Kind::Data`] for zero pixels, or more than [`MAX_PIXELS`].
-pub(super) fn check_size(width: u64, height: u64) -> Result<()> {
+/// [`Kind::Data`] for zero pixels, or too many.
+pub(super) fn check_size(width: u64, height: u64, max_pixels: u64) -> Result<()> {
     if width == 0 || height == 0 {
         return Err(Error::new(Kind::Data, format!("a picture of {width}×{height} pixels shows nothing")));
     }
-    if width * height > MAX_PIXELS {
-        let text = format!("{width}×{height} pixels are more than the {MAX_PIXELS} that are decoded");
+    let max_pixels = max_pixels.min(MAX_PIXELS);
+    if width.saturating_mul(height) > max_pixels {
+        let hint = if max_pixels < MAX_PIXELS { "; max_pixels of the camera sets another limit" } else { "" };
+        let text = format!("{width}×{height} pixels are more than the {max_pixels} that are decoded{hint}");
         return Err(Error::new(Kind::Data, text));
     }
     Ok(())

@@ -83,7 +83,7 @@ impl Raw {
         (matrix, range): (Matrix, Range),
         data: Vec<u8>,
     ) -> Result<Self> {
-        super::picture::check_size(width as u64, height as u64)?;
+        super::picture::check_size(width as u64, height as u64, super::MAX_PIXELS)?;
         let expected = format.bytes(width, height);
         if data.len() != expected {
             let text = format!("{} bytes for {width}×{height} pixels in {format:?}, which take {expected}", data.len());

@@ -5,7 +5,7 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{ImageDecoder, ImageReader};
 
-use super::picture::check_size;
+use super::picture::{MAX_PIXELS, check_size};
 use crate::error::{Error, Kind, Result};
 
 /// Columns and rows of a picture file, from its header.
@@ -31,7 +31,7 @@ pub fn size_of(path: &Path) -> Result<PictureSize> {
         |source| Error::new(Kind::Data, format!("{}: not a JPEG or PNG picture", path.display())).because(source);
     let mut decoder = reader.into_decoder().map_err(broken)?;
     let (width, height) = decoder.dimensions();
-    check_size(width.into(), height.into()).map_err(|error| error.at(path.display()))?;
+    check_size(width.into(), height.into(), MAX_PIXELS).map_err(|error| error.at(path.display()))?;
     let orientation = decoder.orientation().unwrap_or(NoTransforms);
     let sideways = matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH);
     Ok(PictureSize {

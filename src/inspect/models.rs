@@ -17,7 +17,7 @@ use crate::preprocess::{Transform, TransformParams};
 use crate::quant::artifact::Artifact;
 use crate::tensor::Canvas;
 use crate::tensor::digest::sha256;
-use crate::tensor::mapped::Mapped;
+use crate::tensor::regular_file;
 
 /// Both networks with their input canvases.
 pub struct ModelPair {
@@ -43,19 +43,16 @@ impl ModelPair {
     /// [`Kind::NoInput`] or [`Kind::Data`] with the file; [`Kind::Data`] if the two are different networks.
     pub fn load(reference: &Path, model: &Path, options: &DetectorOptions) -> Result<Self> {
         let pool = thread_pool(options.threads)?;
-        let checkpoint = match demo::named(reference)? {
-            Some(bytes) => Checkpoint::from_bytes(bytes)?,
-            None => Checkpoint::open(reference)?,
-        };
+        let checkpoint = Checkpoint::open(reference)?;
         let header = checkpoint.header();
         let settings = options.apply(header.settings.clone())?;
         let plan = Arc::new(Plan::new(header.architecture.clone(), settings));
-        let mapped;
+        let read_bytes;
         let bytes = match demo::named(model)? {
             Some(bytes) => bytes,
             None => {
-                mapped = Mapped::open(model)?;
-                mapped.as_ref()
+                read_bytes = regular_file::read(model)?;
+                &read_bytes
             }
         };
         let ReadArtifact { quantized, generation, parent } =
@@ -73,8 +70,8 @@ impl ModelPair {
         }
         let fp32 = pool.install(|| int8.reference(&checkpoint, options.isa))?.without_buffer_reuse();
         let labels = header.labels.clone();
-        let source = checkpoint.sha256();
-        // The folded weights are a copy; the mapped file is not needed any more.
+        let source = checkpoint.sha256()?;
+        // The folded weights are a copy.
         drop(checkpoint);
         let row = |path: &Path, precision, generation, sha256, bytes| ModelRow {
             name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),

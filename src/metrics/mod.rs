@@ -86,7 +86,7 @@ pub struct StateLabel {
 /// Label of the source of a fault.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FaultLabel {
-    /// What has the fault: `camera NAME`, `output NAME`, `configuration`, `delivery`, `monitor`, `pictures` or `temperature`.
+    /// What has the fault: `camera NAME`, `output NAME`, `configuration`, `delivery`, `monitor`, `pictures`, `run` or `temperature`.
     pub source: String,
 }
 

@@ -45,6 +45,9 @@ pub trait Host: Send + Sync {
 
     /// Current wall time, RFC 3339.
     fn now(&self) -> String;
+
+    /// Current wall time in microseconds since 1970; `None` while it is not synchronized.
+    fn synchronized_us(&self) -> Option<i64>;
 }
 
 /// JSON fields of an event; empty if `details` does not serialize to an object.

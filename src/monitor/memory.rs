@@ -1,8 +1,8 @@
-//! Memory check: decides whether the full-precision reference fits into memory.
+//! Memory check: decides whether the full-precision reference fits into memory, and how many frames are kept there.
 //!
-//! In: the memory of the reference's weights and activations, and the memory that is available in the machine and in the
-//! process's control groups. Out: a reason to run without the reference, if it does not fit. The kernel would otherwise
-//! kill the whole process, with the detector.
+//! In: the memory of the reference's weights and activations, and the memory of the machine and of the process's control
+//! groups. Out: a reason to run without the reference, if it does not fit; the limit of the reservoir. The kernel would
+//! otherwise kill the whole process, with the detector.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,12 @@ use crate::detector::plan::{Op, Plan};
 
 /// Memory left to other processes, in bytes.
 const RESERVE: u64 = 32 << 20;
+
+/// Share of the memory limit that the reservoir may take: one in this number.
+const RESERVOIR_SHARE: u64 = 8;
+
+/// Limit of the control groups of version 1 that means none: they round it down to whole pages.
+const UNLIMITED: u64 = 1 << 62;
 
 /// Memory of the reference in bytes, for a canvas of `height` × `width`: f32 weights, plus the larger of two amounts.
 /// One is the activations alive at one time, the other the largest layer's weights, which are copied while they are
@@ -42,35 +48,98 @@ pub fn memory_shortage(required: u64) -> Option<String> {
 
 /// Available memory in bytes: the least of the machine and of each control group of the process.
 fn available_bytes() -> Option<u64> {
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_in_meminfo(&text));
-    let groups = fs::read_to_string("/proc/self/cgroup").ok().map(|text| control_groups(&text)).unwrap_or_default();
-    let left = |folder: &PathBuf| {
-        let number = |name: &str| fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
-        let limit = [number("memory.max"), number("memory.high")].into_iter().flatten().min()?;
-        // Cached files can be evicted.
-        let cached = fs::read_to_string(folder.join("memory.stat"))
-            .ok()
-            .and_then(|text| inactive_file_bytes(&text))
-            .unwrap_or(0);
-        Some(limit.saturating_sub(number("memory.current")?.saturating_sub(cached)))
-    };
-    machine.into_iter().chain(groups.iter().filter_map(left)).min()
+    let machine = meminfo("MemAvailable:");
+    machine.into_iter().chain(control_groups().iter().filter_map(ControlGroup::available)).min()
 }
 
-fn available_in_meminfo(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+/// Memory limit of this process in bytes: the least of the machine's memory and of each of its control groups. `None` if
+/// the system reports neither.
+pub fn memory_limit() -> Option<u64> {
+    let machine = meminfo("MemTotal:");
+    machine.into_iter().chain(control_groups().iter().filter_map(ControlGroup::limit)).min()
+}
+
+/// The limit of the reservoir, of which the owner configured at most `configured` bytes: an eighth of the memory limit at
+/// most, since the rest is needed by the models.
+pub fn reservoir_limit(configured: u64) -> u64 {
+    let limit = memory_limit().map_or(configured, |limit| configured.min(limit / RESERVOIR_SHARE));
+    if limit < configured {
+        let (configured_bytes, limit_bytes) = (configured, limit);
+        tracing::info!(configured_bytes, limit_bytes, "monitor.reservoir is limited to an eighth of the memory");
+    }
+    limit
+}
+
+/// A memory control group, by its folder and the version of its files.
+#[derive(Debug, PartialEq)]
+struct ControlGroup {
+    folder: PathBuf,
+    is_unified: bool,
+}
+
+impl ControlGroup {
+    fn number(&self, name: &str) -> Option<u64> {
+        fs::read_to_string(self.folder.join(name)).ok()?.trim().parse().ok()
+    }
+
+    /// Its limit in bytes, if it has one.
+    fn limit(&self) -> Option<u64> {
+        if self.is_unified {
+            return [self.number("memory.max"), self.number("memory.high")].into_iter().flatten().min();
+        }
+        self.number("memory.limit_in_bytes").filter(|limit| *limit < UNLIMITED)
+    }
+
+    /// Bytes left below its limit. Cached files can be evicted.
+    fn available(&self) -> Option<u64> {
+        let (used, cached) = match self.is_unified {
+            true => ("memory.current", "inactive_file "),
+            false => ("memory.usage_in_bytes", "total_inactive_file "),
+        };
+        let statistics = fs::read_to_string(self.folder.join("memory.stat")).unwrap_or_default();
+        let cached = statistic(&statistics, cached).unwrap_or(0);
+        Some(self.limit()?.saturating_sub(self.number(used)?.saturating_sub(cached)))
+    }
+}
+
+fn meminfo(field: &str) -> Option<u64> {
+    kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, field)
+}
+
+fn kilobytes(text: &str, field: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
-fn inactive_file_bytes(text: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix("inactive_file "))?.trim().parse().ok()
+fn statistic(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
 }
 
-/// Folders of the process's control group in the unified hierarchy and of all groups above it.
-fn control_groups(text: &str) -> Vec<PathBuf> {
-    let Some(path) = text.lines().find_map(|line| line.strip_prefix("0::/")) else { return Vec::new() };
-    let root = Path::new("/sys/fs/cgroup");
-    root.join(path).ancestors().take_while(|folder| folder.starts_with(root)).map(Path::to_path_buf).collect()
+/// The memory control groups of this process.
+fn control_groups() -> Vec<ControlGroup> {
+    fs::read_to_string("/proc/self/cgroup").map(|text| groups_in(&text)).unwrap_or_default()
+}
+
+/// The memory control groups in the text of `/proc/self/cgroup`, and all groups above them: those of the unified hierarchy
+/// and those of version 1.
+fn groups_in(text: &str) -> Vec<ControlGroup> {
+    let mut groups = Vec::new();
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(number), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+            continue;
+        };
+        let is_unified = number == "0" && controllers.is_empty();
+        let root = match () {
+            () if is_unified => Path::new("/sys/fs/cgroup"),
+            () if controllers.split(',').any(|name| name == "memory") => Path::new("/sys/fs/cgroup/memory"),
+            () => continue,
+        };
+        let folder = root.join(path.trim_start_matches('/'));
+        let folders = folder.ancestors().take_while(|folder| folder.starts_with(root));
+        groups.extend(folders.map(|folder| ControlGroup { folder: folder.to_owned(), is_unified }));
+    }
+    groups
 }
 
 #[cfg(test)]
@@ -89,13 +158,57 @@ mod tests {
 
     #[test]
     fn system_files_are_parsed() {
-        assert_eq!(available_in_meminfo("MemTotal: 9 kB\nMemAvailable:    2048 kB\n"), Some(2048 * 1024));
-        assert_eq!(inactive_file_bytes("anon 5\ninactive_file 77\n"), Some(77));
-        let found = control_groups("1:name=systemd:/x\n0::/system.slice/lookout.service\n");
-        let names: Vec<_> = found.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+        let text = "MemTotal: 9 kB\nMemAvailable:    2048 kB\n";
+        assert_eq!(
+            (kilobytes(text, "MemAvailable:"), kilobytes(text, "MemTotal:")),
+            (Some(2048 * 1024), Some(9 * 1024))
+        );
+        assert_eq!(statistic("anon 5\ninactive_file 77\n", "inactive_file "), Some(77));
+        let text = "9:name=systemd:/x\n4:cpu,memory:/outer/inner\n0::/system.slice/lookout.service\n";
+        let found = groups_in(text);
+        let names: Vec<_> = found.iter().map(|group| (group.folder.to_str().unwrap(), group.is_unified)).collect();
         assert_eq!(
             names,
-            ["/sys/fs/cgroup/system.slice/lookout.service", "/sys/fs/cgroup/system.slice", "/sys/fs/cgroup"]
+            [
+                ("/sys/fs/cgroup/memory/outer/inner", false),
+                ("/sys/fs/cgroup/memory/outer", false),
+                ("/sys/fs/cgroup/memory", false),
+                ("/sys/fs/cgroup/system.slice/lookout.service", true),
+                ("/sys/fs/cgroup/system.slice", true),
+                ("/sys/fs/cgroup", true),
+            ]
         );
+    }
+
+    /// A group whose files hold `files`.
+    fn group(is_unified: bool, files: &[(&str, &str)]) -> (tempfile::TempDir, ControlGroup) {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        let group = ControlGroup { folder: folder.path().to_owned(), is_unified };
+        (folder, group)
+    }
+
+    #[test]
+    fn both_versions_of_control_groups_are_read() {
+        let unified = [("memory.max", "1000\n"), ("memory.high", "900"), ("memory.current", "300")];
+        let unified = [&unified[..], &[("memory.stat", "anon 1\ninactive_file 100\n")]].concat();
+        let (_folder, unified) = group(true, &unified);
+        assert_eq!((unified.limit(), unified.available()), (Some(900), Some(700)));
+        let first = [("memory.limit_in_bytes", "1000\n"), ("memory.usage_in_bytes", "300")];
+        let first = [&first[..], &[("memory.stat", "inactive_file 7\ntotal_inactive_file 100\n")]].concat();
+        let (_folder, first) = group(false, &first);
+        assert_eq!((first.limit(), first.available()), (Some(1000), Some(800)));
+        let (_folder, unlimited) = group(true, &[("memory.max", "max"), ("memory.current", "1")]);
+        assert_eq!((unlimited.limit(), unlimited.available()), (None, None));
+        let (_folder, unlimited) = group(false, &[("memory.limit_in_bytes", "9223372036854771712\n")]);
+        assert_eq!(unlimited.limit(), None);
+    }
+
+    #[test]
+    fn the_reservoir_takes_an_eighth_of_the_memory_at_most() {
+        let limit = memory_limit().unwrap();
+        assert_eq!((reservoir_limit(1), reservoir_limit(u64::MAX)), (1, limit / 8));
     }
 }

@@ -108,8 +108,7 @@ impl Monitor {
         let mut reservoir = Reservoir::new(setup.options.reservoir_bytes);
         let folder = setup.options.keep_frames.clone().map(FrameFolder::open).transpose()?;
         if let Some(folder) = &folder {
-            let now = setup.host.now().parse::<jiff::Timestamp>().map_or(0, |now| now.as_microsecond());
-            folder.load(now)?.into_iter().for_each(|frame| drop(reservoir.insert(frame)));
+            folder.load(setup.host.synchronized_us())?.into_iter().for_each(|frame| drop(reservoir.insert(frame)));
         }
         let reporter = Reporter::new(
             Arc::clone(&setup.cameras),
@@ -235,13 +234,13 @@ impl Monitor {
         let at_us = sample.frame.captured_at.as_microsecond();
         let frame = StoredFrame::encode(sample.camera, at_us, usable, picture)?.in_drift(self.drift.is_raised());
         let stratum = frame.stratum();
-        self.store(frame, at_us);
+        self.store(frame);
         Ok(Usability::Stored(stratum))
     }
 
-    fn store(&mut self, frame: StoredFrame, now_us: i64) {
+    fn store(&mut self, frame: StoredFrame) {
         if let Some(folder) = &self.folder
-            && let Err(error) = folder.write(&frame, now_us)
+            && let Err(error) = folder.write(&frame, self.setup.host.synchronized_us())
         {
             tracing::warn!(error = error.chain(), "a frame could not be written to disk");
         }

@@ -61,7 +61,7 @@ fn delay(round: usize) -> Duration {
 fn open_history(folder: &Path) -> History {
     let limits = history::HistoryLimits { max_age: Duration::from_secs(86_400), max_size: 60_000, min_free: 0 };
     let thumbnail: history::ThumbnailOf = Arc::new(|_, _, _| Some(vec![9; 300]));
-    History::open(folder.join("history/events.redb"), limits, Arc::new(SystemClock), Some(thumbnail))
+    History::open(folder.join("history/events.redb"), limits, Arc::new(SystemClock), "boot", Some(thumbnail))
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod mqtt;
 mod outbox;
 mod reopening;
 pub mod spool;
+mod stamp;
 mod stdout;
 pub mod store;
 mod summary;

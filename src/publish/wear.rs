@@ -63,7 +63,7 @@ fn wear_child() {
     let clock = Arc::new(SystemClock);
     let begin = written();
     let limits = HistoryLimits { max_age: Duration::from_secs(86_400), max_size: 1 << 28, min_free: 0 };
-    let history = History::open(folder.join("history/events.redb"), limits, clock.clone(), None);
+    let history = History::open(folder.join("history/events.redb"), limits, clock.clone(), "boot", None);
     let limits = SpoolLimits { max_size: 1 << 26, max_age: Duration::from_secs(86_400), min_free: 0 };
     let mut spool = Spool::open(folder.join("spool/broker.redb"), limits, clock, "boot");
     let opened = written();

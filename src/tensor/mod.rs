@@ -1,4 +1,4 @@
-//! Containers and files that all numeric modules share: shapes, the canvas, its brightness, mapped, atomic and text files.
+//! Containers and files that all numeric modules share: shapes, the canvas, its brightness, and files.
 //!
 //! Tensors have the layout NHWC with N = 1: the channels of a pixel are contiguous.
 
@@ -7,6 +7,7 @@ mod canvas;
 pub mod digest;
 pub mod mapped;
 mod moments;
+pub mod regular_file;
 pub mod text_file;
 
 pub use canvas::{Canvas, Fit, Input, mean_colour};

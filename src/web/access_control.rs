@@ -1,6 +1,7 @@
 //! Access control.
 //!
 //! With a token: a request needs it (`Authorization: Bearer …`) or the cookie of a log-in; others get the log-in form.
+//! Wrong tokens are limited by client address.
 //! Without a token: the server listens on loopback, and requests for other hosts are refused. Requests from other sites'
 //! pages are refused by `Origin` and `Sec-Fetch-Site`. State-changing requests must have the content type JSON, which a
 //! form of another site cannot send.
@@ -17,9 +18,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 
-use super::proxy::{Peer, ProxySettings};
+use super::connection::Peer;
+use super::limits::{Attempt, TokenAttempts};
+use super::proxy::ProxySettings;
 use super::{AppState, failure};
 use crate::error::{Error, Result};
 
@@ -27,8 +29,6 @@ use crate::error::{Error, Result};
 const COOKIE: &str = "lookout-session";
 /// Scheme of the authorization header, with the space behind it.
 const BEARER: &[u8] = b"Bearer ";
-/// Delay after a wrong token. Attempts are serialized.
-const WRONG_TOKEN_DELAY: Duration = Duration::from_secs(1);
 /// Paths that need no authentication: the log-in form, and liveness, which then says the state alone.
 const PUBLIC: &[&str] = &["/", "/page.js", "/page.css", "/login", "/healthz"];
 
@@ -49,7 +49,20 @@ const HEADERS: [(HeaderName, &str); 5] = [
 pub struct AccessControl {
     token: Option<[u8; 32]>,
     session: String,
-    attempts: Semaphore,
+    attempts: TokenAttempts,
+}
+
+/// Result of the authentication of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authentication {
+    /// It has the token or the cookie of a log-in, or no token is required.
+    Passed,
+    /// It has neither.
+    Missing,
+    /// Its token is wrong.
+    Wrong,
+    /// Its address tried too many wrong tokens; it may try again after this time.
+    Refused(Duration),
 }
 
 impl AccessControl {
@@ -67,7 +80,7 @@ impl AccessControl {
         // New at every start, so a restart requires a new log-in.
         let session = Sha256::new().chain_update(secret).chain_update(token.unwrap_or_default()).finalize();
         let session = session.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { token: token.map(|token| Sha256::digest(token).into()), session, attempts: Semaphore::new(1) })
+        Ok(Self { token: token.map(|token| Sha256::digest(token).into()), session, attempts: TokenAttempts::default() })
     }
 
     /// True if a token is required.
@@ -79,18 +92,31 @@ impl AccessControl {
         self.token.as_ref().is_none_or(|expected| equal_in_constant_time(&Sha256::digest(token), expected))
     }
 
-    /// True if these headers authenticate a request.
-    pub fn authenticates(&self, headers: &HeaderMap) -> bool {
-        if !self.requires_token() {
-            return true;
+    /// Authenticates a request of `client` with these headers. The cookie comes first: who is logged in is not affected by
+    /// others who guess at the same address.
+    pub fn authenticate(&self, client: Option<IpAddr>, headers: &HeaderMap) -> Authentication {
+        if !self.requires_token() || self.has_session(headers) {
+            return Authentication::Passed;
         }
         let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
         // The name of a scheme is compared without case.
         let bearer = authorization.and_then(|value| value.split_at_checked(BEARER.len()));
-        let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER));
-        if bearer.is_some_and(|(_, token)| self.is_token(token.trim_ascii())) {
-            return true;
+        let Some((_, token)) = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER)) else {
+            return Authentication::Missing;
+        };
+        match self.attempt(client, token.trim_ascii()) {
+            Attempt::Right => Authentication::Passed,
+            Attempt::Wrong => Authentication::Wrong,
+            Attempt::Refused(wait) => Authentication::Refused(wait),
         }
+    }
+
+    fn attempt(&self, client: Option<IpAddr>, token: &[u8]) -> Attempt {
+        self.attempts.attempt(client, || self.is_token(token))
+    }
+
+    /// True if these headers have the cookie of a log-in.
+    fn has_session(&self, headers: &HeaderMap) -> bool {
         let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
         let sessions =
             cookies.flat_map(|cookies| cookies.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
@@ -110,7 +136,7 @@ pub async fn guard(State(state): State<Arc<AppState>>, request: Request<Body>, n
     let proxy = &state.config.proxy;
     let mut response = match check_access(&state.access, proxy, &request) {
         Ok(()) => next.run(request).await,
-        Err((status, why)) => failure(status, &why),
+        Err(refusal) => refusal.into_response(),
     };
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
@@ -128,6 +154,36 @@ pub async fn guard(State(state): State<Arc<AppState>>, request: Request<Body>, n
     response
 }
 
+/// A refused request.
+struct Refusal {
+    status: StatusCode,
+    why: String,
+    /// Time after which it may be repeated.
+    retry: Option<Duration>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, why: impl Into<String>) -> Self {
+        Self { status, why: why.into(), retry: None }
+    }
+
+    /// The address tried too many wrong tokens.
+    fn too_many_attempts(wait: Duration) -> Self {
+        let why = "too many wrong tokens from this address; wait, then try again";
+        Self { retry: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, why) }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let response = failure(self.status, &self.why);
+        match self.retry {
+            Some(wait) => ([(header::RETRY_AFTER, wait.as_secs_f64().ceil().to_string())], response).into_response(),
+            None => response,
+        }
+    }
+}
+
 /// Address of the other end of a request's connection.
 fn peer(request: &Request<Body>) -> Option<IpAddr> {
     request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(address))| address.ip())
@@ -137,7 +193,7 @@ fn check_access(
     access: &AccessControl,
     proxy: &ProxySettings,
     request: &Request<Body>,
-) -> std::result::Result<(), (StatusCode, String)> {
+) -> std::result::Result<(), Refusal> {
     let headers = request.headers();
     let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let peer = peer(request);
@@ -145,7 +201,7 @@ fn check_access(
     let is_local = is_loopback(host) && proxy.is_local(peer, headers);
     if !access.requires_token() && !is_local {
         let why = "without a token only localhost has access; web.token_file sets one";
-        return Err((StatusCode::MISDIRECTED_REQUEST, why.to_owned()));
+        return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, why));
     }
     // Sec-Fetch-Site takes precedence, since a proxy may have replaced Host.
     let site = text(HeaderName::from_static("sec-fetch-site"));
@@ -154,19 +210,26 @@ fn check_access(
     let link = request.method() == Method::GET && request.uri().path() == "/";
     let login = access.requires_token() && request.uri().path() == "/login";
     if site == Some("cross-site") && !link {
-        return Err((StatusCode::FORBIDDEN, "requests from another site's page are refused".to_owned()));
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "requests from another site's page are refused"));
     }
     if let Some(origin) = other.filter(|_| !link && !login) {
         let why = format!(
             "requests from another site's page are refused: Origin is {origin:?}, Host is {host:?}; behind a proxy set \
              web.public_url to the address in the browser"
         );
-        return Err((StatusCode::FORBIDDEN, why));
+        return Err(Refusal::new(StatusCode::FORBIDDEN, why));
     }
-    if !access.authenticates(headers) && !PUBLIC.contains(&request.uri().path()) {
-        return Err((StatusCode::UNAUTHORIZED, "the token is missing: Authorization: Bearer …".to_owned()));
+    if PUBLIC.contains(&request.uri().path()) {
+        return Ok(());
     }
-    Ok(())
+    match access.authenticate(proxy.client(peer, headers), headers) {
+        Authentication::Passed => Ok(()),
+        Authentication::Missing => {
+            Err(Refusal::new(StatusCode::UNAUTHORIZED, "the token is missing: Authorization: Bearer …"))
+        }
+        Authentication::Wrong => Err(Refusal::new(StatusCode::UNAUTHORIZED, "the token is wrong")),
+        Authentication::Refused(wait) => Err(Refusal::too_many_attempts(wait)),
+    }
 }
 
 /// Middleware of state-changing requests.
@@ -203,14 +266,10 @@ pub async fn login(
     let Some(token) = token else {
         return failure(StatusCode::BAD_REQUEST, "expected {\"token\": \"…\"}");
     };
-    let Ok(_one) = state.access.attempts.acquire().await else {
-        return failure(StatusCode::SERVICE_UNAVAILABLE, "the service is stopping");
-    };
-    if !state.access.is_token(token.as_bytes()) {
-        let client = proxy.client(peer, &headers).map(|client| client.to_string());
-        tracing::warn!(client, "log-in with a wrong token");
-        tokio::time::sleep(WRONG_TOKEN_DELAY).await;
-        return failure(StatusCode::UNAUTHORIZED, "the token is wrong");
+    match state.access.attempt(proxy.client(peer, &headers), token.as_bytes()) {
+        Attempt::Right => {}
+        Attempt::Wrong => return failure(StatusCode::UNAUTHORIZED, "the token is wrong"),
+        Attempt::Refused(wait) => return Refusal::too_many_attempts(wait).into_response(),
     }
     let secure = proxy.is_secure(peer, &headers);
     // In a frame of another site a strict cookie is not sent, and any other needs TLS. Requests that change something are
@@ -250,7 +309,7 @@ mod tests {
         let with = |name: HeaderName, value: String| {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().unwrap());
-            access.authenticates(&headers)
+            access.authenticate(None, &headers) == Authentication::Passed
         };
         assert!(with(header::AUTHORIZATION, "Bearer secret".into()));
         assert!(
@@ -258,8 +317,10 @@ mod tests {
         );
         assert!(with(header::COOKIE, format!("a=b; {COOKIE}={}", access.session)));
         assert!(!with(header::AUTHORIZATION, "Bearer secre".into()) && !with(header::AUTHORIZATION, "secret".into()));
-        assert!(!with(header::COOKIE, format!("{COOKIE}=")) && !access.authenticates(&HeaderMap::new()));
-        assert!(AccessControl::new(None).unwrap().authenticates(&HeaderMap::new()));
+        assert!(!with(header::COOKIE, format!("{COOKIE}=")));
+        assert_eq!(access.authenticate(None, &HeaderMap::new()), Authentication::Missing);
+        let open = AccessControl::new(None).unwrap();
+        assert_eq!(open.authenticate(None, &HeaderMap::new()), Authentication::Passed);
         assert_ne!(access.session, AccessControl::new(Some(b"secret")).unwrap().session);
     }
 }

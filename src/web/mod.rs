@@ -7,11 +7,13 @@
 //! - With a token, clients without it get the log-in form only.
 //! - Requests can only call the commands behind the page's buttons.
 //! - A slow client never costs the detector a frame.
+//! - Connections, streams and wrong tokens are limited by client address, so that nobody locks others out.
 
 mod access_control;
 mod api;
 mod connection;
 mod health;
+mod limits;
 mod live;
 mod openapi;
 mod page;
@@ -88,6 +90,7 @@ struct AppState {
     config: WebConfig,
     access: AccessControl,
     picture_cache: api::PictureCache,
+    streams: limits::StreamCounts,
 }
 
 /// A server, listening if the address was available.
@@ -123,7 +126,12 @@ impl Server {
         Ok(Self {
             address,
             listener: listener.ok(),
-            state: Arc::new(AppState { config, access, picture_cache: api::PictureCache::default() }),
+            state: Arc::new(AppState {
+                config,
+                access,
+                picture_cache: api::PictureCache::default(),
+                streams: limits::StreamCounts::default(),
+            }),
         })
     }
 
@@ -156,9 +164,9 @@ impl Server {
         }
         // Dropped with this future.
         let (_closing, closed) = tokio::sync::watch::channel(());
-        let listener = connection::LimitedListener::new(listener, closed);
+        let listener = connection::LimitedListener::new(listener, self.state.config.proxy.clone(), closed);
         let fault = self.state.config.fault.clone();
-        let service = router(self.state).into_make_service_with_connect_info::<proxy::Peer>();
+        let service = router(self.state).into_make_service_with_connect_info::<connection::Peer>();
         if let Err(error) = axum::serve(listener, service).into_future().await {
             fault.set(not_served(address, &error));
             tracing::error!(error = error.to_string(), "web server failed");

@@ -22,10 +22,11 @@ struct Operation {
 
 /// Responses that any request may get.
 const ALWAYS: &[(&str, &str)] = &[
-    ("401", "The token is missing"),
+    ("401", "The token is missing or wrong"),
     ("403", "Request by another site's page, or forbidden by the configuration"),
     ("405", "Wrong method"),
     ("421", "Without a token only localhost has access"),
+    ("429", "Too many wrong tokens from this address; Retry-After has the seconds to wait"),
 ];
 const NOT_FOUND: (&str, &str) = ("404", "Not found, or not enabled");
 const BAD: (&str, &str) = ("400", "A parameter is wrong");
@@ -94,7 +95,7 @@ fn operations() -> Vec<Operation> {
         others: &[BAD, NOT_FOUND, CONFLICT, MEDIA, FAILED, UNAVAILABLE],
     };
     vec![
-        get("/healthz", "Liveness; without a token it has no reasons", vec![], health(), &[UNAVAILABLE, FAILED]),
+        get("/healthz", "Liveness; where there is a token, without reasons", vec![], health(), &[UNAVAILABLE, FAILED]),
         get(
             "/readyz",
             "Readiness: every camera is analysed, every output works",

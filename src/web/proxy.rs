@@ -6,11 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::connect_info::Connected;
 use axum::http::{HeaderMap, Uri, header};
-use axum::serve::IncomingStream;
-
-use super::connection::LimitedListener;
 
 /// Settings for a proxy before the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,16 +17,6 @@ pub struct ProxySettings {
     pub trusted: Vec<(IpAddr, u8)>,
     /// Origins whose pages may embed the page in a frame.
     pub embed_origins: Vec<String>,
-}
-
-/// Address of the other end of a connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
-
-impl Connected<IncomingStream<'_, LimitedListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, LimitedListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
 }
 
 impl ProxySettings {

@@ -33,7 +33,18 @@ const PARTS: &[Part] = &[
     part(
         "daemon",
         "service",
-        &["components", "output", "paths", "reload", "run", "runtime", "settings_check", "socket", "supervision"],
+        &[
+            "components",
+            "identity",
+            "output",
+            "paths",
+            "reload",
+            "run",
+            "runtime",
+            "settings_check",
+            "socket",
+            "supervision",
+        ],
     ),
     part("daemon", "run", &["cameras", "components", "detect", "output", "reload", "supervision"]),
     part(

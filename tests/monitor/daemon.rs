@@ -146,6 +146,123 @@ fn the_first_calibration_comes_from_the_camera_without_a_restart() {
 }
 
 #[test]
+fn a_checkpoint_overwritten_during_the_first_calibration_is_reported_and_a_reload_takes_the_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = narrow(folder.path());
+    let whole = std::fs::read(&path).unwrap();
+    frames(&folder.path().join("frames"), 40);
+    let configuration = format!(
+        "[device]\nstate_dir = \"{0}/state\"\nruntime_dir = \"{0}\"\n\
+         [model]\ncheckpoint = \"{1}\"\ncalibration = \"live\"\ncalibration_count = 12\n\
+         [[camera]]\nname = \"front\"\nkind = \"replay\"\npath = \"{0}/frames\"\nrate = 5.0\nloop = true\n\
+         [[publish]]\nkind = \"stdout\"\nmessages = [\"report\", \"status\"]\n\
+         [monitor]\nshare = 1.0\nsample_interval = \"10ms\"\nmax_interval = \"1s\"\n",
+        folder.path().display(),
+        path.display(),
+    );
+    let reload = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lookout"));
+        command.args(["reload", "--config"]).arg(folder.path().join("lookout.toml")).output().unwrap()
+    };
+    let mut is_cut = false;
+    let mut repaired = None;
+    let messages = run(folder.path(), &configuration, |messages| {
+        if !is_cut && !reports(messages).is_empty() {
+            // In place, as a copy over it begins.
+            std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(whole.len() as u64 / 2).unwrap();
+            is_cut = true;
+        }
+        let reason = |message: &Message| match message {
+            Message::Status(status) => status.reasons.iter().any(|reason| reason.contains("while it was in use")),
+            _ => false,
+        };
+        // The service goes on in full precision, and a reload refuses the half.
+        if repaired.is_none()
+            && let Some(at) = messages.iter().position(reason)
+            && reports(&messages[at..]).len() >= 5
+        {
+            let refused = reload();
+            let text = String::from_utf8_lossy(&refused.stderr);
+            assert_eq!(refused.status.code(), Some(65), "{text}");
+            assert!(text.contains("narrow.checkpoint: the safetensors file is cut short or damaged"), "{text}");
+            std::fs::write(&path, &whole).unwrap();
+            let applied = reload();
+            assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+            repaired = Some(messages.len());
+        }
+        // The next run collects frames for the new file.
+        let collects = |message: &Message| match message {
+            Message::Status(status) => status.reasons.iter().any(|reason| reason.contains("12 frames")),
+            _ => false,
+        };
+        repaired.is_some_and(|at| messages[at..].iter().any(collects) && reports(&messages[at..]).len() >= 3)
+    });
+    assert!(reports(&messages).iter().all(|report| report.model.precision == ModelPrecision::Fp32));
+}
+
+#[test]
+fn model_files_overwritten_in_place_during_reloads_never_end_the_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = checkpoint(folder.path());
+    let reference = std::fs::read(&path).unwrap();
+    let first = artifact(&Checkpoint::open(&path).unwrap(), &between((8, 18)));
+    let model = folder.path().join("small.lookout");
+    std::fs::write(&model, &first).unwrap();
+    frames(&folder.path().join("frames"), 12);
+    let configuration = format!(
+        "[device]\nstate_dir = \"{0}/state\"\nruntime_dir = \"{0}\"\n\
+         [model]\nartifact = \"{1}\"\nreference = \"{2}\"\n\
+         [[camera]]\nname = \"front\"\nkind = \"replay\"\npath = \"{0}/frames\"\n\
+         rate = 0.0\nmax_fps = 30.0\nloop = true\n\
+         [[publish]]\nkind = \"stdout\"\nmessages = [\"report\", \"status\"]\n\
+         [monitor]\nenabled = true\nshare = 1.0\nsample_interval = \"10ms\"\nmax_interval = \"1s\"\n",
+        folder.path().display(),
+        model.display(),
+        path.display(),
+    );
+    let reload = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lookout"));
+        command.args(["reload", "--config"]).arg(folder.path().join("lookout.toml")).output().unwrap()
+    };
+    const RELOADS: usize = 12;
+    let mut reloads = 0;
+    let mut at_last = 0;
+    let messages = run(folder.path(), &configuration, |messages| {
+        if reports(messages).len() < at_last + 3 {
+            return false;
+        }
+        if reloads == RELOADS {
+            return true;
+        }
+        reloads += 1;
+        at_last = reports(messages).len();
+        // Both files grow and shrink while the reload reads them.
+        let is_done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_done.load(std::sync::atomic::Ordering::SeqCst) {
+                    for (path, bytes) in [(&model, &first), (&path, &reference)] {
+                        std::fs::write(path, &bytes[..bytes.len() / 3]).unwrap();
+                        std::fs::write(path, bytes).unwrap();
+                    }
+                }
+            });
+            // Accepted or refused, but answered.
+            let answer = reload();
+            is_done.store(true, std::sync::atomic::Ordering::SeqCst);
+            let text = String::from_utf8_lossy(&answer.stderr);
+            assert!([0, 65, 69, 74, 78].contains(&answer.status.code().unwrap()), "{text}");
+        });
+        false
+    });
+    let sha256 = sha256(&first);
+    assert!(
+        reports(&messages).iter().all(|report| report.model.sha256 == sha256),
+        "only the whole file is ever served"
+    );
+}
+
+#[test]
 fn a_swap_loses_no_frame() {
     let folder = tempfile::tempdir().unwrap();
     let path = checkpoint(folder.path());

@@ -10,7 +10,7 @@ use lookout::calibrate::{
 use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import};
 use lookout::detector::fp32::Fp32Model;
 use lookout::detector::int8::{Int8Model, Quantized};
-use lookout::error::Result;
+use lookout::error::{Error, Kind, Result};
 use lookout::frame::{Frame, Image, Picture};
 use lookout::kernel::isa::Isa;
 use lookout::measure::StepError;
@@ -57,6 +57,10 @@ impl Host for FakeHost {
 
     fn now(&self) -> String {
         jiff::Timestamp::from_second(*self.second.lock().unwrap()).unwrap().to_string()
+    }
+
+    fn synchronized_us(&self) -> Option<i64> {
+        Some(*self.second.lock().unwrap() * 1_000_000)
     }
 }
 
@@ -137,7 +141,7 @@ pub fn default_artifact(checkpoint: &Checkpoint, pictures: &[Picture]) -> Vec<u8
 fn artifact_of(checkpoint: &Checkpoint, pictures: &[Picture], observer: Observer, wide: Wide) -> Vec<u8> {
     static MADE: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
     let sums: Vec<u8> = pictures.iter().flat_map(usability::pixel_sha256).collect();
-    let key = format!("{} {} {observer} {wide:?}", checkpoint.sha256(), sha256(&sums));
+    let key = format!("{} {} {observer} {wide:?}", checkpoint.sha256().unwrap(), sha256(&sums));
     let mut made = MADE.lock().unwrap();
     made.entry(key).or_insert_with(|| quantize(checkpoint, pictures, observer, wide)).clone()
 }
@@ -168,6 +172,12 @@ pub struct Device {
     pub second: i64,
     /// Result of the latest pass.
     pub score: f64,
+    /// The call of the yield point that interrupts the next sample.
+    pub interruption: Option<u32>,
+    /// Samples that were interrupted.
+    pub interrupted: u32,
+    /// Calls of the yield point by the last sample that was not.
+    pub calls: u32,
     sequence: u64,
 }
 
@@ -227,7 +237,21 @@ impl Device {
             view: Arc::clone(&view),
         })
         .unwrap();
-        Self { _folder: folder, models, monitor, host, metrics, reference, view, second: 0, score: 0.0, sequence: 0 }
+        Self {
+            _folder: folder,
+            models,
+            monitor,
+            host,
+            metrics,
+            reference,
+            view,
+            second: 0,
+            score: 0.0,
+            interruption: None,
+            interrupted: 0,
+            calls: 0,
+            sequence: 0,
+        }
     }
 
     /// Shows the monitor `picture` at the device's time, and `next` after it.
@@ -243,7 +267,21 @@ impl Device {
             })
         };
         let sample = Sample { camera: 0, frame: frame(picture), next: next.map(frame) };
-        let seen = self.monitor.sample(&sample, &mut || Ok(())).unwrap();
+        let (interruption, mut calls) = (self.interruption.take(), 0);
+        let mut yield_point = || {
+            calls += 1;
+            if interruption == Some(calls) { Err(Error::new(Kind::Unavailable, "interrupted")) } else { Ok(()) }
+        };
+        let seen = match self.monitor.sample(&sample, &mut yield_point) {
+            // As the service does: work that was interrupted begins again.
+            Err(error) if interruption.is_some() => {
+                assert_eq!(error.chain(), "interrupted");
+                self.interrupted += 1;
+                self.monitor.sample(&sample, &mut || Ok(())).unwrap()
+            }
+            seen => seen.unwrap(),
+        };
+        self.calls = calls;
         if let SampleOutcome::Compared(verdict) = &seen {
             self.score = verdict.score;
         }

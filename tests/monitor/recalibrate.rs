@@ -53,6 +53,27 @@ fn a_shift_is_learned_and_the_next_morning_is_no_worse() {
     }
 }
 
+/// A busy machine starves the thread of the idle class, whose work then begins again on another one.
+#[test]
+fn an_interrupted_attempt_is_not_a_failed_one() {
+    let options = MonitorOptions { recalibrate: RecalibrationPolicy::OnDrift, ..MonitorOptions::default() };
+    let mut device = Device::new(&between((8, 18)), true, options);
+    device.until(9);
+    device.watch(6, 1500, Weather::Clear);
+    let calls_of_a_pass = device.calls;
+    device.until(21);
+    for _ in 0..30 {
+        // Behind the pass, and so in an attempt.
+        device.interruption = Some(calls_of_a_pass + 5);
+        device.watch(1, 60, Weather::Clear);
+        if device.interrupted > 0 {
+            break;
+        }
+    }
+    assert_eq!(device.interrupted, 1, "no attempt was made");
+    assert!(device.events().contains(&EventName::CalibrationCandidate), "the attempt was not repeated");
+}
+
 /// The default artifact has equalized channels and parts of two bytes. In every shift it is closer to fp32 than one
 /// without, before and after an attempt.
 #[test]

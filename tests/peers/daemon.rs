@@ -26,6 +26,7 @@ impl Daemon {
         let port = free_port();
         let at = |name: &str| folder.path().join(name).display().to_string();
         std::fs::write(at("token"), TOKEN).unwrap();
+        std::fs::set_permissions(at("token"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let text = format!(
             "[device]\nid = \"gate\"\nstate_dir = {:?}\nruntime_dir = {:?}\n[history]\nenabled = true\n[web]\nenabled = true\nlisten = \"127.0.0.1:{port}\"\n{}",
             at("state"),

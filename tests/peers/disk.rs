@@ -115,7 +115,7 @@ fn a_history_on_a_full_disk_says_so_and_comes_back_with_what_it_had() {
     let Some(disk) = Disk::mount() else { return };
     let clock = Arc::new(SimulatedClock::default());
     let limits = history::HistoryLimits { max_age: Duration::from_secs(86_400), max_size: 1 << 30, min_free: 0 };
-    let history = History::open(disk.path().join("events.redb"), limits, clock.clone(), None);
+    let history = History::open(disk.path().join("events.redb"), limits, clock.clone(), "boot", None);
     for id in 0..100 {
         history.keep(&event(id, &clock)).unwrap();
     }

@@ -226,7 +226,7 @@ fn a_thousand_children_that_fail_leak_nothing() {
         return;
     }
     let (_trigger, stop) = stop::pair();
-    let config = FfmpegConfig { program: "/bin/false".into(), input: "rtsp://127.0.0.1:1/".into() };
+    let config = FfmpegConfig { program: "/bin/false".into(), input: "rtsp://127.0.0.1:1/".into(), max_pixels: None };
     fail_to_open(1000, move || {
         let mut child = Ffmpeg::open(&config, S)?;
         while let Capture::Nothing = child.next(&stop)? {}

@@ -17,7 +17,7 @@ use lookout::config::{self, Inputs, SupervisionSettings};
 use lookout::control::Control;
 use lookout::daemon::{
     Camera, CameraRules, Components, Engine, EngineOutput, EngineSwap, Filter, FrameObserver, GateRules, Health,
-    Identity, ModelInfo, ObjectSettings, ReloadContext, run_once,
+    Identity, ModelInfo, ObjectSettings, ReloadRequests, run_once,
 };
 use lookout::detector::detection::Detection;
 use lookout::error::{Error, Kind, Result};
@@ -197,7 +197,6 @@ impl Bench {
                 is_output: true,
                 fault: FaultReporter::ignored(),
             }],
-            server: None,
             clock: clock.clone(),
             control: Control::default(),
             metrics: metrics.clone(),

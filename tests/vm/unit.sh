@@ -65,12 +65,33 @@ check "SIGKILL: it is started again" soon restarted "$n"
 check "the socket left behind is replaced" soon says '"state":"ok"'
 
 before=$(pid)
+version=$(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p')
+if [ "$version" -ge 253 ]; then type=notify-reload; else type=notify; fi
+check "systemd $version runs it as $type" is Type "$type"
 sed -i 's/"front"/"back"/' /etc/lookout/lookout.toml
-check "SIGHUP with a good configuration" systemctl reload lookout
-check "takes it up" soon says '"back"'
+check "reload with a good configuration" systemctl reload lookout
+check "it is in force when the command returns" says '"back":{"'
+printf '[track]\nconfirm = 3\n' >> /etc/lookout/lookout.toml
+sed -i 's/"back"/"side"/' /etc/lookout/lookout.toml
+check "reload that needs a new run" systemctl reload lookout
+check "the new run is up when the command returns" says '"state":"ok"'
+check "with the new configuration" says '"side":{"'
+sed -i 's/"side"/"back"/; /^\[track\]\|^confirm/d' /etc/lookout/lookout.toml
+kill -HUP "$(pid)"
+check "SIGHUP" soon says '"back":{"'
+for n in 1 2 3 4 5; do
+  sed -i "s/^name = .*/name = \"many-$n\"/" /etc/lookout/lookout.toml
+  systemctl reload lookout & kill -HUP "$(pid)"; lookout reload >/dev/null &
+done
+wait
+check "many at once: the last one counts" soon says '"many-5":{"'
+check "and systemd does not wait for another" soon is ActiveState active
+sed -i 's/"many-5"/"back"/' /etc/lookout/lookout.toml
+check "reload once more" systemctl reload lookout
 echo nonsense > /etc/lookout/lookout.toml
-systemctl reload lookout
-check "SIGHUP with a bad one: degraded, with the reason" soon line 'degraded: the new configuration is refused'
+check "reload with a bad one fails" sh -c '! systemctl reload lookout 2>/dev/null'
+check "degraded, with the reason" soon line 'degraded: the new configuration is refused'
+check "and the service is up" is ActiveState active
 check "and the old one goes on" says '"back":{"dropped"'
 check "lookout reload says why: exit 78" [ "$(lookout reload >/dev/null 2>&1; echo $?)" = 78 ]
 cp /srv/right.toml /etc/lookout/lookout.toml

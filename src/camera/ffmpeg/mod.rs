@@ -12,9 +12,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::y4m::{self, FrameError, Y4m};
-use super::{Capture, Open, Source};
+use super::{Capture, Open, PixelLimit, Source};
 use crate::error::{Error, Kind, Result};
-use crate::frame::{Image, MAX_PIXELS, PixelFormat, Range, Raw};
+use crate::frame::{Image, PixelFormat, Range, Raw};
 use crate::redact::redact;
 use crate::stop::Stop;
 use child::Ffmpeg as Child;
@@ -33,6 +33,7 @@ pub struct Ffmpeg {
     is_file: bool,
     frames: u64,
     timeout: Duration,
+    pixel_limit: PixelLimit,
 }
 
 #[derive(Debug)]
@@ -54,6 +55,8 @@ pub struct FfmpegConfig {
     pub program: PathBuf,
     /// An address, which may contain a password, or a path.
     pub input: String,
+    /// Most pixels of a frame; `None`: four times the first one.
+    pub max_pixels: Option<u64>,
 }
 
 impl std::fmt::Debug for FfmpegConfig {
@@ -80,7 +83,8 @@ impl Ffmpeg {
         }
         let (child, output) = Child::start(&config.program, &config.input)?;
         let reader = BufReader::with_capacity(BUFFER, PipeReader::new(output, timeout));
-        Ok(Self { child, state: State::Starting(reader), redacted_input, is_file, frames: 0, timeout })
+        let pixel_limit = PixelLimit::of_first(config.max_pixels);
+        Ok(Self { child, state: State::Starting(reader), redacted_input, is_file, frames: 0, timeout, pixel_limit })
     }
 
     /// Returns a function that opens the camera.
@@ -115,10 +119,11 @@ impl Ffmpeg {
     }
 }
 
-/// The next frame of `reader`, whose size is the next of `sizes`; `None` at the end.
+/// The next frame of `reader`, whose size is the next of `sizes`, of at most `max_pixels`; `None` at the end.
 fn frame(
     reader: &mut BufReader<PipeReader>,
     sizes: &Receiver<(usize, usize)>,
+    max_pixels: u64,
     timeout: Duration,
     stop: &Stop,
 ) -> std::result::Result<Option<Image>, FrameError> {
@@ -139,10 +144,7 @@ fn frame(
             }
         }
     };
-    let pixels = (width as u64).saturating_mul(height as u64);
-    if pixels == 0 || pixels > MAX_PIXELS {
-        return Err(damaged(format!("sends a frame of {width}×{height} pixels")));
-    }
+    y4m::check_pixels((width, height), max_pixels).map_err(|error| damaged(format!("sends {}", error.message())))?;
     let mut data = vec![0; PixelFormat::I420.bytes(width, height)];
     match reader.read_exact(&mut data) {
         Ok(()) => {}
@@ -191,8 +193,8 @@ impl Source for Ffmpeg {
             }
         }
         let next = match &mut self.state {
-            State::RawVideo(reader) => frame(reader, self.child.sizes(), self.timeout, stop),
-            State::Y4mVideo(frames) => frames.next(),
+            State::RawVideo(reader) => frame(reader, self.child.sizes(), self.pixel_limit.max(), self.timeout, stop),
+            State::Y4mVideo(frames) => frames.next(self.pixel_limit.max()),
             State::Starting(_) | State::Ended => return Err(self.failed("has ended")),
         };
         match next {
@@ -245,7 +247,10 @@ mod tests {
         let input = "rtsp://admin:hunter2@camera/live?token=opensesame".to_owned();
         // A program just written may still be open elsewhere: a fork of another test's thread.
         let child = loop {
-            match Ffmpeg::open(&FfmpegConfig { program: program.clone(), input: input.clone() }, timeout) {
+            match Ffmpeg::open(
+                &FfmpegConfig { program: program.clone(), input: input.clone(), max_pixels: None },
+                timeout,
+            ) {
                 Err(error) if error.chain().contains("busy") => std::thread::sleep(Duration::from_millis(5)),
                 other => break other.unwrap(),
             }
@@ -311,9 +316,9 @@ echo "rtsp://admin:hunter2@camera/live: hunter2 was refused" >&2; exit 1"#;
         let (_folder, mut camera) = open("cat > /dev/null; echo no frames at all", PATIENCE);
         let (_trigger, stop) = stop::pair();
         assert!(next(&mut camera, &stop).unwrap_err().message().contains("YUV4MPEG2"));
-        let config = FfmpegConfig { program: "ffmpeg".into(), input: "/nonexistent/film.mp4".into() };
+        let config = FfmpegConfig { program: "ffmpeg".into(), input: "/nonexistent/film.mp4".into(), max_pixels: None };
         assert_eq!(Ffmpeg::open(&config, PATIENCE).unwrap_err().kind(), Kind::NoInput);
-        let config = FfmpegConfig { program: "ffmpeg".into(), input: "a\nfile 'b'".into() };
+        let config = FfmpegConfig { program: "ffmpeg".into(), input: "a\nfile 'b'".into(), max_pixels: None };
         assert_eq!(Ffmpeg::open(&config, PATIENCE).unwrap_err().kind(), Kind::Config);
     }
 
@@ -334,7 +339,7 @@ echo "rtsp://admin:hunter2@camera/live: hunter2 was refused" >&2; exit 1"#;
             bytes.extend(made.stdout);
         }
         std::fs::write(&film, bytes).unwrap();
-        let config = FfmpegConfig { program: "ffmpeg".into(), input: film.to_str().unwrap().into() };
+        let config = FfmpegConfig { program: "ffmpeg".into(), input: film.to_str().unwrap().into(), max_pixels: None };
         let mut camera = Ffmpeg::open(&config, PATIENCE).unwrap();
         let (_trigger, stop) = stop::pair();
         let mut sizes = Vec::new();
@@ -364,7 +369,7 @@ echo "rtsp://admin:hunter2@camera/live: hunter2 was refused" >&2; exit 1"#;
             eprintln!("SKIPPED: ffmpeg is not installed");
             return;
         }
-        let config = FfmpegConfig { program: "ffmpeg".into(), input: film.to_str().unwrap().into() };
+        let config = FfmpegConfig { program: "ffmpeg".into(), input: film.to_str().unwrap().into(), max_pixels: None };
         let mut camera = Ffmpeg::open(&config, PATIENCE).unwrap();
         let (_trigger, stop) = stop::pair();
         let mut frames = 0;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Capture, Delivery, Source};
+use super::{Capture, Delivery, PixelLimit, Source};
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::frame::PictureFolder;
@@ -24,6 +24,7 @@ pub struct Replay {
     period: Option<Duration>,
     repeat: bool,
     clock: Arc<dyn Clock>,
+    pixel_limit: PixelLimit,
     /// Due time of the next picture, nanoseconds of monotonic time.
     due_ns: Option<u64>,
     /// True if this pass has returned a picture.
@@ -54,10 +55,18 @@ impl Replay {
             period,
             repeat,
             clock,
+            pixel_limit: PixelLimit::of_first(None),
             due_ns: None,
             any_decoded: false,
             unterminated: Some(0),
         })
+    }
+
+    /// The same recording, whose pictures have at most `max_pixels`; `None`: four times its first one.
+    #[must_use]
+    pub fn with_max_pixels(mut self, max_pixels: Option<u64>) -> Self {
+        self.pixel_limit = PixelLimit::of_first(max_pixels);
+        self
     }
 
     /// Waits until the next picture is due. If reading is too slow for the rate, the schedule restarts from now: lost time is
@@ -73,7 +82,7 @@ impl Replay {
 
     /// The next picture, looping if configured; `None` at the end.
     fn picture(&mut self) -> Result<Option<Result<RecordedPicture>>> {
-        if let Some(found) = self.recording.next()? {
+        if let Some(found) = self.recording.next(self.pixel_limit.max())? {
             return Ok(Some(found));
         }
         self.report_unterminated();
@@ -87,7 +96,7 @@ impl Replay {
         }
         self.any_decoded = false;
         self.recording = Recording::open(&self.path)?;
-        self.recording.next()
+        self.recording.next(self.pixel_limit.max())
     }
 
     /// Warns once of the pictures without an end marker.
@@ -114,6 +123,7 @@ impl Source for Replay {
         Ok(match found {
             Ok(RecordedPicture { image, is_unterminated }) => {
                 self.any_decoded = true;
+                self.pixel_limit.accepted(image.width(), image.height());
                 if let Some(pictures) = self.unterminated.as_mut().filter(|_| is_unterminated) {
                     *pictures += 1;
                 }
@@ -286,6 +296,50 @@ mod tests {
             assert_eq!((shades.as_slice(), damaged), (expected, corrupt));
             let warnings: Vec<&str> = log.lines().filter(|line| line.contains("end marker")).collect();
             assert!(warnings.len() == 1 && warnings[0].contains(&format!("pictures={count}")), "{log}");
+        }
+    }
+
+    #[test]
+    fn a_picture_of_too_many_pixels_is_refused_by_its_header_in_every_form() {
+        let folder = tempfile::tempdir().unwrap();
+        let small = Picture::filled(16, 8, [90; 3]).to_jpeg().unwrap();
+        // A header alone: were memory allocated before it is checked, a gigabyte would be.
+        let mut huge = small.clone();
+        let size = huge.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap() + 5;
+        huge[size..size + 4].copy_from_slice(&[0x20, 0, 0x20, 0]);
+        let y4m = [
+            b"YUV4MPEG2 W16 H8 Cmono\nFRAME\n".to_vec(),
+            vec![90; 128],
+            b"YUV4MPEG2 W8192 H8192 Cmono\nFRAME\n".to_vec(),
+        ];
+        let pictures = folder.path().join("pictures");
+        std::fs::create_dir(&pictures).unwrap();
+        for (name, bytes) in [("a.jpg", &small), ("b.jpg", &huge), ("c.jpg", &small)] {
+            std::fs::write(pictures.join(name), bytes).unwrap();
+        }
+        let film = folder.path().join("film.mjpeg");
+        std::fs::write(&film, [&small[..], &huge, &small].concat()).unwrap();
+        let raw = folder.path().join("film.y4m");
+        std::fs::write(&raw, y4m.concat()).unwrap();
+        let (_trigger, stop) = stop::pair();
+        for (path, played) in [(&pictures, 2), (&film, 2), (&raw, 1)] {
+            for (max_pixels, words) in
+                [(None, "more than the 8294400 that are"), (Some(1000), "more than the 1000 that are")]
+            {
+                let replay = Replay::open(path, None, false, Arc::new(SimulatedClock::default())).unwrap();
+                let mut replay = replay.with_max_pixels(max_pixels);
+                let (mut shades, mut refused) = (Vec::new(), Vec::new());
+                loop {
+                    match replay.next(&stop).unwrap() {
+                        Capture::Corrupt(error) => refused.push(error.message().to_owned()),
+                        Capture::Ended => break,
+                        capture => shades.extend(shade(capture)),
+                    }
+                }
+                assert_eq!((shades.len(), refused.len()), (played, 1), "{}: {refused:?}", path.display());
+                assert!(refused[0].contains("8192×8192 pixels") && refused[0].contains(words), "{refused:?}");
+                assert!(refused[0].contains("max_pixels of the camera"), "{refused:?}");
+            }
         }
     }
 

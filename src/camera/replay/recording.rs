@@ -61,24 +61,26 @@ impl Recording {
         Err(Error::new(Kind::Data, text))
     }
 
-    /// The next picture, or the reason why it cannot be decoded; `None` at the end.
+    /// The next picture of at most `max_pixels`, or the reason why it cannot be decoded; `None` at the end.
     ///
     /// # Errors
     /// As reading the file.
-    pub fn next(&mut self) -> Result<Option<Result<RecordedPicture>>> {
+    pub fn next(&mut self, max_pixels: u64) -> Result<Option<Result<RecordedPicture>>> {
         let recorded = |(picture, is_unterminated)| RecordedPicture { image: Image::Rgb(picture), is_unterminated };
         match self {
-            Self::Folder(left) => Ok(left.pop().map(|path| Picture::open_unterminated(&path).map(recorded))),
+            Self::Folder(left) => {
+                Ok(left.pop().map(|path| Picture::open_unterminated(&path, max_pixels).map(recorded)))
+            }
             Self::Mjpeg(path, jpegs) => {
                 let part = jpegs.next().map_err(|source| Error::reading(path, source))?;
                 Ok(part.map(|part| match part {
-                    Part::Jpeg(bytes) => Picture::decode_unterminated(&bytes).map(recorded),
+                    Part::Jpeg(bytes) => Picture::decode_unterminated(&bytes, max_pixels).map(recorded),
                     Part::Damaged(what) => Err(Error::new(Kind::Data, format!("a JPEG is damaged: {what}"))),
                 }))
             }
             Self::Y4m(path, frames) => {
                 let Some(stream) = frames else { return Ok(None) };
-                match stream.next() {
+                match stream.next(max_pixels) {
                     Ok(image) => Ok(image.map(|image| Ok(RecordedPicture { image, is_unterminated: false }))),
                     Err(FrameError::Io(source)) => Err(Error::reading(path, source)),
                     Err(FrameError::Truncated) => {

@@ -18,7 +18,7 @@ use buffers::{Buffers, WaitResult};
 use device::Device;
 use formats::{FormatRequest, StreamFormat};
 
-use super::{Capture, Open, Source};
+use super::{Capture, Open, PixelLimit, Source};
 use crate::error::{Error, Kind, Result};
 use crate::stop::Stop;
 
@@ -34,6 +34,8 @@ pub struct V4l2Config {
     pub request: FormatRequest,
     /// Controls.
     pub controls: BTreeMap<String, i64>,
+    /// Most pixels of a JPEG; `None`: four times the negotiated size.
+    pub max_pixels: Option<u64>,
 }
 
 /// A streaming camera.
@@ -43,6 +45,7 @@ pub struct V4l2 {
     format: StreamFormat,
     buffers: Buffers,
     skipped: u64,
+    pixel_limit: PixelLimit,
 }
 
 /// Returns a function that opens `camera`. Warns at once if its name is not persistent.
@@ -77,7 +80,8 @@ impl V4l2 {
             colours = ?format.colours,
             "camera opened"
         );
-        Ok(Self { path, format, buffers, skipped: 0 })
+        let pixel_limit = PixelLimit::of_size(config.max_pixels, format.width, format.height);
+        Ok(Self { path, format, buffers, skipped: 0, pixel_limit })
     }
 
     /// The format in use.
@@ -103,7 +107,7 @@ impl Source for V4l2 {
         let unpacked = if buffer.is_damaged {
             Err(Error::new(Kind::Data, format!("the driver marks frame {} as damaged", buffer.sequence)))
         } else {
-            unpack::unpack(&self.format, &self.buffers.planes(&buffer))
+            unpack::unpack(&self.format, &self.buffers.planes(&buffer), self.pixel_limit.max())
         };
         let monotonic_ns = buffer.monotonic_ns;
         self.buffers.requeue(buffer).map_err(|error| self.failed(error))?;

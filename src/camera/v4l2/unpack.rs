@@ -4,11 +4,11 @@ use super::formats::{Encoding, StreamFormat};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Image, Picture, PixelFormat, Raw};
 
-/// The image in `planes`, which are the filled parts of a buffer.
+/// The image in `planes`, which are the filled parts of a buffer. A JPEG has at most `max_pixels`.
 ///
 /// # Errors
 /// [`Kind::Data`] if it is incomplete.
-pub fn unpack(stream: &StreamFormat, planes: &[&[u8]]) -> Result<Image> {
+pub fn unpack(stream: &StreamFormat, planes: &[&[u8]], max_pixels: u64) -> Result<Image> {
     let total_bytes: usize = planes.iter().map(|plane| plane.len()).sum();
     if total_bytes == 0 {
         return Err(Error::new(Kind::Data, "an empty frame"));
@@ -18,7 +18,7 @@ pub fn unpack(stream: &StreamFormat, planes: &[&[u8]]) -> Result<Image> {
         // Copied, since decoding takes long and some drivers refill a buffer that was not queued.
         Encoding::Jpeg => {
             let jpeg = planes[0].to_vec();
-            Picture::decode(&jpeg).map(Image::Rgb)
+            Picture::decode_within(&jpeg, max_pixels).map(Image::Rgb)
         }
         Encoding::Pixels(format) => {
             let (width, height) = (stream.width as usize, stream.height as usize);
@@ -95,7 +95,7 @@ fn append_rows(bytes: &[u8], row: usize, rows: usize, stride: usize, packed: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Matrix, Range};
+    use crate::frame::{MAX_PIXELS, Matrix, Range};
 
     fn stream(format: PixelFormat, strides: &[u32]) -> StreamFormat {
         StreamFormat {
@@ -118,11 +118,17 @@ mod tests {
     fn padding_between_rows_and_behind_the_picture_is_left_out() {
         let grey: Vec<u8> = (1..=8).collect();
         let padded = [1, 2, 3, 4, 0, 0, 5, 6, 7, 8, 0, 0, 0, 0];
-        assert_eq!(unpack(&stream(PixelFormat::Grey, &[6]), &[&padded]).unwrap(), raw(PixelFormat::Grey, &grey));
-        // The last row may lack its padding, and a tight picture may have something behind it.
-        assert_eq!(unpack(&stream(PixelFormat::Grey, &[6]), &[&padded[..10]]).unwrap(), raw(PixelFormat::Grey, &grey));
         assert_eq!(
-            unpack(&stream(PixelFormat::Grey, &[0]), &[&[1, 2, 3, 4, 5, 6, 7, 8, 0]]).unwrap(),
+            unpack(&stream(PixelFormat::Grey, &[6]), &[&padded], MAX_PIXELS).unwrap(),
+            raw(PixelFormat::Grey, &grey)
+        );
+        // The last row may lack its padding, and a tight picture may have something behind it.
+        assert_eq!(
+            unpack(&stream(PixelFormat::Grey, &[6]), &[&padded[..10]], MAX_PIXELS).unwrap(),
+            raw(PixelFormat::Grey, &grey)
+        );
+        assert_eq!(
+            unpack(&stream(PixelFormat::Grey, &[0]), &[&[1, 2, 3, 4, 5, 6, 7, 8, 0]], MAX_PIXELS).unwrap(),
             raw(PixelFormat::Grey, &grey)
         );
     }
@@ -132,22 +138,34 @@ mod tests {
         let packed: Vec<u8> = (1..=12).collect();
         let contiguous = [1, 2, 3, 4, 0, 0, 5, 6, 7, 8, 0, 0, 9, 10, 11, 12, 0, 0];
         let nv12 = stream(PixelFormat::Nv12, &[6]);
-        assert_eq!(unpack(&nv12, &[&contiguous]).unwrap(), raw(PixelFormat::Nv12, &packed));
+        assert_eq!(unpack(&nv12, &[&contiguous], MAX_PIXELS).unwrap(), raw(PixelFormat::Nv12, &packed));
         let (luma, chroma) = contiguous.split_at(12);
         let two = stream(PixelFormat::Nv12, &[6, 6]);
-        assert_eq!(unpack(&two, &[luma, chroma]).unwrap(), raw(PixelFormat::Nv12, &packed));
+        assert_eq!(unpack(&two, &[luma, chroma], MAX_PIXELS).unwrap(), raw(PixelFormat::Nv12, &packed));
         // Three planes: chroma rows are half as far apart.
         let planar = [1, 2, 3, 4, 0, 0, 5, 6, 7, 8, 0, 0, 9, 10, 0, 11, 12, 0];
-        assert_eq!(unpack(&stream(PixelFormat::I420, &[6]), &[&planar]).unwrap(), raw(PixelFormat::I420, &packed));
+        assert_eq!(
+            unpack(&stream(PixelFormat::I420, &[6]), &[&planar], MAX_PIXELS).unwrap(),
+            raw(PixelFormat::I420, &packed)
+        );
+    }
+
+    #[test]
+    fn a_jpeg_has_at_most_as_many_pixels_as_the_limit() {
+        let jpeg = Picture::filled(40, 30, [90; 3]).to_jpeg().unwrap();
+        let stream = StreamFormat { encoding: Encoding::Jpeg, ..stream(PixelFormat::Grey, &[]) };
+        assert!(unpack(&stream, &[&jpeg], 1200).is_ok());
+        let error = unpack(&stream, &[&jpeg], 1199).unwrap_err();
+        assert!(error.message().contains("40×30 pixels are more than the 1199"), "{error}");
     }
 
     #[test]
     fn half_a_frame_is_refused() {
         for (format, bytes) in [(PixelFormat::Yuyv, 15), (PixelFormat::Nv12, 11), (PixelFormat::Rgb24, 0)] {
-            let error = unpack(&stream(format, &[0]), &[&vec![0; bytes]]).unwrap_err();
+            let error = unpack(&stream(format, &[0]), &[&vec![0; bytes]], MAX_PIXELS).unwrap_err();
             assert_eq!(error.kind(), Kind::Data);
         }
-        let error = unpack(&stream(PixelFormat::Nv12, &[4, 4]), &[&[0; 8], &[0; 3]]).unwrap_err();
+        let error = unpack(&stream(PixelFormat::Nv12, &[4, 4]), &[&[0; 8], &[0; 3]], MAX_PIXELS).unwrap_err();
         assert_eq!(error.kind(), Kind::Data);
     }
 
@@ -157,11 +175,11 @@ mod tests {
         let jpeg = picture.to_jpeg().unwrap();
         let format = StreamFormat { encoding: Encoding::Jpeg, ..stream(PixelFormat::Grey, &[0]) };
         let padded = [&jpeg[..], &[0; 300]].concat();
-        let Image::Rgb(decoded) = unpack(&format, &[&padded]).unwrap() else { panic!("a picture") };
+        let Image::Rgb(decoded) = unpack(&format, &[&padded], MAX_PIXELS).unwrap() else { panic!("a picture") };
         assert_eq!((decoded.width, decoded.height), (16, 8));
         for length in [jpeg.len() - 2, jpeg.len() / 2, 3] {
             let cut = [&jpeg[..length], &[0; 300]].concat();
-            assert_eq!(unpack(&format, &[&cut]).unwrap_err().kind(), Kind::Data, "{length}");
+            assert_eq!(unpack(&format, &[&cut], MAX_PIXELS).unwrap_err().kind(), Kind::Data, "{length}");
         }
         // Without its Huffman tables, as many USB cameras send it.
         let mut bare = Vec::new();
@@ -176,6 +194,6 @@ mod tests {
         }
         bare.extend_from_slice(&jpeg[at..]);
         assert!(bare.len() < jpeg.len());
-        assert_eq!(unpack(&format, &[&bare]).unwrap(), Image::Rgb(decoded));
+        assert_eq!(unpack(&format, &[&bare], MAX_PIXELS).unwrap(), Image::Rgb(decoded));
     }
 }

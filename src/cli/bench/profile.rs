@@ -40,6 +40,8 @@ pub(super) struct Profile {
     pub wall_ms_p50: f64,
     pub wall_ms_p99: f64,
     pub peak_rss_mib: Option<f64>,
+    /// Bytes that all steps of a quantized network read and write, from shapes.
+    pub bytes: Option<usize>,
     pub stages: Vec<StageTime>,
     pub steps: Vec<StepTime>,
 }
@@ -67,6 +69,8 @@ pub(super) struct StepTime {
     pub cpu_ms: f64,
     pub gmacs: Option<f64>,
     pub share: Option<f64>,
+    /// Bytes of maps and weights that a step of a quantized network reads, and bytes that it writes, from shapes.
+    pub bytes: Option<[usize; 2]>,
 }
 
 /// Runs `frames` frames after one warm-up frame.
@@ -112,6 +116,7 @@ pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa
         Precision::Fp32 => ceilings.f32_gmacs,
         _ => ceilings.i8_gmacs,
     };
+    let traffic = detector.int8_model().map(|model| model.traffic(&shapes));
     let steps = (0..plan.steps.len())
         .filter(|&id| plan.steps[id].op != Op::Image)
         .map(|id| {
@@ -125,6 +130,7 @@ pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa
                 cpu_ms: times[id],
                 gmacs,
                 share: gmacs.map(|gmacs| gmacs / ceiling_of(id)),
+                bytes: traffic.as_ref().map(|traffic| traffic[id]),
             }
         })
         .collect();
@@ -147,6 +153,7 @@ pub(super) fn run(detector: &mut Detector, picture: &Picture, frames: usize, isa
         wall_ms_p50: nearest_rank(&mut walls, 0.5).unwrap_or(0.0),
         wall_ms_p99: nearest_rank(&mut walls, 0.99).unwrap_or(0.0),
         peak_rss_mib: peak_rss_mib(),
+        bytes: traffic.as_ref().map(|traffic| traffic.iter().flatten().sum()),
         stages: stages(&plan, &times, &macs, nearest_rank(&mut prepares, 0.5).unwrap_or(0.0), ceiling),
         steps,
     })

@@ -62,6 +62,9 @@ fn render(p: &Profile) -> String {
         "\npicture to boxes: {:.1} ms CPU; wall {:.1} ms median, {:.1} ms p99; {:.1} GMAC",
         p.cpu_ms, p.wall_ms_p50, p.wall_ms_p99, p.gmac
     );
+    if let Some(bytes) = p.bytes {
+        let _ = writeln!(text, "maps and weights: {:.0} MB read and written", bytes as f64 / 1e6);
+    }
     if let Some(peak) = p.peak_rss_mib {
         let _ = writeln!(text, "peak memory: {peak:.0} MiB");
     }

@@ -8,6 +8,7 @@ use crate::cli::{ConfigArgs, client, machine};
 use crate::config::{CameraKind, ModelSource, Settings, SinkKind, WrongValue, credential, read_secret};
 use crate::daemon;
 use crate::detector;
+use crate::error::Result;
 use crate::frame::PictureFolder;
 use crate::publish::group_id;
 
@@ -176,7 +177,7 @@ impl Findings {
                 }
                 SinkKind::Mqtt(mqtt) => {
                     let certificate = mqtt.certificate.as_ref();
-                    self.secret(&key("password_file"), mqtt.password_file.as_deref());
+                    self.secret(&key("password_file"), mqtt.password_file.as_deref(), read_secret);
                     let files = [
                         ("ca_file", mqtt.ca_file.as_ref()),
                         ("certificate_file", certificate.map(|(certificate, _)| certificate)),
@@ -209,7 +210,7 @@ impl Findings {
         if !settings.web.enabled {
             return;
         }
-        self.secret("web.token_file", settings.web.token_file.as_deref());
+        self.secret("web.token_file", settings.web.token_file.as_deref(), daemon::read_token);
         let listen = settings.web.listen;
         match TcpListener::bind(listen) {
             Ok(_) => {}
@@ -223,20 +224,32 @@ impl Findings {
     }
 
     /// A file with a secret; a credential exists only in the unit.
-    fn secret(&mut self, key: &str, path: Option<&Path>) {
+    fn secret(&mut self, key: &str, path: Option<&Path>, read: fn(&Path) -> Result<Vec<u8>>) {
         let Some(path) = path.filter(|path| credential(path).is_ok()) else { return };
-        match read_secret(path) {
-            Ok(_) => self.readable_by_unit(key, path),
-            Err(error) => self.error(key, error.chain()),
+        match (read(path), self.unit_read_problem(path)) {
+            (Err(error), _) => self.error(key, error.chain()),
+            // A secret must not become readable by others.
+            (Ok(_), Some(_)) => {
+                let file = path.display();
+                let text = format!(
+                    "{file}: the unit's user cannot read it; add LoadCredential=NAME:{file} to the unit, and write \
+                     \"credential:NAME\" here"
+                );
+                self.error(key, text);
+            }
+            (Ok(_), None) => {}
         }
     }
 
     /// The unit's user may read the file, too.
     fn readable_by_unit(&mut self, key: &str, path: &Path) {
-        let Some(unit) = &self.unit else { return };
-        if let Some(problem) = std::path::absolute(path).ok().and_then(|path| unit.read_problem(&path)) {
+        if let Some(problem) = self.unit_read_problem(path) {
             self.error(key, format!("{}: {problem}", path.display()));
         }
+    }
+
+    fn unit_read_problem(&self, path: &Path) -> Option<String> {
+        self.unit.as_ref()?.read_problem(&std::path::absolute(path).ok()?)
     }
 
     /// The unit's user may write there, too. False, and a finding, if not.

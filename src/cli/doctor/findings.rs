@@ -5,18 +5,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{Finding, Grade};
-use crate::cli::machine::{self, memory, memory_limit, processor, read, size};
+use crate::cli::machine::{self, memory, processor, read, size};
 use crate::cli::unit::{self, Unit};
 use crate::cli::{ConfigArgs, check_config, client};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{self, Clock, SystemClock};
 use crate::config::{self, CameraKind, CameraSettings, Inputs, ModelSource, MqttSettings, Settings, SinkKind};
 use crate::daemon::{self, Engine, LocalEngine};
 use crate::error::Kind;
 use crate::frame::Picture;
+use crate::monitor::memory_limit;
 use crate::publish;
-
-/// Memory for capture, queues and the page cache, in addition to the model.
-const OTHER_MEMORY: u64 = 64 << 20;
 
 /// Runs every check, in the order in which problems should be solved.
 pub fn all(args: &ConfigArgs) -> Vec<Finding> {
@@ -90,15 +88,17 @@ fn model(settings: &Settings) -> Vec<Finding> {
     );
     let slow = duration > Duration::from_secs(3);
     let text = if slow { format!("{text}; set the unit's WatchdogSec= to at least ten times this") } else { text };
-    vec![Finding::new("model", if slow { Grade::Doubtful } else { Grade::Good }, text), memory_use()]
+    vec![Finding::new("model", if slow { Grade::Doubtful } else { Grade::Good }, text), memory_use(settings)]
 }
 
-/// Compares the peak memory of this process with the available memory.
-fn memory_use() -> Finding {
-    let needed = memory(&read("/proc/self/status"), "VmHWM").unwrap_or_default() + OTHER_MEMORY;
-    let meminfo = read("/proc/meminfo");
-    let limit = memory_limit(&read("/proc/self/cgroup"), |path| read(path));
-    let available = [memory(&meminfo, "MemAvailable"), limit].into_iter().flatten().min();
+/// Compares the memory that the service will need with what it may use: the peak of this process after a detection, without
+/// pages of files, and what the service and its monitor take besides.
+fn memory_use(settings: &Settings) -> Finding {
+    let status = read("/proc/self/status");
+    let field = |name| memory(&status, name).unwrap_or_default();
+    let monitor = if settings.monitor.enabled { daemon::MONITOR_MEMORY } else { 0 };
+    let needed = field("VmHWM").saturating_sub(field("RssFile")) + daemon::SERVICE_MEMORY + monitor;
+    let available = [memory(&read("/proc/meminfo"), "MemAvailable"), memory_limit()].into_iter().flatten().min();
     let Some(available) = available else {
         return Finding::new("memory", Grade::Doubtful, "the kernel does not report the available memory");
     };
@@ -238,11 +238,12 @@ fn clock() -> Finding {
     let text = format!("{}", now.strftime("%Y-%m-%d %H:%M:%S UTC"));
     match () {
         () if now.as_second() < 1_735_689_600 => {
-            let text = format!("{text} is wrong; only timestamps depend on it");
+            let text = format!("{text} is wrong; timestamps depend on it, ages do not");
             Finding::new("clock", Grade::Doubtful, text)
         }
-        () if !daemon::clock_synchronized() => {
-            let text = format!("{text}, not synchronized by systemd-timesyncd");
+        () if !clock::ask_synchronized() => {
+            let text =
+                format!("{text}, not synchronized; the history and the spool then age by the time since boot alone");
             Finding::new("clock", Grade::Doubtful, text)
         }
         () => Finding::new("clock", Grade::Good, format!("{text}, synchronized")),
@@ -296,7 +297,9 @@ mod tests {
 
     #[test]
     fn memory_is_measured() {
-        let finding = memory_use();
+        let inputs =
+            Inputs { set: vec![r#"camera=[{ name = "c", kind = "pattern" }]"#.to_owned()], ..Inputs::default() };
+        let finding = memory_use(&config::load(&inputs).unwrap());
         assert!(finding.text.contains("needed"), "{finding:?}");
     }
 }

@@ -14,7 +14,7 @@ use crate::detector::thread_pool;
 use crate::error::{Error, Kind, Result};
 use crate::quant::artifact::{Sidecar, save};
 use crate::tensor::digest::sha256;
-use crate::tensor::mapped::Mapped;
+use crate::tensor::regular_file;
 
 mod summary;
 
@@ -151,7 +151,7 @@ fn parse_agreement(text: &str) -> std::result::Result<f64, String> {
 }
 
 fn read_record(path: &Path) -> Result<CalibrationRecord> {
-    CalibrationRecord::parse(&Mapped::open(path)?).map_err(|error| error.at(path.display()))
+    CalibrationRecord::parse(&regular_file::read(path)?).map_err(|error| error.at(path.display()))
 }
 
 /// Path of the calibration record of an artifact.

@@ -113,6 +113,9 @@ table! {
         controls: BTreeMap<String, i64>,
         /// ffmpeg: the input.
         input: String,
+        /// v4l2, ffmpeg, replay: most pixels of a picture; unset: four times those negotiated, or those of the first picture.
+        #[schemars(range(min = 1, max = 67_108_864))]
+        max_pixels: u32,
         /// pattern: seed of the scene.
         #[schemars(range(min = 0))]
         seed: i64,

@@ -13,7 +13,7 @@ use crate::camera::{Open, Replay, Source};
 use crate::clock::Clock;
 use crate::config::document::Flip;
 use crate::config::{CameraKind, CameraSettings, SupervisionSettings};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::frame::Turn;
 
 /// Frames of a slow camera that may be missing before it counts as stalled.
@@ -70,12 +70,15 @@ pub fn prepare(
     pattern: &PatternControl,
 ) -> Result<Camera> {
     let rules = rules(camera, supervision);
-    let name = camera.name.clone();
+    let (name, max_pixels) = (camera.name.clone(), camera.max_pixels);
     let turn = Turn::new(camera.rotate / 90, camera.flip == Flip::Horizontal, camera.flip == Flip::Vertical);
     let open = match &camera.kind {
         CameraKind::Replay { path, rate, repeat } => {
             let (path, rate, repeat, clock) = (path.clone(), *rate, *repeat, clock.clone());
-            let replay = move || Replay::open(&path, rate, repeat, clock.clone());
+            let replay = move || {
+                let replay = Replay::open(&path, rate, repeat, clock.clone())?;
+                Ok::<_, Error>(replay.with_max_pixels(max_pixels))
+            };
             replay().map_err(|error| error.at(format!("camera {name}")))?;
             Box::new(move || Ok(Box::new(replay()?) as Box<dyn Source>))
         }
@@ -85,10 +88,10 @@ pub fn prepare(
         CameraKind::V4l2 { device, width, height, format, fps, controls } => {
             let request = FormatRequest { width: *width, height: *height, format: format.clone(), fps: *fps };
             let device = device.to_string_lossy().into_owned();
-            v4l2::opener(&name, v4l2::V4l2Config { device, request, controls: controls.clone() })
+            v4l2::opener(&name, v4l2::V4l2Config { device, request, controls: controls.clone(), max_pixels })
         }
         CameraKind::Ffmpeg { input } => {
-            let config = ffmpeg::FfmpegConfig { program: "ffmpeg".into(), input: input.clone() };
+            let config = ffmpeg::FfmpegConfig { program: "ffmpeg".into(), input: input.clone(), max_pixels };
             Ffmpeg::opener(config, supervision.stall_timeout)
         }
     };

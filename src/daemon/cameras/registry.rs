@@ -85,10 +85,12 @@ impl CameraEntry {
 #[derive(Debug, Default)]
 pub struct CameraRegistry {
     entries: RwLock<Vec<Arc<CameraEntry>>>,
+    /// Set under the lock of the entries.
+    is_stopped: AtomicBool,
 }
 
 impl CameraRegistry {
-    /// Appends an entry. `predecessor` is the entry of the same camera that it replaces.
+    /// Appends an entry, stopped if the registry is. `predecessor` is the entry of the same camera that it replaces.
     pub fn add(&self, name: &str, rules: CameraRules, predecessor: Option<&CameraEntry>) -> Arc<CameraEntry> {
         let (trigger, stop) = stop::pair();
         let entry = Arc::new(CameraEntry {
@@ -100,7 +102,12 @@ impl CameraRegistry {
             lossless: AtomicBool::new(false),
             thread: Mutex::new(None),
         });
-        self.entries.write().ignore_poison().push(entry.clone());
+        let mut entries = self.entries.write().ignore_poison();
+        if self.is_stopped.load(Ordering::SeqCst) {
+            entry.trigger.stop();
+        }
+        entries.push(entry.clone());
+        drop(entries);
         entry
     }
 
@@ -116,8 +123,11 @@ impl CameraRegistry {
         Some((index, entries[index].clone()))
     }
 
-    /// Stops every capture thread without waiting. Returns the handles of those not stopped before.
+    /// Stops every capture thread without waiting, and those that a reload adds later. Returns the handles of those not
+    /// stopped before.
     pub fn stop(&self) -> Vec<JoinHandle<()>> {
-        self.entries.read().ignore_poison().iter().filter_map(|entry| entry.stop()).collect()
+        let entries = self.entries.write().ignore_poison();
+        self.is_stopped.store(true, Ordering::SeqCst);
+        entries.iter().filter_map(|entry| entry.stop()).collect()
     }
 }

@@ -10,7 +10,7 @@ use crate::config::{ModelSource, Settings};
 use crate::daemon::paths::state_folder;
 use crate::daemon::supervision::systemd;
 use crate::detector::checkpoint::Checkpoint;
-use crate::detector::{Detector, DetectorOptions, thread_pool};
+use crate::detector::{self, Detector, DetectorOptions, thread_pool};
 use crate::error::{Error, Kind, Result};
 use crate::message::ModelPrecision;
 use crate::tensor::mapped::return_free_memory;
@@ -34,8 +34,8 @@ pub fn load(settings: &Settings) -> Result<LocalEngine> {
         ModelSource::Artifact(path) => Box::new(|options| load_as(path, ModelForm::Artifact, options)),
         ModelSource::Quantize { checkpoint, pictures, count } => {
             let state = state_folder(&settings.device)?;
-            let bytes = quantize(checkpoint, pictures, *count, &state, &options)?;
             let name = model_name(checkpoint);
+            let bytes = quantize(&Checkpoint::open(checkpoint)?, pictures, *count, &state, &options)?;
             Box::new(move |options| LocalEngine::new(Detector::from_artifact(&bytes, name.clone(), options)?))
         }
         ModelSource::Live { .. } | ModelSource::None => {
@@ -109,18 +109,40 @@ fn load_as(path: &Path, expected: ModelForm, options: &DetectorOptions) -> Resul
     Ok(engine)
 }
 
+/// Reads the files of `source` and checks all that they hold, without loading the model.
+///
+/// # Errors
+///
+/// As [`detector::describe`] and [`Checkpoint::verify`].
+pub fn check_files(source: &ModelSource) -> Result<()> {
+    match source {
+        ModelSource::None => Ok(()),
+        ModelSource::Artifact(path) => detector::describe(path).map(drop),
+        ModelSource::Checkpoint(path)
+        | ModelSource::Quantize { checkpoint: path, .. }
+        | ModelSource::Live { checkpoint: path, .. } => {
+            Checkpoint::open(path)?.verify().map_err(|error| error.at(path.display()))
+        }
+    }
+}
+
 /// The name of the model in the file at `path`: the file name without its extension.
 pub fn model_name(path: &Path) -> String {
     path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Quantizes the checkpoint at `path` on `count` of the `pictures`. A result in the state folder is reused.
+/// Quantizes `checkpoint` on `count` of the `pictures`. A result in the state folder is reused.
 ///
 /// # Errors
 ///
-/// As [`Checkpoint::open`] and [`quantize_cached`].
-pub fn quantize(path: &Path, pictures: &Path, count: u32, state: &Path, options: &DetectorOptions) -> Result<Vec<u8>> {
-    let checkpoint = Checkpoint::open(path)?;
+/// As [`quantize_cached`].
+pub fn quantize(
+    checkpoint: &Checkpoint,
+    pictures: &Path,
+    count: u32,
+    state: &Path,
+    options: &DetectorOptions,
+) -> Result<Vec<u8>> {
     let calibration = QuantizeOptions { count: count as usize, ..QuantizeOptions::default() };
     let mut phase = "";
     let mut progress = |now: &'static str, done: usize, all: usize| {
@@ -134,7 +156,7 @@ pub fn quantize(path: &Path, pictures: &Path, count: u32, state: &Path, options:
     };
     let pool = thread_pool(options.threads)?;
     let outcome =
-        pool.install(|| quantize_cached(&checkpoint, pictures, &calibration, options.isa, state, &mut progress))?;
+        pool.install(|| quantize_cached(checkpoint, pictures, &calibration, options.isa, state, &mut progress))?;
     for warning in &outcome.warnings {
         tracing::warn!("{warning}");
     }

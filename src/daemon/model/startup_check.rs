@@ -26,6 +26,8 @@ const TOLERANCE: f32 = 1e-3;
 
 /// Outputs of the portable kernels for every step of a model.
 pub struct Expected {
+    /// SHA-256 of the model; `None` if nothing is compared.
+    sha256: Option<String>,
     outputs: Vec<ComparedOutput>,
     until: StepId,
     /// True if the numbers must be the same to the bit.
@@ -41,22 +43,29 @@ pub struct Expected {
 pub fn expect(options: &DetectorOptions, load: &dyn Fn(&DetectorOptions) -> Result<LocalEngine>) -> Result<Expected> {
     let Some(isa) = Isa::new(IsaName::Scalar).filter(|isa| *isa != options.isa) else {
         // The tests cover the portable kernels; the check is only that the model runs.
-        return Ok(Expected { outputs: Vec::new(), until: usize::MAX, exact: true });
+        return Ok(Expected { sha256: None, outputs: Vec::new(), until: usize::MAX, exact: true });
     };
     let mut portable = load(&DetectorOptions { isa, proposals: Some(REGIONS), ..*options })?;
     let exact = portable.detector().summary().precision == ModelPrecision::Int8;
     // In floating point the two engines may choose different regions, so the comparison ends before the second stage.
     let until = if exact { usize::MAX } else { portable.detector().plan().key_steps.proposals };
-    Ok(Expected { outputs: run(&mut portable, until)?, until, exact })
+    let sha256 = Some(portable.detector().summary().sha256.clone());
+    Ok(Expected { sha256, outputs: run(&mut portable, until)?, until, exact })
 }
 
 /// Runs `engine` and compares its steps with those `expected`.
 ///
 /// # Errors
 ///
-/// [`Kind::Internal`] with the name of the first step that differs; the errors of inference.
+/// [`Kind::Internal`] with the name of the first step that differs; [`Kind::Unavailable`] if the file was overwritten
+/// between the two; the errors of inference.
 pub fn check(engine: &mut LocalEngine, expected: &Expected) -> Result<()> {
-    let &Expected { ref outputs, until, exact } = expected;
+    let &Expected { ref sha256, ref outputs, until, exact } = expected;
+    let summary = engine.detector().summary();
+    if sha256.as_ref().is_some_and(|sha256| *sha256 != summary.sha256) {
+        let text = format!("the file of model {} was replaced while it was loaded", summary.name);
+        return Err(Error::new(Kind::Unavailable, text));
+    }
     let found = run(engine, until)?;
     for (step, expected) in outputs.iter().enumerate() {
         // The engine has more regions than the portable one: only the common ones are compared.

@@ -102,4 +102,8 @@ impl Host for ServiceHost {
     fn now(&self) -> String {
         self.clock.wall().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
+
+    fn synchronized_us(&self) -> Option<i64> {
+        self.clock.is_synchronized().then(|| self.clock.wall().as_microsecond())
+    }
 }

@@ -4,6 +4,7 @@
 //! or calibrated from the cameras. A monitored model comes from the state folder, where recalibrations may have added
 //! generations to the configured one.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::Monitoring;
@@ -19,7 +20,7 @@ use crate::message::ModelPrecision;
 use crate::monitor::{Generations, RejectedGeneration, StartGeneration};
 use crate::quant::artifact::Artifact;
 use crate::tensor::digest::sha256;
-use crate::tensor::mapped::Mapped;
+use crate::tensor::regular_file;
 
 /// A loaded model.
 pub struct LoadedModel {
@@ -44,21 +45,22 @@ pub fn load(settings: &Settings, identity: &Identity) -> Result<LoadedModel> {
                 // The demo has its own folder: it must not replace the device's generations. Without a writable folder
                 // it must run all the same.
                 Some(bytes) => match loader.demo_state() {
-                    Ok(state) => return loader.artifact(path, bytes, &state),
+                    Ok(state) => return loader.artifact(path, Cow::Borrowed(bytes), &state),
                     Err(error) => {
                         tracing::warn!(error = error.chain(), "the demo runs without the monitor");
                         return loader.unmonitored();
                     }
                 },
-                None => Mapped::open(path)?,
+                None => regular_file::read(path)?,
             };
-            loader.artifact(path, &bytes, &state_folder(&settings.device)?)
+            loader.artifact(path, Cow::Owned(bytes), &state_folder(&settings.device)?)
         }
         ModelSource::Quantize { checkpoint, pictures, count } => {
             let state = state_folder(&settings.device)?;
-            let bytes = quantize(checkpoint, pictures, *count, &state, &loader.options)?;
-            let initial =
-                InitialModel { bytes: &bytes, name: model_name(checkpoint), reference: Some(checkpoint.clone()) };
+            let name = model_name(checkpoint);
+            let checkpoint = Checkpoint::open(checkpoint)?;
+            let bytes = quantize(&checkpoint, pictures, *count, &state, &loader.options)?;
+            let initial = InitialModel { bytes: Cow::Owned(bytes), name, reference: Some(checkpoint) };
             loader.serving_generation(initial, &state)
         }
         ModelSource::Checkpoint(_) | ModelSource::None => {
@@ -78,10 +80,11 @@ struct Loader<'a> {
 /// Generation 0 of a model.
 struct InitialModel<'a> {
     /// The artifact.
-    bytes: &'a [u8],
+    bytes: Cow<'a, [u8]>,
     name: String,
-    /// The full-precision checkpoint, if it is known.
-    reference: Option<PathBuf>,
+    /// The full-precision checkpoint, if it is known. It stays open, so that the file that was checked is the one that is
+    /// read.
+    reference: Option<Checkpoint>,
 }
 
 impl Loader<'_> {
@@ -97,21 +100,25 @@ impl Loader<'_> {
     }
 
     /// The serving generation of the artifact at `path`, whose generations are below `state`.
-    fn artifact(&self, path: &Path, bytes: &[u8], state: &Path) -> Result<LoadedModel> {
-        let artifact = Artifact::parse(bytes).map_err(|error| error.at(path.display()))?;
+    fn artifact(&self, path: &Path, bytes: Cow<'_, [u8]>, state: &Path) -> Result<LoadedModel> {
+        let artifact = Artifact::parse(&bytes).map_err(|error| error.at(path.display()))?;
         let reference = match &self.settings.model.reference {
-            Some(reference) => Some(check_reference(&artifact, reference)?),
+            Some(reference) => Some(open_reference(&artifact, reference)?),
             None => None,
         };
+        drop(artifact);
         self.serving_generation(InitialModel { bytes, name: model_name(path), reference }, state)
     }
 
     /// The serving generation of the lineage that starts with `initial`.
     fn serving_generation(&self, initial: InitialModel<'_>, state: &Path) -> Result<LoadedModel> {
-        let mut generations = self.generations(state, &sha256(initial.bytes))?;
-        generations.set_initial(initial.bytes, &now())?;
+        let InitialModel { bytes, name, reference } = initial;
+        let mut generations = self.generations(state, &sha256(&bytes))?;
+        generations.set_initial(&bytes, &now())?;
+        // The serving generation is read from the state folder: two copies would be in memory.
+        drop(bytes);
         let start = generations.start(&self.identity.boot_id)?;
-        self.quantized(generations, start, initial.name, initial.reference)
+        self.quantized(generations, start, name, reference)
     }
 
     fn generations(&self, state: &Path, initial_sha256: &str) -> Result<Generations> {
@@ -124,7 +131,7 @@ impl Loader<'_> {
         generations: Generations,
         start: StartGeneration,
         name: String,
-        reference: Option<PathBuf>,
+        reference: Option<Checkpoint>,
     ) -> Result<LoadedModel> {
         for RejectedGeneration { generation, reason: why } in &start.rejected {
             tracing::warn!(generation, why, serving = start.generation, "generation rejected");
@@ -150,11 +157,11 @@ impl Loader<'_> {
     fn live(&self, path: &Path, count: usize) -> Result<LoadedModel> {
         let checkpoint = Checkpoint::open(path)?;
         let state = state_folder(&self.settings.device)?;
-        let initial_sha256 = checkpoint.sha256();
+        let initial_sha256 = checkpoint.sha256()?;
         let mut generations = self.generations(&state, &initial_sha256)?;
         if generations.has_initial() {
             let start = generations.start(&self.identity.boot_id)?;
-            return self.quantized(generations, start, model_name(path), Some(path.to_path_buf()));
+            return self.quantized(generations, start, model_name(path), Some(checkpoint));
         }
         let summary = ModelSummary {
             name: model_name(path),
@@ -170,15 +177,15 @@ impl Loader<'_> {
     }
 }
 
-/// Checks that the checkpoint at `path` is the one that `artifact` was quantized from. Any other would make every
+/// Opens the checkpoint at `path`, which must be the one that `artifact` was quantized from. Any other would make every
 /// comparison wrong.
-fn check_reference(artifact: &Artifact<'_>, path: &Path) -> Result<PathBuf> {
+fn open_reference(artifact: &Artifact<'_>, path: &Path) -> Result<Checkpoint> {
     let checkpoint = Checkpoint::open(path).map_err(|error| error.at("model.reference"))?;
-    if checkpoint.sha256() != artifact.header().provenance.source_sha256 {
+    if checkpoint.sha256()? != artifact.header().provenance.source_sha256 {
         let text = format!("model.reference = \"{}\" is not what model.artifact was quantized from", path.display());
         return Err(Error::new(Kind::Config, text));
     }
-    Ok(path.to_owned())
+    Ok(checkpoint)
 }
 
 /// Wall time now, as the ledger stores it.

@@ -8,7 +8,6 @@ pub(super) mod load;
 mod thread;
 mod verbs;
 
-use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
@@ -29,7 +28,7 @@ use crate::kernel::isa::Isa;
 use crate::message::Report;
 use crate::monitor::{
     FrameStorage, Generations, LatestPass, Models, MonitorOptions, RecalibrationPolicy, RejectedGeneration, Sampler,
-    ServingModel,
+    ServingModel, reservoir_limit,
 };
 use crate::sync::IgnorePoison;
 
@@ -40,7 +39,7 @@ enum MonitoredModel {
         generations: Generations,
         served: ServingModel,
         rejected: Vec<RejectedGeneration>,
-        reference: Option<PathBuf>,
+        reference: Option<Checkpoint>,
     },
     /// The full-precision model serves until enough frames are collected to quantize it.
     FullPrecision { generations: Generations, checkpoint: Checkpoint, model: Arc<Fp32Model>, count: usize },
@@ -77,7 +76,7 @@ impl Monitoring {
         generations: Generations,
         generation: u32,
         rejected: Vec<RejectedGeneration>,
-        reference: Option<PathBuf>,
+        reference: Option<Checkpoint>,
         identity: &Identity,
     ) -> Result<Self> {
         let detector = engine.detector();
@@ -126,9 +125,10 @@ impl Monitoring {
         }
     }
 
-    /// The latest pass, for the page.
-    pub fn view(&self) -> Arc<LatestPass> {
-        Arc::clone(&self.view)
+    /// The same monitor, which keeps its latest pass in `view`, for the page.
+    #[must_use]
+    pub fn with_view(self, view: Arc<LatestPass>) -> Self {
+        Self { view, ..self }
     }
 
     /// Starts the thread and registers the verbs.
@@ -209,7 +209,7 @@ fn options(settings: &Settings) -> MonitorOptions {
         cpu_share: f64::from(monitor.share).max(0.001),
         sample_interval: monitor.sample_interval,
         max_interval: monitor.max_interval,
-        reservoir_bytes: usize::try_from(monitor.reservoir).unwrap_or(usize::MAX),
+        reservoir_bytes: usize::try_from(reservoir_limit(monitor.reservoir)).unwrap_or(usize::MAX),
         keep_frames: if monitor.keep_frames { keep() } else { None },
         raise_threshold: f64::from(monitor.thresholds.0),
         clear_threshold: f64::from(monitor.thresholds.1),

@@ -2,7 +2,6 @@
 //!
 //! An error ends the monitor, is logged and reported in the status, and leaves detection alone.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
@@ -235,13 +234,13 @@ impl MonitorThread {
     /// Loads the reference of `int8`, if there is memory for it on frames like `sample`.
     fn load_reference(
         &self,
-        reference: Option<PathBuf>,
+        reference: Option<Checkpoint>,
         int8: &Int8Model,
         isa: Isa,
         sample: &Sample,
         budget: &CpuBudget,
     ) -> ReferenceModel {
-        let Some(path) = reference else { return ReferenceModel::NotConfigured };
+        let Some(checkpoint) = reference else { return ReferenceModel::NotConfigured };
         let plan = int8.plan();
         let image = &sample.frame.image;
         let fit = TransformParams::from(&plan.settings.transform).fit(image.width(), image.height());
@@ -250,7 +249,7 @@ impl MonitorThread {
         let loaded = match shortage {
             Some(reason) => Err(Error::new(Kind::Unavailable, reason)),
             None => budget.run(Duration::MAX, &mut |_| {
-                let model = int8.reference(&Checkpoint::open(&path)?, isa)?;
+                let model = int8.reference(&checkpoint, isa)?;
                 // Passes are rare, so memory matters more than speed.
                 Ok(model.without_buffer_reuse())
             }),

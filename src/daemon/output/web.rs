@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::console::{self, Console};
 use super::frame_history::FrameHistory;
 use crate::clock::Clock;
-use crate::config::{Settings, read_secret};
+use crate::config::{Settings, read_private_secret};
 use crate::control::{Control, answer};
 use crate::daemon::paths::state_folder;
 use crate::error::{Error, Kind, Result};
@@ -33,10 +33,12 @@ pub struct WebBuilder<'a> {
     pub frames: &'a FrameHistory,
     pub control: &'a Control,
     pub clock: &'a Arc<dyn Clock>,
+    /// The kernel's id of this boot.
+    pub boot_id: &'a str,
     pub metrics: &'a Arc<Metrics>,
-    /// Takes the faults of page and history.
+    /// Take the faults of page and history.
     pub faults: &'a FaultReporters,
-    /// The monitor's error maps, if there is a monitor.
+    /// Takes the monitor's error maps, if there is to be a monitor.
     pub view: Option<Arc<LatestPass>>,
     pub console: Console,
 }
@@ -100,7 +102,7 @@ impl WebBuilder<'_> {
                 picture::cropped(&kept.frame.image, bbox, THUMBNAIL_SIDE)
             })
         });
-        let history = History::open(folder.join("events.redb"), limits, self.clock.clone(), thumbnail);
+        let history = History::open(folder.join("events.redb"), limits, self.clock.clone(), self.boot_id, thumbnail);
         if let Err(error) = history.check() {
             // The first event that is stored clears it.
             (self.faults)("history").set(format!("output history: {}", error.chain()));
@@ -117,7 +119,12 @@ impl WebBuilder<'_> {
             WebConfig {
                 cameras: self.settings.cameras.iter().map(|camera| camera.name.clone()).collect(),
                 pictures: web.pictures,
-                token: web.token_file.as_deref().map(token).transpose()?,
+                token: web
+                    .token_file
+                    .as_deref()
+                    .map(read_token)
+                    .transpose()
+                    .map_err(|error| error.at("web.token_file"))?,
                 control: self.control.clone(),
                 metrics: self.metrics.clone(),
                 live,
@@ -158,9 +165,10 @@ fn events(history: &History, args: serde_json::Value) -> Result<serde_json::Valu
 ///
 /// # Errors
 ///
-/// The file cannot be read; [`Kind::Config`] if the token is shorter than [`MIN_TOKEN_LENGTH`].
-fn token(path: &std::path::Path) -> Result<Vec<u8>> {
-    let text = read_secret(path).map_err(|error| error.at("web.token_file"))?;
+/// The file cannot be read; [`Kind::Config`] if every user can read it, or the token is shorter than
+/// [`MIN_TOKEN_LENGTH`].
+pub fn read_token(path: &std::path::Path) -> Result<Vec<u8>> {
+    let text = read_private_secret(path)?;
     let token = text.trim_ascii().to_vec();
     crate::redact::learn_secret(&String::from_utf8_lossy(&token));
     if token.len() < MIN_TOKEN_LENGTH {

@@ -1,11 +1,11 @@
 //! Comparison of two configurations: the sections that changed, and what must be rebuilt.
 
 use std::path::Path;
-use std::time::SystemTime;
 
 use serde::Serialize;
 
 use crate::config::{CameraSettings, ModelSource, Settings, SinkKind};
+use crate::tensor::regular_file::FileStamp;
 
 /// Answer of the verb `reload`.
 #[derive(Debug, Serialize)]
@@ -18,20 +18,10 @@ pub struct ReloadAnswer {
 #[derive(Debug, PartialEq)]
 pub struct ModelFiles(Vec<Option<FileStamp>>);
 
-/// Size in bytes and time of the last change.
-#[derive(Debug, PartialEq)]
-struct FileStamp {
-    size: u64,
-    modified: SystemTime,
-}
-
 impl ModelFiles {
     /// The current files of `source`; `None` stands for a file that cannot be read.
     pub fn of(source: &ModelSource) -> Self {
-        let stamp = |path: &Path| {
-            let metadata = std::fs::metadata(path).ok()?;
-            Some(FileStamp { size: metadata.len(), modified: metadata.modified().ok()? })
-        };
+        let stamp = |path: &Path| FileStamp::of(path);
         Self(match source {
             ModelSource::None => Vec::new(),
             ModelSource::Artifact(path) | ModelSource::Checkpoint(path) => vec![stamp(path)],
@@ -64,7 +54,8 @@ pub fn changed_sections(current: &Settings, next: &Settings, model_changed: bool
 
 /// True if a camera must be opened anew because more than its rules changed.
 pub fn needs_opening(before: &CameraSettings, after: &CameraSettings) -> bool {
-    (&before.kind, before.rotate, before.flip) != (&after.kind, after.rotate, after.flip)
+    let opened_with = |camera: &CameraSettings| (camera.max_pixels, camera.rotate, camera.flip);
+    before.kind != after.kind || opened_with(before) != opened_with(after)
 }
 
 /// True if a part changed that a run is built around: identity, folders, tracker, sinks, monitor, history, web. A new

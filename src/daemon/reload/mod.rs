@@ -6,8 +6,8 @@
 //! | file | content | imports |
 //! |---|---|---|
 //! | `changes` | compares two configurations | |
-//! | `requests` | answers requests while no run can apply them | `changes` |
-//! | `reloader` | applies a configuration to the current run, or ends it for a new run | `changes`, `requests` |
+//! | `reloader` | applies a configuration to the current run, or ends it for a new run | `changes` |
+//! | `requests` | handles requests at any time: by the current run, or for the next one | `changes`, `reloader` |
 
 mod changes;
 pub(in crate::daemon) mod reloader;

@@ -8,13 +8,10 @@
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
-use serde_json::Value;
 use tokio::sync::watch;
 
-use super::changes::{ModelFiles, ReloadAnswer, changed_sections, model_changed, needs_new_run, needs_opening};
-use super::requests::ReloadRequests;
-use crate::config::{self, CameraSettings, Inputs, Settings, SupervisionSettings};
-use crate::control::answer;
+use super::changes::{ModelFiles, changed_sections, model_changed, needs_new_run, needs_opening};
+use crate::config::{CameraSettings, Settings, SupervisionSettings};
 use crate::daemon::cameras::capture;
 use crate::daemon::cameras::context::RunContext;
 use crate::daemon::cameras::open::{self, Camera};
@@ -23,32 +20,15 @@ use crate::daemon::logging;
 use crate::daemon::model::engine::Engine;
 use crate::daemon::model::load;
 use crate::daemon::model::swap::EngineSwap;
-use crate::daemon::settings_check::{check_labels, check_settings};
+use crate::daemon::settings_check::check_labels;
 use crate::daemon::supervision::health::FaultSource;
-use crate::daemon::supervision::systemd;
 use crate::error::Result;
 use crate::message::EventName;
 use crate::stop::StopTrigger;
 use crate::sync::IgnorePoison;
 
-/// Sources of another configuration, and the outcome of earlier requests.
-pub struct ReloadContext {
-    /// Sources of the configuration.
-    pub inputs: Inputs,
-    /// The settings in force.
-    pub settings: Settings,
-    /// Reason why the settings requested last are not in force, if they were refused before this run.
-    pub refused: Option<String>,
-    /// Takes settings that need a new run.
-    pub next_settings: Arc<Mutex<Option<Settings>>>,
-    /// Requests from before this run could answer.
-    pub requests: ReloadRequests,
-}
-
 /// Applies configurations to one run.
 pub struct Reloader {
-    /// Sources of another configuration.
-    pub reload: ReloadContext,
     /// State shared by the threads of the run.
     pub run: RunContext,
     /// Takes another engine.
@@ -59,21 +39,27 @@ pub struct Reloader {
     pub limits: watch::Sender<Arc<SupervisionSettings>>,
     /// Ends this run for a new one.
     pub new_run: Mutex<Option<StopTrigger>>,
-    /// The configuration in force. The lock admits one reload at a time.
-    pub state: Mutex<ReloadState>,
 }
 
-/// The configuration in force.
+/// A configuration in force.
 pub struct ReloadState {
-    settings: Settings,
-    model_files: ModelFiles,
+    pub settings: Settings,
+    pub model_files: ModelFiles,
 }
 
 impl ReloadState {
-    /// The state at the start of a run.
+    /// `settings`, with the model's files as they are now.
     pub fn new(settings: &Settings) -> Self {
         Self { settings: settings.clone(), model_files: ModelFiles::of(&settings.model.source) }
     }
+}
+
+/// A configuration that was accepted, with the sections that changed.
+pub enum Applied {
+    /// It is in force.
+    InForce(Vec<&'static str>),
+    /// The run ends for a new one, which needs it.
+    NewRun(Vec<&'static str>),
 }
 
 /// Components that are built but not yet in service.
@@ -89,26 +75,22 @@ struct ConfigRefused<'a> {
 }
 
 impl Reloader {
-    /// Handles the verb `reload`: reads the configuration and applies it.
-    ///
-    /// # Errors
-    ///
-    /// The configuration cannot be read or applied; the previous one stays in force.
-    pub fn reload(&self) -> Result<Value> {
-        systemd::reloading();
-        let outcome = self.apply();
-        let metrics = &self.run.metrics;
-        match &outcome {
-            Ok(changed) => {
-                metrics.reload_successful.set(1);
-                metrics.reload_time.set(self.run.clock.wall().as_microsecond() as f64 * 1e-6);
-                self.run.health.set_fault(FaultSource::Config, None);
-                tracing::info!(changed = changed.join(", "), "configuration applied");
-            }
-            Err(error) => self.report_refused(&error.chain()),
-        }
-        systemd::reloaded();
-        answer(&ReloadAnswer { changed: outcome? })
+    /// True once the run stops: it takes no configuration any more.
+    pub fn is_ending(&self) -> bool {
+        self.run.stop.is_stopped()
+    }
+
+    /// Reports that `changed` sections were applied.
+    pub fn report_applied(&self, changed: &[&str]) {
+        self.report_successful();
+        self.run.metrics.reload_time.set(self.run.clock.wall().as_microsecond() as f64 * 1e-6);
+        self.run.health.set_fault(FaultSource::Config, None);
+        tracing::info!(changed = changed.join(", "), "configuration applied");
+    }
+
+    /// Sets the metric of the last reload.
+    pub fn report_successful(&self) {
+        self.run.metrics.reload_successful.set(1);
     }
 
     /// Reports a refused configuration: metric, status, log and event.
@@ -120,27 +102,29 @@ impl Reloader {
         self.run.publisher.event(EventName::ConfigRefused, None, &ConfigRefused { error: reason });
     }
 
-    /// Applies the configuration; returns the sections that changed.
-    fn apply(&self) -> Result<Vec<&'static str>> {
-        let mut state = self.state.lock().ignore_poison();
-        let next = config::load(&self.reload.inputs)?;
-        check_settings(&next)?;
-        check_labels(&next)?;
-        let current = &state.settings;
+    /// Applies `next` in place of `current`, or ends the run if only a new one can.
+    ///
+    /// # Errors
+    ///
+    /// A part of `next` cannot be built; `current` stays in force.
+    pub fn apply(&self, current: &mut ReloadState, next: &Settings) -> Result<Applied> {
+        check_labels(next)?;
         let model_files = ModelFiles::of(&next.model.source);
-        let model_changed = model_changed(current, &next) || model_files != state.model_files;
-        let changed = changed_sections(current, &next, model_changed);
-        if needs_new_run(current, &next, model_changed) {
-            *self.reload.next_settings.lock().ignore_poison() = Some(next);
+        let model_changed = model_changed(&current.settings, next) || model_files != current.model_files;
+        let changed = changed_sections(&current.settings, next, model_changed);
+        if needs_new_run(&current.settings, next, model_changed) {
+            // The next run loads the model. A file that is damaged, or still being copied, must not end this one.
+            if model_changed {
+                load::check_files(&next.model.source)?;
+            }
             // Dropping the trigger ends the run.
             drop(self.new_run.lock().ignore_poison().take());
-            return Ok(changed);
+            return Ok(Applied::NewRun(changed));
         }
-        let prepared = self.prepare(current, &next, model_changed)?;
-        self.put_into_service(&state, &next, prepared);
-        state.model_files = model_files;
-        state.settings = next;
-        Ok(changed)
+        let prepared = self.prepare(&current.settings, next, model_changed)?;
+        self.put_into_service(&current.settings, next, prepared);
+        *current = ReloadState { settings: next.clone(), model_files };
+        Ok(Applied::InForce(changed))
     }
 
     /// Builds everything that can fail.
@@ -160,7 +144,7 @@ impl Reloader {
     }
 
     /// Puts the prepared components into service and removes those that are no longer configured.
-    fn put_into_service(&self, state: &ReloadState, next: &Settings, prepared: Prepared) {
+    fn put_into_service(&self, current: &Settings, next: &Settings, prepared: Prepared) {
         let run = &self.run;
         if let Some(engine) = prepared.engine {
             // Without the receiver the detector thread frees the old engine.
@@ -176,7 +160,7 @@ impl Reloader {
                 run.close_slot(*index, entry);
             }
         }
-        for camera in &state.settings.cameras {
+        for camera in &current.cameras {
             match find(&next.cameras, &camera.name) {
                 None => capture::remove(run, &camera.name),
                 Some(camera) => {

@@ -47,6 +47,8 @@ pub enum FaultSource {
     Cameras,
     /// The reload of the configuration.
     Config,
+    /// The service, about a run that failed and is tried again.
+    Run,
     /// The monitor, about the model or itself.
     Monitor,
     /// A sink, the connection of a broker, a store, or the page, by name.
@@ -59,6 +61,7 @@ impl FaultSource {
         match self {
             Self::Cameras => "pictures".to_owned(),
             Self::Config => "configuration".to_owned(),
+            Self::Run => "run".to_owned(),
             Self::Monitor => "monitor".to_owned(),
             Self::Output(name) => format!("output {name}"),
         }

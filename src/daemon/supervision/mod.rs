@@ -1,7 +1,7 @@
 //! Supervision: the health of the service, and its protocol with systemd.
 //!
 //! In: what capture and detection write to the health table; temperatures; signals. Out: status messages, a throttle
-//! level, and the notifications that systemd expects of a `Type=notify` service.
+//! level, and the notifications that systemd expects of a service of `Type=notify` or `Type=notify-reload`.
 //!
 //! | file | content | imports |
 //! |---|---|---|

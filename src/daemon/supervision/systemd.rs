@@ -1,5 +1,6 @@
 //! Notifications to systemd (`sd_notify`). Without systemd every function here does nothing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -11,8 +12,12 @@ fn notify(states: &[NotifyState<'_>]) {
     }
 }
 
-/// READY: the service is up. `line` is its status.
+/// True once READY was sent: before, systemd waits for the start, not for a reload.
+static IS_READY: AtomicBool = AtomicBool::new(false);
+
+/// READY: the service is up. `line` is its status. Also the end of a reload that needed a new run.
 pub fn ready(line: &str) {
+    IS_READY.store(true, Ordering::SeqCst);
     notify(&[NotifyState::Ready, NotifyState::Status(line)]);
 }
 
@@ -29,15 +34,20 @@ pub fn feed_watchdog() {
 /// RELOADING: the configuration is being read again. [`ready`] or [`reloaded`] ends it. systemd 253 and later require
 /// the monotonic time in the same message.
 pub fn reloading() {
+    if !IS_READY.load(Ordering::SeqCst) {
+        return;
+    }
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
         Err(error) => tracing::warn!(error = error.to_string(), "cannot read the monotonic clock"),
     }
 }
 
-/// READY: the end of [`reloading`].
+/// READY: the end of [`reloading`], unless the service was never up.
 pub fn reloaded() {
-    notify(&[NotifyState::Ready]);
+    if IS_READY.load(Ordering::SeqCst) {
+        notify(&[NotifyState::Ready]);
+    }
 }
 
 /// STOPPING: the service is shutting down.

@@ -26,7 +26,7 @@ use crate::error::{Error, Kind, Result};
 use crate::suggest::is_invisible;
 use crate::tensor::atomic_file;
 use crate::tensor::digest::sha256;
-use crate::tensor::mapped::Mapped;
+use crate::tensor::regular_file::{self, RegularFile};
 use crate::tensor::text_file;
 
 /// Paths of an import, and options that override the file.
@@ -130,7 +130,7 @@ pub(super) struct RecognizedStateDict {
 /// expected; [`Kind::CannotCreate`] if the checkpoint cannot be written.
 pub fn import(options: &ImportOptions) -> Result<ImportReport> {
     check_options(options)?;
-    let file = Mapped::open(&options.source)?;
+    let file = regular_file::read(&options.source)?;
     let at_source = |e: Error| e.at(options.source.display());
     let state_dict = source::parse(&file, options.key.as_deref()).map_err(at_source)?;
     if state_dict.metadata.contains_key(write::KEY) {
@@ -209,7 +209,7 @@ pub fn import(options: &ImportOptions) -> Result<ImportReport> {
     let expected = header.architecture.expected();
     let dtypes: Vec<TensorDtype> = expected.iter().map(|(name, _)| dtype(name)).collect::<Result<_>>()?;
     Ok(ImportReport {
-        sha256: sha256(&Mapped::open(&options.out)?),
+        sha256: RegularFile::open(&options.out)?.sha256()?,
         out: options.out.clone(),
         source_sha256: header.source_sha256,
         form,

@@ -2,7 +2,7 @@
 //!
 //! In: [`import()`] reads torchvision state dicts (zip or legacy pickle, safetensors), wherever in the file they are;
 //! [`Checkpoint::open`] reads only `checkpoint/2` and `checkpoint/1`. Out: a [`Checkpoint`]: a checked
-//! [`CheckpointHeader`] and f32 tensors under torchvision's names, over a mapped file. Promises: the weights match the
+//! [`CheckpointHeader`] and f32 tensors under torchvision's names, read from the file when they are needed. Promises: the weights match the
 //! header's architecture exactly; a damaged tensor, or a value that is not finite, is an error that names its tensor. A
 //! damaged or malicious file ends in one error, never in a panic, a call, or an allocation larger than a few times the
 //! file. What a pickle builds beside tensors is limited by number: at most some 100 MiB, however large the file.
@@ -109,6 +109,7 @@ mod safetensors_file;
 mod settings_file;
 mod source;
 mod state_dict;
+mod storage;
 mod tensor_data;
 mod write;
 
@@ -117,7 +118,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
@@ -128,31 +129,34 @@ pub use builders::DetectorBuilder;
 pub use eps::{EpsChoice, EpsReason};
 pub use header::{CheckpointHeader, Checksums, FORMAT, FORMAT_1};
 pub use import::{ImportOptions, ImportReport, import};
+pub use safetensors_file::{stored_format, stored_format_of};
 pub use state_dict::FileForm;
 pub use tensor_data::{TensorData, TensorDtype};
 
 use super::demo;
 use super::network::Shapes;
 use crate::error::{Error, Kind, Result};
-use crate::tensor::digest::sha256;
-use crate::tensor::mapped::Mapped;
+use crate::tensor::regular_file::RegularFile;
+use storage::Storage;
 
 /// A full-precision detector: header and weights. Cloning shares the weights.
 #[derive(Clone)]
 pub struct Checkpoint {
     header: Arc<CheckpointHeader>,
-    bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    storage: Arc<Storage>,
     tensors: Arc<BTreeMap<String, TensorEntry>>,
-    /// In `checkpoint/2`.
-    checksums: Arc<Option<Checksums>>,
+    /// Once it was asked for.
+    sha256: Arc<OnceLock<String>>,
 }
 
-/// A tensor's type and range of the file.
+/// A tensor's type, range of the file, and CRC-32.
 #[derive(Debug)]
 struct TensorEntry {
     shape: Vec<usize>,
     dtype: TensorDtype,
     bytes: Range<usize>,
+    /// Of the header, or of the file as it was opened: `checkpoint/1` has none.
+    crc32: u32,
 }
 
 /// One tensor's shape and values, row-major; convolutions are `[out, in, kh, kw]` (OIHW).
@@ -160,7 +164,7 @@ struct TensorEntry {
 pub struct TensorView<'a> {
     /// Extents.
     pub shape: &'a [usize],
-    /// Values: the file's own memory if it holds f32, widened if it holds f16.
+    /// Values: the checkpoint's own memory if it is in memory and holds f32.
     pub values: Cow<'a, [f32]>,
 }
 
@@ -171,16 +175,24 @@ impl fmt::Debug for Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a checkpoint. The weights are mapped, not read. The path [`demo::FP32`] names the built-in one.
+    /// Opens a checkpoint. Its weights are read when they are needed. The path [`demo::FP32`] names the built-in one.
     ///
     /// # Errors
-    /// [`Kind::Data`] if the file is no checkpoint; the message names `lookout import`. Otherwise as [`Mapped::open`].
+    /// [`Kind::Data`] if the file is no checkpoint; the message names `lookout import`. Otherwise as
+    /// [`RegularFile::open`].
     pub fn open(path: &Path) -> Result<Self> {
-        if let Some(bytes) = demo::named(path)? {
-            return Self::from_bytes(bytes);
+        match demo::named(path)? {
+            Some(bytes) => Self::from_bytes(bytes),
+            None => Self::of_file(RegularFile::open(path)?).map_err(|e| e.at(path.display())),
         }
-        let file = Mapped::open(path)?;
-        Self::from_bytes(file).map_err(|e| e.at(path.display()))
+    }
+
+    /// The checkpoint in an open file.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub(in crate::detector) fn of_file(file: RegularFile) -> Result<Self> {
+        Self::of_storage(Storage::File(file))
     }
 
     /// Parses a checkpoint in memory, such as the built-in one.
@@ -188,12 +200,11 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn from_bytes(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Result<Self> {
-        let file = bytes.as_ref();
-        if !safetensors_file::is_safetensors(file) {
-            let text = "not a checkpoint; to make one of a PyTorch state dict, run `lookout import`";
-            return Err(Error::new(Kind::Data, text));
-        }
-        let (metadata, start) = safetensors_file::header(file)?;
+        Self::of_storage(Storage::Memory(Box::new(bytes)))
+    }
+
+    fn of_storage(storage: Storage) -> Result<Self> {
+        let (metadata, start) = storage.header()?;
         let json = match metadata.metadata() {
             Some(keys) if keys.len() == 1 => keys.get(write::KEY),
             _ => None,
@@ -215,16 +226,23 @@ impl Checkpoint {
                 }
             };
             let (from, to) = info.data_offsets;
-            let entry = TensorEntry { shape: info.shape.clone(), dtype, bytes: start + from..start + to };
-            tensors.insert(name, entry);
+            let bytes = start + from..start + to;
+            tensors.insert(name, TensorEntry { shape: info.shape.clone(), dtype, bytes, crc32: 0 });
         }
         let shapes: Shapes = tensors.iter().map(|(name, entry)| (name.clone(), entry.shape.clone())).collect();
         header.architecture.check(&shapes)?;
-        if let Some(missing) = checksums.as_ref().and_then(|all| shapes.keys().find(|name| !all.contains_key(*name))) {
-            return Err(Error::new(Kind::Data, format!("tensor {missing} has no checksum in the header")));
+        for (name, entry) in &mut tensors {
+            entry.crc32 = match &checksums {
+                Some(checksums) => {
+                    let missing = || Error::new(Kind::Data, format!("tensor {name} has no checksum in the header"));
+                    *checksums.get(name).ok_or_else(missing)?
+                }
+                // So that a file that is overwritten while it is in use is noticed.
+                None => storage.crc32(entry.bytes.clone())?,
+            };
         }
-        let (header, tensors, checksums) = (Arc::new(header), Arc::new(tensors), Arc::new(checksums));
-        Ok(Self { header, bytes: Arc::new(bytes), tensors, checksums })
+        let (header, storage, tensors) = (Arc::new(header), Arc::new(storage), Arc::new(tensors));
+        Ok(Self { header, storage, tensors, sha256: Arc::default() })
     }
 
     /// A checkpoint in memory, for tests and generated models; `values` gives each tensor of the header's architecture,
@@ -258,9 +276,32 @@ impl Checkpoint {
         &self.header
     }
 
-    /// SHA-256 of the whole file, in hexadecimal: the identity of the model. Reads every byte.
-    pub fn sha256(&self) -> String {
-        sha256((*self.bytes).as_ref())
+    /// SHA-256 of the whole file, in hexadecimal: the identity of the model. The first call reads every byte.
+    ///
+    /// # Errors
+    /// As [`RegularFile::sha256`].
+    pub fn sha256(&self) -> Result<String> {
+        if let Some(digest) = self.sha256.get() {
+            return Ok(digest.clone());
+        }
+        let digest = self.storage.sha256()?;
+        Ok(self.sha256.get_or_init(|| digest).clone())
+    }
+
+    /// Reads and checks every tensor.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::get`].
+    pub fn verify(&self) -> Result<()> {
+        self.tensors.keys().try_for_each(|name| self.get(name).map(drop))
+    }
+
+    /// Checks that nobody has written to the file since it was opened.
+    ///
+    /// # Errors
+    /// As [`RegularFile::check_unchanged`].
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.storage.check_unchanged()
     }
 
     /// Name, shape and stored type of every tensor, sorted by name.
@@ -271,20 +312,20 @@ impl Checkpoint {
     /// One tensor.
     ///
     /// # Errors
-    /// [`Kind::Data`] if its bytes do not have the checksum of the header, or it holds a value that is not finite, or a
-    /// negative variance; [`Kind::Internal`] if the architecture has no tensor of this name.
+    /// [`Kind::Data`] if its bytes do not have their checksum, or it holds a value that is not finite, or a negative
+    /// variance; [`Kind::Unavailable`] if the file was overwritten since it was opened; [`Kind::Internal`] if the
+    /// architecture has no tensor of this name.
     pub fn get(&self, name: &str) -> Result<TensorView<'_>> {
         let unknown = || Error::new(Kind::Internal, format!("the checkpoint has no tensor {name}"));
         let entry = self.tensors.get(name).ok_or_else(unknown)?;
-        let bytes = (*self.bytes).as_ref().get(entry.bytes.clone()).ok_or_else(unknown)?;
-        if let Some(&wanted) = self.checksums.as_ref().as_ref().and_then(|checksums| checksums.get(name)) {
-            let found = crc32fast::hash(bytes);
-            if found != wanted {
-                let text = format!("tensor {name} is damaged: its CRC-32 is {found:08x}, the header has {wanted:08x}");
-                return Err(Error::new(Kind::Data, text));
-            }
+        let at_tensor = |error: Error| error.at(format!("tensor {name}"));
+        let (values, found) = self.storage.values(entry.bytes.clone(), entry.dtype).map_err(at_tensor)?;
+        if found != entry.crc32 {
+            self.storage.check_unchanged().map_err(at_tensor)?;
+            let wanted = entry.crc32;
+            let text = format!("tensor {name} is damaged: its CRC-32 is {found:08x}; expected {wanted:08x}");
+            return Err(Error::new(Kind::Data, text));
         }
-        let values = tensor_data::decode(bytes, entry.dtype);
         tensor_data::check(name, &values)?;
         Ok(TensorView { shape: &entry.shape, values })
     }
@@ -316,8 +357,12 @@ impl SimpleBackend for CandleSource {
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
-        let view = self.0.get(name).map_err(candle_core::Error::wrap)?;
-        Tensor::from_slice(&view.values, view.shape, device)?.to_dtype(dtype)
+        let TensorView { shape, values } = self.0.get(name).map_err(candle_core::Error::wrap)?;
+        match values {
+            Cow::Borrowed(values) => Tensor::from_slice(values, shape, device),
+            Cow::Owned(values) => Tensor::from_vec(values, shape, device),
+        }?
+        .to_dtype(dtype)
     }
 
     fn contains_tensor(&self, name: &str) -> bool {

@@ -1,4 +1,4 @@
-//! State dict of a PyTorch file: tensors by name, as views of the mapped file.
+//! State dict of a PyTorch file: tensors by name, as views of the file's bytes.
 //!
 //! Promises: nothing of a tensor is copied before [`RawTensor::read`]. All tensors together cannot request much more
 //! memory than the file has bytes, however they share and repeat it.

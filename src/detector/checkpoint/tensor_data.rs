@@ -1,4 +1,4 @@
-//! Tensor values of `checkpoint/1`: f32, or f16 where the source was f16.
+//! Tensor values of a checkpoint: f32, or f16 where the source was f16.
 //!
 //! In: values. Out: their little-endian bytes, and back. Every bit pattern survives the round trip.
 

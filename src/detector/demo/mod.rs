@@ -77,6 +77,6 @@ mod tests {
         let artifact = Artifact::parse(artifact().unwrap()).unwrap();
         assert_eq!(checkpoint.header().labels, ["Person", "TwoWheeler", "Vehicle"]);
         assert_eq!(artifact.header().labels, checkpoint.header().labels);
-        assert_eq!(artifact.header().provenance.source_sha256, checkpoint.sha256());
+        assert_eq!(artifact.header().provenance.source_sha256, checkpoint.sha256().unwrap());
     }
 }

@@ -6,13 +6,13 @@ use super::{EdgeStorage, LayerWeights, MixedPrecision, Quantized, QuantizedLayer
 use crate::detector::checkpoint::Checkpoint;
 use crate::detector::equalization::Equalization;
 use crate::detector::fp32::Fp32Model;
-use crate::detector::plan::{Layer, LayerId, Op, Plan, StepId};
+use crate::detector::plan::{Layer, LayerId, Op, Plan, Step, StepId};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::conv_f32::ConvF32;
 use crate::kernel::conv_u8::{Epilogue, EpilogueSpec, OutputKind, PackedU8, SkipKind, is_curved};
 use crate::kernel::isa::Isa;
 use crate::quant::{Precision, QuantParams, integer_bias, multiplier};
-use crate::tensor::{Canvas, mean_colour};
+use crate::tensor::{Canvas, Shape, mean_colour};
 
 /// Most levels that RoIAlign reads: none of torchvision's bodies has more stages.
 pub(super) const MAX_LEVELS: usize = 32;
@@ -156,6 +156,35 @@ impl Int8Model {
     /// True if the output of `step` is wide: of two bytes a value.
     pub fn is_wide(&self, step: StepId) -> bool {
         self.wide[step]
+    }
+
+    /// By step: bytes of maps and weights that it reads, and bytes that it writes, where its outputs have these `shapes`.
+    pub fn traffic(&self, shapes: &[Shape]) -> Vec<[usize; 2]> {
+        let map = |step: StepId| {
+            let value = match self.mixed_precision.storage[step] {
+                EdgeStorage::F32 | EdgeStorage::Boxes => size_of::<f32>(),
+                EdgeStorage::U8(_) | EdgeStorage::Pixels if self.wide[step] => 2,
+                EdgeStorage::U8(_) | EdgeStorage::Pixels => 1,
+            };
+            match self.mixed_precision.storage[step] {
+                // A pixel of the canvas is RGBx.
+                EdgeStorage::Pixels => shapes[step].pixels() * 4 * value,
+                _ => shapes[step].len() * value,
+            }
+        };
+        let weights = |layer: LayerId| {
+            let weights = self.plan.layers[layer].geometry.weights();
+            match &self.layers[layer] {
+                PackedLayer::Int8(packed) if packed.has_low_digits() => 2 * weights,
+                PackedLayer::Int8(_) | PackedLayer::Dynamic { .. } => weights,
+                PackedLayer::Fp32(_) => weights * size_of::<f32>(),
+            }
+        };
+        let of_step = |(id, step): (StepId, &Step)| {
+            let inputs: usize = step.inputs.iter().map(|&input| map(input)).sum();
+            [inputs + step.layer().map_or(0, weights), map(id)]
+        };
+        self.plan.steps.iter().enumerate().map(of_step).collect()
     }
 
     /// An empty canvas of the type that this model reads.

@@ -15,7 +15,7 @@ use super::super::ids::{Id, numbers};
 use super::super::json_lists::{ListEntry, json_lists};
 use super::super::problem::{ProblemKind, Problems};
 use crate::error::{Error, Kind, Result};
-use crate::tensor::mapped::Mapped;
+use crate::tensor::regular_file;
 use crate::tensor::text_file;
 
 #[derive(Deserialize)]
@@ -91,9 +91,9 @@ struct Category {
 /// Reads the annotation file; pictures are searched in `images`, or near the file.
 ///
 /// # Errors
-/// As [`Mapped::open`]; [`Kind::Data`] if it is not a JSON document with the three lists, or has no picture or category.
+/// As [`regular_file::read`]; [`Kind::Data`] if it is not a JSON document with the three lists, or has no picture or category.
 pub(super) fn read(path: &Path, images: Option<&Path>) -> Result<Dataset> {
-    let file = Mapped::open(path)?;
+    let file = regular_file::read(path)?;
     let invalid = |text: String| Error::new(Kind::Data, format!("{}: {text}", path.display()));
     let text = text_file::decode(&file).map_err(|error| error.at(path.display()))?;
     let text = &without_nan(&text);

@@ -94,6 +94,8 @@ pub(super) struct Colours {
 /// State accumulated from the segments before a scan.
 #[derive(Default)]
 pub(super) struct Header {
+    /// Most pixels of the picture.
+    max_pixels: u64,
     pub frame: Option<Frame>,
     pub colours: Colours,
     pub exif: Option<Vec<u8>>,
@@ -116,6 +118,11 @@ pub(super) struct Scan {
 }
 
 impl Header {
+    /// The state before the first segment of a picture of at most `max_pixels`.
+    pub fn new(max_pixels: u64) -> Self {
+        Self { max_pixels, ..Self::default() }
+    }
+
     /// True if every component of a sequential picture has its data.
     pub fn is_whole(&self) -> bool {
         self.frame.as_ref().is_some_and(|frame| {
@@ -166,7 +173,7 @@ impl Header {
         if bits != 8 {
             return Err(Error::new(Kind::Data, format!("a JPEG of {bits} bits a sample; only 8 are decoded")));
         }
-        crate::frame::picture::check_size(width as u64, height as u64)?;
+        crate::frame::picture::check_size(width as u64, height as u64, self.max_pixels)?;
         let count = usize::from(count);
         if !matches!(count, 1 | 3 | 4) || rest.len() < count * 3 {
             return Err(damaged(format_args!("{count} colour components in a header of {} bytes", segment.len())));

@@ -36,15 +36,15 @@ pub(super) struct Decoded {
 /// Limit of scans in a progressive file, since each one visits the whole picture.
 const MAX_SCANS: usize = 200;
 
-/// Decodes a JPEG. Without its end marker a sequential one is whole if each component has its data. Of a progressive one
+/// Decodes a JPEG of at most `max_pixels`. Without its end marker a sequential one is whole if each component has its data. Of a progressive one
 /// scans may be missing as well.
 ///
 /// # Errors
 /// [`Kind::Data`] if it is truncated, detectably damaged, too large, or of an unsupported kind. JPEG has no checksum, so
 /// damage that leaves valid codes is not detected.
-pub(super) fn decode(bytes: &[u8]) -> Result<Decoded> {
+pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded> {
     let mut reader = Reader::new(bytes);
-    let mut header = Header::default();
+    let mut header = Header::new(max_pixels);
     let mut scans = 0;
     let mut is_unterminated = false;
     loop {

@@ -25,8 +25,8 @@ use crate::tensor::zero_point_16;
 const BLOCK_BYTES: usize = 192 << 10;
 /// Tiles that a block has even where they read more: fewer would not pay for fetching a deep layer's panels.
 const BLOCK_TILES: usize = 32;
-/// Bytes of weights that are used together, a tile at a time. They stay in the first-level cache, and whole cache lines
-/// of the output are written at once.
+/// Bytes of weights that are used together, a tile at a time, and of input that is fetched for the next tile. They stay in
+/// the first-level cache, and whole cache lines of the output are written at once.
 const NEAR_BYTES: usize = 16 << 10;
 /// Widest panel: size of the buffer of observed tiles.
 const MAX_NR: usize = 32;
@@ -178,9 +178,17 @@ impl Map<'_> {
                         _ => (TileOutput::F32(values), nr),
                     }
                 };
+                let rows = table.as_ptr().cast::<*const u8>().wrapping_add(index * taps * mr);
+                // The next tile of a 1×1 convolution reads what follows in memory. It is fetched by the first panel. A tile
+                // as large as the first-level cache would only displace this one.
+                let has_next = taps == 1 && panel == near.start && pixel + mr < pixels.end;
+                let is_small = mr * self.packed.run() <= NEAR_BYTES;
+                // SAFETY: the table is filled for every tile of the block.
+                let ahead = (has_next && is_small).then(|| unsafe { *rows.add(mr) });
                 let mut tile = TileU8 {
-                    rows: table.as_ptr().cast::<*const u8>().wrapping_add(index * taps * mr),
+                    rows,
                     offset: place.offset,
+                    ahead,
                     taps,
                     run: self.packed.run(),
                     panel: self.packed.panel(panel).as_ptr(),

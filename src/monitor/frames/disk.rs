@@ -16,6 +16,9 @@ use crate::tensor::digest::hexadecimal;
 /// End of the file stem of a frame that was sampled during drift.
 const DRIFT_SUFFIX: &str = "-drift";
 
+/// Longest time, in microseconds, by which a frame may be ahead of the clock that was read after it: it was set meanwhile.
+const TOLERANCE_US: i64 = 3600 * 1_000_000;
+
 /// A folder of frames.
 #[derive(Debug)]
 pub struct FrameFolder {
@@ -42,11 +45,12 @@ impl FrameFolder {
         Ok(Self { storage })
     }
 
-    /// Loads the frames, oldest first, after it has removed those beyond the limits.
+    /// Loads the frames, oldest first, after it has removed those beyond the limits. `now_us` is wall time in microseconds
+    /// since 1970, `None` while it is not synchronized.
     ///
     /// # Errors
     /// As [`Error::reading`].
-    pub fn load(&self, now_us: i64) -> Result<Vec<StoredFrame>> {
+    pub fn load(&self, now_us: Option<i64>) -> Result<Vec<StoredFrame>> {
         self.enforce_limits(now_us)?;
         let mut frames = Vec::new();
         for file in self.files()? {
@@ -58,11 +62,11 @@ impl FrameFolder {
         Ok(frames)
     }
 
-    /// Writes `frame`, then removes files beyond the limits.
+    /// Writes `frame`, then removes files beyond the limits. `now_us` is as for [`FrameFolder::load`].
     ///
     /// # Errors
     /// As [`Error::writing`].
-    pub fn write(&self, frame: &StoredFrame, now_us: i64) -> Result<()> {
+    pub fn write(&self, frame: &StoredFrame, now_us: Option<i64>) -> Result<()> {
         let path = self.path(frame);
         // Renamed when complete. A part file of an earlier run is overwritten.
         let part = path.with_extension("part");
@@ -87,13 +91,16 @@ impl FrameFolder {
         self.storage.folder.join(name)
     }
 
-    /// Removes files beyond the limits of age and bytes, oldest first.
-    fn enforce_limits(&self, now_us: i64) -> Result<()> {
+    /// Removes files beyond the limits of age and bytes, oldest first. While the clock is not synchronized no age is known.
+    /// Once it is, a file of the future is of a time when it was not, and may be of any age.
+    fn enforce_limits(&self, now_us: Option<i64>) -> Result<()> {
         let files = self.files()?;
         let mut bytes: u64 = files.iter().map(|file| file.bytes).sum();
-        let oldest = now_us.saturating_sub(i64::try_from(self.storage.max_age.as_micros()).unwrap_or(i64::MAX));
+        let max_age_us = i64::try_from(self.storage.max_age.as_micros()).unwrap_or(i64::MAX);
+        let kept = now_us.map(|now_us| now_us.saturating_sub(max_age_us)..=now_us.saturating_add(TOLERANCE_US));
         for file in files {
-            if file.at_us < oldest || bytes > self.storage.max_bytes {
+            let is_old = kept.as_ref().is_some_and(|kept| !kept.contains(&file.at_us));
+            if is_old || bytes > self.storage.max_bytes {
                 bytes -= file.bytes;
                 remove(&file.path);
             }
@@ -151,7 +158,7 @@ mod tests {
         let storage = FrameStorage { folder: folder.clone(), max_bytes: bytes, max_age: Duration::from_micros(50) };
         let frames = FrameFolder::open(storage).unwrap();
         for at in [10, 20, 30, 40] {
-            frames.write(&frame(at), 40).unwrap();
+            frames.write(&frame(at), Some(40)).unwrap();
         }
         fs::write(folder.join("0-00000000000000000041-ff.png"), "damaged").unwrap();
         fs::write(folder.join("notes.txt"), "another file").unwrap();
@@ -161,13 +168,33 @@ mod tests {
             let is_frame = entry.to_string_lossy().contains("-1e1e");
             assert!(!is_frame || modes(&entry) == 0o600);
         }
-        let times = |now| frames.load(now).unwrap().iter().map(|frame| frame.at_us).collect::<Vec<_>>();
+        let times = |now| frames.load(Some(now)).unwrap().iter().map(|frame| frame.at_us).collect::<Vec<_>>();
         assert_eq!(times(45), [30, 40], "one too many for the bytes, and one damaged");
         assert_eq!(times(85), [40], "the older one is too old");
         frames.remove(&frame(40));
-        frames.write(&frame(86).in_drift(true), 86).unwrap();
-        assert!(frames.load(87).unwrap()[0].in_drift);
+        frames.write(&frame(86).in_drift(true), Some(86)).unwrap();
+        assert!(frames.load(Some(87)).unwrap()[0].in_drift);
         frames.remove(&frame(86).in_drift(true));
         assert!(times(87).is_empty() && folder.join("notes.txt").exists());
+    }
+
+    #[test]
+    fn a_wrong_clock_removes_nothing_and_the_right_one_removes_what_it_left() {
+        let parent = tempfile::tempdir().unwrap();
+        let day = 86_400 * 1_000_000;
+        let storage = FrameStorage {
+            folder: parent.path().join("reservoir"),
+            max_bytes: u64::MAX,
+            max_age: Duration::from_secs(7 * 86_400),
+        };
+        let frames = FrameFolder::open(storage).unwrap();
+        let count = |now_us| frames.load(now_us).unwrap().len();
+        // Of 1970, of the day, and of a clock two years ahead.
+        for at in [day, 20_000 * day, 20_730 * day] {
+            frames.write(&frame(at), None).unwrap();
+        }
+        assert_eq!(count(None), 3);
+        let kept = frames.load(Some(20_000 * day + 1)).unwrap();
+        assert_eq!(kept.iter().map(|frame| frame.at_us).collect::<Vec<_>>(), [20_000 * day]);
     }
 }

@@ -103,7 +103,8 @@ impl InitialCalibration {
     /// Quantizes on the frames, on the current pool.
     ///
     /// # Errors
-    /// [`Kind::Data`] with the reason if the frames are unusable as a whole; as [`quantize_frames`].
+    /// [`Kind::Data`] with the reason if the frames are unusable as a whole; [`Kind::Unavailable`] if the checkpoint was
+    /// overwritten; as [`quantize_frames`].
     pub fn quantize(&self, progress: Progress<'_>) -> Result<QuantizeOutcome> {
         let frames = self.reservoir.frames();
         let name = |frame: &StoredFrame| format!("{}-{:020}", frame.camera, frame.at_us);
@@ -137,7 +138,10 @@ impl InitialCalibration {
             let frame = frames.iter().find(|frame| name(frame) == chosen.name);
             frame.ok_or_else(|| Error::new(Kind::Internal, "a frame is gone"))?.picture()
         };
-        quantize_frames(&self.checkpoint, selection, &open, &QuantizeOptions::default(), self.model.isa(), progress)
+        let options = QuantizeOptions::default();
+        let outcome = quantize_frames(&self.checkpoint, selection, &open, &options, self.model.isa(), progress);
+        // New frames do not help if the checkpoint was overwritten.
+        outcome.map_err(|error| self.checkpoint.check_unchanged().err().map_or(error, |changed| changed))
     }
 
     /// Discards all frames.

@@ -117,7 +117,8 @@ impl Recalibrator {
     /// Attempts a recalibration now.
     ///
     /// # Errors
-    /// Errors of the models, of writing and of the yield point. The serving model keeps serving.
+    /// Errors of the models, of writing and of the yield point. The serving model keeps serving. After an error of the
+    /// yield point the attempt is still due; after others it waits as after a refusal.
     pub fn recalibrate(
         &mut self,
         trigger: Trigger,
@@ -131,9 +132,11 @@ impl Recalibrator {
             (generations.load(0)?, generations.load(serving.generation)?, generations.next())
         };
         let start = StartingPoint { initial: &initial, serving: &artifact, model: &serving.model, next_generation };
+        tracing::info!(why = trigger.name(), frames = frames.len(), "recalibration started");
         // The attempt runs other models: buffers of the serving one are not needed meanwhile, nor theirs afterwards.
         runner.release_buffers();
-        let outcome = attempt(&start, frames, runner, yield_point);
+        let mut interrupted = false;
+        let outcome = attempt(&start, frames, runner, &mut || yield_point().inspect_err(|_| interrupted = true));
         runner.release_buffers();
         let attempt = Attempt { trigger, parent: serving.generation, next_generation, now_ns };
         match outcome {
@@ -146,6 +149,8 @@ impl Recalibrator {
                 let numbers = rounded_value(&CandidateNumbers { decision, frames, extent, reference });
                 self.decide(&attempt, *candidate, numbers)
             }
+            // Work that is interrupted is restarted on another thread, or the service stops.
+            Err(error) if interrupted => Err(error),
             Err(error) => {
                 self.fail(now_ns);
                 Err(error)

@@ -2,7 +2,7 @@
 //!
 //! In: event messages, with a thumbnail of the object if pictures are allowed. Out: pages of events, newest first. Stored
 //! events survive SIGKILL; a power cut loses those of the last five seconds at most. Age and size are limited; the oldest
-//! events are deleted first. A damaged file is renamed and replaced. If the disk is not writable, detection continues, and
+//! events are deleted first. Ages do not depend on a clock that is not synchronized. A damaged file is renamed and replaced. If the disk is not writable, detection continues, and
 //! missing events are counted as failed.
 
 mod query;
@@ -13,8 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 pub use query::{Page, Query};
-use records::{ClockReading, Records};
+use records::Records;
 
+use super::stamp::{self, Stamp};
 use super::{Sink, SinkFuture, run_blocking};
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
@@ -41,17 +42,25 @@ pub struct HistoryLimits {
 pub struct History {
     records: Arc<Mutex<Records>>,
     clock: Arc<dyn Clock>,
+    boot: u64,
     thumbnail: Option<ThumbnailOf>,
 }
 
 impl History {
-    /// The history in the file at `path`. If it cannot be opened, the next event tries again.
-    pub fn open(path: PathBuf, limits: HistoryLimits, clock: Arc<dyn Clock>, thumbnail: Option<ThumbnailOf>) -> Self {
+    /// The history in the file at `path`. If it cannot be opened, the next event tries again. `boot_id` is the kernel's id of
+    /// this boot.
+    pub fn open(
+        path: PathBuf,
+        limits: HistoryLimits,
+        clock: Arc<dyn Clock>,
+        boot_id: &str,
+        thumbnail: Option<ThumbnailOf>,
+    ) -> Self {
         let mut records = Records::new(path, limits);
         if let Err(error) = records.open() {
             tracing::warn!(error = error.chain(), "the history cannot be opened; the next event tries again");
         }
-        Self { records: Arc::new(Mutex::new(records)), clock, thumbnail }
+        Self { records: Arc::new(Mutex::new(records)), clock, boot: stamp::boot(boot_id), thumbnail }
     }
 
     /// Opens the store if it is not open yet.
@@ -76,11 +85,20 @@ impl History {
         let thumbnail = self.thumbnail_of(event);
         let text = serde_json::to_vec(&Message::Event(event.clone()))
             .map_err(|error| Error::new(Kind::Internal, "cannot write an event as JSON").because(error))?;
-        self.records().add(event.at.0.as_microsecond(), self.clock_reading(), &text, thumbnail.as_deref())
+        self.records().add(event.at.0.as_microsecond(), &self.now(), &text, thumbnail.as_deref())
     }
 
-    fn clock_reading(&self) -> ClockReading {
-        ClockReading { wall_us: self.clock.wall().as_microsecond(), monotonic_ns: self.clock.monotonic_ns() }
+    fn now(&self) -> Stamp {
+        Stamp::now(self.clock.as_ref(), self.boot)
+    }
+
+    /// Deletes events beyond the age limit. Call it every minute. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Io`] or [`Kind::Unavailable`] if the store cannot be changed; a later call tries again.
+    pub fn maintain(&self) -> Result<()> {
+        self.records().maintain(&self.now())
     }
 
     fn thumbnail_of(&self, event: &Event) -> Option<Vec<u8>> {
@@ -96,7 +114,7 @@ impl History {
     ///
     /// [`Kind::Unavailable`] or [`Kind::Io`] if the store cannot be read.
     pub fn find(&self, query: &Query) -> Result<Page> {
-        self.records().find(query, self.clock_reading())
+        self.records().find(query, &self.now())
     }
 
     /// JPEG thumbnail of event number `key`.
@@ -105,31 +123,61 @@ impl History {
     ///
     /// As [`History::find`].
     pub fn thumbnail(&self, key: u64) -> Result<Option<Vec<u8>>> {
-        self.records().thumbnail(key)
+        self.records().thumbnail(key, &self.now())
     }
 
-    /// A sink that stores events in this history.
+    /// A sink that stores events in this history, and a task on the current runtime that deletes old ones as long as the
+    /// sink exists.
     pub fn sink(&self) -> impl Sink + 'static {
-        HistorySink(self.clone())
+        let history = self.clone();
+        let maintenance = tokio::spawn(async move {
+            let mut interval = tokio::time::interval(MAINTENANCE);
+            let mut failed = false;
+            loop {
+                interval.tick().await;
+                let maintained = history.clone();
+                let outcome = run_blocking(move || maintained.maintain()).await.and_then(|outcome| outcome);
+                // Logged once, not at every attempt.
+                if let Err(error) = &outcome
+                    && !failed
+                {
+                    tracing::warn!(error = error.chain(), "old events of the history cannot be deleted; trying again");
+                }
+                failed = outcome.is_err();
+            }
+        });
+        HistorySink { history: self.clone(), maintenance }
     }
 }
 
+/// Interval of the maintenance.
+const MAINTENANCE: Duration = Duration::from_secs(60);
+
 /// Sink of the history.
-struct HistorySink(History);
+struct HistorySink {
+    history: History,
+    maintenance: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for HistorySink {
+    fn drop(&mut self) {
+        self.maintenance.abort();
+    }
+}
 
 impl Sink for HistorySink {
     fn send<'a>(&'a mut self, message: &'a Message) -> SinkFuture<'a> {
         Box::pin(async move {
             let Message::Event(event) = message else { return Ok(()) };
-            let (history, event) = (self.0.clone(), event.clone());
+            let (history, event) = (self.history.clone(), event.clone());
             run_blocking(move || history.keep(&event)).await?
         })
     }
 
     fn flush(&mut self) -> SinkFuture<'_> {
         Box::pin(async move {
-            let history = self.0.clone();
-            run_blocking(move || history.records().commit_recent(history.clock_reading())).await?
+            let history = self.history.clone();
+            run_blocking(move || history.records().commit_recent(&history.now())).await?
         })
     }
 }

@@ -22,9 +22,13 @@ fn event(id: usize, name: EventName, clock: &SimulatedClock) -> Event {
 }
 
 fn open(folder: &std::path::Path, limits: HistoryLimits, clock: &Arc<SimulatedClock>) -> History {
+    open_in("boot", folder, limits, clock)
+}
+
+fn open_in(boot_id: &str, folder: &std::path::Path, limits: HistoryLimits, clock: &Arc<SimulatedClock>) -> History {
     let thumbnail: ThumbnailOf =
         Arc::new(|camera, sequence, bbox| Some(format!("{camera} {sequence} {bbox:?}").into()));
-    History::open(folder.join("history/events.redb"), limits, clock.clone(), Some(thumbnail))
+    History::open(folder.join("history/events.redb"), limits, clock.clone(), boot_id, Some(thumbnail))
 }
 
 const ROOMY: HistoryLimits = HistoryLimits { max_age: Duration::from_secs(86_400), max_size: 1 << 30, min_free: 0 };
@@ -134,14 +138,139 @@ fn a_file_of_before_the_journal_goes_on_and_a_copy_has_what_only_the_journal_had
     }
     assert_eq!(open(copy.path(), ROOMY, &clock).find(&Query::default()).unwrap(), page);
     // The same after the journal was moved into the database, and twice.
-    history.records().commit_recent(history.clock_reading()).unwrap();
+    history.records().commit_recent(&history.now()).unwrap();
     for _ in 0..2 {
         assert_eq!(history.find(&Query::default()).unwrap(), page);
         std::fs::copy(folder.path().join("history/events.redb"), copy.path().join("history/events.redb")).unwrap();
         assert_eq!(open(copy.path(), ROOMY, &clock).find(&Query::default()).unwrap(), page);
     }
-    // Old events are not found although only a few came since. The time of the first was never known.
+    // Old events are not found although only a few came since. The time of the first was never known, but it is older.
     clock.advance(Duration::from_secs(90_000));
     history.keep(&event(4, EventName::ObjectNew, &clock)).unwrap();
-    assert_eq!(ids(&history.find(&Query::default()).unwrap()), [4, 0]);
+    assert_eq!(ids(&history.find(&Query::default()).unwrap()), [4]);
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+const MONTH: HistoryLimits = HistoryLimits { max_age: Duration::from_secs(30 * 86_400), ..ROOMY };
+
+/// A clock in another boot, `since_boot` after its begin, at wall time `wall`.
+fn rebooted(wall: &str, since_boot: Duration, is_synchronized: bool) -> Arc<SimulatedClock> {
+    let clock = Arc::new(SimulatedClock::default());
+    clock.advance(since_boot);
+    clock.set_wall(wall.parse().unwrap());
+    clock.set_synchronized(is_synchronized);
+    clock
+}
+
+fn keep(history: &History, clock: &SimulatedClock, numbers: std::ops::Range<usize>) {
+    numbers.for_each(|id| history.keep(&event(id, EventName::ObjectNew, clock)).unwrap());
+}
+
+/// Everything that the files have, whatever its age.
+fn stored(history: &History) -> Vec<u64> {
+    let first_boot = Stamp { boot: 0, boot_ns: 0, wall_s: 0 };
+    let page = history.records().find(&Query { limit: Some(1000), ..Query::default() }, &first_boot).unwrap();
+    page.events.iter().rev().map(|event| event.key).collect()
+}
+
+#[test]
+fn a_clock_that_jumps_within_a_boot_deletes_nothing_and_time_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SimulatedClock::default());
+    let history = open(folder.path(), MONTH, &clock);
+    for (step, wall) in ["2026-05-01T00:00:00Z", "2028-05-01T00:00:00Z", "1970-01-01T00:00:00Z", "2026-05-01T01:00:00Z"]
+        .into_iter()
+        .enumerate()
+    {
+        // Synchronized or not: a time server may be wrong, too.
+        clock.set_synchronized(step % 2 == 0);
+        clock.set_wall(wall.parse().unwrap());
+        keep(&history, &clock, 10 * step..10 * step + 10);
+        clock.advance(DAY);
+        history.maintain().unwrap();
+        assert_eq!(stored(&history).len(), 10 * step + 10, "{wall}");
+        assert_eq!(history.find(&Query::default()).unwrap().events.len(), 10 * step + 10, "{wall}");
+    }
+    // Suspended or not, a month is a month: the first ten are gone, then the others.
+    clock.suspend(27 * DAY - Duration::from_secs(10));
+    history.maintain().unwrap();
+    assert_eq!(stored(&history).len(), 30);
+    clock.advance(DAY + Duration::from_secs(4000));
+    history.maintain().unwrap();
+    assert_eq!(stored(&history).len(), 10);
+    assert_eq!(history.thumbnail(1).unwrap(), None);
+}
+
+#[test]
+fn no_boot_with_a_wrong_clock_deletes_anything_until_the_clock_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let right = rebooted("2026-05-01T00:00:00Z", Duration::from_secs(60), true);
+    let history = open_in("first", folder.path(), MONTH, &right);
+    keep(&history, &right, 0..10);
+    drop(history);
+    for (boot, wall) in [("ahead", "2028-05-01T00:00:00Z"), ("behind", "1970-01-01T00:00:00Z")] {
+        let wrong = rebooted(wall, Duration::from_secs(60), false);
+        let history = open_in(boot, folder.path(), MONTH, &wrong);
+        keep(&history, &wrong, 10..15);
+        wrong.advance(DAY);
+        history.maintain().unwrap();
+        let count = if boot == "ahead" { 15 } else { 20 };
+        assert_eq!(stored(&history).len(), count, "{boot}");
+        assert_eq!(history.find(&Query::default()).unwrap().events.len(), count, "{boot}");
+    }
+    // The clock is set during the fourth boot. Events from before are then as old as they are.
+    let clock = rebooted("2028-05-01T00:00:00Z", Duration::from_secs(60), false);
+    let history = open_in("fourth", folder.path(), MONTH, &clock);
+    keep(&history, &clock, 20..25);
+    history.maintain().unwrap();
+    clock.set_wall("2026-05-20T00:00:00Z".parse().unwrap());
+    clock.set_synchronized(true);
+    clock.advance(Duration::from_secs(60));
+    history.maintain().unwrap();
+    assert_eq!(stored(&history).len(), 25);
+    drop(history);
+    // 31 days after the first boot: its events go, those of unknown time do not hold it up and stay themselves.
+    let clock = rebooted("2026-06-01T00:00:00Z", Duration::from_secs(60), true);
+    let history = open_in("fifth", folder.path(), MONTH, &clock);
+    history.maintain().unwrap();
+    assert_eq!(stored(&history), (11..=25).collect::<Vec<_>>());
+    drop(history);
+    // 31 days after the fourth boot, which came after them: all are older. Its first events were completed.
+    let clock = rebooted("2026-06-20T00:00:00Z", Duration::from_secs(60), true);
+    let history = open_in("sixth", folder.path(), MONTH, &clock);
+    assert!(history.find(&Query::default()).unwrap().events.is_empty());
+    history.maintain().unwrap();
+    assert_eq!(stored(&history), [] as [u64; 0]);
+}
+
+#[test]
+fn old_events_are_deleted_within_an_hour_without_new_ones_however_many_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SimulatedClock::default());
+    let history = open(folder.path(), HistoryLimits { max_age: Duration::from_secs(60), ..ROOMY }, &clock);
+    history.maintain().unwrap();
+    keep(&history, &clock, 0..9000);
+    for _ in 0..62 {
+        clock.advance(Duration::from_secs(60));
+        history.maintain().unwrap();
+    }
+    assert!(stored(&history).is_empty());
+    // Nothing is written as long as there is nothing to delete.
+    let modified = || std::fs::metadata(folder.path().join("history/events.redb")).unwrap().modified().unwrap();
+    let before = modified();
+    for _ in 0..300 {
+        clock.advance(Duration::from_secs(60));
+        history.maintain().unwrap();
+    }
+    assert_eq!(modified(), before);
+}
+
+#[test]
+fn size_demands_deletion_whatever_the_clock_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = rebooted("1970-01-01T00:00:00Z", Duration::ZERO, false);
+    let history = open(folder.path(), HistoryLimits { max_size: 10_000, ..MONTH }, &wrong);
+    keep(&history, &wrong, 0..200);
+    let kept = ids(&history.find(&Query::default()).unwrap());
+    assert!(kept[0] == 199 && (15..40).contains(&kept.len()), "{kept:?}");
 }

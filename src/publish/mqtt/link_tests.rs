@@ -182,10 +182,9 @@ async fn a_flood_of_listed_orders_is_slowed_down() {
     sink.flush().await.unwrap();
     let executed = calls.load(std::sync::atomic::Ordering::SeqCst);
     assert!((20..200).contains(&executed), "{executed}");
-    while orders(&sink, "executed") < executed {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(orders(&sink, "excess"), 10_000 - executed);
+    // An order may have been accepted that was not executed before the end.
+    let excess = orders(&sink, "excess");
+    assert!((10_000 - executed - 20..=10_000 - executed).contains(&excess), "{executed} executed, {excess} ignored");
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::stamp::Stamp;
 use super::{DropReason, Rank, SpoolCounts};
+use crate::publish::stamp::Stamp;
 
 /// A message: rank, number, time and payload.
 pub type Message<'a> = (Rank, u64, Stamp, &'a [u8]);
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_change_is_read_as_it_was_written_and_a_part_of_it_is_refused() {
-        let stamp = Stamp { boot: 1, monotonic_ns: 2, wall_s: 3 };
+        let stamp = Stamp { boot: 1, boot_ns: 2, wall_s: 3 };
         let dropped = [(DropReason::Age, 4), (DropReason::Refused, 1)].into();
         let change = Change {
             counts: SpoolCounts { produced: 9, delivered: 2, dropped },

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::change::Change;
-use super::stamp::Stamp;
 use super::{DropReason, Rank, SpoolCounts, SpoolEntry};
 use crate::error::{Error, Kind, Result};
 use crate::publish::journal::Journal;
+use crate::publish::stamp::Stamp;
 use crate::publish::store;
 
 /// Messages by number: rank (1 byte), timestamp (24), CRC-32 of the payload (4), payload.
@@ -133,7 +133,7 @@ impl Disk {
                 let rank = if value.first() == Some(&0) { Rank::System } else { Rank::Object };
                 // A short entry stays in the index and is dropped when read.
                 let stamp = value.get(1..HEAD).and_then(Stamp::from_bytes);
-                let stamp = stamp.unwrap_or(Stamp { boot: 0, monotonic_ns: 0, wall_s: 0 });
+                let stamp = stamp.unwrap_or(Stamp { boot: 0, boot_ns: 0, wall_s: 0 });
                 let bytes = value.len().saturating_sub(HEAD) as u64;
                 found.next = number.value() + 1;
                 found.entries.insert(number.value(), (rank, SpoolEntry { stamp, bytes }));

@@ -13,7 +13,6 @@
 
 mod change;
 mod disk;
-mod stamp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -22,8 +21,8 @@ use std::time::Duration;
 
 use change::Change;
 use disk::Disk;
-pub use stamp::Stamp;
 
+use super::stamp::{self, Stamp};
 use crate::clock::Clock;
 use crate::error::Result;
 

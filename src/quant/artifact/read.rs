@@ -1,6 +1,6 @@
 //! Reader of artifacts: checks a file from end to end before anything is used.
 //!
-//! In: the bytes of a file, mapped or read, from an untrusted source. Out: an [`Artifact`] that borrows them. All its
+//! In: the bytes of a file from an untrusted source. Out: an [`Artifact`] that borrows them. All its
 //! tensors are present and no others, all numbers finite and inside their limits. All weight pairs are safe if the
 //! header says so. No number is computed with before it was checked. Errors name the step, edge or byte that is wrong.
 

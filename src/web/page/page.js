@@ -45,7 +45,11 @@ $("login").addEventListener("submit", async (event) => {
     method: "POST", credentials: "same-origin", headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ token: $("token").value }),
   });
-  if (!response.ok) { $("login-error").textContent = "The token is wrong."; return; }
+  if (!response.ok) {
+    const tooMany = response.status === 429;
+    $("login-error").textContent = tooMany ? "Too many wrong tokens: wait, then try again." : "The token is wrong.";
+    return;
+  }
   $("token").value = "";
   $("login").hidden = true;
   begin();

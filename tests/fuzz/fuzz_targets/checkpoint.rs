@@ -1,0 +1,4 @@
+//! Checkpoints with changed bytes. One that loads is run.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| lookout_fuzz::models::checkpoint(input));

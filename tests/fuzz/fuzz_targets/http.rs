@@ -1,0 +1,4 @@
+//! HTTP requests.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| lookout_fuzz::requests::http(input));

@@ -1,0 +1,4 @@
+//! Labels in KITTI's layout.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| lookout_fuzz::text::kitti(input));

@@ -1,0 +1,4 @@
+//! Values of `--set`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| lookout_fuzz::text::setting(input));

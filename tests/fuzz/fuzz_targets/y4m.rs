@@ -1,0 +1,4 @@
+//! Y4M recordings.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| lookout_fuzz::media::y4m(input));
