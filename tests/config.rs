@@ -239,6 +239,15 @@ const BROKEN: &[(&str, &str)] = &[
         "[[publish]]\nkind = \"stdout\"\nmessages = [\"reports\"]",
         ":3: publish[0].messages[0]: \"reports\" is not one of",
     ),
+    (
+        "[[publish]]\nkind = \"mqtt\"\nhost = \"h\"\norders = [\"camera\", \"recalibrat\"]",
+        ":4: publish[0].orders[1]: \"recalibrat\" is not one of",
+    ),
+    (
+        "[[publish]]\nkind = \"unix\"\npath = \"s\"\nmode = \"660\"\n[[publish]]\nkind = \"unix\"\npath = \"t\"\nmode = \"0770\"",
+        ":8: publish[1].mode: \"0770\" is no mode of a socket",
+    ),
+    ("[[publish]]\nkind = \"stdout\"\norders = []", ":3: publish[0].orders: is for kind \"mqtt\"; this is \"stdout\""),
     ("[supervision]\ngrace_period = \"soon\"", ":2: supervision.grace_period: \"soon\" is no duration"),
     ("[supervision]\ngrace_period = 10", ":2: supervision.grace_period: text in quotes is expected"),
     (

@@ -34,6 +34,7 @@ mod reload;
 mod run;
 mod schema;
 mod status;
+mod unit;
 mod verify;
 
 /// The whole command line.

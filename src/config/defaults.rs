@@ -119,6 +119,8 @@ pub mod publish {
     pub const MAX_SIZE: &str = "64MiB";
     /// Files kept.
     pub const MAX_FILES: u32 = 4;
+    /// Permission bits of a unix socket: its owner alone.
+    pub const SOCKET_MODE: &str = "0600";
     /// MQTT without TLS.
     pub const PORT: u32 = 1883;
     /// MQTT with TLS.

@@ -10,7 +10,9 @@ use super::defaults;
 use super::document;
 use super::resolve::{CAMERA_RULE, Resolver, given, is_camera_name, locate, path};
 use super::secret::secret_file;
-use super::settings::{CameraKind, CameraSettings, MqttSettings, SinkKind, SinkSettings, WeatherLine};
+use super::settings::{
+    CameraKind, CameraSettings, MqttSettings, SinkKind, SinkSettings, SocketAccessSettings, WeatherLine,
+};
 use super::units;
 use crate::redact::{self, Address};
 
@@ -46,7 +48,7 @@ const CAMERA_KINDS: &[Keys] = &[
 const SINK_KINDS: &[Keys] = &[
     ("stdout", &[], &[]),
     ("file", &["path"], &["max_size", "max_files"]),
-    ("unix", &["path"], &[]),
+    ("unix", &["path"], &["mode", "group"]),
     (
         "mqtt",
         &["host"],
@@ -64,6 +66,7 @@ const SINK_KINDS: &[Keys] = &[
             "topic_prefix",
             "labels",
             "pictures",
+            "orders",
             "spool_size",
             "spool_age",
             "spool_free",
@@ -321,10 +324,24 @@ impl Resolver<'_> {
                     max_files: sink.max_files.unwrap_or(defaults::publish::MAX_FILES),
                 }
             }
-            document::PublishKind::Unix => SinkKind::Unix { path: text(&sink.path).into() },
+            document::PublishKind::Unix => {
+                let access = SocketAccessSettings { mode: self.mode(key, sink), group: given(&sink.group) };
+                SinkKind::Unix { path: text(&sink.path).into(), access }
+            }
             document::PublishKind::Mqtt => self.mqtt(key, sink),
         };
         SinkSettings { kind, messages }
+    }
+
+    /// Permission bits of a socket. Its owner, the service, must be able to use it.
+    fn mode(&mut self, key: &str, sink: &document::Publish) -> u32 {
+        let text = given(&sink.mode).unwrap_or_else(|| defaults::publish::SOCKET_MODE.to_owned());
+        let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| mode & !0o066 == 0o600);
+        mode.unwrap_or_else(|| {
+            let wrong = format!("\"{text}\" is no mode of a socket; write \"0600\", \"0660\" or \"0666\"");
+            self.report(&format!("{key}.mode"), wrong);
+            0o600
+        })
     }
 
     fn mqtt(&mut self, key: &str, sink: &document::Publish) -> SinkKind {
@@ -380,6 +397,7 @@ impl Resolver<'_> {
             topic_prefix,
             labels: sink.labels.clone().unwrap_or_default(),
             pictures: sink.pictures.unwrap_or_default(),
+            orders: sink.orders.clone().unwrap_or_default(),
             spool_size: self.size(&format!("{key}.spool_size"), &spool_size),
             spool_age: self.duration(&format!("{key}.spool_age"), &spool_age),
             spool_free: self.size(&format!("{key}.spool_free"), &spool_free),

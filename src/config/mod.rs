@@ -30,8 +30,8 @@ mod units;
 
 pub use settings::{
     CameraKind, CameraSettings, DetectorSettings, DeviceSettings, HistorySettings, ModelSettings, ModelSource,
-    MonitorSettings, MqttSettings, Recalibrate, Settings, SinkKind, SinkSettings, SupervisionSettings, TrackSettings,
-    WeatherLine, WebSettings,
+    MonitorSettings, MqttSettings, Recalibrate, Settings, SinkKind, SinkSettings, SocketAccessSettings,
+    SupervisionSettings, TrackSettings, WeatherLine, WebSettings,
 };
 
 pub use hints::environment_hints;

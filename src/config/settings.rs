@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::document::{Flip, Limits, LogFormat, Polygon, WeatherName};
+use super::document::{Flip, Limits, LogFormat, Order, Polygon, WeatherName};
 use crate::kernel::isa::IsaName;
 use crate::message::MessageKind;
 
@@ -243,9 +243,20 @@ pub enum SinkKind {
     Unix {
         /// The socket.
         path: PathBuf,
+        /// Users that may connect.
+        access: SocketAccessSettings,
     },
     /// An MQTT broker.
     Mqtt(Box<MqttSettings>),
+}
+
+/// Users that may connect to a unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketAccessSettings {
+    /// Permission bits.
+    pub mode: u32,
+    /// Group, by name or number; `None`: that of the service.
+    pub group: Option<String>,
 }
 
 /// An MQTT broker. Secrets are in files; these are their paths.
@@ -277,6 +288,8 @@ pub struct MqttSettings {
     pub labels: Vec<String>,
     /// True if pictures are published.
     pub pictures: bool,
+    /// Orders that the broker may give.
+    pub orders: Vec<Order>,
     /// Size limit of waiting events, in bytes.
     pub spool_size: u64,
     /// Age limit of waiting events.

@@ -25,11 +25,12 @@ use super::output::sinks::SinkBuilder;
 use super::output::web::{WebBuilder, WebOutputs};
 use super::reload::requests::ReloadRequests;
 use super::settings_check::check_labels;
-use super::supervision::health::Health;
+use super::supervision::health::{FaultSource, Health};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{ModelSource, Settings, SupervisionSettings, TrackSettings};
 use crate::control::Control;
 use crate::error::Result;
+use crate::fault::FaultReporters;
 use crate::metrics::Metrics;
 use crate::publish::Outlet;
 use crate::track::TrackerSettings;
@@ -96,6 +97,10 @@ impl Components {
         let metrics = Arc::new(Metrics::new());
         let frames = FrameHistory::new(settings.cameras.iter().map(|camera| camera.name.clone()));
         let view = is_monitored(settings).then(Arc::default);
+        let faults: FaultReporters = {
+            let health = health.clone();
+            Arc::new(move |name: &str| health.fault_reporter(FaultSource::Output(name.to_owned())))
+        };
         let web = WebBuilder {
             settings,
             frames: &frames,
@@ -103,6 +108,7 @@ impl Components {
             clock: &clock,
             boot_id: &identity.boot_id,
             metrics: &metrics,
+            faults: &faults,
             view: view.clone(),
             console,
         };
@@ -125,6 +131,7 @@ impl Components {
             model: &engine.info(),
             frames: &frames,
             control,
+            faults: &faults,
             weather,
             clock: &clock,
             metrics: &metrics,

@@ -97,6 +97,7 @@ impl DetectorThread {
                     });
                     let events = self.objects.update(index, &mut report);
                     count(context, &report);
+                    context.health.frame_analysed(camera, now_ns(), report.timing_ms.total);
                     // Observers come before the sinks: a sink may look up the frame of a report.
                     for observer in &mut self.observers {
                         observer.observe(index, &frame, &report);

@@ -49,6 +49,7 @@ pub use model::swap::EngineSwap;
 pub use output::console::Console;
 pub use output::objects::ObjectSettings;
 pub use output::observer::FrameObserver;
+pub use output::sinks::broker;
 pub use output::web::read_token;
 pub use paths::{runtime_folders, state_folder};
 pub use reload::requests::ReloadRequests;

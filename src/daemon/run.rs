@@ -19,7 +19,7 @@ use super::cameras::drop_reason::DropReason;
 use super::cameras::registry::CameraRegistry;
 use super::components::Components;
 use super::detect::{self, DetectorThread};
-use super::output::drain::SinkTasks;
+use super::output::drain::{SinkTask, SinkTasks};
 use super::output::objects::Objects;
 use super::output::publisher::Publisher;
 use super::reload::reloader::Reloader;
@@ -69,8 +69,10 @@ async fn run(components: Components, stop: &Stop) -> Result<()> {
     } = components;
 
     // The sinks start first, so that no message of the other threads is lost.
+    let outputs: Vec<bool> = outlets.iter().map(|outlet| outlet.is_output).collect();
     let (outbox, tasks) = Outbox::start(outlets, &metrics);
-    let mut sinks = SinkTasks(tasks);
+    let tasks = outputs.into_iter().zip(tasks).map(|(is_output, task)| SinkTask { is_output, task });
+    let mut sinks = SinkTasks(tasks.collect());
 
     // Dropping the trigger stops the threads, so that every way out of this function stops them.
     let (ending, run_stop) = stop::pair();

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 mod status;
 
-pub use status::{CameraState, CameraStatus, State, Status, Throttle};
+pub use status::{CameraError, CameraState, CameraStatus, State, Status, Throttle};
 
 /// A published message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

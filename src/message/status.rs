@@ -68,8 +68,26 @@ pub struct CameraStatus {
     pub state: CameraState,
     /// Captured frames a second, smoothed.
     pub fps: f64,
+    /// Analysed frames a second, smoothed.
+    #[serde(default)]
+    pub analysed_fps: f64,
+    /// Time from capture to report, in milliseconds, smoothed; while frames are analysed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<f64>,
     /// Frames dropped since the start, by reason.
     pub dropped: BTreeMap<String, u64>,
+    /// Last error of the camera since the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<CameraError>,
+}
+
+/// Error of a camera in a [`CameraStatus`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CameraError {
+    /// What happened.
+    pub error: String,
+    /// Wall time.
+    pub at: Moment,
 }
 
 /// State of a camera.

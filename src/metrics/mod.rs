@@ -76,6 +76,38 @@ pub struct SinkLabel {
     pub sink: String,
 }
 
+/// Label of a state of the device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabel {
+    /// `starting`, `ok`, `degraded` or `stopping`.
+    pub state: &'static str,
+}
+
+/// Label of the source of a fault.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FaultLabel {
+    /// What has the fault: `camera NAME`, `output NAME`, `configuration`, `delivery`, `monitor`, `pictures`, `run` or `temperature`.
+    pub source: String,
+}
+
+/// Labels of MQTT messages that were passed over because of their size.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OversizeLabels {
+    /// The sink.
+    pub sink: String,
+    /// `received` or `sent`.
+    pub direction: &'static str,
+}
+
+/// Labels of orders over MQTT.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OrderLabels {
+    /// The sink.
+    pub sink: String,
+    /// `executed`, `failed`, `refused`, `retained` or `excess`.
+    pub result: &'static str,
+}
+
 /// Labels of messages in a spool, by what became of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SpoolLabels {
@@ -102,6 +134,12 @@ type Float = Gauge<f64, AtomicU64>;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// 1 for the present state of the device, 0 for the others.
+    state: Family<StateLabel, Gauge>,
+    /// 1 for each source of a fault.
+    fault: Family<FaultLabel, Gauge>,
+    /// Sources that `fault` has.
+    faults: Mutex<BTreeSet<String>>,
     /// 1 for the serving model.
     model: Family<ModelLabels, Gauge>,
     /// 1 while a camera delivers frames, else 0.
@@ -138,6 +176,10 @@ pub struct Metrics {
     pub publish: Family<MessageLabels, Counter>,
     /// 1 while connected to the broker, else 0.
     pub mqtt_connected: Family<SinkLabel, Gauge>,
+    /// MQTT messages that were passed over because of their size.
+    pub mqtt_oversize: Family<OversizeLabels, Counter>,
+    /// Orders over MQTT, by result.
+    pub mqtt_orders: Family<OrderLabels, Counter>,
     /// Messages of a spool since its creation, by result.
     pub spool: Family<SpoolLabels, Counter>,
     /// Messages waiting in a spool.
@@ -160,6 +202,9 @@ impl Metrics {
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("arch", std::env::consts::ARCH)]);
         registry.register("build", "Version and architecture of this build", build);
         let metrics = Self {
+            state: Family::default(),
+            fault: Family::default(),
+            faults: Mutex::default(),
             model: Family::default(),
             camera_up: Family::default(),
             camera_reconnects: Family::default(),
@@ -178,12 +223,16 @@ impl Metrics {
             reload_time: Float::default(),
             publish: Family::default(),
             mqtt_connected: Family::default(),
+            mqtt_oversize: Family::default(),
+            mqtt_orders: Family::default(),
             spool: Family::default(),
             spool_entries: Family::default(),
             spool_bytes: Family::default(),
             monitor: monitor::MonitorMetrics::new(&mut registry),
             registry: Registry::default(),
         };
+        registry.register("state", "1 for the present state of the device", metrics.state.clone());
+        registry.register("fault", "1 for each source of a reason for the state degraded", metrics.fault.clone());
         registry.register("model_info", "Serving model", metrics.model.clone());
         registry.register("camera_up", "1 while a camera delivers frames", metrics.camera_up.clone());
         registry.register(
@@ -238,6 +287,12 @@ impl Metrics {
         );
         registry.register("publish", "Messages passed to sinks, by result", metrics.publish.clone());
         registry.register("mqtt_connected", "1 while connected to the broker", metrics.mqtt_connected.clone());
+        registry.register(
+            "mqtt_oversize",
+            "MQTT messages passed over because of their size, by direction",
+            metrics.mqtt_oversize.clone(),
+        );
+        registry.register("mqtt_orders", "Orders over MQTT, by result", metrics.mqtt_orders.clone());
         registry.register("spool_messages", "Messages of a spool since its creation, by result", metrics.spool.clone());
         registry.register("spool_entries", "Messages waiting in a spool", metrics.spool_entries.clone());
         let bytes = metrics.spool_bytes.clone();
@@ -249,6 +304,22 @@ impl Metrics {
     pub fn model(&self, name: &str, precision: &'static str, sha256: &str) {
         self.model.clear();
         self.model.get_or_create(&ModelLabels { name: name.to_owned(), precision, sha256: sha256.to_owned() }).set(1);
+    }
+
+    /// Sets the state of the device and the sources of its faults.
+    pub fn health(&self, state: &'static str, faults: BTreeSet<String>) {
+        for other in ["starting", "ok", "degraded", "stopping"] {
+            self.state.get_or_create(&StateLabel { state: other }).set(i64::from(other == state));
+        }
+        // A scrape meanwhile finds every fault that stays.
+        let mut known = self.faults.lock().ignore_poison();
+        for source in known.difference(&faults) {
+            self.fault.remove(&FaultLabel { source: source.clone() });
+        }
+        for source in faults.difference(&known) {
+            self.fault.get_or_create(&FaultLabel { source: source.clone() }).set(1);
+        }
+        *known = faults;
     }
 
     /// Records the objects of a camera's frame by label: confirmed ones, as in a report. Other labels become 0.
@@ -302,8 +373,13 @@ mod tests {
         metrics.last_inference.get_or_create(&CameraLabel { camera: "front".into() }).set(1.5);
         metrics.count_objects("front", &BTreeMap::from([("Car".to_owned(), 3)]));
         metrics.no_objects("front");
+        metrics.health("degraded", ["camera front".to_owned()].into());
+        metrics.health("degraded", ["output file".to_owned()].into());
         let text = metrics.encode().unwrap();
         for line in [
+            "lookout_state{state=\"ok\"} 0",
+            "lookout_state{state=\"degraded\"} 1",
+            "lookout_fault{source=\"output file\"} 1",
             "lookout_frames_dropped_total{camera=\"front\",reason=\"busy\"} 1",
             "lookout_stage_duration_seconds_count{stage=\"detect\"} 1",
             "lookout_last_inference_timestamp_seconds{camera=\"front\"} 1.5",
@@ -314,6 +390,7 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\nnot in\n{text}");
         }
+        assert!(!text.contains("camera front"), "faults that are gone are not listed:\n{text}");
         assert!(!text.contains("city"), "only one model serves:\n{text}");
     }
 }

@@ -10,6 +10,7 @@ mod journal;
 mod kills;
 pub mod mqtt;
 mod outbox;
+mod reopening;
 pub mod spool;
 mod stamp;
 mod stdout;
@@ -21,9 +22,10 @@ mod wear;
 
 pub use file::Files;
 pub use outbox::{Outbox, Outlet};
+pub use reopening::{OpenSink, Reopening};
 pub use stdout::Stdout;
 pub use summary::{ConditionOf, Summary};
-pub use unix::Socket;
+pub use unix::{Socket, SocketAccess, group_id};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -55,6 +57,20 @@ pub trait Sink: Send {
     /// True if the sink has failed permanently.
     fn is_closed(&self) -> bool {
         false
+    }
+
+    /// When to try to open the sink again; `None` if it is open.
+    fn retry_at(&self) -> Option<tokio::time::Instant> {
+        None
+    }
+
+    /// Tries to open the sink again.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened yet; [`Sink::retry_at`] tells when to try again.
+    fn retry(&mut self) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -32,15 +32,43 @@ pub struct Socket {
     accepting: JoinHandle<()>,
 }
 
+/// Users that may connect to a socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketAccess {
+    /// Permission bits.
+    pub mode: u32,
+    /// Group of the socket, by name or number; `None`: that of the process.
+    pub group: Option<String>,
+}
+
+/// The number of a group, given by name or number.
+///
+/// # Errors
+///
+/// [`Kind::Config`] if there is no such group.
+pub fn group_id(group: &str) -> Result<u32> {
+    const GROUPS: &str = "/etc/group";
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    let table = std::fs::read_to_string(GROUPS).map_err(|error| Error::reading(GROUPS, error))?;
+    let number = table.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(group)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    });
+    number.ok_or_else(|| Error::new(Kind::Config, format!("there is no group \"{group}\" in {GROUPS}")))
+}
+
 impl Socket {
-    /// Listens at `path`, mode 0600. A stale socket is replaced. Must be called in a runtime.
+    /// Listens at `path` for the users of `access`. A stale socket is replaced. Must be called in a runtime.
     ///
     /// # Errors
     ///
-    /// [`Kind::Unavailable`] if another process listens there, [`Kind::CannotCreate`] if the path is not a socket, otherwise
-    /// as [`Error::writing`].
-    pub fn listen(path: &Path) -> Result<Self> {
+    /// [`Kind::Unavailable`] if another process listens there, [`Kind::CannotCreate`] if the path is not a socket, as
+    /// [`group_id`], otherwise as [`Error::writing`].
+    pub fn listen(path: &Path, access: &SocketAccess) -> Result<Self> {
         let failed = |error| Error::writing(path, error);
+        let group = access.group.as_deref().map(group_id).transpose()?;
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
@@ -57,7 +85,12 @@ impl Socket {
             Err(_) => {}
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        // Closed to others until the group is set.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(access.mode & 0o700)).map_err(failed)?;
+        if let Some(group) = group {
+            std::os::unix::fs::chown(path, None, Some(group)).map_err(failed)?;
+        }
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(access.mode)).map_err(failed)?;
         let (lines, _) = broadcast::channel(QUEUE);
         let (end, ended) = watch::channel(false);
         let accepting = tokio::spawn(accept(listener, lines.clone(), ended));
@@ -140,6 +173,8 @@ mod tests {
     use super::*;
     use crate::message::{Event, EventName, Moment, Schema};
 
+    const OWNER: SocketAccess = SocketAccess { mode: 0o600, group: None };
+
     fn event(id: usize) -> Message {
         Message::Event(Event {
             schema: Schema::V1,
@@ -156,8 +191,8 @@ mod tests {
     async fn every_reader_gets_every_line_and_a_slow_one_is_cut_off() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/lines.sock");
-        let mut socket = Socket::listen(&path).unwrap();
-        assert_eq!(Socket::listen(&path).unwrap_err().kind(), Kind::Unavailable);
+        let mut socket = Socket::listen(&path, &OWNER).unwrap();
+        assert_eq!(Socket::listen(&path, &OWNER).unwrap_err().kind(), Kind::Unavailable);
         let read = |stream: UnixStream| async {
             let mut lines = BufReader::new(stream).lines();
             let mut count = 0;
@@ -189,8 +224,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        drop(Socket::listen(&path).unwrap());
+        drop(Socket::listen(&path, &OWNER).unwrap());
         std::fs::write(&path, "mine").unwrap();
-        assert_eq!(Socket::listen(&path).unwrap_err().kind(), Kind::CannotCreate);
+        assert_eq!(Socket::listen(&path, &OWNER).unwrap_err().kind(), Kind::CannotCreate);
+    }
+
+    #[tokio::test]
+    async fn a_socket_has_the_mode_and_group_of_its_configuration() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let own_group = rustix::process::getegid().as_raw();
+        let access = SocketAccess { mode: 0o660, group: Some(own_group.to_string()) };
+        let socket = Socket::listen(&path, &access).unwrap();
+        let found = std::fs::metadata(&path).unwrap();
+        assert_eq!((found.mode() & 0o777, found.gid()), (0o660, own_group));
+        drop(socket);
+        let access = SocketAccess { group: Some("no such group".into()), ..access };
+        assert_eq!(Socket::listen(&path, &access).unwrap_err().kind(), Kind::Config);
+        assert_eq!(group_id("root").unwrap(), 0);
     }
 }

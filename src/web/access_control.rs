@@ -29,8 +29,8 @@ use crate::error::{Error, Result};
 const COOKIE: &str = "lookout-session";
 /// Scheme of the authorization header, with the space behind it.
 const BEARER: &[u8] = b"Bearer ";
-/// Paths that need no authentication: the log-in form.
-const PUBLIC: &[&str] = &["/", "/page.js", "/page.css", "/login"];
+/// Paths that need no authentication: the log-in form, and liveness, which then says the state alone.
+const PUBLIC: &[&str] = &["/", "/page.js", "/page.css", "/login", "/healthz"];
 
 /// Content security policy of every response, up to the sites that may embed it: no external content.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \

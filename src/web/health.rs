@@ -1,7 +1,8 @@
 //! Health and metrics endpoints: `/healthz`, `/readyz`, `/metrics`.
 //!
-//! Health follows from the daemon's status, which depends on the last frame. `/healthz` succeeds while the daemon answers
-//! and is not stopping; `/readyz` succeeds while every camera is analysed.
+//! Health follows from the daemon's status. `/healthz` succeeds while the daemon answers and is not stopping; `/readyz`
+//! succeeds while every camera is analysed and every output works. `/healthz` needs no token, so that a supervisor can
+//! read it. Where there is a token, it tells no reasons.
 
 use std::sync::Arc;
 
@@ -17,15 +18,16 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 
 /// `GET /healthz`
 pub async fn alive(State(state): State<Arc<AppState>>) -> Response {
-    health(&state, |state| !matches!(state, "stopping" | "")).await
+    // No test of a token here: it would be another place to guess one.
+    health(&state, !state.access.requires_token(), |state| !matches!(state, "stopping" | "")).await
 }
 
 /// `GET /readyz`
 pub async fn ready(State(state): State<Arc<AppState>>) -> Response {
-    health(&state, |state| state == "ok").await
+    health(&state, true, |state| state == "ok").await
 }
 
-async fn health(state: &AppState, is_healthy: fn(&str) -> bool) -> Response {
+async fn health(state: &AppState, tells_reasons: bool, is_healthy: fn(&str) -> bool) -> Response {
     let control = state.config.control.clone();
     let status = match run_blocking(move || control.call("status", Value::Null)).await {
         Ok(status) => status,
@@ -33,7 +35,7 @@ async fn health(state: &AppState, is_healthy: fn(&str) -> bool) -> Response {
     };
     let state = status.get("state").and_then(Value::as_str).unwrap_or_default();
     let code = if is_healthy(state) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let reasons = status.get("reasons").cloned().unwrap_or_default();
+    let reasons = status.get("reasons").filter(|_| tells_reasons).cloned().unwrap_or_else(|| json!([]));
     (code, axum::Json(json!({ "state": state, "reasons": reasons }))).into_response()
 }
 

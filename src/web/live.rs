@@ -19,6 +19,11 @@ const POINTS: usize = 150;
 /// Interval of a series, in nanoseconds of capture time.
 const STEP_NS: u64 = 2_000_000_000;
 
+/// Kind of the last message of a stream: the service stops, or begins another run.
+pub const END: &str = "end";
+/// Interval of the checks for the end of all subscribers.
+const UNSUBSCRIBED_CHECK: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// The live feed. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Live {
@@ -34,7 +39,7 @@ struct LiveState {
 /// A message for the stream.
 #[derive(Debug, Clone)]
 pub struct StreamMessage {
-    /// `report`, `event` or `status`.
+    /// `report`, `event`, `status` or [`END`].
     pub kind: &'static str,
     /// The message as JSON.
     pub text: Arc<str>,
@@ -107,6 +112,25 @@ impl Live {
     /// Subscribes to all further messages.
     pub fn subscribe(&self) -> broadcast::Receiver<StreamMessage> {
         self.inner.messages.subscribe()
+    }
+
+    /// Ends the stream of every subscriber, after what was published.
+    pub fn end(&self) {
+        let _ = self.inner.messages.send(StreamMessage { kind: END, text: r#"{"state":"stopping"}"#.into() });
+    }
+
+    /// Completes once no subscriber is left.
+    pub async fn all_unsubscribed(&self) {
+        while self.subscribers() > 0 {
+            tokio::time::sleep(UNSUBSCRIBED_CHECK).await;
+        }
+        // The connection still writes the end of the response.
+        tokio::time::sleep(UNSUBSCRIBED_CHECK).await;
+    }
+
+    /// Number of subscribers.
+    pub fn subscribers(&self) -> usize {
+        self.inner.messages.receiver_count()
     }
 
     /// Latest report of `camera` as JSON.

@@ -40,6 +40,7 @@ pub use proxy::ProxySettings;
 use crate::backoff::Backoff;
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
+use crate::fault::FaultReporter;
 use crate::frame::Frame;
 use crate::message::Report;
 use crate::metrics::Metrics;
@@ -80,6 +81,8 @@ pub struct WebConfig {
     pub proxy: ProxySettings,
     /// Called with the address once the page is served.
     pub on_listening: Option<fn(SocketAddr)>,
+    /// Takes the reason why the page is not served.
+    pub fault: FaultReporter,
 }
 
 /// Shared state of all handlers.
@@ -112,6 +115,7 @@ impl Server {
         let access = AccessControl::new(config.token.as_deref())?;
         let listener = bind(address);
         if let Err(error) = &listener {
+            config.fault.set(not_served(address, error));
             tracing::warn!(
                 %address,
                 error = error.to_string(),
@@ -143,13 +147,17 @@ impl Server {
         let listener = loop {
             match listener.map_or_else(|| bind(self.address), Ok) {
                 Ok(listener) => break listener,
-                Err(error) => tracing::debug!(error = error.to_string(), "address of the web page not available"),
+                Err(error) => {
+                    self.state.config.fault.set(not_served(self.address, &error));
+                    tracing::debug!(error = error.to_string(), "address of the web page not available");
+                }
             }
             listener = None;
             tokio::time::sleep(backoff.delay()).await;
         };
         let has_token = self.state.access.requires_token();
         let address = listener.local_addr().unwrap_or(self.address);
+        self.state.config.fault.clear();
         tracing::info!(%address, token = has_token, "web page served");
         if let Some(on_listening) = self.state.config.on_listening {
             on_listening(address);
@@ -157,11 +165,17 @@ impl Server {
         // Dropped with this future.
         let (_closing, closed) = tokio::sync::watch::channel(());
         let listener = connection::LimitedListener::new(listener, self.state.config.proxy.clone(), closed);
+        let fault = self.state.config.fault.clone();
         let service = router(self.state).into_make_service_with_connect_info::<connection::Peer>();
         if let Err(error) = axum::serve(listener, service).into_future().await {
+            fault.set(not_served(address, &error));
             tracing::error!(error = error.to_string(), "web server failed");
         }
     }
+}
+
+fn not_served(address: SocketAddr, error: &std::io::Error) -> String {
+    format!("output web: nothing can be served at {address}: {error}")
 }
 
 fn bind(address: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {

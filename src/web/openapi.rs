@@ -95,8 +95,14 @@ fn operations() -> Vec<Operation> {
         others: &[BAD, NOT_FOUND, CONFLICT, MEDIA, FAILED, UNAVAILABLE],
     };
     vec![
-        get("/healthz", "Liveness", vec![], health(), &[UNAVAILABLE, FAILED]),
-        get("/readyz", "Readiness: every camera is analysed", vec![], health(), &[UNAVAILABLE, FAILED]),
+        get("/healthz", "Liveness; where there is a token, without reasons", vec![], health(), &[UNAVAILABLE, FAILED]),
+        get(
+            "/readyz",
+            "Readiness: every camera is analysed, every output works",
+            vec![],
+            health(),
+            &[UNAVAILABLE, FAILED],
+        ),
         binary("application/openmetrics-text", get("/metrics", "Metrics", vec![], any(), &[FAILED])),
         get("/api/openapi.json", "This document", vec![], json!({ "type": "object" }), &[]),
         get("/api/v1/status", "Status of the device", vec![], reference("Status"), &[NOT_FOUND, FAILED, UNAVAILABLE]),
@@ -105,7 +111,7 @@ fn operations() -> Vec<Operation> {
             "text/event-stream",
             get(
                 "/api/v1/stream",
-                "Server-sent events: every message when it is published",
+                "Server-sent events: every message when it is published, and `end` when the service stops",
                 vec![],
                 any(),
                 &[UNAVAILABLE],

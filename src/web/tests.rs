@@ -72,6 +72,7 @@ fn config(state: &'static str) -> (WebConfig, Arc<AtomicUsize>) {
         maps: Some(Arc::new(|| vec![("P3".into(), b"png".to_vec())])),
         proxy: Default::default(),
         on_listening: None,
+        fault: FaultReporter::ignored(),
     };
     (config, rolled_back)
 }
@@ -219,9 +220,9 @@ async fn without_a_token_only_this_machine_and_our_page_are_heard() {
 async fn with_a_token_nothing_of_the_device_is_told_without_it() {
     let site = serve(|config| config.token = Some(TOKEN.into()));
     let Value::Object(paths) = openapi::description()["paths"].clone() else { panic!("no paths") };
-    for path in
-        paths.keys().map(String::as_str).chain(["/api", "/x", "/metrics?x", "//api/v1/status", "/login/../metrics"])
-    {
+    // Liveness alone needs none; see below.
+    let private = paths.keys().map(String::as_str).filter(|path| *path != "/healthz");
+    for path in private.chain(["/api", "/x", "/metrics?x", "//api/v1/status", "/login/../metrics"]) {
         for method in ["GET", "HEAD", "POST", "PUT", "OPTIONS"] {
             let (status, _, body) = site.ask(&format!("{method} {path}"), &[JSON], "").await;
             assert_eq!(status, 401, "{method} {path}");
@@ -503,4 +504,60 @@ async fn two_hundred_clients_that_take_nothing_leave_room_for_one_that_does() {
     assert_eq!(site.get("/api/v1/status").await, 200);
     assert_eq!(site.json("/api/v1/cameras/front/report").await["sequence"], 499);
     assert!(begin.elapsed() < std::time::Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn liveness_needs_no_token_and_tells_no_reasons_where_there_is_one() {
+    let site = serve_in("degraded", |config| config.token = Some(b"a token of the test".to_vec()));
+    for (path, header, expected) in [
+        ("/healthz", None, (200, json!([]))),
+        ("/healthz", Some("Authorization: Bearer a token of the test"), (200, json!([]))),
+        ("/readyz", Some("Authorization: Bearer a token of the test"), (503, json!(["so"]))),
+    ] {
+        let headers: Vec<&str> = header.into_iter().collect();
+        let (status, _, body) = site.ask(&format!("GET {path}"), &headers, "").await;
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status, body["reasons"].clone()), expected, "{path}");
+        assert_eq!(body["state"], "degraded");
+    }
+    assert_eq!((site.get("/readyz").await, site.get("/metrics").await), (401, 401));
+    let open = serve_in("degraded", |_| {});
+    assert_eq!(open.json("/healthz").await["reasons"], json!(["so"]), "only this machine has access");
+}
+
+#[tokio::test]
+async fn the_stream_says_that_it_ends() {
+    let site = serve(|_| {});
+    let mut stream = TcpStream::connect(site.address).await.unwrap();
+    let request = format!("GET /api/v1/stream HTTP/1.1\r\nHost: {}\r\n\r\n", site.address);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    while site.live.subscribers() == 0 {
+        tokio::task::yield_now().await;
+    }
+    site.live.end();
+    site.live.all_unsubscribed().await;
+    let mut text = String::new();
+    let end = "event: end\ndata: {\"state\":\"stopping\"}\n\n";
+    while !text.contains(end) {
+        let mut part = [0; 512];
+        let length = stream.read(&mut part).await.unwrap();
+        assert!(length > 0, "{text}");
+        text.push_str(std::str::from_utf8(&part[..length]).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_a_fault_until_it_is_free() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let (mut config, _) = config("ok");
+    let (sender, mut reports) = tokio::sync::mpsc::unbounded_channel();
+    config.fault = FaultReporter::new(move |report| drop(sender.send(report)));
+    let server = Server::listen(address, config).unwrap();
+    let reason = reports.recv().await.unwrap().unwrap();
+    assert!(reason.contains(&address.to_string()), "{reason}");
+    let serving = tokio::spawn(server.serve());
+    drop(taken);
+    while reports.recv().await.unwrap().is_some() {}
+    serving.abort();
 }

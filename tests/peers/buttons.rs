@@ -70,6 +70,7 @@ async fn drift_maps_and_generations_are_shown_and_the_buttons_do_what_they_say()
         maps: Some(Arc::new(move || ["P2", "P3", "P4"].map(|name| (name.to_owned(), png.clone())).into())),
         proxy: Default::default(),
         on_listening: None,
+        fault: lookout::fault::FaultReporter::ignored(),
     };
     let server = Server::listen(([127, 0, 0, 1], 0).into(), setup).unwrap();
     let url = format!("http://{}/", server.address().unwrap());

@@ -6,6 +6,7 @@ mod browser;
 mod buttons;
 mod daemon;
 mod disk;
+mod link;
 mod messages;
 mod mosquitto;
 mod outage;

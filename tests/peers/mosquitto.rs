@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use lookout::clock::SystemClock;
 use lookout::control::Control;
+use lookout::fault::FaultReporter;
 use lookout::message::{Event, EventName, Message, MessageKind, Moment, Schema};
 use lookout::metrics::{self, Metrics, SpoolLabels};
 use lookout::publish::Sink;
-use lookout::publish::mqtt::{Broker as Address, DeviceInfo, Mqtt, MqttConfig};
+use lookout::publish::mqtt::{Broker as Address, DeviceInfo, Mqtt, MqttConfig, MqttFaults};
 use lookout::publish::spool::{Spool, SpoolLimits};
 
 use super::broker::{Broker, Subscriber, until};
@@ -46,6 +47,7 @@ pub fn setup(folder: &Path, port: u16, change: impl FnOnce(&mut MqttConfig)) -> 
             labels: vec!["Car".into()],
             pictures: false,
             monitor: true,
+            orders: ["camera", "echo", "recalibrate"].map(str::to_owned).into(),
         },
         messages: vec![MessageKind::Event, MessageKind::Status],
         discovery: Some("homeassistant".into()),
@@ -56,6 +58,7 @@ pub fn setup(folder: &Path, port: u16, change: impl FnOnce(&mut MqttConfig)) -> 
         picture: None,
         clock: Arc::new(SystemClock),
         metrics: Arc::new(Metrics::new()),
+        faults: MqttFaults { connection: FaultReporter::ignored(), spool: FaultReporter::ignored() },
     };
     change(&mut setup);
     setup
@@ -249,7 +252,7 @@ async fn orders_are_obeyed_and_home_assistant_is_greeted_when_it_starts() {
     assert_eq!(answers.len(), 4, "{answers:?}");
     assert_eq!(answers[0], r#"{"ok":true,"result":{"a":1}}"#);
     assert!(answers[2].contains("\"kind\":\"usage\""), "{}", answers[2]);
-    assert!(subscriber.last("lookout/d/reply/nonsense").unwrap().contains("is not a command"));
+    assert!(subscriber.last("lookout/d/reply/nonsense").unwrap().contains("is not allowed"));
 
     subscriber.clear();
     subscriber.client.publish("homeassistant/status", "online", once()).await.unwrap();

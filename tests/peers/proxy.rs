@@ -75,6 +75,7 @@ fn serve(proxy: ProxySettings) -> (SocketAddr, Live, tokio::task::JoinHandle<()>
         maps: None,
         proxy,
         on_listening: None,
+        fault: lookout::fault::FaultReporter::ignored(),
     };
     let server = Server::listen(([127, 0, 0, 1], 0).into(), setup).unwrap();
     (server.address().unwrap(), live, tokio::spawn(server.serve()))

@@ -21,6 +21,7 @@ use lookout::daemon::{
 };
 use lookout::detector::detection::Detection;
 use lookout::error::{Error, Kind, Result};
+use lookout::fault::FaultReporter;
 use lookout::frame::{Frame, Image, Picture};
 use lookout::message::{CameraState, EventName, Message, MessageKind, ModelPrecision, Report, State};
 use lookout::metrics::{self, Metrics, ReasonLabels};
@@ -189,7 +190,13 @@ impl Bench {
             monitoring: None,
             swap: EngineSwap::default(),
             observers: Vec::new(),
-            outlets: vec![Outlet { name: "kept".into(), messages, sink: Box::new(kept.clone()) }],
+            outlets: vec![Outlet {
+                name: "kept".into(),
+                messages,
+                sink: Box::new(kept.clone()),
+                is_output: true,
+                fault: FaultReporter::ignored(),
+            }],
             clock: clock.clone(),
             control: Control::default(),
             metrics: metrics.clone(),

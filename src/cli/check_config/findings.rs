@@ -3,12 +3,14 @@
 use std::net::TcpListener;
 use std::path::Path;
 
+use crate::cli::unit::Unit;
 use crate::cli::{ConfigArgs, client, machine};
 use crate::config::{CameraKind, ModelSource, Settings, SinkKind, WrongValue, credential, read_secret};
 use crate::daemon;
 use crate::detector;
 use crate::error::Result;
 use crate::frame::PictureFolder;
+use crate::publish::group_id;
 
 /// Weight of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub struct Finding {
 
 /// Everything that is wrong on this machine, for the user who asks.
 pub fn all(settings: &Settings, args: &ConfigArgs) -> Vec<Finding> {
-    let mut findings = Findings::default();
+    let mut findings = Findings::new(args);
     if let Err(error) = daemon::check_settings(settings) {
         findings.error("", error.chain());
     }
@@ -39,16 +41,31 @@ pub fn all(settings: &Settings, args: &ConfigArgs) -> Vec<Finding> {
     findings.sinks(settings);
     findings.folders(settings);
     findings.web(settings, args);
-    findings.0
+    findings.found
 }
 
-#[derive(Default)]
-struct Findings(Vec<Finding>);
+/// What is wrong with the outputs: sinks and the history.
+pub fn outputs(settings: &Settings, args: &ConfigArgs) -> Vec<Finding> {
+    let mut findings = Findings::new(args);
+    findings.sinks(settings);
+    findings.history(settings);
+    findings.found
+}
+
+struct Findings {
+    found: Vec<Finding>,
+    /// The unit whose user will run the service, if another user than this one will.
+    unit: Option<Unit>,
+}
 
 impl Findings {
+    fn new(args: &ConfigArgs) -> Self {
+        Self { found: Vec::new(), unit: Unit::to_check(args.config.as_deref()) }
+    }
+
     fn add(&mut self, key: &str, text: impl Into<String>, severity: Severity) {
         let value = WrongValue { key: key.to_owned(), text: text.into() };
-        self.0.push(Finding { value, severity });
+        self.found.push(Finding { value, severity });
     }
 
     fn error(&mut self, key: &str, text: impl Into<String>) {
@@ -106,7 +123,13 @@ impl Findings {
                 self.error(key, format!("{} is {is}; {other}", path.display()));
                 None
             }
-            Ok(model) => Some(model.labels),
+            Ok(model) => {
+                // The names of the built-in models are no paths.
+                if path.exists() {
+                    self.readable_by_unit(key, path);
+                }
+                Some(model.labels)
+            }
         }
     }
 
@@ -144,9 +167,12 @@ impl Findings {
             match &sink.kind {
                 SinkKind::Stdout => {}
                 SinkKind::File { path, .. } => self.writable_file(&key("path"), path),
-                SinkKind::Unix { path } => {
+                SinkKind::Unix { path, access } => {
                     if let Some(folder) = path.parent() {
                         self.writable_folder(&key("path"), folder, Severity::Error);
+                    }
+                    if let Some(Err(error)) = access.group.as_deref().map(group_id) {
+                        self.error(&key("group"), error.chain());
                     }
                 }
                 SinkKind::Mqtt(mqtt) => {
@@ -170,6 +196,10 @@ impl Findings {
             Ok(folder) => self.writable_folder("device.state_dir", &folder, Severity::Warning),
             Err(error) => self.warn("device.state_dir", error.chain()),
         }
+        self.history(settings);
+    }
+
+    fn history(&mut self, settings: &Settings) {
         if let Some(folder) = settings.history.path.as_ref().filter(|_| settings.history.enabled) {
             self.writable_folder("history.path", folder, Severity::Error);
         }
@@ -196,22 +226,56 @@ impl Findings {
     /// A file with a secret; a credential exists only in the unit.
     fn secret(&mut self, key: &str, path: Option<&Path>, read: fn(&Path) -> Result<Vec<u8>>) {
         let Some(path) = path.filter(|path| credential(path).is_ok()) else { return };
-        if let Err(error) = read(path) {
-            self.error(key, error.chain());
+        match (read(path), self.unit_read_problem(path)) {
+            (Err(error), _) => self.error(key, error.chain()),
+            // A secret must not become readable by others.
+            (Ok(_), Some(_)) => {
+                let file = path.display();
+                let text = format!(
+                    "{file}: the unit's user cannot read it; add LoadCredential=NAME:{file} to the unit, and write \
+                     \"credential:NAME\" here"
+                );
+                self.error(key, text);
+            }
+            (Ok(_), None) => {}
         }
+    }
+
+    /// The unit's user may read the file, too.
+    fn readable_by_unit(&mut self, key: &str, path: &Path) {
+        if let Some(problem) = self.unit_read_problem(path) {
+            self.error(key, format!("{}: {problem}", path.display()));
+        }
+    }
+
+    fn unit_read_problem(&self, path: &Path) -> Option<String> {
+        self.unit.as_ref()?.read_problem(&std::path::absolute(path).ok()?)
+    }
+
+    /// The unit's user may write there, too. False, and a finding, if not.
+    fn writable_by_unit(&mut self, key: &str, path: &Path, severity: Severity) -> bool {
+        let problem = self.unit.as_ref().and_then(|unit| unit.write_problem(&std::path::absolute(path).ok()?));
+        if let Some(problem) = &problem {
+            self.add(key, format!("{}: {problem}", path.display()), severity);
+        }
+        problem.is_none()
     }
 
     /// A file that the service reads; a credential exists only in the unit.
     fn readable(&mut self, key: &str, path: Option<&Path>) {
         let Some(path) = path.and_then(|path| credential(path).ok()) else { return };
-        if let Err(error) = std::fs::File::open(&path) {
-            self.error(key, format!("{} cannot be read: {error}", path.display()));
+        match std::fs::File::open(&path) {
+            Ok(_) => self.readable_by_unit(key, &path),
+            Err(error) => self.error(key, format!("{} cannot be read: {error}", path.display())),
         }
     }
 
     fn writable_file(&mut self, key: &str, path: &Path) {
         if path.is_dir() {
             return self.error(key, format!("{} is a folder; name a file", path.display()));
+        }
+        if !self.writable_by_unit(key, path, Severity::Error) {
+            return;
         }
         if path.exists() {
             if let Err(error) = std::fs::OpenOptions::new().append(true).open(path) {
@@ -224,6 +288,9 @@ impl Findings {
 
     /// The folder, or the nearest one above it that exists, takes a new file.
     fn writable_folder(&mut self, key: &str, folder: &Path, severity: Severity) {
+        if !self.writable_by_unit(key, folder, severity) {
+            return;
+        }
         match machine::nearest_folder(folder) {
             Err(other) => self.add(key, format!("{} is no folder", other.display()), severity),
             Ok(nearest) => {

@@ -1,6 +1,6 @@
 //! `lookout check-config`: check the configuration and what it names. Exit code 0 if it is valid, 78 with every error if not.
 
-mod findings;
+pub(super) mod findings;
 
 use std::path::PathBuf;
 

@@ -6,20 +6,15 @@ use std::time::{Duration, Instant};
 
 use super::{Finding, Grade};
 use crate::cli::machine::{self, memory, processor, read, size};
-use crate::cli::{ConfigArgs, client};
+use crate::cli::unit::{self, Unit};
+use crate::cli::{ConfigArgs, check_config, client};
 use crate::clock::{self, Clock, SystemClock};
-use crate::config::{self, CameraKind, CameraSettings, Inputs, ModelSource, Settings};
+use crate::config::{self, CameraKind, CameraSettings, Inputs, ModelSource, MqttSettings, Settings, SinkKind};
 use crate::daemon::{self, Engine, LocalEngine};
 use crate::error::Kind;
 use crate::frame::Picture;
 use crate::monitor::memory_limit;
-
-/// Possible paths of the systemd unit.
-const UNITS: &[&str] = &[
-    "/etc/systemd/system/lookout.service",
-    "/usr/lib/systemd/system/lookout.service",
-    "/lib/systemd/system/lookout.service",
-];
+use crate::publish;
 
 /// Runs every check, in the order in which problems should be solved.
 pub fn all(args: &ConfigArgs) -> Vec<Finding> {
@@ -35,6 +30,7 @@ pub fn all(args: &ConfigArgs) -> Vec<Finding> {
             findings.extend(model(&settings));
             findings.extend(settings.cameras.iter().map(camera));
             findings.push(state(&settings));
+            findings.extend(outputs(&settings, args));
         }
     }
     findings.extend([unit(), daemon_status(args), clock(), page_size(), temperature()]);
@@ -171,12 +167,46 @@ fn state(settings: &Settings) -> Finding {
     }
 }
 
+/// The paths of the outputs as the unit's user would find them, and the brokers with the configured login.
+fn outputs(settings: &Settings, args: &ConfigArgs) -> Vec<Finding> {
+    let wrong = check_config::findings::outputs(settings, args).into_iter();
+    let mut findings: Vec<Finding> = wrong
+        .map(|found| Finding::new("output", Grade::Bad, format!("{}: {}", found.value.key, found.value.text)))
+        .collect();
+    let brokers = settings.sinks.iter().filter_map(|sink| match &sink.kind {
+        SinkKind::Mqtt(mqtt) => Some(mqtt),
+        _ => None,
+    });
+    findings.extend(brokers.map(|mqtt| broker(mqtt)));
+    findings
+}
+
+fn broker(mqtt: &MqttSettings) -> Finding {
+    let address = format!("{}:{}", mqtt.host, mqtt.port);
+    let mut broker = daemon::broker(mqtt);
+    // A credential exists only in the unit; its file is named there.
+    let credential = broker.password_file.as_ref().and_then(|path| path.to_str()?.strip_prefix("credential:"));
+    if let Some(file) = credential.and_then(|name| Unit::installed()?.credential(name))
+        && std::env::var_os("CREDENTIALS_DIRECTORY").is_none()
+    {
+        broker.password_file = Some(file);
+    }
+    match publish::mqtt::probe(&broker) {
+        Ok(()) => Finding::new("broker", Grade::Good, format!("{address} accepts the connection")),
+        // It may be off for a while; events wait.
+        Err(error) if error.kind() == Kind::Unavailable => {
+            Finding::new("broker", Grade::Doubtful, format!("{address}: {}", error.chain()))
+        }
+        Err(error) => Finding::new("broker", Grade::Bad, format!("{address}: {}", error.chain())),
+    }
+}
+
 fn unit() -> Finding {
     let finding = |grade, text: String| Finding::new("unit", grade, text);
     if !Path::new("/run/systemd/system").is_dir() {
         return finding(Grade::Doubtful, "systemd is not running: nothing restarts a stuck daemon".to_owned());
     }
-    let Some(unit) = UNITS.iter().find(|unit| Path::new(unit).exists()) else {
+    let Some(unit) = unit::path() else {
         return finding(Grade::Doubtful, "lookout.service is not installed; see systemd/README.md".to_owned());
     };
     let enabled = Path::new("/etc/systemd/system/multi-user.target.wants/lookout.service").is_symlink();

@@ -169,6 +169,28 @@ words! {
     }
 }
 
+words! {
+    /// Order that a broker may give: a command of the running service.
+    Order {
+        /// Enables or disables a camera.
+        Camera = "camera",
+        /// Requests a recalibration.
+        Recalibrate = "recalibrate",
+        /// Lists, compares, pins or rolls back generations.
+        Generations = "generations",
+        /// Changes the weather of pattern cameras.
+        Pattern = "pattern",
+        /// Reads the configuration again.
+        Reload = "reload",
+        /// Answers with the status.
+        Status = "status",
+        /// Answers with the monitor's table.
+        Drift = "drift",
+        /// Answers with events of the history.
+        Events = "events",
+    }
+}
+
 table! {
     /// `[[publish]]`
     Publish {
@@ -178,6 +200,10 @@ table! {
         messages: Vec<MessageKind>,
         /// file, unix: path.
         path: String,
+        /// unix: permission bits of the socket, in octal.
+        mode: String,
+        /// unix: group of the socket, by name or number; empty: that of the service.
+        group: String,
         /// file: size at which the file is rotated.
         max_size: String,
         /// file: number of files kept.
@@ -211,6 +237,8 @@ table! {
         labels: Vec<String>,
         /// mqtt: publish the last picture in which an object started.
         pictures: bool,
+        /// mqtt: orders that are obeyed on `cmd/<verb>`; empty: none.
+        orders: Vec<Order>,
         /// mqtt: first levels of every topic of the device.
         topic_prefix: String,
         /// mqtt: size limit of waiting events on disk.

@@ -182,6 +182,7 @@ impl CaptureThread {
                 Capture::Corrupt(error) => {
                     self.count(1);
                     self.drop_frame(DropReason::Corrupt);
+                    self.set_error(&error);
                     // Each broken file of a recording matters; a broken camera would fill the log.
                     let suppressed = if lossless { Some(0) } else { self.corrupt_log.admit(self.now_ns()) };
                     if let Some(suppressed) = suppressed {
@@ -283,6 +284,10 @@ impl CaptureThread {
         true
     }
 
+    fn set_error(&self, error: &Error) {
+        self.context.health.set_camera_error(&self.name, &error.chain(), self.context.clock.wall());
+    }
+
     fn set_up_metric(&self, up: bool) {
         let camera = metrics::CameraLabel { camera: self.name.clone() };
         self.context.metrics.camera_up.get_or_create(&camera).set(i64::from(up));
@@ -337,6 +342,7 @@ impl CaptureThread {
         let why = ReasonLabels { camera: self.name.clone(), reason };
         self.context.metrics.camera_reconnects.get_or_create(&why).inc();
         self.delay = self.backoff.delay();
+        self.set_error(error);
         let now_ns = self.now_ns();
         let retry_in_s = self.delay.as_secs_f64();
         // Published at the first failure only, not at every attempt.

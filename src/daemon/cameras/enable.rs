@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::tensor::atomic_file;
 
 /// Content of `overrides.toml`: changes by request that outlast a restart.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Overrides {
     /// Disabled cameras.
     #[serde(default)]
@@ -88,13 +88,20 @@ fn set_enabled(args: Value, names: &[String], path: Option<&Path>, health: &Heal
         disabled.insert(camera.clone())
     };
     let overrides = Overrides { cameras_off: disabled };
-    let kept = path.is_some_and(|path| match write(path, &overrides) {
-        Ok(()) => true,
-        Err(error) => {
-            // The request takes effect all the same: a full disk must not keep a camera enabled.
-            tracing::warn!(error = error.chain(), "overrides cannot be written; the change ends with this process");
-            false
-        }
+    // Repeated requests do not wear out the memory card.
+    let kept = path.is_some_and(|path| {
+        read(path) == overrides
+            || match write(path, &overrides) {
+                Ok(()) => true,
+                Err(error) => {
+                    // The request takes effect all the same: a full disk must not keep a camera enabled.
+                    tracing::warn!(
+                        error = error.chain(),
+                        "overrides cannot be written; the change ends with this process"
+                    );
+                    false
+                }
+            }
     });
     health.set_disabled(overrides.cameras_off);
     tracing::info!(camera, enabled, "camera enabled or disabled by request");
@@ -112,13 +119,14 @@ fn write(path: &Path, overrides: &Overrides) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
     use std::time::Duration;
 
     use serde_json::json;
 
     use super::*;
     use crate::clock::SimulatedClock;
-    use crate::message::CameraState;
+    use crate::message::{CameraState, State};
 
     #[test]
     fn a_request_outlasts_the_process_and_another_reverts_it() {
@@ -138,8 +146,16 @@ mod tests {
         let status = health.status(&clock);
         assert_eq!(status.cameras["front"].state, CameraState::Disabled);
         assert_eq!(status.cameras["rear"].state, CameraState::Streaming);
-        assert!(status.reasons.is_empty() && health.is_disabled("front") && !health.is_disabled("rear"));
+        assert_eq!(
+            (status.state, status.reasons),
+            (State::Degraded, vec!["camera front is disabled by request".into()])
+        );
+        assert!(health.is_disabled("front") && !health.is_disabled("rear"));
         assert_eq!(read(&path).cameras_off, ["front".to_owned()].into());
+        // The same request again writes nothing.
+        let before = std::fs::metadata(&path).unwrap().ino();
+        assert_eq!(request("front", false).unwrap()["kept"], true);
+        assert_eq!(std::fs::metadata(&path).unwrap().ino(), before);
         request("front", true).unwrap();
         assert!(!health.is_disabled("front") && read(&path).cameras_off.is_empty());
 

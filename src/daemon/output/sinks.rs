@@ -14,11 +14,12 @@ use crate::daemon::identity::Identity;
 use crate::daemon::model::engine::ModelInfo;
 use crate::daemon::paths::state_folder;
 use crate::error::Result;
+use crate::fault::FaultReporters;
 use crate::message::MessageKind;
 use crate::metrics::Metrics;
-use crate::publish::mqtt::{Broker, DeviceInfo, Mqtt, MqttConfig, PictureOf, Tls};
+use crate::publish::mqtt::{Broker, DeviceInfo, Mqtt, MqttConfig, MqttFaults, PictureOf, Tls};
 use crate::publish::spool::{Spool, SpoolLimits};
-use crate::publish::{Files, Outlet, Sink, Socket, Stdout, Summary};
+use crate::publish::{Files, OpenSink, Outlet, Reopening, Sink, Socket, SocketAccess, Stdout, Summary};
 use crate::web::picture;
 
 /// Picture of a camera on a broker.
@@ -38,6 +39,8 @@ pub struct SinkBuilder<'a> {
     pub model: &'a ModelInfo,
     pub frames: &'a FrameHistory,
     pub control: &'a Control,
+    /// Take the faults of the sinks.
+    pub faults: &'a FaultReporters,
     pub weather: WeatherOf,
     pub clock: &'a Arc<dyn Clock>,
     pub metrics: &'a Arc<Metrics>,
@@ -54,10 +57,11 @@ impl SinkBuilder<'_> {
     ///
     /// # Errors
     ///
-    /// A file or socket cannot be opened. A broker that cannot be reached is no error.
+    /// This build lacks a feature that the configuration asks for. A file or socket that cannot be opened, and a broker that
+    /// cannot be reached, are faults: they are tried again.
     pub fn outlets(&self) -> Result<Vec<Outlet>> {
         let mut outlets: Vec<Outlet> = Vec::new();
-        for (index, sink) in self.settings.sinks.iter().enumerate() {
+        for sink in &self.settings.sinks {
             let kind = match &sink.kind {
                 SinkKind::Stdout => "stdout",
                 SinkKind::File { .. } => "file",
@@ -74,11 +78,14 @@ impl SinkBuilder<'_> {
                     Box::new(Summary::new(condition(self.weather.clone(), self.control.clone(), monitor)))
                 }
                 SinkKind::Stdout => Box::new(Stdout::new()),
-                SinkKind::File { path, max_size, max_files } => Box::new(
-                    Files::open(path, *max_size, *max_files).map_err(|error| error.at(format!("publish[{index}]")))?,
-                ),
-                SinkKind::Unix { path } => {
-                    Box::new(Socket::listen(path).map_err(|error| error.at(format!("publish[{index}]")))?)
+                SinkKind::File { path, max_size, max_files } => {
+                    let (path, max_size, max_files) = (path.clone(), *max_size, *max_files);
+                    self.reopening(&name, Box::new(move || Ok(Box::new(Files::open(&path, max_size, max_files)?))))
+                }
+                SinkKind::Unix { path, access } => {
+                    let (path, access) =
+                        (path.clone(), SocketAccess { mode: access.mode, group: access.group.clone() });
+                    self.reopening(&name, Box::new(move || Ok(Box::new(Socket::listen(&path, &access)?))))
                 }
                 SinkKind::Mqtt(mqtt) => {
                     // The sink needs every message for its counts and states, whichever it forwards.
@@ -87,9 +94,20 @@ impl SinkBuilder<'_> {
                     Box::new(self.mqtt(&name, number, mqtt, sink.messages.clone())?)
                 }
             };
-            outlets.push(Outlet { name, messages, sink: sink_impl });
+            let fault = (self.faults)(&name);
+            outlets.push(Outlet { name, messages, sink: sink_impl, is_output: true, fault });
         }
         Ok(outlets)
+    }
+
+    /// A sink that is opened now, or as soon as that succeeds.
+    fn reopening(&self, name: &str, open: OpenSink) -> Box<dyn Sink> {
+        let (sink, opened) = Reopening::new(open);
+        if let Err(error) = opened {
+            tracing::warn!(sink = name, error = error.chain(), "the output cannot be opened; trying again");
+            (self.faults)(name).set(format!("output {name}: {}", error.chain()));
+        }
+        Box::new(sink)
     }
 
     fn mqtt(&self, name: &str, number: usize, mqtt: &MqttSettings, messages: Vec<MessageKind>) -> Result<Mqtt> {
@@ -102,15 +120,7 @@ impl SinkBuilder<'_> {
         let spool = folder.join(format!("{file}.redb"));
         Mqtt::start(MqttConfig {
             name: name.to_owned(),
-            broker: Broker {
-                host: mqtt.host.clone(),
-                port: mqtt.port,
-                protocol: mqtt.protocol,
-                tls: mqtt.tls.then(|| Tls { ca_file: mqtt.ca_file.clone(), certificate: mqtt.certificate.clone() }),
-                username: mqtt.username.clone(),
-                password_file: mqtt.password_file.clone(),
-                keep_alive: mqtt.keep_alive,
-            },
+            broker: broker(mqtt),
             client_id: if number == 1 { format!("lookout-{device}") } else { format!("lookout-{device}-{number}") },
             about: DeviceInfo {
                 device,
@@ -119,6 +129,7 @@ impl SinkBuilder<'_> {
                 labels,
                 pictures: mqtt.pictures,
                 monitor: self.settings.monitor.enabled,
+                orders: mqtt.orders.iter().map(|order| order.name().to_owned()).collect(),
             },
             messages,
             discovery: mqtt.discovery.clone(),
@@ -129,7 +140,24 @@ impl SinkBuilder<'_> {
             picture: mqtt.pictures.then(|| picture_of(self.frames.clone())),
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
+            faults: MqttFaults {
+                connection: (self.faults)(&format!("{name} connection")),
+                spool: (self.faults)(&format!("{name} spool")),
+            },
         })
+    }
+}
+
+/// The broker of a sink.
+pub fn broker(mqtt: &MqttSettings) -> Broker {
+    Broker {
+        host: mqtt.host.clone(),
+        port: mqtt.port,
+        protocol: mqtt.protocol,
+        tls: mqtt.tls.then(|| Tls { ca_file: mqtt.ca_file.clone(), certificate: mqtt.certificate.clone() }),
+        username: mqtt.username.clone(),
+        password_file: mqtt.password_file.clone(),
+        keep_alive: mqtt.keep_alive,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::config::{Settings, read_private_secret};
 use crate::control::{Control, answer};
 use crate::daemon::paths::state_folder;
 use crate::error::{Error, Kind, Result};
+use crate::fault::{FaultReporter, FaultReporters};
 use crate::message::{Message, MessageKind};
 use crate::metrics::Metrics;
 use crate::monitor::{ErrorMap, LatestPass};
@@ -35,6 +36,8 @@ pub struct WebBuilder<'a> {
     /// The kernel's id of this boot.
     pub boot_id: &'a str,
     pub metrics: &'a Arc<Metrics>,
+    /// Take the faults of page and history.
+    pub faults: &'a FaultReporters,
     /// Takes the monitor's error maps, if there is to be a monitor.
     pub view: Option<Arc<LatestPass>>,
     pub console: Console,
@@ -67,7 +70,8 @@ impl WebBuilder<'_> {
         let history = self.history()?;
         if let Some(history) = &history {
             let (sink, messages) = (Box::new(history.sink()), vec![MessageKind::Event]);
-            outputs.outlets.push(Outlet { name: "history".to_owned(), messages, sink });
+            let (name, fault) = ("history".to_owned(), (self.faults)("history"));
+            outputs.outlets.push(Outlet { name, messages, sink, is_output: false, fault });
             let queried = history.clone();
             self.control.register("events", move |args| events(&queried, args));
         }
@@ -75,7 +79,8 @@ impl WebBuilder<'_> {
             let live = Live::new();
             outputs.server = Some(self.server(live.clone(), history)?);
             let messages = vec![MessageKind::Report, MessageKind::Event, MessageKind::Status];
-            outputs.outlets.push(Outlet { name: "web".to_owned(), messages, sink: Box::new(PageSink(live)) });
+            let (name, sink, fault) = ("web".to_owned(), Box::new(PageSink(live)), FaultReporter::ignored());
+            outputs.outlets.push(Outlet { name, messages, sink, is_output: false, fault });
         }
         Ok(outputs)
     }
@@ -97,7 +102,12 @@ impl WebBuilder<'_> {
                 picture::cropped(&kept.frame.image, bbox, THUMBNAIL_SIDE)
             })
         });
-        Ok(Some(History::open(folder.join("events.redb"), limits, self.clock.clone(), self.boot_id, thumbnail)))
+        let history = History::open(folder.join("events.redb"), limits, self.clock.clone(), self.boot_id, thumbnail);
+        if let Err(error) = history.check() {
+            // The first event that is stored clears it.
+            (self.faults)("history").set(format!("output history: {}", error.chain()));
+        }
+        Ok(Some(history))
     }
 
     fn server(&self, live: Live, history: Option<History>) -> Result<Server> {
@@ -129,6 +139,7 @@ impl WebBuilder<'_> {
                     embed_origins: web.embed_origins.clone(),
                 },
                 on_listening: self.console.page_address.then_some(console::print_page_address),
+                fault: (self.faults)("web"),
             },
         )
     }
@@ -174,9 +185,21 @@ pub fn read_token(path: &std::path::Path) -> Result<Vec<u8>> {
 /// Sends messages to the page's clients.
 struct PageSink(Live);
 
+/// Longest wait for the page's clients to receive the end of the stream.
+const STREAM_END: std::time::Duration = std::time::Duration::from_secs(1);
+
 impl Sink for PageSink {
     fn send<'a>(&'a mut self, message: &'a Message) -> SinkFuture<'a> {
         self.0.add(message);
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn flush(&mut self) -> SinkFuture<'_> {
+        Box::pin(async {
+            self.0.end();
+            // A client that reads nothing is not waited for.
+            let _ = tokio::time::timeout(STREAM_END, self.0.all_unsubscribed()).await;
+            Ok(())
+        })
     }
 }

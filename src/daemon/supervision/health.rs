@@ -3,14 +3,15 @@
 //! All reports of health read it: the published status, systemd's status line, readiness and the watchdog.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::thermal::ThermalState;
 use crate::clock::Clock;
-use crate::message::{CameraState, CameraStatus, Model, Moment, Schema, State, Status, Throttle};
+use crate::fault::FaultReporter;
+use crate::message::{CameraError, CameraState, CameraStatus, Model, Moment, Schema, State, Status, Throttle};
 use crate::sync::IgnorePoison;
 
 /// Health of the service, shared by its threads.
@@ -40,7 +41,7 @@ pub(super) struct HealthState {
 }
 
 /// Part of the service that reports a fault; the order is that of the published reasons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultSource {
     /// The monitor, about the pictures of the cameras.
     Cameras,
@@ -50,6 +51,32 @@ pub enum FaultSource {
     Run,
     /// The monitor, about the model or itself.
     Monitor,
+    /// A sink, the connection of a broker, a store, or the page, by name.
+    Output(String),
+}
+
+impl FaultSource {
+    /// Name of the source in the metrics.
+    fn name(&self) -> String {
+        match self {
+            Self::Cameras => "pictures".to_owned(),
+            Self::Config => "configuration".to_owned(),
+            Self::Run => "run".to_owned(),
+            Self::Monitor => "monitor".to_owned(),
+            Self::Output(name) => format!("output {name}"),
+        }
+    }
+}
+
+/// Delivery of a report after which it counts as a fault.
+const SLOW_DELIVERY: Duration = Duration::from_secs(10);
+
+/// A reason for the state `degraded`.
+struct Fault {
+    /// What has the fault, for the metrics.
+    source: String,
+    /// What is wrong, for people.
+    reason: String,
 }
 
 /// Activity of the detector thread. Times are nanoseconds of monotonic time.
@@ -99,6 +126,13 @@ pub(super) struct CameraHealth {
     pub(super) stall_timeout: Duration,
     /// Time between frames, in seconds.
     interval_s: Ewma,
+    /// When the last analysis ended.
+    analysed_ns: Option<u64>,
+    /// Time between analysed frames, in seconds.
+    analysed_interval_s: Ewma,
+    /// Time from capture to report, in milliseconds.
+    latency_ms: Ewma,
+    last_error: Option<CameraError>,
 }
 
 /// Exponentially weighted moving average; `None` before the first value.
@@ -129,10 +163,80 @@ impl CameraHealth {
         }
     }
 
-    /// Frames per second, to the hundredth; 0 unless `state` is streaming.
+    /// Captured frames per second, to the hundredth; 0 unless `state` is streaming.
     fn fps(&self, state: CameraState) -> f64 {
-        let interval = self.interval_s.mean().filter(|&interval| state == CameraState::Streaming && interval > 0.0);
-        (interval.map_or(0.0, |interval| 1.0 / interval) * 100.0).round() / 100.0
+        rate(self.interval_s.mean().filter(|_| state == CameraState::Streaming))
+    }
+
+    /// Analysed frames per second, to the hundredth. A rate that ends falls with the time since the last frame.
+    fn analysed_fps(&self, state: CameraState, now_ns: u64) -> f64 {
+        let since_s = |analysed_ns| now_ns.saturating_sub(analysed_ns) as f64 * 1e-9;
+        let interval = self.analysed_interval_s.mean().filter(|_| state == CameraState::Streaming);
+        rate(interval.map(|interval| interval.max(self.analysed_ns.map_or(0.0, since_s) / 2.0)))
+    }
+
+    fn status(&self, state: CameraState, now_ns: u64) -> CameraStatus {
+        let analysed_fps = self.analysed_fps(state, now_ns);
+        CameraStatus {
+            state,
+            fps: self.fps(state),
+            analysed_fps,
+            latency_ms: self.latency_ms.mean().filter(|_| analysed_fps > 0.0).map(to_hundredth),
+            dropped: self.dropped.clone(),
+            last_error: self.last_error.clone(),
+        }
+    }
+}
+
+/// Events per second, to the hundredth, for the time between them in seconds.
+fn rate(interval_s: Option<f64>) -> f64 {
+    to_hundredth(interval_s.filter(|&interval| interval > 0.0).map_or(0.0, |interval| 1.0 / interval))
+}
+
+fn to_hundredth(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+impl HealthState {
+    fn camera_state(&self, name: &str, camera: &CameraHealth, now_ns: u64) -> CameraState {
+        if self.disabled.contains(name) { CameraState::Disabled } else { camera.state(now_ns) }
+    }
+
+    fn throttle(&self) -> Option<Throttle> {
+        self.thermal.as_ref().map(|thermal| Throttle {
+            level: thermal.level,
+            zone: thermal.hottest().map(|hottest| hottest.zone.clone()),
+            celsius: thermal.hottest().map(|hottest| hottest.celsius),
+        })
+    }
+
+    /// All reasons for the state `degraded`.
+    fn faults(&self, now_ns: u64) -> Vec<Fault> {
+        let reported = self.faults.iter().map(|(source, reason)| (source.name(), reason.clone()));
+        let hot = match self.throttle() {
+            Some(Throttle { level: 1.., celsius: Some(celsius), .. }) => {
+                Some(("temperature".to_owned(), format!("less is done at {celsius:.0} °C")))
+            }
+            _ => None,
+        };
+        let waiting_ns = match self.activity {
+            DetectorActivity::Delivering { since_ns } => now_ns.saturating_sub(since_ns),
+            _ => 0,
+        };
+        let delivery = (waiting_ns > SLOW_DELIVERY.as_nanos() as u64).then(|| {
+            let text = "a report waits for an output that takes none; detection waits with it";
+            ("delivery".to_owned(), text.to_owned())
+        });
+        let cameras = self.cameras.iter().filter_map(|(name, camera)| {
+            let what = match self.camera_state(name, camera, now_ns) {
+                CameraState::Stalled => "gives no frames",
+                CameraState::Backoff => "is lost",
+                CameraState::Disabled => "is disabled by request",
+                CameraState::Connecting | CameraState::Streaming | CameraState::Ended => return None,
+            };
+            Some((format!("camera {name}"), format!("camera {name} {what}")))
+        });
+        reported.chain(hot).chain(delivery).chain(cameras).map(|(source, reason)| Fault { source, reason }).collect()
     }
 }
 
@@ -175,6 +279,17 @@ impl Health {
         }
     }
 
+    /// A reporter of faults under `source`.
+    pub fn fault_reporter(self: &Arc<Self>, source: FaultSource) -> FaultReporter {
+        let health = self.clone();
+        FaultReporter::new(move |reason| health.set_fault(source.clone(), reason))
+    }
+
+    /// Sources of the present faults, for the metrics.
+    pub fn fault_sources(&self, now_ns: u64) -> BTreeSet<String> {
+        self.lock().faults(now_ns).into_iter().map(|fault| fault.source).collect()
+    }
+
     /// Sets the monitor's part of the status.
     pub fn set_drift(&self, drift: Option<serde_json::Value>) {
         self.lock().drift = drift;
@@ -193,15 +308,21 @@ impl Health {
     /// Adds a camera that is being opened for the first time.
     pub fn add_camera(&self, name: &str, stall_timeout: Duration, now_ns: u64) {
         let mut table = self.lock();
+        // A camera that is opened anew under its name continues its counts.
+        let before = table.cameras.remove(name).map(|camera| (camera.dropped, camera.last_error));
+        let (dropped, last_error) = before.unwrap_or_default();
         let camera = CameraHealth {
             state: CameraState::Connecting,
-            // A camera that is opened anew under its name continues its counts.
-            dropped: table.cameras.remove(name).map(|camera| camera.dropped).unwrap_or_default(),
+            dropped,
             alive_ns: now_ns,
             retry_ns: 0,
             waiting_ns: None,
             stall_timeout,
             interval_s: Ewma::default(),
+            analysed_ns: None,
+            analysed_interval_s: Ewma::default(),
+            latency_ms: Ewma::default(),
+            last_error,
         };
         table.cameras.insert(name.to_owned(), camera);
         drop(table);
@@ -262,6 +383,22 @@ impl Health {
         });
     }
 
+    /// Records that the report of a frame is complete, `latency_ms` after its capture.
+    pub fn frame_analysed(&self, name: &str, now_ns: u64, latency_ms: f64) {
+        self.with(name, |camera| {
+            if let Some(before_ns) = camera.analysed_ns.replace(now_ns) {
+                camera.analysed_interval_s.update(now_ns.saturating_sub(before_ns) as f64 * 1e-9);
+            }
+            camera.latency_ms.update(latency_ms);
+        });
+    }
+
+    /// Records an error of a camera, in words without secrets.
+    pub fn set_camera_error(&self, name: &str, error: &str, at: jiff::Timestamp) {
+        let error = crate::redact::redact(error);
+        self.with(name, |camera| camera.last_error = Some(CameraError { error, at: Moment(at) }));
+    }
+
     /// Records that a frame of a camera waits for the detector.
     pub fn frame_waiting(&self, name: &str, now_ns: u64) {
         self.with(name, |camera| camera.waiting_ns = camera.waiting_ns.or(Some(now_ns)));
@@ -307,27 +444,14 @@ impl Health {
     pub fn status(&self, clock: &dyn Clock) -> Status {
         let now_ns = clock.monotonic_ns();
         let table = self.lock();
-        let mut reasons: Vec<String> = table.faults.values().cloned().collect();
-        let throttle = table.thermal.as_ref().map(|thermal| Throttle {
-            level: thermal.level,
-            zone: thermal.hottest().map(|hottest| hottest.zone.clone()),
-            celsius: thermal.hottest().map(|hottest| hottest.celsius),
-        });
-        if let Some(Throttle { level: 1.., celsius: Some(celsius), .. }) = throttle {
-            reasons.push(format!("less is done at {celsius:.0} °C"));
-        }
+        let reasons: Vec<String> = table.faults(now_ns).into_iter().map(|fault| fault.reason).collect();
+        let throttle = table.throttle();
         let mut starting = table.model.is_none();
         let mut cameras = BTreeMap::new();
         for (name, camera) in &table.cameras {
-            let state = if table.disabled.contains(name) { CameraState::Disabled } else { camera.state(now_ns) };
-            match state {
-                CameraState::Connecting => starting = true,
-                CameraState::Stalled => reasons.push(format!("camera {name} gives no frames")),
-                CameraState::Backoff => reasons.push(format!("camera {name} is lost")),
-                CameraState::Streaming | CameraState::Disabled | CameraState::Ended => {}
-            }
-            let (fps, dropped) = (camera.fps(state), camera.dropped.clone());
-            cameras.insert(name.clone(), CameraStatus { state, fps, dropped });
+            let state = table.camera_state(name, camera, now_ns);
+            starting |= state == CameraState::Connecting;
+            cameras.insert(name.clone(), camera.status(state, now_ns));
         }
         let state = match () {
             () if table.stopping => State::Stopping,
@@ -361,7 +485,7 @@ mod tests {
     #[test]
     fn health_follows_the_last_frame() {
         let clock = SimulatedClock::default();
-        let health = Health::new("d", &clock);
+        let health = Arc::new(Health::new("d", &clock));
         for name in ["a", "b"] {
             health.add_camera(name, Duration::from_secs(10), 0);
         }
@@ -396,11 +520,47 @@ mod tests {
         let hot = health.status(&clock);
         assert_eq!(hot.reasons, ["less is done at 82 °C", "camera a gives no frames"]);
         assert_eq!(hot.throttle.unwrap().level, 2);
+        let output = health.fault_reporter(FaultSource::Output("file".into()));
+        output.set("output file: the disk is full");
+        assert_eq!(health.status(&clock).reasons[0], "output file: the disk is full");
+        let sources = ["camera a", "output file", "temperature"].map(str::to_owned);
+        assert_eq!(health.fault_sources(clock.monotonic_ns()), sources.into());
+        output.clear();
         health.remove_camera("a");
         assert_eq!(health.status(&clock).cameras.len(), 1);
 
+        health.set_activity(DetectorActivity::Delivering { since_ns: clock.monotonic_ns() });
+        clock.advance(Duration::from_secs(11));
+        assert!(health.status(&clock).reasons.iter().any(|reason| reason.contains("waits for an output")));
+
         health.set_stopping();
         assert_eq!(health.status(&clock).state, State::Stopping);
+    }
+
+    #[test]
+    fn rates_latency_and_the_last_error_of_a_camera_are_told() {
+        let clock = Arc::new(SimulatedClock::default());
+        let health = Arc::new(Health::new("d", clock.as_ref()));
+        health.add_camera("a", Duration::from_secs(10), 0);
+        let camera = || health.status(clock.as_ref()).cameras["a"].clone();
+        assert_eq!((camera().analysed_fps, camera().latency_ms, camera().last_error), (0.0, None, None));
+        // Every second frame is analysed.
+        for frame in 0..20 {
+            clock.advance(Duration::from_millis(100));
+            health.frame_captured("a", clock.monotonic_ns());
+            if frame % 2 == 0 {
+                health.frame_analysed("a", clock.monotonic_ns(), 80.0);
+            }
+        }
+        assert_eq!((camera().fps, camera().analysed_fps, camera().latency_ms), (10.0, 5.0, Some(80.0)));
+        // Nothing is analysed any more, although the camera goes on.
+        clock.advance(Duration::from_secs(9));
+        health.frame_captured("a", clock.monotonic_ns());
+        assert!(camera().analysed_fps < 0.3, "{}", camera().analysed_fps);
+        health.set_camera_error("a", "unplugged", jiff::Timestamp::UNIX_EPOCH);
+        assert_eq!(camera().last_error.unwrap().error, "unplugged");
+        health.add_camera("a", Duration::from_secs(10), clock.monotonic_ns());
+        assert!(camera().last_error.is_some(), "opened anew, it keeps its last error");
     }
 
     #[test]

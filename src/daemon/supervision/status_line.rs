@@ -20,15 +20,19 @@ pub fn differs(one: &Status, other: &Status) -> bool {
         || verdict(one) != verdict(other)
 }
 
-/// A status on one line.
-pub fn line(status: &Status) -> String {
-    let state = match status.state {
+/// Name of a state, as in messages.
+pub fn state_name(state: State) -> &'static str {
+    match state {
         State::Starting => "starting",
         State::Ok => "ok",
         State::Degraded => "degraded",
         State::Stopping => "stopping",
-    };
-    let mut line = state.to_owned();
+    }
+}
+
+/// A status on one line.
+pub fn line(status: &Status) -> String {
+    let mut line = state_name(status.state).to_owned();
     if !status.reasons.is_empty() {
         line.push_str(&format!(": {}", status.reasons.join(", ")));
     }

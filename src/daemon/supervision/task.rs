@@ -90,6 +90,7 @@ impl ServiceTask {
     /// Publishes the status and notifies systemd.
     fn report(&self, reported: &mut Reported) {
         let status = self.health.status(self.clock.as_ref());
+        let state = status.state;
         let line = status_line::line(&status);
         if line != reported.line {
             systemd::status(&line);
@@ -106,6 +107,7 @@ impl ServiceTask {
             reported.status = Some((status, Instant::now()));
         }
         let now_ns = self.clock.monotonic_ns();
+        self.metrics.health(status_line::state_name(state), self.health.fault_sources(now_ns));
         if !reported.ready && self.health.is_settled(now_ns) {
             reported.ready = true;
             systemd::ready(&reported.line);

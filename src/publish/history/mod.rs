@@ -63,6 +63,15 @@ impl History {
         Self { records: Arc::new(Mutex::new(records)), clock, boot: stamp::boot(boot_id), thumbnail }
     }
 
+    /// Opens the store if it is not open yet.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be opened or created.
+    pub fn check(&self) -> Result<()> {
+        self.records().open()
+    }
+
     fn records(&self) -> MutexGuard<'_, Records> {
         self.records.lock().ignore_poison()
     }

@@ -101,17 +101,20 @@ fn components(about: &DeviceInfo, topics: &Topics) -> Map<String, Value> {
                 }),
             );
         }
-        add(
-            format!("{key}_enabled"),
-            json!({
+        // Nothing is offered that would be refused.
+        if about.orders.contains("camera") {
+            add(
+                format!("{key}_enabled"),
+                json!({
                 "platform": "switch", "name": format!("{camera} detection"), "state_topic": topics.state(camera),
                 "value_template": "{{ 'OFF' if value == 'disabled' else 'ON' }}",
                 "state_on": "ON", "state_off": "OFF",
                 "command_topic": topics.command("camera"),
                 "payload_on": json!({ "camera": camera, "enabled": true }).to_string(),
-                "payload_off": json!({ "camera": camera, "enabled": false }).to_string(),
-            }),
-        );
+                    "payload_off": json!({ "camera": camera, "enabled": false }).to_string(),
+                }),
+            );
+        }
         if about.pictures {
             add(
                 format!("{key}_picture"),
@@ -138,6 +141,8 @@ fn components(about: &DeviceInfo, topics: &Topics) -> Map<String, Value> {
         let mut drift = diagnostic("drift", "{{ (value_json.drift or {}).get('deviations') }}");
         drift["state_class"] = json!("measurement");
         add("drift".to_owned(), drift);
+    }
+    if about.monitor && about.orders.contains("recalibrate") {
         add(
             "recalibrate".to_owned(),
             json!({
@@ -167,6 +172,7 @@ mod tests {
             labels: vec!["Car".into(), "Traffic light".into()],
             pictures: true,
             monitor: true,
+            orders: ["camera", "recalibrate"].map(str::to_owned).into(),
         };
         let topics = Topics::new("lookout", &about.device);
         let message: Value = serde_json::from_slice(&payload(&about, &topics, &BTreeMap::new())).unwrap();
@@ -197,6 +203,14 @@ mod tests {
         .unwrap();
         let missing = ["drift", "recalibrate"].map(|key| plain["components"].get(key).is_none());
         assert_eq!(missing, [true; 2], "nothing is offered that nobody does");
+        let listed = |orders: &[&str]| {
+            let orders = orders.iter().map(|&order| order.to_owned()).collect();
+            platforms(&DeviceInfo { orders, ..about.clone() }, &topics)
+        };
+        let is_order = |platform: &&String| ["switch", "button"].contains(&platform.as_str());
+        assert_eq!(listed(&[]).values().filter(is_order).count(), 0);
+        assert_eq!(listed(&["recalibrate", "status"]).values().filter(is_order).count(), 1);
+        assert_eq!(listed(&["camera"]).values().filter(is_order).count(), 2);
         assert_eq!(topic("homeassistant", "gate-1"), "homeassistant/device/lookout_gate-1/config");
         let removed = BTreeMap::from([("side_fps".to_owned(), "sensor".to_owned())]);
         let removal: Value = serde_json::from_slice(&payload(&about, &topics, &removed)).unwrap();

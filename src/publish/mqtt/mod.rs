@@ -15,12 +15,16 @@
 //! | `<camera>/<label>/occupancy` | `ON` while there was an object within `track.patience`, else `OFF`; retained |
 //! | `<camera>/state`, `<camera>/stats` | state of the camera; frames a second and latency; retained |
 //! | `<camera>/picture` | JPEG of the last frame in which an object started, if pictures are allowed; retained |
-//! | `cmd/<verb>` | a command; the reply goes to `reply/<verb>`, or to the response topic of an MQTT 5 request |
+//! | `cmd/<verb>` | an order, if the configuration lists its verb; the reply goes to `reply/<verb>`, or to the response topic of an MQTT 5 request |
 
 mod access;
-mod command;
 mod connection;
 mod discovery;
+mod in_flight;
+mod link;
+mod log_limit;
+mod orders;
+mod oversize;
 mod rates;
 mod retained_topics;
 mod session;
@@ -36,6 +40,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use connection::PublishMode;
+use log_limit::LogLimit;
+use orders::OrderBudget;
 use rates::Rates;
 use retained_topics::{RetainedSet, RetainedTopics};
 use table::RetainedTable;
@@ -47,6 +53,7 @@ use super::{Sink, SinkFuture, line, run_blocking};
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
+use crate::fault::FaultReporter;
 use crate::message::{CameraState, EventName, Message, MessageKind, Report, Status};
 use crate::metrics::{MessageLabels, Metrics, SpoolLabels};
 use crate::sync::IgnorePoison;
@@ -95,8 +102,10 @@ pub struct DeviceInfo {
     pub labels: Vec<String>,
     /// True if pictures are published.
     pub pictures: bool,
-    /// True if the monitor is enabled: it reports drift and accepts recalibration commands.
+    /// True if the monitor is enabled: it reports drift.
     pub monitor: bool,
+    /// Verbs of the orders that are obeyed.
+    pub orders: BTreeSet<String>,
 }
 
 /// Configuration of an [`Mqtt`] sink.
@@ -127,6 +136,17 @@ pub struct MqttConfig {
     pub clock: Arc<dyn Clock>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Take reports of faults.
+    pub faults: MqttFaults,
+}
+
+/// Reporters of faults that the outbox does not see: the sink accepts messages whatever the broker does.
+#[derive(Debug, Clone)]
+pub struct MqttFaults {
+    /// Of the connection to the broker.
+    pub connection: FaultReporter,
+    /// Of the spool's disk.
+    pub spool: FaultReporter,
 }
 
 /// Queue length of messages outside of the spool: reports and replies.
@@ -154,11 +174,23 @@ struct MqttShared {
     picture: Option<PictureOf>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    faults: MqttFaults,
     spool: Mutex<Spool>,
     state: Mutex<MqttState>,
     retained_topics: Mutex<RetainedTopics>,
+    log_limits: Mutex<LogLimits>,
+    order_budget: Mutex<OrderBudget>,
     /// Signals that there is something to publish.
     wake: Notify,
+}
+
+/// Limits of log lines that others can cause.
+#[derive(Default)]
+struct LogLimits {
+    /// Messages that are too large, by direction.
+    oversize: BTreeMap<&'static str, LogLimit>,
+    /// Orders, by result.
+    orders: BTreeMap<&'static str, LogLimit>,
 }
 
 struct MqttState {
@@ -214,6 +246,8 @@ impl Mqtt {
         let shared = Arc::new(MqttShared {
             topics,
             retained_topics: Mutex::new(retained_topics),
+            log_limits: Mutex::default(),
+            order_budget: Mutex::default(),
             state: Mutex::new(MqttState { table, transient: VecDeque::new(), rates }),
             spool: Mutex::new(config.spool),
             wake: Notify::new(),
@@ -227,12 +261,42 @@ impl Mqtt {
             picture: config.picture,
             clock: config.clock,
             metrics: config.metrics,
+            faults: config.faults,
         });
         shared.update_metrics();
         let (stop, stopped) = watch::channel(false);
         let task = Some(tokio::spawn(session::run(shared.clone(), stopped)));
         Ok(Self { shared, stop, task })
     }
+}
+
+/// Time limit of [`probe`].
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connects to `broker` once, with the configured login, and disconnects. It blocks for up to ten seconds.
+///
+/// # Errors
+///
+/// [`Kind::Permission`] if the broker refuses the login, [`Kind::Unavailable`] if it does not answer, otherwise errors of
+/// the credential files.
+pub fn probe(broker: &Broker) -> Result<()> {
+    access::check(broker)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Error::new(Kind::Unavailable, "the system provides no event queue").because(error))?;
+    runtime.block_on(async {
+        // Not the name of the service, whose connection the broker would close.
+        let client_id = format!("lookout-probe-{}", std::process::id());
+        let mut connection = connection::Connection::open(broker, &client_id, None)?;
+        match tokio::time::timeout(PROBE_TIMEOUT, connection.next()).await {
+            Ok(connection::BrokerEvent::Lost(error)) => Err(error),
+            Ok(_) => {
+                connection.close(SHUTDOWN_TIMEOUT).await;
+                Ok(())
+            }
+            Err(_) => Err(Error::new(Kind::Unavailable, "the broker does not answer")),
+        }
+    })
 }
 
 /// Refuses names of cameras and labels that Home Assistant's identifiers cannot tell apart.
@@ -336,6 +400,10 @@ impl MqttShared {
         self.retained_topics.lock().ignore_poison()
     }
 
+    fn log_limits(&self) -> MutexGuard<'_, LogLimits> {
+        self.log_limits.lock().ignore_poison()
+    }
+
     fn spool(&self) -> MutexGuard<'_, Spool> {
         self.spool.lock().ignore_poison()
     }
@@ -399,12 +467,16 @@ impl MqttShared {
         state.transient.push_back(transient);
     }
 
-    /// Updates the metrics from the spool's counts.
+    /// Updates metrics and faults from the spool.
     fn update_metrics(&self) {
-        let (counts, (entries, bytes)) = {
+        let (counts, (entries, bytes), fault) = {
             let spool = self.spool();
-            (spool.counts().clone(), spool.size())
+            (spool.counts().clone(), spool.size(), spool.fault().map(str::to_owned))
         };
+        match fault {
+            Some(fault) => self.faults.spool.set(format!("output {}: events wait in memory: {fault}", self.name)),
+            None => self.faults.spool.clear(),
+        }
         let sink = || self.name.clone();
         let metrics = &self.metrics;
         metrics.spool_entries.get_or_create(&crate::metrics::SinkLabel { sink: sink() }).set(entries as i64);
@@ -428,5 +500,9 @@ fn json(message: &Message) -> Result<Vec<u8>> {
     Ok(line)
 }
 
+#[cfg(test)]
+mod fake_broker;
+#[cfg(test)]
+mod link_tests;
 #[cfg(test)]
 mod tests;

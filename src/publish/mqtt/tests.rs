@@ -9,7 +9,7 @@ fn moment() -> Moment {
     Moment(jiff::Timestamp::UNIX_EPOCH)
 }
 
-fn event(id: usize, event: EventName) -> Message {
+pub fn event(id: usize, event: EventName) -> Message {
     let details = BTreeMap::from([("sequence".to_owned(), 1.into())]);
     let camera = Some("front".into());
     Message::Event(Event {
@@ -24,7 +24,7 @@ fn event(id: usize, event: EventName) -> Message {
 }
 
 /// A report with this many objects, and with as many detections that are none.
-fn report(cars: u32) -> Message {
+pub fn report(cars: u32) -> Message {
     let car =
         Detection { label: "Car".into(), class_id: 1, score: 0.1, bbox: [0.0; 4], track: None, zones: Vec::new() };
     Message::Report(Report {
@@ -48,7 +48,8 @@ fn report(cars: u32) -> Message {
 }
 
 fn status(state: CameraState) -> Message {
-    let camera = CameraStatus { state, fps: 5.0, dropped: BTreeMap::new() };
+    let dropped = BTreeMap::new();
+    let camera = CameraStatus { state, fps: 5.0, analysed_fps: 5.0, latency_ms: None, dropped, last_error: None };
     Message::Status(Status {
         schema: Schema::V1,
         device: "d".into(),
@@ -63,7 +64,7 @@ fn status(state: CameraState) -> Message {
     })
 }
 
-fn config(folder: &std::path::Path, clock: &Arc<SimulatedClock>, messages: &[MessageKind]) -> MqttConfig {
+pub fn config(folder: &std::path::Path, clock: &Arc<dyn Clock>, messages: &[MessageKind]) -> MqttConfig {
     let limits = SpoolLimits { max_size: 1 << 20, max_age: Duration::from_secs(3600), min_free: 0 };
     MqttConfig {
         name: "mqtt".into(),
@@ -85,6 +86,7 @@ fn config(folder: &std::path::Path, clock: &Arc<SimulatedClock>, messages: &[Mes
             labels: vec!["Car".into(), "Person".into()],
             pictures: true,
             monitor: true,
+            orders: BTreeSet::new(),
         },
         messages: messages.to_vec(),
         discovery: Some("homeassistant".into()),
@@ -95,6 +97,7 @@ fn config(folder: &std::path::Path, clock: &Arc<SimulatedClock>, messages: &[Mes
         picture: Some(Arc::new(|camera, sequence| Some(format!("{camera} {sequence}").into_bytes()))),
         clock: clock.clone(),
         metrics: Arc::new(Metrics::new()),
+        faults: MqttFaults { connection: FaultReporter::ignored(), spool: FaultReporter::ignored() },
     }
 }
 
@@ -102,7 +105,7 @@ fn config(folder: &std::path::Path, clock: &Arc<SimulatedClock>, messages: &[Mes
 async fn without_a_broker_events_wait_and_the_rest_is_kept_up_to_date() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(SimulatedClock::default());
-    let config = config(folder.path(), &clock, &[MessageKind::Event, MessageKind::Status]);
+    let config = config(folder.path(), &(clock.clone() as Arc<dyn Clock>), &[MessageKind::Event, MessageKind::Status]);
     let metrics = config.metrics.clone();
     let mut sink = Mqtt::start(config).unwrap();
     sink.send(&status(CameraState::Streaming)).await.unwrap();
@@ -155,7 +158,7 @@ async fn names_whose_identifiers_are_the_same_are_refused_with_both() {
 async fn reports_that_nobody_takes_are_dropped_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(SimulatedClock::default());
-    let config = config(folder.path(), &clock, &[MessageKind::Report]);
+    let config = config(folder.path(), &(clock.clone() as Arc<dyn Clock>), &[MessageKind::Report]);
     let metrics = config.metrics.clone();
     let mut sink = Mqtt::start(config).unwrap();
     for _ in 0..TRANSIENT_QUEUE + 5 {

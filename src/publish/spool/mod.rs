@@ -124,6 +124,8 @@ pub struct Spool {
     /// True if the files lack changes after a failure: the next write goes to the database.
     behind: bool,
     retry_ns: u64,
+    /// Why messages wait in memory alone, if they do.
+    fault: Option<String>,
     /// True once the messages of earlier processes are in the index.
     loaded: bool,
 }
@@ -147,6 +149,7 @@ impl Spool {
             behind: false,
             stale: BTreeSet::new(),
             retry_ns: 0,
+            fault: None,
             loaded: false,
         };
         spool.open_files();
@@ -195,6 +198,12 @@ impl Spool {
         }
         self.retry_ns = self.clock.monotonic_ns().saturating_add(RETRY.as_nanos() as u64).max(1);
         self.behind = true;
+        self.fault = Some(error.chain());
+    }
+
+    /// Why messages are not on the disk, if they are not.
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
     }
 
     /// Adds a message. If a limit is reached, a message is dropped and counted, possibly this one.
@@ -327,6 +336,9 @@ impl Spool {
         }
         match self.write() {
             Ok(()) => {
+                // What is not written after a success has no room.
+                let no_room = || format!("the disk has less than {} bytes free", self.limits.min_free);
+                self.fault = (!self.unsaved.is_empty()).then(no_room);
                 if std::mem::take(&mut self.retry_ns) != 0 {
                     tracing::info!("the spool's disk works again");
                 }

@@ -5,6 +5,8 @@ const $ = (id) => document.getElementById(id);
 const views = new Map();
 let features = { cameras: [], pictures: false };
 let stream = null;
+// True once the service has announced its end, until the stream opens again.
+let ended = false;
 let oldest = null;
 
 const element = (name, text, className) => {
@@ -198,6 +200,7 @@ function showStatus(status) {
     if (!view) continue;
     view.state.textContent = camera.state;
     view.state.className = `pill ${camera.state}`;
+    view.state.title = camera.last_error ? `${time(camera.last_error.at)}: ${camera.last_error.error}` : "";
   }
   if (status.drift) {
     $("drift").hidden = false;
@@ -322,8 +325,10 @@ async function begin() {
   stream.addEventListener("report", (event) => { const report = JSON.parse(event.data); views.get(report.camera)?.report(report); });
   stream.addEventListener("status", (event) => showStatus(JSON.parse(event.data)));
   stream.addEventListener("event", (event) => addEvent(JSON.parse(event.data)));
-  stream.addEventListener("error", () => { $("state").textContent = "no connection"; $("state").className = "pill lost"; });
-  stream.addEventListener("open", () => refresh());
+  const showLost = () => { $("state").textContent = ended ? "stopped" : "no connection"; $("state").className = "pill lost"; };
+  stream.addEventListener("end", () => { ended = true; showLost(); });
+  stream.addEventListener("error", showLost);
+  stream.addEventListener("open", () => { ended = false; refresh(); });
   for (const name of features.cameras) {
     const report = await json(`api/v1/cameras/${encodeURIComponent(name)}/report`);
     if (report) views.get(name)?.report(report);
