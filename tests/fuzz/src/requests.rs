@@ -19,7 +19,7 @@ fn history() -> &'static History {
     static HISTORY: OnceLock<History> = OnceLock::new();
     HISTORY.get_or_init(|| {
         let limits = HistoryLimits { max_age: Duration::from_secs(u32::MAX.into()), max_size: 1 << 30, min_free: 0 };
-        let history = History::open(scratch().join("events.redb"), limits, Arc::new(SystemClock), None);
+        let history = History::open(scratch().join("events.redb"), limits, Arc::new(SystemClock), "boot", None);
         for number in 0..20 {
             let event = json!({
                 "schema": "lookout/1", "device": "d", "id": number.to_string(), "at": "2026-11-23T10:00:00Z",

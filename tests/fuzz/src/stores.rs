@@ -42,7 +42,7 @@ fn journal(mut input: &[u8]) -> Vec<u8> {
 
 fn open_history(folder: &Path) -> History {
     let limits = HistoryLimits { max_age: MAX_AGE, max_size: 1 << 20, min_free: 0 };
-    History::open(folder.join("events.redb"), limits, Arc::new(SystemClock), None)
+    History::open(folder.join("events.redb"), limits, Arc::new(SystemClock), "boot", None)
 }
 
 fn use_history(folder: &Path) {
