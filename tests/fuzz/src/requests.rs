@@ -1,4 +1,4 @@
-//! Requests: control socket, HTTP.
+//! Requests: control socket, MQTT, HTTP.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -44,6 +44,13 @@ pub fn request(input: &[u8]) {
     }
 }
 
+/// An order over MQTT.
+pub fn order(input: &[u8]) {
+    if let Ok(arguments) = lookout::publish::mqtt::order_arguments(input) {
+        let _ = find(arguments);
+    }
+}
+
 /// Address of a server without a token and of one with a token.
 fn servers() -> [SocketAddr; 2] {
     static SERVERS: OnceLock<[SocketAddr; 2]> = OnceLock::new();
@@ -67,6 +74,7 @@ fn servers() -> [SocketAddr; 2] {
                 maps: None,
                 proxy: Default::default(),
                 on_listening: None,
+                fault: lookout::fault::FaultReporter::ignored(),
             };
             let server = Server::listen(([127, 0, 0, 1], 0).into(), config).unwrap();
             let address = server.address().unwrap();

@@ -88,6 +88,7 @@ fn small_seeds() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>, Box<dyn s
         ("import_settings", "file", fs::read("../golden/networks/resnet-3.settings.toml")?),
         ("address", "rtsp", text("rtsp://user:p%40ss@[2001:db8::1]:554/a?token=b&c#d is refused")),
         ("request", "events", text(r#"{"verb": "events", "args": {"limit": 5, "before": 9, "camera": "front", "event": "object"}}"#)),
+        ("order", "camera", text(r#"{"camera": "front", "enabled": false}"#)),
         ("http", "get", text("0GET /api/v1/events?limit=5&camera=front HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n\r\n")),
         ("http", "post", text("1POST /login HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 1.2.3.4\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"token\":\"a\"}")),
         ("history", "record", kept),
