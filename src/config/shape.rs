@@ -229,8 +229,8 @@ fn outside(schema: &Json, number: f64) -> Option<String> {
 /// The dotted keys that end with `name`, in sections of the configuration that are no lists.
 fn keys_called(schema: &Json, name: &str) -> Vec<String> {
     let Some(sections) = schema["properties"].as_object() else { return Vec::new() };
-    let has = |section: &&String| find(schema, &format!("{section}.{name}")).is_ok();
-    sections.keys().filter(has).map(|section| format!("{section}.{name}")).collect()
+    let has = |(_, section): &(&String, &Json)| matches!(expected_value(section), ExpectedValue::Table(known) if known.contains_key(name));
+    sections.iter().filter(has).map(|(section, _)| format!("{section}.{name}")).collect()
 }
 
 /// The problem with `name` in the table at `key`; at the root, a key without its section is recognized.
@@ -246,7 +246,8 @@ fn unknown_key(schema: &Json, key: &str, name: &str, known: &serde_json::Map<Str
 
 /// The reason why `key` has no part `segment`; a key without its section is recognized.
 fn missing<'a>(root: &Json, key: &str, segment: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
-    let elsewhere = if key.starts_with(segment) { keys_called(root, segment) } else { Vec::new() };
+    let is_first = key.split(['.', '[']).next() == Some(segment);
+    let elsewhere = if is_first { keys_called(root, segment) } else { Vec::new() };
     if elsewhere.is_empty() {
         return unknown(segment, known);
     }
@@ -274,5 +275,16 @@ mod tests {
     fn a_key_without_its_section_is_found_in_others() {
         assert_eq!(keys_called(&schema(), "log_level"), ["device.log_level"]);
         assert!(keys_called(&schema(), "enabled").len() > 2);
+    }
+
+    #[test]
+    fn any_key_without_a_place_is_one_error() {
+        let schema = schema();
+        for key in
+            ["", ".", "device", "device.", "device.device", "web.web.web", "camera.camera", "track[0]", "[", "a.a"]
+        {
+            let reason = find(&schema, key).err();
+            assert!(key == "device" || reason.is_some_and(|reason| !reason.is_empty()), "{key}");
+        }
     }
 }

@@ -1,16 +1,21 @@
-//! Memory check: decides whether the full-precision reference fits into memory, and how many frames are kept there.
+//! Memory check: decides whether the full-precision reference and a recalibration fit into memory, and how much of it frames
+//! may take.
 //!
-//! In: the memory of the reference's weights and activations, and the memory of the machine and of the process's control
-//! groups. Out: a reason to run without the reference, if it does not fit; the limit of the reservoir. The kernel would
+//! In: the memory of the reference's weights and activations, or of a recalibration; the memory of the machine and of the
+//! process's control groups. Out: a reason to do without, if it does not fit; the limit of the reservoir. The kernel would
 //! otherwise kill the whole process, with the detector.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::calibrate::BINS;
 use crate::detector::plan::{Op, Plan};
 
 /// Memory left to other processes, in bytes.
 const RESERVE: u64 = 32 << 20;
+
+/// Memory left to the detector during a recalibration, in bytes.
+const ATTEMPT_RESERVE: u64 = 4 << 20;
 
 /// Share of the memory limit that the reservoir may take: one in this number.
 const RESERVOIR_SHARE: u64 = 8;
@@ -34,6 +39,24 @@ pub fn reference_bytes(plan: &Plan, height: usize, width: usize) -> u64 {
     let alive = |now: usize| (0..=now).filter(|&id| last_reader[id] >= now).map(values).sum::<usize>();
     let activations = (0..plan.steps.len()).map(alive).max().unwrap_or(0);
     (weights + activations.max(largest)) as u64 * 4
+}
+
+/// Memory of a recalibration with `frames` frames in bytes: histograms of every step, and three times the artifact of
+/// `artifact_bytes`, for the two parents and the candidate. A calibration frame has one histogram of each step, a
+/// validation frame one for each of three models; two for each frame are an upper bound.
+pub fn attempt_bytes(plan: &Plan, frames: usize, artifact_bytes: usize) -> u64 {
+    let histograms = 2 * frames * plan.steps.len() * BINS * size_of::<u64>();
+    (histograms + 3 * artifact_bytes) as u64
+}
+
+/// The reason if the `required` bytes of a recalibration with `frames` frames are not available.
+pub fn attempt_shortage(required: u64, frames: usize) -> Option<String> {
+    let available = available_bytes()?;
+    let required = required + ATTEMPT_RESERVE;
+    (required > available).then(|| {
+        let (required, available) = (required.div_ceil(1 << 20), available >> 20);
+        format!("a recalibration with {frames} frames needs {required} MiB and {available} MiB are free")
+    })
 }
 
 /// The reason if `required` bytes are not available; `None` if they are, or if the system does not report it.
@@ -154,6 +177,16 @@ mod tests {
         let mebibytes = reference_bytes(&plan, 416, 1344) >> 20;
         assert!((250..340).contains(&mebibytes), "{mebibytes}");
         assert!(memory_shortage(1 << 60).unwrap().contains("MiB are free"));
+    }
+
+    #[test]
+    fn a_recalibration_that_does_not_fit_is_refused_with_its_need() {
+        let plan = Plan::new(Architecture::resnet50_fpn(4), Settings::default());
+        let need = attempt_bytes(&plan, 20, 1000);
+        assert_eq!(need, (2 * 20 * plan.steps.len() * 2048 * 8 + 3000) as u64);
+        assert_eq!(attempt_shortage(1, 20), None);
+        let reason = attempt_shortage(1 << 60, 20).unwrap();
+        assert!(reason.starts_with("a recalibration with 20 frames needs 1099511627780 MiB and"), "{reason}");
     }
 
     #[test]

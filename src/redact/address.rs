@@ -349,7 +349,9 @@ fn tokens(text: &str, range: std::ops::Range<usize>, found: &mut Vec<Secret>) {
         if is_long && has(char::is_ascii_alphabetic) && has(char::is_ascii_digit) {
             found.push(Secret { range: start..start + part.len(), ends: Vec::new(), is_named: true });
         }
-        start += part.len() + 1;
+        // What separates parts may be any character.
+        start += part.len();
+        start += text[start..].chars().next().map_or(0, char::len_utf8);
     }
 }
 
@@ -376,6 +378,15 @@ mod tests {
 
     fn values(text: &str) -> Vec<&str> {
         Address::parse(text).unwrap().secrets().into_iter().map(|secret| &text[secret.range]).collect()
+    }
+
+    #[test]
+    fn a_token_behind_any_character_is_hidden_whole() {
+        for separator in ["/", "ü", "号", "𝄞", "\u{fffd}", "!"] {
+            let text = format!("rtsp://camera/süd{separator}0123456789abcdef0123/{separator}/x");
+            assert_eq!(shown(&text), format!("rtsp://camera/süd{separator}***/{separator}/x"));
+            assert_eq!(values(&text), ["0123456789abcdef0123"]);
+        }
     }
 
     #[test]

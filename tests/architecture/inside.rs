@@ -22,7 +22,7 @@ const PARTS: &[Part] = &[
     part("monitor", "frames", &["options"]),
     part("monitor", "drift", &[]),
     part("monitor", "generations", &["drift", "host", "numbers"]),
-    part("monitor", "recalibration", &["drift", "frames", "generations", "host", "numbers", "options"]),
+    part("monitor", "recalibration", &["drift", "frames", "generations", "host", "memory", "numbers", "options"]),
     part("monitor", "cpu_budget", &[]),
     part("monitor", "host", &[]),
     part("monitor", "memory", &[]),

@@ -189,6 +189,10 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     entries.sort();
     for path in entries {
         if path.is_dir() {
+            // The fuzz targets are a workspace of their own, with its build output.
+            if path.file_name().is_some_and(|name| name == "target") {
+                continue;
+            }
             sources(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);

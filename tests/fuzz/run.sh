@@ -12,11 +12,9 @@ shift
 export RUSTC_BOOTSTRAP=1
 mapfile -t targets < <(cargo fuzz list --fuzz-dir . | grep -v '^seeds$')
 [ $# -gt 0 ] && targets=("$@")
-cargo run --quiet --release --bin seeds
-for target in "${targets[@]}"; do
-    cargo fuzz build --fuzz-dir . "$target"
-done
+cargo fuzz build --fuzz-dir .
 host=$(rustc -vV | sed -n 's/^host: //p')
+"target/$host/release/seeds"
 folder=$(mktemp -d "$([ -d /dev/shm ] && echo /dev/shm || echo /tmp)/lookout-fuzz.XXXXXX")
 log=$(mktemp)
 trap 'rm -rf "$folder" "$log"' EXIT

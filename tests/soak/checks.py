@@ -150,12 +150,13 @@ def events(outputs, kills, broker_kills):
 
 
 def log(lines, hours):
-    """Panics, errors and floods. `lines`: level and message of each line."""
+    """Panics, errors and floods. `lines`: level and message of each line. The soak's own wrong configurations are errors."""
     problems = []
     panics = [message for _, message in lines if "panicked" in message]
     if panics:
         problems.append(f"{len(panics)} panics: {panics[0]}")
-    errors = [message for level, message in lines if level == "ERROR" and "panicked" not in message]
+    expected = ("panicked", "configuration refused")
+    errors = [message for level, message in lines if level == "ERROR" and not any(text in message for text in expected)]
     if errors:
         problems.append(f"{len(errors)} lines of level ERROR: {errors[0]}")
     if len(lines) > MOST_LINES_AN_HOUR * max(hours, 0.1):
@@ -223,7 +224,7 @@ def self_test():
     finds(events({**newest, "history": {first[2], *second}}, [], []), "history lacks 2")
     finds(events({"mqtt": {*first[:2], *first[3:]}}, [], []), "no output has the events [2]")
 
-    assert log([("INFO", "ready"), ("WARN", "camera lost")], 1) == []
+    assert log([("INFO", "ready"), ("WARN", "camera lost"), ("ERROR", "configuration refused; …")], 1) == []
     finds(log([("", "thread 'x' panicked at")], 1), "1 panics")
     finds(log([("ERROR", "it broke")], 1), "level ERROR: it broke")
     finds(log([("INFO", "again")] * 50_000, 1), "50000 log lines")

@@ -21,9 +21,11 @@ use crate::monitor::frames::reservoir::StoredFrame;
 use crate::monitor::generations::ledger::LedgerEntry;
 use crate::monitor::generations::serving::Models;
 use crate::monitor::host::{Host, ServingModel, details};
+use crate::monitor::memory::{attempt_bytes, attempt_shortage};
 use crate::monitor::numbers::{rounded, rounded_value};
 use crate::monitor::options::RecalibrationPolicy;
 use crate::tensor::digest::sha256;
+use crate::tensor::mapped::return_free_memory;
 
 /// Runs recalibrations of the models of one network.
 pub struct Recalibrator {
@@ -136,8 +138,14 @@ impl Recalibrator {
         // The attempt runs other models: buffers of the serving one are not needed meanwhile, nor theirs afterwards.
         runner.release_buffers();
         let mut interrupted = false;
-        let outcome = attempt(&start, frames, runner, &mut || yield_point().inspect_err(|_| interrupted = true));
+        let needed = attempt_bytes(runner.plan(), frames.len(), artifact.len());
+        let outcome = match attempt_shortage(needed, frames.len()) {
+            Some(reason) => Ok(AttemptOutcome::Unusable(reason)),
+            None => attempt(&start, frames, runner, &mut || yield_point().inspect_err(|_| interrupted = true)),
+        };
         runner.release_buffers();
+        // The histograms of an attempt are as large as the service, and the next attempt may be days away.
+        return_free_memory();
         let attempt = Attempt { trigger, parent: serving.generation, next_generation, now_ns };
         match outcome {
             Ok(AttemptOutcome::Unusable(reason)) => Ok(self.refuse(&attempt, vec![reason], &Value::Null)),

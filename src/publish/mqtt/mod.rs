@@ -31,6 +31,8 @@ mod session;
 mod table;
 mod topics;
 
+pub use orders::arguments as order_arguments;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -125,8 +125,12 @@ pub async fn execute(shared: Arc<MqttShared>, verb: String, order: Incoming) {
     shared.reply(&verb, order.response_to, reply);
 }
 
-/// Parses the payload: empty, or a JSON object.
-fn arguments(payload: &[u8]) -> Result<Value> {
+/// The arguments in the payload of an order: empty, or a JSON object.
+///
+/// # Errors
+///
+/// [`Kind::Usage`] for other payloads, and for long ones.
+pub fn arguments(payload: &[u8]) -> Result<Value> {
     let wrong = |text: &str| Error::new(Kind::Usage, text);
     if payload.len() > MAX_PAYLOAD {
         return Err(wrong("the order is too long"));

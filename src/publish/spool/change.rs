@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use super::{DropReason, Rank, SpoolCounts};
 use crate::publish::stamp::Stamp;
 
+/// Largest count or number of a message: sums of several of them stay within 64 bits.
+const MAX_NUMBER: u64 = 1 << 53;
+
 /// A message: rank, number, time and payload.
 pub type Message<'a> = (Rank, u64, Stamp, &'a [u8]);
 
@@ -76,8 +79,10 @@ fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
     Some(taken)
 }
 
+/// A count or the number of a message. No device reaches [`MAX_NUMBER`]: a larger one is damage.
 fn number(rest: &mut &[u8]) -> Option<u64> {
-    Some(u64::from_le_bytes(take(rest, 8)?.try_into().ok()?))
+    let number = u64::from_le_bytes(take(rest, 8)?.try_into().ok()?);
+    (number <= MAX_NUMBER).then_some(number)
 }
 
 fn length(rest: &mut &[u8]) -> Option<u32> {
@@ -99,6 +104,11 @@ mod tests {
         };
         let payload = change.to_payload();
         assert_eq!(Change::from_payload(&payload), Some(change));
+        for at in [0, 8] {
+            let mut damaged = payload.clone();
+            damaged[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes());
+            assert_eq!(Change::from_payload(&damaged), None, "counts whose sum overflows are refused");
+        }
         // Whole messages may end anywhere among them.
         let read = (0..payload.len()).filter(|&end| Change::from_payload(&payload[..end]).is_some()).count();
         assert_eq!(read, 2);

@@ -69,11 +69,14 @@ impl SpoolContents {
     /// delivery was lost waits again, so it was not delivered.
     fn balance(&mut self) {
         let SpoolCounts { produced, delivered, dropped } = &mut self.counts;
-        let accounted = *delivered + self.entries.len() as u64 + dropped.values().sum::<u64>();
+        // A damaged file may hold any counts.
+        let dropped_sum = dropped.values().fold(0u64, |sum, count| sum.saturating_add(*count));
+        let accounted = delivered.saturating_add(self.entries.len() as u64).saturating_add(dropped_sum);
         *delivered = delivered.saturating_sub(accounted.saturating_sub(*produced));
         let lost = produced.saturating_sub(accounted);
         if lost > 0 {
-            *dropped.entry(DropReason::Damaged).or_default() += lost;
+            let damaged = dropped.entry(DropReason::Damaged).or_default();
+            *damaged = damaged.saturating_add(lost);
         }
     }
 }
@@ -135,7 +138,7 @@ impl Disk {
                 let stamp = value.get(1..HEAD).and_then(Stamp::from_bytes);
                 let stamp = stamp.unwrap_or(Stamp { boot: 0, boot_ns: 0, wall_s: 0 });
                 let bytes = value.len().saturating_sub(HEAD) as u64;
-                found.next = number.value() + 1;
+                found.next = number.value().saturating_add(1);
                 found.entries.insert(number.value(), (rank, SpoolEntry { stamp, bytes }));
             }
             let counts = transaction.open_table(COUNTS).map_err(|error| failed(error.into()))?;

@@ -61,7 +61,9 @@ fn narrow() -> &'static [u8] {
     NARROW.get_or_init(|| {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/networks/resnet-3.safetensors");
         let out = scratch().join("narrow");
-        let options = ImportOptions { min_size: Some(64), max_size: Some(96), ..ImportOptions::new(source, &out) };
+        let settings = Some(Path::new(source).with_extension("settings.toml"));
+        let options =
+            ImportOptions { settings, min_size: Some(64), max_size: Some(96), ..ImportOptions::new(source, &out) };
         import_state_dict(&options).unwrap();
         std::fs::read(out).unwrap()
     })

@@ -1,4 +1,4 @@
-//! Requests: control socket, HTTP.
+//! Requests: control socket, MQTT, HTTP.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,7 +19,7 @@ fn history() -> &'static History {
     static HISTORY: OnceLock<History> = OnceLock::new();
     HISTORY.get_or_init(|| {
         let limits = HistoryLimits { max_age: Duration::from_secs(u32::MAX.into()), max_size: 1 << 30, min_free: 0 };
-        let history = History::open(scratch().join("events.redb"), limits, Arc::new(SystemClock), None);
+        let history = History::open(scratch().join("events.redb"), limits, Arc::new(SystemClock), "boot", None);
         for number in 0..20 {
             let event = json!({
                 "schema": "lookout/1", "device": "d", "id": number.to_string(), "at": "2026-11-23T10:00:00Z",
@@ -40,6 +40,13 @@ fn find(arguments: Value) -> lookout::error::Result<Value> {
 /// A request on the control socket; its arguments as a query of the history.
 pub fn request(input: &[u8]) {
     if let Ok((_, arguments)) = lookout::daemon::parse_request(input) {
+        let _ = find(arguments);
+    }
+}
+
+/// An order over MQTT.
+pub fn order(input: &[u8]) {
+    if let Ok(arguments) = lookout::publish::mqtt::order_arguments(input) {
         let _ = find(arguments);
     }
 }
@@ -67,6 +74,7 @@ fn servers() -> [SocketAddr; 2] {
                 maps: None,
                 proxy: Default::default(),
                 on_listening: None,
+                fault: lookout::fault::FaultReporter::ignored(),
             };
             let server = Server::listen(([127, 0, 0, 1], 0).into(), config).unwrap();
             let address = server.address().unwrap();

@@ -20,6 +20,9 @@ fn fresh(name: &str) -> PathBuf {
     folder
 }
 
+/// Long enough for any event of the past.
+const MAX_AGE: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// A journal: the chunks of `input`, each after its length (2 bytes), as records with correct checksums.
 fn journal(mut input: &[u8]) -> Vec<u8> {
     let mut file = Vec::new();
@@ -38,8 +41,8 @@ fn journal(mut input: &[u8]) -> Vec<u8> {
 }
 
 fn open_history(folder: &Path) -> History {
-    let limits = HistoryLimits { max_age: Duration::from_secs(3600), max_size: 1 << 20, min_free: 0 };
-    History::open(folder.join("events.redb"), limits, Arc::new(SystemClock), None)
+    let limits = HistoryLimits { max_age: MAX_AGE, max_size: 1 << 20, min_free: 0 };
+    History::open(folder.join("events.redb"), limits, Arc::new(SystemClock), "boot", None)
 }
 
 fn use_history(folder: &Path) {

@@ -88,6 +88,7 @@ fn small_seeds() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>, Box<dyn s
         ("import_settings", "file", fs::read("../golden/networks/resnet-3.settings.toml")?),
         ("address", "rtsp", text("rtsp://user:p%40ss@[2001:db8::1]:554/a?token=b&c#d is refused")),
         ("request", "events", text(r#"{"verb": "events", "args": {"limit": 5, "before": 9, "camera": "front", "event": "object"}}"#)),
+        ("order", "camera", text(r#"{"camera": "front", "enabled": false}"#)),
         ("http", "get", text("0GET /api/v1/events?limit=5&camera=front HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n\r\n")),
         ("http", "post", text("1POST /login HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 1.2.3.4\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"token\":\"a\"}")),
         ("history", "record", kept),
@@ -100,7 +101,7 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
     let values: Vec<f32> = (0..2 * 4 * 3).map(|i| ((i * 37 % 19) as f32 - 9.0) / 9.0).collect();
     let bank = FilterBank { values: &values, out: 2, channels: 3 };
     let has_residual = precision == Precision::Int8Static;
-    let weights = if precision.is_int8() {
+    let weights = if precision != Precision::Fp32 {
         let weights = bank.quantize(ScaleRule::PairSearch, Granularity::PerChannel, Digits::One, &[])?;
         let residual =
             has_residual.then(|| Box::new(StepResidual { residual: RoundingResidual::of(&bank, &weights), input_moments: vec![0.5, 0.0, 2.0, 1.0, 0.0, 9.0] }));
@@ -135,7 +136,7 @@ fn artifact(precision: Precision) -> lookout::error::Result<Vec<u8>> {
         steps: vec![StepHeader {
             name: "s".into(),
             precision,
-            weight: Some(if has_residual { WeightType::S8 } else { WeightType::F32 }),
+            weight: Some(if precision == Precision::Fp32 { WeightType::F32 } else { WeightType::S8 }),
             shape: [2, 2, 2, 3],
             groups: 1,
             runs: 1,
