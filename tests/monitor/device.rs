@@ -28,6 +28,9 @@ use tempfile::TempDir;
 use super::world::{self, Weather};
 use crate::golden;
 
+/// Second 0 of a device, in seconds since 1970.
+const BEGIN: i64 = 1_767_225_600;
+
 /// Records what the monitor publishes.
 #[derive(Default)]
 pub struct FakeHost {
@@ -219,7 +222,7 @@ impl Device {
         let quantized = Quantized::from_artifact(&artifact, Ok).unwrap();
         let model = Arc::new(Int8Model::new(&quantized, Isa::best()).unwrap());
         let reference = Arc::new(model.reference(checkpoint, Isa::best()).unwrap());
-        let host = Arc::new(FakeHost::default());
+        let host = Arc::new(FakeHost { second: Mutex::new(BEGIN), ..FakeHost::default() });
         let metrics = Arc::new(Metrics::new());
         let labels = artifact.header().labels.clone().into();
         let served = ServingModel { model, generation: 0, sha256: sha256(&start.bytes), labels };
@@ -256,13 +259,13 @@ impl Device {
 
     /// Shows the monitor `picture` at the device's time, and `next` after it.
     pub fn show(&mut self, picture: Picture, next: Option<Picture>) -> SampleOutcome {
-        *self.host.second.lock().unwrap() = 1_767_225_600 + self.second;
+        *self.host.second.lock().unwrap() = BEGIN + self.second;
         self.sequence += 1;
         let frame = |picture: Picture| {
             Arc::new(Frame {
                 image: Image::Rgb(picture),
                 sequence: self.sequence,
-                captured_at: jiff::Timestamp::from_second(1_767_225_600 + self.second).unwrap(),
+                captured_at: jiff::Timestamp::from_second(BEGIN + self.second).unwrap(),
                 captured_monotonic_ns: self.second as u64 * 1_000_000_000,
             })
         };
