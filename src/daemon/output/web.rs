@@ -166,7 +166,7 @@ fn events(history: &History, args: serde_json::Value) -> Result<serde_json::Valu
 /// # Errors
 ///
 /// The file cannot be read; [`Kind::Config`] if every user can read it, or the token is shorter than
-/// [`MIN_TOKEN_LENGTH`].
+/// `MIN_TOKEN_LENGTH`.
 pub fn read_token(path: &std::path::Path) -> Result<Vec<u8>> {
     let text = read_private_secret(path)?;
     let token = text.trim_ascii().to_vec();
