@@ -33,7 +33,7 @@
 //! | [`quant`] | quantization parameters, quantization of weights, the artifact file |
 //! | [`kernel`] | SIMD: convolution, pooling, RoIAlign, for f32 and u8; one table of micro-kernels each |
 //! | [`tensor`] | containers and files |
-//! | [`backoff`], [`error`], [`fault`], [`stop`], [`precedence`], [`clock`], [`metrics`], [`message`], [`redact`], [`control`], [`random`], [`quantile`], [`suggest`], [`sync`] | ground: used by all modules |
+//! | [`backoff`], [`error`], [`fault`], [`stop`], [`precedence`], [`clock`], [`metrics`], [`message`], [`redact`], [`control`], [`random`], [`rate_limit`], [`quantile`], [`suggest`], [`sync`] | ground: used by all modules |
 //!
 //! Rules: the name of a step is torchvision's, the same in checkpoint, artifact, log and table. The tap
 //! ([`detector::tap::Tap`]) is the only hook into an executor. `unsafe` occurs only in [`kernel`], [`camera::v4l2`] and
@@ -67,6 +67,7 @@ pub mod publish;
 pub mod quant;
 pub mod quantile;
 pub mod random;
+pub mod rate_limit;
 pub mod redact;
 pub mod stop;
 pub mod suggest;

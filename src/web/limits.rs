@@ -8,12 +8,13 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::rate_limit::{LogLimit, TokenBucket};
 use crate::sync::IgnorePoison;
 
 /// Wrong tokens that an address may try at once.
-const ATTEMPTS: f64 = 10.0;
-/// Wrong tokens that it may try a second afterwards.
-const ATTEMPTS_PER_SECOND: f64 = 1.0;
+const ATTEMPTS: u32 = 10;
+/// Time after which it may try another one.
+const REFILL: Duration = Duration::from_secs(1);
 /// Addresses that are remembered. Beyond it the one that waits the shortest is forgotten.
 const MAX_ADDRESSES: usize = 4096;
 /// Shortest time between two log lines about wrong tokens.
@@ -44,29 +45,23 @@ pub enum Attempt {
 }
 
 /// Wrong tokens by address: a token bucket for each.
-#[derive(Debug, Default)]
-pub struct TokenAttempts(Mutex<AttemptTable>);
+#[derive(Debug)]
+pub struct TokenAttempts {
+    /// Origin of the times.
+    begin: Instant,
+    table: Mutex<AttemptTable>,
+}
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct AttemptTable {
-    buckets: HashMap<IpAddr, Bucket>,
-    /// Time of the last log line.
-    logged: Option<Instant>,
-    /// Wrong tokens since then.
-    unlogged: u64,
+    buckets: HashMap<IpAddr, TokenBucket>,
+    log: LogLimit,
 }
 
-/// Attempts that are left to an address, as of a time.
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    left: f64,
-    at: Instant,
-}
-
-impl Bucket {
-    fn left(&self, now: Instant) -> f64 {
-        let refilled = now.saturating_duration_since(self.at).as_secs_f64() * ATTEMPTS_PER_SECOND;
-        (self.left + refilled).min(ATTEMPTS)
+impl Default for TokenAttempts {
+    fn default() -> Self {
+        let table = AttemptTable { buckets: HashMap::new(), log: LogLimit::new(1, LOG_INTERVAL) };
+        Self { begin: Instant::now(), table: Mutex::new(table) }
     }
 }
 
@@ -77,37 +72,30 @@ impl TokenAttempts {
     }
 
     fn attempt_at(&self, now: Instant, client: Option<IpAddr>, is_right: impl FnOnce() -> bool) -> Attempt {
+        let now_ns = now.saturating_duration_since(self.begin).as_nanos() as u64;
         let key = client.map_or(Ipv6Addr::UNSPECIFIED.into(), client_key);
-        let mut table = self.0.lock().ignore_poison();
-        let left = table.buckets.get(&key).map_or(ATTEMPTS, |bucket| bucket.left(now));
-        if left < 1.0 {
-            return Attempt::Refused(Duration::from_secs_f64((1.0 - left) / ATTEMPTS_PER_SECOND));
+        let AttemptTable { buckets, log } = &mut *self.table.lock().ignore_poison();
+        let mut bucket = buckets.get(&key).copied().unwrap_or_else(|| TokenBucket::new(ATTEMPTS, REFILL));
+        if let Some(wait) = bucket.wait(now_ns) {
+            return Attempt::Refused(wait);
         }
         if is_right() {
             return Attempt::Right;
         }
-        if table.buckets.len() >= MAX_ADDRESSES && !table.buckets.contains_key(&key) {
-            table.buckets.retain(|_, bucket| bucket.left(now) < ATTEMPTS);
-            let fullest = table.buckets.iter().max_by(|one, other| one.1.left(now).total_cmp(&other.1.left(now)));
-            if let Some(address) = fullest.map(|(address, _)| *address).filter(|_| table.buckets.len() >= MAX_ADDRESSES)
-            {
-                table.buckets.remove(&address);
+        if buckets.len() >= MAX_ADDRESSES && !buckets.contains_key(&key) {
+            buckets.retain(|_, bucket| !bucket.is_full(now_ns));
+            let fullest = buckets.iter().max_by_key(|(_, bucket)| bucket.credit_ns(now_ns));
+            if let Some(address) = fullest.map(|(address, _)| *address).filter(|_| buckets.len() >= MAX_ADDRESSES) {
+                buckets.remove(&address);
             }
         }
-        table.buckets.insert(key, Bucket { left: left - 1.0, at: now });
-        table.log(now, client);
-        Attempt::Wrong
-    }
-}
-
-impl AttemptTable {
-    fn log(&mut self, now: Instant, client: Option<IpAddr>) {
-        self.unlogged += 1;
-        if self.logged.is_none_or(|logged| now.saturating_duration_since(logged) >= LOG_INTERVAL) {
+        bucket.take(now_ns);
+        buckets.insert(key, bucket);
+        if let Some(suppressed) = log.allow(now_ns) {
             let client = client.map(|client| client.to_string());
-            tracing::warn!(client, attempts = self.unlogged, "wrong token");
-            (self.logged, self.unlogged) = (Some(now), 0);
+            tracing::warn!(client, attempts = suppressed + 1, "wrong token");
         }
+        Attempt::Wrong
     }
 }
 
@@ -191,7 +179,7 @@ mod tests {
             let client = Some(IpAddr::from((0x0a00_0000 + number).to_be_bytes()));
             assert_eq!(attempts.attempt_at(now, client, || false), Attempt::Wrong);
         }
-        assert_eq!(attempts.0.lock().unwrap().buckets.len(), MAX_ADDRESSES);
+        assert_eq!(attempts.table.lock().unwrap().buckets.len(), MAX_ADDRESSES);
         assert!(matches!(attempts.attempt_at(now, ip("192.0.2.1"), || true), Attempt::Refused(_)));
     }
 

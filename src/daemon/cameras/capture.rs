@@ -20,6 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::frame::{Frame, Image, Put, Turn};
 use crate::message::{CameraState, EventName};
 use crate::metrics::{self, ReasonLabels};
+use crate::rate_limit::LogLimit;
 
 /// Delays between two attempts to open a camera.
 struct ReopenDelay {
@@ -103,10 +104,10 @@ struct CaptureThread {
     /// Delay before the last attempt to open the camera.
     delay: Duration,
     backoff: Backoff,
-    corrupt_log: LogLimiter,
+    corrupt_log: LogLimit,
     /// Columns and rows of the latest picture.
     size: Option<(usize, usize)>,
-    size_log: LogLimiter,
+    size_log: LogLimit,
 }
 
 impl CaptureThread {
@@ -124,9 +125,9 @@ impl CaptureThread {
             state: CameraState::Connecting,
             delay: Duration::ZERO,
             backoff: Backoff::new(REOPEN_DELAY.first, REOPEN_DELAY.longest),
-            corrupt_log: LogLimiter::new(CORRUPT_LOG_INTERVAL),
+            corrupt_log: LogLimit::new(1, CORRUPT_LOG_INTERVAL),
             size: None,
-            size_log: LogLimiter::new(SIZE_LOG_INTERVAL),
+            size_log: LogLimit::new(1, SIZE_LOG_INTERVAL),
         }
     }
 
@@ -184,7 +185,7 @@ impl CaptureThread {
                     self.drop_frame(DropReason::Corrupt);
                     self.set_error(&error);
                     // Each broken file of a recording matters; a broken camera would fill the log.
-                    let suppressed = if lossless { Some(0) } else { self.corrupt_log.admit(self.now_ns()) };
+                    let suppressed = if lossless { Some(0) } else { self.corrupt_log.allow(self.now_ns()) };
                     if let Some(suppressed) = suppressed {
                         let error = error.chain();
                         tracing::warn!(camera = self.name, error, suppressed, "a picture cannot be decoded");
@@ -313,7 +314,7 @@ impl CaptureThread {
         let size = (image.width(), image.height());
         let Some((width, height)) = self.size.replace(size).filter(|before| *before != size) else { return };
         // A folder of pictures may have another size each time.
-        let Some(suppressed) = self.size_log.admit(now_ns) else { return };
+        let Some(suppressed) = self.size_log.allow(now_ns) else { return };
         let (before, now) = (format!("{width}×{height}"), format!("{}×{}", size.0, size.1));
         tracing::info!(camera = self.name, before, now, suppressed, "the size of the pictures has changed");
     }
@@ -355,30 +356,5 @@ impl CaptureThread {
         }
         let retry_ns = now_ns.saturating_add(self.delay.as_nanos() as u64);
         self.context.health.set_camera_backoff(&self.name, now_ns, retry_ns);
-    }
-}
-
-/// Admits a repeated log message once per interval.
-#[derive(Debug)]
-struct LogLimiter {
-    interval: Duration,
-    admitted_ns: Option<u64>,
-    suppressed: u64,
-}
-
-impl LogLimiter {
-    fn new(interval: Duration) -> Self {
-        Self { interval, admitted_ns: None, suppressed: 0 }
-    }
-
-    /// The number of messages suppressed since the last admitted one; `None` if this one is suppressed too.
-    fn admit(&mut self, now_ns: u64) -> Option<u64> {
-        let early = |admitted: u64| now_ns.saturating_sub(admitted) < self.interval.as_nanos() as u64;
-        if self.admitted_ns.is_some_and(early) {
-            self.suppressed += 1;
-            return None;
-        }
-        self.admitted_ns = Some(now_ns);
-        Some(std::mem::take(&mut self.suppressed))
     }
 }

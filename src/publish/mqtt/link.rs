@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::MqttShared;
 use super::in_flight::SizeLimit;
-use super::log_limit::LogLimit;
+use super::{MINUTE, MqttShared};
 use crate::backoff::Backoff;
 use crate::error::Error;
+use crate::rate_limit::LogLimit;
 
 /// Shortest delay before a reconnection.
 const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -116,7 +116,8 @@ impl MqttShared {
         let labels = crate::metrics::OversizeLabels { sink: self.name.clone(), direction };
         self.metrics.mqtt_oversize.get_or_create(&labels).inc();
         let now_ns = self.clock.monotonic_ns();
-        if let Some(suppressed) = self.log_limits().oversize.entry(direction).or_insert(LogLimit::new(1)).allow(now_ns)
+        if let Some(suppressed) =
+            self.log_limits().oversize.entry(direction).or_insert(LogLimit::new(1, MINUTE)).allow(now_ns)
         {
             tracing::warn!(
                 sink = self.name,

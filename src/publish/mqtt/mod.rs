@@ -22,7 +22,6 @@ mod connection;
 mod discovery;
 mod in_flight;
 mod link;
-mod log_limit;
 mod orders;
 mod oversize;
 mod rates;
@@ -42,8 +41,6 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use connection::PublishMode;
-use log_limit::LogLimit;
-use orders::OrderBudget;
 use rates::Rates;
 use retained_topics::{RetainedSet, RetainedTopics};
 use table::RetainedTable;
@@ -58,6 +55,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fault::FaultReporter;
 use crate::message::{CameraState, EventName, Message, MessageKind, Report, Status};
 use crate::metrics::{MessageLabels, Metrics, SpoolLabels};
+use crate::rate_limit::{LogLimit, TokenBucket};
 use crate::sync::IgnorePoison;
 
 /// Function that returns the JPEG of a camera's frame, given the camera's name and the frame's sequence number, if it is still available.
@@ -181,10 +179,13 @@ struct MqttShared {
     state: Mutex<MqttState>,
     retained_topics: Mutex<RetainedTopics>,
     log_limits: Mutex<LogLimits>,
-    order_budget: Mutex<OrderBudget>,
+    order_budget: Mutex<TokenBucket>,
     /// Signals that there is something to publish.
     wake: Notify,
 }
+
+/// Window of the limits of log lines.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Limits of log lines that others can cause.
 #[derive(Default)]
@@ -249,7 +250,7 @@ impl Mqtt {
             topics,
             retained_topics: Mutex::new(retained_topics),
             log_limits: Mutex::default(),
-            order_budget: Mutex::default(),
+            order_budget: Mutex::new(orders::budget()),
             state: Mutex::new(MqttState { table, transient: VecDeque::new(), rates }),
             spool: Mutex::new(config.spool),
             wake: Notify::new(),

@@ -4,15 +4,16 @@
 //! the verbs that the configuration lists, and replies. Neither the log nor the replies grow with a flood of orders.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::connection::{Incoming, PublishMode};
-use super::log_limit::LogLimit;
-use super::{MqttShared, TransientMessage};
+use super::{MINUTE, MqttShared, TransientMessage};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::OrderLabels;
 use crate::publish::run_blocking;
+use crate::rate_limit::{LogLimit, TokenBucket};
 use crate::sync::IgnorePoison;
 
 /// Size limit of an order's payload, in bytes.
@@ -22,35 +23,14 @@ const MAX_WAITING: usize = 20;
 /// Longest verb in the log, in characters.
 const MAX_LOGGED_VERB: usize = 40;
 
-/// Orders that may be executed now. The budget is refilled with time.
-#[derive(Debug)]
-pub struct OrderBudget {
-    orders: u64,
-    refilled_ns: Option<u64>,
-}
+/// Orders that are executed at once after a pause.
+const BURST: u32 = 20;
+/// Time after which there is one more.
+const REFILL: Duration = Duration::from_millis(500);
 
-impl OrderBudget {
-    /// Orders after a pause.
-    const FULL: u64 = 20;
-    /// Time after which there is one more order, in nanoseconds.
-    const REFILL_NS: u64 = 500_000_000;
-
-    /// Takes an order at `now_ns`, monotonic time. False if there is none left.
-    fn take(&mut self, now_ns: u64) -> bool {
-        let refilled_ns = *self.refilled_ns.get_or_insert(now_ns);
-        let refill = now_ns.saturating_sub(refilled_ns) / Self::REFILL_NS;
-        self.orders = self.orders.saturating_add(refill).min(Self::FULL);
-        self.refilled_ns = Some(refilled_ns + refill * Self::REFILL_NS);
-        let is_taken = self.orders > 0;
-        self.orders -= u64::from(is_taken);
-        is_taken
-    }
-}
-
-impl Default for OrderBudget {
-    fn default() -> Self {
-        Self { orders: Self::FULL, refilled_ns: None }
-    }
+/// Orders that may be executed.
+pub fn budget() -> TokenBucket {
+    TokenBucket::new(BURST, REFILL)
 }
 
 impl MqttShared {
@@ -89,7 +69,7 @@ impl MqttShared {
     fn count_order(&self, result: &'static str, lines_per_minute: u32) -> Option<u64> {
         self.metrics.mqtt_orders.get_or_create(&OrderLabels { sink: self.name.clone(), result }).inc();
         let mut limits = self.log_limits();
-        limits.orders.entry(result).or_insert(LogLimit::new(lines_per_minute)).allow(self.now_ns())
+        limits.orders.entry(result).or_insert(LogLimit::new(lines_per_minute, MINUTE)).allow(self.now_ns())
     }
 
     /// Queues the reply to an order.
@@ -148,17 +128,6 @@ pub fn arguments(payload: &[u8]) -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_flood_of_orders_is_slowed_down_and_a_few_pass_at_once() {
-        let mut budget = OrderBudget::default();
-        let mut taken = |count, now_ns| (0..count).filter(|_| budget.take(now_ns)).count() as u64;
-        assert_eq!(taken(1000, 0), OrderBudget::FULL);
-        assert_eq!(taken(1000, OrderBudget::REFILL_NS - 1), 0);
-        assert_eq!(taken(1000, 3 * OrderBudget::REFILL_NS + 1), 3);
-        assert_eq!(taken(1, 4 * OrderBudget::REFILL_NS), 1, "the remainder of the time counts");
-        assert_eq!(taken(1000, 1_000_000_000_000), OrderBudget::FULL);
-    }
 
     #[test]
     fn arguments_are_an_object_or_nothing() {
