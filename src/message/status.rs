@@ -61,6 +61,21 @@ pub enum State {
     Stopping,
 }
 
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Starting, Self::Ok, Self::Degraded, Self::Stopping];
+
+    /// Its name, as in messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
 /// One camera in a [`Status`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CameraStatus {

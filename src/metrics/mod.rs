@@ -19,6 +19,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::error::{Error, Kind, Result};
+use crate::message::State;
 use crate::sync::IgnorePoison;
 
 /// Label of a camera.
@@ -86,7 +87,8 @@ pub struct StateLabel {
 /// Label of the source of a fault.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FaultLabel {
-    /// What has the fault: `camera NAME`, `output NAME`, `configuration`, `delivery`, `monitor`, `pictures`, `run` or `temperature`.
+    /// What has the fault: `camera NAME`, `output NAME`, `configuration`, `delivery`, `monitor`, `pictures`, `run` or
+    /// `temperature`.
     pub source: String,
 }
 
@@ -307,9 +309,9 @@ impl Metrics {
     }
 
     /// Sets the state of the device and the sources of its faults.
-    pub fn health(&self, state: &'static str, faults: BTreeSet<String>) {
-        for other in ["starting", "ok", "degraded", "stopping"] {
-            self.state.get_or_create(&StateLabel { state: other }).set(i64::from(other == state));
+    pub fn health(&self, state: State, faults: BTreeSet<String>) {
+        for other in State::ALL {
+            self.state.get_or_create(&StateLabel { state: other.name() }).set(i64::from(other == state));
         }
         // A scrape meanwhile finds every fault that stays.
         let mut known = self.faults.lock().ignore_poison();
@@ -373,8 +375,8 @@ mod tests {
         metrics.last_inference.get_or_create(&CameraLabel { camera: "front".into() }).set(1.5);
         metrics.count_objects("front", &BTreeMap::from([("Car".to_owned(), 3)]));
         metrics.no_objects("front");
-        metrics.health("degraded", ["camera front".to_owned()].into());
-        metrics.health("degraded", ["output file".to_owned()].into());
+        metrics.health(State::Degraded, ["camera front".to_owned()].into());
+        metrics.health(State::Degraded, ["output file".to_owned()].into());
         let text = metrics.encode().unwrap();
         for line in [
             "lookout_state{state=\"ok\"} 0",

@@ -1,6 +1,6 @@
 //! Status line: a status on one line, and the comparison that decides about publishing.
 
-use crate::message::{CameraState, State, Status};
+use crate::message::{CameraState, Status};
 
 /// True if two statuses differ in more than rates and counts. Such a change is published at once.
 pub fn differs(one: &Status, other: &Status) -> bool {
@@ -20,19 +20,9 @@ pub fn differs(one: &Status, other: &Status) -> bool {
         || verdict(one) != verdict(other)
 }
 
-/// Name of a state, as in messages.
-pub fn state_name(state: State) -> &'static str {
-    match state {
-        State::Starting => "starting",
-        State::Ok => "ok",
-        State::Degraded => "degraded",
-        State::Stopping => "stopping",
-    }
-}
-
 /// A status on one line.
 pub fn line(status: &Status) -> String {
-    let mut line = state_name(status.state).to_owned();
+    let mut line = status.state.name().to_owned();
     if !status.reasons.is_empty() {
         line.push_str(&format!(": {}", status.reasons.join(", ")));
     }

@@ -107,7 +107,7 @@ impl ServiceTask {
             reported.status = Some((status, Instant::now()));
         }
         let now_ns = self.clock.monotonic_ns();
-        self.metrics.health(status_line::state_name(state), self.health.fault_sources(now_ns));
+        self.metrics.health(state, self.health.fault_sources(now_ns));
         if !reported.ready && self.health.is_settled(now_ns) {
             reported.ready = true;
             systemd::ready(&reported.line);
