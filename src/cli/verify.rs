@@ -1,6 +1,6 @@
 //! `lookout verify`: compare two models byte by byte.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use safetensors::SafeTensors;
 use serde::Serialize;
@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::console;
 use crate::detector::demo;
 use crate::error::{Error, Kind, Result};
-use crate::tensor::regular_file;
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
@@ -33,8 +32,8 @@ struct VerifyResult {
 
 /// Compares the two files. Exit code 0 if they are identical, 65 if not.
 pub fn execute(args: Args) -> Result<()> {
-    let (a, b) = (open(&args.a)?, open(&args.b)?);
-    let (a, b) = (a.as_ref().as_ref(), b.as_ref().as_ref());
+    let (a, b) = (demo::read(&args.a)?, demo::read(&args.b)?);
+    let (a, b) = (a.as_ref(), b.as_ref());
     let precision = precision(a).map_err(|error| error.at(args.a.display()))?;
     self::precision(b).map_err(|error| error.at(args.b.display()))?;
     let difference = first_difference(a, b);
@@ -55,14 +54,6 @@ pub fn execute(args: Args) -> Result<()> {
             Err(Error::new(Kind::Data, text))
         }
     }
-}
-
-/// The bytes of a built-in model or of a file.
-fn open(path: &Path) -> Result<Box<dyn AsRef<[u8]>>> {
-    Ok(match demo::named(path)? {
-        Some(bytes) => Box::new(bytes),
-        None => Box::new(regular_file::read(path)?),
-    })
 }
 
 /// Precision of a model's layers by its header: `int8`, `fp32`, or `mixed` for both.

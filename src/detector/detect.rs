@@ -2,6 +2,7 @@
 //!
 //! In: a checkpoint or an artifact, options, then canvases. Out: detections in canvas pixels.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -110,23 +111,40 @@ pub struct ModelDescription {
 /// # Errors
 /// As [`Detector::load`].
 pub fn describe(path: &Path) -> Result<ModelDescription> {
-    let artifact = |bytes: &[u8]| -> Result<ModelDescription> {
-        Ok(ModelDescription { is_artifact: true, labels: Artifact::parse(bytes)?.header().labels.clone() })
-    };
-    let checkpoint = |file: Result<Checkpoint>| -> Result<ModelDescription> {
-        Ok(ModelDescription { is_artifact: false, labels: file?.header().labels.clone() })
-    };
-    if let Some(bytes) = demo::named(path)? {
-        return if is_artifact(stored_format_of(bytes)) {
-            artifact(bytes)
-        } else {
-            checkpoint(Checkpoint::from_bytes(bytes))
-        };
+    match ModelFile::open(path)? {
+        ModelFile::Artifact(bytes) => {
+            let artifact = Artifact::parse(&bytes).map_err(|error| error.at(path.display()))?;
+            Ok(ModelDescription { is_artifact: true, labels: artifact.header().labels.clone() })
+        }
+        ModelFile::Checkpoint(checkpoint) => {
+            Ok(ModelDescription { is_artifact: false, labels: checkpoint.header().labels.clone() })
+        }
     }
-    let file = RegularFile::open(path)?;
-    let description =
-        if is_artifact(stored_format(&file)) { artifact(&file.read()?) } else { checkpoint(Checkpoint::of_file(file)) };
-    description.map_err(|error| error.at(path.display()))
+}
+
+/// A model's file by its form.
+enum ModelFile {
+    Artifact(Cow<'static, [u8]>),
+    Checkpoint(Checkpoint),
+}
+
+impl ModelFile {
+    /// Opens the file at `path`, or the built-in model that it names. An artifact is read, a checkpoint stays open.
+    fn open(path: &Path) -> Result<Self> {
+        // The reader of artifacts checks the rest.
+        let is_artifact = |format: Option<String>| format.is_some_and(|format| format.starts_with("artifact/"));
+        if let Some(bytes) = demo::named(path)? {
+            return Ok(match is_artifact(stored_format_of(bytes)) {
+                true => Self::Artifact(Cow::Borrowed(bytes)),
+                false => Self::Checkpoint(Checkpoint::from_bytes(bytes)?),
+            });
+        }
+        let file = RegularFile::open(path)?;
+        match is_artifact(stored_format(&file)) {
+            true => Ok(Self::Artifact(Cow::Owned(file.read()?))),
+            false => Checkpoint::of_file(file).map(Self::Checkpoint).map_err(|error| error.at(path.display())),
+        }
+    }
 }
 
 /// The executor of the model's precision.
@@ -142,21 +160,16 @@ impl Detector {
     /// # Errors
     /// [`Kind::NoInput`] or [`Kind::Data`], naming the file and its defect; [`Kind::Config`] for a wrong option.
     pub fn load(path: &Path, options: &DetectorOptions) -> Result<Self> {
-        if let Some(bytes) = demo::named(path)? {
-            return if is_artifact(stored_format_of(bytes)) {
-                Self::from_artifact(bytes, "demo".to_owned(), options)
-            } else {
-                Self::full_precision(&Checkpoint::from_bytes(bytes)?, "demo".to_owned(), options)
-            };
-        }
-        let file = RegularFile::open(path)?;
-        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let detector = if is_artifact(stored_format(&file)) {
-            Self::from_artifact(file.read()?, name, options)
-        } else {
-            Checkpoint::of_file(file).and_then(|checkpoint| Self::full_precision(&checkpoint, name, options))
+        let is_built_in = demo::named(path)?.is_some();
+        let name = match is_built_in {
+            true => "demo".to_owned(),
+            false => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
         };
-        detector.map_err(|error| error.at(path.display()))
+        let detector = match ModelFile::open(path)? {
+            ModelFile::Artifact(bytes) => Self::from_artifact(bytes, name, options),
+            ModelFile::Checkpoint(checkpoint) => Self::full_precision(&checkpoint, name, options),
+        };
+        detector.map_err(|error| if is_built_in { error } else { error.at(path.display()) })
     }
 
     /// Loads the full-precision network of `checkpoint`, with the name `name`.
@@ -378,11 +391,6 @@ impl Detector {
         })?;
         Ok(&self.detections)
     }
-}
-
-/// True for the formats of artifacts, whose reader checks the rest.
-fn is_artifact(format: Option<String>) -> bool {
-    format.is_some_and(|format| format.starts_with("artifact/"))
 }
 
 /// A pool of `threads` workers, or of one a core for 0.

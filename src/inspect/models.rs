@@ -17,7 +17,6 @@ use crate::preprocess::{Transform, TransformParams};
 use crate::quant::artifact::Artifact;
 use crate::tensor::Canvas;
 use crate::tensor::digest::sha256;
-use crate::tensor::regular_file;
 
 /// Both networks with their input canvases.
 pub struct ModelPair {
@@ -47,16 +46,9 @@ impl ModelPair {
         let header = checkpoint.header();
         let settings = options.apply(header.settings.clone())?;
         let plan = Arc::new(Plan::new(header.architecture.clone(), settings));
-        let read_bytes;
-        let bytes = match demo::named(model)? {
-            Some(bytes) => bytes,
-            None => {
-                read_bytes = regular_file::read(model)?;
-                &read_bytes
-            }
-        };
+        let bytes = demo::read(model)?;
         let ReadArtifact { quantized, generation, parent } =
-            read(bytes, options).map_err(|error| error.at(model.display()))?;
+            read(&bytes, options).map_err(|error| error.at(model.display()))?;
         let int8 = pool.install(|| Int8Model::new(&quantized, options.isa));
         let int8 = int8.map_err(|error| error.at(model.display()))?;
         let (one, two) = (&plan, int8.plan());
@@ -86,7 +78,7 @@ impl ModelPair {
         };
         let precision = if quantized.is_exact() { "int8" } else { "mixed" };
         let reference_row = row(reference, "fp32", 0, source.clone(), length);
-        let quantized_row = row(model, precision, generation, sha256(bytes), bytes.len() as u64);
+        let quantized_row = row(model, precision, generation, sha256(&bytes), bytes.len() as u64);
         let transform = Transform::new(TransformParams::from(&plan.settings.transform))?.with_isa(options.isa);
         let pixels = int8.empty_canvas();
         Ok(Self {

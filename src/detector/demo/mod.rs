@@ -6,9 +6,11 @@
 //! the training script, its log and the accuracy. A build without the cargo feature `demo` has no model; using the names
 //! is then an error.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
+use crate::tensor::regular_file;
 
 /// Name of the quantized network in place of a model's path; a file of this name is `./demo-int8`.
 pub const INT8: &str = "demo-int8";
@@ -46,6 +48,17 @@ pub fn named(path: &Path) -> Result<Option<&'static [u8]>> {
         Some(bytes) => Ok(Some(bytes)),
         None => Err(missing()),
     }
+}
+
+/// The bytes of the built-in model that `path` names, or of the file there.
+///
+/// # Errors
+/// As [`named`] and [`regular_file::read`].
+pub fn read(path: &Path) -> Result<Cow<'static, [u8]>> {
+    Ok(match named(path)? {
+        Some(bytes) => Cow::Borrowed(bytes),
+        None => Cow::Owned(regular_file::read(path)?),
+    })
 }
 
 /// The error for a request of the built-in model in a build without it.
