@@ -282,17 +282,15 @@ impl Int8Executor {
         let shape = self.shape(layout, step);
         let from = self.shape(layout, inputs[0]);
         let (count, height, width) = self.model.plan.layers[layer].maps_read(from);
-        let stored = match self.model.mixed_precision.storage[inputs[0]] {
-            EdgeStorage::Pixels => from.pixels() * 4,
-            _ => from.len(),
-        };
+        let stored = self.model.stored_len(inputs[0], from);
         let skip_shape = skip.then(|| self.shape(layout, inputs[1]));
         let mut output = self.buffers.take(layout, step);
         if shape.is_empty() {
             self.buffers.put_back(layout, step, output);
             return Ok(());
         }
-        let input = ConvInput { data: self.bytes(layout, inputs[0], stored), count, height, width };
+        let data = self.buffers.bytes(layout, inputs[0], stored);
+        let input = ConvInput { data, count, height, width };
         let skip = match skip_shape {
             None => SkipInput::None,
             Some(Shape { height, width, .. }) => {

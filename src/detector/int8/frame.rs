@@ -42,12 +42,7 @@ impl FrameLayout {
         }
         let lifetimes = |is_stored: fn(EdgeStorage) -> bool| -> Vec<Option<Lifetime>> {
             let lifetime = |id: usize| {
-                // A pixel of the canvas is RGBx.
-                let len = match model.mixed_precision.storage[id] {
-                    EdgeStorage::Pixels => shapes[id].pixels() * 4,
-                    _ => shapes[id].len(),
-                };
-                let len = if model.wide[id] { 2 * len } else { len };
+                let len = model.stored_len(id, shapes[id]);
                 is_stored(model.mixed_precision.storage[id]).then(|| Lifetime { len, steps: id..=last_reader[id] })
             };
             (0..plan.steps.len()).map(lifetime).collect()

@@ -158,24 +158,26 @@ impl Int8Model {
         self.wide[step]
     }
 
+    /// Bytes, or floats, of the output of `step` in the shape `shape`: two bytes a value where it is wide.
+    pub(super) fn stored_len(&self, step: StepId, shape: Shape) -> usize {
+        let values = match self.mixed_precision.storage[step] {
+            // A pixel of the canvas is RGBx.
+            EdgeStorage::Pixels => shape.pixels() * 4,
+            _ => shape.len(),
+        };
+        if self.wide[step] { 2 * values } else { values }
+    }
+
     /// By step: bytes of maps and weights that it reads, and bytes that it writes, where its outputs have these `shapes`.
     pub fn traffic(&self, shapes: &[Shape]) -> Vec<[usize; 2]> {
         let map = |step: StepId| {
-            let value = match self.mixed_precision.storage[step] {
-                EdgeStorage::F32 | EdgeStorage::Boxes => size_of::<f32>(),
-                EdgeStorage::U8(_) | EdgeStorage::Pixels if self.wide[step] => 2,
-                EdgeStorage::U8(_) | EdgeStorage::Pixels => 1,
-            };
-            match self.mixed_precision.storage[step] {
-                // A pixel of the canvas is RGBx.
-                EdgeStorage::Pixels => shapes[step].pixels() * 4 * value,
-                _ => shapes[step].len() * value,
-            }
+            let is_float = matches!(self.mixed_precision.storage[step], EdgeStorage::F32 | EdgeStorage::Boxes);
+            self.stored_len(step, shapes[step]) * if is_float { size_of::<f32>() } else { 1 }
         };
         let weights = |layer: LayerId| {
             let weights = self.plan.layers[layer].geometry.weights();
             match &self.layers[layer] {
-                PackedLayer::Int8(packed) if packed.has_low_digits() => 2 * weights,
+                PackedLayer::Int8(packed) if packed.low().is_some() => 2 * weights,
                 PackedLayer::Int8(_) | PackedLayer::Dynamic { .. } => weights,
                 PackedLayer::Fp32(_) => weights * size_of::<f32>(),
             }

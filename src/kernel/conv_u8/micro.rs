@@ -55,7 +55,8 @@ pub(crate) struct TileU8 {
     pub rows: *const *const u8,
     /// Bytes to step over at the start of every run: the channels of other groups.
     pub offset: usize,
-    /// Input that the next tile will read; a kernel may prefetch it from here on, a cache line for every group of steps.
+    /// Input that the next tile will read, of one tap alone; a kernel may prefetch it from here on, a cache line for every
+    /// group of steps.
     pub ahead: Option<*const u8>,
     /// Runs of input that a pixel's sum reads: one a filter tap.
     pub taps: usize,

@@ -130,11 +130,6 @@ impl PackedU8 {
         Self::pack(kernel, geometry, Reads::Pixel(bundles), geometry.taps(), bundles.channels, &weights)
     }
 
-    /// True if the weights have two digits.
-    pub fn has_low_digits(&self) -> bool {
-        self.low.is_some()
-    }
-
     /// These weights as the high digits of weights of two: w = high + low / 128. `low` holds the low digits, packed for
     /// the same kernel.
     ///

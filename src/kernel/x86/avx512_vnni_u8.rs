@@ -23,10 +23,8 @@ pub(in crate::kernel) unsafe fn tile_14x32c4(tile: &TileU8) {
             let mut sums = [start; MR];
             let depth = (tile.taps, tile.run / KR);
             match tile.ahead {
-                Some(ahead) if tile.taps == 1 => {
-                    multiply_and_prefetch(&mut sums, tile.rows, tile.offset, depth.1, tile.panel, ahead);
-                }
-                _ => multiply(&mut sums, tile.rows, tile.offset, depth, tile.panel),
+                Some(ahead) => multiply_and_prefetch(&mut sums, tile.rows, tile.offset, depth.1, tile.panel, ahead),
+                None => multiply(&mut sums, tile.rows, tile.offset, depth, tile.panel),
             }
             finish(tile, &sums);
         } else {
@@ -64,6 +62,7 @@ unsafe fn odd_runs(tile: &TileU8, start: [__m512i; 2]) {
     unsafe { finish(tile, &sums) }
 }
 
+/// Multiplies a row whose pointer is in a register.
 macro_rules! near {
     ($row:literal, $low:literal, $high:literal) => {
         concat!(
@@ -79,20 +78,10 @@ macro_rules! near {
         )
     };
 }
+/// Multiplies a row whose pointer is read again.
 macro_rules! far {
     ($offset:literal, $low:literal, $high:literal) => {
-        concat!(
-            "mov {row}, [{rows} + ",
-            $offset,
-            "]\n",
-            "vpbroadcastd {input}, [{row} + {at}]\n",
-            "vpdpbusd {",
-            $low,
-            "}, {input}, {w0}\n",
-            "vpdpbusd {",
-            $high,
-            "}, {input}, {w1}",
-        )
+        concat!("mov {row}, [{rows} + ", $offset, "]\n", near!("row", $low, $high))
     };
 }
 
