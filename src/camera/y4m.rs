@@ -5,7 +5,7 @@
 use std::io::{self, BufRead, Read};
 
 use crate::error::{Error, Kind, Result};
-use crate::frame::{Image, MAX_PIXELS, Matrix, PixelFormat, Range, Raw};
+use crate::frame::{Image, MAX_PIXELS, Matrix, PixelFormat, Range, Raw, check_size};
 
 /// Signature of a Y4M stream.
 pub const MAGIC: &[u8] = b"YUV4MPEG2";
@@ -77,27 +77,11 @@ impl<R: BufRead> Y4m<R> {
             return Err(FrameError::Damaged(Error::new(Kind::Data, text)));
         }
         let Header { format, size: (width, height), colours } = self.header;
-        check_pixels((width, height), max_pixels).map_err(FrameError::Damaged)?;
+        check_size(width as u64, height as u64, max_pixels).map_err(FrameError::Damaged)?;
         let mut data = vec![0; format.bytes(width, height)];
         self.reader.read_exact(&mut data).map_err(frame_error)?;
         Raw::new(format, (width, height), colours, data).map(|raw| Some(Image::Raw(raw))).map_err(FrameError::Damaged)
     }
-}
-
-/// Checks the size of a raw frame, before memory is allocated for it.
-///
-/// # Errors
-/// [`Kind::Data`] for no pixels or more than `max_pixels`.
-pub fn check_pixels((width, height): (usize, usize), max_pixels: u64) -> Result<()> {
-    let text = match (width as u64).saturating_mul(height as u64) {
-        0 => format!("a frame of {width}×{height} pixels"),
-        pixels if pixels > max_pixels => format!(
-            "a frame of {width}×{height} pixels, more than the {max_pixels} that are read; max_pixels of the camera sets \
-             another limit"
-        ),
-        _ => return Ok(()),
-    };
-    Err(Error::new(Kind::Data, text))
 }
 
 fn frame_error(error: io::Error) -> FrameError {

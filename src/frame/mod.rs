@@ -19,7 +19,7 @@ mod turn;
 
 pub use folder::PictureFolder;
 pub use image::{Image, Rows, View};
-pub use picture::{MAX_PIXELS, Picture};
+pub use picture::{MAX_PIXELS, Picture, check_size};
 pub use raw::{Matrix, PixelFormat, Range, Raw};
 pub use size::{PictureSize, size_of};
 pub use slot::{Frame, Put, Slots};

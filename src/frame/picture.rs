@@ -12,7 +12,7 @@ pub const MAX_PIXELS: u64 = 1 << 26;
 ///
 /// # Errors
 /// [`Kind::Data`] for zero pixels, or too many.
-pub(super) fn check_size(width: u64, height: u64, max_pixels: u64) -> Result<()> {
+pub fn check_size(width: u64, height: u64, max_pixels: u64) -> Result<()> {
     if width == 0 || height == 0 {
         return Err(Error::new(Kind::Data, format!("a picture of {width}×{height} pixels shows nothing")));
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::y4m::{self, FrameError, Y4m};
 use super::{Capture, Open, PixelLimit, Source};
 use crate::error::{Error, Kind, Result};
-use crate::frame::{Image, PixelFormat, Range, Raw};
+use crate::frame::{Image, PixelFormat, Range, Raw, check_size};
 use crate::redact::redact;
 use crate::stop::Stop;
 use child::Ffmpeg as Child;
@@ -144,7 +144,8 @@ fn frame(
             }
         }
     };
-    y4m::check_pixels((width, height), max_pixels).map_err(|error| damaged(format!("sends {}", error.message())))?;
+    let refused = |error: Error| damaged(format!("sends a frame that is refused: {}", error.message()));
+    check_size(width as u64, height as u64, max_pixels).map_err(refused)?;
     let mut data = vec![0; PixelFormat::I420.bytes(width, height)];
     match reader.read_exact(&mut data) {
         Ok(()) => {}

@@ -36,8 +36,8 @@ pub(super) struct Decoded {
 /// Limit of scans in a progressive file, since each one visits the whole picture.
 const MAX_SCANS: usize = 200;
 
-/// Decodes a JPEG of at most `max_pixels`. Without its end marker a sequential one is whole if each component has its data. Of a progressive one
-/// scans may be missing as well.
+/// Decodes a JPEG of at most `max_pixels`. Without its end marker a sequential one is whole if each component has its
+/// data. Of a progressive one scans may be missing as well.
 ///
 /// # Errors
 /// [`Kind::Data`] if it is truncated, detectably damaged, too large, or of an unsupported kind. JPEG has no checksum, so
