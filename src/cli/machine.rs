@@ -31,8 +31,7 @@ pub fn check_writable(folder: &Path) -> rustix::io::Result<()> {
 
 /// A field of `/proc/meminfo` or `/proc/self/status` that is given in kB, in bytes.
 pub fn memory(table: &str, field: &str) -> Option<u64> {
-    let line = table.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
+    crate::monitor::kilobytes(table, &format!("{field}:"))
 }
 
 /// The processor's or board's name in the text of `/proc/cpuinfo`.

@@ -129,7 +129,8 @@ fn meminfo(field: &str) -> Option<u64> {
     kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, field)
 }
 
-fn kilobytes(text: &str, field: &str) -> Option<u64> {
+/// The bytes of `field`, as `MemTotal:`, in a table of the kernel such as `/proc/meminfo`.
+pub fn kilobytes(text: &str, field: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }

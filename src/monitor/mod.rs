@@ -48,7 +48,7 @@ pub use frames::usability::{UnusableReason, UsabilityCheck};
 pub use generations::ledger::{GenerationStatus, Generations, LedgerEntry, RejectedGeneration, StartGeneration};
 pub use generations::serving::{EdgeComparison, GenerationComparison, Models, RolledBackEvent};
 pub use host::{Host, ServingModel, details};
-pub use memory::{memory_limit, memory_shortage, reference_bytes, reservoir_limit};
+pub use memory::{kilobytes, memory_limit, memory_shortage, reference_bytes, reservoir_limit};
 pub use monitor::{Monitor, MonitorSetup, SampleOutcome};
 pub use options::{FrameStorage, MonitorOptions, RecalibrationPolicy};
 pub use recalibration::initial::{CollectionOutcome, InitialCalibration, InitialRefusedEvent};

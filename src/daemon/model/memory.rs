@@ -36,7 +36,7 @@ fn least_need(settings: &Settings) -> Option<u64> {
     let model = match &settings.model.source {
         // The file, its packed weights, and those of the portable kernels for the start-up check.
         ModelSource::Artifact(path) => 3 * bytes(path)?,
-        // The weights are read from the mapped file, whose pages can be evicted.
+        // The packed weights, and tensors as they are read from the file.
         ModelSource::Checkpoint(path)
         | ModelSource::Quantize { checkpoint: path, .. }
         | ModelSource::Live { checkpoint: path, .. } => 2 * bytes(path)?,
