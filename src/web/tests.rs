@@ -103,6 +103,14 @@ impl Site {
         socket.connect(self.address).await.unwrap()
     }
 
+    /// A live stream from the address 127.0.0.`host`, after its request.
+    async fn watch_from(&self, host: u8) -> TcpStream {
+        let mut stream = self.connect_from(host).await;
+        let request = format!("GET /api/v1/stream HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
     /// As [`ask`](Self::ask), from the address 127.0.0.`host`.
     async fn ask_from(&self, host: u8, line: &str, headers: &[&str], body: &str) -> (u16, String, Vec<u8>) {
         let mut stream = self.connect_from(host).await;
@@ -311,9 +319,7 @@ async fn wrong_tokens_are_limited_by_address_and_stop_nobody_else() {
 #[tokio::test]
 async fn connections_of_one_address_leave_room_for_others_and_for_itself() {
     let site = serve(|_| {});
-    let host = format!("Host: {}", site.address);
-    let mut watching = site.connect_from(2).await;
-    watching.write_all(format!("GET /api/v1/stream HTTP/1.1\r\n{host}\r\n\r\n").as_bytes()).await.unwrap();
+    let mut watching = site.watch_from(2).await;
     let mut buffer = [0; 4096];
     assert!(watching.read(&mut buffer).await.unwrap() > 0);
     let mut greedy = Vec::new();
@@ -442,9 +448,7 @@ async fn pictures_are_shared_and_can_be_forbidden() {
 #[tokio::test]
 async fn the_stream_tells_what_is_said_and_ends_with_the_server() {
     let site = serve(|_| {});
-    let mut stream = TcpStream::connect(site.address).await.unwrap();
-    let request = format!("GET /api/v1/stream HTTP/1.1\r\nHost: {}\r\n\r\n", site.address);
-    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut stream = site.watch_from(1).await;
     let mut text = String::new();
     let mut buffer = [0; 4096];
     while !text.contains("event: event") {
@@ -528,9 +532,7 @@ async fn liveness_needs_no_token_and_tells_no_reasons_where_there_is_one() {
 #[tokio::test]
 async fn the_stream_says_that_it_ends() {
     let site = serve(|_| {});
-    let mut stream = TcpStream::connect(site.address).await.unwrap();
-    let request = format!("GET /api/v1/stream HTTP/1.1\r\nHost: {}\r\n\r\n", site.address);
-    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut stream = site.watch_from(1).await;
     while site.live.subscribers() == 0 {
         tokio::task::yield_now().await;
     }

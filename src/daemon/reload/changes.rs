@@ -1,7 +1,5 @@
 //! Comparison of two configurations: the sections that changed, and what must be rebuilt.
 
-use std::path::Path;
-
 use serde::Serialize;
 
 use crate::config::{CameraSettings, ModelSource, Settings, SinkKind};
@@ -21,12 +19,13 @@ pub struct ModelFiles(Vec<Option<FileStamp>>);
 impl ModelFiles {
     /// The current files of `source`; `None` stands for a file that cannot be read.
     pub fn of(source: &ModelSource) -> Self {
-        let stamp = |path: &Path| FileStamp::of(path);
         Self(match source {
             ModelSource::None => Vec::new(),
-            ModelSource::Artifact(path) | ModelSource::Checkpoint(path) => vec![stamp(path)],
-            ModelSource::Live { checkpoint, .. } => vec![stamp(checkpoint)],
-            ModelSource::Quantize { checkpoint, pictures, .. } => vec![stamp(checkpoint), stamp(pictures)],
+            ModelSource::Artifact(path) | ModelSource::Checkpoint(path) => vec![FileStamp::of(path)],
+            ModelSource::Live { checkpoint, .. } => vec![FileStamp::of(checkpoint)],
+            ModelSource::Quantize { checkpoint, pictures, .. } => {
+                vec![FileStamp::of(checkpoint), FileStamp::of(pictures)]
+            }
         })
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! In: [`import()`] reads torchvision state dicts (zip or legacy pickle, safetensors), wherever in the file they are;
 //! [`Checkpoint::open`] reads only `checkpoint/2` and `checkpoint/1`. Out: a [`Checkpoint`]: a checked
-//! [`CheckpointHeader`] and f32 tensors under torchvision's names, read from the file when they are needed. Promises: the weights match the
-//! header's architecture exactly; a damaged tensor, or a value that is not finite, is an error that names its tensor. A
-//! damaged or malicious file ends in one error, never in a panic, a call, or an allocation larger than a few times the
-//! file. What a pickle builds beside tensors is limited by number: at most some 100 MiB, however large the file.
+//! [`CheckpointHeader`] and f32 tensors under torchvision's names, read from the file when they are needed. Promises:
+//! the weights match the header's architecture exactly; a damaged tensor, or a value that is not finite, is an error
+//! that names its tensor. A damaged or malicious file ends in one error, never in a panic, a call, or an allocation
+//! larger than a few times the file. What a pickle builds beside tensors is limited by number: at most some 100 MiB,
+//! however large the file.
 //!
 //! # The file format `checkpoint/2`
 //!

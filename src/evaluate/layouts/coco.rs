@@ -91,7 +91,8 @@ struct Category {
 /// Reads the annotation file; pictures are searched in `images`, or near the file.
 ///
 /// # Errors
-/// As [`regular_file::read`]; [`Kind::Data`] if it is not a JSON document with the three lists, or has no picture or category.
+/// As [`regular_file::read`]; [`Kind::Data`] if it is not a JSON document with the three lists, or has no picture or
+/// category.
 pub(super) fn read(path: &Path, images: Option<&Path>) -> Result<Dataset> {
     let file = regular_file::read(path)?;
     let invalid = |text: String| Error::new(Kind::Data, format!("{}: {text}", path.display()));

@@ -1,9 +1,9 @@
 //! History: events stored on the device and queried later.
 //!
-//! In: event messages, with a thumbnail of the object if pictures are allowed. Out: pages of events, newest first. Stored
-//! events survive SIGKILL; a power cut loses those of the last five seconds at most. Age and size are limited; the oldest
-//! events are deleted first. Ages do not depend on a clock that is not synchronized. A damaged file is renamed and replaced. If the disk is not writable, detection continues, and
-//! missing events are counted as failed.
+//! In: event messages, with a thumbnail of the object if pictures are allowed. Out: pages of events, newest first.
+//! Stored events survive SIGKILL; a power cut loses those of the last five seconds at most. Age and size are limited;
+//! the oldest events are deleted first. Ages do not depend on a clock that is not synchronized. A damaged file is
+//! renamed and replaced. If the disk is not writable, detection continues, and missing events are counted as failed.
 
 mod query;
 mod records;

@@ -106,11 +106,11 @@ fn components(about: &DeviceInfo, topics: &Topics) -> Map<String, Value> {
             add(
                 format!("{key}_enabled"),
                 json!({
-                "platform": "switch", "name": format!("{camera} detection"), "state_topic": topics.state(camera),
-                "value_template": "{{ 'OFF' if value == 'disabled' else 'ON' }}",
-                "state_on": "ON", "state_off": "OFF",
-                "command_topic": topics.command("camera"),
-                "payload_on": json!({ "camera": camera, "enabled": true }).to_string(),
+                    "platform": "switch", "name": format!("{camera} detection"), "state_topic": topics.state(camera),
+                    "value_template": "{{ 'OFF' if value == 'disabled' else 'ON' }}",
+                    "state_on": "ON", "state_off": "OFF",
+                    "command_topic": topics.command("camera"),
+                    "payload_on": json!({ "camera": camera, "enabled": true }).to_string(),
                     "payload_off": json!({ "camera": camera, "enabled": false }).to_string(),
                 }),
             );

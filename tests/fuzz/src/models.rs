@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use lookout::calibrate::{CalibrationPicture, PictureSelection, QuantizeOptions, quantize_frames, usability};
 use lookout::detector::checkpoint::{Checkpoint, ImportOptions, import as import_state_dict};
-use lookout::detector::settings::Settings;
+use lookout::detector::settings::TransformSettings;
 use lookout::detector::{Detector, DetectorOptions, ModelSummary};
 use lookout::frame::{Image, Picture};
 use lookout::kernel::isa::Isa;
@@ -99,8 +99,7 @@ fn options() -> DetectorOptions {
     DetectorOptions { threads: 1, proposals: Some(50), max_detections: Some(20), ..DetectorOptions::default() }
 }
 
-fn is_small(settings: &Settings) -> bool {
-    let transform = &settings.transform;
+fn is_small(transform: &TransformSettings) -> bool {
     transform.max_size <= MAX_SIDE && transform.size_divisor <= 64 && transform.min_size.iter().all(|side| *side <= MAX_SIDE)
 }
 
@@ -118,7 +117,7 @@ fn run(mut detector: Detector) {
 }
 
 fn run_checkpoint(checkpoint: &Checkpoint) {
-    if !is_small(&checkpoint.header().settings) {
+    if !is_small(&checkpoint.header().settings.transform) {
         return;
     }
     let summary =
@@ -167,8 +166,7 @@ pub fn network(input: &[u8]) {
         }
         drop(artifact);
         if let Ok(detector) = Detector::from_artifact(file, String::new(), &options()) {
-            let transform = detector.transform();
-            if transform.min_size.iter().all(|side| *side <= MAX_SIDE) && transform.size_divisor <= 64 {
+            if is_small(detector.transform()) {
                 run(detector);
             }
         }
