@@ -2,7 +2,7 @@
 //!
 //! In: the configuration. Out: runs, until a signal ends the process, every camera has ended, or an error occurs that a
 //! retry cannot remedy. A run is repeated after a temporary failure. Another run follows if a reload changed a part
-//! that the run was built around.
+//! that the run was built around. If it cannot be built, the previous one is built again, and then tried until it can.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,10 +100,13 @@ impl Service<'_> {
         let mut backoff = Backoff::new(RETRY_DELAY.first, RETRY_DELAY.longest);
         // Settings to return to if the components of a new configuration cannot be built, and the error if so.
         let mut previous: Option<Settings> = None;
-        let mut refused = None;
+        let mut refused: Option<String> = None;
+        // True once a run was in force. What cannot be built after it is tried again: a file may be missing or incomplete
+        // only while somebody replaces it.
+        let mut has_run = false;
         let mut page = PageTask::default();
         loop {
-            requests.begin_attempt(&settings, refused.take());
+            requests.begin_attempt(&settings, refused.clone());
             let health = new_health(&settings, self.control);
             // Building may take minutes, if a model is quantized: requests are stored meanwhile.
             self.starting.store(true, Ordering::SeqCst);
@@ -111,19 +114,20 @@ impl Service<'_> {
             self.starting.store(false, Ordering::SeqCst);
             // A request from meanwhile replaces the settings that were just tried.
             if let Some(requested) = requests.take_next() {
-                settings = requested;
+                (settings, refused) = (requested, None);
                 continue;
             }
-            let outcome = match (components, previous.take()) {
+            let (outcome, is_built) = match (components, previous.take()) {
                 (Err(error), Some(working)) => {
                     refused = Some(error.chain());
                     settings = working;
                     continue;
                 }
-                (Err(error), None) => Err(error),
+                (Err(error), None) => (Err(error), false),
                 (Ok(mut components), _) => {
                     components.reload = Some(requests.clone());
-                    run_once(self.runtime, components, self.stop)
+                    (has_run, refused) = (true, None);
+                    (run_once(self.runtime, components, self.stop), true)
                 }
             };
             if self.stop.is_stopped() {
@@ -131,18 +135,19 @@ impl Service<'_> {
             }
             let ended = requests.end_run();
             settings = ended.settings;
+            let is_retried = |error: &Error| is_temporary(error) || has_run && !is_built;
             match (outcome, ended.next) {
                 (Ok(()), Some(next)) => {
                     tracing::info!("starting a new run with the new configuration");
                     previous = Some(std::mem::replace(&mut settings, next));
                     backoff.reset();
                 }
-                (Err(error), Some(next)) if is_temporary(&error) => {
+                (Err(error), Some(next)) if is_retried(&error) => {
                     tracing::warn!(error = error.chain(), "run failed; trying the new configuration");
-                    settings = next;
+                    (settings, refused) = (next, None);
                     backoff.reset();
                 }
-                (Err(error), None) if is_temporary(&error) => {
+                (Err(error), None) if is_retried(&error) => {
                     let delay = backoff.delay();
                     tracing::warn!(error = error.chain(), retry_in_s = delay.as_secs_f64(), "run failed; trying again");
                     let reason = format!("the last run failed and is tried again: {}", error.chain());
@@ -151,7 +156,7 @@ impl Service<'_> {
                     match requests.wait(delay) {
                         Ok(None) => {}
                         Ok(Some(requested)) => {
-                            settings = requested;
+                            (settings, refused) = (requested, None);
                             backoff.reset();
                         }
                         Err(stop::Stopped) => return Ok(()),

@@ -146,6 +146,7 @@ fn a_spool_outlives_its_writer() {
             *counter += 1;
         }
         let mut spool = open_spool(folder.path());
+        assert_eq!(spool.fault(), None, "round {round}");
         let counts = spool.counts().clone();
         assert!(counts.dropped.is_empty(), "round {round}: {counts:?}");
         assert_eq!(counts.produced, counts.delivered + spool.size().0, "round {round}");

@@ -5,6 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use redb::{Database, DatabaseError, StorageError};
 
@@ -12,6 +13,12 @@ use crate::error::{Error, Kind, Result};
 
 /// Page cache in bytes. It is small, since these stores are mostly written.
 const CACHE: usize = 1 << 20;
+
+/// Longest wait for another process to release a file. The kernel releases the locks of a killed process up to tens of
+/// milliseconds after its end.
+const RELEASE: Duration = Duration::from_millis(500);
+/// Delay between two attempts to take a file.
+const RELEASE_CHECK: Duration = Duration::from_millis(5);
 
 /// Opens the database at `path`. Folder and file are created if missing.
 ///
@@ -23,7 +30,13 @@ pub fn open(path: &Path) -> Result<Database> {
         std::fs::create_dir_all(folder).map_err(|error| Error::writing(folder, error))?;
     }
     private_file(path).map_err(|error| Error::writing(path, error))?;
-    match checked(path) {
+    let begin = Instant::now();
+    let mut opened = checked(path);
+    while matches!(opened, Err(OpenFault::Busy)) && begin.elapsed() < RELEASE {
+        std::thread::sleep(RELEASE_CHECK);
+        opened = checked(path);
+    }
+    match opened {
         Ok(database) => Ok(database),
         Err(OpenFault::Damaged(reason)) => {
             let aside = set_aside(path)?;

@@ -530,6 +530,28 @@ fn no_reload_is_lost_however_many_come_and_whenever() {
     assert_eq!(wait(&mut child, Duration::from_secs(20)), Some(0));
 }
 
+#[test]
+fn a_run_that_cannot_be_built_again_is_tried_until_its_files_are_back() {
+    let site = Site::new(3, "rate = 0\nloop = true");
+    let valid = std::fs::read_to_string(site.path("lookout.toml")).unwrap();
+    let mut child = site.run().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until_status(&site, |status| status["state"] == "ok");
+    // Neither the next run nor the previous one can be built without the pictures.
+    std::fs::rename(site.path("pictures"), site.path("moved")).unwrap();
+    configure(&site, &format!("{valid}\n[track]\nconfirm = 3\n"));
+    let reload = || program().arg("reload").env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap();
+    assert_eq!(reload().status.code(), Some(0));
+    until_status(&site, |status| status["reasons"].to_string().contains("the last run failed and is tried again"));
+    // The previous settings serve again, and the status says that others were asked for.
+    std::fs::rename(site.path("moved"), site.path("pictures")).unwrap();
+    until_status(&site, |status| status["reasons"].to_string().contains("the new configuration is refused"));
+    // Now they can be applied.
+    assert_eq!(reload().status.code(), Some(0));
+    until_status(&site, |status| status["state"] == "ok");
+    signal(&child, Signal::TERM);
+    assert_eq!(wait(&mut child, Duration::from_secs(20)), Some(0));
+}
+
 /// The library that `faketime` preloads, if it is installed.
 fn faketime() -> Option<String> {
     let output = Command::new("faketime").args(["-f", "+0", "sh", "-c", "echo $LD_PRELOAD"]).output().ok()?;

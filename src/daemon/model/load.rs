@@ -109,20 +109,23 @@ fn load_as(path: &Path, expected: ModelForm, options: &DetectorOptions) -> Resul
     Ok(engine)
 }
 
-/// Reads the files of `source` and checks all that they hold, without loading the model.
+/// Reads the files of the model in `settings` and checks all that they hold, without loading the model.
 ///
 /// # Errors
 ///
 /// As [`detector::describe`] and [`Checkpoint::verify`].
-pub fn check_files(source: &ModelSource) -> Result<()> {
-    match source {
-        ModelSource::None => Ok(()),
-        ModelSource::Artifact(path) => detector::describe(path).map(drop),
+pub fn check_files(settings: &Settings) -> Result<()> {
+    let verify = |path: &Path| Checkpoint::open(path)?.verify().map_err(|error| error.at(path.display()));
+    match &settings.model.source {
+        ModelSource::None => {}
+        ModelSource::Artifact(path) => detector::describe(path).map(drop)?,
         ModelSource::Checkpoint(path)
         | ModelSource::Quantize { checkpoint: path, .. }
-        | ModelSource::Live { checkpoint: path, .. } => {
-            Checkpoint::open(path)?.verify().map_err(|error| error.at(path.display()))
-        }
+        | ModelSource::Live { checkpoint: path, .. } => verify(path)?,
+    }
+    match &settings.model.reference {
+        Some(path) if settings.monitor.enabled => verify(path).map_err(|error| error.at("model.reference")),
+        _ => Ok(()),
     }
 }
 

@@ -114,9 +114,7 @@ impl Reloader {
         let changed = changed_sections(&current.settings, next, model_changed);
         if needs_new_run(&current.settings, next, model_changed) {
             // The next run loads the model. A file that is damaged, or still being copied, must not end this one.
-            if model_changed {
-                load::check_files(&next.model.source)?;
-            }
+            load::check_files(next)?;
             // Dropping the trigger ends the run.
             drop(self.new_run.lock().ignore_poison().take());
             return Ok(Applied::NewRun(changed));
