@@ -2,7 +2,6 @@
 //!
 //! In: a checkpoint or an artifact, options, then canvases. Out: detections in canvas pixels.
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -112,8 +111,8 @@ pub struct ModelDescription {
 /// As [`Detector::load`].
 pub fn describe(path: &Path) -> Result<ModelDescription> {
     match ModelFile::open(path)? {
-        ModelFile::Artifact(bytes) => {
-            let artifact = Artifact::parse(&bytes).map_err(|error| error.at(path.display()))?;
+        ModelFile::Artifact(file) => {
+            let artifact = file.artifact().map_err(|error| error.at(path.display()))?;
             Ok(ModelDescription { is_artifact: true, labels: artifact.header().labels.clone() })
         }
         ModelFile::Checkpoint(checkpoint) => {
@@ -124,8 +123,39 @@ pub fn describe(path: &Path) -> Result<ModelDescription> {
 
 /// A model's file by its form.
 enum ModelFile {
-    Artifact(Cow<'static, [u8]>),
+    Artifact(ArtifactFile<'static>),
     Checkpoint(Checkpoint),
+}
+
+/// The file of an artifact. On disk it is read tensor by tensor: file and weights are as large as each other.
+enum ArtifactFile<'a> {
+    Bytes(&'a [u8]),
+    Disk(RegularFile),
+}
+
+impl ArtifactFile<'_> {
+    fn artifact(&self) -> Result<Artifact<'_>> {
+        match self {
+            Self::Bytes(bytes) => Artifact::parse(bytes),
+            Self::Disk(file) => Artifact::open(file),
+        }
+    }
+
+    /// SHA-256 of the whole file, in hexadecimal.
+    fn sha256(&self) -> Result<String> {
+        match self {
+            Self::Bytes(bytes) => Ok(sha256(bytes)),
+            Self::Disk(file) => file.sha256(),
+        }
+    }
+
+    /// Checks that the file is still what was read, as [`RegularFile::check_unchanged`] does.
+    fn check_unchanged(&self) -> Result<()> {
+        match self {
+            Self::Bytes(_) => Ok(()),
+            Self::Disk(file) => file.check_unchanged(),
+        }
+    }
 }
 
 impl ModelFile {
@@ -135,13 +165,13 @@ impl ModelFile {
         let is_artifact = |format: Option<String>| format.is_some_and(|format| format.starts_with("artifact/"));
         if let Some(bytes) = demo::named(path)? {
             return Ok(match is_artifact(stored_format_of(bytes)) {
-                true => Self::Artifact(Cow::Borrowed(bytes)),
+                true => Self::Artifact(ArtifactFile::Bytes(bytes)),
                 false => Self::Checkpoint(Checkpoint::from_bytes(bytes)?),
             });
         }
         let file = RegularFile::open(path)?;
         match is_artifact(stored_format(&file)) {
-            true => Ok(Self::Artifact(Cow::Owned(file.read()?))),
+            true => Ok(Self::Artifact(ArtifactFile::Disk(file))),
             false => Checkpoint::of_file(file).map(Self::Checkpoint).map_err(|error| error.at(path.display())),
         }
     }
@@ -166,7 +196,7 @@ impl Detector {
             false => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
         };
         let detector = match ModelFile::open(path)? {
-            ModelFile::Artifact(bytes) => Self::from_artifact(bytes, name, options),
+            ModelFile::Artifact(file) => Self::quantized(&file, name, options),
             ModelFile::Checkpoint(checkpoint) => Self::full_precision(&checkpoint, name, options),
         };
         detector.map_err(|error| if is_built_in { error } else { error.at(path.display()) })
@@ -182,17 +212,22 @@ impl Detector {
     ///
     /// # Errors
     /// [`Kind::Data`] naming the defect of the file, [`Kind::Config`] for a wrong option.
-    pub fn from_artifact(file: impl AsRef<[u8]>, name: String, options: &DetectorOptions) -> Result<Self> {
+    pub fn from_artifact(file: &[u8], name: String, options: &DetectorOptions) -> Result<Self> {
+        Self::quantized(&ArtifactFile::Bytes(file), name, options)
+    }
+
+    fn quantized(file: &ArtifactFile<'_>, name: String, options: &DetectorOptions) -> Result<Self> {
         let pool = Arc::new(thread_pool(options.threads)?);
-        let bytes = file.as_ref();
         let read = || {
-            let artifact = Artifact::parse(bytes)?;
+            let artifact = file.artifact()?;
             let quantized = Quantized::from_artifact(&artifact, |settings| options.apply(settings))?;
             Ok::<_, Error>((artifact, quantized))
         };
         // The digest takes as long as the rest of the reading.
-        let (digest, read) = pool.install(|| rayon::join(|| sha256(bytes), read));
+        let (digest, read) = pool.install(|| rayon::join(|| file.sha256(), read));
         let (artifact, quantized) = read?;
+        let digest = digest?;
+        file.check_unchanged()?;
         let header = artifact.header();
         let summary = ModelSummary {
             name,
@@ -202,8 +237,6 @@ impl Detector {
         };
         let labels = header.labels.clone();
         drop(artifact);
-        // File, weights and panels are as large as each other: no more than two of them are in memory at once.
-        drop(file);
         let model = pool.install(|| Int8Model::of(quantized, options.isa))?;
         let executor = Executor::Int8(Box::new(Int8Executor::new(Arc::new(model))));
         Ok(Self { executor, pool, labels, summary, detections: Vec::new(), proposals: 0 })

@@ -1,8 +1,10 @@
 //! Container of artifacts and calibration records: safetensors with one metadata key and checksums.
 //!
-//! In: a JSON object and named tensors, or the bytes of a file. Out: bytes that depend on nothing else, or a view that
-//! was checked from end to end. All offsets, shapes and checksums are verified before anything is used. No more memory
-//! is allocated than a small multiple of the header's length. A damaged file is refused with the place of the damage.
+//! In: a JSON object and named tensors, or a file, in memory or on disk. Out: bytes that depend on nothing else, or a view
+//! that was checked from end to end. All offsets, shapes and checksums are verified before anything is used. No more
+//! memory is allocated than a small multiple of the header's length, and one tensor. A damaged file is refused with the
+//! place of the damage. A file on disk is read tensor by tensor, so that it is never in memory as a whole; the checksum
+//! of a tensor is verified whenever it is read.
 //!
 //! # File format
 //!
@@ -19,10 +21,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::ops::Range;
 
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Kind, Result};
+use crate::tensor::regular_file::RegularFile;
 
 /// Name of the tensor with the checksums: U32, of the header, then of every other tensor in file order.
 pub const CHECKSUMS: &str = "checksums";
@@ -111,9 +115,9 @@ impl<'a> Tensor<'a> {
         self.bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect()
     }
 
-    /// The bytes as i8 values.
-    pub fn to_i8(&self) -> Vec<i8> {
-        self.bytes.iter().map(|byte| byte.cast_signed()).collect()
+    /// The bytes as i8 values. Bytes that were read from a file are not copied.
+    pub fn into_i8(self) -> Vec<i8> {
+        self.bytes.into_owned().into_iter().map(u8::cast_signed).collect()
     }
 }
 
@@ -180,11 +184,64 @@ fn byte_count(shape: &[usize], element: Element) -> Option<usize> {
     shape.iter().try_fold(element.size(), |bytes, extent| bytes.checked_mul(*extent))
 }
 
+/// The bytes of a file.
+#[derive(Debug, Clone, Copy)]
+enum Source<'a> {
+    Bytes(&'a [u8]),
+    File(&'a RegularFile),
+}
+
+impl<'a> Source<'a> {
+    fn size(self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::File(file) => usize::try_from(file.size()).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// The bytes in `place`, which lies inside of the file.
+    fn get(self, place: &Range<usize>) -> Result<Cow<'a, [u8]>> {
+        match self {
+            Self::Bytes(bytes) => Ok(Cow::Borrowed(bytes.get(place.clone()).unwrap_or_default())),
+            Self::File(file) => file.read_range(place.start as u64, place.len()).map(Cow::Owned),
+        }
+    }
+
+    /// CRC-32 of the bytes in `place`.
+    fn crc32(self, place: &Range<usize>) -> Result<u32> {
+        let mut crc = crc32fast::Hasher::new();
+        match self {
+            Self::Bytes(bytes) => crc.update(bytes.get(place.clone()).unwrap_or_default()),
+            Self::File(file) => file.visit(place.start as u64, place.len() as u64, |piece| crc.update(piece))?,
+        }
+        Ok(crc.finalize())
+    }
+
+    /// The error for bytes that do not match their checksum: a file that was overwritten is not a damaged one.
+    fn mismatch<T>(self, what: &str) -> Result<T> {
+        if let Self::File(file) = self {
+            file.check_unchanged()?;
+        }
+        refuse(format!("{what} does not match its checksum"))
+    }
+}
+
+/// Type and place of a tensor in the file.
+#[derive(Debug)]
+struct TensorEntry {
+    element: Element,
+    shape: Vec<usize>,
+    /// Bytes of the file.
+    place: Range<usize>,
+    crc32: u32,
+}
+
 /// A container with verified structure and checksums.
 #[derive(Debug)]
 pub struct Container<'a> {
+    source: Source<'a>,
     metadata: Map<String, Value>,
-    tensors: BTreeMap<String, Tensor<'a>>,
+    tensors: BTreeMap<String, TensorEntry>,
 }
 
 impl<'a> Container<'a> {
@@ -193,22 +250,39 @@ impl<'a> Container<'a> {
     /// # Errors
     /// [`Kind::Data`] naming the first place that is wrong.
     pub fn parse(file: &'a [u8]) -> Result<Self> {
-        let Some((length, rest)) = file.split_first_chunk::<8>() else {
-            return refuse(format!("it ends after {} bytes, before the length of its header", file.len()));
+        Self::of(Source::Bytes(file))
+    }
+
+    /// Checks `file` from end to end. Its tensors are read one at a time.
+    ///
+    /// # Errors
+    /// As [`Container::parse`] and [`RegularFile::read_range`].
+    pub fn open(file: &'a RegularFile) -> Result<Self> {
+        Self::of(Source::File(file))
+    }
+
+    fn of(source: Source<'a>) -> Result<Self> {
+        let size = source.size();
+        let begin = source.get(&(0..size.min(8)))?;
+        let Some(length) = begin.first_chunk::<8>() else {
+            return refuse(format!("it ends after {size} bytes, before the length of its header"));
         };
         let length = u64::from_le_bytes(*length);
-        let Some((header, data)) = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length)) else {
-            return refuse(format!("its header claims {length} bytes, {} are left", rest.len()));
+        let Some(start) =
+            usize::try_from(length).ok().and_then(|length| length.checked_add(8)).filter(|end| *end <= size)
+        else {
+            return refuse(format!("its header claims {length} bytes, {} are left", size - 8));
         };
-        let parsed: Value = serde_json::from_slice(header).map_err(|e| {
+        let header = source.get(&(8..start))?;
+        let parsed: Value = serde_json::from_slice(&header).map_err(|e| {
             Error::new(Kind::Data, format!("its header is not JSON at byte {}", 8 + e.column())).because(e)
         })?;
         let Value::Object(mut entries) = parsed else { return refuse("its header is not a JSON object".into()) };
         let metadata = metadata(entries.remove("__metadata__"))?;
-        let order = tensors_in_order(entries, data)?;
-        verify(header, data.len(), &order)?;
+        let mut order = tensors_in_order(entries, start..size)?;
+        verify(source, &header, &mut order)?;
         let tensors = order.into_iter().filter(|(name, _)| name != CHECKSUMS).collect();
-        Ok(Self { metadata, tensors })
+        Ok(Self { source, metadata, tensors })
     }
 
     /// JSON object of the metadata key.
@@ -219,18 +293,45 @@ impl<'a> Container<'a> {
     /// The tensor called `name`, of this element type and shape.
     ///
     /// # Errors
+    /// [`Kind::Data`] where it is missing or different; of a file on disk also those of reading it.
+    pub fn tensor(&self, name: &str, element: Element, shape: &[usize]) -> Result<Tensor<'a>> {
+        self.check(name, element, shape)?;
+        self.get(name)
+    }
+
+    /// Checks that there is a tensor called `name` of this element type and shape, without reading it.
+    ///
+    /// # Errors
     /// [`Kind::Data`] where it is missing or different.
-    pub fn tensor(&self, name: &str, element: Element, shape: &[usize]) -> Result<&Tensor<'a>> {
-        let Some(tensor) = self.tensors.get(name) else { return refuse(format!("tensor {name} is missing")) };
-        if (tensor.element, tensor.shape.as_slice()) == (element, shape) {
-            return Ok(tensor);
+    pub fn check(&self, name: &str, element: Element, shape: &[usize]) -> Result<()> {
+        let entry = self.entry(name)?;
+        if (entry.element, entry.shape.as_slice()) == (element, shape) {
+            return Ok(());
         }
         refuse(format!(
             "tensor {name} is {} {:?}, expected {} {shape:?}",
-            tensor.element.name(),
-            tensor.shape,
+            entry.element.name(),
+            entry.shape,
             element.name()
         ))
+    }
+
+    /// The tensor called `name`.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] where it is missing; of a file on disk also those of reading it.
+    pub fn get(&self, name: &str) -> Result<Tensor<'a>> {
+        let TensorEntry { element, shape, place, crc32 } = self.entry(name)?;
+        let bytes = self.source.get(place)?;
+        // Bytes in memory are those that were verified.
+        if matches!(bytes, Cow::Owned(_)) && crc32fast::hash(&bytes) != *crc32 {
+            return self.source.mismatch(&format!("tensor {name}"));
+        }
+        Ok(Tensor { element: *element, shape: shape.clone(), bytes })
+    }
+
+    fn entry(&self, name: &str) -> Result<&TensorEntry> {
+        self.tensors.get(name).ok_or_else(|| Error::new(Kind::Data, format!("tensor {name} is missing")))
     }
 
     /// The `count` numbers of the tensor called `name`; none, and no such tensor, where `count` is 0.
@@ -241,9 +342,15 @@ impl<'a> Container<'a> {
         if count == 0 { Ok(Vec::new()) } else { Ok(self.tensor(name, Element::F32, &[count])?.to_f32()) }
     }
 
+    /// Names of all tensors but the checksums, sorted.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
     /// All tensors by name, without the checksums.
-    pub fn tensors(&self) -> &BTreeMap<String, Tensor<'a>> {
-        &self.tensors
+    #[cfg(test)]
+    pub fn tensors(&self) -> BTreeMap<String, Tensor<'a>> {
+        self.names().map(|name| (name.to_owned(), self.get(name).unwrap())).collect()
     }
 }
 
@@ -277,65 +384,69 @@ fn metadata(entry: Option<Value>) -> Result<Map<String, Value>> {
     }
 }
 
-/// The tensors in file order. They must fill `data` without gap or overlap.
-fn tensors_in_order(entries: Map<String, Value>, data: &[u8]) -> Result<Vec<(String, Tensor<'_>)>> {
+/// The tensors in file order, without their checksums. They must fill `data` without gap or overlap.
+fn tensors_in_order(entries: Map<String, Value>, data: Range<usize>) -> Result<Vec<(String, TensorEntry)>> {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct TensorEntry {
+    struct HeaderEntry {
         dtype: String,
         shape: Vec<usize>,
         data_offsets: [usize; 2],
     }
     let mut order = Vec::with_capacity(entries.len());
     for (name, entry) in entries {
-        let entry: TensorEntry = serde_json::from_value(entry)
+        let entry: HeaderEntry = serde_json::from_value(entry)
             .map_err(|e| Error::new(Kind::Data, format!("the header's entry for {name} is wrong")).because(e))?;
         let Some(element) = Element::ALL.into_iter().find(|element| element.name() == entry.dtype) else {
             return refuse(format!("tensor {name} is of the unknown type `{}`", entry.dtype));
         };
         let [start, end] = entry.data_offsets;
-        let Some(bytes) = data.get(start..end) else {
+        if start > end || end > data.len() {
             return refuse(format!("tensor {name} claims bytes {start} to {end} of {}", data.len()));
-        };
-        if byte_count(&entry.shape, element) != Some(bytes.len()) {
-            return refuse(format!("tensor {name} has {} bytes for shape {:?}", bytes.len(), entry.shape));
         }
-        order.push((start, end, name, Tensor { element, shape: entry.shape, bytes: Cow::Borrowed(bytes) }));
+        if byte_count(&entry.shape, element) != Some(end - start) {
+            return refuse(format!("tensor {name} has {} bytes for shape {:?}", end - start, entry.shape));
+        }
+        let place = data.start + start..data.start + end;
+        order.push((name, TensorEntry { element, shape: entry.shape, place, crc32: 0 }));
     }
-    order.sort_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
-    let mut expected = 0;
-    for (start, end, name, _) in &order {
-        if *start != expected {
+    order.sort_by(|(a_name, a), (b_name, b)| {
+        (a.place.start, a.place.end, a_name).cmp(&(b.place.start, b.place.end, b_name))
+    });
+    let mut expected = data.start;
+    for (name, TensorEntry { place, .. }) in &order {
+        if place.start != expected {
+            let (start, expected) = (place.start - data.start, expected - data.start);
             return refuse(format!("tensor {name} starts at byte {start} of the data, expected {expected}"));
         }
-        expected = *end;
+        expected = place.end;
     }
-    if expected != data.len() {
-        return refuse(format!("its tensors end at byte {expected} of {} of the data", data.len()));
+    if expected != data.end {
+        let end = expected - data.start;
+        return refuse(format!("its tensors end at byte {end} of {} of the data", data.len()));
     }
-    Ok(order.into_iter().map(|(_, _, name, tensor)| (name, tensor)).collect())
+    Ok(order)
 }
 
-/// Verifies every checksum.
-fn verify(header: &[u8], data: usize, order: &[(String, Tensor)]) -> Result<()> {
+/// Verifies every checksum, and enters them in `order`.
+fn verify(source: Source<'_>, header: &[u8], order: &mut [(String, TensorEntry)]) -> Result<()> {
     let Some((_, sums)) = order.iter().find(|(name, _)| name == CHECKSUMS) else {
         return refuse(format!("tensor {CHECKSUMS} is missing"));
     };
     if sums.element != Element::U32 || sums.shape != [order.len()] {
         return refuse(format!("tensor {CHECKSUMS} is not U32 [{}]", order.len()));
     }
-    let mut sums = sums.to_u32().into_iter();
+    let sums = source.get(&sums.place)?;
+    let mut sums = sums.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
     if sums.next() != Some(crc32fast::hash(header)) {
-        return refuse(format!("its header, bytes 8 to {}, does not match its checksum", 8 + header.len()));
+        return source.mismatch(&format!("its header, bytes 8 to {},", 8 + header.len()));
     }
-    let mut start = 8 + header.len();
-    debug_assert_eq!(order.iter().map(|(_, tensor)| tensor.bytes.len()).sum::<usize>(), data);
-    for (name, tensor) in order {
-        let end = start + tensor.bytes.len();
-        if name != CHECKSUMS && sums.next() != Some(crc32fast::hash(&tensor.bytes)) {
-            return refuse(format!("tensor {name}, bytes {start} to {end} of the file, does not match its checksum"));
+    for (name, TensorEntry { place, crc32, .. }) in order.iter_mut().filter(|(name, _)| name != CHECKSUMS) {
+        *crc32 = source.crc32(place)?;
+        if sums.next() != Some(*crc32) {
+            let Range { start, end } = place;
+            return source.mismatch(&format!("tensor {name}, bytes {start} to {end} of the file,"));
         }
-        start = end;
     }
     Ok(())
 }
@@ -362,12 +473,12 @@ mod tests {
         assert_eq!(bytes, sample());
         let container = Container::parse(&bytes).unwrap();
         assert_eq!(container.metadata()["b"][1]["a"], "\"");
-        assert_eq!(container.tensor("w", Element::I8, &[3]).unwrap().to_i8(), [-127, 0, 5]);
+        assert_eq!(container.tensor("w", Element::I8, &[3]).unwrap().into_i8(), [-127, 0, 5]);
         assert_eq!(container.tensor("x", Element::F32, &[2, 1]).unwrap().to_f32(), [1.5, -0.0]);
         assert!(
             container.tensor("x", Element::F32, &[2]).is_err() && container.tensor("y", Element::F32, &[]).is_err()
         );
-        assert!(container.tensors().keys().eq(["empty", "w", "x"]));
+        assert!(container.names().eq(["empty", "w", "x"]));
     }
 
     #[test]
@@ -393,6 +504,36 @@ mod tests {
         }
         let longer = [bytes, vec![0]].concat();
         assert!(Container::parse(&longer).is_err());
+    }
+
+    #[test]
+    fn a_file_on_disk_is_what_its_bytes_are_and_a_change_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let bytes = sample();
+        let open = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            RegularFile::open(&path).unwrap()
+        };
+        let file = open(&bytes);
+        let container = Container::open(&file).unwrap();
+        assert_eq!(container.metadata(), Container::parse(&bytes).unwrap().metadata());
+        assert_eq!(container.get("w").unwrap().into_i8(), [-127, 0, 5]);
+        for cut in 0..bytes.len() {
+            let of_bytes = Container::parse(&bytes[..cut]).unwrap_err();
+            assert_eq!(Container::open(&open(&bytes[..cut])).unwrap_err().chain(), of_bytes.chain(), "cut at {cut}");
+        }
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x41;
+            let of_bytes = Container::parse(&damaged).unwrap_err();
+            assert_eq!(Container::open(&open(&damaged)).unwrap_err().chain(), of_bytes.chain(), "byte {at}");
+        }
+        let file = open(&bytes);
+        let container = Container::open(&file).unwrap();
+        std::fs::write(&path, vec![0; bytes.len() + 1]).unwrap();
+        let error = container.get("w").unwrap_err();
+        assert!(error.kind() == Kind::Unavailable && error.message().contains("overwritten"), "{error}");
     }
 
     #[test]

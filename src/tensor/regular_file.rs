@@ -100,15 +100,23 @@ impl RegularFile {
     /// [`Kind::Unavailable`] if there is no memory for them, or as [`RegularFile::check_unchanged`]; [`Kind::Io`] if
     /// reading fails.
     pub fn read(&self) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let size = usize::try_from(self.size()).ok().filter(|&size| bytes.try_reserve_exact(size).is_ok());
-        let Some(size) = size else {
-            let text = format!("{}: there is no memory for its {} bytes", self.path.display(), self.size());
-            return Err(Error::new(Kind::Unavailable, text));
-        };
-        bytes.resize(size, 0);
-        self.read_exact_at(&mut bytes, 0)?;
+        let bytes = self.read_range(0, usize::try_from(self.size()).unwrap_or(usize::MAX))?;
         self.check_unchanged()?;
+        Ok(bytes)
+    }
+
+    /// `length` bytes from byte `offset` on.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] if there is no memory for them; as [`RegularFile::read_exact_at`].
+    pub fn read_range(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        if bytes.try_reserve_exact(length).is_err() {
+            let text = format!("{}: there is no memory for {length} of its bytes", self.path.display());
+            return Err(Error::new(Kind::Unavailable, text));
+        }
+        bytes.resize(length, 0);
+        self.read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
     }
 

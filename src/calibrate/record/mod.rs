@@ -261,17 +261,19 @@ impl CalibrationRecord {
         let equalization = container.optional_f32(EQUALIZATION, header.equalization)?;
         let others = usize::from(!equalization.is_empty());
         let mut record = Self::new(header.checkpoint_sha256, header.edges, equalization);
-        if container.tensors().len() != 2 * header.pictures.len() + others {
-            let what = format!("{} tensors of {} pictures", container.tensors().len(), header.pictures.len());
+        let tensors = container.names().len();
+        if tensors != 2 * header.pictures.len() + others {
+            let what = format!("{tensors} tensors of {} pictures", header.pictures.len());
             return Err(Error::new(Kind::Data, what));
         }
         for (at, PictureEntry { name, sha256 }) in header.pictures.into_iter().enumerate() {
             let means = container.tensor(&format!("{at:06}.means"), Element::F32, &[record.mean_count()])?.to_f32();
             let packed = format!("{at:06}.histograms");
-            let Some(packed) = container.tensors().get(&packed).filter(|tensor| tensor.element == Element::U8) else {
-                return Err(Error::new(Kind::Data, format!("tensor {packed} of bytes is missing")));
-            };
-            let histograms = packed.bytes.to_vec();
+            let tensor = container.get(&packed)?;
+            if tensor.element != Element::U8 {
+                return Err(Error::new(Kind::Data, format!("tensor {packed} has no bytes")));
+            }
+            let histograms = tensor.bytes.into_owned();
             // One at a time: a few bytes can encode thousands of bins.
             unpack(&histograms, record.edges.len(), drop).map_err(|e| e.at(format!("picture {name}")))?;
             if let Some(mean) = means.iter().find(|mean| !mean.is_finite()) {

@@ -34,8 +34,8 @@ fn least_need(settings: &Settings) -> Option<u64> {
         _ => std::fs::metadata(path).ok().map(|metadata| metadata.len()),
     };
     let model = match &settings.model.source {
-        // The file, its packed weights, and those of the portable kernels for the start-up check.
-        ModelSource::Artifact(path) => 3 * bytes(path)?,
+        // The weights as they are read, and packed; with the monitor also the file.
+        ModelSource::Artifact(path) => bytes(path)? * if settings.monitor.enabled { 3 } else { 2 },
         // The packed weights, and tensors as they are read from the file.
         ModelSource::Checkpoint(path)
         | ModelSource::Quantize { checkpoint: path, .. }

@@ -31,6 +31,7 @@ mod table;
 mod topics;
 
 pub use orders::arguments as order_arguments;
+pub use oversize::PacketFilter;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;

@@ -1,8 +1,9 @@
 //! Reader of artifacts: checks a file from end to end before anything is used.
 //!
-//! In: the bytes of a file from an untrusted source. Out: an [`Artifact`] that borrows them. All its
+//! In: a file from an untrusted source, in memory or on disk. Out: an [`Artifact`] that borrows it. All its
 //! tensors are present and no others, all numbers finite and inside their limits. All weight pairs are safe if the
 //! header says so. No number is computed with before it was checked. Errors name the step, edge or byte that is wrong.
+//! Of a file on disk one tensor at a time is in memory.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::quant::container::{Container, EQUALIZATION, Element};
 use crate::quant::{BiasShiftModel, MAX_SCALE, MIN_SCALE, RoundingResidual, StoredBiasShiftModel, first_unsafe_pair};
 use crate::tensor::ImageMoments;
+use crate::tensor::regular_file::RegularFile;
 
 /// Most bytes of a name, which becomes part of file names, metric labels and log fields.
 const MAX_NAME_BYTES: usize = 200;
@@ -64,7 +66,20 @@ impl<'a> Artifact<'a> {
     /// # Errors
     /// [`Kind::Data`] naming the first place that is wrong.
     pub fn parse(file: &'a [u8]) -> Result<Self> {
-        let container = Container::parse(file)?;
+        Self::of(Container::parse(file)?)
+    }
+
+    /// Checks `file` from end to end. Its tensors are read one at a time, and when they are asked for.
+    ///
+    /// # Errors
+    /// As [`Artifact::parse`] and [`Container::open`].
+    pub fn open(file: &'a RegularFile) -> Result<Self> {
+        let artifact = Self::of(Container::open(file)?)?;
+        file.check_unchanged()?;
+        Ok(artifact)
+    }
+
+    fn of(container: Container<'a>) -> Result<Self> {
         match container.metadata().get("format") {
             Some(Value::String(format)) if format == FORMAT || format == FORMAT_1 => {}
             Some(Value::String(other)) => {
@@ -87,10 +102,10 @@ impl<'a> Artifact<'a> {
         for edge in &artifact.header.edges {
             artifact.check_edge(edge, &mut known).map_err(|e| e.at(format!("edge {}", edge.name)))?;
         }
-        match artifact.container.tensors().keys().find(|name| !known.contains(*name)) {
-            Some(unknown) => refuse(format!("tensor {unknown} belongs to no step and no edge")),
-            None => Ok(artifact),
+        if let Some(unknown) = artifact.container.names().find(|name| !known.contains(*name)) {
+            return refuse(format!("tensor {unknown} belongs to no step and no edge"));
         }
+        Ok(artifact)
     }
 
     /// The header.
@@ -108,11 +123,11 @@ impl<'a> Artifact<'a> {
         if !step.precision.is_int8() {
             return Ok(StoredWeights::Float(self.container.tensor(&weight, Element::F32, &step.shape)?.to_f32()));
         }
-        let values = self.container.tensor(&weight, Element::I8, &step.shape)?.to_i8();
+        let values = self.container.tensor(&weight, Element::I8, &step.shape)?.into_i8();
         let scales = self.container.tensor(&format!("{name}.scale"), Element::F32, &step.shape[..1])?.to_f32();
         let low = match step.weight {
             Some(WeightType::S8x2) => {
-                self.container.tensor(&format!("{name}.weight_low"), Element::I8, &step.shape)?.to_i8()
+                self.container.tensor(&format!("{name}.weight_low"), Element::I8, &step.shape)?.into_i8()
             }
             _ => Vec::new(),
         };
@@ -174,8 +189,8 @@ impl<'a> Artifact<'a> {
         let part =
             |part: &str, element, shape: &[usize]| self.container.tensor(&format!("{name}.{part}"), element, shape);
         let scales = part("response_scales", Element::F32, &[runs, perturbations, 2])?.to_f32();
-        let input_changes = part("input_ways", Element::I8, &[runs, perturbations, channels])?.to_i8();
-        let bias_shifts = part("bias_ways", Element::I8, &[runs, perturbations, out])?.to_i8();
+        let input_changes = part("input_ways", Element::I8, &[runs, perturbations, channels])?.into_i8();
+        let bias_shifts = part("bias_ways", Element::I8, &[runs, perturbations, out])?.into_i8();
         let of_run = |run: usize| {
             let stored = StoredBiasShiftModel {
                 scales: scales[run * perturbations * 2..][..perturbations * 2].to_vec(),
@@ -408,7 +423,7 @@ impl<'a> Artifact<'a> {
             return refuse(format!("{bins} bins of 2^{exponent} from {first} on are no histogram around zero"));
         }
         let name = format!("{}.histogram", edge.name);
-        self.container.tensor(&name, Element::U32, &[bins])?;
+        self.container.check(&name, Element::U32, &[bins])?;
         known.insert(name);
         Ok(())
     }

@@ -113,7 +113,7 @@ fn with(pointer: &str, value: Value) -> Vec<u8> {
         }
     }
     let mut changed = Vec::new();
-    container::write(&mut changed, metadata.as_object().unwrap(), container.tensors()).unwrap();
+    container::write(&mut changed, metadata.as_object().unwrap(), &container.tensors()).unwrap();
     changed
 }
 
@@ -121,7 +121,7 @@ fn with(pointer: &str, value: Value) -> Vec<u8> {
 fn with_tensor(name: &str, tensor: Tensor) -> Vec<u8> {
     let bytes = bytes();
     let container = Container::parse(&bytes).unwrap();
-    let mut tensors = container.tensors().clone();
+    let mut tensors = container.tensors();
     tensors.insert(name.into(), tensor);
     let mut changed = Vec::new();
     container::write(&mut changed, container.metadata(), &tensors).unwrap();
@@ -217,7 +217,7 @@ fn two_bytes_and_two_digits_are_read_back() {
 
     // A low digit that no rounding gives.
     let container = Container::parse(&bytes).unwrap();
-    let mut tensors = container.tensors().clone();
+    let mut tensors = container.tensors();
     tensors.insert("rpn.head.conv.0.0.weight_low".into(), Tensor::of_i8(vec![2, 3, 3, 4], &[64; 72]));
     let mut changed = Vec::new();
     container::write(&mut changed, container.metadata(), &tensors).unwrap();
@@ -317,7 +317,7 @@ fn invalid_tensors_are_refused_with_the_place() {
     let mut metadata = container.metadata().clone();
     metadata["pair_safe"] = json!(false);
     let mut honest = Vec::new();
-    container::write(&mut honest, &metadata, container.tensors()).unwrap();
+    container::write(&mut honest, &metadata, &container.tensors()).unwrap();
     file = honest;
     assert!(Artifact::parse(&file).is_ok());
 }

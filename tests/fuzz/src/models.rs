@@ -165,7 +165,7 @@ pub fn network(input: &[u8]) {
             continue;
         }
         drop(artifact);
-        if let Ok(detector) = Detector::from_artifact(file, String::new(), &options()) {
+        if let Ok(detector) = Detector::from_artifact(&file, String::new(), &options()) {
             if is_small(detector.transform()) {
                 run(detector);
             }

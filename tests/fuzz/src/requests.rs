@@ -8,6 +8,7 @@ use std::time::Duration;
 use lookout::clock::SystemClock;
 use lookout::control::Control;
 use lookout::metrics::Metrics;
+use lookout::publish::mqtt::PacketFilter;
 use lookout::publish::history::{History, HistoryLimits, Query};
 use lookout::web::{Live, Server, WebConfig};
 use serde_json::{Value, json};
@@ -48,6 +49,33 @@ pub fn request(input: &[u8]) {
 pub fn order(input: &[u8]) {
     if let Ok(arguments) = lookout::publish::mqtt::order_arguments(input) {
         let _ = find(arguments);
+    }
+}
+
+/// The stream of a broker. What passes does not depend on the chunks in which it arrives, and no PUBLISH packet above the
+/// limit does.
+pub fn packets(input: &[u8]) {
+    let [flags, chunk, stream @ ..] = input else { return };
+    // The packet that stands for another has up to 163 bytes.
+    let limit = 200 + usize::from(flags >> 1);
+    let filter = || PacketFilter::new(limit, flags & 1 == 1);
+    let (mut whole, mut parts) = (Vec::new(), Vec::new());
+    filter().feed(stream, &mut whole);
+    let mut by_parts = filter();
+    for part in stream.chunks(usize::from(*chunk).max(1)) {
+        by_parts.feed(part, &mut parts);
+    }
+    assert_eq!(whole, parts);
+    let mut rest = &whole[..];
+    while let [first, after @ ..] = rest {
+        let digits = after.iter().take(4).take_while(|byte| **byte & 0x80 != 0).count() + 1;
+        // A malformed length passes with all that follows; the end may be missing.
+        if digits > 4 || digits > after.len() {
+            break;
+        }
+        let length = after[..digits].iter().rev().fold(0, |length, byte| length << 7 | usize::from(byte & 0x7f));
+        assert!(first >> 4 != 3 || 1 + digits + length <= limit, "{first} {length}");
+        rest = after.get(digits + length..).unwrap_or_default();
     }
 }
 

@@ -67,7 +67,16 @@ fn small_seeds() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>, Box<dyn s
     let kept = [&0i64.to_le_bytes()[..], &crc32fast::hash(event).to_le_bytes(), event].concat();
     let kept = record(&[&(kept.len() as u32).to_le_bytes()[..], &kept, b"jpeg"].concat());
     let waiting = record(&[&[0; 56][..], &[1, 0, 0, 0], &[9; 8], &[0], &[7; 8], &[0; 24], &[3, 0, 0, 0], b"car"].concat());
+    // Flags, size of the chunks, then a CONNACK, a PUBLISH packet of QoS 1 of 40 bytes and one of 333.
+    let publish = |flags: u8, length: &[u8], payload: usize| {
+        [&[0x32][..], length, &[0, 4], b"cmd/", &[0, flags], &vec![b'x'; payload]].concat()
+    };
+    let stream = |flags: u8| {
+        [&[flags, 7, 0x20, 2, 0, 0][..], &publish(flags, &[38], 30), &publish(flags, &[0xca, 2], 322)].concat()
+    };
     Ok(vec![
+        ("packets", "mqtt-3", stream(0)),
+        ("packets", "mqtt-5", stream(1)),
         ("picture", "jpeg", jpeg.clone()),
         ("picture", "png", png),
         ("mjpeg", "two", [&jpeg[..], &jpeg].concat()),
