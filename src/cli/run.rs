@@ -1,19 +1,22 @@
 //! `lookout run`: the service.
 
+use std::fs::DirBuilder;
 use std::io::IsTerminal;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 
 use super::{ConfigArgs, environment_names};
 use crate::config::{self, Inputs};
 use crate::daemon::{self, Console, logging};
 use crate::detector::demo;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Settings of `--demo`, over any file: a synthetic street with changing weather, the built-in model, stdout and the
 /// live page.
 const DEMO: &str = include_str!("demo.toml");
 
-/// Defaults of `--demo` on a terminal, below any file: only warnings, so that the log does not bury the summary.
-const DEMO_ON_TERMINAL: &str = "[device]\nlog_level = \"warn\"\n";
+/// Default of `--demo` on a terminal, below any file: only warnings, so that the log does not bury the summary.
+const LOG_ON_TERMINAL: &str = "device.log_level = \"warn\"\n";
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -32,15 +35,23 @@ pub struct Args {
 pub fn execute(args: Args) -> Result<()> {
     let mut inputs = Inputs::of_process(args.config.config, args.config.set);
     let mut console = Console::default();
+    let mut state = None;
     if args.demo {
         if demo::artifact().is_none() {
             return Err(demo::missing());
         }
         inputs.built_in = Some(("--demo", DEMO));
         let on_terminal = std::io::stdout().is_terminal();
-        if on_terminal {
-            inputs.defaults = Some(("--demo on a terminal", DEMO_ON_TERMINAL));
+        let mut defaults = String::new();
+        if std::env::var_os("STATE_DIRECTORY").is_none() {
+            let folder = DemoState::create()?;
+            defaults.push_str(&format!("device.state_dir = {:?}\n", folder.0));
+            state = Some(folder);
         }
+        if on_terminal {
+            defaults.push_str(LOG_ON_TERMINAL);
+        }
+        inputs.defaults = Some(("--demo", defaults));
         console = Console { page_address: true, summary: on_terminal && !args.json };
     }
     let settings = config::load(&inputs)?;
@@ -48,5 +59,26 @@ pub fn execute(args: Args) -> Result<()> {
     for hint in config::environment_hints(environment_names()) {
         tracing::warn!("{hint}");
     }
-    daemon::run(&inputs, settings, console)
+    let outcome = daemon::run(&inputs, settings, console);
+    drop(state);
+    outcome
+}
+
+/// The state folder of one run of the demo, removed at its end: every run begins with the built-in model and an empty
+/// history.
+struct DemoState(PathBuf);
+
+impl DemoState {
+    fn create() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("lookout-demo-{}", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&path).map_err(|error| Error::writing(&path, error))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for DemoState {
+    fn drop(&mut self) {
+        // What stays is a few files in the folder for temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }

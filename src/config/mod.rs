@@ -54,7 +54,7 @@ pub struct Inputs {
     /// Options of the command line that set keys: name and TOML. Their layer is above the files and below the environment.
     pub built_in: Option<(&'static str, &'static str)>,
     /// Defaults that an option of the command line changes: its name and TOML, below the files.
-    pub defaults: Option<(&'static str, &'static str)>,
+    pub defaults: Option<(&'static str, String)>,
 }
 
 impl Inputs {
@@ -179,7 +179,7 @@ fn merge(inputs: &Inputs) -> Result<Value, Refusal> {
     let schema = shape::schema();
     let mut problems = Vec::new();
     let mut layers = Vec::new();
-    if let Some((name, text)) = inputs.defaults {
+    if let Some((name, text)) = &inputs.defaults {
         layers.push(layer::text(name, text, &schema, &mut problems));
     }
     match layer::files(inputs.file.as_deref(), Path::new(defaults::FILE)) {

@@ -25,6 +25,7 @@ use crate::config::{Inputs, Settings};
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::stop::{self, Stop};
+use crate::tensor::atomic_file;
 use crate::tensor::mapped::map_large_tensors;
 
 /// Delays between two attempts to run.
@@ -44,6 +45,9 @@ const RETRY_DELAY: RetryDelay = RetryDelay { first: Duration::from_secs(1), long
 /// otherwise the error that ended the last run.
 pub fn run(inputs: &Inputs, settings: Settings, console: Console) -> Result<()> {
     check_settings(&settings)?;
+    if let Ok(state) = paths::state_folder(&settings.device) {
+        atomic_file::remove_leftovers(&state);
+    }
     map_large_tensors();
     let runtime = runtime::start()?;
     let (trigger, stop) = stop::pair();

@@ -14,9 +14,9 @@ use super::drift::verdict::{DriftState, DriftVerdict};
 use super::frames::sampler::Sample;
 use super::host::{Host, details};
 use super::numbers::rounded;
-use super::view::LatestPass;
+use super::view::{LatestPass, SeriesPoint};
 use crate::detector::plan::Plan;
-use crate::message::EventName;
+use crate::message::{EventName, Moment};
 use crate::metrics::Metrics;
 use crate::metrics::monitor::StepLabel;
 
@@ -75,6 +75,10 @@ struct PassFigures<'a> {
     clipped: Option<f64>,
     most_clipped: f64,
     agreement: Option<f64>,
+    /// Mean grey level of the picture, from 0 to 255.
+    brightness: Option<f64>,
+    /// The same of the calibration pictures.
+    calibrated_brightness: Option<f64>,
 }
 
 /// State of drift in the status message.
@@ -83,6 +87,8 @@ struct DriftStatus<'a> {
     #[serde(flatten)]
     figures: &'a PassFigures<'a>,
     verdict: &'static str,
+    /// Deviations at which drift is raised.
+    threshold: f64,
     generation: u32,
     reference: bool,
     passes: u64,
@@ -154,7 +160,18 @@ impl Reporter {
         if verdict.changed {
             self.publish_change(report, &figures);
         }
-        self.view.publish(pass.maps.clone(), table(report));
+        let point = SeriesPoint {
+            at: Moment(report.sample.frame.captured_at),
+            camera: self.camera(report.sample).into(),
+            deviations: figures.deviations,
+            agreement: figures.agreement,
+            brightness: figures.brightness,
+            generation: report.generation,
+            drifting: verdict.drifting,
+            steps: report.drift.averages().iter().map(|average| average.map(|average| average as f32)).collect(),
+        };
+        let names = report.plan.steps.iter().map(|step| step.name.as_str());
+        self.view.publish(pass.maps.clone(), table(report), point, names);
         self.publish_status(report, &figures);
     }
 
@@ -173,6 +190,11 @@ impl Reporter {
             clipped: pass.clipped.get(worst).copied().flatten(),
             most_clipped: pass.clipped.iter().flatten().copied().fold(0.0, f64::max),
             agreement: self.agreement.map(rounded),
+            brightness: pass.input_means.image.map(|image| rounded(image.brightness())),
+            calibrated_brightness: baseline
+                .first_layer
+                .as_ref()
+                .map(|first| rounded(first.reference_image().brightness())),
         }
     }
 
@@ -249,6 +271,7 @@ impl Reporter {
         let status = DriftStatus {
             figures,
             verdict: verdict_name(report.verdict),
+            threshold: report.drift.raise_threshold(),
             generation: report.generation,
             reference: report.with_reference,
             passes: report.drift.passes(),

@@ -1,7 +1,7 @@
 //! Atomic file replacement.
 //!
 //! In: a path and the contents. Out: the file, replaced in one step. A reader sees the old contents or the new ones, also
-//! after a power cut. A failed write leaves no temporary file behind.
+//! after a power cut. A failed write leaves no temporary file behind; a killed process may, see [`remove_leftovers`].
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -76,6 +76,36 @@ fn create_beside(folder: &Path, name: &std::ffi::OsStr, mode: u32) -> io::Result
     }
 }
 
+/// Removes the temporary files of processes that have ended from `folder` and its folders. Those of another process that
+/// runs stay. Call it before this process writes there.
+pub fn remove_leftovers(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_leftovers(&path);
+        } else if let Some(process) = process_of_temporary(&entry.file_name().to_string_lossy())
+            && (process == std::process::id() || !Path::new(&format!("/proc/{process}")).exists())
+        {
+            match std::fs::remove_file(&path) {
+                Ok(()) => tracing::info!(path = %path.display(), "removed the temporary file of a killed process"),
+                Err(error) => {
+                    let (path, error) = (path.display(), error.to_string());
+                    tracing::warn!(%path, error, "the temporary file of a killed process cannot be removed");
+                }
+            }
+        }
+    }
+}
+
+/// The process whose temporary file has this name; `None` for other names.
+fn process_of_temporary(name: &str) -> Option<u32> {
+    let (_, numbers) = name.strip_prefix('.')?.strip_suffix(".part")?.rsplit_once('.')?;
+    let (process, attempt) = numbers.split_once('-')?;
+    attempt.parse::<u32>().ok()?;
+    process.parse().ok()
+}
+
 fn fill(file: File, path: &Path, contents: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let mut buffered = BufWriter::with_capacity(1 << 16, file);
     contents(&mut buffered)?;
@@ -103,6 +133,24 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_temporary_files_of_ended_processes_are_leftovers() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("models");
+        std::fs::create_dir(&below).unwrap();
+        let ended = std::process::Command::new("true").spawn().and_then(|mut child| child.wait().map(|_| child.id()));
+        let (ended, own) = (ended.unwrap(), std::process::id());
+        let leftovers = [format!(".ledger.json.{ended}-0.part"), format!(".gen-0001.lookout.{own}-3.part")];
+        let others = [".ledger.json.1-0.part", ".x.part", "a.1-0.part", ".y.12-z.part", "ledger.json"];
+        for name in leftovers.iter().map(String::as_str).chain(others) {
+            std::fs::write(below.join(name), "").unwrap();
+        }
+        remove_leftovers(folder.path());
+        assert!(leftovers.iter().all(|name| !below.join(name).exists()));
+        assert!(others.iter().all(|name| below.join(name).exists()));
+        remove_leftovers(&folder.path().join("missing"));
     }
 
     #[test]

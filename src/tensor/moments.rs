@@ -29,6 +29,12 @@ impl ImageMoments {
         Self { means: sums.map(|sum| sum as f64 / pixels), squares: squares.map(|sum| sum as f64 / pixels) }
     }
 
+    /// Mean grey level, from 0 to 255: luma of ITU-R BT.601 of the mean colour.
+    pub fn brightness(&self) -> f64 {
+        let [red, green, blue] = self.means;
+        0.299 * red + 0.587 * green + 0.114 * blue
+    }
+
     /// Difference of the means, `self` − `other`.
     pub fn mean_shift(&self, other: &Self) -> [f64; 3] {
         std::array::from_fn(|channel| self.means[channel] - other.means[channel])

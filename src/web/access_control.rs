@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use super::connection::Peer;
 use super::limits::{Attempt, TokenAttempts};
 use super::proxy::ProxySettings;
-use super::{AppState, failure};
+use super::{AppState, failure, page};
 use crate::error::{Error, Result};
 
 /// Name of the session cookie.
@@ -30,7 +30,13 @@ const COOKIE: &str = "lookout-session";
 /// Scheme of the authorization header, with the space behind it.
 const BEARER: &[u8] = b"Bearer ";
 /// Paths that need no authentication: the log-in form, and liveness, which then says the state alone.
-const PUBLIC: &[&str] = &["/", "/page.js", "/page.css", "/login", "/healthz"];
+const PUBLIC: &[&str] = &["/", "/page.css", "/login", "/healthz"];
+
+/// True for paths that need no token: [`PUBLIC`], and the modules of the page.
+fn is_public(path: &str) -> bool {
+    let module = path.strip_prefix("/page/");
+    PUBLIC.contains(&path) || module.is_some_and(|name| page::MODULES.iter().any(|(known, _)| *known == name))
+}
 
 /// Content security policy of every response, up to the sites that may embed it: no external content.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
@@ -219,7 +225,7 @@ fn check_access(
         );
         return Err(Refusal::new(StatusCode::FORBIDDEN, why));
     }
-    if PUBLIC.contains(&request.uri().path()) {
+    if is_public(request.uri().path()) {
         return Ok(());
     }
     match access.authenticate(proxy.client(peer, headers), headers) {

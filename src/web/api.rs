@@ -230,6 +230,11 @@ pub async fn drift(State(state): State<Arc<AppState>>) -> Response {
     call(&state, "drift", Value::Null).await
 }
 
+/// `GET /api/v1/drift/series`: figures of the passes of 24 hours.
+pub async fn drift_series(State(state): State<Arc<AppState>>) -> Response {
+    call(&state, "drift", json!({ "series": true })).await
+}
+
 /// `GET /api/v1/drift/maps`: names of the maps.
 pub async fn maps(State(state): State<Arc<AppState>>) -> Response {
     let Some(maps) = state.config.maps.clone() else { return no_maps() };

@@ -187,7 +187,7 @@ fn bind(address: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
 fn router(state: Arc<AppState>) -> Router {
     Router::new()
         .route("/", get(page::index))
-        .route("/page.js", get(page::script))
+        .route("/page/{module}", get(page::module))
         .route("/page.css", get(page::style))
         .route("/login", state_changing(post(access_control::login)))
         .route("/healthz", get(health::alive))
@@ -203,6 +203,7 @@ fn router(state: Arc<AppState>) -> Router {
         .route("/api/v1/events", get(api::events))
         .route("/api/v1/events/{key}/thumbnail", get(api::thumbnail))
         .route("/api/v1/drift", get(api::drift))
+        .route("/api/v1/drift/series", get(api::drift_series))
         .route("/api/v1/drift/maps", get(api::maps))
         .route("/api/v1/drift/maps/{name}", get(api::map))
         .route("/api/v1/generations", get(api::generations))

@@ -166,6 +166,13 @@ fn operations() -> Vec<Operation> {
             &[BAD, NOT_FOUND, FAILED, UNAVAILABLE],
         ),
         get(
+            "/api/v1/drift/series",
+            "Deviations, agreement and brightness of the compared frames of 24 hours",
+            vec![],
+            any(),
+            &[BAD, NOT_FOUND, FAILED, UNAVAILABLE],
+        ),
+        get(
             "/api/v1/drift/maps",
             "Names of the latest error maps",
             vec![],

@@ -157,23 +157,24 @@ async fn everything_that_is_described_answers_and_nothing_else_does() {
         let (status, head, _) = site.ask(&format!("{method} {path}"), headers, "").await;
         let known = match path.as_str() {
             // StreamMessage of the camera's first report, the monitor and its verbs, which are not here.
-            "/api/v1/cameras/front/report" | "/api/v1/drift" | "/api/v1/recalibrate" => 404,
+            "/api/v1/cameras/front/report" | "/api/v1/drift" | "/api/v1/drift/series" | "/api/v1/recalibrate" => 404,
             _ => 200,
         };
         assert_eq!(status, known, "{method} {path}: {head}");
         assert_eq!(site.ask(&format!("DELETE {path}"), &[JSON], "").await.0, 405, "{path}");
     }
     // All requests of the page are described.
-    for part in include_str!("page/page.js")
-        .split("\"/api/")
-        .skip(1)
-        .chain(include_str!("page/page.js").split("`/api/").skip(1))
-    {
-        let path = part.split(['"', '`', '?']).next().unwrap_or_default();
-        let path: String = format!("/api/{}", path.split("${").next().unwrap_or_default());
-        assert!(paths.keys().any(|known| known.starts_with(&path)), "{path}");
+    let mut requests = 0;
+    for (name, script) in page::MODULES {
+        for part in script.split("api/v1/").skip(1) {
+            let path = part.split(['"', '`', '?']).next().unwrap_or_default();
+            let path = format!("/api/v1/{}", path.split("${").next().unwrap_or_default());
+            assert!(paths.keys().any(|known| known.starts_with(&path)), "{name}: {path}");
+            requests += 1;
+        }
     }
-    for nothing in ["/api/v1/", "/api", "/etc/passwd", "/../etc/passwd", "/page.js/x", "/api/v1/cameras/x/picture"] {
+    assert!(requests > 10, "{requests}");
+    for nothing in ["/api/v1/", "/api", "/etc/passwd", "/../etc/passwd", "/page/x.js", "/api/v1/cameras/x/picture"] {
         assert_eq!(site.get(nothing).await, 404, "{nothing}");
     }
     for wrong in [
@@ -237,7 +238,7 @@ async fn with_a_token_nothing_of_the_device_is_told_without_it() {
             assert!(!String::from_utf8_lossy(&body).contains("front"));
         }
     }
-    for public in ["/", "/page.js", "/page.css"] {
+    for public in ["/", "/page/main.js", "/page.css"] {
         assert_eq!(site.get(public).await, 200);
     }
     let bearer = format!("Authorization: Bearer {TOKEN}");

@@ -78,7 +78,7 @@ async fn drift_maps_and_generations_are_shown_and_the_buttons_do_what_they_say()
     let pressed = tokio::task::spawn_blocking(move || {
         for (name, width, height, phone) in super::page::SCREENS {
             let Some(browser) = Browser::open(width, height, phone) else { return false };
-            browser.visit(&url);
+            browser.visit(&format!("{url}#model"));
             browser.wait("document.querySelectorAll('#generation-list tr').length === 3");
             browser.wait("document.querySelectorAll('#drift-steps tr').length === 3");
             browser.wait(

@@ -32,8 +32,6 @@ fn the_page_shows_boxes_that_move_on_a_desk_and_on_a_phone() {
         let first = browser.run(&format!("return JSON.stringify({boxes})"));
         browser.wait(&format!("{boxes}.length > 0 && JSON.stringify({boxes}) !== {first}"));
         browser.wait("document.getElementById('state').textContent === 'ok'");
-        browser.wait("document.querySelectorAll('#event-list img').length > 0");
-        browser.wait("[...document.querySelectorAll('#event-list img')].some((img) => img.naturalWidth > 20)");
         // A picture was drawn, not a flat colour.
         let colours = "const c = document.querySelector('canvas.view'); \
                        const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; const s = new Set(); \
@@ -44,8 +42,27 @@ fn the_page_shows_boxes_that_move_on_a_desk_and_on_a_phone() {
         browser.wait("fetch('/api/v1/series') && performance.now() > 9000");
         assert_eq!(browser.run("return document.documentElement.scrollWidth <= window.innerWidth"), true, "{name}");
         browser.picture(&shots().join(format!("live-{name}.png")));
-        browser.run("document.getElementById('events').scrollIntoView()");
+        browser.run("location.hash = '#events'");
+        browser.wait("[...document.querySelectorAll('#event-list img')].some((img) => img.naturalWidth > 20)");
+        assert_eq!(browser.run("return document.documentElement.scrollWidth <= window.innerWidth"), true, "{name}");
         browser.picture(&shots().join(format!("events-{name}.png")));
+        browser.click("#event-list .card button");
+        browser.wait(
+            "document.getElementById('event').open && document.getElementById('event-facts').children.length > 4",
+        );
+        browser.picture(&shots().join(format!("event-{name}.png")));
+        browser.click("#event-close");
+        browser.run("location.hash = '#setup'");
+        browser.wait("document.getElementById('setup-facts').textContent.includes('640×360')");
+        // A zone by three points, closed by the button; its corners are in the configuration.
+        let draw = "const c = document.getElementById('setup-view'), b = c.getBoundingClientRect(); \
+                    for (const [x, y] of [[.1, .5], [.9, .5], [.5, .9]]) \
+                    c.dispatchEvent(new MouseEvent('click', { clientX: b.left + x * b.width, clientY: b.top + y * b.height })); \
+                    document.getElementById('setup-finish').click(); return document.getElementById('setup-toml').value";
+        let toml = browser.run(draw);
+        assert!(toml.as_str().unwrap().contains("zones = { zone-1 = [[0.1, 0.5], [0.9, 0.5], [0.5, 0.9]] }"), "{toml}");
+        assert_eq!(browser.run("return document.documentElement.scrollWidth <= window.innerWidth"), true, "{name}");
+        browser.picture(&shots().join(format!("setup-{name}.png")));
         assert_eq!(browser.console_errors(), Vec::<String>::new());
     }
     daemon.stop();
@@ -71,6 +88,38 @@ fn who_has_the_token_logs_in_and_boxes_show_where_pictures_are_forbidden() {
     browser.picture(&shots().join("no-pictures.png"));
     assert_eq!(browser.console_errors(), Vec::<String>::new());
     drop(browser);
+    daemon.stop();
+}
+
+#[test]
+#[ignore = "four minutes, and needs Chromium: run tests/peers.sh"]
+fn the_demo_tells_a_nightfall_and_its_recalibration() {
+    let daemon = Daemon::start("");
+    for (name, width, height, phone) in SCREENS {
+        let Some(browser) = Browser::open(width, height, phone) else { return };
+        browser.visit(&daemon.url("/#model"));
+        let story = "document.getElementById('story').textContent";
+        let begin = Instant::now();
+        for told in
+            ["the pictures are darker than those of the calibration", "Recalibrated on this device. Generation 1"]
+        {
+            while browser.run(&format!("return {story}.includes('{told}')")) != true {
+                // 80 s to full night, a minute to the drift, three to the recalibration.
+                assert!(
+                    begin.elapsed() < Duration::from_secs(320),
+                    "{told}: {}",
+                    browser.run(&format!("return {story}"))
+                );
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            println!("{name}: {told}: after {} s of the page", begin.elapsed().as_secs());
+        }
+        browser.wait("document.getElementById('model-now').textContent.startsWith('The model works as calibrated')");
+        browser.wait("[...document.querySelectorAll('#maps .map')].filter((map) => map.naturalWidth > 20).length >= 4");
+        assert_eq!(browser.run("return document.documentElement.scrollWidth <= window.innerWidth"), true, "{name}");
+        browser.picture(&shots().join(format!("model-{name}.png")));
+        assert_eq!(browser.console_errors(), Vec::<String>::new());
+    }
     daemon.stop();
 }
 

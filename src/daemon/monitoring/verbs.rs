@@ -20,7 +20,10 @@ pub fn register(
     recalibration_requested: Arc<AtomicBool>,
     view: Arc<LatestPass>,
 ) {
-    control.register("drift", move |_| Ok(view.table()));
+    control.register("drift", move |args| match args.get("series").and_then(Value::as_bool) {
+        Some(true) => Ok(view.series()),
+        _ => Ok(view.table()),
+    });
     let known = Arc::clone(&models);
     control.register("recalibrate", move |_| {
         let models = serving(&known)?;

@@ -47,6 +47,11 @@ impl FirstLayerError {
         Ok(artifact.first_layer_reference()?.and_then(in_plan))
     }
 
+    /// Moments of the pictures that the biases were corrected at.
+    pub fn reference_image(&self) -> &ImageMoments {
+        &self.reference_means
+    }
+
     /// Predicted squared error on a picture with the moments `image`, relative to the mean square of the layer's output
     /// `observed`. `None` if the output is all zeros.
     pub fn relative_error(&self, plan: &Plan, image: &ImageMoments, observed: &Histogram) -> Option<f64> {

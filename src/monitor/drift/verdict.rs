@@ -92,6 +92,11 @@ impl DriftState {
         self.passes
     }
 
+    /// Average from which drift is raised, in spreads.
+    pub fn raise_threshold(&self) -> f64 {
+        self.raise_threshold
+    }
+
     /// The average of each step.
     pub fn averages(&self) -> &[Option<f64>] {
         &self.averages
