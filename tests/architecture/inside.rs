@@ -29,7 +29,7 @@ const PARTS: &[Part] = &[
     part("monitor", "numbers", &[]),
     part("monitor", "options", &[]),
     part("monitor", "reporting", &["drift", "frames", "host", "numbers", "view"]),
-    part("monitor", "view", &["drift"]),
+    part("monitor", "view", &["drift", "numbers"]),
     part(
         "daemon",
         "service",
