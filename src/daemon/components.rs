@@ -34,6 +34,7 @@ use crate::fault::FaultReporters;
 use crate::metrics::Metrics;
 use crate::publish::Outlet;
 use crate::track::TrackerSettings;
+use crate::web::ListeningSocket;
 
 /// Everything that one run of the service is built from.
 pub struct Components {
@@ -111,10 +112,10 @@ impl Components {
             faults: &faults,
             view: view.clone(),
             console,
+            socket: page.end(),
         };
-        page.end();
         let WebOutputs { outlets: web_outlets, server } = web.build()?;
-        page.0 = server.map(|server| tokio::spawn(server.serve()));
+        page.0 = server.map(|server| RunningPage { socket: server.socket(), task: tokio::spawn(server.serve()) });
         let LoadedModel { engine, monitoring } = load(settings, &identity)?;
         let monitoring = match view {
             Some(view) => monitoring.map(|monitoring| monitoring.with_view(view)),
@@ -176,15 +177,22 @@ fn is_monitored(settings: &Settings) -> bool {
 /// The task that serves page and API, if they are enabled. It outlasts the run: it also answers while the next model is
 /// loaded, or a failed run waits for another attempt.
 #[derive(Default)]
-pub struct PageTask(Option<JoinHandle<()>>);
+pub struct PageTask(Option<RunningPage>);
+
+struct RunningPage {
+    task: JoinHandle<()>,
+    /// `None` if the address was not available.
+    socket: Option<ListeningSocket>,
+}
 
 impl PageTask {
-    /// Ends the server with all connections, so that its address is free. Blocks this thread, which may run no task.
-    pub fn end(&mut self) {
-        if let Some(task) = self.0.take() {
-            task.abort();
-            let _ = Handle::current().block_on(task);
-        }
+    /// Ends the server with all connections. New ones wait in the queue of the socket, which is returned. Blocks this
+    /// thread, which may run no task.
+    pub fn end(&mut self) -> Option<ListeningSocket> {
+        let RunningPage { task, socket } = self.0.take()?;
+        task.abort();
+        let _ = Handle::current().block_on(task);
+        socket
     }
 }
 

@@ -23,6 +23,7 @@ mod stream;
 
 use std::future::IntoFuture;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,6 +101,20 @@ pub struct Server {
     state: Arc<AppState>,
 }
 
+/// A listening socket between two servers: connections wait in its queue, and none is refused.
+#[derive(Debug)]
+pub struct ListeningSocket {
+    /// The address it was asked for.
+    address: SocketAddr,
+    socket: OwnedFd,
+}
+
+impl ListeningSocket {
+    fn listener(&self) -> std::io::Result<tokio::net::TcpListener> {
+        tokio::net::TcpListener::from_std(self.socket.try_clone()?.into())
+    }
+}
+
 impl Server {
     /// Listens at `address` on the current runtime. If the address is in use, this is logged and retried while serving, so
     /// that detection does not depend on it.
@@ -108,12 +123,28 @@ impl Server {
     ///
     /// [`Kind::Config`] for a non-loopback address without a token.
     pub fn listen(address: SocketAddr, config: WebConfig) -> Result<Self> {
+        Self::listen_on(None, address, config)
+    }
+
+    /// The listening socket, for the next server.
+    pub fn socket(&self) -> Option<ListeningSocket> {
+        let socket = self.listener.as_ref()?.as_fd().try_clone_to_owned().ok()?;
+        Some(ListeningSocket { address: self.address, socket })
+    }
+
+    /// [`Server::listen`] on the socket of the server before, if it listens at the same address.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::listen`].
+    pub fn listen_on(before: Option<&ListeningSocket>, address: SocketAddr, config: WebConfig) -> Result<Self> {
         if !address.ip().is_loopback() && config.token.is_none() {
             let text = format!("web.listen = \"{address}\" can be reached from other hosts: set web.token_file");
             return Err(Error::new(Kind::Config, text));
         }
         let access = AccessControl::new(config.token.as_deref())?;
-        let listener = bind(address);
+        let before = before.filter(|before| before.address == address).and_then(|before| before.listener().ok());
+        let listener = before.map_or_else(|| bind(address), Ok);
         if let Err(error) = &listener {
             config.fault.set(not_served(address, error));
             tracing::warn!(

@@ -128,3 +128,40 @@ fn an_output_that_cannot_be_opened_at_start_is_opened_later() {
     signal(&child, Signal::TERM);
     assert_eq!(wait(&mut child, Duration::from_secs(20)), Some(0));
 }
+
+#[test]
+fn no_connection_to_the_page_is_refused_while_one_run_follows_another() {
+    let site = Site::new(3, "rate = 20\nloop = true");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = std::fs::read_to_string(site.path("lookout.toml")).unwrap();
+    let configure = |confirm: u32| {
+        let page = format!("[web]\nenabled = true\nlisten = \"127.0.0.1:{port}\"\n[track]\nconfirm = {confirm}\n");
+        super::configure(&site, &format!("{text}\n{page}"));
+    };
+    configure(1);
+    let mut child = site.run().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    site.status_until("ready", |status| status["state"] == "ok");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let connections = std::thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let mut connections = 0;
+            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+                connections += 1;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            connections
+        });
+        for round in 0..6 {
+            configure(2 + round % 2);
+            let reload = program().arg("reload").env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap();
+            assert_eq!(reload.status.code(), Some(0), "{}", String::from_utf8_lossy(&reload.stderr));
+            site.status_until("the next run", |status| status["state"] == "ok");
+        }
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        client.join().unwrap()
+    });
+    assert!(connections > 50, "{connections}");
+    signal(&child, Signal::TERM);
+    assert_eq!(wait(&mut child, Duration::from_secs(20)), Some(0));
+}

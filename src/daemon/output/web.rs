@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::monitor::{ErrorMap, LatestPass};
 use crate::publish::history::{History, HistoryLimits, Query, ThumbnailOf};
 use crate::publish::{Outlet, Sink, SinkFuture};
-use crate::web::{Live, MapsOf, ProxySettings, Server, WebConfig, picture};
+use crate::web::{ListeningSocket, Live, MapsOf, ProxySettings, Server, WebConfig, picture};
 
 /// Longer side of a thumbnail, in pixels.
 const THUMBNAIL_SIDE: usize = 160;
@@ -41,6 +41,8 @@ pub struct WebBuilder<'a> {
     /// Takes the monitor's error maps, if there is to be a monitor.
     pub view: Option<Arc<LatestPass>>,
     pub console: Console,
+    /// Socket of the page of the run before.
+    pub socket: Option<ListeningSocket>,
 }
 
 /// The page and the history, as far as they are configured.
@@ -114,7 +116,8 @@ impl WebBuilder<'_> {
         let web = &self.settings.web;
         let frames = self.frames.clone();
         let thumbnails = history.clone();
-        Server::listen(
+        Server::listen_on(
+            self.socket.as_ref(),
             web.listen,
             WebConfig {
                 cameras: self.settings.cameras.iter().map(|camera| camera.name.clone()).collect(),
