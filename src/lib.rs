@@ -27,6 +27,7 @@
 //! | [`publish`], [`camera`] | output and input: message sinks, frame sources |
 //! | [`web`] | live page, API, metrics and health over HTTP |
 //! | [`track`] | tracker: detections of successive frames to objects with ids |
+//! | [`rules`] | rules over tracks: zones entered and left, lines crossed, paths |
 //! | [`config`] | configuration: parsed, validated, resolved; every default in one place |
 //! | [`preprocess`], [`frame`], [`draw`] | pictures: decoding, newest-wins slot, torchvision's resize, drawing of boxes |
 //! | [`detector`] | the network as data ([`detector::plan`]), and its two executors |
@@ -69,6 +70,7 @@ pub mod quantile;
 pub mod random;
 pub mod rate_limit;
 pub mod redact;
+pub mod rules;
 pub mod stop;
 pub mod suggest;
 pub mod sync;

@@ -29,6 +29,7 @@ mod quantize;
 mod regions_f32;
 mod replay;
 mod roi_align_u8;
+mod rules;
 mod run;
 mod scenes;
 #[cfg(feature = "demo")]

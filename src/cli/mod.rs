@@ -18,6 +18,7 @@ mod check_config;
 pub(crate) mod client;
 mod config;
 pub mod console;
+mod counts;
 mod detect;
 mod doctor;
 mod evaluate;
@@ -82,6 +83,8 @@ pub enum Command {
     Schema(schema::Args),
     /// Print the history of the running daemon: objects, cameras, drift
     Events(events::Args),
+    /// Print the counts of lines of the running daemon, or reset them
+    Counts(counts::Args),
     /// Request a recalibration of the running daemon's model
     Recalibrate(recalibrate::Args),
     /// List, compare, pin or roll back the generations of the model
@@ -162,6 +165,7 @@ pub fn execute(command: Command) -> Result<()> {
         Command::Reload(args) => reload::execute(args),
         Command::Config(args) => config::execute(args),
         Command::Schema(args) => schema::execute(args),
+        Command::Counts(args) => counts::execute(args),
         Command::Events(args) => events::execute(args),
         Command::Recalibrate(args) => recalibrate::execute(args),
         Command::Generations(args) => generations::execute(args),

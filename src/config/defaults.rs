@@ -39,7 +39,13 @@ pub fn document() -> Document {
             max_detections: None,
         },
         camera: Vec::new(),
-        track: Track { enabled: Some(true), begin_score: Some(0.5), confirm: Some(2), patience: text("2s") },
+        track: Track {
+            enabled: Some(true),
+            begin_score: Some(0.5),
+            confirm: Some(2),
+            patience: text("2s"),
+            stationary_patience: text("1m"),
+        },
         publish: Vec::new(),
         monitor: Monitor {
             enabled: Some(false),
@@ -103,6 +109,12 @@ pub mod camera {
     pub const MOTION_INTERVAL: &str = "10s";
     /// True if reports list removed detections.
     pub const EXPLAIN: bool = false;
+    /// Frames in a row after which a change counts.
+    pub const INERTIA: u32 = 2;
+    /// Time after which a crowd begins or ends.
+    pub const CROWD_TIME: &str = "10s";
+    /// Names of the directions over a line, seen from its first point to its second.
+    pub const DIRECTIONS: [&str; 2] = ["left", "right"];
 }
 
 /// Defaults of a `[[publish]]`.

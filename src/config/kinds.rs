@@ -26,6 +26,8 @@ const CAMERA: &[&str] = &[
     "motion_gate",
     "motion_interval",
     "zones",
+    "lines",
+    "inertia",
     "include",
     "masks",
     "limits",
@@ -116,10 +118,6 @@ impl Resolver<'_> {
         if ![0, 90, 180, 270].contains(&rotate) {
             self.report(&format!("{key}.rotate"), format!("{rotate} is not one of 0, 90, 180, 270"));
         }
-        let zones = camera.zones.clone().unwrap_or_default();
-        for (zone, corners) in &zones {
-            self.polygon(&format!("{key}.zones.{zone}"), corners);
-        }
         let include = camera.include.clone().unwrap_or_default();
         let (masks, private) = self.masks(key, camera.masks.as_deref().unwrap_or_default());
         for (name, polygons) in [("include", &include), ("masks", &masks)] {
@@ -141,7 +139,9 @@ impl Resolver<'_> {
             max_fps: Some(camera.max_fps.unwrap_or(defaults::camera::MAX_FPS)).filter(|&fps| fps > 0.0),
             motion_gate: camera.motion_gate.unwrap_or(defaults::camera::MOTION_GATE),
             motion_interval: self.duration(&format!("{key}.motion_interval"), &Some(interval)),
-            zones,
+            zones: self.zones(key, camera.zones.as_ref()),
+            lines: self.lines(key, camera.lines.as_ref()),
+            inertia: camera.inertia.unwrap_or(defaults::camera::INERTIA),
             include,
             masks,
             private,
@@ -162,32 +162,6 @@ impl Resolver<'_> {
                     format!("min_{name} = {least} is above max_{name} = {most}; nothing would be reported"),
                 );
             }
-        }
-    }
-
-    /// The polygons of all masks, and those of the private ones.
-    fn masks(&mut self, key: &str, masks: &[document::Mask]) -> (Vec<document::Polygon>, Vec<document::Polygon>) {
-        let (mut all, mut private) = (Vec::new(), Vec::new());
-        for (index, mask) in masks.iter().enumerate() {
-            let (polygon, is_private) = match mask {
-                document::Mask::Polygon(polygon) => (Some(polygon), false),
-                document::Mask::Region(region) => (region.polygon.as_ref(), region.private.unwrap_or_default()),
-            };
-            match polygon {
-                Some(polygon) => all.push(polygon.clone()),
-                None => self.report(&format!("{key}.masks[{index}]"), "polygon is missing: the corners of the region"),
-            }
-            private.extend(polygon.filter(|_| is_private).cloned());
-        }
-        (all, private)
-    }
-
-    fn polygon(&mut self, key: &str, corners: &[[f32; 2]]) {
-        if corners.len() < 3 {
-            self.report(key, format!("{} corners; a polygon has at least 3", corners.len()));
-        }
-        if corners.iter().flatten().any(|share| !(0.0..=1.0).contains(share)) {
-            self.report(key, "a corner lies outside the picture; x and y are shares from 0 to 1");
         }
     }
 

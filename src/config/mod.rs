@@ -20,6 +20,7 @@ mod kind_hint;
 mod kinds;
 mod labels;
 mod layer;
+mod regions;
 mod resolve;
 mod secret;
 mod settings;
@@ -29,9 +30,9 @@ mod toml_value;
 mod units;
 
 pub use settings::{
-    CameraKind, CameraSettings, DetectorSettings, DeviceSettings, HistorySettings, ModelSettings, ModelSource,
-    MonitorSettings, MqttSettings, Recalibrate, Settings, SinkKind, SinkSettings, SocketAccessSettings,
-    SupervisionSettings, TrackSettings, WeatherLine, WebSettings,
+    CameraKind, CameraSettings, CrowdSettings, DetectorSettings, DeviceSettings, HistorySettings, LineSettings,
+    ModelSettings, ModelSource, MonitorSettings, MqttSettings, Recalibrate, Settings, SinkKind, SinkSettings,
+    SocketAccessSettings, SupervisionSettings, TrackSettings, WeatherLine, WebSettings, ZoneSettings,
 };
 
 pub use hints::environment_hints;

@@ -35,6 +35,9 @@ pub fn resolve(document: &Document, merged: &Value) -> Result<Settings, Refusal>
         web: resolver.web(&document.web),
         supervision: resolver.supervision(&document.supervision),
     };
+    if !settings.track.enabled {
+        resolver.untracked_rules(&document.camera);
+    }
     if resolver.problems.is_empty() { Ok(settings) } else { Err(Refusal(resolver.problems)) }
 }
 
@@ -192,6 +195,7 @@ impl Resolver<'_> {
             begin_score: track.begin_score.unwrap_or_default(),
             confirm: track.confirm.unwrap_or_default(),
             patience: self.duration("track.patience", &track.patience),
+            stationary_patience: self.duration("track.stationary_patience", &track.stationary_patience),
         }
     }
 

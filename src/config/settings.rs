@@ -119,8 +119,12 @@ pub struct CameraSettings {
     pub motion_gate: f32,
     /// Longest time between analysed frames of a still scene, with `motion_gate`.
     pub motion_interval: Duration,
-    /// Named polygons.
-    pub zones: BTreeMap<String, Polygon>,
+    /// Zones by name.
+    pub zones: BTreeMap<String, ZoneSettings>,
+    /// Lines by name.
+    pub lines: BTreeMap<String, LineSettings>,
+    /// Frames in a row after which the entry or exit of a zone, or the crossing of a line counts.
+    pub inertia: u32,
     /// Polygons outside of which nothing is reported; empty: the whole frame counts.
     pub include: Vec<Polygon>,
     /// Polygons in which nothing is reported.
@@ -131,6 +135,44 @@ pub struct CameraSettings {
     pub limits: BTreeMap<String, Limits>,
     /// True if reports list detections that these rules removed.
     pub explain: bool,
+}
+
+/// A zone of a camera.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ZoneSettings {
+    /// Its corners.
+    pub polygon: Polygon,
+    /// Time after which an object loiters; `None`: never.
+    pub loitering: Option<Duration>,
+    /// Rule for crowds; `None`: there is no crowd.
+    pub crowd: Option<CrowdSettings>,
+}
+
+/// Rule for a crowd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CrowdSettings {
+    /// Largest number of objects of a label that is no crowd.
+    pub limit: u32,
+    /// Time after which a crowd begins or ends.
+    pub time: Duration,
+}
+
+/// A line of a camera.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LineSettings {
+    /// First and second point, as fractions of the picture.
+    pub points: [[f32; 2]; 2],
+    /// Name of the direction to the left, seen from the first point to the second.
+    pub left: String,
+    /// Name of the direction to the right.
+    pub right: String,
+}
+
+impl LineSettings {
+    /// Name of a direction.
+    pub fn direction(&self, to_right: bool) -> &str {
+        if to_right { &self.right } else { &self.left }
+    }
 }
 
 /// Kind of a camera with its settings.
@@ -214,6 +256,8 @@ pub struct TrackSettings {
     pub confirm: u32,
     /// Longest time without a detection before a track ends.
     pub patience: Duration,
+    /// The same for an object that stands still.
+    pub stationary_patience: Duration,
 }
 
 /// A sink.

@@ -19,6 +19,7 @@ use super::monitoring::Monitoring;
 use super::monitoring::load::{LoadedModel, load};
 use super::output::console::Console;
 use super::output::frame_history::FrameHistory;
+use super::output::line_counts::LineCounts;
 use super::output::objects::ObjectSettings;
 use super::output::observer::FrameObserver;
 use super::output::sinks::SinkBuilder;
@@ -31,6 +32,7 @@ use crate::config::{ModelSource, Settings, SupervisionSettings, TrackSettings};
 use crate::control::Control;
 use crate::error::Result;
 use crate::fault::FaultReporters;
+use crate::message::MessageKind;
 use crate::metrics::Metrics;
 use crate::publish::Outlet;
 use crate::track::TrackerSettings;
@@ -64,6 +66,8 @@ pub struct Components {
     pub pattern: PatternControl,
     /// Rules by which objects are tracked and counted.
     pub track: ObjectSettings,
+    /// Counts of crossings.
+    pub counts: LineCounts,
     /// Stall timeout, grace period and temperature limits.
     pub supervision: SupervisionSettings,
     /// Requests for another configuration, if the run can reload.
@@ -126,6 +130,8 @@ impl Components {
             let pattern = pattern.clone();
             Arc::new(move |camera: &str| pattern.weather(camera).map(|weather| weather.words()))
         };
+        let counts = LineCounts::of_device(&settings.device);
+        counts.register(control);
         let sinks = SinkBuilder {
             settings,
             identity: &identity,
@@ -140,6 +146,13 @@ impl Components {
         };
         let mut outlets = sinks.outlets()?;
         outlets.extend(web_outlets);
+        outlets.push(Outlet {
+            name: "counts".to_owned(),
+            messages: vec![MessageKind::Event],
+            sink: Box::new(counts.sink()),
+            is_output: false,
+            fault: faults("counts"),
+        });
         let mut observers: Vec<Box<dyn FrameObserver>> = Vec::new();
         if SinkBuilder::needs_frames(settings) || WebBuilder::needs_frames(settings) {
             observers.push(Box::new(frames.clone()));
@@ -159,6 +172,7 @@ impl Components {
             metrics,
             pattern,
             track: object_settings(&settings.track),
+            counts,
             supervision: settings.supervision.clone(),
             reload: None,
         })
@@ -198,7 +212,11 @@ impl PageTask {
 
 /// The rules of `[track]`.
 fn object_settings(track: &TrackSettings) -> ObjectSettings {
-    let tracker =
-        TrackerSettings { begin_score: track.begin_score, confirm: track.confirm, max_unseen: track.patience };
+    let tracker = TrackerSettings {
+        begin_score: track.begin_score,
+        confirm: track.confirm,
+        max_unseen: track.patience,
+        max_unseen_stationary: track.stationary_patience,
+    };
     ObjectSettings { tracked: track.enabled, tracker }
 }

@@ -14,6 +14,7 @@ use super::cameras::drop_reason::DropReason;
 use super::cameras::filter::FrameSize;
 use super::model::engine::{Engine, EngineOutput, ModelInfo};
 use super::model::swap::EngineSwap;
+use super::output::object_events::ObjectEvent;
 use super::output::objects::{self, Objects};
 use super::output::observer::FrameObserver;
 use super::output::publisher::QueueFull;
@@ -21,7 +22,7 @@ use super::supervision::health::DetectorActivity;
 use super::supervision::thermal;
 use crate::error::{Error, Kind, Result};
 use crate::frame::Frame;
-use crate::message::{Detection, Model, Moment, Report, Schema, Timing};
+use crate::message::{Detection, EventName, Model, Moment, Report, Schema, Timing};
 use crate::metrics::{self, ReasonLabels, StageLabel};
 
 /// Pictures in a row that the engine may refuse before the engine itself counts as broken.
@@ -95,8 +96,8 @@ impl DetectorThread {
                         let why = ReasonLabels { camera: camera.to_owned(), reason: rule.name() };
                         context.metrics.detections_removed.get_or_create(&why).inc();
                     });
-                    let events = self.objects.update(index, &mut report);
-                    count(context, &report);
+                    let events = self.objects.update(&rules.rules, &mut report);
+                    count(context, &report, &events);
                     context.health.frame_analysed(camera, now_ns(), report.timing_ms.total);
                     // Observers come before the sinks: a sink may look up the frame of a report.
                     for observer in &mut self.observers {
@@ -211,6 +212,7 @@ fn report(
         detections: detections.collect(),
         objects: BTreeMap::new(),
         occupied: Vec::new(),
+        zones: BTreeMap::new(),
         removed: Vec::new(),
     }
 }
@@ -221,7 +223,7 @@ fn to_microsecond(milliseconds: f64) -> f64 {
 }
 
 /// Counts a report in the metrics.
-fn count(context: &RunContext, report: &Report) {
+fn count(context: &RunContext, report: &Report, events: &[ObjectEvent]) {
     let metrics = &context.metrics;
     let timing = &report.timing_ms;
     metrics.frame_age.observe(timing.age * 1e-3);
@@ -231,4 +233,16 @@ fn count(context: &RunContext, report: &Report) {
     let camera = metrics::CameraLabel { camera: report.camera.clone() };
     metrics.last_inference.get_or_create(&camera).set(context.clock.wall().as_microsecond() as f64 * 1e-6);
     metrics.count_objects(&report.camera, &report.objects);
+    metrics.zones.count(&report.camera, &report.zones);
+    for event in events {
+        match event {
+            ObjectEvent::Zone(event) if event.name == EventName::ZoneEntered => {
+                metrics.zones.entered(&report.camera, &event.zone, &event.identity.label);
+            }
+            ObjectEvent::Line(event) => {
+                metrics.zones.crossed(&report.camera, &event.line, &event.direction, &event.identity.label);
+            }
+            _ => {}
+        }
+    }
 }

@@ -47,6 +47,7 @@ pub use model::engine::{Engine, EngineOutput, LocalEngine, ModelInfo, detector_o
 pub use model::memory::{MONITOR_MEMORY, SERVICE_MEMORY};
 pub use model::swap::EngineSwap;
 pub use output::console::Console;
+pub use output::line_counts::LineCounts;
 pub use output::objects::ObjectSettings;
 pub use output::observer::FrameObserver;
 pub use output::sinks::broker;

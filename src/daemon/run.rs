@@ -64,6 +64,7 @@ async fn run(components: Components, stop: &Stop) -> Result<()> {
         metrics,
         pattern,
         track,
+        counts,
         supervision,
         reload,
     } = components;
@@ -112,7 +113,7 @@ async fn run(components: Components, stop: &Stop) -> Result<()> {
     let task = tokio::spawn(task.run());
     // The detector thread reports its end through the channel; a panic closes the channel.
     let (done, mut detected) = oneshot::channel();
-    let detector = DetectorThread { engine, swap: swap.clone(), observers, objects: Objects::new(track) };
+    let detector = DetectorThread { engine, swap: swap.clone(), observers, objects: Objects::new(track, counts) };
     detector.spawn(context.clone(), done)?;
 
     // A reload may end this run for a new one. This comes last, when the run can apply a configuration.

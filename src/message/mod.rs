@@ -133,9 +133,26 @@ pub struct Report {
     /// Labels of which there was an object within the last `track.patience`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub occupied: Vec<String>,
+    /// Zones with objects, by name. A hidden object is in its zone until its track ends.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub zones: BTreeMap<String, ZoneCount>,
     /// Detections removed by the camera's filter, if the configuration requests them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<Removed>,
+}
+
+/// Objects in a zone of a [`Report`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ZoneCount {
+    /// Tracked objects by label.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub objects: BTreeMap<String, u32>,
+    /// Labels of which there was an object within the last `track.patience`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub occupied: Vec<String>,
+    /// Labels of which there is a crowd.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crowded: Vec<String>,
 }
 
 /// The model behind a [`Report`].
@@ -251,9 +268,30 @@ pub enum EventName {
     /// A tracked object was confirmed.
     #[serde(rename = "object.new")]
     ObjectNew,
+    /// A tracked object has a better picture, another zone, or began or ceased to stand still. Not stored.
+    #[serde(rename = "object.update")]
+    ObjectUpdate,
     /// A tracked object ended.
     #[serde(rename = "object.end")]
     ObjectEnd,
+    /// A tracked object is in a zone.
+    #[serde(rename = "zone.entered")]
+    ZoneEntered,
+    /// A tracked object is no longer in a zone.
+    #[serde(rename = "zone.left")]
+    ZoneLeft,
+    /// A tracked object is in a zone for its `loitering`.
+    #[serde(rename = "zone.loitering")]
+    ZoneLoitering,
+    /// More objects of a label than `crowd` are in a zone for `crowd_time`.
+    #[serde(rename = "zone.crowded")]
+    ZoneCrowded,
+    /// A crowd is over for `crowd_time`.
+    #[serde(rename = "zone.cleared")]
+    ZoneCleared,
+    /// A tracked object crossed a line.
+    #[serde(rename = "line.crossed")]
+    LineCrossed,
     /// The deviation of the int8 network exceeds `monitor.thresholds.raise`.
     #[serde(rename = "drift.raised")]
     DriftRaised,
@@ -281,6 +319,29 @@ pub enum EventName {
     /// A new configuration is invalid; the previous one stays in force.
     #[serde(rename = "config.refused")]
     ConfigRefused,
+}
+
+impl EventName {
+    /// True for events of objects, which are many. Others tell about the device.
+    pub const fn is_of_objects(self) -> bool {
+        matches!(
+            self,
+            Self::ObjectNew
+                | Self::ObjectUpdate
+                | Self::ObjectEnd
+                | Self::ZoneEntered
+                | Self::ZoneLeft
+                | Self::ZoneLoitering
+                | Self::ZoneCrowded
+                | Self::ZoneCleared
+                | Self::LineCrossed
+        )
+    }
+
+    /// True for events that are of use only at once: they are neither stored nor kept for a broker.
+    pub const fn is_transient(self) -> bool {
+        matches!(self, Self::ObjectUpdate)
+    }
 }
 
 #[cfg(test)]
@@ -311,6 +372,7 @@ mod tests {
             }],
             objects: BTreeMap::new(),
             occupied: Vec::new(),
+            zones: BTreeMap::new(),
             removed: Vec::new(),
         }
     }

@@ -4,6 +4,7 @@
 //! labels with bounded values. Counters start with the process, whether or not an endpoint is enabled.
 
 pub mod monitor;
+pub mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -188,6 +189,8 @@ pub struct Metrics {
     pub spool_entries: Family<SinkLabel, Gauge>,
     /// Bytes of the waiting messages.
     pub spool_bytes: Family<SinkLabel, Gauge>,
+    /// Metrics of zones and lines.
+    pub zones: zones::ZoneMetrics,
     /// Metrics of the monitor.
     pub monitor: monitor::MonitorMetrics,
 }
@@ -230,6 +233,7 @@ impl Metrics {
             spool: Family::default(),
             spool_entries: Family::default(),
             spool_bytes: Family::default(),
+            zones: zones::ZoneMetrics::new(&mut registry),
             monitor: monitor::MonitorMetrics::new(&mut registry),
             registry: Registry::default(),
         };
@@ -340,6 +344,7 @@ impl Metrics {
     /// Records that a camera has no frames, and thus no objects.
     pub fn no_objects(&self, camera: &str) {
         self.count_objects(camera, &BTreeMap::new());
+        self.zones.count(camera, &BTreeMap::new());
     }
 
     /// All metrics in the OpenMetrics text format.
@@ -374,6 +379,14 @@ mod tests {
         metrics.stage_duration.get_or_create(&StageLabel { stage: "detect" }).observe(0.3);
         metrics.last_inference.get_or_create(&CameraLabel { camera: "front".into() }).set(1.5);
         metrics.count_objects("front", &BTreeMap::from([("Car".to_owned(), 3)]));
+        let gate = |cars: u32| {
+            let objects = BTreeMap::from([("Car".to_owned(), cars)]);
+            BTreeMap::from([("gate".to_owned(), crate::message::ZoneCount { objects, ..Default::default() })])
+        };
+        metrics.zones.count("rear", &gate(2));
+        metrics.zones.count("front", &gate(3));
+        metrics.zones.entered("front", "gate", "Car");
+        metrics.zones.crossed("front", "kerb", "in", "Car");
         metrics.no_objects("front");
         metrics.health(State::Degraded, ["camera front".to_owned()].into());
         metrics.health(State::Degraded, ["output file".to_owned()].into());
@@ -385,6 +398,10 @@ mod tests {
             "lookout_frames_dropped_total{camera=\"front\",reason=\"busy\"} 1",
             "lookout_stage_duration_seconds_count{stage=\"detect\"} 1",
             "lookout_last_inference_timestamp_seconds{camera=\"front\"} 1.5",
+            "lookout_zone_objects{camera=\"rear\",zone=\"gate\",label=\"Car\"} 2",
+            "lookout_zone_objects{camera=\"front\",zone=\"gate\",label=\"Car\"} 0",
+            "lookout_zone_entries_total{camera=\"front\",zone=\"gate\",label=\"Car\"} 1",
+            "lookout_line_crossings_total{camera=\"front\",line=\"kerb\",direction=\"in\",label=\"Car\"} 1",
             "lookout_objects{camera=\"front\",label=\"Car\"} 0",
             "lookout_detections_total{camera=\"front\",label=\"Car\"} 3",
             "lookout_model_info{name=\"road\",precision=\"fp32\",sha256=\"00\"} 1",

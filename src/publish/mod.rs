@@ -5,7 +5,7 @@
 
 mod file;
 pub mod history;
-mod journal;
+pub mod journal;
 #[cfg(test)]
 mod kills;
 pub mod mqtt;
@@ -29,6 +29,8 @@ pub use unix::{Socket, SocketAccess, group_id};
 
 use std::future::Future;
 use std::pin::Pin;
+
+use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
 use crate::message::Message;
@@ -74,6 +76,21 @@ pub trait Sink: Send {
     }
 }
 
+/// Crossings of a line in one direction by objects of one label.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LineCount {
+    /// Name of the camera.
+    pub camera: String,
+    /// Name of the line.
+    pub line: String,
+    /// Name of the direction.
+    pub direction: String,
+    /// Name of the class.
+    pub label: String,
+    /// Crossings since the last reset.
+    pub count: u64,
+}
+
 /// A message as a line of JSON, including the newline.
 fn line(message: &Message) -> Result<Vec<u8>> {
     let mut line = serde_json::to_vec(message)
@@ -83,7 +100,11 @@ fn line(message: &Message) -> Result<Vec<u8>> {
 }
 
 /// Runs `work`, which may wait for a disk, on tokio's pool for blocking work.
-async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+///
+/// # Errors
+///
+/// [`Kind::Internal`] if the work panicked.
+pub async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Error::new(Kind::Internal, "work on a disk panicked").because(error))
 }

@@ -152,6 +152,7 @@ mod tests {
             detections: Vec::new(),
             objects: objects.iter().map(|&(label, count)| (label.to_owned(), count)).collect(),
             occupied: Vec::new(),
+            zones: BTreeMap::new(),
             removed: Vec::new(),
         }
     }

@@ -10,6 +10,9 @@ const INITIAL_VELOCITY_NOISE: f32 = 4.0;
 /// Process noise: standard deviation of the acceleration, in box sizes a second squared, of x, y, width and height. Sizes
 /// change less than positions.
 const ACCELERATION_NOISE: [f32; 4] = [4.0, 4.0, 1.0, 1.0];
+/// Smallest and largest width or height of a prediction, in those of the last measurement. The box of a walking person
+/// widens and narrows with every step; extrapolated, it would vanish.
+const SIZE_RANGE: [f32; 2] = [0.6, 1.6];
 /// Time constant, in seconds, by which the velocity decays while an object is unseen. Without it, the prediction of an
 /// object that left the picture would never come to rest.
 const VELOCITY_DECAY_S: f32 = 1.0;
@@ -55,6 +58,8 @@ pub struct Motion {
     states: [FilterState; 4],
     /// √(width · height) of the last measurement.
     size: f32,
+    /// Width and height of the last measurement.
+    measured: [f32; 2],
 }
 
 /// Centre x, centre y, width and height of `[x0, y0, x1, y1]`.
@@ -73,8 +78,9 @@ impl Motion {
         let size = size(bbox);
         let (p, v) = (MEASUREMENT_NOISE * size, INITIAL_VELOCITY_NOISE * size);
         let covariance = [p * p, 0.0, v * v];
-        let states = centre_and_size(bbox).map(|value| FilterState { value, velocity: 0.0, covariance });
-        Self { states, size }
+        let [x, y, width, height] = centre_and_size(bbox);
+        let states = [x, y, width, height].map(|value| FilterState { value, velocity: 0.0, covariance });
+        Self { states, size, measured: [width, height] }
     }
 
     /// Predicts `dt` seconds ahead. `unseen` means that the previous frame had no detection of it.
@@ -90,6 +96,7 @@ impl Motion {
     /// Corrects the state by a detection at `bbox`.
     pub fn correct(&mut self, bbox: &[f32; 4]) {
         self.size = size(bbox);
+        self.measured = [bbox[2] - bbox[0], bbox[3] - bbox[1]];
         for (state, measured) in self.states.iter_mut().zip(centre_and_size(bbox)) {
             state.correct(measured, MEASUREMENT_NOISE * self.size);
         }
@@ -103,12 +110,17 @@ impl Motion {
             state.covariance = state.covariance.map(|value| value * factor * factor);
         }
         self.size *= (x * y).sqrt();
+        self.measured = [self.measured[0] * x, self.measured[1] * y];
     }
 
     /// Current estimate as `[x0, y0, x1, y1]`, at least one pixel wide and high.
     pub fn bbox(&self) -> [f32; 4] {
         let [x, y, width, height] = self.states.map(|state| state.value);
-        let (width, height) = (width.max(1.0), height.max(1.0));
+        let within = |side: f32, measured: f32| {
+            let [least, most] = SIZE_RANGE.map(|share| share * measured.max(1.0));
+            side.clamp(least, most).max(1.0)
+        };
+        let (width, height) = (within(width, self.measured[0]), within(height, self.measured[1]));
         [x - width / 2.0, y - height / 2.0, x + width / 2.0, y + height / 2.0]
     }
 }
@@ -130,6 +142,18 @@ mod tests {
         for (seen, wanted) in seen.iter().zip(wanted) {
             assert!((seen - wanted).abs() < 3.0, "{seen} for {wanted}");
         }
+    }
+
+    #[test]
+    fn the_prediction_of_a_box_that_narrows_stays_as_wide_as_one() {
+        let mut motion = Motion::new(&[500.0, 180.0, 531.0, 240.0]);
+        for x in [[510.0, 537.0], [512.0, 524.0]] {
+            motion.predict(0.1, false);
+            motion.correct(&[x[0], 180.0, x[1], 240.0]);
+        }
+        motion.predict(0.1, false);
+        let [x0, _, x1, _] = motion.bbox();
+        assert!(x1 - x0 >= 7.0, "{:?}", motion.bbox());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The tracker of one camera: active tracks, association of each frame's detections, start and end of tracks.
 
 use super::motion::Motion;
+use super::rest::Rest;
 use super::{TrackerSettings, assign};
 use crate::detector::boxes::iou;
 use crate::message::Detection;
@@ -28,8 +29,8 @@ pub struct Object {
     pub latest: Detection,
     /// The detection with the highest score.
     pub best: Detection,
-    /// Zones it was in, in the order of entry.
-    pub zones: Vec<String>,
+    /// True if it stands still.
+    pub stationary: bool,
 }
 
 /// Start or end of an object.
@@ -45,6 +46,7 @@ pub enum TrackEvent {
 struct Track {
     object: Object,
     motion: Motion,
+    rest: Rest,
     /// Its start was reported.
     confirmed: bool,
     /// Frames with a score of `begin_score` or more. Low-score detections do not confirm a track.
@@ -84,7 +86,12 @@ impl Tracker {
             .filter(finite)
             .partition(|&index| detections[index].score >= self.settings.begin_score);
         let mut matched = Vec::new();
-        let overlap = |track: usize, detection: usize| iou(predicted[track], detections[detection].bbox);
+        // A passing object that covers a part of one that stands still disturbs its prediction, not its place.
+        let overlap = |track: usize, detection: usize| {
+            let bbox = detections[detection].bbox;
+            let at_place = self.tracks[track].rest.place().map_or(0.0, |place| iou(place, bbox));
+            iou(predicted[track], bbox).max(at_place)
+        };
         let buffered_overlap =
             |track: usize, detection: usize| iou(buffered(&predicted[track]), buffered(&detections[detection].bbox));
         let same_class = |track: usize, detection: usize| {
@@ -145,8 +152,9 @@ impl Tracker {
 
     /// Continues the tracks in pictures with `x` times as many columns and `y` times as many rows as before.
     pub fn rescale(&mut self, x: f32, y: f32) {
-        for Track { object, motion, .. } in &mut self.tracks {
+        for Track { object, motion, rest, .. } in &mut self.tracks {
             motion.rescale(x, y);
+            rest.rescale(x, y);
             for detection in [&mut object.latest, &mut object.best] {
                 let [x0, y0, x1, y1] = detection.bbox;
                 detection.bbox = [x0 * x, y0 * y, x1 * x, y1 * y];
@@ -159,16 +167,29 @@ impl Tracker {
         self.tracks.iter().filter(|track| track.confirmed && track.seen).map(|track| &track.object)
     }
 
+    /// The objects that were detected in the latest frame, each with true if it is confirmed.
+    pub fn seen(&self) -> impl Iterator<Item = (&Object, bool)> {
+        self.tracks.iter().filter(|track| track.seen).map(|track| (&track.object, track.confirmed))
+    }
+
+    /// Ids of all tracks, with those that are not confirmed or not in sight.
+    pub fn ids(&self) -> impl Iterator<Item = u64> + '_ {
+        self.tracks.iter().map(|track| track.object.track)
+    }
+
     /// Ends all tracks, after the last frame.
     pub fn finish(&mut self) -> Vec<TrackEvent> {
         self.tracks.drain(..).filter(|track| track.confirmed).map(|track| TrackEvent::Ended(track.object)).collect()
     }
 
     fn remove_unseen(&mut self, now_ns: u64) -> Vec<TrackEvent> {
-        let max_unseen_ns = u64::try_from(self.settings.max_unseen.as_nanos()).unwrap_or(u64::MAX);
+        let settings = self.settings;
         let gone = |track: &mut Track| {
+            let is_stationary = track.object.stationary;
+            let max = if is_stationary { settings.max_unseen_stationary } else { settings.max_unseen };
+            let unseen_ns = now_ns.saturating_sub(track.object.last_ns);
             // An unconfirmed track ends at its first missed frame.
-            !track.seen && (!track.confirmed || now_ns.saturating_sub(track.object.last_ns) > max_unseen_ns)
+            !track.seen && (!track.confirmed || u128::from(unseen_ns) > max.max(settings.max_unseen).as_nanos())
         };
         let ended = self.tracks.extract_if(.., gone);
         ended.filter(|track| track.confirmed).map(|track| TrackEvent::Ended(track.object)).collect()
@@ -184,10 +205,10 @@ impl Track {
             frames: 0,
             latest: detection.clone(),
             best: detection.clone(),
-            zones: Vec::new(),
+            stationary: false,
         };
-        let motion = Motion::new(&detection.bbox);
-        let mut track = Self { object, motion, confirmed: false, high_score_frames: 1, seen: true };
+        let (motion, rest) = (Motion::new(&detection.bbox), Rest::new(detection.bbox, now_ns));
+        let mut track = Self { object, motion, rest, confirmed: false, high_score_frames: 1, seen: true };
         track.add(now_ns, detection);
         track
     }
@@ -202,11 +223,8 @@ impl Track {
         if detection.score > object.best.score || object.frames == 1 {
             object.best = detection.clone();
         }
-        for zone in &detection.zones {
-            if !object.zones.contains(zone) {
-                object.zones.push(zone.clone());
-            }
-        }
+        self.rest.update(detection.bbox, now_ns);
+        object.stationary = self.rest.place().is_some();
     }
 }
 
@@ -260,9 +278,7 @@ mod tests {
 
     #[test]
     fn one_object_in_many_frames_has_one_track() {
-        let mut frames: Vec<_> =
-            (0..10).map(|step| vec![seen(1, 0.6 + 0.03 * step as f32, 15.0 * step as f32)]).collect();
-        frames[4][0].zones = vec!["gate".into()];
+        let frames: Vec<_> = (0..10).map(|step| vec![seen(1, 0.6 + 0.03 * step as f32, 15.0 * step as f32)]).collect();
         let (ids, changes) = run(TrackerSettings::default(), frames);
         assert!(ids.iter().all(|ids| ids == &[Some(1)]));
         let [(1, TrackEvent::Started(begun)), (10, TrackEvent::Ended(ended))] = &changes[..] else {
@@ -270,7 +286,7 @@ mod tests {
         };
         assert_eq!((begun.frames, begun.first_ns), (2, FRAME_NS));
         assert_eq!((ended.frames, ended.last_ns - ended.first_ns), (10, 9 * FRAME_NS));
-        assert_eq!((ended.best.bbox[0], ended.zones.as_slice()), (135.0, &["gate".to_owned()][..]));
+        assert_eq!((ended.best.bbox[0], ended.stationary), (135.0, false));
     }
 
     #[test]
@@ -299,6 +315,38 @@ mod tests {
         let (_, changes) = run(settings, frames);
         let [(1, TrackEvent::Started(_)), (8, TrackEvent::Ended(ended))] = &changes[..] else { panic!("{changes:?}") };
         assert_eq!(ended.last_ns, 3 * FRAME_NS);
+    }
+
+    #[test]
+    fn a_parked_object_outlasts_what_passes_in_front_of_it() {
+        let parked = |score: f32| seen(1, score, 200.0);
+        let passing = |x: f32| Detection { bbox: [x, 0.0, x + 80.0, 50.0], ..seen(1, 0.9, x) };
+        let frames: Vec<Vec<Detection>> = (0..3000)
+            .map(|step: usize| match step {
+                // Another object of its class comes, and stands in front of it for twenty seconds.
+                980..1000 => vec![passing(9.0 * (step - 980) as f32), parked(0.8)],
+                1000..1200 => vec![passing(180.0)],
+                1200..1220 => vec![passing(9.0 * (step - 1200) as f32 + 180.0), parked(0.4)],
+                500 => vec![parked(0.95)],
+                _ => vec![parked(0.8)],
+            })
+            .collect();
+        let (_, changes) = run(TrackerSettings::default(), frames);
+        let started: Vec<u64> = changes
+            .iter()
+            .filter_map(|(_, change)| match change {
+                TrackEvent::Started(object) => Some(object.track),
+                TrackEvent::Ended(_) => None,
+            })
+            .collect();
+        assert_eq!(started, [1, 2], "the parked one and the passing one");
+        let ended = changes.iter().find_map(|(step, change)| match change {
+            TrackEvent::Ended(object) if object.track == 1 => Some((*step, object)),
+            _ => None,
+        });
+        let Some((3000, parked)) = ended else { panic!("{changes:?}") };
+        assert!(parked.stationary && parked.best.score == 0.95, "{parked:?}");
+        assert_eq!(parked.best.bbox[0], 200.0);
     }
 
     #[test]

@@ -37,6 +37,7 @@ fn report(sequence: u64) -> Report {
         detections: Vec::new(),
         objects: BTreeMap::new(),
         occupied: Vec::new(),
+        zones: BTreeMap::new(),
         removed: Vec::new(),
     }
 }

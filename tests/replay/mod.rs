@@ -17,7 +17,7 @@ use lookout::config::{self, Inputs, SupervisionSettings};
 use lookout::control::Control;
 use lookout::daemon::{
     Camera, CameraRules, Components, Engine, EngineOutput, EngineSwap, Filter, FrameObserver, GateRules, Health,
-    Identity, ModelInfo, ObjectSettings, ReloadRequests, run_once,
+    Identity, LineCounts, ModelInfo, ObjectSettings, ReloadRequests, run_once,
 };
 use lookout::detector::detection::Detection;
 use lookout::error::{Error, Kind, Result};
@@ -202,6 +202,7 @@ impl Bench {
             metrics: metrics.clone(),
             pattern: Default::default(),
             track: ObjectSettings::default(),
+            counts: LineCounts::default(),
             supervision: SupervisionSettings {
                 stall_timeout: Duration::from_secs(10),
                 grace_period: Duration::from_secs(20),

@@ -82,6 +82,53 @@ table! {
 /// Corners of a polygon, x and y as fractions of the picture's width and height.
 pub type Polygon = Vec<[f32; 2]>;
 
+/// Entry of `zones`: a polygon, or a table with more about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Zone {
+    /// A polygon.
+    Polygon(Polygon),
+    /// A polygon with rules.
+    Region(ZoneRegion),
+}
+
+table! {
+    /// Entry of `zones` as a table.
+    ZoneRegion {
+        /// Corners of the zone.
+        polygon: Polygon,
+        /// Time in the zone after which an object loiters; empty: never.
+        loitering: String,
+        /// Most objects of a label that are no crowd; unset: there is no crowd.
+        #[schemars(range(min = 0, max = 10_000))]
+        crowd: u32,
+        /// Time after which a crowd begins or ends.
+        crowd_time: String,
+    }
+}
+
+/// Entry of `lines`: its two points, or a table with more about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Line {
+    /// First and second point.
+    Points(Polygon),
+    /// Two points with names of the directions.
+    Named(NamedLine),
+}
+
+table! {
+    /// Entry of `lines` as a table.
+    NamedLine {
+        /// First and second point.
+        points: Polygon,
+        /// Name of the direction to the left, seen from the first point to the second.
+        left: String,
+        /// Name of the direction to the right.
+        right: String,
+    }
+}
+
 table! {
     /// `[[camera]]`
     Camera {
@@ -133,8 +180,13 @@ table! {
         motion_gate: f32,
         /// With motion_gate: longest time between analysed frames of a still scene.
         motion_interval: String,
-        /// Named polygons; a detection lists those that contain it.
-        zones: BTreeMap<String, Polygon>,
+        /// Named polygons that objects enter and leave, or tables with polygon, loitering, crowd and crowd_time.
+        zones: BTreeMap<String, Zone>,
+        /// Named lines that objects cross: two points, or tables with points, left and right.
+        lines: BTreeMap<String, Line>,
+        /// Frames in a row after which the entry or exit of a zone, or the crossing of a line counts.
+        #[schemars(range(min = 1, max = 1000))]
+        inertia: u32,
         /// Polygons outside of which nothing is reported; empty: the whole frame counts.
         include: Vec<Polygon>,
         /// Regions in which nothing is reported: polygons, or tables with polygon and private.

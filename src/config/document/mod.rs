@@ -137,7 +137,9 @@ table! {
 
 mod camera;
 
-pub use camera::{Camera, CameraKind, Flip, Limits, Mask, Polygon, WeatherChange, WeatherName};
+pub use camera::{
+    Camera, CameraKind, Flip, Limits, Line, Mask, NamedLine, Polygon, WeatherChange, WeatherName, Zone, ZoneRegion,
+};
 
 table! {
     /// `[track]`
@@ -152,6 +154,8 @@ table! {
         confirm: u32,
         /// Longest time without a detection before the track ends.
         patience: String,
+        /// The same for an object that stands still: something may stand in front of it.
+        stationary_patience: String,
     }
 }
 
@@ -188,6 +192,8 @@ words! {
         Drift = "drift",
         /// Answers with events of the history.
         Events = "events",
+        /// Answers with the counts of lines, or resets them.
+        Counts = "counts",
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::config::document::Polygon;
 use crate::config::{CameraSettings, Limits};
 use crate::message::{Detection, Removed};
+use crate::rules::geometry::contains;
 
 /// The label of limits that apply to every label without its own.
 const ANY: &str = "*";
@@ -71,7 +72,7 @@ impl Filter {
     /// The filter that a camera's settings describe.
     pub fn new(camera: &CameraSettings) -> Self {
         Self {
-            zones: camera.zones.clone(),
+            zones: camera.zones.iter().map(|(name, zone)| (name.clone(), zone.polygon.clone())).collect(),
             include: camera.include.clone(),
             masks: camera.masks.clone(),
             limits: camera.limits.clone(),
@@ -146,19 +147,6 @@ impl Filter {
     }
 }
 
-/// True if the polygon `corners` contains the point, by the even-odd rule: counts the edges that a ray to the right
-/// crosses. An edge includes its upper end and excludes its lower end, so that a ray through a corner crosses once. The
-/// last row of the frame counts as inside, because a box that the frame cuts off ends there.
-fn contains(corners: &[[f32; 2]], [x, y]: [f32; 2]) -> bool {
-    let y = y.min(1.0 - f32::EPSILON);
-    let next = corners.iter().cycle().skip(1);
-    let crossed = corners
-        .iter()
-        .zip(next)
-        .filter(|([x0, y0], [x1, y1])| (*y0 > y) != (*y1 > y) && x < x0 + (y - y0) / (y1 - y0) * (x1 - x0));
-    crossed.count() % 2 == 1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,18 +166,6 @@ mod tests {
         assert_eq!(kinds.len(), removed.len());
         let kept = detections.into_iter().map(|found| (found.label, found.zones)).collect();
         (kept, removed.into_iter().map(|removed| removed.rule).collect())
-    }
-
-    #[test]
-    fn a_point_is_inside_by_the_even_odd_rule() {
-        assert!(contains(LEFT, [0.25, 0.5]) && !contains(LEFT, [0.75, 0.5]));
-        assert!(contains(LEFT, [0.25, 1.0]), "the last row belongs to the frame");
-        let arrow = [[0.1, 0.1], [0.9, 0.5], [0.1, 0.9], [0.4, 0.5]];
-        assert!(contains(&arrow, [0.5, 0.5]) && !contains(&arrow, [0.2, 0.5]), "a dent is outside");
-        // A ray through a corner crosses once.
-        let diamond = [[0.5, 0.0], [1.0, 0.5], [0.5, 1.0], [0.0, 0.5]];
-        assert!(contains(&diamond, [0.25, 0.5]) && !contains(&diamond, [0.1, 0.1]));
-        assert!(!contains(&[], [0.5, 0.5]));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::config::document::Flip;
 use crate::config::{CameraKind, CameraSettings, SupervisionSettings};
 use crate::error::{Error, Result};
 use crate::frame::Turn;
+use crate::rules::RuleSettings;
 
 /// Frames of a slow camera that may be missing before it counts as stalled.
 const SLOW_CAMERA_FRAMES: f64 = 3.0;
@@ -41,7 +42,13 @@ impl Camera {
 /// The rules of a camera, from its settings.
 pub fn rules(camera: &CameraSettings, supervision: &SupervisionSettings) -> CameraRules {
     let (gate, filter) = (GateRules::new(camera), Filter::new(camera));
-    CameraRules { gate, filter, private: camera.private.clone(), stall_timeout: stall_timeout(camera, supervision) }
+    CameraRules {
+        gate,
+        filter,
+        rules: RuleSettings::from(camera),
+        private: camera.private.clone(),
+        stall_timeout: stall_timeout(camera, supervision),
+    }
 }
 
 /// The configured stall timeout, or the time of [`SLOW_CAMERA_FRAMES`] frames if that is longer.

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use super::filter::Filter;
 use super::motion_gate::GateRules;
 use crate::config::document::Polygon;
+use crate::rules::RuleSettings;
 use crate::stop::{self, Stop, StopTrigger};
 use crate::sync::IgnorePoison;
 
@@ -23,6 +24,8 @@ pub struct CameraRules {
     pub gate: GateRules,
     /// Rules for the detections that are reported.
     pub filter: Filter,
+    /// Rules over tracks: zones and lines.
+    pub rules: RuleSettings,
     /// Regions that are black in every frame, as fractions of the upright picture.
     pub private: Vec<Polygon>,
     /// Time without a frame after which the camera counts as stalled.
@@ -35,6 +38,7 @@ impl Default for CameraRules {
         Self {
             gate: GateRules::default(),
             filter: Filter::default(),
+            rules: RuleSettings::default(),
             private: Vec::new(),
             stall_timeout: Duration::from_secs(10),
         }

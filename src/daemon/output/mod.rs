@@ -9,7 +9,9 @@
 //! | `frame_history` | the latest frames of each camera | `observer` |
 //! | `console` | the demo's output for a person at the terminal | |
 //! | `publisher` | sends events and reports under the device's identity | |
-//! | `objects` | tracking; events of objects | `publisher` |
+//! | `object_events` | events of objects, zones and lines, as they are published | |
+//! | `line_counts` | counts of crossings, kept over restarts | |
+//! | `objects` | tracking; rules over tracks | `line_counts`, `object_events`, `publisher` |
 //! | `sinks` | the sinks of `[[publish]]` | `console`, `frame_history` |
 //! | `web` | the page, its API and the event history | `console`, `frame_history` |
 //! | `drain` | the tasks of the sinks, until the end of a run | |
@@ -19,6 +21,8 @@
 pub(in crate::daemon) mod console;
 pub(in crate::daemon) mod drain;
 pub(in crate::daemon) mod frame_history;
+pub(in crate::daemon) mod line_counts;
+pub(in crate::daemon) mod object_events;
 pub(in crate::daemon) mod objects;
 pub(in crate::daemon) mod observer;
 pub(in crate::daemon) mod publisher;

@@ -1,17 +1,28 @@
-//! Objects: one tracker per camera, and the events of the tracked objects.
+//! Objects: tracker and rules of each camera, and the events of the tracked objects.
 //!
-//! In: each report before it is published. Out: its detections with track ids, its counts and occupancy; `object.new`
-//! once a track is confirmed; `object.end` once its object has been unseen for too long, with the best detection and the
-//! duration.
+//! In: each report before it is published, with the rules of its camera. Out: its detections with track ids, its counts
+//! and occupancy. Events: `object.new` once a track is confirmed, `object.update` while it is followed, and `object.end`
+//! once it has been unseen for too long, with its best detection, path, zones and lines. Between them come the events of
+//! zones and lines, in the order in which they were decided.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
-use serde::{Serialize, Serializer};
 
+use super::line_counts::LineCounts;
+use super::object_events::{
+    CrossingDetails, CrowdEvent, Decimal, EndedObject, LineEvent, NewObject, ObjectEvent, ObjectIdentity, Sighting,
+    UpdateReason, UpdatedObject, VisitDetails, ZoneEvent, seconds,
+};
 use super::publisher::Publisher;
-use crate::message::{EventName, Moment, Report};
+use crate::message::{EventName, Moment, Report, ZoneCount};
+use crate::rules::{Change, FrameShape, ObjectHistory, RuleEvent, RuleSettings, RuleState};
 use crate::track::{Object, TrackEvent, Tracker, TrackerSettings};
+
+/// Shortest time between two updates of an object, in nanoseconds.
+const UPDATE_INTERVAL_NS: u64 = 1_000_000_000;
+/// Rise of the score for which a picture of an object is better than the one before.
+const BETTER_BY: f32 = 0.05;
 
 /// Rules by which objects are tracked and counted.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -22,22 +33,49 @@ pub struct ObjectSettings {
     pub tracker: TrackerSettings,
 }
 
-/// The trackers of every camera, by slot index.
+/// The tracked objects of every camera, by name: a camera that is opened anew continues its tracks.
 #[derive(Debug)]
 pub struct Objects {
     settings: ObjectSettings,
-    cameras: BTreeMap<usize, TrackedCamera>,
+    cameras: BTreeMap<String, TrackedCamera>,
+    counts: LineCounts,
 }
 
 #[derive(Debug)]
 struct TrackedCamera {
-    camera: String,
     tracker: Tracker,
+    state: RuleState,
+    /// Rules of the latest frame.
+    rules: RuleSettings,
+    /// The confirmed objects by track.
+    objects: BTreeMap<u64, LiveObject>,
     latest: FrameTime,
     /// Columns and rows of the latest frame.
     size: (usize, usize),
     /// Time of the latest object, by label.
     last_ns: BTreeMap<String, u64>,
+}
+
+/// A confirmed object, from its `object.new` to its `object.end`.
+#[derive(Debug)]
+struct LiveObject {
+    /// Its id and the time of its first detection. They stay when the wall clock is set.
+    id: String,
+    first_at: Moment,
+    /// Its latest detection.
+    object: Object,
+    sighting: Sighting,
+    /// What the last event told.
+    told: Told,
+}
+
+/// What the last `object.new` or `object.update` told about an object.
+#[derive(Debug)]
+struct Told {
+    at_ns: u64,
+    score: f32,
+    zones: usize,
+    stationary: bool,
 }
 
 /// Number of a frame, and its capture time by both clocks.
@@ -48,126 +86,278 @@ struct FrameTime {
     sequence: u64,
 }
 
-/// The begin or the end of an object.
-#[derive(Debug, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum ObjectEvent {
-    /// `object.new`
-    New(NewObject),
-    /// `object.end`
-    Ended(EndedObject),
-}
-
-/// Fields of both events.
-#[derive(Debug, PartialEq, Serialize)]
-pub struct ObjectIdentity {
-    /// The same in both events of an object, and unique among all runs of the service.
-    object: String,
-    track: u64,
-    label: String,
-    class_id: u32,
-    first_at: Moment,
-    zones: Vec<String>,
-}
-
-/// Details of `object.new`.
-#[derive(Debug, PartialEq, Serialize)]
-pub struct NewObject {
-    #[serde(flatten)]
-    identity: ObjectIdentity,
-    sequence: u64,
-    score: Decimal,
-    #[serde(rename = "box")]
-    bbox: [Decimal; 4],
-}
-
-/// Details of `object.end`.
-#[derive(Debug, PartialEq, Serialize)]
-pub struct EndedObject {
-    #[serde(flatten)]
-    identity: ObjectIdentity,
-    last_at: Moment,
-    duration_s: f64,
-    frames: u64,
-    best_score: Decimal,
-    best_box: [Decimal; 4],
-}
-
-/// An f32 with the digits that reports have: the fewest that identify it. As a JSON *value* an f32 would become an f64
-/// with up to 17 digits.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Decimal(f32);
-
-impl Serialize for Decimal {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(self.0.to_string().parse().unwrap_or(f64::from(self.0)))
-    }
-}
-
-impl ObjectEvent {
-    fn name(&self) -> EventName {
-        match self {
-            Self::New(_) => EventName::ObjectNew,
-            Self::Ended(_) => EventName::ObjectEnd,
-        }
-    }
-}
-
 impl Objects {
-    /// Tracks and counts objects by `settings`.
-    pub fn new(settings: ObjectSettings) -> Self {
-        Self { settings, cameras: BTreeMap::new() }
+    /// Tracks and counts objects by `settings`, and adds crossings to `counts`.
+    pub fn new(settings: ObjectSettings, counts: LineCounts) -> Self {
+        Self { settings, cameras: BTreeMap::new(), counts }
     }
 
-    /// Fills in track ids, counts and occupancy of a report of the camera in slot `index`. Returns the events of the
-    /// frame.
-    pub fn update(&mut self, index: usize, report: &mut Report) -> Vec<ObjectEvent> {
+    /// Fills in track ids, counts and occupancy of a report. Returns the events of the frame by the `rules` of its camera.
+    pub fn update(&mut self, rules: &RuleSettings, report: &mut Report) -> Vec<ObjectEvent> {
         let ObjectSettings { tracked, tracker: settings } = self.settings;
         let (monotonic_ns, sequence) = (report.captured_monotonic_ns, report.sequence);
         let now = FrameTime { wall: report.captured_at, monotonic_ns, sequence };
         let size = (report.width, report.height);
         let new = || TrackedCamera {
-            camera: report.camera.clone(),
             tracker: Tracker::new(settings),
+            state: RuleState::default(),
+            rules: RuleSettings::default(),
+            objects: BTreeMap::new(),
             latest: now,
             size,
             last_ns: BTreeMap::new(),
         };
-        let camera = self.cameras.entry(index).or_insert_with(new);
-        let TrackedCamera { tracker, latest, last_ns, size: before, .. } = camera;
-        *latest = now;
-        if *before != size {
+        let camera = self.cameras.entry(report.camera.clone()).or_insert_with(new);
+        camera.latest = now;
+        if camera.rules != *rules {
+            camera.rules = rules.clone();
+        }
+        if camera.size != size {
             // The camera has changed its resolution. Its view is the same, so objects are where they were.
             let factor = |now: usize, before: usize| now as f32 / before.max(1) as f32;
-            tracker.rescale(factor(size.0, before.0), factor(size.1, before.1));
-            *before = size;
+            camera.tracker.rescale(factor(size.0, camera.size.0), factor(size.1, camera.size.1));
+            camera.size = size;
         }
-        let changes = if tracked { tracker.update(monotonic_ns, &mut report.detections) } else { Vec::new() };
+        let events = if tracked { camera.track(report, &self.counts) } else { Vec::new() };
         report.objects.clear();
         let mut count = |label: &str| *report.objects.entry(label.to_owned()).or_default() += 1;
         match tracked {
-            true => tracker.in_sight().for_each(|object| count(&object.latest.label)),
+            true => camera.tracker.in_sight().for_each(|object| count(&object.latest.label)),
             false => report
                 .detections
                 .iter()
                 .filter(|found| found.score >= settings.begin_score)
                 .for_each(|found| count(&found.label)),
         }
+        let last_ns = &mut camera.last_ns;
         last_ns.extend(report.objects.keys().map(|label| (label.clone(), monotonic_ns)));
         // The off-delay: a label is occupied for as long as a track may last without a detection.
         last_ns.retain(|_, last| u128::from(monotonic_ns.saturating_sub(*last)) <= settings.max_unseen.as_nanos());
         report.occupied = last_ns.keys().cloned().collect();
-        changes.iter().map(|change| latest.event(&report.camera, change)).collect()
+        let zones = camera.state.occupancy(monotonic_ns, settings.max_unseen);
+        report.zones = zones
+            .into_iter()
+            .map(|(name, zone)| {
+                let count = ZoneCount { objects: zone.objects, occupied: zone.occupied, crowded: zone.crowded };
+                (name, count)
+            })
+            .collect();
+        events
     }
 
     /// Ends every track. Returns the events of each camera.
     pub fn finish(&mut self) -> Vec<(String, Vec<ObjectEvent>)> {
-        let end = |mut tracked: TrackedCamera| {
-            let changes = tracked.tracker.finish();
-            let events = changes.iter().map(|change| tracked.latest.event(&tracked.camera, change)).collect();
-            (tracked.camera, events)
+        let mut all = Vec::new();
+        for (name, mut camera) in std::mem::take(&mut self.cameras) {
+            let mut events = Vec::new();
+            for change in camera.tracker.finish() {
+                if let TrackEvent::Ended(object) = change {
+                    camera.end(&name, object, &self.counts, &mut events);
+                }
+            }
+            all.push((name, events));
+        }
+        all
+    }
+}
+
+impl TrackedCamera {
+    /// Tracks the detections of a report. Returns the events.
+    fn track(&mut self, report: &mut Report, counts: &LineCounts) -> Vec<ObjectEvent> {
+        let now = self.latest;
+        let (mut started, mut ended) = (Vec::new(), Vec::new());
+        for change in self.tracker.update(now.monotonic_ns, &mut report.detections) {
+            match change {
+                TrackEvent::Started(object) => started.push(object),
+                TrackEvent::Ended(object) => ended.push(object),
+            }
+        }
+        let frame = FrameShape { now_ns: now.monotonic_ns, width: self.size.0, height: self.size.1 };
+        let changes = self.state.update(&self.rules, frame, self.tracker.seen());
+        for (object, _) in self.tracker.seen() {
+            if let Some(live) = self.objects.get_mut(&object.track) {
+                live.sighting = Sighting::new(now.sequence, &object.latest, self.size);
+                live.object = object.clone();
+            }
+        }
+        let mut events = Vec::new();
+        for object in started {
+            let (track, first_at) = (object.track, now.wall_at(object.first_ns));
+            let boot: String = report.boot_id.chars().take(8).collect();
+            let id = format!("{}-{}-{boot}-{track}", report.camera, first_at.0.as_microsecond());
+            let sighting = Sighting::new(now.sequence, &object.latest, self.size);
+            let told = Told {
+                at_ns: now.monotonic_ns,
+                score: object.latest.score,
+                zones: self.zones(track).len(),
+                stationary: object.stationary,
+            };
+            let live = LiveObject { id, first_at, object, sighting, told };
+            let identity = live.identity(self.zones(track));
+            events.push(ObjectEvent::New(NewObject { identity, sighting }));
+            self.objects.insert(track, live);
+        }
+        for change in changes {
+            events.extend(self.event(&report.camera, change, counts));
+        }
+        events.extend(self.updates());
+        for object in ended {
+            self.end(&report.camera, object, counts, &mut events);
+        }
+        self.state.retain(&self.tracker.ids().collect::<BTreeSet<u64>>());
+        events
+    }
+
+    fn zones(&self, track: u64) -> Vec<String> {
+        self.state.history(track).map(ObjectHistory::zones).unwrap_or_default()
+    }
+
+    /// Updates of objects that are in sight and for which one is due.
+    fn updates(&mut self) -> Vec<ObjectEvent> {
+        let (now_ns, sequence) = (self.latest.monotonic_ns, self.latest.sequence);
+        let mut events = Vec::new();
+        for (&track, live) in self.objects.iter_mut().filter(|(_, live)| live.sighting.sequence == sequence) {
+            if now_ns.saturating_sub(live.told.at_ns) < UPDATE_INTERVAL_NS {
+                continue;
+            }
+            let zones = self.state.history(track).map(ObjectHistory::zones).unwrap_or_default();
+            let (score, stationary) = (live.object.latest.score, live.object.stationary);
+            let reasons: Vec<UpdateReason> = [
+                (UpdateReason::Picture, score >= live.told.score + BETTER_BY),
+                (UpdateReason::Zone, zones.len() > live.told.zones),
+                (UpdateReason::Motion, stationary != live.told.stationary),
+            ]
+            .into_iter()
+            .filter_map(|(reason, applies)| applies.then_some(reason))
+            .collect();
+            if reasons.is_empty() {
+                continue;
+            }
+            live.told = Told { at_ns: now_ns, score: score.max(live.told.score), zones: zones.len(), stationary };
+            let (identity, sighting) = (live.identity(zones), live.sighting);
+            events.push(ObjectEvent::Updated(UpdatedObject { identity, sighting, reasons }));
+        }
+        events
+    }
+
+    /// Ends an object: it leaves its zones first.
+    fn end(&mut self, camera: &str, object: Object, counts: &LineCounts, events: &mut Vec<ObjectEvent>) {
+        let (track, last_ns) = (object.track, object.last_ns);
+        let Some((history, changes)) = self.state.end(track, &self.rules, last_ns) else { return };
+        if let Some(live) = self.objects.get_mut(&track) {
+            live.object = object;
+        }
+        for change in changes {
+            events.extend(self.event_with(camera, change, history.zones(), counts));
+        }
+        if let Some(live) = self.objects.remove(&track) {
+            events.push(ObjectEvent::Ended(Box::new(self.ended(&live, &history))));
+        }
+    }
+
+    fn ended(&self, live: &LiveObject, history: &ObjectHistory) -> EndedObject {
+        let (object, at) = (&live.object, |ns| self.latest.wall_at(ns));
+        let (width, height) = self.size;
+        let tenths = |share: f32, side: usize| (f64::from(share) * side as f64 * 10.0).round() / 10.0;
+        let path = history.path.points().into_iter().map(|point| {
+            let [x, y] = point.position;
+            [seconds(object.first_ns, point.at_ns), tenths(x, width), tenths(y, height)]
+        });
+        let visits = history.visits.iter().map(|visit| {
+            let left_ns = visit.left_ns.unwrap_or(object.last_ns);
+            let (entered_at, left_at) = (at(visit.entered_ns), at(left_ns));
+            VisitDetails { zone: visit.zone.clone(), entered_at, left_at, dwell_s: seconds(visit.entered_ns, left_ns) }
+        });
+        let crossings = history.crossings.iter().map(|(line, direction, at_ns)| CrossingDetails {
+            line: line.clone(),
+            direction: direction.clone(),
+            crossed_at: at(*at_ns),
+        });
+        EndedObject {
+            identity: live.identity(history.zones()),
+            last_at: at(object.last_ns),
+            duration_s: seconds(object.first_ns, object.last_ns),
+            frames: object.frames,
+            best_score: Decimal(object.best.score),
+            best_box: object.best.bbox.map(Decimal),
+            width,
+            height,
+            path: path.collect(),
+            visits: visits.collect(),
+            crossings: crossings.collect(),
+        }
+    }
+
+    fn event(&self, camera: &str, change: RuleEvent, counts: &LineCounts) -> Option<ObjectEvent> {
+        let zones = change.change.track().map(|track| self.zones(track)).unwrap_or_default();
+        self.event_with(camera, change, zones, counts)
+    }
+
+    /// The event of a change. `zones` are those of its object.
+    fn event_with(
+        &self,
+        camera: &str,
+        event: RuleEvent,
+        zones: Vec<String>,
+        counts: &LineCounts,
+    ) -> Option<ObjectEvent> {
+        let RuleEvent { at_ns, label, change } = event;
+        let (at, sequence) = (|ns| self.latest.wall_at(ns), self.latest.sequence);
+        let crowd = |name, zone, count, limit, since_ns, duration_s| {
+            let since = at(since_ns);
+            let label = label.clone();
+            Some(ObjectEvent::Crowd(CrowdEvent { name, zone, label, count, limit, since, duration_s, sequence }))
         };
-        std::mem::take(&mut self.cameras).into_values().map(end).collect()
+        let live = match (change.track(), &change) {
+            (Some(track), _) => self.objects.get(&track)?,
+            (None, Change::Crowded { zone, count, limit }) => {
+                return crowd(EventName::ZoneCrowded, zone.clone(), *count, *limit, at_ns, None);
+            }
+            (None, Change::Cleared { zone, count, limit, since_ns }) => {
+                let duration_s = Some(seconds(*since_ns, at_ns));
+                return crowd(EventName::ZoneCleared, zone.clone(), *count, *limit, *since_ns, duration_s);
+            }
+            (None, _) => return None,
+        };
+        let (identity, sighting) = (live.identity(zones), live.sighting);
+        let (name, zone, heading, entered_ns, left_ns) = match change {
+            Change::Entered { zone, heading, .. } => (EventName::ZoneEntered, zone, heading, at_ns, None),
+            Change::Left { zone, heading, entered_ns, .. } => {
+                (EventName::ZoneLeft, zone, heading, entered_ns, Some(at_ns))
+            }
+            Change::Loitering { zone, entered_ns, .. } => (EventName::ZoneLoitering, zone, None, entered_ns, None),
+            Change::Crossed { line, direction, .. } => {
+                let count = counts.add(camera, &line, &direction, &label);
+                let crossed_at = at(at_ns);
+                return Some(ObjectEvent::Line(LineEvent { identity, line, direction, crossed_at, count, sighting }));
+            }
+            Change::Crowded { .. } | Change::Cleared { .. } => return None,
+        };
+        Some(ObjectEvent::Zone(ZoneEvent {
+            name,
+            identity,
+            zone,
+            direction: heading.map(|heading| heading.name()),
+            entered_at: at(entered_ns),
+            left_at: left_ns.map(at),
+            dwell_s: (name != EventName::ZoneEntered).then(|| seconds(entered_ns, at_ns)),
+            sighting,
+        }))
+    }
+}
+
+impl LiveObject {
+    fn identity(&self, zones: Vec<String>) -> ObjectIdentity {
+        let Self { id, first_at, object, .. } = self;
+        ObjectIdentity {
+            object: id.clone(),
+            track: object.track,
+            label: object.latest.label.clone(),
+            class_id: object.latest.class_id,
+            first_at: *first_at,
+            zones,
+            stationary: object.stationary,
+        }
     }
 }
 
@@ -176,40 +366,6 @@ impl FrameTime {
     fn wall_at(&self, ns: u64) -> Moment {
         let ago = i64::try_from(self.monotonic_ns.saturating_sub(ns)).unwrap_or(i64::MAX);
         Moment(self.wall.0.checked_sub(SignedDuration::from_nanos(ago)).unwrap_or(self.wall.0))
-    }
-
-    fn event(&self, camera: &str, change: &TrackEvent) -> ObjectEvent {
-        match change {
-            TrackEvent::Started(object) => ObjectEvent::New(NewObject {
-                identity: self.identity(camera, object),
-                sequence: self.sequence,
-                score: Decimal(object.latest.score),
-                bbox: object.latest.bbox.map(Decimal),
-            }),
-            TrackEvent::Ended(object) => {
-                let duration_s = object.last_ns.saturating_sub(object.first_ns) as f64 * 1e-9;
-                ObjectEvent::Ended(EndedObject {
-                    identity: self.identity(camera, object),
-                    last_at: self.wall_at(object.last_ns),
-                    duration_s: (duration_s * 1e3).round() / 1e3,
-                    frames: object.frames,
-                    best_score: Decimal(object.best.score),
-                    best_box: object.best.bbox.map(Decimal),
-                })
-            }
-        }
-    }
-
-    fn identity(&self, camera: &str, object: &Object) -> ObjectIdentity {
-        let first_at = self.wall_at(object.first_ns);
-        ObjectIdentity {
-            object: format!("{camera}-{}-{}", first_at.0.as_microsecond(), object.track),
-            track: object.track,
-            label: object.latest.label.clone(),
-            class_id: object.latest.class_id,
-            first_at,
-            zones: object.zones.clone(),
-        }
     }
 }
 
@@ -222,9 +378,12 @@ pub fn publish(publisher: &Publisher, camera: &str, events: Vec<ObjectEvent>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::Value;
 
     use super::*;
+    use crate::config::{LineSettings, ZoneSettings};
     use crate::message::{Detection, Model, ModelPrecision, Schema, Timing};
 
     fn report(step: u64, seen: bool) -> Report {
@@ -252,13 +411,14 @@ mod tests {
             detections: if seen { vec![detection] } else { Vec::new() },
             objects: BTreeMap::new(),
             occupied: Vec::new(),
+            zones: BTreeMap::new(),
             removed: Vec::new(),
         }
     }
 
     #[test]
     fn an_object_keeps_its_track_when_the_resolution_changes() {
-        let mut objects = Objects::new(TRACKED());
+        let mut objects = Objects::new(TRACKED(), LineCounts::default());
         let mut tracks = Vec::new();
         let mut events = 0;
         for step in 0..6 {
@@ -267,7 +427,8 @@ mod tests {
                 (report.width, report.height) = (400, 200);
                 report.detections[0].bbox = [40.0, 20.0, 200.0, 80.0];
             }
-            events += objects.update(0, &mut report).len();
+            let new = |event: &&ObjectEvent| event.name() == EventName::ObjectNew;
+            events += objects.update(&RuleSettings::default(), &mut report).iter().filter(new).count();
             tracks.extend(report.detections[0].track);
         }
         assert_eq!((tracks, events), (vec![1; 6], 1));
@@ -279,7 +440,7 @@ mod tests {
 
     /// Counts and occupied labels of a frame every second with detections of these scores, one a place.
     fn counts(settings: ObjectSettings, frames: &[&[f32]]) -> Vec<(u32, bool)> {
-        let mut objects = Objects::new(settings);
+        let mut objects = Objects::new(settings, LineCounts::default());
         let frame = |(step, scores): (usize, &&[f32])| {
             let mut report = report(step as u64, false);
             for (place, &score) in scores.iter().enumerate() {
@@ -287,7 +448,7 @@ mod tests {
                 (found.score, found.bbox) = (score, [100.0 * place as f32, 10.0, 100.0 * place as f32 + 40.0, 40.0]);
                 report.detections.push(found);
             }
-            objects.update(0, &mut report);
+            objects.update(&RuleSettings::default(), &mut report);
             (report.objects.get("Car").copied().unwrap_or(0), report.occupied == ["Car"])
         };
         frames.iter().enumerate().map(frame).collect()
@@ -313,8 +474,11 @@ mod tests {
 
     #[test]
     fn an_object_has_an_event_when_it_comes_and_one_when_it_has_gone() {
-        let mut objects = Objects::new(TRACKED());
-        let events: Vec<_> = (0..9).flat_map(|step| objects.update(0, &mut report(step, step < 5))).collect();
+        let mut objects = Objects::new(TRACKED(), LineCounts::default());
+        let events: Vec<_> = (0..9)
+            .flat_map(|step| objects.update(&RuleSettings::default(), &mut report(step, step < 5)))
+            .filter(|event| event.name() != EventName::ObjectUpdate)
+            .collect();
         let [begun, ended] = &events[..] else { panic!("{events:?}") };
         assert_eq!((begun.name(), ended.name()), (EventName::ObjectNew, EventName::ObjectEnd));
         let (begun, ended) = (fields(begun), fields(ended));
@@ -325,36 +489,146 @@ mod tests {
         assert_eq!(ended["last_at"], "1970-01-01T00:00:04.000000Z");
         assert_eq!(ended["best_score"].to_string(), (0.6 + 0.01 * 4.0f32).to_string());
         let names = |event: &Value| event.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        let begun_names = ["box", "class_id", "first_at", "label", "object", "score", "sequence", "track", "zones"];
+        let begun_names = [
+            "box",
+            "class_id",
+            "first_at",
+            "height",
+            "label",
+            "object",
+            "score",
+            "sequence",
+            "stationary",
+            "track",
+            "width",
+            "zones",
+        ];
         assert_eq!(names(&begun), begun_names);
         let ended_names = [
             "best_box",
             "best_score",
             "class_id",
+            "crossings",
             "duration_s",
             "first_at",
             "frames",
+            "height",
             "label",
             "last_at",
             "object",
+            "path",
+            "stationary",
             "track",
+            "visits",
+            "width",
             "zones",
         ];
         assert_eq!(names(&ended), ended_names);
     }
 
+    /// The left half of the picture as zone `yard`, and the line between the halves, upwards, as `gate`.
+    fn rules() -> RuleSettings {
+        let polygon = vec![[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]];
+        let zone = ZoneSettings { polygon, loitering: Some(Duration::from_secs(3)), crowd: None };
+        let line = LineSettings { points: [[0.5, 1.0], [0.5, 0.0]], left: "out".into(), right: "in".into() };
+        RuleSettings {
+            zones: BTreeMap::from([("yard".into(), zone)]),
+            lines: BTreeMap::from([("gate".into(), line)]),
+            inertia: 1,
+        }
+    }
+
+    #[test]
+    fn one_object_has_one_id_in_all_its_events_even_if_the_clock_is_set() {
+        let counts = LineCounts::default();
+        let mut objects = Objects::new(TRACKED(), counts.clone());
+        let (mut events, mut zones) = (Vec::new(), Vec::new());
+        for step in 0..16 {
+            let mut report = report(step, step < 12);
+            if step >= 4 {
+                report.captured_at = Moment(jiff::Timestamp::new(step as i64 + 1_000_000, 0).unwrap());
+            }
+            for found in &mut report.detections {
+                let x = if step < 6 { 10.0 } else { 10.0 + 12.0 * (step as f32 - 5.0) };
+                (found.bbox, found.score) = ([x, 10.0, x + 20.0, 40.0], if step == 9 { 0.9 } else { 0.6 });
+            }
+            events.extend(objects.update(&rules(), &mut report));
+            zones.push(report.zones.get("yard").cloned().unwrap_or_default());
+        }
+        let names: Vec<String> = events.iter().map(|event| serde_json::to_string(&event.name()).unwrap()).collect();
+        let expected = [
+            "object.new",
+            "zone.entered",
+            "zone.loitering",
+            "object.update",
+            "zone.left",
+            "line.crossed",
+            "object.update",
+            "object.update",
+            "object.end",
+        ];
+        assert_eq!(names, expected.map(|name| format!("\"{name}\"")), "{events:?}");
+        let all: Vec<Value> = events.iter().map(fields).collect();
+        assert!(all.iter().all(|event| event["object"] == all[0]["object"]), "{all:?}");
+        assert!(all[0]["object"].as_str().unwrap().starts_with("front-0-b-"), "{}", all[0]["object"]);
+        assert_eq!(all[0]["zones"], serde_json::json!(["yard"]));
+        assert_eq!(all[3]["reasons"], serde_json::json!(["motion"]));
+        assert_eq!(all[3]["stationary"], true);
+        let left = &all[4];
+        assert_eq!(
+            (&left["zone"], &left["direction"], &left["dwell_s"]),
+            (&"yard".into(), &"right".into(), &8.0.into())
+        );
+        let crossed = &all[5];
+        assert_eq!(
+            (&crossed["line"], &crossed["direction"], &crossed["count"]),
+            (&"gate".into(), &"in".into(), &1.into())
+        );
+        assert_eq!(counts.of(Some("front"))[0].count, 1);
+        assert_eq!(all[6]["reasons"], serde_json::json!(["motion"]));
+        assert_eq!(all[7]["reasons"], serde_json::json!(["picture"]));
+        assert_eq!((&all[7]["score"], &all[7]["sequence"]), (&0.9.into(), &10.into()));
+        let end = &all[8];
+        assert_eq!(end["visits"][0]["dwell_s"], 8.0);
+        assert_eq!(end["crossings"][0]["direction"], "in");
+        let path = end["path"].as_array().unwrap();
+        assert_eq!(
+            (&path[0], &path[path.len() - 1]),
+            (&serde_json::json!([0.0, 20.0, 40.0]), &serde_json::json!([11.0, 92.0, 40.0]))
+        );
+        assert_eq!((end["width"].as_u64(), end["best_score"].as_f64()), (Some(100), Some(0.9)));
+        // Occupied until two seconds after it left.
+        let occupied: Vec<bool> = zones.iter().map(|zone| zone.occupied == ["Car"]).collect();
+        assert_eq!(occupied, (0..16).map(|step| (1..10).contains(&step)).collect::<Vec<_>>());
+        assert!(zones[5].objects["Car"] == 1 && zones[8].objects.is_empty());
+    }
+
+    #[test]
+    fn updates_of_an_object_come_at_most_once_a_second() {
+        let mut objects = Objects::new(TRACKED(), LineCounts::default());
+        let mut updates = Vec::new();
+        for step in 0..50 {
+            let mut report = report(step, true);
+            report.captured_monotonic_ns = step * 100_000_000;
+            report.detections[0].score = 0.5 + 0.01 * step as f32;
+            let events = objects.update(&RuleSettings::default(), &mut report);
+            updates.extend(events.iter().filter(|event| event.name() == EventName::ObjectUpdate).map(|_| step));
+        }
+        assert_eq!(updates, [11, 21, 31, 41]);
+    }
+
     #[test]
     fn objects_end_with_the_run_and_nothing_is_tracked_without_settings() {
-        let mut objects = Objects::new(TRACKED());
+        let mut objects = Objects::new(TRACKED(), LineCounts::default());
         for step in 0..3 {
-            objects.update(0, &mut report(step, true));
+            objects.update(&RuleSettings::default(), &mut report(step, true));
         }
         let events = objects.finish();
         assert_eq!(events[0].1.len(), 1);
         assert_eq!(fields(&events[0].1[0])["last_at"], "1970-01-01T00:00:02.000000Z");
 
-        let mut none = Objects::new(ObjectSettings::default());
+        let mut none = Objects::new(ObjectSettings::default(), LineCounts::default());
         let mut first = report(0, true);
-        assert!(none.update(0, &mut first).is_empty() && first.detections[0].track.is_none());
+        assert!(none.update(&RuleSettings::default(), &mut first).is_empty() && first.detections[0].track.is_none());
     }
 }

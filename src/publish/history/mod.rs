@@ -1,6 +1,7 @@
 //! History: events stored on the device and queried later.
 //!
-//! In: event messages, with a thumbnail of the object if pictures are allowed. Out: pages of events, newest first.
+//! In: event messages, with a thumbnail of the object if pictures are allowed. Updates of objects are not stored, but the
+//! best picture among them is that of the object's end. Out: pages of events, newest first.
 //! Stored events survive SIGKILL; a power cut loses those of the last five seconds at most. Age and size are limited;
 //! the oldest events are deleted first. Ages do not depend on a clock that is not synchronized. A damaged file is
 //! renamed and replaced. If the disk is not writable, detection continues, and missing events are counted as failed.
@@ -8,12 +9,15 @@
 mod query;
 mod records;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 pub use query::{Page, Query};
 use records::Records;
+
+use serde_json::Value;
 
 use super::stamp::{self, Stamp};
 use super::{Sink, SinkFuture, run_blocking};
@@ -44,7 +48,18 @@ pub struct History {
     clock: Arc<dyn Clock>,
     boot: u64,
     thumbnail: Option<ThumbnailOf>,
+    /// Thumbnails of objects that have not ended, by object.
+    best: Arc<Mutex<BTreeMap<String, BestPicture>>>,
 }
+
+/// The best thumbnail of an object so far.
+struct BestPicture {
+    score: f64,
+    jpeg: Vec<u8>,
+}
+
+/// Most thumbnails of objects that have not ended. Each is about ten kilobytes.
+const MAX_BEST: usize = 500;
 
 impl History {
     /// The history in the file at `path`. If it cannot be opened, the next event tries again. `boot_id` is the kernel's id of
@@ -60,7 +75,13 @@ impl History {
         if let Err(error) = records.open() {
             tracing::warn!(error = error.chain(), "the history cannot be opened; the next event tries again");
         }
-        Self { records: Arc::new(Mutex::new(records)), clock, boot: stamp::boot(boot_id), thumbnail }
+        Self {
+            records: Arc::new(Mutex::new(records)),
+            clock,
+            boot: stamp::boot(boot_id),
+            thumbnail,
+            best: Arc::default(),
+        }
     }
 
     /// Opens the store if it is not open yet.
@@ -83,6 +104,9 @@ impl History {
     /// [`Kind::Io`] or [`Kind::Unavailable`] if it could not be stored.
     pub fn keep(&self, event: &Event) -> Result<()> {
         let thumbnail = self.thumbnail_of(event);
+        if event.event.is_transient() {
+            return Ok(());
+        }
         let text = serde_json::to_vec(&Message::Event(event.clone()))
             .map_err(|error| Error::new(Kind::Internal, "cannot write an event as JSON").because(error))?;
         self.records().add(event.at.0.as_microsecond(), &self.now(), &text, thumbnail.as_deref())
@@ -101,11 +125,30 @@ impl History {
         self.records().maintain(&self.now())
     }
 
+    /// The thumbnail of the begin of an object, and the best one since then for its end. Updates bring better ones.
     fn thumbnail_of(&self, event: &Event) -> Option<Vec<u8>> {
-        let thumbnail_of = self.thumbnail.as_ref().filter(|_| event.event == EventName::ObjectNew)?;
-        let sequence = event.details.get("sequence")?.as_u64()?;
-        let bbox: [f32; 4] = serde_json::from_value(event.details.get("box")?.clone()).ok()?;
-        thumbnail_of(event.camera.as_deref()?, sequence, bbox)
+        let thumbnail_of = self.thumbnail.as_ref()?;
+        let details = &event.details;
+        let object = details.get("object").and_then(Value::as_str).unwrap_or_default();
+        let score = details.get("score").and_then(Value::as_f64).unwrap_or_default();
+        match event.event {
+            EventName::ObjectNew => {}
+            EventName::ObjectUpdate if self.best().get(object).is_some_and(|best| score > best.score) => {}
+            EventName::ObjectEnd => return self.best().remove(object).map(|best| best.jpeg),
+            _ => return None,
+        }
+        let sequence = details.get("sequence")?.as_u64()?;
+        let bbox: [f32; 4] = serde_json::from_value(details.get("box")?.clone()).ok()?;
+        let jpeg = thumbnail_of(event.camera.as_deref()?, sequence, bbox)?;
+        let mut best = self.best();
+        if best.len() < MAX_BEST || best.contains_key(object) {
+            best.insert(object.to_owned(), BestPicture { score, jpeg: jpeg.clone() });
+        }
+        Some(jpeg)
+    }
+
+    fn best(&self) -> MutexGuard<'_, BTreeMap<String, BestPicture>> {
+        self.best.lock().ignore_poison()
     }
 
     /// Events selected by `query`, newest first. Blocks on the disk.

@@ -70,6 +70,36 @@ fn events_are_found_page_by_page_after_a_crash_too() {
 }
 
 #[test]
+fn the_end_of_an_object_has_its_best_picture_and_updates_are_not_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SimulatedClock::default());
+    let history = open(folder.path(), ROOMY, &clock);
+    let keep = |id: usize, name: EventName, object: &str, score: f64| {
+        let mut event = event(id, name, &clock);
+        event.details.insert("object".into(), object.into());
+        event.details.insert("score".into(), score.into());
+        history.keep(&event).unwrap();
+    };
+    keep(0, EventName::ObjectNew, "a", 0.6);
+    keep(2, EventName::ObjectNew, "b", 0.6);
+    keep(4, EventName::ObjectUpdate, "a", 0.9);
+    keep(6, EventName::ObjectUpdate, "a", 0.7);
+    keep(8, EventName::ZoneEntered, "a", 0.7);
+    keep(10, EventName::ObjectEnd, "a", 0.0);
+    keep(12, EventName::ObjectEnd, "b", 0.0);
+    let page = history.find(&Query::default()).unwrap();
+    assert_eq!(ids(&page), [12, 10, 8, 2, 0]);
+    let pictures: Vec<Option<String>> = page
+        .events
+        .iter()
+        .map(|kept| history.thumbnail(kept.key).unwrap().map(|jpeg| String::from_utf8_lossy(&jpeg).into_owned()))
+        .collect();
+    let of = |sequence: usize| Some(format!("front {sequence} [1.0, 2.0, 3.0, 4.0]"));
+    assert_eq!(pictures, [of(2), of(4), None, of(2), of(0)]);
+    assert!(history.best().is_empty());
+}
+
+#[test]
 fn the_old_and_the_too_much_go_first() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(SimulatedClock::default());

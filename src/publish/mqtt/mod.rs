@@ -363,11 +363,16 @@ impl Sink for Mqtt {
                 Message::Event(event) => {
                     if shared.messages.contains(&MessageKind::Event) {
                         let payload = json(message)?;
-                        let system = !matches!(event.event, EventName::ObjectNew | EventName::ObjectEnd);
-                        let rank = if system { Rank::System } else { Rank::Object };
-                        let with_spool = shared.clone();
-                        run_blocking(move || with_spool.spool().push(rank, payload)).await?;
-                        shared.update_metrics();
+                        if event.event.is_transient() {
+                            let (topic, mode) = (shared.topics.events(), PublishMode::AtMostOnce);
+                            let transient = TransientMessage { topic, payload, mode, correlation: None };
+                            shared.enqueue(&mut shared.state(), transient);
+                        } else {
+                            let rank = if event.event.is_of_objects() { Rank::Object } else { Rank::System };
+                            let with_spool = shared.clone();
+                            run_blocking(move || with_spool.spool().push(rank, payload)).await?;
+                            shared.update_metrics();
+                        }
                     }
                     if event.event == EventName::ObjectNew
                         && let Some(camera) = &event.camera

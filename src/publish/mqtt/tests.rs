@@ -43,6 +43,7 @@ pub fn report(cars: u32) -> Message {
         detections: vec![car; 2 * cars as usize],
         objects: BTreeMap::from([("Car".to_owned(), cars)]),
         occupied: if cars > 0 { vec!["Car".into()] } else { Vec::new() },
+        zones: BTreeMap::new(),
         removed: Vec::new(),
     })
 }
