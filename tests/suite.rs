@@ -33,6 +33,7 @@ mod run;
 mod scenes;
 #[cfg(feature = "demo")]
 mod secrets;
+mod setup;
 mod timing_f32;
 mod timing_u8;
 mod tracking;

@@ -5,11 +5,8 @@ use super::report::{InspectionReport, LabelReport};
 use super::table::{KeptLayer, StepRow};
 use crate::measure::Agreement;
 
-/// Number of findings.
-pub const COUNT: usize = 3;
-
 /// The findings: detections, the largest error, and the layer to keep in fp32, or else the clipping.
-pub fn findings(report: &InspectionReport, rows: &[StepRow], kept: &[KeptLayer]) -> [String; COUNT] {
+pub fn findings(report: &InspectionReport, rows: &[StepRow], kept: &[KeptLayer]) -> [String; 3] {
     [detections(report), largest_error(report), layer(rows, kept)]
 }
 

@@ -62,7 +62,7 @@ pub struct LabelReport {
 #[derive(Debug, Clone, Serialize)]
 pub struct InspectionReport {
     /// What was found, in three sentences.
-    pub findings: [String; super::findings::COUNT],
+    pub findings: [String; 3],
     /// Version of lookout.
     pub version: &'static str,
     /// The checkpoint.
