@@ -162,6 +162,8 @@ fn wrong_and_missing_answers_are_refused_before_anything_is_written() {
     says(&answers_with("--camera", "/dev/video99"), 66, &["camera gate", "/dev/video99"]);
     says(&answers_with("--model", "nothing.lookout"), 66, &["nothing.lookout"]);
     says(&answers_with("--broker", "mqtt://broker"), 64, &["HOST:PORT"]);
+    says(&[ANSWERS.as_slice(), &["--size", "640x480"]].concat(), 64, &["--size is for V4L2"]);
+    says(&[ANSWERS.as_slice(), &["--broker-user", "x"]].concat(), 64, &["--broker none"]);
     says(&answers_with("--page", "perhaps"), 64, &["neither yes nor no"]);
     says(&answers_with("--start", "yes"), 64, &["/etc/lookout/lookout.toml alone"]);
 }
@@ -244,6 +246,8 @@ fn an_address_with_a_password_comes_from_a_file() {
     assert!(!stdout.contains("s3cret") && !stderr.contains("s3cret"), "{stdout}{stderr}");
     let CameraKind::Ffmpeg { input } = &site.settings().cameras[0].kind else { panic!("no address") };
     assert_eq!(*input, address);
+    assert_eq!(mode(&site.path("etc/conf.d/setup-camera.toml")), 0o600);
+    assert_eq!(mode(&site.path("etc/conf.d/setup-model.toml")), 0o644);
 }
 
 /// A program at a terminal of its own.

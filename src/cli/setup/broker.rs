@@ -87,9 +87,6 @@ pub fn ask(dialogue: &mut Dialogue, answers: BrokerAnswers, plan: &mut Plan) -> 
     };
     let mut password = None;
     if let Some(file) = &answers.password_file {
-        if user.is_empty() {
-            return Err(Error::new(Kind::Usage, "--broker-password-file needs --broker-user"));
-        }
         std::fs::metadata(file).map_err(|source| Error::reading(file, source))?;
         password = Some(std::path::absolute(file).map_err(|source| Error::reading(file, source))?);
     } else if !user.is_empty()
@@ -104,7 +101,7 @@ pub fn ask(dialogue: &mut Dialogue, answers: BrokerAnswers, plan: &mut Plan) -> 
         let text = format!("[Service]\nLoadCredential={PASSWORD}:{}\n", path.display());
         plan.add(PlannedFile { path: unit::drop_in(PASSWORD), text, is_private: false });
     }
-    plan.drop_in("broker", &section(&host, &user, password.as_deref(), is_of_unit));
+    plan.drop_in("broker", &section(&host, &user, password.as_deref(), is_of_unit), false);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The files of a set-up: planned, checked together, then written.
 
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::dialogue::Dialogue;
@@ -57,10 +57,11 @@ impl Plan {
         self.main == Path::new(defaults::FILE)
     }
 
-    /// Adds the drop-in `setup-NAME.toml`.
-    pub fn drop_in(&mut self, name: &str, text: &str) {
+    /// Adds the drop-in `setup-NAME.toml`. One that `has_secret` is private, unless the unit's user must read it.
+    pub fn drop_in(&mut self, name: &str, text: &str, has_secret: bool) {
         let path = self.main.with_file_name("conf.d").join(format!("setup-{name}.toml"));
-        self.files.push(PlannedFile { path, text: format!("{HEAD}{text}"), is_private: false });
+        let is_private = has_secret && !self.is_of_unit();
+        self.files.push(PlannedFile { path, text: format!("{HEAD}{text}"), is_private });
     }
 
     /// Adds another file.
@@ -70,18 +71,18 @@ impl Plan {
 
     /// The inputs of the configuration as it will be.
     pub fn inputs(&self) -> Inputs {
-        let is_toml = |file: &&PlannedFile| file.path.extension().is_some_and(|extension| extension == "toml");
-        let planned = self.files.iter().filter(is_toml).map(|file| (file.path.clone(), file.text.clone())).collect();
+        let toml = self.files.iter().filter(|file| file.is_toml());
+        let planned = toml.map(|file| (file.path.clone(), file.text.clone())).collect();
         Inputs { planned, ..Inputs::of_process(Some(self.main.clone()), Vec::new()) }
     }
 
-    /// Checks the configuration as it will be, as `check-config` does. The check reads private files, so they are written
-    /// for it, and are as before if it fails.
+    /// Checks the configuration as it will be, as `check-config` does. The check reads the password, so its file is written
+    /// for it, and is as before if it fails.
     ///
     /// # Errors
     /// [`Kind::Config`]; as [`Error::writing`].
     pub fn check(&self) -> Result<()> {
-        let private = || self.files.iter().filter(|file| file.is_private);
+        let private = || self.files.iter().filter(|file| file.is_private && !file.is_toml());
         let before: Vec<Option<Vec<u8>>> = private().map(|file| std::fs::read(&file.path).ok()).collect();
         let config = Some(self.main.clone()).filter(|_| !self.is_of_unit());
         let checked = private()
@@ -124,6 +125,10 @@ impl Plan {
 }
 
 impl PlannedFile {
+    fn is_toml(&self) -> bool {
+        self.path.extension().is_some_and(|extension| extension == "toml")
+    }
+
     fn write(&self) -> Result<()> {
         let Self { path, text, is_private } = self;
         if let Some(folder) = path.parent() {
@@ -132,7 +137,12 @@ impl PlannedFile {
             created.map_err(|source| Error::writing(folder, source))?;
         }
         let contents = |out: &mut dyn Write| out.write_all(text.as_bytes());
-        if *is_private { atomic_file::write_private(path, contents) } else { atomic_file::write(path, contents) }
+        if *is_private {
+            return atomic_file::write_private(path, contents);
+        }
+        atomic_file::write(path, contents)?;
+        let mode = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(path, mode).map_err(|source| Error::writing(path, source))
     }
 }
 
@@ -183,11 +193,11 @@ mod tests {
         std::fs::create_dir(&drop_ins).unwrap();
         std::fs::write(drop_ins.join("a.toml"), "[[camera]]\nname = \"old\"\nkind = \"pattern\"\n").unwrap();
         let mut plan = Plan::new(folder.path());
-        plan.drop_in("camera", "[[camera]]\nname = \"new\"\nkind = \"pattern\"\n");
+        plan.drop_in("camera", "[[camera]]\nname = \"new\"\nkind = \"pattern\"\n", false);
         let settings = config::load(&plan.inputs()).unwrap();
         assert_eq!(settings.cameras.iter().map(|camera| camera.name.as_str()).collect::<Vec<_>>(), ["new"]);
         // Errors name the file that will be written.
-        plan.drop_in("model", "[model]\nartefact = \"x\"\n");
+        plan.drop_in("model", "[model]\nartefact = \"x\"\n", false);
         let refusal = config::load(&plan.inputs()).unwrap_err().to_string();
         let wanted = format!("{}:4", drop_ins.join("setup-model.toml").display());
         assert!(refusal.contains(&wanted) && refusal.contains("artifact"), "{refusal}");

@@ -61,10 +61,10 @@ pub struct Args {
     #[arg(long, value_name = "BROKER")]
     broker: Option<String>,
     /// User at the broker
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "broker")]
     broker_user: Option<String>,
     /// File with the password at the broker; without it a terminal is asked, and the password is stored with mode 0600
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "broker_user")]
     broker_password_file: Option<PathBuf>,
     /// Show the live page on this machine, at http://127.0.0.1:8480
     #[arg(long, value_name = "yes|no", value_parser = parse_yes_no)]
@@ -108,6 +108,9 @@ pub fn execute(args: Args) -> Result<()> {
         detector::describe(model)?;
     }
     args.broker.as_deref().map_or(Ok(()), broker::check)?;
+    if args.broker.as_deref() == Some("none") && args.broker_user.is_some() {
+        return Err(Error::new(Kind::Usage, "--broker-user is for a broker, and --broker none names none"));
+    }
     let folder = std::path::absolute(&args.config_dir).map_err(|source| Error::reading(&args.config_dir, source))?;
     files::check_writable(&folder)?;
     let mut dialogue = Dialogue::new(answers);
@@ -119,7 +122,7 @@ pub fn execute(args: Args) -> Result<()> {
     let trial = try_camera(&mut dialogue, &args, address, &mut plan)?;
     take_picture(&mut dialogue, &args, &trial)?;
     let model = choose_model(&mut dialogue, &args, &plan, &trial)?;
-    plan.drop_in("model", &model.to_toml());
+    plan.drop_in("model", &model.to_toml(), false);
     let answers = BrokerAnswers {
         broker: args.broker.clone(),
         user: args.broker_user.clone(),
@@ -128,7 +131,7 @@ pub fn execute(args: Args) -> Result<()> {
     broker::ask(&mut dialogue, answers, &mut plan)?;
     let question = "Show the live page at http://127.0.0.1:8480, on this machine alone?";
     let page = dialogue.yes_no("--page", args.page, question, true)?;
-    plan.drop_in("page", &format!("[web]\nenabled = {page}\n"));
+    plan.drop_in("page", &format!("[web]\nenabled = {page}\n"), false);
 
     plan.confirm(&mut dialogue, args.force)?;
     plan.check()?;
@@ -196,9 +199,12 @@ fn try_camera(dialogue: &mut Dialogue, args: &Args, address: Option<String>, pla
     loop {
         let was_given = given.is_some();
         let chosen = camera::choose(dialogue, given.take())?;
+        if args.size.is_some() && !matches!(chosen, NamedCamera::Device(_)) {
+            return Err(Error::new(Kind::Usage, "--size is for V4L2 cameras; the size of another camera is its own"));
+        }
         let name = dialogue.text("--name", args.name.clone(), "Name of the camera", Some("front"))?;
         let mut with_camera = plan.clone();
-        with_camera.drop_in("camera", &chosen.to_toml(&name, args.size));
+        with_camera.drop_in("camera", &chosen.to_toml(&name, args.size), chosen.has_secret());
         let settings = config::load(&with_camera.inputs())?;
         let found = settings.cameras.iter().find(|camera| camera.name == name).ok_or_else(|| {
             let text = "another file of conf.d sets [[camera]] after setup-camera.toml: remove that section";
@@ -212,7 +218,7 @@ fn try_camera(dialogue: &mut Dialogue, args: &Args, address: Option<String>, pla
                     |rate| format!("{rate:.1} pictures a second"),
                 );
                 dialogue.say(format_args!("The camera delivers {}, {rate}.", models::size_of(&trial.image)))?;
-                if chosen.has_secret() {
+                if chosen.has_secret() && plan.is_of_unit() {
                     dialogue.say(
                         "Its address holds a password. The service's user reads it from setup-camera.toml, and so can \
                          every user of this machine.",
