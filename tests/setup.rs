@@ -102,7 +102,7 @@ fn options_alone_make_a_configuration_that_is_never_replaced_unasked() {
     let site = Site::new();
     std::fs::write(site.path("secret"), "correct horse").unwrap();
     let broker = ["--broker-user", "camera", "--broker-password-file", "secret"];
-    let answers = [answers_with("--broker", "broker.example:1884"), broker.to_vec()].concat();
+    let answers = [answers_with("--broker", "127.0.0.1:9"), broker.to_vec()].concat();
     let output = site.setup(&answers);
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{stdout}{stderr}");
@@ -119,8 +119,10 @@ fn options_alone_make_a_configuration_that_is_never_replaced_unasked() {
     let ModelSource::Checkpoint(model) = &settings.model.source else { panic!("{:?}", settings.model.source) };
     assert_eq!(*model, site.path("state/lookout/small.safetensors").canonicalize().unwrap());
     let SinkKind::Mqtt(mqtt) = &settings.sinks[0].kind else { panic!("{:?}", settings.sinks) };
-    assert_eq!((mqtt.host.as_str(), mqtt.port), ("broker.example", 1884));
+    assert_eq!((mqtt.host.as_str(), mqtt.port), ("127.0.0.1", 9));
     assert!(!settings.web.enabled);
+    // The broker was tried with the files that were written.
+    assert!(stdout.contains("Broker 127.0.0.1:9: "), "{stdout}");
     // The password stays in its file.
     for file in ["lookout.toml", "conf.d/setup-broker.toml", "conf.d/setup-camera.toml", "conf.d/setup-model.toml"] {
         assert!(!std::fs::read_to_string(site.path(&format!("etc/{file}"))).unwrap().contains("horse"), "{file}");
@@ -316,7 +318,7 @@ fn at_a_terminal_questions_are_asked_and_the_password_is_not_shown() {
     let small = site.path("state/lookout/small.safetensors").display().to_string();
     terminal.answer(&mut from, &format!("Model: its number or its path [{small}]: "), "");
     terminal.answer(&mut from, "MQTT broker: HOST or HOST:PORT, or none [none]: ", "not a host");
-    terminal.answer(&mut from, "or none [none]: ", "broker.example");
+    terminal.answer(&mut from, "or none [none]: ", "127.0.0.1:9");
     terminal.answer(&mut from, "User at the broker: ", "camera");
     terminal.answer(&mut from, "Password of camera, not shown; empty for none: ", "tr0ub4dor");
     terminal.answer(&mut from, "on this machine alone? [yes]: ", "maybe");

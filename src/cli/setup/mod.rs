@@ -14,8 +14,8 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cli::unit;
-use crate::config::{self, defaults};
+use crate::cli::{doctor, unit};
+use crate::config::{self, SinkKind, defaults};
 use crate::daemon;
 use crate::detector;
 use crate::error::{Error, Kind, Result};
@@ -136,6 +136,7 @@ pub fn execute(args: Args) -> Result<()> {
     plan.confirm(&mut dialogue, args.force)?;
     plan.check()?;
     plan.write(&mut dialogue)?;
+    try_brokers(&mut dialogue, &plan)?;
     start(&mut dialogue, &args, &plan)
 }
 
@@ -302,6 +303,17 @@ fn choose_model(dialogue: &mut Dialogue, args: &Args, plan: &Plan, trial: &camer
             }
         }
     }
+}
+
+/// Connects to the brokers of the configuration and prints the results. One that is off for a while is no error: events
+/// wait for it.
+fn try_brokers(dialogue: &mut Dialogue, plan: &Plan) -> Result<()> {
+    for sink in config::load(&plan.inputs())?.sinks {
+        if let SinkKind::Mqtt(mqtt) = &sink.kind {
+            dialogue.say(format_args!("Broker {}", doctor::findings::broker(mqtt).text))?;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses to start the service where the unit would not run this configuration.
