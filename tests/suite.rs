@@ -34,6 +34,7 @@ mod run;
 mod scenes;
 #[cfg(feature = "demo")]
 mod secrets;
+mod setup;
 mod timing_f32;
 mod timing_u8;
 mod tracking;

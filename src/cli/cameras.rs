@@ -147,6 +147,39 @@ pub fn execute(args: Args) -> Result<()> {
     }
 }
 
+/// A device that can be used.
+pub(super) struct UsableDevice {
+    /// The most lasting of its names for the configuration.
+    pub name: String,
+    /// Its card and formats, for people.
+    pub description: String,
+}
+
+/// The devices of this machine: those that can be used, and for each other its path with the reason.
+pub(super) fn usable() -> (Vec<UsableDevice>, Vec<String>) {
+    let (mut usable, mut others) = (Vec::new(), Vec::new());
+    for path in device::nodes() {
+        let (listed, problem) = describe(path.clone(), Device::open(&path));
+        match problem {
+            // A camera's node of metadata is no camera.
+            Some(problem) => others.push(format!("{}: {}", path.display(), problem.chain())),
+            None => {
+                let formats: Vec<String> = listed.formats.iter().filter(|format| format.readable).map(short).collect();
+                let card = listed.card.unwrap_or_default();
+                let name = listed.names.into_iter().next().unwrap_or_else(|| path.display().to_string());
+                usable.push(UsableDevice { name, description: format!("{card}: {}", formats.join(", ")) });
+            }
+        }
+    }
+    (usable, others)
+}
+
+/// A format in few words.
+fn short(format: &ListedFormat) -> String {
+    let size = format.size.as_deref().map(|size| format!(" {size}")).unwrap_or_default();
+    format!("{}{size}", format.format)
+}
+
 /// Takes one picture and writes it to `file`.
 fn take_picture(config: V4l2Config, file: &Path) -> Result<()> {
     let mut camera = V4l2::open(&config)?;

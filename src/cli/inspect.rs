@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::{ConfigArgs, console};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::evaluate::{ClassMap, DatasetSource, Split};
 use crate::frame::PictureFolder;
-use crate::inspect::{InspectOptions, InspectionReport, StepSelection, inspect};
+use crate::inspect::{InspectOptions, InspectionReport, LabelSource, PictureSource, StepSelection, inspect};
 
 /// Arguments of `inspect`.
 #[derive(Debug, clap::Args)]
@@ -16,9 +17,19 @@ pub struct Args {
     /// Artifact quantized from it
     #[arg(long, value_name = "ARTIFACT")]
     model: PathBuf,
-    /// Pictures (JPEG, PNG) and folders of them
-    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    /// Pictures (JPEG, PNG) and folders of them; with --dataset coco:… the one folder of its pictures
+    #[arg(long, required_unless_present = "dataset", num_args = 1.., value_name = "PATH")]
     images: Vec<PathBuf>,
+    /// Labelled pictures, as for evaluate: kitti:DIR, coco:ANNOTATIONS.json or voc:DIR; detections and labels are drawn
+    /// together
+    #[arg(long, value_name = "LAYOUT:PATH")]
+    dataset: Option<DatasetSource>,
+    /// Pictures of the dataset: all, paper, paper-batch, paper-training, or a file with one picture name a line
+    #[arg(long, value_name = "SPLIT", default_value = "all", requires = "dataset")]
+    split: Split,
+    /// TOML file that maps labelled classes to the models' classes: "Van" = "Vehicle", "Misc" = "ignore"
+    #[arg(long, value_name = "FILE", requires = "dataset")]
+    class_map: Option<PathBuf>,
     /// Output folder; index.html is the page
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -44,6 +55,15 @@ pub struct Args {
     /// Number of pictures, from the first, shown side by side with detections and mean maps [default: all]
     #[arg(long, value_name = "N")]
     side_by_side: Option<usize>,
+    /// Also write fp32 and int8 values of steps as safetensors, one file a step and picture: fp32, int8, scale, zero_point
+    #[arg(long, value_name = "DIR")]
+    tensors: Option<PathBuf>,
+    /// Steps with tensors: any step by name or prefix, all, or first:N [default: as --steps]
+    #[arg(long, value_name = "STEPS", requires = "tensors")]
+    tensor_steps: Option<StepSelection>,
+    /// Number of pictures, from the first, with tensors
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "tensors")]
+    tensor_pictures: usize,
     /// Also write the side-by-side pictures as a video, .mjpeg or .y4m
     #[arg(long, value_name = "FILE")]
     video: Option<PathBuf>,
@@ -66,7 +86,10 @@ pub struct Args {
 /// As [`inspect()`], or the kind of the first picture that could not be used.
 pub fn execute(args: Args) -> Result<()> {
     let options = InspectOptions {
-        images: pictures(&args.images, &args.out)?,
+        pictures: match &args.dataset {
+            Some(dataset) => PictureSource::Labelled(labelled(dataset, &args)?),
+            None => PictureSource::Files(pictures(&args.images, &args.out)?),
+        },
         reference: args.reference,
         model: args.model,
         out: args.out,
@@ -78,6 +101,9 @@ pub fn execute(args: Args) -> Result<()> {
         own_error_pictures: args.own_error,
         points: args.points,
         score: args.score as f32,
+        tensors: args.tensors,
+        tensor_steps: args.tensor_steps,
+        tensor_pictures: args.tensor_pictures,
         video: args.video,
         fps: args.fps,
         detector: super::detector_options(&args.config)?,
@@ -96,10 +122,24 @@ pub fn execute(args: Args) -> Result<()> {
     match inspection.failures {
         None => Ok(()),
         Some(failures) => {
-            let text = format!("{} of {} pictures could not be used", failures.count, options.images.len());
+            let text = format!("{} of {} pictures could not be used", failures.count, inspection.pictures);
             Err(Error::new(failures.first, text))
         }
     }
+}
+
+/// The dataset with its options.
+fn labelled(dataset: &DatasetSource, args: &Args) -> Result<LabelSource> {
+    let images = match (dataset.layout.name(), args.images.as_slice()) {
+        (_, []) => None,
+        ("coco", [folder]) => Some(folder.clone()),
+        _ => {
+            let text = "--dataset names the pictures; --images beside it is the one folder of COCO's pictures";
+            return Err(Error::new(Kind::Usage, text));
+        }
+    };
+    let class_map = args.class_map.as_deref().map(ClassMap::read).transpose()?.unwrap_or_default();
+    Ok(LabelSource { dataset: dataset.clone(), images, split: args.split.clone(), class_map })
 }
 
 /// The pictures of `paths`, files and folders, in order, without those that an earlier run wrote to `out`.
@@ -145,6 +185,10 @@ fn summary(report: &InspectionReport, index: &Path) -> String {
             row.vanished,
             row.appeared
         ));
+    }
+    for finding in &report.findings {
+        text.push_str(finding);
+        text.push('\n');
     }
     text.push_str("worst steps:");
     for worst in &report.worst {

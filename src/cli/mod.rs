@@ -34,6 +34,7 @@ mod recalibrate;
 mod reload;
 mod run;
 mod schema;
+mod setup;
 mod status;
 mod unit;
 mod verify;
@@ -69,6 +70,8 @@ pub enum Command {
     Inspect(inspect::Args),
     /// Measure the time of every step of the network on this CPU
     Bench(bench::Args),
+    /// Set up a camera: try it, propose a model for this board, ask for the broker, write the configuration
+    Setup(setup::Args),
     /// List the cameras of this machine with their names, formats and controls
     Cameras(cameras::Args),
     /// Print the status of the running daemon
@@ -159,6 +162,7 @@ pub fn execute(command: Command) -> Result<()> {
         Command::Evaluate(args) => evaluate::execute(args),
         Command::Inspect(args) => inspect::execute(args),
         Command::Bench(args) => bench::execute(args),
+        Command::Setup(args) => setup::execute(args),
         Command::Cameras(args) => cameras::execute(args),
         Command::Status(args) => status::execute(args),
         Command::Doctor(args) => doctor::execute(args),

@@ -29,6 +29,11 @@ pub fn path() -> Option<&'static str> {
     FILES.iter().copied().find(|path| Path::new(path).exists())
 }
 
+/// The path of a drop-in of the unit.
+pub fn drop_in(name: &str) -> PathBuf {
+    Path::new(DROP_INS).join(format!("{name}.conf"))
+}
+
 /// A unit: its assignments in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unit {

@@ -32,27 +32,34 @@ impl config::Source for Layer {
 }
 
 /// The configuration file and its drop-ins, in order of precedence, lowest first. A named file must exist; the default
-/// file may be missing.
-pub fn files(named: Option<&Path>, default: &Path) -> Result<Vec<PathBuf>, ConfigProblem> {
+/// file may be missing. `planned` files count as if they were there.
+pub fn files(
+    named: Option<&Path>,
+    default: &Path,
+    planned: &[(PathBuf, String)],
+) -> Result<Vec<PathBuf>, ConfigProblem> {
     let main = named.unwrap_or(default);
     let mut files = Vec::new();
-    if named.is_some() || main.exists() {
+    if named.is_some() || main.exists() || planned.iter().any(|(path, _)| path == main) {
         files.push(main.to_owned());
     }
     let folder = main.with_file_name("conf.d");
-    let entries = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(files),
-        Err(error) => return Err(unreadable(&folder, &error)),
-    };
-    let mut drop_ins = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| unreadable(&folder, &error))?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            drop_ins.push(path);
+    let mut drop_ins: Vec<PathBuf> =
+        planned.iter().map(|(path, _)| path.clone()).filter(|path| path.parent() == Some(&folder)).collect();
+    match std::fs::read_dir(&folder) {
+        Ok(entries) => {
+            for entry in entries {
+                let path = entry.map_err(|error| unreadable(&folder, &error))?.path();
+                if path.extension().is_some_and(|extension| extension == "toml") {
+                    drop_ins.push(path);
+                }
+            }
         }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(unreadable(&folder, &error)),
     }
     drop_ins.sort();
+    drop_ins.dedup();
     files.extend(drop_ins);
     Ok(files)
 }

@@ -56,6 +56,8 @@ pub struct Inputs {
     pub built_in: Option<(&'static str, &'static str)>,
     /// Defaults that an option of the command line changes: its name and TOML, below the files.
     pub defaults: Option<(&'static str, String)>,
+    /// Files that are to be written, path and TOML: each counts as if it were there in place of the present one.
+    pub planned: Vec<(PathBuf, String)>,
 }
 
 impl Inputs {
@@ -65,7 +67,7 @@ impl Inputs {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
             .filter(|(name, _)| name.starts_with(layer::PREFIX))
             .collect();
-        Self { file, environment, set, built_in: None, defaults: None }
+        Self { file, environment, set, ..Self::default() }
     }
 }
 
@@ -183,8 +185,11 @@ fn merge(inputs: &Inputs) -> Result<Value, Refusal> {
     if let Some((name, text)) = &inputs.defaults {
         layers.push(layer::text(name, text, &schema, &mut problems));
     }
-    match layer::files(inputs.file.as_deref(), Path::new(defaults::FILE)) {
-        Ok(files) => layers.extend(files.iter().map(|path| layer::file(path, &schema, &mut problems))),
+    match layer::files(inputs.file.as_deref(), Path::new(defaults::FILE), &inputs.planned) {
+        Ok(files) => layers.extend(files.iter().map(|path| match planned(inputs, path) {
+            Some(text) => layer::text(&path.display().to_string(), text, &schema, &mut problems),
+            None => layer::file(path, &schema, &mut problems),
+        })),
         Err(problem) => problems.push(problem),
     }
     if let Some((name, text)) = inputs.built_in {
@@ -203,6 +208,11 @@ fn merge(inputs: &Inputs) -> Result<Value, Refusal> {
         config::Source::collect(&builder.build()?)
     };
     build().map(|table| Value::new(None, ValueKind::Table(table))).map_err(not_in_schema)
+}
+
+/// The text of a file that is to be written.
+fn planned<'a>(inputs: &'a Inputs, path: &Path) -> Option<&'a str> {
+    inputs.planned.iter().find(|(planned, _)| planned == path).map(|(_, text)| text.as_str())
 }
 
 /// The merged values in the types of the document.

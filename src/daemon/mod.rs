@@ -39,7 +39,7 @@ mod supervision;
 
 pub use cameras::filter::Filter;
 pub use cameras::motion_gate::GateRules;
-pub use cameras::open::Camera;
+pub use cameras::open::{Camera, open_source};
 pub use cameras::registry::CameraRules;
 pub use components::Components;
 pub use identity::Identity;

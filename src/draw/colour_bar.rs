@@ -1,6 +1,6 @@
 //! Colour bar: the legend of a colour map.
 
-use super::{Colour, ColourMap, Rect, TextSize, fill, format_tick, outline, text, text_width, ticks};
+use super::{Colour, ColourMap, Rect, TextSize, fill, format_tick, log_ticks, outline, text, text_width, ticks};
 use crate::frame::Picture;
 
 /// A vertical colour bar, largest value at the top, with ticks at round numbers on the right.
@@ -12,6 +12,8 @@ pub struct ColourBar {
     pub low: f64,
     /// Value at the end of the map.
     pub high: f64,
+    /// True if the values are decimal logarithms; labels show their powers of ten.
+    pub is_log: bool,
     /// Text size of the labels.
     pub size: TextSize,
     /// Colour of labels and outline.
@@ -50,6 +52,10 @@ impl ColourBar {
     /// Values and labels of the ticks, at least two lines apart.
     fn labels(&self, height: i64) -> Vec<(f64, String)> {
         let count = (height / (2 * self.size.height())).max(2) as usize;
+        if self.is_log {
+            let label = |value: f64| format_tick(10f64.powf(value), 10f64.powf(value.floor()));
+            return log_ticks(self.low, self.high, count).into_iter().map(|value| (value, label(value))).collect();
+        }
         let values = ticks(self.low, self.high, count);
         let step = if let [first, second, ..] = values[..] { second - first } else { self.high - self.low };
         values.into_iter().map(|value| (value, format_tick(value, step))).collect()
@@ -60,9 +66,20 @@ impl ColourBar {
 mod tests {
     use super::*;
 
+    fn bar(map: ColourMap, low: f64, high: f64) -> ColourBar {
+        ColourBar { map, low, high, is_log: false, size: TextSize::SMALL, ink: [0; 3] }
+    }
+
+    #[test]
+    fn logarithms_are_labelled_with_their_values() {
+        let bar = ColourBar { is_log: true, ..bar(ColourMap::Sequential, -2.0, 0.1) };
+        let labels: Vec<String> = bar.labels(300).into_iter().map(|(_, label)| label).collect();
+        assert_eq!(labels, ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1"]);
+    }
+
     #[test]
     fn the_bar_fills_the_width_it_asks_for() {
-        let bar = ColourBar { map: ColourMap::Sequential, low: 0.0, high: 40.0, size: TextSize::SMALL, ink: [0; 3] };
+        let bar = bar(ColourMap::Sequential, 0.0, 40.0);
         let (width, height) = (bar.width(200), 200);
         let mut picture = Picture::filled(width as usize + 20, height as usize + 40, [255; 3]);
         bar.draw(&mut picture, 10, 20, height);
@@ -75,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_scale_without_extent_has_no_numbers() {
-        let bar = ColourBar { map: ColourMap::Diverging, low: 1.0, high: 1.0, size: TextSize::SMALL, ink: [0; 3] };
+        let bar = bar(ColourMap::Diverging, 1.0, 1.0);
         assert!(bar.labels(100).is_empty());
         bar.draw(&mut Picture::filled(50, 120, [0; 3]), 5, 5, 100);
     }

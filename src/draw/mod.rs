@@ -20,4 +20,4 @@ pub use marks::{Mark, marks};
 pub use paint::{Colour, Rect, blend, fill, line, outline};
 pub use palette::{class_colour, ink_on};
 pub use text::{TextSize, text, text_width};
-pub use ticks::{format_tick, ticks};
+pub use ticks::{format_tick, log_ticks, ticks};

@@ -2,9 +2,10 @@
 //!
 //! The output is one self-contained document without scripts, fonts or external references.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Colour, ColourMap, format_tick, ticks};
+use super::{Colour, ColourMap, format_tick, log_ticks, ticks};
 
 /// Size of a plot and of its margins, in pixels.
 #[derive(Debug, Clone, Copy)]
@@ -42,13 +43,29 @@ impl Axis {
         Self { label: label.to_owned(), low, high, ticks }
     }
 
-    /// A logarithmic axis; values are decimal logarithms.
+    /// A logarithmic axis; values are decimal logarithms. It extends a little beyond them, and over half a decade or
+    /// more.
     pub fn decades(label: &str, low: f64, high: f64) -> Self {
-        let (low, high) = (low.floor(), high.ceil().max(low.floor() + 1.0));
-        let step = (((high - low) / 8.0).ceil() as usize).max(1);
-        let powers = (low as i64..=high as i64).step_by(step);
-        let ticks = powers.map(|power| (power as f64, format!("10{}", raised(power)))).collect();
+        let margin = ((high - low) * 0.05).max((0.5 - (high - low)) / 2.0).max(0.0);
+        let (low, high) = (low - margin, high + margin);
+        let name = |place: f64| {
+            let power = (place + 1e-9).floor();
+            let digits = format!("10{}", raised(power as i64));
+            match 10f64.powf(place - power).round() as i64 {
+                1 => digits,
+                factor => format!("{factor}·{digits}"),
+            }
+        };
+        let ticks = log_ticks(low, high, 9).into_iter().map(|place| (place, name(place))).collect();
         Self { label: label.to_owned(), low, high, ticks }
+    }
+
+    /// A logarithmic axis with a place for 0 below the others, and that place.
+    pub fn decades_and_zero(label: &str, low: f64, high: f64) -> (Self, f64) {
+        let axis = Self::decades(label, low, high);
+        let zero = axis.low - (axis.high - axis.low) * 0.06;
+        let ticks = [vec![(zero, "0".to_owned())], axis.ticks].concat();
+        (Self { low: zero - (axis.high - zero) * 0.03, ticks, ..axis }, zero)
     }
 
     fn share(&self, place: f64) -> f64 {
@@ -161,19 +178,18 @@ impl Plot {
         self.frame.height - bottom - self.y.share(place).clamp(0.0, 1.0) * (self.frame.height - top - bottom)
     }
 
-    /// A curve through the finite points, interrupted at others, with a dot at each. The tooltip of dot i is `names[i]`.
+    /// A curve through the finite points with a dot at each; it passes over the others. The tooltip of dot i is
+    /// `names[i]`.
     pub fn curve(&mut self, points: &[(f64, f64)], names: &[String], colour: Colour, dashed: bool) {
         let colour = hex(colour);
         let dash = if dashed { r#" stroke-dasharray="5 3""# } else { "" };
-        for run in points.split(|(_, y)| !y.is_finite()).filter(|run| !run.is_empty()) {
-            let path: Vec<String> =
-                run.iter().map(|&(x, y)| format!("{:.1},{:.1}", self.x_of(x), self.y_of(y))).collect();
-            let path = path.join(" ");
-            let _ = writeln!(
-                self.body,
-                r#"<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"{dash}/>"#
-            );
-        }
+        let finite = points.iter().filter(|(_, y)| y.is_finite());
+        let path: Vec<String> = finite.map(|&(x, y)| format!("{:.1},{:.1}", self.x_of(x), self.y_of(y))).collect();
+        let path = path.join(" ");
+        let _ = writeln!(
+            self.body,
+            r#"<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"{dash}/>"#
+        );
         for (&(x, y), name) in points.iter().zip(names).filter(|((_, y), _)| y.is_finite()) {
             let (cx, cy) = (self.x_of(x), self.y_of(y));
             let name = escape(name);
@@ -228,25 +244,25 @@ impl Plot {
     pub fn hexagons(&mut self, cells: &[([f64; 2], f64)], size: [f64; 2], bar: &LogBar) {
         let [left, top, right, bottom] = self.frame.margin;
         let (width, height) = (self.frame.width - left - right, self.frame.height - top - bottom);
-        let (half, third) = (size[0] * width, size[1] * height);
+        // Half a hexagon's width and a sixth of its height are the units, so that all corners are whole numbers; the
+        // hexagons of one colour are one path. A plot has a third of the bytes of one with an element for each.
+        let unit = [size[0], size[1] / 2.0];
+        let scale = [unit[0] * width, unit[1] * height];
         let _ = writeln!(
             self.body,
-            r#"<defs><clipPath id="in"><rect x="{left}" y="{top}" width="{width}" height="{height}"/></clipPath><path id="h" d="M0,{:.2}L{half:.2},{:.2}V{:.2}L0,{:.2}L{:.2},{:.2}V{:.2}Z"/></defs><g clip-path="url(#in)" stroke-width="0.4">"#,
-            -third,
-            -third / 2.0,
-            third / 2.0,
-            third,
-            -half,
-            third / 2.0,
-            -third / 2.0,
+            r#"<defs><clipPath id="in"><rect x="{left}" y="{top}" width="{width}" height="{height}"/></clipPath></defs><g clip-path="url(#in)"><g transform="translate({left} {top}) scale({:.4} {:.4})" stroke-width="0.08">"#,
+            scale[0], scale[1],
         );
+        let mut by_colour: BTreeMap<String, String> = BTreeMap::new();
         for ([x, y], value) in cells {
             let colour = hex(ColourMap::Sequential.colour(bar.share(*value) as f32));
-            let (x, y) = (left + x * width, top + (1.0 - y) * height);
-            let _ =
-                writeln!(self.body, r##"<use href="#h" x="{x:.1}" y="{y:.1}" fill="{colour}" stroke="{colour}"/>"##);
+            let (x, y) = ((x / unit[0]).round() as i64, ((1.0 - y) / unit[1]).round() as i64);
+            let _ = write!(by_colour.entry(colour).or_default(), "M{x} {}l1 1v2l-1 1-1-1v-2z", y - 2);
         }
-        self.body.push_str("</g>\n");
+        for (colour, path) in by_colour {
+            let _ = writeln!(self.body, r##"<path fill="{colour}" stroke="{colour}" d="{path}"/>"##);
+        }
+        self.body.push_str("</g></g>\n");
         let x = left + width + 14.0;
         for step in 0..64 {
             let colour = hex(ColourMap::Sequential.colour((step as f32 + 0.5) / 64.0));
@@ -296,7 +312,20 @@ mod tests {
         for wanted in ["a &lt; b", "10⁻³", "z&amp;", "layer1", "</svg>"] {
             assert!(text.contains(wanted), "{wanted}");
         }
-        assert_eq!(text.matches("<polyline").count(), 2);
+        // One line, over the point without a value.
+        assert_eq!(text.matches("<polyline").count(), 1);
+        assert_eq!(text.matches("<circle").count(), 2);
         assert!(roxmltree::Document::parse(&text).is_ok());
+    }
+
+    #[test]
+    fn a_logarithmic_axis_fits_its_values() {
+        let labels = |axis: &Axis| axis.ticks.iter().map(|(_, label)| label.clone()).collect::<Vec<_>>();
+        let axis = Axis::decades("error", -1.8, -0.9);
+        assert_eq!(labels(&axis), ["2·10⁻²", "5·10⁻²", "10⁻¹"]);
+        assert!(axis.low > -2.0 && axis.high < -0.8);
+        let (axis, zero) = Axis::decades_and_zero("share", -6.0, -2.0);
+        assert_eq!(labels(&axis)[..2], ["0", "10⁻⁶"]);
+        assert!(axis.low < zero && zero < -6.0);
     }
 }

@@ -19,6 +19,24 @@ pub fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
     Vec::new()
 }
 
+/// At most `count` decimal logarithms from `low` to `high` inclusive whose powers of ten are round: 1, 2 and 5 times a
+/// power of ten, only powers of ten, or every second of them, every third and so on. Conditions as for [`ticks`].
+pub fn log_ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
+    if !(high > low && (high - low).is_finite()) || count == 0 {
+        return Vec::new();
+    }
+    let powers = || low.floor() as i64..=high.ceil() as i64;
+    let inside = |place: &f64| (low - 1e-9..=high + 1e-9).contains(place);
+    let fine: Vec<f64> = powers()
+        .flat_map(|power| [1.0f64, 2.0, 5.0].map(|factor| power as f64 + factor.log10()))
+        .filter(inside)
+        .collect();
+    let of_stride = |stride: i64| -> Vec<f64> {
+        powers().filter(|power| power.rem_euclid(stride) == 0).map(|power| power as f64).filter(inside).collect()
+    };
+    if fine.len() <= count { fine } else { (1..).map(of_stride).find(|found| found.len() <= count).unwrap_or_default() }
+}
+
 /// Label of a tick: as many decimals as a spacing of `step` requires, scientific notation for very large and very small
 /// values.
 pub fn format_tick(value: f64, step: f64) -> String {
@@ -47,6 +65,18 @@ mod tests {
         for (low, high) in [(1.0, 1.0), (2.0, 1.0), (f64::NAN, 1.0), (0.0, f64::INFINITY)] {
             near(ticks(low, high, 5), &[]);
         }
+    }
+
+    #[test]
+    fn logarithmic_ticks_are_round_and_few() {
+        let powers = |low: f64, high: f64, count: usize| -> Vec<f64> {
+            log_ticks(low, high, count).into_iter().map(|place| (1e6 * 10f64.powf(place)).round() / 1e6).collect()
+        };
+        assert_eq!(powers(-2.0, -0.3, 8), [0.01, 0.02, 0.05, 0.1, 0.2, 0.5]);
+        assert_eq!(powers(-3.1, 1.0, 8), [0.001, 0.01, 0.1, 1.0, 10.0]);
+        assert_eq!(powers(-5.0, 1.0, 3), [0.001, 1.0]);
+        assert!(log_ticks(1.0, 1.0, 5).is_empty() && log_ticks(f64::NAN, 1.0, 5).is_empty());
+        assert!(log_ticks(f64::NEG_INFINITY, 1.0, 5).is_empty());
     }
 
     #[test]

@@ -29,10 +29,12 @@ mod run;
 mod split;
 mod table;
 
+pub use bounds::Bounds;
 pub use classes::{ClassMap, Classes, DontCare, GroundTruth};
 pub use dataset::{Dataset, DatasetSource};
 pub use evaluation::{EvaluateOptions, Evaluation, NamedFile, NamedPredictions, evaluate};
 pub use figures::FIGURES;
+pub use paper::{PaperMatches, PaperSums};
 pub use picture_check::ExifMode;
 pub use prediction::Prediction;
 pub use report::EvaluationReport;

@@ -27,9 +27,29 @@ pub struct PaperSums {
     pub iou: f64,
 }
 
-impl PaperSums {
-    /// The sums of one picture; `predictions` are by descending score. With `dont_care`, `DontCare` boxes are ground
-    /// truth of that class. Without it they are regions to ignore: a miss that lies in one by half or more does not count.
+/// Result of matching one picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PaperMatches {
+    /// For each ground truth: true if a prediction hits it, `None` for a region to ignore.
+    pub truths: Vec<Option<bool>>,
+    /// For each prediction from the score threshold on.
+    pub predictions: Vec<PaperMatch>,
+}
+
+/// Result of one prediction.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PaperMatch {
+    /// It hits ground truth with this IoU.
+    Hit(f64),
+    /// It hits none.
+    Miss,
+    /// It hits none, but lies in a region to ignore by half or more, and does not count.
+    Ignored,
+}
+
+impl PaperMatches {
+    /// Matches the `predictions` of one picture, by descending score. With `dont_care`, `DontCare` boxes are ground truth
+    /// of that class; without it they are regions to ignore.
     pub fn of_picture(
         truths: &[GroundTruth],
         predictions: &[Prediction],
@@ -37,35 +57,64 @@ impl PaperSums {
         dont_care: Option<usize>,
     ) -> Self {
         let class_of = |truth: &GroundTruth| if truth.is_dont_care { dont_care } else { truth.class };
-        let boxes: Vec<(usize, &Bounds)> = truths.iter().filter_map(|t| Some((class_of(t)?, &t.bounds))).collect();
         let regions: Vec<&Bounds> = truths.iter().filter(|t| class_of(t).is_none()).map(|t| &t.bounds).collect();
-        let mut taken = vec![false; boxes.len()];
-        let mut sums = Self { truths: boxes.len() as f64, ..Self::default() };
+        let mut matches = Self {
+            truths: truths.iter().map(|truth| class_of(truth).map(|_| false)).collect(),
+            predictions: Vec::new(),
+        };
         for prediction in predictions.iter().filter(|prediction| prediction.score >= min_score) {
             // The free box of the class with the largest IoU; on equal IoU the first one.
             let mut best: Option<(usize, f64)> = None;
-            for (at, (class, bounds)) in boxes.iter().enumerate() {
-                if taken[at] || *class != prediction.class {
+            for (at, truth) in truths.iter().enumerate() {
+                if matches.truths[at] != Some(false) || class_of(truth) != Some(prediction.class) {
                     continue;
                 }
-                let iou = prediction.bounds.paper_iou(bounds);
+                let iou = prediction.bounds.paper_iou(&truth.bounds);
                 if best.is_none_or(|(_, largest)| iou > largest) {
                     best = Some((at, iou));
                 }
             }
-            match best.filter(|(_, iou)| *iou >= HIT_IOU) {
+            matches.predictions.push(match best.filter(|(_, iou)| *iou >= HIT_IOU) {
                 Some((at, iou)) => {
-                    taken[at] = true;
+                    matches.truths[at] = Some(true);
+                    PaperMatch::Hit(iou)
+                }
+                None if regions.iter().any(|region| prediction.bounds.iou(region, true) >= HIT_IOU) => {
+                    PaperMatch::Ignored
+                }
+                None => PaperMatch::Miss,
+            });
+        }
+        matches
+    }
+
+    /// The sums of this picture.
+    pub fn sums(&self) -> PaperSums {
+        let mut sums = PaperSums { truths: self.truths.iter().flatten().count() as f64, ..PaperSums::default() };
+        for one in &self.predictions {
+            match one {
+                PaperMatch::Hit(iou) => {
                     sums.hits += 1.0;
                     sums.iou += iou;
                 }
-                // A miss in a region to ignore does not count as a detection.
-                None if regions.iter().any(|region| prediction.bounds.iou(region, true) >= HIT_IOU) => continue,
-                None => {}
+                PaperMatch::Miss => {}
+                PaperMatch::Ignored => continue,
             }
             sums.predictions += 1.0;
         }
         sums
+    }
+}
+
+impl PaperSums {
+    /// The sums of one picture, as in [`PaperMatches::of_picture`].
+    pub fn of_picture(
+        truths: &[GroundTruth],
+        predictions: &[Prediction],
+        min_score: f64,
+        dont_care: Option<usize>,
+    ) -> Self {
+        PaperMatches::of_picture(truths, predictions, min_score, dont_care).sums()
     }
 
     /// Adds the sums of another picture with a weight.

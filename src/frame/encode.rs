@@ -28,8 +28,16 @@ impl Picture {
     /// # Errors
     /// [`Kind::Internal`] if the encoder refuses it: no pixels, or a side over 65 535.
     pub fn to_jpeg(&self) -> Result<Vec<u8>> {
+        self.to_jpeg_of_quality(JPEG_QUALITY)
+    }
+
+    /// [`Picture::to_jpeg`] with a quality of 1 to 100.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn to_jpeg_of_quality(&self, quality: u8) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.encode(JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY))?;
+        self.encode(JpegEncoder::new_with_quality(&mut bytes, quality))?;
         Ok(bytes)
     }
 

@@ -162,12 +162,13 @@ fn max_channel(pixel: &[f32]) -> f32 {
     lanes.into_iter().fold(rest, more)
 }
 
-/// Error maps of a step: errors by element, then the largest over the channels.
+/// Error maps of a step.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ErrorMaps {
-    /// |q − f|, in units of the activation.
+    /// |q − f| by element, then the largest over the channels, in units of the activation.
     pub absolute: ScalarMap,
-    /// |q − f| / |f|, as in [`relative`].
+    /// ‖q − f‖ / ‖f‖ over the channels of a pixel, as in [`relative`]. By element and channel the largest ratio is
+    /// that of whichever channel is nearest to 0, which is noise.
     pub relative: ScalarMap,
 }
 
@@ -181,10 +182,12 @@ impl ErrorMaps {
         for y in 0..height {
             for x in 0..width {
                 let pixel = (y * shape.width + x) * shape.channels..(y * shape.width + x + 1) * shape.channels;
-                let mut most = (0.0f32, 0.0f32);
+                let (mut most, mut noise, mut signal) = (0.0f32, 0.0f32, 0.0f32);
                 let mut see = |f: f32, q: f32| {
-                    most.0 = most.0.max((q - f).abs());
-                    most.1 = most.1.max(relative(f, q));
+                    let error = (q - f).abs();
+                    most = most.max(error);
+                    noise += error * error;
+                    signal += f * f;
                 };
                 match other.values {
                     Values::F32(q) => f[pixel.clone()].iter().zip(&q[pixel]).for_each(|(&f, &q)| see(f, q)),
@@ -194,7 +197,11 @@ impl ErrorMaps {
                     }
                     values @ Values::U16 { .. } => pixel.for_each(|index| see(f[index], values.real(index))),
                 }
-                (maps.absolute.values[y * width + x], maps.relative.values[y * width + x]) = most;
+                let ratio = match (signal > 0.0, noise > 0.0) {
+                    (false, has_noise) => f32::from(u8::from(has_noise)),
+                    _ => (noise / signal).sqrt(),
+                };
+                (maps.absolute.values[y * width + x], maps.relative.values[y * width + x]) = (most, ratio);
             }
         }
         maps
@@ -344,7 +351,12 @@ mod tests {
         assert_eq!((maps.absolute.values, maps.relative.values), (vec![0.0], vec![0.0]));
         let q = Activation { values: Values::F32(&[3.0, 0.5, 0.0, 0.0]), ..f };
         let maps = ErrorMaps::project(&f, &q);
-        assert_eq!((maps.absolute.clone().squared().values, maps.relative.values), (vec![1.0], vec![1.0]));
+        // The channel that is 0 in fp32 does not make the whole pixel wrong.
+        let ratio = 1.25f32.sqrt() / 4.0;
+        assert_eq!((maps.absolute.clone().squared().values, maps.relative.values), (vec![1.0], vec![ratio]));
+        let zero = Activation { values: Values::F32(&[0.0; 4]), ..f };
+        assert_eq!(ErrorMaps::project(&zero, &q).relative.values, [1.0]);
+        assert_eq!(ErrorMaps::project(&zero, &zero).relative.values, [0.0]);
         let other = Activation { shape: Shape::new(1, 1, 2), ..q };
         assert_eq!(ErrorMaps::project(&f, &other), ErrorMaps::default());
     }

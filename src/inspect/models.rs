@@ -115,6 +115,11 @@ impl ModelPair {
         self.pool.current_num_threads()
     }
 
+    /// Class names.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
     /// Name of a class number.
     pub fn label(&self, class_id: u32) -> &str {
         self.labels.get((class_id as usize).wrapping_sub(1)).map_or("?", String::as_str)

@@ -1,27 +1,43 @@
 //! Mosaic: both models side by side, with detections above and mean maps below, on one fixed colour scale.
 
+use super::labels::{AnnotatedBox, LabelMatches};
 use super::models::ModelPair;
 use super::panel::{ColourScale, Panel, PanelSize, colours, resized, sheet};
 use super::picture_maps::PairMeans;
 use crate::detector::detection::Detection;
-use crate::draw::{Mark, marks};
+use crate::draw::{Colour, Mark, marks};
 use crate::frame::Picture;
 use crate::measure::PairDetections;
 
 /// Largest size of a panel, so that two fit side by side on a screen.
 const LARGEST_PANEL: PanelSize = PanelSize { width: 960, height: 720 };
 
-/// The detections with at least `score`, drawn on a copy of `picture`.
-fn with_marks(picture: &Picture, pair: &ModelPair, detections: &[Detection], score: f32) -> Picture {
-    let mark = |one: &Detection| Mark {
-        bbox: one.bbox,
-        class: one.class_id as usize,
-        text: format!("{} {:.2}", pair.label(one.class_id), one.score),
+/// Colour of annotated objects that a model finds.
+const FOUND: Colour = [255; 3];
+/// Colour of annotated objects that it does not find.
+const MISSED: Colour = [255, 40, 160];
+/// Colour of regions to ignore.
+const REGION: Colour = [150; 3];
+
+/// Labels of a picture.
+pub struct MosaicLabels {
+    /// The annotated boxes.
+    pub boxes: Vec<AnnotatedBox>,
+    /// Comparison of the reference and of the quantized network.
+    pub matches: [LabelMatches; 2],
+}
+
+/// Dashed boxes for the labels: white if found, pink with a label if missed, grey for regions to ignore.
+fn label_marks(boxes: &[AnnotatedBox], matches: &LabelMatches) -> Vec<Mark> {
+    let mark = |(label, is_found): (&AnnotatedBox, &Option<bool>)| {
+        let (colour, text) = match is_found {
+            None => (REGION, String::new()),
+            Some(true) => (FOUND, String::new()),
+            Some(false) => (MISSED, format!("missed {}", label.class)),
+        };
+        Mark { bbox: label.bbox, colour, is_dashed: true, text }
     };
-    let all: Vec<Mark> = detections.iter().filter(|one| one.score >= score).map(mark).collect();
-    let mut copy = picture.clone();
-    marks(&mut copy, &all);
-    copy
+    boxes.iter().zip(&matches.is_found).map(mark).collect()
 }
 
 /// Content of a mosaic.
@@ -34,6 +50,8 @@ pub struct Mosaic<'a> {
     pub picture: &'a Picture,
     /// Detections of both networks.
     pub detections: &'a PairDetections,
+    /// Labels, if the picture has them.
+    pub labels: Option<&'a MosaicLabels>,
     /// Mean maps of both networks.
     pub means: &'a PairMeans,
     /// Colour scale of the maps.
@@ -50,14 +68,29 @@ impl Mosaic<'_> {
         let models =
             [("fp32", reference, &self.means.reference), (pair.quantized_row.precision, int8, &self.means.quantized)];
         let score = self.score;
+        // Boxes and labels are drawn at the size of the panel, which keeps the text sharp.
+        let plain = resized(self.picture, size.width, size.height);
+        let scale = size.width as f32 / self.picture.width.max(1) as f32;
+        let mut model = 0;
         let with_boxes = models.map(|(name, detections, _)| {
-            let count = detections.iter().filter(|one| one.score >= score).count();
-            let plural = if count == 1 { "" } else { "s" };
-            Panel {
-                picture: resized(&with_marks(self.picture, pair, detections, score), size.width, size.height),
-                title: format!("{name}: {count} object{plural} of score {score} or more"),
-                scale: None,
+            let drawn: Vec<&Detection> = detections.iter().filter(|one| one.score >= score).collect();
+            let mark = |one: &&Detection| {
+                let text = format!("{} {:.2}", pair.label(one.class_id), one.score);
+                Mark::of_class(one.bbox, one.class_id as usize, text)
+            };
+            let mut all: Vec<Mark> = drawn.iter().map(mark).collect();
+            let plural = if drawn.len() == 1 { "" } else { "s" };
+            let mut title = format!("{name}: {} object{plural} of score {score} or more", drawn.len());
+            if let Some(MosaicLabels { boxes, matches }) = self.labels {
+                let matches = &matches[model];
+                all.extend(label_marks(boxes, matches));
+                title.push_str(&format!(", {} of {} labels found", matches.counts.found, matches.counts.labels));
             }
+            model += 1;
+            all.iter_mut().for_each(|mark| mark.bbox = mark.bbox.map(|edge| edge * scale));
+            let mut picture = plain.clone();
+            marks(&mut picture, &all);
+            Panel { picture, title, scale: None }
         });
         let with_maps = models.map(|(name, _, map)| Panel {
             picture: colours(map, self.scale, size.width, size.height),

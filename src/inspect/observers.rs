@@ -9,15 +9,16 @@ use std::str::FromStr;
 use super::hexbin::{AxisScale, Hexbin};
 use super::map::{ErrorMaps, ScalarMap, relative};
 use super::stats::{ProjectedPair, StepStats, sample};
+use super::tensors::TensorFiles;
 use crate::detector::plan::{Op, Plan, StepId};
 use crate::detector::tap::Activation;
 use crate::error::{Error, Kind, Result};
 use crate::measure::{PairObserver, PairRequest};
 
-/// Selection of the steps with maps and hexbin plots.
+/// Selection of steps: of those with maps and hexbin plots, or of those with tensors.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum StepSelection {
-    /// Every convolution before the proposals.
+    /// Every step that can be selected.
     #[default]
     All,
     /// The first N of them.
@@ -48,20 +49,33 @@ impl StepSelection {
     /// [`Kind::Usage`] for a name that no such step has.
     pub fn of(&self, plan: &Plan) -> Result<Vec<StepId>> {
         let layers = (0..plan.key_steps.proposals).filter(|&id| matches!(plan.steps[id].op, Op::Layer { .. }));
+        self.among_steps(layers.collect(), "convolution before the proposals", plan)
+    }
+
+    /// The selected steps of `plan` among all that have values in both networks, in order: also poolings, and the second
+    /// stage on its regions.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a name that no such step has.
+    pub fn of_any(&self, plan: &Plan) -> Result<Vec<StepId>> {
+        let has_values = |id: &StepId| !matches!(plan.steps[*id].op, Op::Image | Op::Proposals | Op::Detections);
+        self.among_steps((0..plan.steps.len()).filter(has_values).collect(), "step with values", plan)
+    }
+
+    /// The selected ones of `steps`, which are called `kind` in errors.
+    fn among_steps(&self, steps: Vec<StepId>, kind: &str, plan: &Plan) -> Result<Vec<StepId>> {
         match self {
-            Self::All => Ok(layers.collect()),
-            Self::First(count) => Ok(layers.take(*count).collect()),
+            Self::All => Ok(steps),
+            Self::First(count) => Ok(steps.into_iter().take(*count).collect()),
             Self::Named(names) => {
-                let layers: Vec<StepId> = layers.collect();
                 let matches = |id: &StepId, name: &str| {
                     let step = &plan.steps[*id].name;
                     step.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '@']))
                 };
-                if let Some(name) = names.iter().find(|name| !layers.iter().any(|id| matches(id, name))) {
-                    let text = format!("no convolution before the proposals has the name or prefix {name}");
-                    return Err(Error::new(Kind::Usage, text));
+                if let Some(name) = names.iter().find(|name| !steps.iter().any(|id| matches(id, name))) {
+                    return Err(Error::new(Kind::Usage, format!("no {kind} has the name or prefix {name}")));
                 }
-                Ok(layers.into_iter().filter(|id| names.iter().any(|name| matches(id, name))).collect())
+                Ok(steps.into_iter().filter(|id| names.iter().any(|name| matches(id, name))).collect())
             }
         }
     }
@@ -89,7 +103,12 @@ impl StepSelection {
     }
 }
 
-/// The four hexbin plots of one step or of all: absolute and relative error, on linear and symmetric logarithmic scales.
+/// Range of relative errors in hexbin plots. Errors beyond it are counted in the outermost cells; they occur where the
+/// reference is almost 0.
+const RATIOS: [f64; 2] = [1e-4, 1e2];
+
+/// The four hexbin plots of one step or of all: absolute and relative error, over activations on a linear and on a
+/// symmetric logarithmic scale. Absolute errors have the scale of the activations, relative errors a logarithmic one.
 #[derive(Debug, Clone)]
 pub struct StepHexbins {
     /// In the order of [`StepHexbins::KINDS`].
@@ -129,7 +148,7 @@ impl ValueExtent {
     }
 }
 
-/// Kind of a hexbin plot: names of its error and of its scale.
+/// Kind of a hexbin plot: names of its error and of the scale of its activations.
 #[derive(Debug, Clone, Copy)]
 pub struct HexbinKind {
     /// `absolute` or `relative`.
@@ -151,20 +170,22 @@ impl StepHexbins {
     pub fn new(extent: &ValueExtent) -> Self {
         let x = extent.reference.map(|end| f64::from(end) * 1.1);
         let x = if x[0] <= x[1] { [x[0].min(0.0), x[1].max(0.0)] } else { [0.0, 1.0] };
-        let (absolute, ratio) = (f64::from(extent.absolute) * 1.1, f64::from(extent.relative) * 1.1);
-        // Relative errors have no upper limit; the linear plot shows those up to 2.
-        let linear_ratio = ratio.min(2.0);
+        let absolute = [0.0, f64::from(extent.absolute) * 1.1];
+        let ratio = [RATIOS[0], (f64::from(extent.relative) * 1.1).clamp(RATIOS[0] * 10.0, RATIOS[1])];
         Self {
             plots: [
-                Hexbin::new(AxisScale::Linear, x, [0.0, absolute]),
-                Hexbin::new(AxisScale::Symlog, x, [0.0, absolute]),
-                Hexbin::new(AxisScale::Linear, x, [0.0, linear_ratio]),
-                Hexbin::new(AxisScale::Symlog, x, [0.0, ratio]),
+                Hexbin::new(AxisScale::Linear, AxisScale::Linear, x, absolute),
+                Hexbin::new(AxisScale::Symlog, AxisScale::Symlog, x, absolute),
+                Hexbin::new(AxisScale::Linear, AxisScale::Log, x, ratio),
+                Hexbin::new(AxisScale::Symlog, AxisScale::Log, x, ratio),
             ],
         }
     }
 
     fn add(&mut self, f: f32, q: f32) {
+        if f == 0.0 && q == 0.0 {
+            return self.plots.iter_mut().for_each(Hexbin::add_zero);
+        }
         let (absolute, ratio) = ((q - f).abs(), relative(f, q));
         let [absolute_linear, absolute_symlog, relative_linear, relative_symlog] = &mut self.plots;
         absolute_linear.add(f, absolute);
@@ -208,6 +229,8 @@ pub struct PictureObserver<'a> {
     pub with_error_maps: bool,
     /// Receives the maps.
     pub on_maps: Option<OnMaps<'a>>,
+    /// Writes the values of steps to files.
+    pub tensors: Option<TensorFiles<'a>>,
 }
 
 impl PictureObserver<'_> {
@@ -264,6 +287,9 @@ impl PairObserver for PictureObserver<'_> {
         if let Some(stats) = &mut self.stats {
             stats[step].add(reference, other, maps.as_ref());
         }
+        if let Some(tensors) = &mut self.tensors {
+            tensors.add(step, reference, other);
+        }
         if !self.before_relu {
             self.collect(step, reference, other, maps.as_ref());
         }
@@ -316,6 +342,10 @@ mod tests {
             (3, 2, 1)
         );
         assert!(among("rpn").is_err());
+        let any = |text: &str| text.parse::<StepSelection>().unwrap().of_any(&plan).map(|steps| steps.len());
+        assert_eq!((any("backbone.body.maxpool").unwrap(), any("roi_heads.box_roi_pool").unwrap()), (1, 1));
+        assert_eq!(any("all").unwrap(), plan.steps.len() - 3);
+        assert_eq!(any("rpn.filter_proposals").unwrap_err().kind(), Kind::Usage);
         let error = count("backbone.body.layer").unwrap_err();
         assert_eq!(error.kind(), Kind::Usage);
     }

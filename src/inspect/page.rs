@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::labels::LabelCounts;
 use super::picture_maps::SheetRow;
-use super::report::{InspectionReport, ModelRow};
+use super::report::{InspectionReport, LabelReport, ModelRow, PictureRow};
 use super::stats::Quartiles;
 use super::table::{KeptLayer, StepRow};
 use crate::draw::svg::escape;
@@ -19,7 +20,7 @@ h1{font-size:1.6em;margin-bottom:.2em}h2{font-size:1.25em;margin-top:2em;border-
 h3{font-size:1.05em}table{border-collapse:collapse;font-size:13px}\
 th,td{padding:2px 8px;border-bottom:1px solid #eee;text-align:right;white-space:nowrap}\
 th{background:#f6f6f6;position:sticky;top:0}td:first-child,th:first-child,table.names td:nth-child(2),table.names th:nth-child(2){text-align:left}\
-img{max-width:100%}figure{margin:1em 0}figcaption{color:#555;font-size:13px}p.note{color:#555;font-size:13px}\
+p.findings{font-size:1.1em;border-left:4px solid #0072b2;padding:.2em 0 .2em 1em}img{max-width:100%}figure{margin:1em 0}figcaption{color:#555;font-size:13px}p.note{color:#555;font-size:13px}\
 div.wide{overflow-x:auto;max-height:34em;overflow-y:auto;border:1px solid #eee}\
 div.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(340px,1fr));gap:.5em}\
 code{background:#f4f4f4;padding:0 .25em}";
@@ -97,15 +98,17 @@ fn agreement_cells(name: String, row: &Agreement) -> Vec<String> {
 
 /// The main page.
 pub fn index(report: &InspectionReport, rows: &[StepRow], kept: &[KeptLayer], hexbins: &[HexbinRow]) -> String {
-    let mut body = String::new();
+    let mut body = String::from("<p class=\"findings\">");
+    body.push_str(&escape(&report.findings.join(" ")));
+    body.push_str("</p>\n");
     let plural = |count: usize| if count == 1 { "" } else { "s" };
     let pictures = report.pictures.len();
     // Writing to a string cannot fail, here and below.
     let _ = writeln!(
         body,
-        "<p>{pictures} picture{}, kernel {}, {} thread{}. fp32 is the reference everywhere. Data: \
-         <a href=\"report.json\">report.json</a>, <a href=\"steps.csv\">steps.csv</a>, <a href=\"steps.json\">steps.json</a>, \
-         <a href=\"sensitivity.csv\">sensitivity.csv</a>, <a href=\"pictures.csv\">pictures.csv</a>.</p>",
+        "<p>The inspection ran on {pictures} picture{} with kernel {} and {} thread{}. fp32 is the reference everywhere. \
+         The data are in <a href=\"report.json\">report.json</a>, <a href=\"steps.csv\">steps.csv</a>, <a href=\"steps.json\">steps.json</a>, \
+         <a href=\"sensitivity.csv\">sensitivity.csv</a> and <a href=\"pictures.csv\">pictures.csv</a>.</p>",
         plural(pictures),
         report.kernel,
         report.threads,
@@ -117,6 +120,9 @@ pub fn index(report: &InspectionReport, rows: &[StepRow], kept: &[KeptLayer], he
         body.push_str("<p><b>The artifact was not quantized from this checkpoint, or does not name it.</b></p>\n");
     }
     body.push_str("<h2>Detections</h2>\n");
+    if let Some(labels) = &report.labels {
+        labels_table(&mut body, report, labels);
+    }
     let score = report.score;
     let both = [
         agreement_cells(format!("both at {score}"), &report.strict),
@@ -125,12 +131,13 @@ pub fn index(report: &InspectionReport, rows: &[StepRow], kept: &[KeptLayer], he
     let head = ["score", "fp32", "matched", "shifted", "vanished", "appeared", "matched, %"];
     body.push_str(&table(&head, both.into_iter()));
     body.push_str(
-        "<p class=\"note\">Matched: same class, IoU at least 0.5. Shifted: matched with IoU below 0.9. Vanished: \
-         only in fp32. Appeared: only in the quantized model.</p>\n",
+        "<p class=\"note\">A detection is matched if the other model has one of the same class with an IoU of at least \
+         0.5; it is shifted if that IoU is below 0.9. Detections of fp32 alone have vanished, and those of the quantized \
+         model alone have appeared.</p>\n",
     );
     side_by_side(&mut body, report);
 
-    body.push_str("<h2>Error over the depth of the network</h2>\n<p>WorstStep steps: ");
+    body.push_str("<h2>Error over the depth of the network</h2>\n<p>The steps with the least SQNR are ");
     let worst = report.worst.iter().map(|worst| {
         let own = worst.injected_db.map_or_else(String::new, |db| format!(", own error {db:.1} dB"));
         format!("<code>{}</code> ({:.1} dB{own})", escape(&worst.step), worst.sqnr_db)
@@ -140,15 +147,22 @@ pub fn index(report: &InspectionReport, rows: &[StepRow], kept: &[KeptLayer], he
     let depth = [
         (
             "sqnr",
-            "Signal-to-quantization-noise ratio (SQNR) of each step: with the errors of all steps before it, and on the reference's inputs",
+            "The signal-to-quantization-noise ratio (SQNR) of each step is the median over the pictures; the band has the \
+             quartiles. The solid line includes the errors of all steps before it. The dashed line is measured on the \
+             reference's inputs and passes over steps that compute nothing themselves.",
         ),
         (
             "relative",
-            "Relative error by element, and of the channels' maximum; no point if the median is 0, as after ReLU with mostly zeros",
+            "The relative error |int8 − fp32| / |fp32| of each step is the median over elements, and over pixels of the \
+             largest of the channels, each by picture. Elements that are 0 in both networks are left out.",
         ),
-        ("mean-absolute", "Mean absolute error"),
-        ("cosine", "Cosine distance"),
-        ("clipped", "Share of values outside the quantization range; no point if it is 0"),
+        ("mean-absolute", "The mean absolute error of each step is in units of its activation."),
+        ("cosine", "The cosine distance is 1 minus the cosine similarity of both activations of a step."),
+        (
+            "clipped",
+            "The share of values outside the quantization range is on a logarithmic axis with a place for 0. The line \
+             passes over steps without such a range.",
+        ),
     ];
     for (name, caption) in depth {
         body.push_str(&figure(&format!("plots/{name}.svg"), caption));
@@ -165,15 +179,54 @@ pub fn index(report: &InspectionReport, rows: &[StepRow], kept: &[KeptLayer], he
     document(&format!("{} against {}", report.model.name, report.reference.name), &body)
 }
 
+fn labels_table(body: &mut String, report: &InspectionReport, labels: &LabelReport) {
+    let _ = writeln!(
+        body,
+        "<p>The labels are those of <code>{}</code>. A labelled object is found if a detection of its class has an IoU of at \
+         least 0.5; shares are the paper's accuracy and precision.</p>",
+        escape(&labels.dataset)
+    );
+    let share = |part: u64, all: u64| number((all > 0).then(|| part as f64 / all as f64 * 100.0), 1);
+    let names = [&report.reference.name, &report.model.name];
+    let rows = names.into_iter().zip(&labels.counts).map(|(name, counts)| {
+        let LabelCounts { labels, detections, found } = *counts;
+        let counts = [labels, detections, found].map(|count| count.to_string());
+        [vec![escape(name)], counts.to_vec(), vec![share(found, labels), share(found, detections)]].concat()
+    });
+    body.push_str(&table(&["model", "labels", "detections", "found", "accuracy, %", "precision, %"], rows));
+    body.push_str(
+        "<p class=\"note\">In the pictures, solid boxes are detections. Dashed boxes are labels: white if the model finds \
+         the object, pink if it does not, grey for regions to ignore.</p>\n",
+    );
+}
+
 fn side_by_side(body: &mut String, report: &InspectionReport) {
     let drawn: Vec<_> = report.pictures.iter().filter(|row| row.has_mosaic).collect();
+    let caption = |row: &PictureRow| {
+        let [of_reference, other] = row.detections;
+        let Agreement { matched, shifted, vanished, appeared } = row.agreement;
+        let mut text = format!(
+            "In {}, fp32 detects {of_reference} and the quantized model {other}: {matched} are matched, {shifted} of them \
+             shifted, {vanished} vanished and {appeared} appeared.",
+            row.picture
+        );
+        if let Some([of_reference, other]) = &row.labels {
+            let LabelCounts { labels, found, .. } = of_reference;
+            let _ = write!(
+                text,
+                " Of {labels} labelled objects, fp32 finds {found} and the quantized model {}.",
+                other.found
+            );
+        }
+        text
+    };
     for row in drawn.iter().take(SHOWN.min(2)) {
-        body.push_str(&figure(&format!("side-by-side/{}.jpg", row.name), &row.picture));
+        body.push_str(&figure(&format!("side-by-side/{}.jpg", row.name), &caption(row)));
     }
     if drawn.len() > 2 {
         body.push_str("<details><summary>More pictures</summary>\n");
         for row in drawn.iter().take(SHOWN).skip(2) {
-            body.push_str(&figure(&format!("side-by-side/{}.jpg", row.name), &row.picture));
+            body.push_str(&figure(&format!("side-by-side/{}.jpg", row.name), &caption(row)));
         }
         for row in drawn.iter().skip(SHOWN) {
             let _ = writeln!(body, "<a href=\"side-by-side/{0}.jpg\">{0}</a>", escape(&row.name));
@@ -227,7 +280,10 @@ fn sensitivity(body: &mut String, report: &InspectionReport, kept: &[KeptLayer])
         report.own_error_pictures,
         if report.own_error_pictures == 1 { "" } else { "s" }
     );
-    body.push_str(&figure("plots/kept.svg", "Predicted SQNR against the number of layers in fp32"));
+    body.push_str(&figure(
+        "plots/kept.svg",
+        "The predicted SQNR rises with the number of layers that stay in fp32, the worst first.",
+    ));
     let row = |(count, kept): (usize, &KeptLayer)| {
         vec![
             count.to_string(),
@@ -251,10 +307,12 @@ fn hexbin_plots(body: &mut String, report: &InspectionReport, hexbins: &[HexbinR
     };
     let _ = writeln!(
         body,
-        "<h2>Error against activation</h2>\n<p>{} steps, values {values}, {points}. Columns: number of points (the line is \
-         the mean error), mean error and largest error of a cell. Rows: linear and symmetric logarithmic scales. The cells \
-         as CSV and the totals as JSON are in <code>hexbins/</code>. A relative error is 0 if both values are 0, and 1 if \
-         only the reference is 0; the linear plot ends at 2.</p>",
+        "<h2>Error against activation</h2>\n<p>The plots show the values of {} steps {values}, {points}. The three plots of \
+         a row colour the cells by the number of points, by their mean error and by their largest error; the line in the \
+         first is the median error. The first two rows have the absolute error, the last two the relative error on a \
+         logarithmic axis. Activations have a linear scale in one row of each pair and a symmetric logarithmic scale in the \
+         other. Pairs of zeros are no points. A relative error is 1 if only the reference is 0. The cells as CSV and the \
+         totals as JSON are in <code>hexbins/</code>.</p>",
         report.selected.len()
     );
     for row in hexbins {
@@ -276,7 +334,8 @@ fn map_links(body: &mut String, report: &InspectionReport) {
     for row in with {
         let name = escape(&row.name);
         let _ = writeln!(body, "<p><a href=\"maps/{name}/index.html\">Every step of {}</a></p>", escape(&row.picture));
-        body.push_str(&figure(&format!("maps/{}/mean.png", row.name), "Mean over the steps"));
+        let caption = "The maps are means over the selected steps, each resized to the largest of them.";
+        body.push_str(&figure(&format!("maps/{}/mean.jpg", row.name), caption));
     }
 }
 
@@ -284,7 +343,7 @@ fn pictures_table(body: &mut String, report: &InspectionReport) {
     body.push_str("<h2>Pictures</h2>\n<div class=\"wide\">");
     let head =
         ["picture", "size", "fp32", "quantized", "matched", "shifted", "vanished", "appeared", "P2, dB", "worst step"];
-    let row = |row: &super::report::PictureRow| {
+    let row = |row: &PictureRow| {
         let Agreement { matched, shifted, vanished, appeared } = row.agreement;
         let worst = row.worst.as_ref().map_or_else(String::new, |(step, db)| format!("{} ({db:.1} dB)", escape(step)));
         vec![
@@ -307,12 +366,14 @@ fn pictures_table(body: &mut String, report: &InspectionReport) {
 /// The page of the maps of one picture; `values` is before or after the activation function.
 pub fn maps_page(picture: &str, values: &str, sheets: &[SheetRow]) -> String {
     let mut body = format!(
-        "<p><a href=\"../../index.html\">Back</a>. Values {values}. Both activation maps share one scale. Each error map has \
-         its own scale, from 0; relative errors are shown as logarithms, from 0.001. Scales end at the 99.5th percentile. \
-         Errors are computed by element, then the largest over the channels. Data: <a href=\"maps.json\">maps.json</a>.</p>\n"
+        "<p><a href=\"../../index.html\">Back to the inspection</a>. The maps show values {values}. Both activation maps share \
+         one scale. Each error map has its own scale, from 0; that of the relative error is logarithmic, from 0.001. Scales end \
+         at the 99.5th percentile. Absolute and squared errors are computed by element, then the largest over the channels is \
+         taken. The relative error of a pixel is the norm of its channels' errors by the norm of their values. The values of \
+         the scales are in <a href=\"maps.json\">maps.json</a>.</p>\n"
     );
     for sheet in sheets {
-        body.push_str(&figure(&sheet.file, &sheet.title));
+        body.push_str(&figure(&sheet.file, &sheet.caption()));
     }
     document(&format!("Maps of {picture}"), &body)
 }

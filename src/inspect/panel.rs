@@ -24,6 +24,8 @@ pub struct ColourScale {
     pub low: f64,
     /// Value of the last colour.
     pub high: f64,
+    /// True if the values are decimal logarithms.
+    pub is_log: bool,
     /// Interpolation of maps in these colours.
     pub interpolation: Interpolation,
 }
@@ -34,20 +36,20 @@ impl ColourScale {
     pub fn of_activations(maps: &[&ScalarMap]) -> Self {
         let [low, high] = ScalarMap::quantiles(maps, [0.005, 0.995]);
         let high = if high > low { high } else { low + 1.0 };
-        Self { map: ColourMap::Sequential, low, high, interpolation: Interpolation::Cubic }
+        Self { map: ColourMap::Sequential, low, high, is_log: false, interpolation: Interpolation::Cubic }
     }
 
     /// Scale of errors: from 0 to the 99.5th percentile.
     pub fn of_errors(maps: &[&ScalarMap]) -> Self {
         let [high] = ScalarMap::quantiles(maps, [0.995]);
         let high = if high > 0.0 { high } else { 1.0 };
-        Self { map: ColourMap::Sequential, low: 0.0, high, interpolation: Interpolation::ClampedCubic }
+        Self { map: ColourMap::Sequential, low: 0.0, high, is_log: false, interpolation: Interpolation::ClampedCubic }
     }
 
     /// Scale of logarithms of errors: the percentiles as for activations, at least one decade.
     pub fn of_logarithms(maps: &[&ScalarMap]) -> Self {
         let Self { map, low, high, .. } = Self::of_activations(maps);
-        Self { map, low: low.min(high - 1.0), high, interpolation: Interpolation::ClampedCubic }
+        Self { map, low: low.min(high - 1.0), high, is_log: true, interpolation: Interpolation::ClampedCubic }
     }
 
     fn colour(&self, value: f32) -> Colour {
@@ -166,7 +168,7 @@ pub fn sheet(heading: &str, panels: &[Panel], columns: usize) -> Picture {
 }
 
 fn colour_bar(scale: &ColourScale, size: TextSize) -> ColourBar {
-    ColourBar { map: scale.map, low: scale.low, high: scale.high, size, ink: INK }
+    ColourBar { map: scale.map, low: scale.low, high: scale.high, is_log: scale.is_log, size, ink: INK }
 }
 
 /// Copies `from` to `onto` with its top left corner at (`x`, `y`), clipped.

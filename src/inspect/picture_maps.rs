@@ -1,6 +1,6 @@
 //! Maps of one picture: a sheet for every step, and sheets of the means over all steps and by level.
 //!
-//! In: the maps of each step. Out: PNG sheets, a `maps.json` with the values of their scales, and the file names for the
+//! In: the maps of each step. Out: JPEG sheets, a `maps.json` with the values of their scales, and the file names for the
 //! page. Only the means are stored between steps.
 
 use std::path::{Path, PathBuf};
@@ -15,6 +15,8 @@ use crate::frame::Picture;
 
 /// Largest size of a panel.
 const LARGEST_PANEL: PanelSize = PanelSize { width: 560, height: 420 };
+/// JPEG quality of sheets. Maps are smooth or noise, and a sheet has a sixth of the bytes of a PNG.
+const SHEET_QUALITY: u8 = 65;
 /// Lower limit of relative errors in maps. They have no upper limit, so their maps show logarithms.
 const MIN_RATIO: f32 = 1e-3;
 
@@ -55,6 +57,31 @@ pub struct SheetRow {
     absolute: MapStatistics,
     relative: MapStatistics,
     squared: MapStatistics,
+}
+
+impl SheetRow {
+    /// The caption of the sheet, in sentences.
+    pub fn caption(&self) -> String {
+        let [rows, columns] = self.size;
+        let MapStatistics { mean, most, .. } = self.absolute;
+        format!(
+            "The maps show {}, at {columns}×{rows} pixels. The largest absolute error of a pixel's channels is {} at most \
+             and {} on average. The relative error of a pixel is {:.2} % on average.",
+            self.title,
+            short(most),
+            short(mean),
+            self.relative.mean * 100.0
+        )
+    }
+}
+
+/// A number with three significant digits.
+fn short(value: f64) -> String {
+    if value == 0.0 || !(1e-3..1e4).contains(&value.abs()) {
+        return format!("{value:.2e}");
+    }
+    let decimals = (2.0 - value.abs().log10().floor()).max(0.0) as usize;
+    format!("{value:.decimals$}")
 }
 
 /// Mean maps of both networks over all steps, at the largest size.
@@ -122,7 +149,7 @@ impl PictureMaps {
         self.relative.add(&errors.relative);
         self.squared.add(&squared);
         if self.folder.is_some() && self.failed.is_none() {
-            let file = format!("{}.png", step.replace(['@', '/'], "-"));
+            let file = format!("{}.jpg", step.replace(['@', '/'], "-"));
             let title = format!("{step}, {}", self.values);
             let content = SheetMaps { reference: maps.reference, quantized: maps.quantized, errors, squared: &squared };
             self.failed = self.write(&title, &file, &content).err();
@@ -151,7 +178,7 @@ impl PictureMaps {
             let title = format!("mean over {} steps, {}", steps.len(), self.values);
             let errors = ErrorMaps { absolute, relative };
             let content = SheetMaps { reference: &f, quantized: &q, errors: &errors, squared: &squared };
-            self.write(&title, "mean.png", &content)?;
+            self.write(&title, "mean.jpg", &content)?;
         }
         let others = [&self.quantized, &self.absolute, &self.relative, &self.squared].map(MeanMap::levels);
         for LevelMean { map: f, count } in self.reference.levels() {
@@ -165,7 +192,7 @@ impl PictureMaps {
             let (rows, columns) = (f.height, f.width);
             let steps = if count == 1 { "one step".to_owned() } else { format!("mean over {count} steps") };
             let title = format!("{steps} of {columns}x{rows} pixels, {}", self.values);
-            let file = format!("level-{columns}x{rows}.png");
+            let file = format!("level-{columns}x{rows}.jpg");
             let errors = ErrorMaps { absolute, relative };
             let content = SheetMaps { reference: &f, quantized: &q, errors: &errors, squared: &squared };
             self.write(&title, &file, &content)?;
@@ -199,17 +226,17 @@ impl PictureMaps {
         let of_ratios = ColourScale::of_logarithms(&[&ratios]);
         let of_errors = |map: &ScalarMap| ColourScale::of_errors(&[map]);
         let panels = [
-            plain(f, format!("{fp32}: channels' maximum"), scale),
-            plain(q, format!("{int8}: channels' maximum, same scale"), scale),
+            plain(f, format!("{fp32}: largest of the channels"), scale),
+            plain(q, format!("{int8}: largest of the channels, same scale"), scale),
             over(f, format!("{fp32}, over the picture"), scale),
-            over(q, format!("{int8}, over the picture"), scale),
-            plain(absolute, format!("absolute error |{int8} - {fp32}|"), of_errors(absolute)),
             over(absolute, "absolute error, over the picture".to_owned(), of_errors(absolute)),
-            plain(&ratios, format!("log10 of relative error |{int8} - {fp32}| / |{fp32}|"), of_ratios),
-            plain(squared, format!("squared error ({int8} - {fp32})^2"), of_errors(squared)),
+            plain(absolute, format!("absolute error |{int8} - {fp32}|, largest of the channels"), of_errors(absolute)),
+            plain(&ratios, format!("relative error of a pixel's channels, |{int8} - {fp32}| / |{fp32}|"), of_ratios),
+            plain(squared, format!("squared error ({int8} - {fp32})^2, largest of the channels"), of_errors(squared)),
         ];
         let path = folder.join(file);
-        sheet(title, &panels, 2).save(&path)?;
+        let bytes = sheet(title, &panels, 2).to_jpeg_of_quality(SHEET_QUALITY)?;
+        std::fs::write(&path, bytes).map_err(|source| Error::writing(&path, source))?;
         self.sheets.push(SheetRow {
             title: title.to_owned(),
             file: file.to_owned(),

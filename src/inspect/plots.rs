@@ -70,8 +70,16 @@ pub fn over_depth(plan: &Plan, rows: &[StepRow]) -> Vec<PlotFile> {
             single(plan, rows, "Cosine distance, 1 - cosine", "1 - cosine", &points)
         }),
         ("clipped.svg", {
-            let points = curve(&|row| log(row.clipped_share));
-            single(plan, rows, "Values outside the quantization range", "share of values", &points)
+            let logarithms = curve(&|row| log(row.clipped_share));
+            let (low, high) = extent(logarithms.iter().map(|(_, value)| *value)).unwrap_or((-1.0, 0.0));
+            let (y, zero) = Axis::decades_and_zero("share of values", low, high);
+            // 0 has a place of its own below the logarithms.
+            let place = |row: &StepRow| row.clipped_share.map(|share| if share > 0.0 { share.log10() } else { zero });
+            let points = curve(&place);
+            let name = |row: &StepRow| format!("{}: {:.2e}", row.step, row.clipped_share.unwrap_or(f64::NAN));
+            let mut plot = depth_plot(plan, "Values outside the quantization range", rows, y);
+            plot.curve(&points, &rows.iter().map(name).collect::<Vec<_>>(), blue(), false);
+            plot.finish()
         }),
     ];
     plots.map(|(name, svg)| PlotFile { name, svg }).into()
@@ -100,21 +108,20 @@ fn depth_plot(plan: &Plan, title: &str, rows: &[StepRow], y: Axis) -> Plot {
 }
 
 fn linear(label: &str, values: &[f64]) -> Axis {
-    let finite = || values.iter().copied().filter(|value| value.is_finite());
-    let (low, high) = (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
-    if low > high {
-        return Axis::linear(label, 0.0, 1.0, 6);
+    match extent(values.iter().copied()) {
+        None => Axis::linear(label, 0.0, 1.0, 6),
+        Some((low, high)) => Axis::linear(label, (low - 2.0).min(0.0), high + 2.0, 7),
     }
-    Axis::linear(label, (low - 2.0).min(0.0), high + 2.0, 7)
+}
+
+/// The least and the largest finite value; `None` without any.
+fn extent(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    values.filter(|value| value.is_finite()).map(|value| (value, value)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
 }
 
 fn decades<'a>(label: &str, points: impl Iterator<Item = &'a (f64, f64)>) -> Axis {
-    let finite: Vec<f64> = points.map(|(_, value)| *value).filter(|value| value.is_finite()).collect();
-    let (low, high) = (
-        finite.iter().copied().fold(f64::INFINITY, f64::min),
-        finite.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-    );
-    if low > high { Axis::decades(label, -1.0, 0.0) } else { Axis::decades(label, low, high) }
+    let (low, high) = extent(points.map(|(_, value)| *value)).unwrap_or((-1.0, 0.0));
+    Axis::decades(label, low, high)
 }
 
 /// Quantity that colours a cell.
@@ -150,13 +157,20 @@ impl Colouring {
     }
 }
 
-/// A hexbin plot; a plot of counts has a line through the mean error of each column of cells.
+/// A hexbin plot; a plot of counts has a line through the median error of each column of cells.
 pub fn hexbin(title: &str, bins: &Hexbin, label: &str, colouring: Colouring) -> String {
-    let axis = |label: &str, [low, high]: [f64; 2]| match bins.scale {
+    let axis = |label: &str, scale: AxisScale, [low, high]: [f64; 2]| match scale {
         AxisScale::Linear => Axis::linear(label, low, high, 6),
         AxisScale::Symlog => symlog_axis(label, low, high),
+        // Exactly the range of the cells.
+        AxisScale::Log => {
+            let mut axis = Axis { low, high, ..Axis::decades(label, low, high) };
+            axis.ticks.retain(|(place, _)| (low..=high).contains(place));
+            axis
+        }
     };
-    let mut plot = Plot::new(title, SQUARE, axis("fp32 activation", bins.x), axis(label, bins.y));
+    let x = axis("fp32 activation", bins.x_scale, bins.x);
+    let mut plot = Plot::new(title, SQUARE, x, axis(label, bins.y_scale, bins.y));
     let value = |cell: &HexCell| match colouring {
         Colouring::Count => cell.count as f64,
         Colouring::Mean => cell.error_sum / cell.count.max(1) as f64,
@@ -166,29 +180,9 @@ pub fn hexbin(title: &str, bins: &Hexbin, label: &str, colouring: Colouring) -> 
     let bar = LogBar::over(colouring.label(), cells.iter().map(|(_, value)| *value));
     plot.hexagons(&cells, Hexbin::cell_size(), &bar);
     if colouring == Colouring::Count {
-        plot.curve(&column_means(bins), &[], [220, 60, 30], false);
+        plot.curve(&bins.medians(), &[], [220, 60, 30], false);
     }
     plot.finish()
-}
-
-/// Mean error of the points in each column of cells.
-fn column_means(bins: &Hexbin) -> Vec<(f64, f64)> {
-    #[derive(Default)]
-    struct ColumnSum {
-        error_sum: f64,
-        count: u64,
-    }
-    let mut sums = std::collections::BTreeMap::<u64, ColumnSum>::new();
-    for ([x, _], cell) in bins.cells() {
-        let sum = sums.entry((x * 2.0 * super::hexbin::CELLS as f64).round() as u64).or_default();
-        sum.error_sum += cell.error_sum;
-        sum.count += cell.count;
-    }
-    let point = |(column, ColumnSum { error_sum, count }): (u64, ColumnSum)| {
-        let x = bins.x[0] + column as f64 / (2.0 * super::hexbin::CELLS as f64) * (bins.x[1] - bins.x[0]);
-        (x, bins.scale.position(error_sum / count as f64))
-    };
-    sums.into_iter().map(point).collect()
 }
 
 /// An axis with a symmetric logarithm. Its ticks are 0 and powers of ten of both signs, as many as fit without overlap.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::labels::LabelCounts;
 use super::table::StepRow;
 use crate::measure::Agreement;
 
@@ -35,6 +36,9 @@ pub struct PictureRow {
     pub detections: [usize; 2],
     /// Agreement with the same threshold for both.
     pub agreement: Agreement,
+    /// Labelled objects and those found: by the reference and by the quantized model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<[LabelCounts; 2]>,
     /// SQNR of the finest pyramid level, in dB.
     pub pyramid_db: Option<f64>,
     /// The step with the least SQNR, and its SQNR in dB.
@@ -45,9 +49,20 @@ pub struct PictureRow {
     pub has_mosaic: bool,
 }
 
+/// Detections of both models compared with labels.
+#[derive(Debug, Clone, Serialize)]
+pub struct LabelReport {
+    /// Layout and path of the dataset.
+    pub dataset: String,
+    /// Labelled objects and those found, over all pictures: by the reference and by the quantized model.
+    pub counts: [LabelCounts; 2],
+}
+
 /// Results of an inspection.
 #[derive(Debug, Clone, Serialize)]
 pub struct InspectionReport {
+    /// What was found, in three sentences.
+    pub findings: [String; 3],
     /// Version of lookout.
     pub version: &'static str,
     /// The checkpoint.
@@ -75,6 +90,9 @@ pub struct InspectionReport {
     pub strict: Agreement,
     /// Agreement over all pictures with a score 0.2 lower for the artifact.
     pub tolerant: Agreement,
+    /// Comparison with labels, if the pictures have them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelReport>,
     /// The steps with the least SQNR, worst first.
     pub worst: Vec<WorstStep>,
     /// Results by picture.

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::observers::StepHexbins;
 use super::picture_maps::SheetRow;
-use super::report::InspectionReport;
-use super::session::InspectionSession;
-use super::{observers, page, plots, table};
+use super::report::{InspectionReport, LabelReport};
+use super::session::{InspectionSession, PictureSource};
+use super::{findings, observers, page, plots, table};
 use crate::detector::plan::StepId;
 use crate::error::{Error, Kind, Result};
 use crate::preprocess::TransformParams;
@@ -63,7 +63,15 @@ impl InspectionSession<'_> {
         }
         let worst = InspectionReport::worst_of(&rows, WORST);
         let hexbins = self.write_hexbins(&worst.iter().map(|worst| worst.step.as_str()).collect::<Vec<_>>())?;
-        let report = InspectionReport {
+        let labels = match &self.options.pictures {
+            PictureSource::Files(_) => None,
+            PictureSource::Labelled(source) => Some(LabelReport {
+                dataset: format!("{}:{}", source.dataset.layout.name(), source.dataset.path.display()),
+                counts: self.label_counts,
+            }),
+        };
+        let mut report = InspectionReport {
+            findings: Default::default(),
             version: env!("CARGO_PKG_VERSION"),
             reference: self.pair.reference_row.clone(),
             model: self.pair.quantized_row.clone(),
@@ -77,9 +85,11 @@ impl InspectionSession<'_> {
             points: self.options.points,
             strict: self.strict,
             tolerant: self.tolerant,
+            labels,
             worst,
             pictures: std::mem::take(&mut self.pictures),
         };
+        report.findings = findings::findings(&report, &rows, &kept);
         self.write("pictures.csv", &report.pictures_to_csv())?;
         self.write_json("report.json", &report)?;
         self.write("index.html", &page::index(&report, &rows, &kept, &hexbins))?;

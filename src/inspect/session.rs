@@ -7,13 +7,15 @@
 
 use std::path::{Path, PathBuf};
 
+use super::labels::{LabelCounts, LabelSource, Labels};
 use super::models::ModelPair;
-use super::mosaic::Mosaic;
+use super::mosaic::{Mosaic, MosaicLabels};
 use super::observers::{OwnErrorObserver, PictureObserver, StepHexbins, StepMaps, StepSelection, ValueExtent};
 use super::panel::ColourScale;
 use super::picture_maps::{PairMeans, PictureMaps};
 use super::report::{InspectionReport, PictureRow};
 use super::stats::StepStats;
+use super::tensors::{TensorFiles, TensorSource};
 use super::video::Video;
 use crate::detector::DetectorOptions;
 use crate::detector::plan::StepId;
@@ -23,8 +25,19 @@ use crate::measure::Agreement;
 
 /// Pictures of the range pass.
 const RANGE_PICTURES: usize = 3;
+/// JPEG quality of side-by-side pictures.
+const MOSAIC_QUALITY: u8 = 85;
 /// Difference of the artifact's score threshold in the tolerant agreement.
 const SCORE_TOLERANCE: f32 = 0.2;
+
+/// The pictures to inspect.
+#[derive(Debug, Clone)]
+pub enum PictureSource {
+    /// Files, in order.
+    Files(Vec<PathBuf>),
+    /// A labelled dataset.
+    Labelled(LabelSource),
+}
 
 /// Options of an inspection.
 #[derive(Debug, Clone)]
@@ -33,8 +46,8 @@ pub struct InspectOptions {
     pub reference: PathBuf,
     /// Artifact.
     pub model: PathBuf,
-    /// Pictures, in order.
-    pub images: Vec<PathBuf>,
+    /// Pictures.
+    pub pictures: PictureSource,
     /// Folder of the results.
     pub out: PathBuf,
     /// Steps with maps and hexbin plots.
@@ -53,6 +66,12 @@ pub struct InspectOptions {
     pub points: usize,
     /// Score threshold of drawn and compared detections.
     pub score: f32,
+    /// Folder of the tensors.
+    pub tensors: Option<PathBuf>,
+    /// Steps with tensors; those of `steps` if `None`.
+    pub tensor_steps: Option<StepSelection>,
+    /// Number of pictures, from the first, with tensors.
+    pub tensor_pictures: usize,
     /// Video of the side-by-side pictures.
     pub video: Option<PathBuf>,
     /// Frames a second of the video.
@@ -68,6 +87,8 @@ pub struct Inspection {
     pub report: InspectionReport,
     /// Path of the page.
     pub index: PathBuf,
+    /// Number of pictures.
+    pub pictures: usize,
     /// Pictures that could not be used, if any.
     pub failures: Option<PictureFailures>,
 }
@@ -84,8 +105,8 @@ pub struct PictureFailures {
 /// Inspects. `progress` receives the number of runs done and of all; `note` receives the errors of single pictures.
 ///
 /// # Errors
-/// As `ModelPair::load`; [`Kind::Usage`] for an unknown step; [`Kind::CannotCreate`] or [`Kind::Io`] for the folder; the
-/// error of the first picture if none could be used.
+/// As `ModelPair::load` and `Labels::read`; [`Kind::Usage`] for an unknown step; [`Kind::CannotCreate`] or [`Kind::Io`]
+/// for the folder; the error of the first picture if none could be used.
 pub fn inspect(
     options: &InspectOptions,
     progress: &mut dyn FnMut(usize, usize),
@@ -99,8 +120,19 @@ pub fn inspect(
             options.reference.display()
         ));
     }
-    let mut session = InspectionSession::new(options, pair)?;
-    let count = options.images.len();
+    let (labels, pictures) = match &options.pictures {
+        PictureSource::Files(paths) => {
+            (None, paths.iter().map(|path| PictureFile { path: path.clone(), as_stored: false }).collect())
+        }
+        PictureSource::Labelled(source) => {
+            let labels = Labels::read(source, pair.labels(), note)?;
+            let pictures = labels.pictures().map(|(path, as_stored)| PictureFile { path, as_stored }).collect();
+            (Some(labels), pictures)
+        }
+    };
+    let pictures: Vec<PictureFile> = pictures;
+    let mut session = InspectionSession::new(options, pair, labels)?;
+    let count = pictures.len();
     let range_pictures = evenly_spread(count, RANGE_PICTURES);
     let own_error_pictures = evenly_spread(count, options.own_error_pictures);
     let all = range_pictures.len() + count + own_error_pictures.len();
@@ -112,15 +144,15 @@ pub fn inspect(
     progress(0, all);
     for &at in &range_pictures {
         // The main pass reports the errors.
-        if let Ok(picture) = Picture::open(&options.images[at]) {
+        if let Ok(picture) = pictures[at].open() {
             session.collect_ranges(&picture).ok();
         }
         step(progress);
     }
     session.set_ranges();
     let mut failures: Option<PictureFailures> = None;
-    for (at, path) in options.images.iter().enumerate() {
-        match session.add_picture(at, path) {
+    for (at, file) in pictures.iter().enumerate() {
+        match session.add_picture(at, file) {
             Ok(()) => {}
             Err(error) if matches!(error.kind(), Kind::CannotCreate | Kind::Io | Kind::Internal) => return Err(error),
             Err(error) if count == 1 => return Err(error),
@@ -136,11 +168,28 @@ pub fn inspect(
         return Err(Error::new(kind, format!("none of the {count} pictures could be used")));
     }
     for &at in &own_error_pictures {
-        session.add_own_errors(&options.images[at]).ok();
+        session.add_own_errors(&pictures[at]).ok();
         step(progress);
     }
     let (report, index) = session.finish()?;
-    Ok(Inspection { report, index, failures })
+    Ok(Inspection { report, index, pictures: count, failures })
+}
+
+/// One picture to inspect.
+struct PictureFile {
+    path: PathBuf,
+    /// True if its pixels are used as they are stored, without the EXIF orientation.
+    as_stored: bool,
+}
+
+impl PictureFile {
+    fn open(&self) -> Result<Picture> {
+        if !self.as_stored {
+            return Picture::open(&self.path);
+        }
+        let bytes = std::fs::read(&self.path).map_err(|source| Error::reading(&self.path, source))?;
+        Picture::decode_as_stored(&bytes).map_err(|error| error.at(self.path.display()))
+    }
 }
 
 /// Up to `most` indices below `count`, evenly spread, including the first.
@@ -159,6 +208,11 @@ pub(super) struct InspectionSession<'o> {
     pub selected: Vec<StepId>,
     /// Steps with separate hexbin plots; the worst if `None`.
     pub separate: Option<Vec<StepId>>,
+    /// By step: true if its tensors are written.
+    has_tensors: Vec<bool>,
+    labels: Option<Labels>,
+    /// Labelled objects and those found, over all pictures: by the reference and by the quantized model.
+    pub label_counts: [LabelCounts; 2],
     pub stats: Vec<StepStats>,
     pub extents: Vec<ValueExtent>,
     pub hexbins: Vec<Option<StepHexbins>>,
@@ -176,14 +230,20 @@ pub(super) struct InspectionSession<'o> {
 }
 
 impl<'o> InspectionSession<'o> {
-    fn new(options: &'o InspectOptions, pair: ModelPair) -> Result<Self> {
+    fn new(options: &'o InspectOptions, pair: ModelPair, labels: Option<Labels>) -> Result<Self> {
         let plan = std::sync::Arc::clone(pair.plan());
         let steps = plan.steps.len();
         let selected = options.steps.of(&plan)?;
         let separate = options.hexbins.as_ref().map(|steps| steps.among(&selected, &plan)).transpose()?;
         let mut is_selected = vec![false; steps];
         selected.iter().for_each(|&step| is_selected[step] = true);
+        let mut has_tensors = is_selected.clone();
+        if let Some(steps) = &options.tensor_steps {
+            has_tensors = vec![false; plan.steps.len()];
+            steps.of_any(&plan)?.into_iter().for_each(|step| has_tensors[step] = true);
+        }
         claim_folder(&options.out)?;
+        options.tensors.as_deref().map_or(Ok(()), claim_folder)?;
         let video = options.video.as_deref().map(|path| Video::create(path, options.fps)).transpose()?;
         Ok(Self {
             stats: vec![StepStats::default(); steps],
@@ -201,6 +261,9 @@ impl<'o> InspectionSession<'o> {
             is_selected,
             selected,
             separate,
+            has_tensors,
+            labels,
+            label_counts: [LabelCounts::default(); 2],
             video,
         })
     }
@@ -231,6 +294,7 @@ impl<'o> InspectionSession<'o> {
             points,
             with_error_maps: false,
             on_maps: Some(&mut add_maps),
+            tensors: None,
         };
         pair.on_own_inputs(picture, &mut observer)?;
         self.range_means.extend(maps.means());
@@ -251,8 +315,9 @@ impl<'o> InspectionSession<'o> {
     }
 
     /// Main pass of picture number `at`.
-    fn add_picture(&mut self, at: usize, path: &Path) -> Result<()> {
-        let picture = Picture::open(path)?;
+    fn add_picture(&mut self, at: usize, file: &PictureFile) -> Result<()> {
+        let picture = file.open()?;
+        let path = file.path.as_path();
         let name = file_name(at, path);
         let options = self.options;
         let has_maps = at < options.maps;
@@ -265,8 +330,18 @@ impl<'o> InspectionSession<'o> {
         let wants_maps = has_maps || has_mosaic || self.video.is_some();
         let plan = std::sync::Arc::clone(self.pair.plan());
         let points = self.points();
+        let precisions: Vec<&'static str> =
+            self.pair.int8().mixed_precision().precision.iter().map(|precision| precision.name()).collect();
         let detections = {
-            let Self { pair, is_selected, stats, hexbins, all, .. } = self;
+            let Self { pair, is_selected, stats, hexbins, all, has_tensors, .. } = self;
+            let tensors = match &options.tensors {
+                Some(folder) if at < options.tensor_pictures => {
+                    let (reference, model) = (&pair.reference_row, &pair.quantized_row);
+                    let source = TensorSource { picture: path, reference, model };
+                    Some(TensorFiles::create(folder.join(&name), &source, &plan, has_tensors, &precisions)?)
+                }
+                _ => None,
+            };
             let mut add_maps = |step: StepId, step_maps: &StepMaps<'_>| maps.add(&plan.steps[step].name, step_maps);
             let mut observer = PictureObserver {
                 selected: is_selected,
@@ -278,8 +353,11 @@ impl<'o> InspectionSession<'o> {
                 points,
                 with_error_maps: has_maps,
                 on_maps: wants_maps.then_some(&mut add_maps),
+                tensors,
             };
-            pair.on_own_inputs(&picture, &mut observer).map_err(|error| error.at(path.display()))?
+            let detections = pair.on_own_inputs(&picture, &mut observer).map_err(|error| error.at(path.display()))?;
+            observer.tensors.map_or(Ok(()), TensorFiles::finish)?;
+            detections
         };
         let means = maps.means();
         let sheets = maps.finish()?;
@@ -294,6 +372,17 @@ impl<'o> InspectionSession<'o> {
         self.strict.merge(&agreement);
         self.tolerant.merge(&tolerant);
 
+        let labels = self.labels.as_ref().map(|labels| {
+            let compare = |detections| labels.compare(at, detections, options.score);
+            MosaicLabels {
+                boxes: labels.boxes(at),
+                matches: [&detections.reference, &detections.int8].map(|d| compare(d)),
+            }
+        });
+        let label_counts = labels.as_ref().map(|labels| labels.matches.each_ref().map(|matches| matches.counts));
+        if let Some(counts) = &label_counts {
+            self.label_counts.iter_mut().zip(counts).for_each(|(sum, counts)| sum.merge(counts));
+        }
         let mut is_drawn = false;
         if let Some(means) = means.as_ref().filter(|_| has_mosaic || self.video.is_some()) {
             let own_scale = || ColourScale::of_activations(&[&means.reference, &means.quantized]);
@@ -303,6 +392,7 @@ impl<'o> InspectionSession<'o> {
                 values: self.values(),
                 picture: &picture,
                 detections: &detections,
+                labels: labels.as_ref(),
                 means,
                 scale: &scale,
                 score: options.score,
@@ -311,7 +401,9 @@ impl<'o> InspectionSession<'o> {
             if has_mosaic {
                 let folder = options.out.join("side-by-side");
                 std::fs::create_dir_all(&folder).map_err(|source| Error::writing(&folder, source))?;
-                sheet.save(folder.join(format!("{name}.jpg")))?;
+                let path = folder.join(format!("{name}.jpg"));
+                std::fs::write(&path, sheet.to_jpeg_of_quality(MOSAIC_QUALITY)?)
+                    .map_err(|source| Error::writing(&path, source))?;
                 is_drawn = true;
             }
             if let Some(video) = &mut self.video {
@@ -329,6 +421,7 @@ impl<'o> InspectionSession<'o> {
             detections: [&detections.reference, &detections.int8]
                 .map(|detections| detections.iter().filter(|one| one.score >= options.score).count()),
             agreement,
+            labels: label_counts,
             pyramid_db: last(&self.stats[plan.levels[0].step]).map(f64::from),
             worst: worst.map(|(step, db)| (plan.steps[step].name.clone(), f64::from(db))),
             has_maps,
@@ -338,8 +431,8 @@ impl<'o> InspectionSession<'o> {
     }
 
     /// Own-error pass of one picture.
-    fn add_own_errors(&mut self, path: &Path) -> Result<()> {
-        let picture = Picture::open(path)?;
+    fn add_own_errors(&mut self, file: &PictureFile) -> Result<()> {
+        let picture = file.open()?;
         let Self { pair, stats, .. } = self;
         pair.on_reference_inputs(&picture, &mut OwnErrorObserver(stats))?;
         self.own_error_pictures += 1;

@@ -6,13 +6,11 @@
 
 use serde::Serialize;
 
-use super::map::ScalarMap;
+use super::map::{ScalarMap, relative};
 use crate::detector::tap::{Activation, Values};
 use crate::measure::StepError;
 use crate::quantile;
 
-/// Added to the denominator of relative errors.
-const ETA: f32 = 1e-6;
 /// Largest number of sampled elements for the median by element.
 const SAMPLED: usize = 1 << 16;
 
@@ -62,9 +60,10 @@ pub struct StepStats {
     pub sqnr_db: Vec<f32>,
     /// Mean absolute error Σ|q − f| / n of each picture, in units of the activation.
     pub mean_absolute: Vec<f32>,
-    /// Median over elements of |q − f| / (|f| + 10⁻⁶), of each picture.
+    /// Median over elements of the relative error, as in [`relative`], of each picture. Elements that are 0 in both
+    /// networks, most of them after ReLU, have none and are left out.
     pub relative_element: Vec<f32>,
-    /// Median over pixels of |A_q − A_f| / (|A_f| + 10⁻⁶), where A is the channels' maximum, of each picture.
+    /// The same over pixels of the channels' maximum, of each picture.
     pub relative_projection: Vec<f32>,
     /// Cosine similarity of each picture.
     pub cosine: Vec<f32>,
@@ -88,12 +87,12 @@ impl StepStats {
         self.sqnr_db.push(finite(error.sqnr_db()));
         self.mean_absolute.push(error.mean_absolute() as f32);
         self.cosine.push(finite(error.cosine()));
+        let ratio = |f: f32, q: f32| (f != 0.0 || q != 0.0).then(|| relative(f, q));
         let mut ratios = Vec::new();
-        sample(reference, other, SAMPLED, |f, q| ratios.push((q - f).abs() / (f.abs() + ETA)));
+        sample(reference, other, SAMPLED, |f, q| ratios.extend(ratio(f, q)));
         self.relative_element.push(median(&mut ratios));
         if let Some(ProjectedPair { reference: f, other: q }) = maps {
-            let mut ratios: Vec<f32> =
-                f.values.iter().zip(&q.values).map(|(&f, &q)| (q - f).abs() / (f.abs() + ETA)).collect();
+            let mut ratios: Vec<f32> = f.values.iter().zip(&q.values).filter_map(|(&f, &q)| ratio(f, q)).collect();
             self.relative_projection.push(median(&mut ratios));
         }
     }
@@ -177,5 +176,16 @@ mod tests {
         assert_eq!((stats.mean_absolute[0], stats.clipped_share()), (0.5, None));
         assert!((stats.relative_element[0] - 0.25).abs() < 1e-6 && stats.relative_projection.len() == 1);
         assert_eq!(stats.injected_db.len(), 1);
+    }
+
+    #[test]
+    fn zeros_of_relu_do_not_hide_the_relative_error() {
+        let shape = Shape::new(1, 6, 1);
+        let (f, q) = ([0.0, 0.0, 0.0, 0.0, 2.0, 4.0], [0.0, 0.0, 0.0, 0.0, 2.2, 4.4]);
+        let f = Activation { shape, valid_height: 1, valid_width: 6, values: Values::F32(&f) };
+        let q = Activation { values: Values::F32(&q), ..f };
+        let mut stats = StepStats::default();
+        stats.add(&f, &q, None);
+        assert!((stats.relative_element[0] - 0.1).abs() < 1e-6, "{:?}", stats.relative_element);
     }
 }

@@ -25,7 +25,7 @@ pub struct StepRow {
     pub injected_db_spread: Option<Quartiles>,
     /// Mean absolute error, in units of the activation.
     pub mean_absolute: f64,
-    /// Median over elements of |q − f| / (|f| + 10⁻⁶), by picture.
+    /// Median of |q − f| / |f| over the elements that are not 0 in both networks, by picture.
     pub relative_element: Option<Quartiles>,
     /// The same over pixels of the channels' maximum, by picture.
     pub relative_projection: Option<Quartiles>,

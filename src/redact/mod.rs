@@ -6,7 +6,7 @@
 
 use std::sync::{PoisonError, RwLock};
 
-mod address;
+pub mod address;
 
 pub use address::Address;
 

@@ -30,10 +30,9 @@ pub fn annotated(image: &Image, detections: &[Detection], score: f32, width: usi
     let whole = image.width().max(1);
     let mut picture = at_most_wide(image.to_picture(), width).into_owned();
     let scale = picture.width as f32 / whole as f32;
-    let mark = |found: &Detection| Mark {
-        bbox: found.bbox.map(|edge| edge * scale),
-        class: found.class_id as usize,
-        text: format!("{} {:.2}", found.label, found.score),
+    let mark = |found: &Detection| {
+        let text = format!("{} {:.2}", found.label, found.score);
+        Mark::of_class(found.bbox.map(|edge| edge * scale), found.class_id as usize, text)
     };
     let marks: Vec<Mark> = detections.iter().filter(|found| found.score >= score).map(mark).collect();
     draw::marks(&mut picture, &marks);

@@ -30,7 +30,7 @@ const DOWNWARDS: &[(&str, &[&str])] = &[
     ),
     ("monitor", &["calibrate", "detector", "draw", "frame", "measure", "preprocess", "quant", "tensor"]),
     ("evaluate", &["detector", "frame", "measure", "preprocess", "tensor"]),
-    ("inspect", &["detector", "draw", "frame", "measure", "preprocess", "quant", "tensor"]),
+    ("inspect", &["detector", "draw", "evaluate", "frame", "measure", "preprocess", "quant", "tensor"]),
     ("calibrate", &["detector", "frame", "kernel", "measure", "preprocess", "quant", "tensor"]),
     ("measure", &["detector", "frame", "preprocess", "quant", "tensor"]),
     ("web", &["detector", "draw", "frame"]),

@@ -90,6 +90,28 @@ fn the_folder_holds_all_that_its_pages_show() {
         assert_eq!(step["clipped_share"].is_number(), is_layer && !is_head, "{step}");
         assert!(step["cosine"].as_f64().unwrap() > 0.8 && step["mean_absolute"].as_f64().unwrap() > 0.0, "{step}");
     }
+    // Three sentences say what was found, in the report, on the page and on the terminal.
+    let findings = report["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 3);
+    let page = std::fs::read_to_string(out.join("index.html")).unwrap();
+    for finding in findings.iter().map(|finding| finding.as_str().unwrap()) {
+        assert!(finding.ends_with('.') && text(&output.stdout).contains(finding), "{finding}");
+        assert!(page.contains(&finding.replace('\'', "&#39;")) || page.contains(finding), "{finding}");
+    }
+    let matched = fates["matched"].as_u64().unwrap();
+    assert!(findings[0].as_str().unwrap().contains(&format!(" detects {matched} (")), "{findings:?}");
+    assert!(findings[1].as_str().unwrap().contains(report["worst"][0]["step"].as_str().unwrap()), "{findings:?}");
+
+    // Every step has a relative error, also those after ReLU, whose values are mostly 0.
+    assert!(steps.iter().all(|step| step["relative_element"]["median"].as_f64().unwrap() > 0.0));
+    // Lines pass over steps without a value, and every point of a plot has one line.
+    for (plot, lines) in [("sqnr", 2), ("relative", 2), ("clipped", 1), ("cosine", 1), ("mean-absolute", 1)] {
+        let svg = std::fs::read_to_string(out.join(format!("plots/{plot}.svg"))).unwrap();
+        assert_eq!(svg.matches("<polyline").count(), lines, "{plot}");
+    }
+    let relative = std::fs::read_to_string(out.join("plots/relative.svg")).unwrap();
+    assert_eq!(relative.matches("<circle").count(), 2 * steps.len());
+
     // The worst step of the report is that of the table.
     let least = steps.iter().map(|step| step["sqnr_db"].as_f64().unwrap()).fold(f64::INFINITY, f64::min);
     assert_eq!(report["worst"][0]["sqnr_db"].as_f64().unwrap(), least);
@@ -103,6 +125,112 @@ fn the_folder_holds_all_that_its_pages_show() {
 
     let film = std::fs::read(bench.path("film.y4m")).unwrap();
     assert_eq!(film.windows(6).filter(|bytes| bytes == b"FRAME\n").count(), 4);
+}
+
+/// A tensor of a file as f32, with its shape.
+fn tensor(file: &safetensors::SafeTensors<'_>, name: &str) -> (Vec<usize>, Vec<f32>) {
+    let view = file.tensor(name).unwrap();
+    let values = match view.dtype() {
+        safetensors::Dtype::U8 => view.data().iter().map(|&byte| f32::from(byte)).collect(),
+        safetensors::Dtype::U16 => {
+            view.data().chunks_exact(2).map(|pair| f32::from(u16::from_le_bytes([pair[0], pair[1]]))).collect()
+        }
+        safetensors::Dtype::F32 => {
+            view.data().chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect()
+        }
+        other => panic!("{name} is {other:?}"),
+    };
+    (view.shape().to_vec(), values)
+}
+
+#[test]
+fn tensors_of_any_step_have_the_error_of_the_table() {
+    let bench = Bench::new();
+    bench.quantize();
+    let steps =
+        "backbone.body.conv1,backbone.body.layer1,roi_heads.box_roi_pool,roi_heads.box_head,backbone.body.maxpool";
+    let only = ["--maps", "0", "--own-error", "0", "--side-by-side", "0", "--steps", "first:1"];
+    let tensors = ["out", "--tensors", "values", "--tensor-steps", steps, "--tensor-pictures", "9"];
+    let output = inspect(&bench, &[tensors.as_slice(), &only].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let table = json(&bench.path("out/steps.json"));
+    let mut checked = 0;
+    for row in table.as_array().unwrap() {
+        let step = row["step"].as_str().unwrap();
+        let wanted = steps
+            .split(',')
+            .any(|name| step.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')));
+        let (mut signal, mut noise) = (0.0f64, 0.0f64);
+        for picture in 0..4 {
+            let path = bench.path(&format!("values/{:04}-{picture:06}/{step}.safetensors", picture + 1));
+            assert_eq!(path.exists(), wanted, "{}", path.display());
+            if !wanted {
+                continue;
+            }
+            let bytes = std::fs::read(&path).unwrap();
+            let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+            let metadata = metadata.metadata().clone().unwrap();
+            assert_eq!(metadata["step"], step);
+            let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+            let ((shape, f), (of_int8, q)) = (tensor(&file, "fp32"), tensor(&file, "int8"));
+            let (scale, zero_point) = (tensor(&file, "scale").1[0], tensor(&file, "zero_point").1[0]);
+            assert_eq!(shape, of_int8);
+            // Padding of a map does not count; regions have none.
+            let size = |key: &str, or: usize| metadata.get(key).map_or(or, |text| text.parse().unwrap());
+            let (height, width) = match shape[..] {
+                [_, _, height, width] => (height, width),
+                _ => (1, 1),
+            };
+            let (rows, columns) = (size("valid_height", height), size("valid_width", width));
+            for (at, (&f, &q)) in f.iter().zip(&q).enumerate() {
+                if at / width % height < rows && at % width < columns {
+                    let real = (q - zero_point) * scale;
+                    signal += f64::from(f) * f64::from(f);
+                    noise += f64::from(real - f) * f64::from(real - f);
+                }
+            }
+        }
+        if wanted {
+            let (found, db) = (10.0 * (signal / noise).log10(), row["sqnr_db"].as_f64().unwrap());
+            assert!((found - db).abs() < 1e-3, "{step}: {found} for {db}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 6, "{checked}");
+}
+
+#[test]
+fn labels_are_drawn_beside_the_detections_of_both_models() {
+    let bench = Bench::new();
+    bench.quantize();
+    let models = ["inspect", "--reference", "model.safetensors", "--model", "model.lookout", "--out"];
+    let only = ["--maps", "0", "--own-error", "0", "--steps", "first:1", "--score", "0.05"];
+    let run = |rest: &[&str]| bench.lookout(&[models.as_slice(), rest, &only].concat());
+    let with = run(&["out", "--dataset", "kitti:data", "--video", "film.mjpeg"]);
+    assert!(with.status.success(), "{}", text(&with.stderr));
+    let without = run(&["plain", "--images", "data/image_2"]);
+    assert!(without.status.success(), "{}", text(&without.stderr));
+
+    // The same figures as `evaluate` has.
+    let arguments = ["--model", "model.safetensors", "--model", "model.lookout", "--dataset", "kitti:data", "--json"];
+    let evaluated = bench.lookout(&[["evaluate", "--score", "0.05"].as_slice(), &arguments].concat());
+    let evaluated: Value = serde_json::from_slice(&evaluated.stdout).unwrap();
+    let report = json(&bench.path("out/report.json"));
+    assert_eq!(report["labels"]["dataset"], "kitti:data");
+    for model in 0..2 {
+        let (counts, paper) = (&report["labels"]["counts"][model], &evaluated["models"][model]["paper"]);
+        for (name, of_paper) in [("labels", "truths"), ("detections", "predictions"), ("found", "hits")] {
+            assert_eq!(counts[name].as_f64(), paper[of_paper].as_f64(), "{name}: {counts} {paper}");
+        }
+    }
+    assert_eq!(report["labels"]["counts"][0]["labels"], 4);
+    // Boxes of the labels are in the pictures and in the film.
+    let picture = |folder: &str| Picture::open(bench.path(&format!("{folder}/side-by-side/0002-000001.jpg"))).unwrap();
+    assert_ne!(picture("out").data, picture("plain").data);
+    assert!(json(&bench.path("plain/report.json")).get("labels").is_none());
+    let film = std::fs::read(bench.path("film.mjpeg")).unwrap();
+    let first = Picture::open(bench.path("out/side-by-side/0001-000000.jpg")).unwrap();
+    assert_eq!(Picture::decode(&film).unwrap().width, first.width & !1);
 }
 
 #[test]
@@ -154,6 +282,12 @@ fn wrong_calls_say_what_would_be_right() {
     says(&of("model.lookout", "model.lookout", "data"), 65, "model.lookout");
     says(&of("model.safetensors", "model.safetensors", "data"), 65, "model.safetensors");
     says(&of("model.safetensors", "demo-int8", "data/image_2"), 65, "different networks");
+    says(&with(&["out", "--dataset", "kitti:data"]), 64, "one folder of COCO's pictures");
+    says(&with(&["out", "--tensors", "values", "--tensor-steps", "rpn.filter_proposals"]), 64, "no step with values");
+    says(&with(&["out", "--tensors", "data"]), 73, "data");
+    let labelled = ["inspect", "--reference", "model.safetensors", "--model", "model.lookout", "--out", "out"];
+    says(&[labelled.as_slice(), &["--dataset", "kitti:nothing"]].concat(), 66, "nothing");
+    says(&[labelled.as_slice(), &["--dataset", "yolo:data"]].concat(), 64, "kitti:DIR");
     says(&of("model.safetensors", "model.lookout", "nothing"), 66, "nothing");
     std::fs::create_dir(bench.path("mixed")).unwrap();
     std::fs::copy(bench.path("data/image_2/000001.png"), bench.path("mixed/b.png")).unwrap();

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The daemon on a real Linux: tests/vm/run.sh [unit|cameras|install]...  (all of them without arguments)
+# The daemon on a real Linux: tests/vm/run.sh [unit|cameras|install|setup]...  (all of them without arguments)
 #   unit     the unit under systemd: readiness, watchdog, restarts, reloading, stopping, permissions (a minute)
 #   cameras  V4L2 devices: formats, unplugging, stalls, two programs on one device, permissions (minutes)
 #   install  the commands of systemd/README.md, as they are written, in a machine with cameras (minutes)
+#   setup    lookout setup, from a virtual camera to a running service (minutes)
 # Needs the lab of ../shared (or $LOOKOUT_SHARED); LOOKOUT names the binary [target/release/lookout]; OUT keeps the
 # pictures that cameras were asked for; PARTS chooses parts of cameras and their order, such as "replug formats".
 set -euo pipefail
@@ -41,8 +42,10 @@ unit() { timed unit bash "$lab/nspawn.sh" run --in "$in" --timeout 300 -- bash /
 cameras() { timed cameras bash "$lab/vm.sh" run --in "$in" --out "$out" --timeout 1800 -- bash /in/cameras.sh ${PARTS:-}; }
 install() { timed install bash "$lab/vm.sh" run --in "$in" --timeout 900 -- bash /in/install.sh; }
 
-[ $# -gt 0 ] || set -- unit cameras install
+setup() { timed setup bash "$lab/vm.sh" run --in "$in" --timeout 900 -- bash /in/setup.sh; }
+
+[ $# -gt 0 ] || set -- unit cameras install setup
 for name in "$@"; do
-  case $name in unit|cameras|install) "$name" ;; *) echo "there are unit, cameras and install" >&2; exit 64 ;; esac
+  case $name in unit|cameras|install|setup) "$name" ;; *) echo "there are unit, cameras, install and setup" >&2; exit 64 ;; esac
 done
 exit $outcome

@@ -29,15 +29,24 @@ pub fn execute(args: Args) -> Result<()> {
     for hint in config::environment_hints(environment_names()) {
         console::print_warning(hint);
     }
-    let errors = match config::load(&inputs) {
+    check(&inputs, &ConfigArgs { config: args.file, set: args.set }, args.offline)
+}
+
+/// Checks the configuration of `inputs`, whose file and settings `args` names, and prints every warning and every error but
+/// the last. With `is_offline` what it names is not opened.
+///
+/// # Errors
+/// [`Kind::Config`] with the last error.
+pub(super) fn check(inputs: &Inputs, args: &ConfigArgs, is_offline: bool) -> Result<()> {
+    let errors = match config::load(inputs) {
         Err(refusal) => refusal.0,
-        Ok(_) if args.offline => Vec::new(),
+        Ok(_) if is_offline => Vec::new(),
         Ok(settings) => {
-            let found = findings::all(&settings, &ConfigArgs { config: args.file, set: args.set });
+            let found = findings::all(&settings, args);
             let (errors, warnings): (Vec<Finding>, _) =
                 found.into_iter().partition(|finding| finding.severity == Severity::Error);
             let located = |findings: Vec<Finding>| {
-                config::problems(&inputs, findings.into_iter().map(|finding| finding.value).collect())
+                config::problems(inputs, findings.into_iter().map(|finding| finding.value).collect())
             };
             for warning in located(warnings) {
                 console::print_warning(text(&warning));

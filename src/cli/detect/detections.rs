@@ -37,10 +37,8 @@ pub(super) struct DetectedObject {
 impl PictureDetections {
     /// Boxes of the objects with at least `min_score`, for drawing.
     pub fn marks(&self, min_score: f32) -> Vec<Mark> {
-        let mark = |object: &DetectedObject| Mark {
-            bbox: object.bbox,
-            class: object.class,
-            text: format!("{} {:.2}", object.label, object.score),
+        let mark = |object: &DetectedObject| {
+            Mark::of_class(object.bbox, object.class, format!("{} {:.2}", object.label, object.score))
         };
         self.detections.iter().filter(|object| object.score >= min_score).map(mark).collect()
     }

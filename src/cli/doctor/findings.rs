@@ -181,7 +181,8 @@ fn outputs(settings: &Settings, args: &ConfigArgs) -> Vec<Finding> {
     findings
 }
 
-fn broker(mqtt: &MqttSettings) -> Finding {
+/// Connects to a broker once, with the configured login.
+pub(in crate::cli) fn broker(mqtt: &MqttSettings) -> Finding {
     let address = format!("{}:{}", mqtt.host, mqtt.port);
     let mut broker = daemon::broker(mqtt);
     // A credential exists only in the unit; its file is named there.

@@ -3,7 +3,7 @@
 //! In: the configuration and the machine. Out: a list of findings, each good, doubtful or bad. A bad finding means that
 //! `run` would fail or differ from the configuration: exit code 69.
 
-mod findings;
+pub(super) mod findings;
 
 use serde::Serialize;
 

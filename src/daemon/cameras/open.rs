@@ -10,7 +10,7 @@ use super::registry::CameraRules;
 use crate::camera::ffmpeg::{self, Ffmpeg};
 use crate::camera::v4l2::{self, formats::FormatRequest};
 use crate::camera::{Open, Replay, Source};
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::config::document::Flip;
 use crate::config::{CameraKind, CameraSettings, SupervisionSettings};
 use crate::error::{Error, Result};
@@ -62,6 +62,16 @@ fn stall_timeout(camera: &CameraSettings, supervision: &SupervisionSettings) -> 
     let seconds = |rate: f64| (SLOW_CAMERA_FRAMES / rate.max(1e-6)).min(1e9);
     let slow = rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(seconds(rate)));
     supervision.stall_timeout.max(slow)
+}
+
+/// Opens a camera outside of the service, to try it.
+///
+/// # Errors
+///
+/// As [`prepare`] and of the source.
+pub fn open_source(camera: &CameraSettings, supervision: &SupervisionSettings) -> Result<Box<dyn Source>> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    (prepare(camera, supervision, &clock, &PatternControl::default())?.open)()
 }
 
 /// Prepares a camera. A folder to replay is checked now: unlike a device it does not appear later, so a wrong path is
