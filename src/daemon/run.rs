@@ -90,6 +90,8 @@ async fn run(components: Components, stop: &Stop) -> Result<()> {
     let _stop_cameras = StopCamerasOnDrop(context.cameras.clone());
     detect::report_model(&context, &engine.info());
     register_status(&control, &health, &clock);
+    let registry = context.cameras.clone();
+    control.register("regions", move |_| Ok(registry.regions()));
 
     // Cameras start before the monitor, which samples their slots by index.
     let names: Arc<[String]> = cameras.iter().map(|camera| camera.name.clone()).collect();

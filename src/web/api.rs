@@ -77,6 +77,7 @@ pub async fn features(State(state): State<Arc<AppState>>) -> Response {
         "maps": config.maps.is_some(),
         "generations": verbs.contains(&"generations"),
         "recalibrate": verbs.contains(&"recalibrate"),
+        "regions": config.control.call("regions", Value::Null).ok(),
     }))
     .into_response()
 }

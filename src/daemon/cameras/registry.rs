@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use serde_json::{Map, Value, json};
 
 use super::filter::Filter;
 use super::motion_gate::GateRules;
@@ -94,6 +95,21 @@ pub struct CameraRegistry {
 }
 
 impl CameraRegistry {
+    /// Zones and lines in force, by camera: names with their points as fractions of the picture, for the page.
+    pub fn regions(&self) -> Value {
+        let entries = self.entries.read().ignore_poison();
+        let running = entries.iter().filter(|entry| !entry.stop.is_stopped());
+        let of = |entry: &Arc<CameraEntry>| {
+            let rules = entry.rules.load();
+            let zones: Map<String, Value> =
+                rules.rules.zones.iter().map(|(name, zone)| (name.clone(), json!(zone.polygon))).collect();
+            let lines: Map<String, Value> =
+                rules.rules.lines.iter().map(|(name, line)| (name.clone(), json!(line.points))).collect();
+            (entry.name.clone(), json!({ "zones": zones, "lines": lines }))
+        };
+        Value::Object(running.map(of).collect())
+    }
+
     /// Appends an entry, stopped if the registry is. `predecessor` is the entry of the same camera that it replaces.
     pub fn add(&self, name: &str, rules: CameraRules, predecessor: Option<&CameraEntry>) -> Arc<CameraEntry> {
         let (trigger, stop) = stop::pair();

@@ -27,6 +27,8 @@ export class Events {
 
   // Messages of the last second come together: the store needs a moment.
   event(message) {
+    // A better picture of an object that has its card already.
+    if (message.event === "object.update") return;
     if (!this.features.events) { this.add({ key: null, thumbnail: false, message }); this.show(); return; }
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.newest(), 1200);
@@ -86,7 +88,7 @@ export class Events {
   // Both events of an object are one card.
   add(stored) {
     const { message } = stored;
-    const id = message.object ? `object ${message.object}` : `event ${stored.key ?? message.id}`;
+    const id = message.event.startsWith("object.") ? `object ${message.object}` : `event ${stored.key ?? message.id}`;
     const known = this.cards.get(id);
     if (message.label) this.labels.add(message.label);
     for (const zone of zonesOf(message)) this.zones.add(zone);
@@ -166,7 +168,9 @@ export class Events {
     $("event-title").textContent = title(message);
     const facts = [["camera", message.camera], ["zones", zonesOf(message).join(", ")], ["from", time(message.first_at || message.at)], ["to", message.last_at ? time(message.last_at) : null],
       ["duration", typeof message.duration_s === "number" ? duration(message.duration_s) : null], ["score", message.best_score ?? message.score],
-      ["error", message.error], ["reason", message.reason || (message.reasons || []).join("; ")], ["line", message.line], ["direction", message.direction]];
+      ["error", message.error], ["reason", message.reason || (message.reasons || []).join("; ")], ["line", message.line], ["direction", message.direction], ["dwell", typeof message.dwell_s === "number" ? duration(message.dwell_s) : null],
+      ["visits", (message.visits || []).map((visit) => `${visit.zone} ${duration(visit.dwell_s)}`).join(", ")],
+      ["crossings", (message.crossings || []).map((crossing) => `${crossing.line} to ${crossing.direction}`).join(", ")]];
     $("event-facts").replaceChildren(...facts.filter(([, value]) => value !== undefined && value !== null && value !== "").flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
     const links = [element("button", "JSON")];
     links[0].addEventListener("click", () => download(new Blob([JSON.stringify(message, null, 1)], { type: "application/json" }), `${message.event}-${message.id}.json`));
@@ -209,6 +213,9 @@ const zonesOf = (message) => [...new Set([...(message.zones || []), ...(message.
 
 function title(message) {
   if (message.event.startsWith("object.")) return `${message.label}${message.track === undefined ? "" : ` #${message.track}`}`;
+  const words = { "zone.entered": "entered", "zone.left": "left", "zone.loitering": "loiters in", "zone.crowded": "crowd in", "zone.cleared": "no crowd any more in" };
+  if (words[message.event]) return `${message.label} ${words[message.event]} ${message.zone}`;
+  if (message.event === "line.crossed") return `${message.label} crossed ${message.line} to ${message.direction}`;
   if (message.label) return `${message.event}: ${message.label}`;
   return message.event;
 }
