@@ -301,7 +301,7 @@ async fn what_an_earlier_run_published_is_cleared_and_names_of_any_script_are_to
         let setup = setup(folder.path(), broker.port, |setup| {
             setup.about = DeviceInfo {
                 device: device.into(),
-                cameras: names(cameras),
+                cameras: cameras.iter().map(|&name| name.into()).collect(),
                 labels: names(&labels),
                 ..setup.about.clone()
             };
