@@ -219,6 +219,35 @@ const BROKEN: &[(&str, &str)] = &[
         ":5: camera[0].masks[0]: 2 corners; a polygon has at least 3",
     ),
     (
+        "[[camera]]\nname = \"a\"\nkind = \"pattern\"\nlines = { gate = [[0.0, 0.0]] }",
+        ":4: camera[0].lines.gate: 1 points; a line has 2",
+    ),
+    (
+        "[[camera]]\nname = \"a\"\nkind = \"pattern\"\nlines = { gate = [[0.0, 0.0], [0.0, 1.5]] }",
+        ":4: camera[0].lines.gate: a point lies outside the picture",
+    ),
+    (
+        "[[camera]]\nname = \"a\"\nkind = \"pattern\"\nlines = { gate = { points = [[0.0, 0.0], [0.0, 1.0]], left = \"right\" } }",
+        ":4: camera[0].lines.gate: left and right are both called",
+    ),
+    (
+        "[[camera]]\nname = \"a\"\nkind = \"pattern\"\nzones = { gate = { loitering = \"5s\" } }",
+        ":4: camera[0].zones.gate: polygon is missing",
+    ),
+    (
+        "[[camera]]\nname = \"a\"\nkind = \"pattern\"\nzones = { gate = { polygon = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]], loitering = \"5\" } }",
+        ":4: camera[0].zones.gate.loitering: \"5\" is no duration",
+    ),
+    (
+        "[[camera]]\nname = \"a\"\nkind = \"pattern\"\nzones = { gate = { polygon = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]], crowds = 5 } }",
+        ":4: camera[0].zones.gate.crowds: there is no such key; did you mean \"crowd\"?",
+    ),
+    ("[[camera]]\nname = \"a\"\nkind = \"pattern\"\ninertia = 0", ":4: camera[0].inertia: 0 is out of range"),
+    (
+        "[[camera]]\nname = \"a\"\nkind = \"pattern\"\nlines = { gate = [[0.0, 0.0], [1.0, 1.0]] }\n[track]\nenabled = false",
+        ":4: camera[0].lines: needs tracked objects",
+    ),
+    (
         "[[camera]]\nname = \"a\"\nkind = \"replay\"\npath = \"x\"\ninclude = [[[0.0, 0.0], [1.5, 1.0], [0.0, 1.0]]]",
         ":5: camera[0].include[0]: a corner lies outside the picture",
     ),

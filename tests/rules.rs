@@ -32,7 +32,8 @@ const JITTER: f32 = 0.03;
 /// Frames in a row after which a change counts; the rules have the same number.
 const INERTIA: u32 = 2;
 
-/// Zones and lines of the streets: a quarter of the road, a strip across, and lines along and across.
+/// Zones and lines of the streets: the crossing, the right of the picture, and lines along the street and aslant across it.
+/// No line runs along a pavement, where somebody would walk on it.
 fn settings() -> RuleSettings {
     let zone = |polygon: &[Point]| ZoneSettings { polygon: polygon.to_vec(), loitering: None, crowd: None };
     let line = |points: [Point; 2]| LineSettings { points, left: "left".into(), right: "right".into() };
@@ -43,7 +44,7 @@ fn settings() -> RuleSettings {
         ]),
         lines: BTreeMap::from([
             ("middle".into(), line([[0.5, 1.0], [0.5, 0.3]])),
-            ("across".into(), line([[0.1, 0.62], [0.9, 0.62]])),
+            ("across".into(), line([[0.1, 0.55], [0.9, 0.75]])),
         ]),
         inertia: INERTIA,
     }

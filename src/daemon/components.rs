@@ -137,6 +137,7 @@ impl Components {
             identity: &identity,
             model: &engine.info(),
             frames: &frames,
+            counts: &counts,
             control,
             faults: &faults,
             weather,

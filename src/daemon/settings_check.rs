@@ -51,13 +51,13 @@ pub fn check_labels(settings: &Settings) -> Result<()> {
     if wrong.is_empty() { Ok(()) } else { Err(Error::new(Kind::Config, wrong.join("; "))) }
 }
 
-/// Checks that the names of cameras and the model's `labels` have distinct topics and identifiers at a broker.
+/// Checks that the names of cameras, zones and lines and the model's `labels` have distinct topics and identifiers at a broker.
 ///
 /// # Errors
 ///
 /// As [`mqtt::check_names`].
 pub fn check_names(settings: &Settings, labels: &[String]) -> Result<()> {
-    let cameras: Vec<String> = settings.cameras.iter().map(|camera| camera.name.clone()).collect();
+    let cameras: Vec<mqtt::CameraInfo> = settings.cameras.iter().map(Into::into).collect();
     settings.sinks.iter().try_for_each(|sink| match &sink.kind {
         crate::config::SinkKind::Mqtt(mqtt) if mqtt.discovery.is_some() => {
             let labels = if mqtt.labels.is_empty() { labels } else { &mqtt.labels };

@@ -48,6 +48,7 @@ pub fn setup(folder: &Path, port: u16, change: impl FnOnce(&mut MqttConfig)) -> 
             pictures: false,
             monitor: true,
             orders: ["camera", "echo", "recalibrate"].map(str::to_owned).into(),
+            page_url: None,
         },
         messages: vec![MessageKind::Event, MessageKind::Status],
         discovery: Some("homeassistant".into()),
@@ -56,6 +57,7 @@ pub fn setup(folder: &Path, port: u16, change: impl FnOnce(&mut MqttConfig)) -> 
         spool: Spool::open(folder.join("spool.redb"), limits, Arc::new(SystemClock), "boot"),
         control,
         picture: None,
+        counts: Arc::new(|_| Vec::new()),
         clock: Arc::new(SystemClock),
         metrics: Arc::new(Metrics::new()),
         faults: MqttFaults { connection: FaultReporter::ignored(), spool: FaultReporter::ignored() },
@@ -299,7 +301,7 @@ async fn what_an_earlier_run_published_is_cleared_and_names_of_any_script_are_to
         let setup = setup(folder.path(), broker.port, |setup| {
             setup.about = DeviceInfo {
                 device: device.into(),
-                cameras: names(cameras),
+                cameras: cameras.iter().map(|&name| name.into()).collect(),
                 labels: names(&labels),
                 ..setup.about.clone()
             };

@@ -1,5 +1,7 @@
 //! Rules of a camera: rate cap, motion gate, filter. Steps of the wall clock.
 
+use lookout::rules::RuleSettings;
+
 use super::*;
 
 /// The rules of a camera with these lines in its configuration.
@@ -10,7 +12,8 @@ fn rules(lines: &str) -> CameraRules {
     std::fs::write(&file, text).unwrap();
     let settings = config::load(&Inputs { file: Some(file), ..Inputs::default() }).unwrap();
     let camera = &settings.cameras[0];
-    CameraRules { gate: GateRules::new(camera), filter: Filter::new(camera), ..CameraRules::default() }
+    let rules = RuleSettings::from(camera);
+    CameraRules { gate: GateRules::new(camera), filter: Filter::new(camera), rules, ..CameraRules::default() }
 }
 
 #[test]
@@ -99,4 +102,26 @@ fn removed_detections_reach_no_output_and_are_explained_on_request() {
     let (_trigger, stop) = stop::pair();
     let (_, kept, _) = bench.run(&stop);
     assert_eq!(kept.reports()[0].detections[0].zones, ["gate"]);
+}
+
+#[test]
+fn an_object_enters_a_zone_between_its_begin_and_its_end_and_leaves_it_with_the_run() {
+    let second = Duration::from_secs(1);
+    let steps: Vec<Step> = (0..4).flat_map(|_| [Step::Picture(8, 6), Step::Wait(second)]).collect();
+    let mut bench = Bench::new(FakeEngine::default()).camera("front", Delivery::Every, &steps);
+    bench.components.cameras[0].rules = rules("zones = { gate = [[0.4, 0.9], [0.6, 0.9], [0.6, 1.0], [0.4, 1.0]] }");
+    bench.components.track = ObjectSettings { tracked: true, ..ObjectSettings::default() };
+    let (_trigger, stop) = stop::pair();
+    let (outcome, kept, metrics) = bench.run(&stop);
+    outcome.unwrap();
+    let events: Vec<EventName> = kept.events().into_iter().filter(|event| event.is_of_objects()).collect();
+    assert_eq!(events, [EventName::ObjectNew, EventName::ZoneEntered, EventName::ZoneLeft, EventName::ObjectEnd]);
+    let zones: Vec<u32> = kept
+        .reports()
+        .iter()
+        .map(|report| report.zones.get("gate").map_or(0, |zone| zone.objects["Vehicle"]))
+        .collect();
+    assert_eq!(zones, [0, 1, 1, 1]);
+    let text = metrics.encode().unwrap();
+    assert!(text.contains("lookout_zone_entries_total{camera=\"front\",zone=\"gate\",label=\"Vehicle\"} 1"), "{text}");
 }

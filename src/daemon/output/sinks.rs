@@ -3,12 +3,14 @@
 //! In: the settings, and what sinks need of the run. Out: sinks under unique names (`file`, `file-2`, …) for logs and
 //! metrics.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::console::{Console, WeatherOf, condition};
 use super::frame_history::FrameHistory;
+use super::line_counts::LineCounts;
 use crate::clock::Clock;
-use crate::config::{MqttSettings, Settings, SinkKind};
+use crate::config::{MqttSettings, Settings, SinkKind, WebSettings};
 use crate::control::Control;
 use crate::daemon::identity::Identity;
 use crate::daemon::model::engine::ModelInfo;
@@ -38,6 +40,8 @@ pub struct SinkBuilder<'a> {
     pub identity: &'a Identity,
     pub model: &'a ModelInfo,
     pub frames: &'a FrameHistory,
+    /// Counts of crossings.
+    pub counts: &'a LineCounts,
     pub control: &'a Control,
     /// Take the faults of the sinks.
     pub faults: &'a FaultReporters,
@@ -125,11 +129,12 @@ impl SinkBuilder<'_> {
             about: DeviceInfo {
                 device,
                 model: self.model.name.clone(),
-                cameras: self.settings.cameras.iter().map(|camera| camera.name.clone()).collect(),
+                cameras: self.settings.cameras.iter().map(Into::into).collect(),
                 labels,
                 pictures: mqtt.pictures,
                 monitor: self.settings.monitor.enabled,
                 orders: mqtt.orders.iter().map(|order| order.name().to_owned()).collect(),
+                page_url: page_url(&self.settings.web),
             },
             messages,
             discovery: mqtt.discovery.clone(),
@@ -138,6 +143,10 @@ impl SinkBuilder<'_> {
             spool: Spool::open(spool, limits, self.clock.clone(), &self.identity.boot_id),
             control: self.control.clone(),
             picture: mqtt.pictures.then(|| picture_of(self.frames.clone())),
+            counts: {
+                let counts = self.counts.clone();
+                Arc::new(move |camera| counts.of(Some(camera)))
+            },
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
             faults: MqttFaults {
@@ -146,6 +155,17 @@ impl SinkBuilder<'_> {
             },
         })
     }
+}
+
+/// Address of the page for people: the public one, else the one on which it listens, if it is enabled. A page that listens
+/// on every address of this machine is named by its host name.
+fn page_url(web: &WebSettings) -> Option<String> {
+    let host = |address: SocketAddr| {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        if address.ip().is_unspecified() { format!("{name}:{}", address.port()) } else { address.to_string() }
+    };
+    let listening = || format!("http://{}", host(web.listen));
+    web.enabled.then(|| web.public_url.clone().unwrap_or_else(listening))
 }
 
 /// The broker of a sink.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::config::{CameraSettings, ModelSource, Settings, SinkKind};
+use crate::publish::mqtt::CameraInfo;
 use crate::tensor::regular_file::FileStamp;
 
 /// Answer of the verb `reload`.
@@ -67,6 +68,7 @@ pub fn needs_new_run(current: &Settings, next: &Settings, model_changed: bool) -
     let is_monitored = next.monitor.enabled || matches!(next.model.source, ModelSource::Live { .. });
     device(current) != device(next)
         || known_cameras(current) != known_cameras(next)
+        || has_broker(next) && known_regions(current) != known_regions(next)
         || current.track != next.track
         || current.sinks != next.sinks
         || current.monitor != next.monitor
@@ -77,6 +79,11 @@ pub fn needs_new_run(current: &Settings, next: &Settings, model_changed: bool) -
 
 fn has_broker(settings: &Settings) -> bool {
     settings.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Mqtt { .. }))
+}
+
+/// The zones and lines that were announced to a broker.
+fn known_regions(settings: &Settings) -> Vec<CameraInfo> {
+    settings.cameras.iter().map(CameraInfo::from).collect()
 }
 
 /// The camera names that page, history, monitor and brokers know from the start of a run; none without such a part.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::DeviceInfo;
-use super::topics::{Topics, identifier};
+use super::device_info::{CameraInfo, DeviceInfo};
+use super::region_events::ZONE_EVENTS;
+use super::topics::{Region, Topics, identifier};
 
 /// Seconds after which a value that was not updated is shown as unavailable.
 const EXPIRE_S: u32 = 180;
@@ -29,6 +30,29 @@ pub fn label_key(camera: &str, label: &str, entity: &str) -> String {
     format!("{}_{}_{entity}", identifier(camera), identifier(label))
 }
 
+/// Entities of a zone and of a line beside those of labels.
+pub const REGION_ENTITIES: &[&str] = &["event", "snapshot"];
+
+/// Key of an entity of a zone or a line.
+pub fn region_key(camera: &str, region: Region<'_>, entity: &str) -> String {
+    let (kind, name) = match region {
+        Region::Zone(name) => ("zone", name),
+        Region::Line(name) => ("line", name),
+    };
+    format!("{}_{kind}_{}_{entity}", identifier(camera), identifier(name))
+}
+
+/// Begin of the keys of a zone and a label.
+pub fn zone_key(camera: &str, zone: &str, label: &str) -> String {
+    region_key(camera, Region::Zone(zone), &identifier(label))
+}
+
+/// Key of the crossings of a line.
+pub fn crossings_key(camera: &str, line: &str, direction: &str, label: &str) -> String {
+    let name = format!("{}_{}_crossings", identifier(direction), identifier(label));
+    region_key(camera, Region::Line(line), &name)
+}
+
 /// The platform of each component, by key.
 pub fn platforms(about: &DeviceInfo, topics: &Topics) -> BTreeMap<String, String> {
     let platform = |(key, component): (String, Value)| Some((key, component["platform"].as_str()?.to_owned()));
@@ -41,11 +65,15 @@ pub fn payload(about: &DeviceInfo, topics: &Topics, removed: &BTreeMap<String, S
     let device = identifier(&about.device);
     let mut components = components(about, topics);
     components.extend(removed.iter().map(|(key, platform)| (key.clone(), json!({ "platform": platform }))));
+    let mut device_map = json!({
+        "identifiers": [format!("lookout_{device}")], "name": format!("lookout {}", about.device),
+        "manufacturer": "lookout", "model": about.model, "sw_version": env!("CARGO_PKG_VERSION"),
+    });
+    if let Some(url) = &about.page_url {
+        device_map["configuration_url"] = json!(url);
+    }
     let message = json!({
-        "device": {
-            "identifiers": [format!("lookout_{device}")], "name": format!("lookout {}", about.device),
-            "manufacturer": "lookout", "model": about.model, "sw_version": env!("CARGO_PKG_VERSION"),
-        },
+        "device": device_map,
         "origin": { "name": "lookout", "sw_version": env!("CARGO_PKG_VERSION") },
         "components": components,
         "availability": [{ "topic": topics.availability(), "value_template": AVAILABLE }],
@@ -64,7 +92,8 @@ fn components(about: &DeviceInfo, topics: &Topics) -> Map<String, Value> {
         }
         components.insert(key, component);
     };
-    for camera in &about.cameras {
+    for info in &about.cameras {
+        let camera = info.name.as_str();
         let key = identifier(camera);
         // The count of a camera without frames is unknown.
         let available = json!([
@@ -115,6 +144,9 @@ fn components(about: &DeviceInfo, topics: &Topics) -> Map<String, Value> {
                 }),
             );
         }
+        for (key, component) in regions(about, info, topics) {
+            add(key, component);
+        }
         if about.pictures {
             add(
                 format!("{key}_picture"),
@@ -154,6 +186,84 @@ fn components(about: &DeviceInfo, topics: &Topics) -> Map<String, Value> {
     components
 }
 
+/// The components of a camera's zones and lines, by key. The device's availability applies: a camera without frames has no
+/// objects in its zones.
+fn regions(about: &DeviceInfo, info: &CameraInfo, topics: &Topics) -> Vec<(String, Value)> {
+    let camera = info.name.as_str();
+    let mut found = Vec::new();
+    for zone in &info.zones {
+        for label in &about.labels {
+            let (key, name) = (zone_key(camera, zone, label), format!("{camera} {zone} {label}"));
+            found.push((
+                format!("{key}_count"),
+                json!({
+                    "platform": "sensor", "name": format!("{name} count"), "state_class": "measurement",
+                    "state_topic": topics.zone_count(camera, zone, label),
+                }),
+            ));
+            found.push((
+                format!("{key}_occupancy"),
+                json!({
+                    "platform": "binary_sensor", "name": format!("{name} occupancy"), "device_class": "occupancy",
+                    "state_topic": topics.zone_occupancy(camera, zone, label),
+                    "payload_on": "ON", "payload_off": "OFF",
+                }),
+            ));
+        }
+    }
+    for line in &info.lines {
+        for direction in &line.directions {
+            for label in &about.labels {
+                let name = format!("{camera} {} {direction} {label} crossings", line.name);
+                found.push((
+                    crossings_key(camera, &line.name, direction, label),
+                    json!({
+                        // A reset begins another cycle of the total.
+                        "platform": "sensor", "name": name, "state_class": "total_increasing",
+                        "state_topic": topics.line_count(camera, &line.name, direction, label),
+                    }),
+                ));
+            }
+        }
+        if about.orders.contains("counts") {
+            found.push((
+                region_key(camera, Region::Line(&line.name), "reset"),
+                json!({
+                    "platform": "button", "name": format!("{camera} {} reset crossings", line.name),
+                    "command_topic": topics.command("counts"), "entity_category": "config",
+                    "payload_press": json!({ "camera": camera, "line": line.name, "reset": true }).to_string(),
+                }),
+            ));
+        }
+    }
+    for region in info.regions() {
+        let (name, types) = match region {
+            Region::Zone(name) => (name, ZONE_EVENTS.iter().map(|&name| name.to_owned()).collect()),
+            Region::Line(name) => {
+                let line = info.lines.iter().find(|line| line.name == name);
+                (name, line.map(|line| line.directions.to_vec()).unwrap_or_default())
+            }
+        };
+        found.push((
+            region_key(camera, region, "event"),
+            json!({
+                "platform": "event", "name": format!("{camera} {name} event"), "event_types": types,
+                "state_topic": topics.region_event(camera, region),
+            }),
+        ));
+        if about.pictures {
+            found.push((
+                region_key(camera, region, "snapshot"),
+                json!({
+                    "platform": "image", "name": format!("{camera} {name} snapshot"), "content_type": "image/jpeg",
+                    "image_topic": topics.region_picture(camera, region),
+                }),
+            ));
+        }
+    }
+    found
+}
+
 /// Maps availability to Home Assistant's two values: `stopped` counts as not available.
 const AVAILABLE: &str = "{{ 'online' if value == 'online' else 'offline' }}";
 
@@ -162,13 +272,20 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::publish::mqtt::LineInfo;
 
     #[test]
     fn every_entity_is_unique_and_reads_a_topic_of_ours() {
+        let camera = CameraInfo {
+            zones: vec!["gate".into()],
+            lines: vec![LineInfo { name: "kerb".into(), directions: ["in".into(), "out".into()] }],
+            ..CameraInfo::from("front")
+        };
         let about = DeviceInfo {
+            page_url: Some("http://127.0.0.1:8480".into()),
             device: "gate-1".into(),
             model: "road".into(),
-            cameras: vec!["front".into(), "rear".into()],
+            cameras: vec![camera, "rear".into()],
             labels: vec!["Car".into(), "Traffic light".into()],
             pictures: true,
             monitor: true,
@@ -177,7 +294,8 @@ mod tests {
         let topics = Topics::new("lookout", &about.device);
         let message: Value = serde_json::from_slice(&payload(&about, &topics, &BTreeMap::new())).unwrap();
         let components = message["components"].as_object().unwrap();
-        assert_eq!(components.len(), 2 * (2 * 2 + 4) + 4);
+        assert_eq!(components.len(), 2 * (2 * 2 + 4) + 4 + (2 * 2 + 2) + (2 * 2 + 2));
+        assert_eq!(message["device"]["configuration_url"], "http://127.0.0.1:8480");
         let mut ids = BTreeSet::new();
         for (key, component) in components {
             let id = component["unique_id"].as_str().unwrap();
@@ -193,6 +311,16 @@ mod tests {
         }
         assert!(ids.contains("lookout_gate-1_front_Car_occupancy"));
         assert!(ids.iter().any(|id| id.starts_with("lookout_gate-1_front_Traffic_light-") && id.ends_with("_count")));
+        assert_eq!(components["front_zone_gate_Car_count"]["state_topic"], "lookout/gate-1/front/zones/gate/Car");
+        let event = &components["front_line_kerb_event"];
+        assert_eq!(
+            (&event["event_types"], &event["state_topic"]),
+            (&json!(["in", "out"]), &json!("lookout/gate-1/front/lines/kerb/event"))
+        );
+        let crossings = &components["front_line_kerb_in_Car_crossings"];
+        assert_eq!(crossings["state_topic"], "lookout/gate-1/front/lines/kerb/in/Car");
+        let resets = DeviceInfo { orders: ["counts".to_owned()].into(), ..about.clone() };
+        assert_eq!(platforms(&resets, &topics)["front_line_kerb_reset"], "button");
         let occupancy = &components["front_Car_occupancy"];
         assert_eq!(occupancy["state_topic"], "lookout/gate-1/front/Car/occupancy");
         let plain: Value = serde_json::from_slice(&payload(
@@ -217,5 +345,18 @@ mod tests {
         assert_eq!(removal["components"]["side_fps"], json!({ "platform": "sensor" }));
         assert_eq!(platforms(&about, &topics).len(), components.len());
         assert_eq!(components["front_enabled"]["payload_off"], r#"{"camera":"front","enabled":false}"#);
+    }
+
+    #[test]
+    fn the_documented_automation_reads_topics_of_the_documented_device() {
+        let text = include_str!("../../../config/README.md");
+        let section = text.split("### A person in a zone switches a light on").nth(1).unwrap();
+        let topics = Topics::new("lookout", "porch");
+        let expected =
+            [topics.zone_occupancy("front", "gate", "Person"), topics.zone_occupancy("front", "gate", "Person")];
+        let named = section.lines().filter_map(|line| line.trim().strip_prefix("topic: "));
+        assert_eq!(named.collect::<Vec<_>>(), expected);
+        let payloads = section.lines().filter_map(|line| line.trim().strip_prefix("payload: "));
+        assert_eq!(payloads.collect::<Vec<_>>(), ["\"ON\"", "\"OFF\""]);
     }
 }

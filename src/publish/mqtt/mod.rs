@@ -14,26 +14,36 @@
 //! | `<camera>/<label>` | number of objects in sight, retained |
 //! | `<camera>/<label>/occupancy` | `ON` while there was an object within `track.patience`, else `OFF`; retained |
 //! | `<camera>/state`, `<camera>/stats` | state of the camera; frames a second and latency; retained |
+//! | `<camera>/zones/<zone>/<label>` | number of objects in the zone, retained |
+//! | `<camera>/zones/<zone>/<label>/occupancy` | `ON` while there was an object in it within `track.patience`, else `OFF`; retained |
+//! | `<camera>/lines/<line>/<direction>/<label>` | number of crossings since the last reset, retained |
+//! | `<camera>/zones/<zone>/event`, `<camera>/lines/<line>/event` | an event with its `event_type`, QoS 1, for automations |
+//! | `<camera>/zones/<zone>/picture`, `<camera>/lines/<line>/picture` | JPEG of the last event, if pictures are allowed; retained |
 //! | `<camera>/picture` | JPEG of the last frame in which an object started, if pictures are allowed; retained |
 //! | `cmd/<verb>` | an order, if the configuration lists its verb; the reply goes to `reply/<verb>`, or to the response topic of an MQTT 5 request |
 
 mod access;
 mod connection;
+mod device_info;
 mod discovery;
 mod in_flight;
 mod link;
+mod names;
 mod orders;
 mod oversize;
 mod rates;
+mod region_events;
 mod retained_topics;
 mod session;
 mod table;
 mod topics;
 
+pub use device_info::{CameraInfo, DeviceInfo, LineInfo};
+pub use names::check_names;
 pub use orders::arguments as order_arguments;
 pub use oversize::PacketFilter;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -46,10 +56,9 @@ use rates::Rates;
 use retained_topics::{RetainedSet, RetainedTopics};
 use table::RetainedTable;
 use topics::Topics;
-use topics::identifier;
 
 use super::spool::{Rank, Spool};
-use super::{Sink, SinkFuture, line, run_blocking};
+use super::{LineCount, Sink, SinkFuture, line, run_blocking};
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
@@ -61,6 +70,9 @@ use crate::sync::IgnorePoison;
 
 /// Function that returns the JPEG of a camera's frame, given the camera's name and the frame's sequence number, if it is still available.
 pub type PictureOf = Arc<dyn Fn(&str, u64) -> Option<Vec<u8>> + Send + Sync>;
+
+/// Function that returns the counts of a camera's lines.
+pub type CountsOf = Arc<dyn Fn(&str) -> Vec<LineCount> + Send + Sync>;
 
 /// A broker and its credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,25 +102,6 @@ pub struct Tls {
     pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
-/// Description of the device for Home Assistant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceInfo {
-    /// Name of the device.
-    pub device: String,
-    /// Name of the model.
-    pub model: String,
-    /// Names of the cameras.
-    pub cameras: Vec<String>,
-    /// Labels that are counted.
-    pub labels: Vec<String>,
-    /// True if pictures are published.
-    pub pictures: bool,
-    /// True if the monitor is enabled: it reports drift.
-    pub monitor: bool,
-    /// Verbs of the orders that are obeyed.
-    pub orders: BTreeSet<String>,
-}
-
 /// Configuration of an [`Mqtt`] sink.
 pub struct MqttConfig {
     /// Name of the sink in the log and in metrics.
@@ -133,6 +126,8 @@ pub struct MqttConfig {
     pub control: Control,
     /// Source of pictures, if allowed.
     pub picture: Option<PictureOf>,
+    /// Source of the counts of lines.
+    pub counts: CountsOf,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The metrics.
@@ -173,6 +168,7 @@ struct MqttShared {
     discovery: Option<String>,
     control: Control,
     picture: Option<PictureOf>,
+    counts: CountsOf,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     faults: MqttFaults,
@@ -238,7 +234,7 @@ impl Mqtt {
             table.set(topic.clone(), discovery::payload(&config.about, &topics, &BTreeMap::new()));
         }
         let mut retained = RetainedSet {
-            topics: configured_topics(&config.about, &config.messages, &topics),
+            topics: device_info::configured_topics(&config.about, &config.messages, &topics),
             ..RetainedSet::default()
         };
         retained.topics.extend(discovery);
@@ -246,7 +242,7 @@ impl Mqtt {
             retained.components = discovery::platforms(&config.about, &topics);
         }
         let retained_topics = RetainedTopics::open(config.retained_file, retained);
-        let rates = Rates::new(&config.about.cameras);
+        let rates = Rates::new(config.about.cameras.iter().map(|camera| camera.name.as_str()));
         let shared = Arc::new(MqttShared {
             topics,
             retained_topics: Mutex::new(retained_topics),
@@ -263,11 +259,13 @@ impl Mqtt {
             discovery: config.discovery,
             control: config.control,
             picture: config.picture,
+            counts: config.counts,
             clock: config.clock,
             metrics: config.metrics,
             faults: config.faults,
         });
         shared.update_metrics();
+        shared.about.cameras.iter().for_each(|camera| shared.line_counts(&mut shared.state(), &camera.name));
         let (stop, stopped) = watch::channel(false);
         let task = Some(tokio::spawn(session::run(shared.clone(), stopped)));
         Ok(Self { shared, stop, task })
@@ -303,48 +301,6 @@ pub fn probe(broker: &Broker) -> Result<()> {
     })
 }
 
-/// Refuses names of cameras and labels that Home Assistant's identifiers cannot tell apart.
-///
-/// # Errors
-///
-/// [`Kind::Config`] with both names.
-pub fn check_names(cameras: &[String], labels: &[String]) -> Result<()> {
-    let mut known: BTreeMap<String, String> = BTreeMap::new();
-    let mut check = |key: String, name: String| match known.insert(key, name.clone()) {
-        Some(other) if other != name => {
-            let text = format!("MQTT cannot tell {other} and {name} apart: their identifiers are the same; rename one");
-            Err(Error::new(Kind::Config, text))
-        }
-        _ => Ok(()),
-    };
-    for camera in cameras {
-        let key = identifier(camera);
-        for entity in discovery::CAMERA_ENTITIES {
-            check(format!("{key}_{entity}"), format!("camera \"{camera}\""))?;
-        }
-        for label in labels {
-            let name = format!("camera \"{camera}\" with label \"{label}\"");
-            check(discovery::label_key(camera, label, "count"), name.clone())?;
-            check(discovery::label_key(camera, label, "occupancy"), name)?;
-        }
-    }
-    Ok(())
-}
-
-/// Topics that the broker retains for this configuration, without discovery.
-fn configured_topics(about: &DeviceInfo, messages: &[MessageKind], topics: &Topics) -> BTreeSet<String> {
-    let mut retained = BTreeSet::from([topics.availability()]);
-    retained.extend(messages.contains(&MessageKind::Status).then(|| topics.status()));
-    for camera in &about.cameras {
-        retained.extend([topics.state(camera), topics.stats(camera)]);
-        retained.extend(about.pictures.then(|| topics.picture(camera)));
-        for label in &about.labels {
-            retained.extend([topics.count(camera, label), topics.occupancy(camera, label)]);
-        }
-    }
-    retained
-}
-
 impl Drop for Mqtt {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
@@ -374,6 +330,7 @@ impl Sink for Mqtt {
                             shared.update_metrics();
                         }
                     }
+                    shared.clone().region_event(event).await?;
                     if event.event == EventName::ObjectNew
                         && let Some(camera) = &event.camera
                         && let Some(sequence) = event.details.get("sequence").and_then(serde_json::Value::as_u64)
@@ -424,6 +381,8 @@ impl MqttShared {
             let count = report.objects.get(label).copied().unwrap_or(0);
             state.count(&self.topics, &report.camera, label, count, report.occupied.contains(label));
         }
+        self.zone_counts(&mut state, &report.camera, &report.zones);
+        self.line_counts(&mut state, &report.camera);
         if let Some(stats) = state.rates.add(report, self.clock.monotonic_ns()) {
             state.table.set(self.topics.stats(&report.camera), stats);
         }
@@ -450,17 +409,23 @@ impl MqttShared {
                 for label in &self.about.labels {
                     state.count(&self.topics, camera, label, 0, false);
                 }
+                self.zone_counts(&mut state, camera, &BTreeMap::new());
             }
         }
         Ok(())
     }
 
     async fn picture(self: Arc<Self>, camera: String, sequence: u64) -> Result<()> {
+        let topic = self.topics.picture(&camera);
+        self.picture_on(topic, camera, sequence).await
+    }
+
+    /// Publishes the picture of a frame on `topic`, unless there was one a moment ago.
+    async fn picture_on(self: Arc<Self>, topic: String, camera: String, sequence: u64) -> Result<()> {
         let Some(picture_of) = self.picture.clone() else { return Ok(()) };
-        if !self.state().rates.may_publish_picture(&camera, self.clock.monotonic_ns()) {
+        if !self.state().rates.may_publish_picture(&topic, self.clock.monotonic_ns()) {
             return Ok(());
         }
-        let topic = self.topics.picture(&camera);
         if let Some(jpeg) = run_blocking(move || picture_of(&camera, sequence)).await? {
             self.state().table.set(topic, jpeg);
         }

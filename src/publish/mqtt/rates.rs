@@ -8,13 +8,15 @@ use crate::message::Report;
 
 /// Interval between two statistics, in nanoseconds.
 const STATISTICS_PERIOD_NS: u64 = 10_000_000_000;
-/// Shortest interval between two pictures of a camera.
+/// Shortest interval between two pictures on a topic.
 const MIN_PICTURE_INTERVAL_NS: u64 = 2_000_000_000;
 
 /// Rates of all cameras.
 #[derive(Debug)]
 pub struct Rates {
     cameras: BTreeMap<String, CameraRates>,
+    /// Time of the last picture, by topic.
+    pictures: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Default)]
@@ -22,12 +24,12 @@ struct CameraRates {
     period_start_ns: Option<u64>,
     frames: u32,
     latency_ms: f64,
-    picture_ns: Option<u64>,
 }
 
 impl Rates {
-    pub fn new(cameras: &[String]) -> Self {
-        Self { cameras: cameras.iter().map(|camera| (camera.clone(), CameraRates::default())).collect() }
+    pub fn new<'a>(cameras: impl Iterator<Item = &'a str>) -> Self {
+        let cameras = cameras.map(|camera| (camera.to_owned(), CameraRates::default())).collect();
+        Self { cameras, pictures: BTreeMap::new() }
     }
 
     /// Adds a report. Returns statistics when they are due.
@@ -44,22 +46,16 @@ impl Rates {
         // The first frame starts the period.
         let fps = round(f64::from(rates.frames - 1) / (elapsed_ns as f64 * 1e-9));
         let latency_ms = round(rates.latency_ms / f64::from(rates.frames));
-        *rates = CameraRates {
-            period_start_ns: Some(now_ns),
-            frames: 1,
-            latency_ms: report.timing_ms.total,
-            picture_ns: rates.picture_ns,
-        };
+        *rates = CameraRates { period_start_ns: Some(now_ns), frames: 1, latency_ms: report.timing_ms.total };
         Some(json!({ "fps": fps, "latency_ms": latency_ms }).to_string().into_bytes())
     }
 
-    /// True if a picture of `camera` may be published now. Then the next one must wait for the interval.
-    pub fn may_publish_picture(&mut self, camera: &str, now_ns: u64) -> bool {
-        let Some(rates) = self.cameras.get_mut(camera) else { return false };
-        let may =
-            rates.picture_ns.is_none_or(|picture_ns| now_ns.saturating_sub(picture_ns) >= MIN_PICTURE_INTERVAL_NS);
+    /// True if a picture may be published on `topic` now. Then the next one must wait for the interval.
+    pub fn may_publish_picture(&mut self, topic: &str, now_ns: u64) -> bool {
+        let before = self.pictures.get(topic);
+        let may = before.is_none_or(|before| now_ns.saturating_sub(*before) >= MIN_PICTURE_INTERVAL_NS);
         if may {
-            rates.picture_ns = Some(now_ns);
+            self.pictures.insert(topic.to_owned(), now_ns);
         }
         may
     }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::clock::SimulatedClock;
-use crate::message::{CameraStatus, Detection, Event, Model, ModelPrecision, Moment, Schema, State, Timing};
+use crate::message::{CameraStatus, Detection, Event, Model, ModelPrecision, Moment, Schema, State, Timing, ZoneCount};
 use crate::publish::spool::SpoolLimits;
 
 fn moment() -> Moment {
@@ -87,7 +87,8 @@ pub fn config(folder: &std::path::Path, clock: &Arc<dyn Clock>, messages: &[Mess
             labels: vec!["Car".into(), "Person".into()],
             pictures: true,
             monitor: true,
-            orders: BTreeSet::new(),
+            orders: Default::default(),
+            page_url: None,
         },
         messages: messages.to_vec(),
         discovery: Some("homeassistant".into()),
@@ -96,6 +97,7 @@ pub fn config(folder: &std::path::Path, clock: &Arc<dyn Clock>, messages: &[Mess
         spool: Spool::open(folder.join("mqtt.redb"), limits, clock.clone(), "boot"),
         control: Control::default(),
         picture: Some(Arc::new(|camera, sequence| Some(format!("{camera} {sequence}").into_bytes()))),
+        counts: Arc::new(|_| Vec::new()),
         clock: clock.clone(),
         metrics: Arc::new(Metrics::new()),
         faults: MqttFaults { connection: FaultReporter::ignored(), spool: FaultReporter::ignored() },
@@ -145,10 +147,76 @@ async fn without_a_broker_events_wait_and_the_rest_is_kept_up_to_date() {
 }
 
 #[tokio::test]
+async fn zones_and_lines_have_counts_events_and_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SimulatedClock::default());
+    let mut config = config(folder.path(), &(clock.clone() as Arc<dyn Clock>), &[MessageKind::Event]);
+    let line = LineInfo { name: "kerb".into(), directions: ["in".into(), "out".into()] };
+    config.about.cameras =
+        vec![CameraInfo { zones: vec!["gate".into()], lines: vec![line], ..CameraInfo::from("front") }];
+    let count = |count| LineCount {
+        camera: "front".into(),
+        line: "kerb".into(),
+        direction: "in".into(),
+        label: "Car".into(),
+        count,
+    };
+    let counted = Arc::new(std::sync::atomic::AtomicU64::new(7));
+    let of_sink = counted.clone();
+    config.counts = Arc::new(move |_| vec![count(of_sink.load(std::sync::atomic::Ordering::Relaxed))]);
+    let mut sink = Mqtt::start(config).unwrap();
+    let shared = sink.shared.clone();
+    let value = |topic: &str| {
+        let state = shared.state();
+        state.table.get(topic).map(|payload| String::from_utf8_lossy(payload).into_owned())
+    };
+    // Known from earlier runs, before any report.
+    assert_eq!(value("lookout/d/front/lines/kerb/in/Car").as_deref(), Some("7"));
+    assert_eq!(value("lookout/d/front/lines/kerb/out/Person").as_deref(), Some("0"));
+    let Message::Report(mut with_zone) = report(1) else { panic!() };
+    let zone = ZoneCount { objects: [("Car".to_owned(), 2)].into(), occupied: vec!["Car".into()], crowded: vec![] };
+    with_zone.zones.insert("gate".into(), zone);
+    counted.store(0, std::sync::atomic::Ordering::Relaxed);
+    sink.send(&Message::Report(with_zone)).await.unwrap();
+    let gate = "lookout/d/front/zones/gate";
+    assert_eq!(value(&format!("{gate}/Car")).as_deref(), Some("2"));
+    assert_eq!(value(&format!("{gate}/Car/occupancy")).as_deref(), Some("ON"));
+    assert_eq!(value(&format!("{gate}/Person/occupancy")).as_deref(), Some("OFF"));
+    assert_eq!(value("lookout/d/front/lines/kerb/in/Car").as_deref(), Some("0"), "after a reset");
+
+    for (id, name, details) in [
+        (1, EventName::ZoneEntered, ("zone", "gate")),
+        (2, EventName::LineCrossed, ("line", "kerb")),
+        (3, EventName::ObjectUpdate, ("object", "a")),
+    ] {
+        let Message::Event(mut event) = event(id, name) else { panic!() };
+        event.details.insert(details.0.into(), details.1.into());
+        event.details.insert("direction".into(), "in".into());
+        sink.send(&Message::Event(event)).await.unwrap();
+    }
+    let sent: Vec<(String, serde_json::Value)> = shared
+        .state()
+        .transient
+        .iter()
+        .map(|message| (message.topic.clone(), serde_json::from_slice(&message.payload).unwrap()))
+        .collect();
+    assert_eq!((sent[0].0.as_str(), &sent[0].1["event_type"]), ("lookout/d/front/zones/gate/event", &"entered".into()));
+    assert_eq!((sent[1].0.as_str(), &sent[1].1["event_type"]), ("lookout/d/front/lines/kerb/event", &"in".into()));
+    assert_eq!((sent[2].0.as_str(), sent.len()), ("lookout/d/events", 3), "an update is not spooled");
+    assert_eq!(shared.spool().size().0, 2);
+    assert_eq!(value("lookout/d/front/zones/gate/picture").as_deref(), Some("front 1"));
+    assert_eq!(value("lookout/d/front/lines/kerb/picture").as_deref(), Some("front 1"));
+    sink.send(&status(CameraState::Backoff)).await.unwrap();
+    assert_eq!(value(&format!("{gate}/Car")).as_deref(), Some("0"));
+    assert_eq!(value(&format!("{gate}/Car/occupancy")).as_deref(), Some("OFF"));
+}
+
+#[tokio::test]
 async fn names_whose_identifiers_are_the_same_are_refused_with_both() {
     let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-    check_names(&names(&["front", "yard"]), &names(&["行人", "汽车", "卡车", "a b", "a_b", "fps"])).unwrap();
-    let error = check_names(&names(&["a", "a_b"]), &names(&["b_c", "c"])).unwrap_err();
+    let cameras = |names: &[&str]| names.iter().map(|&name| CameraInfo::from(name)).collect::<Vec<_>>();
+    check_names(&cameras(&["front", "yard"]), &names(&["行人", "汽车", "卡车", "a b", "a_b", "fps"])).unwrap();
+    let error = check_names(&cameras(&["a", "a_b"]), &names(&["b_c", "c"])).unwrap_err();
     assert_eq!(error.kind(), Kind::Config);
     for name in ["camera \"a\" with label \"b_c\"", "camera \"a_b\" with label \"c\""] {
         assert!(error.message().contains(name), "{error}");

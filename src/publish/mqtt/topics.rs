@@ -6,11 +6,22 @@
 use crate::tensor::digest::sha256;
 
 /// Levels below a camera that are no labels.
-const CAMERA_LEVELS: &[&str] = &["detections", "state", "stats", "picture"];
+const CAMERA_LEVELS: &[&str] = &["detections", "state", "stats", "picture", "zones", "lines"];
+/// Levels below a zone or a line that are no labels and no directions.
+const REGION_LEVELS: &[&str] = &["event", "picture"];
 /// Levels below a device that have levels of their own.
 const DEVICE_LEVELS: &[&str] = &["cmd", "reply"];
 /// Hexadecimal digits of the digest in an identifier.
 const DIGEST: usize = 8;
+
+/// A zone or a line, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Region<'a> {
+    /// A zone.
+    Zone(&'a str),
+    /// A line.
+    Line(&'a str),
+}
 
 /// The topics of one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +78,40 @@ impl Topics {
     /// Last JPEG picture of a camera in which an object started, retained.
     pub fn picture(&self, camera: &str) -> String {
         format!("{}/picture", self.camera(camera))
+    }
+
+    /// Number of objects of a label in a zone, retained.
+    pub fn zone_count(&self, camera: &str, zone: &str, label: &str) -> String {
+        format!("{}/{}", self.region(camera, Region::Zone(zone)), level(label, REGION_LEVELS))
+    }
+
+    /// `ON` while there is an object of a label in a zone, `OFF` after a delay, retained.
+    pub fn zone_occupancy(&self, camera: &str, zone: &str, label: &str) -> String {
+        format!("{}/occupancy", self.zone_count(camera, zone, label))
+    }
+
+    /// Number of crossings of a line since the last reset, retained.
+    pub fn line_count(&self, camera: &str, line: &str, direction: &str, label: &str) -> String {
+        let direction = level(direction, REGION_LEVELS);
+        format!("{}/{direction}/{}", self.region(camera, Region::Line(line)), level(label, &[]))
+    }
+
+    /// Events of a zone or a line, for automations; not retained.
+    pub fn region_event(&self, camera: &str, region: Region<'_>) -> String {
+        format!("{}/event", self.region(camera, region))
+    }
+
+    /// JPEG picture of the last event of a zone or a line, retained.
+    pub fn region_picture(&self, camera: &str, region: Region<'_>) -> String {
+        format!("{}/picture", self.region(camera, region))
+    }
+
+    fn region(&self, camera: &str, region: Region<'_>) -> String {
+        let (kind, name) = match region {
+            Region::Zone(name) => ("zones", name),
+            Region::Line(name) => ("lines", name),
+        };
+        format!("{}/{kind}/{}", self.camera(camera), level(name, &[]))
     }
 
     /// Commands: `verb`, or `+` for all.
@@ -149,6 +194,9 @@ mod tests {
         "cmd",
         "reply",
         "occupancy",
+        "zones",
+        "lines",
+        "event",
         "état",
         "etat",
         "Car",
@@ -188,6 +236,18 @@ mod tests {
             for label in NAMES {
                 add(topics.count(camera, label));
                 add(topics.occupancy(camera, label));
+            }
+            for region in ["gate", "zones", "event", "a/b"] {
+                for region in [Region::Zone(region), Region::Line(region)] {
+                    [topics.region_event(camera, region), topics.region_picture(camera, region)]
+                        .into_iter()
+                        .for_each(&mut add);
+                }
+                for label in ["Car", "event", "picture", "in", "occupancy"] {
+                    add(topics.zone_count(camera, region, label));
+                    add(topics.zone_occupancy(camera, region, label));
+                    ["in", "event"].iter().for_each(|way| add(topics.line_count(camera, region, way, label)));
+                }
             }
             [topics.state(camera), topics.stats(camera), topics.picture(camera), topics.detections(camera)]
                 .into_iter()
