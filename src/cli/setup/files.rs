@@ -64,6 +64,13 @@ impl Plan {
         self.files.push(PlannedFile { path, text: format!("{HEAD}{text}"), is_private });
     }
 
+    /// Empties the drop-in `setup-NAME.toml` of an earlier set-up, if there is one.
+    pub fn clear_drop_in(&mut self, name: &str) {
+        if self.main.with_file_name("conf.d").join(format!("setup-{name}.toml")).exists() {
+            self.drop_in(name, "# Nothing is set.\n", false);
+        }
+    }
+
     /// Adds another file.
     pub fn add(&mut self, file: PlannedFile) {
         self.files.push(file);
