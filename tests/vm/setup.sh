@@ -10,6 +10,7 @@ install -m 755 /in/lookout /usr/local/bin/lookout
 install -D -m 644 /in/model.safetensors /usr/local/share/lookout/model.safetensors
 install -D -m 644 /in/lookout.service /etc/systemd/system/lookout.service
 getent group video > /dev/null || groupadd --system video
+# The unit reads the configuration all the same.
 umask 077
 printf 'correct horse' > /root/secret
 lookout cameras
