@@ -134,6 +134,7 @@ fn options_alone_make_a_configuration_that_is_never_replaced_unasked() {
     let camera = site.path("etc/conf.d/setup-camera.toml");
     let before = std::fs::read_to_string(&camera).unwrap();
     let again = answers_with("--picture", "none");
+    assert!(again.windows(2).any(|pair| pair == ["--broker", "none"]));
     let other: Vec<&str> = again.iter().map(|answer| if *answer == "gate" { "yard" } else { answer }).collect();
     let refused = site.setup(&other);
     assert_eq!(refused.status.code(), Some(73), "{}", text(&refused.stderr));
@@ -142,6 +143,8 @@ fn options_alone_make_a_configuration_that_is_never_replaced_unasked() {
     let forced = site.setup(&[other.as_slice(), &["--force"]].concat());
     assert!(forced.status.success(), "{}", text(&forced.stderr));
     assert!(std::fs::read_to_string(&camera).unwrap().contains("yard"));
+    // The broker of the earlier set-up is gone with the answer "none".
+    assert!(!site.settings().sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Mqtt(_))));
 }
 
 #[test]

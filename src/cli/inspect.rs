@@ -167,7 +167,7 @@ fn pictures(paths: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
 
 fn summary(report: &InspectionReport, index: &Path) -> String {
     let mut text = format!(
-        "{} ({}) against {} (fp32), {} pictures, kernel {}, threads {}\n",
+        "{} ({}) against {} (fp32), pictures {}, kernel {}, threads {}\n",
         report.model.name,
         report.model.precision,
         report.reference.name,

@@ -149,6 +149,11 @@ impl Unit {
         (is_home && hides).then(|| "the unit has no access to home folders (ProtectHome=)".to_owned())
     }
 
+    /// True if systemd creates the state directory of the unit.
+    pub fn has_state_directory(&self) -> bool {
+        self.words("StateDirectory").next().is_some()
+    }
+
     /// The file that `LoadCredential=` hands over as `name`.
     pub fn credential(&self, name: &str) -> Option<PathBuf> {
         let of = |value: &str| value.strip_prefix(name)?.strip_prefix(':').map(PathBuf::from);
@@ -207,5 +212,6 @@ mod tests {
         assert_eq!(unit().credential("other"), None);
         let unit = Unit::parse("StateDirectory=a b\nStateDirectory=\nStateDirectory=c\n#StateDirectory=d");
         assert_eq!(unit.own_folders(), [PathBuf::from("/var/lib/c")]);
+        assert!(unit.has_state_directory() && !Unit::default().has_state_directory());
     }
 }

@@ -74,7 +74,7 @@ mod tests {
         };
         assert_eq!(powers(-2.0, -0.3, 8), [0.01, 0.02, 0.05, 0.1, 0.2, 0.5]);
         assert_eq!(powers(-3.1, 1.0, 8), [0.001, 0.01, 0.1, 1.0, 10.0]);
-        assert_eq!(powers(-5.0, 1.0, 3), [0.001, 1.0]);
+        assert_eq!(powers(-5.0, 1.0, 3), [0.0001, 0.01, 1.0]);
         assert!(log_ticks(1.0, 1.0, 5).is_empty() && log_ticks(f64::NAN, 1.0, 5).is_empty());
         assert!(log_ticks(f64::NEG_INFINITY, 1.0, 5).is_empty());
     }

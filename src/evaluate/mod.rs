@@ -31,7 +31,7 @@ mod table;
 
 pub use bounds::Bounds;
 pub use classes::{ClassMap, Classes, DontCare, GroundTruth};
-pub use dataset::{Dataset, DatasetSource};
+pub use dataset::{BoxRole, Dataset, DatasetSource};
 pub use evaluation::{EvaluateOptions, Evaluation, NamedFile, NamedPredictions, evaluate};
 pub use figures::FIGURES;
 pub use paper::{PaperMatches, PaperSums};

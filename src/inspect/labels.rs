@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::detector::detection::Detection;
 use crate::error::{Error, Kind, Result};
 use crate::evaluate::{
-    Bounds, ClassMap, Classes, Dataset, DatasetSource, DontCare, ExifMode, GroundTruth, PaperMatches, PaperSums,
-    Prediction, Split,
+    Bounds, BoxRole, ClassMap, Classes, Dataset, DatasetSource, DontCare, ExifMode, GroundTruth, PaperMatches,
+    PaperSums, Prediction, Split,
 };
 
 /// Problems of each kind that are printed.
@@ -113,7 +113,12 @@ impl Labels {
 
     fn truths(&self, at: usize) -> Vec<GroundTruth> {
         let labels = self.dataset.pictures.get(at).map_or([].as_slice(), |labelled| &labelled.labels);
-        labels.iter().map(|label| self.classes.truth(label, &self.map, self.dataset.layout)).collect()
+        let truth = |label| {
+            let truth = self.classes.truth(label, &self.map, self.dataset.layout);
+            // COCO's crowds and VOC's difficult objects are regions to ignore.
+            GroundTruth { class: truth.class.filter(|_| truth.role == BoxRole::Object), ..truth }
+        };
+        labels.iter().map(truth).collect()
     }
 
     /// The annotated boxes of picture `at`.

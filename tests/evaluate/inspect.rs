@@ -224,6 +224,14 @@ fn labels_are_drawn_beside_the_detections_of_both_models() {
         }
     }
     assert_eq!(report["labels"]["counts"][0]["labels"], 4);
+    // The same labels in COCO's layout; its crowds are regions, as KITTI's DontCare is.
+    let written = bench.lookout(&[["evaluate", "--coco-results", "coco"].as_slice(), &arguments].concat());
+    assert!(written.status.success(), "{}", text(&written.stderr));
+    let coco =
+        ["of-coco", "--dataset", "coco:coco/annotations.json", "--images", "data/image_2", "--side-by-side", "0"];
+    let coco = run(&coco);
+    assert!(coco.status.success(), "{}", text(&coco.stderr));
+    assert_eq!(json(&bench.path("of-coco/report.json"))["labels"]["counts"], report["labels"]["counts"]);
     // Boxes of the labels are in the pictures and in the film.
     let picture = |folder: &str| Picture::open(bench.path(&format!("{folder}/side-by-side/0002-000001.jpg"))).unwrap();
     assert_ne!(picture("out").data, picture("plain").data);

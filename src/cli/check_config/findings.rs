@@ -192,7 +192,11 @@ impl Findings {
     }
 
     fn folders(&mut self, settings: &Settings) {
+        // The unit's state directory is its own: systemd creates it, and this user's is another one.
+        let is_of_unit =
+            settings.device.state_dir.is_none() && self.unit.as_ref().is_some_and(Unit::has_state_directory);
         match daemon::state_folder(&settings.device) {
+            _ if is_of_unit => {}
             Ok(folder) => self.writable_folder("device.state_dir", &folder, Severity::Warning),
             Err(error) => self.warn("device.state_dir", error.chain()),
         }

@@ -73,6 +73,7 @@ pub fn ask(dialogue: &mut Dialogue, answers: BrokerAnswers, plan: &mut Plan) -> 
         let was_given = given.is_some();
         let answer = dialogue.text("--broker", given.take(), question, Some("none"))?;
         if answer == "none" {
+            plan.clear_drop_in("broker");
             return Ok(());
         }
         match Host::parse(&answer) {

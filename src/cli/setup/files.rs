@@ -1,7 +1,7 @@
 //! The files of a set-up: planned, checked together, then written.
 
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::dialogue::Dialogue;
@@ -64,6 +64,13 @@ impl Plan {
         self.files.push(PlannedFile { path, text: format!("{HEAD}{text}"), is_private });
     }
 
+    /// Empties the drop-in `setup-NAME.toml` of an earlier set-up, if there is one.
+    pub fn clear_drop_in(&mut self, name: &str) {
+        if self.main.with_file_name("conf.d").join(format!("setup-{name}.toml")).exists() {
+            self.drop_in(name, "# Nothing is set.\n", false);
+        }
+    }
+
     /// Adds another file.
     pub fn add(&mut self, file: PlannedFile) {
         self.files.push(file);
@@ -86,7 +93,7 @@ impl Plan {
         let before: Vec<Option<Vec<u8>>> = private().map(|file| std::fs::read(&file.path).ok()).collect();
         let config = Some(self.main.clone()).filter(|_| !self.is_of_unit());
         let checked = private()
-            .try_for_each(PlannedFile::write)
+            .try_for_each(|file| file.write(self.is_of_unit()))
             .and_then(|()| check_config::check(&self.inputs(), &ConfigArgs { config, set: Vec::new() }, false));
         if checked.is_err() {
             // The error of the check is the one to report.
@@ -117,7 +124,7 @@ impl Plan {
     /// As [`Error::writing`].
     pub fn write(&self, dialogue: &mut Dialogue) -> Result<()> {
         for file in &self.files {
-            file.write()?;
+            file.write(self.is_of_unit())?;
             dialogue.say(format_args!("wrote {}", file.path.display()))?;
         }
         Ok(())
@@ -129,20 +136,26 @@ impl PlannedFile {
         self.path.extension().is_some_and(|extension| extension == "toml")
     }
 
-    fn write(&self) -> Result<()> {
+    /// Writes the file, and creates its folder. With `is_open` other users, as the unit's, can read what is not private,
+    /// whatever the umask of this process.
+    fn write(&self, is_open: bool) -> Result<()> {
         let Self { path, text, is_private } = self;
-        if let Some(folder) = path.parent() {
-            // The service's user reads the configuration.
-            let created = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder);
-            created.map_err(|source| Error::writing(folder, source))?;
+        let open = |path: &Path, mode: u32| match is_open {
+            true => std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+                .map_err(|source| Error::writing(path, source)),
+            false => Ok(()),
+        };
+        let missing: Vec<&Path> = path.ancestors().skip(1).take_while(|folder| !folder.exists()).collect();
+        for folder in missing.into_iter().rev() {
+            std::fs::create_dir(folder).map_err(|source| Error::writing(folder, source))?;
+            open(folder, 0o755)?;
         }
         let contents = |out: &mut dyn Write| out.write_all(text.as_bytes());
         if *is_private {
             return atomic_file::write_private(path, contents);
         }
         atomic_file::write(path, contents)?;
-        let mode = std::fs::Permissions::from_mode(0o644);
-        std::fs::set_permissions(path, mode).map_err(|source| Error::writing(path, source))
+        open(path, 0o644)
     }
 }
 
@@ -202,5 +215,16 @@ mod tests {
         let wanted = format!("{}:4", drop_ins.join("setup-model.toml").display());
         assert!(refusal.contains(&wanted) && refusal.contains("artifact"), "{refusal}");
         assert!(!folder.path().join("lookout.toml").exists());
+    }
+
+    #[test]
+    fn the_unit_s_user_can_read_what_is_not_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for (is_private, file_mode) in [(false, 0o644), (true, 0o600)] {
+            let path = folder.path().join(format!("etc-{is_private}/conf.d/file"));
+            PlannedFile { path: path.clone(), text: String::new(), is_private }.write(true).unwrap();
+            assert_eq!((mode(&path), mode(path.parent().unwrap())), (file_mode, 0o755));
+        }
     }
 }
