@@ -47,6 +47,11 @@ pub trait Sink: Send {
     /// The message could not be delivered. The next one is tried nevertheless, unless [`Sink::is_closed`].
     fn send<'a>(&'a mut self, message: &'a Message) -> SinkFuture<'a>;
 
+    /// False for a message that the sink only looks at: success with it does not mean that the sink works.
+    fn delivers(&self, _message: &Message) -> bool {
+        true
+    }
+
     /// Writes buffered messages. Called before the end.
     ///
     /// # Errors

@@ -148,7 +148,9 @@ async fn send_queued(
             },
         };
         let Some(message) = message else { break };
+        let is_delivered = sink.delivers(&message);
         match sink.send(&message).await {
+            Ok(()) if !is_delivered => {}
             Ok(()) => {
                 count("ok");
                 let has_caught_up = receiver.is_empty() && is_dropping.swap(false, Ordering::Relaxed);

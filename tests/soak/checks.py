@@ -118,10 +118,11 @@ def runs(events):
     return [run for run in found if run], early
 
 
-def events(outputs, kills, broker_kills):
+def events(outputs, kills, broker_kills, transient=frozenset()):
     """Each event is in every output, unless a process was killed just then. `outputs`: identifiers by output.
 
-    The history may have deleted what is older than its oldest event: it is limited by size.
+    The history may have deleted what is older than its oldest event: it is limited by size. Events in `transient` are
+    neither stored nor kept for a broker.
     """
     problems = []
     everything = set().union(*outputs.values())
@@ -129,7 +130,7 @@ def events(outputs, kills, broker_kills):
 
     def excused(event, output):
         at, _ = time_and_number(event)
-        if output == "history" and at < oldest:
+        if output == "history" and at < oldest or output != "file" and event in transient:
             return True
         near = any(0 <= kill - at <= KILL_WINDOW_S for kill in kills)
         return near or output == "mqtt" and any(0 <= kill - at <= BROKER_WINDOW_S for kill in broker_kills)

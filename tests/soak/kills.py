@@ -251,6 +251,8 @@ class Kills:
             except ValueError:
                 self.count["torn lines"] += 1
                 continue
+            if message["event"] == "object.update":
+                continue  # not stored
             if message["id"] in file:
                 self.problem(f"event {message['id']} is twice in the file")
             file[message["id"]] = message["at"]

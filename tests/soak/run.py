@@ -220,6 +220,8 @@ class Soak:
     def __init__(self, options, folder):
         self.options, self.folder = options, folder
         self.random, self.count, self.problems = random.Random(options.seed), Counter(), []
+        # Events that are neither stored nor kept for the broker.
+        self.transient = set()
         self.lives, self.kills, self.process, self.waiting = [], [], None, None
         self.settings = {"max_fps": 0.0, "patience": "2s"}
         self.web = free_port()
@@ -487,7 +489,7 @@ class Soak:
             name: {event for event in found if checks.time_and_number(event)[0] < snapshot - 5}
             for name, found in outputs.items()
         }
-        self.problems += checks.events(outputs, self.kills, self.broker.kills)
+        self.problems += checks.events(outputs, self.kills, self.broker.kills, self.transient)
         self.count["events"] = len(set().union(*outputs.values()))
 
     def identifiers(self, name):
@@ -496,6 +498,8 @@ class Soak:
             try:
                 message = json.loads(line)
                 found.add(message["id"])
+                if message["event"] == "object.update":
+                    self.transient.add(message["id"])
                 self.count[message["event"]] += name == "events.jsonl"
             except ValueError:
                 torn += 1

@@ -68,7 +68,7 @@ fn stall_timeout(camera: &CameraSettings, supervision: &SupervisionSettings) -> 
 ///
 /// # Errors
 ///
-/// As [`prepare`] and of the source.
+/// Those of a camera that cannot be prepared, and of the source.
 pub fn open_source(camera: &CameraSettings, supervision: &SupervisionSettings) -> Result<Box<dyn Source>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     (prepare(camera, supervision, &clock, &PatternControl::default())?.open)()

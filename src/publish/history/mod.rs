@@ -217,6 +217,10 @@ impl Sink for HistorySink {
         })
     }
 
+    fn delivers(&self, message: &Message) -> bool {
+        matches!(message, Message::Event(event) if !event.event.is_transient())
+    }
+
     fn flush(&mut self) -> SinkFuture<'_> {
         Box::pin(async move {
             let history = self.history.clone();
