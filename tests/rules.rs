@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 
 use lookout::camera::pattern::{Label, Scene, Truth};
 use lookout::config::{LineSettings, ZoneSettings};
-use lookout::daemon::{Engine, LocalEngine};
-use lookout::detector::{Detector, DetectorOptions, demo};
 use lookout::frame::Image;
 use lookout::message::Detection;
 use lookout::rules::geometry::{Point, contains, crosses, distance_to_border, scaled, side};
 use lookout::rules::{Change, FrameShape, RuleEvent, RuleSettings, RuleState};
 use lookout::track::{TrackEvent, Tracker, TrackerSettings};
+
+use super::tracking::{detect, detector};
 
 /// Streets by how much goes on in them, as in the suite `tracking`.
 const DENSITIES: [(&str, [u64; 3]); 3] = [("sparse", [8, 21, 38]), ("middling", [3, 7, 15]), ("dense", [0, 9, 31])];
@@ -217,25 +217,6 @@ fn visible(truths: &[Truth], n: u64) -> Vec<Detection> {
 
 fn can_be_seen(truth: &Truth) -> bool {
     truth.visible >= 0.25 && truth.height() >= 12.0
-}
-
-fn detector() -> Option<LocalEngine> {
-    let options = DetectorOptions { threads: 1, ..DetectorOptions::default() };
-    let detector = Detector::from_artifact(demo::artifact()?, "demo-int8".to_owned(), &options).unwrap();
-    Some(LocalEngine::new(detector).unwrap())
-}
-
-fn detect(engine: &mut LocalEngine, image: &Image) -> Vec<Detection> {
-    let found = engine.detect(image).unwrap().detections;
-    let detection = |found: &lookout::detector::detection::Detection| Detection {
-        label: Label::ALL[found.class_id as usize - 1].name().into(),
-        class_id: found.class_id,
-        score: found.score,
-        bbox: found.bbox,
-        track: None,
-        zones: Vec::new(),
-    };
-    found.iter().map(detection).collect()
 }
 
 /// Tracker and rules, fed with one kind of detections.

@@ -158,16 +158,18 @@ fn follow(seed: u64, rate: f64, frames: u64, mut see: impl FnMut(&Image, &[Truth
     judge.figures()
 }
 
-fn detector() -> Option<LocalEngine> {
+/// The built-in model, if the build has it.
+pub fn detector() -> Option<LocalEngine> {
     let options = DetectorOptions { threads: 1, ..DetectorOptions::default() };
     let detector = Detector::from_artifact(demo::artifact()?, "demo-int8".to_owned(), &options).unwrap();
     Some(LocalEngine::new(detector).unwrap())
 }
 
-fn detect(engine: &mut LocalEngine, image: &Image) -> Vec<Detection> {
+/// The detections of a frame of the street, as in reports.
+pub fn detect(engine: &mut LocalEngine, image: &Image) -> Vec<Detection> {
     let found = engine.detect(image).unwrap().detections;
     let detection = |found: &lookout::detector::detection::Detection| Detection {
-        label: String::new(),
+        label: Label::ALL[found.class_id as usize - 1].name().into(),
         class_id: found.class_id,
         score: found.score,
         bbox: found.bbox,

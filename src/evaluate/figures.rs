@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::average_precision::RankedDetections;
 use super::classes::{Classes, GroundTruth};
 use super::matching::{ByArea, IOU_50, IOU_75, MAX_DETECTIONS, PictureMatches, THRESHOLDS, match_class};
-use super::paper::PaperSums;
+use super::paper::{PaperMatches, PaperSums};
 use super::prediction::Prediction;
 
 /// Names of the metrics, in the order of a model's scores: the paper's three, three at the score threshold with
@@ -130,7 +130,8 @@ impl ModelScores {
         };
         let predictions: Vec<Vec<Prediction>> = predictions.iter().map(evaluated).collect();
         let pictures = || truths.iter().zip(&predictions);
-        let paper = pictures().map(|(t, p)| PaperSums::of_picture(t, p, min_score, classes.dont_care)).collect();
+        let paper =
+            pictures().map(|(t, p)| PaperMatches::of_picture(t, p, min_score, classes.dont_care).sums()).collect();
         let of_class = |class: usize| {
             let mut counts = Vec::with_capacity(truths.len());
             let mut matches: ByArea<Vec<PictureMatches>> = ByArea::default();

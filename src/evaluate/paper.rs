@@ -107,16 +107,6 @@ impl PaperMatches {
 }
 
 impl PaperSums {
-    /// The sums of one picture, as in [`PaperMatches::of_picture`].
-    pub fn of_picture(
-        truths: &[GroundTruth],
-        predictions: &[Prediction],
-        min_score: f64,
-        dont_care: Option<usize>,
-    ) -> Self {
-        PaperMatches::of_picture(truths, predictions, min_score, dont_care).sums()
-    }
-
     /// Adds the sums of another picture with a weight.
     pub fn add(&mut self, other: &Self, weight: f64) {
         self.truths += weight * other.truths;
@@ -162,7 +152,7 @@ mod tests {
     }
 
     fn sums(truths: &[GroundTruth], predictions: &[Prediction]) -> [f64; 4] {
-        let sums = PaperSums::of_picture(truths, predictions, 0.5, None);
+        let sums = PaperMatches::of_picture(truths, predictions, 0.5, None).sums();
         [sums.truths, sums.predictions, sums.hits, sums.iou]
     }
 
@@ -216,9 +206,9 @@ mod tests {
             prediction(0, 0.7, [5.0, 0.0, 25.0, 20.0]),
             prediction(9, 0.6, [20.0, 0.0, 40.0, 20.0]),
         ];
-        let as_class = PaperSums::of_picture(&truths, &detections, 0.5, Some(9));
+        let as_class = PaperMatches::of_picture(&truths, &detections, 0.5, Some(9)).sums();
         assert_eq!((as_class.truths, as_class.predictions, as_class.hits), (2.0, 4.0, 2.0));
-        let ignored = PaperSums::of_picture(&truths, &detections, 0.5, None);
+        let ignored = PaperMatches::of_picture(&truths, &detections, 0.5, None).sums();
         assert_eq!((ignored.truths, ignored.predictions, ignored.hits), (1.0, 2.0, 1.0));
     }
 

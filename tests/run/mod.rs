@@ -402,11 +402,10 @@ fn an_output_that_is_taken_can_be_corrected_by_sighup() {
     let _taken = std::os::unix::net::UnixListener::bind(&path).unwrap();
     configure(&site, &format!("{valid}\n[[publish]]\nkind = \"unix\"\npath = {path:?}\n"));
     let mut child = site.run().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let call = || program().arg("reload").env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap();
     until_status(&site, |status| status["state"] == "degraded" && status["reasons"].to_string().contains("unix"));
 
     configure(&site, "nonsense");
-    let refused = call();
+    let refused = reload(&site);
     assert_eq!(refused.status.code(), Some(78), "{}", String::from_utf8_lossy(&refused.stderr));
     configure(&site, &valid);
     signal(&child, Signal::HUP);
@@ -430,15 +429,27 @@ fn status_of(site: &Site) -> Value {
     }
 }
 
+/// The status of the service, once it is as wanted; it must be within `limit`.
+fn status_until(site: &Site, what: &str, limit: Duration, is_wanted: impl Fn(&Value) -> bool) -> Value {
+    let begin = Instant::now();
+    loop {
+        let status = status_of(site);
+        if is_wanted(&status) {
+            return status;
+        }
+        assert!(begin.elapsed() < limit, "{what}: {status}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Waits until the status of the service is as wanted.
 fn until_status(site: &Site, is_wanted: impl Fn(&Value) -> bool) {
-    let begin = Instant::now();
-    let mut status = status_of(site);
-    while !is_wanted(&status) {
-        assert!(begin.elapsed() < Duration::from_secs(120), "{status}");
-        std::thread::sleep(Duration::from_millis(50));
-        status = status_of(site);
-    }
+    status_until(site, "status", Duration::from_secs(120), is_wanted);
+}
+
+/// `lookout reload`, once it is answered.
+fn reload(site: &Site) -> Output {
+    program().arg("reload").env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap()
 }
 
 /// Replaces the configuration in one step, so that a reload reads it whole.
@@ -487,8 +498,8 @@ fn the_service_answers_from_the_first_second_and_takes_a_reload_while_it_quantiz
     configure(&site, &valid.replace("\"front\"", "\"middle\""));
     signal(&child, Signal::HUP);
     configure(&site, &valid.replace("\"front\"", "\"back\""));
-    let reload = program().arg("reload").env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap();
-    assert_eq!(reload.status.code(), Some(0), "{}", String::from_utf8_lossy(&reload.stderr));
+    let answer = reload(&site);
+    assert_eq!(answer.status.code(), Some(0), "{}", String::from_utf8_lossy(&answer.stderr));
     until_status(&site, |status| status["state"] == "ok");
     let status = status_of(&site);
     assert_eq!(status["cameras"].as_object().unwrap().keys().collect::<Vec<_>>(), ["back"]);
@@ -541,14 +552,13 @@ fn a_run_that_cannot_be_built_again_is_tried_until_its_files_are_back() {
     // Neither the next run nor the previous one can be built without the pictures.
     std::fs::rename(site.path("pictures"), site.path("moved")).unwrap();
     configure(&site, &format!("{valid}\n[track]\nconfirm = 3\n"));
-    let reload = || program().arg("reload").env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap();
-    assert_eq!(reload().status.code(), Some(0));
+    assert_eq!(reload(&site).status.code(), Some(0));
     until_status(&site, |status| status["reasons"].to_string().contains("the last run failed and is tried again"));
     // The previous settings serve again, and the status says that others were asked for.
     std::fs::rename(site.path("moved"), site.path("pictures")).unwrap();
     until_status(&site, |status| status["reasons"].to_string().contains("the new configuration is refused"));
     // Now they can be applied.
-    assert_eq!(reload().status.code(), Some(0));
+    assert_eq!(reload(&site).status.code(), Some(0));
     until_status(&site, |status| status["state"] == "ok");
     signal(&child, Signal::TERM);
     assert_eq!(wait(&mut child, Duration::from_secs(20)), Some(0));

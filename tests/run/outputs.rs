@@ -2,12 +2,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{Site, program, signal, wait};
+use super::{Site, reload, signal, wait};
 
 #[test]
 fn a_closed_pipe_ends_the_service_with_74() {
@@ -32,19 +32,9 @@ fn page_and_history_do_not_keep_a_service_alive_whose_only_output_is_gone() {
 }
 
 impl Site {
-    /// Asks the running service, until the answer is as `is` has it.
+    /// The status of the service, once it is as `is` has it.
     fn status_until(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-        let begin = Instant::now();
-        loop {
-            let output =
-                program().args(["status", "--json"]).env("RUNTIME_DIRECTORY", self.path("run")).output().unwrap();
-            let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-            if is(&status) {
-                return status;
-            }
-            assert!(begin.elapsed() < Duration::from_secs(60), "{what}: {status}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        super::status_until(self, what, Duration::from_secs(60), is)
     }
 }
 
@@ -154,8 +144,8 @@ fn no_connection_to_the_page_is_refused_while_one_run_follows_another() {
         });
         for round in 0..6 {
             configure(2 + round % 2);
-            let reload = program().arg("reload").env("RUNTIME_DIRECTORY", site.path("run")).output().unwrap();
-            assert_eq!(reload.status.code(), Some(0), "{}", String::from_utf8_lossy(&reload.stderr));
+            let answer = reload(&site);
+            assert_eq!(answer.status.code(), Some(0), "{}", String::from_utf8_lossy(&answer.stderr));
             site.status_until("the next run", |status| status["state"] == "ok");
         }
         done.store(true, std::sync::atomic::Ordering::SeqCst);

@@ -13,13 +13,14 @@ import argparse
 import hashlib
 import json
 import random
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+
+from run import ask, replace_configuration
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 120
@@ -78,9 +79,7 @@ class Kills:
 
     def configure(self, model, monitor=True):
         text = CONFIG.format(folder=self.folder, model=model, patience=self.patience, monitor=str(monitor).lower())
-        path = self.folder / "lookout.toml"
-        path.with_suffix(".new").write_text(text)
-        path.with_suffix(".new").rename(path)
+        replace_configuration(self.folder, text)
 
     def start(self):
         command = [self.program, "run", "--config", self.folder / "lookout.toml"]
@@ -100,11 +99,7 @@ class Kills:
             self.problem(f"the service ended with {code} after SIGTERM")
 
     def ask(self, verb, arguments=None):
-        with socket.socket(socket.AF_UNIX) as stream:
-            stream.settimeout(60)
-            stream.connect(str(self.folder / "run/control.sock"))
-            stream.sendall(json.dumps({"verb": verb, "args": arguments}).encode() + b"\n")
-            return json.loads(stream.makefile().readline())
+        return ask(self.folder, verb, arguments)
 
     def ready(self):
         """The status, once frames are analysed."""

@@ -216,6 +216,22 @@ def children(pid):
     return found
 
 
+def ask(folder, verb, args=None):
+    """The answer of the control socket of the service in `folder`."""
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.settimeout(60)
+        stream.connect(str(folder / "run/control.sock"))
+        stream.sendall(json.dumps({"verb": verb, "args": args}).encode() + b"\n")
+        return json.loads(stream.makefile().readline())
+
+
+def replace_configuration(folder, text):
+    """Replaces lookout.toml in one step, so that a reload reads it whole."""
+    path = folder / "lookout.toml"
+    path.with_suffix(".new").write_text(text)
+    path.with_suffix(".new").rename(path)
+
+
 class Soak:
     def __init__(self, options, folder):
         self.options, self.folder = options, folder
@@ -249,9 +265,7 @@ class Soak:
             web=self.web,
             **self.settings,
         )
-        path = self.folder / "lookout.toml"
-        path.with_suffix(".new").write_text(text)
-        path.with_suffix(".new").rename(path)
+        replace_configuration(self.folder, text)
 
     # The service.
 
@@ -278,12 +292,7 @@ class Soak:
             raise RuntimeError(f"the service ended by itself with {code}; see {self.folder}/log.jsonl")
 
     def ask(self, verb, args=None):
-        """The answer of the control socket."""
-        with socket.socket(socket.AF_UNIX) as stream:
-            stream.settimeout(60)
-            stream.connect(str(self.folder / "run/control.sock"))
-            stream.sendall(json.dumps({"verb": verb, "args": args}).encode() + b"\n")
-            return json.loads(stream.makefile().readline())
+        return ask(self.folder, verb, args)
 
     def get(self, path):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.web}{path}", timeout=30) as answer:
